@@ -1,0 +1,288 @@
+"""The whole configuration: one tree of frozen pydantic models, with named presets.
+
+``PipelineConfig`` is the parameter of the flow ``gensr``. A sub-tree that is not given comes from the preset; a
+sub-tree that is given in part (``{"train": {"epochs": 3}}``) is laid over the preset's values. After validation every
+field is filled, so a config written to JSON and read back is the same config.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Task = Literal["recommendation", "search"]
+TASKS: tuple[Task, Task] = ("recommendation", "search")
+Split = Literal["train", "valid", "test"]
+Format = Literal["amazon", "kuaisar"]
+
+
+class Frozen(BaseModel):
+    """Base of every config: immutable, and an unknown field is an error rather than a silent typo."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# --- where the raw files come from -------------------------------------------------------------------------------
+
+
+class GeneratedSource(Frozen):
+    """Generated files in the exact raw format; never to be called anybody's real data."""
+
+    kind: Literal["generated"] = "generated"
+    users: int = Field(1_200, ge=20)
+    items: int = Field(800, ge=150)
+    events_per_user: float = Field(12.0, gt=0, description="mean purchases (amazon) or clicks (kuaisar) of a user")
+    world_seed: int = Field(0, description="seed of the generated world, apart from the seed of training")
+
+
+class FolderSource(Frozen):
+    """Raw files in a folder, named as published (``*.gz`` or plain)."""
+
+    kind: Literal["folder"] = "folder"
+    path: str
+
+
+class RemoteFile(Frozen):
+    """One file to download; size and digest are checked where given."""
+
+    url: str
+    bytes: int | None = None
+    sha256: str | None = None
+    md5: str | None = None
+
+
+class DownloadSource(Frozen):
+    """Raw files from the public address; without ``files`` the published ones of the format."""
+
+    kind: Literal["download"] = "download"
+    files: tuple[RemoteFile, ...] = ()
+
+
+Source = Annotated[GeneratedSource | FolderSource | DownloadSource, Field(discriminator="kind")]
+
+
+# --- data ------------------------------------------------------------------------------------------------------
+
+
+class IngestConfig(Frozen):
+    max_reject_share: float = Field(0.01, ge=0, le=1, description="above this share of bad rows the run stops")
+    earliest: str = Field("1995-01-01", description="timestamps before this day are rejected")
+
+
+class PrepareConfig(Frozen):
+    min_interactions: int = Field(5, ge=1, description="k of the k-core over users and items (§6.1.1)")
+    negatives: int = Field(99, ge=1, description="frozen negatives per evaluation sample (§6.1.3)")
+    stem_queries: bool = False
+    memory_limit: str = Field("8GB", description="DuckDB's; beyond it DuckDB spills to its temp folder")
+    threads: int = Field(2, ge=1)
+
+
+class TextConfig(Frozen):
+    """Which fields an item's text has, each with its own token budget (DESIGN §4)."""
+
+    include_category: bool = Field(False, description="queries are made from categories: with them search is matching")
+    category_tokens: int = 32
+    title_tokens: int = 48
+    description_tokens: int = 128
+
+
+# --- models ----------------------------------------------------------------------------------------------------
+
+
+class LightGCNConfig(Frozen):
+    """§5.1.1 and footnote 2: LightGCN on recommendation behavior only."""
+
+    dim: int = 64
+    layers: int = 3
+    learning_rate: float = 5e-3
+    weight_decay: float = 1e-4
+    batch_size: int = 4096
+    epochs: int = 60
+    patience: int = Field(6, description="evaluations without a better valid recall@20 before stopping")
+    evaluate_every: int = 2
+
+
+class BackboneConfig(Frozen):
+    """Any T5: a hub name or folder, or a small one of this shape with a tokenizer trained on the corpus."""
+
+    name_or_path: str | None = None
+    first_layers: int | None = Field(None, description="keep only the first k layers of a pretrained backbone")
+    vocab_size: int = 8_000
+    d_model: int = 64
+    d_kv: int = 16
+    d_ff: int = 256
+    heads: int = 4
+    encoder_layers: int = 2
+    decoder_layers: int = 1
+    dropout: float = 0.1
+
+
+class Prompt(Frozen):
+    """The five text segments of a task (Eq. 9); ``{query}`` may stand in any of them."""
+
+    segments: tuple[str, str, str, str, str]
+
+
+class ModelConfig(Frozen):
+    """GenSR (§5) with every switch that the paper's ablations need."""
+
+    backbone: BackboneConfig = BackboneConfig()
+    text: TextConfig = TextConfig()
+    max_history: int = Field(30, description="latest events that a history keeps")
+    max_query_tokens: int = 16
+    cf_view: bool = True
+    semantic_view: bool = True
+    soft_filter: bool = True
+    freeze_cf: bool = True
+    behavior_embedding: bool = Field(True, description="b_n of H_u, added to both views")
+    position_embedding: bool = Field(True, description="Eq. 5-6 alone are order-blind: docs/paper_to_code.md")
+    view_heads: int = 4
+    view_dropout: float = 0.1
+    beta: float = Field(0.1, ge=0, description="weight of the contrastive loss (Eq. 11); 0 turns it off")
+    tau: float = Field(0.05, gt=0, description="temperature of the contrastive loss (Eq. 10)")
+    answer_loss: Literal["vocabulary", "yes_no"] = Field(
+        "vocabulary", description="Eq. 12 over the whole vocabulary, or normalised over the two answers"
+    )
+    recommendation_prompt: Prompt = Prompt(
+        segments=(
+            "recommend . history by behavior :",
+            "history by text :",
+            "candidate by behavior :",
+            "candidate by text :",
+            "answer :",
+        )
+    )
+    search_prompt: Prompt = Prompt(
+        segments=(
+            "search {query} . history by behavior :",
+            "history by text :",
+            "candidate by behavior :",
+            "candidate by text :",
+            "answer :",
+        )
+    )
+
+
+class TrainConfig(Frozen):
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup_share: float = Field(0.05, ge=0, le=1, description="share of all steps with rising learning rate")
+    clip_norm: float = 1.0
+    epochs: int = 5
+    batch_size: int = Field(64, description="positives in a micro-batch; each brings `negatives` more rows")
+    accumulation: int = Field(1, ge=1, description="micro-batches per optimizer step")
+    negatives: int = Field(4, ge=1, description="training negatives per positive, new every epoch")
+    patience: int = Field(2, description="validations without a better mean NDCG@5 before stopping")
+    validations_per_epoch: int = 1
+    valid_samples: int = Field(1_000, description="fixed validation samples per task while training")
+    checkpoint_every: int = Field(100, description="optimizer steps between checkpoints")
+    two_head_gamma: float = Field(1.0, description="γ of Eq. 1, for the discriminative comparator")
+    two_head_epochs: int = 3
+
+
+class EvaluationConfig(Frozen):
+    protocol: str = "uniform"
+    batch_size: int = Field(64, description="samples scored together")
+    max_test_samples: int | None = Field(None, description="per task; None = the full test split")
+
+
+class AnalysisConfig(Frozen):
+    enabled: bool = True
+    mine_samples: int = 4_000
+    mine_steps: int = 1_500
+    mine_seeds: int = 2
+    gradient_every: int = Field(20, description="steps between gradient cosines; 0 turns them off")
+
+
+class RetrainConfig(Frozen):
+    """When the nightly run may move the alias ``champion``."""
+
+    delta: float = Field(0.005, ge=0, description="allowed loss in NDCG@10, on both tasks")
+    bootstrap_samples: int = 2_000
+    confidence: float = 0.95
+
+
+# --- presets ---------------------------------------------------------------------------------------------------
+
+_LAPTOP_MODEL: dict[str, Any] = {}
+PRESETS: dict[str, dict[str, Any]] = {
+    # Minutes on two cores: a small T5 and its tokenizer from scratch. What `make run` uses.
+    "demo": {
+        "lightgcn": {"epochs": 40},
+        "model": {"max_history": 20, "text": {"description_tokens": 32}, "backbone": {"vocab_size": 2_000}},
+        "train": {"epochs": 3, "valid_samples": 300},
+        "analysis": {"mine_samples": 2_000, "mine_steps": 600, "mine_seeds": 1},
+    },
+    # Within 45 minutes on two cores for ~60k interactions: what docs/results.md is measured with.
+    "laptop": {"model": _LAPTOP_MODEL, "train": {}},
+    # §6.1.3: flan-t5-base, the whole vocabulary, the paper's text.
+    "paper": {
+        "model": {"backbone": {"name_or_path": "google/flan-t5-base"}, "max_history": 30, "view_heads": 8},
+        "train": {"learning_rate": 1e-4, "epochs": 10, "batch_size": 32},
+        "lightgcn": {"epochs": 400, "patience": 10},
+    },
+}
+_SECTIONS: dict[str, type[Frozen]] = {
+    "ingest": IngestConfig,
+    "prepare": PrepareConfig,
+    "lightgcn": LightGCNConfig,
+    "model": ModelConfig,
+    "train": TrainConfig,
+    "evaluation": EvaluationConfig,
+    "analysis": AnalysisConfig,
+    "retrain": RetrainConfig,
+}
+
+
+def _overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    out = dict(base)
+    for key, value in over.items():
+        known = out.get(key)
+        out[key] = _overlay(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
+    return out
+
+
+class PipelineConfig(Frozen):
+    """Everything that decides a run of ``gensr/full-pipeline``."""
+
+    name: str = Field("generated-amazon", description="what tables and runs call the data")
+    format: Format = "amazon"
+    source: Source = Field(default_factory=GeneratedSource)
+    preset: Literal["demo", "laptop", "paper"] = "demo"
+    seed: int = 0
+    # Factories, not defaults: the JSON schema that Prefect shows as a form then carries no default for a section,
+    # so that choosing another preset in the form is not undone by the demo's values.
+    ingest: IngestConfig = Field(default_factory=IngestConfig)
+    prepare: PrepareConfig = Field(default_factory=PrepareConfig)
+    lightgcn: LightGCNConfig = Field(default_factory=LightGCNConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    analysis: AnalysisConfig = Field(default_factory=AnalysisConfig)
+    retrain: RetrainConfig = Field(default_factory=RetrainConfig)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        preset = PRESETS.get(given.get("preset", "demo"), {})
+        filled = dict(given)
+        for section, kind in _SECTIONS.items():
+            over = given.get(section)
+            if isinstance(over, BaseModel):
+                continue
+            base = kind.model_validate(preset.get(section, {})).model_dump()
+            filled[section] = _overlay(base, over or {})
+        return filled
+
+
+def digest(value: Any, length: int = 16) -> str:
+    """Stable hex digest of a config or of any JSON value: sorted keys, no white space, sha256."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
