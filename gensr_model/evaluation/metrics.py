@@ -1,0 +1,113 @@
+"""Ranking metrics from the positive's place among its candidates, averaged exactly over ties (DESIGN §5).
+
+A sample is reduced to two counts: g candidates score above the positive and k score the same. Its rank is then
+uniform over g+1 … g+k+1, and a metric is its mean over those ranks, never the metric at the mean rank: a model that
+scores everything alike gets what chance gives. The counts are what is saved, so that any two models can be compared
+sample by sample long after they were scored.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gensr_model.errors import DataError
+
+RECALL_CUTOFFS = (1, 5, 10, 20)
+NDCG_CUTOFFS = (5, 10, 20)
+METRICS = (
+    *(f"recall_at_{k}" for k in RECALL_CUTOFFS),
+    *(f"ndcg_at_{k}" for k in NDCG_CUTOFFS),
+    "mrr",
+)
+RANKS_SCHEMA = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("task", pa.string()),
+        ("greater", pa.int32()),  # g: candidates above the positive
+        ("ties", pa.int32()),  # k: other candidates level with it
+        ("candidates", pa.int32()),  # length of the list, the positive included
+    ]
+)
+
+
+class RankCounts(NamedTuple):
+    """Place of each positive: (N,) int32 counts of candidates above it and level with it."""
+
+    greater: npt.NDArray[np.int32]
+    ties: npt.NDArray[np.int32]
+
+
+def rank_counts(scores: npt.NDArray[np.floating]) -> RankCounts:
+    """Counts (g, k) of every row of `scores` (N, 1+C), whose column 0 is the positive.
+
+    Raises DataError when a score is NaN: a comparison with NaN is false, so NaN would silently read as rank 1.
+    """
+    if scores.ndim != 2 or scores.shape[1] < 2:
+        raise DataError(f"scores have shape {scores.shape}; expected (samples, 1 + candidates)")
+    bad = np.isnan(scores).any(axis=1)
+    if bad.any():
+        raise DataError(
+            f"{int(bad.sum())} of {len(scores)} samples have a NaN score (first: row {int(bad.argmax())}); "
+            "the model that scored them has diverged or read a damaged file"
+        )
+    positive, others = scores[:, :1], scores[:, 1:]
+    return RankCounts(
+        greater=(others > positive).sum(axis=1).astype(np.int32),
+        ties=(others == positive).sum(axis=1).astype(np.int32),
+    )
+
+
+def ranks_table(
+    sample_id: npt.ArrayLike | pa.Array, task: npt.ArrayLike | pa.Array, scores: npt.NDArray[np.floating]
+) -> pa.Table:
+    """The table of `RANKS_SCHEMA` for `scores` (N, 1+C) with the positive in column 0.
+
+    `sample_id` and `task` are (N,) strings in the same order. Raises DataError on NaN or on lengths that differ.
+    """
+    counts = rank_counts(scores)
+    ids, tasks = (pa.array(np.asarray(column).tolist(), pa.string()) for column in (sample_id, task))
+    if not len(ids) == len(tasks) == len(scores):
+        raise DataError(
+            f"{len(ids)} sample ids, {len(tasks)} tasks and {len(scores)} score rows do not match"
+        )
+    length = pa.array(np.full(len(scores), scores.shape[1], dtype=np.int32))
+    return pa.table([ids, tasks, counts.greater, counts.ties, length], schema=RANKS_SCHEMA)
+
+
+def gain_by_rank(metric: str, ranks: int) -> npt.NDArray[np.float64]:
+    """The metric's value at ranks 1 … `ranks`, one relevant item: (ranks,). ValueError for an unknown name."""
+    if metric not in METRICS:
+        raise ValueError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")
+    rank = np.arange(1, ranks + 1, dtype=np.float64)
+    if metric == "mrr":
+        return 1.0 / rank
+    kind, cutoff = metric.split("_at_")
+    value = np.ones(ranks) if kind == "recall" else 1.0 / np.log2(rank + 1.0)  # the ideal DCG is 1
+    return np.where(rank <= int(cutoff), value, 0.0)
+
+
+def per_sample(ranks: pa.Table, metric: str) -> npt.NDArray[np.float64]:
+    """The metric of every row of a ranks table, (N,): its mean over ranks g+1 … g+k+1.
+
+    With S[r] the sum of the metric over ranks 1 … r this is (S[g+k+1] − S[g]) / (k+1).
+    """
+    greater = ranks["greater"].to_numpy().astype(np.int64)
+    last = greater + ranks["ties"].to_numpy() + 1
+    deepest = int(last.max()) if len(last) else 1
+    total = np.concatenate(([0.0], np.cumsum(gain_by_rank(metric, deepest))))  # (deepest + 1,)
+    return (total[last] - total[greater]) / (last - greater)
+
+
+def summarize(ranks: pa.Table) -> dict[str, dict[str, float]]:
+    """{task: {metric: mean over the task's samples, ..., "samples": count}} for the tasks that occur."""
+    summary: dict[str, dict[str, float]] = {}
+    for task in sorted(pc.unique(ranks["task"]).to_pylist()):
+        rows = ranks.filter(pc.equal(ranks["task"], task))
+        summary[task] = {metric: float(per_sample(rows, metric).mean()) for metric in METRICS}
+        summary[task]["samples"] = float(rows.num_rows)
+    return summary

@@ -1,0 +1,96 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+from scipy import stats
+
+from gensr_model.errors import DataError
+from gensr_model.evaluation import compare
+from gensr_model.evaluation.compare import paired_bootstrap
+from gensr_model.evaluation.metrics import per_sample, ranks_table
+
+
+def ranks(places: np.ndarray, task: str = "search") -> pa.Table:
+    """A ranks table whose positives stand at `places` (1-based) among 100."""
+    scores = np.where(np.arange(99) < (places - 1)[:, None], 2.0, 0.0)
+    return ranks_table(
+        [f"s{n:05d}" for n in range(len(places))],
+        [task] * len(places),
+        np.concatenate([np.ones((len(places), 1)), scores], axis=1),
+    )
+
+
+@pytest.fixture
+def pair() -> tuple[pa.Table, pa.Table]:
+    rng = np.random.default_rng(0)
+    worse = rng.integers(1, 30, size=800)
+    better = np.maximum(1, worse - rng.integers(0, 3, size=800))
+    return ranks(better), ranks(worse)
+
+
+def test_difference_interval_and_t_test(pair: tuple[pa.Table, pa.Table]) -> None:
+    a, b = pair
+    got = paired_bootstrap(a, b, "ndcg_at_10", samples=2_000, confidence=0.95, seed=1)
+    difference = per_sample(a, "ndcg_at_10") - per_sample(b, "ndcg_at_10")
+    assert got.n == 800
+    assert got.mean_difference == pytest.approx(difference.mean())
+    # The percentile interval of a mean of 800 is close to the normal one.
+    half = 1.96 * difference.std(ddof=1) / np.sqrt(800)
+    assert got.low == pytest.approx(difference.mean() - half, abs=0.15 * half)
+    assert got.high == pytest.approx(difference.mean() + half, abs=0.15 * half)
+    expected = stats.ttest_rel(per_sample(a, "ndcg_at_10"), per_sample(b, "ndcg_at_10"))
+    assert (got.t, got.p) == pytest.approx((expected.statistic, expected.pvalue))
+    assert got.p < 0.01
+
+
+def test_sign_follows_the_order_of_the_arguments(pair: tuple[pa.Table, pa.Table]) -> None:
+    a, b = pair
+    assert paired_bootstrap(a, b).mean_difference == pytest.approx(-paired_bootstrap(b, a).mean_difference)
+
+
+def test_rows_are_matched_by_sample_id(pair: tuple[pa.Table, pa.Table]) -> None:
+    a, b = pair
+    shuffled = b.take(np.random.default_rng(3).permutation(b.num_rows))
+    assert paired_bootstrap(a, shuffled, seed=5) == paired_bootstrap(a, b, seed=5)
+
+
+def test_interval_covers_the_truth_at_the_stated_rate() -> None:
+    # Two models of the same quality: the 80% interval must miss zero in about 20% of worlds.
+    rng = np.random.default_rng(7)
+    hits = 0
+    for world in range(200):
+        a, b = (ranks(rng.integers(1, 15, size=150)) for _ in range(2))
+        got = paired_bootstrap(a, b, samples=300, confidence=0.8, seed=world)
+        hits += got.low <= 0 <= got.high
+    assert 140 <= hits <= 180
+
+
+def test_same_seed_same_numbers_whatever_the_memory_bound(
+    pair: tuple[pa.Table, pa.Table], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = pair
+    whole = paired_bootstrap(a, b, seed=9, samples=100)
+    monkeypatch.setattr(compare, "_CHUNK", 1_000)  # one resample at a time
+    assert paired_bootstrap(a, b, seed=9, samples=100) == whole
+    assert paired_bootstrap(a, b, seed=10, samples=100).low != whole.low
+
+
+def test_identical_models_differ_by_nothing(pair: tuple[pa.Table, pa.Table]) -> None:
+    got = paired_bootstrap(pair[0], pair[0])
+    assert (got.mean_difference, got.low, got.high, got.t, got.p) == (0, 0, 0, 0, 1)
+
+
+def test_one_task_of_two() -> None:
+    rec, other = ranks(np.array([1, 2, 3]), "recommendation"), ranks(np.array([4, 5, 6]), "recommendation")
+    extra = ranks(np.array([1]), "search").set_column(0, "sample_id", pa.array(["x"]))
+    got = paired_bootstrap(pa.concat_tables([rec, extra]), other, task="recommendation", metric="mrr")
+    assert got.n == 3
+
+
+def test_different_samples_are_an_error(pair: tuple[pa.Table, pa.Table]) -> None:
+    a, b = pair
+    with pytest.raises(DataError, match=r"1 only in the first.*s00799"):
+        paired_bootstrap(a, b.slice(0, 799))
+    with pytest.raises(DataError, match="twice"):
+        paired_bootstrap(a, pa.concat_tables([b.slice(0, 799), b.slice(0, 1)]))
+    with pytest.raises(DataError, match="no sample"):
+        paired_bootstrap(a, b, task="recommendation")
