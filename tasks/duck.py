@@ -1,4 +1,4 @@
-"""DuckDB as the pipeline uses it: a bounded connection, and queries that live in ``sql/`` (never in Python strings)."""
+"""DuckDB as the pipeline uses it: a bounded connection, and queries that live in ``sql/``, never in Python."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from gensr_model.errors import ConfigError
 def connect(config: PrepareConfig, temp: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """An in-memory database within ``config.memory_limit`` and ``config.threads``, spilling to ``temp``.
 
-    ``temp`` is created if absent and is the caller's to delete. Raises ConfigError for a memory limit that DuckDB
-    does not understand.
+    ``temp`` is created if absent and is the caller's to delete. Raises ConfigError for a memory limit that
+    DuckDB does not understand.
     """
     temp.mkdir(parents=True, exist_ok=True)
     settings: dict[str, Any] = {
@@ -38,7 +38,7 @@ def connect(config: PrepareConfig, temp: Path) -> Iterator[duckdb.DuckDBPyConnec
 
 
 def query(name: str) -> str:
-    """Text of ``sql/<name>.sql``, for example ``query("amazon/10_reviews")``. Raises ConfigError if there is none."""
+    """Text of ``sql/<name>.sql``, for example ``query("amazon/reviews")``; ConfigError if there is none."""
     source = resources.files("sql").joinpath(*f"{name}.sql".split("/"))
     if not source.is_file():
         raise ConfigError(f"there is no query sql/{name}.sql in the installed package")
@@ -50,7 +50,7 @@ def run(
 ) -> duckdb.DuckDBPyConnection:
     """Execute ``sql/<name>.sql`` with its ``$named`` parameters; results are fetched from what it returns.
 
-    DuckDB takes parameters for one statement only: a file with several statements must be run without ``params``.
+    DuckDB takes parameters for one statement only: a file of several statements is run without ``params``.
     """
     return con.execute(query(name), params) if params else con.execute(query(name))
 
@@ -58,8 +58,8 @@ def run(
 def to_parquet(con: duckdb.DuckDBPyConnection, table_or_query: str, path: Path) -> None:
     """Write a table or view of ``con``, or the rows of the query file of that name, as one Parquet file.
 
-    A name with a ``/`` is a query file (``prepared/40_events``); any other name is a table or view. Row order is the
-    order of the table or of the query.
+    A name with a ``/`` is a query file (``prepared/40_events``); any other name is a table or view. Row order is
+    the order of the table or of the query.
     """
     relation = con.sql(query(table_or_query)) if "/" in table_or_query else con.table(table_or_query)
     relation.write_parquet(str(path), compression="zstd")
