@@ -1,0 +1,41 @@
+# gensr: `make run` to train and compare on generated data, `make test` to test, `make stop` to end the servers.
+# State lives in GENSR_HOME (default .gensr/); ports: GENSR_PREFECT_PORT (4200), GENSR_MLFLOW_PORT (5000).
+# Another run than the demo: make run CONFIG='{"preset": "laptop", "seed": 1}'
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed.stamp
+
+.PHONY: run stop install test test-slow lint format
+
+run: $(INSTALLED)
+	@$(BIN)/python -m flows.local run $(if $(CONFIG),--config '$(CONFIG)')
+
+stop: $(INSTALLED)
+	@$(BIN)/python -m flows.local stop
+
+install: $(INSTALLED)
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+test-slow: $(INSTALLED)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# The stamp makes the second call free; a changed requirement installs again.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("gensr needs Python 3.11 or newer, this is " + sys.version.split()[0] \
+	  + "; name another with: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@

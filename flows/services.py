@@ -1,0 +1,191 @@
+"""Start and end the local servers, and know again which processes are ours.
+
+A record per service (``services/<name>.json``) holds its process id with the process's start time, since ids are used
+again, and a token that every child inherits through its environment. The token finds a flow run that outlived its
+killed worker, which no process tree shows any more.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+TOKEN = "GENSR_SERVICE_TOKEN"
+
+
+class ServiceError(Exception):
+    """A server cannot be started: says which, why, and what to do."""
+
+
+class Service(NamedTuple):
+    """A process to keep running: ``port`` and ``health`` are None for one that listens to nobody."""
+
+    name: str
+    command: list[str]
+    port: int | None = None
+    health: str | None = None
+    port_variable: str = ""
+
+
+class Running(NamedTuple):
+    """What a record says of a service that was started."""
+
+    pid: int
+    started: float
+    token: str
+    port: int | None
+
+    def alive(self) -> bool:
+        try:
+            process = psutil.Process(self.pid)
+            return (
+                abs(process.create_time() - self.started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
+            )
+        except psutil.NoSuchProcess:
+            return False
+
+
+def read_record(folder: Path, name: str) -> Running | None:
+    try:
+        return Running(**json.loads((folder / f"{name}.json").read_text()))
+    except FileNotFoundError:
+        return None
+
+
+def port_is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def start(service: Service, folder: Path, logs: Path, environment: dict[str, str], cwd: Path) -> bool:
+    """Start the service unless our own is up already; True when a new process was started.
+
+    Raises ServiceError when the port belongs to something else, or to our own service under another port.
+    """
+    known = read_record(folder, service.name)
+    if known and known.alive():
+        if known.port != service.port:
+            raise ServiceError(
+                f"the {service.name} of this folder is already up on port {known.port}, not {service.port}: "
+                f"run `make stop` first, or set {service.port_variable}={known.port}"
+            )
+        return False
+    if known:
+        end([known])  # children that a killed service left behind
+    if service.port is not None and not port_is_free(service.port):
+        raise ServiceError(
+            f"port {service.port} on 127.0.0.1, meant for the {service.name}, is taken by another program: "
+            f"end that program, or choose a free port with {service.port_variable}=<port>"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    logs.mkdir(parents=True, exist_ok=True)
+    token = uuid.uuid4().hex
+    with (logs / f"{service.name}.log").open("ab") as log:
+        process = subprocess.Popen(
+            service.command,
+            cwd=cwd,
+            env=environment | {TOKEN: token},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C in `make run` leaves the servers up
+        )
+    record = Running(process.pid, psutil.Process(process.pid).create_time(), token, service.port)
+    aside = folder / f"{service.name}.json.tmp"
+    aside.write_text(json.dumps(record._asdict()))
+    aside.rename(folder / f"{service.name}.json")
+    return True
+
+
+def wait_healthy(service: Service, folder: Path, logs: Path, timeout: float = 240.0) -> None:
+    """Until the service answers; ServiceError with the end of its log when it ends or takes too long."""
+    deadline = time.monotonic() + timeout
+    while service.health:
+        try:
+            with urllib.request.urlopen(service.health, timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            pass
+        known = read_record(folder, service.name)
+        gone = not (known and known.alive())
+        if gone or time.monotonic() > deadline:
+            log = logs / f"{service.name}.log"
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+            what = "ended while starting" if gone else f"did not answer within {timeout:.0f} s"
+            raise ServiceError(f"the {service.name} {what}; the end of {log}:\n{tail}")
+        time.sleep(0.3)
+
+
+def stop_all(folder: Path, names: list[str], say: Callable[[str], None]) -> None:
+    """End what was started here, in the given order: the worker before the server that it reports to."""
+    for name in names:
+        known = read_record(folder, name)
+        if known is None:
+            continue
+        ended = end([known])
+        (folder / f"{name}.json").unlink(missing_ok=True)
+        say(
+            f"{name}: ended {ended} process{'es' if ended != 1 else ''}"
+            if ended
+            else f"{name}: was not running"
+        )
+
+
+def end(records: list[Running], patience: float = 10.0) -> int:
+    """End the processes of these records with all their children; the number of processes that were ended."""
+    mine = _processes(records)
+    for process in mine:
+        _signal(process.terminate)
+    _, left = psutil.wait_procs(mine, timeout=patience)
+    for process in left + _processes(records):
+        _signal(process.kill)
+    psutil.wait_procs(left, timeout=patience)
+    return len(mine)
+
+
+def _processes(records: list[Running]) -> list[psutil.Process]:
+    """Processes that carry a token of ours, and the recorded ones with their descendants."""
+    tokens = {r.token for r in records}
+    found: dict[int, psutil.Process] = {}
+    for record in records:
+        if record.alive():
+            _add_tree(found, psutil.Process(record.pid))
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.environ().get(TOKEN) in tokens:
+                _add_tree(found, process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess, OSError):
+            continue  # somebody else's, or already gone
+    return list(found.values())
+
+
+def _add_tree(found: dict[int, psutil.Process], process: psutil.Process) -> None:
+    try:
+        for each in [process, *process.children(recursive=True)]:
+            found.setdefault(each.pid, each)
+    except psutil.NoSuchProcess:
+        return
+
+
+def _signal(send: Callable[[], None]) -> None:
+    try:
+        send()
+    except psutil.NoSuchProcess:
+        return

@@ -1,0 +1,83 @@
+"""What the local commands ask of the Prefect server."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterName,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import StateType
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Crashed
+
+from tasks.home import Home
+
+
+class Outcome(NamedTuple):
+    """How a flow run ended."""
+
+    id: str
+    completed: bool
+    state: str
+    message: str
+
+
+def ensure_pool(name: str) -> None:
+    """Create the process work pool where it does not exist."""
+    with get_client(sync_client=True) as client:
+        try:
+            client.read_work_pool(name)
+        except ObjectNotFound:
+            client.create_work_pool(WorkPoolCreate(name=name, type="process"))
+
+
+def crash_orphans(pool: str) -> int:
+    """Mark the pool's running flow runs as crashed; only for when no worker is up, so that none can be running.
+
+    A killed worker tells nobody: its runs would stay Running for ever, and ``retrain/nightly``, which runs one at a
+    time, would never run again.
+    """
+    unfinished = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
+    with get_client(sync_client=True) as client:
+        lost = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=unfinished))
+            ),
+            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
+        )
+        for run in lost:
+            client.set_flow_run_state(
+                run.id, Crashed(message="The worker of this run was killed."), force=True
+            )
+    return len(lost)
+
+
+def outcome(name: str) -> Outcome | None:
+    """The state of the flow run of that name; None where there is none."""
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(name=FlowRunFilterName(any_=[name])), limit=1
+        )
+    if not runs or runs[0].state is None:
+        return None
+    state = runs[0].state
+    return Outcome(
+        str(runs[0].id), state.is_completed(), state.name or state.type.value, state.message or "no message"
+    )
+
+
+def mlflow_link(where: Home, flow_run_id: str, mlflow_url: str) -> str:
+    """The page of the MLflow run that belongs to a finished flow run."""
+    summary = json.loads((where.runs / flow_run_id / "summary.json").read_text())
+    return (
+        f"{mlflow_url}/#/experiments/{summary['mlflow']['experiment_id']}/runs/{summary['mlflow']['run_id']}"
+    )

@@ -1,0 +1,82 @@
+"""Where gensr keeps its state: one folder, GENSR_HOME, and the environment that keeps every tool inside it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Home(NamedTuple):
+    """The state folder; every path that the pipeline writes outside a caller's own folder starts here."""
+
+    root: Path
+
+    @property
+    def store(self) -> Path:
+        """Finished stages, by the digest of what went into them."""
+        return self.root / "store"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Training that may be taken up again after a crash."""
+        return self.root / "checkpoints"
+
+    @property
+    def results(self) -> Path:
+        """Prefect's persisted task results (JSON)."""
+        return self.root / "results"
+
+    @property
+    def runs(self) -> Path:
+        """Summaries, one folder per flow run, and ``latest``."""
+        return self.root / "runs"
+
+    @property
+    def services(self) -> Path:
+        """Which servers ``make run`` started."""
+        return self.root / "services"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def mlflow_store(self) -> str:
+        """URI of MLflow's SQLite file."""
+        return f"sqlite:///{self.root / 'mlflow' / 'mlflow.db'}"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        return self.root / "mlflow" / "artifacts"
+
+
+def home() -> Home:
+    """The state folder: ``$GENSR_HOME``, or ``.gensr`` in the working directory."""
+    return Home(Path(os.environ.get("GENSR_HOME") or ".gensr").expanduser().resolve())
+
+
+def server_environment(where: Home, prefect_port: int, mlflow_port: int) -> dict[str, str]:
+    """The environment of the servers, the worker and their clients.
+
+    What the caller's shell says to Prefect or MLflow is left out on purpose: a profile or an API key of another
+    server must not decide where this pipeline's runs go.
+    """
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
+    return kept | {
+        "GENSR_HOME": str(where.root),
+        "PREFECT_HOME": str(where.root / "prefect"),
+        "PREFECT_API_URL": f"http://127.0.0.1:{prefect_port}/api",
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{where.root / 'prefect' / 'prefect.db'}",
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(where.results),
+        "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+        "PREFECT_CLI_PROMPT": "false",
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{mlflow_port}",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "GX_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
