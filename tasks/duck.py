@@ -1,4 +1,4 @@
-"""DuckDB as the pipeline uses it: a bounded connection, and queries that live in ``sql/``, never in Python."""
+"""DuckDB as the pipeline uses it: a bounded connection, and queries that live in ``sql/``, not in Python."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def run(
 def to_parquet(con: duckdb.DuckDBPyConnection, table_or_query: str, path: Path) -> None:
     """Write a table or view of ``con``, or the rows of the query file of that name, as one Parquet file.
 
-    A name with a ``/`` is a query file (``prepared/40_events``); any other name is a table or view. Row order is
-    the order of the table or of the query.
+    A name with a ``/`` is a query file (``prepared/40_events``); any other name is a table or view. Row order
+    is the order of the table or of the query.
     """
     relation = con.sql(query(table_or_query)) if "/" in table_or_query else con.table(table_or_query)
     relation.write_parquet(str(path), compression="zstd")

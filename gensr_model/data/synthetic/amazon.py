@@ -43,7 +43,7 @@ def write_amazon(folder: Path, source: GeneratedSource) -> None:
 
 
 def _codes(prefix: str, number: np.ndarray) -> np.ndarray:
-    """Distinct codes that look random, for numbers below 10 million: ``prefix`` and eight base-36 characters."""
+    """Distinct codes that look random, for numbers below 10 million: ``prefix`` and 8 base-36 characters."""
     space = 36**8
     mixed = (number.astype(np.int64) * 5**16 + 7_919) % space  # 5 and 36 share no factor: one to one
     digit = mixed[:, None] // 36 ** np.arange(7, -1, -1, dtype=np.int64) % 36

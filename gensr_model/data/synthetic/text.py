@@ -1,4 +1,4 @@
-"""Titles, brands and descriptions of generated items: words that tell an item's leaf category, but not its style."""
+"""Titles, brands and descriptions of generated items: words that tell the leaf category, but not the style."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ def item_texts(world: World, source: GeneratedSource) -> ItemTexts:
         title = f"{quality[i]} {two[i, 0].title()} {noun}"
         title += f" for {leaf[i]}" if says[i, 1] and quirk[i] < 0.5 else ""
         title += f", {size[i]}" if sized[i] else ""
-        text = f"A {quality[i].lower()} {three[i, 0]} {noun.lower()} with {three[i, 1]} and {three[i, 2]} finish."
+        text = f"A {quality[i].lower()} {three[i, 0]} {noun.lower()}"
+        text += f" with {three[i, 1]} and {three[i, 2]} finish."
         text += f" Made for {leaf[i]}." if says[i, 1] and quirk[i] >= 0.5 else ""
         text += f" Part of our {dept[i]} range." if says[i, 2] else ""
         text += f" Goes well with {other[i]}." if says[i, 3] else ""

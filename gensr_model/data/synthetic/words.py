@@ -1,4 +1,4 @@
-"""The words of the generated world: a category tree in plain English, and invented words for everything else."""
+"""The words of the generated world: a category tree in plain English, and invented words for the rest."""
 
 from __future__ import annotations
 
@@ -99,9 +99,10 @@ TREE: dict[str, tuple[str, dict[str, str]]] = {
 }
 
 QUALITIES = (
-    "sturdy compact classic slim folding handmade lightweight deluxe everyday vintage reversible heavy-duty "
-    "stackable quiet waterproof ribbed oversized adjustable portable rustic"
-).split()
+    *("sturdy", "compact", "classic", "slim", "folding", "handmade", "lightweight", "deluxe", "everyday"),
+    *("vintage", "reversible", "stackable", "quiet", "waterproof", "ribbed", "oversized", "adjustable"),
+    *("portable", "rustic", "heavy-duty"),
+)
 SIZES = ("Small", "Large", "Pack of 2", "Pack of 6", "Set of 4", "Twin Pack", "10 Inch", "24 Piece")
 PRAISE = (
     "does exactly what it should",
@@ -112,9 +113,9 @@ PRAISE = (
     "would buy it again without a doubt",
 )
 
-_ONSETS = "b br c cl d dr f fl g gr h k l m n p pr qu r s sh st t tr v w z".split()
-_VOWELS = "a e i o u ai ea ou".split()
-_CODAS = "l n r s th x nd rk lm st ff m".split()
+_ONSETS = tuple("bcdfghklmnprstvwz") + ("br", "cl", "dr", "fl", "gr", "pr", "qu", "sh", "st", "tr")
+_VOWELS = (*"aeiou", "ai", "ea", "ou")
+_CODAS = (*"lnrsxm", "th", "nd", "rk", "lm", "st", "ff")
 
 
 def invented(rng: np.random.Generator, count: int) -> list[str]:

@@ -2,12 +2,12 @@
 
 Three signals are built in, each invisible to the others:
 
-- *style*: a latent class of items that some users prefer. No word and no category tells it; only co-occurrence does.
+- *style*: a latent class of items that some users prefer. No word or category tells it; co-occurrence does.
 - *leaf category*: told by an item's words, also for items that hardly anybody has taken yet.
 - *intent of the moment*: the leaf that a user wants right now. A query tells it, the history only in part.
 
-Popularity is Zipf-like, new items are taken more often soon after their release, an intent tends to stay or to move
-on to a companion category, and tastes drift along a user's life.
+Popularity is Zipf-like, new items are taken more often soon after their release, an intent tends to stay or to
+move on to a companion category, and tastes drift along a user's life.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def build_world(source: GeneratedSource) -> World:
 def choose(world: World, source: GeneratedSource, spread: float) -> Choices:
     """Simulate every user's choices.
 
-    ``spread`` is the least share of the period that a user's life covers (1 = every user is there all the time).
+    ``spread`` is the least share of the period that a user's life covers (1 = every user is there throughout).
     """
     starts = range(0, source.users, USERS_PER_CHUNK)
     parts = [
