@@ -1,0 +1,11 @@
+-- The category paths of the items that are kept, level names joined. A path of one level (the store's name) says
+-- nothing about the item and is no query.
+create table item_paths as
+with listed as (
+    select item, unnest(categories) as levels
+    from item_rows
+    semi join interactions using (item)
+)
+select distinct item, array_to_string(levels, ' ') as path
+from listed
+where len(levels) > 1

@@ -1,0 +1,3 @@
+select distinct word
+from path_words
+order by word

@@ -1,0 +1,8 @@
+-- Which queries of the dataset each item's own category paths make: catalogue knowledge, whatever anybody bought.
+select
+    i.item_idx,
+    q.query_idx
+from item_queries as o
+join items as i on i.raw_id = o.item
+join queries as q on q.text = o.query
+order by i.item_idx, q.query_idx

@@ -1,0 +1,16 @@
+-- The graph that LightGCN may see: pairs of training recommendation events, without any pair that is the target of an
+-- evaluation sample of either task.
+create table graph as
+with trained as (
+    select distinct user_idx, item_idx
+    from samples
+    where split = 'train' and task = 'recommendation'
+),
+evaluated as (
+    select distinct user_idx, item_idx
+    from samples
+    where split <> 'train'
+)
+select user_idx, item_idx
+from trained
+anti join evaluated using (user_idx, item_idx)

@@ -1,0 +1,13 @@
+-- The evaluated user who leaves the fewest items to draw negatives from.
+with evaluated as (
+    select distinct user_idx
+    from samples
+    where split <> 'train'
+)
+select u.raw_id, (select count(*) from items) as items, count(*) as met
+from met
+semi join evaluated using (user_idx)
+join users as u using (user_idx)
+group by u.raw_id
+order by met desc, u.raw_id
+limit 1

@@ -1,0 +1,2 @@
+select count(*) as samples
+from numbered_samples

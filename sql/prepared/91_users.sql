@@ -1,0 +1,3 @@
+select user_idx, raw_id
+from users
+order by user_idx

@@ -1,0 +1,3 @@
+select query_idx, text
+from queries
+order by query_idx

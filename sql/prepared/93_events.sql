@@ -1,0 +1,3 @@
+select user_idx, item_idx, behavior, query_idx, ts, source_row
+from events
+order by position

@@ -1,0 +1,3 @@
+select user_idx, item_idx
+from graph
+order by user_idx, item_idx
