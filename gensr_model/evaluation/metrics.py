@@ -1,9 +1,9 @@
 """Ranking metrics from the positive's place among its candidates, averaged exactly over ties (DESIGN §5).
 
-A sample is reduced to two counts: g candidates score above the positive and k score the same. Its rank is then
-uniform over g+1 … g+k+1, and a metric is its mean over those ranks, never the metric at the mean rank: a model that
-scores everything alike gets what chance gives. The counts are what is saved, so that any two models can be compared
-sample by sample long after they were scored.
+A sample is reduced to two counts: g candidates score above the positive and k score the same. Its rank is
+then uniform over g+1 … g+k+1, and a metric is its mean over those ranks, never the metric at the mean rank: a
+model that scores everything alike gets what chance gives. The counts are what is saved, so that any two
+models can be compared sample by sample long after they were scored.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class RankCounts(NamedTuple):
 def rank_counts(scores: npt.NDArray[np.floating]) -> RankCounts:
     """Counts (g, k) of every row of `scores` (N, 1+C), whose column 0 is the positive.
 
-    Raises DataError when a score is NaN: a comparison with NaN is false, so NaN would silently read as rank 1.
+    Raises DataError when a score is NaN: comparing with NaN is false, so it would read as rank 1.
     """
     if scores.ndim != 2 or scores.shape[1] < 2:
         raise DataError(f"scores have shape {scores.shape}; expected (samples, 1 + candidates)")
@@ -67,7 +67,7 @@ def ranks_table(
 ) -> pa.Table:
     """The table of `RANKS_SCHEMA` for `scores` (N, 1+C) with the positive in column 0.
 
-    `sample_id` and `task` are (N,) strings in the same order. Raises DataError on NaN or on lengths that differ.
+    `sample_id` and `task` are (N,) strings in the same order. DataError on NaN or unequal lengths.
     """
     counts = rank_counts(scores)
     ids, tasks = (pa.array(np.asarray(column).tolist(), pa.string()) for column in (sample_id, task))
@@ -80,7 +80,7 @@ def ranks_table(
 
 
 def gain_by_rank(metric: str, ranks: int) -> npt.NDArray[np.float64]:
-    """The metric's value at ranks 1 … `ranks`, one relevant item: (ranks,). ValueError for an unknown name."""
+    """The metric's value at ranks 1 … `ranks`, one relevant item: (ranks,). ValueError if unknown."""
     if metric not in METRICS:
         raise ValueError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")
     rank = np.arange(1, ranks + 1, dtype=np.float64)

@@ -1,0 +1,159 @@
+"""Reference rankers: what a model must beat before anyone calls it good (DESIGN §5).
+
+All score the same frozen candidates as the models. They learn from training events only: the events of the
+training samples. What each does without evidence is written down with it, and ties stay ties: metrics average
+over them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from scipy import sparse
+
+from gensr_model.config import TextConfig
+from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
+from gensr_model.errors import ConfigError
+from gensr_model.evaluation.metrics import ranks_table
+from gensr_model.evaluation.reference_text import Scorer, bm25, same_query
+from gensr_model.training import lightgcn
+
+FloatArray = npt.NDArray[np.float32]
+REFERENCES = ("popularity", "item_knn", "lightgcn", "bm25", "same_query")
+NEEDS_QUERY = ("bm25", "same_query")  # they have nothing to say about recommendation and get no row there
+_CHUNK = 1_024  # samples scored at once: bounds memory, changes no score
+
+
+def score_reference(
+    name: str,
+    dataset: PreparedDataset,
+    samples: Samples,
+    negatives: IntArray,
+    cf_folder: Path,
+    text: TextConfig,
+) -> pa.Table:
+    """Ranks table (`metrics.RANKS_SCHEMA`) of a reference; a text ranker has rows only for samples with a
+    query.
+
+    Arguments as in `reference_scores`. Raises ConfigError for an unknown name.
+    """
+    rows = np.flatnonzero(samples.query >= 0) if name in NEEDS_QUERY else np.arange(len(samples))
+    samples = samples.take(rows)
+    scores = reference_scores(name, dataset, samples, negatives[rows], cf_folder, text)
+    return ranks_table(samples.sample_id, samples.task_names, scores)
+
+
+def reference_scores(
+    name: str,
+    dataset: PreparedDataset,
+    samples: Samples,
+    negatives: IntArray,
+    cf_folder: Path,
+    text: TextConfig,
+) -> FloatArray:
+    """Scores (N, 1 + C) of N samples with `negatives` (N, C); the positive is in column 0.
+
+    `cf_folder` is what LightGCN's pretraining wrote and `text` says which fields are an item's text, the
+    same that GenSR reads. Raises ConfigError for an unknown name, or where a text ranker gets a sample
+    without a query.
+    """
+    if name not in REFERENCES:
+        raise ConfigError(f"unknown reference ranker {name!r}; known: {', '.join(REFERENCES)}")
+    if name in NEEDS_QUERY and (samples.query < 0).any():
+        raise ConfigError(f"the reference {name} ranks by query, and some samples have none")
+    scorer: Scorer
+    if name == "popularity":
+        scorer = popularity(dataset)
+    elif name == "item_knn":
+        scorer = item_knn(dataset)
+    elif name == "lightgcn":
+        scorer = light_gcn(dataset, cf_folder)
+    elif name == "bm25":
+        scorer = bm25(dataset, text, np.unique(samples.query))
+    else:
+        scorer = same_query(dataset)
+    lists = np.concatenate([samples.item[:, None], negatives], axis=1)
+    scores = np.empty(lists.shape, np.float32)
+    for start in range(0, len(samples), _CHUNK):
+        rows = np.arange(start, min(start + _CHUNK, len(samples)))
+        scores[rows] = scorer(samples.take(rows), lists[rows])
+    return scores
+
+
+def popularity(dataset: PreparedDataset) -> Scorer:
+    """How often an item was the target of a training recommendation event; search events are not counted."""
+    train = dataset.samples("train")
+    counts = np.bincount(train.item[train.task == 0], minlength=dataset.n_items)
+    return lambda samples, lists: counts[lists]
+
+
+def item_knn(dataset: PreparedDataset) -> Scorer:
+    """Sum of cosines between a candidate and the user's distinct history items.
+
+    The cosine is between columns of the binary user × item matrix of the training recommendation events;
+    the history is all that the user met before the sample, in either behavior. An item is no neighbour of
+    itself: candidates never hold an item the user met, so only a repeated positive could profit, and it
+    would always win. An item without training events, or an empty history, scores 0.
+    """
+    train = dataset.samples("train")
+    train = train.take(train.task == 0)
+    shape = (dataset.n_users, dataset.n_items)
+    met: sparse.csr_array = sparse.csr_array(
+        (np.ones(len(train), np.float32), (train.user, train.item)), shape=shape
+    )
+    met.data[:] = 1.0  # a repeated event was summed
+    norm = np.sqrt(met.sum(axis=0))
+    unit = met @ sparse.dia_array((1.0 / np.maximum(norm, 1.0)[None], [0]), shape=(shape[1], shape[1]))
+    unit = sparse.csr_array(unit)
+    warm = norm > 0
+
+    def score(samples: Samples, lists: IntArray) -> npt.NDArray[Any]:
+        history = _history(dataset, samples)  # (b, I) binary
+        # History · unitᵀ · unit, in this order: the item × item matrix is never built.
+        similar = sparse.csr_array((history @ unit.T) @ unit)
+        row = np.repeat(np.arange(len(lists)), lists.shape[1])
+        itself = _pick(history, row, lists.ravel()) * warm[lists.ravel()]
+        return (_pick(similar, row, lists.ravel()) - itself).reshape(lists.shape)
+
+    return score
+
+
+def _history(dataset: PreparedDataset, samples: Samples) -> sparse.csr_array:
+    length = samples.history_end - samples.history_start
+    row = np.repeat(np.arange(len(samples)), length)
+    place = np.arange(len(row)) - np.repeat(np.cumsum(length) - length, length)
+    item = dataset.events.item[np.repeat(samples.history_start, length) + place]
+    shape = (len(samples), dataset.n_items)
+    history = sparse.csr_array((np.ones(len(row), np.float32), (row, item)), shape=shape)
+    history.data[:] = 1.0
+    return history
+
+
+def _pick(matrix: sparse.csr_array, row: IntArray, column: IntArray) -> npt.NDArray[Any]:
+    """Entries (n,) of a sparse matrix at (n,) rows and columns."""
+    return np.asarray(matrix[row, column]).ravel()
+
+
+def light_gcn(dataset: PreparedDataset, cf_folder: Path) -> Scorer:
+    """Dot product of the propagated user and item vectors.
+
+    The vector of a node without an edge is its random start. So an item outside the graph scores −∞, below
+    every item inside it and level with the others outside, and a user outside the graph scores all items
+    alike.
+    """
+    found = lightgcn.load(cf_folder)
+    user, item = found.user.numpy(), found.item.numpy()
+    in_graph = found.item_has_edges.numpy()
+    known_user = np.zeros(dataset.n_users, bool)
+    known_user[dataset.graph()[0]] = True
+
+    def score(samples: Samples, lists: IntArray) -> npt.NDArray[Any]:
+        dot = np.einsum("bd,bcd->bc", user[samples.user], item[lists])
+        dot = np.where(in_graph[lists], dot, -np.inf)
+        return np.where(known_user[samples.user][:, None], dot, 0.0)
+
+    return score
