@@ -37,6 +37,12 @@ class Service(NamedTuple):
     health: str | None = None
     port_variable: str = ""
 
+    def record(self, folder: Path) -> Path:
+        return record_file(folder, self.name)
+
+    def log(self, folder: Path) -> Path:
+        return record_file(folder, self.name).with_suffix(".log")
+
 
 class Running(NamedTuple):
     """What a record says of a service that was started."""
@@ -56,9 +62,13 @@ class Running(NamedTuple):
             return False
 
 
+def record_file(folder: Path, name: str) -> Path:
+    return folder / f"{name.lower().replace(' ', '-')}.json"
+
+
 def read_record(folder: Path, name: str) -> Running | None:
     try:
-        return Running(**json.loads((folder / f"{name}.json").read_text()))
+        return Running(**json.loads(record_file(folder, name).read_text()))
     except FileNotFoundError:
         return None
 
@@ -96,7 +106,7 @@ def start(service: Service, folder: Path, logs: Path, environment: dict[str, str
     folder.mkdir(parents=True, exist_ok=True)
     logs.mkdir(parents=True, exist_ok=True)
     token = uuid.uuid4().hex
-    with (logs / f"{service.name}.log").open("ab") as log:
+    with service.log(logs).open("ab") as log:
         process = subprocess.Popen(
             service.command,
             cwd=cwd,
@@ -107,9 +117,9 @@ def start(service: Service, folder: Path, logs: Path, environment: dict[str, str
             start_new_session=True,  # Ctrl-C in `make run` leaves the servers up
         )
     record = Running(process.pid, psutil.Process(process.pid).create_time(), token, service.port)
-    aside = folder / f"{service.name}.json.tmp"
+    aside = service.record(folder).with_suffix(".tmp")
     aside.write_text(json.dumps(record._asdict()))
-    aside.rename(folder / f"{service.name}.json")
+    aside.rename(service.record(folder))
     return True
 
 
@@ -126,7 +136,7 @@ def wait_healthy(service: Service, folder: Path, logs: Path, timeout: float = 24
         known = read_record(folder, service.name)
         gone = not (known and known.alive())
         if gone or time.monotonic() > deadline:
-            log = logs / f"{service.name}.log"
+            log = service.log(logs)
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
             what = "ended while starting" if gone else f"did not answer within {timeout:.0f} s"
             raise ServiceError(f"the {service.name} {what}; the end of {log}:\n{tail}")
@@ -140,7 +150,7 @@ def stop_all(folder: Path, names: list[str], say: Callable[[str], None]) -> None
         if known is None:
             continue
         ended = end([known])
-        (folder / f"{name}.json").unlink(missing_ok=True)
+        record_file(folder, name).unlink(missing_ok=True)
         say(
             f"{name}: ended {ended} process{'es' if ended != 1 else ''}"
             if ended

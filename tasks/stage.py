@@ -1,0 +1,219 @@
+"""A stage: a function that fills a folder, run as a Prefect task and found again by what went into it.
+
+The key of a stage's output is a digest of its name, the source files that it depends on, the keys of its inputs and
+the part of the config that it reads. The folder is ``store/<stage>/<key>``; ``stage.json`` in it, written last, lists
+its files. A folder is used again when the key fits and every listed file is still there with its size, whatever
+Prefect's cache says; otherwise it is built anew, aside, and renamed when complete. One process at a time builds a key.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from prefect import State, Task, task
+from prefect.context import TaskRunContext
+
+import gensr_model
+from gensr_model.config import PipelineConfig, digest
+from gensr_model.files import write_json
+from gensr_model.report import NullReport, Report
+from tasks.home import Home, home
+from tasks.tracking import Tracked
+
+RECORD = "stage.json"
+_SOURCES = Path(gensr_model.__file__).resolve().parent.parent
+
+
+class StageResult(NamedTuple):
+    """The output of a stage: where it is, what it is the digest of, and how it came about."""
+
+    stage: str
+    key: str
+    path: Path
+    metrics: dict[str, float]
+    seconds: float  # of building, also when it was built by an earlier run
+    reused: bool
+
+
+class Work(NamedTuple):
+    """What a stage function works with: an empty folder to fill, a folder that outlives a crash, a listener."""
+
+    out: Path
+    checkpoints: Path
+    report: Report
+
+
+# The function of a stage: (work, config, *input folders, [option]) -> metrics or None.
+Builder = Callable[..., dict[str, float] | None]
+
+
+class Stage:
+    """Call it with the tracked run, the config and the input stages; ``option`` names a variant (a model, a ranker)."""
+
+    def __init__(
+        self,
+        name: str,
+        build: Builder,
+        code: tuple[str, ...],
+        config: tuple[str, ...],
+        artifacts: tuple[str, ...],
+    ) -> None:
+        self.name, self.build, self.code, self.config, self.artifacts = name, build, code, config, artifacts
+        self.__doc__ = build.__doc__
+        self._task: Task[..., dict[str, Any]] = task(
+            name=name,
+            description=build.__doc__,
+            task_run_name="{label}",
+            cache_key_fn=_given_key,
+            persist_result=True,
+            result_serializer="json",
+        )(self._run)
+
+    def __call__(
+        self, run: Tracked, config: PipelineConfig, *inputs: StageResult, option: str | None = None
+    ) -> StageResult:
+        key = self.key(config, *inputs, option=option)
+        where = home()
+        label = f"{self.name}-{option}" if option else self.name
+        with run.child(label) as child:
+            known = self._task.with_options(
+                result_storage=where.results, refresh_cache=not is_complete(where.store / self.name / key)
+            )
+            paths = [str(i.path) for i in inputs]
+            state = cast(
+                State[dict[str, Any]],
+                known(label, key, config, paths, option, child.run_id, return_state=True),
+            )
+            found = _result(state.result(), reused=state.name == "Cached")
+            child.tags(stage=self.name, stage_key=key, reused=str(found.reused).lower())
+            child.metrics(found.metrics | {"seconds": found.seconds})
+            child.artifacts(found.path, self.artifacts)
+        return found
+
+    def key(self, config: PipelineConfig, *inputs: StageResult, option: str | None = None) -> str:
+        """Digest of everything that decides the output."""
+        tree = config.model_dump(mode="json")
+        parts = {
+            name: functools.reduce(lambda node, step: node[step], name.split("."), tree)
+            for name in self.config
+        }
+        return digest([self.name, option, code_digest(self.code), [i.key for i in inputs], parts], length=24)
+
+    def _run(
+        self, label: str, key: str, config: PipelineConfig, inputs: list[str], option: str | None, run_id: str
+    ) -> dict[str, Any]:
+        report = Tracked.existing(run_id).report(label)
+        options = () if option is None else (option,)
+
+        def fill(work: Work) -> dict[str, float] | None:
+            return self.build(work, config, *map(Path, inputs), *options)
+
+        found = build_folder(home(), self.name, key, fill, report)
+        report.close()
+        return found._asdict() | {"path": str(found.path)}
+
+
+def stage(
+    name: str, *, code: tuple[str, ...], config: tuple[str, ...] = (), artifacts: tuple[str, ...] = ()
+) -> Callable[[Builder], Stage]:
+    """Make a stage of a function.
+
+    Args:
+        code: files and folders, from the root of the sources, whose change makes old output useless.
+        config: the fields of PipelineConfig that the function reads (``train``, ``analysis.gradient_every``).
+        artifacts: glob patterns of the files that MLflow gets.
+    """
+    return lambda build: Stage(name, build, code, config, artifacts)
+
+
+def build_folder(
+    where: Home,
+    name: str,
+    key: str,
+    fill: Callable[[Work], dict[str, float] | None],
+    report: Report | None = None,
+) -> StageResult:
+    """Fill ``store/<name>/<key>`` unless it is complete already; all of it appears, or nothing."""
+    folder = where.store / name / key
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        if is_complete(folder):
+            return _result(_read_record(folder) | {"path": str(folder)}, reused=True)
+        for stale in folder.parent.glob(f"{key}*"):
+            if stale.is_dir():  # left by a killed process, or complete no more
+                shutil.rmtree(stale)
+        aside = folder.with_name(f"{key}.tmp-{os.getpid()}")
+        checkpoints = where.checkpoints / f"{name}-{key}"
+        aside.mkdir()
+        started = time.monotonic()
+        try:
+            metrics = fill(Work(aside, checkpoints, report or NullReport())) or {}
+            files = {
+                str(p.relative_to(aside)): p.stat().st_size for p in sorted(aside.rglob("*")) if p.is_file()
+            }
+            seconds = round(time.monotonic() - started, 3)
+            record = {"stage": name, "key": key, "metrics": metrics, "files": files, "seconds": seconds}
+            write_json(aside / RECORD, record)
+            aside.rename(folder)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    return _result(record | {"path": str(folder)}, reused=False)
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether the folder's record is there and every file in it exists with the recorded size."""
+    try:
+        files = _read_record(folder)["files"]
+        return all((folder / name).stat().st_size == size for name, size in files.items())
+    except (FileNotFoundError, json.JSONDecodeError, KeyError):
+        return False
+
+
+@functools.cache
+def code_digest(paths: tuple[str, ...]) -> str:
+    """sha256 over names and content of these source files and trees. Raises FileNotFoundError for a wrong name."""
+    total = hashlib.sha256()
+    for name in paths:
+        root = _SOURCES / name
+        files = sorted(p for p in root.rglob("*") if p.suffix in {".py", ".sql"}) if root.is_dir() else [root]
+        for file in files:
+            total.update(f"{file.relative_to(_SOURCES)}\0".encode())
+            total.update(hashlib.sha256(file.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def _given_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
+    del context
+    return str(parameters["key"])
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / RECORD).read_text())
+    return content
+
+
+def _result(record: dict[str, Any], reused: bool) -> StageResult:
+    metrics = {name: float(value) for name, value in record["metrics"].items()}
+    reused = reused or bool(record.get("reused"))
+    return StageResult(
+        record["stage"], record["key"], Path(record["path"]), metrics, record["seconds"], reused
+    )
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the key's lock; the system lets go of it when the holder dies."""
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

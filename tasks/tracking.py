@@ -1,0 +1,195 @@
+"""All that the pipeline says to MLflow: a parent run per flow run, nested runs, metrics in batches, artifacts.
+
+Run ids travel explicitly: inside Prefect's tasks ``mlflow.active_run()`` knows of no run.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+from uuid import UUID
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.context import TaskRunContext
+from prefect.logging import get_run_logger
+
+import gensr_model
+from gensr_model.config import PipelineConfig, digest
+from tasks.home import home
+
+EXPERIMENT = "gensr"
+_FLUSH_EVERY = 5.0  # seconds; one batched call costs what one metric costs
+_PROGRESS_EVERY = 3.0
+_LOG_EVERY = 20.0
+
+
+def tracking_uri() -> str:
+    """``$MLFLOW_TRACKING_URI``, or the SQLite file under GENSR_HOME."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or home().mlflow_store
+
+
+class Tracked(NamedTuple):
+    """An MLflow run of ours."""
+
+    client: MlflowClient
+    experiment_id: str
+    run_id: str
+
+    @staticmethod
+    def existing(run_id: str) -> Tracked:
+        client = MlflowClient(tracking_uri())
+        return Tracked(client, client.get_run(run_id).info.experiment_id, run_id)
+
+    @contextmanager
+    def child(self, name: str) -> Iterator[Tracked]:
+        """A nested run, finished or failed as its block ends."""
+        with _run(self.client, self.experiment_id, name, {"mlflow.parentRunId": self.run_id}) as run:
+            yield run
+
+    def metrics(self, values: dict[str, float], step: int = 0) -> None:
+        """Log finite values in one call."""
+        self.client.log_batch(self.run_id, metrics=_as_metrics(values, step))
+
+    def tags(self, **values: str) -> None:
+        self.client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in values.items()])
+
+    def artifacts(self, folder: Path, patterns: tuple[str, ...]) -> None:
+        """Log the files of ``folder`` that match, each under its own relative folder."""
+        for path in sorted({p for pattern in patterns for p in folder.glob(pattern) if p.is_file()}):
+            inside = path.parent.relative_to(folder).as_posix()
+            self.client.log_artifact(self.run_id, str(path), None if inside == "." else inside)
+
+    def report(self, name: str) -> RunReport:
+        return RunReport(self, name)
+
+
+@contextmanager
+def parent_run(config: PipelineConfig, flow: str, flow_run_id: str) -> Iterator[Tracked]:
+    """The run of a whole flow run, with the tags that are enough to repeat it."""
+    client = MlflowClient(tracking_uri())
+    commit = git_commit()
+    tags = {
+        "flow": flow,
+        "dataset": config.name,
+        "format": config.format,
+        "preset": config.preset,
+        "seed": str(config.seed),
+        "config_hash": digest(config),
+        "config": config.model_dump_json(),
+        "prefect_flow_run_id": flow_run_id,
+    } | ({"mlflow.source.git.commit": commit, "git_commit": commit} if commit else {})
+    with _run(client, experiment_id(client), f"{config.name}-{flow_run_id[:8]}", tags) as run:
+        leaves = _leaves(config.model_dump(mode="json"))
+        client.log_batch(run.run_id, params=[Param(k, str(v)[:500]) for k, v in leaves][:100])
+        client.log_dict(run.run_id, config.model_dump(mode="json"), "config.json")
+        yield run
+
+
+def experiment_id(client: MlflowClient) -> str:
+    """The experiment, made on first use. This also initialises a fresh SQLite file, before anything fans out."""
+    known = client.get_experiment_by_name(EXPERIMENT)
+    if known:
+        return str(known.experiment_id)
+    local = tracking_uri().startswith("sqlite")
+    place = None
+    if local:
+        home().mlflow_artifacts.mkdir(parents=True, exist_ok=True)
+        place = home().mlflow_artifacts.as_uri()
+    try:
+        return str(client.create_experiment(EXPERIMENT, artifact_location=place))
+    except MlflowException:
+        known = client.get_experiment_by_name(EXPERIMENT)  # another process was first
+        if known is None:
+            raise
+        return str(known.experiment_id)
+
+
+def git_commit() -> str | None:
+    """HEAD of the checkout that the code runs from, marked where it differs; None outside a checkout."""
+    root = Path(gensr_model.__file__).resolve().parent.parent
+    try:
+        head = subprocess.run(
+            ["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        )
+        ours = subprocess.run(["git", "-C", root, "ls-files", "gensr_model"], capture_output=True, text=True)
+        dirty = subprocess.run(["git", "-C", root, "status", "--porcelain"], capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    if not ours.stdout:  # installed into an environment that lies in somebody else's checkout
+        return None
+    return head.stdout.strip() + ("-dirty" if dirty.stdout.strip() else "")
+
+
+class RunReport:
+    """gensr_model's Report: step metrics to MLflow in batches, progress to Prefect's artifact, now and then."""
+
+    def __init__(self, run: Tracked, name: str) -> None:
+        self.run, self.name = run, name
+        self._waiting: list[Metric] = []
+        self._flushed = time.monotonic()
+        self._artifact: UUID | None = None
+        self._shown = self._logged = -math.inf
+        self._in_task = TaskRunContext.get() is not None
+
+    def metrics(self, values: dict[str, float], step: int) -> None:
+        self._waiting += _as_metrics(values, step)
+        if len(self._waiting) >= 500 or time.monotonic() - self._flushed > _FLUSH_EVERY:
+            self.flush()
+
+    def progress(self, done: int, total: int, note: str) -> None:
+        now = time.monotonic()
+        if not self._in_task or (done < total and now - self._shown < _PROGRESS_EVERY):
+            return
+        self._shown = now
+        share = 100.0 * done / max(total, 1)
+        if self._artifact is None:
+            key = f"progress-{self.name}".lower().replace("_", "-")
+            self._artifact = create_progress_artifact(share, key=key, description=note)  # type: ignore[assignment]
+        else:
+            update_progress_artifact(self._artifact, share, description=note)
+        if now - self._logged > _LOG_EVERY:
+            self._logged = now
+            get_run_logger().info("%s: %d of %d (%s)", self.name, done, total, note)
+
+    def flush(self) -> None:
+        """Send what waits."""
+        for start in range(0, len(self._waiting), 1000):  # MLflow's limit per call
+            self.run.client.log_batch(self.run.run_id, metrics=self._waiting[start : start + 1000])
+        self._waiting = []
+        self._flushed = time.monotonic()
+
+    close = flush
+
+
+@contextmanager
+def _run(client: MlflowClient, experiment: str, name: str, tags: dict[str, str]) -> Iterator[Tracked]:
+    run_id = client.create_run(experiment, run_name=name, tags=tags).info.run_id
+    try:
+        yield Tracked(client, experiment, run_id)
+    except BaseException as error:
+        client.set_tag(run_id, "error", f"{type(error).__name__}: {error}"[:4000])
+        client.set_terminated(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
+    client.set_terminated(run_id, "FINISHED")
+
+
+def _as_metrics(values: dict[str, float], step: int) -> list[Metric]:
+    now = int(time.time() * 1000)
+    return [Metric(k, float(v), now, step) for k, v in values.items() if math.isfinite(v)]
+
+
+def _leaves(tree: dict[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

@@ -1,0 +1,163 @@
+"""Stages: reuse by content, rebuilding what is missing, all or nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from prefect import flow
+
+from gensr_model.config import PipelineConfig
+from tasks import stage as stages
+from tasks.home import Home
+from tasks.stage import StageResult, Work, build_folder, code_digest, is_complete, stage
+from tasks.tracking import Tracked, parent_run
+
+
+def write_word(work: Work) -> dict[str, float]:
+    (work.out / "deep").mkdir()
+    (work.out / "deep" / "word.txt").write_text("hello")
+    return {"letters": 5.0}
+
+
+def test_a_complete_folder_is_not_built_again(tmp_path: Path) -> None:
+    where = Home(tmp_path)
+    first = build_folder(where, "words", "k1", write_word)
+
+    def never(work: Work) -> None:
+        raise AssertionError("built twice")
+
+    second = build_folder(where, "words", "k1", never)
+    assert (first.reused, second.reused) == (False, True)
+    assert second.metrics == {"letters": 5.0}
+    assert (second.path / "deep" / "word.txt").read_text() == "hello"
+
+
+@pytest.mark.parametrize("harm", ["removed", "cut short", "no record"])
+def test_a_damaged_folder_is_built_again(tmp_path: Path, harm: str) -> None:
+    built = build_folder(Home(tmp_path), "words", "k1", write_word)
+    victim = built.path / ("stage.json" if harm == "no record" else "deep/word.txt")
+    if harm == "cut short":
+        victim.write_text("hel")
+    else:
+        victim.unlink()
+    assert not is_complete(built.path)
+    again = build_folder(Home(tmp_path), "words", "k1", write_word)
+    assert not again.reused
+    assert is_complete(again.path)
+
+
+def test_a_failing_build_leaves_nothing_and_keeps_its_checkpoints(tmp_path: Path) -> None:
+    def fail(work: Work) -> None:
+        work.checkpoints.mkdir(parents=True)
+        (work.checkpoints / "last").write_text("step 7")
+        (work.out / "half").write_text("...")
+        raise RuntimeError("disk on fire")
+
+    with pytest.raises(RuntimeError, match="disk on fire"):
+        build_folder(Home(tmp_path), "train", "k1", fail)
+    assert [p.name for p in (tmp_path / "store" / "train").iterdir()] == ["k1.lock"]
+
+    def resume(work: Work) -> None:
+        assert (work.checkpoints / "last").read_text() == "step 7"
+
+    build_folder(Home(tmp_path), "train", "k1", resume)
+    assert not (tmp_path / "checkpoints" / "train-k1").exists()
+
+
+def test_a_killed_build_leaves_no_complete_folder_and_the_next_one_succeeds(tmp_path: Path) -> None:
+    program = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from tasks.home import Home; from tasks.stage import build_folder\n"
+        "def fill(work):\n"
+        "    (work.out / 'half').write_text('...'); os.kill(os.getpid(), signal.SIGKILL)\n"
+        "build_folder(Home(Path(sys.argv[1])), 'words', 'k1', fill)\n"
+    )
+    died = subprocess.run([sys.executable, "-c", program, tmp_path], env=dict(os.environ), timeout=120)
+    assert died.returncode == -9
+    folder = tmp_path / "store" / "words" / "k1"
+    assert not folder.exists()
+    assert list(folder.parent.glob("k1.tmp-*"))
+    built = build_folder(Home(tmp_path), "words", "k1", write_word)
+    assert is_complete(built.path)
+    assert not (built.path / "half").exists()
+    assert not list(folder.parent.glob("k1.tmp-*"))
+
+
+def test_the_key_follows_inputs_config_option_and_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    @stage("words", code=("tasks/home.py",), config=("seed", "train.epochs"))
+    def words(work: Work, config: PipelineConfig) -> None:
+        """Words."""
+
+    def given(key: str) -> StageResult:
+        return StageResult("raw", key, Path(), {}, 0.0, False)
+
+    config = PipelineConfig()
+    base = words.key(config, given("a"))
+    assert base == words.key(PipelineConfig(name="another name"), given("a"))
+    changed = [
+        words.key(PipelineConfig(seed=1), given("a")),
+        words.key(PipelineConfig.model_validate({"train": {"epochs": 9}}), given("a")),
+        words.key(config, given("b")),
+        words.key(config, given("a"), option="big"),
+    ]
+    monkeypatch.setattr(stages, "code_digest", lambda paths: "changed")
+    changed.append(words.key(config, given("a")))
+    assert len({base, *changed}) == 6
+
+
+def test_the_code_digest_sees_every_source_file_and_refuses_a_wrong_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "_SOURCES", tmp_path)
+    (tmp_path / "sql").mkdir()
+    (tmp_path / "sql" / "10_a.sql").write_text("select 1")
+    digest = code_digest.__wrapped__
+    before = digest(("sql",))
+    (tmp_path / "sql" / "10_a.sql").write_text("select 2")
+    assert digest(("sql",)) != before
+    with pytest.raises(FileNotFoundError):
+        digest(("sql/11_b.sql",))
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_prefect_caches_a_stage_and_a_missing_file_behind_the_hit_is_rebuilt(gensr_home: Path) -> None:
+    calls: list[str] = []
+
+    @stage("words", code=("tasks/home.py",), config=("seed",), artifacts=("*.txt",))
+    def words(work: Work, config: PipelineConfig) -> dict[str, float]:
+        """Writes one word."""
+        calls.append("built")
+        (work.out / "word.txt").write_text("hello")
+        work.report.metrics({"loss": 0.5}, step=3)
+        work.report.progress(1, 2, "half")
+        return {"letters": 5.0}
+
+    @flow(name="words-flow")
+    def once(config: PipelineConfig) -> list[tuple[StageResult, str]]:
+        with parent_run(config, "words-flow", "0" * 8) as run:
+            found = words(run, config)
+            children = run.client.search_runs(
+                [run.experiment_id], f"tags.`mlflow.parentRunId` = '{run.run_id}'"
+            )
+            return [(found, child.info.run_id) for child in children]
+
+    [(first, run_id)] = once(PipelineConfig())
+    [(second, _)] = once(PipelineConfig())
+    assert (first.reused, second.reused) == (False, True)
+    assert calls == ["built"]
+    (first.path / "word.txt").unlink()
+    [(third, reused_id)] = once(PipelineConfig())
+    assert calls == ["built"] * 2
+    assert not third.reused
+    assert (third.path / "word.txt").read_text() == "hello"
+    assert third.key == first.key
+
+    child = Tracked.existing(run_id).client.get_run(run_id)
+    assert child.data.metrics.keys() >= {"loss", "letters", "seconds"}
+    assert child.data.tags["reused"] == "false"
+    assert child.info.status == "FINISHED"
+    assert [f.path for f in Tracked.existing(reused_id).client.list_artifacts(reused_id)] == ["word.txt"]

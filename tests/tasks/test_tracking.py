@@ -1,0 +1,83 @@
+"""The MLflow boundary, on a real SQLite store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gensr_model.config import PipelineConfig, digest
+from tasks import tracking
+from tasks.tracking import git_commit, parent_run
+
+
+def test_a_parent_run_carries_what_is_needed_to_repeat_it(gensr_home: Path) -> None:
+    config = PipelineConfig(name="toys", seed=7)
+    with parent_run(config, "gensr", "11112222-aaaa") as run:
+        run.metrics({"ndcg": 0.25, "broken": float("nan")}, step=2)
+        with run.child("finetune-gensr") as child:
+            child.metrics({"loss": 1.0})
+    found = run.client.get_run(run.run_id)
+    assert found.info.status == "FINISHED"
+    assert found.data.metrics == {"ndcg": 0.25}
+    tags = found.data.tags
+    assert (tags["seed"], tags["dataset"], tags["prefect_flow_run_id"]) == ("7", "toys", "11112222-aaaa")
+    assert tags["config_hash"] == digest(config)
+    assert PipelineConfig.model_validate_json(tags["config"]) == config
+    assert found.data.params["train.epochs"] == str(config.train.epochs)
+    assert run.client.get_run(child.run_id).data.tags["mlflow.parentRunId"] == run.run_id
+    local = run.client.download_artifacts(run.run_id, "config.json")
+    assert json.loads(Path(local).read_text())["name"] == "toys"
+
+
+def test_a_failing_block_fails_its_runs_and_says_why(gensr_home: Path) -> None:
+    with pytest.raises(ValueError, match="bad column"), parent_run(PipelineConfig(), "gensr", "x") as run:
+        with run.child("ingest") as child:
+            raise ValueError("bad column")
+    for each in (run, child):
+        found = run.client.get_run(each.run_id)
+        assert found.info.status == "FAILED"
+        assert found.data.tags["error"] == "ValueError: bad column"
+
+
+def test_step_metrics_are_sent_in_batches(gensr_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with parent_run(PipelineConfig(), "gensr", "x") as run:
+        sent: list[int] = []
+        real = run.client.log_batch
+        monkeypatch.setattr(
+            run.client,
+            "log_batch",
+            lambda run_id, metrics: (sent.append(len(metrics)), real(run_id, metrics=metrics))[1],
+        )
+        report = run.report("train")
+        for step in range(300):
+            report.metrics({"loss": 1.0 / (step + 1), "rate": 0.1}, step)
+        report.close()
+        history = run.client.get_metric_history(run.run_id, "loss")
+    assert sum(sent) == 600
+    assert len(sent) < 5
+    assert sorted(m.step for m in history) == list(range(300))
+
+
+def test_progress_outside_a_task_is_silent_and_inside_it_is_thinned(
+    gensr_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[float] = []
+    monkeypatch.setattr(tracking, "create_progress_artifact", lambda share, **_: shown.append(share) or "id")
+    monkeypatch.setattr(tracking, "update_progress_artifact", lambda _, share, **__: shown.append(share))
+    with parent_run(PipelineConfig(), "gensr", "x") as run:
+        report = run.report("train")
+        report.progress(1, 2, "outside")
+        assert shown == []
+        report._in_task, report._logged = True, float("inf")
+        for done in range(1, 1001):
+            report.progress(done, 1000, "steps")
+    assert shown[0] == pytest.approx(0.1)
+    assert shown[-1] == 100.0
+    assert len(shown) < 5
+
+
+def test_the_commit_is_that_of_the_checkout_or_none() -> None:
+    commit = git_commit()
+    assert commit is None or len(commit.removesuffix("-dirty")) == 40
