@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from gensr_model.config import PrepareConfig
 from gensr_model.errors import ConfigError
@@ -53,6 +54,11 @@ def run(
     DuckDB takes parameters for one statement only: a file of several statements is run without ``params``.
     """
     return con.execute(query(name), params) if params else con.execute(query(name))
+
+
+def to_arrow(con: duckdb.DuckDBPyConnection, name: str, params: dict[str, Any] | None = None) -> pa.Table:
+    """The rows of ``sql/<name>.sql``, one select statement, as an Arrow table."""
+    return con.sql(query(name), params=params).to_arrow_table()
 
 
 def to_parquet(con: duckdb.DuckDBPyConnection, table_or_query: str, path: Path) -> None:

@@ -113,7 +113,7 @@ PRAISE = (
     "would buy it again without a doubt",
 )
 
-_ONSETS = tuple("bcdfghklmnprstvwz") + ("br", "cl", "dr", "fl", "gr", "pr", "qu", "sh", "st", "tr")
+_ONSETS = (*"bcdfghklmnprstvwz", "br", "cl", "dr", "fl", "gr", "pr", "qu", "sh", "st", "tr")
 _VOWELS = (*"aeiou", "ai", "ea", "ou")
 _CODAS = (*"lnrsxm", "th", "nd", "rk", "lm", "st", "ff")
 

@@ -1,0 +1,101 @@
+"""Stage 1, ingest: raw files of a source -> the tables of ``raw/``, with an account of every line.
+
+``accepted + rejected = read`` for every input file: nothing is skipped silently. Bad rows go to
+``rejects.parquet``; above ``config.ingest.max_reject_share`` the stage stops and shows the first ten.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from gensr_model.config import DownloadSource, FolderSource, Format, GeneratedSource, PipelineConfig, digest
+from gensr_model.data.synthetic import write_amazon
+from gensr_model.errors import DataError
+from tasks import duck
+from tasks.ingest_amazon import amazon_files, read_meta, read_reviews
+from tasks.rawfiles import file_digest
+from tasks.rejects import Account, time_bounds
+
+
+def source_files(config: PipelineConfig, home: Path) -> Path:
+    """The folder of raw files that ``config.source`` means: generated and downloaded ones are kept under ``home``.
+
+    Raises DataError if the folder does not hold the files of ``config.format``.
+    """
+    source = config.source
+    if isinstance(source, FolderSource):
+        folder = Path(source.path).expanduser()
+        if not folder.is_dir():
+            raise DataError(f"{folder}: there is no such folder (source.path, seen from {Path.cwd()}).")
+    elif isinstance(source, GeneratedSource):
+        folder = home / "generated" / f"{config.format}-{digest([source.model_dump(), GENERATOR_VERSION])}"
+        if not folder.is_dir():
+            _generate(config.format, source, folder)
+    else:
+        folder = _download(config.format, source, home)
+    input_files(folder, config.format)
+    return folder
+
+
+GENERATOR_VERSION = 1  # raise it when the generated world changes, so that kept files are written anew
+
+
+def _generate(format: Format, source: GeneratedSource, folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}.tmp-", dir=folder.parent))
+    try:
+        write_amazon(aside, source)
+        if not folder.is_dir():
+            aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _download(format: Format, source: DownloadSource, home: Path) -> Path:
+    raise NotImplementedError
+
+
+def input_files(folder: Path, format: Format) -> list[Path]:
+    """The files of ``folder`` that ingest reads; DataError names what is missing."""
+    return list(amazon_files(folder))
+
+
+def source_digest(folder: Path, format: Format) -> str:
+    """Digest of the names, sizes and contents of the files that ingest reads (16 hex digits)."""
+    return digest([(p.name, p.stat().st_size, file_digest(p)) for p in input_files(folder, format)])
+
+
+def build_raw(config: PipelineConfig, source_folder: Path, out: Path) -> None:
+    """Read the raw files of ``source_folder`` into Parquet tables and ``manifest.json`` in the empty folder ``out``.
+
+    amazon: reviews, items; kuaisar: rec, src, items, users, social; both: rejects. Raises DataError for files that
+    are missing, empty, truncated or damaged, for missing columns, and for too many bad rows.
+    """
+    account = Account(config.ingest.max_reject_share)
+    bounds = time_bounds(config.ingest.earliest)
+    with tempfile.TemporaryDirectory(prefix="duckdb-", dir=out.parent) as spill:
+        with duck.connect(config.prepare, Path(spill)) as con:
+            notes = _read_amazon(con, source_folder, account, bounds, out)
+    pq.write_table(account.rejects(), out / "rejects.parquet", compression="zstd")
+    tables = {p.stem: pq.read_metadata(p).num_rows for p in sorted(out.glob("*.parquet"))}
+    manifest: dict[str, Any] = {
+        "format": config.format,
+        **account.summary(),
+        "counts": tables,
+        "notes": notes,
+    }
+    (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def _read_amazon(
+    con: Any, folder: Path, account: Account, bounds: dict[str, int], out: Path
+) -> dict[str, int]:
+    files = amazon_files(folder)
+    reviewed = read_reviews(con, files.reviews, account, bounds, out)
+    return read_meta(files.meta, account, reviewed, out)

@@ -1,0 +1,101 @@
+"""Reads raw text files block by block, so that every line is counted and a damaged file is an error, not fewer rows.
+
+DuckDB and pandas can be told to skip what they cannot read; here nothing is skipped silently. Gzip is recognised by
+its first bytes, because browsers and mirrors often unpack a ``.gz`` without renaming it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, NamedTuple, cast
+
+import numpy as np
+
+from gensr_model.errors import DataError
+
+BLOCK = 16 * 2**20  # bytes of unpacked text at a time
+LONGEST_LINE = 64 * 2**20  # beyond this the file is no line-based text
+
+
+class Lines(NamedTuple):
+    """A block of complete, non-blank lines and their numbers in the file (from 1)."""
+
+    lines: list[bytes]  # without line ends
+    numbers: np.ndarray  # (lines,) int64
+
+
+def read_lines(path: Path) -> Iterator[Lines]:
+    """Yield the non-blank lines of a plain or gzipped text file.
+
+    Raises DataError, naming the file and the last good line, if the file is empty, truncated or corrupt.
+    """
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: the file is empty (0 bytes). Copy or download it again.")
+    done, rest = 0, b""
+    with path.open("rb") as raw:
+        stream = _unpacked(raw)
+        while True:
+            block = _read(stream, path, done)
+            if not block:
+                break
+            head, newline, tail = block.rpartition(b"\n")
+            if newline:
+                lines = _split(rest + head, done)
+                rest = tail
+                done = lines[1]
+                yield lines[0]
+            else:
+                rest += tail
+                if len(rest) > LONGEST_LINE:
+                    raise DataError(
+                        f"{path}: line {done + 1} is longer than {LONGEST_LINE} bytes; this is no text file of "
+                        "one record per line."
+                    )
+    if rest.strip():
+        yield _split(rest, done)[0]
+    elif not done:
+        raise DataError(f"{path}: the file holds no lines. Copy or download it again.")
+
+
+def _split(text: bytes, done: int) -> tuple[Lines, int]:
+    if done == 0:
+        text = text.removeprefix(b"\xef\xbb\xbf")  # byte order mark of files saved on Windows
+    parts = text.split(b"\n")
+    last = done + len(parts)
+    numbers = np.arange(done + 1, last + 1, dtype=np.int64)
+    if b"\r" in text:
+        parts = [part.rstrip(b"\r") for part in parts]
+    if not all(parts):
+        kept = [i for i, part in enumerate(parts) if part]
+        parts, numbers = [parts[i] for i in kept], numbers[kept]
+    return Lines(parts, numbers), last
+
+
+def _unpacked(raw: IO[bytes]) -> IO[bytes]:
+    packed = raw.read(2) == b"\x1f\x8b"
+    raw.seek(0)
+    return cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if packed else raw
+
+
+def _read(stream: IO[bytes], path: Path, done: int) -> bytes:
+    try:
+        return stream.read(BLOCK)
+    except EOFError as error:
+        raise DataError(
+            f"{path}: the gzip file is truncated: it ends in the middle of its data, after line {done}. "
+            "Copy or download it again."
+        ) from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(
+            f"{path}: the gzip file is damaged after line {done} ({error}). Copy or download it again."
+        ) from error
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of the file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
