@@ -1,0 +1,110 @@
+"""The discriminative paradigm of Eq. 1, plain: one shared encoder, one head per task.
+
+It stands beside GenSR in every analysis, so it reads exactly what GenSR reads: the frozen CF table, the
+text of items, behavior types and positions, and the query's tokens. What differs is the paradigm: no prompt
+and no language model, the task chooses a head.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gensr_model.config import TASKS, ModelConfig
+from gensr_model.data.batches import Batch
+from gensr_model.models.gensr import Catalogue, LossParts
+from gensr_model.models.views import CFTable, HistoryEncoder, SoftFilter, masked_mean, pool_text
+
+
+class TwoHead(nn.Module):
+    """Shared transformer over the mixed history, candidate attention over its output, an MLP per task.
+
+    Args:
+        config: the same as GenSR's; its view, filter and embedding switches hold here too.
+        words: (V, d_model) initial token vectors, those that GenSR's backbone starts from; a copy is trained.
+        cf: the pre-trained CF table over the items of `catalogue`.
+        gamma: weight of the recommendation loss (Eq. 1).
+    """
+
+    def __init__(
+        self, config: ModelConfig, words: Tensor, cf: CFTable, catalogue: Catalogue, gamma: float
+    ) -> None:
+        super().__init__()
+        self.config, self.cf, self.catalogue, self.gamma = config, cf, catalogue, gamma
+        width = words.shape[1]
+        self.words = nn.Embedding.from_pretrained(words.detach().clone(), freeze=False)
+        self.project_cf = nn.Linear(cf.dim, width) if config.cf_view else None
+        self.encoder = HistoryEncoder(width, config)
+        self.filter = (
+            SoftFilter(width, config.view_heads, config.view_dropout) if config.soft_filter else None
+        )
+        # Per task: history, candidate and their product; search adds the query and its product with the
+        # candidate.
+        self.heads = nn.ModuleDict(
+            {
+                task: _head(parts * width, width, config.view_dropout)
+                for task, parts in zip(TASKS, (3, 5), strict=True)
+            }
+        )
+
+    def _items(self, items: Tensor) -> Tensor:
+        """(M,) item ids → (M, d_model): both views of an item, added."""
+        vectors = torch.zeros(len(items), self.words.embedding_dim, device=items.device)
+        if self.project_cf is not None:
+            vectors = vectors + self.project_cf(self.cf(items))
+        if self.config.semantic_view:
+            vectors = vectors + pool_text(self.words, self.catalogue.text, items)
+        return vectors
+
+    def _query(self, query: Tensor) -> Tensor:
+        """(B,) query_idx → (B, d_model): mean of the query's token vectors, zeros without a query."""
+        prompts = self.catalogue.prompts(query)
+        place = torch.arange(prompts.query.shape[1], device=query.device)
+        mask = place < prompts.query_length.unsqueeze(1)  # (B, K)
+        return masked_mean(self.words(prompts.query) * mask.unsqueeze(-1), mask)
+
+    def score(self, batch: Batch) -> Tensor:
+        """(B, C) logits of "the user will like it", each row from its own task's head."""
+        vectors = self._items(batch.items)  # (M, d)
+        encoded = self.encoder(vectors[batch.history], batch.history_mask, batch.behavior)  # (B, H, d)
+        candidate = vectors[batch.candidates]  # (B, C, d)
+        if self.filter is None:
+            history = masked_mean(encoded, batch.history_mask).unsqueeze(1).expand_as(candidate)
+        else:
+            history = self.filter(candidate, encoded, batch.history_mask)
+        query = self._query(batch.query).unsqueeze(1).expand_as(candidate)
+        logits = torch.zeros(batch.candidates.shape, dtype=candidate.dtype, device=candidate.device)
+        for number, task in enumerate(TASKS):
+            rows = torch.nonzero(batch.task == number).squeeze(1)
+            h, c, q = history[rows], candidate[rows], query[rows]
+            features = [h, c, h * c] if task == "recommendation" else [h, c, h * c, q, q * c]
+            found = self.heads[task](torch.cat(features, dim=-1)).squeeze(-1)  # (rows, C)
+            logits = logits.index_copy(0, rows, found)
+        return logits
+
+    def task_losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """L_r and L_s before weighting: mean binary cross-entropy of each task's rows, NaN for an absent task."""
+        logits = self.score(batch)
+        label = torch.zeros_like(logits)
+        label[:, 0] = 1.0
+        rows = F.binary_cross_entropy_with_logits(logits, label, reduction="none").mean(dim=1)
+        return rows[batch.task == 0].mean(), rows[batch.task == 1].mean()
+
+    def loss(self, batch: Batch) -> LossParts:
+        """Eq. 1: L = L_s + γ L_r; a task that the batch lacks adds nothing."""
+        recommendation, search = self.task_losses(batch)
+        if not (batch.task == 0).any():
+            recommendation = search.new_zeros(())
+        if not (batch.task == 1).any():
+            search = recommendation.new_zeros(())
+        parts = {"recommendation": recommendation.detach(), "search": search.detach()}
+        return LossParts(search + self.gamma * recommendation, parts)
+
+    def conflict_parameters(self) -> list[nn.Parameter]:
+        """The self-attention of the shared encoder, whose task gradients §6.5 compares."""
+        return list(self.encoder.layer.self_attn.parameters())
+
+
+def _head(inputs: int, hidden: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, 1))
