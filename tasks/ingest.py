@@ -15,10 +15,11 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from gensr_model.config import DownloadSource, FolderSource, Format, GeneratedSource, PipelineConfig, digest
-from gensr_model.data.synthetic import write_amazon
+from gensr_model.data.synthetic import write_amazon, write_kuaisar
 from gensr_model.errors import DataError
 from tasks import duck
-from tasks.ingest_amazon import amazon_files, read_meta, read_reviews
+from tasks.ingest_amazon import amazon_files, read_amazon
+from tasks.ingest_kuaisar import kuaisar_files, read_kuaisar
 from tasks.rawfiles import file_digest
 from tasks.rejects import Account, time_bounds
 
@@ -50,7 +51,7 @@ def _generate(format: Format, source: GeneratedSource, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}.tmp-", dir=folder.parent))
     try:
-        write_amazon(aside, source)
+        (write_amazon if format == "amazon" else write_kuaisar)(aside, source)
         if not folder.is_dir():
             aside.rename(folder)
     finally:
@@ -63,7 +64,7 @@ def _download(format: Format, source: DownloadSource, home: Path) -> Path:
 
 def input_files(folder: Path, format: Format) -> list[Path]:
     """The files of ``folder`` that ingest reads; DataError names what is missing."""
-    return list(amazon_files(folder))
+    return list(amazon_files(folder)) if format == "amazon" else list(kuaisar_files(folder).values())
 
 
 def source_digest(folder: Path, format: Format) -> str:
@@ -79,9 +80,11 @@ def build_raw(config: PipelineConfig, source_folder: Path, out: Path) -> None:
     """
     account = Account(config.ingest.max_reject_share)
     bounds = time_bounds(config.ingest.earliest)
-    with tempfile.TemporaryDirectory(prefix="duckdb-", dir=out.parent) as spill:
-        with duck.connect(config.prepare, Path(spill)) as con:
-            notes = _read_amazon(con, source_folder, account, bounds, out)
+    read = read_amazon if config.format == "amazon" else read_kuaisar
+    spill = out / "duckdb-spill"
+    with duck.connect(config.prepare, spill) as con:
+        notes = read(con, source_folder, account, bounds, out)
+    shutil.rmtree(spill)
     pq.write_table(account.rejects(), out / "rejects.parquet", compression="zstd")
     tables = {p.stem: pq.read_metadata(p).num_rows for p in sorted(out.glob("*.parquet"))}
     manifest: dict[str, Any] = {
@@ -91,11 +94,3 @@ def build_raw(config: PipelineConfig, source_folder: Path, out: Path) -> None:
         "notes": notes,
     }
     (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-
-
-def _read_amazon(
-    con: Any, folder: Path, account: Account, bounds: dict[str, int], out: Path
-) -> dict[str, int]:
-    files = amazon_files(folder)
-    reviewed = read_reviews(con, files.reviews, account, bounds, out)
-    return read_meta(files.meta, account, reviewed, out)

@@ -17,7 +17,7 @@ import pyarrow as pa
 from gensr_model.errors import DataError
 from tasks import duck
 from tasks.rawfiles import Lines, read_lines
-from tasks.rejects import Account, Output
+from tasks.rejects import REJECTED, Account, Output
 
 REVIEWS = pa.schema(
     [
@@ -76,6 +76,18 @@ def amazon_files(folder: Path) -> AmazonFiles:
     return AmazonFiles(reviews[0], meta[0])
 
 
+def read_amazon(
+    con: duckdb.DuckDBPyConnection, folder: Path, account: Account, bounds: dict[str, int], out: Path
+) -> dict[str, int]:
+    """Write reviews.parquet and items.parquet; returns the counts of ``read_meta``.
+
+    Raises DataError for missing files and as ``Account.check`` does.
+    """
+    files = amazon_files(folder)
+    reviewed = read_reviews(con, files.reviews, account, bounds, out)
+    return read_meta(files.meta, account, reviewed, out)
+
+
 def read_reviews(
     con: duckdb.DuckDBPyConnection, path: Path, account: Account, bounds: dict[str, int], out: Path
 ) -> set[str]:
@@ -90,17 +102,14 @@ def read_reviews(
         con.unregister("batch")
         good = pa.compute.is_null(rows["reason"])
         accepted = rows.filter(good).select(["user", "item", "ts", "rating", "line"])
-        rejected = rows.filter(pa.compute.invert(good)).select(["line", "reason", "excerpt"])
-        account.add(path, len(accepted), pa.concat_tables([bad, rejected.cast(bad.schema)]))
+        rejected = rows.filter(pa.compute.invert(good)).select(REJECTED.names)
+        account.add(path, len(accepted), pa.concat_tables([bad, rejected.cast(REJECTED)]))
         names = pa.array([path.name] * len(accepted), pa.string())
         output.write(accepted.append_column("file", names).select(REVIEWS.names))
         items.update(accepted["item"].unique().to_pylist())
     output.close()
     account.check(path)
     return items
-
-
-REJECTED = pa.schema([("line", pa.int64()), ("reason", pa.string()), ("excerpt", pa.string())])
 
 
 def as_text(block: Lines) -> tuple[pa.Table, pa.Table]:

@@ -17,6 +17,7 @@ from tasks.rawfiles import file_digest
 SCHEMA = pa.schema(
     [("file", pa.string()), ("line", pa.int64()), ("reason", pa.string()), ("excerpt", pa.string())]
 )
+REJECTED = pa.schema([("line", pa.int64()), ("reason", pa.string()), ("excerpt", pa.string())])
 EXCERPT = 200  # characters of a rejected line that are kept
 SHOWN = 10
 AHEAD_MS = 2 * 86_400_000  # clocks and time zones: this far ahead of now is not yet the future

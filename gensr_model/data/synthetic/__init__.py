@@ -4,5 +4,6 @@ Always to be called generated data: no number measured on it says anything about
 """
 
 from gensr_model.data.synthetic.amazon import write_amazon
+from gensr_model.data.synthetic.kuaisar import write_kuaisar
 
-__all__ = ["write_amazon"]
+__all__ = ["write_amazon", "write_kuaisar"]

@@ -1,0 +1,37 @@
+-- One block of item_features.csv (batch: all columns as text, line_no) -> items, or the reason for a reject.
+-- A caption "[1, 213]" becomes "w1 w213"; English category names in level order, missing ones dropped.
+with rows as (
+    select
+        line_no,
+        trim(item_id) as item,
+        trim(caption) as caption,
+        trim(author_id) as author,
+        [
+            trim(first_level_category_name_en),
+            trim(second_level_category_name_en),
+            trim(third_level_category_name_en),
+            trim(fourth_level_category_name_en)
+        ] as names
+    from batch
+),
+final as (
+    select
+        item,
+        nullif(
+            array_to_string(list_transform(regexp_extract_all(caption, '\d+'), lambda word: 'w' || word), ' '), ''
+        ) as title,
+        list_filter(
+            names,
+            lambda name: name is not null and lower(name) not in ('', '空', 'empty', 'unknown', 'nan', 'null')
+        ) as category_names,
+        case when author not in ('', '0') then author end as author,
+        line_no as line,
+        case
+            when coalesce(item, '') = '' then 'no item_id'
+            when coalesce(caption, '') <> '' and not regexp_full_match(caption, '\[\s*(\d+\s*(,\s*\d+\s*)*)?\]')
+                then 'caption is not a list of word ids'
+        end as reason,
+        concat_ws(',', item, author, caption) as excerpt
+    from rows
+)
+select * from final order by line

@@ -1,0 +1,14 @@
+-- One block of social_network.csv (batch: all columns as text, line_no) -> who follows whom, or the reason for a reject.
+with final as (
+    select
+        trim(user_id) as user,
+        trim(user_follow_id) as followee,
+        line_no as line,
+        case
+            when coalesce(trim(user_id), '') = '' then 'no user_id'
+            when coalesce(trim(user_follow_id), '') = '' then 'no user_follow_id'
+        end as reason,
+        concat_ws(',', user_id, user_follow_id) as excerpt
+    from batch
+)
+select * from final order by line

@@ -1,0 +1,172 @@
+"""KuaiSAR's five CSV files -> raw tables, by column name. No Prefect, no SQL text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from gensr_model.errors import DataError
+from tasks import duck
+from tasks.csvblocks import read_csv
+from tasks.rejects import REJECTED, Account, Output
+
+_TEXT, _INT = pa.string(), pa.int64()
+_PLACE = [("file", _TEXT), ("line", _INT)]
+
+
+class Spec(NamedTuple):
+    """How one CSV becomes one raw table; the query of the same name under ``sql/kuaisar`` does the typing."""
+
+    table: str
+    file: str
+    required: tuple[str, ...]
+    optional: tuple[str, ...]
+    schema: pa.Schema
+    may_be_absent: bool = False
+
+
+def _names(suffix: str) -> tuple[str, ...]:
+    return tuple(f"{level}_level_category_{suffix}" for level in ("first", "second", "third", "fourth"))
+
+
+SPECS = (
+    Spec(
+        "rec",
+        "rec_inter.csv",
+        ("user_id", "item_id", "timestamp", "click"),
+        (),
+        pa.schema([("user", _TEXT), ("item", _TEXT), ("ts", _INT), ("click", pa.int8()), *_PLACE]),
+    ),
+    Spec(
+        "src",
+        "src_inter.csv",
+        ("user_id", "item_id", "search_session_timestamp", "keyword", "search_session_id", "click_cnt"),
+        ("item_type", "search_source"),
+        pa.schema(
+            [
+                *[("user", _TEXT), ("item", _TEXT), ("ts", _INT), ("query", _TEXT), ("session", _TEXT)],
+                *[("click_cnt", pa.int32()), ("item_type", _TEXT), ("source", _TEXT), *_PLACE],
+            ]
+        ),
+    ),
+    Spec(
+        "items",
+        "item_features.csv",
+        ("item_id", "caption", *_names("name_en")),
+        ("author_id",),
+        pa.schema(
+            [("item", _TEXT), ("title", _TEXT), ("category_names", pa.list_(_TEXT)), ("author", _TEXT)]
+        ),
+    ),
+    Spec(
+        "users",
+        "user_features.csv",
+        ("user_id",),
+        ("onehot_feat1", "onehot_feat2", "search_active_level", "rec_active_level"),
+        pa.schema(
+            [
+                *[("user", _TEXT), ("onehot_feat1", _INT), ("onehot_feat2", _INT)],
+                *[("search_active_level", _INT), ("rec_active_level", _INT)],
+            ]
+        ),
+    ),
+    Spec(
+        "social",
+        "social_network.csv",
+        ("user_id", "user_follow_id"),
+        (),
+        pa.schema([("user", _TEXT), ("followee", _TEXT)]),
+        may_be_absent=True,
+    ),
+)
+ALIASES = {"reco_active_level": "rec_active_level"}
+
+
+def kuaisar_files(folder: Path) -> dict[str, Path]:
+    """Raw table name -> CSV file, in ``folder`` itself or in the one folder below it that has ``rec_inter.csv``.
+
+    Raises DataError if files are missing or if several copies of the data lie below ``folder``.
+    """
+    homes = sorted({path.parent for path in folder.rglob("rec_inter.csv*") if path.suffix in (".csv", ".gz")})
+    if folder in homes:
+        homes = [folder]
+    if len(homes) > 1:
+        raise DataError(
+            f"{folder}: several copies of KuaiSAR: {', '.join(str(home) for home in homes)}. "
+            "Set source.path to the one to be read."
+        )
+    home = homes[0] if homes else folder
+    found: dict[str, Path] = {}
+    missing: list[str] = []
+    for spec in SPECS:
+        names = [path for path in (home / spec.file, home / f"{spec.file}.gz") if path.is_file()]
+        if names:
+            found[spec.table] = names[0]
+        elif not spec.may_be_absent:
+            missing.append(spec.file)
+    if missing:
+        present = ", ".join(path.name for path in sorted(home.iterdir())[:12]) or "nothing"
+        amazon = any(path.name.startswith(("reviews_", "meta_")) for path in home.iterdir())
+        hint = " It looks like Amazon data: set format to amazon." if amazon else ""
+        raise DataError(
+            f"{home}: no {', '.join(missing)} (KuaiSAR files, unpacked or .gz). The folder holds: {present}.{hint}"
+        )
+    return found
+
+
+def read_kuaisar(
+    con: duckdb.DuckDBPyConnection, folder: Path, account: Account, bounds: dict[str, int], out: Path
+) -> dict[str, int]:
+    """Write rec, src, items, users and social.parquet; returns the counts of repeated items and users.
+
+    Raises DataError for missing files or columns and as ``Account.check`` does.
+    """
+    files = kuaisar_files(folder)
+    for spec in SPECS:
+        if spec.table in files:
+            _read_table(
+                con, spec, files[spec.table], account, bounds if spec.table in ("rec", "src") else {}, out
+            )
+        else:
+            pq.write_table(spec.schema.empty_table(), out / f"{spec.table}.parquet")
+    return {f"repeated_{table}": _keep_first(con, table, out) for table in ("items", "users")}
+
+
+def _read_table(
+    con: duckdb.DuckDBPyConnection,
+    spec: Spec,
+    path: Path,
+    account: Account,
+    bounds: dict[str, int],
+    out: Path,
+) -> None:
+    account.open(path)
+    output = Output(out / f"{spec.table}.parquet", spec.schema)
+    for batch, broken in read_csv(path, spec.required, spec.optional, ALIASES):
+        con.register("batch", batch)
+        rows = duck.to_arrow(con, f"kuaisar/{spec.table}", bounds or None)
+        con.unregister("batch")
+        good = pc.is_null(rows["reason"])
+        accepted, rejected = rows.filter(good), rows.filter(pc.invert(good)).select(REJECTED.names)
+        account.add(path, len(accepted), pa.concat_tables([broken, rejected.cast(REJECTED)]))
+        names = pa.array([path.name], pa.string()).take(pa.array([0] * len(accepted), pa.int32()))
+        output.write(accepted.append_column("file", names).select(spec.schema.names))
+    output.close()
+    if output.rows or not spec.may_be_absent:
+        account.check(path)
+
+
+def _keep_first(con: duckdb.DuckDBPyConnection, table: str, out: Path) -> int:
+    """Drop further rows of an id from items or users; returns how many there were."""
+    path = out / f"{table}.parquet"
+    aside = out / f"{table}.first.parquet"
+    first = con.sql(duck.query(f"kuaisar/first_{table}"), params={"path": str(path)})
+    first.write_parquet(str(aside), compression="zstd")
+    repeated = pq.read_metadata(path).num_rows - pq.read_metadata(aside).num_rows
+    aside.replace(path)
+    return repeated
