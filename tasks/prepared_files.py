@@ -69,6 +69,9 @@ TABLES: dict[str, pa.Schema] = {
     "item_queries": ITEM_QUERIES,
 }
 
+#: Files that a format may lack: KuaiSAR's queries were typed, no item has queries of its own.
+OPTIONAL = frozenset({"item_queries"})
+
 
 def rows_of(
     con: duckdb.DuckDBPyConnection, name: str, params: dict[str, Any] | None = None

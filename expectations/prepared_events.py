@@ -1,0 +1,24 @@
+"""What ``events.parquet`` of a prepared dataset promises, row by row; order and duplicates are audits."""
+
+from __future__ import annotations
+
+import great_expectations as gx
+from great_expectations import expectations as gxe
+
+from expectations.common import index, non_empty, within_time
+
+
+def suite(earliest_ms: int, latest_ms: int) -> gx.ExpectationSuite:
+    """``earliest_ms``, ``latest_ms``: the first and last credible time of an event, ms since 1970 UTC."""
+    return gx.ExpectationSuite(
+        name="prepared_events",
+        expectations=[
+            non_empty("there is at least one event"),
+            *index("user_idx"),
+            *index("item_idx"),
+            *within_time("ts", earliest_ms, latest_ms),
+            gxe.ExpectColumnDistinctValuesToEqualSet(
+                column="behavior", value_set=["rec", "src"], notes="both behaviors are there, and no other"
+            ),
+        ],
+    )

@@ -1,0 +1,30 @@
+"""What the three ``samples_*.parquet`` of a prepared dataset promise, row by row; leaks are audits."""
+
+from __future__ import annotations
+
+import great_expectations as gx
+from great_expectations import expectations as gxe
+
+from expectations.common import index, key, non_empty
+
+
+def suite(split: str) -> gx.ExpectationSuite:
+    """``split``: train, valid or test; every split has samples of both tasks."""
+    return gx.ExpectationSuite(
+        name=f"prepared_samples_{split}",
+        expectations=[
+            non_empty(f"there is at least one {split} sample"),
+            *key("sample_id"),
+            gxe.ExpectColumnValuesToMatchRegex(
+                column="sample_id", regex="^[0-9a-f]{16}$", notes="a sample id is 16 hex digits"
+            ),
+            gxe.ExpectColumnDistinctValuesToEqualSet(
+                column="task",
+                value_set=["recommendation", "search"],
+                notes="both tasks are there, and no other",
+            ),
+            *index("user_idx"),
+            *index("item_idx"),
+            *index("history_end"),
+        ],
+    )

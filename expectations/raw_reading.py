@@ -1,0 +1,18 @@
+"""What the manifest of ``raw/`` promises: no row of a file is lost unaccounted."""
+
+from __future__ import annotations
+
+import great_expectations as gx
+from great_expectations import expectations as gxe
+
+
+def suite() -> gx.ExpectationSuite:
+    """Frame: one row (read, accounted), accounted = accepted + rejected."""
+    return gx.ExpectationSuite(
+        name="raw_reading",
+        expectations=[
+            gxe.ExpectColumnPairValuesToBeEqual(
+                column_A="read", column_B="accounted", notes="accepted + rejected = read"
+            ),
+        ],
+    )

@@ -1,0 +1,3 @@
+select sample_id, protocol, len(item_idx) as items
+from candidates_test
+where file_row_number % $every = 0

@@ -1,0 +1,3 @@
+select sample_id, task, user_idx, item_idx, history_end
+from samples_test
+where file_row_number % $every = 0

@@ -1,0 +1,148 @@
+"""Stage validate: Great Expectations on the raw tables, on the prepared dataset and on the audits of its promises.
+
+DuckDB reads the tables and hands over plain frames (TRAPS: its SQLAlchemy engine fails in Great Expectations). A
+table above ``FRAME_ROWS`` rows is looked at every n-th row; what must hold of every row is an audit, in SQL.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+
+from expectations import audits as audit_suite
+from expectations import (
+    prepared_candidates,
+    prepared_events,
+    prepared_items,
+    prepared_samples,
+    raw_items,
+    raw_reading,
+    raw_rec,
+    raw_reviews,
+    raw_src,
+)
+from gensr_model.config import Format, PipelineConfig
+from gensr_model.errors import DataError
+from tasks import prepared_files as files
+from tasks.audit import AuditResult, audit_rule, open_prepared, run_audits
+from tasks.duck import connect, query
+from tasks.expectation_run import Check, run_checks
+
+FRAME_ROWS = 1_000_000
+RAW_TABLES: dict[Format, tuple[str, ...]] = {
+    "amazon": ("reviews", "items"),
+    "kuaisar": ("rec", "src", "items"),
+}
+
+
+def validate_folders(raw: Path, prepared: Path, config: PipelineConfig, out: Path) -> dict[str, float]:
+    """``validate_raw`` into ``out/raw``, then ``validate_prepared`` into ``out/prepared``; figures of both."""
+    figures: dict[str, float] = {}
+    for name, validate, folder in (("raw", validate_raw, raw), ("prepared", validate_prepared, prepared)):
+        (out / name).mkdir()
+        figures.update(
+            {f"{name}_{key}": value for key, value in validate(folder, config, out / name).items()}
+        )
+    return figures
+
+
+def validate_raw(raw: Path, config: PipelineConfig, out: Path) -> dict[str, float]:
+    """Check the folder ``raw``; write ``validation.json`` and ``data_docs/`` into the folder ``out``.
+
+    Returns the number of expectations and how many failed (0). Raises DataError, after writing, that names each
+    failed expectation with its count and a sample; and for a table that is missing.
+    """
+    earliest, latest = _credible_times(config)
+    with _connection(config, out) as con:
+        for table in RAW_TABLES[config.format]:
+            path = raw / f"{table}.parquet"
+            if not path.is_file():
+                raise DataError(
+                    f"{path}: missing; a raw folder of format {config.format} has it, run ingest again"
+                )
+            con.read_parquet(str(path), file_row_number=True).create_view(f"raw_{table}")
+        suites = {
+            "raw_reviews": raw_reviews.suite(earliest, latest),
+            "raw_rec": raw_rec.suite(earliest, latest),
+            "raw_src": raw_src.suite(earliest, latest),
+            "raw_items": raw_items.suite(),
+        }
+        tables = [f"raw_{table}" for table in RAW_TABLES[config.format]]
+        checks = [Check(suites[table], _frame(con, table)) for table in tables]
+    checks.append(Check(raw_reading.suite(), _reading(raw)))
+    return run_checks(checks, "raw data", out)
+
+
+def validate_prepared(prepared: Path, config: PipelineConfig, out: Path) -> dict[str, float]:
+    """Check the folder ``prepared`` and run its audits; write ``validation.json``, ``audits.json`` and ``data_docs/``.
+
+    Returns the number of expectations, how many failed (0), and ``leave_one_out_later_share``: the share of training
+    purchases later than a test purchase, averaged. Raises DataError as ``validate_raw`` does.
+    """
+    earliest, latest = _credible_times(config)
+    suites = {
+        "items": prepared_items.suite(),
+        "events": prepared_events.suite(earliest, latest),
+        **{f"samples_{split}": prepared_samples.suite(split) for split in ("train", "valid", "test")},
+        **{
+            f"candidates_{split}": prepared_candidates.suite(split, config.prepare.negatives)
+            for split in ("valid", "test")
+        },
+    }
+    with _connection(config, out) as con:
+        open_prepared(con, prepared, config.prepare)
+        checks = [Check(suite, _frame(con, table)) for table, suite in suites.items()]
+        results = run_audits(con)
+        share = float(files.one_row(con, "prepared/50_later_share")["later_share"] or 0.0)
+    checks.append(_audits(results))
+    report = {"leave_one_out_later_share": share, "audits": [result._asdict() for result in results]}
+    (out / "audits.json").write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")
+    return {**run_checks(checks, "prepared dataset", out), "leave_one_out_later_share": share}
+
+
+def _audits(results: list[AuditResult]) -> Check:
+    suite = audit_suite.suite({result.name: audit_rule(result.name) for result in results})
+    frame = pd.DataFrame([{result.name: result.violations for result in results}])
+    found = {r.name: f"{r.violations} rows, for example {r.sample}" for r in results if r.violations}
+    return Check(suite, frame, found)
+
+
+@contextlib.contextmanager
+def _connection(config: PipelineConfig, out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    temp = out / "duckdb-temp"
+    with connect(config.prepare, temp) as con:
+        yield con
+    shutil.rmtree(temp, ignore_errors=True)
+
+
+def _frame(con: duckdb.DuckDBPyConnection, table: str) -> pd.DataFrame:
+    rows = con.table(table).shape[0]
+    every = -(-rows // FRAME_ROWS) or 1
+    frame: pd.DataFrame = con.sql(query(f"validate/{table}"), params={"every": every}).df()
+    return frame
+
+
+def _reading(raw: Path) -> pd.DataFrame:
+    path = raw / "manifest.json"
+    if not path.is_file():
+        raise DataError(f"{path}: missing, so this is no folder that ingest completed; run ingest again")
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    return pd.DataFrame(
+        [{"read": manifest["read"], "accounted": manifest["accepted"] + manifest["rejected"]}]
+    )
+
+
+def _credible_times(config: PipelineConfig) -> tuple[int, int]:
+    """(``ingest.earliest``, the end of today), in ms since 1970 UTC."""
+    utc = datetime.UTC
+    first = datetime.datetime.fromisoformat(config.ingest.earliest).replace(tzinfo=utc)
+    today = datetime.datetime.now(utc).replace(hour=0, minute=0, second=0, microsecond=0)
+    last = today + datetime.timedelta(days=1)
+    return int(first.timestamp() * 1000), int(last.timestamp() * 1000)
