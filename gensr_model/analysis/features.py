@@ -1,0 +1,89 @@
+"""X of the mutual information analysis: what goes into every model, before any of them has learned (§6.4.1)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gensr_model.data.batches import Batch, BatchBuilder
+from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
+from gensr_model.models.gensr import Catalogue
+from gensr_model.models.views import CFTable, masked_mean, pool_text
+
+_WIDEST = (
+    64  # a wider block is projected: a critic with thousands of samples cannot use thousands of features
+)
+_BATCH = 512
+
+
+class Pairs(NamedTuple):
+    """One candidate per sample, the positive and a negative in turn."""
+
+    samples: Samples
+    candidates: IntArray  # (N, 2): positive, first frozen negative
+    chosen: IntArray  # (N,) column that stands for the sample
+
+
+def balanced_pairs(samples: Samples, negatives: IntArray) -> Pairs:
+    """Half of the samples with their positive, half with a frozen negative: then the answer's entropy is not
+    bounded by how rare positives are, and H(Ŷ) can reach ln 2."""
+    candidates = np.stack([samples.item, negatives[:, 0]], axis=1)
+    return Pairs(samples, candidates, np.arange(len(samples)) % 2)
+
+
+@torch.inference_mode()
+def input_features(
+    dataset: PreparedDataset,
+    pairs: Pairs,
+    cf: CFTable,
+    words: nn.Embedding,
+    catalogue: Catalogue,
+    max_history: int,
+) -> npt.NDArray[np.float32]:
+    """(N, D) features of the chosen candidates, the same for every model that is analysed.
+
+    Blocks: mean history and candidate of each view, and the query's mean token vector, from the frozen
+    LightGCN table and the backbone's initial embeddings; then the cosines between them. A cosine is a
+    function of the blocks and adds no information, but spares the critic from finding products with few
+    samples.
+    """
+    builder = BatchBuilder(dataset, max_history)
+    wanted = pairs.candidates[np.arange(len(pairs.chosen)), pairs.chosen][:, None]
+    parts = []
+    for start in range(0, len(wanted), _BATCH):
+        rows = np.arange(start, min(start + _BATCH, len(wanted)))
+        batch = builder.build(pairs.samples.take(rows), wanted[rows])
+        parts.append(_batch_features(batch, cf, words, catalogue))
+    blocks = [torch.cat(block) for block in zip(*parts, strict=True)]
+    return torch.cat([_narrow(block, number) for number, block in enumerate(blocks)], dim=1).numpy()
+
+
+def _batch_features(batch: Batch, cf: CFTable, words: nn.Embedding, catalogue: Catalogue) -> list[Tensor]:
+    blocks, cosines = [], []
+    item_vectors = [cf(batch.items), pool_text(words, catalogue.text, batch.items)]  # each (M, d)
+    for vectors in item_vectors:
+        mask = batch.history_mask
+        history = masked_mean(vectors[batch.history] * mask.unsqueeze(-1), mask)  # (B, d)
+        candidate = vectors[batch.candidates[:, 0]]  # (B, d)
+        blocks += [history, candidate]
+        cosines.append(F.cosine_similarity(history, candidate))
+    if bool((batch.query >= 0).any()):
+        prompts = catalogue.prompts(batch.query)
+        mask = torch.arange(prompts.query.shape[1]) < prompts.query_length.unsqueeze(1)
+        query = masked_mean(words(prompts.query) * mask.unsqueeze(-1), mask)
+        blocks.append(query)
+        cosines.append(F.cosine_similarity(query, blocks[3]))
+    return [*blocks, torch.stack(cosines, dim=1)]
+
+
+def _narrow(block: Tensor, number: int) -> Tensor:
+    """A block (N, d) of at most `_WIDEST` columns, by a fixed random projection, which about keeps distances."""
+    if block.shape[1] <= _WIDEST:
+        return block
+    generator = torch.Generator().manual_seed(number)
+    return block @ torch.randn(block.shape[1], _WIDEST, generator=generator) / _WIDEST**0.5

@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import image
+
+from gensr_model.analysis import figures
+from gensr_model.analysis.figures import gradient_figure, ranking_figure, validation_figure
+
+
+def picture(path: Path) -> np.ndarray:
+    """Pixels of a PNG that must show more than one colour."""
+    pixels = image.imread(path)
+    assert pixels.std() > 0.01
+    return pixels
+
+
+def test_gradient_figure_shows_every_model(tmp_path: Path) -> None:
+    steps = range(0, 200, 10)
+    calm = [{"step": s, "cosine": 0.5} for s in steps]
+    wild = [{"step": s, "cosine": np.cos(s)} for s in steps]
+    gradient_figure({"gensr": calm}, tmp_path / "one.png")
+    gradient_figure({"gensr": calm, "two_head": wild}, tmp_path / "two.png")
+    assert (picture(tmp_path / "one.png") != picture(tmp_path / "two.png")).any()
+    gradient_figure({"gensr": calm[:1]}, tmp_path / "point.png")
+    gradient_figure({}, tmp_path / "empty.png")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["empty.png", "one.png", "point.png", "two.png"]
+
+
+def test_validation_figure_skips_a_task_without_samples(tmp_path: Path) -> None:
+    found = [{"step": s, "metric": 0.1, "search/ndcg_at_5": s / 10} for s in (1.0, 2.0)]
+    validation_figure({"gensr": found}, tmp_path / "v.png")
+    picture(tmp_path / "v.png")
+
+
+def test_ranking_figure_with_rankers_of_one_task(tmp_path: Path) -> None:
+    both = {task: {"ndcg_at_10": 0.4} for task in ("recommendation", "search")}
+    ranking_figure({"gensr": both, "bm25": {"search": {"ndcg_at_10": 0.5}}}, tmp_path / "r.png")
+    picture(tmp_path / "r.png")
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 40])
+def test_smoothing_keeps_the_length_and_a_constant(length: int) -> None:
+    assert figures._smooth(np.full(length, 0.3)) == pytest.approx(np.full(length, 0.3))
+    ramp = np.arange(60.0)
+    assert figures._smooth(ramp)[30] == pytest.approx(30)
+
+
+def test_no_global_state_of_pyplot(tmp_path: Path) -> None:
+    import sys
+
+    loaded = "matplotlib.pyplot" in sys.modules
+    ranking_figure({}, tmp_path / "r.png")
+    assert ("matplotlib.pyplot" in sys.modules) == loaded
