@@ -1,0 +1,201 @@
+"""Every audit finds the fault that it is there for, and nothing on a good dataset."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from prepare_inputs import DAY, config, kuaisar_raw, prepared, random_amazon, rows
+
+from gensr_model.errors import DataError
+from tasks.audit import audit_folder, audit_names, audit_rule
+from tasks.prepared_files import TABLES
+
+NEGATIVES = 10
+Row = dict[str, Any]
+Fault = Callable[[Path], None]
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    raw = random_amazon(tmp_path_factory.mktemp("audit") / "raw")
+    return prepared(raw, config(negatives=NEGATIVES))
+
+
+def change(folder: Path, table: str, edit: Callable[[list[Row]], list[Row]]) -> None:
+    """Rewrite a table of ``folder`` after ``edit``."""
+    edited = edit(rows(folder, table))
+    pq.write_table(pa.Table.from_pylist(edited, TABLES[table]), folder / f"{table}.parquet")
+
+
+def set_field(table: str, field: str, value: Callable[[Path, list[Row], int], Any], at: int = 0) -> Fault:
+    """A fault: one field of row ``at`` becomes ``value(folder, rows, at)``."""
+
+    def fault(folder: Path) -> None:
+        def edit(found: list[Row]) -> list[Row]:
+            found[at][field] = value(folder, found, at)
+            return found
+
+        change(folder, table, edit)
+
+    return fault
+
+
+def own_end(_: Path, found: list[Row], at: int) -> int:
+    """A history that runs one event on, into the sample's own time."""
+    return int(found[at]["history_end"]) + 1
+
+
+def met_by_user(folder: Path, found: list[Row], at: int) -> list[int]:
+    """A list whose last item is one that the sample's user met, and not the target."""
+    sample = rows(folder, "samples_test")[at]
+    met = {e["item_idx"] for e in rows(folder, "events") if e["user_idx"] == sample["user_idx"]}
+    return [*found[at]["item_idx"][:-1], min(met - {sample["item_idx"]})]
+
+
+def target_listed(folder: Path, found: list[Row], at: int) -> list[int]:
+    return [*found[at]["item_idx"][:-1], rows(folder, "samples_test")[at]["item_idx"]]
+
+
+def move_sample(folder: Path, task: str) -> None:
+    """The last test sample of ``task`` goes to train, its twin stays."""
+    test = rows(folder, "samples_test")
+    moved = [s for s in test if s["task"] == task][-1]
+    change(folder, "samples_train", lambda found: [*found, moved])
+    change(folder, "samples_test", lambda found: [s for s in found if s != moved])
+    change(
+        folder, "candidates_test", lambda found: [c for c in found if c["sample_id"] != moved["sample_id"]]
+    )
+
+
+def target_pair(folder: Path) -> Row:
+    sample = rows(folder, "samples_valid")[0]
+    return {"user_idx": sample["user_idx"], "item_idx": sample["item_idx"]}
+
+
+def swap(table: str, a: int, b: int) -> Fault:
+    def edit(found: list[Row]) -> list[Row]:
+        found[a], found[b] = found[b], found[a]
+        return found
+
+    return lambda folder: change(folder, table, edit)
+
+
+FAULTS: dict[str, list[Fault]] = {
+    "10_event_out_of_order": [swap("events", 0, 5)],
+    "11_history_not_before_sample": [
+        set_field("samples_test", "history_end", own_end),
+        set_field("samples_train", "history_end", own_end, at=7),
+        set_field("samples_test", "history_end", lambda *_: 0, at=3),  # another user's events
+        set_field("samples_test", "history_end", lambda *_: 10**9),
+    ],
+    "12_history_misses_event": [
+        set_field("samples_test", "history_end", lambda f, r, n: r[n]["history_end"] - 1)
+    ],
+    "13_duplicate_event": [lambda folder: change(folder, "events", lambda found: [found[0], *found])],
+    "14_query_of_wrong_behavior": [
+        set_field("events", "query_idx", lambda f, r, n: 0 if r[n]["behavior"] == "rec" else None),
+        set_field("samples_valid", "query_idx", lambda *_: 0),
+    ],
+    "15_sample_without_event": [
+        lambda folder: change(folder, "samples_train", lambda found: found[1:]),
+        set_field("samples_train", "ts", lambda f, r, n: r[n]["ts"] + 1),
+    ],
+    "20_candidate_repeated": [
+        set_field(
+            "candidates_test", "item_idx", lambda f, r, n: [*r[n]["item_idx"][:-1], r[n]["item_idx"][0]]
+        )
+    ],
+    "21_candidate_met": [set_field("candidates_test", "item_idx", met_by_user)],
+    "22_candidate_is_target": [set_field("candidates_test", "item_idx", target_listed)],
+    "23_candidate_count": [
+        set_field("candidates_valid", "item_idx", lambda f, r, n: r[n]["item_idx"][:-1]),
+        set_field("candidates_valid", "item_idx", lambda *_: None),
+    ],
+    "24_candidate_misaligned": [
+        swap("candidates_test", 0, 1),
+        lambda folder: change(folder, "candidates_valid", lambda found: found[:-1]),
+    ],
+    "30_unresolved_id": [
+        set_field("candidates_test", "item_idx", lambda f, r, n: [*r[n]["item_idx"][:-1], 10**6]),
+        set_field("events", "item_idx", lambda *_: -1),
+        set_field("samples_train", "user_idx", lambda *_: 10**6),
+        set_field("graph", "item_idx", lambda *_: 10**6),
+        set_field("item_queries", "query_idx", lambda *_: 10**6),
+    ],
+    "31_index_not_row": [swap("items", 2, 3), swap("users", 0, 1), swap("queries", 0, 1)],
+    "40_sample_in_two_splits": [
+        lambda folder: change(
+            folder, "samples_train", lambda found: [*found, rows(folder, "samples_test")[0]]
+        )
+    ],
+    "41_twin_in_other_split": [
+        lambda folder: move_sample(folder, "search"),
+        lambda folder: move_sample(folder, "recommendation"),
+    ],
+    "42_split_against_time": [set_field("samples_test", "ts", lambda f, r, n: r[n]["ts"] - 100 * DAY)],
+    "50_graph_holds_target": [
+        lambda folder: change(folder, "graph", lambda found: [*found, target_pair(folder)])
+    ],
+    "51_graph_differs": [
+        lambda folder: change(folder, "graph", lambda found: found[1:]),
+        lambda folder: change(folder, "graph", lambda found: [found[0], *found]),
+        set_field("graph", "user_idx", lambda f, r, n: (r[n]["user_idx"] + 1) % 40),
+    ],
+}
+CASES = [
+    pytest.param(name, fault, id=f"{name}-{n}")
+    for name, faults in FAULTS.items()
+    for n, fault in enumerate(faults)
+]
+
+
+def test_every_audit_has_a_planted_fault_and_says_what_it_looks_for() -> None:
+    assert audit_names() == sorted(FAULTS)
+    for name in audit_names():
+        assert len(audit_rule(name)) > 20, name
+
+
+def test_good_amazon_has_no_violation(good: Path, tmp_path: Path) -> None:
+    results = audit_folder(good, config(negatives=NEGATIVES).prepare, tmp_path)
+    assert [(r.name, r.violations) for r in results] == [(name, 0) for name in audit_names()]
+
+
+def test_good_kuaisar_has_no_violation(tmp_path: Path) -> None:
+    start = 1_600_000_000_000
+    rec = [
+        {"user": f"u{n % 9}", "item": f"i{n % 13}", "ts": start + (n % 50) * DAY // 10} for n in range(200)
+    ]
+    src = [
+        {"user": f"u{n % 9}", "item": f"i{n % 17}", "ts": start + (n % 50) * DAY // 10} for n in range(150)
+    ]
+    many = {"user": "far", "ts": start - 9 * DAY}
+    rare = [{**many, "item": f"x{n}"} for n in range(9)]
+    folder = prepared(
+        kuaisar_raw(tmp_path / "raw", [*rec, *rare], [*src, *rare], []), config("kuaisar", negatives=5)
+    )
+    results = audit_folder(folder, config(negatives=5).prepare, tmp_path / "temp")
+    assert [(r.name, r.violations) for r in results] == [(name, 0) for name in audit_names()]
+
+
+@pytest.mark.parametrize(("name", "fault"), CASES)
+def test_a_planted_fault_is_found(good: Path, tmp_path: Path, name: str, fault: Fault) -> None:
+    folder = tmp_path / "faulty"
+    shutil.copytree(good, folder)
+    fault(folder)
+    found = {r.name: r for r in audit_folder(folder, config(negatives=NEGATIVES).prepare, tmp_path / "temp")}
+    assert found[name].violations > 0
+    assert 0 < len(found[name].sample) <= 5
+
+
+def test_a_missing_file_is_an_error(good: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "incomplete"
+    shutil.copytree(good, folder)
+    (folder / "graph.parquet").unlink()
+    with pytest.raises(DataError, match=r"graph\.parquet: missing"):
+        audit_folder(folder, config().prepare, tmp_path / "temp")
