@@ -11,6 +11,7 @@ import great_expectations as gx
 import pandas as pd
 from great_expectations.core.expectation_validation_result import ExpectationValidationResult
 from great_expectations.data_context import EphemeralDataContext
+from great_expectations.data_context.types.base import DataContextConfig, InMemoryStoreBackendDefaults
 
 from gensr_model.errors import DataError
 
@@ -56,10 +57,14 @@ def run_checks(checks: list[Check], subject: str, out: Path) -> dict[str, float]
 
 def _context(docs: Path) -> EphemeralDataContext:
     """A context in memory whose only site of Data Docs is the folder ``docs``; progress bars off."""
-    context = gx.get_context(mode="ephemeral")
+    stores = InMemoryStoreBackendDefaults(
+        init_temp_docs_sites=False
+    )  # else a folder in the system's temp per run
+    context = gx.get_context(
+        mode="ephemeral",
+        project_config=DataContextConfig(store_backend_defaults=stores, analytics_enabled=False),
+    )
     context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]
-    for site in list(context.get_site_names()):
-        context.delete_data_docs_site(site)
     context.add_data_docs_site(
         "validation",
         {
@@ -101,10 +106,10 @@ def _told(check: Check, result: ExpectationValidationResult) -> str:
     head = f"{where}: {configuration.type} ({configuration.notes})"
     if isinstance(column, str) and column in check.found:
         return f"{head}: {check.found[column]}"
-    if "exception_message" in str(result.exception_info) and not result.result:
+    said = result.to_json_dict()["result"]  # plain numbers, not numpy's
+    if not said:
         return f"{head}: could not be evaluated: {result.exception_info}"
-    said = result.result
-    if "unexpected_count" in said:
+    if "element_count" in said and "unexpected_count" in said:
         shown = said.get("partial_unexpected_index_list") or said.get("partial_unexpected_list")
         return f"{head}: {said['unexpected_count']} of {said['element_count']} rows, for example {shown}"
     return f"{head}: observed {said.get('observed_value')}"
