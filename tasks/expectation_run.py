@@ -106,7 +106,7 @@ def _told(check: Check, result: ExpectationValidationResult) -> str:
     head = f"{where}: {configuration.type} ({configuration.notes})"
     if isinstance(column, str) and column in check.found:
         return f"{head}: {check.found[column]}"
-    said = result.to_json_dict()["result"]  # plain numbers, not numpy's
+    said: Any = result.to_json_dict()["result"]  # plain numbers, not numpy's
     if not said:
         return f"{head}: could not be evaluated: {result.exception_info}"
     if "element_count" in said and "unexpected_count" in said:
