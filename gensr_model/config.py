@@ -34,7 +34,9 @@ class GeneratedSource(Frozen):
     kind: Literal["generated"] = "generated"
     users: int = Field(1_200, ge=20)
     items: int = Field(800, ge=150)
-    events_per_user: float = Field(12.0, gt=0, description="mean purchases (amazon) or clicks (kuaisar) of a user")
+    events_per_user: float = Field(
+        12.0, gt=0, description="mean purchases (amazon) or clicks (kuaisar) of a user"
+    )
     world_seed: int = Field(0, description="seed of the generated world, apart from the seed of training")
 
 
@@ -68,7 +70,9 @@ Source = Annotated[GeneratedSource | FolderSource | DownloadSource, Field(discri
 
 
 class IngestConfig(Frozen):
-    max_reject_share: float = Field(0.01, ge=0, le=1, description="above this share of bad rows the run stops")
+    max_reject_share: float = Field(
+        0.01, ge=0, le=1, description="above this share of bad rows the run stops"
+    )
     earliest: str = Field("1995-01-01", description="timestamps before this day are rejected")
 
 
@@ -83,7 +87,9 @@ class PrepareConfig(Frozen):
 class TextConfig(Frozen):
     """Which fields an item's text has, each with its own token budget (DESIGN §4)."""
 
-    include_category: bool = Field(False, description="queries are made from categories: with them search is matching")
+    include_category: bool = Field(
+        False, description="queries are made from categories: with them search is matching"
+    )
     category_tokens: int = 32
     title_tokens: int = 48
     description_tokens: int = 128
@@ -109,7 +115,9 @@ class BackboneConfig(Frozen):
     """Any T5: a hub name or folder, or a small one of this shape with a tokenizer trained on the corpus."""
 
     name_or_path: str | None = None
-    first_layers: int | None = Field(None, description="keep only the first k layers of a pretrained backbone")
+    first_layers: int | None = Field(
+        None, description="keep only the first k layers of a pretrained backbone"
+    )
     vocab_size: int = 8_000
     d_model: int = 64
     d_kv: int = 16
@@ -207,17 +215,26 @@ class RetrainConfig(Frozen):
 
 # --- presets ---------------------------------------------------------------------------------------------------
 
-_LAPTOP_MODEL: dict[str, Any] = {}
+# Prompt length is cost: the encoder reads every token once per candidate.
+_SHORT_PROMPTS = {
+    "recommendation_prompt": {"segments": ("recommend", "", "item", "", "?")},
+    "search_prompt": {"segments": ("search {query}", "", "item", "", "?")},
+}
 PRESETS: dict[str, dict[str, Any]] = {
     # Minutes on two cores: a small T5 and its tokenizer from scratch. What `make run` uses.
     "demo": {
         "lightgcn": {"epochs": 40},
-        "model": {"max_history": 20, "text": {"description_tokens": 32}, "backbone": {"vocab_size": 2_000}},
+        "model": {
+            **_SHORT_PROMPTS,
+            "max_history": 20,
+            "text": {"description_tokens": 32},
+            "backbone": {"vocab_size": 2_000},
+        },
         "train": {"epochs": 3, "valid_samples": 300},
         "analysis": {"mine_samples": 2_000, "mine_steps": 600, "mine_seeds": 1},
     },
     # Within 45 minutes on two cores for ~60k interactions: what docs/results.md is measured with.
-    "laptop": {"model": _LAPTOP_MODEL, "train": {}},
+    "laptop": {"model": {**_SHORT_PROMPTS}, "train": {}},
     # §6.1.3: flan-t5-base, the whole vocabulary, the paper's text.
     "paper": {
         "model": {"backbone": {"name_or_path": "google/flan-t5-base"}, "max_history": 30, "view_heads": 8},
@@ -250,19 +267,19 @@ class PipelineConfig(Frozen):
 
     name: str = Field("generated-amazon", description="what tables and runs call the data")
     format: Format = "amazon"
-    source: Source = Field(default_factory=GeneratedSource)
+    source: Source = Field(default_factory=lambda: GeneratedSource())
     preset: Literal["demo", "laptop", "paper"] = "demo"
     seed: int = 0
     # Factories, not defaults: the JSON schema that Prefect shows as a form then carries no default for a section,
     # so that choosing another preset in the form is not undone by the demo's values.
-    ingest: IngestConfig = Field(default_factory=IngestConfig)
-    prepare: PrepareConfig = Field(default_factory=PrepareConfig)
-    lightgcn: LightGCNConfig = Field(default_factory=LightGCNConfig)
-    model: ModelConfig = Field(default_factory=ModelConfig)
-    train: TrainConfig = Field(default_factory=TrainConfig)
-    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
-    analysis: AnalysisConfig = Field(default_factory=AnalysisConfig)
-    retrain: RetrainConfig = Field(default_factory=RetrainConfig)
+    ingest: IngestConfig = Field(default_factory=lambda: IngestConfig())
+    prepare: PrepareConfig = Field(default_factory=lambda: PrepareConfig())
+    lightgcn: LightGCNConfig = Field(default_factory=lambda: LightGCNConfig())
+    model: ModelConfig = Field(default_factory=lambda: ModelConfig())
+    train: TrainConfig = Field(default_factory=lambda: TrainConfig())
+    evaluation: EvaluationConfig = Field(default_factory=lambda: EvaluationConfig())
+    analysis: AnalysisConfig = Field(default_factory=lambda: AnalysisConfig())
+    retrain: RetrainConfig = Field(default_factory=lambda: RetrainConfig())
 
     @model_validator(mode="before")
     @classmethod

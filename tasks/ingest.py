@@ -14,10 +14,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from gensr_model.config import DownloadSource, FolderSource, Format, GeneratedSource, PipelineConfig, digest
+from gensr_model.config import FolderSource, Format, GeneratedSource, PipelineConfig, digest
 from gensr_model.data.synthetic import write_amazon, write_kuaisar
 from gensr_model.errors import DataError
 from tasks import duck
+from tasks.download import PUBLISHED, fetch
 from tasks.ingest_amazon import amazon_files, read_amazon
 from tasks.ingest_kuaisar import kuaisar_files, read_kuaisar
 from tasks.rawfiles import file_digest
@@ -39,7 +40,8 @@ def source_files(config: PipelineConfig, home: Path) -> Path:
         if not folder.is_dir():
             _generate(config.format, source, folder)
     else:
-        folder = _download(config.format, source, home)
+        files = [file.model_dump() for file in source.files or PUBLISHED[config.format]]
+        folder = fetch(source, config.format, home / "downloads" / f"{config.format}-{digest(files)}")
     input_files(folder, config.format)
     return folder
 
@@ -56,10 +58,6 @@ def _generate(format: Format, source: GeneratedSource, folder: Path) -> None:
             aside.rename(folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-
-
-def _download(format: Format, source: DownloadSource, home: Path) -> Path:
-    raise NotImplementedError
 
 
 def input_files(folder: Path, format: Format) -> list[Path]:

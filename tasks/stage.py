@@ -43,6 +43,7 @@ class StageResult(NamedTuple):
     metrics: dict[str, float]
     seconds: float  # of building, also when it was built by an earlier run
     reused: bool
+    label: str = ""  # the stage and its option
 
 
 class Work(NamedTuple):
@@ -94,7 +95,7 @@ class Stage:
                 State[dict[str, Any]],
                 known(label, key, config, paths, option, child.run_id, return_state=True),
             )
-            found = _result(state.result(), reused=state.name == "Cached")
+            found = _result(state.result(), reused=state.name == "Cached")._replace(label=label)
             child.tags(stage=self.name, stage_key=key, reused=str(found.reused).lower())
             child.metrics(found.metrics | {"seconds": found.seconds})
             child.artifacts(found.path, self.artifacts)
@@ -112,11 +113,18 @@ class Stage:
     def _run(
         self, label: str, key: str, config: PipelineConfig, inputs: list[str], option: str | None, run_id: str
     ) -> dict[str, Any]:
-        report = Tracked.existing(run_id).report(label)
+        run = Tracked.existing(run_id)
+        report = run.report(label)
         options = () if option is None else (option,)
 
         def fill(work: Work) -> dict[str, float] | None:
-            return self.build(work, config, *map(Path, inputs), *options)
+            try:
+                return self.build(work, config, *map(Path, inputs), *options)
+            except Exception:
+                run.artifacts(
+                    work.out, self.artifacts
+                )  # what tells of the failure: validation results, rejects
+                raise
 
         found = build_folder(home(), self.name, key, fill, report)
         report.close()

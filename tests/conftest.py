@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from gensr_model.config import PipelineConfig
 
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -32,3 +35,39 @@ def gensr_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("GENSR_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return tmp_path / "home"
+
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "source": {"kind": "generated", "users": 150, "items": 150, "events_per_user": 10},
+    "prepare": {"negatives": 20},
+    "lightgcn": {"epochs": 2},
+    "model": {
+        "max_history": 8,
+        "text": {"description_tokens": 8},
+        "backbone": {"vocab_size": 500, "d_model": 32, "d_ff": 64, "heads": 2, "encoder_layers": 1},
+    },
+    "train": {"epochs": 1, "valid_samples": 40, "two_head_epochs": 1, "batch_size": 32},
+    "evaluation": {"max_test_samples": 80},
+    "analysis": {"mine_samples": 200, "mine_steps": 40, "mine_seeds": 1},
+}
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Callable[..., PipelineConfig]:
+    """Makes the configuration that goes through every stage in seconds, with some fields replaced."""
+
+    def make(**changes: Any) -> PipelineConfig:
+        return PipelineConfig.model_validate(TINY | changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with the real Amazon slices: ``GENSR_REAL_DATA``, or ``../shared/data`` beside the checkout."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("GENSR_REAL_DATA", beside))
+    if not (folder / "amazon-scientific").is_dir():
+        pytest.skip(f"no real data in {folder}; set GENSR_REAL_DATA to the folder with amazon-scientific")
+    return folder

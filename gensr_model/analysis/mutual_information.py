@@ -175,7 +175,6 @@ def _run(
         ratio = torch.exp(log_mean - average.update(log_mean.detach()))
         optimizer.zero_grad()
         (ratio - joint.mean()).backward()
-        nn.utils.clip_grad_norm_(critic.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         if step % max(1, steps // 20) == 0:

@@ -3,9 +3,9 @@
 with rows as (
     select
         line_no,
-        trim(item_id) as item,
+        regexp_replace(trim(item_id), '\.0$', '') as item,
         trim(caption) as caption,
-        trim(author_id) as author,
+        regexp_replace(trim(author_id), '\.0$', '') as author,
         [
             trim(first_level_category_name_en),
             trim(second_level_category_name_en),

@@ -2,8 +2,8 @@
 with rows as (
     select
         line_no,
-        trim(user_id) as user,
-        trim(item_id) as item,
+        regexp_replace(trim(user_id), '\.0$', '') as user,
+        regexp_replace(trim(item_id), '\.0$', '') as item,
         trim("timestamp") as ms,
         trim(click) as click,
         try_cast(try_cast("timestamp" as decimal(38, 3)) as bigint) as ts,

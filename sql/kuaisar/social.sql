@@ -1,8 +1,8 @@
 -- One block of social_network.csv (batch: all columns as text, line_no) -> who follows whom, or the reason for a reject.
 with final as (
     select
-        trim(user_id) as user,
-        trim(user_follow_id) as followee,
+        regexp_replace(trim(user_id), '\.0$', '') as user,
+        regexp_replace(trim(user_follow_id), '\.0$', '') as followee,
         line_no as line,
         case
             when coalesce(trim(user_id), '') = '' then 'no user_id'

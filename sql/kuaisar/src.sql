@@ -3,8 +3,8 @@
 with rows as (
     select
         line_no,
-        trim(user_id) as user,
-        trim(item_id) as item,
+        regexp_replace(trim(user_id), '\.0$', '') as user,
+        regexp_replace(trim(item_id), '\.0$', '') as item,
         trim(search_session_timestamp) as ms,
         trim(keyword) as keyword,
         trim(search_session_id) as session,

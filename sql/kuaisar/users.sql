@@ -1,7 +1,7 @@
 -- One block of user_features.csv (batch: all columns as text, line_no) -> users, or the reason for a reject.
 with final as (
     select
-        trim(user_id) as user,
+        regexp_replace(trim(user_id), '\.0$', '') as user,
         try_cast(onehot_feat1 as bigint) as onehot_feat1,
         try_cast(onehot_feat2 as bigint) as onehot_feat2,
         try_cast(search_active_level as bigint) as search_active_level,

@@ -40,8 +40,8 @@ def test_gaussians_of_known_information(truth: float, low: float, high: float) -
 @pytest.mark.slow
 @pytest.mark.parametrize(("truth", "low", "high"), [(2.0, 1.7, 2.1), (5.0, 4.0, 5.3)])
 def test_gaussians_of_much_information(truth: float, low: float, high: float) -> None:
-    x, y = gaussians(truth, 200_000)
-    found = mine(x, fixed(y), seeds=1, steps=4_000, hidden=256, batch_size=2_048, learning_rate=1e-3)
+    x, y = gaussians(truth, 50_000)
+    found = mine(x, fixed(y), seeds=1, steps=3_000, hidden=256, batch_size=1_024, learning_rate=1e-3)
     assert low < found.nats < high
 
 

@@ -32,9 +32,12 @@ def test_a_parent_run_carries_what_is_needed_to_repeat_it(gensr_home: Path) -> N
 
 
 def test_a_failing_block_fails_its_runs_and_says_why(gensr_home: Path) -> None:
-    with pytest.raises(ValueError, match="bad column"), parent_run(PipelineConfig(), "gensr", "x") as run:
-        with run.child("ingest") as child:
-            raise ValueError("bad column")
+    with (
+        pytest.raises(ValueError, match="bad column"),
+        parent_run(PipelineConfig(), "gensr", "x") as run,
+        run.child("ingest") as child,
+    ):
+        raise ValueError("bad column")
     for each in (run, child):
         found = run.client.get_run(each.run_id)
         assert found.info.status == "FAILED"

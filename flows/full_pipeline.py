@@ -1,0 +1,64 @@
+"""The whole pipeline: raw search and recommendation logs in; a trained, compared and explained GenSR out."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from prefect import flow
+from prefect.runtime import flow_run
+
+from gensr_model.config import PipelineConfig
+from gensr_model.evaluation.reference import REFERENCES
+from tasks.analyze import analyze
+from tasks.data import find_source, ingest, prepare, validate
+from tasks.evaluate import rank_model, rank_reference
+from tasks.finetune import MODELS, finetune
+from tasks.pretrain import pretrain
+from tasks.publish import publish
+from tasks.registry import log_model
+from tasks.stage import StageResult
+from tasks.summary import summarize_run
+from tasks.tracking import Tracked, parent_run
+
+
+class Data(NamedTuple):
+    """What every model is trained from."""
+
+    source: StageResult
+    raw: StageResult
+    prepared: StageResult
+    checks: StageResult
+    cf: StageResult
+
+    @property
+    def stages(self) -> list[StageResult]:
+        return [self.raw, self.prepared, self.checks, self.cf]
+
+
+@flow(name="gensr")
+def full_pipeline(config: PipelineConfig) -> dict[str, Any]:
+    """Train GenSR and its comparators on the configured data and publish the comparison; returns the summary."""
+    with parent_run(config, "gensr/full-pipeline", str(flow_run.id)) as run:
+        data = prepare_data(run, config)
+        trained = {model: finetune(run, config, data.prepared, data.cf, option=model) for model in MODELS}
+        ranks = {m: rank_model(run, config, data.prepared, trained[m], option=m) for m in MODELS}
+        ranks |= {r: rank_reference(run, config, data.prepared, data.cf, option=r) for r in REFERENCES}
+        analysis = (
+            analyze(run, config, data.prepared, data.cf, *trained.values())
+            if config.analysis.enabled
+            else None
+        )
+        log_model(run, trained["gensr"])
+        stages = [*data.stages, *trained.values(), *([analysis] if analysis else [])]
+        summary = summarize_run(config, data.source, stages, ranks, analysis.metrics if analysis else {})
+        return publish(run.run_id, str(flow_run.id), summary)
+
+
+def prepare_data(run: Tracked, config: PipelineConfig) -> Data:
+    """Raw files to a validated dataset and its collaborative table; shared with retraining."""
+    source = find_source(config)
+    run.tags(dataset_digest=source.key)
+    raw = ingest(run, config, source)
+    prepared = prepare(run, config, raw)
+    checks = validate(run, config, raw, prepared)
+    return Data(source, raw, prepared, checks, pretrain(run, config, prepared))

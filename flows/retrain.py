@@ -1,0 +1,46 @@
+"""Scheduled retraining: the newest data, a new model, and a champion that only a model that is not worse replaces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+
+from flows.full_pipeline import prepare_data
+from gensr_model.config import PipelineConfig
+from tasks import registry
+from tasks.evaluate import rank_model
+from tasks.finetune import finetune
+from tasks.promotion import decide, first, unchanged
+from tasks.publish import publish_decision
+from tasks.tracking import parent_run
+
+
+@flow(name="retrain")
+def retrain(config: PipelineConfig) -> dict[str, Any]:
+    """Train on the data as they are now and keep or replace the champion; returns the decision.
+
+    Both models rank the new test candidates, matched by raw id. The alias ``champion`` moves only if the lower
+    bound of NDCG@10 (new − champion) is above −δ on both tasks.
+    """
+    name = f"gensr-{config.name}"
+    with parent_run(config, "retrain/nightly", str(flow_run.id)) as run:
+        champion = registry.champion(run, name)
+        data = prepare_data(run, config)
+        new = finetune(run, config, data.prepared, data.cf, option="gensr")
+        ranks = rank_model(run, config, data.prepared, new, option="gensr")
+        if champion is None:
+            decision = first(ranks)
+        elif champion.bundle.key == new.key:
+            decision = unchanged(champion.version, ranks)
+        else:
+            theirs = rank_model(run, config, data.prepared, champion.bundle, option="champion")
+            decision = decide(ranks, theirs, champion.version, config)
+        if decision.new_version:
+            version = registry.register(run, name, registry.log_model(run, new), new, decision.says)
+            if decision.promote:
+                registry.crown(run, name, version)
+        get_run_logger().info(decision.says)
+        return publish_decision(run.run_id, str(flow_run.id), name, decision)

@@ -1,0 +1,164 @@
+"""The prepared dataset: the folder that everything downstream reads (DESIGN §3)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from gensr_model.config import TASKS, Split
+from gensr_model.errors import DataError
+
+SCHEMA_VERSION = 1
+IntArray = NDArray[np.int64]
+
+
+class Events(NamedTuple):
+    """Engaged events, each array (E,), sorted by user and time; the position is the event's number."""
+
+    user: IntArray
+    item: IntArray
+    behavior: IntArray  # 0 recommendation, 1 search
+    query: IntArray  # -1: none
+    ts: IntArray  # ms UTC
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Positives of one split, each array (N,). A history is ``events[history_start:history_end]``."""
+
+    sample_id: NDArray[np.object_]
+    task: IntArray  # index into config.TASKS
+    user: IntArray
+    item: IntArray
+    query: IntArray  # -1: none
+    ts: IntArray
+    history_start: IntArray
+    history_end: IntArray
+
+    def __len__(self) -> int:
+        return len(self.task)
+
+    @property
+    def task_names(self) -> NDArray[np.object_]:
+        """(N,) the task of each sample by name."""
+        return np.array(TASKS, dtype=object)[self.task]
+
+    def take(self, rows: NDArray[Any]) -> Samples:
+        """The samples at ``rows`` (indices or a mask)."""
+        return Samples(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+
+def _ints(column: pa.ChunkedArray, null: int | None = None) -> IntArray:
+    if null is not None:
+        column = pc.fill_null(column, null)
+    return column.to_numpy().astype(np.int64)
+
+
+@dataclass(frozen=True)
+class PreparedDataset:
+    """Read access to one prepared folder. Tables are read when first asked for."""
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    @staticmethod
+    def open(folder: Path | str) -> PreparedDataset:
+        """Open a complete folder; DataError where it is no prepared dataset or of another schema version."""
+        folder = Path(folder)
+        manifest = folder / "manifest.json"
+        if not manifest.is_file():
+            raise DataError(f"{folder}: no manifest.json, not a complete prepared dataset; run prepare again")
+        content = json.loads(manifest.read_text())
+        if content.get("schema_version") != SCHEMA_VERSION:
+            raise DataError(
+                f"{manifest}: schema_version {content.get('schema_version')}, expected {SCHEMA_VERSION}; prepare again"
+            )
+        return PreparedDataset(folder, content)
+
+    def table(self, name: str) -> pa.Table:
+        """One Parquet table of the folder, whole."""
+        return pq.read_table(self.folder / f"{name}.parquet")
+
+    @cached_property
+    def items(self) -> pa.Table:
+        """``items.parquet`` in the order of item_idx."""
+        return self.table("items")
+
+    @cached_property
+    def queries(self) -> list[str]:
+        """Query texts by query_idx."""
+        return self.table("queries")["text"].to_pylist()
+
+    @property
+    def n_items(self) -> int:
+        return self.items.num_rows
+
+    @property
+    def n_queries(self) -> int:
+        return len(self.queries)
+
+    @cached_property
+    def n_users(self) -> int:
+        return pq.read_metadata(self.folder / "users.parquet").num_rows
+
+    @cached_property
+    def events(self) -> Events:
+        """All engaged events."""
+        table = self.table("events")
+        behavior = pc.equal(table["behavior"], "src").cast(pa.int64())
+        return Events(
+            user=_ints(table["user_idx"]),
+            item=_ints(table["item_idx"]),
+            behavior=_ints(behavior),
+            query=_ints(table["query_idx"], null=-1),
+            ts=_ints(table["ts"]),
+        )
+
+    @cached_property
+    def user_start(self) -> IntArray:
+        """(U+1,) number of the first event of each user."""
+        return np.searchsorted(self.events.user, np.arange(self.n_users + 1)).astype(np.int64)
+
+    def samples(self, split: Split) -> Samples:
+        """The positives of a split, in the order of its file."""
+        table = self.table(f"samples_{split}")
+        user = _ints(table["user_idx"])
+        return Samples(
+            sample_id=table["sample_id"].to_numpy(),
+            task=_ints(pc.equal(table["task"], TASKS[1]).cast(pa.int64())),
+            user=user,
+            item=_ints(table["item_idx"]),
+            query=_ints(table["query_idx"], null=-1),
+            ts=_ints(table["ts"]),
+            history_start=self.user_start[user],
+            history_end=_ints(table["history_end"]),
+        )
+
+    def candidates(self, split: Split, protocol: str = "uniform") -> IntArray:
+        """(N, 99) frozen negatives, row by row those of ``samples(split)``."""
+        table = self.table(f"candidates_{split}")
+        table = table.filter(pc.equal(table["protocol"], protocol))
+        ids = self.table(f"samples_{split}")["sample_id"]
+        order = pc.index_in(ids, value_set=table["sample_id"].combine_chunks())
+        if order.null_count:
+            raise DataError(
+                f"{self.folder}: {order.null_count} samples of {split} have no {protocol!r} candidates; prepare again"
+            )
+        lists = table["item_idx"].combine_chunks()
+        width = len(lists.flatten()) // max(len(lists), 1)
+        flat = lists.flatten().to_numpy().astype(np.int64).reshape(len(lists), width)
+        return flat[order.to_numpy()]
+
+    def graph(self) -> tuple[IntArray, IntArray]:
+        """Users and items, each (P,), of the distinct training pairs that LightGCN may see."""
+        table = self.table("graph")
+        return _ints(table["user_idx"]), _ints(table["item_idx"])

@@ -1,0 +1,170 @@
+"""Text to token ids: the tokenizer, item texts (one bag of tokens per item) and prompts (one row per query)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from torch import Tensor
+
+from gensr_model.config import ModelConfig, TextConfig
+from gensr_model.data.prepared import PreparedDataset
+from gensr_model.errors import ConfigError
+
+PAD, EOS, UNK = "<pad>", "</s>", "<unk>"
+ANSWERS = ("No", "Yes")  # index = label
+SLOTS = 4  # placeholders of Eq. 9: filtered CF, filtered semantic, candidate CF, candidate semantic
+
+
+class ItemText(NamedTuple):
+    """Token bags of I items: item i has ``tokens[offsets[i]:offsets[i + 1]]``."""
+
+    tokens: Tensor  # (T,)
+    offsets: Tensor  # (I + 1,)
+
+
+class PromptTable(NamedTuple):
+    """Token ids of every prompt: row q for query q, the last row for recommendation.
+
+    ``ids`` holds the pad id at the four slots and after the end; ``slots`` says where the slots are.
+    ``query`` holds the query's own tokens once more, for the model that has no prompt.
+    """
+
+    ids: Tensor  # (Q + 1, L)
+    length: Tensor  # (Q + 1,)
+    slots: Tensor  # (Q + 1, 4)
+    query: Tensor  # (Q + 1, K)
+    query_length: Tensor  # (Q + 1,), 0 for recommendation
+
+
+def train_tokenizer(dataset: PreparedDataset, config: ModelConfig) -> Tokenizer:
+    """Byte-pair tokenizer of the corpus itself, for a backbone trained from scratch, offline.
+
+    It sees item texts and queries, lower-cased, and knows ``Yes`` and ``No`` as whole tokens.
+    """
+    tokenizer = Tokenizer(models.BPE(unk_token=UNK))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Whitespace(), pre_tokenizers.Digits(individual_digits=False)]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=config.backbone.vocab_size - len(ANSWERS),
+        special_tokens=[PAD, EOS, UNK],
+        min_frequency=2,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_corpus(dataset, config), trainer)
+    tokenizer.add_tokens([AddedToken(word, normalized=False, single_word=True) for word in ANSWERS])
+    return tokenizer
+
+
+def _corpus(dataset: PreparedDataset, config: ModelConfig) -> Iterator[str]:
+    for column in ("title", "brand", "description", "category_text"):
+        yield from dataset.items[column].to_pylist()
+    yield from dataset.queries
+    for prompt in (config.recommendation_prompt, config.search_prompt):
+        # Often enough that a prompt's own words become whole tokens.
+        yield from prompt.segments * 50
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """A ``tokenizer.json`` without the truncation and padding that some files carry."""
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def special_id(tokenizer: Tokenizer, token: str) -> int:
+    """Id of ``<pad>`` or ``</s>``; ConfigError where the tokenizer is no T5's."""
+    found = tokenizer.token_to_id(token)
+    if found is None:
+        raise ConfigError(
+            f"the tokenizer has no {token!r} token; the backbone must be a T5 with its own tokenizer"
+        )
+    return int(found)
+
+
+def answer_ids(tokenizer: Tokenizer) -> tuple[int, int]:
+    """Token ids of No and Yes; ConfigError where one is not a single token."""
+    ids = []
+    for word in ANSWERS:
+        encoded = tokenizer.encode(word, add_special_tokens=False).ids
+        if len(encoded) != 1:
+            raise ConfigError(
+                f"the tokenizer splits {word!r} into {len(encoded)} tokens; the answer must be one token"
+            )
+        ids.append(encoded[0])
+    return ids[0], ids[1]
+
+
+def _encode(tokenizer: Tokenizer, texts: Iterable[str], budget: int) -> list[list[int]]:
+    return [e.ids[:budget] for e in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+
+def encode_items(tokenizer: Tokenizer, items: pa.Table, config: TextConfig) -> ItemText:
+    """Token bags of all items; each field is cut to its own budget (DESIGN §4, semantic item)."""
+    named = pc.binary_join_element_wise(items["title"], items["brand"], " ")
+    fields = [
+        _encode(tokenizer, named.to_pylist(), config.title_tokens),
+        _encode(tokenizer, items["description"].to_pylist(), config.description_tokens),
+    ]
+    if config.include_category:
+        fields.append(_encode(tokenizer, items["category_text"].to_pylist(), config.category_tokens))
+    bags = [list(chain.from_iterable(parts)) for parts in zip(*fields, strict=True)]
+    lengths = np.fromiter((len(bag) for bag in bags), np.int64, len(bags))
+    tokens = np.fromiter((token for bag in bags for token in bag), np.int64, int(lengths.sum()))
+    return ItemText(torch.from_numpy(tokens), torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)])))
+
+
+def encode_prompts(tokenizer: Tokenizer, queries: list[str], config: ModelConfig) -> PromptTable:
+    """Prompts of all queries and of recommendation (Eq. 9): five segments around four slots, then the end token."""
+    eos, pad = special_id(tokenizer, EOS), special_id(tokenizer, PAD)
+    cut = _encode(tokenizer, queries, config.max_query_tokens)
+    search = _pieces(tokenizer, config.search_prompt.segments)
+    recommend = _pieces(tokenizer, config.recommendation_prompt.segments)
+    rows = [*(_insert(search, query) for query in cut), _insert(recommend, [])]
+    flat = [_join(segments, pad, eos) for segments in rows]
+    lengths = [len(ids) for ids, _ in flat]
+    ids = np.full((len(flat), max(lengths)), pad, np.int64)
+    for row, (tokens, _) in enumerate(flat):
+        ids[row, : len(tokens)] = tokens
+    slots = np.array([slot for _, slot in flat], np.int64)
+    query_lengths = [*map(len, cut), 0]
+    alone = np.full((len(flat), max(1, *query_lengths)), pad, np.int64)
+    for row, found in enumerate(cut):
+        alone[row, : len(found)] = found
+    return PromptTable(
+        *(torch.from_numpy(ids), torch.tensor(lengths), torch.from_numpy(slots)),
+        *(torch.from_numpy(alone), torch.tensor(query_lengths)),
+    )
+
+
+def _pieces(tokenizer: Tokenizer, segments: tuple[str, ...]) -> list[list[list[int]]]:
+    """Per segment its tokens, cut where the query goes in."""
+    return [_encode(tokenizer, segment.split("{query}"), budget=10_000) for segment in segments]
+
+
+def _insert(pieces: list[list[list[int]]], query: list[int]) -> list[list[int]]:
+    segments = []
+    for first, *rest in pieces:
+        tokens = list(first)
+        for after in rest:
+            tokens += query + after
+        segments.append(tokens)
+    return segments
+
+
+def _join(segments: list[list[int]], pad: int, eos: int) -> tuple[list[int], list[int]]:
+    tokens, slots = list(segments[0]), []
+    for segment in segments[1:]:
+        slots.append(len(tokens))
+        tokens += [pad, *segment]
+    return [*tokens, eos], slots

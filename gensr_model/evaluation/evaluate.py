@@ -1,0 +1,49 @@
+"""Per-sample ranks of any ranker on the frozen candidates (DESIGN §5)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from gensr_model.config import PipelineConfig, Split
+from gensr_model.data.prepared import PreparedDataset
+from gensr_model.evaluation.metrics import ranks_table
+from gensr_model.evaluation.reference import score_reference
+from gensr_model.evaluation.scoring import fixed_subset, score_samples
+from gensr_model.report import Report
+from gensr_model.training import bundle
+
+
+def rank_reference(
+    name: str, dataset: PreparedDataset, split: Split, cf_folder: Path, config: PipelineConfig
+) -> pa.Table:
+    """Ranks of a reference ranker; a task that it does not serve has no rows."""
+    every = dataset.samples(split)
+    rows = fixed_subset(every, config.evaluation.max_test_samples)
+    negatives = dataset.candidates(split, config.evaluation.protocol)[rows]
+    return score_reference(name, dataset, every.take(rows), negatives, cf_folder, config.model.text)
+
+
+def rank_bundle(
+    folder: Path, dataset: PreparedDataset, split: Split, config: PipelineConfig, report: Report
+) -> pa.Table:
+    """Ranks of a trained model, its items matched by raw id.
+
+    The table's metadata holds ``unknown_item_share``: of the dataset's items, those the model was not trained with.
+    """
+    loaded = bundle.load(folder, dataset.items, dataset.queries)
+    every = dataset.samples(split)
+    rows = fixed_subset(every, config.evaluation.max_test_samples)
+    samples = every.take(rows)
+    scores = score_samples(
+        loaded.model,
+        dataset,
+        samples,
+        dataset.candidates(split, config.evaluation.protocol)[rows],
+        max_history=loaded.config.max_history,
+        batch_size=config.evaluation.batch_size,
+        report=report,
+    )
+    ranks = ranks_table(samples.sample_id, samples.task_names, scores)
+    return ranks.replace_schema_metadata({"unknown_item_share": repr(loaded.unknown_item_share)})

@@ -1,0 +1,52 @@
+"""Scores of a model for the frozen candidates of samples."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from gensr_model.data.batches import BatchBuilder
+from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
+from gensr_model.report import Report
+from gensr_model.training.bundle import Model, device_of
+
+
+def fixed_subset(samples: Samples, per_task: int | None) -> IntArray:
+    """Rows of at most ``per_task`` samples of each task: those with the smallest ids, which are hashes.
+
+    The choice is as good as random, and the same for every model and every run.
+    """
+    if per_task is None:
+        return np.arange(len(samples))
+    chosen = []
+    for task in (0, 1):
+        rows = np.flatnonzero(samples.task == task)
+        chosen.append(rows[np.argsort(samples.sample_id[rows].astype(str), kind="stable")[:per_task]])
+    return np.sort(np.concatenate(chosen))
+
+
+@torch.inference_mode()
+def score_samples(
+    model: Model,
+    dataset: PreparedDataset,
+    samples: Samples,
+    negatives: IntArray,
+    *,
+    max_history: int,
+    batch_size: int,
+    report: Report,
+) -> np.ndarray:
+    """(N, 1 + C) float32 scores, the positive in column 0."""
+    model.eval()
+    device = device_of(model)
+    builder = BatchBuilder(dataset, max_history)
+    candidates = np.concatenate([samples.item[:, None], negatives], axis=1)
+    out = np.empty(candidates.shape, np.float32)
+    # Like lengths together: less padding, the same scores.
+    order = np.lexsort((np.minimum(samples.history_end - samples.history_start, max_history), samples.task))
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        batch = builder.build(samples.take(rows), candidates[rows]).to(device)
+        out[rows] = model.score(batch).float().cpu().numpy()
+        report.progress(start + len(rows), len(order), "scoring")
+    return out

@@ -1,0 +1,50 @@
+"""Writing files so that nobody ever sees half of one."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+
+def write_json(path: Path, content: Any) -> None:
+    """JSON with sorted keys, written aside and renamed."""
+    aside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    aside.write_text(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    aside.replace(path)
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """safetensors, written aside and renamed."""
+    aside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, aside)
+    aside.replace(path)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file, on the CPU."""
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
+
+
+def module_tensors(module: torch.nn.Module) -> dict[str, Tensor]:
+    """Parameters and persistent buffers by name, each shared tensor once (the first of its names)."""
+    kept = set(module.state_dict(keep_vars=True))
+    buffers = {name: buffer for name, buffer in module.named_buffers() if name in kept}
+    return {**dict(module.named_parameters()), **buffers}
+
+
+def load_module_tensors(module: torch.nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Copy what ``module_tensors`` gave into a module of the same shape; ValueError where names differ."""
+    own = module_tensors(module)
+    if own.keys() != tensors.keys():
+        raise ValueError(f"tensors do not fit the model: {sorted(own.keys() ^ tensors.keys())[:5]} differ")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(tensors[name])

@@ -1,0 +1,195 @@
+"""GenSR (§5): two views of a mixed history, a soft filter, and a T5 that answers Yes or No."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import T5ForConditionalGeneration
+
+from gensr_model.config import ModelConfig
+from gensr_model.data.batches import Batch
+from gensr_model.data.text import ItemText, PromptTable
+from gensr_model.models.backbone import first_step_hidden
+from gensr_model.models.views import CFTable, View, contrastive_loss, distinct_users, masked_mean, pool_text
+
+# Per view: its module, the item vectors (M, d) and the encoded history (B, H, d); None for a view left out.
+Encoded = list[tuple[View, Tensor, Tensor] | None]
+
+
+class LossParts(NamedTuple):
+    """What one batch costs; ``total`` is what is minimised."""
+
+    total: Tensor
+    parts: dict[str, Tensor]  # detached, for the log
+
+
+class Catalogue(nn.Module):
+    """The texts that belong to a dataset, not to the model: item token bags and prompts of its queries."""
+
+    def __init__(self, text: ItemText, prompts: PromptTable) -> None:
+        super().__init__()
+        self.register_buffer("tokens", text.tokens, persistent=False)
+        self.register_buffer("offsets", text.offsets, persistent=False)
+        self.set_prompts(prompts)
+
+    def set_prompts(self, prompts: PromptTable) -> None:
+        """Take the prompts of another list of queries."""
+        device = self.get_buffer("tokens").device
+        for name, tensor in prompts._asdict().items():
+            self.register_buffer(f"prompt_{name}", tensor.to(device), persistent=False)
+
+    @property
+    def text(self) -> ItemText:
+        """Token bags of all items."""
+        return ItemText(self.get_buffer("tokens"), self.get_buffer("offsets"))
+
+    def prompts(self, query: Tensor) -> PromptTable:
+        """The prompt rows of queries (B,); -1, the last row, is recommendation's. Cut to the longest."""
+        length = self.get_buffer("prompt_length")[query]
+        ids = self.get_buffer("prompt_ids")[query, : int(length.max())]
+        rest = (self.get_buffer(f"prompt_{name}")[query] for name in ("slots", "query", "query_length"))
+        return PromptTable(ids, length, *rest)
+
+
+class GenSR(nn.Module):
+    """The model of Figure 2.
+
+    Args:
+        backbone: a T5; its input embeddings are also the semantic view's token vectors.
+        cf: the pre-trained CF table over the items of ``catalogue``.
+        answers: token ids of No and Yes.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        backbone: T5ForConditionalGeneration,
+        cf: CFTable,
+        catalogue: Catalogue,
+        answers: tuple[int, int],
+    ) -> None:
+        super().__init__()
+        self.config, self.backbone, self.cf, self.catalogue = config, backbone, cf, catalogue
+        self.answers: Tensor
+        self.register_buffer("answers", torch.tensor(answers), persistent=False)
+        width = backbone.model_dim
+        self.cf_view = View(cf.dim, width, config) if config.cf_view else None
+        self.semantic_view = View(width, width, config) if config.semantic_view else None
+        contrast = self.cf_view is not None and self.semantic_view is not None and config.beta > 0
+        self.align_cf = nn.Linear(cf.dim, cf.dim) if contrast else None
+        self.align_semantic = nn.Linear(width, cf.dim) if contrast else None
+
+    # --- views ---------------------------------------------------------------------------------------------------
+
+    def _encode(self, batch: Batch) -> Encoded:
+        out: Encoded = []
+        for view in (self.cf_view, self.semantic_view):
+            if view is None:
+                out.append(None)
+                continue
+            if view is self.cf_view:
+                vectors = self.cf(batch.items)
+            else:
+                vectors = pool_text(self.backbone.shared, self.catalogue.text, batch.items)
+            out.append(
+                (view, vectors, view.encode(vectors, batch.history, batch.history_mask, batch.behavior))
+            )
+        return out
+
+    def _prompt(self, batch: Batch, encoded: Encoded, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Eq. 9 for some rows (R,): embeddings (R, C, L, d_model) with the four slots filled, and their mask (R, L)."""
+        prompts = self.catalogue.prompts(batch.query[rows])
+        words = self.backbone.shared(prompts.ids)  # (R, L, d_model)
+        embeds = words.unsqueeze(1).repeat(1, batch.candidates.shape[1], 1, 1)  # (R, C, L, d_model)
+        row = torch.arange(len(rows), device=words.device)
+        for number, view in enumerate(encoded):
+            if view is None:
+                continue
+            module, vectors, history = view
+            slots = module.slots(history[rows], batch.history_mask[rows], vectors[batch.candidates[rows]])
+            for offset, filled in zip((0, 2), slots, strict=True):
+                # Advanced indices around a slice put the batch axis first: (R, C, d_model).
+                embeds[row, :, prompts.slots[:, offset + number]] = filled
+        mask = torch.arange(words.shape[1], device=words.device) < prompts.length.unsqueeze(1)
+        return embeds, mask
+
+    def _hidden(self, batch: Batch, encoded: Encoded) -> Tensor:
+        """First decoder state of every row of the batch: (B, C, d_model).
+
+        The tasks go through the backbone one after the other: a recommendation prompt has no query, and padding it
+        to the search prompts' length would cost more than the second call.
+        """
+        hidden, order = [], []
+        for task in (0, 1):
+            rows = torch.nonzero(batch.task == task).squeeze(1)
+            if len(rows) == 0:
+                continue
+            embeds, mask = self._prompt(batch, encoded, rows)
+            count, candidates, length, width = embeds.shape
+            mask = mask.unsqueeze(1).expand(count, candidates, length).reshape(-1, length)
+            state = first_step_hidden(self.backbone, embeds.view(-1, length, width), mask.long())
+            hidden.append(state.view(count, candidates, width))
+            order.append(rows)
+        return torch.cat(hidden)[torch.argsort(torch.cat(order))]
+
+    # --- loss and score ------------------------------------------------------------------------------------------
+
+    def score(self, batch: Batch) -> Tensor:
+        """(B, C) z_yes − z_no: constrained generation renormalised over the two answers; σ(score) = P(Yes)."""
+        return self._margin(self._hidden(batch, self._encode(batch)))
+
+    def _margin(self, hidden: Tensor) -> Tensor:
+        no, yes = self.backbone.lm_head.weight[self.answers]
+        return hidden @ (yes - no)
+
+    def row_losses(self, batch: Batch, encoded: Encoded | None = None) -> Tensor:
+        """(B, C) negative log-likelihood of the answer (Eq. 12): Yes in column 0, No in the others."""
+        hidden = self._hidden(batch, self._encode(batch) if encoded is None else encoded)
+        label = torch.zeros(hidden.shape[:2], dtype=torch.long, device=hidden.device)
+        label[:, 0] = 1
+        if self.config.answer_loss == "yes_no":
+            return F.binary_cross_entropy_with_logits(
+                self._margin(hidden), label.to(hidden.dtype), reduction="none"
+            )
+        logits = self.backbone.lm_head(hidden)  # (B, C, V)
+        return F.cross_entropy(logits.flatten(0, 1), self.answers[label].flatten(), reduction="none").view_as(
+            label
+        )
+
+    def task_losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Mean answer loss of the recommendation rows and of the search rows, before any weighting (§6.5)."""
+        rows = self.row_losses(batch).mean(dim=1)
+        return rows[batch.task == 0].mean(), rows[batch.task == 1].mean()
+
+    def contrastive(self, batch: Batch, encoded: Encoded) -> Tensor:
+        """Eq. 10 over the distinct users of the batch."""
+        cf, semantic = encoded
+        assert cf is not None and self.align_cf is not None  # noqa: PT018  # for the type checker
+        assert semantic is not None and self.align_semantic is not None  # noqa: PT018
+        rows = distinct_users(batch.user, batch.history_end, batch.history_mask.any(dim=1)).rows
+        mask = batch.history_mask[rows]
+        return contrastive_loss(
+            self.align_cf(masked_mean(cf[2][rows], mask)),
+            self.align_semantic(masked_mean(semantic[2][rows], mask)),
+            self.config.tau,
+        )
+
+    def loss(self, batch: Batch) -> LossParts:
+        """Eq. 11: L = L_S&R + β L_c."""
+        encoded = self._encode(batch)
+        generation = self.row_losses(batch, encoded).mean()
+        parts = {"generation": generation.detach()}
+        total = generation
+        if self.align_cf is not None:
+            contrast = self.contrastive(batch, encoded)
+            parts["contrastive"] = contrast.detach()
+            total = total + self.config.beta * contrast
+        return LossParts(total, parts)
+
+    def conflict_parameters(self) -> list[nn.Parameter]:
+        """The self-attention of the encoder's last block, whose task gradients §6.5 compares."""
+        last: nn.Module = list(self.backbone.encoder.block)[-1]
+        return list(last.get_submodule("layer.0.SelfAttention").parameters())

@@ -1,0 +1,179 @@
+"""Dual-view representation (§5.1): item vectors of both views, their encoders, the soft filter, the alignment."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gensr_model.config import ModelConfig
+from gensr_model.data.text import ItemText
+
+
+class CFTable(nn.Module):
+    """Item vectors of a pre-trained CF table ℰ (footnote 2); items without a training edge share one learned vector.
+
+    Args:
+        table: (I, d) item embeddings.
+        known: (I,) bool, False for cold items.
+        freeze: keep the table as it is; only the cold vector learns.
+    """
+
+    def __init__(self, table: Tensor, known: Tensor, freeze: bool = True) -> None:
+        super().__init__()
+        self.table = nn.Parameter(table.clone(), requires_grad=not freeze)
+        self.known: Tensor
+        self.register_buffer("known", known.clone())
+        self.cold = nn.Parameter(torch.zeros(table.shape[1]))
+
+    @property
+    def dim(self) -> int:
+        return self.table.shape[1]
+
+    def forward(self, items: Tensor) -> Tensor:
+        """(M,) item ids → (M, d)."""
+        return torch.where(self.known[items].unsqueeze(-1), self.table[items], self.cold)
+
+    def select(self, rows: Tensor) -> None:
+        """Become the table of another catalogue: item i takes row ``rows[i]``, or the cold vector where that is -1."""
+        kept = rows.clamp(min=0)
+        self.known = self.known[kept] & (rows >= 0)
+        self.table = nn.Parameter(self.table.data[kept], requires_grad=self.table.requires_grad)
+
+
+def unit_scale(table: Tensor, known: Tensor) -> Tensor:
+    """The table at unit root mean square over its known rows, so that its scale sets no hidden temperature."""
+    if not bool(known.any()):
+        return table
+    return table / table[known].pow(2).mean().sqrt().clamp(min=1e-12)
+
+
+def pool_text(embedding: nn.Embedding, text: ItemText, items: Tensor) -> Tensor:
+    """Semantic item vectors s_i: the mean of the backbone's input embeddings over each item's tokens.
+
+    Tokens are never laid out as (M, tokens, d). An item without text gets zeros.
+
+    Args:
+        items: (M,) distinct item ids.
+    Returns:
+        (M, d_model)
+    """
+    start, end = text.offsets[items], text.offsets[items + 1]
+    length = end - start
+    bag_end = length.cumsum(0)
+    inside = torch.arange(int(bag_end[-1]), device=items.device) - (bag_end - length).repeat_interleave(
+        length
+    )
+    tokens = text.tokens[start.repeat_interleave(length) + inside]
+    return F.embedding_bag(tokens, embedding.weight, bag_end - length, mode="mean")
+
+
+class HistoryEncoder(nn.Module):
+    """Eq. 5 and 6: FFN(MSA(E, E, E)) over a history, with behavior type and recency added to the items."""
+
+    def __init__(self, dim: int, config: ModelConfig) -> None:
+        super().__init__()
+        self.behavior = nn.Embedding(2, dim) if config.behavior_embedding else None
+        self.position = nn.Embedding(config.max_history, dim) if config.position_embedding else None
+        for table in (self.behavior, self.position):
+            if table is not None:
+                nn.init.normal_(table.weight, std=0.1)
+        self.layer = nn.TransformerEncoderLayer(
+            dim,
+            config.view_heads,
+            dim_feedforward=4 * dim,
+            dropout=config.view_dropout,
+            batch_first=True,
+            norm_first=True,
+            activation="gelu",
+        )
+
+    def forward(self, history: Tensor, mask: Tensor, behavior: Tensor) -> Tensor:
+        """(B, H, d), mask (B, H) True at events, behavior (B, H) → (B, H, d), zero at padding."""
+        x = history
+        if self.behavior is not None:
+            x = x + self.behavior(behavior)
+        if self.position is not None:
+            width = history.shape[1]
+            recency = torch.arange(width - 1, -1, -1, device=history.device)  # 0 = the latest event
+            x = x + self.position(recency)
+        # An empty history would attend to nothing; let it attend to its zero padding, and mask the result.
+        attend = mask | ~mask.any(dim=1, keepdim=True)
+        x = self.layer(x * mask.unsqueeze(-1), src_key_padding_mask=~attend)
+        return x * mask.unsqueeze(-1)
+
+
+class SoftFilter(nn.Module):
+    """Eq. 7 and 8: the candidate attends to the encoded history; an empty history gives a learned vector."""
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(dim, heads, dropout=dropout, batch_first=True)
+        self.empty = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, candidate: Tensor, encoded: Tensor, mask: Tensor) -> Tensor:
+        """(B, C, d) candidates, (B, H, d) encoded history, (B, H) mask → (B, C, d)."""
+        has_history = mask.any(dim=1)
+        attend = mask | ~has_history.unsqueeze(1)
+        filtered, _ = self.attention(
+            candidate, encoded, encoded, key_padding_mask=~attend, need_weights=False
+        )
+        return torch.where(has_history[:, None, None], filtered, self.empty)
+
+
+def masked_mean(encoded: Tensor, mask: Tensor) -> Tensor:
+    """(B, H, d) and (B, H) → (B, d); zeros for an empty history."""
+    return encoded.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+class View(nn.Module):
+    """One view: encoder, filter, and the projection of its vectors into the backbone's space."""
+
+    def __init__(self, dim: int, out_dim: int, config: ModelConfig) -> None:
+        super().__init__()
+        self.encoder = HistoryEncoder(dim, config)
+        self.filter = SoftFilter(dim, config.view_heads, config.view_dropout) if config.soft_filter else None
+        self.project = nn.Linear(dim, out_dim)
+
+    def encode(self, vectors: Tensor, history: Tensor, mask: Tensor, behavior: Tensor) -> Tensor:
+        """C_u or S_u (Eq. 5, 6): item vectors (M, d), history (B, H) of indices into them → (B, H, d)."""
+        return self.encoder(vectors[history], mask, behavior)
+
+    def slots(self, encoded: Tensor, mask: Tensor, candidate: Tensor) -> tuple[Tensor, Tensor]:
+        """History vector and candidate vector per candidate, each (B, C, d_model), from candidates (B, C, d)."""
+        if self.filter is None:
+            history = masked_mean(encoded, mask).unsqueeze(1).expand_as(candidate)
+        else:
+            history = self.filter(candidate, encoded, mask)
+        return self.project(history), self.project(candidate)
+
+
+class ContrastiveRows(NamedTuple):
+    """Which rows of a batch enter Eq. 10: one per distinct user, the sample with the latest history."""
+
+    rows: Tensor  # (R,)
+
+
+def distinct_users(user: Tensor, history_end: Tensor, has_history: Tensor) -> ContrastiveRows:
+    """(B,) each → the rows that enter the contrastive loss; users without any history are left out."""
+    order = torch.argsort(history_end, stable=True)
+    order = order[torch.argsort(user[order], stable=True)]
+    last = torch.ones_like(order, dtype=torch.bool)
+    last[:-1] = user[order][1:] != user[order][:-1]
+    rows = order[last]
+    return ContrastiveRows(rows[has_history[rows]])
+
+
+def contrastive_loss(cf: Tensor, semantic: Tensor, tau: float) -> Tensor:
+    """Eq. 10 as printed: u′ runs over all of B in both sums, u included, so the loss is at least ln 2.
+
+    Args:
+        cf, semantic: (R, k) projected views of R distinct users.
+    """
+    if len(cf) == 0:
+        return cf.sum()
+    similarity = F.normalize(cf, dim=-1) @ F.normalize(semantic, dim=-1).T / tau  # (R, R): sim(C_u, S_u')
+    log_denominator = torch.logsumexp(torch.cat([similarity, similarity.T], dim=1), dim=1)
+    return (log_denominator - similarity.diagonal()).mean()

@@ -1,0 +1,77 @@
+"""Use a trained model: rank candidates for a history of raw item ids, with or without a query."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from gensr_model.data.batches import Batch
+from gensr_model.data.text import encode_prompts
+from gensr_model.errors import DataError
+from gensr_model.training import bundle
+
+
+class Ranker:
+    """Scores candidates with one model bundle.
+
+    Unknown items are dropped from a history; an unknown candidate is an error, because a score without any knowledge
+    of the item would be a guess. An empty history is allowed. A query is cut at the model's ``max_query_tokens``.
+    """
+
+    def __init__(self, loaded: bundle.Loaded, raw_ids: list[str]) -> None:
+        self.loaded = loaded
+        self.raw_ids = raw_ids
+        self.index = {raw: idx for idx, raw in enumerate(raw_ids)}
+
+    @staticmethod
+    def load(folder: Path | str) -> Ranker:
+        """Open a bundle folder; DataError where it is none."""
+        folder = Path(folder)
+        loaded = bundle.load(folder)
+        return Ranker(loaded, bundle.item_ids(folder))
+
+    def rank(
+        self, history: list[str], query: str | None, candidates: list[str], top_n: int | None = None
+    ) -> list[tuple[str, float]]:
+        """The best ``top_n`` candidates and σ(score) = P(Yes), best first; ties in the order given.
+
+        Args:
+            history: raw item ids, oldest first. Search with a query, recommendation without.
+        Raises:
+            DataError: no candidate, or one that the model does not know.
+        """
+        unknown = [raw for raw in candidates if raw not in self.index]
+        if unknown or not candidates:
+            problem = f"candidates the model does not know: {unknown[:5]}"
+            raise DataError(problem if unknown else "candidates: give at least one item id")
+        known = [self.index[raw] for raw in history if raw in self.index][-self.loaded.config.max_history :]
+        score = self._score(known, query, [self.index[raw] for raw in candidates])
+        order = np.argsort(-score, kind="stable")[:top_n]
+        return [(candidates[i], float(score[i])) for i in order]
+
+    @torch.inference_mode()
+    def _score(self, history: list[int], query: str | None, candidates: list[int]) -> np.ndarray:
+        model = self.loaded.model
+        model.catalogue.set_prompts(
+            encode_prompts(self.loaded.tokenizer, [query] if query else [], self.loaded.config)
+        )
+        items, inverse = np.unique([*history, *candidates], return_inverse=True)
+        width = max(1, len(history))
+        row = np.zeros((1, width), np.int64)
+        row[0, width - len(history) :] = inverse[: len(history)]
+        mask = np.zeros((1, width), bool)
+        mask[0, width - len(history) :] = True
+        batch = Batch(
+            items=torch.from_numpy(items.astype(np.int64)),
+            history=torch.from_numpy(row),
+            history_mask=torch.from_numpy(mask),
+            behavior=torch.zeros(1, width, dtype=torch.long),
+            candidates=torch.from_numpy(inverse[len(history) :][None, :].copy()),
+            task=torch.tensor([1 if query else 0]),
+            query=torch.tensor([0 if query else -1]),
+            user=torch.tensor([0]),
+            history_end=torch.tensor([len(history)]),
+        ).to(bundle.device_of(model))
+        return torch.sigmoid(model.score(batch))[0].cpu().numpy()

@@ -1,0 +1,130 @@
+"""A trained model as one folder: configuration, weights, tokenizer, and the raw ids of its items. No pickle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+from tokenizers import Tokenizer
+from torch import nn
+from transformers import T5ForConditionalGeneration
+
+from gensr_model.config import ModelConfig, PipelineConfig
+from gensr_model.data.prepared import PreparedDataset
+from gensr_model.data.text import answer_ids, encode_items, encode_prompts, load_tokenizer, train_tokenizer
+from gensr_model.errors import DataError
+from gensr_model.files import load_module_tensors, module_tensors, read_tensors, write_json, write_tensors
+from gensr_model.models import backbone as backbones
+from gensr_model.models.gensr import Catalogue, GenSR
+from gensr_model.models.two_head import TwoHead
+from gensr_model.models.views import CFTable, unit_scale
+from gensr_model.training import lightgcn
+
+Model = GenSR | TwoHead
+CONFIG, WEIGHTS, TOKENIZER, ITEMS = "config.json", "model.safetensors", "tokenizer.json", "items.parquet"
+
+
+class Loaded(NamedTuple):
+    """A model ready to score samples of a dataset."""
+
+    model: Model
+    tokenizer: Tokenizer
+    config: ModelConfig
+    unknown_item_share: float  # of the dataset's items, those the model was not trained with
+
+
+def _catalogue(tokenizer: Tokenizer, items: pa.Table, queries: list[str], config: ModelConfig) -> Catalogue:
+    return Catalogue(encode_items(tokenizer, items, config.text), encode_prompts(tokenizer, queries, config))
+
+
+def _model(
+    kind: str, config: ModelConfig, backbone: T5ForConditionalGeneration, cf: CFTable, catalogue: Catalogue,
+    tokenizer: Tokenizer, gamma: float,
+) -> Model:  # fmt: skip
+    if kind == "two_head":
+        return TwoHead(config, backbone.shared.weight, cf, catalogue, gamma)
+    return GenSR(config, backbone, cf, catalogue, answer_ids(tokenizer))
+
+
+def assemble(
+    kind: str, dataset: PreparedDataset, cf_folder: Path, config: PipelineConfig
+) -> tuple[Model, Tokenizer]:
+    """A fresh model over a dataset and its LightGCN table: the same weights for the same seed."""
+    torch.manual_seed(config.seed)
+    if config.model.backbone.name_or_path is None:
+        tokenizer = train_tokenizer(dataset, config.model)
+        backbone = T5ForConditionalGeneration(backbones.scratch_config(config.model.backbone, tokenizer))
+    else:
+        backbone, tokenizer = backbones.load_pretrained(config.model.backbone)
+    found = lightgcn.load(cf_folder)
+    cf = CFTable(unit_scale(found.item, found.item_has_edges), found.item_has_edges, config.model.freeze_cf)
+    catalogue = _catalogue(tokenizer, dataset.items, dataset.queries, config.model)
+    return _model(
+        kind, config.model, backbone, cf, catalogue, tokenizer, config.train.two_head_gamma
+    ), tokenizer
+
+
+def save(
+    out: Path, kind: str, model: Model, tokenizer: Tokenizer, dataset: PreparedDataset, config: PipelineConfig
+) -> None:
+    """Write the bundle into an existing folder."""
+    content: dict[str, Any] = {
+        "kind": kind,
+        "model": config.model.model_dump(mode="json"),
+        "gamma": config.train.two_head_gamma,
+        "cf_dim": model.cf.dim,
+        "backbone": backbones.config_to_json(model.backbone) if isinstance(model, GenSR) else None,
+    }
+    write_json(out / CONFIG, content)
+    write_tensors(out / WEIGHTS, module_tensors(model))
+    tokenizer.save(str(out / TOKENIZER))
+    pq.write_table(dataset.items, out / ITEMS)
+
+
+def load(folder: Path, items: pa.Table | None = None, queries: list[str] | None = None) -> Loaded:
+    """Load a bundle over another catalogue of items and queries, matched by raw id; its own where none is given.
+
+    Items that the model does not know take its cold vector; their text is read as any other.
+
+    Raises:
+        DataError: the folder is no bundle.
+    """
+    if not (folder / CONFIG).is_file():
+        raise DataError(f"{folder}: no {CONFIG}, so this is not a model bundle")
+    content = json.loads((folder / CONFIG).read_text())
+    config = ModelConfig.model_validate(content["model"])
+    tokenizer = load_tokenizer(folder / TOKENIZER)
+    own = pq.read_table(folder / ITEMS)
+    items = own if items is None else items
+    tensors = read_tensors(folder / WEIGHTS)
+    cf = CFTable(
+        torch.zeros_like(tensors["cf.table"]), torch.zeros_like(tensors["cf.known"]), config.freeze_cf
+    )
+    catalogue = _catalogue(tokenizer, items, queries or [], config)
+    model: Model
+    if content["kind"] == "two_head":
+        model = TwoHead(config, torch.zeros_like(tensors["words.weight"]), cf, catalogue, content["gamma"])
+    else:
+        model = GenSR(config, backbones.build(content["backbone"]), cf, catalogue, answer_ids(tokenizer))
+    load_module_tensors(model, tensors)
+    rows = pc.fill_null(pc.index_in(items["raw_id"], value_set=own["raw_id"].combine_chunks()), -1).to_numpy()
+    model.cf.select(torch.from_numpy(rows.astype(np.int64)))
+    model.eval()
+    return Loaded(model, tokenizer, config, float(np.mean(rows < 0)) if len(rows) else 0.0)
+
+
+def item_ids(folder: Path) -> list[str]:
+    """Raw ids of the items a bundle was trained with, by item_idx."""
+    ids: list[str] = pq.read_table(folder / ITEMS, columns=["raw_id"])["raw_id"].to_pylist()
+    return ids
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's parameters are."""
+    return next(model.parameters()).device

@@ -1,0 +1,85 @@
+"""Checkpoints of a training run: safetensors and JSON, written aside and renamed, the last one and the best kept."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from gensr_model.errors import TrainingError
+from gensr_model.files import load_module_tensors, module_tensors, read_tensors, write_json, write_tensors
+
+LAST = "last"
+BEST = "best.safetensors"
+
+
+class Progress(NamedTuple):
+    """Where a run stands, besides its weights."""
+
+    step: int = 0
+    best_metric: float = -math.inf
+    bad_validations: int = 0
+    validations: list[dict[str, float]] = []  # noqa: RUF012  # never mutated: replaced
+
+
+def save(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    """Write the checkpoint ``last``; the one before stays until the new one is complete.
+
+    Raises:
+        TrainingError: the folder cannot be written or the disk is full; the last good checkpoint stays.
+    """
+    aside = folder / f"{LAST}.tmp-{os.getpid()}"
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        write_tensors(aside / "model.safetensors", module_tensors(model))
+        state = optimizer.state_dict()["state"]
+        write_tensors(
+            aside / "optimizer.safetensors",
+            {f"{index}.{name}": value for index, entry in state.items() for name, value in entry.items()},
+        )
+        write_json(aside / "progress.json", progress._asdict())
+        old = folder / f"{LAST}.old"
+        shutil.rmtree(old, ignore_errors=True)
+        if (folder / LAST).exists():
+            (folder / LAST).rename(old)
+        aside.rename(folder / LAST)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise TrainingError(
+            f"the checkpoint of step {progress.step} cannot be written to {folder} ({error}); free some space or set "
+            "GENSR_HOME to another disk and run again: training continues from the last good checkpoint"
+        ) from error
+
+
+def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress | None:
+    """Load the last complete checkpoint into model and optimizer; None where there is none."""
+    last = folder / LAST
+    if not last.exists() and (folder / f"{LAST}.old").exists():
+        last = folder / f"{LAST}.old"  # killed between the two renames of ``save``
+    if not last.exists():
+        return None
+    load_module_tensors(model, read_tensors(last / "model.safetensors"))
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in read_tensors(last / "optimizer.safetensors").items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return Progress(**json.loads((last / "progress.json").read_text()))
+
+
+def save_best(folder: Path, model: nn.Module) -> None:
+    """Keep the current weights as the best so far."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tensors(folder / BEST, module_tensors(model))
+
+
+def load_best(folder: Path, model: nn.Module) -> None:
+    """Load the best weights so far."""
+    load_module_tensors(model, read_tensors(folder / BEST))

@@ -1,0 +1,149 @@
+"""Collaborative filtering table: LightGCN on training recommendation events only (footnote 2)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.nn.models import LightGCN
+
+from gensr_model.config import LightGCNConfig
+from gensr_model.data.prepared import IntArray, PreparedDataset
+from gensr_model.files import read_tensors, write_json, write_tensors
+from gensr_model.report import Report
+
+FILE = "lightgcn.safetensors"
+
+
+class CFEmbeddings(NamedTuple):
+    """Propagated embeddings: user (U, d), item (I, d), item_has_edges (I,) bool."""
+
+    user: Tensor
+    item: Tensor
+    item_has_edges: Tensor
+
+
+def load(folder: Path) -> CFEmbeddings:
+    """What ``pretrain`` wrote."""
+    return CFEmbeddings(**read_tensors(folder / FILE))
+
+
+def normalised_adjacency(user: IntArray, item: IntArray, n_users: int, n_items: int) -> Tensor:
+    """D^-1/2 A D^-1/2 of the bipartite graph as CSR, (U + I, U + I), computed once instead of at every layer."""
+    row = np.concatenate([user, item + n_users])
+    column = np.concatenate([item + n_users, user])
+    degree = np.bincount(row, minlength=n_users + n_items).astype(np.float64)
+    weight = 1.0 / np.sqrt(degree[row] * degree[column])
+    coo = torch.sparse_coo_tensor(
+        torch.from_numpy(np.stack([row, column])),
+        torch.from_numpy(weight).float(),
+        (n_users + n_items, n_users + n_items),
+        check_invariants=True,
+    )
+    return coo.coalesce().to_sparse_csr()
+
+
+def sample_pairs(
+    user: IntArray, item: IntArray, n_items: int, rng: np.random.Generator
+) -> tuple[IntArray, IntArray, IntArray]:
+    """All training pairs in random order, each with one negative the user has no edge to, each (P,)."""
+    order = rng.permutation(len(user))
+    user, item = user[order], item[order]
+    edges = np.unique(user * n_items + item)
+    negative = rng.integers(n_items, size=len(user))
+    for _ in range(50):
+        key = user * n_items + negative
+        known = edges[np.minimum(np.searchsorted(edges, key), len(edges) - 1)] == key
+        if not known.any():
+            break
+        negative[known] = rng.integers(n_items, size=int(known.sum()))
+    return user, item, negative
+
+
+def recall_at_20(found: CFEmbeddings, dataset: PreparedDataset, chunk: int = 2048) -> float:
+    """Valid recall@20 over the whole catalogue, training items of the user excluded."""
+    valid = dataset.samples("valid")
+    valid = valid.take(valid.task == 0)
+    if len(valid) == 0:
+        return 0.0
+    graph_user, graph_item = dataset.graph()
+    order = np.argsort(graph_user, kind="stable")
+    graph_user, graph_item = graph_user[order], graph_item[order]
+    hits = 0
+    for start in range(0, len(valid), chunk):
+        users = valid.user[start : start + chunk]
+        score = found.user[users] @ found.item.T  # (chunk, I)
+        first, last = np.searchsorted(graph_user, users), np.searchsorted(graph_user, users, side="right")
+        length = last - first
+        row = np.repeat(np.arange(len(users)), length)
+        inside = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
+        score[
+            torch.from_numpy(row), torch.from_numpy(graph_item[np.repeat(first, length) + inside])
+        ] = -torch.inf
+        top = score.topk(min(20, score.shape[1]), dim=1).indices.numpy()
+        hits += int((top == valid.item[start : start + chunk, None]).any(axis=1).sum())
+    return hits / len(valid)
+
+
+def pretrain(
+    dataset: PreparedDataset, config: LightGCNConfig, seed: int, out: Path, report: Report
+) -> dict[str, float]:
+    """Train LightGCN with BPR and keep the epoch with the best valid recall@20.
+
+    Writes ``lightgcn.safetensors`` (``user``, ``item``, ``item_has_edges``) and ``curve.json`` into ``out``.
+    """
+    torch.manual_seed(seed)
+    rng = np.random.default_rng([seed, 1])
+    user, item = dataset.graph()
+    adjacency = normalised_adjacency(user, item, dataset.n_users, dataset.n_items)
+    model = LightGCN(dataset.n_users + dataset.n_items, config.dim, config.layers, normalize=False)
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    has_edges = torch.zeros(dataset.n_items, dtype=torch.bool)
+    has_edges[torch.from_numpy(item)] = True
+
+    def embeddings() -> CFEmbeddings:
+        with torch.no_grad():
+            every = model.get_embedding(adjacency)
+        return CFEmbeddings(every[: dataset.n_users].clone(), every[dataset.n_users :].clone(), has_edges)
+
+    best, best_recall, best_epoch, curve = embeddings(), -1.0, 0, []
+    for epoch in range(1, config.epochs + 1):
+        losses = []
+        users, positives, negatives = sample_pairs(user, item, dataset.n_items, rng)
+        for start in range(0, len(users), config.batch_size):
+            batch = slice(start, start + config.batch_size)
+            u = torch.from_numpy(users[batch])
+            nodes = torch.stack(
+                [torch.from_numpy(x[batch]) + dataset.n_users for x in (positives, negatives)]
+            )
+            every = model.get_embedding(adjacency)
+            rank = (every[u] * every[nodes]).sum(dim=-1)  # (2, b)
+            loss = model.recommendation_loss(
+                rank[0], rank[1], node_id=torch.cat([u, nodes.flatten()]), lambda_reg=config.weight_decay
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        if epoch % config.evaluate_every and epoch != config.epochs:
+            continue
+        found = embeddings()
+        recall = recall_at_20(found, dataset)
+        curve.append({"epoch": epoch, "bpr": float(np.mean(losses)), "valid_recall_at_20": recall})
+        report.metrics({"lightgcn/bpr": curve[-1]["bpr"], "lightgcn/valid_recall_at_20": recall}, epoch)
+        report.progress(epoch, config.epochs, f"LightGCN, valid recall@20 {recall:.4f}")
+        if recall > best_recall:
+            best, best_recall, best_epoch = found, recall, epoch
+        elif epoch - best_epoch >= config.patience * config.evaluate_every:
+            break
+    write_tensors(out / FILE, best._asdict())
+    write_json(out / "curve.json", curve)
+    return {
+        "valid_recall_at_20": best_recall,
+        "best_epoch": float(best_epoch),
+        "epochs": float(curve[-1]["epoch"]),
+        "cold_items": float((~has_edges).sum()),
+    }

@@ -1,0 +1,209 @@
+"""One trainer for every model: AdamW, linear decay with warm-up, clipping, early stop, resumable checkpoints.
+
+Everything random in step s follows from (seed, s) alone: the order of samples from the epoch, negatives and dropout
+from the step. A run that is killed and started again therefore repeats the uninterrupted run exactly on a CPU, and a
+checkpoint needs no random state.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gensr_model.config import TrainConfig
+from gensr_model.data.batches import Batch, BatchBuilder, NegativeSampler
+from gensr_model.data.prepared import PreparedDataset, Samples
+from gensr_model.errors import TrainingError
+from gensr_model.models.gensr import LossParts
+from gensr_model.report import Report
+from gensr_model.training import checkpoint
+from gensr_model.training.checkpoint import Progress
+
+
+class Trainable(Protocol):
+    """What the trainer needs of a model besides being an ``nn.Module``."""
+
+    def loss(self, batch: Batch) -> LossParts: ...
+
+
+class TrainingData:
+    """Training positives and their negatives, batch by batch."""
+
+    def __init__(self, dataset: PreparedDataset, config: TrainConfig, max_history: int, seed: int) -> None:
+        self.samples = dataset.samples("train")
+        self.builder = BatchBuilder(dataset, max_history)
+        self.negatives = NegativeSampler(dataset, self.samples)
+        self.config, self.seed = config, seed
+        self._order = (-1, np.empty(0, np.int64))
+
+    @property
+    def batches_per_epoch(self) -> int:
+        return math.ceil(len(self.samples) / self.config.batch_size)
+
+    def batch(self, number: int) -> tuple[Samples, Batch]:
+        """Micro-batch ``number``, counted over all epochs: positive in column 0, fresh negatives beside it."""
+        epoch, place = divmod(number, self.batches_per_epoch)
+        if self._order[0] != epoch:
+            self._order = (epoch, np.random.default_rng([self.seed, 2, epoch]).permutation(len(self.samples)))
+        rows = self._order[1][place * self.config.batch_size : (place + 1) * self.config.batch_size]
+        samples = self.samples.take(rows)
+        rng = np.random.default_rng([self.seed, 3, number])
+        negatives = self.negatives.draw(samples.user, self.config.negatives, rng)
+        return samples, self.builder.build(
+            samples, np.concatenate([samples.item[:, None], negatives], axis=1)
+        )
+
+
+class FitResult(NamedTuple):
+    """How training ended; the model holds the best weights."""
+
+    best_metric: float
+    steps: int
+    epochs: float
+    stopped: str
+    seconds: float
+    resumed_at: int
+    validations: list[dict[str, float]]  # "step", "metric" and the metrics of each validation, for the curves
+
+
+def learning_rate_factor(step: int, total: int, warmup_share: float) -> float:
+    """Rises linearly over the warm-up, then falls linearly to 0 at ``total``."""
+    warmup = max(1, round(total * warmup_share))
+    if step < warmup:
+        return (step + 1) / warmup
+    return max(0.0, (total - step) / max(1, total - warmup))
+
+
+def fit(
+    model: nn.Module,
+    data: TrainingData,
+    config: TrainConfig,
+    *,
+    seed: int,
+    epochs: int,
+    folder: Path,
+    validate: Callable[[], dict[str, float]],
+    report: Report,
+    probe: Callable[[Batch, int], None] | None = None,
+    device: torch.device | None = None,
+) -> FitResult:
+    """Train until the epochs or the patience end, then load the best weights.
+
+    Args:
+        folder: where checkpoints are; one found there is continued.
+        validate: metrics of the current weights; ``metric`` decides, larger is better.
+        probe: called before some steps with the batch and the step, for measurements that must not change training.
+    Raises:
+        TrainingError: a loss is not finite; names the step and its sample ids.
+    """
+    device = device or torch.device("cpu")
+    begun = time.monotonic()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+    steps_per_epoch = math.ceil(data.batches_per_epoch / config.accumulation)
+    total = steps_per_epoch * epochs
+    interval = max(1, steps_per_epoch // config.validations_per_epoch)
+    progress = checkpoint.restore(folder, model, optimizer) or Progress()
+    resumed_at = progress.step
+    window: list[dict[str, float]] = []
+    since = time.monotonic()
+    stopped = "all epochs done"
+    while progress.step < total:
+        if progress.bad_validations >= config.patience:
+            stopped = f"no better validation {progress.bad_validations} times in a row"
+            break
+        step = progress.step
+        model.train()
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * learning_rate_factor(step, total, config.warmup_share)
+        window.append(_step(model, optimizer, parameters, data, config, seed, step, device, probe))
+        progress = progress._replace(step=step + 1)
+        if progress.step % 20 == 0:
+            rows = len(window) * config.batch_size * config.accumulation * (1 + config.negatives)
+            values = {name: float(np.mean([w[name] for w in window])) for name in window[0]}
+            values["rows_per_second"] = rows / max(1e-9, time.monotonic() - since)
+            values["learning_rate"] = optimizer.param_groups[0]["lr"]
+            report.metrics({f"train/{name}": value for name, value in values.items()}, progress.step)
+            report.progress(progress.step, total, f"training, loss {values['loss']:.4f}")
+            window, since = [], time.monotonic()
+        if progress.step % interval == 0 or progress.step == total:
+            progress = _validate(model, progress, validate, folder, report)
+            checkpoint.save(folder, model, optimizer, progress)
+            window, since = [], time.monotonic()
+        elif progress.step % config.checkpoint_every == 0:
+            checkpoint.save(folder, model, optimizer, progress)
+    if progress.best_metric == -math.inf:
+        progress = _validate(model, progress, validate, folder, report)
+    checkpoint.load_best(folder, model)
+    return FitResult(
+        progress.best_metric,
+        progress.step,
+        progress.step / steps_per_epoch,
+        stopped,
+        time.monotonic() - begun,
+        resumed_at,
+        progress.validations,
+    )
+
+
+def _step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    parameters: list[nn.Parameter],
+    data: TrainingData,
+    config: TrainConfig,
+    seed: int,
+    step: int,
+    device: torch.device,
+    probe: Callable[[Batch, int], None] | None,
+) -> dict[str, float]:
+    """One optimizer step over ``accumulation`` micro-batches; mean loss parts and the gradient norm."""
+    optimizer.zero_grad(set_to_none=True)
+    logged: list[dict[str, Tensor]] = []
+    epoch, place = divmod(step, math.ceil(data.batches_per_epoch / config.accumulation))
+    first = epoch * data.batches_per_epoch + place * config.accumulation
+    numbers = range(first, min(first + config.accumulation, (epoch + 1) * data.batches_per_epoch))
+    for number in numbers:
+        samples, batch = data.batch(number)
+        batch = batch.to(device)
+        if probe is not None:
+            probe(batch, step)
+        torch.manual_seed(
+            np.random.SeedSequence([seed, 4, number]).generate_state(1, np.uint64)[0].item() >> 1
+        )
+        found = model.loss(batch)  # type: ignore[operator]
+        if not torch.isfinite(found.total):
+            raise TrainingError(
+                f"the loss of step {step} is {found.total.item()}; its samples: {', '.join(samples.sample_id[:10])}"
+                f"{' …' if len(samples) > 10 else ''}. Lower train.learning_rate or look at these samples."
+            )
+        (found.total / len(numbers)).backward()
+        logged.append({"loss": found.total.detach(), **found.parts})
+    norm = torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+    optimizer.step()
+    values = {name: torch.stack([entry[name] for entry in logged]).mean().item() for name in logged[0]}
+    return {**values, "gradient_norm": norm.item()}
+
+
+def _validate(
+    model: nn.Module,
+    progress: Progress,
+    validate: Callable[[], dict[str, float]],
+    folder: Path,
+    report: Report,
+) -> Progress:
+    model.eval()
+    found = validate()
+    report.metrics({f"valid/{name}": value for name, value in found.items()}, progress.step)
+    progress = progress._replace(validations=[*progress.validations, {"step": float(progress.step), **found}])
+    if found["metric"] > progress.best_metric:
+        checkpoint.save_best(folder, model)
+        return progress._replace(best_metric=found["metric"], bad_validations=0)
+    return progress._replace(bad_validations=progress.bad_validations + 1)

@@ -1,0 +1,61 @@
+"""Stage 7: the rank of every test positive among its frozen candidates, one file per model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gensr_model.config import PipelineConfig
+from gensr_model.data.prepared import PreparedDataset
+from gensr_model.evaluation import evaluate
+from gensr_model.evaluation.metrics import summarize
+from gensr_model.files import write_json
+from tasks.stage import StageResult, Work, stage
+
+RANKS = "ranks.parquet"
+_SCORING = ("gensr_model/evaluation", "gensr_model/data/prepared.py", "gensr_model/data/text.py")
+
+
+@stage(
+    "evaluate",
+    code=_SCORING,
+    config=("evaluation", "model.text"),
+    artifacts=("*",),
+)
+def rank_reference(
+    work: Work, config: PipelineConfig, prepared: Path, cf: Path, name: str
+) -> dict[str, float]:
+    """Reads the prepared dataset and the LightGCN table; writes the ranks of one reference ranker."""
+    return _write(work.out, evaluate.rank_reference(name, PreparedDataset.open(prepared), "test", cf, config))
+
+
+@stage(
+    "evaluate",
+    code=(*_SCORING, "gensr_model/models", "gensr_model/training/bundle.py", "gensr_model/data/batches.py"),
+    config=("evaluation",),
+    artifacts=("*",),
+)
+def rank_model(
+    work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str
+) -> dict[str, float]:
+    """Reads the prepared dataset and a model bundle; writes the ranks of that model, its items matched by raw id."""
+    del name  # only tells the runs apart
+    return _write(
+        work.out, evaluate.rank_bundle(bundle, PreparedDataset.open(prepared), "test", config, work.report)
+    )
+
+
+def read_ranks(result: StageResult) -> pa.Table:
+    """The per-sample ranks that an evaluation wrote."""
+    return pq.read_table(result.path / RANKS)
+
+
+def _write(out: Path, ranks: pa.Table) -> dict[str, float]:
+    pq.write_table(ranks, out / RANKS)
+    summary = summarize(ranks)
+    write_json(out / "metrics.json", summary)
+    metrics = {f"{task}/{name}": float(value) for task, row in summary.items() for name, value in row.items()}
+    share = (ranks.schema.metadata or {}).get(b"unknown_item_share")
+    return metrics if share is None else metrics | {"unknown_item_share": float(share)}

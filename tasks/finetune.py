@@ -1,0 +1,42 @@
+"""Stage 6: fine-tune GenSR, or its discriminative comparator, from the last checkpoint if there is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gensr_model.config import PipelineConfig
+from gensr_model.data.prepared import PreparedDataset
+from gensr_model.training import finetune as training
+from tasks.stage import Work, stage
+
+_TRAIN = {"gensr": training.finetune, "two_head": training.train_two_head}
+MODELS = tuple(_TRAIN)
+
+
+@stage(
+    "finetune",
+    code=(
+        "gensr_model/models",
+        "gensr_model/training",
+        "gensr_model/data/prepared.py",
+        "gensr_model/data/batches.py",
+        "gensr_model/data/text.py",
+        "gensr_model/analysis/gradient_conflict.py",
+        "gensr_model/evaluation/metrics.py",
+        "gensr_model/evaluation/scoring.py",
+    ),
+    config=(
+        "model",
+        "train",
+        "seed",
+        "analysis.gradient_every",
+        "evaluation.protocol",
+        "evaluation.batch_size",
+    ),
+    artifacts=("*.json",),
+)
+def finetune(work: Work, config: PipelineConfig, prepared: Path, cf: Path, model: str) -> dict[str, float]:
+    """Reads the prepared dataset and the LightGCN table; writes the model bundle."""
+    dataset = PreparedDataset.open(prepared)
+    work.checkpoints.mkdir(parents=True, exist_ok=True)
+    return _TRAIN[model](dataset, cf, config, work.checkpoints, work.out, work.report)

@@ -1,0 +1,23 @@
+"""Stage 5: the collaborative table that GenSR's CF view starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gensr_model.config import PipelineConfig
+from gensr_model.data.prepared import PreparedDataset
+from gensr_model.training import lightgcn
+from tasks.stage import Work, stage
+
+
+@stage(
+    "pretrain",
+    code=("gensr_model/training/lightgcn.py", "gensr_model/data/prepared.py"),
+    config=("lightgcn", "seed"),
+    artifacts=("*.safetensors", "*.json"),
+)
+def pretrain(work: Work, config: PipelineConfig, prepared: Path) -> dict[str, float]:
+    """Reads the prepared dataset; writes ``lightgcn.safetensors`` (user, item, item_has_edges)."""
+    return lightgcn.pretrain(
+        PreparedDataset.open(prepared), config.lightgcn, config.seed, work.out, work.report
+    )

@@ -1,0 +1,67 @@
+"""May the new model become the champion? A non-inferiority test on the same samples, task by task."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from gensr_model.config import TASKS, PipelineConfig
+from gensr_model.errors import DataError
+from gensr_model.evaluation.compare import Comparison, paired_bootstrap
+from tasks.evaluate import read_ranks
+from tasks.stage import StageResult
+
+
+class Decision(NamedTuple):
+    """What becomes of the alias, and why in one sentence."""
+
+    promote: bool
+    new_version: bool  # False where the new model is the champion
+    says: str
+    metrics: dict[str, float]
+
+
+def first(ranks: StageResult) -> Decision:
+    """No champion yet."""
+    return Decision(
+        True, True, "Promoted: this is the first model, there is no champion to compare with.", ranks.metrics
+    )
+
+
+def unchanged(version: str, ranks: StageResult) -> Decision:
+    """Same data, config and code as the champion's."""
+    says = f"Kept champion version {version}: nothing has changed since it was trained, this model is the champion."
+    return Decision(False, False, says, ranks.metrics)
+
+
+def decide(new: StageResult, champion: StageResult, version: str, config: PipelineConfig) -> Decision:
+    """Compare on the new test candidates: promote if the lower bound of NDCG@10 is above −δ on both tasks."""
+    rule = config.retrain
+    ours, theirs = read_ranks(new), read_ranks(champion)
+    found: dict[str, Comparison] = {}
+    for task in TASKS:
+        if not new.metrics.get(f"{task}/samples"):
+            raise DataError(
+                f"the test split has no {task} sample, so the champion cannot be challenged on both tasks"
+            )
+        found[task] = paired_bootstrap(
+            ours,
+            theirs,
+            samples=rule.bootstrap_samples,
+            confidence=rule.confidence,
+            seed=config.seed,
+            task=task,
+        )
+    promote = all(c.low > -rule.delta for c in found.values())
+    unknown = champion.metrics.get("unknown_item_share", 0.0)
+    bounds = "; ".join(
+        f"{task} {c.mean_difference:+.4f}, lower bound {c.low:+.4f} (n = {c.n})" for task, c in found.items()
+    )
+    verdict = f"Promoted over champion version {version}" if promote else f"Kept champion version {version}"
+    says = (
+        f"{verdict}: NDCG@10, new − champion: {bounds}; a lower bound above {-rule.delta:+.4f} is needed on both "
+        f"tasks. Items unknown to the champion: {unknown:.1%}."
+    )
+    metrics = {
+        f"difference/{task}/{k}": float(v) for task, c in found.items() for k, v in c._asdict().items()
+    }
+    return Decision(promote, True, says, new.metrics | metrics | {"champion_unknown_item_share": unknown})

@@ -1,0 +1,90 @@
+"""Stage 9: the summary where people look for it: a file, a Prefect artifact, the MLflow run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+
+from gensr_model.files import write_json
+from tasks import summary as summaries
+from tasks.home import home
+from tasks.promotion import Decision
+from tasks.tracking import Tracked, tracking_uri
+
+
+@task(name="publish", task_run_name="publish")
+def publish(run_id: str, flow_run_id: str, summary: dict[str, Any]) -> dict[str, Any]:
+    """Write ``runs/<flow run>/summary.json`` and ``table.md``, the artifact ``summary``, and MLflow's copy of both."""
+    run = Tracked.existing(run_id)
+    full = summary | {
+        "mlflow": {"experiment_id": run.experiment_id, "run_id": run_id},
+        "flow_run_id": flow_run_id,
+    }
+    table = summaries.table(full)
+    folder = home().runs / flow_run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "summary.json", full)
+    (folder / "table.md").write_text(table)
+    _point_latest(flow_run_id)
+    run.artifacts(folder, ("*",))
+    run.metrics(_headline(full))
+    create_markdown_artifact(table + _links(full), key="summary", description=f"{full['dataset']}: results")
+    return full
+
+
+def _headline(summary: dict[str, Any]) -> dict[str, float]:
+    """``model/task/metric`` of every model, so that runs can be compared in one MLflow table."""
+    rows = ((name, task, row) for task, found in summary["results"].items() for name, row in found.items())
+    return {f"{name}/{task}/{m}": value for name, task, row in rows for m, value in row.items()} | summary[
+        "analysis"
+    ]
+
+
+def _links(summary: dict[str, Any]) -> str:
+    uri = tracking_uri()
+    lines = ["## Links", ""]
+    if uri.startswith("http"):
+        page = f"{uri}/#/experiments/{summary['mlflow']['experiment_id']}/runs/{summary['mlflow']['run_id']}"
+        lines.append(f"- [MLflow run]({page})")
+    api = os.environ.get("PREFECT_API_URL", "")
+    if api:
+        lines.append(
+            f"- [Prefect flow run]({api.removesuffix('/api')}/runs/flow-run/{summary['flow_run_id']})"
+        )
+    return "\n" + "\n".join(lines) + "\n" if len(lines) > 2 else ""
+
+
+def _point_latest(flow_run_id: str) -> None:
+    """``runs/latest`` is a copy, written aside: links are not everywhere to be had."""
+    latest, aside = home().runs / "latest", home().runs / f"latest.tmp-{os.getpid()}"
+    shutil.rmtree(aside, ignore_errors=True)
+    shutil.copytree(home().runs / flow_run_id, aside)
+    shutil.rmtree(latest, ignore_errors=True)
+    aside.rename(latest)
+
+
+@task(name="publish-decision", task_run_name="publish-decision")
+def publish_decision(run_id: str, flow_run_id: str, model: str, decision: Decision) -> dict[str, Any]:
+    """Write the decision of a retraining to ``runs/<flow run>/decision.json``, to MLflow and as an artifact."""
+    run = Tracked.existing(run_id)
+    content = {
+        "model": model,
+        "promoted": decision.promote,
+        "says": decision.says,
+        "metrics": decision.metrics,
+        "mlflow": {"experiment_id": run.experiment_id, "run_id": run_id},
+    }
+    folder = home().runs / flow_run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "decision.json", content)
+    run.artifacts(folder, ("decision.json",))
+    run.metrics(decision.metrics)
+    run.tags(promoted=str(decision.promote).lower(), decision=decision.says)
+    create_markdown_artifact(
+        f"# {model}\n\n{decision.says}\n", key="champion", description=decision.says[:200]
+    )
+    return content

@@ -1,0 +1,115 @@
+"""Models in MLflow: logged once as pyfunc, registered by dataset, and the alias ``champion``."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+import mlflow
+import pandas as pd
+import pyarrow.parquet as pq
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+from mlflow.types.schema import Array, DataType
+
+import gensr_model
+from tasks import pyfunc_model
+from tasks.home import home
+from tasks.stage import StageResult
+from tasks.tracking import Tracked, tracking_uri
+
+CHAMPION = "champion"
+_REQUIRED = ("numpy", "pandas", "pyarrow", "pydantic", "safetensors", "tokenizers", "torch", "torch-geometric",
+             "transformers")  # fmt: skip
+_TEXT, _TEXTS = DataType.string, Array(DataType.string)
+SIGNATURE = ModelSignature(
+    inputs=Schema(
+        [ColSpec(_TEXTS, "history"), ColSpec(_TEXT, "query", required=False), ColSpec(_TEXTS, "candidates")]
+    ),
+    outputs=Schema([ColSpec(_TEXTS, "items"), ColSpec(Array(DataType.double), "scores")]),
+    params=ParamSchema([ParamSpec("top_n", DataType.integer, 0)]),
+)
+
+
+class Champion(NamedTuple):
+    """The model that serves now: its version and the bundle as an input of stages."""
+
+    version: str
+    bundle: StageResult
+
+
+def log_model(run: Tracked, bundle: StageResult) -> str:
+    """The MLflow model of this bundle, logged unless an earlier run did; its URI, also as the run's tag."""
+    known = run.client.search_runs(
+        [run.experiment_id],
+        f"tags.bundle_key = '{bundle.key}' and tags.model_uri LIKE 'models:/%'",
+        max_results=1,
+    )
+    uri = str(known[0].data.tags["model_uri"]) if known else None
+    with run.child("model") as child:
+        uri = uri or _log(child, bundle.path)
+        child.tags(bundle_key=bundle.key, model_uri=uri)
+    return uri
+
+
+def register(run: Tracked, name: str, model_uri: str, bundle: StageResult, note: str) -> str:
+    """A new version of the registered model ``name``; its number."""
+    try:
+        run.client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    tags = {"bundle_key": bundle.key, "decision": note}
+    version = run.client.create_model_version(
+        name, model_uri, run.run_id, tags=tags, model_id=model_uri.removeprefix("models:/")
+    )
+    return str(version.version)
+
+
+def crown(run: Tracked, name: str, version: str) -> None:
+    """Move the alias ``champion`` to this version."""
+    run.client.set_registered_model_alias(name, CHAMPION, version)
+
+
+def champion(run: Tracked, name: str) -> Champion | None:
+    """The current champion, its bundle fetched to this machine; None before the first promotion."""
+    try:
+        version = run.client.get_model_version_by_alias(name, CHAMPION)
+    except MlflowException as error:
+        if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+            return None
+        raise
+    key = version.tags["bundle_key"]
+    folder = home().root / "champions" / f"{name}-{key}"
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
+            source = f"models:/{name}/{version.version}"
+            fetched = mlflow.artifacts.download_artifacts(source, dst_path=aside, tracking_uri=tracking_uri())
+            next(Path(fetched).glob("artifacts/*/config.json")).parent.rename(folder)
+    return Champion(str(version.version), StageResult("champion", key, folder, {}, 0.0, True))
+
+
+def _log(run: Tracked, bundle: Path) -> str:
+    ids = pq.read_table(bundle / "items.parquet", columns=["raw_id"])["raw_id"].slice(0, 6).to_pylist()
+    example = pd.DataFrame(
+        {"history": [ids[:3], ids[:1]], "query": [None, "blue"], "candidates": [ids[3:], ids[1:]]}
+    )
+    logging.getLogger("mlflow.models.model").setLevel(logging.ERROR)
+    mlflow.set_tracking_uri(tracking_uri())
+    mlflow.set_experiment(experiment_id=run.experiment_id)
+    with mlflow.start_run(run_id=run.run_id, log_system_metrics=False):
+        info = mlflow.pyfunc.log_model(
+            name="gensr",
+            python_model=str(Path(pyfunc_model.__file__)),
+            artifacts={"bundle": str(bundle)},
+            code_paths=[str(Path(gensr_model.__file__).parent)],
+            signature=SIGNATURE,
+            input_example=example,
+            pip_requirements=[f"{p}=={metadata.version(p).split('+')[0]}" for p in ("mlflow", *_REQUIRED)],
+        )
+    return str(info.model_uri)

@@ -1,0 +1,136 @@
+"""The result of a run as one JSON-able summary and one Markdown table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gensr_model.config import TASKS, PipelineConfig, digest
+from gensr_model.evaluation.compare import paired_bootstrap
+from gensr_model.evaluation.metrics import METRICS
+from tasks.evaluate import read_ranks
+from tasks.stage import StageResult
+
+TITLES = {
+    "gensr": "GenSR",
+    "two_head": "Two heads (Eq. 1)",
+    "popularity": "Popularity",
+    "item_knn": "Item-kNN",
+    "lightgcn": "LightGCN",
+    "bm25": "BM25",
+    "same_query": "Same query",
+}
+_SHOWN = {"recall_at_1": "R@1", "recall_at_5": "R@5", "recall_at_10": "R@10", "recall_at_20": "R@20",
+          "ndcg_at_5": "N@5", "ndcg_at_10": "N@10", "ndcg_at_20": "N@20", "mrr": "MRR"}  # fmt: skip
+
+
+def results(ranks: dict[str, StageResult]) -> dict[str, dict[str, dict[str, float]]]:
+    """Task -> model -> metric, for every model that serves the task; the given order is kept."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for task in TASKS:
+        rows = {name: {m: r.metrics[f"{task}/{m}"] for m in (*METRICS, "samples") if f"{task}/{m}" in r.metrics}
+                for name, r in ranks.items()}  # fmt: skip
+        found[task] = {name: row for name, row in rows.items() if row}
+    return found
+
+
+def comparisons(
+    ranks: dict[str, StageResult], config: PipelineConfig
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Task -> other model -> GenSR minus it in NDCG@10: mean, bootstrap bounds, paired t-test."""
+    ours = read_ranks(ranks["gensr"])
+    found: dict[str, dict[str, dict[str, float]]] = {task: {} for task in TASKS}
+    for name, result in ranks.items():
+        for task in TASKS:
+            if name == "gensr" or not (
+                result.metrics.get(f"{task}/samples") and task in ours["task"].to_pylist()
+            ):
+                continue
+            compared = paired_bootstrap(
+                ours,
+                read_ranks(result),
+                samples=config.retrain.bootstrap_samples,
+                confidence=config.retrain.confidence,
+                seed=config.seed,
+                task=task,
+            )
+            found[task][name] = {k: float(v) for k, v in compared._asdict().items()}
+    return found
+
+
+def summarize_run(
+    config: PipelineConfig,
+    source: StageResult,
+    stages: list[StageResult],
+    ranks: dict[str, StageResult],
+    analysis: dict[str, float],
+) -> dict[str, Any]:
+    """Everything that ``summary.json`` and the table say, apart from links."""
+    return {
+        "dataset": config.name,
+        "format": config.format,
+        "source": f"{config.source.kind} data",
+        "preset": config.preset,
+        "seed": config.seed,
+        "negatives": config.prepare.negatives,
+        "config": config.model_dump(mode="json"),
+        "config_hash": digest(config),
+        "dataset_digest": source.key,
+        "results": results(ranks),
+        "comparisons": comparisons(ranks, config),
+        "analysis": analysis,
+        "stages": [
+            {"label": s.label, "seconds": s.seconds, "reused": s.reused, "key": s.key}
+            for s in [*stages, *ranks.values()]
+        ],
+    }
+
+
+def table(summary: dict[str, Any]) -> str:
+    """Markdown: one table per task, GenSR first, then what the analyses found and how long each stage took."""
+    lines = [
+        f"# {summary['dataset']} ({summary['format']}, {summary['source']}, preset {summary['preset']})",
+        "",
+    ]
+    for task, rows in summary["results"].items():
+        if not rows:
+            continue
+        samples = int(next(iter(rows.values()))["samples"])
+        lines += [f"## {task.capitalize()}: {samples} test samples, 1 positive among "
+                  f"{summary['negatives']} negatives", ""]  # fmt: skip
+        body = [[TITLES.get(name, name), *(f"{row[m]:.4f}" for m in _SHOWN), _difference(summary, task, name)]
+                for name, row in rows.items()]  # fmt: skip
+        lines += [*_grid(["model", *_SHOWN.values(), "GenSR − it, N@10 [95%]"], body), ""]
+    if summary.get("analysis"):
+        lines += ["## Analysis", ""]
+        lines += [
+            *_grid(["quantity", "value"], [[k, f"{v:.4f}"] for k, v in summary["analysis"].items()]),
+            "",
+        ]
+    if summary.get("stages"):
+        lines += ["## Stages", ""]
+        times = [
+            [s["label"], f"{s['seconds']:.1f}", "reused" if s["reused"] else "built"]
+            for s in summary["stages"]
+        ]
+        lines += [*_grid(["stage", "seconds", "in this run"], times), ""]
+    return "\n".join(lines)
+
+
+def _difference(summary: dict[str, Any], task: str, name: str) -> str:
+    found = summary["comparisons"].get(task, {}).get(name)
+    return f"{found['mean_difference']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}]" if found else ""
+
+
+def _grid(head: list[str], rows: list[list[str]]) -> list[str]:
+    """A Markdown table whose columns line up in a terminal too."""
+    width = [max(len(cell) for cell in column) for column in zip(head, *rows, strict=True)]
+
+    def line(cells: list[str]) -> str:
+        first, *rest = (
+            cells[0].ljust(width[0]),
+            *(c.rjust(w) for c, w in zip(cells[1:], width[1:], strict=True)),
+        )
+        return "| " + " | ".join([first, *rest]) + " |"
+
+    rule = ["-" * width[0], *("-" * (w - 1) + ":" for w in width[1:])]
+    return [line(head), line(rule), *(line(row) for row in rows)]

@@ -1,0 +1,123 @@
+"""The flow ``gensr`` from raw files to the published table, on a real Prefect server and a real MLflow store."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from prefect import State
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+
+from flows.full_pipeline import full_pipeline
+from gensr_model.config import TASKS, GeneratedSource, PipelineConfig
+from gensr_model.data.synthetic import write_amazon
+from gensr_model.evaluation.reference import REFERENCES
+from tasks.tracking import tracking_uri
+
+Tiny = Callable[..., PipelineConfig]
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+@pytest.mark.parametrize("data_format", ["amazon", "kuaisar"])
+def test_raw_files_to_a_published_comparison(gensr_home: Path, tiny: Tiny, data_format: str) -> None:
+    config = tiny(name=f"tiny-{data_format}", format=data_format)
+    summary = full_pipeline(config)
+
+    models = {"gensr", "two_head", *REFERENCES}
+    assert set(summary["results"]["search"]) == models
+    assert {"gensr", "two_head", "popularity", "item_knn", "lightgcn"} <= set(
+        summary["results"]["recommendation"]
+    )
+    for task in TASKS:
+        assert summary["results"][task]["gensr"]["samples"] > 0
+        assert 0 < summary["results"][task]["gensr"]["recall_at_20"] <= 1
+        compared = summary["comparisons"][task]["popularity"]
+        assert compared["low"] <= compared["mean_difference"] <= compared["high"]
+    assert summary["analysis"]
+    assert not any(s["reused"] for s in summary["stages"])
+
+    folder = gensr_home / "runs" / summary["flow_run_id"]
+    assert json.loads((folder / "summary.json").read_text()) == summary
+    table = (gensr_home / "runs" / "latest" / "table.md").read_text()
+    assert table == (folder / "table.md").read_text()
+    assert all(name in table for name in ("GenSR", "Two heads", "BM25", "Item-kNN", "generated data"))
+    with get_client(sync_client=True) as client:
+        key = ArtifactFilterKey(any_=["summary"])
+        artifacts = client.read_artifacts(artifact_filter=ArtifactFilter(key=key), limit=1)
+    assert table in str(artifacts[0].data)
+    _check_mlflow(summary)
+
+    again = full_pipeline(config)
+    assert all(s["reused"] for s in again["stages"])
+    assert again["results"] == summary["results"]
+
+
+def _check_mlflow(summary: dict) -> None:
+    client = MlflowClient(tracking_uri())
+    parent = client.get_run(summary["mlflow"]["run_id"])
+    assert parent.info.status == "FINISHED"
+    assert parent.data.tags["dataset_digest"] == summary["dataset_digest"]
+    assert parent.data.metrics["gensr/search/ndcg_at_10"] == pytest.approx(
+        summary["results"]["search"]["gensr"]["ndcg_at_10"]
+    )
+    children = client.search_runs(
+        [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+    )
+    by_name = {c.info.run_name: c for c in children}
+    assert all(c.info.status == "FINISHED" for c in children)
+    expected = {
+        "ingest": "manifest.json",
+        "prepare": "manifest.json",
+        "pretrain": "lightgcn.safetensors",
+        "finetune-gensr": "training.json",
+        "finetune-two_head": "training.json",
+        "evaluate-bm25": "ranks.parquet",
+        "evaluate-gensr": "ranks.parquet",
+    }
+    for name, artifact in expected.items():
+        found = {f.path for f in client.list_artifacts(by_name[name].info.run_id)}
+        assert artifact in found, name
+    assert client.list_artifacts(by_name["validate"].info.run_id)
+    assert client.get_metric_history(by_name["finetune-gensr"].info.run_id, "loss")
+
+    model = mlflow.pyfunc.load_model(by_name["model"].data.tags["model_uri"])
+    items = pd.DataFrame(model.input_example or {})["candidates"].iloc[0]
+    request = pd.DataFrame(
+        {"history": [[], items[:1]], "query": [None, "word"], "candidates": [items, items]}
+    )
+    answer = model.predict(request)
+    assert [sorted(row) for row in answer["items"]] == [sorted(items)] * 2
+    assert all(row == sorted(row, reverse=True) and 0 <= row[-1] <= row[0] <= 1 for row in answer["scores"])
+
+
+def test_bad_input_fails_the_run_with_its_message_and_the_next_good_run_succeeds(
+    gensr_home: Path, tmp_path: Path, tiny: Tiny
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    write_amazon(folder, GeneratedSource(users=150, items=150, events_per_user=10))
+    away = tmp_path / "away"
+    meta = next(folder.glob("meta*"))
+    shutil.move(meta, away)
+    config = tiny(source={"kind": "folder", "path": str(folder)}, analysis={"enabled": False})
+
+    state: State = full_pipeline(config, return_state=True)
+    assert state.is_failed()
+    assert "DataError" in (state.message or "")
+    assert str(folder) in (state.message or "")
+    assert "meta" in (state.message or "")
+    store = gensr_home / "store"
+    assert not [p for p in store.rglob("*") if ".tmp-" in p.name]
+    assert not (gensr_home / "runs" / "latest").exists()
+
+    shutil.move(away, meta)
+    summary = full_pipeline(config)
+    assert summary["results"]["search"]["gensr"]["samples"] > 0
+    assert summary["analysis"] == {}

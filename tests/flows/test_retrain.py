@@ -1,0 +1,105 @@
+"""Retraining: who becomes champion, and when nobody new does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from mlflow import MlflowClient
+
+from flows.retrain import retrain
+from gensr_model.config import PipelineConfig
+from gensr_model.errors import DataError
+from gensr_model.evaluation.metrics import RANKS_SCHEMA
+from tasks.promotion import decide
+from tasks.stage import StageResult
+from tasks.tracking import tracking_uri
+
+Tiny = Callable[..., PipelineConfig]
+
+
+def ranked(folder: Path, places: dict[str, list[int]], unknown: float = 0.0) -> StageResult:
+    """An evaluation in which every positive has the given number of candidates above it."""
+    rows = [
+        {"sample_id": f"{task}-{n}", "task": task, "greater": place, "ties": 0, "candidates": 100}
+        for task, found in places.items()
+        for n, place in enumerate(found)
+    ]
+    folder.mkdir()
+    pq.write_table(pa.Table.from_pylist(rows, schema=RANKS_SCHEMA), folder / "ranks.parquet")
+    metrics = {f"{task}/samples": float(len(found)) for task, found in places.items()}
+    return StageResult("evaluate", "k", folder, metrics | {"unknown_item_share": unknown}, 0.0, False)
+
+
+GOOD, BAD = [0] * 50, [8] * 50
+
+
+@pytest.mark.parametrize(
+    ("new", "champion", "promoted"),
+    [
+        ({"recommendation": GOOD, "search": GOOD}, {"recommendation": BAD, "search": BAD}, True),
+        ({"recommendation": GOOD, "search": GOOD}, {"recommendation": GOOD, "search": GOOD}, True),
+        ({"recommendation": GOOD, "search": BAD}, {"recommendation": BAD, "search": GOOD}, False),
+        ({"recommendation": BAD, "search": GOOD}, {"recommendation": GOOD, "search": BAD}, False),
+    ],
+    ids=["better", "the same", "search lost", "recommendation lost"],
+)
+def test_only_a_model_that_is_not_worse_on_either_task_is_promoted(
+    tmp_path: Path, tiny: Tiny, new: dict[str, list[int]], champion: dict[str, list[int]], promoted: bool
+) -> None:
+    decision = decide(ranked(tmp_path / "a", new), ranked(tmp_path / "b", champion, 0.125), "3", tiny())
+    assert decision.promote is promoted
+    assert decision.new_version
+    assert decision.says.startswith(
+        "Promoted over champion version 3" if promoted else "Kept champion version 3"
+    )
+    assert "unknown to the champion: 12.5%" in decision.says
+
+
+def test_the_bound_counts_not_the_mean(tmp_path: Path, tiny: Tiny) -> None:
+    """A slightly better mean with a wide interval does not promote; a δ as wide as the interval does."""
+    new = {"recommendation": [0] * 6 + [30] * 4, "search": GOOD}
+    champion = {"recommendation": [30] * 5 + [0] * 5, "search": GOOD}
+    a, b = ranked(tmp_path / "a", new), ranked(tmp_path / "b", champion)
+    strict = decide(a, b, "1", tiny())
+    assert strict.metrics["difference/recommendation/mean_difference"] > 0
+    assert not strict.promote
+    assert decide(a, b, "1", tiny(retrain={"delta": 1.0})).promote
+
+
+def test_a_task_without_samples_cannot_be_judged(tmp_path: Path, tiny: Tiny) -> None:
+    only = ranked(tmp_path / "a", {"recommendation": GOOD})
+    with pytest.raises(DataError, match="no search sample"):
+        decide(only, only, "1", tiny())
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_first_run_promotes_itself_then_the_same_data_and_a_worse_model_keep_the_champion(
+    gensr_home: Path, tiny: Tiny
+) -> None:
+    name = "gensr-tiny"
+
+    def crowned() -> str:
+        return str(MlflowClient(tracking_uri()).get_model_version_by_alias(name, "champion").version)
+
+    first = retrain(tiny(train={"epochs": 2, "valid_samples": 40, "batch_size": 32}))
+    assert first["promoted"]
+    assert "first model" in first["says"]
+    assert crowned() == "1"
+
+    same = retrain(tiny(train={"epochs": 2, "valid_samples": 40, "batch_size": 32}))
+    assert not same["promoted"]
+    assert "nothing has changed" in same["says"]
+    assert len(MlflowClient(tracking_uri()).search_model_versions(f"name = '{name}'")) == 1
+
+    grown = {"kind": "generated", "users": 220, "items": 200, "events_per_user": 10}
+    untrained = {"epochs": 1, "learning_rate": 1e-9, "valid_samples": 40, "batch_size": 32}
+    worse = retrain(tiny(source=grown, train=untrained, retrain={"delta": 0.0}))
+    assert not worse["promoted"]
+    assert worse["says"].startswith("Kept champion version 1")
+    assert worse["metrics"]["champion_unknown_item_share"] > 0
+    assert crowned() == "1"
+    assert len(MlflowClient(tracking_uri()).search_model_versions(f"name = '{name}'")) == 2
