@@ -11,6 +11,8 @@ import pytest
 
 from gensr_model.config import PipelineConfig
 
+# Tiny models: a second thread only makes them wait for each other, ten times over where the cores are busy.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["GX_ANALYTICS_ENABLED"] = "false"

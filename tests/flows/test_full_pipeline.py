@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from uuid import UUID
 
 import mlflow
 import pandas as pd
@@ -13,7 +14,7 @@ import pytest
 from mlflow import MlflowClient
 from prefect import State
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 
 from flows.full_pipeline import full_pipeline
 from gensr_model.config import TASKS, GeneratedSource, PipelineConfig
@@ -49,9 +50,12 @@ def test_raw_files_to_a_published_comparison(gensr_home: Path, tiny: Tiny, data_
     assert table == (folder / "table.md").read_text()
     assert all(name in table for name in ("GenSR", "Two heads", "BM25", "Item-kNN", "generated data"))
     with get_client(sync_client=True) as client:
-        key = ArtifactFilterKey(any_=["summary"])
-        artifacts = client.read_artifacts(artifact_filter=ArtifactFilter(key=key), limit=1)
-    assert table in str(artifacts[0].data)
+        wanted = ArtifactFilter(
+            key=ArtifactFilterKey(any_=["summary"]),
+            flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(summary["flow_run_id"])]),
+        )
+        (artifact,) = client.read_artifacts(artifact_filter=wanted)
+    assert table in str(artifact.data)
     _check_mlflow(summary)
 
     again = full_pipeline(config)
@@ -85,10 +89,12 @@ def _check_mlflow(summary: dict) -> None:
         found = {f.path for f in client.list_artifacts(by_name[name].info.run_id)}
         assert artifact in found, name
     assert client.list_artifacts(by_name["validate"].info.run_id)
-    assert client.get_metric_history(by_name["finetune-gensr"].info.run_id, "loss")
+    assert client.get_metric_history(by_name["finetune-gensr"].info.run_id, "train/loss")
 
     model = mlflow.pyfunc.load_model(by_name["model"].data.tags["model_uri"])
-    items = pd.DataFrame(model.input_example or {})["candidates"].iloc[0]
+    example = model.input_example
+    assert isinstance(example, pd.DataFrame)
+    items = list(example["candidates"].iloc[0])
     request = pd.DataFrame(
         {"history": [[], items[:1]], "query": [None, "word"], "candidates": [items, items]}
     )
