@@ -88,8 +88,9 @@ def mutual_information(
         loaded = bundle.load(folder, dataset.items, dataset.queries)
         for task, pair in pairs.items():
             estimate = estimate_task_information(
-                features[task],
+                features[task].values,
                 _probabilities(loaded, dataset, pair, config, report),
+                blocks=features[task].blocks,
                 seeds=config.analysis.mine_seeds,
                 steps=config.analysis.mine_steps,
                 seed=config.seed,

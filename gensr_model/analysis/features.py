@@ -21,6 +21,13 @@ _WIDEST = (
 _BATCH = 512
 
 
+class Features(NamedTuple):
+    """Blocks of features side by side."""
+
+    values: npt.NDArray[np.float32]  # (N, D)
+    blocks: tuple[int, ...]  # their widths, D in all
+
+
 class Pairs(NamedTuple):
     """One candidate per sample, the positive and a negative in turn."""
 
@@ -44,8 +51,8 @@ def input_features(
     words: nn.Embedding,
     catalogue: Catalogue,
     max_history: int,
-) -> npt.NDArray[np.float32]:
-    """(N, D) features of the chosen candidates, the same for every model that is analysed.
+) -> Features:
+    """Features of the chosen candidates, the same for every model that is analysed.
 
     Blocks: mean history and candidate of each view, and the query's mean token vector, from the frozen
     LightGCN table and the backbone's initial embeddings; then the cosines between them. A cosine is a
@@ -60,7 +67,8 @@ def input_features(
         batch = builder.build(pairs.samples.take(rows), wanted[rows])
         parts.append(_batch_features(batch, cf, words, catalogue))
     blocks = [torch.cat(block) for block in zip(*parts, strict=True)]
-    return torch.cat([_narrow(block, number) for number, block in enumerate(blocks)], dim=1).numpy()
+    narrow = [_narrow(block, number) for number, block in enumerate(blocks)]
+    return Features(torch.cat(narrow, dim=1).numpy(), tuple(block.shape[1] for block in narrow))
 
 
 def _batch_features(batch: Batch, cf: CFTable, words: nn.Embedding, catalogue: Catalogue) -> list[Tensor]:

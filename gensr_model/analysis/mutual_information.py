@@ -11,7 +11,7 @@ The paper's Table 5 (.85 to .94) can only be bits: a yes-or-no answer holds at m
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -74,11 +74,14 @@ def estimate_task_information(
     x: npt.NDArray[np.floating],
     probability: npt.NDArray[np.floating],
     *,
+    blocks: Sequence[int] | None = None,
     seeds: int = 2,
     steps: int = 1_500,
     seed: int = 0,
 ) -> TaskInformation:
     """I(X; Ŷ) for features `x` (N, D) and answers drawn from `probability` (N,) = σ(score).
+
+    `blocks` as in `standardise`.
 
     A new answer is drawn each time a sample is used: that is what the joint distribution is, and a critic
     cannot learn one draw by heart. Raises DataError on shapes or values that cannot be.
@@ -89,7 +92,8 @@ def estimate_task_information(
     def draw(rows: Tensor, generator: torch.Generator) -> Tensor:
         return (torch.rand(len(rows), generator=generator) < p[rows]).float().unsqueeze(1)
 
-    found = mine(torch.from_numpy(np.asarray(x, np.float32)), draw, seeds=seeds, steps=steps, seed=seed)
+    features = torch.from_numpy(np.asarray(x, np.float32))
+    found = mine(features, draw, blocks=blocks, seeds=seeds, steps=steps, seed=seed)
     bound = float(bernoulli_entropy(np.mean(probability, keepdims=True))[0])
     return TaskInformation(found.nats, found.std, exact, bound, nats_to_bits(found.nats), nats_to_bits(exact))
 
@@ -103,6 +107,7 @@ def mine(
     x: Tensor,
     draw: Draw,
     *,
+    blocks: Sequence[int] | None = None,
     seeds: int = 2,
     steps: int = 1_500,
     seed: int = 0,
@@ -115,7 +120,7 @@ def mine(
     never saw.
 
     Args:
-        x: (N, D) features; standardised here.
+        x: (N, D) features; standardised here, by `blocks` where they are given.
         draw: outputs (n, K) of the rows (n,) that it is given, with the generator that it may use.
         seeds: runs, each with its own split of the samples, critic and draws; from `seed` on.
         shuffles: pairings of x with y of other samples that estimate the second term.
@@ -128,14 +133,24 @@ def mine(
         raise DataError(
             "MINE got features that are not finite: the model or table they come from has diverged"
         )
-    spread = x.std(dim=0)
-    x = (x - x.mean(dim=0)) / torch.where(spread > 1e-8, spread, torch.ones_like(spread))
+    x = standardise(x, blocks)
     with torch.random.fork_rng(devices=[]):  # critics start from global random state; give it back untouched
         runs = [
             _run(x, draw, seed + number, steps, hidden, batch_size, learning_rate, shuffles)
             for number in range(seeds)
         ]
     return MineEstimate(float(np.mean(runs)), float(np.std(runs)), tuple(runs))
+
+
+def standardise(x: Tensor, blocks: Sequence[int] | None = None) -> Tensor:
+    """Features (N, D) at mean 0 and variance 1; with `blocks`, the widths of consecutive blocks of columns, each
+    block as a whole at variance 1. A few telling columns then weigh as much as a wide block of noise."""
+    spread = x.std(dim=0)
+    x = (x - x.mean(dim=0)) / torch.where(spread > 1e-8, spread, torch.ones_like(spread))
+    if blocks is None:
+        return x
+    widths = torch.tensor(blocks)
+    return x * widths.float().rsqrt().repeat_interleave(widths)
 
 
 def _run(

@@ -121,7 +121,8 @@ def test_features_are_what_goes_in_before_any_training(world: World) -> None:
     assert pairs.chosen[:4].tolist() == [0, 1, 0, 1]
     fresh, _ = bundle.assemble("gensr", dataset, world.cf, world.config)
     assert isinstance(fresh, bundle.GenSR)
-    got = input_features(dataset, pairs, fresh.cf, fresh.backbone.shared, fresh.catalogue, 4)
+    found = input_features(dataset, pairs, fresh.cf, fresh.backbone.shared, fresh.catalogue, 4)
+    got = found.values
     row = 0  # its candidate is the positive
     history = dataset.events.item[samples.history_end[row] - 4 : samples.history_end[row]]
     table = fresh.cf.table.detach().numpy()
@@ -133,6 +134,7 @@ def test_features_are_what_goes_in_before_any_training(world: World) -> None:
     np.testing.assert_allclose(got[row, 128 + width : 128 + 2 * width], words[samples.item[row]], atol=1e-5)
     np.testing.assert_allclose(got[1, 64:128], table[0], atol=1e-5)  # the next row holds its negative
     assert got.shape == (USERS, 128 + 3 * width + 3)
+    assert found.blocks == (64, 64, width, width, width, 3)
     assert (np.abs(got[:, -3:]) <= 1 + 1e-5).all()
 
 
