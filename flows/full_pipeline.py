@@ -10,7 +10,7 @@ from prefect.runtime import flow_run
 from gensr_model.config import PipelineConfig
 from gensr_model.evaluation.reference import REFERENCES
 from tasks.analyze import analyze
-from tasks.data import find_source, ingest, prepare, validate
+from tasks.data import check_prepared, check_raw, find_source, ingest, prepare
 from tasks.evaluate import rank_model, rank_reference
 from tasks.finetune import MODELS, finetune
 from tasks.pretrain import pretrain
@@ -25,14 +25,9 @@ class Data(NamedTuple):
     """What every model is trained from."""
 
     source: StageResult
-    raw: StageResult
     prepared: StageResult
-    checks: StageResult
     cf: StageResult
-
-    @property
-    def stages(self) -> list[StageResult]:
-        return [self.raw, self.prepared, self.checks, self.cf]
+    stages: list[StageResult]  # all that ran, in order, for the summary
 
 
 @flow(name="gensr")
@@ -59,6 +54,8 @@ def prepare_data(run: Tracked, config: PipelineConfig) -> Data:
     source = find_source(config)
     run.tags(dataset_digest=source.key)
     raw = ingest(run, config, source)
+    raw_checks = check_raw(run, config, raw)
     prepared = prepare(run, config, raw)
-    checks = validate(run, config, raw, prepared)
-    return Data(source, raw, prepared, checks, pretrain(run, config, prepared))
+    prepared_checks = check_prepared(run, config, prepared)
+    cf = pretrain(run, config, prepared)
+    return Data(source, prepared, cf, [raw, raw_checks, prepared, prepared_checks, cf])

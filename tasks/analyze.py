@@ -13,22 +13,22 @@ from tasks.stage import Work, stage
 
 @stage(
     "analyze",
-    code=(
-        "gensr_model/analysis",
-        "gensr_model/data/prepared.py",
-        "gensr_model/data/batches.py",
-        "gensr_model/data/text.py",
-        "gensr_model/evaluation/scoring.py",
-        "gensr_model/models",
-        "gensr_model/training/bundle.py",
+    code=("tasks/analyze.py",),
+    config=(
+        "analysis",
+        "model",
+        "seed",
+        "train.two_head_gamma",
+        "evaluation.protocol",
+        "evaluation.batch_size",
     ),
-    config=("analysis", "model", "seed", "evaluation.protocol", "evaluation.batch_size"),
     artifacts=("*.json", "*.png"),
 )
 def analyze(work: Work, config: PipelineConfig, prepared: Path, cf: Path, *bundles: Path) -> dict[str, float]:
-    """Reads the prepared dataset, the LightGCN table and the bundles of `MODELS`, in that order; writes the
-    numbers
-    and figures of mutual information (§6.4.1) and of gradient conflict (§6.5)."""
+    """Reads the prepared dataset, the LightGCN table and the bundles of ``MODELS``, in that order.
+
+    Writes numbers and figures of mutual information (§6.4.1) and of gradient conflict (§6.5).
+    """
     dataset = PreparedDataset.open(prepared)
     named = dict(zip(MODELS, bundles, strict=True))
     return analysis.analyze(dataset, cf, named, config, work.out, work.report)

@@ -1,4 +1,4 @@
-"""Stages 1 to 4 for the flows: where the raw files are, ingest, prepare, validate."""
+"""Stages 1 to 4 for the flows: where the raw files are, ingest, prepare, and what is checked after each."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from tasks.home import home
 from tasks.ingest import build_raw, source_digest, source_files
 from tasks.prepare import build_prepared
 from tasks.stage import StageResult, Work, stage
-from tasks.validate import validate_folders
-
-_DUCK = ("tasks/duck.py", "gensr_model/errors.py")
+from tasks.validate import validate_prepared, validate_raw
 
 
 @task(name="source", task_run_name="source")
@@ -25,16 +23,7 @@ def find_source(config: PipelineConfig) -> StageResult:
 
 @stage(
     "ingest",
-    code=(
-        "tasks/ingest.py",
-        "tasks/ingest_amazon.py",
-        "tasks/ingest_kuaisar.py",
-        "tasks/csvblocks.py",
-        "tasks/rawfiles.py",
-        "tasks/rejects.py",
-        "sql",
-        *_DUCK,
-    ),
+    code=("tasks/ingest.py", "sql/amazon", "sql/kuaisar"),
     config=("format", "ingest"),
     artifacts=("manifest.json", "rejects.parquet"),
 )
@@ -44,8 +33,19 @@ def ingest(work: Work, config: PipelineConfig, source: Path) -> None:
 
 
 @stage(
+    "validate-raw",
+    code=("tasks/validate.py", "sql/validate"),
+    config=("format", "ingest"),
+    artifacts=("**/*",),
+)
+def check_raw(work: Work, config: PipelineConfig, raw: Path) -> dict[str, float]:
+    """Reads ``raw/``; writes results and Data Docs. A failing expectation stops the run before the long stages."""
+    return validate_raw(raw, config, work.out)
+
+
+@stage(
     "prepare",
-    code=("tasks/prepare.py", "tasks/prepared_files.py", "tasks/candidates.py", "sql", *_DUCK),
+    code=("tasks/prepare.py", "sql/amazon", "sql/kuaisar", "sql/prepared"),
     config=("name", "format", "prepare", "seed"),
     artifacts=("manifest.json",),
 )
@@ -56,17 +56,10 @@ def prepare(work: Work, config: PipelineConfig, raw: Path) -> None:
 
 @stage(
     "validate",
-    code=(
-        "tasks/validate.py",
-        "tasks/expectation_run.py",
-        "tasks/audit.py",
-        "expectations",
-        "sql/audit",
-        *_DUCK,
-    ),
-    config=("format", "prepare"),
+    code=("tasks/validate.py", "sql/validate", "sql/audit", "sql/prepared"),
+    config=("ingest", "prepare"),
     artifacts=("**/*",),
 )
-def validate(work: Work, config: PipelineConfig, raw: Path, prepared: Path) -> dict[str, float] | None:
-    """Reads ``raw/`` and ``prepared/``; writes results and Data Docs. A failing expectation stops the run."""
-    return validate_folders(raw, prepared, config, work.out)
+def check_prepared(work: Work, config: PipelineConfig, prepared: Path) -> dict[str, float]:
+    """Reads the prepared dataset; audits its promises, writes results and Data Docs. A failure stops the run."""
+    return validate_prepared(prepared, config, work.out)

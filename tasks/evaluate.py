@@ -15,12 +15,12 @@ from gensr_model.files import write_json
 from tasks.stage import StageResult, Work, stage
 
 RANKS = "ranks.parquet"
-_SCORING = ("gensr_model/evaluation", "gensr_model/data/prepared.py", "gensr_model/data/text.py")
+_CODE = ("tasks/evaluate.py",)
 
 
 @stage(
     "evaluate",
-    code=_SCORING,
+    code=_CODE,
     config=("evaluation", "model.text"),
     artifacts=("*",),
 )
@@ -33,7 +33,7 @@ def rank_reference(
 
 @stage(
     "evaluate",
-    code=(*_SCORING, "gensr_model/models", "gensr_model/training/bundle.py", "gensr_model/data/batches.py"),
+    code=_CODE,
     config=("evaluation",),
     artifacts=("*",),
 )

@@ -15,16 +15,7 @@ MODELS = tuple(_TRAIN)
 
 @stage(
     "finetune",
-    code=(
-        "gensr_model/models",
-        "gensr_model/training",
-        "gensr_model/data/prepared.py",
-        "gensr_model/data/batches.py",
-        "gensr_model/data/text.py",
-        "gensr_model/analysis/gradient_conflict.py",
-        "gensr_model/evaluation/metrics.py",
-        "gensr_model/evaluation/scoring.py",
-    ),
+    code=("tasks/finetune.py",),
     config=(
         "model",
         "train",

@@ -12,7 +12,7 @@ from tasks.stage import Work, stage
 
 @stage(
     "pretrain",
-    code=("gensr_model/training/lightgcn.py", "gensr_model/data/prepared.py"),
+    code=("tasks/pretrain.py",),
     config=("lightgcn", "seed"),
     artifacts=("*.safetensors", "*.json"),
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import functools
-import hashlib
+import inspect
 import json
 import os
 import shutil
@@ -23,15 +23,14 @@ from typing import Any, NamedTuple, cast
 from prefect import State, Task, task
 from prefect.context import TaskRunContext
 
-import gensr_model
 from gensr_model.config import PipelineConfig, digest
 from gensr_model.files import write_json
 from gensr_model.report import NullReport, Report
 from tasks.home import Home, home
-from tasks.tracking import Tracked
+from tasks.sources import code_digest
+from tasks.tracking import Tracked, told_beside
 
 RECORD = "stage.json"
-_SOURCES = Path(gensr_model.__file__).resolve().parent.parent
 
 
 class StageResult(NamedTuple):
@@ -108,7 +107,8 @@ class Stage:
             name: functools.reduce(lambda node, step: node[step], name.split("."), tree)
             for name in self.config
         }
-        return digest([self.name, option, code_digest(self.code), [i.key for i in inputs], parts], length=24)
+        code = [inspect.getsource(self.build), code_digest(self.code)]
+        return digest([self.name, option, code, [i.key for i in inputs], parts], length=24)
 
     def _run(
         self, label: str, key: str, config: PipelineConfig, inputs: list[str], option: str | None, run_id: str
@@ -119,15 +119,16 @@ class Stage:
 
         def fill(work: Work) -> dict[str, float] | None:
             try:
-                return self.build(work, config, *map(Path, inputs), *options)
-            except Exception:
-                run.artifacts(
-                    work.out, self.artifacts
-                )  # what tells of the failure: validation results, rejects
+                metrics = self.build(work, config, *map(Path, inputs), *options)
+            except Exception as error:
+                with told_beside(error):
+                    report.close()
+                    run.artifacts(work.out, self.artifacts)  # what explains it: validation results, rejects
                 raise
+            report.close()
+            return metrics
 
         found = build_folder(home(), self.name, key, fill, report)
-        report.close()
         return found._asdict() | {"path": str(found.path)}
 
 
@@ -137,7 +138,8 @@ def stage(
     """Make a stage of a function.
 
     Args:
-        code: files and folders, from the root of the sources, whose change makes old output useless.
+        code: files and folders, from the root of the sources, whose change makes old output useless; the modules
+            that they import count too.
         config: the fields of PipelineConfig that the function reads (``train``, ``analysis.gradient_every``).
         artifacts: glob patterns of the files that MLflow gets.
     """
@@ -186,19 +188,6 @@ def is_complete(folder: Path) -> bool:
         return all((folder / name).stat().st_size == size for name, size in files.items())
     except (FileNotFoundError, json.JSONDecodeError, KeyError):
         return False
-
-
-@functools.cache
-def code_digest(paths: tuple[str, ...]) -> str:
-    """sha256 over names and content of these source files and trees. Raises FileNotFoundError for a wrong name."""
-    total = hashlib.sha256()
-    for name in paths:
-        root = _SOURCES / name
-        files = sorted(p for p in root.rglob("*") if p.suffix in {".py", ".sql"}) if root.is_dir() else [root]
-        for file in files:
-            total.update(f"{file.relative_to(_SOURCES)}\0".encode())
-            total.update(hashlib.sha256(file.read_bytes()).digest())
-    return total.hexdigest()
 
 
 def _given_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:

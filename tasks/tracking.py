@@ -171,13 +171,23 @@ class RunReport:
 
 
 @contextmanager
+def told_beside(error: BaseException) -> Iterator[None]:
+    """For what reports ``error``: where the report fails too, that becomes a note on the error, not the error."""
+    try:
+        yield
+    except Exception as second:
+        error.add_note(f"and this could not be reported: {type(second).__name__}: {second}")
+
+
+@contextmanager
 def _run(client: MlflowClient, experiment: str, name: str, tags: dict[str, str]) -> Iterator[Tracked]:
     run_id = client.create_run(experiment, run_name=name, tags=tags).info.run_id
     try:
         yield Tracked(client, experiment, run_id)
     except BaseException as error:
-        client.set_tag(run_id, "error", f"{type(error).__name__}: {error}"[:4000])
-        client.set_terminated(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
+        with told_beside(error):
+            client.set_tag(run_id, "error", f"{type(error).__name__}: {error}"[:4000])
+            client.set_terminated(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
         raise
     client.set_terminated(run_id, "FINISHED")
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from prefect import flow
 from gensr_model.config import PipelineConfig
 from tasks import stage as stages
 from tasks.home import Home
-from tasks.stage import StageResult, Work, build_folder, code_digest, is_complete, stage
+from tasks.stage import StageResult, Work, build_folder, is_complete, stage
 from tasks.tracking import Tracked, parent_run
 
 
@@ -36,18 +38,26 @@ def test_a_complete_folder_is_not_built_again(tmp_path: Path) -> None:
     assert (second.path / "deep" / "word.txt").read_text() == "hello"
 
 
-@pytest.mark.parametrize("harm", ["removed", "cut short", "no record"])
+@pytest.mark.parametrize(
+    "harm", ["removed", "cut short", "no record", "half a record", "inner folder", "all"]
+)
 def test_a_damaged_folder_is_built_again(tmp_path: Path, harm: str) -> None:
     built = build_folder(Home(tmp_path), "words", "k1", write_word)
-    victim = built.path / ("stage.json" if harm == "no record" else "deep/word.txt")
-    if harm == "cut short":
-        victim.write_text("hel")
-    else:
-        victim.unlink()
+    word, record = built.path / "deep" / "word.txt", built.path / "stage.json"
+    damage: dict[str, Callable[[], object]] = {
+        "removed": word.unlink,
+        "cut short": lambda: word.write_text("hel"),
+        "no record": record.unlink,
+        "half a record": lambda: record.write_text(record.read_text()[:20]),
+        "inner folder": lambda: shutil.rmtree(word.parent),
+        "all": lambda: shutil.rmtree(built.path),
+    }
+    damage[harm]()
     assert not is_complete(built.path)
     again = build_folder(Home(tmp_path), "words", "k1", write_word)
     assert not again.reused
     assert is_complete(again.path)
+    assert (again.path / "deep" / "word.txt").read_text() == "hello"
 
 
 def test_a_failing_build_leaves_nothing_and_keeps_its_checkpoints(tmp_path: Path) -> None:
@@ -109,20 +119,6 @@ def test_the_key_follows_inputs_config_option_and_code(monkeypatch: pytest.Monke
     assert len({base, *changed}) == 6
 
 
-def test_the_code_digest_sees_every_source_file_and_refuses_a_wrong_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stages, "_SOURCES", tmp_path)
-    (tmp_path / "sql").mkdir()
-    (tmp_path / "sql" / "10_a.sql").write_text("select 1")
-    digest = code_digest.__wrapped__
-    before = digest(("sql",))
-    (tmp_path / "sql" / "10_a.sql").write_text("select 2")
-    assert digest(("sql",)) != before
-    with pytest.raises(FileNotFoundError):
-        digest(("sql/11_b.sql",))
-
-
 @pytest.mark.usefixtures("prefect_server")
 def test_prefect_caches_a_stage_and_a_missing_file_behind_the_hit_is_rebuilt(gensr_home: Path) -> None:
     calls: list[str] = []
@@ -155,6 +151,11 @@ def test_prefect_caches_a_stage_and_a_missing_file_behind_the_hit_is_rebuilt(gen
     assert not third.reused
     assert (third.path / "word.txt").read_text() == "hello"
     assert third.key == first.key
+    shutil.rmtree(first.path)
+    [(fourth, _)] = once(PipelineConfig())
+    assert calls == ["built"] * 3
+    assert not fourth.reused
+    assert (fourth.path / "word.txt").read_text() == "hello"
 
     child = Tracked.existing(run_id).client.get_run(run_id)
     assert child.data.metrics.keys() >= {"loss", "letters", "seconds"}

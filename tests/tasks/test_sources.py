@@ -1,0 +1,83 @@
+"""Which source files count as a stage's code: imports followed through a small tree of sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks import sources
+
+TREE = {
+    "tasks/__init__.py": "",
+    "tasks/one.py": "import numpy\nfrom tasks import two\nfrom tasks.stage import stage\n",
+    "tasks/two.py": "def late():\n    from gensr_model.deep.three import thing\n",
+    "tasks/stage.py": "import tasks.unseen\n",
+    "tasks/unseen.py": "",
+    "gensr_model/__init__.py": "",
+    "gensr_model/deep/__init__.py": "",
+    "gensr_model/deep/three.py": "import gensr_model.deep.four as f\n",
+    "gensr_model/deep/four.py": "from tasks import one\n",  # round in a circle
+    "gensr_model/deep/apart.py": "",
+    "numpy/__init__.py": "",  # as where everything is installed into one folder
+    "sql/10_a.sql": "select 1",
+    "sql/README.md": "about",
+}
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    for name, text in TREE.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(sources, "SOURCES", tmp_path)
+    forget()
+    yield tmp_path
+    forget()
+
+
+def forget() -> None:
+    for cached in (sources.code_digest, sources.source_files, sources._imported):
+        cached.cache_clear()
+
+
+def test_imports_are_followed_and_what_only_runs_stages_is_left_out(tree: Path) -> None:
+    assert sources.source_files(("tasks/one.py", "sql")) == (
+        "gensr_model/__init__.py",
+        "gensr_model/deep/__init__.py",
+        "gensr_model/deep/four.py",
+        "gensr_model/deep/three.py",
+        "sql/10_a.sql",
+        "tasks/__init__.py",
+        "tasks/one.py",
+        "tasks/two.py",
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "counts"),
+    [
+        ("tasks/one.py", True),
+        ("gensr_model/deep/four.py", True),
+        ("sql/10_a.sql", True),
+        ("tasks/stage.py", False),
+        ("gensr_model/deep/apart.py", False),
+        ("numpy/__init__.py", False),
+        ("sql/README.md", False),
+    ],
+)
+def test_the_digest_follows_the_files_that_count(tree: Path, file: str, counts: bool) -> None:
+    before = sources.code_digest(("tasks/one.py", "sql"))
+    (tree / file).write_text((tree / file).read_text() + "\n")
+    forget()
+    assert (sources.code_digest(("tasks/one.py", "sql")) != before) is counts
+
+
+def test_a_renamed_file_and_a_wrong_root_are_seen(tree: Path) -> None:
+    before = sources.code_digest(("sql",))
+    (tree / "sql" / "10_a.sql").rename(tree / "sql" / "11_a.sql")
+    forget()
+    assert sources.code_digest(("sql",)) != before
+    with pytest.raises(FileNotFoundError, match="12_b"):
+        sources.code_digest(("sql/12_b.sql",))
