@@ -12,8 +12,8 @@ INSTALLED := $(VENV)/installed.stamp
 run: $(INSTALLED)
 	@$(BIN)/python -m flows.local run $(if $(CONFIG),--config '$(CONFIG)')
 
-stop: $(INSTALLED)
-	@$(BIN)/python -m flows.local stop
+stop:
+	@if test -f $(INSTALLED); then $(BIN)/python -m flows.local stop; else echo "gensr: nothing is installed here"; fi
 
 install: $(INSTALLED)
 
@@ -36,6 +36,7 @@ format: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("gensr needs Python 3.11 or newer, this is " + sys.version.split()[0] \
 	  + "; name another with: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@echo "gensr: installing into $(VENV), which takes a few minutes"
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@

@@ -16,75 +16,23 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+from pydantic import ValidationError
 
 import flows
 from flows import services
-from flows.services import Service, ServiceError
-from tasks.home import Home, home, server_environment
+from flows.installation import POOL, Local, local
+from flows.services import ServiceError
+from gensr_model.config import FolderSource, PipelineConfig
+from tasks.home import Home
 
 ROOT = Path(flows.__file__).resolve().parent.parent  # where prefect.yaml is
-POOL = "gensr"
-ORDER_OF_ENDING = ["worker", "Prefect server", "MLflow server"]
-
-
-class Local(NamedTuple):
-    """One local installation: its folder, its ports and the environment of everything in it."""
-
-    where: Home
-    prefect_port: int
-    mlflow_port: int
-    environment: dict[str, str]
-
-    @property
-    def prefect_url(self) -> str:
-        return f"http://127.0.0.1:{self.prefect_port}"
-
-    @property
-    def mlflow_url(self) -> str:
-        return f"http://127.0.0.1:{self.mlflow_port}"
-
-    def prefect_server(self) -> Service:
-        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
-        command += ["--port", str(self.prefect_port)]
-        health = f"{self.prefect_url}/api/health"
-        return Service("Prefect server", command, self.prefect_port, health, "GENSR_PREFECT_PORT")
-
-    def mlflow_server(self) -> Service:
-        command = [
-            sys.executable,
-            "-m",
-            "mlflow",
-            "server",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(self.mlflow_port),
-        ]
-        command += ["--workers", "1", "--backend-store-uri", self.where.mlflow_store]
-        command += ["--artifacts-destination", str(self.where.mlflow_artifacts)]
-        health = f"{self.mlflow_url}/health"
-        return Service("MLflow server", command, self.mlflow_port, health, "GENSR_MLFLOW_PORT")
-
-    def worker(self) -> Service:
-        command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
-        return Service("worker", command)
-
-
-def local() -> Local:
-    """The installation that the environment describes."""
-    ports = {"GENSR_PREFECT_PORT": 4200, "GENSR_MLFLOW_PORT": 5000}
-    for name, usual in ports.items():
-        given = os.environ.get(name) or str(usual)
-        if not given.isdecimal() or not 0 < int(given) < 65536:
-            raise ServiceError(f"{name}={given!r} is not a port: expected a number from 1 to 65535")
-        ports[name] = int(given)
-    where = home()
-    prefect_port, mlflow_port = ports.values()
-    return Local(where, prefect_port, mlflow_port, server_environment(where, prefect_port, mlflow_port))
+PREFECT = [sys.executable, "-m", "prefect", "--no-prompt"]
 
 
 def up(here: Local) -> None:
@@ -93,36 +41,39 @@ def up(here: Local) -> None:
     for folder in (where.root / "prefect", where.mlflow_artifacts, where.services, where.logs):
         folder.mkdir(parents=True, exist_ok=True)
     with _one_at_a_time(where):
-        servers = [here.prefect_server(), here.mlflow_server()]
+        servers = [here.prefect_server, here.mlflow_server]
+        for server in servers:
+            services.check(server, where.services)  # before anything is started
         for server in servers:
             if services.start(server, where.services, where.logs, here.environment, ROOT):
                 say(f"starting the {server.name} on 127.0.0.1:{server.port}")
         for server in servers:
             services.wait_healthy(server, where.services, where.logs)
-        from flows import (
-            submit,
-        )  # reads the Prefect settings when it is imported, so not before they are known
-
-        submit.ensure_pool(POOL)
-        worker = here.worker()
-        known = services.read_record(where.services, worker.name)
-        if not (known and known.alive()):
-            if known:
-                services.end([known])  # a flow run may outlive its killed worker: not beside a new one
-            lost = submit.crash_orphans(POOL)
-            if lost:
-                say(
-                    f"marked {lost} run(s) as crashed whose worker is gone; training goes on from its checkpoint"
-                )
-            services.start(worker, where.services, where.logs, here.environment, ROOT)
-            say("starting the worker")
-    deploy = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
-    done = subprocess.run(
-        deploy, cwd=ROOT, env=here.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
+        _worker(here)
+        deploy = [*PREFECT, "deploy", "--all"]
+        done = subprocess.run(
+            deploy, cwd=ROOT, env=here.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
     if done.returncode:
         raise ServiceError(f"`prefect deploy --all` failed:\n{done.stdout}{done.stderr}")
     say("deployed prefect.yaml: gensr/full-pipeline, retrain/nightly")
+
+
+def _worker(here: Local) -> None:
+    """Start the worker unless it is up, after putting in order what a killed one left."""
+    from flows import submit  # reads Prefect's settings when it is imported, so not before they are known
+
+    submit.ensure_pool(POOL)
+    if services.is_up(here.worker, here.where.services):
+        return
+    services.end_leftovers(
+        here.worker, here.where.services
+    )  # a flow run may outlive its worker: not beside a new one
+    if lost := submit.crash_orphans(POOL):
+        say(f"marked {lost} run(s) as crashed whose worker is gone; training goes on from its checkpoint")
+    submit.end_tracking_of_ended_runs()
+    services.start(here.worker, here.where.services, here.where.logs, here.environment, ROOT)
+    say("starting the worker")
 
 
 def run(here: Local, config: dict[str, Any]) -> int:
@@ -130,40 +81,54 @@ def run(here: Local, config: dict[str, Any]) -> int:
     up(here)
     from flows import submit
 
-    name = time.strftime("run-%Y%m%d-%H%M%S")
+    name = f"{time.strftime('run-%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
     say(f"Prefect {here.prefect_url}    MLflow {here.mlflow_url}    logs {here.where.logs}")
-    command = [
-        sys.executable,
-        "-m",
-        "prefect",
-        "--no-prompt",
-        "deployment",
-        "run",
-        "gensr/full-pipeline",
-        "--watch",
-    ]
-    command += ["--flow-run-name", name]
+    command = [*PREFECT, "deployment", "run", "gensr/full-pipeline", "--watch", "--flow-run-name", name]
     if config:
         command += ["--params", json.dumps({"config": config})]
-    watched = subprocess.run(command, cwd=ROOT, env=here.environment, stdin=subprocess.DEVNULL)
+    status = _watch(here, command)
     outcome = submit.outcome(name)
     if outcome is None:
         say("the run could not be created: see the message above")
-        return watched.returncode or 1
+        return status or 1
+    page = f"{here.prefect_url}/runs/flow-run/{outcome.id}"
     if not outcome.completed:
-        print(f"\nThe run {name} ended as {outcome.state}: {outcome.message}", file=sys.stderr)
-        print(f"{here.prefect_url}/runs/flow-run/{outcome.id}", file=sys.stderr)
+        submit.end_tracking_of_ended_runs()
+        print(f"\nThe run {name} ended as {outcome.state}: {outcome.message}\n{page}", file=sys.stderr)
         return 1
-    print("\n" + (here.where.runs / outcome.id / "table.md").read_text())
-    print(f"Prefect  {here.prefect_url}/runs/flow-run/{outcome.id}")
-    print(f"MLflow   {submit.mlflow_link(here.where, outcome.id, here.mlflow_url)}")
-    print(f"Summary  {here.where.runs / outcome.id / 'summary.json'}")
-    return watched.returncode
+    folder = here.where.runs / outcome.id
+    print("\n" + (folder / "table.md").read_text())
+    print(f"Prefect  {page}")
+    print(f"MLflow   {submit.mlflow_link(folder / 'summary.json', here.mlflow_url)}")
+    print(f"Summary  {folder / 'summary.json'}")
+    return status
+
+
+def _watch(here: Local, command: list[str]) -> int:
+    """Exit status of the watching command; ServiceError when a service ends meanwhile, for it would wait for ever."""
+    with subprocess.Popen(command, cwd=ROOT, env=here.environment, stdin=subprocess.DEVNULL) as watching:
+        try:
+            while True:
+                try:
+                    return watching.wait(timeout=2)
+                except subprocess.TimeoutExpired:
+                    for service in here.services:
+                        if not services.is_up(service, here.where.services):
+                            raise ServiceError(
+                                f"the {service.name} ended during the run, see {service.log(here.where.logs)}; "
+                                "run again: finished stages are reused, training goes on from its checkpoint"
+                            ) from None
+        finally:
+            watching.terminate()
 
 
 def stop(here: Local) -> None:
     """End what ``up`` started here, and nothing else."""
-    services.stop_all(here.where.services, ORDER_OF_ENDING, say)
+    if not here.where.services.is_dir():
+        say(f"nothing was started in {here.where.root}")
+        return
+    with _one_at_a_time(here.where):
+        services.stop_all(here.where.services, [service.name for service in here.services], say)
 
 
 def say(text: str) -> None:
@@ -177,22 +142,31 @@ def _one_at_a_time(where: Home) -> Iterator[None]:
         yield
 
 
-def _config(text: str | None) -> dict[str, Any]:
+def read_config(text: str | None) -> dict[str, Any]:
+    """The flow's parameter ``config`` as given, a folder's path made absolute; ServiceError says what is wrong."""
     try:
-        config = json.loads(text) if text else {}
-        if not isinstance(config, dict):
-            raise ValueError("expected an object")
+        given = json.loads(text) if text else {}
     except ValueError as error:
-        raise ServiceError(f"CONFIG is not a JSON object ({error}): {text}") from error
-    source = config.get("source")
-    if isinstance(source, dict) and source.get("kind") == "folder" and "path" in source:
-        source["path"] = str(Path(source["path"]).expanduser().resolve())  # the worker runs elsewhere
-    return config
+        raise ServiceError(f"CONFIG is not JSON ({error}): {text}") from error
+    if not isinstance(given, dict):
+        raise ServiceError(f"CONFIG is not a JSON object: {text}")
+    try:
+        config = PipelineConfig.model_validate(given)
+    except ValidationError as error:
+        wrong = "\n".join(f"- {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ServiceError(f"CONFIG does not fit gensr_model/config.py:\n{wrong}") from error
+    if isinstance(config.source, FolderSource):
+        absolute = Path(config.source.path).expanduser().resolve()  # the worker runs elsewhere
+        given["source"] = {**given["source"], "path": str(absolute)}
+    return given
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """The command line; the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m flows.local", description=__doc__.splitlines()[0] if __doc__ else ""
+        prog="python -m flows.local",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("action", choices=["run", "up", "stop"])
     parser.add_argument(
@@ -204,7 +178,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.environ.clear()
         os.environ.update(here.environment)
         if given.action == "run":
-            return run(here, _config(given.config))
+            return run(here, read_config(given.config))
         if given.action == "up":
             up(here)
         else:
@@ -212,6 +186,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ServiceError as error:
         print(f"gensr: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        say("interrupted; the servers stay up and a run that was started goes on: `make stop` ends them")
+        return 130
     return 0
 
 

@@ -45,7 +45,7 @@ class Service(NamedTuple):
 
 
 class Running(NamedTuple):
-    """What a record says of a service that was started."""
+    """What a record says of a service that was started; ``pid`` 0 is one whose starter died before it knew more."""
 
     pid: int
     started: float
@@ -53,6 +53,8 @@ class Running(NamedTuple):
     port: int | None
 
     def alive(self) -> bool:
+        if not self.pid:
+            return False
         try:
             process = psutil.Process(self.pid)
             return (
@@ -73,6 +75,19 @@ def read_record(folder: Path, name: str) -> Running | None:
         return None
 
 
+def is_up(service: Service, folder: Path) -> bool:
+    """Whether the process that was started for this service is alive."""
+    known = read_record(folder, service.name)
+    return known is not None and known.alive()
+
+
+def end_leftovers(service: Service, folder: Path) -> None:
+    """End what a service left behind that was killed: its children, which carry its token."""
+    known = read_record(folder, service.name)
+    if known:
+        end([known])
+
+
 def port_is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -83,11 +98,8 @@ def port_is_free(port: int) -> bool:
     return True
 
 
-def start(service: Service, folder: Path, logs: Path, environment: dict[str, str], cwd: Path) -> bool:
-    """Start the service unless our own is up already; True when a new process was started.
-
-    Raises ServiceError when the port belongs to something else, or to our own service under another port.
-    """
+def check(service: Service, folder: Path) -> None:
+    """Raise ServiceError when the port belongs to something else, or to our own service under another port."""
     known = read_record(folder, service.name)
     if known and known.alive():
         if known.port != service.port:
@@ -95,17 +107,26 @@ def start(service: Service, folder: Path, logs: Path, environment: dict[str, str
                 f"the {service.name} of this folder is already up on port {known.port}, not {service.port}: "
                 f"run `make stop` first, or set {service.port_variable}={known.port}"
             )
-        return False
-    if known:
-        end([known])  # children that a killed service left behind
+        return
+    end_leftovers(service, folder)
     if service.port is not None and not port_is_free(service.port):
         raise ServiceError(
             f"port {service.port} on 127.0.0.1, meant for the {service.name}, is taken by another program: "
             f"end that program, or choose a free port with {service.port_variable}=<port>"
         )
+
+
+def start(service: Service, folder: Path, logs: Path, environment: dict[str, str], cwd: Path) -> bool:
+    """Start the service unless our own is up already; True when a new process was started. Raises as ``check``."""
+    check(service, folder)
+    if is_up(service, folder):
+        return False
     folder.mkdir(parents=True, exist_ok=True)
     logs.mkdir(parents=True, exist_ok=True)
     token = uuid.uuid4().hex
+    _write(
+        service, folder, Running(0, 0.0, token, service.port)
+    )  # should we be killed here, the token finds it
     with service.log(logs).open("ab") as log:
         process = subprocess.Popen(
             service.command,
@@ -116,11 +137,15 @@ def start(service: Service, folder: Path, logs: Path, environment: dict[str, str
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C in `make run` leaves the servers up
         )
-    record = Running(process.pid, psutil.Process(process.pid).create_time(), token, service.port)
+    started = psutil.Process(process.pid).create_time()
+    _write(service, folder, Running(process.pid, started, token, service.port))
+    return True
+
+
+def _write(service: Service, folder: Path, record: Running) -> None:
     aside = service.record(folder).with_suffix(".tmp")
     aside.write_text(json.dumps(record._asdict()))
-    aside.rename(service.record(folder))
-    return True
+    aside.replace(service.record(folder))
 
 
 def wait_healthy(service: Service, folder: Path, logs: Path, timeout: float = 240.0) -> None:
@@ -133,8 +158,7 @@ def wait_healthy(service: Service, folder: Path, logs: Path, timeout: float = 24
                     return
         except (urllib.error.URLError, OSError):
             pass
-        known = read_record(folder, service.name)
-        gone = not (known and known.alive())
+        gone = not is_up(service, folder)
         if gone or time.monotonic() > deadline:
             log = service.log(logs)
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
@@ -151,11 +175,8 @@ def stop_all(folder: Path, names: list[str], say: Callable[[str], None]) -> None
             continue
         ended = end([known])
         record_file(folder, name).unlink(missing_ok=True)
-        say(
-            f"{name}: ended {ended} process{'es' if ended != 1 else ''}"
-            if ended
-            else f"{name}: was not running"
-        )
+        plural = "" if ended == 1 else "es"
+        say(f"{name}: ended {ended} process{plural}" if ended else f"{name}: was not running")
 
 
 def end(records: list[Running], patience: float = 10.0) -> int:

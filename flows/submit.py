@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import NamedTuple
+from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
@@ -19,7 +21,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
-from tasks.home import Home
+from tasks import tracking
 
 
 class Outcome(NamedTuple):
@@ -75,9 +77,21 @@ def outcome(name: str) -> Outcome | None:
     )
 
 
-def mlflow_link(where: Home, flow_run_id: str, mlflow_url: str) -> str:
-    """The page of the MLflow run that belongs to a finished flow run."""
-    summary = json.loads((where.runs / flow_run_id / "summary.json").read_text())
-    return (
-        f"{mlflow_url}/#/experiments/{summary['mlflow']['experiment_id']}/runs/{summary['mlflow']['run_id']}"
-    )
+def end_tracking_of_ended_runs() -> None:
+    """Close the MLflow runs of flow runs that were killed: they could not do so themselves."""
+    with get_client(sync_client=True) as client:
+
+        def ended(flow_run_id: str) -> bool:
+            try:
+                state = client.read_flow_run(UUID(flow_run_id)).state
+            except ObjectNotFound:
+                return False  # of another Prefect server: not ours to judge
+            return state is not None and state.is_final()
+
+        tracking.end_runs(ended)
+
+
+def mlflow_link(summary: Path, mlflow_url: str) -> str:
+    """The page of the MLflow run that a run's summary belongs to."""
+    run = json.loads(summary.read_text())["mlflow"]
+    return f"{mlflow_url}/#/experiments/{run['experiment_id']}/runs/{run['run_id']}"

@@ -9,7 +9,7 @@ import math
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -113,6 +113,28 @@ def experiment_id(client: MlflowClient) -> str:
         return str(known.experiment_id)
 
 
+def end_runs(ended: Callable[[str], bool]) -> int:
+    """Mark as KILLED the unfinished runs, children first, whose flow run has ended; how many flow runs those were.
+
+    ``ended`` says so of a Prefect flow-run id.
+    """
+    client = MlflowClient(tracking_uri())
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is None:
+        return 0
+    places = [experiment.experiment_id]
+    unfinished = "attributes.status = 'RUNNING'"
+    parents = client.search_runs(places, f"{unfinished} and tags.prefect_flow_run_id LIKE '%'")
+    lost = [p for p in parents if ended(p.data.tags["prefect_flow_run_id"])]
+    for parent in lost:
+        children = client.search_runs(
+            places, f"{unfinished} and tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+        )
+        for run in [*children, parent]:
+            client.set_terminated(run.info.run_id, "KILLED")
+    return len(lost)
+
+
 def git_commit() -> str | None:
     """HEAD of the checkout that the code runs from, marked where it differs; None outside a checkout."""
     root = Path(gensr_model.__file__).resolve().parent.parent
@@ -150,15 +172,20 @@ class RunReport:
         if not self._in_task or (done < total and now - self._shown < _PROGRESS_EVERY):
             return
         self._shown = now
-        share = 100.0 * done / max(total, 1)
+        try:
+            self._show(100.0 * done / max(total, 1), note)
+        except Exception as error:  # hours of training are worth more than their bar
+            get_run_logger().warning("progress is not shown: %s: %s", type(error).__name__, error)
+        if now - self._logged > _LOG_EVERY:
+            self._logged = now
+            get_run_logger().info("%s: %d of %d (%s)", self.name, done, total, note)
+
+    def _show(self, share: float, note: str) -> None:
         if self._artifact is None:
             key = f"progress-{self.name}".lower().replace("_", "-")
             self._artifact = create_progress_artifact(share, key=key, description=note)  # type: ignore[assignment]
         else:
             update_progress_artifact(self._artifact, share, description=note)
-        if now - self._logged > _LOG_EVERY:
-            self._logged = now
-            get_run_logger().info("%s: %d of %d (%s)", self.name, done, total, note)
 
     def flush(self) -> None:
         """Send what waits."""

@@ -1,0 +1,148 @@
+"""The local commands before any server is up, prefect.yaml, and what the deployments show as a form."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect.client.orchestration import get_client
+from prefect.utilities.importtools import import_object
+
+from flows import installation, local
+from flows.services import ServiceError
+from gensr_model.config import PRESETS, PipelineConfig
+from tasks.home import Home, server_environment
+
+ROOT = local.ROOT
+
+
+def deployments() -> dict[str, dict[str, Any]]:
+    found = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    return {d["name"]: d for d in found["deployments"]}
+
+
+def command(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """``python -m flows.local`` in a state folder of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "flows.local", *arguments],
+        env=os.environ | {"GENSR_HOME": str(tmp_path / "home")} | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("variable", ["GENSR_PREFECT_PORT", "GENSR_MLFLOW_PORT"])
+def test_a_taken_port_stops_the_command_before_anything_is_started(tmp_path: Path, variable: str) -> None:
+    with socket.socket() as taken, socket.socket() as other:
+        for each in (taken, other):
+            each.bind(("127.0.0.1", 0))
+        taken.listen()
+        port, free = str(taken.getsockname()[1]), str(other.getsockname()[1])
+        other.close()
+        ports = dict.fromkeys(installation.USUAL_PORTS, free) | {variable: port}
+        done = command(tmp_path, "run", **ports)
+    assert done.returncode == 1
+    assert f"port {port} " in done.stderr
+    assert f"{variable}=<port>" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "home" / "services").glob("*.json"))
+
+
+@pytest.mark.parametrize(
+    ("ports", "said"),
+    [
+        ({"GENSR_PREFECT_PORT": "http"}, "GENSR_PREFECT_PORT='http' is not a port"),
+        ({"GENSR_MLFLOW_PORT": "70000"}, "GENSR_MLFLOW_PORT='70000' is not a port"),
+        ({"GENSR_PREFECT_PORT": "5000", "GENSR_MLFLOW_PORT": "5000"}, "both 5000"),
+    ],
+)
+def test_a_wrong_port_is_named(monkeypatch: pytest.MonkeyPatch, ports: dict[str, str], said: str) -> None:
+    for name, value in ports.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ServiceError, match=said):
+        installation.local()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "CONFIG is not JSON"),
+        ("[1]", "CONFIG is not a JSON object"),
+        ('{"train": {"epoch": 3}}', "train.epoch: Extra inputs are not permitted"),
+        ('{"preset": "huge"}', "preset: Input should be 'demo', 'laptop' or 'paper'"),
+        ('{"source": {"kind": "folder"}}', r"source\.folder\.path: Field required"),
+    ],
+)
+def test_a_wrong_config_is_refused_with_its_field(text: str, said: str) -> None:
+    with pytest.raises(ServiceError, match=said):
+        local.read_config(text)
+
+
+def test_a_given_config_stays_as_given_but_for_a_relative_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = {"preset": "laptop", "source": {"kind": "folder", "path": "mine"}}
+    expected = {"preset": "laptop", "source": {"kind": "folder", "path": str(tmp_path / "mine")}}
+    assert local.read_config(json.dumps(given)) == expected
+    assert local.read_config(None) == {}
+
+
+def test_nothing_that_the_shell_says_to_prefect_or_mlflow_reaches_the_servers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_KEY", "secret")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example")
+    found = server_environment(Home(tmp_path), 4201, 5001)
+    assert "PREFECT_API_KEY" not in found
+    assert found["PREFECT_API_URL"] == "http://127.0.0.1:4201/api"
+    assert found["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5001"
+    assert found["PATH"] == os.environ["PATH"]
+
+
+def test_stop_where_nothing_was_started_says_so(tmp_path: Path) -> None:
+    done = command(tmp_path, "stop")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"nothing was started in {tmp_path / 'home'}" in done.stdout
+    assert not (tmp_path / "home").exists()
+    bare = ["make", "--no-print-directory", "stop", f"VENV={tmp_path / 'none'}"]
+    made = subprocess.run(bare, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (made.returncode, made.stdout) == (0, "gensr: nothing is installed here\n")
+
+
+def test_the_nightly_run_is_scheduled_and_alone() -> None:
+    nightly = deployments()["nightly"]
+    assert [s["cron"] for s in nightly["schedules"]] == ["0 2 * * *"]
+    assert nightly["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+    assert "schedules" not in deployments()["full-pipeline"]
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize("name", ["full-pipeline", "nightly"])
+def test_a_deployment_shows_its_config_as_a_typed_form(name: str) -> None:
+    """What the Prefect server keeps of the parameters when the entrypoint of prefect.yaml is deployed."""
+    flow = import_object(deployments()[name]["entrypoint"])
+    PipelineConfig.model_validate(deployments()[name]["parameters"]["config"])
+    with get_client(sync_client=True) as client:
+        flow.to_deployment(name=name, work_pool_name=None).apply()
+        found = client.read_deployment_by_name(f"{flow.name}/{name}")
+    schema = found.parameter_openapi_schema
+    assert schema["required"] == ["config"]
+    definitions = schema["definitions"]
+    config = definitions[schema["properties"]["config"]["$ref"].rsplit("/", 1)[1]]["properties"]
+    assert config["preset"]["enum"] == list(PRESETS)
+    assert config["format"]["enum"] == ["amazon", "kuaisar"]
+    assert set(config["source"]["discriminator"]["mapping"]) == {"generated", "folder", "download"}
+    assert config["name"]["description"] == "what tables and runs call the data"
+    train = definitions["TrainConfig"]["properties"]
+    assert (train["checkpoint_every"]["type"], train["checkpoint_every"]["default"]) == ("integer", 100)
+    assert "optimizer steps" in train["checkpoint_every"]["description"]
+    assert "default" not in config["train"], "the form would undo a preset with the demo's values"
