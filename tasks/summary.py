@@ -100,12 +100,7 @@ def table(summary: dict[str, Any]) -> str:
         body = [[TITLES.get(name, name), *(f"{row[m]:.4f}" for m in _SHOWN), _difference(summary, task, name)]
                 for name, row in rows.items()]  # fmt: skip
         lines += [*_grid(["model", *_SHOWN.values(), "GenSR − it, N@10 [95%]"], body), ""]
-    if summary.get("analysis"):
-        lines += ["## Analysis", ""]
-        lines += [
-            *_grid(["quantity", "value"], [[k, f"{v:.4f}"] for k, v in summary["analysis"].items()]),
-            "",
-        ]
+    lines += _information(summary["analysis"]) + _conflict(summary["analysis"])
     if summary.get("stages"):
         lines += ["## Stages", ""]
         times = [
@@ -114,6 +109,51 @@ def table(summary: dict[str, Any]) -> str:
         ]
         lines += [*_grid(["stage", "seconds", "in this run"], times), ""]
     return "\n".join(lines)
+
+
+def _information(analysis: dict[str, float]) -> list[str]:
+    rows = [
+        [
+            TITLES.get(model, model),
+            task,
+            f"{found['mine_nats']:.3f} ± {found['mine_std']:.3f} ({found['mine_bits']:.3f})",
+            f"{found['exact_nats']:.3f} ({found['exact_bits']:.3f})",
+            f"{found['bound_nats']:.3f}",
+            f"{found['samples']:.0f}",
+        ]
+        for (model, task), found in _grouped(analysis, "information").items()
+    ]
+    title = "## What an answer tells about its input (§6.4.1): nats (bits)"
+    head = [
+        "model",
+        "task",
+        "MINE on pooled features",
+        "exact, whole input",
+        "entropy of the answer",
+        "samples",
+    ]
+    return [title, "", *_grid(head, rows), ""] if rows else []
+
+
+def _conflict(analysis: dict[str, float]) -> list[str]:
+    names = ("mean_cosine", "std_cosine", "min_cosine", "share_negative")
+    rows = [
+        [TITLES.get(model, model), *(f"{found[name]:.3f}" for name in names), f"{found['probes']:.0f}"]
+        for (model,), found in _grouped(analysis, "gradient").items()
+    ]
+    title = "## Do the tasks pull together (§6.5)? Cosine between their gradients along training"
+    head = ["model", "mean", "standard deviation", "lowest", "share below 0", "batches"]
+    return [title, "", *_grid(head, rows), ""] if rows else []
+
+
+def _grouped(flat: dict[str, float], kind: str) -> dict[tuple[str, ...], dict[str, float]]:
+    """``kind/a/b/name: value`` as ``{(a, b): {name: value}}``."""
+    found: dict[tuple[str, ...], dict[str, float]] = {}
+    for path, value in flat.items():
+        first, *group, name = path.split("/")
+        if first == kind:
+            found.setdefault(tuple(group), {})[name] = value
+    return found
 
 
 def _difference(summary: dict[str, Any], task: str, name: str) -> str:
