@@ -1,0 +1,142 @@
+"""A whole local installation for the slow tests: real servers and worker, free ports, a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from flows import services
+from flows.local import ROOT
+from tasks.home import Home, server_environment
+
+START_AND_RUN = 300.0  # seconds, generous: the machine may be busy
+
+
+class Installed:
+    """Commands as a person types them, and what the servers answer."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home = Home(folder / "a home")  # with a space, as home folders may have
+        self.prefect_port, self.mlflow_port = _free_ports()
+        self.environment = {
+            k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))
+        } | {
+            "GENSR_HOME": str(self.home.root),
+            "GENSR_PREFECT_PORT": str(self.prefect_port),
+            "GENSR_MLFLOW_PORT": str(self.mlflow_port),
+            "OMP_NUM_THREADS": "1",
+        }
+
+    def begin(self, *arguments: str, config: dict[str, Any] | None = None) -> subprocess.Popen[str]:
+        """``python -m flows.local ...``, not waited for."""
+        command = [sys.executable, "-m", "flows.local", *arguments]
+        command += ["--config", json.dumps(config)] if config else []
+        return subprocess.Popen(
+            command, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def command(self, *arguments: str, config: dict[str, Any] | None = None) -> tuple[int, str, str]:
+        """Exit status, stdout and stderr of ``python -m flows.local ...``."""
+        with self.begin(*arguments, config=config) as process:
+            try:
+                out, err = process.communicate(timeout=START_AND_RUN)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        return process.returncode, out, err
+
+    def prefect(self, *arguments: str) -> None:
+        """A command of Prefect's own, with the environment that the worker has."""
+        environment = server_environment(self.home, self.prefect_port, self.mlflow_port)
+        command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
+        subprocess.run(command, cwd=ROOT, env=self.environment | environment, check=True, timeout=120)
+
+    def api(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Prefect's REST API: POST where there is a body."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.prefect_port}/api/{path}",
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def flow_runs(self, flow: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.api(
+            "flow_runs/filter", {"flows": {"name": {"any_": [flow]}}, "sort": "EXPECTED_START_TIME_ASC"}
+        )
+        return found
+
+    @property
+    def mlflow(self) -> MlflowClient:
+        return MlflowClient(f"http://127.0.0.1:{self.mlflow_port}")
+
+    def children(self, run_id: str) -> dict[str, Run]:
+        """Nested MLflow runs by name."""
+        client = self.mlflow
+        parent = client.get_run(run_id)
+        found = client.search_runs(
+            [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'", max_results=200
+        )
+        return {run.info.run_name: run for run in found}
+
+    def summary(self, stdout: str) -> dict[str, Any]:
+        """The summary that the output of a run ends with."""
+        found = re.search(r"^Summary  (.*)$", stdout, re.MULTILINE)
+        assert found, stdout
+        content: dict[str, Any] = json.loads(Path(found[1]).read_text())
+        return content
+
+    def service(self, name: str) -> psutil.Process:
+        known = services.read_record(self.home.services, name)
+        assert known is not None, name
+        return psutil.Process(known.pid)
+
+    def kill_worker(self) -> list[psutil.Process]:
+        """SIGKILL the worker and its flow runs at once, as a crash of the machine would; what was killed."""
+        worker = self.service("worker")
+        tree = [worker, *worker.children(recursive=True)]
+        for process in tree:
+            process.kill()
+        psutil.wait_procs(tree, timeout=20)
+        return tree
+
+    def processes(self) -> list[psutil.Process]:
+        """All processes with this state folder in their environment, this one excepted."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.pid != os.getpid() and process.environ().get("GENSR_HOME") == str(self.home.root):
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+
+def wait_for(found: Callable[[], Any], seconds: float, what: str) -> Any:
+    """The first true value; fails after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not (value := found()):
+        assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}"
+        time.sleep(0.5)
+    return value
+
+
+def _free_ports() -> tuple[int, int]:
+    with socket.socket() as one, socket.socket() as two:
+        one.bind(("127.0.0.1", 0))
+        two.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1]), int(two.getsockname()[1])

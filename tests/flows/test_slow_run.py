@@ -1,0 +1,132 @@
+"""``make run`` on real servers: the table, reuse, a failing run, and an end that spares everybody else."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+from conftest import TINY
+from installed import Installed
+
+from flows.services import port_is_free
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Iterator[Installed]:
+    installed = Installed(tmp_path)
+    yield installed
+    installed.command("stop")
+
+
+@pytest.fixture
+def decoy() -> Iterator[subprocess.Popen[bytes]]:
+    """Somebody else's process whose command line looks like our worker's."""
+    command = [
+        sys.executable,
+        "-c",
+        "import time; time.sleep(900)",
+        "-m",
+        "prefect",
+        "worker",
+        "start",
+        "--pool",
+        "gensr",
+    ]
+    with subprocess.Popen(command, start_new_session=True) as process:
+        yield process
+        process.kill()
+
+
+def test_run_shows_the_table_then_reuses_everything_and_a_failing_run_says_why(
+    installed: Installed, decoy: subprocess.Popen[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = time.monotonic()
+    status, out, err = installed.command("run", config=TINY)
+    first = time.monotonic() - begun
+    assert status == 0, out + err
+    for shown in ("## Recommendation", "## Search", "| GenSR ", "| Popularity ", "| Item-kNN ", "| BM25 "):
+        assert shown in out
+    summary = installed.summary(out)
+    assert f"Prefect  http://127.0.0.1:{installed.prefect_port}/runs/flow-run/{summary['flow_run_id']}" in out
+    assert not any(stage["reused"] for stage in summary["stages"])
+    _check_mlflow_over_http(installed, out, tmp_path, monkeypatch)
+
+    worker = installed.service("worker")
+    begun = time.monotonic()
+    status, out, err = installed.command("run", config=TINY)
+    second = time.monotonic() - begun
+    assert status == 0, out + err
+    again = installed.summary(out)
+    assert again["results"] == summary["results"]
+    assert all(stage["reused"] for stage in again["stages"])
+    assert "starting" not in out
+    assert installed.service("worker") == worker
+    assert second < 0.8 * first
+
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    status, out, err = installed.command(
+        "run", config=TINY | {"source": {"kind": "folder", "path": str(empty)}}
+    )
+    assert status == 1
+    assert "ended as Failed" in err
+    assert "DataError" in err
+    assert str(empty) in err
+    assert "Summary" not in out
+
+    status, out, err = installed.command("stop")
+    assert (status, err) == (0, "")
+    assert [line.split(":")[1].strip() for line in out.splitlines()] == [
+        "worker",
+        "Prefect server",
+        "MLflow server",
+    ]
+    assert installed.processes() == []
+    assert port_is_free(installed.prefect_port)
+    assert port_is_free(installed.mlflow_port)
+    assert decoy.poll() is None
+
+
+def _check_mlflow_over_http(
+    installed: Installed, out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The printed link is a run whose tree, documents and model come back from the server."""
+    found = re.search(
+        rf"^MLflow   http://127.0.0.1:{installed.mlflow_port}/#/experiments/\d+/runs/(\w+)$", out, re.M
+    )
+    assert found, out
+    client = installed.mlflow
+    parent = client.get_run(found[1])
+    summary = installed.summary(out)
+    assert parent.info.status == "FINISHED"
+    expected = {"dataset_digest": summary["dataset_digest"], "config_hash": summary["config_hash"], "seed": "0",
+                "prefect_flow_run_id": summary["flow_run_id"]}  # fmt: skip
+    assert expected.items() <= parent.data.tags.items()
+    assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?", parent.data.tags["git_commit"])
+    children = installed.children(found[1])
+    assert {stage["label"] for stage in summary["stages"]} | {"model"} == set(children)
+    assert {run.info.status for run in children.values()} == {"FINISHED"}
+    for stage in ("validate-raw", "validate"):
+        page = client.download_artifacts(children[stage].info.run_id, "data_docs/index.html", str(tmp_path))
+        assert "Data Docs" in Path(page).read_text()
+    figure = client.download_artifacts(children["analyze"].info.run_id, "validation.png", str(tmp_path))
+    assert Path(figure).read_bytes().startswith(b"\x89PNG")
+
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"http://127.0.0.1:{installed.mlflow_port}")
+    try:
+        model = mlflow.pyfunc.load_model(children["model"].data.tags["model_uri"])
+    finally:
+        mlflow.set_tracking_uri(before)
+    items = list(model.input_example["candidates"].iloc[0])
+    answer = model.predict(pd.DataFrame({"history": [items[:1]], "query": ["word"], "candidates": [items]}))
+    assert sorted(answer["items"][0]) == sorted(items)
