@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from typing import Any
@@ -59,12 +60,18 @@ def _links(summary: dict[str, Any]) -> str:
 
 
 def _point_latest(flow_run_id: str) -> None:
-    """``runs/latest`` is a copy, written aside: links are not everywhere to be had."""
-    latest, aside = home().runs / "latest", home().runs / f"latest.tmp-{os.getpid()}"
-    shutil.rmtree(aside, ignore_errors=True)
-    shutil.copytree(home().runs / flow_run_id, aside)
-    shutil.rmtree(latest, ignore_errors=True)
-    aside.rename(latest)
+    """``runs/latest`` is a copy, written aside: links are not everywhere to be had. One run at a time replaces it."""
+    runs = home().runs
+    latest, aside, old = runs / "latest", runs / "latest.tmp", runs / "latest.old"
+    with (runs / "latest.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in (aside, old):
+            shutil.rmtree(left, ignore_errors=True)
+        shutil.copytree(runs / flow_run_id, aside)
+        if latest.exists():
+            latest.rename(old)
+        aside.rename(latest)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 @task(name="publish-decision", task_run_name="publish-decision")

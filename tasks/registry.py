@@ -17,6 +17,7 @@ from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import Array, DataType
 
 import gensr_model
+from gensr_model.errors import DataError
 from tasks import pyfunc_model
 from tasks.home import home
 from tasks.stage import StageResult
@@ -83,14 +84,23 @@ def champion(run: Tracked, name: str) -> Champion | None:
         if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
             return None
         raise
-    key = version.tags["bundle_key"]
+    key = version.tags.get("bundle_key")
+    if key is None:
+        raise DataError(
+            f"version {version.version} of the model {name} has the alias {CHAMPION} but was not registered by "
+            f"retrain/nightly: move the alias to a version with the tag bundle_key, or delete it and run again"
+        )
     folder = home().root / "champions" / f"{name}-{key}"
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
             source = f"models:/{name}/{version.version}"
-            fetched = mlflow.artifacts.download_artifacts(source, dst_path=aside, tracking_uri=tracking_uri())
-            next(Path(fetched).glob("artifacts/*/config.json")).parent.rename(folder)
+            mlflow.set_tracking_uri(tracking_uri())  # `models:/` asks the global registry, whatever is passed
+            fetched = mlflow.artifacts.download_artifacts(source, dst_path=aside)
+            found = sorted(Path(fetched).glob("artifacts/*/config.json"))
+            if len(found) != 1:
+                raise DataError(f"{source}: {len(found)} model bundles among its artifacts, expected one")
+            found[0].parent.rename(folder)
     return Champion(str(version.version), StageResult("champion", key, folder, {}, 0.0, True))
 
 

@@ -94,7 +94,10 @@ class Stage:
                 State[dict[str, Any]],
                 known(label, key, config, paths, option, child.run_id, return_state=True),
             )
-            found = _result(state.result(), reused=state.name == "Cached")._replace(label=label)
+            record = state.result() | {
+                "path": where.store / self.name / key
+            }  # the state folder may have moved
+            found = _result(record, reused=state.name == "Cached")._replace(label=label)
             child.tags(stage=self.name, stage_key=key, reused=str(found.reused).lower())
             child.metrics(found.metrics | {"seconds": found.seconds})
             child.artifacts(found.path, self.artifacts)

@@ -88,8 +88,9 @@ def parent_run(config: PipelineConfig, flow: str, flow_run_id: str) -> Iterator[
         "prefect_flow_run_id": flow_run_id,
     } | ({"mlflow.source.git.commit": commit, "git_commit": commit} if commit else {})
     with _run(client, experiment_id(client), f"{config.name}-{flow_run_id[:8]}", tags) as run:
-        leaves = _leaves(config.model_dump(mode="json"))
-        client.log_batch(run.run_id, params=[Param(k, str(v)[:500]) for k, v in leaves][:100])
+        params = [Param(k, str(v)[:500]) for k, v in _leaves(config.model_dump(mode="json"))]
+        for start in range(0, len(params), 100):  # MLflow's limit per call
+            client.log_batch(run.run_id, params=params[start : start + 100])
         client.log_dict(run.run_id, config.model_dump(mode="json"), "config.json")
         yield run
 

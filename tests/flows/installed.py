@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -65,14 +66,21 @@ class Installed:
         subprocess.run(command, cwd=ROOT, env=self.environment | environment, check=True, timeout=120)
 
     def api(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """Prefect's REST API: POST where there is a body."""
+        """Prefect's REST API: POST where there is a body. A busy database answers 503, which clients try again."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.prefect_port}/api/{path}",
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
+        for attempt in range(5):
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError as error:
+                if error.code != 503 or attempt == 4:
+                    raise
+                time.sleep(1)
+        return None
 
     def flow_runs(self, flow: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.api(

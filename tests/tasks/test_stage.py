@@ -120,7 +120,9 @@ def test_the_key_follows_inputs_config_option_and_code(monkeypatch: pytest.Monke
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_prefect_caches_a_stage_and_a_missing_file_behind_the_hit_is_rebuilt(gensr_home: Path) -> None:
+def test_prefect_caches_a_stage_and_a_missing_file_behind_the_hit_is_rebuilt(
+    gensr_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[str] = []
 
     @stage("words", code=("tasks/home.py",), config=("seed",), artifacts=("*.txt",))
@@ -162,3 +164,10 @@ def test_prefect_caches_a_stage_and_a_missing_file_behind_the_hit_is_rebuilt(gen
     assert child.data.tags["reused"] == "false"
     assert child.info.status == "FINISHED"
     assert [f.path for f in Tracked.existing(reused_id).client.list_artifacts(reused_id)] == ["word.txt"]
+
+    moved = gensr_home.rename(gensr_home.with_name("moved"))
+    monkeypatch.setenv("GENSR_HOME", str(moved))
+    [(fifth, _)] = once(PipelineConfig())
+    assert calls == ["built"] * 3
+    assert fifth.reused
+    assert fifth.path == moved / "store" / "words" / first.key
