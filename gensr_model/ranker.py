@@ -12,6 +12,8 @@ from gensr_model.data.text import encode_prompts
 from gensr_model.errors import DataError
 from gensr_model.training import bundle
 
+BEHAVIORS = ("rec", "src")  # index = Batch.behavior
+
 
 class Ranker:
     """Scores candidates with one model bundle.
@@ -33,41 +35,58 @@ class Ranker:
         return Ranker(loaded, bundle.item_ids(folder))
 
     def rank(
-        self, history: list[str], query: str | None, candidates: list[str], top_n: int | None = None
+        self,
+        history: list[str],
+        query: str | None,
+        candidates: list[str],
+        top_n: int | None = None,
+        behaviors: list[str] | None = None,
     ) -> list[tuple[str, float]]:
         """The best ``top_n`` candidates and σ(score) = P(Yes), best first; ties in the order given.
 
         Args:
             history: raw item ids, oldest first. Search with a query, recommendation without.
+            behaviors: ``rec`` or ``src`` for each item of the history, all ``rec`` if left out.
         Raises:
-            DataError: no candidate, or one that the model does not know.
+            DataError: no candidate, or one that the model does not know, or behaviors that do not fit the history.
         """
         unknown = [raw for raw in candidates if raw not in self.index]
         if unknown or not candidates:
             problem = f"candidates the model does not know: {unknown[:5]}"
             raise DataError(problem if unknown else "candidates: give at least one item id")
-        known = [self.index[raw] for raw in history if raw in self.index][-self.loaded.config.max_history :]
-        score = self._score(known, query, [self.index[raw] for raw in candidates])
+        came = behaviors if behaviors is not None else ["rec"] * len(history)
+        if len(came) != len(history) or not set(came) <= set(BEHAVIORS):
+            raise DataError(f"behaviors: expected {len(history)} of {' or '.join(BEHAVIORS)}, got {came[:5]}")
+        known = [
+            (self.index[raw], BEHAVIORS.index(how))
+            for raw, how in zip(history, came, strict=True)
+            if raw in self.index
+        ]
+        score = self._score(
+            known[-self.loaded.config.max_history :], query, [self.index[raw] for raw in candidates]
+        )
         order = np.argsort(-score, kind="stable")[:top_n]
         return [(candidates[i], float(score[i])) for i in order]
 
     @torch.inference_mode()
-    def _score(self, history: list[int], query: str | None, candidates: list[int]) -> np.ndarray:
+    def _score(self, history: list[tuple[int, int]], query: str | None, candidates: list[int]) -> np.ndarray:
         model = self.loaded.model
         model.catalogue.set_prompts(
             encode_prompts(self.loaded.tokenizer, [query] if query else [], self.loaded.config)
         )
-        items, inverse = np.unique([*history, *candidates], return_inverse=True)
+        items, inverse = np.unique([*(item for item, _ in history), *candidates], return_inverse=True)
         width = max(1, len(history))
         row = np.zeros((1, width), np.int64)
         row[0, width - len(history) :] = inverse[: len(history)]
         mask = np.zeros((1, width), bool)
         mask[0, width - len(history) :] = True
+        behavior = np.zeros((1, width), np.int64)
+        behavior[0, width - len(history) :] = [how for _, how in history]
         batch = Batch(
             items=torch.from_numpy(items.astype(np.int64)),
             history=torch.from_numpy(row),
             history_mask=torch.from_numpy(mask),
-            behavior=torch.zeros(1, width, dtype=torch.long),
+            behavior=torch.from_numpy(behavior),
             candidates=torch.from_numpy(inverse[len(history) :][None, :].copy()),
             task=torch.tensor([1 if query else 0]),
             query=torch.tensor([0 if query else -1]),

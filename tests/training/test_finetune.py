@@ -1,0 +1,370 @@
+"""Training on a small dataset: exact resume, early stop, checkpoints, bundles, and what ranks from them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_dataset import ITEMS, USERS, write_cf, write_dataset
+
+from gensr_model.config import TASKS, PipelineConfig, TrainConfig
+from gensr_model.data.prepared import PreparedDataset
+from gensr_model.errors import DataError, TrainingError
+from gensr_model.evaluation.evaluate import rank_bundle
+from gensr_model.evaluation.metrics import RANKS_SCHEMA
+from gensr_model.evaluation.scoring import fixed_subset, score_samples
+from gensr_model.ranker import Ranker
+from gensr_model.report import NullReport
+from gensr_model.training import bundle, checkpoint, trainer
+from gensr_model.training.checkpoint import Progress
+from gensr_model.training.finetune import finetune
+from gensr_model.training.trainer import TrainingData, fit, learning_rate_factor
+
+SMALL = {
+    "max_history": 5,
+    "text": {"description_tokens": 4},
+    "backbone": {"vocab_size": 120, "d_model": 16, "d_kv": 8, "d_ff": 32, "heads": 2, "encoder_layers": 1},
+    "view_heads": 2,
+}
+
+
+class Small:
+    """The dataset, its CF table, a config and a trained bundle."""
+
+    def __init__(self, root: Path) -> None:
+        torch.set_num_threads(1)
+        self.dataset, self.cf = write_dataset(root / "prepared"), write_cf(root / "cf")
+        self.config = PipelineConfig.model_validate(
+            {
+                "model": SMALL,
+                "train": {"epochs": 2, "batch_size": 64, "checkpoint_every": 3, "valid_samples": 20},
+                "analysis": {"gradient_every": 0},
+            }
+        )
+        self.bundle = root / "bundle"
+        self.bundle.mkdir()
+        finetune(self.dataset, self.cf, self.config, root / "steps", self.bundle, NullReport())
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    return Small(tmp_path_factory.mktemp("finetune"))
+
+
+class Killed(Exception):
+    pass
+
+
+def train(small: Small, folder: Path, until: int | None = None, **changes: object) -> tuple[dict, dict]:
+    """Weights and result of a run that is killed before step ``until``, or not at all."""
+    config = small.config.train.model_copy(update=changes)
+    model, _ = bundle.assemble("gensr", small.dataset, small.cf, small.config)
+
+    def probe(batch: object, step: int) -> None:
+        if step == until:
+            raise Killed
+
+    result = fit(
+        model,
+        TrainingData(small.dataset, config, small.config.model.max_history, seed=0),
+        config,
+        seed=0,
+        epochs=config.epochs,
+        folder=folder,
+        validate=lambda: {"metric": float(sum(p.double().sum() for p in model.parameters()))},
+        report=NullReport(),
+        probe=probe,
+    )
+    return {name: p.detach().clone() for name, p in model.named_parameters()}, result._asdict()
+
+
+# --- trainer -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("until", [3, 8, 13])
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(
+    small: Small, tmp_path: Path, until: int, accumulation: int
+) -> None:
+    until = min(until, 7) if accumulation == 3 else until
+    whole, expected = train(small, tmp_path / "whole", accumulation=accumulation)
+    with pytest.raises(Killed):
+        train(small, tmp_path / "killed", until=until, accumulation=accumulation)
+    continued, found = train(small, tmp_path / "killed", accumulation=accumulation)
+    assert 0 < found["resumed_at"] <= until
+    for name, weight in whole.items():
+        assert torch.equal(weight, continued[name]), name
+    assert found["validations"] == expected["validations"]
+    assert found["best_metric"] == expected["best_metric"]
+
+
+def test_a_finished_run_trains_no_further(small: Small, tmp_path: Path) -> None:
+    before, first = train(small, tmp_path)
+    after, second = train(small, tmp_path)
+    assert second["resumed_at"] == first["steps"] == second["steps"]
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_patience_ends_training_and_the_best_weights_stay(small: Small, tmp_path: Path) -> None:
+    config = small.config.train.model_copy(update={"epochs": 10, "patience": 2})
+    model, _ = bundle.assemble("gensr", small.dataset, small.cf, small.config)
+    values, seen = iter([0.1, 0.5, 0.4, 0.3, 0.9]), []
+
+    def validate() -> dict[str, float]:
+        seen.append(model.backbone.shared.weight.detach().clone())
+        return {"metric": next(values)}
+
+    data = TrainingData(small.dataset, config, 5, seed=0)
+    result = fit(
+        model, data, config, seed=0, epochs=10, folder=tmp_path, validate=validate, report=NullReport()
+    )
+    assert len(seen) == 4
+    assert (result.best_metric, result.epochs) == (0.5, 4.0)
+    assert "2 times in a row" in result.stopped
+    assert torch.equal(model.backbone.shared.weight, seen[1])
+    assert not torch.equal(seen[3], seen[1])
+
+
+def test_accumulation_is_the_gradient_of_the_large_batch(small: Small) -> None:
+    """2 × 32 as 1 × 64, without dropout and without the contrastive loss, whose B is the micro-batch."""
+    quiet = small.config.model_copy(
+        update={
+            "model": small.config.model.model_copy(
+                update={
+                    "beta": 0.0,
+                    "view_dropout": 0.0,
+                    "backbone": small.config.model.backbone.model_copy(update={"dropout": 0.0}),
+                }
+            )
+        }
+    )
+    _, batch = TrainingData(small.dataset, small.config.train, 5, seed=0).batch(0)
+    assert len(batch.task) == 64
+    gradients = []
+    for parts in (1, 2):
+        model, _ = bundle.assemble("gensr", small.dataset, small.cf, quiet)
+        for rows in torch.arange(64).chunk(parts):
+            part = batch._replace(**{name: getattr(batch, name)[rows] for name in batch._fields[1:]})
+            (model.loss(part).total / parts).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-6, rtol=1e-3)
+
+
+def test_a_loss_that_is_not_finite_names_step_and_samples(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, steps = trainer.TrainingData.batch, []
+
+    def batch(self: TrainingData, number: int) -> tuple:
+        samples, found = real(self, number)
+        steps.append(samples.sample_id[0])
+        if number == 4:
+            with torch.no_grad():
+                next(iter(model.parameters())).fill_(math.nan)
+        return samples, found
+
+    model, _ = bundle.assemble("gensr", small.dataset, small.cf, small.config)
+    monkeypatch.setattr(trainer.TrainingData, "batch", batch)
+    with pytest.raises(TrainingError, match=r"step 4 is nan.*learning_rate") as told:
+        fit(
+            model,
+            TrainingData(small.dataset, small.config.train, 5, seed=0),
+            small.config.train,
+            seed=0,
+            epochs=1,
+            folder=tmp_path,
+            validate=lambda: {"metric": 0.0},
+            report=NullReport(),
+        )
+    assert steps[-1] in str(told.value)
+
+
+def test_learning_rate_rises_then_falls_in_straight_lines() -> None:
+    found = [learning_rate_factor(step, 100, 0.1) for step in range(101)]
+    np.testing.assert_allclose(found[:10], np.arange(1, 11) / 10)
+    np.testing.assert_allclose(found[10:], np.arange(90, -1, -1) / 90)
+    assert learning_rate_factor(0, 1, 0.0) > 0
+
+
+def test_batches_follow_from_the_seed_and_cover_every_sample_once(small: Small) -> None:
+    config = TrainConfig(batch_size=48, negatives=2)
+    data, again, other = (TrainingData(small.dataset, config, 5, seed) for seed in (0, 0, 1))
+    epoch = [data.batch(n)[0].sample_id.tolist() for n in range(data.batches_per_epoch)]
+    every = small.dataset.samples("train").sample_id.tolist()
+    assert sorted(itertools.chain(*epoch)) == sorted(every)
+    assert epoch[0] == again.batch(0)[0].sample_id.tolist() != other.batch(0)[0].sample_id.tolist()
+    assert data.batch(data.batches_per_epoch)[0].sample_id.tolist() != epoch[0]
+
+
+# --- checkpoints -------------------------------------------------------------------------------------------------
+
+
+def trained_a_step() -> tuple[torch.nn.Linear, torch.optim.Optimizer]:
+    torch.manual_seed(0)
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    return model, optimizer
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_last_good_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, optimizer = trained_a_step()
+    checkpoint.save(tmp_path, model, optimizer, Progress(step=1))
+    weight = model.weight.detach().clone()
+    with torch.no_grad():
+        model.weight.add_(1.0)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "write_json", full)
+        with pytest.raises(TrainingError, match=r"No space left.*last good checkpoint"):
+            checkpoint.save(tmp_path, model, optimizer, Progress(step=2))
+    other = torch.nn.Linear(3, 2)
+    fresh = torch.optim.AdamW(other.parameters())
+    found = checkpoint.restore(tmp_path, other, fresh)
+    assert found is not None
+    assert found.step == 1
+    assert torch.equal(other.weight, weight)
+
+
+def test_a_kill_between_the_renames_costs_nothing(tmp_path: Path) -> None:
+    model, optimizer = trained_a_step()
+    checkpoint.save(tmp_path, model, optimizer, Progress(step=5))
+    (tmp_path / "last").rename(tmp_path / "last.old")
+    (tmp_path / "last.tmp-1").mkdir()
+    other = torch.nn.Linear(3, 2)
+    fresh = torch.optim.AdamW(other.parameters())
+    found = checkpoint.restore(tmp_path, other, fresh)
+    assert found is not None
+    assert found.step == 5
+    before, after = optimizer.state_dict()["state"][0], fresh.state_dict()["state"][0]
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert checkpoint.restore(tmp_path / "nothing", other, fresh) is None
+
+
+# --- bundle, evaluation, ranker ----------------------------------------------------------------------------------
+
+
+def test_a_bundle_holds_no_pickle_and_scores_as_the_model_that_was_saved(
+    small: Small, tmp_path: Path
+) -> None:
+    assert {p.suffix for p in small.bundle.iterdir()} == {".json", ".safetensors", ".parquet"}
+    model, tokenizer = bundle.assemble("gensr", small.dataset, small.cf, small.config)
+    bundle.save(tmp_path, "gensr", model, tokenizer, small.dataset, small.config)
+    loaded = bundle.load(tmp_path, small.dataset.items, small.dataset.queries)
+    assert loaded.unknown_item_share == 0.0
+    samples, negatives = small.dataset.samples("test"), small.dataset.candidates("test")
+    scores = [
+        score_samples(m, small.dataset, samples, negatives, max_history=5, batch_size=32, report=NullReport())
+        for m in (model, loaded.model)
+    ]
+    np.testing.assert_array_equal(scores[0], scores[1])
+    assert scores[0].std() > 0
+    stored = load_file(small.bundle / "model.safetensors")
+    assert sorted(stored) == sorted(dict(model.named_parameters()) | {"cf.known": None})
+
+
+def test_ranks_have_a_row_per_sample_whatever_the_batch(small: Small) -> None:
+    config = small.config
+    found = []
+    for size in (7, 500):
+        sized = config.model_copy(
+            update={"evaluation": config.evaluation.model_copy(update={"batch_size": size})}
+        )
+        found.append(rank_bundle(small.bundle, small.dataset, "test", sized, NullReport()))
+    assert found[0].schema.remove_metadata().equals(RANKS_SCHEMA.remove_metadata())
+    assert found[0].num_rows == 2 * USERS
+    assert found[0].equals(found[1])
+
+
+def test_the_fixed_subset_is_per_task_and_does_not_follow_the_order_of_samples(small: Small) -> None:
+    samples = small.dataset.samples("test")
+    rows = fixed_subset(samples, 12)
+    assert np.bincount(samples.task[rows]).tolist() == [12, 12]
+    order = np.random.default_rng(0).permutation(len(samples))
+    shuffled = samples.take(order)
+    again = fixed_subset(shuffled, 12)
+    assert set(shuffled.sample_id[again]) == set(samples.sample_id[rows])
+    assert len(fixed_subset(samples, None)) == len(samples)
+
+
+def test_another_catalogue_is_matched_by_raw_id(small: Small, tmp_path: Path) -> None:
+    """Items in another order, one of them new: old items score as before, the new one has its cold vector."""
+    items = small.dataset.items
+    order = np.random.default_rng(0).permutation(ITEMS)
+    renamed = pc.if_else(pc.equal(items["raw_id"], "i3"), "brand-new", items["raw_id"])
+    other = items.set_column(items.schema.get_field_index("raw_id"), "raw_id", renamed).take(pa.array(order))
+    loaded = bundle.load(small.bundle, other, small.dataset.queries)
+    own = bundle.load(small.bundle, items, small.dataset.queries)
+    assert loaded.unknown_item_share == pytest.approx(1 / ITEMS)
+    cf, before = (each.model.cf(torch.arange(ITEMS)).detach() for each in (loaded, own))
+    for place, item in enumerate(order):
+        expected = loaded.model.cf.cold.detach() if item in (3, ITEMS - 1) else before[item]
+        assert torch.equal(cf[place], expected)
+
+
+def test_the_ranker_agrees_with_the_evaluation(small: Small) -> None:
+    dataset: PreparedDataset = small.dataset
+    ranker = Ranker.load(small.bundle)
+    samples = dataset.samples("test")
+    negatives = dataset.candidates("test")
+    loaded = bundle.load(small.bundle, dataset.items, dataset.queries)
+    scores = score_samples(
+        loaded.model, dataset, samples, negatives, max_history=5, batch_size=64, report=NullReport()
+    )
+    for row in (0, 3, len(samples) - 2, len(samples) - 1):
+        lists = [f"i{samples.item[row]}", *(f"i{n}" for n in negatives[row])]
+        place = np.arange(samples.history_start[row], samples.history_end[row])
+        history = [f"i{i}" for i in dataset.events.item[place]]
+        came = [("rec", "src")[b] for b in dataset.events.behavior[place]]
+        query = dataset.queries[samples.query[row]] if samples.query[row] >= 0 else None
+        ranked = ranker.rank(history, query, lists, behaviors=came)
+        order = np.argsort(-scores[row], kind="stable")
+        assert [item for item, _ in ranked] == [lists[place] for place in order]
+        expected = 1 / (1 + np.exp(-scores[row][order]))
+        np.testing.assert_allclose([score for _, score in ranked], expected, rtol=1e-4)
+
+
+def test_the_ranker_says_what_is_wrong_and_skips_unknown_history(small: Small) -> None:
+    ranker = Ranker.load(small.bundle)
+    with pytest.raises(DataError, match="at least one"):
+        ranker.rank(["i1"], None, [])
+    with pytest.raises(DataError, match="nope"):
+        ranker.rank(["i1"], None, ["i2", "nope"])
+    known = ranker.rank(["i1"], "kitchen", ["i2", "i3", "i4"])
+    assert ranker.rank(["gone", "i1"], "kitchen", ["i2", "i3", "i4"]) == known
+    assert ranker.rank(["i1"], "kitchen", ["i2", "i3", "i4"], top_n=1) == known[:1]
+    assert ranker.rank([], None, ["i2", "i3"])
+    searched = ranker.rank(["i1"], "kitchen", ["i2", "i3", "i4"], behaviors=["src"])
+    assert dict(searched) != dict(known)
+    for wrong in (["src", "rec"], ["bought"]):
+        with pytest.raises(DataError, match="rec or src"):
+            ranker.rank(["i1"], None, ["i2"], behaviors=wrong)
+
+
+def test_training_leaves_its_curve_and_why_it_ended(small: Small) -> None:
+    found = json.loads((small.bundle / "training.json").read_text())
+    assert found["stopped"] == "all epochs done"
+    assert [v["step"] for v in found["validations"]] == [11.0, 22.0]
+    assert {f"{task}/ndcg_at_5" for task in TASKS} <= set(found["validations"][0])
+    for each in found["validations"]:
+        mean = np.mean([each[f"{task}/ndcg_at_5"] for task in TASKS])
+        assert each["metric"] == pytest.approx(float(mean))
+
+
+def test_a_folder_that_is_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no config\.json"):
+        bundle.load(tmp_path)
