@@ -1,0 +1,96 @@
+"""Batches and training negatives against plain loops."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from small_dataset import ITEMS, write_dataset
+
+from gensr_model.data.batches import BatchBuilder, NegativeSampler
+from gensr_model.data.prepared import PreparedDataset
+from gensr_model.errors import DataError
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
+    return write_dataset(tmp_path_factory.mktemp("batches") / "prepared")
+
+
+@pytest.mark.parametrize("max_history", [1, 4, 50])
+def test_a_batch_is_what_a_loop_over_samples_gives(dataset: PreparedDataset, max_history: int) -> None:
+    rng = np.random.default_rng(max_history)
+    for split in ("train", "valid", "test"):
+        samples = dataset.samples(split)
+        samples = samples.take(rng.integers(len(samples), size=23))
+        candidates = rng.integers(ITEMS, size=(23, 3))
+        batch = BatchBuilder(dataset, max_history).build(samples, candidates)
+        assert len(batch.items.unique()) == len(batch.items)
+        assert torch.equal(batch.items[batch.candidates], torch.from_numpy(candidates))
+        for row in range(23):
+            events = [
+                (int(item), int(behavior))
+                for user, item, behavior, ts in zip(
+                    dataset.events.user,
+                    dataset.events.item,
+                    dataset.events.behavior,
+                    dataset.events.ts,
+                    strict=True,
+                )
+                if user == samples.user[row] and ts < samples.ts[row]
+            ][-max_history:]
+            mask = batch.history_mask[row]
+            assert int(mask.sum()) == len(events)
+            assert mask.tolist() == sorted(mask.tolist())  # padded on the left
+            history = batch.items[batch.history[row][mask]].tolist()
+            assert list(zip(history, batch.behavior[row][mask].tolist(), strict=True)) == events
+        assert batch.query.tolist() == samples.query.tolist()
+        assert batch.task.tolist() == samples.task.tolist()
+
+
+def test_training_negatives_were_not_met_in_training_and_held_out_targets_may_be(
+    dataset: PreparedDataset,
+) -> None:
+    train, test = dataset.samples("train"), dataset.samples("test")
+    sampler = NegativeSampler(dataset, train)
+    users = np.arange(dataset.n_users)
+    drawn = sampler.draw(users, 800, np.random.default_rng(0))
+    met = {user: set(train.item[train.user == user].tolist()) for user in range(dataset.n_users)}
+    target = {int(u): int(i) for u, i in zip(test.user, test.item, strict=True)}
+    for user, row in zip(users.tolist(), drawn, strict=True):
+        assert not met[user] & set(row.tolist())
+        assert target[user] in row
+    counts = np.bincount(drawn.ravel(), minlength=ITEMS)
+    assert counts.min() > 0.7 * counts.mean()  # uniform over what is left
+
+
+def test_negatives_follow_from_the_generator(dataset: PreparedDataset) -> None:
+    sampler = NegativeSampler(dataset, dataset.samples("train"))
+    users = np.arange(10)
+    a, b, c = (sampler.draw(users, 4, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert np.array_equal(a, b)
+    assert not np.array_equal(a, c)
+
+
+def test_a_folder_that_is_not_complete_or_of_another_version(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no manifest\.json"):
+        PreparedDataset.open(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"schema_version": 0}')
+    with pytest.raises(DataError, match="schema_version 0, expected 1"):
+        PreparedDataset.open(tmp_path)
+
+
+def test_candidates_follow_their_samples_by_id_not_by_place(dataset: PreparedDataset, tmp_path: Path) -> None:
+
+    expected = dataset.candidates("test")
+    shutil.copytree(dataset.folder, tmp_path / "copy")
+    path = tmp_path / "copy" / "candidates_test.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.take(np.random.default_rng(0).permutation(table.num_rows)), path)
+    shuffled = PreparedDataset.open(tmp_path / "copy")
+    assert np.array_equal(shuffled.candidates("test"), expected)
+    pq.write_table(table.slice(1), path)
+    with pytest.raises(DataError, match="1 samples of test have no 'uniform' candidates"):
+        shuffled.candidates("test")
