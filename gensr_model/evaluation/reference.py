@@ -107,8 +107,8 @@ def item_knn(dataset: PreparedDataset) -> Scorer:
     )
     met.data[:] = 1.0  # a repeated event was summed
     norm = np.sqrt(met.sum(axis=0))
-    unit = met @ sparse.dia_array((1.0 / np.maximum(norm, 1.0)[None], [0]), shape=(shape[1], shape[1]))
-    unit = sparse.csr_array(unit)
+    unit = met.copy()
+    unit.data /= norm[unit.indices]  # every stored column has an event, so its norm is at least 1
     warm = norm > 0
 
     def score(samples: Samples, lists: IntArray) -> npt.NDArray[Any]:

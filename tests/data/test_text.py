@@ -1,0 +1,119 @@
+"""Tokenizer, item texts and prompts."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from small_dataset import write_dataset
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from gensr_model.config import ModelConfig, TextConfig
+from gensr_model.data.prepared import PreparedDataset
+from gensr_model.data.text import (
+    ItemText,
+    answer_ids,
+    encode_items,
+    encode_prompts,
+    load_tokenizer,
+    special_id,
+    train_tokenizer,
+)
+from gensr_model.errors import ConfigError
+
+WORDS = ["<pad>", "</s>", "<unk>", "Yes", "No", *"abcdefghij", "recommend", "search", "item", "?"]
+
+
+def words() -> Tokenizer:
+    tokenizer = Tokenizer(models.WordLevel({word: n for n, word in enumerate(WORDS)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return tokenizer
+
+
+def bags(text: ItemText) -> list[str]:
+    return [
+        " ".join(WORDS[token] for token in text.tokens[start:end])
+        for start, end in zip(text.offsets[:-1], text.offsets[1:], strict=True)
+    ]
+
+
+def test_every_field_has_its_own_budget_and_categories_only_where_asked() -> None:
+    items = pa.table(
+        {
+            "title": ["a b c d", ""],
+            "brand": ["e", ""],
+            "description": ["f g h i j", ""],
+            "category_text": ["c c c", "d"],
+        }
+    )
+    config = TextConfig(title_tokens=5, description_tokens=2, category_tokens=1)
+    assert bags(encode_items(words(), items, config)) == ["a b c d e f g", ""]
+    short = config.model_copy(update={"title_tokens": 2, "include_category": True})
+    assert bags(encode_items(words(), items, short)) == ["a b f g c", "d"]
+
+
+PROMPTS = ModelConfig.model_validate(
+    {
+        "max_query_tokens": 3,
+        "recommendation_prompt": {"segments": ("recommend", "", "item", "", "?")},
+        "search_prompt": {"segments": ("search {query} ?", "a", "item", "b", "?")},
+    }
+)
+
+
+def test_prompts_have_four_slots_between_five_segments() -> None:
+    table = encode_prompts(words(), ["a b c d e", "f"], PROMPTS)
+    texts = []
+    for ids, length, slots in zip(table.ids, table.length, table.slots, strict=True):
+        tokens = [WORDS[token] for token in ids[:length]]
+        for number, slot in enumerate(slots.tolist(), 1):
+            assert tokens[slot] == "<pad>"
+            tokens[slot] = f"<{number}>"
+        assert not ids[length:].any()
+        texts.append(" ".join(tokens))
+    assert texts == [
+        "search a b c ? <1> a <2> item <3> b <4> ? </s>",
+        "search f ? <1> a <2> item <3> b <4> ? </s>",
+        "recommend <1> <2> item <3> <4> ? </s>",
+    ]
+    assert table.query_length.tolist() == [3, 1, 0]
+    assert [WORDS[token] for token in table.query[0]] == ["a", "b", "c"]
+
+
+def test_a_dataset_without_queries_still_has_the_recommendation_prompt() -> None:
+    table = encode_prompts(words(), [], PROMPTS)
+    assert table.ids.shape[0] == 1
+    assert table.query_length.tolist() == [0]
+
+
+def test_answers_are_single_tokens_or_an_error_says_so() -> None:
+    assert answer_ids(words()) == (WORDS.index("No"), WORDS.index("Yes"))
+    letters = Tokenizer(models.BPE({"Y": 0, "e": 1, "s": 2, "N": 3, "o": 4}, []))
+    with pytest.raises(ConfigError, match="splits 'No' into 2 tokens"):
+        answer_ids(letters)
+    with pytest.raises(ConfigError, match="no '<pad>' token"):
+        special_id(letters, "<pad>")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
+    return write_dataset(tmp_path_factory.mktemp("text") / "prepared")
+
+
+def test_the_corpus_gives_a_tokenizer_that_knows_answers_and_prompt_words(
+    dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    config = PROMPTS.model_copy(update={"backbone": PROMPTS.backbone.model_copy(update={"vocab_size": 150})})
+    tokenizer = train_tokenizer(dataset, config)
+    assert tokenizer.get_vocab_size() <= 150
+    no, yes = answer_ids(tokenizer)
+    assert no != yes
+    for word in ("kitchen", "garden", "recommend", "search", "item"):
+        assert len(tokenizer.encode(word, add_special_tokens=False).ids) == 1, word
+    assert tokenizer.encode("KITCHEN").ids == tokenizer.encode("kitchen").ids
+    assert tokenizer.encode("yes").ids != tokenizer.encode("Yes").ids  # text that says yes is not the answer
+    assert train_tokenizer(dataset, config).to_str() == tokenizer.to_str()
+    tokenizer.enable_truncation(2)
+    tokenizer.enable_padding(length=9)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    loaded = load_tokenizer(tmp_path / "tokenizer.json")
+    assert len(loaded.encode("kitchen garden search item").ids) == 4
