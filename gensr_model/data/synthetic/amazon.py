@@ -106,7 +106,7 @@ def _review_lines(
 ) -> pa.Array:
     """One JSON text per review; the nickname holds escaped quotes, as real ones do."""
     sentences = pa.array(PRAISE).take(pa.array(praise))
-    iso = pa.array(day.astype("datetime64[D]")).cast(pa.timestamp("s"))
+    date = pa.array(day.astype("datetime64[D]"))
     seconds = pa.array(day.astype("datetime64[s]").astype(np.int64)).cast(pa.string())
     helpful_text = pa.array(helpful).cast(pa.string())
     parts = [
@@ -118,6 +118,6 @@ def _review_lines(
         '.", "overall": ', pa.array(rating).cast(pa.string()),
         '.0, "summary": "', sentences,
         '", "unixReviewTime": ', seconds,
-        ', "reviewTime": "', pc.strftime(iso, "%m %d, %Y"), '"}',
+        ', "reviewTime": "', pc.strftime(date, "%m "), pc.day(date).cast(pa.string()), pc.strftime(date, ", %Y"), '"}',
     ]  # fmt: skip
     return pc.binary_join_element_wise(*[*parts, ""])

@@ -183,7 +183,7 @@ def _items(rng: np.random.Generator, world: World, text: KuaiText, raw_item: np.
         "caption": captions(rng, world, text),
         "author_id": np.where(rng.random(n) < 0.05, 0, rng.integers(1, 1 + n // 3, n)),
         "item_type": rng.choice(np.array(["NORMAL", "AD"]), n, p=[0.97, 0.03]),
-        "upload_time": np.where(rng.random(n) < 0.03, "1970-01-01", "2023-05-01"),
+        "upload_time": np.where(rng.random(n) < 0.03, "1970-1-1", "2023-05-01"),
         "upload_type": rng.choice(np.array(["LongImport", "ShortImport", "Kmovie"]), n),
         "music_id": rng.integers(0, 500, n),
     }
