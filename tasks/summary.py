@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from gensr_model.config import TASKS, PipelineConfig, digest
@@ -36,7 +37,10 @@ def results(ranks: dict[str, StageResult]) -> dict[str, dict[str, dict[str, floa
 def comparisons(
     ranks: dict[str, StageResult], config: PipelineConfig
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Task -> other model -> GenSR minus it in NDCG@10: mean, bootstrap bounds, paired t-test."""
+    """Task -> other model -> GenSR minus it in NDCG@10: mean, bootstrap bounds, paired t-test.
+
+    A t-test that is not defined, on one sample or on a constant difference, is left out: JSON has no infinity.
+    """
     ours = read_ranks(ranks["gensr"])
     found: dict[str, dict[str, dict[str, float]]] = {task: {} for task in TASKS}
     for name, result in ranks.items():
@@ -53,7 +57,7 @@ def comparisons(
                 seed=config.seed,
                 task=task,
             )
-            found[task][name] = {k: float(v) for k, v in compared._asdict().items()}
+            found[task][name] = {k: float(v) for k, v in compared._asdict().items() if math.isfinite(v)}
     return found
 
 
@@ -91,6 +95,7 @@ def table(summary: dict[str, Any]) -> str:
         f"# {summary['dataset']} ({summary['format']}, {summary['source']}, preset {summary['preset']})",
         "",
     ]
+    gap = f"GenSR − it, N@10 [{100 * summary['config']['retrain']['confidence']:g}%]"
     for task, rows in summary["results"].items():
         if not rows:
             continue
@@ -99,7 +104,7 @@ def table(summary: dict[str, Any]) -> str:
                   f"{summary['negatives']} negatives", ""]  # fmt: skip
         body = [[TITLES.get(name, name), *(f"{row[m]:.4f}" for m in _SHOWN), _difference(summary, task, name)]
                 for name, row in rows.items()]  # fmt: skip
-        lines += [*_grid(["model", *_SHOWN.values(), "GenSR − it, N@10 [95%]"], body), ""]
+        lines += [*_grid(["model", *_SHOWN.values(), gap], body), ""]
     lines += _information(summary["analysis"]) + _conflict(summary["analysis"])
     if summary.get("stages"):
         lines += ["## Stages", ""]

@@ -1,13 +1,19 @@
-"""The champion that retraining compares with: only a model that we registered ourselves."""
+"""Models in MLflow, on a real SQLite store: what is logged, and which champion retraining compares with."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import mlflow
+import pandas as pd
 import pytest
+from small_dataset import write_cf, write_dataset
 
 from gensr_model.config import PipelineConfig
 from gensr_model.errors import DataError
+from gensr_model.ranker import Ranker
+from gensr_model.training import bundle as bundles
 from tasks import registry
 from tasks.stage import StageResult
 from tasks.tracking import parent_run
@@ -31,3 +37,104 @@ def test_no_champion_then_a_foreign_one_then_one_without_a_bundle(gensr_home: Pa
         with pytest.raises(DataError, match="0 model bundles"):
             registry.champion(run, "gensr-x")
         assert not list((gensr_home / "champions").iterdir()), "nothing half-fetched stays"
+
+
+# --- a model that was really logged ------------------------------------------------------------------------------
+
+
+class Logged:
+    """An untrained model's bundle, logged to MLflow on SQLite, and read back through pyfunc."""
+
+    def __init__(self, root: Path) -> None:
+        dataset, cf = write_dataset(root / "prepared"), write_cf(root / "cf")
+        backbone = {"vocab_size": 120, "d_model": 16, "d_kv": 8, "d_ff": 32, "heads": 2, "encoder_layers": 1}
+        config = PipelineConfig.model_validate(
+            {"model": {"max_history": 5, "view_heads": 2, "backbone": backbone}}
+        )
+        self.folder = root / "bundle"
+        self.folder.mkdir()
+        model, tokenizer = bundles.assemble("gensr", dataset, cf, config)
+        bundles.save(self.folder, "gensr", model, tokenizer, dataset, config)
+        self.bundle = StageResult("finetune", "k1", self.folder, {}, 0.0, False)
+        self.ranker = Ranker.load(self.folder)
+        with parent_run(config, "gensr", "1" * 8) as self.run:
+            self.uri = registry.log_model(self.run, self.bundle)
+        self.model = mlflow.pyfunc.load_model(self.uri)
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Logged]:
+    root = tmp_path_factory.mktemp("logged")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GENSR_HOME", str(root / "home"))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield Logged(root)
+
+
+CANDIDATES = ["i4", "i9", "i17", "i25"]
+
+
+@pytest.mark.parametrize("query", [None, "", "kitchen"])
+def test_a_logged_model_ranks_as_the_ranker(logged: Logged, query: str | None) -> None:
+    request = pd.DataFrame({"history": [["i1", "i2"]], "query": [query], "candidates": [CANDIDATES]})
+    (answer,) = logged.model.predict(request).to_dict("records")
+    expected = logged.ranker.rank(["i1", "i2"], query or None, CANDIDATES)
+    assert answer["items"] == [item for item, _ in expected]
+    assert answer["scores"] == pytest.approx([score for _, score in expected])
+    assert len(set(answer["scores"])) == len(CANDIDATES)
+
+
+def test_a_logged_model_answers_row_by_row_and_keeps_the_best(logged: Logged) -> None:
+    request = pd.DataFrame(
+        {
+            "history": [["i1"], [], ["i3", "gone"]],
+            "query": ["kitchen", None, "garden"],
+            "candidates": [CANDIDATES, CANDIDATES[:2], CANDIDATES],
+        }
+    )
+    every = logged.model.predict(request)
+    assert every.columns.tolist() == ["items", "scores"]
+    assert [sorted(items) for items in every["items"]] == [
+        sorted(CANDIDATES), sorted(CANDIDATES[:2]), sorted(CANDIDATES)
+    ]  # fmt: skip
+    best = logged.model.predict(request, params={"top_n": 1})
+    assert best["items"].tolist() == [items[:1] for items in every["items"]]
+
+
+def test_a_request_without_queries_is_recommendation(logged: Logged) -> None:
+    request = pd.DataFrame({"history": [["i1"]], "candidates": [CANDIDATES]})
+    assert logged.model.predict(request)["items"][0] == [
+        item for item, _ in logged.ranker.rank(["i1"], None, CANDIDATES)
+    ]
+
+
+def test_what_was_logged_holds_no_pickle_and_pins_what_it_needs(logged: Logged) -> None:
+    folder = Path(mlflow.artifacts.download_artifacts(logged.uri))
+    suffixes = {p.suffix for p in folder.rglob("*") if p.is_file()}
+    assert not suffixes & {".pkl", ".pickle", ".pt", ".pth", ".bin"}
+    pinned = (folder / "requirements.txt").read_text().splitlines()
+    assert all("==" in line and "+" not in line for line in pinned)
+    assert {"mlflow", "torch", "transformers"} <= {line.split("==")[0] for line in pinned}
+
+
+def test_a_bundle_is_logged_once(logged: Logged) -> None:
+    with parent_run(PipelineConfig(), "gensr", "2" * 8) as run:
+        assert registry.log_model(run, logged.bundle) == logged.uri
+        assert registry.log_model(run, logged.bundle._replace(key="k2")) != logged.uri
+
+
+def test_the_champion_is_fetched_with_its_bundle(logged: Logged) -> None:
+    first, second = (
+        registry.register(logged.run, "gensr-y", logged.uri, logged.bundle, note)
+        for note in ("first", "better")
+    )
+    assert (first, second) == ("1", "2")
+    assert registry.champion(logged.run, "gensr-y") is None
+    registry.crown(logged.run, "gensr-y", second)
+    for _ in range(2):  # fetched, then found
+        found = registry.champion(logged.run, "gensr-y")
+        assert found is not None
+        assert (found.version, found.bundle.key) == ("2", "k1")
+        fetched = {p.name: p.read_bytes() for p in found.bundle.path.iterdir()}
+        assert fetched == {p.name: p.read_bytes() for p in logged.folder.iterdir()}
+    assert logged.run.client.get_model_version("gensr-y", "2").tags["decision"] == "better"

@@ -1,0 +1,182 @@
+"""The summary of a run and its Markdown table, from hand-made ranks with figures worked out by hand."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from gensr_model.config import PipelineConfig, digest
+from gensr_model.evaluation.metrics import METRICS, RANKS_SCHEMA, summarize
+from tasks.evaluate import RANKS
+from tasks.stage import StageResult
+from tasks.summary import comparisons, results, summarize_run, table
+
+SECOND = 0.6309  # 1 / log2(3): NDCG of rank 2
+CONFIG = PipelineConfig.model_validate({"name": "toys", "retrain": {"confidence": 0.8}})
+ANALYSIS = {
+    **{f"information/gensr/search/{name}": value for name, value in (
+        ("mine_nats", 0.5), ("mine_std", 0.0625), ("mine_bits", 0.7213), ("exact_nats", 0.625),
+        ("exact_bits", 0.9017), ("bound_nats", 0.6931), ("samples", 200.0))},
+    **{f"gradient/two_head/{name}": value for name, value in (
+        ("mean_cosine", -0.25), ("std_cosine", 0.125), ("min_cosine", -0.75), ("share_negative", 0.875),
+        ("probes", 12.0))},
+}  # fmt: skip
+
+
+def evaluated(folder: Path, name: str, **places: list[tuple[int, int]]) -> StageResult:
+    """Evaluation of one ranker: per task, the (candidates above, candidates level) of its samples among 10."""
+    rows = [
+        {"sample_id": f"{task}-{n}", "task": task, "greater": above, "ties": level, "candidates": 10}
+        for task, of_task in places.items()
+        for n, (above, level) in enumerate(of_task)
+    ]
+    ranks = pa.Table.from_pylist(rows, schema=RANKS_SCHEMA)
+    (folder / name).mkdir()
+    pq.write_table(ranks, folder / name / RANKS)
+    metrics = {f"{task}/{m}": value for task, row in summarize(ranks).items() for m, value in row.items()}
+    return StageResult("evaluate", f"key-{name}", folder / name, metrics, 0.25, True, f"evaluate-{name}")
+
+
+@pytest.fixture
+def ranks(tmp_path: Path) -> dict[str, StageResult]:
+    """GenSR first on recommendation and on three searches of four; popularity second, level with one, or with all."""
+    return {
+        "gensr": evaluated(
+            tmp_path, "gensr", recommendation=[(0, 0), (0, 0)], search=[(0, 0), (0, 0), (0, 0), (1, 0)]
+        ),
+        "popularity": evaluated(
+            tmp_path, "popularity", recommendation=[(1, 0), (1, 0)], search=[(1, 0), (0, 1), (0, 9), (1, 0)]
+        ),
+        "bm25": evaluated(tmp_path, "bm25", search=[(0, 0), (0, 0), (0, 0), (0, 0)]),
+    }
+
+
+@pytest.fixture
+def summary(ranks: dict[str, StageResult], tmp_path: Path) -> dict[str, Any]:
+    source = StageResult("ingest", "raw-digest", tmp_path, {}, 1.5, False, "ingest")
+    trained = StageResult("finetune", "key-gensr", tmp_path, {}, 61.25, False, "finetune-gensr")
+    return summarize_run(CONFIG, source, [source, trained], ranks, ANALYSIS)
+
+
+def block(markdown: str, heading: str) -> list[str]:
+    """Lines of the table below the heading that starts like this."""
+    lines = markdown.splitlines()
+    start = next(n for n, line in enumerate(lines) if line.startswith(f"## {heading}")) + 2
+    return list(itertools.takewhile(bool, lines[start:]))
+
+
+def cells(markdown: str, heading: str) -> list[list[str]]:
+    """Cells of that table: the head, then the rows."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in block(markdown, heading)]
+    assert all(set(cell) <= {"-", ":"} for cell in rows[1])
+    return [rows[0], *rows[2:]]
+
+
+def test_results_are_by_task_and_a_ranker_without_the_task_has_no_row(ranks: dict[str, StageResult]) -> None:
+    found = results(ranks)
+    assert list(found) == ["recommendation", "search"]
+    assert list(found["recommendation"]) == ["gensr", "popularity"]
+    assert list(found["search"]) == ["gensr", "popularity", "bm25"]
+    assert set(found["search"]["bm25"]) == {*METRICS, "samples"}
+    assert found["search"]["gensr"]["recall_at_1"] == 0.75
+    assert found["search"]["popularity"]["recall_at_1"] == pytest.approx((0 + 1 / 2 + 1 / 10 + 0) / 4)
+    assert found["recommendation"]["popularity"]["samples"] == 2
+
+
+def test_differences_are_gensr_minus_the_other_at_the_chosen_confidence(
+    ranks: dict[str, StageResult],
+) -> None:
+    found = comparisons(ranks, CONFIG)
+    assert {task: list(rows) for task, rows in found.items()} == {
+        "recommendation": ["popularity"],
+        "search": ["popularity", "bm25"],
+    }
+    # The same difference on both samples: every resample has that mean.
+    always = found["recommendation"]["popularity"]
+    assert [always[k] for k in ("mean_difference", "low", "high")] == pytest.approx(
+        [1 - SECOND] * 3, abs=1e-4
+    )
+    assert always["n"] == 2
+    assert "t" not in always  # infinite
+    bm25 = found["search"]["bm25"]
+    assert bm25["mean_difference"] == pytest.approx((SECOND - 1) / 4, abs=1e-4)
+    # Four samples, one of them worse: a resample holds it 3 times or more with chance 5%, never with chance 32%. So
+    # the tails of 10% begin at 2 times and at 0; with tails of 2.5% it would be 3 times.
+    assert bm25["high"] == 0
+    assert bm25["low"] == pytest.approx(2 * (SECOND - 1) / 4, abs=1e-4)
+
+
+def test_the_summary_is_json_and_says_what_was_run(summary: dict[str, Any]) -> None:
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+    assert (summary["dataset"], summary["source"], summary["preset"]) == ("toys", "generated data", "demo")
+    assert PipelineConfig.model_validate(summary["config"]) == CONFIG
+    assert summary["config_hash"] == digest(CONFIG)
+    assert summary["dataset_digest"] == "raw-digest"
+    assert [stage["label"] for stage in summary["stages"]] == [
+        "ingest", "finetune-gensr", "evaluate-gensr", "evaluate-popularity", "evaluate-bm25"
+    ]  # fmt: skip
+
+
+def test_the_table_of_a_task_has_a_row_per_ranker_and_the_difference(summary: dict[str, Any]) -> None:
+    markdown = table(summary)
+    assert markdown.startswith("# toys (amazon, generated data, preset demo)\n")
+    assert "## Recommendation: 2 test samples, 1 positive among 99 negatives\n" in markdown
+    assert "## Search: 4 test samples, 1 positive among 99 negatives\n" in markdown
+    head, gensr, popularity = cells(markdown, "Recommendation")
+    assert head == ["model", "R@1", "R@5", "R@10", "R@20", "N@5", "N@10", "N@20", "MRR",
+                    "GenSR − it, N@10 [80%]"]  # fmt: skip
+    assert gensr == ["GenSR", *["1.0000"] * 8, ""]
+    assert popularity == ["Popularity", "0.0000", *["1.0000"] * 3, *["0.6309"] * 3, "0.5000",
+                          "+0.3691 [+0.3691, +0.3691]"]  # fmt: skip
+    _, gensr, popularity, bm25 = cells(markdown, "Search")
+    # MRR: (1 + 1 + 1 + 1/2) / 4; N: (3 + 0.6309) / 4.
+    assert gensr == ["GenSR", "0.7500", *["1.0000"] * 3, *["0.9077"] * 3, "0.8750", ""]
+    # Level with all 9 others: R@5 is 5/10. Level with one: MRR (1 + 1/2) / 2.
+    assert popularity[:4] == ["Popularity", "0.1500", "0.8750", "1.0000"]
+    assert popularity[8] == f"{(0.5 + 0.75 + 0.29290 + 0.5) / 4:.4f}"
+    assert bm25 == ["BM25", *["1.0000"] * 8, "-0.0923 [-0.1845, +0.0000]"]
+
+
+def test_a_task_without_samples_has_no_table(ranks: dict[str, StageResult], tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    only = {"gensr": evaluated(tmp_path / "one", "gensr", recommendation=[(0, 0)])}
+    source = StageResult("ingest", "k", tmp_path, {}, 0.0, False, "ingest")
+    made = summarize_run(CONFIG, source, [], {**only, "bm25": ranks["bm25"]}, {})
+    assert made["comparisons"] == {"recommendation": {}, "search": {}}
+    assert [row[0] for row in cells(table(made), "Recommendation")] == ["model", "GenSR"]
+    alone = summarize_run(CONFIG, source, [], only, {})
+    assert "## Search" not in table(alone)
+
+
+def test_the_analyses_have_their_tables_and_none_without_them(summary: dict[str, Any]) -> None:
+    markdown = table(summary)
+    head, row = cells(markdown, "What an answer tells")
+    assert row == ["GenSR", "search", "0.500 ± 0.062 (0.721)", "0.625 (0.902)", "0.693", "200"]
+    assert len(head) == len(row)
+    head, row = cells(markdown, "Do the tasks pull together")
+    assert row == ["Two heads (Eq. 1)", "-0.250", "0.125", "-0.750", "0.875", "12"]
+    assert head[1:] == ["mean", "standard deviation", "lowest", "share below 0", "batches"]
+    without = table(summary | {"analysis": {}})
+    assert "What an answer tells" not in without
+    assert "pull together" not in without
+
+
+def test_stages_say_how_long_they_took_and_whether_they_were_reused(summary: dict[str, Any]) -> None:
+    assert cells(table(summary), "Stages")[:4] == [
+        ["stage", "seconds", "in this run"],
+        ["ingest", "1.5", "built"],
+        ["finetune-gensr", "61.2", "built"],
+        ["evaluate-gensr", "0.2", "reused"],
+    ]
+
+
+@pytest.mark.parametrize("heading", ["Recommendation", "Search", "What an answer", "Do the tasks", "Stages"])
+def test_the_columns_line_up_in_a_terminal(summary: dict[str, Any], heading: str) -> None:
+    bars = {tuple(n for n, c in enumerate(line) if c == "|") for line in block(table(summary), heading)}
+    assert len(bars) == 1
