@@ -48,8 +48,11 @@ class Ranker:
             history: raw item ids, oldest first. Search with a query, recommendation without.
             behaviors: ``rec`` or ``src`` for each item of the history, all ``rec`` if left out.
         Raises:
-            DataError: no candidate, or one that the model does not know, or behaviors that do not fit the history.
+            DataError: no candidate, or one that the model does not know, or behaviors that do not fit the history, or
+                ``top_n`` below 1.
         """
+        if top_n is not None and top_n < 1:
+            raise DataError(f"top_n: expected 1 or more, or none for all candidates, got {top_n}")
         unknown = [raw for raw in candidates if raw not in self.index]
         if unknown or not candidates:
             problem = f"candidates the model does not know: {unknown[:5]}"
