@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -86,10 +86,14 @@ def run(here: Local, config: dict[str, Any]) -> int:
     command = [*PREFECT, "deployment", "run", "gensr/full-pipeline", "--watch", "--flow-run-name", name]
     if config:
         command += ["--params", json.dumps({"config": config})]
-    status = _watch(here, command)
+    messages = submit.Messages(name)
+    status = _watch(here, command, lambda: print_lines(messages.new()))
+    print_lines(messages.new())
     outcome = submit.outcome(name)
     if outcome is None:
-        say("the run could not be created: see the message above")
+        log = here.where.logs / "watch.log"
+        print(log.read_text(errors="replace"), file=sys.stderr)
+        say(f"the run could not be created: see the message above, from {log}")
         return status or 1
     page = f"{here.prefect_url}/runs/flow-run/{outcome.id}"
     if not outcome.completed:
@@ -104,14 +108,24 @@ def run(here: Local, config: dict[str, Any]) -> int:
     return status
 
 
-def _watch(here: Local, command: list[str]) -> int:
-    """Exit status of the watching command; ServiceError when a service ends meanwhile, for it would wait for ever."""
-    with subprocess.Popen(command, cwd=ROOT, env=here.environment, stdin=subprocess.DEVNULL) as watching:
+def _watch(here: Local, command: list[str], show_progress: Callable[[], None]) -> int:
+    """Exit status of the watching command; ServiceError when a service ends meanwhile, for it would wait for ever.
+
+    What the command itself prints, every event of the run, goes to a log; people see the stages' own lines.
+    """
+    log = (here.where.logs / "watch.log").open("wb")
+    with (
+        log,
+        subprocess.Popen(
+            command, cwd=ROOT, env=here.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        ) as watching,
+    ):
         try:
             while True:
                 try:
                     return watching.wait(timeout=2)
                 except subprocess.TimeoutExpired:
+                    show_progress()
                     for service in here.services:
                         if not services.is_up(service, here.where.services):
                             raise ServiceError(
@@ -129,6 +143,11 @@ def stop(here: Local) -> None:
         return
     with _one_at_a_time(here.where):
         services.stop_all(here.where.services, [service.name for service in here.services], say)
+
+
+def print_lines(lines: list[str]) -> None:
+    for line in lines:
+        print(line, flush=True)
 
 
 def say(text: str) -> None:

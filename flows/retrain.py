@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import flow
-from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from flows.full_pipeline import prepare_data
@@ -15,7 +14,7 @@ from tasks.evaluate import rank_model
 from tasks.finetune import finetune
 from tasks.promotion import decide, first, unchanged
 from tasks.publish import publish_decision
-from tasks.tracking import parent_run
+from tasks.tracking import parent_run, run_logger
 
 
 @flow(name="retrain")
@@ -42,5 +41,5 @@ def retrain(config: PipelineConfig) -> dict[str, Any]:
             version = registry.register(run, name, registry.log_model(run, new), new, decision.says)
             if decision.promote:
                 registry.crown(run, name, version)
-        get_run_logger().info(decision.says)
+        run_logger().info(decision.says)
         return publish_decision(run.run_id, str(flow_run.id), name, decision)

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+from logging import ERROR
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
-from prefect.client.orchestration import get_client
+from httpx import HTTPError
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterName,
     FlowRunFilterState,
     FlowRunFilterStateType,
+    LogFilter,
+    LogFilterFlowRunId,
     WorkPoolFilter,
     WorkPoolFilterName,
 )
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import LogSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
@@ -66,15 +71,50 @@ def crash_orphans(pool: str) -> int:
 def outcome(name: str) -> Outcome | None:
     """The state of the flow run of that name; None where there is none."""
     with get_client(sync_client=True) as client:
-        runs = client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(name=FlowRunFilterName(any_=[name])), limit=1
-        )
-    if not runs or runs[0].state is None:
+        run = _run_of(client, name)
+    if run is None or run.state is None:
         return None
-    state = runs[0].state
+    state = run.state
     return Outcome(
-        str(runs[0].id), state.is_completed(), state.name or state.type.value, state.message or "no message"
+        str(run.id), state.is_completed(), state.name or state.type.value, state.message or "no message"
     )
+
+
+def _run_of(client: SyncPrefectClient, name: str) -> FlowRun | None:
+    runs = client.read_flow_runs(flow_run_filter=FlowRunFilter(name=FlowRunFilterName(any_=[name])), limit=1)
+    return runs[0] if runs else None
+
+
+class Messages:
+    """What a flow run, known by its name, logs about its stages, as it comes in."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._id: UUID | None = None
+        self._read = 0
+
+    def new(self) -> list[str]:
+        """The lines since the last call; none before the run exists, or while the server is too busy to answer."""
+        try:
+            return self._new()
+        except HTTPError:
+            return []  # the next call has them
+
+    def _new(self) -> list[str]:
+        with get_client(sync_client=True) as client:
+            if self._id is None:
+                run = _run_of(client, self.name)
+                if run is None:
+                    return []
+                self._id = run.id
+            logs = client.read_logs(
+                log_filter=LogFilter(flow_run_id=LogFilterFlowRunId(any_=[self._id])),
+                offset=self._read,
+                sort=LogSort.TIMESTAMP_ASC,
+            )
+        self._read += len(logs)
+        ours = [log for log in logs if log.name.split(".")[-1] == tracking.LOGGER or log.level >= ERROR]
+        return [f"{log.timestamp.astimezone():%H:%M:%S}  {log.message}" for log in ours]
 
 
 def end_tracking_of_ended_runs() -> None:

@@ -28,7 +28,7 @@ from gensr_model.files import write_json
 from gensr_model.report import NullReport, Report
 from tasks.home import Home, home
 from tasks.sources import code_digest
-from tasks.tracking import Tracked, told_beside
+from tasks.tracking import Tracked, run_logger, told_beside
 
 RECORD = "stage.json"
 
@@ -101,6 +101,8 @@ class Stage:
             child.tags(stage=self.name, stage_key=key, reused=str(found.reused).lower())
             child.metrics(found.metrics | {"seconds": found.seconds})
             child.artifacts(found.path, self.artifacts)
+        how = "reused, unchanged since it was built" if found.reused else "done"
+        run_logger().info("%s: %s in %.1f s", label, how, found.seconds)
         return found
 
     def key(self, config: PipelineConfig, *inputs: StageResult, option: str | None = None) -> str:

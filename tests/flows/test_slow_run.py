@@ -55,6 +55,9 @@ def test_run_shows_the_table_then_reuses_everything_and_a_failing_run_says_why(
     assert status == 0, out + err
     for shown in ("## Recommendation", "## Search", "| GenSR ", "| Popularity ", "| Item-kNN ", "| BM25 "):
         assert shown in out
+    for stage in ("ingest", "finetune-gensr", "evaluate-bm25", "analyze"):
+        assert re.search(rf"^\d\d:\d\d:\d\d  {stage}: done in [\d.]+ s$", out, re.M), stage
+    assert "prefect.task-run" not in out  # events go to a log
     summary = installed.summary(out)
     assert f"Prefect  http://127.0.0.1:{installed.prefect_port}/runs/flow-run/{summary['flow_run_id']}" in out
     assert not any(stage["reused"] for stage in summary["stages"])
@@ -68,6 +71,7 @@ def test_run_shows_the_table_then_reuses_everything_and_a_failing_run_says_why(
     again = installed.summary(out)
     assert again["results"] == summary["results"]
     assert all(stage["reused"] for stage in again["stages"])
+    assert re.search(r"  finetune-gensr: reused, unchanged since it was built in [\d.]+ s$", out, re.M)
     assert "starting" not in out
     assert installed.service("worker") == worker
     assert second < 0.8 * first
