@@ -28,7 +28,9 @@ def read_csv(
     header: list[str] = []
     for block in read_lines(path):
         if not header:
-            header = _header(path, block.lines[0], required, aliases or {})
+            if not block.lines:  # blank lines so far
+                continue
+            header = _header(path, block, (*required, *optional), required, aliases or {})
             block = Lines(block.lines[1:], block.numbers[1:])
         wanted = [name for name in (*required, *optional) if name in header]
         rows, rejects = _parse(block, header, wanted)
@@ -38,17 +40,24 @@ def read_csv(
         yield rows, rejects
 
 
-def _header(path: Path, line: bytes, required: tuple[str, ...], aliases: Mapping[str, str]) -> list[str]:
-    names = [name.strip() for name in next(csv.reader([line.decode("utf-8", "replace")]))]
-    names = [aliases.get(name, name) for name in names]
+def _header(
+    path: Path, block: Lines, known: tuple[str, ...], required: tuple[str, ...], aliases: Mapping[str, str]
+) -> list[str]:
+    place = f"{path}: the header (line {block.numbers[0]})"
+    try:
+        names = next(csv.reader([block.lines[0].decode("utf-8", "replace")]))
+    except csv.Error as error:
+        raise DataError(
+            f"{place} cannot be read as CSV ({error}). Expected: column names, separated by commas, on a line that "
+            "ends in LF or CRLF."
+        ) from error
+    names = [aliases.get(name.strip(), name.strip()) for name in names]
     missing = [name for name in required if name not in names]
     if missing:
-        raise DataError(
-            f"{path}: the header (line 1) has no column {', '.join(missing)}. It has: {', '.join(names)[:500]}."
-        )
-    repeated = {name for name in names if names.count(name) > 1 and name in required}
+        raise DataError(f"{place} has no column {', '.join(missing)}. It has: {', '.join(names)[:500]}.")
+    repeated = {name for name in names if names.count(name) > 1 and name in known}
     if repeated:
-        raise DataError(f"{path}: the header (line 1) names column {', '.join(sorted(repeated))} twice.")
+        raise DataError(f"{place} names column {', '.join(sorted(repeated))} twice. Remove all but one.")
     return names
 
 
@@ -58,6 +67,8 @@ def _parse(block: Lines, header: list[str], wanted: list[str]) -> tuple[pa.Table
         empty = pa.schema([(name, pa.string()) for name in wanted]).empty_table()
         return empty.append_column("line_no", pa.array([], pa.int64())), REJECTED.empty_table()
     text = b"\n".join(block.lines)
+    if b"\r" in text:  # Arrow would end a row there
+        return _parse_lines(block, header, wanted)
     try:
         table = pacsv.read_csv(
             pa.BufferReader(text),
