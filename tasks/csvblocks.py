@@ -10,8 +10,10 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from gensr_model.errors import DataError
-from tasks.rawfiles import LONGEST_LINE, Lines, read_lines
+from tasks.rawfiles import LONGEST_LINE, Lines, is_utf8, read_lines
 from tasks.rejects import REJECTED
+
+_END = "\0"  # a field that we append to a line: inside an open quote it would not come back as a field
 
 
 def read_csv(
@@ -67,7 +69,8 @@ def _parse(block: Lines, header: list[str], wanted: list[str]) -> tuple[pa.Table
         empty = pa.schema([(name, pa.string()) for name in wanted]).empty_table()
         return empty.append_column("line_no", pa.array([], pa.int64())), REJECTED.empty_table()
     text = b"\n".join(block.lines)
-    if b"\r" in text:  # Arrow would end a row there
+    # Arrow would end a row at a lone CR, and looks for UTF-8 in the wanted columns only.
+    if b"\r" in text or not is_utf8(text):
         return _parse_lines(block, header, wanted)
     try:
         table = pacsv.read_csv(
@@ -80,7 +83,7 @@ def _parse(block: Lines, header: list[str], wanted: list[str]) -> tuple[pa.Table
                 strings_can_be_null=False,
             ),
         )
-    except pa.ArrowInvalid:  # a row of another width, or not UTF-8
+    except pa.ArrowInvalid:  # a row of another width
         return _parse_lines(block, header, wanted)
     if len(table) != len(block.lines):
         return _parse_lines(block, header, wanted)
@@ -111,10 +114,13 @@ def _parse_lines(block: Lines, header: list[str], wanted: list[str]) -> tuple[pa
 
 
 def _fields(line: bytes, width: int) -> tuple[list[str], str]:
-    try:
-        fields = next(csv.reader([line.decode()], strict=True))
-    except UnicodeDecodeError:
+    """The fields of a line as Arrow would read it (``"a"b`` is ab, a bare quote is itself), and why it is no row."""
+    if not is_utf8(line):
         return [], "not UTF-8"
+    try:
+        *fields, end = next(csv.reader([line.decode() + "," + _END]))
     except csv.Error as error:
         return [], f"not a CSV line: {error}"
+    if end != _END:
+        return [], "not a CSV line: a quote is never closed"
     return fields, "" if len(fields) == width else f"{len(fields)} fields where the header has {width}"

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from gensr_model.errors import DataError
 from tasks import duck
-from tasks.rawfiles import Lines, read_lines
+from tasks.rawfiles import Lines, is_utf8, read_lines
 from tasks.rejects import REJECTED, Account, Output
 
 REVIEWS = pa.schema(
@@ -120,20 +120,12 @@ def as_text(block: Lines) -> tuple[pa.Table, pa.Table]:
     try:
         return pa.table({"line_no": block.numbers, "text": raw.cast(pa.string())}), REJECTED.empty_table()
     except pa.ArrowInvalid:
-        valid = np.array([_is_utf8(line) for line in block.lines])
+        valid = np.array([is_utf8(line) for line in block.lines])
     kept = pa.array(valid)
     bad = [line.decode("utf-8", "replace") for line, ok in zip(block.lines, valid, strict=True) if not ok]
     rejected = {"line": block.numbers[~valid], "reason": ["not UTF-8"] * len(bad), "excerpt": bad}
     text = pa.table({"line_no": block.numbers[valid], "text": raw.filter(kept).cast(pa.string())})
     return text, pa.table(rejected, schema=REJECTED)
-
-
-def _is_utf8(line: bytes) -> bool:
-    try:
-        line.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def read_meta(path: Path, account: Account, reviewed: set[str], out: Path) -> dict[str, int]:

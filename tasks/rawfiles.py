@@ -102,6 +102,15 @@ def _read(stream: BufferedIOBase, path: Path, done: int) -> bytes:
     return b"".join(pieces)
 
 
+def is_utf8(text: bytes) -> bool:
+    """Whether the bytes are valid UTF-8."""
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def file_digest(path: Path) -> str:
     """sha256 of the file's bytes, in hex."""
     with path.open("rb") as file:
