@@ -6,6 +6,7 @@ import ast
 import html
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -183,7 +184,9 @@ def parse_entry(line: str) -> Any:
     try:
         return json.loads(line)
     except ValueError:
-        return ast.literal_eval(line.strip())
+        with warnings.catch_warnings():  # an unknown escape in a title is no matter for the log
+            warnings.simplefilter("ignore")
+            return ast.literal_eval(line.strip())
 
 
 def item_row(entry: Any) -> dict[str, Any] | str:
