@@ -139,7 +139,7 @@ def test_bad_reviews_are_kept_with_file_line_and_reason(tmp_path: Path) -> None:
 
 
 def test_a_time_a_little_ahead_is_no_future(tmp_path: Path) -> None:
-    """Clocks and time zones; DESIGN asks for no more than that a wrong one is told."""
+    """Clocks and time zones differ."""
     ahead = int(time.time()) + DAY
     raw = ingest(amazon(tmp_path / "source", lines(review(unixReviewTime=ahead))), "amazon", 0.0)
     assert raw.rows("reviews")[0]["ts"] == ahead * 1000
