@@ -10,8 +10,10 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from gensr_model.errors import DataError
-from tasks.rawfiles import LONGEST_LINE, Lines, read_lines
+from tasks.rawfiles import LONGEST_LINE, Lines, is_utf8, read_lines
 from tasks.rejects import REJECTED
+
+_END = "\0"  # a field that we append to a line: inside an open quote it would not come back as a field
 
 
 def read_csv(
@@ -28,7 +30,9 @@ def read_csv(
     header: list[str] = []
     for block in read_lines(path):
         if not header:
-            header = _header(path, block.lines[0], required, aliases or {})
+            if not block.lines:  # blank lines so far
+                continue
+            header = _header(path, block, (*required, *optional), required, aliases or {})
             block = Lines(block.lines[1:], block.numbers[1:])
         wanted = [name for name in (*required, *optional) if name in header]
         rows, rejects = _parse(block, header, wanted)
@@ -38,17 +42,24 @@ def read_csv(
         yield rows, rejects
 
 
-def _header(path: Path, line: bytes, required: tuple[str, ...], aliases: Mapping[str, str]) -> list[str]:
-    names = [name.strip() for name in next(csv.reader([line.decode("utf-8", "replace")]))]
-    names = [aliases.get(name, name) for name in names]
+def _header(
+    path: Path, block: Lines, known: tuple[str, ...], required: tuple[str, ...], aliases: Mapping[str, str]
+) -> list[str]:
+    place = f"{path}: the header (line {block.numbers[0]})"
+    try:
+        names = next(csv.reader([block.lines[0].decode("utf-8", "replace")]))
+    except csv.Error as error:
+        raise DataError(
+            f"{place} cannot be read as CSV ({error}). Expected: column names, separated by commas, on a line that "
+            "ends in LF or CRLF."
+        ) from error
+    names = [aliases.get(name.strip(), name.strip()) for name in names]
     missing = [name for name in required if name not in names]
     if missing:
-        raise DataError(
-            f"{path}: the header (line 1) has no column {', '.join(missing)}. It has: {', '.join(names)[:500]}."
-        )
-    repeated = {name for name in names if names.count(name) > 1 and name in required}
+        raise DataError(f"{place} has no column {', '.join(missing)}. It has: {', '.join(names)[:500]}.")
+    repeated = {name for name in names if names.count(name) > 1 and name in known}
     if repeated:
-        raise DataError(f"{path}: the header (line 1) names column {', '.join(sorted(repeated))} twice.")
+        raise DataError(f"{place} names column {', '.join(sorted(repeated))} twice. Remove all but one.")
     return names
 
 
@@ -58,6 +69,9 @@ def _parse(block: Lines, header: list[str], wanted: list[str]) -> tuple[pa.Table
         empty = pa.schema([(name, pa.string()) for name in wanted]).empty_table()
         return empty.append_column("line_no", pa.array([], pa.int64())), REJECTED.empty_table()
     text = b"\n".join(block.lines)
+    # Arrow would end a row at a lone CR, and looks for UTF-8 in the wanted columns only.
+    if b"\r" in text or not is_utf8(text):
+        return _parse_lines(block, header, wanted)
     try:
         table = pacsv.read_csv(
             pa.BufferReader(text),
@@ -69,7 +83,7 @@ def _parse(block: Lines, header: list[str], wanted: list[str]) -> tuple[pa.Table
                 strings_can_be_null=False,
             ),
         )
-    except pa.ArrowInvalid:  # a row of another width, or not UTF-8
+    except pa.ArrowInvalid:  # a row of another width
         return _parse_lines(block, header, wanted)
     if len(table) != len(block.lines):
         return _parse_lines(block, header, wanted)
@@ -100,10 +114,13 @@ def _parse_lines(block: Lines, header: list[str], wanted: list[str]) -> tuple[pa
 
 
 def _fields(line: bytes, width: int) -> tuple[list[str], str]:
-    try:
-        fields = next(csv.reader([line.decode()], strict=True))
-    except UnicodeDecodeError:
+    """The fields of a line as Arrow would read it (``"a"b`` is ab, a bare quote is itself), and why it is no row."""
+    if not is_utf8(line):
         return [], "not UTF-8"
+    try:
+        *fields, end = next(csv.reader([line.decode() + "," + _END]))
     except csv.Error as error:
         return [], f"not a CSV line: {error}"
+    if end != _END:
+        return [], "not a CSV line: a quote is never closed"
     return fields, "" if len(fields) == width else f"{len(fields)} fields where the header has {width}"

@@ -80,10 +80,12 @@ def build_raw(config: PipelineConfig, source_folder: Path, out: Path) -> None:
     bounds = time_bounds(config.ingest.earliest)
     read = read_amazon if config.format == "amazon" else read_kuaisar
     spill = out / "duckdb-spill"
-    with duck.connect(config.prepare, spill) as con:
-        notes = read(con, source_folder, account, bounds, out)
+    try:
+        with duck.connect(config.prepare, spill) as con:
+            notes = read(con, source_folder, account, bounds, out)
+    finally:  # the rejects also explain a reading that stopped
+        pq.write_table(account.rejects(), out / "rejects.parquet", compression="zstd")
     shutil.rmtree(spill)
-    pq.write_table(account.rejects(), out / "rejects.parquet", compression="zstd")
     tables = {p.stem: pq.read_metadata(p).num_rows for p in sorted(out.glob("*.parquet"))}
     manifest: dict[str, Any] = {
         "format": config.format,

@@ -6,6 +6,7 @@ import ast
 import html
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ import pyarrow as pa
 
 from gensr_model.errors import DataError
 from tasks import duck
-from tasks.rawfiles import Lines, read_lines
+from tasks.rawfiles import Lines, is_utf8, read_lines
 from tasks.rejects import REJECTED, Account, Output
 
 REVIEWS = pa.schema(
@@ -38,6 +39,8 @@ ITEMS = pa.schema(
         ("categories", pa.list_(pa.list_(pa.string()))),
     ]
 )
+# What ``ast.literal_eval`` is documented to raise; a number of thousands of digits is a ValueError when written out.
+UNREADABLE = (ValueError, TypeError, SyntaxError, MemoryError, RecursionError)
 # Only what looks like a tag, so that "size < 10 and > 5" stays what it is.
 _TAG = re.compile(r"<(?:/?[A-Za-z][^<>]*|!--.*?--)>", re.DOTALL)
 
@@ -118,20 +121,12 @@ def as_text(block: Lines) -> tuple[pa.Table, pa.Table]:
     try:
         return pa.table({"line_no": block.numbers, "text": raw.cast(pa.string())}), REJECTED.empty_table()
     except pa.ArrowInvalid:
-        valid = np.array([_is_utf8(line) for line in block.lines])
+        valid = np.array([is_utf8(line) for line in block.lines])
     kept = pa.array(valid)
     bad = [line.decode("utf-8", "replace") for line, ok in zip(block.lines, valid, strict=True) if not ok]
     rejected = {"line": block.numbers[~valid], "reason": ["not UTF-8"] * len(bad), "excerpt": bad}
     text = pa.table({"line_no": block.numbers[valid], "text": raw.filter(kept).cast(pa.string())})
     return text, pa.table(rejected, schema=REJECTED)
-
-
-def _is_utf8(line: bytes) -> bool:
-    try:
-        line.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def read_meta(path: Path, account: Account, reviewed: set[str], out: Path) -> dict[str, int]:
@@ -173,34 +168,39 @@ def _parse(block: Lines) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """(line number, row of ITEMS or the reason for a reject) of each line."""
     for line, number in zip(block.lines, block.numbers.tolist(), strict=True):
         try:
-            entry = parse_entry(line.decode())
+            row = item_row(parse_entry(line.decode()))
         except UnicodeDecodeError:
-            yield number, "not UTF-8"
-            continue
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            yield number, "neither JSON nor a Python literal"
-            continue
-        yield number, item_row(entry)
+            row = "not UTF-8"
+        except UNREADABLE:
+            row = "neither JSON nor a Python literal"
+        yield number, row
 
 
 def parse_entry(line: str) -> Any:
     """The value of a meta line: JSON (2018) or a Python literal (2014). Never evaluates code.
 
-    Raises ValueError, SyntaxError, MemoryError or RecursionError for anything else.
+    Raises one of ``UNREADABLE`` for anything else.
     """
     try:
         return json.loads(line)
     except ValueError:
-        return ast.literal_eval(line.strip())
+        with warnings.catch_warnings():  # an unknown escape in a title is no matter for the log
+            warnings.simplefilter("ignore")
+            return ast.literal_eval(line.strip())
 
 
 def item_row(entry: Any) -> dict[str, Any] | str:
-    """A row of ``ITEMS`` from a parsed meta line, or the reason why it is none."""
+    """A row of ``ITEMS`` from a parsed meta line, or the reason why it is none.
+
+    Raises ValueError or RecursionError for a value that Python itself refuses to write out.
+    """
     if not isinstance(entry, dict):
         return "not a record of named fields"
     asin = entry.get("asin")
     if not isinstance(asin, str) or not asin.strip():
         return "no asin"
+    if _encodable(asin) != asin:
+        return "asin is not valid text"
     paths = entry.get("categories", entry.get("category")) or []
     if isinstance(paths, list) and paths and isinstance(paths[0], str):
         paths = [paths]  # the 2018 release has one flat path
@@ -227,4 +227,11 @@ def clean_text(value: Any) -> str | None:
         text = html.unescape(html.unescape(text))
     if "<" in text:
         text = _TAG.sub(" ", text)
+    if not text.isascii():
+        text = _encodable(text)
     return " ".join(text.split()) or None
+
+
+def _encodable(text: str) -> str:
+    """Half of a surrogate pair, which an escape can smuggle in, is no character and cannot be written: "?" instead."""
+    return text.encode("utf-8", "replace").decode()

@@ -10,14 +10,16 @@ import gzip
 import hashlib
 import zlib
 from collections.abc import Iterator
+from io import BufferedIOBase, BufferedReader
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 
 from gensr_model.errors import DataError
 
 BLOCK = 16 * 2**20  # bytes of unpacked text at a time
+PIECE = 2**20
 LONGEST_LINE = 64 * 2**20  # beyond this the file is no line-based text
 
 
@@ -75,24 +77,38 @@ def _split(text: bytes, done: int) -> tuple[Lines, int]:
     return Lines(parts, numbers), last
 
 
-def _unpacked(raw: IO[bytes]) -> IO[bytes]:
+def _unpacked(raw: BufferedReader) -> BufferedIOBase:
     packed = raw.read(2) == b"\x1f\x8b"
     raw.seek(0)
-    return cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if packed else raw
+    return gzip.GzipFile(fileobj=raw) if packed else raw
 
 
-def _read(stream: IO[bytes], path: Path, done: int) -> bytes:
+def _read(stream: BufferedIOBase, path: Path, done: int) -> bytes:
+    """Up to BLOCK bytes. Piece by piece, so that an error can tell how many lines (``done`` before) still came."""
+    pieces: list[bytes] = []
+    size = 0
     try:
-        return stream.read(BLOCK)
-    except EOFError as error:
-        raise DataError(
-            f"{path}: the gzip file is truncated: it ends in the middle of its data, after line {done}. "
-            "Copy or download it again."
-        ) from error
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(
-            f"{path}: the gzip file is damaged after line {done} ({error}). Copy or download it again."
-        ) from error
+        while size < BLOCK and (piece := stream.read1(min(PIECE, BLOCK - size))):
+            pieces.append(piece)
+            size += len(piece)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        last = done + b"".join(pieces).count(b"\n")
+        what = (
+            f"is truncated: it ends in the middle of its data, after line {last}"
+            if isinstance(error, EOFError)
+            else f"is damaged after line {last} ({error})"
+        )
+        raise DataError(f"{path}: the gzip file {what}. Copy or download it again.") from error
+    return b"".join(pieces)
+
+
+def is_utf8(text: bytes) -> bool:
+    """Whether the bytes are valid UTF-8."""
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def file_digest(path: Path) -> str:

@@ -45,6 +45,7 @@ class Account:
         entry["accepted"] += accepted
         entry["rejected"] += len(rejects)
         if len(rejects):
+            rejects = rejects.sort_by("line")
             excerpt = pa.compute.utf8_slice_codeunits(rejects["excerpt"].cast(pa.string()), 0, EXCERPT)
             names = pa.array([path.name] * len(rejects), pa.string())
             columns = [names, rejects["line"], rejects["reason"], excerpt]

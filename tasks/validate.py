@@ -7,7 +7,6 @@ table above ``FRAME_ROWS`` rows is looked at every n-th row; what must hold of e
 from __future__ import annotations
 
 import contextlib
-import datetime
 import json
 import shutil
 from collections.abc import Iterator
@@ -34,6 +33,7 @@ from tasks import prepared_files as files
 from tasks.audit import AuditResult, audit_rule, open_prepared, run_audits
 from tasks.duck import connect, query
 from tasks.expectation_run import Check, run_checks
+from tasks.rejects import time_bounds
 
 FRAME_ROWS = 1_000_000
 RAW_TABLES: dict[Format, tuple[str, ...]] = {
@@ -140,9 +140,6 @@ def _reading(raw: Path) -> pd.DataFrame:
 
 
 def _credible_times(config: PipelineConfig) -> tuple[int, int]:
-    """(``ingest.earliest``, the end of today), in ms since 1970 UTC."""
-    utc = datetime.UTC
-    first = datetime.datetime.fromisoformat(config.ingest.earliest).replace(tzinfo=utc)
-    today = datetime.datetime.now(utc).replace(hour=0, minute=0, second=0, microsecond=0)
-    last = today + datetime.timedelta(days=1)
-    return int(first.timestamp() * 1000), int(last.timestamp() * 1000)
+    """(earliest, latest), ms since 1970 UTC: ingest's own bounds, so that no row that it accepts fails here."""
+    bounds = time_bounds(config.ingest.earliest)
+    return bounds["earliest"], bounds["latest"]

@@ -42,6 +42,7 @@ final as (
             when s * 1000.0 < $earliest then 'timestamp before ingest.earliest'
             when overall is null then 'no overall (rating)'
             when rating is null then 'overall is not a number'
+            when rating not between 0 and 5 then 'overall is not between 0 and 5'
         end as reason,
         text as excerpt
     from typed

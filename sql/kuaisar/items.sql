@@ -1,10 +1,14 @@
 -- One block of item_features.csv (batch: all columns as text, line_no) -> items, or the reason for a reject.
 -- A caption "[1, 213]" becomes "w1 w213"; English category names in level order, missing ones dropped.
-with rows as (
+with markers as (
+    select ['', '空', 'empty', 'unknown', 'nan', 'null'] as missing
+),
+rows as (
     select
         line_no,
+        missing,
         regexp_replace(trim(item_id), '\.0$', '') as item,
-        trim(caption) as caption,
+        case when not list_contains(missing, lower(trim(caption))) then trim(caption) end as caption,
         regexp_replace(trim(author_id), '\.0$', '') as author,
         [
             trim(first_level_category_name_en),
@@ -13,6 +17,7 @@ with rows as (
             trim(fourth_level_category_name_en)
         ] as names
     from batch
+    cross join markers
 ),
 final as (
     select
@@ -21,14 +26,13 @@ final as (
             array_to_string(list_transform(regexp_extract_all(caption, '\d+'), lambda word: 'w' || word), ' '), ''
         ) as title,
         list_filter(
-            names,
-            lambda name: name is not null and lower(name) not in ('', '空', 'empty', 'unknown', 'nan', 'null')
+            names, lambda name: name is not null and not list_contains(missing, lower(name))
         ) as category_names,
         case when author not in ('', '0') then author end as author,
         line_no as line,
         case
             when coalesce(item, '') = '' then 'no item_id'
-            when coalesce(caption, '') <> '' and not regexp_full_match(caption, '\[\s*(\d+\s*(,\s*\d+\s*)*)?\]')
+            when not regexp_full_match(caption, '\[\s*(\d+\s*(,\s*\d+\s*)*)?\]')
                 then 'caption is not a list of word ids'
         end as reason,
         concat_ws(',', item, author, caption) as excerpt

@@ -7,7 +7,7 @@ with rows as (
         trim("timestamp") as ms,
         trim(click) as click,
         try_cast(try_cast("timestamp" as decimal(38, 3)) as bigint) as ts,
-        try_cast(try_cast(click as double) as tinyint) as clicked
+        try_cast(click as double) as clicked
     from batch
 ),
 final as (
@@ -15,7 +15,7 @@ final as (
         user,
         item,
         ts,
-        clicked as click,
+        try_cast(clicked as tinyint) as click,
         line_no as line,
         case
             when coalesce(user, '') = '' then 'no user_id'

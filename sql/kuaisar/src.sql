@@ -12,7 +12,7 @@ with rows as (
         trim(item_type) as item_type,
         trim(search_source) as source,
         try_cast(try_cast(search_session_timestamp as decimal(38, 3)) as bigint) as ts,
-        try_cast(try_cast(click_cnt as double) as integer) as click_cnt
+        try_cast(click_cnt as double) as click_cnt
     from batch
 ),
 final as (
@@ -22,7 +22,7 @@ final as (
         ts,
         array_to_string(list_transform(regexp_extract_all(keyword, '\d+'), lambda word: 'w' || word), ' ') as query,
         session,
-        click_cnt,
+        try_cast(click_cnt as integer) as click_cnt,
         item_type,
         source,
         line_no as line,
@@ -40,7 +40,8 @@ final as (
             when ts < $earliest then 'timestamp before ingest.earliest'
             when not regexp_full_match(keyword, '\[\s*(\d+\s*(,\s*\d+\s*)*)?\]')
                 then 'keyword is not a list of word ids'
-            when click_cnt is null or click_cnt < 0 then 'click_cnt is not a count'
+            when click_cnt is null or click_cnt not between 0 and 1e9 or click_cnt <> floor(click_cnt)
+                then 'click_cnt is not a count'
         end as reason,
         concat_ws(',', keyword, item, clicks, session, item_type, user, ms, source) as excerpt
     from rows

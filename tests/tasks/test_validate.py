@@ -16,6 +16,7 @@ from prepare_inputs import config, kuaisar_raw, prepared, random_amazon, rows
 import tasks.validate
 from gensr_model.errors import DataError
 from tasks.prepared_files import TABLES
+from tasks.rejects import time_bounds
 from tasks.validate import validate_folders, validate_prepared, validate_raw
 
 TS = 1_600_000_000_000
@@ -83,6 +84,13 @@ def test_zero_and_future_times(tmp_path: Path, out: Path, ts: int) -> None:
         DataError, match=r"raw_reviews\.ts: expect_column_values_to_be_between .*1 of 120 rows"
     ):
         validate_raw(raw, config(), out)
+
+
+def test_a_time_that_ingest_accepts_is_no_failure_here(tmp_path: Path, out: Path) -> None:
+    raw = random_amazon(tmp_path / "raw", each=3)
+    ahead = time_bounds(config().ingest.earliest)["latest"] - 1000  # two days, less a second
+    set_rows(raw, "reviews", pq.read_schema(raw / "reviews.parquet"), 0, ts=ahead)
+    assert validate_raw(raw, config(), out)["failed"] == 0
 
 
 @pytest.mark.parametrize(
