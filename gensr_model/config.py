@@ -234,7 +234,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "analysis": {"mine_samples": 2_000, "mine_steps": 600, "mine_seeds": 3},
     },
     # Within 45 minutes on two cores for ~60k interactions: what docs/results.md is measured with.
-    "laptop": {"model": {**_SHORT_PROMPTS}, "train": {"epochs": 4}},
+    "laptop": {"model": {**_SHORT_PROMPTS}, "train": {"epochs": 8}},
     # §6.1.3: flan-t5-base, the whole vocabulary, the paper's text.
     "paper": {
         "model": {"backbone": {"name_or_path": "google/flan-t5-base"}, "max_history": 30, "view_heads": 8},
