@@ -57,3 +57,4 @@ def test_servers_get_only_our_settings_of_prefect_and_mlflow(
     assert found["PREFECT_SERVER_DATABASE_CONNECTION_URL"].endswith(f"{tmp_path}/prefect/prefect.db")
     assert found["PREFECT_RESULTS_LOCAL_STORAGE_PATH"] == str(Home(tmp_path).results)
     assert found["SOMETHING_ELSE"] == "kept"
+    assert found["OMP_WAIT_POLICY"] == "passive"
