@@ -57,7 +57,7 @@ def prepare(work: Work, config: PipelineConfig, raw: Path) -> None:
 @stage(
     "validate",
     code=("tasks/validate.py", "sql/validate", "sql/audit", "sql/prepared"),
-    config=("ingest", "prepare"),
+    config=("format", "ingest", "prepare"),
     artifacts=("**/*",),
 )
 def check_prepared(work: Work, config: PipelineConfig, prepared: Path) -> dict[str, float]:

@@ -30,8 +30,7 @@ from expectations import (
 )
 from gensr_model.config import Format, PipelineConfig
 from gensr_model.errors import DataError
-from tasks import prepared_files as files
-from tasks.audit import AuditResult, audit_rule, open_prepared, run_audits
+from tasks.audit import AuditResult, audit_figures, audit_rule, open_prepared, run_audits
 from tasks.duck import connect, query
 from tasks.expectation_run import Check, run_checks
 
@@ -83,8 +82,8 @@ def validate_raw(raw: Path, config: PipelineConfig, out: Path) -> dict[str, floa
 def validate_prepared(prepared: Path, config: PipelineConfig, out: Path) -> dict[str, float]:
     """Check the folder ``prepared`` and run its audits; write ``validation.json``, ``audits.json`` and ``data_docs/``.
 
-    Returns the number of expectations, how many failed (0), and ``leave_one_out_later_share``: the share of training
-    purchases later than a test purchase, averaged. Raises DataError as ``validate_raw`` does.
+    Returns the number of expectations, how many failed (0), and the audits' figures as ``audit/<figure>``, for example
+    the share of training purchases later than a test purchase. Raises DataError as ``validate_raw`` does.
     """
     earliest, latest = _credible_times(config)
     suites = {
@@ -100,11 +99,12 @@ def validate_prepared(prepared: Path, config: PipelineConfig, out: Path) -> dict
         open_prepared(con, prepared, config.prepare)
         checks = [Check(suite, _frame(con, table)) for table, suite in suites.items()]
         results = run_audits(con)
-        share = float(files.one_row(con, "prepared/50_later_share")["later_share"] or 0.0)
+        figures = audit_figures(con, config.format)
     checks.append(_audits(results))
-    report = {"leave_one_out_later_share": share, "audits": [result._asdict() for result in results]}
+    report = {"audits": [r._asdict() for r in results], "figures": [f._asdict() for f in figures]}
     (out / "audits.json").write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")
-    return {**run_checks(checks, "prepared dataset", out), "leave_one_out_later_share": share}
+    told = {name: float(value) for f in figures for name, value in f.values.items() if value is not None}
+    return {**run_checks(checks, "prepared dataset", out), **{f"audit/{n}": v for n, v in told.items()}}
 
 
 def _audits(results: list[AuditResult]) -> Check:

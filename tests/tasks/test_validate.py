@@ -44,7 +44,7 @@ def test_good_folders_pass_and_write_only_into_out(tmp_path: Path, out: Path) ->
     assert figures["raw_expectations"] == 12
     assert figures["prepared_expectations"] > 70
     assert figures["raw_failed"] == figures["prepared_failed"] == 0
-    assert 0 < figures["prepared_leave_one_out_later_share"] < 1
+    assert 0 < figures["prepared_audit/later_share"] < 1
     for name in ("raw", "prepared"):
         assert "Data Docs" in (out / name / "data_docs" / "index.html").read_text()
         report = json.loads((out / name / "validation.json").read_text())
@@ -145,7 +145,7 @@ def test_an_audit_that_finds_rows_is_named_with_them(tmp_path: Path, out: Path) 
     with pytest.raises(DataError) as error:
         validate_prepared(folder, settings, out)
     text = str(error.value)
-    assert "1 of 79 expectations on the prepared dataset failed" in text
+    assert "1 of 81 expectations on the prepared dataset failed" in text
     assert (
         "audits.20_candidate_repeated: expect_column_values_to_be_in_set (A list that holds an item twice.)"
         in text
