@@ -13,7 +13,7 @@ from gensr_model.config import PipelineConfig
 from tasks import registry
 from tasks.evaluate import rank_model
 from tasks.finetune import finetune
-from tasks.promotion import decide, first, unchanged
+from tasks.promotion import decide, first, require_both_tasks, unchanged
 from tasks.publish import publish_decision
 from tasks.tracking import parent_run
 
@@ -25,6 +25,7 @@ def retrain(config: PipelineConfig) -> dict[str, Any]:
     Both models rank the new test candidates, matched by raw id. The alias ``champion`` moves only if the lower
     bound of NDCG@10 (new − champion) is above −δ on both tasks.
     """
+    require_both_tasks(config)
     name = f"gensr-{config.name}"
     with parent_run(config, "retrain/nightly", str(flow_run.id)) as run:
         champion = registry.champion(run, name)

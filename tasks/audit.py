@@ -19,14 +19,14 @@ from typing import Any, NamedTuple
 import duckdb
 import pyarrow as pa
 
-from gensr_model.config import PrepareConfig
+from gensr_model.config import SEARCH_ONLY, PrepareConfig
 from gensr_model.errors import DataError, GensrError
 from tasks import prepared_files as files
 from tasks.duck import connect, query, run
 
 _SHOWN = 5
 _VIEWS = ("00_samples", "01_candidates", "02_user_ranges", "03_never_negative")
-_FIGURES = ("prepared/50_later_share", "audit/figures/20_query_in_text", "audit/figures/30_repeated_targets")
+_FIGURES = ("prepared/60_later_share", "audit/figures/20_query_in_text", "audit/figures/30_repeated_targets")
 _AMAZON_FIGURES = ("audit/figures/40_position_cut",)
 
 
@@ -84,6 +84,8 @@ def open_prepared(con: duckdb.DuckDBPyConnection, prepared: Path, config: Prepar
         else:
             raise DataError(f"{path}: missing; this is no complete prepared dataset, run prepare again")
     con.register("settings", pa.table({"negatives": [config.negatives]}))
+    drawn = [{"protocol": name, "searches_only": name in SEARCH_ONLY} for name in config.protocols]
+    con.register("protocols", pa.Table.from_pylist(drawn))
     for name in _VIEWS:
         run(con, f"audit/{name}")
 

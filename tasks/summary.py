@@ -72,6 +72,7 @@ def summarize_run(
         "preset": config.preset,
         "seed": config.seed,
         "negatives": config.prepare.negatives,
+        "protocol": config.evaluation.protocol,
         "config": config.model_dump(mode="json"),
         "config_hash": digest(config),
         "dataset_digest": source.key,
@@ -93,10 +94,14 @@ def table(summary: dict[str, Any]) -> str:
     ]
     for task, rows in summary["results"].items():
         if not rows:
+            lines += [
+                f"## {task.capitalize()}: left out, {summary['protocol']} draws no candidates for it",
+                "",
+            ]
             continue
         samples = int(next(iter(rows.values()))["samples"])
         lines += [f"## {task.capitalize()}: {samples} test samples, 1 positive among "
-                  f"{summary['negatives']} negatives", ""]  # fmt: skip
+                  f"{summary['negatives']} {summary['protocol']} negatives", ""]  # fmt: skip
         body = [[TITLES.get(name, name), *(f"{row[m]:.4f}" for m in _SHOWN), _difference(summary, task, name)]
                 for name, row in rows.items()]  # fmt: skip
         lines += [*_grid(["model", *_SHOWN.values(), "GenSR − it, N@10 [95%]"], body), ""]

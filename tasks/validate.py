@@ -91,7 +91,9 @@ def validate_prepared(prepared: Path, config: PipelineConfig, out: Path) -> dict
         "events": prepared_events.suite(earliest, latest),
         **{f"samples_{split}": prepared_samples.suite(split) for split in ("train", "valid", "test")},
         **{
-            f"candidates_{split}": prepared_candidates.suite(split, config.prepare.negatives)
+            f"candidates_{split}": prepared_candidates.suite(
+                split, config.prepare.negatives, config.prepare.protocols
+            )
             for split in ("valid", "test")
         },
     }

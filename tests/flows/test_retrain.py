@@ -12,9 +12,9 @@ from mlflow import MlflowClient
 
 from flows.retrain import retrain
 from gensr_model.config import PipelineConfig
-from gensr_model.errors import DataError
+from gensr_model.errors import ConfigError, DataError
 from gensr_model.evaluation.metrics import RANKS_SCHEMA
-from tasks.promotion import decide
+from tasks.promotion import decide, require_both_tasks
 from tasks.stage import StageResult
 from tasks.tracking import tracking_uri
 
@@ -74,6 +74,15 @@ def test_a_task_without_samples_cannot_be_judged(tmp_path: Path, tiny: Tiny) -> 
     only = ranked(tmp_path / "a", {"recommendation": GOOD})
     with pytest.raises(DataError, match="no search sample"):
         decide(only, only, "1", tiny())
+
+
+def test_a_search_only_protocol_is_refused_before_anything_is_trained(tiny: Tiny) -> None:
+    searched = tiny(
+        prepare={"negatives": 20, "protocols": ("uniform", "bm25")}, evaluation={"protocol": "bm25"}
+    )
+    with pytest.raises(ConfigError, match="draws candidates for search only"):
+        require_both_tasks(searched)
+    require_both_tasks(tiny())
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -19,7 +19,7 @@ from tasks.audit import audit_alone, audit_folder, audit_names, audit_rule, main
 from tasks.duck import connect
 from tasks.prepared_files import TABLES
 
-NEGATIVES = 10
+SETTINGS = config(negatives=10, protocols=("uniform", "popularity", "bm25"))
 Row = dict[str, Any]
 Fault = Callable[[Path], None]
 
@@ -27,7 +27,7 @@ Fault = Callable[[Path], None]
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raw = random_amazon(tmp_path_factory.mktemp("audit") / "raw")
-    return prepared(raw, config(negatives=NEGATIVES))
+    return prepared(raw, SETTINGS)
 
 
 def change(folder: Path, table: str, edit: Callable[[list[Row]], list[Row]]) -> None:
@@ -141,6 +141,8 @@ FAULTS: dict[str, list[Fault]] = {
     "24_candidate_misaligned": [
         swap("candidates_test", 0, 1),
         lambda folder: change(folder, "candidates_valid", lambda found: found[:-1]),
+        set_field("candidates_test", "protocol", lambda *_: "popularity"),
+        set_field("candidates_valid", "protocol", lambda *_: "alphabetical"),
     ],
     "30_unresolved_id": [
         set_field("candidates_test", "item_idx", lambda f, r, n: [*r[n]["item_idx"][:-1], 10**6]),
@@ -194,7 +196,7 @@ def test_every_audit_has_a_planted_fault_and_says_what_it_looks_for() -> None:
 
 
 def test_good_amazon_has_no_violation(good: Path, tmp_path: Path) -> None:
-    results = audit_folder(good, config(negatives=NEGATIVES).prepare, tmp_path)
+    results = audit_folder(good, SETTINGS.prepare, tmp_path)
     assert [(r.name, r.violations) for r in results] == [(name, 0) for name in audit_names()]
 
 
@@ -208,10 +210,9 @@ def test_good_kuaisar_has_no_violation(tmp_path: Path) -> None:
     ]
     many = {"user": "far", "ts": start - 9 * DAY}
     rare = [{**many, "item": f"x{n}"} for n in range(9)]
-    folder = prepared(
-        kuaisar_raw(tmp_path / "raw", [*rec, *rare], [*src, *rare], []), config("kuaisar", negatives=5)
-    )
-    results = audit_folder(folder, config(negatives=5).prepare, tmp_path / "temp")
+    settings = config("kuaisar", negatives=5, protocols=SETTINGS.prepare.protocols)
+    folder = prepared(kuaisar_raw(tmp_path / "raw", [*rec, *rare], [*src, *rare], []), settings)
+    results = audit_folder(folder, settings.prepare, tmp_path / "temp")
     assert [(r.name, r.violations) for r in results] == [(name, 0) for name in audit_names()]
 
 
@@ -220,7 +221,7 @@ def test_a_planted_fault_is_found(good: Path, tmp_path: Path, name: str, fault: 
     folder = tmp_path / "faulty"
     shutil.copytree(good, folder)
     fault(folder)
-    found = {r.name: r for r in audit_folder(folder, config(negatives=NEGATIVES).prepare, tmp_path / "temp")}
+    found = {r.name: r for r in audit_folder(folder, SETTINGS.prepare, tmp_path / "temp")}
     assert found[name].violations > 0
     assert 0 < len(found[name].sample) <= 5
 
@@ -234,7 +235,7 @@ def test_a_missing_file_is_an_error(good: Path, tmp_path: Path) -> None:
 
 
 def test_the_sampler_leaves_out_what_the_audit_says_that_it_leaves_out(good: Path, tmp_path: Path) -> None:
-    settings = config(negatives=NEGATIVES).prepare
+    settings = SETTINGS.prepare
     with connect(settings, tmp_path / "temp") as con:
         open_prepared(con, good, settings)
         pairs = con.table("never_negative").fetchall()
@@ -273,7 +274,7 @@ def test_figures_by_hand(tmp_path: Path) -> None:
     purchases = [("u", "A", 0), ("u", "B", 1), ("u", "C", 2), ("u", "A", 3), ("v", "D", 9)]
     paths = {**{item: [["Top", f"Kind {item}{item}"]] for item in "ABC"}, "D": [["Title", "Title"]]}
     found = figures_of(prepared(amazon_raw(tmp_path / "raw", purchases, paths), config()))
-    assert found["50_later_share"]["later_share"] == pytest.approx(
+    assert found["60_later_share"]["later_share"] == pytest.approx(
         1 / 3
     )  # of A, B, D only D is after u's last
     assert found["20_query_in_text"] == {
