@@ -218,6 +218,12 @@ class RetrainConfig(Frozen):
     """When the nightly run may move the alias ``champion``."""
 
     delta: float = Field(0.005, ge=0, description="allowed loss in NDCG@10, on both tasks")
+    max_psi: float = Field(
+        0.25, ge=0, description="population stability index above which a feature of the data has drifted"
+    )
+    on_drift: Literal["warn", "stop"] = Field(
+        "warn", description="say it in the decision, or stop before training"
+    )
     bootstrap_samples: int = 2_000
     confidence: float = 0.95
 

@@ -110,5 +110,13 @@ def test_first_run_promotes_itself_then_the_same_data_and_a_worse_model_keep_the
     assert not worse["promoted"]
     assert worse["says"].startswith("Kept champion version 1")
     assert worse["metrics"]["champion_unknown_item_share"] > 0
+    assert "data drift since the champion's data" in worse["says"].lower()
+    assert worse["metrics"]["drift/psi/events_per_user"] > 0
     assert crowned() == "1"
     assert len(MlflowClient(tracking_uri()).search_model_versions(f"name = '{name}'")) == 2
+
+    strict = {"max_psi": 0.0, "on_drift": "stop"}
+    stopped = retrain(tiny(source=grown, seed=9, retrain=strict), return_state=True)
+    assert stopped.is_failed()
+    assert "retrain.on_drift is stop" in str(stopped.message)
+    assert len(list((gensr_home / "store" / "finetune").glob("*.lock"))) == 2, "nothing was trained any more"

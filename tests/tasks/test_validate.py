@@ -44,7 +44,7 @@ def test_good_folders_pass_and_write_only_into_out(tmp_path: Path, out: Path) ->
     assert figures["raw_expectations"] == 12
     assert figures["prepared_expectations"] > 70
     assert figures["raw_failed"] == figures["prepared_failed"] == 0
-    assert 0 < figures["prepared_audit/later_share"] < 1
+    assert 0 < figures["prepared_audit/60_later_share/later_share"] < 1
     for name in ("raw", "prepared"):
         assert "Data Docs" in (out / name / "data_docs" / "index.html").read_text()
         report = json.loads((out / name / "validation.json").read_text())

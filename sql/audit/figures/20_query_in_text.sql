@@ -40,7 +40,7 @@ matched as (
 )
 select
     sum(samples)::bigint as search_samples,
-    sum(samples) filter (with_categories) / sum(samples) as with_categories,
-    sum(samples) filter (without_categories) / sum(samples) as without_categories,
-    sum(samples) filter (with_categories and not without_categories) / sum(samples) as only_by_categories
+    sum(samples * with_categories::integer) / sum(samples) as with_categories,
+    sum(samples * without_categories::integer) / sum(samples) as without_categories,
+    sum(samples * (with_categories and not without_categories)::integer) / sum(samples) as only_by_categories
 from matched
