@@ -144,9 +144,8 @@ def _reading(raw: Path) -> pd.DataFrame:
     if not path.is_file():
         raise DataError(f"{path}: missing, so this is no folder that ingest completed; run ingest again")
     manifest = json.loads(path.read_text(encoding="utf-8"))
-    return pd.DataFrame(
-        [{"read": manifest["read"], "accounted": manifest["accepted"] + manifest["rejected"]}]
-    )
+    parts = [manifest, *manifest["files"]]
+    return pd.DataFrame([{"read": p["read"], "accounted": p["accepted"] + p["rejected"]} for p in parts])
 
 
 def _credible_times(config: PipelineConfig) -> tuple[int, int]:

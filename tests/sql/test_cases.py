@@ -4,8 +4,8 @@
     An input table. A CSV's header gives name and type (``user:text,ts:int``; text, int, float, bool); an empty cell is
     null, ``""`` the empty text. A JSON file is a list of objects, for lists in cells.
 ``expected.csv``, or ``expected.<table>.csv``
-    The rows that the query returns, or those of the table that it makes; JSON too. Column names count, the order of rows
-    only where ``case.json`` says ``"ordered": true``.
+    The rows that the query returns, or those of the table that it makes; JSON too. Column names count, the order of
+    rows only where ``case.json`` says ``"ordered": true``.
 ``case.json``
     ``about``, a sentence; and where needed ``params`` of the query and ``before``, queries to run first.
 

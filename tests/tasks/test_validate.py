@@ -122,6 +122,12 @@ def test_rows_that_nobody_accounts_for(tmp_path: Path, out: Path) -> None:
     ):
         validate_raw(raw, config(), out)
 
+    lost = {"name": "one", "read": 10, "accepted": 8, "rejected": 1}
+    found = {"name": "two", "read": 10, "accepted": 10, "rejected": 1}  # only the sum is right
+    (raw / "manifest.json").write_text(json.dumps({**manifest, "files": [lost, found]}))
+    with pytest.raises(DataError, match=r"accepted \+ rejected = read\): 2 of 3 rows"):
+        validate_raw(raw, config(), out)
+
 
 def test_an_empty_table(tmp_path: Path, out: Path) -> None:
     raw = kuaisar_raw(tmp_path / "raw", [{"user": "u", "item": "i", "ts": TS}], [], [{"item": "i"}])
