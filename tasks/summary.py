@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gensr_model.config import TASKS, PipelineConfig, digest
+from gensr_model.config import SEARCH_ONLY, TASKS, PipelineConfig, digest
 from gensr_model.evaluation.compare import paired_bootstrap
 from gensr_model.evaluation.metrics import METRICS
 from tasks.evaluate import read_ranks
@@ -72,7 +72,6 @@ def summarize_run(
         "preset": config.preset,
         "seed": config.seed,
         "negatives": config.prepare.negatives,
-        "protocol": config.evaluation.protocol,
         "config": config.model_dump(mode="json"),
         "config_hash": digest(config),
         "dataset_digest": source.key,
@@ -92,16 +91,16 @@ def table(summary: dict[str, Any]) -> str:
         f"# {summary['dataset']} ({summary['format']}, {summary['source']}, preset {summary['preset']})",
         "",
     ]
+    protocol = summary["config"]["evaluation"]["protocol"]
+    drawn = "" if protocol == "uniform" else f" ({protocol})"
     for task, rows in summary["results"].items():
         if not rows:
-            lines += [
-                f"## {task.capitalize()}: left out, {summary['protocol']} draws no candidates for it",
-                "",
-            ]
+            if protocol in SEARCH_ONLY and task != "search":
+                lines += [f"## {task.capitalize()}: left out, {protocol} draws no candidates for it", ""]
             continue
         samples = int(next(iter(rows.values()))["samples"])
         lines += [f"## {task.capitalize()}: {samples} test samples, 1 positive among "
-                  f"{summary['negatives']} {summary['protocol']} negatives", ""]  # fmt: skip
+                  f"{summary['negatives']} negatives{drawn}", ""]  # fmt: skip
         body = [[TITLES.get(name, name), *(f"{row[m]:.4f}" for m in _SHOWN), _difference(summary, task, name)]
                 for name, row in rows.items()]  # fmt: skip
         lines += [*_grid(["model", *_SHOWN.values(), "GenSR − it, N@10 [95%]"], body), ""]

@@ -29,7 +29,6 @@ ITEMS = pa.schema(
     [
         *((name, pa.string()) for name in ("item", "title", "brand", "description")),
         ("categories", pa.list_(pa.list_(pa.string()))),
-        ("file_row_number", pa.int64()),
     ]
 )
 
@@ -77,13 +76,12 @@ def con() -> duckdb.DuckDBPyConnection:
 def made(con: duckdb.DuckDBPyConnection, catalogue: list[Item], stemmed: bool) -> dict[str, Any]:
     """Queries and texts of a catalogue, each item bought once; the connection is left as it was."""
     rows = [
-        {"item": f"i{n:02d}", "title": title, "categories": paths, "file_row_number": n}
+        {"item": f"i{n:02d}", "title": title, "categories": paths}
         for n, (title, paths) in enumerate(catalogue)
     ]
     con.begin()
     try:
-        con.register("raw_items", pa.Table.from_pylist(rows, ITEMS))
-        run(con, "prepared/05_item_rows")
+        con.from_arrow(pa.Table.from_pylist(rows, ITEMS)).create("item_rows")
         bought = {"user": "u", "behavior": "rec", "query": None}
         purchases = [{**bought, "item": row["item"], "ts": n, "source_row": n} for n, row in enumerate(rows)]
         con.from_arrow(pa.Table.from_pylist(purchases, INTERACTIONS)).create("interactions")
@@ -102,7 +100,6 @@ def made(con: duckdb.DuckDBPyConnection, catalogue: list[Item], stemmed: bool) -
         }
     finally:
         con.rollback()
-        con.unregister("raw_items")
         con.unregister("stems")
 
 

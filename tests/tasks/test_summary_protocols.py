@@ -37,13 +37,13 @@ def test_a_task_without_candidates_is_named_and_not_compared(tmp_path: Path) -> 
     }
     told = table(summarize_run(config, source, [], search, {}))
     assert "## Recommendation: left out, bm25 draws no candidates for it" in told
-    assert "## Search: 10 test samples, 1 positive among 99 bm25 negatives" in told
+    assert "## Search: 10 test samples, 1 positive among 99 negatives (bm25)\n" in told
     assert "+0.7109 [" in told  # 1 − 1 / log2(11)
 
 
-def test_a_table_of_both_tasks_names_the_protocol(tmp_path: Path) -> None:
+def test_a_table_of_uniform_candidates_has_both_tasks(tmp_path: Path) -> None:
     source = StageResult("source", "digest", tmp_path, {}, 0.0, False)
     both = {"gensr": ranked(tmp_path / "gensr", 0, ("recommendation", "search"))}
     told = table(summarize_run(PipelineConfig(), source, [], both, {}))
     assert "left out" not in told
-    assert told.count("1 positive among 99 uniform negatives") == 2
+    assert told.count("1 positive among 99 negatives\n") == 2
