@@ -139,11 +139,16 @@ def audit_alone(prepared: Path) -> tuple[list[AuditResult], list[Figure]]:
         raise DataError(
             f"{path}: missing; this is no complete prepared dataset, name the folder that prepare wrote"
         )
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    config = PrepareConfig.model_validate(manifest["config"])
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        dataset_format, config = manifest["format"], PrepareConfig.model_validate(manifest["config"])
+    except (ValueError, KeyError) as error:  # JSON's and pydantic's errors are ValueErrors
+        raise DataError(
+            f"{path}: not the manifest of a dataset of this version; prepare again: {error}"
+        ) from error
     with tempfile.TemporaryDirectory() as temp, connect(config, Path(temp)) as con:
         open_prepared(con, prepared, config)
-        return run_audits(con), audit_figures(con, manifest["format"])
+        return run_audits(con), audit_figures(con, dataset_format)
 
 
 def main(arguments: list[str]) -> int:

@@ -33,6 +33,11 @@ def measure_drift(prepared: Path, champion_data: Path, config: PipelineConfig, o
         run(con, "drift/10_histogram")
         con.register("reference", pa.Table.from_pylist(bins, _REFERENCE))
         found = {row["feature"]: float(row["psi"]) for row in to_arrow(con, "drift/30_psi").to_pylist()}
+    if not found:
+        raise DataError(
+            f"{champion_data / BINS}: no feature that drift is measured by, so it is of another version; delete the "
+            "champion's alias or register a champion anew"
+        )
     check = Check(drift_suite.suite(found, rule.max_psi), pd.DataFrame([found]))
     outcome = examine([check], out)
     if outcome.failures and rule.on_drift == "stop":

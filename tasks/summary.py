@@ -87,12 +87,12 @@ def summarize_run(
 
 def table(summary: dict[str, Any]) -> str:
     """Markdown: one table per task, GenSR first, then what the analyses found and how long each stage took."""
+    protocol = summary["config"]["evaluation"]["protocol"]
+    drawn = "" if protocol == "uniform" else f" ({protocol})"
     lines = [
         f"# {summary['dataset']} ({summary['format']}, {summary['source']}, preset {summary['preset']})",
         "",
     ]
-    protocol = summary["config"]["evaluation"]["protocol"]
-    drawn = "" if protocol == "uniform" else f" ({protocol})"
     for task, rows in summary["results"].items():
         if not rows:
             if protocol in SEARCH_ONLY and task != "search":

@@ -31,10 +31,10 @@ from expectations import (
 from gensr_model.config import Format, PipelineConfig
 from gensr_model.errors import DataError
 from tasks import prepared_files as files
+from tasks import profile
 from tasks.audit import AuditResult, audit_figures, audit_rule, open_prepared, run_audits
 from tasks.duck import connect, query
 from tasks.expectation_run import Check, run_checks
-from tasks.profile import write_bins, write_profile
 
 FRAME_ROWS = 1_000_000
 RAW_TABLES: dict[Format, tuple[str, ...]] = {
@@ -77,7 +77,7 @@ def validate_raw(raw: Path, config: PipelineConfig, out: Path) -> dict[str, floa
         }
         tables = [f"raw_{table}" for table in RAW_TABLES[config.format]]
         checks = [Check(suites[table], _frame(con, table)) for table in tables]
-        write_profile(con, tables, out)
+        profile.write_profile(con, tables, out)
     checks.append(Check(raw_reading.suite(), _reading(raw)))
     return run_checks(checks, "raw data", out)
 
@@ -107,8 +107,8 @@ def validate_prepared(prepared: Path, config: PipelineConfig, out: Path) -> dict
         checks = [Check(suite, _frame(con, table)) for table, suite in suites.items()]
         results = run_audits(con)
         figures = audit_figures(con, config.format)
-        write_profile(con, list(files.TABLES), out)
-        write_bins(con, out)
+        profile.write_profile(con, list(files.TABLES), out)
+        profile.write_bins(con, out)
     checks.append(_audits(results))
     report = {"audits": [r._asdict() for r in results], "figures": [f._asdict() for f in figures]}
     (out / "audits.json").write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")

@@ -263,6 +263,10 @@ def test_the_command_prints_every_audit_and_figure_and_exits_by_violations(
 
     assert main([str(tmp_path)]) == 2
     assert "manifest.json: missing" in capsys.readouterr().err
+    for content in ("{}", "no JSON", '{"format": "amazon", "config": {"negatives": -1}}'):
+        (folder / "manifest.json").write_text(content)
+        assert main([str(folder)]) == 2
+        assert "not the manifest of a dataset of this version" in capsys.readouterr().err
 
 
 def figures_of(folder: Path) -> dict[str, dict[str, float | None]]:

@@ -12,10 +12,12 @@ from prepare_inputs import amazon_raw, config, prepared, random_amazon, rows
 
 from gensr_model.config import PipelineConfig
 from gensr_model.errors import DataError
+from tasks import registry
 from tasks.audit import open_prepared
 from tasks.drift import drift_says, measure_drift
 from tasks.duck import connect
 from tasks.profile import write_bins
+from tasks.tracking import parent_run
 
 PATHS = {item: [["Top", f"Kind {item}{item}"]] for item in "ABCDEFGHIJ"}
 
@@ -100,8 +102,30 @@ def test_drift_is_told_of_or_stops_as_the_config_says(tmp_path: Path) -> None:
     assert "drift.events_per_user" in str(error.value)
     assert (tmp_path / "stop" / "validation.json").is_file()
 
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "bins.json").write_text('[{"feature": "unheard of", "upper": 1, "rows": 2}]')
+    with pytest.raises(DataError, match="no feature that drift is measured by"):
+        measured(new, other, tmp_path / "unknown")
+
     wide = max(warned.values()) + 1
     calm = measured(new, reference, tmp_path / "wide", max_psi=wide, on_drift="stop")
     assert calm["drifted"] == 0
     assert "none, PSI at most" in drift_says(calm, wide)
     assert "unknown" in drift_says(None, 0.25)
+
+
+def test_the_bins_of_a_version_are_those_of_the_run_that_registered_it(
+    gensr_home: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bins.json").write_text('[{"feature": "a", "upper": 1, "rows": 2}]')
+    with parent_run(PipelineConfig(), "retrain/nightly", "1" * 8) as run:
+        place = gensr_home / "champions" / "data"
+        assert registry._data_of(run, run.run_id, place) is None
+        assert not place.exists()
+        run.artifacts(tmp_path, ("bins.json",))
+        found = registry._data_of(run, run.run_id, place)
+        assert found is not None
+        assert (found.path / "bins.json").read_text() == (tmp_path / "bins.json").read_text()
+        assert registry._data_of(run, run.run_id, place) == found
+        assert list(place.parent.iterdir()) == [place], "nothing half-fetched stays"

@@ -31,19 +31,3 @@ def test_no_champion_then_a_foreign_one_then_one_without_a_bundle(gensr_home: Pa
         with pytest.raises(DataError, match="0 model bundles"):
             registry.champion(run, "gensr-x")
         assert not list((gensr_home / "champions").iterdir()), "nothing half-fetched stays"
-
-
-def test_the_bins_of_a_version_are_those_of_the_run_that_registered_it(
-    gensr_home: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "bins.json").write_text('[{"feature": "a", "upper": 1, "rows": 2}]')
-    with parent_run(PipelineConfig(), "retrain/nightly", "1" * 8) as run:
-        place = gensr_home / "champions" / "data"
-        assert registry._data_of(run, run.run_id, place) is None
-        assert not place.exists()
-        run.artifacts(tmp_path, ("bins.json",))
-        found = registry._data_of(run, run.run_id, place)
-        assert found is not None
-        assert (found.path / "bins.json").read_text() == (tmp_path / "bins.json").read_text()
-        assert registry._data_of(run, run.run_id, place) == found
-        assert list(place.parent.iterdir()) == [place], "nothing half-fetched stays"
