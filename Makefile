@@ -1,5 +1,6 @@
 # gensr: `make run` to train and compare on generated data, `make test` to test, `make stop` to end the servers.
 # State lives in GENSR_HOME (default .gensr/); ports: GENSR_PREFECT_PORT (4200), GENSR_MLFLOW_PORT (5000).
+# Audit a prepared folder: make audit DATASET=.gensr/store/prepare/<key>
 # Another run than the demo: make run CONFIG='{"preset": "laptop", "seed": 1}'
 
 PYTHON ?= python3
@@ -7,7 +8,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed.stamp
 
-.PHONY: run stop install test test-slow lint format
+.PHONY: run stop install test test-slow lint format audit
 
 run: $(INSTALLED)
 	@$(BIN)/python -m flows.local run $(if $(CONFIG),--config '$(CONFIG)')
@@ -22,6 +23,9 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow
+
+audit: $(INSTALLED)
+	@$(BIN)/python -m tasks.audit '$(or $(DATASET),$(error name a prepared folder: make audit DATASET=folder))'
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import great_expectations as gx
 from great_expectations import expectations as gxe
 
-from expectations.common import key, non_empty
+from expectations.common import non_empty
 
 
-def suite(split: str, negatives: int) -> gx.ExpectationSuite:
+def suite(split: str, negatives: int, protocols: Sequence[str]) -> gx.ExpectationSuite:
     """Frame: sample_id, protocol, items (length of the list). ``negatives``: the length that it must have."""
     return gx.ExpectationSuite(
         name=f"prepared_candidates_{split}",
         expectations=[
             non_empty(f"there is at least one list of {split} candidates"),
-            *key("sample_id"),
-            gxe.ExpectColumnValuesToBeInSet(
-                column="protocol", value_set=["uniform"], notes="candidates are drawn uniformly"
+            gxe.ExpectColumnValuesToNotBeNull(column="sample_id", notes="every list has its sample_id"),
+            gxe.ExpectCompoundColumnsToBeUnique(
+                column_list=["sample_id", "protocol"], notes="a sample has one list per protocol"
+            ),
+            gxe.ExpectColumnDistinctValuesToEqualSet(
+                column="protocol",
+                value_set=list(protocols),
+                notes="every protocol of prepare.protocols is there, and no other",
             ),
             gxe.ExpectColumnValuesToBeBetween(
                 column="items",

@@ -7,7 +7,7 @@ from great_expectations import expectations as gxe
 
 
 def suite() -> gx.ExpectationSuite:
-    """Frame: one row (read, accounted), accounted = accepted + rejected."""
+    """Frame: a row (read, accounted) per input file and one of all; accounted = accepted + rejected."""
     return gx.ExpectationSuite(
         name="raw_reading",
         expectations=[

@@ -14,7 +14,7 @@ from tasks.data import check_prepared, check_raw, find_source, ingest, prepare
 from tasks.evaluate import rank_model, rank_reference
 from tasks.finetune import MODELS, finetune
 from tasks.pretrain import pretrain
-from tasks.publish import publish
+from tasks.publish import publish, publish_profile
 from tasks.registry import log_model
 from tasks.stage import StageResult
 from tasks.summary import summarize_run
@@ -26,6 +26,7 @@ class Data(NamedTuple):
 
     source: StageResult
     prepared: StageResult
+    checks: StageResult  # of prepared: its profile, and the bins that later data are compared with
     cf: StageResult
     stages: list[StageResult]  # all that ran, in order, for the summary
 
@@ -56,6 +57,7 @@ def prepare_data(run: Tracked, config: PipelineConfig) -> Data:
     raw = ingest(run, config, source)
     raw_checks = check_raw(run, config, raw)
     prepared = prepare(run, config, raw)
-    prepared_checks = check_prepared(run, config, prepared)
+    checks = check_prepared(run, config, prepared)
+    publish_profile(run.run_id, raw=str(raw_checks.path), prepared=str(checks.path))
     cf = pretrain(run, config, prepared)
-    return Data(source, prepared, cf, [raw, raw_checks, prepared, prepared_checks, cf])
+    return Data(source, prepared, checks, cf, [raw, raw_checks, prepared, checks, cf])

@@ -10,9 +10,11 @@ from prefect.runtime import flow_run
 from flows.full_pipeline import prepare_data
 from gensr_model.config import PipelineConfig
 from tasks import registry
+from tasks.data import check_drift
 from tasks.evaluate import rank_model
 from tasks.finetune import finetune
-from tasks.promotion import decide, first, unchanged
+from tasks.profile import BINS
+from tasks.promotion import decide, first, require_both_tasks, unchanged
 from tasks.publish import publish_decision
 from tasks.tracking import parent_run, run_logger
 
@@ -22,12 +24,16 @@ def retrain(config: PipelineConfig) -> dict[str, Any]:
     """Train on the data as they are now and keep or replace the champion; returns the decision.
 
     Both models rank the new test candidates, matched by raw id. The alias ``champion`` moves only if the lower
-    bound of NDCG@10 (new − champion) is above −δ on both tasks.
+    bound of NDCG@10 (new − champion) is above −δ on both tasks. Data that have drifted from the champion's are told of
+    in the decision, or stop the run before training (``retrain.on_drift``).
     """
+    require_both_tasks(config)
     name = f"gensr-{config.name}"
     with parent_run(config, "retrain/nightly", str(flow_run.id)) as run:
         champion = registry.champion(run, name)
         data = prepare_data(run, config)
+        run.artifacts(data.checks.path, (BINS,))  # what the next retraining compares its data with
+        drift = check_drift(run, config, data.prepared, champion.data) if champion and champion.data else None
         new = finetune(run, config, data.prepared, data.cf, option="gensr")
         ranks = rank_model(run, config, data.prepared, new, option="gensr")
         if champion is None:
@@ -36,7 +42,7 @@ def retrain(config: PipelineConfig) -> dict[str, Any]:
             decision = unchanged(champion.version, ranks)
         else:
             theirs = rank_model(run, config, data.prepared, champion.bundle, option="champion")
-            decision = decide(ranks, theirs, champion.version, config)
+            decision = decide(ranks, theirs, champion.version, config).with_drift(drift, config)
         if decision.new_version:
             version = registry.register(run, name, registry.log_model(run, new), new, decision.says)
             if decision.promote:

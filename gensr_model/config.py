@@ -17,6 +17,10 @@ Task = Literal["recommendation", "search"]
 TASKS: tuple[Task, Task] = ("recommendation", "search")
 Split = Literal["train", "valid", "test"]
 Format = Literal["amazon", "kuaisar"]
+Protocol = Literal["uniform", "popularity", "bm25"]
+SEARCH_ONLY: frozenset[Protocol] = frozenset(
+    {"bm25"}
+)  # protocols that need a query: no list for recommendation
 
 
 class Frozen(BaseModel):
@@ -79,6 +83,11 @@ class IngestConfig(Frozen):
 class PrepareConfig(Frozen):
     min_interactions: int = Field(5, ge=1, description="k of the k-core over users and items (§6.1.1)")
     negatives: int = Field(99, ge=1, description="frozen negatives per evaluation sample (§6.1.3)")
+    protocols: tuple[Protocol, ...] = Field(
+        ("uniform",),
+        min_length=1,
+        description="how negatives are drawn, each frozen beside the others: uniform, popularity, bm25 (search only)",
+    )
     stem_queries: bool = False
     memory_limit: str = Field("8GB", description="DuckDB's; beyond it DuckDB spills to its temp folder")
     threads: int = Field(2, ge=1)
@@ -192,7 +201,7 @@ class TrainConfig(Frozen):
 
 
 class EvaluationConfig(Frozen):
-    protocol: str = "uniform"
+    protocol: Protocol = Field("uniform", description="which of prepare.protocols models are ranked on")
     batch_size: int = Field(64, description="samples scored together")
     max_test_samples: int | None = Field(None, description="per task; None = the full test split")
 
@@ -209,6 +218,12 @@ class RetrainConfig(Frozen):
     """When the nightly run may move the alias ``champion``."""
 
     delta: float = Field(0.005, ge=0, description="allowed loss in NDCG@10, on both tasks")
+    max_psi: float = Field(
+        0.25, ge=0, description="population stability index above which a feature of the data has drifted"
+    )
+    on_drift: Literal["warn", "stop"] = Field(
+        "warn", description="say it in the decision, or stop before training"
+    )
     bootstrap_samples: int = 2_000
     confidence: float = 0.95
 
@@ -295,6 +310,18 @@ class PipelineConfig(Frozen):
             base = kind.model_validate(preset.get(section, {})).model_dump()
             filled[section] = _overlay(base, over or {})
         return filled
+
+    @model_validator(mode="after")
+    def _protocol_is_drawn(self) -> PipelineConfig:
+        drawn = self.prepare.protocols
+        if self.evaluation.protocol not in drawn:
+            raise ValueError(
+                f"evaluation.protocol is {self.evaluation.protocol!r}, but prepare.protocols draws only "
+                f"{', '.join(drawn)}: add it there"
+            )
+        if len(set(drawn)) < len(drawn):
+            raise ValueError(f"prepare.protocols names one twice: {', '.join(drawn)}")
+        return self
 
 
 def digest(value: Any, length: int = 16) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from prefect import task
 
 from gensr_model.config import PipelineConfig
+from tasks.drift import measure_drift
 from tasks.home import home
 from tasks.ingest import build_raw, source_digest, source_files
 from tasks.prepare import build_prepared
@@ -34,7 +35,7 @@ def ingest(work: Work, config: PipelineConfig, source: Path) -> None:
 
 @stage(
     "validate-raw",
-    code=("tasks/validate.py", "sql/validate"),
+    code=("tasks/validate.py", "sql/validate", "sql/profile"),
     config=("format", "ingest"),
     artifacts=("**/*",),
 )
@@ -56,10 +57,21 @@ def prepare(work: Work, config: PipelineConfig, raw: Path) -> None:
 
 @stage(
     "validate",
-    code=("tasks/validate.py", "sql/validate", "sql/audit", "sql/prepared"),
-    config=("ingest", "prepare"),
+    code=("tasks/validate.py", "sql/validate", "sql/audit", "sql/prepared", "sql/profile", "sql/drift"),
+    config=("format", "ingest", "prepare"),
     artifacts=("**/*",),
 )
 def check_prepared(work: Work, config: PipelineConfig, prepared: Path) -> dict[str, float]:
     """Reads the prepared dataset; audits its promises, writes results and Data Docs. A failure stops the run."""
     return validate_prepared(prepared, config, work.out)
+
+
+@stage(
+    "drift",
+    code=("tasks/drift.py", "sql/drift", "sql/audit"),
+    config=("prepare", "retrain.max_psi", "retrain.on_drift"),
+    artifacts=("**/*",),
+)
+def check_drift(work: Work, config: PipelineConfig, prepared: Path, champion_data: Path) -> dict[str, float]:
+    """Reads the prepared dataset and the bins of the champion's; stops the run only where the config says so."""
+    return measure_drift(prepared, champion_data, config, work.out)

@@ -14,6 +14,7 @@ from great_expectations.data_context import EphemeralDataContext
 from great_expectations.data_context.types.base import DataContextConfig, InMemoryStoreBackendDefaults
 
 from gensr_model.errors import DataError
+from tasks.data_docs import make_offline
 
 _SHOWN = 3
 _PLACE = ["file", "line"]  # raw tables say where a row was read
@@ -27,12 +28,32 @@ class Check(NamedTuple):
     found: Mapping[str, str] = {}
 
 
-def run_checks(checks: list[Check], subject: str, out: Path) -> dict[str, float]:
-    """Run ``checks``; write ``validation.json`` and ``data_docs/index.html`` into ``out``.
+class Outcome(NamedTuple):
+    """How many expectations were looked at, and of each that failed one sentence."""
 
-    Returns {"expectations": n, "failed": 0}. Raises DataError that names up to three failed expectations, each with
-    what it expects, how many rows break it and a sample; ``subject`` says of what.
+    expectations: int
+    failures: list[str]
+
+
+def run_checks(checks: list[Check], subject: str, out: Path) -> dict[str, float]:
+    """``examine``, and raise DataError where an expectation failed; returns {"expectations": n, "failed": 0}.
+
+    The error names up to three failed expectations, each with what it expects, how many rows break it and a sample;
+    ``subject`` says of what.
     """
+    total, failures = examine(checks, out)
+    if failures:
+        more = f"\n- and {len(failures) - _SHOWN} more" if len(failures) > _SHOWN else ""
+        raise DataError(
+            f"{len(failures)} of {total} expectations on the {subject} failed:\n- "
+            + "\n- ".join(failures[:_SHOWN])
+            + more
+        )
+    return {"expectations": float(total), "failed": 0.0}
+
+
+def examine(checks: list[Check], out: Path) -> Outcome:
+    """Run ``checks``; write ``validation.json`` and ``data_docs/index.html``, to be read offline, into ``out``."""
     context = _context(out / "data_docs")
     failures: list[str] = []
     results: dict[str, Any] = {}
@@ -43,16 +64,10 @@ def run_checks(checks: list[Check], subject: str, out: Path) -> dict[str, float]
         total += len(outcome.results)
         failures += [_told(check, result) for result in outcome.results if not result.success]
     context.build_data_docs()
+    make_offline(out / "data_docs", results, failures)
     summary = {"success": not failures, "expectations": total, "failed": len(failures), "suites": results}
     (out / "validation.json").write_text(json.dumps(summary, indent=1, default=str) + "\n", encoding="utf-8")
-    if failures:
-        more = f"\n- and {len(failures) - _SHOWN} more" if len(failures) > _SHOWN else ""
-        raise DataError(
-            f"{len(failures)} of {total} expectations on the {subject} failed:\n- "
-            + "\n- ".join(failures[:_SHOWN])
-            + more
-        )
-    return {"expectations": float(total), "failed": 0.0}
+    return Outcome(total, failures)
 
 
 def _context(docs: Path) -> EphemeralDataContext:

@@ -53,7 +53,7 @@ def build_prepared(raw: Path, config: PipelineConfig, out: Path) -> None:
         for split in _EVAL_SPLITS:
             path = out / f"candidates_{split}.parquet"
             counts[f"candidates_{split}"] = draw_candidates(con, split, config.prepare, config.seed, path)
-        later_share = files.one_row(con, "prepared/50_later_share")["later_share"]
+        later_share = files.one_row(con, "prepared/60_later_share")["later_share"]
     shutil.rmtree(temp, ignore_errors=True)
     manifest = {
         "schema_version": SCHEMA_VERSION,

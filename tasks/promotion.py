@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gensr_model.config import TASKS, PipelineConfig
-from gensr_model.errors import DataError
+from gensr_model.config import SEARCH_ONLY, TASKS, PipelineConfig
+from gensr_model.errors import ConfigError, DataError
 from gensr_model.evaluation.compare import Comparison, paired_bootstrap
+from tasks.drift import drift_says
 from tasks.evaluate import read_ranks
 from tasks.stage import StageResult
 
@@ -18,6 +19,23 @@ class Decision(NamedTuple):
     new_version: bool  # False where the new model is the champion
     says: str
     metrics: dict[str, float]
+
+    def with_drift(self, drift: StageResult | None, config: PipelineConfig) -> Decision:
+        """The same, with what is known of the data's drift since the champion's."""
+        found = None if drift is None else drift.metrics
+        says = f"{self.says} {drift_says(found, config.retrain.max_psi)}"
+        return self._replace(
+            says=says, metrics=self.metrics | {f"drift/{k}": v for k, v in (found or {}).items()}
+        )
+
+
+def require_both_tasks(config: PipelineConfig) -> None:
+    """ConfigError, before hours of training, for a protocol on which no model can be judged on both tasks."""
+    if config.evaluation.protocol in SEARCH_ONLY:
+        raise ConfigError(
+            f"evaluation.protocol is {config.evaluation.protocol!r}, which draws candidates for search only, but a "
+            "champion is challenged on both tasks: retrain with uniform or popularity"
+        )
 
 
 def first(ranks: StageResult) -> Decision:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
+from pathlib import Path
 from typing import Any
 
 from prefect import task
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from gensr_model.files import write_json
 from tasks import summary as summaries
 from tasks.home import home
+from tasks.profile import PROFILE
 from tasks.promotion import Decision
 from tasks.tracking import Tracked, tracking_uri
 
@@ -35,6 +38,18 @@ def publish(run_id: str, flow_run_id: str, summary: dict[str, Any]) -> dict[str,
     run.metrics(_headline(full))
     create_markdown_artifact(table + _links(full), key="summary", description=f"{full['dataset']}: results")
     return full
+
+
+@task(name="publish-profile", task_run_name="publish-profile")
+def publish_profile(run_id: str, raw: str, prepared: str) -> None:
+    """What the tables look like, from the folders of the two validations: a table in Prefect and one in MLflow."""
+    columns: list[dict[str, Any]] = []
+    for folder in (raw, prepared):
+        columns += json.loads((Path(folder) / PROFILE).read_text(encoding="utf-8"))["columns"]
+    first = ("table", "column")
+    rows = [{name: row[name] for name in (*first, *(n for n in row if n not in first))} for row in columns]
+    Tracked.existing(run_id).table("profile.json", rows)
+    create_table_artifact(rows, key="profile", description="Columns of the raw and of the prepared tables")
 
 
 def _headline(summary: dict[str, Any]) -> dict[str, float]:

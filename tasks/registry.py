@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import tempfile
 from importlib import metadata
@@ -17,9 +18,11 @@ from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import Array, DataType
 
 import gensr_model
+from gensr_model.config import digest
 from gensr_model.errors import DataError
 from tasks import pyfunc_model
 from tasks.home import home
+from tasks.profile import BINS
 from tasks.stage import StageResult
 from tasks.tracking import Tracked, tracking_uri
 
@@ -37,10 +40,11 @@ SIGNATURE = ModelSignature(
 
 
 class Champion(NamedTuple):
-    """The model that serves now: its version and the bundle as an input of stages."""
+    """The model that serves now: its version, and the bundle and the bins of its data as inputs of stages."""
 
     version: str
     bundle: StageResult
+    data: StageResult | None  # None where the run that registered the version logged none
 
 
 def log_model(run: Tracked, bundle: StageResult) -> str:
@@ -101,7 +105,23 @@ def champion(run: Tracked, name: str) -> Champion | None:
             if len(found) != 1:
                 raise DataError(f"{source}: {len(found)} model bundles among its artifacts, expected one")
             found[0].parent.rename(folder)
-    return Champion(str(version.version), StageResult("champion", key, folder, {}, 0.0, True))
+    data = _data_of(run, str(version.run_id), folder.with_name(f"{name}-data-{version.run_id}"))
+    return Champion(str(version.version), StageResult("champion", key, folder, {}, 0.0, True), data)
+
+
+def _data_of(run: Tracked, run_id: str, folder: Path) -> StageResult | None:
+    """The bins that ``retrain/nightly`` logged to the run that registered a version, fetched into ``folder``."""
+    if not folder.is_dir():
+        if BINS not in {file.path for file in run.client.list_artifacts(run_id)}:
+            return None
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
+            inner = Path(aside) / "data"
+            inner.mkdir()
+            run.client.download_artifacts(run_id, BINS, str(inner))
+            inner.rename(folder)
+    key = digest(json.loads((folder / BINS).read_text(encoding="utf-8")))
+    return StageResult("champion-data", key, folder, {}, 0.0, True)
 
 
 def _log(run: Tracked, bundle: Path) -> str:

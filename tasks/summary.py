@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from gensr_model.config import TASKS, PipelineConfig, digest
+from gensr_model.config import SEARCH_ONLY, TASKS, PipelineConfig, digest
 from gensr_model.evaluation.compare import paired_bootstrap
 from gensr_model.evaluation.metrics import METRICS
 from tasks.evaluate import read_ranks
@@ -91,6 +91,8 @@ def summarize_run(
 
 def table(summary: dict[str, Any]) -> str:
     """Markdown: one table per task, GenSR first, then what the analyses found and how long each stage took."""
+    protocol = summary["config"]["evaluation"]["protocol"]
+    drawn = "" if protocol == "uniform" else f" ({protocol})"
     lines = [
         f"# {summary['dataset']} ({summary['format']}, {summary['source']}, preset {summary['preset']})",
         "",
@@ -98,10 +100,12 @@ def table(summary: dict[str, Any]) -> str:
     gap = f"GenSR − it, N@10 [{100 * summary['config']['retrain']['confidence']:g}%]"
     for task, rows in summary["results"].items():
         if not rows:
+            if protocol in SEARCH_ONLY and task != "search":
+                lines += [f"## {task.capitalize()}: left out, {protocol} draws no candidates for it", ""]
             continue
         samples = int(next(iter(rows.values()))["samples"])
         lines += [f"## {task.capitalize()}: {samples} test samples, 1 positive among "
-                  f"{summary['negatives']} negatives", ""]  # fmt: skip
+                  f"{summary['negatives']} negatives{drawn}", ""]  # fmt: skip
         body = [[TITLES.get(name, name), *(f"{row[m]:.4f}" for m in _SHOWN), _difference(summary, task, name)]
                 for name, row in rows.items()]  # fmt: skip
         lines += [*_grid(["model", *_SHOWN.values(), gap], body), ""]

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from mlflow import MlflowClient
@@ -76,6 +76,10 @@ class Tracked(NamedTuple):
         for path in sorted({p for pattern in patterns for p in folder.glob(pattern) if p.is_file()}):
             inside = path.parent.relative_to(folder).as_posix()
             self.client.log_artifact(self.run_id, str(path), None if inside == "." else inside)
+
+    def table(self, name: str, rows: list[dict[str, Any]]) -> None:
+        """Log rows of equal keys as a table that MLflow shows; ``name`` ends in ``.json``."""
+        self.client.log_table(self.run_id, {key: [row[key] for row in rows] for key in rows[0]}, name)
 
     def report(self, name: str) -> RunReport:
         return RunReport(self, name)

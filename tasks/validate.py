@@ -30,7 +30,8 @@ from expectations import (
 from gensr_model.config import Format, PipelineConfig
 from gensr_model.errors import DataError
 from tasks import prepared_files as files
-from tasks.audit import AuditResult, audit_rule, open_prepared, run_audits
+from tasks import profile
+from tasks.audit import AuditResult, audit_figures, audit_rule, open_prepared, run_audits
 from tasks.duck import connect, query
 from tasks.expectation_run import Check, run_checks
 from tasks.rejects import time_bounds
@@ -54,13 +55,13 @@ def validate_folders(raw: Path, prepared: Path, config: PipelineConfig, out: Pat
 
 
 def validate_raw(raw: Path, config: PipelineConfig, out: Path) -> dict[str, float]:
-    """Check the folder ``raw``; write ``validation.json`` and ``data_docs/`` into the folder ``out``.
+    """Check the folder ``raw``; write ``validation.json``, ``profile.json`` and ``data_docs/`` into the folder ``out``.
 
     Returns the number of expectations and how many failed (0). Raises DataError, after writing, that names each
     failed expectation with its count and a sample; and for a table that is missing.
     """
     earliest, latest = _credible_times(config)
-    with _connection(config, out) as con:
+    with connection(config, out) as con:
         for table in RAW_TABLES[config.format]:
             path = raw / f"{table}.parquet"
             if not path.is_file():
@@ -76,15 +77,18 @@ def validate_raw(raw: Path, config: PipelineConfig, out: Path) -> dict[str, floa
         }
         tables = [f"raw_{table}" for table in RAW_TABLES[config.format]]
         checks = [Check(suites[table], _frame(con, table)) for table in tables]
+        profile.write_profile(con, tables, out)
     checks.append(Check(raw_reading.suite(), _reading(raw)))
     return run_checks(checks, "raw data", out)
 
 
 def validate_prepared(prepared: Path, config: PipelineConfig, out: Path) -> dict[str, float]:
-    """Check the folder ``prepared`` and run its audits; write ``validation.json``, ``audits.json`` and ``data_docs/``.
+    """Check the folder ``prepared`` and run its audits; write the reports into the folder ``out``.
 
-    Returns the number of expectations, how many failed (0), and ``leave_one_out_later_share``: the share of training
-    purchases later than a test purchase, averaged. Raises DataError as ``validate_raw`` does.
+    They are ``validation.json``, ``audits.json``, ``profile.json``, ``bins.json`` (for drift) and ``data_docs/``.
+
+    Returns the number of expectations, how many failed (0), and the audits' figures as ``audit/<query>/<figure>``, such
+    as the share of training purchases later than a test purchase. Raises DataError as ``validate_raw`` does.
     """
     earliest, latest = _credible_times(config)
     suites = {
@@ -92,19 +96,24 @@ def validate_prepared(prepared: Path, config: PipelineConfig, out: Path) -> dict
         "events": prepared_events.suite(earliest, latest),
         **{f"samples_{split}": prepared_samples.suite(split) for split in ("train", "valid", "test")},
         **{
-            f"candidates_{split}": prepared_candidates.suite(split, config.prepare.negatives)
+            f"candidates_{split}": prepared_candidates.suite(
+                split, config.prepare.negatives, config.prepare.protocols
+            )
             for split in ("valid", "test")
         },
     }
-    with _connection(config, out) as con:
+    with connection(config, out) as con:
         open_prepared(con, prepared, config.prepare)
         checks = [Check(suite, _frame(con, table)) for table, suite in suites.items()]
         results = run_audits(con)
-        share = float(files.one_row(con, "prepared/50_later_share")["later_share"] or 0.0)
+        figures = audit_figures(con, config.format)
+        profile.write_profile(con, list(files.TABLES), out)
+        profile.write_bins(con, out)
     checks.append(_audits(results))
-    report = {"leave_one_out_later_share": share, "audits": [result._asdict() for result in results]}
+    report = {"audits": [r._asdict() for r in results], "figures": [f._asdict() for f in figures]}
     (out / "audits.json").write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")
-    return {**run_checks(checks, "prepared dataset", out), "leave_one_out_later_share": share}
+    told = {f"audit/{f.name}/{n}": float(v) for f in figures for n, v in f.values.items() if v is not None}
+    return {**run_checks(checks, "prepared dataset", out), **told}
 
 
 def _audits(results: list[AuditResult]) -> Check:
@@ -115,7 +124,8 @@ def _audits(results: list[AuditResult]) -> Check:
 
 
 @contextlib.contextmanager
-def _connection(config: PipelineConfig, out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def connection(config: PipelineConfig, out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """DuckDB within the config's bounds; what it spills into the folder ``out`` is gone afterwards."""
     temp = out / "duckdb-temp"
     with connect(config.prepare, temp) as con:
         yield con
@@ -134,9 +144,8 @@ def _reading(raw: Path) -> pd.DataFrame:
     if not path.is_file():
         raise DataError(f"{path}: missing, so this is no folder that ingest completed; run ingest again")
     manifest = json.loads(path.read_text(encoding="utf-8"))
-    return pd.DataFrame(
-        [{"read": manifest["read"], "accounted": manifest["accepted"] + manifest["rejected"]}]
-    )
+    parts = [manifest, *manifest["files"]]
+    return pd.DataFrame([{"read": p["read"], "accounted": p["accepted"] + p["rejected"]} for p in parts])
 
 
 def _credible_times(config: PipelineConfig) -> tuple[int, int]:

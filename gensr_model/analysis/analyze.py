@@ -63,8 +63,7 @@ def mutual_information(
     report: Report,
 ) -> dict[str, dict[str, dict[str, float]]]:
     """{model: {task: fields of TaskInformation, and "samples"}} on the same pairs and features for every model."""
-    every = dataset.samples("test")
-    negatives = dataset.candidates("test", config.evaluation.protocol)
+    every, negatives = dataset.evaluated("test", config.evaluation.protocol)
     subset = fixed_subset(every, config.analysis.mine_samples)
     pairs: dict[str, Pairs] = {}
     for number, name in enumerate(TASKS):

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from gensr_model.config import TASKS, Split
+from gensr_model.config import TASKS, Protocol, Split
 from gensr_model.errors import DataError
 
 SCHEMA_VERSION = 1
@@ -143,20 +143,42 @@ class PreparedDataset:
             history_end=_ints(table["history_end"]),
         )
 
-    def candidates(self, split: Split, protocol: str = "uniform") -> IntArray:
-        """(N, 99) frozen negatives, row by row those of ``samples(split)``."""
+    def evaluated(self, split: Split, protocol: Protocol = "uniform") -> tuple[Samples, IntArray]:
+        """The samples (N) of a split that a protocol draws candidates for, and their frozen negatives (N, 99).
+
+        A task none of whose samples has a list is left out: bm25 has none for recommendation. Raises DataError where
+        no sample has one, or where only some samples of a task have.
+        """
+        every = self.samples(split)
+        place, lists = self._lists(split, protocol)
+        served = np.isin(every.task, every.task[place >= 0])
+        missing = int((place[served] < 0).sum()) if served.any() else len(every)
+        if missing or not len(every):
+            raise DataError(
+                f"{self.folder}: {missing} samples of {split} have no {protocol!r} candidates; prepare again with "
+                f"{protocol!r} among prepare.protocols"
+            )
+        rows = np.flatnonzero(served)
+        return every.take(rows), lists[place[rows]]
+
+    def candidates(self, split: Split, protocol: Protocol = "uniform") -> IntArray:
+        """(N, 99) frozen negatives, row by row those of ``samples(split)``; DataError where a sample has none."""
+        place, lists = self._lists(split, protocol)
+        if (place < 0).any():
+            raise DataError(
+                f"{self.folder}: {(place < 0).sum()} samples of {split} have no {protocol!r} candidates; prepare again"
+            )
+        return lists[place]
+
+    def _lists(self, split: Split, protocol: Protocol) -> tuple[IntArray, IntArray]:
+        """Of each sample of the split the row of its list, -1 for none, (N,); and the protocol's lists (L, 99)."""
         table = self.table(f"candidates_{split}")
         table = table.filter(pc.equal(table["protocol"], protocol))
         ids = self.table(f"samples_{split}")["sample_id"]
-        order = pc.index_in(ids, value_set=table["sample_id"].combine_chunks())
-        if order.null_count:
-            raise DataError(
-                f"{self.folder}: {order.null_count} samples of {split} have no {protocol!r} candidates; prepare again"
-            )
+        place = pc.index_in(ids, value_set=table["sample_id"].combine_chunks())
         lists = table["item_idx"].combine_chunks()
         width = len(lists.flatten()) // max(len(lists), 1)
-        flat = lists.flatten().to_numpy().astype(np.int64).reshape(len(lists), width)
-        return flat[order.to_numpy()]
+        return _ints(place, null=-1), lists.flatten().to_numpy().astype(np.int64).reshape(len(lists), width)
 
     def graph(self) -> tuple[IntArray, IntArray]:
         """Users and items, each (P,), of the distinct training pairs that LightGCN may see."""

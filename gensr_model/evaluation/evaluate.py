@@ -18,29 +18,28 @@ from gensr_model.training import bundle
 def rank_reference(
     name: str, dataset: PreparedDataset, split: Split, cf_folder: Path, config: PipelineConfig
 ) -> pa.Table:
-    """Ranks of a reference ranker; a task that it does not serve has no rows."""
-    every = dataset.samples(split)
+    """Ranks of a reference ranker; a task that it, or the protocol, does not serve has no rows."""
+    every, negatives = dataset.evaluated(split, config.evaluation.protocol)
     rows = fixed_subset(every, config.evaluation.max_test_samples)
-    negatives = dataset.candidates(split, config.evaluation.protocol)[rows]
-    return score_reference(name, dataset, every.take(rows), negatives, cf_folder, config.model.text)
+    return score_reference(name, dataset, every.take(rows), negatives[rows], cf_folder, config.model.text)
 
 
 def rank_bundle(
     folder: Path, dataset: PreparedDataset, split: Split, config: PipelineConfig, report: Report
 ) -> pa.Table:
-    """Ranks of a trained model, its items matched by raw id.
+    """Ranks of a trained model, its items matched by raw id; a task that the protocol does not serve has no rows.
 
     The table's metadata holds ``unknown_item_share``: of the dataset's items, those the model was not trained with.
     """
     loaded = bundle.load(folder, dataset.items, dataset.queries)
-    every = dataset.samples(split)
+    every, negatives = dataset.evaluated(split, config.evaluation.protocol)
     rows = fixed_subset(every, config.evaluation.max_test_samples)
     samples = every.take(rows)
     scores = score_samples(
         loaded.model,
         dataset,
         samples,
-        dataset.candidates(split, config.evaluation.protocol)[rows],
+        negatives[rows],
         max_history=loaded.config.max_history,
         batch_size=config.evaluation.batch_size,
         report=report,

@@ -5,54 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import bm25s
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 from scipy import sparse
 
 from gensr_model.config import TextConfig
+from gensr_model.data.bm25 import index_texts, item_texts, query_words
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 
 Scorer = Callable[[Samples, IntArray], npt.NDArray[Any]]
 
 
-def item_texts(items: pa.Table, text: TextConfig) -> list[str]:
-    """Texts (I,) that BM25 indexes: GenSR's fields, each cut to its budget, counted in words instead of tokens."""
-    named = [f"{t} {b}" for t, b in zip(items["title"].to_pylist(), items["brand"].to_pylist(), strict=True)]
-    fields = [(named, text.title_tokens), (items["description"].to_pylist(), text.description_tokens)]
-    if text.include_category:
-        fields.append((items["category_text"].to_pylist(), text.category_tokens))
-    cut = [[" ".join(value.split(maxsplit=budget)[:budget]) for value in values] for values, budget in fields]
-    return [" ".join(parts) for parts in zip(*cut, strict=True)]
-
-
 def bm25(dataset: PreparedDataset, text: TextConfig, queries: IntArray) -> Scorer:
-    """BM25 (Lucene's variant, k1 = 1.5, b = 0.75) of the query's words in the item's text.
+    """BM25 of the query's words in the item's text, as ``data/bm25.py`` `TextIndex` says.
 
-    Lower-cased words of two characters or more, English stop words dropped, no stemming. Only the
-    candidates are scored. An item without text, or a query without a known word, scores 0. `queries` (Q,)
+    Only the candidates are scored. An item without text, or a query without a known word, scores 0. `queries` (Q,)
     are the query_idx that will be asked about.
     """
-    corpus = bm25s.tokenize(item_texts(dataset.items, text), stopwords="en", show_progress=False)
-    if not corpus.vocab:  # the library cannot index a catalogue without a word
-        return lambda samples, lists: np.zeros(lists.shape, np.float32)
-    index = bm25s.BM25(method="lucene")
-    index.index(corpus, show_progress=False)
-    # The index holds one finished score per (word, item); summed over the words of a query they are BM25.
-    stored, words = index.scores, len(index.scores["indptr"]) - 1
-    by_word = sparse.csc_array(
-        (stored["data"], stored["indices"], stored["indptr"]), (dataset.n_items, words)
-    )
-    grown = sparse.hstack([by_word, sparse.csc_array((dataset.n_items, 1), dtype=np.float32)])
-    scores = sparse.csr_array(grown)  # (I, words + 1): the last column is empty and pads short queries
+    index = index_texts(item_texts(dataset.items, text))
+    scores = sparse.csr_array(index.by_word.T)  # (I, W + 1)
     scores.sort_indices()
-    asked = [dataset.queries[query] for query in queries]
-    tokens = bm25s.tokenize(asked, stopwords="en", return_ids=False, show_progress=False)
-    known = [[index.vocab_dict[word] for word in found if word in index.vocab_dict] for found in tokens]
-    word_of = np.full((len(queries), max(map(len, known), default=1) or 1), words, np.int64)  # (Q, longest)
-    for row, ids in enumerate(known):
-        word_of[row, : len(ids)] = ids
+    word_of = query_words(index, [dataset.queries[query] for query in queries])  # (Q, longest)
 
     def score(samples: Samples, lists: IntArray) -> npt.NDArray[Any]:
         asked_words = word_of[np.searchsorted(queries, samples.query)]  # (b, longest)

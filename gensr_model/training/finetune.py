@@ -90,14 +90,13 @@ def _train(
 
 
 class Validation:
-    """Metrics on the fixed validation samples; ``metric`` is the mean NDCG@5 of the tasks that have samples."""
+    """Metrics on the fixed validation samples; ``metric`` is the mean NDCG@5 of the tasks with candidates."""
 
     def __init__(self, model: bundle.Model, dataset: PreparedDataset, config: PipelineConfig) -> None:
-        every = dataset.samples("valid")
+        every, negatives = dataset.evaluated("valid", config.evaluation.protocol)
         rows = fixed_subset(every, config.train.valid_samples)
         self.model, self.dataset, self.config = model, dataset, config
-        self.samples = every.take(rows)
-        self.negatives = dataset.candidates("valid", config.evaluation.protocol)[rows]
+        self.samples, self.negatives = every.take(rows), negatives[rows]
 
     def __call__(self) -> dict[str, float]:
         scores = score_samples(

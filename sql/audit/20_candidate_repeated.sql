@@ -1,4 +1,4 @@
 -- A list that holds an item twice.
-select split, sample_id, len(item_idx) as items, len(list_distinct(item_idx)) as distinct_items
+select split, protocol, sample_id, len(item_idx) as items, len(list_distinct(item_idx)) as distinct_items
 from candidates
 where items <> distinct_items

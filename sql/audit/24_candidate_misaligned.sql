@@ -1,9 +1,21 @@
--- A row of candidates that is not its sample's row, or either without the other: readers take them side by side.
+-- Lists of a protocol that do not stand in the order of the samples that it serves, one each; or either without the
+-- other; or a protocol that the config does not draw. bm25 serves search alone.
+with served as (
+    select
+        s.split,
+        p.protocol,
+        row_number() over (partition by s.split, p.protocol order by s.number) - 1 as number,
+        s.sample_id
+    from (from samples where split <> 'train') as s
+    cross join protocols as p
+    where not p.searches_only or s.query_idx is not null
+)
 select
     coalesce(s.split, c.split) as split,
+    coalesce(s.protocol, c.protocol) as protocol,
     coalesce(s.number, c.number) as number,
     s.sample_id as sample,
     c.sample_id as candidates_of
-from (from samples where split <> 'train') as s
-full join candidates as c on c.split = s.split and c.number = s.number
+from served as s
+full join candidates as c on c.split = s.split and c.protocol = s.protocol and c.number = s.number
 where s.sample_id is distinct from c.sample_id

@@ -4,6 +4,8 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -94,3 +96,29 @@ def test_candidates_follow_their_samples_by_id_not_by_place(dataset: PreparedDat
     pq.write_table(table.slice(1), path)
     with pytest.raises(DataError, match="1 samples of test have no 'uniform' candidates"):
         shuffled.candidates("test")
+
+
+def test_a_task_without_candidates_of_the_protocol_is_left_out(
+    dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    shutil.copytree(dataset.folder, tmp_path / "copy")
+    path = tmp_path / "copy" / "candidates_test.parquet"
+    table = pq.read_table(path)
+    search = pc.equal(dataset.table("samples_test")["task"], "search")
+    hard = table.set_column(1, "protocol", pa.array(["bm25"] * len(table))).filter(search)
+    pq.write_table(pa.concat_tables([table, hard]), path)
+    both = PreparedDataset.open(tmp_path / "copy")
+    every, negatives = both.evaluated("test")
+    assert len(every) == len(dataset.samples("test"))
+    assert np.array_equal(negatives, dataset.candidates("test"))
+
+    samples, negatives = both.evaluated("test", "bm25")
+    rows = np.flatnonzero(every.task == 1)
+    assert np.array_equal(samples.sample_id, every.sample_id[rows])
+    assert np.array_equal(negatives, dataset.candidates("test")[rows])
+
+    pq.write_table(pa.concat_tables([table, hard.slice(1)]), path)
+    with pytest.raises(DataError, match="1 samples of test have no 'bm25' candidates"):
+        both.evaluated("test", "bm25")
+    with pytest.raises(DataError, match=f"{len(every)} samples of test have no 'popularity' candidates"):
+        both.evaluated("test", "popularity")

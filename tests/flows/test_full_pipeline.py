@@ -55,7 +55,12 @@ def test_raw_files_to_a_published_comparison(gensr_home: Path, tiny: Tiny, data_
             flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(summary["flow_run_id"])]),
         )
         (artifact,) = client.read_artifacts(artifact_filter=wanted)
+        (profile,) = client.read_artifacts(
+            artifact_filter=wanted.model_copy(update={"key": ArtifactFilterKey(any_=["profile"])})
+        )
     assert table in str(artifact.data)
+    assert profile.type == "table"
+    assert {"raw_items", "events", "samples_test"} <= {row["table"] for row in json.loads(str(profile.data))}
     _check_mlflow(summary)
 
     again = full_pipeline(config)
@@ -71,6 +76,9 @@ def _check_mlflow(summary: dict) -> None:
     assert parent.data.metrics["gensr/search/ndcg_at_10"] == pytest.approx(
         summary["results"]["search"]["gensr"]["ndcg_at_10"]
     )
+    table = client.load_table(parent.info.experiment_id, "profile.json", [parent.info.run_id])
+    assert list(table.columns[:2]) == ["table", "column"]
+    assert (table["nulls"][table["column"] == "user_idx"] == 0).all()
     children = client.search_runs(
         [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
     )

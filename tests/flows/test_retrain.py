@@ -12,9 +12,9 @@ from mlflow import MlflowClient
 
 from flows.retrain import retrain
 from gensr_model.config import PipelineConfig
-from gensr_model.errors import DataError
+from gensr_model.errors import ConfigError, DataError
 from gensr_model.evaluation.metrics import RANKS_SCHEMA
-from tasks.promotion import decide
+from tasks.promotion import decide, require_both_tasks
 from tasks.stage import StageResult
 from tasks.tracking import tracking_uri
 
@@ -76,6 +76,15 @@ def test_a_task_without_samples_cannot_be_judged(tmp_path: Path, tiny: Tiny) -> 
         decide(only, only, "1", tiny())
 
 
+def test_a_search_only_protocol_is_refused_before_anything_is_trained(tiny: Tiny) -> None:
+    searched = tiny(
+        prepare={"negatives": 20, "protocols": ("uniform", "bm25")}, evaluation={"protocol": "bm25"}
+    )
+    with pytest.raises(ConfigError, match="draws candidates for search only"):
+        require_both_tasks(searched)
+    require_both_tasks(tiny())
+
+
 @pytest.mark.usefixtures("prefect_server")
 def test_first_run_promotes_itself_then_the_same_data_and_a_worse_model_keep_the_champion(
     gensr_home: Path, tiny: Tiny
@@ -101,5 +110,13 @@ def test_first_run_promotes_itself_then_the_same_data_and_a_worse_model_keep_the
     assert not worse["promoted"]
     assert worse["says"].startswith("Kept champion version 1")
     assert worse["metrics"]["champion_unknown_item_share"] > 0
+    assert "data drift since the champion's data" in worse["says"].lower()
+    assert worse["metrics"]["drift/psi/events_per_user"] > 0
     assert crowned() == "1"
     assert len(MlflowClient(tracking_uri()).search_model_versions(f"name = '{name}'")) == 2
+
+    strict = {"max_psi": 0.0, "on_drift": "stop"}
+    stopped = retrain(tiny(source=grown, seed=9, retrain=strict), return_state=True)
+    assert stopped.is_failed()
+    assert "retrain.on_drift is stop" in str(stopped.message)
+    assert len(list((gensr_home / "store" / "finetune").glob("*.lock"))) == 2, "nothing was trained any more"

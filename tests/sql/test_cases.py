@@ -1,8 +1,15 @@
-"""One query, tiny input tables, expected rows: each ``cases/*.json`` is run on the real engine.
+"""One query on tiny input tables, on the real engine: ``<folder of sql>/<query>/<case>/`` holds files, no code.
 
-A case: ``query`` or ``queries`` (files of ``sql/``), ``tables`` (name -> columns and rows), ``params``, ``read``
-(the table that the query makes; without it, the rows that the query returns) and ``expect`` (rows, in any order
-unless ``ordered``).
+``<table>.csv`` or ``<table>.json``
+    An input table. A CSV's header gives name and type (``user:text,ts:int``; text, int, float, bool); an empty cell is
+    null, ``""`` the empty text. A JSON file is a list of objects, for lists in cells.
+``expected.csv``, or ``expected.<table>.csv``
+    The rows that the query returns, or those of the table that it makes; JSON too. Column names count, the order of
+    rows only where ``case.json`` says ``"ordered": true``.
+``case.json``
+    ``about``, a sentence; and where needed ``params`` of the query and ``before``, queries to run first.
+
+A new case is a new folder.
 """
 
 from __future__ import annotations
@@ -14,42 +21,63 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
+from pyarrow import csv
 
 from tasks.duck import query, run
 
-CASES = sorted((Path(__file__).parent / "cases").glob("*.json"))
-TYPES = {"int": pa.int64(), "text": pa.string(), "bool": pa.bool_(), "paths": pa.list_(pa.list_(pa.string()))}
+HERE = Path(__file__).parent
+CASES = sorted(path.parent for path in HERE.rglob("case.json"))
+TYPES = {"int": pa.int64(), "float": pa.float64(), "text": pa.string(), "bool": pa.bool_()}
 
 
-def as_table(described: dict[str, Any]) -> pa.Table:
-    """{"columns": {"user": "text"}, "rows": [["u"]]} as Arrow, so that a column of nulls keeps its type."""
-    columns = described["columns"]
-    values = list(zip(*described["rows"], strict=True)) or [[] for _ in columns]
-    arrays = [pa.array(list(v), TYPES[kind]) for v, kind in zip(values, columns.values(), strict=True)]
-    return pa.table(dict(zip(columns, arrays, strict=True)))
+def read_table(path: Path) -> pa.Table:
+    """A CSV with a typed header, or a JSON list of objects."""
+    if path.suffix == ".json":
+        return pa.Table.from_pylist(json.loads(path.read_text(encoding="utf-8")))
+    header = path.read_text(encoding="utf-8").splitlines()[0].split(",")
+    types = {name: TYPES[name.rsplit(":", 1)[1]] for name in header}
+    options = csv.ConvertOptions(
+        column_types=types, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
+    )
+    table = csv.read_csv(
+        path, convert_options=options, parse_options=csv.ParseOptions(newlines_in_values=True)
+    )
+    return table.rename_columns([name.rsplit(":", 1)[0] for name in header])
 
 
-@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
-def test_case(path: Path) -> None:
-    case = json.loads(path.read_text())
+def rows_of(table: pa.Table, ordered: bool) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows if ordered else sorted(rows, key=repr)
+
+
+@pytest.mark.parametrize("folder", CASES, ids=lambda path: path.relative_to(HERE).as_posix())
+def test_case(folder: Path) -> None:
+    case = json.loads((folder / "case.json").read_text(encoding="utf-8"))
+    assert case.keys() <= {"about", "params", "before", "ordered"}
+    assert case["about"]
+    (expected,) = folder.glob("expected.*")
     con = duckdb.connect()
-    for name, described in case["tables"].items():
-        table = as_table(described)
-        con.from_arrow(table).create(name)
-    queries = case.get("queries") or [case["query"]]
-    for name in queries[:-1]:
+    for path in folder.iterdir():
+        if path not in (expected, folder / "case.json"):
+            con.from_arrow(read_table(path)).create(path.stem)
+    for name in case.get("before", []):
         run(con, name).fetchall()
-    last, params = queries[-1], case.get("params", {})
-    if "read" in case:
-        run(con, last, params).fetchall()
-        found = con.table(case["read"]).fetchall()
+    name = folder.parent.relative_to(HERE).as_posix()
+    made = expected.stem.removeprefix("expected").removeprefix(".")
+    if made:
+        run(con, name, case.get("params")).fetchall()
+        found = con.table(made).to_arrow_table()
     else:
-        found = con.sql(query(last), params=params).fetchall()
-    rows = [list(row) for row in found]
-    if not case.get("ordered"):
-        rows, case["expect"] = sorted(rows, key=str), sorted(case["expect"], key=str)
-    assert rows == case["expect"]
+        found = con.sql(query(name), params=case.get("params", {})).to_arrow_table()
+    wanted = read_table(expected)
+    assert found.column_names == wanted.column_names
+    ordered = case.get("ordered", False)
+    assert rows_of(found, ordered) == rows_of(wanted, ordered)
 
 
-def test_there_are_cases() -> None:
-    assert len(CASES) >= 9
+def test_every_case_is_of_a_query_and_has_input_and_expected_rows() -> None:
+    assert len(CASES) >= 25
+    for folder in CASES:
+        assert query(folder.parent.relative_to(HERE).as_posix())
+        assert len(list(folder.iterdir())) >= 3, folder
+    assert {path.parent for path in HERE.rglob("expected.*")} == set(CASES)

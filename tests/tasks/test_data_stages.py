@@ -17,7 +17,7 @@ from gensr_model.config import Frozen, PipelineConfig
 from gensr_model.errors import DataError
 from gensr_model.report import NullReport
 from tasks.analyze import analyze
-from tasks.data import check_prepared, check_raw, ingest, prepare
+from tasks.data import check_drift, check_prepared, check_raw, ingest, prepare
 from tasks.evaluate import rank_model, rank_reference
 from tasks.finetune import MODELS, finetune
 from tasks.ingest import source_files as raw_files
@@ -115,7 +115,8 @@ def seen(
     raw = build(ingest, raw_files(config, place))
     build(check_raw, raw)
     prepared = build(prepare, raw)
-    build(check_prepared, prepared)
+    checks = build(check_prepared, prepared)
+    build(check_drift, prepared, checks)
     cf = build(pretrain, prepared)
     bundles = [build(finetune, prepared, cf, option=model) for model in MODELS]
     build(rank_model, prepared, bundles[0], option="gensr")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from prepare_inputs import counts, prepared
+from prepare_inputs import counts, prepared, rows
 
 from gensr_model.config import PipelineConfig
-from tasks.audit import audit_folder
+from tasks.audit import audit_alone, audit_folder
 from tasks.ingest import build_raw
 
 
@@ -32,7 +32,13 @@ def test_digital_music(real_data: Path, tmp_path: Path) -> None:
     assert (found["users"], found["items"], found["category_queries"]["purchases"]) == (268, 206, 2480)
     assert found["events"] == 4960
     assert found["samples"]["test"]["search"] == {"samples": 268, "empty_history": 1}
-    assert [r for r in audit_folder(folder, config.prepare, tmp_path / "temp") if r.violations] == []
+    results, figures = audit_alone(folder)
+    assert [r for r in results if r.violations] == []
+    cut = next(f.values for f in figures if f.name == "40_position_cut")
+    # Every search sample would see its own purchase, and further samples another purchase of their day.
+    moments = {(event["user_idx"], event["ts"]) for event in rows(folder, "events")}
+    assert (cut["samples"], cut["answer_in_history"]) == (4960, 2480)
+    assert cut["history_not_earlier"] == 4960 - len(moments) == 2811
 
 
 @pytest.mark.timeout(300)

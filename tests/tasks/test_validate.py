@@ -45,7 +45,7 @@ def test_good_folders_pass_and_write_only_into_out(tmp_path: Path, out: Path) ->
     assert figures["raw_expectations"] == 12
     assert figures["prepared_expectations"] > 70
     assert figures["raw_failed"] == figures["prepared_failed"] == 0
-    assert 0 < figures["prepared_leave_one_out_later_share"] < 1
+    assert 0 < figures["prepared_audit/60_later_share/later_share"] < 1
     for name in ("raw", "prepared"):
         assert "Data Docs" in (out / name / "data_docs" / "index.html").read_text()
         report = json.loads((out / name / "validation.json").read_text())
@@ -130,6 +130,12 @@ def test_rows_that_nobody_accounts_for(tmp_path: Path, out: Path) -> None:
     ):
         validate_raw(raw, config(), out)
 
+    lost = {"name": "one", "read": 10, "accepted": 8, "rejected": 1}
+    found = {"name": "two", "read": 10, "accepted": 10, "rejected": 1}  # only the sum is right
+    (raw / "manifest.json").write_text(json.dumps({**manifest, "files": [lost, found]}))
+    with pytest.raises(DataError, match=r"accepted \+ rejected = read\): 2 of 3 rows"):
+        validate_raw(raw, config(), out)
+
 
 def test_an_empty_table(tmp_path: Path, out: Path) -> None:
     raw = kuaisar_raw(tmp_path / "raw", [{"user": "u", "item": "i", "ts": TS}], [], [{"item": "i"}])
@@ -153,7 +159,7 @@ def test_an_audit_that_finds_rows_is_named_with_them(tmp_path: Path, out: Path) 
     with pytest.raises(DataError) as error:
         validate_prepared(folder, settings, out)
     text = str(error.value)
-    assert "1 of 79 expectations on the prepared dataset failed" in text
+    assert "1 of 81 expectations on the prepared dataset failed" in text
     assert (
         "audits.20_candidate_repeated: expect_column_values_to_be_in_set (A list that holds an item twice.)"
         in text

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -18,14 +20,14 @@ from small_dataset import ITEMS, USERS, write_cf, write_dataset
 from gensr_model.config import TASKS, PipelineConfig, TrainConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import DataError, TrainingError
-from gensr_model.evaluation.evaluate import rank_bundle
+from gensr_model.evaluation.evaluate import rank_bundle, rank_reference
 from gensr_model.evaluation.metrics import RANKS_SCHEMA
 from gensr_model.evaluation.scoring import fixed_subset, score_samples
 from gensr_model.ranker import Ranker
 from gensr_model.report import NullReport
 from gensr_model.training import bundle, checkpoint, trainer
 from gensr_model.training.checkpoint import Progress
-from gensr_model.training.finetune import finetune
+from gensr_model.training.finetune import Validation, finetune
 from gensr_model.training.trainer import TrainingData, fit, learning_rate_factor
 
 SMALL = {
@@ -288,6 +290,31 @@ def test_ranks_have_a_row_per_sample_whatever_the_batch(small: Small) -> None:
     assert found[0].schema.remove_metadata().equals(RANKS_SCHEMA.remove_metadata())
     assert found[0].num_rows == 2 * USERS
     assert found[0].equals(found[1])
+
+
+def test_a_search_only_protocol_validates_and_ranks_search_alone(small: Small, tmp_path: Path) -> None:
+    shutil.copytree(small.dataset.folder, tmp_path / "prepared")
+    for split in ("valid", "test"):
+        path = tmp_path / "prepared" / f"candidates_{split}.parquet"
+        table = pq.read_table(path)
+        hard = table.set_column(1, "protocol", pa.array(["bm25"] * len(table)))
+        search = pc.equal(small.dataset.table(f"samples_{split}")["task"], "search")
+        pq.write_table(pa.concat_tables([table, hard.filter(search)]), path)
+    dataset = PreparedDataset.open(tmp_path / "prepared")
+    config = PipelineConfig.model_validate(
+        small.config.model_dump(mode="json")
+        | {"prepare": {"protocols": ["uniform", "bm25"]}, "evaluation": {"protocol": "bm25"}}
+    )
+    ranks = rank_bundle(small.bundle, dataset, "test", config, NullReport())
+    uniform = rank_bundle(small.bundle, dataset, "test", small.config, NullReport())
+    assert ranks.equals(uniform.filter(pc.equal(uniform["task"], "search")))
+    assert ranks.num_rows == USERS
+    loaded = bundle.load(small.bundle, dataset.items, dataset.queries)
+    found = Validation(loaded.model, dataset, config)()
+    assert found["metric"] == found["search/ndcg_at_5"]
+    assert not any(name.startswith("recommendation") for name in found)
+    popularity = rank_reference("popularity", dataset, "test", small.cf, config)
+    assert set(popularity["task"].to_pylist()) == {"search"}
 
 
 def test_the_fixed_subset_is_per_task_and_does_not_follow_the_order_of_samples(small: Small) -> None:

@@ -1,0 +1,92 @@
+"""BM25 of queries over item texts: what the reference ranker scores with and hard negatives are found by."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import bm25s
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from scipy import sparse
+
+from gensr_model.config import TextConfig
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float32]
+
+
+class TextIndex(NamedTuple):
+    """BM25 (Lucene's variant, k1 = 1.5, b = 0.75) of W words in I items.
+
+    Words are lower case, of two characters or more, without English stop words and not stemmed.
+    """
+
+    by_word: sparse.csr_array  # (W + 1, I): a query's score is the sum over its words; the last row is empty
+    words: dict[str, int]
+
+
+class Matches(NamedTuple):
+    """M pairs of a query, by its row, and an item that has a word of it, ordered by query."""
+
+    query: IntArray  # (M,)
+    item: IntArray  # (M,)
+    score: FloatArray  # (M,) above 0
+
+
+def item_texts(items: pa.Table, text: TextConfig) -> list[str]:
+    """Texts (I,) that BM25 indexes: GenSR's fields, each cut to its budget, counted in words instead of tokens."""
+    named = [f"{t} {b}" for t, b in zip(items["title"].to_pylist(), items["brand"].to_pylist(), strict=True)]
+    fields = [(named, text.title_tokens), (items["description"].to_pylist(), text.description_tokens)]
+    if text.include_category:
+        fields.append((items["category_text"].to_pylist(), text.category_tokens))
+    cut = [[" ".join(value.split(maxsplit=budget)[:budget]) for value in values] for values, budget in fields]
+    return [" ".join(parts) for parts in zip(*cut, strict=True)]
+
+
+def index_texts(texts: list[str]) -> TextIndex:
+    """The index of item texts (I,)."""
+    empty: sparse.csr_array = sparse.csr_array(np.zeros((1, len(texts)), np.float32))
+    corpus = bm25s.tokenize(texts, stopwords="en", show_progress=False)
+    if not corpus.vocab:  # the library cannot index a catalogue without a word
+        return TextIndex(empty, {})
+    index = bm25s.BM25(method="lucene")
+    index.index(corpus, show_progress=False)
+    # The index holds one finished score per (word, item); summed over the words of a query they are BM25.
+    stored, words = index.scores, len(index.scores["indptr"]) - 1
+    by_word: sparse.csr_array = sparse.csr_array(
+        (stored["data"], stored["indices"], stored["indptr"]), shape=(words, len(texts))
+    )
+    return TextIndex(sparse.csr_array(sparse.vstack([by_word, empty])), index.vocab_dict)
+
+
+def query_words(index: TextIndex, queries: list[str]) -> IntArray:
+    """Rows of ``by_word`` of each query's words (Q, longest query); the empty last row fills short queries."""
+    nothing = index.by_word.shape[0] - 1
+    tokens = bm25s.tokenize(queries, stopwords="en", return_ids=False, show_progress=False)
+    known = [[index.words[word] for word in found if word in index.words] for found in tokens]
+    rows = np.full((len(queries), max(map(len, known), default=1) or 1), nothing, np.int64)
+    for row, ids in enumerate(known):
+        rows[row, : len(ids)] = ids
+    return rows
+
+
+def best_matches(index: TextIndex, queries: list[str], keep: int) -> Matches:
+    """The ``keep`` best items of each query, and all that are level with the last of them.
+
+    Holds the scores of all matches of all ``queries`` at once: call it with few.
+    """
+    words = query_words(index, queries)
+    rows = np.repeat(np.arange(len(queries)), words.shape[1])
+    ones = np.ones(words.size, np.float32)
+    asked: sparse.csr_array = sparse.csr_array(
+        (ones, (rows, words.ravel())), shape=(len(queries), index.by_word.shape[0])
+    )
+    found = sparse.csr_array(asked @ index.by_word)  # (Q, I)
+    least = np.zeros(len(queries), np.float32)  # score of the last item that is kept
+    for row, (start, stop) in enumerate(zip(found.indptr[:-1], found.indptr[1:], strict=True)):
+        if stop - start > keep:
+            least[row] = np.partition(found.data[start:stop], stop - start - keep)[stop - start - keep]
+    query = np.repeat(np.arange(len(queries)), np.diff(found.indptr))
+    kept = found.data >= least[query]
+    return Matches(query[kept], found.indices[kept].astype(np.int64), found.data[kept])

@@ -1,2 +1,0 @@
-select count(*) as samples
-from numbered_samples

@@ -1,0 +1,2 @@
+select sum(weight)::bigint as tickets
+from item_weights

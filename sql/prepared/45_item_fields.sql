@@ -1,0 +1,3 @@
+select title, brand, description, category_text
+from items
+order by item_idx
