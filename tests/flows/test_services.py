@@ -141,7 +141,9 @@ def test_stop_spares_a_stranger_that_got_a_dead_services_process_id(
 ) -> None:
     decoy, ours = stranger(SLEEPER), Service("worker", SLEEPER)
     place.start(ours)
-    place.process(ours).kill()
+    ended = place.process(ours)
+    ended.kill()
+    until(lambda: gone(ended.pid))
     record = json.loads(ours.record(place.records).read_text())
     ours.record(place.records).write_text(
         json.dumps(record | {"pid": decoy.pid, "started": record["started"] - 60})

@@ -49,6 +49,7 @@ def test_servers_get_only_our_settings_of_prefect_and_mlflow(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere")
     monkeypatch.setenv("GENSR_HOME", "elsewhere")
     monkeypatch.setenv("SOMETHING_ELSE", "kept")
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     found = server_environment(Home(tmp_path), prefect_port=4321, mlflow_port=5432)
     assert "another server's" not in found.values()
     assert found["GENSR_HOME"] == str(tmp_path)
