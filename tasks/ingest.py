@@ -46,7 +46,7 @@ def source_files(config: PipelineConfig, home: Path) -> Path:
     return folder
 
 
-GENERATOR_VERSION = 2  # raise it when the generated world changes, so that kept files are written anew
+GENERATOR_VERSION = 3  # raise it when the generated world changes, so that kept files are written anew
 
 
 def _generate(format: Format, source: GeneratedSource, folder: Path) -> None:

@@ -72,6 +72,7 @@ def _meta_blocks(world: World, source: GeneratedSource, asin: pa.Array) -> Itera
     n = world.n_items
     dice, gift = rng.random(n), rng.integers(0, len(world.leaves), n)
     price = pa.array(rng.uniform(2, 200, n).round(2)).cast(pa.string())
+    price = pc.if_else(pc.match_substring(price, "."), price, joined(price, ".0"))
     others = [_literal(asin.take(pa.array(rng.integers(0, n, n)))) for _ in range(3)]
     lines = joined(
         "{'asin': ", _literal(asin),
@@ -137,8 +138,10 @@ def _review_lines(
 ) -> pa.Array:
     """One JSON text per review; the nickname holds escaped quotes, as real ones do."""
     sentences = pa.array(PRAISE).take(pa.array(praise))
-    days, day_of = np.unique(day, return_inverse=True)
-    iso = pc.strftime(pa.array(days.astype("datetime64[s]")), "%m %d, %Y").take(pa.array(day_of))
+    days, day_of = np.unique(day, return_inverse=True)  # each day is written once
+    dates = pa.array(days.astype("datetime64[D]"))
+    written = joined(pc.strftime(dates, "%m "), pc.day(dates).cast(pa.string()), pc.strftime(dates, ", %Y"))
+    date = written.take(pa.array(day_of))
     seconds = pa.array(day.astype("datetime64[s]").astype(np.int64)).cast(pa.string())
     helpful_text = pa.array(helpful).cast(pa.string())
     return joined(
@@ -150,5 +153,5 @@ def _review_lines(
         '.", "overall": ', pa.array(rating).cast(pa.string()),
         '.0, "summary": "', sentences,
         '", "unixReviewTime": ', seconds,
-        ', "reviewTime": "', iso, '"}',
+        ', "reviewTime": "', date, '"}',
     )  # fmt: skip

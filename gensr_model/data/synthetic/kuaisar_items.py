@@ -16,7 +16,7 @@ ROWS_PER_BLOCK = 100_000
 MISSING = (("first", 0.06), ("second", 0.10), ("third", 0.35), ("fourth", 1.0))  # share without a level
 FIRST_ID = {"first": 1, "second": 100_001, "third": 1_000_001, "fourth": 9_000_001}
 ITEM_TYPES, NO_NAME = pa.array(["NORMAL", "AD"]), pa.array(["UNKNOWN", "empty"])
-UPLOAD_TIMES = pa.array(["2023-05-01", "1970-01-01"])
+UPLOAD_TIMES = pa.array(["2023-05-01", "1970-1-1"])
 UPLOAD_TYPES = pa.array(["LongImport", "ShortImport", "Kmovie"])
 
 

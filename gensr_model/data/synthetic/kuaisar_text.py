@@ -56,8 +56,14 @@ def queries(rng: np.random.Generator, world: World, text: KuaiText, item: np.nda
     return _brackets(rng.permuted(slots, axis=1))
 
 
-def captions(rng: np.random.Generator, world: World, text: KuaiText, items: np.ndarray) -> pa.Array:
-    """(n,) captions of ``items`` (n,): three leaf words, often the kind, general words; some empty, some very long."""
+def captions(
+    rng: np.random.Generator, world: World, text: KuaiText, items: np.ndarray | None = None
+) -> pa.Array:
+    """(n,) captions of ``items`` (n,), or of all: three leaf words, often the kind, general words.
+
+    Some are empty, some very long.
+    """
+    items = np.arange(world.n_items) if items is None else items
     n, leaf = len(items), world.leaf[items]
     slots = np.full((n, CAPTION_SLOTS), -1, np.int64)
     pick = rng.random((n, LEAF_WORDS), np.float32).argsort(axis=1)[:, :3]

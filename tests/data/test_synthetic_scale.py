@@ -1,4 +1,4 @@
-"""The generated files: reproducible, in the raw formats, with their quirks, and of the sizes that were asked for."""
+"""What the generated data does to be written fast at any size: text in blocks, tables of quantiles, more categories."""
 
 from __future__ import annotations
 
@@ -46,18 +46,6 @@ def amazon(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("name", "write"), [("amazon", write_amazon), ("kuaisar", write_kuaisar)])
-def test_a_source_gives_the_same_bytes_and_another_seed_others(
-    name: str, write: object, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    first = request.getfixturevalue(name)
-    write(tmp_path / "again", SOURCE)  # type: ignore[operator]
-    write(tmp_path / "other", SOURCE.model_copy(update={"world_seed": 1}))  # type: ignore[operator]
-    for path in first.iterdir():
-        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
-        assert (tmp_path / "other" / path.name).read_bytes() != path.read_bytes(), path.name
-
-
 def test_meta_lines_are_what_python_writes_of_a_dict(amazon: Path) -> None:
     lines = lines_of(amazon / "meta_Generated.json.gz")
     entries = [ast.literal_eval(line) for line in lines]
@@ -74,45 +62,13 @@ def test_meta_lines_are_what_python_writes_of_a_dict(amazon: Path) -> None:
     assert any(len(e.get("categories", [])) == 2 for e in entries)
 
 
-def test_reviews_are_json_of_known_items_with_times_that_tie(amazon: Path) -> None:
-    reviews = [json.loads(line) for line in lines_of(amazon / "reviews_Generated_5.json.gz")]
-    asins = {ast.literal_eval(line)["asin"] for line in lines_of(amazon / "meta_Generated.json.gz")}
-    assert len(reviews) == pytest.approx(SOURCE.users * SOURCE.events_per_user, rel=0.1)
-    assert {r["asin"] for r in reviews} <= asins
-    ties = Counter((r["reviewerID"], r["unixReviewTime"]) for r in reviews)
-    assert max(ties.values()) > 1
-    assert len({r["reviewerID"] for r in reviews}) == SOURCE.users
-
-
-def test_kuaisar_rows_have_the_quirks_of_the_published_files(kuaisar: Path) -> None:
-    rec, src = rows_of(kuaisar / "rec_inter.csv"), rows_of(kuaisar / "src_inter.csv")
+def test_captions_are_lists_of_words_some_empty_and_some_very_long(kuaisar: Path) -> None:
     items = {row["item_id"]: row for row in rows_of(kuaisar / "item_features.csv")}
-    assert len(items) == SOURCE.items
-    assert {row["item_id"] for row in rec} <= set(items)
-    clicks = np.mean([row["click"] == "1" for row in rec])
-    assert clicks == pytest.approx(0.5, abs=0.03)
-    assert max(Counter((row["user_id"], row["timestamp"]) for row in rec).values()) > 1  # ties
-    stamps = [int(row["timestamp"]) for row in rec]
-    assert stamps == sorted(stamps)
-
-    sessions = {row["search_session_id"]: set() for row in src}
-    shown: dict[tuple[str, ...], list[int]] = {}
-    for row in src:
-        key = (row["user_id"], row["search_session_timestamp"], row["keyword"], row["search_source"])
-        sessions[row["search_session_id"]].add(key)
-        shown.setdefault((row["search_session_id"], *key, row["item_id"]), []).append(int(row["click_cnt"]))
-    assert max(map(len, sessions.values())) > 1  # session ids recur
-    assert any(min(counts) == 0 < max(counts) for counts in shown.values())  # rows of one item that disagree
-    assert {row["item_type"] for row in src} == {"VIDEO", "USER", "LIVE", "MUSIC", "ADVERT"}
-
     captions = [row["caption"] for row in items.values()]
     assert "[]" in captions
     assert max(map(len, captions)) > 1_000
     words = [json.loads(caption) for caption in captions]  # every caption is a list of numbers
     assert min(word for caption in words for word in caption) > 0
-    names = {row["third_level_category_name_en"] for row in items.values()}
-    assert {"UNKNOWN", "empty"} < names
-    assert {row["third_level_category_name"] for row in items.values()} > {"空"}
 
 
 def test_search_share_decides_how_many_clicks_are_searches(kuaisar: Path, tmp_path: Path) -> None:
