@@ -1,8 +1,11 @@
-"""KuaiSAR's raw tables made into samples and candidates the way that published scripts do it, in pandas.
+"""KuaiSAR's raw tables made into samples and candidates in pandas, in two styles.
 
-Iterated filtering by group counts, merges, one sort, then a loop over users for the histories and one over samples for
-the negatives. Ids are integers, which is the best case for pandas. The files have our columns, so that both sides can
-be compared; items and users are numbered in the order of their integer ids.
+*script*: as published preprocessing is usually written: ``groupby().filter(lambda x: len(x) >= 5)`` until nothing
+changes, merges, one sort, a loop over users for the histories and for the items that each has not met.
+*careful*: the same, with the filter by ``value_counts`` and negatives drawn until there are enough of them.
+
+Ids are integers in both, which is the best case for pandas. The files have our columns, so that the sides can be
+compared; items and users are numbered in the order of their integer ids.
 """
 
 from __future__ import annotations
@@ -18,9 +21,10 @@ K, NEGATIVES = 5, 99
 DAY_MS, SHANGHAI_MS = 86_400_000, 8 * 3_600_000
 
 
-def prepare(raw: Path, out: Path, seed: int = 0) -> None:
+def prepare(raw: Path, out: Path, style: str, seed: int = 0) -> None:
     """The folder ``raw`` that ingest wrote -> events, samples, candidates, items, users and queries in ``out``."""
-    frame = _filtered(_interactions(raw))
+    script = style == "script"
+    frame = (_filtered_by_group if script else _filtered)(_interactions(raw))
     frame = _indexed(frame, raw, out)
     samples = _samples(frame)
     met = {user: set(items) for user, items in frame.groupby("user_idx")["item_idx"]}
@@ -30,7 +34,10 @@ def prepare(raw: Path, out: Path, seed: int = 0) -> None:
         part = part.sort_values(["task", "user_idx", "ts", "sample_id"])
         part.to_parquet(out / f"samples_{split}.parquet", index=False)
         if split != "train":
-            _candidates(part, met, n_items, seed).to_parquet(out / f"candidates_{split}.parquet", index=False)
+            draw = _drawn_from_unmet if script else _drawn_until_enough
+            lists = [row for _, row in sorted(draw(part, met, n_items, random.Random(seed)).items())]
+            candidates = {"sample_id": part["sample_id"], "protocol": "uniform", "item_idx": lists}
+            pd.DataFrame(candidates).to_parquet(out / f"candidates_{split}.parquet", index=False)
 
 
 def _interactions(raw: Path) -> pd.DataFrame:
@@ -54,8 +61,7 @@ def _interactions(raw: Path) -> pd.DataFrame:
 
 def _filtered(frame: pd.DataFrame) -> pd.DataFrame:
     """Users with both behaviors; users and items with at least K interactions, until nothing changes."""
-    before = -1
-    least = 1
+    before, least = -1, 1  # the first round asks for both behaviors alone
     while len(frame) != before or least == 1:
         before = len(frame)
         users = frame.groupby("user")["behavior"].agg(["count", "nunique"])
@@ -64,6 +70,17 @@ def _filtered(frame: pd.DataFrame) -> pd.DataFrame:
         keep_items = items.index[items >= least]
         frame = frame[frame["user"].isin(keep_users) & frame["item"].isin(keep_items)]
         least = K
+    return frame
+
+
+def _filtered_by_group(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same rows: one Python call per user and per item."""
+    before = -1
+    while len(frame) != before:
+        before = len(frame)
+        frame = frame.groupby("user").filter(lambda x: x["behavior"].nunique() == 2)
+        frame = frame.groupby("user").filter(lambda x: len(x) >= K)
+        frame = frame.groupby("item").filter(lambda x: len(x) >= K)
     return frame
 
 
@@ -123,16 +140,30 @@ def _samples(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _candidates(samples: pd.DataFrame, met: dict[int, set[int]], n_items: int, seed: int) -> pd.DataFrame:
-    """A loop over samples: draw until there are enough items that the user has not met."""
-    draw = random.Random(seed)
-    lists = []
-    for user in samples["user_idx"]:
+def _drawn_until_enough(
+    samples: pd.DataFrame, met: dict[int, set[int]], n_items: int, draw: random.Random
+) -> dict[int, list[int]]:
+    """Row number -> negatives. A loop over samples: draw until there are enough items that the user has not met."""
+    lists = {}
+    for row, user in enumerate(samples["user_idx"]):
         negatives: set[int] = set()
         seen = met[user]
         while len(negatives) < NEGATIVES:
             item = draw.randrange(n_items)
             if item not in seen:
                 negatives.add(item)
-        lists.append(list(negatives))
-    return pd.DataFrame({"sample_id": samples["sample_id"], "protocol": "uniform", "item_idx": lists})
+        lists[row] = list(negatives)
+    return lists
+
+
+def _drawn_from_unmet(
+    samples: pd.DataFrame, met: dict[int, set[int]], n_items: int, draw: random.Random
+) -> dict[int, list[int]]:
+    """Row number -> negatives. A loop over users: the items that the user has not met, and a sample of those."""
+    everything, lists = set(range(n_items)), {}
+    rows = samples["user_idx"].reset_index(drop=True)
+    for user, group in rows.groupby(rows):
+        unmet = list(everything - met[user])
+        for row in group.index:
+            lists[row] = draw.sample(unmet, NEGATIVES)
+    return lists
