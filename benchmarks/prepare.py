@@ -93,6 +93,7 @@ def check_candidates(folder: Path) -> None:
     for split in ("valid", "test"):
         samples = pq.read_table(folder / f"samples_{split}.parquet", columns=["sample_id", "user_idx"])
         lists = pq.read_table(folder / f"candidates_{split}.parquet")
+        lists = lists.filter(pc.equal(lists["protocol"], "uniform"))
         user_of = dict(zip(samples["sample_id"].to_pylist(), samples["user_idx"].to_pylist(), strict=True))
         user = np.array([user_of[sample] for sample in lists["sample_id"].to_pylist()], np.int64)
         items = pc.list_flatten(lists["item_idx"]).to_numpy().reshape(len(lists), -1)
@@ -129,7 +130,8 @@ def compare(rows: int, place: Path, with_pandas: bool) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _place(keep: Path | None) -> Iterator[Path]:
+def scratch(keep: Path | None) -> Iterator[Path]:
+    """The folder ``keep``, or one that goes with the block."""
     if keep:
         yield keep.expanduser().resolve()
     else:
@@ -162,7 +164,7 @@ def main() -> None:
         print(json.dumps(cost))
         return
     sizes = sorted(given.sizes)
-    with _place(given.keep) as folder:
+    with scratch(given.keep) as folder:
         found = [compare(rows, folder / str(rows), not given.ours_only) for rows in sizes]
     rows = [each["rows"] for each in found]
     print(

@@ -11,13 +11,13 @@ KINDLE = GeneratedSource(users=68_223, items=61_934, events_per_user=14.56)
 KUAISAR_FULL = GeneratedSource(users=25_877, items=6_890_707, events_per_user=314.8, search_share=0.0924)
 
 
+KUAISAR_FULL_ROWS = 19_664_885  # search and recommendation actions of Table 1
+
+
 def kuaisar(rows: int) -> GeneratedSource:
-    """KUAISAR_FULL's proportions with about ``rows`` rows of interactions: the same events per user, fewer users."""
-    share = rows / 19_664_885
-    if share > 1:  # beyond it, more users of the same catalogue
-        return KUAISAR_FULL.model_copy(update={"users": round(KUAISAR_FULL.users * share)})
-    size = {
-        "users": max(20, round(KUAISAR_FULL.users * share)),
-        "items": max(150, round(KUAISAR_FULL.items * share)),
-    }
-    return KUAISAR_FULL.model_copy(update=size)
+    """KUAISAR_FULL's proportions with about ``rows`` rows of interactions: the same events per user, fewer of all."""
+    share = rows / KUAISAR_FULL_ROWS
+    users, items = (
+        max(round(share * n), least) for n, least in ((KUAISAR_FULL.users, 20), (KUAISAR_FULL.items, 150))
+    )
+    return KUAISAR_FULL.model_copy(update={"users": users, "items": items})

@@ -107,3 +107,20 @@ def test_gzip_members_read_as_one_text_in_order(tmp_path: Path) -> None:
     blocks = [f"block {i}\n".encode() * 1_000 for i in range(7)]
     write_gzip(tmp_path / "x.gz", blocks)
     assert gzip.decompress((tmp_path / "x.gz").read_bytes()) == b"".join(blocks)
+
+
+def test_parts_hold_further_users_of_the_same_world(tmp_path: Path) -> None:
+    write_kuaisar(tmp_path, SOURCE)
+    write_kuaisar(tmp_path, SOURCE, label="more", first_user=SOURCE.users)
+    assert not (tmp_path / "item_features.more.csv").exists()
+    items = {row["item_id"] for row in rows_of(tmp_path / "item_features.csv")}
+    first, more = (rows_of(tmp_path / f"rec_inter{label}.csv") for label in ("", ".more"))
+    assert {int(row["user_id"]) for row in more} <= set(range(SOURCE.users, 2 * SOURCE.users))
+    assert {row["item_id"] for row in more} <= items
+    assert len(more) == pytest.approx(len(first), rel=0.2)
+    words = [
+        {row["keyword"] for row in rows_of(tmp_path / f"src_inter{label}.csv")} for label in ("", ".more")
+    ]
+    assert len(words[0] & words[1]) > 0.1 * len(words[0])  # the words mean the same
+    features = rows_of(tmp_path / "user_features.more.csv")
+    assert [int(row["user_id"]) for row in features] == list(range(SOURCE.users, 2 * SOURCE.users))

@@ -40,11 +40,13 @@ class _Clicks(NamedTuple):
     ms: np.ndarray  # (clicks,) int64
 
 
-def write_kuaisar(folder: Path, source: GeneratedSource) -> None:
+def write_kuaisar(folder: Path, source: GeneratedSource, label: str = "", first_user: int = 0) -> None:
     """Write rec_inter, src_inter, item_features, user_features and social_network .csv into ``folder``.
 
-    The same ``source`` gives the same bytes. Clicks fall on ten days, 2023-05-22 to 2023-05-31 in Beijing. Memory
-    grows with the catalogue and the interactions by some tens of bytes a row; text is made block by block.
+    The same arguments give the same bytes. Clicks fall on ten days, 2023-05-22 to 2023-05-31 in Beijing. Memory grows
+    with the catalogue and the interactions by some tens of bytes a row; text is made block by block. More users than
+    fit are written in parts, files with a ``label``: of the world's users those from ``first_user`` on. The items are
+    in the first part.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng([source.world_seed, 6])
@@ -52,16 +54,24 @@ def write_kuaisar(folder: Path, source: GeneratedSource) -> None:
     text = build_text(world, rng)
     raw_item = rng.permutation(world.n_items * 3)[: world.n_items].astype(np.int32)
 
+    def write(name: str, tables: Iterator[pa.Table]) -> None:
+        _write(folder / (f"{name}.{label}.csv" if label else f"{name}.csv"), tables)
+
     def interactions() -> None:
-        rec, src = _by_behavior(rng, choose(world, source, spread=1.0), source)
-        _write(folder / "user_features.csv", _users(rng, rec, src, source.users))
-        _write(folder / "social_network.csv", _social(rng, source.users))
-        _write(folder / "rec_inter.csv", _recommendations(rng, world, rec, raw_item))
-        _write(folder / "src_inter.csv", _searches(rng, world, text, src, raw_item))
+        rng = np.random.default_rng([source.world_seed, 9, first_user])
+        rec, src = _by_behavior(rng, choose(world, source, spread=1.0, first_user=first_user), source)
+        users = np.arange(first_user, first_user + source.users)
+        write("user_features", _users(rng, rec, src, users))
+        write("social_network", _social(rng, users))
+        write("rec_inter", _recommendations(rng, world, rec, raw_item))
+        write("src_inter", _searches(rng, world, text, src, raw_item))
 
     with ThreadPoolExecutor(THREADS) as pool:
-        items = item_tables(np.random.default_rng([source.world_seed, 8]), world, text, raw_item)
-        for job in [pool.submit(interactions), pool.submit(_write, folder / "item_features.csv", items)]:
+        jobs = [pool.submit(interactions)]
+        if not first_user:
+            items = item_tables(np.random.default_rng([source.world_seed, 8]), world, text, raw_item)
+            jobs.append(pool.submit(write, "item_features", items))
+        for job in jobs:
             job.result()
 
 
@@ -204,18 +214,20 @@ def _same_leaf(rng: np.random.Generator, world: World, item: np.ndarray) -> np.n
     return order[start + (rng.random(len(item)) * (stop - start)).astype(np.int64)]
 
 
-def _users(rng: np.random.Generator, rec: _Clicks, src: _Clicks, users: int) -> Iterator[pa.Table]:
+def _users(rng: np.random.Generator, rec: _Clicks, src: _Clicks, users: np.ndarray) -> Iterator[pa.Table]:
+    n = len(users)
+    searches, clicks = (np.bincount(each.user - users[0], minlength=n) for each in (src, rec))
     yield pa.table(
         {
-            "user_id": np.arange(users),
-            "onehot_feat1": rng.integers(0, 7, users),
-            "onehot_feat2": rng.integers(0, 2, users),
-            "search_active_level": np.minimum(np.bincount(src.user, minlength=users) // 3, 5),
-            "reco_active_level": np.minimum(np.bincount(rec.user, minlength=users) // 4, 5),
+            "user_id": users,
+            "onehot_feat1": rng.integers(0, 7, n),
+            "onehot_feat2": rng.integers(0, 2, n),
+            "search_active_level": np.minimum(searches // 3, 5),
+            "reco_active_level": np.minimum(clicks // 4, 5),
         }
     )
 
 
-def _social(rng: np.random.Generator, users: int) -> Iterator[pa.Table]:
-    user = np.repeat(np.arange(users), rng.integers(0, 4, users))
-    yield pa.table({"user_id": user, "user_follow_id": rng.integers(0, users, len(user))})
+def _social(rng: np.random.Generator, users: np.ndarray) -> Iterator[pa.Table]:
+    user = np.repeat(users, rng.integers(0, 4, len(users)))
+    yield pa.table({"user_id": user, "user_follow_id": rng.choice(users, len(user))})

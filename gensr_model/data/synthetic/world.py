@@ -105,18 +105,18 @@ def _further_leaves(
     return found
 
 
-def choose(world: World, source: GeneratedSource, spread: float) -> Choices:
-    """Simulate every user's choices.
+def choose(world: World, source: GeneratedSource, spread: float, first_user: int = 0) -> Choices:
+    """Simulate the choices of ``source.users`` users, numbered from ``first_user``.
 
     ``spread`` is the least share of the period that a user's life covers (1 = every user is there throughout).
     """
-    shelf = _Shelf(world)
+    shelf, end = _Shelf(world), first_user + source.users
 
     def chunk(first: int) -> Choices:
-        return _choose_chunk(shelf, source, spread, first, min(USERS_PER_CHUNK, source.users - first))
+        return _choose_chunk(shelf, source, spread, first, min(USERS_PER_CHUNK, end - first))
 
     with ThreadPoolExecutor(THREADS) as pool:
-        parts = list(pool.map(chunk, range(0, source.users, USERS_PER_CHUNK)))
+        parts = list(pool.map(chunk, range(first_user, end, USERS_PER_CHUNK)))
     return Choices(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
