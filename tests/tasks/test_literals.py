@@ -91,6 +91,7 @@ def test_json_of_any_value(value: Any) -> None:
 @example("{'a': 123456789012345678901}")
 @example("[" * 300 + "]" * 300)
 @example("{'a': " + "[" * 95 + "]" * 95 + "}")
+@example("{'a': " + "[" * 250 + "]" * 250 + "}")
 @example("{'a': '\\ud83d\\ude00'}")
 @example("{'a': 'x' 'y'}")
 @example("{'a': '''x'''}")
