@@ -124,6 +124,7 @@ def compare(rows: int, place: Path, with_pandas: bool) -> dict[str, Any]:
     found = {"rows": read, **{name: cost._asdict() for name, cost in costs.items()}}
     for name, suffix in PANDAS.items() if with_pandas else ():
         found[f"speedup{suffix}"] = round(costs[name].seconds / costs["ours"].seconds, 2)
+        found[f"cpu_ratio{suffix}"] = round(costs[name].cpu_seconds / costs["ours"].cpu_seconds, 2)
         found[f"memory_ratio{suffix}"] = round(costs["ours"].peak_gb / costs[name].peak_gb, 3)
     print(json.dumps(found), flush=True)
     return found
@@ -171,8 +172,13 @@ def main() -> None:
         json.dumps(
             {
                 "claim": "raw KuaiSAR tables to prepared dataset, against pandas as published scripts use it",
-                **{k: v for k, v in found[-1].items() if k.startswith(("speedup", "memory_ratio"))},
+                **{
+                    k: v
+                    for k, v in found[-1].items()
+                    if k.startswith(("speedup", "cpu_ratio", "memory_ratio"))
+                },
                 "growth_exponent": exponent(rows, [each["ours"]["seconds"] for each in found]),
+                "growth_exponent_cpu": exponent(rows, [each["ours"]["cpu_seconds"] for each in found]),
                 "sizes": found,
             }
         )
