@@ -41,6 +41,9 @@ class GeneratedSource(Frozen):
     events_per_user: float = Field(
         12.0, gt=0, description="mean purchases (amazon) or clicks (kuaisar) of a user"
     )
+    search_share: float = Field(
+        0.45, gt=0, lt=1, description="share of the clicks that are made in search (kuaisar)"
+    )
     world_seed: int = Field(0, description="seed of the generated world, apart from the seed of training")
 
 

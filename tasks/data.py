@@ -9,7 +9,7 @@ from prefect import task
 from gensr_model.config import PipelineConfig
 from tasks.drift import measure_drift
 from tasks.home import home
-from tasks.ingest import build_raw, source_digest, source_files
+from tasks.ingest import CODE, build_raw, source_digest, source_files
 from tasks.prepare import build_prepared
 from tasks.stage import StageResult, Work, stage
 from tasks.validate import validate_prepared, validate_raw
@@ -24,13 +24,16 @@ def find_source(config: PipelineConfig) -> StageResult:
 
 @stage(
     "ingest",
-    code=("tasks/ingest.py", "sql/amazon", "sql/kuaisar"),
+    code=CODE,
     config=("format", "ingest"),
     artifacts=("manifest.json", "rejects.parquet"),
 )
 def ingest(work: Work, config: PipelineConfig, source: Path) -> None:
-    """Reads the raw files; writes ``raw/``: typed tables, rejected lines, an account of every line."""
-    build_raw(config, source, work.out)
+    """Reads the raw files; writes ``raw/``: typed tables, rejected lines, an account of every line.
+
+    What each file became is kept beside the stage's outputs, so that of a folder that grew only new files are parsed.
+    """
+    build_raw(config, source, work.out, kept=work.out.parent / "parts")
 
 
 @stage(

@@ -22,7 +22,9 @@ from tasks.download import PUBLISHED, fetch
 from tasks.ingest_amazon import amazon_files, read_amazon
 from tasks.ingest_kuaisar import kuaisar_files, read_kuaisar
 from tasks.rawfiles import file_digest
+from tasks.rawparts import Parts
 from tasks.rejects import Account, time_bounds
+from tasks.sources import code_digest
 
 
 def source_files(config: PipelineConfig, home: Path) -> Path:
@@ -46,7 +48,7 @@ def source_files(config: PipelineConfig, home: Path) -> Path:
     return folder
 
 
-GENERATOR_VERSION = 2  # raise it when the generated world changes, so that kept files are written anew
+GENERATOR_VERSION = 3  # raise it when the generated world changes, so that kept files are written anew
 
 
 def _generate(format: Format, source: GeneratedSource, folder: Path) -> None:
@@ -62,7 +64,8 @@ def _generate(format: Format, source: GeneratedSource, folder: Path) -> None:
 
 def input_files(folder: Path, format: Format) -> list[Path]:
     """The files of ``folder`` that ingest reads; DataError names what is missing."""
-    return list(amazon_files(folder)) if format == "amazon" else list(kuaisar_files(folder).values())
+    files = amazon_files(folder) if format == "amazon" else kuaisar_files(folder).values()
+    return [path for table in files for path in table]
 
 
 def source_digest(folder: Path, format: Format) -> str:
@@ -70,22 +73,30 @@ def source_digest(folder: Path, format: Format) -> str:
     return digest([(p.name, p.stat().st_size, file_digest(p)) for p in input_files(folder, format)])
 
 
-def build_raw(config: PipelineConfig, source_folder: Path, out: Path) -> None:
+CODE = ("tasks/ingest.py", "sql/amazon", "sql/kuaisar")  # what decides the tables of ``raw/``
+
+
+def build_raw(config: PipelineConfig, source_folder: Path, out: Path, kept: Path | None = None) -> None:
     """Read the raw files of ``source_folder`` into Parquet tables and ``manifest.json`` in the empty folder ``out``.
 
     amazon: reviews, items; kuaisar: rec, src, items, users, social; both: rejects. Raises DataError for files that
     are missing, empty, truncated or damaged, for missing columns, and for too many bad rows.
+
+    What each raw file became is kept in the folder ``kept``, if there is one, and files found there are not parsed
+    again.
     """
+    parts = Parts(kept or out / "parts", digest([code_digest(CODE), config.ingest.earliest]))
     account = Account(config.ingest.max_reject_share)
     bounds = time_bounds(config.ingest.earliest)
     read = read_amazon if config.format == "amazon" else read_kuaisar
     spill = out / "duckdb-spill"
     try:
         with duck.connect(config.prepare, spill) as con:
-            notes = read(con, source_folder, account, bounds, out)
+            notes = read(con, source_folder, account, bounds, out, parts)
     finally:  # the rejects also explain a reading that stopped
         pq.write_table(account.rejects(), out / "rejects.parquet", compression="zstd")
     shutil.rmtree(spill)
+    shutil.rmtree(out / "parts", ignore_errors=True)
     tables = {p.stem: pq.read_metadata(p).num_rows for p in sorted(out.glob("*.parquet"))}
     manifest: dict[str, Any] = {
         "format": config.format,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import html
 import json
 import re
@@ -16,9 +17,10 @@ import numpy as np
 import pyarrow as pa
 
 from gensr_model.errors import DataError
-from tasks import duck
+from tasks import duck, literals
 from tasks.rawfiles import Lines, is_utf8, read_lines
-from tasks.rejects import REJECTED, Account, Output
+from tasks.rawparts import Blocks, Parts, in_order, keep_first, name_of, put_together
+from tasks.rejects import REJECTED, Account
 
 REVIEWS = pa.schema(
     [
@@ -46,73 +48,111 @@ _TAG = re.compile(r"<(?:/?[A-Za-z][^<>]*|!--.*?--)>", re.DOTALL)
 
 
 class AmazonFiles(NamedTuple):
-    reviews: Path
-    meta: Path
+    """Each in the order of its parts: ``reviews_X_5.json.gz``, ``reviews_X_5.2014-07-24.json.gz``, ..."""
+
+    reviews: tuple[Path, ...]
+    meta: tuple[Path, ...]
 
 
 def amazon_files(folder: Path) -> AmazonFiles:
-    """The one reviews file and the one meta file of ``folder``; DataError says what is missing or ambiguous.
+    """The reviews and the meta of ``folder``; DataError says what is missing or ambiguous.
 
     Names as published: ``reviews_<Category>_5.json.gz`` (2014) or ``<Category>_5.json.gz`` (2018), and
-    ``meta_<Category>.json.gz``; unpacked files without ``.gz`` too.
+    ``meta_<Category>.json.gz``; unpacked files without ``.gz`` too. Each may come in parts, labelled before ``.json``.
     """
-    files = sorted(p for p in folder.iterdir() if p.is_file() and re.search(r"\.jsonl?(\.gz)?$", p.name))
-    meta = [p for p in files if p.name.startswith("meta_")]
-    reviews = [p for p in files if p not in meta and re.match(r"reviews_|.*_5\.jsonl?", p.name)]
+    found_names = [(name_of(p), p) for p in sorted(folder.iterdir()) if p.is_file()]
+    named = [(name.stem, p) for name, p in found_names if name and name.kind != "csv"]
+    meta = [p for stem, p in named if stem.startswith("meta_")]
+    reviews = [
+        p for stem, p in named if p not in meta and (stem.startswith("reviews_") or stem.endswith("_5"))
+    ]
     for found, what, example in (
         (reviews, "reviews file", "reviews_Kindle_Store_5.json.gz"),
         (meta, "meta file", "meta_Kindle_Store.json.gz"),
     ):
-        if len(found) == 1:
+        if len({stem for stem, p in named if p in found}) == 1:
             continue
         present = ", ".join(p.name for p in sorted(folder.iterdir())[:12]) or "nothing"
         if found:
             raise DataError(
                 f"{folder}: {len(found)} files look like the Amazon {what} ({', '.join(p.name for p in found)}); "
-                "keep the one to be read in a folder of its own."
+                "keep the one to be read in a folder of its own. Parts of one file have one name and a label: "
+                f"{example.replace('.json', '.2014-07-24.json')}."
             )
         kuaisar = any(folder.rglob("rec_inter.csv"))
         hint = " It looks like KuaiSAR: set format to kuaisar." if kuaisar else ""
         raise DataError(
             f"{folder}: no Amazon {what} (named like {example}, .gz or unpacked). The folder holds: {present}.{hint}"
         )
-    return AmazonFiles(reviews[0], meta[0])
+    return AmazonFiles(in_order(reviews), in_order(meta))
 
 
 def read_amazon(
-    con: duckdb.DuckDBPyConnection, folder: Path, account: Account, bounds: dict[str, int], out: Path
+    con: duckdb.DuckDBPyConnection,
+    folder: Path,
+    account: Account,
+    bounds: dict[str, int],
+    out: Path,
+    parts: Parts,
 ) -> dict[str, int]:
-    """Write reviews.parquet and items.parquet; returns the counts of ``read_meta``.
+    """Write reviews.parquet, and items.parquet with one row per item, the first line of an item.
 
-    Raises DataError for missing files and as ``Account.check`` does.
+    Returns the counts ``repeated_items`` (further lines of an item) and ``items_without_meta`` (reviewed items that
+    no line describes). Raises DataError for missing files, if the meta describes none of the reviewed items, and as
+    ``Account.check`` does.
     """
     files = amazon_files(folder)
-    reviewed = read_reviews(con, files.reviews, account, bounds, out)
-    return read_meta(files.meta, account, reviewed, out)
+    reviews = []
+    for path in files.reviews:
+        blocks = functools.partial(review_blocks, con, path, bounds)
+        reviews.append(parts.read(path, "reviews", REVIEWS, blocks, account))
+        account.check(path)
+    put_together(reviews, out / "reviews.parquet", REVIEWS)
+    items = []
+    for path in files.meta:
+        items.append(parts.read(path, "items", ITEMS, functools.partial(meta_blocks, path), account))
+        account.check(path)
+    put_together(items, out / "items.parquet", ITEMS)
+    repeated = keep_first(con, "amazon/{}_items", out / "items.parquet")
+    return {"repeated_items": repeated, "items_without_meta": _without_meta(con, out, files.meta)}
 
 
-def read_reviews(
-    con: duckdb.DuckDBPyConnection, path: Path, account: Account, bounds: dict[str, int], out: Path
-) -> set[str]:
-    """Write reviews.parquet; returns the items that were reviewed. Raises DataError as ``Account.check`` does."""
-    account.open(path)
-    output = Output(out / "reviews.parquet", REVIEWS)
-    items: set[str] = set()
+def review_blocks(con: duckdb.DuckDBPyConnection, path: Path, bounds: dict[str, int]) -> Blocks:
+    """Accepted rows and rejected lines of a reviews file."""
     for block in read_lines(path):
         text, bad = as_text(block)
         con.register("batch", text)
         rows = duck.to_arrow(con, "amazon/reviews", dict(bounds))
         con.unregister("batch")
         good = pa.compute.is_null(rows["reason"])
-        accepted = rows.filter(good).select(["user", "item", "ts", "rating", "line"])
         rejected = rows.filter(pa.compute.invert(good)).select(REJECTED.names)
-        account.add(path, len(accepted), pa.concat_tables([bad, rejected.cast(REJECTED)]))
-        names = pa.array([path.name] * len(accepted), pa.string())
-        output.write(accepted.append_column("file", names).select(REVIEWS.names))
-        items.update(accepted["item"].unique().to_pylist())
-    output.close()
-    account.check(path)
-    return items
+        yield rows.filter(good), pa.concat_tables([bad, rejected.cast(REJECTED)])
+
+
+def meta_blocks(path: Path) -> Blocks:
+    """Rows of ``ITEMS``, repeated items among them, and rejected lines of a meta file."""
+    for block in read_lines(path):
+        rows: list[dict[str, Any]] = []
+        rejects: list[dict[str, Any]] = []
+        for number, row in _rows(block):
+            if isinstance(row, str):
+                excerpt = block.lines[int(np.searchsorted(block.numbers, number))][:800]
+                rejects.append({"line": number, "reason": row, "excerpt": excerpt.decode("utf-8", "replace")})
+            else:
+                rows.append(row)
+        yield pa.Table.from_pylist(rows, ITEMS), pa.Table.from_pylist(rejects, REJECTED)
+
+
+def _without_meta(con: duckdb.DuckDBPyConnection, out: Path, meta: tuple[Path, ...]) -> int:
+    params = {table: str(out / f"{table}.parquet") for table in ("reviews", "items")}
+    (row,) = con.sql(duck.query("amazon/described"), params=params).fetchall()
+    reviewed, missing, first_reviewed, first_described = row
+    if missing == reviewed:
+        raise DataError(
+            f"{', '.join(map(str, meta))}: describes none of the {reviewed:,} items that the reviews name (first asin "
+            f"there: {first_reviewed}, here: {first_described}). Is it the meta file of another category?"
+        )
+    return int(missing)
 
 
 def as_text(block: Lines) -> tuple[pa.Table, pa.Table]:
@@ -129,39 +169,14 @@ def as_text(block: Lines) -> tuple[pa.Table, pa.Table]:
     return text, pa.table(rejected, schema=REJECTED)
 
 
-def read_meta(path: Path, account: Account, reviewed: set[str], out: Path) -> dict[str, int]:
-    """Write items.parquet, one row per item, the first line of an item wins.
-
-    Returns the counts ``repeated_items`` (further lines of an item) and ``items_without_meta`` (reviewed items that
-    no line describes). Raises DataError if the file describes none of the reviewed items.
-    """
-    account.open(path)
-    output = Output(out / "items.parquet", ITEMS)
-    seen: set[str] = set()
-    repeated = 0
-    for block in read_lines(path):
-        rows: list[dict[str, Any]] = []
-        rejects: list[dict[str, Any]] = []
-        for number, row in _parse(block):
-            if isinstance(row, str):
-                excerpt = block.lines[int(np.searchsorted(block.numbers, number))][:800]
-                rejects.append({"line": number, "reason": row, "excerpt": excerpt.decode("utf-8", "replace")})
-            elif row["item"] in seen:
-                repeated += 1
-            else:
-                seen.add(row["item"])
-                rows.append(row)
-        account.add(path, len(block.lines) - len(rejects), pa.Table.from_pylist(rejects, REJECTED))
-        output.write(pa.Table.from_pylist(rows, ITEMS))
-    output.close()
-    account.check(path)
-    missing = len(reviewed - seen)
-    if missing == len(reviewed):
-        raise DataError(
-            f"{path}: describes none of the {len(reviewed):,} items that the reviews name (first asin there: "
-            f"{min(reviewed)}, here: {min(seen)}). Is it the meta file of another category?"
-        )
-    return {"repeated_items": repeated, "items_without_meta": missing}
+def _rows(block: Lines) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """As ``_parse``, for which only those lines are left that the fast reader is not sure of."""
+    for at, (line, number) in enumerate(zip(block.lines, block.numbers.tolist(), strict=True)):
+        entry = literals.parse(line)
+        if entry is literals.UNSURE:
+            yield from _parse(Lines([line], block.numbers[at : at + 1]))
+        else:
+            yield number, item_row(entry)
 
 
 def _parse(block: Lines) -> Iterator[tuple[int, dict[str, Any] | str]]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import NamedTuple
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from gensr_model.errors import DataError
 from tasks import duck
 from tasks.csvblocks import read_csv
-from tasks.rejects import REJECTED, Account, Output
+from tasks.rawparts import Blocks, Parts, in_order, keep_first, name_of, put_together
+from tasks.rejects import REJECTED, Account
 
 _TEXT, _INT = pa.string(), pa.int64()
 _PLACE = [("file", _TEXT), ("line", _INT)]
@@ -87,12 +88,13 @@ SPECS = (
 ALIASES = {"reco_active_level": "rec_active_level"}
 
 
-def kuaisar_files(folder: Path) -> dict[str, Path]:
-    """Raw table name -> CSV file, in ``folder`` itself or in the one folder below it that has ``rec_inter.csv``.
+def kuaisar_files(folder: Path) -> dict[str, tuple[Path, ...]]:
+    """Raw table name -> its CSV files, in ``folder`` itself or in the one folder below it that has ``rec_inter.csv``.
 
-    Raises DataError if files are missing or if several copies of the data lie below ``folder``.
+    A table may come in parts: ``rec_inter.csv``, ``rec_inter.2023-06-01.csv``, ... Raises DataError if files are
+    missing, if a part is there twice, or if several copies of the data lie below ``folder``.
     """
-    homes = sorted({path.parent for path in folder.rglob("rec_inter.csv*") if path.suffix in (".csv", ".gz")})
+    homes = sorted({path.parent for path in folder.rglob("rec_inter.*") if _is_part(path, "rec_inter")})
     if folder in homes:
         homes = [folder]
     if len(homes) > 1:
@@ -101,12 +103,13 @@ def kuaisar_files(folder: Path) -> dict[str, Path]:
             "Set source.path to the one to be read."
         )
     home = homes[0] if homes else folder
-    found: dict[str, Path] = {}
+    found: dict[str, tuple[Path, ...]] = {}
     missing: list[str] = []
     for spec in SPECS:
-        names = [path for path in (home / spec.file, home / f"{spec.file}.gz") if path.is_file()]
+        stem = spec.file.removesuffix(".csv")
+        names = in_order(path for path in home.iterdir() if _is_part(path, stem))
         if names:
-            found[spec.table] = names[0]
+            found[spec.table] = names
         elif not spec.may_be_absent:
             missing.append(spec.file)
     if missing:
@@ -119,8 +122,18 @@ def kuaisar_files(folder: Path) -> dict[str, Path]:
     return found
 
 
+def _is_part(path: Path, stem: str) -> bool:
+    name = name_of(path)
+    return name is not None and (name.stem, name.kind) == (stem, "csv") and path.is_file()
+
+
 def read_kuaisar(
-    con: duckdb.DuckDBPyConnection, folder: Path, account: Account, bounds: dict[str, int], out: Path
+    con: duckdb.DuckDBPyConnection,
+    folder: Path,
+    account: Account,
+    bounds: dict[str, int],
+    out: Path,
+    parts: Parts,
 ) -> dict[str, int]:
     """Write rec, src, items, users and social.parquet; returns the counts of repeated items and users.
 
@@ -128,45 +141,25 @@ def read_kuaisar(
     """
     files = kuaisar_files(folder)
     for spec in SPECS:
-        if spec.table in files:
-            _read_table(
-                con, spec, files[spec.table], account, bounds if spec.table in ("rec", "src") else {}, out
-            )
-        else:
-            pq.write_table(spec.schema.empty_table(), out / f"{spec.table}.parquet")
-    return {f"repeated_{table}": _keep_first(con, table, out) for table in ("items", "users")}
+        limits = bounds if spec.table in ("rec", "src") else {}
+        found = []
+        for path in files.get(spec.table, ()):
+            blocks = functools.partial(_blocks, con, spec, path, limits)
+            found.append(parts.read(path, spec.table, spec.schema, blocks, account))
+            if account.files[path.name]["read"] or not spec.may_be_absent:
+                account.check(path)
+        put_together(found, out / f"{spec.table}.parquet", spec.schema)
+    return {
+        f"repeated_{table}": keep_first(con, f"kuaisar/{{}}_{table}", out / f"{table}.parquet")
+        for table in ("items", "users")
+    }
 
 
-def _read_table(
-    con: duckdb.DuckDBPyConnection,
-    spec: Spec,
-    path: Path,
-    account: Account,
-    bounds: dict[str, int],
-    out: Path,
-) -> None:
-    account.open(path)
-    output = Output(out / f"{spec.table}.parquet", spec.schema)
+def _blocks(con: duckdb.DuckDBPyConnection, spec: Spec, path: Path, bounds: dict[str, int]) -> Blocks:
     for batch, broken in read_csv(path, spec.required, spec.optional, ALIASES):
         con.register("batch", batch)
         rows = duck.to_arrow(con, f"kuaisar/{spec.table}", bounds or None)
         con.unregister("batch")
         good = pc.is_null(rows["reason"])
-        accepted, rejected = rows.filter(good), rows.filter(pc.invert(good)).select(REJECTED.names)
-        account.add(path, len(accepted), pa.concat_tables([broken, rejected.cast(REJECTED)]))
-        names = pa.array([path.name], pa.string()).take(pa.array([0] * len(accepted), pa.int32()))
-        output.write(accepted.append_column("file", names).select(spec.schema.names))
-    output.close()
-    if account.files[path.name]["read"] or not spec.may_be_absent:
-        account.check(path)
-
-
-def _keep_first(con: duckdb.DuckDBPyConnection, table: str, out: Path) -> int:
-    """Drop further rows of an id from items or users; returns how many there were."""
-    path = out / f"{table}.parquet"
-    aside = out / f"{table}.first.parquet"
-    first = con.sql(duck.query(f"kuaisar/first_{table}"), params={"path": str(path)})
-    first.write_parquet(str(aside), compression="zstd")
-    repeated = pq.read_metadata(path).num_rows - pq.read_metadata(aside).num_rows
-    aside.replace(path)
-    return repeated
+        rejected = rows.filter(pc.invert(good)).select(REJECTED.names)
+        yield rows.filter(good), pa.concat_tables([broken, rejected.cast(REJECTED)])

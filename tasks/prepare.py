@@ -36,6 +36,7 @@ def build_prepared(raw: Path, config: PipelineConfig, out: Path) -> None:
         _open_raw(con, raw, config)
         _interactions(con, config, counts)
         _filter(con, config, counts)
+        run(con, "prepared/12_item_rows")
         if config.format == "amazon":
             _search_events(con, config, counts)
         run(con, f"{config.format}/58_item_text")
@@ -99,7 +100,6 @@ def _open_raw(con: duckdb.DuckDBPyConnection, raw: Path, config: PipelineConfig)
                 f"{path}: missing; a raw folder of format {config.format} has it, run ingest again"
             )
         con.read_parquet(str(path), file_row_number=True).create_view(f"raw_{table}")
-    run(con, "prepared/05_item_rows")
 
 
 def _interactions(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: dict[str, Any]) -> None:
@@ -111,6 +111,8 @@ def _interactions(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts
         for step in ("50_rec_rows", "51_src_rows", "52_interactions"):
             run(con, f"kuaisar/{step}")
         counts["read"] = files.one_row(con, "kuaisar/53_counts")
+        for step in ("54_drop_rec_rows", "55_drop_src_rows"):
+            run(con, f"kuaisar/{step}")
     if files.one_row(con, "prepared/11_size")["interactions"] == 0:
         raise DataError(
             f"no engaged row (a purchase, click = 1, click_cnt > 0) in the raw tables; read: {counts['read']}. "

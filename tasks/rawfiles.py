@@ -6,6 +6,7 @@ its first bytes, because browsers and mirrors often unpack a ``.gz`` without ren
 
 from __future__ import annotations
 
+import functools
 import gzip
 import hashlib
 import zlib
@@ -112,6 +113,12 @@ def is_utf8(text: bytes) -> bool:
 
 
 def file_digest(path: Path) -> str:
-    """sha256 of the file's bytes, in hex."""
+    """sha256 of the file's bytes, in hex; a file that was not touched since is not read again."""
+    state = path.stat()
+    return _digest_of(path, state.st_ino, state.st_size, state.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1_024)
+def _digest_of(path: Path, inode: int, size: int, changed_ns: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

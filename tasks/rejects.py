@@ -21,6 +21,7 @@ REJECTED = pa.schema([("line", pa.int64()), ("reason", pa.string()), ("excerpt",
 EXCERPT = 200  # characters of a rejected line that are kept
 SHOWN = 10
 AHEAD_MS = 2 * 86_400_000  # clocks and time zones: this far ahead of now is not yet the future
+FUTURE = "timestamp in the future"  # the one reason that a later day takes back
 WRONG_UNIT = "timestamp in the wrong unit"  # how the reasons that sql/ gives for it begin
 
 

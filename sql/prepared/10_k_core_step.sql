@@ -5,7 +5,7 @@ with kept_users as (
     select "user"
     from interactions
     group by "user"
-    having count(*) >= $k and (not $both_behaviors or count(distinct behavior) = 2)
+    having count(*) >= $k and (not $both_behaviors or min(behavior) <> max(behavior))
 ),
 kept_items as (
     select item

@@ -56,34 +56,47 @@ def queries(rng: np.random.Generator, world: World, text: KuaiText, item: np.nda
     return _brackets(rng.permuted(slots, axis=1))
 
 
-def captions(rng: np.random.Generator, world: World, text: KuaiText) -> pa.Array:
-    """(items,) captions: three leaf words, often the kind, general words; some empty, some very long."""
-    n = world.n_items
+def captions(
+    rng: np.random.Generator, world: World, text: KuaiText, items: np.ndarray | None = None
+) -> pa.Array:
+    """(n,) captions of ``items`` (n,), or of all: three leaf words, often the kind, general words.
+
+    Some are empty, some very long.
+    """
+    items = np.arange(world.n_items) if items is None else items
+    n, leaf = len(items), world.leaf[items]
     slots = np.full((n, CAPTION_SLOTS), -1, np.int64)
-    pick = rng.random((n, LEAF_WORDS)).argsort(axis=1)[:, :3]
-    slots[:, :3] = np.take_along_axis(text.leaf[world.leaf], pick, axis=1)
-    slots[:, 3] = text.kind[world.leaf, world.kind, rng.integers(0, KIND_WORDS, n)]
-    common = (1 + np.arange(GENERAL_WORDS)) ** -0.8
-    slots[:, 4:] = rng.choice(text.general, (n, CAPTION_SLOTS - 4), p=common / common.sum())
+    pick = rng.random((n, LEAF_WORDS), np.float32).argsort(axis=1)[:, :3]
+    slots[:, :3] = np.take_along_axis(text.leaf[leaf], pick, axis=1)
+    slots[:, 3] = text.kind[leaf, world.kind[items], rng.integers(0, KIND_WORDS, n)]
+    common = ((1 + np.arange(GENERAL_WORDS)) ** -0.8).cumsum()
+    drawn = rng.random((n, CAPTION_SLOTS - 4)) * common[-1]
+    slots[:, 4:] = text.general[np.searchsorted(common[:-1], drawn, "right")]
     # One word in five captions belongs to another leaf: a caption alone is not proof.
     stray = rng.random(n) < 0.2
     slots[stray, 2] = text.leaf[rng.integers(0, len(world.leaves), n), 0][stray]
     slots[rng.random(n) >= SAYS_KIND, 3] = -1
     slots[:, 1:3][rng.random((n, 2)) < 0.25] = -1
     slots[rng.random(n) < NO_CAPTION] = -1
-    short = rng.permuted(slots, axis=1)
-    long = np.flatnonzero(rng.random(n) < LONG_CAPTIONS)
-    result = _brackets(short).to_pylist()
-    more = _brackets(rng.choice(text.general, (len(long), LONG))).to_pylist()
-    for place, tail in zip(long.tolist(), more, strict=True):
-        result[place] = f"{result[place][:-1]}, {tail[1:]}" if result[place] != "[]" else tail
-    return pa.array(result)
+    long = rng.random(n) < LONG_CAPTIONS
+    return _brackets(rng.permuted(slots, axis=1), long, rng.choice(text.general, (long.sum(), LONG)))
 
 
-def _brackets(slots: np.ndarray) -> pa.Array:
-    """(n,) texts "[3, 5]" of the non-negative entries of ``slots`` (n, k), in order."""
+def _brackets(slots: np.ndarray, long: np.ndarray | None = None, more: np.ndarray | None = None) -> pa.Array:
+    """(n,) texts "[3, 5]" of the non-negative entries of ``slots`` (n, k), in order.
+
+    The rows marked in ``long`` (n,) go on with the words of ``more`` (marked rows, words).
+    """
     used = slots >= 0
-    offsets = np.concatenate([[0], used.sum(axis=1).cumsum()]).astype(np.int32)
-    words = pa.array(slots[used]).cast(pa.string())
-    joined = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), words), ", ")
-    return pc.binary_join_element_wise("[", joined, "]", "")
+    count, words = used.sum(axis=1), slots[used]
+    if long is not None and more is not None:
+        length = np.where(long, count + more.shape[1], count)
+        start = length.cumsum() - length
+        tail = np.zeros(length.sum(), bool)
+        tail[(start + count)[long][:, None] + np.arange(more.shape[1])] = True
+        joined = np.empty(len(tail), np.int64)
+        joined[tail], joined[~tail] = more.ravel(), words
+        count, words = length, joined
+    offsets = np.concatenate([[0], count.cumsum()]).astype(np.int32)
+    lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(words).cast(pa.string()))
+    return pc.binary_join_element_wise("[", pc.binary_join(lists, ", "), "]", "")

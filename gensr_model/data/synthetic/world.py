@@ -12,19 +12,25 @@ move on to a companion category, and tastes drift along a user's life.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 
 from gensr_model.config import GeneratedSource
-from gensr_model.data.synthetic.words import TREE
+from gensr_model.data.synthetic.words import TREE, invented
 
 STYLES = 6
 TASTES = 4  # leaves a user likes; the last one joins late in the user's life, the first one fades
 STAY, COMPANION, TASTE = 0.35, 0.15, 0.40  # what moves the intent; the rest is a leaf at random
 STYLE_FIDELITY = 0.75
 DRAWS = 8  # items considered per choice: the newest-and-unmet among them wins more often
-USERS_PER_CHUNK = 20_000  # bounds the memory of the choice at any scale
+USERS_PER_CHUNK = 4_000  # bounds the memory of the choice at any scale
+THREADS = 2
+MET_SLOTS = (
+    2**14
+)  # places of a user's memory of items taken; with more items, some pass for taken that are not
+ITEMS_PER_LEAF, MOST_LEAVES = 86, 2_000  # a large catalogue has more leaves than the tree of words.py
 
 
 class World(NamedTuple):
@@ -63,6 +69,8 @@ def build_world(source: GeneratedSource) -> World:
     ]
     used = min(len(leaves), max(12, source.items // 16))
     leaves = [leaves[i] for i in np.sort(rng.permutation(len(leaves))[:used])]
+    leaves += _further_leaves(source, leaves)
+    used = len(leaves)
     n = source.items
     rank = rng.permutation(n)
     cycle = rng.permutation(used)
@@ -81,20 +89,39 @@ def build_world(source: GeneratedSource) -> World:
     )
 
 
-def choose(world: World, source: GeneratedSource, spread: float) -> Choices:
-    """Simulate every user's choices.
+def _further_leaves(
+    source: GeneratedSource, leaves: list[tuple[int, str, list[str]]]
+) -> list[tuple[int, str, list[str]]]:
+    """Sub-leaves with invented names, as many as a catalogue of this size needs beyond ``leaves``."""
+    more = min(MOST_LEAVES, source.items // ITEMS_PER_LEAF) - len(leaves)
+    if more <= 0:
+        return []
+    words = invented(np.random.default_rng([source.world_seed, 7]), 5 * more)
+    found = []
+    for i in range(more):
+        department, parent, _ = leaves[i % len(leaves)]
+        name, *kinds = words[5 * i : 5 * i + 5]
+        found.append((department, f"{name.title()} {parent}", kinds))
+    return found
+
+
+def choose(world: World, source: GeneratedSource, spread: float, first_user: int = 0) -> Choices:
+    """Simulate the choices of ``source.users`` users, numbered from ``first_user``.
 
     ``spread`` is the least share of the period that a user's life covers (1 = every user is there throughout).
     """
-    starts = range(0, source.users, USERS_PER_CHUNK)
-    parts = [
-        _choose_chunk(world, source, spread, first, min(USERS_PER_CHUNK, source.users - first))
-        for first in starts
-    ]
+    shelf, end = _Shelf(world), first_user + source.users
+
+    def chunk(first: int) -> Choices:
+        return _choose_chunk(shelf, source, spread, first, min(USERS_PER_CHUNK, end - first))
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        parts = list(pool.map(chunk, range(first_user, end, USERS_PER_CHUNK)))
     return Choices(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _choose_chunk(world: World, source: GeneratedSource, spread: float, first: int, users: int) -> Choices:
+def _choose_chunk(shelf: _Shelf, source: GeneratedSource, spread: float, first: int, users: int) -> Choices:
+    world = shelf.world
     rng = np.random.default_rng([source.world_seed, 2, first])
     count = _event_counts(rng, source, users)
     steps = int(count.max())
@@ -106,7 +133,7 @@ def _choose_chunk(world: World, source: GeneratedSource, spread: float, first: i
     time = begin[:, None] + np.minimum(life, 1) * span[:, None]
     tastes = _tastes(rng, world, users)
     style = rng.integers(0, STYLES, users)
-    shelf = _Shelf(world)
+    met = np.zeros((users, MET_SLOTS), bool)
 
     item = np.full((users, steps), -1, np.int32)
     intent = tastes[:, 0].copy()
@@ -118,9 +145,11 @@ def _choose_chunk(world: World, source: GeneratedSource, spread: float, first: i
         )
         drawn = shelf.draw(rng, intent[now], wanted)  # (now, DRAWS)
         appeal = _appeal(world, drawn, time[now, step])
-        appeal[(drawn[:, :, None] == item[now, None, :step]).any(axis=2)] *= 1e-9
+        appeal[met[now[:, None], drawn % MET_SLOTS]] *= 1e-9
         key = np.log(rng.random(appeal.shape)) / appeal  # exponential race: argmax samples by appeal
-        item[now, step] = drawn[np.arange(len(now)), key.argmax(axis=1)]
+        taken = drawn[np.arange(len(now)), key.argmax(axis=1)]
+        item[now, step] = taken
+        met[now, taken % MET_SLOTS] = True
     user, step_of = np.nonzero(active)
     return Choices((user + first).astype(np.int32), item[user, step_of], time[user, step_of])
 
@@ -173,11 +202,28 @@ class _Shelf:
     """Items sorted by (leaf, style), so that drawing from a leaf and a style is one binary search."""
 
     def __init__(self, world: World) -> None:
+        self.world = world
         bucket = world.leaf.astype(np.int64) * STYLES + world.style
         self.order = np.argsort(bucket, kind="stable")
         self.cumulative = np.concatenate([[0.0], world.weight[self.order].cumsum()])
-        edges = np.searchsorted(bucket[self.order], np.arange(len(world.leaves) * STYLES + 1))
-        self.edges = edges
+        self.edges = np.searchsorted(bucket[self.order], np.arange(len(world.leaves) * STYLES + 1))
+        self.cells = 2 ** world.n_items.bit_length()
+        starts = np.arange(self.cells + 1) / self.cells
+        self.guide = (np.searchsorted(self.cumulative, starts, "right") - 1).astype(np.int32)
+
+    def _find(self, value: np.ndarray) -> np.ndarray:
+        """``searchsorted(cumulative, value, "right") - 1``, several times faster where the catalogue is large.
+
+        A guide table says where the cell of a value begins and ends; few items share a cell, so that two or three
+        halvings are left.
+        """
+        cell = np.minimum((value * self.cells).astype(np.int64), self.cells - 1)
+        low, high = self.guide[cell], self.guide[cell + 1]
+        while (low < high).any():
+            middle = (low + high + 1) >> 1
+            reached = self.cumulative[middle] <= value
+            low, high = np.where(reached, middle, low), np.where(reached, high, middle - 1)
+        return low
 
     def draw(self, rng: np.random.Generator, leaf: np.ndarray, style: np.ndarray) -> np.ndarray:
         """(n, DRAWS) items by popularity; a leaf without the style offers all of its items."""
@@ -193,5 +239,5 @@ class _Shelf:
             wide, self.edges[(leaf.astype(np.int64) + 1) * STYLES][:, None], self.edges[high][:, None]
         )
         start, stop = self.cumulative[a], self.cumulative[b]
-        position = np.searchsorted(self.cumulative, start + rng.random(a.shape) * (stop - start), "right") - 1
+        position = self._find(start + rng.random(a.shape) * (stop - start))
         return self.order[np.clip(position, a, b - 1)].astype(np.int32)

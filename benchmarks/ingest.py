@@ -1,0 +1,143 @@
+"""Reading Amazon's raw files, against the usual ways to read them; equal results asserted.
+
+    python -m benchmarks.ingest [--meta FILE] [--users N] [--items N]
+
+Meta lines to values: ours in one process, against `ast.literal_eval` line by line in two, which already run and have
+their lines; nothing is sent back. The same up to the finished Arrow table. Reviews to typed rows: ours with every
+check and an account of every line, against `json.loads` line by line into a pandas frame.
+Generated data unless --meta names a file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import gzip
+import json
+import tempfile
+from multiprocessing.pool import Pool
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+
+from benchmarks.common import seconds
+from gensr_model.config import GeneratedSource
+from gensr_model.data.synthetic import write_amazon
+from tasks import literals
+from tasks.ingest_amazon import ITEMS, item_row, meta_blocks, parse_entry, review_blocks
+from tasks.rejects import time_bounds
+
+PROCESSES = 2
+_lines: list[str] = []  # of a worker
+
+
+def _load(path: Path, share: int, of: int) -> None:
+    _lines[:] = gzip.decompress(path.read_bytes()).decode().splitlines()[share::of]
+
+
+def _values(_: int) -> int:
+    return sum(ast.literal_eval(line) is not None for line in _lines)
+
+
+def _table(_: int) -> pa.Table:
+    return pa.Table.from_pylist([item_row(ast.literal_eval(line)) for line in _lines], ITEMS)
+
+
+def fast_values(lines: list[bytes]) -> list[Any]:
+    """As ingest does it: the fast reader, and the slow one where that is not sure."""
+    found = [literals.parse(line) for line in lines]
+    return [
+        parse_entry(line.decode()) if value is literals.UNSURE else value
+        for line, value in zip(lines, found, strict=True)
+    ]
+
+
+def meta(path: Path) -> dict[str, Any]:
+    """Seconds and MB/s of the meta file, parsing alone and up to the table."""
+    lines = gzip.decompress(path.read_bytes()).splitlines()
+    assert fast_values(lines) == [ast.literal_eval(line.decode()) for line in lines]
+    size = sum(map(len, lines)) / 1e6
+    pools = [Pool(1, _load, (path, share, PROCESSES)) for share in range(PROCESSES)]
+
+    def both(work: Any) -> list[Any]:
+        started = [pool.apply_async(work, (0,)) for pool in pools]
+        return [each.get() for each in started]
+
+    try:
+        ours, other = seconds(lambda: fast_values(lines)), seconds(lambda: both(_values))
+        one = seconds(lambda: [ast.literal_eval(line.decode()) for line in lines], repeat=1)
+        table = pa.concat_tables(rows for rows, _ in meta_blocks(path))
+        tables = both(_table)
+        assert sorted(table["item"].to_pylist()) == sorted(pa.concat_tables(tables)["item"].to_pylist())
+        assert table.take(pa.array(range(0, len(table), PROCESSES))).equals(tables[0])
+        ours_table = seconds(lambda: pa.concat_tables(rows for rows, _ in meta_blocks(path)), repeat=3)
+        other_table = seconds(lambda: both(_table), repeat=3)
+    finally:
+        for pool in pools:
+            pool.terminate()
+    return {
+        "file": path.name,
+        "megabytes": round(size, 1),
+        "mb_per_s": round(size / ours, 1),
+        "ast_two_processes_mb_per_s": round(size / other, 1),
+        "ast_one_process_mb_per_s": round(size / one, 1),
+        "speedup": round(other / ours, 2),
+        "speedup_to_table": round(other_table / ours_table, 2),
+    }
+
+
+def reviews(path: Path) -> dict[str, Any]:
+    """Rows per second of the reviews file."""
+    con = duckdb.connect(config={"threads": PROCESSES})
+    bounds = time_bounds("1995-01-01")
+
+    def ours() -> pa.Table:
+        names = ["user", "item", "ts", "rating"]
+        return pa.concat_tables(rows.select(names) for rows, _ in review_blocks(con, path, bounds))
+
+    def by_line() -> pd.DataFrame:
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            frame = pd.DataFrame([json.loads(line) for line in file])
+        frame["ts"] = frame["unixReviewTime"] * 1000
+        return frame.rename(columns={"reviewerID": "user", "asin": "item", "overall": "rating"})
+
+    expected = by_line()[["user", "item", "ts", "rating"]]
+    assert ours().to_pydict() == expected.to_dict(orient="list")
+    fast, slow = seconds(ours, repeat=2), seconds(by_line, repeat=2)
+    rows = len(expected)
+    return {
+        "rows": rows,
+        "rows_per_s": round(rows / fast),
+        "pandas_rows_per_s": round(rows / slow),
+        "speedup": round(slow / fast, 2),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--meta", type=Path, help="a meta file of Python literals, gzipped")
+    parser.add_argument("--users", type=int, default=20_000)
+    parser.add_argument("--items", type=int, default=20_000)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="gensr-benchmark-") as folder:
+        source = GeneratedSource(users=given.users, items=given.items, events_per_user=12)
+        write_amazon(Path(folder), source)
+        found_meta = meta(given.meta or Path(folder) / "meta_Generated.json.gz")
+        found_reviews = reviews(Path(folder) / "reviews_Generated_5.json.gz")
+    print(json.dumps(found_meta))
+    print(json.dumps(found_reviews))
+    claim = "meta lines parsed, against ast.literal_eval in two processes"
+    print(
+        json.dumps(
+            {"claim": claim, "speedup": found_meta["speedup"], "meta": found_meta, "reviews": found_reviews}
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

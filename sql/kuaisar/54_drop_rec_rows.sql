@@ -1,0 +1,1 @@
+drop table rec_rows

@@ -1,0 +1,77 @@
+"""Meta lines, JSON or Python literals, read by a JSON parser wherever that is provably the same value.
+
+``ast.literal_eval`` builds a syntax tree of every line. Most literals differ from JSON in their quotes only: those are
+rewritten and given to orjson. Whatever is not surely the same (a tuple, ``None``, an escape with another meaning, a
+number beyond 64 bits, deep nesting, anything that orjson refuses) is left to the slow way. Nothing is evaluated.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import Any, Final
+
+import orjson
+
+#: What ``parse`` returns for a line that it does not dare to read.
+UNSURE: Final = object()
+
+# Outside strings JSON knows words that Python does not; inside strings, after such a character, they only cost time.
+_JSON_WORDS = re.compile(rb"[:\[,]\s*(?:true|false|null)")
+_DIGITS = bytes.maketrans(b"123456789", b"000000000")
+_LONG_NUMBER = b"0" * 18  # orjson turns integers beyond 64 bits into floats
+_DEEPEST = 90  # brackets; Python gives up at 200 levels, orjson at 1,024
+# A stretch without a backslash whose strings are single-quoted and hold no quote; or one string of another kind.
+_PIECES = re.compile(
+    rb"""((?>[^'"\\]+|'[^'"\\]*')++) | ("[^"\\]*") | ('(?>[^'\\]+|\\.)*' | "(?>[^"\\]+|\\.)*") | (.)""",
+    re.VERBOSE | re.DOTALL,
+)
+# The escapes that are no matter of taste or version; another one makes a line unsure.
+_ESCAPES = re.compile(rb"""(?:[^\\]++|\\(?:[\\'"nrtabfv]|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}))*+""", re.DOTALL)
+
+
+def parse(line: bytes) -> Any:
+    """The value of a line as ``json.loads`` gives it or, where that fails, ``ast.literal_eval``; or ``UNSURE``.
+
+    Never raises: a line that is neither is ``UNSURE`` too.
+    """
+    if _LONG_NUMBER in line.translate(_DIGITS) or line.count(b"[") + line.count(b"{") > _DEEPEST:
+        return UNSURE
+    try:
+        if not line.startswith(b"{'"):  # what begins so is no JSON
+            try:
+                return orjson.loads(line)
+            except orjson.JSONDecodeError:
+                pass
+        text = _as_json(line)
+        return UNSURE if text is None or _says_json_word(text) else orjson.loads(text)
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        return UNSURE
+
+
+def _says_json_word(text: bytes) -> bool:
+    found = b"true" in text or b"false" in text or b"null" in text
+    return found and _JSON_WORDS.search(text) is not None
+
+
+def _as_json(line: bytes) -> bytes | None:
+    """The line with its strings in JSON's notation, or None where a string is not understood."""
+    if b'"' not in line and b"\\" not in line:
+        return line.replace(b"'", b'"')
+    parts = []
+    for piece in _PIECES.finditer(line):
+        plain, double, other, _ = piece.groups()
+        if plain is not None:
+            parts.append(plain.replace(b"'", b'"'))
+        elif double is not None:
+            parts.append(double)
+        elif other is not None:
+            if not _ESCAPES.fullmatch(other):
+                return None
+            try:
+                parts.append(orjson.dumps(ast.literal_eval(other.decode())))
+            except (ValueError, SyntaxError):
+                return None
+        else:
+            return None
+    return b"".join(parts)
