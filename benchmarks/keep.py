@@ -1,0 +1,85 @@
+"""Keep a finished run for docs/results: its table, and the ranks of every model on every test sample in one small file.
+
+    python -m benchmarks.keep .gensr/runs/latest [--to docs/results]
+
+Ranks are what metrics are made of, so later runs can be compared with this one sample by sample without training again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from gensr_model.evaluation.metrics import RANKS_SCHEMA
+from tasks.evaluate import RANKS
+
+STAGE = "evaluate-"
+SAMPLE = ("sample_id", "task", "candidates")
+
+
+def keep(run: Path, to: Path) -> list[Path]:
+    """Write ``<dataset>-seed<n>.md`` and ``.parquet`` into the folder ``to``; returns both paths.
+
+    The run's stages are looked up in the store beside its folder, ``<home>/runs/<flow run>``.
+    """
+    summary: dict[str, Any] = json.loads((run / "summary.json").read_text())
+    store = run.resolve().parents[1] / "store" / "evaluate"
+    ranks = {
+        stage["label"].removeprefix(STAGE): pq.read_table(store / stage["key"] / RANKS)
+        for stage in summary["stages"]
+        if stage["label"].startswith(STAGE)
+    }
+    table = widen(ranks)
+    told = {name: json.dumps(summary[name]) for name in ("config", "dataset_digest", "config_hash", "seed")}
+    to.mkdir(parents=True, exist_ok=True)
+    base = to / f"{summary['dataset']}-seed{summary['seed']}"
+    written = [base.with_name(f"{base.name}.md"), base.with_name(f"{base.name}.parquet")]
+    written[0].write_text((run / "table.md").read_text())
+    pq.write_table(table.replace_schema_metadata(told), written[1], compression="zstd")
+    return written
+
+
+def widen(ranks: dict[str, pa.Table]) -> pa.Table:
+    """One row per test sample, two columns per model, null where a model does not rank the task."""
+    every = pa.concat_tables([table.select(SAMPLE) for table in ranks.values()])
+    wide = every.group_by(list(SAMPLE), use_threads=False).aggregate([])
+    wide = wide.sort_by([("task", "ascending"), ("sample_id", "ascending")])
+    for name, table in ranks.items():
+        place = pc.index_in(wide["sample_id"], value_set=table["sample_id"].combine_chunks())
+        for column in ("greater", "ties"):
+            wide = wide.append_column(f"{name}/{column}", table[column].take(place).cast(pa.int16()))
+    return wide
+
+
+def read_kept(path: Path) -> dict[str, pa.Table]:
+    """The ranks (``RANKS_SCHEMA``) of every model in a kept file."""
+    wide = pq.read_table(path)
+    names = [column.removesuffix("/ties") for column in wide.column_names if column.endswith("/ties")]
+    found = {}
+    for name in names:
+        rows = wide.filter(pc.is_valid(wide[f"{name}/ties"]))
+        columns = [rows["sample_id"], rows["task"], rows[f"{name}/greater"], rows[f"{name}/ties"]]
+        table = pa.table([*columns, rows["candidates"]], names=RANKS_SCHEMA.names)
+        found[name] = table.cast(RANKS_SCHEMA)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path, help="a folder with summary.json, such as .gensr/runs/latest")
+    parser.add_argument("--to", type=Path, default=Path("docs/results"))
+    given = parser.parse_args()
+    for path in keep(given.run, given.to):
+        print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Kept ranks give the run's own figures back, and nothing but them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from benchmarks.keep import keep, read_kept
+from gensr_model.evaluation.metrics import ranks_table, summarize
+from tasks.evaluate import RANKS
+
+RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
+
+
+def ranks(rng: np.random.Generator, tasks: list[str]) -> pa.Table:
+    """Of the samples of some tasks, in an order of their own."""
+    order = rng.permutation([(f"{task[0]}{n}", task) for task in tasks for n in range(20)])
+    return ranks_table(order[:, 0], order[:, 1], rng.integers(0, 6, (len(order), 10)).astype(float))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> tuple[Path, dict[str, pa.Table]]:
+    rng = np.random.default_rng(0)
+    both = ["recommendation", "search"]
+    made = {"gensr": ranks(rng, both), "popularity": ranks(rng, both), "bm25": ranks(rng, ["search"])}
+    stages = [{"label": "prepare", "key": "p"}]
+    for name, table in made.items():
+        folder = tmp_path / "home" / "store" / "evaluate" / f"key-{name}"
+        folder.mkdir(parents=True)
+        pq.write_table(table, folder / RANKS)
+        stages.append({"label": f"evaluate-{name}", "key": folder.name})
+    place = tmp_path / "home" / "runs" / "latest"
+    place.mkdir(parents=True)
+    told = {"dataset": "mine", "seed": 3, "config": {}, "dataset_digest": "d", "config_hash": "c"}
+    (place / "summary.json").write_text(json.dumps(told | {"stages": stages}))
+    (place / "table.md").write_text("# mine\n")
+    return place, made
+
+
+def test_kept_ranks_are_those_of_the_run(run: tuple[Path, dict[str, pa.Table]], tmp_path: Path) -> None:
+    place, made = run
+    table, parquet = keep(place, tmp_path / "kept")
+    assert (table.name, parquet.name) == ("mine-seed3.md", "mine-seed3.parquet")
+    kept = read_kept(parquet)
+    assert kept.keys() == made.keys()
+    for name, expected in made.items():
+        assert kept[name].sort_by("sample_id") == expected.sort_by("sample_id"), name
+
+
+@pytest.mark.parametrize("parquet", sorted(RESULTS.glob("*.parquet")), ids=lambda path: path.stem)
+def test_the_tables_in_docs_are_made_of_the_ranks_beside_them(parquet: Path) -> None:
+    rows = [line.split("|") for line in parquet.with_suffix(".md").read_text().splitlines()]
+    shown = {tuple(cell.strip() for cell in row[2:10]) for row in rows if len(row) > 10}
+    for found in read_kept(parquet).values():
+        for metrics in summarize(found).values():
+            names = [
+                *(f"recall_at_{k}" for k in (1, 5, 10, 20)),
+                *(f"ndcg_at_{k}" for k in (5, 10, 20)),
+                "mrr",
+            ]
+            assert tuple(f"{metrics[name]:.4f}" for name in names) in shown
