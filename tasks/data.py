@@ -31,9 +31,9 @@ def find_source(config: PipelineConfig) -> StageResult:
 def ingest(work: Work, config: PipelineConfig, source: Path) -> None:
     """Reads the raw files; writes ``raw/``: typed tables, rejected lines, an account of every line.
 
-    What each file became is kept beside the stage's outputs, so that of a folder that grew only new files are parsed.
+    What each file became is kept in the state folder, so that of a folder that grew only new files are parsed.
     """
-    build_raw(config, source, work.out, kept=work.out.parent / "parts")
+    build_raw(config, source, work.out, kept=home().parts)
 
 
 @stage(

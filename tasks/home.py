@@ -18,6 +18,11 @@ class Home(NamedTuple):
         return self.root / "store"
 
     @property
+    def parts(self) -> Path:
+        """What each raw file became, so that it is parsed once."""
+        return self.root / "parts"
+
+    @property
     def checkpoints(self) -> Path:
         """Training that may be taken up again after a crash."""
         return self.root / "checkpoints"

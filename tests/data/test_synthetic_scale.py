@@ -22,9 +22,12 @@ SOURCE = GeneratedSource(users=300, items=1_000, events_per_user=12)
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
-    csv.field_size_limit(sys.maxsize)
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    before = csv.field_size_limit(sys.maxsize)
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    finally:
+        csv.field_size_limit(before)  # of the whole process
 
 
 def lines_of(path: Path) -> list[str]:
