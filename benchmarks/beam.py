@@ -14,8 +14,8 @@ from transformers import T5Config, T5ForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
 from benchmarks.common import seconds, tell
-from gensr_model.generation.beam import Beams, CachedDecoder, beam_search
-from gensr_model.generation.trie import build
+from gensr_model.decoding.beam import Beams, CachedDecoder, beam_search
+from gensr_model.decoding.trie import build
 
 ITEMS, BEAMS, USERS, WORDS, CODES, LENGTH = 100_000, 20, 8, 2_000, 256, 4
 Answers = dict[tuple[int, ...], Tensor] | dict[tuple[int, ...], list[int]]

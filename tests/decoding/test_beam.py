@@ -11,8 +11,8 @@ from torch import Tensor
 from transformers import T5Config, T5ForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
-from gensr_model.generation.beam import Beams, CachedDecoder, beam_search
-from gensr_model.generation.trie import build
+from gensr_model.decoding.beam import Beams, CachedDecoder, beam_search
+from gensr_model.decoding.trie import build
 
 USERS, WIDTH, VOCABULARY, EOS = 8, 16, 60, 1
 

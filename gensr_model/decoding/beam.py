@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import T5ForConditionalGeneration
 from transformers.cache_utils import EncoderDecoderCache
 
-from gensr_model.generation.trie import TokenTrie
+from gensr_model.decoding.trie import TokenTrie
 
 
 class Beams(NamedTuple):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gensr_model.errors import DataError
-from gensr_model.generation.trie import TokenTrie, build
+from gensr_model.decoding.trie import TokenTrie, build
 
 
 def paths(trie: TokenTrie) -> dict[tuple[int, ...], int]:
