@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gensr_model.errors import DataError
 from gensr_model.decoding.trie import TokenTrie, build
+from gensr_model.errors import DataError
 
 
 def paths(trie: TokenTrie) -> dict[tuple[int, ...], int]:
