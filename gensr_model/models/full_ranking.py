@@ -13,6 +13,7 @@ from gensr_model.config import FullRankingConfig, ModelConfig
 from gensr_model.data.batches import Batch
 from gensr_model.decoding.beam import Beams, CachedDecoder, beam_search
 from gensr_model.decoding.trie import build
+from gensr_model.errors import ConfigError
 from gensr_model.models.gensr import Catalogue, DualViewT5, Encoded
 from gensr_model.models.views import CFTable, masked_mean
 
@@ -54,6 +55,10 @@ class FullRanking(DualViewT5):
     def _prompt(self, batch: Batch, encoded: Encoded, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Eq. 9 without candidates: embeddings (R, 1, L, d_model) with two slots filled, and their mask (R, L)."""
         prompts = self.catalogue.prompts(batch.query[rows])
+        if prompts.slots.shape[1] != 2:
+            raise ConfigError(
+                "full ranking got prompts with candidates; encode them with its own configuration"
+            )
         embeds = self.backbone.shared(prompts.ids)
         row = torch.arange(len(rows), device=embeds.device)
         for number, view in enumerate(encoded):

@@ -11,6 +11,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from gensr_model.config import FullRankingConfig, ModelConfig
 from gensr_model.data.text import ItemText, PromptTable
+from gensr_model.errors import ConfigError
 from gensr_model.models.backbone import add_item_tokens
 from gensr_model.models.full_ranking import FullRanking, sampled_cross_entropy
 from gensr_model.models.gensr import Catalogue
@@ -127,6 +128,14 @@ def test_the_history_placeholders_take_the_mean_of_the_encoded_history() -> None
         slots = view[0].project(masked_mean(view[2], batch().history_mask))
         torch.testing.assert_close(embeds[0, 0, [1, 3][number]], slots[1])
         torch.testing.assert_close(embeds[1, 0, [3, 5][number]], slots[0])
+
+
+def test_prompts_made_for_candidates_are_refused() -> None:
+    model = make()
+    prompts = model.catalogue.prompts(torch.tensor([0, 1, -1]))
+    model.catalogue.set_prompts(prompts._replace(slots=prompts.slots.repeat(1, 2)))
+    with pytest.raises(ConfigError, match="prompts with candidates"):
+        model.catalogue_scores(batch())
 
 
 def test_candidates_do_not_reach_the_prompt() -> None:
