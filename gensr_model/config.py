@@ -186,6 +186,34 @@ class ModelConfig(Frozen):
     )
 
 
+class HistoryPrompt(Frozen):
+    """The three text segments around the two history placeholders of full ranking; ``{query}`` may stand in any."""
+
+    segments: tuple[str, str, str]
+
+
+class FullRankingConfig(Frozen):
+    """§6.3: GenSR says which item, over the whole catalogue. Beside what ``model`` and ``train`` say."""
+
+    epochs: int = 10
+    batch_size: int = Field(128, description="training samples in a micro-batch; there are no negatives")
+    valid_samples: int = Field(1_000, description="fixed validation samples per task while training")
+    sampled_above: int = Field(
+        100_000, ge=0, description="catalogues larger than this train with a sampled softmax"
+    )
+    sampled_items: int = Field(8_192, ge=1, description="items drawn per batch for the sampled softmax")
+    mask_met: bool = Field(True, description="leave out of the ranking what the user met before the sample")
+    scores_held: int = Field(
+        8_000_000, ge=1, description="scores in memory at once while evaluating, at least one sample's"
+    )
+    recommendation_prompt: HistoryPrompt = HistoryPrompt(
+        segments=("recommend . history by behavior :", "history by text :", "item :")
+    )
+    search_prompt: HistoryPrompt = HistoryPrompt(
+        segments=("search {query} . history by behavior :", "history by text :", "item :")
+    )
+
+
 class TrainConfig(Frozen):
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
@@ -238,6 +266,10 @@ _SHORT_PROMPTS = {
     "recommendation_prompt": {"segments": ("recommend", "", "item", "", "?")},
     "search_prompt": {"segments": ("search {query}", "", "item", "", "?")},
 }
+_SHORT_FULL_PROMPTS = {
+    "recommendation_prompt": {"segments": ("recommend", "", "?")},
+    "search_prompt": {"segments": ("search {query}", "", "?")},
+}
 PRESETS: dict[str, dict[str, Any]] = {
     # Minutes on two cores: a small T5 and its tokenizer from scratch. What `make run` uses.
     "demo": {
@@ -249,10 +281,15 @@ PRESETS: dict[str, dict[str, Any]] = {
             "backbone": {"vocab_size": 2_000},
         },
         "train": {"epochs": 3, "valid_samples": 300},
+        "full_ranking": {**_SHORT_FULL_PROMPTS, "valid_samples": 300},
         "analysis": {"mine_samples": 2_000, "mine_steps": 600, "mine_seeds": 3},
     },
     # Within 45 minutes on two cores for ~60k interactions: what docs/results.md is measured with.
-    "laptop": {"model": {**_SHORT_PROMPTS}, "train": {"epochs": 8}},
+    "laptop": {
+        "model": {**_SHORT_PROMPTS},
+        "train": {"epochs": 8},
+        "full_ranking": {**_SHORT_FULL_PROMPTS},
+    },
     # §6.1.3: flan-t5-base, the whole vocabulary, the paper's text.
     "paper": {
         "model": {"backbone": {"name_or_path": "google/flan-t5-base"}, "max_history": 30, "view_heads": 8},
@@ -266,6 +303,7 @@ _SECTIONS: dict[str, type[Frozen]] = {
     "lightgcn": LightGCNConfig,
     "model": ModelConfig,
     "train": TrainConfig,
+    "full_ranking": FullRankingConfig,
     "evaluation": EvaluationConfig,
     "analysis": AnalysisConfig,
     "retrain": RetrainConfig,
@@ -295,6 +333,7 @@ class PipelineConfig(Frozen):
     lightgcn: LightGCNConfig = Field(default_factory=lambda: LightGCNConfig())
     model: ModelConfig = Field(default_factory=lambda: ModelConfig())
     train: TrainConfig = Field(default_factory=lambda: TrainConfig())
+    full_ranking: FullRankingConfig = Field(default_factory=lambda: FullRankingConfig())
     evaluation: EvaluationConfig = Field(default_factory=lambda: EvaluationConfig())
     analysis: AnalysisConfig = Field(default_factory=lambda: AnalysisConfig())
     retrain: RetrainConfig = Field(default_factory=lambda: RetrainConfig())

@@ -28,7 +28,9 @@ def rank_reference(
     work: Work, config: PipelineConfig, prepared: Path, cf: Path, name: str
 ) -> dict[str, float]:
     """Reads the prepared dataset and the LightGCN table; writes the ranks of one reference ranker."""
-    return _write(work.out, evaluate.rank_reference(name, PreparedDataset.open(prepared), "test", cf, config))
+    return write_ranks(
+        work.out, evaluate.rank_reference(name, PreparedDataset.open(prepared), "test", cf, config)
+    )
 
 
 @stage(
@@ -42,7 +44,7 @@ def rank_model(
 ) -> dict[str, float]:
     """Reads the prepared dataset and a model bundle; writes the ranks of that model, its items matched by raw id."""
     del name  # only tells the runs apart
-    return _write(
+    return write_ranks(
         work.out, evaluate.rank_bundle(bundle, PreparedDataset.open(prepared), "test", config, work.report)
     )
 
@@ -52,7 +54,8 @@ def read_ranks(result: StageResult) -> pa.Table:
     return pq.read_table(result.path / RANKS)
 
 
-def _write(out: Path, ranks: pa.Table) -> dict[str, float]:
+def write_ranks(out: Path, ranks: pa.Table) -> dict[str, float]:
+    """Write the ranks and their means; returns the means as ``task/metric``."""
     pq.write_table(ranks, out / RANKS)
     summary = summarize(ranks)
     write_json(out / "metrics.json", summary)

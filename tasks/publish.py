@@ -21,8 +21,8 @@ from tasks.tracking import Tracked, tracking_uri
 
 
 @task(name="publish", task_run_name="publish")
-def publish(run_id: str, flow_run_id: str, summary: dict[str, Any]) -> dict[str, Any]:
-    """Write ``runs/<flow run>/summary.json`` and ``table.md``, the artifact ``summary``, and MLflow's copy of both."""
+def publish(run_id: str, flow_run_id: str, summary: dict[str, Any], key: str = "summary") -> dict[str, Any]:
+    """Write ``runs/<flow run>/summary.json`` and ``table.md``, the artifact ``key``, and MLflow's copy of both."""
     run = Tracked.existing(run_id)
     full = summary | {
         "mlflow": {"experiment_id": run.experiment_id, "run_id": run_id},
@@ -36,7 +36,7 @@ def publish(run_id: str, flow_run_id: str, summary: dict[str, Any]) -> dict[str,
     _point_latest(flow_run_id)
     run.artifacts(folder, ("*",))
     run.metrics(_headline(full))
-    create_markdown_artifact(table + _links(full), key="summary", description=f"{full['dataset']}: results")
+    create_markdown_artifact(table + _links(full), key=key, description=f"{full['dataset']}: results")
     return full
 
 

@@ -105,7 +105,7 @@ def table(summary: dict[str, Any]) -> str:
             continue
         samples = int(next(iter(rows.values()))["samples"])
         lines += [f"## {task.capitalize()}: {samples} test samples, 1 positive among "
-                  f"{summary['negatives']} negatives{drawn}", ""]  # fmt: skip
+                  + summary.get("among", f"{summary['negatives']} negatives{drawn}"), ""]  # fmt: skip
         body = [[TITLES.get(name, name), *(f"{row[m]:.4f}" for m in _SHOWN), _difference(summary, task, name)]
                 for name, row in rows.items()]  # fmt: skip
         lines += [*_grid(["model", *_SHOWN.values(), gap], body), ""]

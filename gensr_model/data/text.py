@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,7 @@ import torch
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 
-from gensr_model.config import ModelConfig, TextConfig
+from gensr_model.config import FullRankingConfig, ModelConfig, TextConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import ConfigError
 
@@ -39,7 +39,7 @@ class PromptTable(NamedTuple):
 
     ids: Tensor  # (Q + 1, L)
     length: Tensor  # (Q + 1,)
-    slots: Tensor  # (Q + 1, 4)
+    slots: Tensor  # (Q + 1, 4), or (Q + 1, 2) for full ranking: CF, semantic
     query: Tensor  # (Q + 1, K)
     query_length: Tensor  # (Q + 1,), 0 for recommendation
 
@@ -124,12 +124,18 @@ def encode_items(tokenizer: Tokenizer, items: pa.Table, config: TextConfig) -> I
     return ItemText(torch.from_numpy(tokens), torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)])))
 
 
-def encode_prompts(tokenizer: Tokenizer, queries: list[str], config: ModelConfig) -> PromptTable:
-    """Prompts of all queries and of recommendation (Eq. 9): five segments around four slots, then the end token."""
+def encode_prompts(
+    tokenizer: Tokenizer, queries: list[str], config: ModelConfig, full: FullRankingConfig | None = None
+) -> PromptTable:
+    """Prompts of all queries and of recommendation (Eq. 9): five segments around four slots, then the end token.
+
+    Those of ``full``, for full ranking (§6.3), are three segments around the two slots of the history.
+    """
     eos, pad = special_id(tokenizer, EOS), special_id(tokenizer, PAD)
     cut = _encode(tokenizer, queries, config.max_query_tokens)
-    search = _pieces(tokenizer, config.search_prompt.segments)
-    recommend = _pieces(tokenizer, config.recommendation_prompt.segments)
+    prompts = config if full is None else full
+    search = _pieces(tokenizer, prompts.search_prompt.segments)
+    recommend = _pieces(tokenizer, prompts.recommendation_prompt.segments)
     rows = [*(_insert(search, query) for query in cut), _insert(recommend, [])]
     flat = [_join(segments, pad, eos) for segments in rows]
     lengths = [len(ids) for ids, _ in flat]
@@ -147,7 +153,7 @@ def encode_prompts(tokenizer: Tokenizer, queries: list[str], config: ModelConfig
     )
 
 
-def _pieces(tokenizer: Tokenizer, segments: tuple[str, ...]) -> list[list[list[int]]]:
+def _pieces(tokenizer: Tokenizer, segments: Sequence[str]) -> list[list[list[int]]]:
     """Per segment its tokens, cut where the query goes in."""
     return [_encode(tokenizer, segment.split("{query}"), budget=10_000) for segment in segments]
 

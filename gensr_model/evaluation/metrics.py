@@ -70,12 +70,22 @@ def ranks_table(
     `sample_id` and `task` are (N,) strings in the same order. DataError on NaN or unequal lengths.
     """
     counts = rank_counts(scores)
+    return counts_table(sample_id, task, counts, np.full(len(scores), scores.shape[1]))
+
+
+def counts_table(
+    sample_id: npt.ArrayLike | pa.Array,
+    task: npt.ArrayLike | pa.Array,
+    counts: RankCounts,
+    candidates: npt.NDArray[np.integer],
+) -> pa.Table:
+    """The table of `RANKS_SCHEMA` from counts and the lengths (N,) of the ranked lists."""
     ids, tasks = (pa.array(np.asarray(column).tolist(), pa.string()) for column in (sample_id, task))
-    if not len(ids) == len(tasks) == len(scores):
+    if not len(ids) == len(tasks) == len(candidates):
         raise DataError(
-            f"{len(ids)} sample ids, {len(tasks)} tasks and {len(scores)} score rows do not match"
+            f"{len(ids)} sample ids, {len(tasks)} tasks and {len(candidates)} score rows do not match"
         )
-    length = pa.array(np.full(len(scores), scores.shape[1], dtype=np.int32))
+    length = pa.array(candidates.astype(np.int32))
     return pa.table([ids, tasks, counts.greater, counts.ties, length], schema=RANKS_SCHEMA)
 
 

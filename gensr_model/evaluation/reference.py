@@ -61,27 +61,32 @@ def reference_scores(
     same that GenSR reads. Raises ConfigError for an unknown name, or where a text ranker gets a sample
     without a query.
     """
-    if name not in REFERENCES:
-        raise ConfigError(f"unknown reference ranker {name!r}; known: {', '.join(REFERENCES)}")
-    if name in NEEDS_QUERY and (samples.query < 0).any():
-        raise ConfigError(f"the reference {name} ranks by query, and some samples have none")
-    scorer: Scorer
-    if name == "popularity":
-        scorer = popularity(dataset)
-    elif name == "item_knn":
-        scorer = item_knn(dataset)
-    elif name == "lightgcn":
-        scorer = light_gcn(dataset, cf_folder)
-    elif name == "bm25":
-        scorer = bm25(dataset, text, np.unique(samples.query))
-    else:
-        scorer = same_query(dataset)
+    scorer = reference_scorer(name, dataset, samples, cf_folder, text)
     lists = np.concatenate([samples.item[:, None], negatives], axis=1)
     scores = np.empty(lists.shape, np.float32)
     for start in range(0, len(samples), _CHUNK):
         rows = np.arange(start, min(start + _CHUNK, len(samples)))
         scores[rows] = scorer(samples.take(rows), lists[rows])
     return scores
+
+
+def reference_scorer(
+    name: str, dataset: PreparedDataset, samples: Samples, cf_folder: Path, text: TextConfig
+) -> Scorer:
+    """What scores lists for `samples`, or for any part of them; errors as in `reference_scores`."""
+    if name not in REFERENCES:
+        raise ConfigError(f"unknown reference ranker {name!r}; known: {', '.join(REFERENCES)}")
+    if name in NEEDS_QUERY and (samples.query < 0).any():
+        raise ConfigError(f"the reference {name} ranks by query, and some samples have none")
+    if name == "popularity":
+        return popularity(dataset)
+    if name == "item_knn":
+        return item_knn(dataset)
+    if name == "lightgcn":
+        return light_gcn(dataset, cf_folder)
+    if name == "bm25":
+        return bm25(dataset, text, np.unique(samples.query))
+    return same_query(dataset)
 
 
 def popularity(dataset: PreparedDataset) -> Scorer:
@@ -112,7 +117,7 @@ def item_knn(dataset: PreparedDataset) -> Scorer:
     warm = norm > 0
 
     def score(samples: Samples, lists: IntArray) -> npt.NDArray[Any]:
-        history = _history(dataset, samples)  # (b, I) binary
+        history = met_before(dataset, samples)
         # History · unitᵀ · unit, in this order: the item × item matrix is never built.
         similar = sparse.csr_array((history @ unit.T) @ unit)
         row = np.repeat(np.arange(len(lists)), lists.shape[1])
@@ -122,7 +127,8 @@ def item_knn(dataset: PreparedDataset) -> Scorer:
     return score
 
 
-def _history(dataset: PreparedDataset, samples: Samples) -> sparse.csr_array:
+def met_before(dataset: PreparedDataset, samples: Samples) -> sparse.csr_array:
+    """(b, I) binary: what the user met before the sample, in either behavior."""
     length = samples.history_end - samples.history_start
     row = np.repeat(np.arange(len(samples)), length)
     place = np.arange(len(row)) - np.repeat(np.cumsum(length) - length, length)

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
 
 from gensr_model.config import BackboneConfig
-from gensr_model.data.text import EOS, PAD, special_id
+from gensr_model.data.text import EOS, PAD, ItemText, special_id
 from gensr_model.errors import ConfigError
+from gensr_model.models.views import pool_text
 
 
 def scratch_config(config: BackboneConfig, tokenizer: Tokenizer) -> T5Config:
@@ -48,6 +49,7 @@ def load_pretrained(config: BackboneConfig) -> tuple[T5ForConditionalGeneration,
     # flan-t5 is untied, but T5Config forces the flag to True: left so, saving or resizing would tie the matrices.
     untied = model.lm_head.weight.data_ptr() != model.shared.weight.data_ptr()
     model.config.tie_word_embeddings = not untied
+    model.set_input_embeddings(model.shared)
     if config.first_layers is not None:
         keep_first_layers(model, config.first_layers)
     tokenizer.no_truncation()
@@ -64,6 +66,26 @@ def keep_first_layers(model: T5ForConditionalGeneration, layers: int) -> None:
     model.config.num_decoder_layers = len(model.decoder.block)
 
 
+def add_item_tokens(model: T5ForConditionalGeneration, text: ItemText, chunk: int = 4096) -> int:
+    """One new token per item (§6.3), in place. Its vectors start as the mean of those of the item's text.
+
+    Both matrices are extended and stay tied exactly if they were. An item without text starts at zero.
+
+    Returns:
+        The id of item 0's token; the others follow.
+    """
+    first, items = model.shared.num_embeddings, len(text.offsets) - 1
+    tied = model.lm_head.weight.data_ptr() == model.shared.weight.data_ptr()
+    model.config.tie_word_embeddings = tied  # T5Config says True always, and resizing would then tie flan-t5
+    model.resize_token_embeddings(first + items, mean_resizing=False)
+    with torch.no_grad():
+        for matrix in (model.shared,) if tied else (model.shared, model.lm_head):
+            for start in range(0, items, chunk):
+                place = torch.arange(start, min(start + chunk, items))
+                matrix.weight[first + place] = pool_text(matrix, text, place)
+    return first
+
+
 def config_to_json(model: T5ForConditionalGeneration) -> dict[str, Any]:
     """What rebuilds the architecture: see ``build``."""
     content: dict[str, Any] = model.config.to_dict()
@@ -75,7 +97,10 @@ def build(content: dict[str, Any]) -> T5ForConditionalGeneration:
     config = T5Config(**content)
     config.tie_word_embeddings = content["tie_word_embeddings"]
     config.scale_decoder_outputs = content["scale_decoder_outputs"]
-    return T5ForConditionalGeneration(config)
+    model = T5ForConditionalGeneration(config)
+    # The flag frees the head only: encoder and decoder read one matrix in every T5, which transformers then forgets.
+    model.set_input_embeddings(model.shared)
+    return model
 
 
 def first_step_hidden(model: T5ForConditionalGeneration, embeds: Tensor, mask: Tensor) -> Tensor:

@@ -54,27 +54,21 @@ class Catalogue(nn.Module):
         return PromptTable(ids, length, *rest)
 
 
-class GenSR(nn.Module):
-    """The model of Figure 2.
+class DualViewT5(nn.Module):
+    """What both ways to generate share (§5.1, §5.2): two views of the history, a prompt with slots, L_S&R + β L_c.
+
+    A subclass fills the slots (``_prompt``) and says what it generates (``row_losses``).
 
     Args:
         backbone: a T5; its input embeddings are also the semantic view's token vectors.
         cf: the pre-trained CF table over the items of ``catalogue``.
-        answers: token ids of No and Yes.
     """
 
     def __init__(
-        self,
-        config: ModelConfig,
-        backbone: T5ForConditionalGeneration,
-        cf: CFTable,
-        catalogue: Catalogue,
-        answers: tuple[int, int],
+        self, config: ModelConfig, backbone: T5ForConditionalGeneration, cf: CFTable, catalogue: Catalogue
     ) -> None:
         super().__init__()
         self.config, self.backbone, self.cf, self.catalogue = config, backbone, cf, catalogue
-        self.answers: Tensor
-        self.register_buffer("answers", torch.tensor(answers), persistent=False)
         width = backbone.model_dim
         self.cf_view = View(cf.dim, width, config) if config.cf_view else None
         self.semantic_view = View(width, width, config) if config.semantic_view else None
@@ -82,7 +76,13 @@ class GenSR(nn.Module):
         self.align_cf = nn.Linear(cf.dim, cf.dim) if contrast else None
         self.align_semantic = nn.Linear(width, cf.dim) if contrast else None
 
-    # --- views ---------------------------------------------------------------------------------------------------
+    def _prompt(self, batch: Batch, encoded: Encoded, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Eq. 9 for some rows (R,): embeddings (R, C, L, d_model) with the slots filled, and their mask (R, L)."""
+        raise NotImplementedError
+
+    def row_losses(self, batch: Batch, encoded: Encoded | None = None) -> Tensor:
+        """(B, C) negative log-likelihood of what is to be generated."""
+        raise NotImplementedError
 
     def _encode(self, batch: Batch) -> Encoded:
         out: Encoded = []
@@ -98,23 +98,6 @@ class GenSR(nn.Module):
                 (view, vectors, view.encode(vectors, batch.history, batch.history_mask, batch.behavior))
             )
         return out
-
-    def _prompt(self, batch: Batch, encoded: Encoded, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Eq. 9 for some rows (R,): embeddings (R, C, L, d_model) with the four slots filled, and their mask (R, L)."""
-        prompts = self.catalogue.prompts(batch.query[rows])
-        words = self.backbone.shared(prompts.ids)  # (R, L, d_model)
-        embeds = words.unsqueeze(1).repeat(1, batch.candidates.shape[1], 1, 1)  # (R, C, L, d_model)
-        row = torch.arange(len(rows), device=words.device)
-        for number, view in enumerate(encoded):
-            if view is None:
-                continue
-            module, vectors, history = view
-            slots = module.slots(history[rows], batch.history_mask[rows], vectors[batch.candidates[rows]])
-            for offset, filled in zip((0, 2), slots, strict=True):
-                # Advanced indices around a slice put the batch axis first: (R, C, d_model).
-                embeds[row, :, prompts.slots[:, offset + number]] = filled
-        mask = torch.arange(words.shape[1], device=words.device) < prompts.length.unsqueeze(1)
-        return embeds, mask
 
     def _hidden(self, batch: Batch, encoded: Encoded) -> Tensor:
         """First decoder state of every row of the batch: (B, C, d_model).
@@ -134,30 +117,6 @@ class GenSR(nn.Module):
             hidden.append(state.view(count, candidates, width))
             order.append(rows)
         return torch.cat(hidden)[torch.argsort(torch.cat(order))]
-
-    # --- loss and score ------------------------------------------------------------------------------------------
-
-    def score(self, batch: Batch) -> Tensor:
-        """(B, C) z_yes − z_no: constrained generation renormalised over the two answers; σ(score) = P(Yes)."""
-        return self._margin(self._hidden(batch, self._encode(batch)))
-
-    def _margin(self, hidden: Tensor) -> Tensor:
-        no, yes = self.backbone.lm_head.weight[self.answers]
-        return hidden @ (yes - no)
-
-    def row_losses(self, batch: Batch, encoded: Encoded | None = None) -> Tensor:
-        """(B, C) negative log-likelihood of the answer (Eq. 12): Yes in column 0, No in the others."""
-        hidden = self._hidden(batch, self._encode(batch) if encoded is None else encoded)
-        label = torch.zeros(hidden.shape[:2], dtype=torch.long, device=hidden.device)
-        label[:, 0] = 1
-        if self.config.answer_loss == "yes_no":
-            return F.binary_cross_entropy_with_logits(
-                self._margin(hidden), label.to(hidden.dtype), reduction="none"
-            )
-        logits = self.backbone.lm_head(hidden)  # (B, C, V)
-        return F.cross_entropy(logits.flatten(0, 1), self.answers[label].flatten(), reduction="none").view_as(
-            label
-        )
 
     def task_losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean answer loss of the recommendation rows and of the search rows, before any weighting (§6.5)."""
@@ -193,3 +152,62 @@ class GenSR(nn.Module):
         """The self-attention of the encoder's last block, whose task gradients §6.5 compares."""
         last: nn.Module = list(self.backbone.encoder.block)[-1]
         return list(last.get_submodule("layer.0.SelfAttention").parameters())
+
+
+class GenSR(DualViewT5):
+    """The model of Figure 2: does the user like this candidate, Yes or No?
+
+    Args:
+        answers: token ids of No and Yes.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        backbone: T5ForConditionalGeneration,
+        cf: CFTable,
+        catalogue: Catalogue,
+        answers: tuple[int, int],
+    ) -> None:
+        super().__init__(config, backbone, cf, catalogue)
+        self.answers: Tensor
+        self.register_buffer("answers", torch.tensor(answers), persistent=False)
+
+    def _prompt(self, batch: Batch, encoded: Encoded, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Eq. 9 for some rows (R,): embeddings (R, C, L, d_model) with the four slots filled, and their mask (R, L)."""
+        prompts = self.catalogue.prompts(batch.query[rows])
+        words = self.backbone.shared(prompts.ids)  # (R, L, d_model)
+        embeds = words.unsqueeze(1).repeat(1, batch.candidates.shape[1], 1, 1)  # (R, C, L, d_model)
+        row = torch.arange(len(rows), device=words.device)
+        for number, view in enumerate(encoded):
+            if view is None:
+                continue
+            module, vectors, history = view
+            slots = module.slots(history[rows], batch.history_mask[rows], vectors[batch.candidates[rows]])
+            for offset, filled in zip((0, 2), slots, strict=True):
+                # Advanced indices around a slice put the batch axis first: (R, C, d_model).
+                embeds[row, :, prompts.slots[:, offset + number]] = filled
+        mask = torch.arange(words.shape[1], device=words.device) < prompts.length.unsqueeze(1)
+        return embeds, mask
+
+    def score(self, batch: Batch) -> Tensor:
+        """(B, C) z_yes − z_no: constrained generation renormalised over the two answers; σ(score) = P(Yes)."""
+        return self._margin(self._hidden(batch, self._encode(batch)))
+
+    def _margin(self, hidden: Tensor) -> Tensor:
+        no, yes = self.backbone.lm_head.weight[self.answers]
+        return hidden @ (yes - no)
+
+    def row_losses(self, batch: Batch, encoded: Encoded | None = None) -> Tensor:
+        """(B, C) negative log-likelihood of the answer (Eq. 12): Yes in column 0, No in the others."""
+        hidden = self._hidden(batch, self._encode(batch) if encoded is None else encoded)
+        label = torch.zeros(hidden.shape[:2], dtype=torch.long, device=hidden.device)
+        label[:, 0] = 1
+        if self.config.answer_loss == "yes_no":
+            return F.binary_cross_entropy_with_logits(
+                self._margin(hidden), label.to(hidden.dtype), reduction="none"
+            )
+        logits = self.backbone.lm_head(hidden)  # (B, C, V)
+        return F.cross_entropy(logits.flatten(0, 1), self.answers[label].flatten(), reduction="none").view_as(
+            label
+        )

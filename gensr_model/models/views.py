@@ -50,8 +50,8 @@ def unit_scale(table: Tensor, known: Tensor) -> Tensor:
     return table / table[known].pow(2).mean().sqrt().clamp(min=1e-12)
 
 
-def pool_text(embedding: nn.Embedding, text: ItemText, items: Tensor) -> Tensor:
-    """Semantic item vectors s_i: the mean of the backbone's input embeddings over each item's tokens.
+def pool_text(embedding: nn.Embedding | nn.Linear, text: ItemText, items: Tensor) -> Tensor:
+    """Semantic item vectors s_i: the mean of the backbone's embeddings over each item's tokens.
 
     Tokens are never laid out as (M, tokens, d). An item without text gets zeros.
 

@@ -15,18 +15,19 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformers import T5ForConditionalGeneration
 
-from gensr_model.config import ModelConfig, PipelineConfig
+from gensr_model.config import FullRankingConfig, ModelConfig, PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.data.text import answer_ids, encode_items, encode_prompts, load_tokenizer, train_tokenizer
 from gensr_model.errors import DataError
 from gensr_model.files import load_module_tensors, module_tensors, read_tensors, write_json, write_tensors
 from gensr_model.models import backbone as backbones
-from gensr_model.models.gensr import Catalogue, GenSR
+from gensr_model.models.full_ranking import FullRanking
+from gensr_model.models.gensr import Catalogue, DualViewT5, GenSR
 from gensr_model.models.two_head import TwoHead
 from gensr_model.models.views import CFTable, unit_scale
 from gensr_model.training import lightgcn
 
-Model = GenSR | TwoHead
+Model = GenSR | TwoHead | FullRanking
 CONFIG, WEIGHTS, TOKENIZER, ITEMS = "config.json", "model.safetensors", "tokenizer.json", "items.parquet"
 
 
@@ -39,8 +40,12 @@ class Loaded(NamedTuple):
     unknown_item_share: float  # of the dataset's items, those the model was not trained with
 
 
-def _catalogue(tokenizer: Tokenizer, items: pa.Table, queries: list[str], config: ModelConfig) -> Catalogue:
-    return Catalogue(encode_items(tokenizer, items, config.text), encode_prompts(tokenizer, queries, config))
+def _catalogue(
+    tokenizer: Tokenizer, items: pa.Table, queries: list[str], config: ModelConfig, full: FullRankingConfig | None
+) -> Catalogue:  # fmt: skip
+    return Catalogue(
+        encode_items(tokenizer, items, config.text), encode_prompts(tokenizer, queries, config, full)
+    )
 
 
 def _model(
@@ -64,7 +69,12 @@ def assemble(
         backbone, tokenizer = backbones.load_pretrained(config.model.backbone)
     found = lightgcn.load(cf_folder)
     cf = CFTable(unit_scale(found.item, found.item_has_edges), found.item_has_edges, config.model.freeze_cf)
-    catalogue = _catalogue(tokenizer, dataset.items, dataset.queries, config.model)
+    if kind == "full_ranking":
+        shape = config.model.model_copy(update={"soft_filter": False})
+        catalogue = _catalogue(tokenizer, dataset.items, dataset.queries, shape, config.full_ranking)
+        first = backbones.add_item_tokens(backbone, catalogue.text)
+        return FullRanking(shape, config.full_ranking, backbone, cf, catalogue, first), tokenizer
+    catalogue = _catalogue(tokenizer, dataset.items, dataset.queries, config.model, None)
     return _model(
         kind, config.model, backbone, cf, catalogue, tokenizer, config.train.two_head_gamma
     ), tokenizer
@@ -76,10 +86,11 @@ def save(
     """Write the bundle into an existing folder."""
     content: dict[str, Any] = {
         "kind": kind,
-        "model": config.model.model_dump(mode="json"),
+        "model": model.config.model_dump(mode="json"),
+        "full_ranking": model.full.model_dump(mode="json") if isinstance(model, FullRanking) else None,
         "gamma": config.train.two_head_gamma,
         "cf_dim": model.cf.dim,
-        "backbone": backbones.config_to_json(model.backbone) if isinstance(model, GenSR) else None,
+        "backbone": backbones.config_to_json(model.backbone) if isinstance(model, DualViewT5) else None,
     }
     write_json(out / CONFIG, content)
     write_tensors(out / WEIGHTS, module_tensors(model))
@@ -106,17 +117,25 @@ def load(folder: Path, items: pa.Table | None = None, queries: list[str] | None 
     cf = CFTable(
         torch.zeros_like(tensors["cf.table"]), torch.zeros_like(tensors["cf.known"]), config.freeze_cf
     )
-    catalogue = _catalogue(tokenizer, items, queries or [], config)
+    full = FullRankingConfig.model_validate(content["full_ranking"]) if content.get("full_ranking") else None
+    catalogue = _catalogue(tokenizer, items, queries or [], config, full)
     model: Model
-    if content["kind"] == "two_head":
+    if full is not None:
+        backbone = backbones.build(content["backbone"])
+        first = backbone.lm_head.out_features - own.num_rows  # the items' tokens are the last
+        model = FullRanking(config, full, backbone, cf, catalogue, first)
+    elif content["kind"] == "two_head":
         model = TwoHead(config, torch.zeros_like(tensors["words.weight"]), cf, catalogue, content["gamma"])
     else:
         model = GenSR(config, backbones.build(content["backbone"]), cf, catalogue, answer_ids(tokenizer))
     load_module_tensors(model, tensors)
     rows = pc.fill_null(pc.index_in(items["raw_id"], value_set=own["raw_id"].combine_chunks()), -1).to_numpy()
-    model.cf.select(torch.from_numpy(rows.astype(np.int64)))
+    rows = torch.from_numpy(rows.astype(np.int64))
+    model.cf.select(rows)
+    if isinstance(model, FullRanking):
+        model.select(rows)
     model.eval()
-    return Loaded(model, tokenizer, config, float(np.mean(rows < 0)) if len(rows) else 0.0)
+    return Loaded(model, tokenizer, config, float((rows < 0).float().mean()) if len(rows) else 0.0)
 
 
 def item_ids(folder: Path) -> list[str]:

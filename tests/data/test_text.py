@@ -7,10 +7,11 @@ import pytest
 from small_dataset import write_dataset
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from gensr_model.config import ModelConfig, TextConfig
+from gensr_model.config import FullRankingConfig, ModelConfig, TextConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.data.text import (
     ItemText,
+    PromptTable,
     answer_ids,
     encode_items,
     encode_prompts,
@@ -60,8 +61,16 @@ PROMPTS = ModelConfig.model_validate(
 )
 
 
-def test_prompts_have_four_slots_between_five_segments() -> None:
-    table = encode_prompts(words(), ["a b c d e", "f"], PROMPTS)
+FULL = FullRankingConfig.model_validate(
+    {
+        "search_prompt": {"segments": ("search {query} ?", "a", "item")},
+        "recommendation_prompt": {"segments": ("recommend", "", "?")},
+    }
+)
+
+
+def shown(table: PromptTable) -> list[str]:
+    """The prompts as text, slots by their number."""
     texts = []
     for ids, length, slots in zip(table.ids, table.length, table.slots, strict=True):
         tokens = [WORDS[token] for token in ids[:length]]
@@ -70,13 +79,28 @@ def test_prompts_have_four_slots_between_five_segments() -> None:
             tokens[slot] = f"<{number}>"
         assert not ids[length:].any()
         texts.append(" ".join(tokens))
-    assert texts == [
+    return texts
+
+
+def test_prompts_have_four_slots_between_five_segments() -> None:
+    table = encode_prompts(words(), ["a b c d e", "f"], PROMPTS)
+    assert shown(table) == [
         "search a b c ? <1> a <2> item <3> b <4> ? </s>",
         "search f ? <1> a <2> item <3> b <4> ? </s>",
         "recommend <1> <2> item <3> <4> ? </s>",
     ]
     assert table.query_length.tolist() == [3, 1, 0]
     assert [WORDS[token] for token in table.query[0]] == ["a", "b", "c"]
+
+
+def test_prompts_of_full_ranking_have_two_slots_between_three_segments() -> None:
+    table = encode_prompts(words(), ["a b c d e", "f"], PROMPTS, FULL)
+    assert shown(table) == [
+        "search a b c ? <1> a <2> item </s>",
+        "search f ? <1> a <2> item </s>",
+        "recommend <1> <2> ? </s>",
+    ]
+    assert table.slots.shape == (3, 2)
 
 
 def test_a_dataset_without_queries_still_has_the_recommendation_prompt() -> None:

@@ -1,0 +1,162 @@
+"""Constrained beam search (§6.3) over all users, beams and valid continuations at once.
+
+A score is log p(token) summed over the id, p being the softmax over the *whole* vocabulary: not renormalised over the
+valid tokens. That is what Hugging Face's ``generate(num_beams=k, prefix_allowed_tokens_fn=…, length_penalty=0.0)``
+calls ``sequences_scores``; the beams are the same too.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from transformers import T5ForConditionalGeneration
+from transformers.cache_utils import EncoderDecoderCache
+
+from gensr_model.decoding.trie import TokenTrie
+
+
+class Beams(NamedTuple):
+    """The best k items of U users, best first; −1 and −∞ where fewer were found."""
+
+    items: Tensor  # (U, k) rows of the ids that the tree was built from
+    scores: Tensor  # (U, k) log-probabilities
+
+
+class Decoder(Protocol):
+    """What beam search needs of a model: logits, one token at a time, for rows that it keeps the state of."""
+
+    def start(self) -> Tensor:
+        """Logits (U, V) of the first token."""
+
+    def advance(self, source: Tensor, token: Tensor) -> Tensor:
+        """Logits (U·k, V) after each of ``token`` (U, k), which continues row ``source`` (U, k) of the last step."""
+
+
+class CachedDecoder:
+    """The decoder of a T5, one token at a time, over encoder states that are computed once per user.
+
+    Args:
+        encoded: (U, S, d_model) encoder states; mask: (U, S), 0 at padding.
+    """
+
+    def __init__(self, model: T5ForConditionalGeneration, encoded: Tensor, mask: Tensor) -> None:
+        self.model, self.encoded, self.mask = model, encoded, mask
+        self.cache: EncoderDecoderCache | None = None
+
+    def start(self) -> Tensor:
+        """See ``Decoder``."""
+        begin = self.model.config.decoder_start_token_id
+        return self._step(self.encoded.new_full((len(self.encoded), 1), begin, dtype=torch.long))
+
+    def advance(self, source: Tensor, token: Tensor) -> Tensor:
+        """See ``Decoder``; a beam never leaves its user, so the keys of the encoder states are copied once."""
+        assert self.cache is not None
+        rows = source.flatten()
+        self.cache.self_attention_cache.batch_select_indices(rows)
+        if len(rows) != len(self.mask):
+            self.cache.cross_attention_cache.batch_select_indices(rows)
+            self.mask = self.mask[rows]
+            # Read by the first step only; later ones have its keys and ask for its shape.
+            self.encoded = self.encoded[:1].expand(len(rows), -1, -1)
+        return self._step(token.reshape(-1, 1))
+
+    def _step(self, token: Tensor) -> Tensor:
+        out = self.model.decoder(
+            input_ids=token,
+            encoder_hidden_states=self.encoded,
+            encoder_attention_mask=self.mask,
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+        self.cache = out.past_key_values
+        hidden = out.last_hidden_state[:, 0]
+        if self.model.config.scale_decoder_outputs:
+            hidden = hidden * self.model.model_dim**-0.5
+        return self.model.lm_head(hidden).float()
+
+
+@torch.inference_mode()
+def beam_search(decoder: Decoder, trie: TokenTrie, beams: int) -> Beams:
+    """The ``beams`` best ids per user that a beam of that width finds.
+
+    Memory is that of the logits, (U·k, V); give fewer users at a time where that is too much.
+    """
+    logits = decoder.start()  # (U, V)
+    users, device = len(logits), logits.device
+    every = torch.arange(int(trie.first[0]), int(trie.first[1]), device=device)
+    scores = logits[:, trie.token[every]] - logits.logsumexp(dim=1, keepdim=True)
+    # A one-token id ends here: the rows of its items, and the best of them.
+    found, live = _select(scores, every.expand(users, -1), None, trie, beams)
+    best = Beams(found.item, found.score)
+    for _ in range(trie.depth - 1):
+        if not trie.children(live.node).any():
+            break
+        source = live.beam + torch.arange(users, device=device).unsqueeze(1) * (len(logits) // users)
+        logits = decoder.advance(source, trie.token[live.node])
+        total = logits.logsumexp(dim=1).view(users, -1)
+        beam, child, valid = _continuations(trie, live.node)
+        row = beam + torch.arange(users, device=device).unsqueeze(1) * live.node.shape[1]
+        scores = logits[row, trie.token[child]] - total.gather(1, beam) + live.score.gather(1, beam)
+        found, live = _select(scores.masked_fill(~valid, -torch.inf), child, beam, trie, beams)
+        best = _best(best, found, beams)
+    return _best(best, None, beams)
+
+
+class _Kept(NamedTuple):
+    """Hypotheses (U, ≤ k): the beam each came from, its node, its item where it ended, its score."""
+
+    beam: Tensor
+    node: Tensor
+    item: Tensor
+    score: Tensor
+
+
+def _continuations(trie: TokenTrie, node: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """All children of the beams' nodes (U, k), beam by beam: their beam, their node and whether they are real.
+
+    Each is (U, W), where W is the number of children of the user with most.
+    """
+    count = trie.children(node)
+    end = count.cumsum(dim=1)
+    place = torch.arange(int(end[:, -1].max()), device=node.device).expand(len(node), -1)
+    beam = torch.searchsorted(end, place.contiguous(), right=True).clamp(max=node.shape[1] - 1)
+    child = trie.first[node].gather(1, beam) + place - (end - count).gather(1, beam)
+    valid = place < end[:, -1:]
+    return beam, torch.where(valid, child, 0), valid
+
+
+def _select(
+    scores: Tensor, child: Tensor, beam: Tensor | None, trie: TokenTrie, beams: int
+) -> tuple[_Kept, _Kept]:
+    """Of the continuations (U, W): the ended ones among the best k, and the best k that go on.
+
+    Twice k are looked at, as Hugging Face does, so that k can go on where k end. A beam that is missing stands at a
+    leaf with score −∞: it has no children.
+    """
+    score, place = scores.topk(min(2 * beams, scores.shape[1]), dim=1)
+    node = child.gather(1, place)
+    came = torch.zeros_like(node) if beam is None else beam.gather(1, place)
+    item = trie.item[node].masked_fill(score.isneginf(), -1)
+    ended = item >= 0
+    top = _Kept(came, node, item, score.masked_fill(~ended, -torch.inf))
+    running, order = score.masked_fill(ended, -torch.inf).topk(min(beams, score.shape[1]), dim=1)
+    leaf = len(trie.item) - 1  # the last node of the deepest level
+    live_node = node.gather(1, order).masked_fill(running.isneginf(), leaf)
+    live = _Kept(came.gather(1, order), live_node, item.gather(1, order), running)
+    return _Kept(*(field[:, :beams] for field in top)), live
+
+
+def _best(known: Beams, found: _Kept | None, beams: int) -> Beams:
+    """The best k ids of those known and those just found."""
+    items, scores = known
+    if found is not None:
+        items, scores = torch.cat([items, found.item], dim=1), torch.cat([scores, found.score], dim=1)
+    scores, order = scores.topk(min(beams, scores.shape[1]), dim=1)
+    items = items.gather(1, order)
+    missing = beams - scores.shape[1]
+    if missing > 0:
+        items = torch.nn.functional.pad(items, (0, missing), value=-1)
+        scores = torch.nn.functional.pad(scores, (0, missing), value=-torch.inf)
+    return Beams(items.masked_fill(scores.isneginf(), -1), scores)

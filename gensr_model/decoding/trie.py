@@ -1,0 +1,96 @@
+"""The valid ids of a catalogue as a prefix tree in compressed rows: what constrained generation may say next."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from gensr_model.data.prepared import IntArray
+from gensr_model.errors import DataError
+
+
+class TokenTrie(NamedTuple):
+    """N nodes, numbered level by level, within a level by prefix; node 0 is the root.
+
+    So the children of a node lie side by side, and node n > 0 is also the edge that leads to it.
+    """
+
+    first: Tensor  # (N + 1,): the children of node n are first[n] … first[n + 1] − 1
+    token: Tensor  # (N,) token on the edge into a node; −1 for the root
+    item: Tensor  # (N,) row of the id that ends here, −1 inside the tree
+    depth: int  # length of the longest id
+
+    def to(self, device: torch.device) -> TokenTrie:
+        """The same tree on a device."""
+        return TokenTrie(self.first.to(device), self.token.to(device), self.item.to(device), self.depth)
+
+    def children(self, node: Tensor) -> Tensor:
+        """How many tokens may follow each node, in any shape."""
+        return self.first[node + 1] - self.first[node]
+
+
+def build(tokens: npt.NDArray[np.integer], lengths: npt.NDArray[np.integer] | None = None) -> TokenTrie:
+    """The tree of the ids ``tokens[i, :lengths[i]]`` (I, L); without lengths every id has L tokens.
+
+    One sort of all ids, then one comparison of neighbours per level.
+
+    Raises:
+        DataError: no id, an empty one, a negative token, the same id twice, or an id that begins another: generation
+            could not tell whether to stop there. End ids of different lengths with the end token.
+    """
+    if tokens.ndim != 2 or tokens.size == 0:
+        raise DataError(f"item ids have shape {tokens.shape}; expected (items, tokens), at least one of each")
+    length = np.full(len(tokens), tokens.shape[1]) if lengths is None else np.asarray(lengths)
+    if length.shape != (len(tokens),) or length.min() < 1 or length.max() > tokens.shape[1]:
+        raise DataError(f"lengths of item ids: expected {len(tokens)} of 1 to {tokens.shape[1]}")
+    depth = int(length.max())
+    inside = np.arange(depth) < length[:, None]  # (I, depth)
+    ids = np.where(inside, tokens[:, :depth], -1).astype(np.int64)
+    if (ids[inside] < 0).any():
+        raise DataError(f"item id {int((inside & (ids < 0)).any(axis=1).argmax())} has a negative token")
+    order = np.lexsort(ids.T[::-1])
+    ids, inside = ids[order], inside[order]
+    # A prefix begins where a row differs from the row before it at that level or above.
+    new = np.ones_like(inside)
+    new[1:] = np.logical_or.accumulate(ids[1:] != ids[:-1], axis=1)
+    _check_distinct(ids, new, inside, order)
+    return _number(ids, new & inside, inside, order)
+
+
+def _check_distinct(
+    ids: IntArray, new: npt.NDArray[np.bool_], inside: npt.NDArray[np.bool_], order: IntArray
+) -> None:
+    # Sorted with −1 after its end, an id comes right before the ids that it begins.
+    begins = np.append(~(new[1:] & inside[:-1]).any(axis=1), False)
+    if begins.any():
+        row = int(begins.argmax())
+        first, second = ids[row][inside[row]].tolist(), ids[row + 1][inside[row + 1]].tolist()
+        raise DataError(
+            f"item {order[row]} has id {first}, which begins the id {second} of item {order[row + 1]}; "
+            "every item needs an id of its own that begins no other"
+        )
+
+
+def _number(
+    ids: IntArray, new: npt.NDArray[np.bool_], inside: npt.NDArray[np.bool_], order: IntArray
+) -> TokenTrie:
+    """Nodes of the sorted ids (I, depth); ``new`` marks the first row of every prefix."""
+    per_level = new.sum(axis=0)
+    begin = 1 + np.concatenate([[0], np.cumsum(per_level)])  # number of each level's first node
+    token, item = np.full(begin[-1], -1, np.int64), np.full(begin[-1], -1, np.int64)
+    count = np.zeros(begin[-1], np.int64)
+    node = np.zeros(len(ids), np.int64)  # of every row, at the level above
+    for level in range(ids.shape[1]):
+        fresh = new[:, level]
+        here = begin[level] + np.cumsum(fresh) - 1
+        count += np.bincount(node[fresh], minlength=len(count))
+        token[begin[level] : begin[level + 1]] = ids[fresh, level]
+        ends = inside[:, level] & (inside.sum(axis=1) == level + 1)
+        item[here[ends]] = order[ends]
+        node = here
+    first = torch.from_numpy(np.concatenate([[1], 1 + np.cumsum(count)]))
+    return TokenTrie(first, torch.from_numpy(token), torch.from_numpy(item), ids.shape[1])

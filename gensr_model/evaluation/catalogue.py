@@ -1,0 +1,162 @@
+"""Ranking among the whole catalogue (§6.3): the same tie-averaged counts, no drawn candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+from scipy import sparse
+
+from gensr_model.config import FullRankingConfig, PipelineConfig, Split, TextConfig
+from gensr_model.data.batches import BatchBuilder
+from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
+from gensr_model.errors import DataError
+from gensr_model.evaluation import reference
+from gensr_model.evaluation.metrics import RankCounts, counts_table
+from gensr_model.evaluation.scoring import fixed_subset
+from gensr_model.models.full_ranking import FullRanking
+from gensr_model.report import Report
+from gensr_model.training import bundle, lightgcn
+
+_REFERENCE_BATCH = 1_024
+# (b samples) -> (b, I) scores of every item
+CatalogueScorer = Callable[[Samples], npt.NDArray[Any]]
+
+
+def rank_catalogue(
+    scorer: CatalogueScorer,
+    dataset: PreparedDataset,
+    samples: Samples,
+    config: FullRankingConfig,
+    batch_size: int,
+    report: Report,
+) -> pa.Table:
+    """Ranks table of the positives among all items, in the order of `samples`.
+
+    With ``config.mask_met`` the items that the user met before the sample are no candidates; the positive always is
+    one, also where the user met it before. At most ``config.scores_held`` scores are in memory at once.
+    """
+    rows_at_once = max(1, min(batch_size, config.scores_held // dataset.n_items))
+    greater, ties, length = (np.empty(len(samples), np.int32) for _ in range(3))
+    # Like queries together: scored once; like lengths together: less padding; the same scores.
+    order = np.lexsort((samples.history_end - samples.history_start, samples.query, samples.task))
+    for start in range(0, len(order), rows_at_once):
+        rows = order[start : start + rows_at_once]
+        part = samples.take(rows)
+        met = reference.met_before(dataset, part) if config.mask_met else None
+        counts, length[rows] = catalogue_counts(scorer(part), part.item, met)
+        greater[rows], ties[rows] = counts
+        report.progress(start + len(rows), len(order), "ranking the catalogue")
+    return counts_table(samples.sample_id, samples.task_names, RankCounts(greater, ties), length)
+
+
+def catalogue_counts(
+    scores: npt.NDArray[Any], target: IntArray, met: sparse.csr_array | None
+) -> tuple[RankCounts, npt.NDArray[np.int32]]:
+    """Items above and level with each target, and how many are ranked, both (b,) per row of scores (b, I).
+
+    Items in `met` (b, I) are left out, the target excepted. DataError on a NaN score.
+    """
+    row = np.arange(len(target))
+    left_out = np.zeros(scores.shape, bool) if met is None else met.toarray() != 0
+    left_out[row, target] = False
+    if (np.isnan(scores) & ~left_out).any():
+        raise DataError("a score is NaN; the model that gave it has diverged or read a damaged file")
+    positive = scores[row, target][:, None]
+    greater = ((scores > positive) & ~left_out).sum(axis=1)
+    level = ((scores == positive) & ~left_out).sum(axis=1) - 1  # without the target itself
+    ranked = scores.shape[1] - left_out.sum(axis=1)
+    return RankCounts(greater.astype(np.int32), level.astype(np.int32)), ranked.astype(np.int32)
+
+
+def model_scorer(model: FullRanking, dataset: PreparedDataset) -> CatalogueScorer:
+    """Scores of a full-ranking model; unknown items score −∞."""
+    builder = BatchBuilder(dataset, model.config.max_history)
+    device = bundle.device_of(model)
+
+    @torch.inference_mode()
+    def score(samples: Samples) -> npt.NDArray[Any]:
+        batch = builder.build(samples, samples.item[:, None]).to(device)
+        found: npt.NDArray[Any] = model.catalogue_scores(batch).float().cpu().numpy()
+        return found
+
+    return score
+
+
+def reference_scorer(
+    name: str, dataset: PreparedDataset, samples: Samples, cf_folder: Path, text: TextConfig
+) -> CatalogueScorer:
+    """A reference ranker over the whole catalogue; `samples` are those that will be asked about.
+
+    Raises ConfigError for an unknown name, or where a text ranker gets a sample without a query.
+    """
+    by_list = reference.reference_scorer(name, dataset, samples, cf_folder, text)
+    every = np.arange(dataset.n_items)
+    if name == "lightgcn":
+        return _light_gcn(dataset, cf_folder)
+    if name not in reference.NEEDS_QUERY:
+        return lambda part: by_list(part, np.tile(every, (len(part), 1)))
+
+    def score(part: Samples) -> npt.NDArray[Any]:
+        _, first, row = np.unique(part.query, return_index=True, return_inverse=True)
+        found: npt.NDArray[Any] = by_list(part.take(first), np.tile(every, (len(first), 1)))[row]
+        return found
+
+    return score
+
+
+def _light_gcn(dataset: PreparedDataset, cf_folder: Path) -> CatalogueScorer:
+    """As `reference.light_gcn`, by one product of matrices instead of gathering every item for every sample."""
+    found = lightgcn.load(cf_folder)
+    user, item = found.user.numpy(), found.item.numpy()
+    in_graph = found.item_has_edges.numpy()
+    known_user = np.zeros(dataset.n_users, bool)
+    known_user[dataset.graph()[0]] = True
+
+    def score(samples: Samples) -> npt.NDArray[Any]:
+        dot = np.where(in_graph, user[samples.user] @ item.T, -np.inf)
+        return np.where(known_user[samples.user][:, None], dot, 0.0)
+
+    return score
+
+
+def rank_bundle(
+    folder: Path, dataset: PreparedDataset, split: Split, config: PipelineConfig, report: Report
+) -> pa.Table:
+    """Ranks of a full-ranking bundle among all items, matched by raw id.
+
+    Raises:
+        DataError: the bundle holds a model that ranks candidates.
+    """
+    model = bundle.load(folder, dataset.items, dataset.queries).model
+    if not isinstance(model, FullRanking):
+        raise DataError(f"{folder}: a {type(model).__name__} ranks given candidates, not the catalogue")
+    samples = _evaluated(dataset, split, config)
+    scorer = model_scorer(model, dataset)
+    return rank_catalogue(scorer, dataset, samples, config.full_ranking, config.evaluation.batch_size, report)
+
+
+def rank_reference(
+    name: str,
+    dataset: PreparedDataset,
+    split: Split,
+    cf_folder: Path,
+    config: PipelineConfig,
+    report: Report,
+) -> pa.Table:
+    """Ranks of a reference ranker among all items; a text ranker has rows only for samples with a query."""
+    samples = _evaluated(dataset, split, config)
+    if name in reference.NEEDS_QUERY:
+        samples = samples.take(np.flatnonzero(samples.query >= 0))
+    scorer = reference_scorer(name, dataset, samples, cf_folder, config.model.text)
+    return rank_catalogue(scorer, dataset, samples, config.full_ranking, _REFERENCE_BATCH, report)
+
+
+def _evaluated(dataset: PreparedDataset, split: Split, config: PipelineConfig) -> Samples:
+    every = dataset.samples(split)
+    return every.take(fixed_subset(every, config.evaluation.max_test_samples))

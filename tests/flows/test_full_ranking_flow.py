@@ -1,0 +1,62 @@
+"""The flow ``train`` of full ranking from raw files to the published table, on a real Prefect server and MLflow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from mlflow import MlflowClient
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
+
+from flows.full_ranking import full_ranking
+from gensr_model.config import TASKS, PipelineConfig
+from gensr_model.evaluation.reference import NEEDS_QUERY, REFERENCES
+from tasks.tracking import tracking_uri
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_raw_files_to_a_published_table_over_the_whole_catalogue(
+    gensr_home: Path, tiny: Callable[..., PipelineConfig]
+) -> None:
+    config = tiny(full_ranking={"epochs": 2, "valid_samples": 40})
+    summary = full_ranking(config)
+    assert set(summary["results"]["search"]) == {"gensr", *REFERENCES}
+    assert set(summary["results"]["recommendation"]) == {"gensr", *REFERENCES} - set(NEEDS_QUERY)
+    for task in TASKS:
+        assert summary["results"][task]["gensr"]["samples"] > 0
+        assert 0 < summary["results"][task]["gensr"]["mrr"] < 1
+        assert summary["comparisons"][task]["popularity"]["n"] == summary["results"][task]["gensr"]["samples"]
+
+    table = (gensr_home / "runs" / summary["flow_run_id"] / "table.md").read_text()
+    ranks = pq.read_table(next((gensr_home / "store" / "evaluate-full").glob("*/ranks.parquet")))
+    (record,) = (gensr_home / "store" / "prepare").glob("*/items.parquet")
+    items = pq.read_metadata(record).num_rows
+    assert f"1 positive among all {items} items, without those the user had met" in table
+    assert items > pc.min(ranks["candidates"]).as_py() > config.prepare.negatives + 1
+    with get_client(sync_client=True) as client:
+        wanted = ArtifactFilter(
+            key=ArtifactFilterKey(any_=["full-ranking"]),
+            flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(summary["flow_run_id"])]),
+        )
+        (artifact,) = client.read_artifacts(artifact_filter=wanted)
+    assert table in str(artifact.data)
+
+    mlflow = MlflowClient(tracking_uri())
+    parent = mlflow.get_run(summary["mlflow"]["run_id"])
+    assert parent.data.tags["flow"] == "train/full-ranking"
+    assert parent.data.metrics["gensr/search/ndcg_at_10"] == pytest.approx(
+        summary["results"]["search"]["gensr"]["ndcg_at_10"]
+    )
+    logged = {f.path for f in mlflow.list_artifacts(parent.info.run_id)}
+    assert {"table.md", "summary.json"} <= logged
+    assert json.loads((gensr_home / "runs" / "latest" / "summary.json").read_text()) == summary
+
+    again = full_ranking(config)
+    assert all(s["reused"] for s in again["stages"])
+    assert again["results"] == summary["results"]

@@ -1,0 +1,163 @@
+"""Full ranking trained, saved, loaded and ranked on the small dataset, beside the reference rankers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+import torch
+from scipy import sparse
+from small_dataset import ITEMS, write_cf, write_dataset
+
+from gensr_model.config import PipelineConfig
+from gensr_model.data.batches import BatchBuilder
+from gensr_model.data.prepared import Samples
+from gensr_model.errors import DataError
+from gensr_model.evaluation import catalogue
+from gensr_model.evaluation.metrics import RANKS_SCHEMA, rank_counts, summarize
+from gensr_model.evaluation.reference import NEEDS_QUERY, REFERENCES, reference_scores
+from gensr_model.models.full_ranking import FullRanking
+from gensr_model.report import NullReport
+from gensr_model.training import bundle, checkpoint, full_ranking
+
+
+class Small:
+    def __init__(self, root: Path) -> None:
+        torch.set_num_threads(1)
+        self.dataset, self.cf = write_dataset(root / "prepared"), write_cf(root / "cf")
+        shape = {"vocab_size": 120, "d_model": 16, "d_kv": 8, "d_ff": 32, "heads": 2, "encoder_layers": 2}
+        self.config = PipelineConfig.model_validate(
+            {
+                "model": {
+                    "max_history": 5, "text": {"description_tokens": 4}, "backbone": shape, "view_heads": 2
+                },
+                "train": {"learning_rate": 1e-2, "patience": 100},
+                "full_ranking": {"epochs": 20, "batch_size": 64, "valid_samples": 40},
+                "evaluation": {"batch_size": 16},
+            }
+        )  # fmt: skip
+        self.bundle = root / "bundle"
+        self.bundle.mkdir()
+        self.steps = root / "steps"
+        self.metrics = self.train()
+
+    def train(self) -> dict[str, float]:
+        return full_ranking.train(self.dataset, self.cf, self.config, self.steps, self.bundle, NullReport())
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    return Small(tmp_path_factory.mktemp("full"))
+
+
+def scores_of(small: Small, samples: Samples) -> np.ndarray:
+    model = bundle.load(small.bundle, small.dataset.items, small.dataset.queries).model
+    assert isinstance(model, FullRanking)
+    batch = BatchBuilder(small.dataset, 5).build(samples, samples.item[:, None])
+    with torch.inference_mode():
+        return model.catalogue_scores(batch).numpy()
+
+
+def test_it_learns_what_a_query_says(small: Small) -> None:
+    """A query names the room of its item, and ten items share it: whoever reads the query has them in ten."""
+    ranks = catalogue.rank_bundle(small.bundle, small.dataset, "test", small.config, NullReport())
+    assert ranks.schema.equals(RANKS_SCHEMA)
+    assert ranks["sample_id"].to_pylist() == small.dataset.samples("test").sample_id.tolist()
+    found = summarize(ranks)
+    assert found["search"]["recall_at_10"] > 0.8
+    assert found["search"]["recall_at_10"] > found["recommendation"]["recall_at_10"] + 0.3
+    assert small.metrics["best_valid_ndcg_at_10"] > 0.2
+
+
+def test_a_loaded_bundle_scores_as_the_trained_model(small: Small) -> None:
+    model, _ = bundle.assemble("full_ranking", small.dataset, small.cf, small.config)
+    assert isinstance(model, FullRanking)
+    checkpoint.load_best(small.steps, model)
+    samples = small.dataset.samples("test").take(np.arange(9))
+    batch = BatchBuilder(small.dataset, 5).build(samples, samples.item[:, None])
+    with torch.inference_mode():
+        expected = model.eval().catalogue_scores(batch).numpy()
+    np.testing.assert_array_equal(scores_of(small, samples), expected)
+
+
+def test_items_are_matched_by_raw_id_in_another_catalogue(small: Small) -> None:
+    model = bundle.load(small.bundle, small.dataset.items.take([5, 0, 7]), small.dataset.queries).model
+    assert isinstance(model, FullRanking)
+    assert model.known.tolist() == [5, 0, 7]
+    renamed = small.dataset.items.slice(0, 2).set_column(1, "raw_id", [["new", "i1"]])
+    assert bundle.load(small.bundle, renamed).model.known.tolist() == [-1, 1]
+
+
+def test_a_finished_training_is_not_repeated(small: Small) -> None:
+    weights = (small.bundle / "model.safetensors").read_bytes()
+    again = small.train()
+    assert again["resumed_at"] == again["steps"] == small.metrics["steps"]
+    assert (small.bundle / "model.safetensors").read_bytes() == weights
+
+
+@pytest.mark.parametrize("mask_met", [True, False])
+@pytest.mark.parametrize("held", [1, 300, 8_000_000])
+def test_ranks_are_counted_among_all_items_not_met(small: Small, mask_met: bool, held: int) -> None:
+    samples = small.dataset.samples("test")
+    config = small.config.full_ranking.model_copy(update={"mask_met": mask_met, "scores_held": held})
+    rng = np.random.default_rng(0)
+    every = rng.integers(6, size=(len(samples), ITEMS)).astype(float)  # many ties
+    row_of = {name: row for row, name in enumerate(samples.sample_id)}
+    largest = 0
+
+    def scorer(part: Samples) -> np.ndarray:
+        nonlocal largest
+        largest = max(largest, len(part))
+        return every[[row_of[name] for name in part.sample_id]]
+
+    found = catalogue.rank_catalogue(scorer, small.dataset, samples, config, 64, NullReport())
+    assert largest == max(1, min(64, held // ITEMS))
+    for row in range(len(samples)):
+        met = set(small.dataset.events.item[samples.history_start[row] : samples.history_end[row]].tolist())
+        target = int(samples.item[row])
+        ranked = [i for i in range(ITEMS) if i != target and not (mask_met and i in met)]
+        counts = rank_counts(every[row][None, [target, *ranked]])
+        assert found["greater"][row].as_py() == counts.greater[0]
+        assert found["ties"][row].as_py() == counts.ties[0]
+        assert found["candidates"][row].as_py() == len(ranked) + 1
+
+
+def test_a_positive_that_was_met_before_is_ranked_and_level_infinities_are_ties() -> None:
+    scores = np.array([[1.0, 3.0, 3.0, 2.0], [-np.inf, -np.inf, 0.0, -np.inf]])
+    met = sparse.csr_array(np.array([[0.0, 1.0, 1.0, 0.0], [0.0, 1.0, 0.0, 0.0]]))
+    counts, ranked = catalogue.catalogue_counts(scores, np.array([1, 0]), met)
+    assert (counts.greater.tolist(), counts.ties.tolist()) == ([0, 1], [0, 1])
+    assert ranked.tolist() == [3, 3]
+    scores[0, 2] = np.nan  # met: nobody asks
+    catalogue.catalogue_counts(scores, np.array([1, 0]), met)
+    with pytest.raises(DataError, match="NaN"):
+        catalogue.catalogue_counts(scores, np.array([1, 0]), None)
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_references_score_an_item_of_the_catalogue_as_they_score_it_as_a_candidate(
+    small: Small, name: str
+) -> None:
+    samples = small.dataset.samples("test")
+    if name in NEEDS_QUERY:
+        samples = samples.take(np.flatnonzero(samples.query >= 0))
+    text = small.config.model.text
+    lists = np.random.default_rng(1).integers(ITEMS, size=(len(samples), 12))
+    expected = reference_scores(name, small.dataset, samples, lists, small.cf, text)
+    scorer = catalogue.reference_scorer(name, small.dataset, samples, small.cf, text)
+    found = scorer(samples)
+    assert found.shape == (len(samples), ITEMS)
+    listed = np.take_along_axis(found, np.concatenate([samples.item[:, None], lists], axis=1), axis=1)
+    np.testing.assert_allclose(listed, expected, rtol=1e-5, atol=1e-6)
+    ranks = catalogue.rank_reference(name, small.dataset, "test", small.cf, small.config, NullReport())
+    assert ranks.num_rows == len(samples)
+    assert pc.max(ranks["candidates"]).as_py() <= ITEMS
+
+
+def test_a_model_that_ranks_candidates_is_refused(small: Small, tmp_path: Path) -> None:
+    model, tokenizer = bundle.assemble("gensr", small.dataset, small.cf, small.config)
+    bundle.save(tmp_path, "gensr", model, tokenizer, small.dataset, small.config)
+    with pytest.raises(DataError, match="GenSR ranks given candidates"):
+        catalogue.rank_bundle(tmp_path, small.dataset, "test", small.config, NullReport())
