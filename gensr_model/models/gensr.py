@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
@@ -54,7 +55,7 @@ class Catalogue(nn.Module):
         return PromptTable(ids, length, *rest)
 
 
-class DualViewT5(nn.Module):
+class DualViewT5(nn.Module, ABC):
     """What both ways to generate share (§5.1, §5.2): two views of the history, a prompt with slots, L_S&R + β L_c.
 
     A subclass fills the slots (``_prompt``) and says what it generates (``row_losses``).
@@ -76,13 +77,13 @@ class DualViewT5(nn.Module):
         self.align_cf = nn.Linear(cf.dim, cf.dim) if contrast else None
         self.align_semantic = nn.Linear(width, cf.dim) if contrast else None
 
+    @abstractmethod
     def _prompt(self, batch: Batch, encoded: Encoded, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Eq. 9 for some rows (R,): embeddings (R, C, L, d_model) with the slots filled, and their mask (R, L)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def row_losses(self, batch: Batch, encoded: Encoded | None = None) -> Tensor:
         """(B, C) negative log-likelihood of what is to be generated."""
-        raise NotImplementedError
 
     def _encode(self, batch: Batch) -> Encoded:
         out: Encoded = []
