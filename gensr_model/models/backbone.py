@@ -48,6 +48,7 @@ def load_pretrained(config: BackboneConfig) -> tuple[T5ForConditionalGeneration,
     # flan-t5 is untied, but T5Config forces the flag to True: left so, saving or resizing would tie the matrices.
     untied = model.lm_head.weight.data_ptr() != model.shared.weight.data_ptr()
     model.config.tie_word_embeddings = not untied
+    model.set_input_embeddings(model.shared)
     if config.first_layers is not None:
         keep_first_layers(model, config.first_layers)
     tokenizer.no_truncation()
@@ -75,7 +76,10 @@ def build(content: dict[str, Any]) -> T5ForConditionalGeneration:
     config = T5Config(**content)
     config.tie_word_embeddings = content["tie_word_embeddings"]
     config.scale_decoder_outputs = content["scale_decoder_outputs"]
-    return T5ForConditionalGeneration(config)
+    model = T5ForConditionalGeneration(config)
+    # The flag frees the head only: encoder and decoder read one matrix in every T5, which transformers then forgets.
+    model.set_input_embeddings(model.shared)
+    return model
 
 
 def first_step_hidden(model: T5ForConditionalGeneration, embeds: Tensor, mask: Tensor) -> Tensor:

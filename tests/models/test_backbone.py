@@ -29,6 +29,7 @@ def save_t5(folder: Path, tokenizer: Tokenizer, tied: bool) -> T5ForConditionalG
     )  # fmt: skip
     config.tie_word_embeddings = tied
     model = T5ForConditionalGeneration(config)
+    model.set_input_embeddings(model.shared)  # one matrix for encoder and decoder, as in every T5
     model.save_pretrained(folder)
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
