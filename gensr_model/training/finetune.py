@@ -16,6 +16,7 @@ from gensr_model.evaluation.metrics import ranks_table, summarize
 from gensr_model.evaluation.scoring import fixed_subset, score_samples
 from gensr_model.files import write_json
 from gensr_model.report import NullReport, Report
+from gensr_model.serving import store
 from gensr_model.training import bundle
 from gensr_model.training.trainer import TrainingData, fit
 
@@ -77,6 +78,7 @@ def _train(
         device=device,
     )
     bundle.save(out, kind, model, tokenizer, dataset, config)
+    store.save(out, dataset, cf_folder, config.model.max_history)
     write_json(out / "training.json", result._asdict())
     write_json(out / "gradients.json", gradients.entries())
     return {
