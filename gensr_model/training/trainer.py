@@ -173,11 +173,11 @@ def _step(
     for number in numbers:
         samples, batch = data.batch(number)
         batch = batch.to(device)
+        dropout_seed = np.random.SeedSequence([seed, 4, number]).generate_state(1, np.uint64)[0].item() >> 1
         if probe is not None:
+            torch.manual_seed(dropout_seed)  # the probe's own numbers repeat after a kill, too
             probe(batch, step)
-        torch.manual_seed(
-            np.random.SeedSequence([seed, 4, number]).generate_state(1, np.uint64)[0].item() >> 1
-        )
+        torch.manual_seed(dropout_seed)
         found = model.loss(batch)  # type: ignore[operator]
         if not torch.isfinite(found.total):
             raise TrainingError(
