@@ -87,3 +87,21 @@ def test_the_first_layers_compute_what_they_did_in_the_whole_model(
             second = getattr(full, name)(**more, output_hidden_states=True).hidden_states[2]
             stack = getattr(cut, name)
             torch.testing.assert_close(stack(**more).last_hidden_state, stack.final_layer_norm(second))
+
+
+def test_the_small_preset_is_the_first_layers_by_name_or_folder(
+    whole: Pretrained, flan_t5_small: Path
+) -> None:
+    """From a folder it trains a step, over the two answers, and keeps the pretrained head and words."""
+    by_name = PipelineConfig(preset="small").model.backbone
+    assert (by_name.name_or_path, by_name.first_layers) == ("google/flan-t5-small", 2)
+    config = PipelineConfig.model_validate(
+        {"preset": "small", "model": {"backbone": {"name_or_path": str(flan_t5_small)}}}
+    )
+    model, _ = bundle.assemble("gensr", whole.dataset, whole.cf, config)
+    assert isinstance(model, bundle.GenSR)
+    assert len(model.backbone.encoder.block) == len(model.backbone.decoder.block) == 2
+    assert torch.equal(model.backbone.lm_head.weight, whole.model.backbone.lm_head.weight)
+    model.loss(whole.batch(per_task=2)).total.backward()
+    learning = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None}
+    assert learning == {"backbone", "cf", "cf_view", "semantic_view", "align_cf", "align_semantic"}
