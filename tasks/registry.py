@@ -125,12 +125,12 @@ def _log(run: Tracked, bundle: Path) -> str:
     user = pq.read_table(bundle / "users.parquet", columns=["raw_id"])["raw_id"][0].as_py()
     example = pd.DataFrame(
         {
-            "user": [user, None],
-            "history": [None, ids[:2]],
-            "behaviors": [None, ["rec", "src"]],
-            "query": [None, "blue"],
-            "candidates": [None, ids[2:]],
-            "top_n": [3.0, None],
+            "user": [None, user],
+            "history": [ids[:2], None],
+            "behaviors": [["rec", "src"], None],
+            "query": ["blue", None],
+            "candidates": [ids[2:], None],
+            "top_n": [None, 3.0],
         }
     )
     logging.getLogger("mlflow.models.model").setLevel(logging.ERROR)

@@ -101,7 +101,8 @@ def fit(
         validate: metrics of the current weights; ``metric`` decides, larger is better.
         probe: called before some steps with the batch and the step, for measurements that must not change training.
     Raises:
-        TrainingError: a loss is not finite; names the step and its sample ids.
+        TrainingError: a loss or its gradient is not finite; names the step and its sample ids. The last checkpoint is
+            from before it.
     """
     device = device or torch.device("cpu")
     begun = time.monotonic()
@@ -167,6 +168,7 @@ def _step(
     """One optimizer step over ``accumulation`` micro-batches; mean loss parts and the gradient norm."""
     optimizer.zero_grad(set_to_none=True)
     logged: list[dict[str, Tensor]] = []
+    ids: list[str] = []
     epoch, place = divmod(step, math.ceil(data.batches_per_epoch / config.accumulation))
     first = epoch * data.batches_per_epoch + place * config.accumulation
     numbers = range(first, min(first + config.accumulation, (epoch + 1) * data.batches_per_epoch))
@@ -179,17 +181,23 @@ def _step(
             probe(batch, step)
         torch.manual_seed(dropout_seed)
         found = model.loss(batch)  # type: ignore[operator]
-        if not torch.isfinite(found.total):
-            raise TrainingError(
-                f"the loss of step {step} is {found.total.item()}; its samples: {', '.join(samples.sample_id[:10])}"
-                f"{' …' if len(samples) > 10 else ''}. Lower train.learning_rate or look at these samples."
-            )
+        ids += samples.sample_id.tolist()
+        _check_finite("loss", found.total, step, samples.sample_id.tolist())
         (found.total / len(numbers)).backward()
         logged.append({"loss": found.total.detach(), **found.parts})
     norm = torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+    _check_finite("gradient", norm, step, ids)
     optimizer.step()
     values = {name: torch.stack([entry[name] for entry in logged]).mean().item() for name in logged[0]}
     return {**values, "gradient_norm": norm.item()}
+
+
+def _check_finite(what: str, value: Tensor, step: int, sample_ids: list[str]) -> None:
+    if not torch.isfinite(value):
+        raise TrainingError(
+            f"the {what} of step {step} is {value.item()}; its samples: {', '.join(sample_ids[:10])}"
+            f"{' …' if len(sample_ids) > 10 else ''}. Lower train.learning_rate or look at these samples."
+        )
 
 
 def _validate(

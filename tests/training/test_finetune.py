@@ -215,6 +215,24 @@ def test_a_loss_that_is_not_finite_names_step_and_samples(
     assert steps[-1] in str(told.value)
 
 
+def test_a_gradient_that_is_not_finite_stops_before_it_spoils_the_weights(
+    small: Small, tmp_path: Path
+) -> None:
+    """A finite loss with an infinite gradient: clipping would turn every weight into NaN."""
+    model, _ = bundle.assemble("gensr", small.dataset, small.cf, small.config)
+    data = TrainingData(small.dataset, small.config.train, 5, seed=0)
+    weight = model.backbone.shared.weight
+    taken = []
+    weight.register_hook(lambda grad: grad * (math.inf if len(taken) == 4 else 1.0))
+    with pytest.raises(TrainingError, match=r"gradient of step 3 is (inf|nan)") as told:
+        fit(
+            model, data, small.config.train, seed=0, epochs=1, folder=tmp_path, validate=lambda: {"metric": 0.0},
+            report=NullReport(), probe=lambda _, step: taken.append(step),
+        )  # fmt: skip
+    assert data.batch(3)[0].sample_id[0] in str(told.value)
+    assert torch.isfinite(weight).all()
+
+
 def test_learning_rate_rises_then_falls_in_straight_lines() -> None:
     found = [learning_rate_factor(step, 100, 0.1) for step in range(101)]
     np.testing.assert_allclose(found[:10], np.arange(1, 11) / 10)
