@@ -290,6 +290,18 @@ PRESETS: dict[str, dict[str, Any]] = {
         "train": {"epochs": 8},
         "full_ranking": {**_SHORT_FULL_PROMPTS},
     },
+    # The first two layers of a pretrained flan-t5-small, by name or folder (model.backbone.name_or_path): words known
+    # before training, at a cost that a laptop can bear. Not the paper's model; the loss is over the two answers.
+    "small": {
+        "model": {
+            **_SHORT_PROMPTS,
+            "max_history": 20,
+            "answer_loss": "yes_no",
+            "backbone": {"name_or_path": "google/flan-t5-small", "first_layers": 2},
+        },
+        "train": {"learning_rate": 3e-4, "epochs": 3},
+        "full_ranking": {**_SHORT_FULL_PROMPTS},
+    },
     # §6.1.3: flan-t5-base, the whole vocabulary, the paper's text.
     "paper": {
         "model": {"backbone": {"name_or_path": "google/flan-t5-base"}, "max_history": 30, "view_heads": 8},
@@ -324,7 +336,11 @@ class PipelineConfig(Frozen):
     name: str = Field("generated-amazon", description="what tables and runs call the data")
     format: Format = "amazon"
     source: Source = Field(default_factory=lambda: GeneratedSource())
-    preset: Literal["demo", "laptop", "paper"] = "demo"
+    preset: Literal["demo", "laptop", "small", "paper"] = Field(
+        "demo",
+        description="demo, laptop: a small T5 from scratch; small: the first layers of a pretrained flan-t5-small; "
+        "paper: flan-t5-base",
+    )
     seed: int = 0
     # Factories, not defaults: the JSON schema that Prefect shows as a form then carries no default for a section,
     # so that choosing another preset in the form is not undone by the demo's values.

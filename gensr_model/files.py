@@ -4,27 +4,42 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 
 def write_json(path: Path, content: Any) -> None:
-    """JSON with sorted keys, written aside and renamed."""
-    aside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    aside.write_text(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
-    aside.replace(path)
+    """JSON with sorted keys, written aside and renamed; on OSError nothing of it stays."""
+    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    with _aside(path) as aside:
+        aside.write_text(text)
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """safetensors, written aside and renamed."""
+    """safetensors, written aside and renamed; on OSError nothing of it stays."""
+    with _aside(path) as aside:
+        try:
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, aside)
+        except SafetensorError as error:  # also for a full disk
+            raise OSError(f"{path}: {error}") from error
+
+
+@contextmanager
+def _aside(path: Path) -> Iterator[Path]:
     aside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, aside)
-    aside.replace(path)
+    try:
+        yield aside
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,16 @@ class Ranker:
 
     Unknown items are dropped from a history; an unknown candidate is an error, because a score without any knowledge
     of the item would be a guess. An empty history is allowed. A query is cut at the model's ``max_query_tokens``.
+    Threads may share a ranker; its model scores one request at a time.
     """
 
     def __init__(self, loaded: bundle.Loaded, raw_ids: list[str]) -> None:
         self.loaded = loaded
         self.raw_ids = raw_ids
         self.index = {raw: idx for idx, raw in enumerate(raw_ids)}
+        self._alone = (
+            threading.Lock()
+        )  # a request's prompt is set on the model; servers answer in many threads
 
     @staticmethod
     def load(folder: Path | str) -> Ranker:
@@ -74,9 +79,7 @@ class Ranker:
     @torch.inference_mode()
     def _score(self, history: list[tuple[int, int]], query: str | None, candidates: list[int]) -> np.ndarray:
         model = self.loaded.model
-        model.catalogue.set_prompts(
-            encode_prompts(self.loaded.tokenizer, [query] if query else [], self.loaded.config)
-        )
+        prompts = encode_prompts(self.loaded.tokenizer, [query] if query else [], self.loaded.config)
         items, inverse = np.unique([*(item for item, _ in history), *candidates], return_inverse=True)
         width = max(1, len(history))
         row = np.zeros((1, width), np.int64)
@@ -96,4 +99,6 @@ class Ranker:
             user=torch.tensor([0]),
             history_end=torch.tensor([len(history)]),
         ).to(bundle.device_of(model))
-        return torch.sigmoid(model.score(batch))[0].cpu().numpy()
+        with self._alone:
+            model.catalogue.set_prompts(prompts)
+            return torch.sigmoid(model.score(batch))[0].cpu().numpy()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from gensr_model.config import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
@@ -11,6 +13,12 @@ from tasks.stage import Work, stage
 
 _TRAIN = {"gensr": training.finetune, "two_head": training.train_two_head}
 MODELS = tuple(_TRAIN)
+
+
+def how_it_ended(folder: Path) -> dict[str, Any]:
+    """Steps, epochs, best valid NDCG@5 and why training stopped, of a finished stage's folder."""
+    found = json.loads((folder / "training.json").read_text())
+    return {name: found[name] for name in ("steps", "epochs", "best_metric", "stopped")}
 
 
 @stage(
@@ -25,6 +33,7 @@ MODELS = tuple(_TRAIN)
         "evaluation.batch_size",
     ),
     artifacts=("*.json",),
+    tags=lambda folder: {"stopped": how_it_ended(folder)["stopped"]},
 )
 def finetune(work: Work, config: PipelineConfig, prepared: Path, cf: Path, model: str) -> dict[str, float]:
     """Reads the prepared dataset and the LightGCN table; writes the model bundle."""

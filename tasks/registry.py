@@ -27,14 +27,30 @@ from tasks.stage import StageResult
 from tasks.tracking import Tracked, tracking_uri
 
 CHAMPION = "champion"
-_REQUIRED = ("numpy", "pandas", "pyarrow", "pydantic", "safetensors", "tokenizers", "torch", "torch-geometric",
-             "transformers")  # fmt: skip
+_REQUIRED = ("bm25s", "numpy", "pandas", "pyarrow", "pydantic", "safetensors", "scipy", "tokenizers", "torch",
+             "torch-geometric", "transformers")  # fmt: skip
 _TEXT, _TEXTS = DataType.string, Array(DataType.string)
 SIGNATURE = ModelSignature(
     inputs=Schema(
-        [ColSpec(_TEXTS, "history"), ColSpec(_TEXT, "query", required=False), ColSpec(_TEXTS, "candidates")]
+        [
+            ColSpec(_TEXT, "user", required=False),
+            ColSpec(_TEXTS, "history", required=False),
+            ColSpec(_TEXTS, "behaviors", required=False),
+            ColSpec(_TEXT, "query", required=False),
+            ColSpec(_TEXTS, "candidates", required=False),
+            ColSpec(DataType.double, "top_n", required=False),  # an integer column could hold no null
+        ]
     ),
-    outputs=Schema([ColSpec(_TEXTS, "items"), ColSpec(Array(DataType.double), "scores")]),
+    outputs=Schema(
+        [
+            ColSpec(_TEXTS, "items"),
+            ColSpec(Array(DataType.double), "scores"),
+            ColSpec(_TEXT, "task"),
+            ColSpec(_TEXT, "candidate_source"),
+            ColSpec(_TEXT, "history_source"),
+            ColSpec(_TEXTS, "notes"),
+        ]
+    ),
     params=ParamSchema([ParamSpec("top_n", DataType.integer, 0)]),
 )
 
@@ -126,8 +142,16 @@ def _data_of(run: Tracked, run_id: str, folder: Path) -> StageResult | None:
 
 def _log(run: Tracked, bundle: Path) -> str:
     ids = pq.read_table(bundle / "items.parquet", columns=["raw_id"])["raw_id"].slice(0, 6).to_pylist()
+    user = pq.read_table(bundle / "users.parquet", columns=["raw_id"])["raw_id"][0].as_py()
     example = pd.DataFrame(
-        {"history": [ids[:3], ids[:1]], "query": [None, "blue"], "candidates": [ids[3:], ids[1:]]}
+        {
+            "user": [None, user],
+            "history": [ids[:2], None],
+            "behaviors": [["rec", "src"], None],
+            "query": ["blue", None],
+            "candidates": [ids[2:], None],
+            "top_n": [None, 3.0],
+        }
     )
     logging.getLogger("mlflow.models.model").setLevel(logging.ERROR)
     mlflow.set_tracking_uri(tracking_uri())

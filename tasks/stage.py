@@ -67,8 +67,10 @@ class Stage:
         code: tuple[str, ...],
         config: tuple[str, ...],
         artifacts: tuple[str, ...],
+        tags: Callable[[Path], dict[str, str]],
     ) -> None:
         self.name, self.build, self.code, self.config, self.artifacts = name, build, code, config, artifacts
+        self.tags = tags
         self.__doc__ = build.__doc__
         self._task: Task[..., dict[str, Any]] = task(
             name=name,
@@ -98,7 +100,9 @@ class Stage:
                 "path": where.store / self.name / key
             }  # the state folder may have moved
             found = _result(record, reused=state.name == "Cached")._replace(label=label)
-            child.tags(stage=self.name, stage_key=key, reused=str(found.reused).lower())
+            child.tags(
+                stage=self.name, stage_key=key, reused=str(found.reused).lower(), **self.tags(found.path)
+            )
             child.metrics(found.metrics | {"seconds": found.seconds})
             child.artifacts(found.path, self.artifacts)
         how = "reused, unchanged since it was built" if found.reused else "done"
@@ -138,7 +142,12 @@ class Stage:
 
 
 def stage(
-    name: str, *, code: tuple[str, ...], config: tuple[str, ...] = (), artifacts: tuple[str, ...] = ()
+    name: str,
+    *,
+    code: tuple[str, ...],
+    config: tuple[str, ...] = (),
+    artifacts: tuple[str, ...] = (),
+    tags: Callable[[Path], dict[str, str]] = lambda _: {},
 ) -> Callable[[Builder], Stage]:
     """Make a stage of a function.
 
@@ -147,8 +156,9 @@ def stage(
             that they import count too.
         config: the fields of PipelineConfig that the function reads (``train``, ``analysis.gradient_every``).
         artifacts: glob patterns of the files that MLflow gets.
+        tags: what MLflow's run says of the finished folder in words, also when it is used again.
     """
-    return lambda build: Stage(name, build, code, config, artifacts)
+    return lambda build: Stage(name, build, code, config, artifacts, tags)
 
 
 def build_folder(

@@ -9,6 +9,7 @@ from gensr_model.config import SEARCH_ONLY, TASKS, PipelineConfig, digest
 from gensr_model.evaluation.compare import paired_bootstrap
 from gensr_model.evaluation.metrics import METRICS
 from tasks.evaluate import read_ranks
+from tasks.finetune import how_it_ended
 from tasks.stage import StageResult
 
 TITLES = {
@@ -82,6 +83,9 @@ def summarize_run(
         "results": results(ranks),
         "comparisons": comparisons(ranks, config),
         "analysis": analysis,
+        "training": {
+            s.label.removeprefix("finetune-"): how_it_ended(s.path) for s in stages if s.stage == "finetune"
+        },
         "stages": [
             {"label": s.label, "seconds": s.seconds, "reused": s.reused, "key": s.key}
             for s in [*stages, *ranks.values()]
@@ -110,6 +114,7 @@ def table(summary: dict[str, Any]) -> str:
                 for name, row in rows.items()]  # fmt: skip
         lines += [*_grid(["model", *_SHOWN.values(), gap], body), ""]
     lines += _information(summary["analysis"]) + _conflict(summary["analysis"])
+    lines += _training(summary.get("training", {}))
     if summary.get("stages"):
         lines += ["## Stages", ""]
         times = [
@@ -153,6 +158,21 @@ def _conflict(analysis: dict[str, float]) -> list[str]:
     title = "## Do the tasks pull together (§6.5)? Cosine between their gradients along training"
     head = ["model", "mean", "standard deviation", "lowest", "share below 0", "batches"]
     return [title, "", *_grid(head, rows), ""] if rows else []
+
+
+def _training(training: dict[str, dict[str, Any]]) -> list[str]:
+    rows = [
+        [
+            TITLES.get(name, name),
+            f"{t['epochs']:.1f}",
+            str(t["steps"]),
+            f"{t['best_metric']:.4f}",
+            t["stopped"],
+        ]
+        for name, t in training.items()
+    ]
+    head = ["model", "epochs", "steps", "best valid N@5", "stopped because"]
+    return ["## Training", "", *_grid(head, rows), ""] if rows else []
 
 
 def _grouped(flat: dict[str, float], kind: str) -> dict[tuple[str, ...], dict[str, float]]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -73,3 +76,16 @@ def real_data() -> Path:
     if not (folder / "amazon-scientific").is_dir():
         pytest.skip(f"no real data in {folder}; set GENSR_REAL_DATA to the folder with amazon-scientific")
     return folder
+
+
+@pytest.fixture(scope="session")
+def flan_t5_small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A real pretrained T5 as a Hugging Face folder (308 MB), rebuilt by the tool beside the checkout."""
+    tool = Path(__file__).resolve().parents[2] / "shared" / "tools" / "flan_t5_small.py"
+    if not tool.is_file():
+        pytest.skip("no ../shared/tools/flan_t5_small.py beside the checkout to build a pretrained T5 with")
+    folder = tmp_path_factory.mktemp("flan") / "flan-t5-small"
+    made = subprocess.run([sys.executable, tool, folder], capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    yield folder
+    shutil.rmtree(folder)

@@ -55,7 +55,8 @@ def write_dataset(folder: Path) -> PreparedDataset:
     }
     ids = {"item_idx": pa.array(range(ITEMS), pa.int32()), "raw_id": [f"i{i}" for i in range(ITEMS)]}
     pq.write_table(pa.table({**ids, **text}), folder / "items.parquet")
-    pq.write_table(pa.table({"user_idx": pa.array(range(USERS), pa.int32())}), folder / "users.parquet")
+    users = {"user_idx": pa.array(range(USERS), pa.int32()), "raw_id": [f"u{u}" for u in range(USERS)]}
+    pq.write_table(pa.table(users), folder / "users.parquet")
     pq.write_table(pa.table({"query_idx": range(4), "text": list(ROOMS)}), folder / "queries.parquet")
     pq.write_table(events, folder / "events.parquet")
     met = pa.array((place < LENGTH - 2) & (search == 0))

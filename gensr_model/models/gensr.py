@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import T5ForConditionalGeneration
 
+from gensr_model import parallel
 from gensr_model.config import ModelConfig
 from gensr_model.data.batches import Batch
 from gensr_model.data.text import ItemText, PromptTable
@@ -125,22 +126,21 @@ class DualViewT5(nn.Module, ABC):
         return rows[batch.task == 0].mean(), rows[batch.task == 1].mean()
 
     def contrastive(self, batch: Batch, encoded: Encoded) -> Tensor:
-        """Eq. 10 over the distinct users of the batch."""
+        """Eq. 10 over the distinct users of the batch, of all processes' parts of it."""
         cf, semantic = encoded
         assert cf is not None and self.align_cf is not None  # noqa: PT018  # for the type checker
         assert semantic is not None and self.align_semantic is not None  # noqa: PT018
-        rows = distinct_users(batch.user, batch.history_end, batch.history_mask.any(dim=1)).rows
-        mask = batch.history_mask[rows]
-        return contrastive_loss(
-            self.align_cf(masked_mean(cf[2][rows], mask)),
-            self.align_semantic(masked_mean(semantic[2][rows], mask)),
-            self.config.tau,
-        )
+        mask = batch.history_mask
+        of_user = (batch.user, batch.history_end, mask.any(dim=1))
+        rows = distinct_users(*(parallel.gather_rows(each) for each in of_user)).rows
+        cf_view = parallel.gather_rows(self.align_cf(masked_mean(cf[2], mask)))
+        semantic_view = parallel.gather_rows(self.align_semantic(masked_mean(semantic[2], mask)))
+        return contrastive_loss(cf_view[rows], semantic_view[rows], self.config.tau)
 
     def loss(self, batch: Batch) -> LossParts:
         """Eq. 11: L = L_S&R + β L_c."""
         encoded = self._encode(batch)
-        generation = self.row_losses(batch, encoded).mean()
+        generation = parallel.mean(self.row_losses(batch, encoded))
         parts = {"generation": generation.detach()}
         total = generation
         if self.align_cf is not None:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gensr_model import parallel
 from gensr_model.config import TASKS, ModelConfig
 from gensr_model.data.batches import Batch
 from gensr_model.models.gensr import Catalogue, LossParts
@@ -85,19 +86,19 @@ class TwoHead(nn.Module):
 
     def task_losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """L_r and L_s before weighting: mean binary cross-entropy of each task's rows, NaN for an absent task."""
+        rows = self._row_losses(batch)
+        return rows[batch.task == 0].mean(), rows[batch.task == 1].mean()
+
+    def _row_losses(self, batch: Batch) -> Tensor:
         logits = self.score(batch)
         label = torch.zeros_like(logits)
         label[:, 0] = 1.0
-        rows = F.binary_cross_entropy_with_logits(logits, label, reduction="none").mean(dim=1)
-        return rows[batch.task == 0].mean(), rows[batch.task == 1].mean()
+        return F.binary_cross_entropy_with_logits(logits, label, reduction="none").mean(dim=1)
 
     def loss(self, batch: Batch) -> LossParts:
         """Eq. 1: L = L_s + γ L_r; a task that the batch lacks adds nothing."""
-        recommendation, search = self.task_losses(batch)
-        if not (batch.task == 0).any():
-            recommendation = search.new_zeros(())
-        if not (batch.task == 1).any():
-            search = recommendation.new_zeros(())
+        rows = self._row_losses(batch)
+        recommendation, search = (parallel.mean(rows[batch.task == number]) for number in (0, 1))
         parts = {"recommendation": recommendation.detach(), "search": search.detach()}
         return LossParts(search + self.gamma * recommendation, parts)
 

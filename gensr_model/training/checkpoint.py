@@ -6,6 +6,8 @@ import json
 import math
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,9 +36,10 @@ def save(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progr
     Raises:
         TrainingError: the folder cannot be written or the disk is full; the last good checkpoint stays.
     """
+    for stale in folder.glob(f"{LAST}.tmp-*"):  # of a killed run
+        shutil.rmtree(stale, ignore_errors=True)
     aside = folder / f"{LAST}.tmp-{os.getpid()}"
-    try:
-        shutil.rmtree(aside, ignore_errors=True)
+    with _explained(f"the checkpoint of step {progress.step}", folder), _removed_on_error(aside):
         aside.mkdir(parents=True)
         write_tensors(aside / "model.safetensors", module_tensors(model))
         state = optimizer.state_dict()["state"]
@@ -51,11 +54,27 @@ def save(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progr
             (folder / LAST).rename(old)
         aside.rename(folder / LAST)
         shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _explained(what: str, folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise TrainingError(
-            f"the checkpoint of step {progress.step} cannot be written to {folder} ({error}); free some space or set "
-            "GENSR_HOME to another disk and run again: training continues from the last good checkpoint"
+            f"{what} cannot be written to {folder} ({error}); free some space or set GENSR_HOME to another disk and "
+            "run again: training continues from the last good checkpoint"
         ) from error
+
+
+@contextmanager
+def _removed_on_error(folder: Path) -> Iterator[None]:
+    """A half-written checkpoint would hold on to the space that the disk lacks."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress | None:
@@ -75,9 +94,10 @@ def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) ->
 
 
 def save_best(folder: Path, model: nn.Module) -> None:
-    """Keep the current weights as the best so far."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_tensors(folder / BEST, module_tensors(model))
+    """Keep the current weights as the best so far; TrainingError as in ``save``."""
+    with _explained("the best weights so far", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_tensors(folder / BEST, module_tensors(model))
 
 
 def load_best(folder: Path, model: nn.Module) -> None:

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from gensr_model.analysis.gradient_conflict import task_gradient_cosine
 from gensr_model.config import TASKS, PipelineConfig
@@ -16,8 +15,9 @@ from gensr_model.evaluation.metrics import ranks_table, summarize
 from gensr_model.evaluation.scoring import fixed_subset, score_samples
 from gensr_model.files import write_json
 from gensr_model.report import NullReport, Report
+from gensr_model.serving import store
 from gensr_model.training import bundle
-from gensr_model.training.trainer import TrainingData, fit
+from gensr_model.training.trainer import TrainingData, fit, make_accelerator
 
 
 def finetune(
@@ -59,10 +59,10 @@ def _train(
     out: Path,
     report: Report,
 ) -> dict[str, float]:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    accelerator = make_accelerator()
     model, tokenizer = bundle.assemble(kind, dataset, cf_folder, config)
-    model.to(device)
-    data = TrainingData(dataset, config.train, config.model.max_history, config.seed)
+    shard = (accelerator.process_index, accelerator.num_processes)
+    data = TrainingData(dataset, config.train, config.model.max_history, config.seed, shard)
     gradients = GradientLog(model, config.analysis.gradient_every, checkpoints / "gradients", report)
     result = fit(
         model,
@@ -74,11 +74,14 @@ def _train(
         validate=Validation(model, dataset, config),
         report=report,
         probe=gradients,
-        device=device,
+        accelerator=accelerator,
     )
-    bundle.save(out, kind, model, tokenizer, dataset, config)
-    write_json(out / "training.json", result._asdict())
-    write_json(out / "gradients.json", gradients.entries())
+    if accelerator.is_main_process:
+        bundle.save(out, kind, model, tokenizer, dataset, config)
+        store.save(out, dataset, cf_folder, config.model.max_history)
+        write_json(out / "training.json", result._asdict())
+        write_json(out / "gradients.json", gradients.entries())
+    accelerator.wait_for_everyone()
     return {
         "best_valid_ndcg_at_5": result.best_metric,
         "steps": float(result.steps),

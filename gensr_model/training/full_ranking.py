@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from gensr_model.config import TASKS, PipelineConfig, TrainConfig
 from gensr_model.data.prepared import PreparedDataset
@@ -16,7 +15,7 @@ from gensr_model.files import write_json
 from gensr_model.models.full_ranking import FullRanking
 from gensr_model.report import NullReport, Report
 from gensr_model.training import bundle
-from gensr_model.training.trainer import TrainingData, fit
+from gensr_model.training.trainer import TrainingData, fit, make_accelerator
 
 KIND = "full_ranking"
 
@@ -33,24 +32,26 @@ def train(
 
     Writes the bundle and ``training.json`` (validations, why it stopped) into ``out``.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    accelerator = make_accelerator()
     model, tokenizer = bundle.assemble(KIND, dataset, cf_folder, config)
     assert isinstance(model, FullRanking)
-    model.to(device)
     settings = training_settings(config)
+    shard = (accelerator.process_index, accelerator.num_processes)
     result = fit(
         model,
-        TrainingData(dataset, settings, config.model.max_history, config.seed),
+        TrainingData(dataset, settings, config.model.max_history, config.seed, shard),
         settings,
         seed=config.seed,
         epochs=settings.epochs,
         folder=checkpoints,
         validate=Validation(model, dataset, config),
         report=report,
-        device=device,
+        accelerator=accelerator,
     )
-    bundle.save(out, KIND, model, tokenizer, dataset, config)
-    write_json(out / "training.json", result._asdict())
+    if accelerator.is_main_process:
+        bundle.save(out, KIND, model, tokenizer, dataset, config)
+        write_json(out / "training.json", result._asdict())
+    accelerator.wait_for_everyone()
     return {
         "best_valid_ndcg_at_10": result.best_metric,
         "steps": float(result.steps),

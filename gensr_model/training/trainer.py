@@ -10,19 +10,22 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from gensr_model.config import TrainConfig
 from gensr_model.data.batches import Batch, BatchBuilder, NegativeSampler
 from gensr_model.data.prepared import PreparedDataset, Samples
-from gensr_model.errors import TrainingError
+from gensr_model.errors import ConfigError, TrainingError
 from gensr_model.models.gensr import LossParts
-from gensr_model.report import Report
+from gensr_model.report import NullReport, Report
 from gensr_model.training import checkpoint
 from gensr_model.training.checkpoint import Progress
 
@@ -34,13 +37,32 @@ class Trainable(Protocol):
 
 
 class TrainingData:
-    """Training positives and their negatives, batch by batch."""
+    """Training positives and their negatives, batch by batch.
 
-    def __init__(self, dataset: PreparedDataset, config: TrainConfig, max_history: int, seed: int) -> None:
+    Args:
+        shard: (r, R): of every batch only the r-th of R parts, in the batch's order, for one of R processes.
+    Raises:
+        ConfigError: the last batch of an epoch has fewer samples than there are parts.
+    """
+
+    def __init__(
+        self,
+        dataset: PreparedDataset,
+        config: TrainConfig,
+        max_history: int,
+        seed: int,
+        shard: tuple[int, int] = (0, 1),
+    ) -> None:
         self.samples = dataset.samples("train")
         self.builder = BatchBuilder(dataset, max_history)
         self.negatives = NegativeSampler(dataset, self.samples)
-        self.config, self.seed = config, seed
+        self.config, self.seed, self.shard = config, seed, shard
+        last = len(self.samples) % config.batch_size or config.batch_size
+        if last < shard[1]:
+            raise ConfigError(
+                f"train.batch_size {config.batch_size} leaves {last} samples for the last batch of an epoch, fewer "
+                f"than the {shard[1]} processes that share it: choose another batch size or fewer processes"
+            )
         self._order = (-1, np.empty(0, np.int64))
 
     @property
@@ -48,7 +70,7 @@ class TrainingData:
         return math.ceil(len(self.samples) / self.config.batch_size)
 
     def batch(self, number: int) -> tuple[Samples, Batch]:
-        """Micro-batch ``number``, counted over all epochs: positive in column 0, fresh negatives beside it."""
+        """This shard of micro-batch ``number``, counted over all epochs: positive in column 0, fresh negatives."""
         epoch, place = divmod(number, self.batches_per_epoch)
         if self._order[0] != epoch:
             self._order = (epoch, np.random.default_rng([self.seed, 2, epoch]).permutation(len(self.samples)))
@@ -56,9 +78,28 @@ class TrainingData:
         samples = self.samples.take(rows)
         rng = np.random.default_rng([self.seed, 3, number])
         negatives = self.negatives.draw(samples.user, self.config.negatives, rng)
-        return samples, self.builder.build(
-            samples, np.concatenate([samples.item[:, None], negatives], axis=1)
-        )
+        part = np.array_split(np.arange(len(samples)), self.shard[1])[self.shard[0]]
+        samples, lists = samples.take(part), np.concatenate([samples.item[:, None], negatives], axis=1)[part]
+        return samples, self.builder.build(samples, lists)
+
+
+def make_accelerator() -> Accelerator:
+    """The device, precision and processes that ``accelerate launch`` or the machine give; one process without it."""
+    # An ablation, or a batch without a task, leaves parameters out of the loss. Buffers are texts that never change.
+    kwargs = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
+    return Accelerator(kwargs_handlers=[kwargs])
+
+
+class _Loss(nn.Module):
+    """The loss as a forward pass, which is what Accelerate wraps."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> LossParts:
+        found: LossParts = self.model.loss(batch)  # type: ignore[operator]
+        return found
 
 
 class FitResult(NamedTuple):
@@ -92,18 +133,25 @@ def fit(
     validate: Callable[[], dict[str, float]],
     report: Report,
     probe: Callable[[Batch, int], None] | None = None,
-    device: torch.device | None = None,
+    accelerator: Accelerator | None = None,
 ) -> FitResult:
     """Train until the epochs or the patience end, then load the best weights.
+
+    Several processes (``accelerate launch``) share every batch and repeat the curve of one, up to rounding and dropout;
+    the first of them validates, writes and reports.
 
     Args:
         folder: where checkpoints are; one found there is continued.
         validate: metrics of the current weights; ``metric`` decides, larger is better.
         probe: called before some steps with the batch and the step, for measurements that must not change training.
     Raises:
-        TrainingError: a loss is not finite; names the step and its sample ids.
+        TrainingError: a loss or its gradient is not finite; names the step and its sample ids. The last checkpoint is
+            from before it.
     """
-    device = device or torch.device("cpu")
+    accelerator = accelerator or make_accelerator()
+    model.to(accelerator.device)
+    if not accelerator.is_main_process:
+        report, probe = NullReport(), None
     begun = time.monotonic()
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
@@ -111,6 +159,8 @@ def fit(
     total = steps_per_epoch * epochs
     interval = max(1, steps_per_epoch // config.validations_per_epoch)
     progress = checkpoint.restore(folder, model, optimizer) or Progress()
+    loss, optimizer = accelerator.prepare(_Loss(model), optimizer)
+    save = checkpoint.save if accelerator.is_main_process else _nothing
     resumed_at = progress.step
     window: list[dict[str, float]] = []
     since = time.monotonic()
@@ -123,7 +173,7 @@ def fit(
         model.train()
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * learning_rate_factor(step, total, config.warmup_share)
-        window.append(_step(model, optimizer, parameters, data, config, seed, step, device, probe))
+        window.append(_step(loss, optimizer, parameters, data, config, seed, step, accelerator, probe))
         progress = progress._replace(step=step + 1)
         if progress.step % 20 == 0:
             rows = len(window) * config.batch_size * config.accumulation * (1 + config.negatives)
@@ -134,13 +184,14 @@ def fit(
             report.progress(progress.step, total, f"training, loss {values['loss']:.4f}")
             window, since = [], time.monotonic()
         if progress.step % interval == 0 or progress.step == total:
-            progress = _validate(model, progress, validate, folder, report)
-            checkpoint.save(folder, model, optimizer, progress)
+            progress = _validate(model, progress, validate, folder, report, accelerator)
+            save(folder, model, optimizer, progress)
             window, since = [], time.monotonic()
         elif progress.step % config.checkpoint_every == 0:
-            checkpoint.save(folder, model, optimizer, progress)
+            save(folder, model, optimizer, progress)
     if progress.best_metric == -math.inf:
-        progress = _validate(model, progress, validate, folder, report)
+        progress = _validate(model, progress, validate, folder, report, accelerator)
+    accelerator.wait_for_everyone()
     checkpoint.load_best(folder, model)
     return FitResult(
         progress.best_metric,
@@ -153,43 +204,59 @@ def fit(
     )
 
 
+def _nothing(*_: object) -> None:
+    """Saves no checkpoint: another process does."""
+
+
 def _step(
-    model: nn.Module,
+    loss: nn.Module,
     optimizer: torch.optim.Optimizer,
     parameters: list[nn.Parameter],
     data: TrainingData,
     config: TrainConfig,
     seed: int,
     step: int,
-    device: torch.device,
+    accelerator: Accelerator,
     probe: Callable[[Batch, int], None] | None,
 ) -> dict[str, float]:
     """One optimizer step over ``accumulation`` micro-batches; mean loss parts and the gradient norm."""
     optimizer.zero_grad(set_to_none=True)
     logged: list[dict[str, Tensor]] = []
+    ids: list[str] = []
     epoch, place = divmod(step, math.ceil(data.batches_per_epoch / config.accumulation))
     first = epoch * data.batches_per_epoch + place * config.accumulation
     numbers = range(first, min(first + config.accumulation, (epoch + 1) * data.batches_per_epoch))
     for number in numbers:
         samples, batch = data.batch(number)
-        batch = batch.to(device)
+        batch = batch.to(accelerator.device)
+        rank = [accelerator.process_index] if accelerator.process_index else []
+        words = np.random.SeedSequence([seed, 4, number, *rank]).generate_state(1, np.uint64)
+        dropout_seed = words[0].item() >> 1
         if probe is not None:
+            torch.manual_seed(dropout_seed)  # the probe's own numbers repeat after a kill, too
             probe(batch, step)
-        torch.manual_seed(
-            np.random.SeedSequence([seed, 4, number]).generate_state(1, np.uint64)[0].item() >> 1
-        )
-        found = model.loss(batch)  # type: ignore[operator]
-        if not torch.isfinite(found.total):
-            raise TrainingError(
-                f"the loss of step {step} is {found.total.item()}; its samples: {', '.join(samples.sample_id[:10])}"
-                f"{' …' if len(samples) > 10 else ''}. Lower train.learning_rate or look at these samples."
-            )
-        (found.total / len(numbers)).backward()
+        torch.manual_seed(dropout_seed)
+        # Gradients cross processes once, with the last micro-batch.
+        with nullcontext() if number == numbers[-1] else accelerator.no_sync(loss):
+            found = loss(batch)
+            _check_finite("loss", found.total, step, samples.sample_id.tolist())
+            accelerator.backward(found.total / len(numbers))
+        ids += samples.sample_id.tolist()
         logged.append({"loss": found.total.detach(), **found.parts})
-    norm = torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+    norm = accelerator.clip_grad_norm_(parameters, config.clip_norm)
+    _check_finite("gradient", norm, step, ids)
     optimizer.step()
-    values = {name: torch.stack([entry[name] for entry in logged]).mean().item() for name in logged[0]}
+    means = torch.stack([torch.stack([entry[name] for entry in logged]).mean() for name in logged[0]])
+    values = dict(zip(logged[0], accelerator.reduce(means, "mean").tolist(), strict=True))
     return {**values, "gradient_norm": norm.item()}
+
+
+def _check_finite(what: str, value: Tensor, step: int, sample_ids: list[str]) -> None:
+    if not torch.isfinite(value):
+        raise TrainingError(
+            f"the {what} of step {step} is {value.item()}; its samples: {', '.join(sample_ids[:10])}"
+            f"{' …' if len(sample_ids) > 10 else ''}. Lower train.learning_rate or look at these samples."
+        )
 
 
 def _validate(
@@ -198,12 +265,14 @@ def _validate(
     validate: Callable[[], dict[str, float]],
     folder: Path,
     report: Report,
+    accelerator: Accelerator,
 ) -> Progress:
     model.eval()
-    found = validate()
+    found = broadcast_object_list([validate() if accelerator.is_main_process else None])[0]
     report.metrics({f"valid/{name}": value for name, value in found.items()}, progress.step)
     progress = progress._replace(validations=[*progress.validations, {"step": float(progress.step), **found}])
     if found["metric"] > progress.best_metric:
-        checkpoint.save_best(folder, model)
+        if accelerator.is_main_process:
+            checkpoint.save_best(folder, model)
         return progress._replace(best_metric=found["metric"], bad_validations=0)
     return progress._replace(bad_validations=progress.bad_validations + 1)

@@ -97,7 +97,16 @@ def _check_mlflow(summary: dict) -> None:
         found = {f.path for f in client.list_artifacts(by_name[name].info.run_id)}
         assert artifact in found, name
     assert client.list_artifacts(by_name["validate"].info.run_id)
-    assert client.get_metric_history(by_name["finetune-gensr"].info.run_id, "train/loss")
+    for model in ("gensr", "two_head"):
+        tuned = by_name[f"finetune-{model}"]
+        told = summary["training"][model]
+        assert tuned.data.tags["stopped"] == told["stopped"] == "all epochs done"
+        steps = {
+            name: [m.step for m in client.get_metric_history(tuned.info.run_id, name)]
+            for name in ("train/loss", "valid/metric", "valid/search/ndcg_at_5", "valid/recommendation/mrr")
+        }
+        assert steps.pop("train/loss")
+        assert all(found == [told["steps"]] for found in steps.values()), "one validation in its one epoch"
 
     model = mlflow.pyfunc.load_model(by_name["model"].data.tags["model_uri"])
     example = model.input_example

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from generation import generated
 from transformers import T5Config, T5ForConditionalGeneration
 
 from gensr_model.config import ModelConfig
@@ -68,22 +68,6 @@ def batch(candidates: int = 4) -> Batch:
 
 def rows_of(whole: Batch, rows: list[int]) -> Batch:
     return Batch(whole.items, *(field[rows] for field in whole[1:]))
-
-
-@torch.inference_mode()
-def generated(model: GenSR, of: Batch) -> Tensor:
-    """(B, C) P(Yes) by `generate`, one prompt at a time, renormalised over the two answers."""
-    encoded = model._encode(of)
-    out = torch.empty(of.candidates.shape)
-    for row in range(len(of.task)):
-        embeds, mask = model._prompt(of, encoded, torch.tensor([row]))
-        for column in range(of.candidates.shape[1]):
-            found = model.backbone.generate(
-                inputs_embeds=embeds[:, column], attention_mask=mask.long(), max_new_tokens=1,
-                do_sample=False, output_scores=True, return_dict_in_generate=True,
-            )  # fmt: skip
-            out[row, column] = found.scores[0][0, [NO, YES]].softmax(dim=0)[1]
-    return out
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -8,12 +8,12 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import pytest
-from small_dataset import write_cf, write_dataset
+from logged_model import Logged
+from mlflow.exceptions import MlflowException
 
 from gensr_model.config import PipelineConfig
 from gensr_model.errors import DataError
-from gensr_model.ranker import Ranker
-from gensr_model.training import bundle as bundles
+from gensr_model.serving.service import Answer, Request
 from tasks import registry
 from tasks.stage import StageResult
 from tasks.tracking import parent_run
@@ -40,26 +40,6 @@ def test_no_champion_then_a_foreign_one_then_one_without_a_bundle(gensr_home: Pa
 
 
 # --- a model that was really logged ------------------------------------------------------------------------------
-
-
-class Logged:
-    """An untrained model's bundle, logged to MLflow on SQLite, and read back through pyfunc."""
-
-    def __init__(self, root: Path) -> None:
-        dataset, cf = write_dataset(root / "prepared"), write_cf(root / "cf")
-        backbone = {"vocab_size": 120, "d_model": 16, "d_kv": 8, "d_ff": 32, "heads": 2, "encoder_layers": 1}
-        config = PipelineConfig.model_validate(
-            {"model": {"max_history": 5, "view_heads": 2, "backbone": backbone}}
-        )
-        self.folder = root / "bundle"
-        self.folder.mkdir()
-        model, tokenizer = bundles.assemble("gensr", dataset, cf, config)
-        bundles.save(self.folder, "gensr", model, tokenizer, dataset, config)
-        self.bundle = StageResult("finetune", "k1", self.folder, {}, 0.0, False)
-        self.ranker = Ranker.load(self.folder)
-        with parent_run(config, "gensr", "1" * 8) as self.run:
-            self.uri = registry.log_model(self.run, self.bundle)
-        self.model = mlflow.pyfunc.load_model(self.uri)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +73,7 @@ def test_a_logged_model_answers_row_by_row_and_keeps_the_best(logged: Logged) ->
         }
     )
     every = logged.model.predict(request)
-    assert every.columns.tolist() == ["items", "scores"]
+    assert every.columns.tolist() == list(Answer._fields)
     assert [sorted(items) for items in every["items"]] == [
         sorted(CANDIDATES), sorted(CANDIDATES[:2]), sorted(CANDIDATES)
     ]  # fmt: skip
@@ -106,6 +86,47 @@ def test_a_request_without_queries_is_recommendation(logged: Logged) -> None:
     assert logged.model.predict(request)["items"][0] == [
         item for item, _ in logged.ranker.rank(["i1"], None, CANDIDATES)
     ]
+
+
+def test_every_column_may_be_left_out_or_null(logged: Logged) -> None:
+    """A user, a history and nothing at all, in one frame; then each column alone."""
+    request = pd.DataFrame(
+        {
+            "user": ["u12", None, None, "nobody"],
+            "history": [None, ["i1", "i2"], None, None],
+            "behaviors": [None, ["rec", "src"], None, None],
+            "query": [None, "kitchen", "garden", None],
+            "candidates": [None, CANDIDATES, None, CANDIDATES],
+            "top_n": [3, 2, 5, None],
+        }
+    )
+    answers = [Answer(**row) for row in logged.model.predict(request).to_dict("records")]
+    expected = [
+        Request("u12", top_n=3),
+        Request(None, ["i1", "i2"], ["rec", "src"], "kitchen", CANDIDATES, 2),
+        Request(query="garden", top_n=5),
+        Request("nobody", candidates=CANDIDATES),
+    ]
+    assert answers == [logged.service.answer(each) for each in expected]
+    assert [answer.candidate_source for answer in answers] == ["retrieved", "given", "retrieved", "given"]
+    assert [answer.history_source for answer in answers] == ["stored", "given", "none", "unknown-user"]
+    for column in request.columns.drop("behaviors"):
+        alone = request.loc[[1], [column]] if column != "user" else request.loc[[0], [column]]
+        assert len(logged.model.predict(alone)["items"].iloc[0]) > 0
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "says"),
+    [
+        ("candidates", ["i4", "nope"], r"row 1: candidates the model does not know: \['nope'\]"),
+        ("top_n", 0.0, "row 1: top_n: expected 1 or more"),
+        ("top_n", 1.5, "row 1: top_n: expected a whole number, got 1.5"),
+    ],
+)
+def test_a_wrong_row_is_named(logged: Logged, column: str, value: object, says: str) -> None:
+    good: dict[str, object] = {"history": ["i1"], "candidates": CANDIDATES, "top_n": 2.0}
+    with pytest.raises(MlflowException, match=says):
+        logged.model.predict(pd.DataFrame([good, good | {column: value}]))
 
 
 def test_what_was_logged_holds_no_pickle_and_pins_what_it_needs(logged: Logged) -> None:

@@ -61,6 +61,8 @@ def ranks(tmp_path: Path) -> dict[str, StageResult]:
 def summary(ranks: dict[str, StageResult], tmp_path: Path) -> dict[str, Any]:
     source = StageResult("ingest", "raw-digest", tmp_path, {}, 1.5, False, "ingest")
     trained = StageResult("finetune", "key-gensr", tmp_path, {}, 61.25, False, "finetune-gensr")
+    ended = {"steps": 36, "epochs": 4.5, "best_metric": 0.3, "stopped": "patience", "seconds": 1.0}
+    (tmp_path / "training.json").write_text(json.dumps(ended))
     return summarize_run(CONFIG, source, [source, trained], ranks, ANALYSIS)
 
 
@@ -167,6 +169,17 @@ def test_the_analyses_have_their_tables_and_none_without_them(summary: dict[str,
     assert "pull together" not in without
 
 
+def test_training_says_why_it_stopped(summary: dict[str, Any]) -> None:
+    assert summary["training"] == {
+        "gensr": {"steps": 36, "epochs": 4.5, "best_metric": 0.3, "stopped": "patience"}
+    }
+    assert cells(table(summary), "Training") == [
+        ["model", "epochs", "steps", "best valid N@5", "stopped because"],
+        ["GenSR", "4.5", "36", "0.3000", "patience"],
+    ]
+    assert "## Training" not in table(summary | {"training": {}})
+
+
 def test_stages_say_how_long_they_took_and_whether_they_were_reused(summary: dict[str, Any]) -> None:
     assert cells(table(summary), "Stages")[:4] == [
         ["stage", "seconds", "in this run"],
@@ -176,7 +189,9 @@ def test_stages_say_how_long_they_took_and_whether_they_were_reused(summary: dic
     ]
 
 
-@pytest.mark.parametrize("heading", ["Recommendation", "Search", "What an answer", "Do the tasks", "Stages"])
+@pytest.mark.parametrize(
+    "heading", ["Recommendation", "Search", "What an answer", "Do the tasks", "Training", "Stages"]
+)
 def test_the_columns_line_up_in_a_terminal(summary: dict[str, Any], heading: str) -> None:
     bars = {tuple(n for n, c in enumerate(line) if c == "|") for line in block(table(summary), heading)}
     assert len(bars) == 1

@@ -23,8 +23,10 @@ from gensr_model.errors import DataError, TrainingError
 from gensr_model.evaluation.evaluate import rank_bundle, rank_reference
 from gensr_model.evaluation.metrics import RANKS_SCHEMA
 from gensr_model.evaluation.scoring import fixed_subset, score_samples
+from gensr_model.files import write_tensors
 from gensr_model.ranker import Ranker
 from gensr_model.report import NullReport
+from gensr_model.serving.service import Request, Service
 from gensr_model.training import bundle, checkpoint, trainer
 from gensr_model.training.checkpoint import Progress
 from gensr_model.training.finetune import Validation, finetune
@@ -108,6 +110,32 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     assert found["best_metric"] == expected["best_metric"]
 
 
+def test_the_probe_repeats_after_a_kill(small: Small, tmp_path: Path) -> None:
+    """What it draws follows from the step, whatever was drawn before."""
+    data = TrainingData(small.dataset, small.config.train, small.config.model.max_history, seed=0)
+    drawn: dict[str, list[float]] = {"whole": [], "killed": []}
+    weights = []
+    for run, until in (("whole", None), ("killed", 6), ("killed", None)):
+        model, _ = bundle.assemble("gensr", small.dataset, small.cf, small.config)
+
+        def probe(batch: object, step: int, run: str = run, until: int | None = until) -> None:
+            if step == until:
+                raise Killed
+            drawn[run] = [*drawn[run][:step], torch.rand(1).item()]
+
+        try:
+            fit(
+                model, data, small.config.train, seed=0, epochs=1, folder=tmp_path / run,
+                validate=lambda: {"metric": 0.0}, report=NullReport(), probe=probe,
+            )  # fmt: skip
+        except Killed:
+            continue
+        weights.append(bundle.module_tensors(model))
+    assert drawn["whole"] == drawn["killed"]
+    assert len(set(drawn["whole"])) == 11
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
 def test_a_finished_run_trains_no_further(small: Small, tmp_path: Path) -> None:
     before, first = train(small, tmp_path)
     after, second = train(small, tmp_path)
@@ -189,6 +217,24 @@ def test_a_loss_that_is_not_finite_names_step_and_samples(
     assert steps[-1] in str(told.value)
 
 
+def test_a_gradient_that_is_not_finite_stops_before_it_spoils_the_weights(
+    small: Small, tmp_path: Path
+) -> None:
+    """A finite loss with an infinite gradient: clipping would turn every weight into NaN."""
+    model, _ = bundle.assemble("gensr", small.dataset, small.cf, small.config)
+    data = TrainingData(small.dataset, small.config.train, 5, seed=0)
+    weight = model.backbone.shared.weight
+    taken = []
+    weight.register_hook(lambda grad: grad * (math.inf if len(taken) == 4 else 1.0))
+    with pytest.raises(TrainingError, match=r"gradient of step 3 is (inf|nan)") as told:
+        fit(
+            model, data, small.config.train, seed=0, epochs=1, folder=tmp_path, validate=lambda: {"metric": 0.0},
+            report=NullReport(), probe=lambda _, step: taken.append(step),
+        )  # fmt: skip
+    assert data.batch(3)[0].sample_id[0] in str(told.value)
+    assert torch.isfinite(weight).all()
+
+
 def test_learning_rate_rises_then_falls_in_straight_lines() -> None:
     found = [learning_rate_factor(step, 100, 0.1) for step in range(101)]
     np.testing.assert_allclose(found[:10], np.arange(1, 11) / 10)
@@ -232,14 +278,29 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_good_one(
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "write_json", full)
-        with pytest.raises(TrainingError, match=r"No space left.*last good checkpoint"):
+        with pytest.raises(TrainingError, match=r"step 2 .*No space left.*last good checkpoint"):
             checkpoint.save(tmp_path, model, optimizer, Progress(step=2))
+    assert [path.name for path in tmp_path.iterdir()] == ["last"], "half a checkpoint keeps no space"
     other = torch.nn.Linear(3, 2)
     fresh = torch.optim.AdamW(other.parameters())
     found = checkpoint.restore(tmp_path, other, fresh)
     assert found is not None
     assert found.step == 1
     assert torch.equal(other.weight, weight)
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    """A file in the way stops every user, root too; tensors and folders fail with different errors inside."""
+    model, optimizer = trained_a_step()
+    (tmp_path / "steps").write_text("")
+    with pytest.raises(TrainingError, match=r"the checkpoint of step 2 cannot be written to .*steps"):
+        checkpoint.save(tmp_path / "steps", model, optimizer, Progress(step=2))
+    (tmp_path / "best.safetensors" / "in the way").mkdir(parents=True)
+    with pytest.raises(TrainingError, match="the best weights so far cannot be written"):
+        checkpoint.save_best(tmp_path, model)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.safetensors", "steps"]
+    with pytest.raises(OSError, match=r"gone/x\.safetensors: .*No such file"):
+        write_tensors(tmp_path / "gone" / "x.safetensors", {"a": torch.ones(2)})
 
 
 def test_a_kill_between_the_renames_costs_nothing(tmp_path: Path) -> None:
@@ -277,6 +338,11 @@ def test_a_bundle_holds_no_pickle_and_scores_as_the_model_that_was_saved(
     assert scores[0].std() > 0
     stored = load_file(small.bundle / "model.safetensors")
     assert sorted(stored) == sorted(dict(model.named_parameters()) | {"cf.known": None})
+
+
+def test_a_trained_bundle_serves_its_users(small: Small) -> None:
+    found = Service.load(small.bundle).answer(Request(user="u1", top_n=3))
+    assert (len(found.items), found.history_source, found.candidate_source) == (3, "stored", "retrieved")
 
 
 def test_ranks_have_a_row_per_sample_whatever_the_batch(small: Small) -> None:

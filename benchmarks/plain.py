@@ -1,0 +1,114 @@
+"""GenSR the straightforward way: one prompt per user and candidate, everything of a row recomputed for that row.
+
+The same weights and the same maths as ``gensr_model.models.gensr``, as one writes it first with Hugging Face: histories
+collated row by row, item texts embedded token by token and averaged, eager attention, the answer by ``generate`` under
+a constraint, the loss by the backbone's own labels. The benchmarks measure against it.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
+from gensr_model.models.gensr import GenSR
+from gensr_model.models.views import View, masked_mean
+
+
+class Rows(NamedTuple):
+    """N pairs of a sample and a candidate."""
+
+    history: Tensor  # (N, H) item_idx, padded on the left
+    mask: Tensor  # (N, H)
+    behavior: Tensor  # (N, H)
+    candidate: Tensor  # (N,)
+    query: Tensor  # (N,) −1: none
+    label: Tensor  # (N,) 1 for the first candidate of a sample, the positive
+
+    def part(self, start: int, size: int) -> Rows:
+        return Rows(*(field[start : start + size] for field in self))
+
+
+def collate(dataset: PreparedDataset, samples: Samples, candidates: IntArray, max_history: int) -> Rows:
+    """Every candidate of every sample as a row: a usual ``collate_fn``."""
+    rows = []
+    for n in range(len(samples)):
+        start = max(int(samples.history_start[n]), int(samples.history_end[n]) - max_history)
+        events = range(start, int(samples.history_end[n]))
+        missing = max_history - len(events)
+        history = [0] * missing + [int(dataset.events.item[e]) for e in events]
+        behavior = [0] * missing + [int(dataset.events.behavior[e]) for e in events]
+        mask = [False] * missing + [True] * len(events)
+        for place, candidate in enumerate(candidates[n].tolist()):
+            rows.append((history, mask, behavior, candidate, int(samples.query[n]), int(place == 0)))
+    return Rows(*(torch.tensor(column) for column in zip(*rows, strict=True)))
+
+
+class Plain(nn.Module):
+    """The same model; its parts are copies of ``model``'s."""
+
+    def __init__(self, model: GenSR) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model)
+        self.model.backbone.set_attn_implementation("eager")
+
+    def texts(self, items: Tensor) -> Tensor:
+        """(N, K) items → (N, K, d): all tokens embedded, masked, averaged."""
+        text = self.model.catalogue.text
+        start, length = text.offsets[items], text.offsets[items + 1] - text.offsets[items]
+        place = torch.arange(int(length.max()))
+        tokens = text.tokens[(start.unsqueeze(-1) + place).clamp(max=len(text.tokens) - 1)]
+        mask = place < length.unsqueeze(-1)
+        vectors = self.model.backbone.shared(tokens) * mask.unsqueeze(-1)  # (N, K, T, d)
+        mean: Tensor = vectors.sum(dim=2) / length.clamp(min=1).unsqueeze(-1)
+        return mean
+
+    def prompts(self, rows: Rows) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Embeddings (N, L, d), their mask (N, L), and the encoded histories (N, H, d) of both views."""
+        table = self.model.catalogue.prompts(rows.query)
+        embeds = self.model.backbone.shared(table.ids).clone()
+        items = torch.cat([rows.history, rows.candidate.unsqueeze(1)], dim=1)  # (N, H + 1)
+        row = torch.arange(len(items))
+        encoded = []
+        for number, vectors in enumerate((self.model.cf(items), self.texts(items))):
+            view = (self.model.cf_view, self.model.semantic_view)[number]
+            assert isinstance(view, View)
+            history = view.encoder(vectors[:, :-1], rows.mask, rows.behavior)
+            slots = view.slots(history, rows.mask, vectors[:, -1:])
+            for offset, filled in zip((0, 2), slots, strict=True):
+                embeds[row, table.slots[:, offset + number]] = filled[:, 0]
+            encoded.append(history)
+        mask = torch.arange(embeds.shape[1]) < table.length.unsqueeze(1)
+        return embeds, mask.long(), encoded
+
+    @torch.inference_mode()
+    def score(self, rows: Rows) -> Tensor:
+        """(N,) P(Yes): generation that may only say Yes or No."""
+        embeds, mask, _ = self.prompts(rows)
+        allowed = self.model.answers.tolist()
+        found = self.model.backbone.generate(
+            inputs_embeds=embeds, attention_mask=mask, max_new_tokens=1, do_sample=False, output_scores=True,
+            return_dict_in_generate=True, prefix_allowed_tokens_fn=lambda _batch, _ids: allowed,
+        )  # fmt: skip
+        scores: Tensor = found.scores[0].softmax(dim=-1)[:, allowed[1]]
+        return scores
+
+    def loss(self, rows: Rows, first: Tensor) -> Tensor:
+        """Eq. 11; ``first`` (R,) are the rows that stand for the distinct users of Eq. 10."""
+        model = self.model
+        embeds, mask, (cf, semantic) = self.prompts(rows)
+        labels = model.answers[rows.label].unsqueeze(1)
+        generation: Tensor = model.backbone(inputs_embeds=embeds, attention_mask=mask, labels=labels).loss
+        assert model.align_cf is not None
+        assert model.align_semantic is not None
+        c = F.normalize(model.align_cf(masked_mean(cf[first], rows.mask[first])), dim=-1)
+        s = F.normalize(model.align_semantic(masked_mean(semantic[first], rows.mask[first])), dim=-1)
+        contrast = torch.zeros(())
+        for u in range(len(c)):  # Eq. 10, user by user
+            every = torch.cat([s @ c[u], c @ s[u]]) / model.config.tau
+            contrast = contrast + torch.logsumexp(every, 0) - c[u] @ s[u] / model.config.tau
+        return generation + model.config.beta * contrast / max(len(c), 1)

@@ -1,0 +1,65 @@
+"""Data parallelism: what a loss needs to be that of the whole batch.
+
+Each process has a part of every batch, and gradients are averaged over processes. A loss that is a mean over rows, or
+that compares rows with each other, is then not the whole batch's unless it is made with these functions. In a single
+process they do nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def processes() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def mean(values: Tensor) -> Tensor:
+    """Mean of ``values`` over all processes' parts, which may differ in size; 0 where all are empty.
+
+    Averaged over processes, the results and their gradients are those of the mean over the whole batch.
+    """
+    if processes() == 1:
+        return values.mean() if values.numel() else values.sum()
+    count = torch.tensor(float(values.numel()), device=values.device)
+    dist.all_reduce(count)
+    return values.sum() * processes() / count.clamp(min=1)
+
+
+def gather_rows(part: Tensor) -> Tensor:
+    """(n, ...) of this process → (N, ...) of all in their order; gradients flow back to the process of each row.
+
+    The backward pass adds up the gradients of all processes, each of which has the same loss over all rows. Averaging
+    over processes then leaves the gradient of that loss.
+    """
+    if processes() == 1:
+        return part
+    gathered: Tensor = _GatherRows.apply(part)
+    return gathered
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, part: Tensor) -> Tensor:
+        counts = [torch.zeros(1, dtype=torch.long, device=part.device) for _ in range(processes())]
+        dist.all_gather(counts, torch.tensor([len(part)], device=part.device))
+        sizes = [int(count) for count in counts]
+        padded = part.new_zeros(max(sizes), *part.shape[1:])
+        padded[: len(part)] = part
+        parts = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(parts, padded)
+        ctx.start, ctx.size = sum(sizes[: dist.get_rank()]), len(part)
+        return torch.cat([found[:size] for found, size in zip(parts, sizes, strict=True)])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total[ctx.start : ctx.start + ctx.size]

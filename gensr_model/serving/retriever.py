@@ -1,0 +1,87 @@
+"""The first step of serving without candidates: which items of the whole catalogue GenSR is asked about."""
+
+from __future__ import annotations
+
+from itertools import chain, zip_longest
+
+import bm25s
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from gensr_model.config import TextConfig
+from gensr_model.data.prepared import IntArray
+from gensr_model.evaluation.reference_text import item_texts
+
+LIMIT = 200
+
+
+class Retriever:
+    """LightGCN's nearest items and BM25's best, taken in turns.
+
+    Args:
+        item: (I, d) LightGCN vectors, zero for an item without a training edge: LightGCN never finds that one.
+        bought: (I,) in how many training histories an item is.
+        items, text: the catalogue and the fields of it that BM25 reads.
+    """
+
+    def __init__(self, item: Tensor, bought: Tensor, items: pa.Table, text: TextConfig) -> None:
+        self.item, self.warm = item, item.any(dim=1)
+        self._by_bought = np.argsort(-bought.numpy().astype(np.int64), kind="stable")
+        corpus = bm25s.tokenize(item_texts(items, text), stopwords="en", show_progress=False)
+        self._index = (
+            bm25s.BM25(method="lucene") if corpus.vocab else None
+        )  # no index of a catalogue without a word
+        if self._index is not None:
+            self._index.index(corpus, show_progress=False)
+
+    def find(self, history: IntArray, user: Tensor | None, query: str | None, limit: int = LIMIT) -> IntArray:
+        """At most ``limit`` distinct item_idx.
+
+        LightGCN ranks by the user's own vector (d,) if there is one, else by the mean vector of the history; BM25
+        ranks with a query only. Where both find fewer than ``limit``, the most bought items fill up. Without a query
+        the items of the history are left out: to buy them again needs no recommendation.
+        """
+        seen = np.empty(0, np.int64) if query else history
+        rankings = [self._near(history, user, seen, limit), self._matching(query, limit)]
+        turns = chain.from_iterable(zip_longest(*rankings))
+        met = set(seen.tolist())
+        rest = (item for item in self._by_bought.tolist() if item not in met)
+        found = dict.fromkeys(item for item in turns if item is not None)
+        for item in rest:
+            if len(found) >= limit:
+                break
+            found.setdefault(item)
+        return np.fromiter(found, np.int64, len(found))[:limit]
+
+    def _near(self, history: IntArray, user: Tensor | None, seen: IntArray, limit: int) -> list[int]:
+        if user is None:
+            own = torch.from_numpy(history)
+            own = own[self.warm[own]]
+            if len(own) == 0:
+                return []
+            user = self.item[own].mean(dim=0)
+        score = (self.item @ user).masked_fill(~self.warm, -torch.inf).numpy()
+        score[seen] = -np.inf
+        return _best(score, -np.inf, limit)
+
+    def _matching(self, query: str | None, limit: int) -> list[int]:
+        if not query or self._index is None:
+            return []
+        (words,) = bm25s.tokenize([query], stopwords="en", return_ids=False, show_progress=False)
+        known = [word for word in words if word in self._index.vocab_dict]
+        return _best(self._index.get_scores(known), 0.0, limit) if known else []
+
+
+def _best(score: npt.NDArray[np.float32], above: float, limit: int) -> list[int]:
+    """Positions of the ``limit`` largest scores over ``above``, best first; ties by position."""
+    if limit < len(score):
+        edge = np.partition(score, len(score) - limit)[len(score) - limit]
+        place = np.flatnonzero((score >= edge) & (score > above))
+    else:
+        place = np.flatnonzero(score > above)
+    order = np.argsort(-score[place], kind="stable")[:limit]
+    ranked: list[int] = place[order].tolist()
+    return ranked

@@ -1,0 +1,120 @@
+"""Answers requests from one bundle: by user id or history, with or without a query, with or without candidates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pyarrow.parquet as pq
+from torch import Tensor
+
+from gensr_model.config import Task
+from gensr_model.data.prepared import IntArray
+from gensr_model.errors import DataError
+from gensr_model.ranker import BEHAVIORS, Ranker
+from gensr_model.serving.retriever import Retriever
+from gensr_model.serving.store import Store
+from gensr_model.training import bundle
+
+CandidateSource = Literal["given", "retrieved", "full-ranking"]
+HistorySource = Literal["given", "stored", "unknown-user", "none"]
+
+
+class Request(NamedTuple):
+    """Raw ids. A field that is None is not given; an empty list is given, and empty."""
+
+    user: str | None = None
+    history: list[str] | None = None  # oldest first; goes before the stored history of ``user``
+    behaviors: list[str] | None = (
+        None  # ``rec`` or ``src`` for each item of ``history``; all ``rec`` if left out
+    )
+    query: str | None = None
+    candidates: list[str] | None = None
+    top_n: int | None = None
+
+
+class Answer(NamedTuple):
+    """Items best first with P(Yes) of each, and what the answer rests on."""
+
+    items: list[str]
+    scores: list[float]
+    task: Task
+    candidate_source: CandidateSource
+    history_source: HistorySource
+    notes: list[str]  # what was left out or cut, in words
+
+
+class _History(NamedTuple):
+    source: HistorySource
+    items: list[str]
+    behaviors: list[str] | None
+    vector: Tensor | None
+
+
+class Service:
+    """One model bundle, ready to answer. Threads may share it."""
+
+    def __init__(self, ranker: Ranker, store: Store, retriever: Retriever) -> None:
+        self.ranker, self.store, self.retriever = ranker, store, retriever
+
+    @staticmethod
+    def load(folder: Path | str) -> Service:
+        """Open a bundle folder; DataError where it is none, or none that can serve."""
+        folder = Path(folder)
+        ranker, store = Ranker.load(folder), Store(folder)
+        items = pq.read_table(folder / bundle.ITEMS)
+        text = ranker.loaded.config.text
+        return Service(ranker, store, Retriever(store.item, store.bought, items, text))
+
+    def answer(self, request: Request) -> Answer:
+        """Rank the candidates, or without any the items that retrieval finds.
+
+        Raises:
+            DataError: unknown or no candidates in a given list, behaviors that do not fit, ``top_n`` below 1.
+        """
+        if request.behaviors is not None and request.history is None:
+            raise DataError("behaviors: given without the history that they belong to")
+        query = (request.query or "").strip() or None
+        history = self._history(request)
+        source: CandidateSource = "given"
+        candidates = request.candidates
+        if candidates is None:
+            source = "retrieved"
+            found = self.retriever.find(self._known(history.items), history.vector, query)
+            candidates = [self.ranker.raw_ids[item] for item in found.tolist()]
+        ranked = self.ranker.rank(history.items, query, candidates, request.top_n, history.behaviors)
+        return Answer(
+            items=[item for item, _ in ranked],
+            scores=[score for _, score in ranked],
+            task="search" if query else "recommendation",
+            candidate_source=source,
+            history_source=history.source,
+            notes=self._notes(request, history, query),
+        )
+
+    def _history(self, request: Request) -> _History:
+        if request.history is not None:
+            return _History("given", request.history, request.behaviors, None)
+        if request.user is None:
+            return _History("none", [], None, None)
+        known = self.store.user(request.user)
+        if known is None:
+            return _History("unknown-user", [], None, None)
+        items = [self.ranker.raw_ids[item] for item in known.history.tolist()]
+        return _History("stored", items, [BEHAVIORS[b] for b in known.behavior.tolist()], known.vector)
+
+    def _known(self, raw: list[str]) -> IntArray:
+        return np.array([self.ranker.index[item] for item in raw if item in self.ranker.index], np.int64)
+
+    def _notes(self, request: Request, history: _History, query: str | None) -> list[str]:
+        notes = []
+        if history.source == "unknown-user":
+            notes.append(f"user {request.user!r} is unknown: answered as for an empty history")
+        unknown = [item for item in history.items if item not in self.ranker.index]
+        if unknown:
+            notes.append(f"{len(unknown)} items of the history are unknown and were left out: {unknown[:5]}")
+        limit = self.ranker.loaded.config.max_query_tokens
+        if query and len(self.ranker.loaded.tokenizer.encode(query, add_special_tokens=False).ids) > limit:
+            notes.append(f"the query was cut to its first {limit} tokens")
+        return notes
