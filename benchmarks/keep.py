@@ -36,6 +36,9 @@ def keep(run: Path, to: Path) -> list[Path]:
         if stage["label"].startswith(STAGE)
     }
     table = widen(ranks)
+    source = summary["config"]["source"]
+    if "path" in source:
+        source["path"] = Path(source["path"]).name  # where it lay is this machine's own affair
     told = {name: json.dumps(summary[name]) for name in ("config", "dataset_digest", "config_hash", "seed")}
     to.mkdir(parents=True, exist_ok=True)
     base = to / f"{summary['dataset']}-seed{summary['seed']}"

@@ -36,7 +36,8 @@ def run(tmp_path: Path) -> tuple[Path, dict[str, pa.Table]]:
         stages.append({"label": f"evaluate-{name}", "key": folder.name})
     place = tmp_path / "home" / "runs" / "latest"
     place.mkdir(parents=True)
-    told = {"dataset": "mine", "seed": 3, "config": {}, "dataset_digest": "d", "config_hash": "c"}
+    config = {"source": {"kind": "folder", "path": "/somewhere/here/mine"}}
+    told = {"dataset": "mine", "seed": 3, "config": config, "dataset_digest": "d", "config_hash": "c"}
     (place / "summary.json").write_text(json.dumps(told | {"stages": stages}))
     (place / "table.md").write_text("# mine\n")
     return place, made
@@ -46,6 +47,7 @@ def test_kept_ranks_are_those_of_the_run(run: tuple[Path, dict[str, pa.Table]], 
     place, made = run
     table, parquet = keep(place, tmp_path / "kept")
     assert (table.name, parquet.name) == ("mine-seed3.md", "mine-seed3.parquet")
+    assert b"somewhere" not in parquet.read_bytes()
     kept = read_kept(parquet)
     assert kept.keys() == made.keys()
     for name, expected in made.items():
