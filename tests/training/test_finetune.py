@@ -1,4 +1,4 @@
-"""Training on a small dataset: exact resume, early stop, checkpoints, bundles, and what ranks from them."""
+"""Training on a small dataset: exact resume, early stop, bundles, and what ranks from them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,10 @@ from gensr_model.errors import DataError, TrainingError
 from gensr_model.evaluation.evaluate import rank_bundle, rank_reference
 from gensr_model.evaluation.metrics import RANKS_SCHEMA
 from gensr_model.evaluation.scoring import fixed_subset, score_samples
-from gensr_model.files import write_tensors
 from gensr_model.ranker import Ranker
 from gensr_model.report import NullReport
 from gensr_model.serving.service import Request, Service
-from gensr_model.training import bundle, checkpoint, trainer
-from gensr_model.training.checkpoint import Progress
+from gensr_model.training import bundle, trainer
 from gensr_model.training.finetune import Validation, finetune
 from gensr_model.training.trainer import TrainingData, fit, learning_rate_factor
 
@@ -250,72 +248,6 @@ def test_batches_follow_from_the_seed_and_cover_every_sample_once(small: Small) 
     assert sorted(itertools.chain(*epoch)) == sorted(every)
     assert epoch[0] == again.batch(0)[0].sample_id.tolist() != other.batch(0)[0].sample_id.tolist()
     assert data.batch(data.batches_per_epoch)[0].sample_id.tolist() != epoch[0]
-
-
-# --- checkpoints -------------------------------------------------------------------------------------------------
-
-
-def trained_a_step() -> tuple[torch.nn.Linear, torch.optim.Optimizer]:
-    torch.manual_seed(0)
-    model = torch.nn.Linear(3, 2)
-    optimizer = torch.optim.AdamW(model.parameters())
-    model(torch.ones(1, 3)).sum().backward()
-    optimizer.step()
-    return model, optimizer
-
-
-def test_a_checkpoint_that_cannot_be_written_leaves_the_last_good_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model, optimizer = trained_a_step()
-    checkpoint.save(tmp_path, model, optimizer, Progress(step=1))
-    weight = model.weight.detach().clone()
-    with torch.no_grad():
-        model.weight.add_(1.0)
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "write_json", full)
-        with pytest.raises(TrainingError, match=r"step 2 .*No space left.*last good checkpoint"):
-            checkpoint.save(tmp_path, model, optimizer, Progress(step=2))
-    assert [path.name for path in tmp_path.iterdir()] == ["last"], "half a checkpoint keeps no space"
-    other = torch.nn.Linear(3, 2)
-    fresh = torch.optim.AdamW(other.parameters())
-    found = checkpoint.restore(tmp_path, other, fresh)
-    assert found is not None
-    assert found.step == 1
-    assert torch.equal(other.weight, weight)
-
-
-def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
-    """A file in the way stops every user, root too; tensors and folders fail with different errors inside."""
-    model, optimizer = trained_a_step()
-    (tmp_path / "steps").write_text("")
-    with pytest.raises(TrainingError, match=r"the checkpoint of step 2 cannot be written to .*steps"):
-        checkpoint.save(tmp_path / "steps", model, optimizer, Progress(step=2))
-    (tmp_path / "best.safetensors" / "in the way").mkdir(parents=True)
-    with pytest.raises(TrainingError, match="the best weights so far cannot be written"):
-        checkpoint.save_best(tmp_path, model)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.safetensors", "steps"]
-    with pytest.raises(OSError, match=r"gone/x\.safetensors: .*No such file"):
-        write_tensors(tmp_path / "gone" / "x.safetensors", {"a": torch.ones(2)})
-
-
-def test_a_kill_between_the_renames_costs_nothing(tmp_path: Path) -> None:
-    model, optimizer = trained_a_step()
-    checkpoint.save(tmp_path, model, optimizer, Progress(step=5))
-    (tmp_path / "last").rename(tmp_path / "last.old")
-    (tmp_path / "last.tmp-1").mkdir()
-    other = torch.nn.Linear(3, 2)
-    fresh = torch.optim.AdamW(other.parameters())
-    found = checkpoint.restore(tmp_path, other, fresh)
-    assert found is not None
-    assert found.step == 5
-    before, after = optimizer.state_dict()["state"][0], fresh.state_dict()["state"][0]
-    assert all(torch.equal(before[name], after[name]) for name in before)
-    assert checkpoint.restore(tmp_path / "nothing", other, fresh) is None
 
 
 # --- bundle, evaluation, ranker ----------------------------------------------------------------------------------
