@@ -49,7 +49,7 @@ def test_servers_get_only_our_settings_of_prefect_and_mlflow(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere")
     monkeypatch.setenv("GENSR_HOME", "elsewhere")
     monkeypatch.setenv("SOMETHING_ELSE", "kept")
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     found = server_environment(Home(tmp_path), prefect_port=4321, mlflow_port=5432)
     assert "another server's" not in found.values()
     assert found["GENSR_HOME"] == str(tmp_path)
@@ -58,4 +58,4 @@ def test_servers_get_only_our_settings_of_prefect_and_mlflow(
     assert found["PREFECT_SERVER_DATABASE_CONNECTION_URL"].endswith(f"{tmp_path}/prefect/prefect.db")
     assert found["PREFECT_RESULTS_LOCAL_STORAGE_PATH"] == str(Home(tmp_path).results)
     assert found["SOMETHING_ELSE"] == "kept"
-    assert found["OMP_WAIT_POLICY"] == "passive"
+    assert found["GOMP_SPINCOUNT"] == "1000"
