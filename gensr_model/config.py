@@ -284,7 +284,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "full_ranking": {**_SHORT_FULL_PROMPTS, "valid_samples": 300},
         "analysis": {"mine_samples": 2_000, "mine_steps": 600, "mine_seeds": 3},
     },
-    # About half an hour on two idle cores for ~60k interactions: what docs/results.md is measured with.
+    # For ~60k interactions on two cores: what docs/results.md is measured with.
     "laptop": {
         "model": {**_SHORT_PROMPTS},
         "train": {"epochs": 8},
