@@ -1,4 +1,4 @@
-"""The frozen candidate lists: negatives per evaluation sample and protocol, drawn by digest, slice by slice.
+"""The frozen candidate lists: negatives per evaluation sample and protocol, slice by slice.
 
 Every list holds distinct items that the user met in no split and by no behavior. It depends on (seed, sample_id,
 catalogue, what the user met) alone, and for ``popularity`` on the training counts, for ``bm25`` on query and texts.
@@ -15,22 +15,26 @@ catalogue, what the user met) alone, and for ``popularity`` on the training coun
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from gensr_model.config import SEARCH_ONLY, PrepareConfig, Protocol, TextConfig
 from gensr_model.data.bm25 import TextIndex, best_matches, index_texts, item_texts
+from gensr_model.data.draws import IntArray, Negatives, streams
 from gensr_model.errors import DataError
 from tasks import prepared_files as files
 from tasks.duck import run, to_arrow
 
-_SLICE = 20_000  # samples drawn together: bounds memory, does not change what is drawn
-_SPARE = 16  # draws of the first round beyond the negatives: most samples are complete after it
+_SLICE = 4_096  # samples drawn together: bounds memory, does not change what is drawn
 _QUERIES = 256  # queries matched together, and
 _SCORES = 50_000_000  # scores held at once: few queries at a time where the catalogue is large
+_SALTS: dict[Protocol, int] = {"uniform": 0, "popularity": 1, "bm25": 2}
 
 
 def draw_candidates(
@@ -40,6 +44,7 @@ def draw_candidates(
 
     Reads the tables samples, items, users, queries and met of ``con``. Lists of the first of ``config.protocols``
     stand first, each protocol's in the order of the samples. Raises DataError where a user leaves too few items.
+    Beside slices it holds 8 bytes per pair of an evaluated user and a met item.
     """
     fewest = files.one_row(con, "prepared/41_fewest_unmet")
     items, met = fewest["items"], fewest["met"]
@@ -48,9 +53,28 @@ def draw_candidates(
             f"the catalogue is too small for {config.negatives} negatives: user {fewest['raw_id']!r} met {met} of "
             f"{items} items, which leaves {items - met}. Lower prepare.negatives or bring more items"
         )
-    run(con, "prepared/42_item_weights")
-    drawings = (_Drawing(con, protocol, config.negatives, seed, items, met) for protocol in config.protocols)
+    keys = to_arrow(con, "prepared/43_met_keys", {"items": items})["key"].to_numpy()
+    drawings = (
+        _Drawing(con, protocol, config, seed, Negatives(items, keys, _weights(con, protocol), config.negatives), met)
+        for protocol in config.protocols
+    )  # fmt: skip
     return files.write(path, files.CANDIDATES, (batch for each in drawings for batch in each.lists(split)))
+
+
+def _weights(con: duckdb.DuckDBPyConnection, protocol: Protocol) -> IntArray | None:
+    if protocol != "popularity":
+        return None
+    weights: IntArray = to_arrow(con, "prepared/42_item_weights")["weight"].to_numpy()
+    return weights
+
+
+class _Slice:
+    """Some samples: ids, users (n,), and what stands in their lists before anything is drawn (n, count)."""
+
+    def __init__(self, rows: pa.Table, count: int) -> None:
+        self.sample_id = rows["sample_id"].combine_chunks()
+        self.user: IntArray = rows["user_idx"].to_numpy().astype(np.int64)
+        self.lists: IntArray = np.full((len(rows), count), -1, np.int64)
 
 
 class _Drawing:
@@ -60,57 +84,55 @@ class _Drawing:
         self,
         con: duckdb.DuckDBPyConnection,
         protocol: Protocol,
-        negatives: int,
+        config: PrepareConfig,
         seed: int,
-        items: int,
+        negatives: Negatives,
         most_met: int,
     ) -> None:
-        self.con, self.protocol, self.items = con, protocol, items
-        self.weighted = protocol == "popularity"
-        self.negatives = {"negatives": negatives}
-        # No salt for uniform: its lists are those from before there were other protocols.
-        self.seed = {"seed": seed, "salt": None if protocol == "uniform" else protocol}
-        self.keep = negatives + most_met  # matches that leave enough whatever the user met
+        self.con, self.protocol, self.seed, self.negatives = con, protocol, seed, negatives
+        self.threads = config.threads
+        self.keep = negatives.count + most_met  # matches that leave enough whatever the user met
 
     def lists(self, split: str) -> Iterator[pa.RecordBatch]:
-        """The lists of a split, in the order of its samples."""
-        run(
-            self.con,
-            "prepared/44_numbered_samples",
-            {"split": split, "searches_only": self.protocol in SEARCH_ONLY},
-        )
+        """The lists of a split, in the order of its samples; as many slices are drawn at once as there are threads."""
+        waiting: deque[Future[pa.RecordBatch]] = deque()
+        with ThreadPoolExecutor(self.threads) as pool:
+            for part in self._slices(split):
+                waiting.append(pool.submit(self._draw, part))
+                if len(waiting) > self.threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def _slices(self, split: str) -> Iterator[_Slice]:
+        only = {"split": split, "searches_only": self.protocol in SEARCH_ONLY}
+        run(self.con, "prepared/44_numbered_samples", only)
         index = self._index() if self.protocol == "bm25" else None
         for first in range(0, self.con.table("numbered_samples").shape[0], _SLICE):
             run(self.con, "prepared/46_slice", {"first": first, "stop": first + _SLICE})
-            run(self.con, "prepared/47_chosen")
+            part = _Slice(to_arrow(self.con, "prepared/47_slice_samples"), self.negatives.count)
             if index is not None:
-                self._match(index)
-            self._draw()
-            yield from files.rows_of(self.con, "prepared/56_candidates", {"protocol": self.protocol})
+                self._match(index, first, part.lists)
+            yield part
 
-    def _draw(self) -> None:
-        """Rounds of drawing, each of twice as many tickets, until no sample of the slice is short."""
-        tickets = (
-            files.one_row(self.con, "prepared/43_ticket_count")["tickets"] if self.weighted else self.items
-        )
-        first, draws = 0, self.negatives["negatives"] + _SPARE
-        while files.one_row(self.con, "prepared/50_short", self.negatives)["samples"]:
-            if self.weighted and draws > self.items:  # a key for every item is less work than so many tickets
-                run(self.con, "prepared/55_keep_by_key", {**self.negatives, **self.seed, "first_draw": first})
-                return
-            round_of = {"tickets": tickets, "first_draw": first, "stop_draw": first + draws}
-            run(self.con, "prepared/51_tickets", {**self.negatives, **self.seed, **round_of})
-            run(self.con, "prepared/53_drawn_by_weight" if self.weighted else "prepared/52_drawn_uniform")
-            run(self.con, "prepared/54_keep_fresh")
-            first, draws = first + draws, 2 * draws
+    def _draw(self, part: _Slice) -> pa.RecordBatch:
+        start = streams(self.seed, _SALTS[self.protocol], part.sample_id.to_pylist())
+        lists = self.negatives.fill(start, part.user, part.lists)
+        offsets = np.arange(0, lists.size + 1, self.negatives.count, dtype=np.int32)
+        columns = [
+            part.sample_id,
+            pa.array([self.protocol] * len(lists)),
+            pa.ListArray.from_arrays(offsets, lists.ravel().astype(np.int32)),
+        ]
+        return pa.record_batch(columns, names=files.CANDIDATES.names)
 
     def _index(self) -> TextIndex:
         return index_texts(item_texts(to_arrow(self.con, "prepared/45_item_fields"), TextConfig()))
 
-    def _match(self, index: TextIndex) -> None:
-        """The slice's queries against all items, a few queries at a time."""
+    def _match(self, index: TextIndex, first: int, lists: IntArray) -> None:
+        """The best matches of the slice's queries into ``lists``; a few queries at a time against all items."""
         asked = to_arrow(self.con, "prepared/48_slice_queries")
-        size = max(1, min(_QUERIES, _SCORES // self.items))
+        size = max(1, min(_QUERIES, _SCORES // self.negatives.items))
         for start in range(0, asked.num_rows, size):
             part = asked.slice(start, size)
             found = best_matches(index, part["text"].to_pylist(), self.keep)
@@ -118,5 +140,9 @@ class _Drawing:
             self.con.register(
                 "matches", pa.table({"query_idx": query, "item_idx": found.item, "score": found.score})
             )
-            run(self.con, "prepared/49_keep_matches", {**self.negatives, **self.seed})
+            best = to_arrow(
+                self.con, "prepared/49_best_matches", {"negatives": self.negatives.count, "seed": self.seed}
+            )
+            row = best["number"].to_numpy() - first
+            lists[row, best["place"].to_numpy()] = best["item_idx"].to_numpy()
             self.con.unregister("matches")

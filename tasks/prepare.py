@@ -129,17 +129,17 @@ def _filter(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: dict
     k, both = config.prepare.min_interactions, config.format == "kuaisar"
     steps: list[dict[str, Any]] = []
 
-    def keep(step: str, least: int) -> bool:
+    def keep(step: str, name: str, params: dict[str, Any] | None = None) -> bool:
         """One step of the filter; False once it removes nothing."""
-        run(con, "prepared/10_k_core_step", {"k": least, "both_behaviors": both})
+        run(con, name, params)
         steps.append({"step": step, **files.one_row(con, "prepared/11_size")})
         return bool(steps[-1]["interactions"] < steps[-2]["interactions"])
 
     steps.append({"step": "read", **files.one_row(con, "prepared/11_size")})
     if both:
-        keep("users with both behaviors", 1)
-    start = steps[-1]
-    while keep(f"k-core of {k}, round {len(steps) - steps.index(start)}", k):
+        keep("users with both behaviors", "prepared/09_both_behaviors")
+    start, core = steps[-1], {"k": k, "both_behaviors": both}
+    while keep(f"k-core of {k}, round {len(steps) - steps.index(start)}", "prepared/10_k_core_step", core):
         pass
     end = steps[-1]
     if end["interactions"] == 0:

@@ -14,14 +14,30 @@ import tasks.candidates
 from gensr_model.errors import DataError
 from tasks.prepared_files import TABLES
 
+GAMMA = 0x9E3779B97F4A7C15
+
+
+def mixed(z: int) -> int:
+    """SplitMix64's finaliser in Python's integers."""
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+    return z ^ z >> 31
+
+
+def stream(seed: int, salt: int, sample_id: str) -> int:
+    return mixed(((int(sample_id, 16) ^ mixed(seed)) + salt * GAMMA) % 2**64)
+
+
+def number(start: int, draw: int) -> int:
+    return mixed((start + (draw + 1) * GAMMA) % 2**64)
+
 
 def reference_draw(seed: int, sample_id: str, items: int, met: set[int], negatives: int) -> list[int]:
-    """The drawing rule, written again: item = md5(seed, sample, draw) mod items, the first fresh ones."""
+    """The drawing rule, written again: item = number of the sample's stream mod items, the first fresh ones."""
     chosen: list[int] = []
-    draw = 0
+    draw, start = 0, stream(seed, 0, sample_id)
     while len(chosen) < negatives:
-        digest = hashlib.md5(f"{seed}\x1f{sample_id}\x1f{draw}".encode()).hexdigest()
-        item = int(digest[:15], 16) % items
+        item = number(start, draw) % items
         if item not in met and item not in chosen:
             chosen.append(item)
         draw += 1

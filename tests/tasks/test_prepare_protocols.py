@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from prepare_inputs import Rows, amazon_raw, config, prepared, random_amazon, rows
 from pydantic import ValidationError
-from test_prepare_candidates import met_items
+from test_prepare_candidates import met_items, mixed, number, stream
 
 import tasks.candidates
 from gensr_model.data.prepared import PreparedDataset
@@ -22,10 +22,6 @@ from tasks.audit import audit_alone
 
 ALL = ("uniform", "popularity", "bm25")
 WORDS = ["amber", "birch", "coral", "delta", "ember", "fjord", "grove"]
-
-
-def number(*parts: object, digits: int = 15) -> int:
-    return int(hashlib.md5("\x1f".join(map(str, parts)).encode()).hexdigest()[:digits], 16)
 
 
 def skewed_amazon(folder: Path, users: int = 40, items: int = 60, each: int = 8) -> Path:
@@ -54,10 +50,11 @@ def weighted_draw(seed: int, sample_id: str, weights: list[int], met: set[int], 
     """Tickets while a round draws fewer than there are items, then the smallest -ln(u) / weight."""
     ends = list(itertools.accumulate(weights))
     chosen: list[int] = []
+    start = stream(seed, 1, sample_id)
     draw, size = 0, negatives + 16
     while size <= len(weights):
         for _ in range(size):
-            item = bisect.bisect_right(ends, number("popularity", seed, sample_id, draw) % ends[-1])
+            item = bisect.bisect_right(ends, number(start, draw) % ends[-1])
             if item not in met and item not in chosen:
                 chosen.append(item)
             draw += 1
@@ -66,8 +63,8 @@ def weighted_draw(seed: int, sample_id: str, weights: list[int], met: set[int], 
         size *= 2
 
     def key(item: int) -> float:
-        digest = number("popularity", seed, sample_id, "key", item, digits=13)
-        return -math.log((digest + 1) / 2**52) / weights[item]
+        bits = number(mixed(start ^ 0x6B65797370657269), item) >> 11
+        return -math.log((bits + 1) / 2**53) / weights[item]
 
     left = sorted((item for item in range(len(weights)) if item not in {*met, *chosen}), key=key)
     return [*chosen, *left][:negatives]
@@ -128,7 +125,7 @@ def test_bm25_candidates_are_the_best_unmet_matches_then_uniform(tmp_path: Path)
                 ),
             )[:20]
             matched.append(len(best))
-            draws = (number("bm25", 2, name, draw) % len(items) for draw in itertools.count())
+            draws = (number(stream(2, 2, name), draw) % len(items) for draw in itertools.count())
             while len(best) < 20:
                 item = next(draws)
                 if item not in known and item not in best:

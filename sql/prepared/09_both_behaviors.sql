@@ -1,0 +1,11 @@
+-- Keep the users who have both behaviors; what is left for the k-core to begin with.
+create or replace table interactions as
+with kept_users as (
+    select "user"
+    from interactions
+    group by "user"
+    having min(behavior) <> max(behavior)
+)
+select i.*
+from interactions as i
+semi join kept_users as u on u."user" = i."user"

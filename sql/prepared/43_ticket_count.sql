@@ -1,2 +1,0 @@
-select sum(weight)::bigint as tickets
-from item_weights

@@ -1,1 +1,0 @@
-create or replace table chosen (number bigint, item_idx integer, draw bigint)

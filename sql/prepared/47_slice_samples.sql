@@ -1,0 +1,3 @@
+select sample_id, user_idx
+from slice
+order by number
