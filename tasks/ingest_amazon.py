@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from gensr_model.errors import DataError
 from tasks import duck, literals
+from tasks.processes import ordered_map
 from tasks.rawfiles import Lines, is_utf8, read_lines
 from tasks.rawparts import Blocks, Parts, in_order, keep_first, name_of, put_together
 from tasks.rejects import REJECTED, Account
@@ -130,17 +131,20 @@ def review_blocks(con: duckdb.DuckDBPyConnection, path: Path, bounds: dict[str, 
 
 
 def meta_blocks(path: Path) -> Blocks:
-    """Rows of ``ITEMS``, repeated items among them, and rejected lines of a meta file."""
-    for block in read_lines(path):
-        rows: list[dict[str, Any]] = []
-        rejects: list[dict[str, Any]] = []
-        for number, row in _rows(block):
-            if isinstance(row, str):
-                excerpt = block.lines[int(np.searchsorted(block.numbers, number))][:800]
-                rejects.append({"line": number, "reason": row, "excerpt": excerpt.decode("utf-8", "replace")})
-            else:
-                rows.append(row)
-        yield pa.Table.from_pylist(rows, ITEMS), pa.Table.from_pylist(rejects, REJECTED)
+    """Rows of ``ITEMS``, repeated items among them, and rejected lines of a meta file; blocks in several processes."""
+    return ordered_map(_meta_block, read_lines(path))
+
+
+def _meta_block(block: Lines) -> tuple[pa.Table, pa.Table]:
+    rows: list[dict[str, Any]] = []
+    rejects: list[dict[str, Any]] = []
+    for number, row in _rows(block):
+        if isinstance(row, str):
+            excerpt = block.lines[int(np.searchsorted(block.numbers, number))][:800]
+            rejects.append({"line": number, "reason": row, "excerpt": excerpt.decode("utf-8", "replace")})
+        else:
+            rows.append(row)
+    return pa.Table.from_pylist(rows, ITEMS), pa.Table.from_pylist(rejects, REJECTED)
 
 
 def _without_meta(con: duckdb.DuckDBPyConnection, out: Path, meta: tuple[Path, ...]) -> int:

@@ -7,6 +7,7 @@ which they were parsed, so that a folder read in steps and one read at once give
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -106,10 +107,22 @@ class Parts:
             lasting = not pc.any(pc.equal(rejected["reason"], FUTURE)).as_py()
             files = {name: (aside / name).stat().st_size for name in (ROWS, REJECTS)}
             write_json(aside / RECORD, {"raw_file": path.name, "lasting": lasting, "files": files})
-            shutil.rmtree(part, ignore_errors=True)
-            aside.rename(part)
+            _put(aside, part)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
+
+
+def _put(aside: Path, part: Path) -> None:
+    """Rename ``aside`` to ``part``, unless another process has put the same part there meanwhile."""
+    while not _usable(part):
+        shutil.rmtree(part, ignore_errors=True)
+        try:
+            aside.rename(part)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise  # else another process was between the two lines above
+        else:
+            return
 
 
 def _usable(part: Path) -> bool:
