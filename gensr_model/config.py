@@ -102,6 +102,11 @@ class TextConfig(Frozen):
     include_category: bool = Field(
         False, description="queries are made from categories: with them search is matching"
     )
+    pooling: Literal["tokens", "fields"] = Field(
+        "tokens",
+        description="an item's vector is the mean over all its tokens, or the mean of its fields' means, in which a "
+        "short title weighs as much as a long description",
+    )
     category_tokens: int = 32
     title_tokens: int = 48
     description_tokens: int = 128

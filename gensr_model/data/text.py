@@ -28,6 +28,7 @@ class ItemText(NamedTuple):
 
     tokens: Tensor  # (T,)
     offsets: Tensor  # (I + 1,)
+    weights: Tensor | None = None  # (T,) a token's share of its item, summing to 1; None for equal shares
 
 
 class PromptTable(NamedTuple):
@@ -121,7 +122,16 @@ def encode_items(tokenizer: Tokenizer, items: pa.Table, config: TextConfig) -> I
     bags = [list(chain.from_iterable(parts)) for parts in zip(*fields, strict=True)]
     lengths = np.fromiter((len(bag) for bag in bags), np.int64, len(bags))
     tokens = np.fromiter((token for bag in bags for token in bag), np.int64, int(lengths.sum()))
-    return ItemText(torch.from_numpy(tokens), torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)])))
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    weights = _field_weights(fields) if config.pooling == "fields" else None
+    return ItemText(torch.from_numpy(tokens), torch.from_numpy(offsets), weights)
+
+
+def _field_weights(fields: list[list[list[int]]]) -> Tensor:
+    """(T,) 1 / (fields of the item that have a token · tokens of the token's field), in the order of the bags."""
+    lengths = np.array([[len(bag) for bag in field] for field in fields], np.int64).T  # (I, fields)
+    share = 1 / (np.maximum(lengths, 1) * np.maximum((lengths > 0).sum(axis=1, keepdims=True), 1))
+    return torch.from_numpy(np.repeat(share.ravel(), lengths.ravel()).astype(np.float32))
 
 
 def encode_prompts(

@@ -35,6 +35,8 @@ class Catalogue(nn.Module):
         super().__init__()
         self.register_buffer("tokens", text.tokens, persistent=False)
         self.register_buffer("offsets", text.offsets, persistent=False)
+        self.weights: Tensor | None
+        self.register_buffer("weights", text.weights, persistent=False)
         self.set_prompts(prompts)
 
     def set_prompts(self, prompts: PromptTable) -> None:
@@ -46,7 +48,7 @@ class Catalogue(nn.Module):
     @property
     def text(self) -> ItemText:
         """Token bags of all items."""
-        return ItemText(self.get_buffer("tokens"), self.get_buffer("offsets"))
+        return ItemText(self.get_buffer("tokens"), self.get_buffer("offsets"), self.weights)
 
     def prompts(self, query: Tensor) -> PromptTable:
         """The prompt rows of queries (B,); -1, the last row, is recommendation's. Cut to the longest."""

@@ -51,7 +51,7 @@ def unit_scale(table: Tensor, known: Tensor) -> Tensor:
 
 
 def pool_text(embedding: nn.Embedding | nn.Linear, text: ItemText, items: Tensor) -> Tensor:
-    """Semantic item vectors s_i: the mean of the backbone's embeddings over each item's tokens.
+    """Semantic item vectors s_i: the mean of the backbone's embeddings over each item's tokens, weighted if the text is.
 
     Tokens are never laid out as (M, tokens, d). An item without text gets zeros.
 
@@ -66,8 +66,13 @@ def pool_text(embedding: nn.Embedding | nn.Linear, text: ItemText, items: Tensor
     inside = torch.arange(int(bag_end[-1]), device=items.device) - (bag_end - length).repeat_interleave(
         length
     )
-    tokens = text.tokens[start.repeat_interleave(length) + inside]
-    return F.embedding_bag(tokens, embedding.weight, bag_end - length, mode="mean")
+    place = start.repeat_interleave(length) + inside
+    tokens, bag_start = text.tokens[place], bag_end - length
+    if text.weights is None:
+        return F.embedding_bag(tokens, embedding.weight, bag_start, mode="mean")
+    return F.embedding_bag(
+        tokens, embedding.weight, bag_start, mode="sum", per_sample_weights=text.weights[place]
+    )
 
 
 class HistoryEncoder(nn.Module):

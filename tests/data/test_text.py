@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import torch
 from small_dataset import write_dataset
 from tokenizers import Tokenizer, models, pre_tokenizers
 
@@ -50,6 +51,22 @@ def test_every_field_has_its_own_budget_and_categories_only_where_asked() -> Non
     assert bags(encode_items(words(), items, config)) == ["a b c d e f g", ""]
     short = config.model_copy(update={"title_tokens": 2, "include_category": True})
     assert bags(encode_items(words(), items, short)) == ["a b f g c", "d"]
+
+
+def test_fields_weigh_the_same_however_long_they_are() -> None:
+    """Title and brand of three tokens, a description of two, no category; one token of a title alone; nothing."""
+    items = pa.table(
+        {
+            "title": ["a b", "a", ""],
+            "brand": ["e", "", ""],
+            "description": ["f g", "", ""],
+            "category_text": [""] * 3,
+        }
+    )
+    found = encode_items(words(), items, TextConfig(pooling="fields", include_category=True))
+    assert found.weights is not None
+    torch.testing.assert_close(found.weights, torch.tensor([1 / 6] * 3 + [1 / 4] * 2 + [1.0]))
+    assert encode_items(words(), items, TextConfig()).weights is None
 
 
 PROMPTS = ModelConfig.model_validate(

@@ -100,6 +100,14 @@ def test_pooled_text_is_the_mean_over_tokens() -> None:
         torch.testing.assert_close(row, bag.mean(dim=0) if bags[item] else torch.zeros(5))
 
 
+def test_pooled_text_follows_the_weights_of_its_tokens() -> None:
+    words, weights = nn.Embedding(20, 5), torch.tensor([0.5, 0.25, 0.25, 1.0])
+    text = ItemText(torch.tensor([1, 2, 3, 7]), torch.tensor([0, 3, 3, 4]), weights)
+    found = pool_text(words, text, torch.tensor([2, 1, 0]))
+    first = (words.weight[[1, 2, 3]] * weights[:3].unsqueeze(1)).sum(dim=0)
+    torch.testing.assert_close(found, torch.stack([words.weight[7], torch.zeros(5), first]))
+
+
 def test_cold_items_share_one_vector_that_learns_and_the_table_does_not() -> None:
     known = torch.tensor([True, False, True, False])
     table = CFTable(draw(0, 4, 3), known, freeze=True)
