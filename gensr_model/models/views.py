@@ -53,7 +53,8 @@ def unit_scale(table: Tensor, known: Tensor) -> Tensor:
 def pool_text(embedding: nn.Embedding | nn.Linear, text: ItemText, items: Tensor) -> Tensor:
     """Semantic item vectors s_i: the mean of the backbone's embeddings over each item's tokens.
 
-    It is weighted where the text has weights. Tokens are never laid out as (M, tokens, d). An item without text gets zeros.
+    It is weighted where the text has weights. Tokens are never laid out as (M, tokens, d). An item without text gets
+    zeros.
 
     Args:
         items: (M,) distinct item ids.
