@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 from gensr_model.baselines.product_search import AEM, HEM, QEM, ZAM
-from gensr_model.baselines.rival import Rival
+from gensr_model.baselines.rival import Grid, System
 from gensr_model.baselines.sasrec import SASRec
-from gensr_model.config import Task
 
-Grid = dict[str, tuple[Any, ...]]
 # Tuned for every system; the first value of each is the default. ``learning_rate``, ``weight_decay`` and ``batch_size``
 # go to the trainer, other names to the model. A grid must have at least as many points as a tuning has trials.
 LEARNING: Grid = {"learning_rate": (1e-3, 3e-3, 3e-4), "weight_decay": (0.01, 0.1)}
-
-
-class System(NamedTuple):
-    """A rival as the table has it."""
-
-    model: type[Rival]
-    title: str
-    block: str  # of the paper's tables: recommendation, search, search-enhanced, joint
-    grid: Grid  # what is tuned on valid
-
-    @property
-    def reads(self) -> frozenset[str]:
-        """The input contract."""
-        return self.model.reads
-
-    @property
-    def tasks(self) -> tuple[Task, ...]:
-        return self.model.tasks
 
 
 SYSTEMS: dict[str, System] = {

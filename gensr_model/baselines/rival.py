@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
 from gensr_model.baselines.inputs import RivalBatch
 from gensr_model.config import Task
 from gensr_model.models.gensr import LossParts
+
+Grid = dict[str, tuple[Any, ...]]  # hyperparameter -> values to try, the default first
 
 
 class Rival(nn.Module, ABC):
@@ -31,3 +33,21 @@ class Rival(nn.Module, ABC):
     @abstractmethod
     def score(self, batch: RivalBatch) -> Tensor:
         """(B, C), larger is better. The place of a candidate in its list must not matter."""
+
+
+class System(NamedTuple):
+    """A rival as the table has it."""
+
+    model: type[Rival]
+    title: str
+    block: str  # of the paper's tables: recommendation, search, search-enhanced, joint
+    grid: Grid  # what is tuned on valid
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The input contract."""
+        return self.model.reads
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        return self.model.tasks

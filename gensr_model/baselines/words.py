@@ -28,6 +28,7 @@ class Lexicon(NamedTuple):
         IntArray  # (Q + 1, L) word ids, padded on the left; the last row, which -1 finds, is the empty query
     )
     item_text: ItemText | None  # word ids of each item's text, words outside the vocabulary left out
+    fields: TextConfig | None  # what an item's text is, None where it is not read
 
     @property
     def n_words(self) -> int:
@@ -42,17 +43,18 @@ class Lexicon(NamedTuple):
         """
         train = np.unique(dataset.samples("train").query)
         texts = [dataset.queries[query] for query in train[train >= 0]]
-        described = item_texts(dataset.items, text) if text is not None else None
-        found = _split(texts + (described or []))[0].value_counts()
+        described = item_texts(dataset.items, text) if text is not None else []
+        found = _split(texts + described)[0].value_counts()
         counted = pa.table({"word": found.field("values"), "count": found.field("counts")})
         # Of equally frequent words the alphabet decides, so that the ids do not follow the order of samples.
         counted = counted.sort_by([("count", "descending"), ("word", "ascending")])
-        return Lexicon.of(counted["word"][:MAX_WORDS].to_pylist(), dataset.queries, described)
+        return Lexicon.of(counted["word"][:MAX_WORDS].to_pylist(), dataset, text)
 
     @staticmethod
-    def of(words: list[str], queries: list[str], texts: list[str] | None) -> Lexicon:
-        """Queries (Q) and item texts (I) in a given vocabulary."""
-        return Lexicon(words, _left_padded(words, queries), None if texts is None else _bags(words, texts))
+    def of(words: list[str], dataset: PreparedDataset, text: TextConfig | None) -> Lexicon:
+        """The dataset's queries and item texts in a given vocabulary."""
+        described = None if text is None else _bags(words, item_texts(dataset.items, text))
+        return Lexicon(words, _left_padded(words, dataset.queries), described, text)
 
 
 def _split(texts: Sequence[str]) -> tuple[pa.Array, IntArray]:
