@@ -11,6 +11,8 @@ import multiprocessing
 import os
 import resource
 import sys
+import threading
+from multiprocessing import connection
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -18,13 +20,13 @@ from typing import Any
 import torch
 
 from gensr_model.config import PipelineConfig
-from gensr_model.errors import GensrError
+from gensr_model.errors import GensrError, TrainingError
 from gensr_model.report import Report
 
 Metrics = dict[str, float]
 
 
-class AloneError(GensrError):
+class AloneError(TrainingError):
     """The function failed, or its process died: says how."""
 
 
@@ -103,6 +105,7 @@ def _child(
 ) -> None:
     from tasks.stage import Stage, Work  # imports this module
 
+    threading.Thread(target=_die_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     try:
         found = getattr(importlib.import_module(module), name)
@@ -116,9 +119,21 @@ def _child(
     pipe.send(("done", metrics | {"peak_memory_mb": _peak_memory_mb()}))
 
 
+def _die_with_parent() -> None:
+    """A parent that is killed outright ends no child; nobody would wait for this one's result."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
 def _peak_memory_mb() -> float:
     """Of the GPU where there is one, else of the whole process, Python and torch included."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
-    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB on Linux
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    try:  # Linux: getrusage would tell the parent's peak where that is higher
+        status = Path("/proc/self/status").read_text()
+        return float(status.split("VmHWM:")[1].split()[0]) / 2**10
+    except (OSError, IndexError):
+        unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

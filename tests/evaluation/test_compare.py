@@ -131,7 +131,8 @@ def test_ours_stands_against_the_best_rival_of_each_column() -> None:
         (ours - per_sample(ranks(places), "mrr")).mean()
     )
     assert [v.p_holm for v in found] == pytest.approx(compare.holm([v.compared.p for v in found]))
-    assert found[1].p_holm > found[1].compared.p
+    smallest = min(found, key=lambda v: v.compared.p)
+    assert smallest.p_holm == pytest.approx(2 * smallest.compared.p)
 
     shuffled = table | {"close": [ranks(places).take(rng.permutation(600))]}
     assert compare.against_best(shuffled, "ours", ("search",), ("mrr",))[0].compared.t == pytest.approx(
