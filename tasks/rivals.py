@@ -21,7 +21,7 @@ from gensr_model.evaluation.reference import REFERENCES
 from gensr_model.training import rival as training
 from gensr_model.training import tuning
 from tasks.evaluate import rank_model, rank_reference, write_ranks
-from tasks.finetune import MODELS, finetune
+from tasks.finetune import MODELS, finetune, how_it_ended
 from tasks.sources import SOURCES
 from tasks.stage import Stage, StageResult, Work, stage
 from tasks.summary import TITLES
@@ -151,9 +151,9 @@ def _stages(name: str) -> _Stages:
     grid = {"grid": json.loads(json.dumps(system.grid))}
     return _Stages(
         stage("tune", code=code, config=(*fit, "rerank.trials", "rerank.trial_epochs"), artifacts=("*.json",),
-              facts=facts | grid)(tune_rival),
+              facts=facts | grid, tags=lambda folder: {"chosen": json.dumps(training.chosen(folder))})(tune_rival),
         stage("train-rival", code=code, config=(*fit, "rerank.epochs"), artifacts=("*.json",),
-              facts=facts)(train_rival),
+              facts=facts, tags=lambda folder: {"stopped": how_it_ended(folder)["stopped"]})(train_rival),
         stage("evaluate", code=code, config=("evaluation",), artifacts=("*",), facts=facts)(rank_rival),
     )  # fmt: skip
 
