@@ -236,6 +236,24 @@ class TrainConfig(Frozen):
     two_head_epochs: int = 3
 
 
+class RerankConfig(Frozen):
+    """Every system of the paper on the same candidates: ``compare/rerank-table``."""
+
+    systems: tuple[str, ...] = Field(
+        (), description="gensr, two_head, references and rivals by name, or module:Class; none means all"
+    )
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="of training; the data and its lists stay")
+    tune: bool = Field(True, description="search each system's grid on valid first, on the first seed")
+    trials: int = Field(4, ge=1, description="points of a grid that are tried, the same number for all")
+    trial_epochs: int = Field(3, ge=1, description="epochs of a trial, the same for all")
+    epochs: int = Field(20, ge=1, description="of a rival's training; GenSR's are train.epochs")
+    patience: int = Field(3, ge=1)
+    learning_rate: float = Field(1e-3, gt=0, description="of a rival whose grid has none")
+    batch_size: int = Field(256, ge=1, description="a rival's training positives in a batch")
+    score_batch_size: int = Field(256, ge=1, description="samples that a rival scores together")
+    concurrency: int = Field(2, ge=1, description="systems at work at once; they share the cores")
+
+
 class EvaluationConfig(Frozen):
     protocol: Protocol = Field("uniform", description="which of prepare.protocols models are ranked on")
     batch_size: int = Field(64, description="samples scored together")
@@ -321,6 +339,7 @@ _SECTIONS: dict[str, type[Frozen]] = {
     "model": ModelConfig,
     "train": TrainConfig,
     "full_ranking": FullRankingConfig,
+    "rerank": RerankConfig,
     "evaluation": EvaluationConfig,
     "analysis": AnalysisConfig,
     "retrain": RetrainConfig,
@@ -355,6 +374,7 @@ class PipelineConfig(Frozen):
     model: ModelConfig = Field(default_factory=lambda: ModelConfig())
     train: TrainConfig = Field(default_factory=lambda: TrainConfig())
     full_ranking: FullRankingConfig = Field(default_factory=lambda: FullRankingConfig())
+    rerank: RerankConfig = Field(default_factory=lambda: RerankConfig())
     evaluation: EvaluationConfig = Field(default_factory=lambda: EvaluationConfig())
     analysis: AnalysisConfig = Field(default_factory=lambda: AnalysisConfig())
     retrain: RetrainConfig = Field(default_factory=lambda: RetrainConfig())

@@ -33,10 +33,10 @@ def publish(run_id: str, flow_run_id: str, summary: dict[str, Any], key: str = "
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "summary.json", full)
     (folder / "table.md").write_text(table)
-    _point_latest(flow_run_id)
+    point_latest(flow_run_id)
     run.artifacts(folder, ("*",))
     run.metrics(_headline(full))
-    create_markdown_artifact(table + _links(full), key=key, description=f"{full['dataset']}: results")
+    create_markdown_artifact(table + links(full), key=key, description=f"{full['dataset']}: results")
     return full
 
 
@@ -60,7 +60,7 @@ def _headline(summary: dict[str, Any]) -> dict[str, float]:
     ]
 
 
-def _links(summary: dict[str, Any]) -> str:
+def links(summary: dict[str, Any]) -> str:
     uri = tracking_uri()
     lines = ["## Links", ""]
     if uri.startswith("http"):
@@ -74,7 +74,7 @@ def _links(summary: dict[str, Any]) -> str:
     return "\n" + "\n".join(lines) + "\n" if len(lines) > 2 else ""
 
 
-def _point_latest(flow_run_id: str) -> None:
+def point_latest(flow_run_id: str) -> None:
     """``runs/latest`` is a copy, written aside: links are not everywhere to be had. One run at a time replaces it."""
     runs = home().runs
     latest, aside, old = runs / "latest", runs / "latest.tmp", runs / "latest.old"

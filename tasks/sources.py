@@ -15,7 +15,14 @@ _SUFFIXES = {".py", ".sql"}
 
 # What decides how a stage is run but not what it writes. The config's values are in the key themselves.
 RUNNERS = frozenset(
-    {"gensr_model/config.py", "tasks/stage.py", "tasks/home.py", "tasks/tracking.py", "tasks/sources.py"}
+    {
+        "gensr_model/config.py",
+        "tasks/stage.py",
+        "tasks/alone.py",
+        "tasks/home.py",
+        "tasks/tracking.py",
+        "tasks/sources.py",
+    }
 )
 
 

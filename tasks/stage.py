@@ -26,6 +26,7 @@ from prefect.context import TaskRunContext
 from gensr_model.config import PipelineConfig, digest
 from gensr_model.files import write_json
 from gensr_model.report import NullReport, Report
+from tasks.alone import run_alone
 from tasks.home import Home, home
 from tasks.sources import code_digest
 from tasks.tracking import Tracked, run_logger, told_beside
@@ -58,7 +59,11 @@ Builder = Callable[..., dict[str, float] | None]
 
 
 class Stage:
-    """Call it with the tracked run, the config and the input stages; ``option`` names a variant (a model, a ranker)."""
+    """Call it with the tracked run, the config and the input stages.
+
+    ``option`` names a variant (a model, a ranker). ``alone`` runs the function in a process of its own, one of so many
+    that share the cores, and adds the metric ``peak_memory_mb``; ``note`` is added to the label. Neither is in the key.
+    """
 
     def __init__(
         self,
@@ -68,9 +73,10 @@ class Stage:
         config: tuple[str, ...],
         artifacts: tuple[str, ...],
         tags: Callable[[Path], dict[str, str]],
+        facts: dict[str, Any],
     ) -> None:
         self.name, self.build, self.code, self.config, self.artifacts = name, build, code, config, artifacts
-        self.tags = tags
+        self.tags, self.facts = tags, facts
         self.__doc__ = build.__doc__
         self._task: Task[..., dict[str, Any]] = task(
             name=name,
@@ -82,11 +88,17 @@ class Stage:
         )(self._run)
 
     def __call__(
-        self, run: Tracked, config: PipelineConfig, *inputs: StageResult, option: str | None = None
+        self,
+        run: Tracked,
+        config: PipelineConfig,
+        *inputs: StageResult,
+        option: str | None = None,
+        alone: int = 0,
+        note: str = "",
     ) -> StageResult:
         key = self.key(config, *inputs, option=option)
         where = home()
-        label = f"{self.name}-{option}" if option else self.name
+        label = "-".join(part for part in (self.name, option, note) if part)
         with run.child(label) as child:
             known = self._task.with_options(
                 result_storage=where.results, refresh_cache=not is_complete(where.store / self.name / key)
@@ -94,7 +106,7 @@ class Stage:
             paths = [str(i.path) for i in inputs]
             state = cast(
                 State[dict[str, Any]],
-                known(label, key, config, paths, option, child.run_id, return_state=True),
+                known(label, key, config, paths, option, child.run_id, alone, return_state=True),
             )
             record = state.result() | {
                 "path": where.store / self.name / key
@@ -117,18 +129,33 @@ class Stage:
             for name in self.config
         }
         code = [inspect.getsource(self.build), code_digest(self.code)]
-        return digest([self.name, option, code, [i.key for i in inputs], parts], length=24)
+        facts = [self.facts] if self.facts else []
+        return digest([self.name, option, code, [i.key for i in inputs], parts, *facts], length=24)
 
     def _run(
-        self, label: str, key: str, config: PipelineConfig, inputs: list[str], option: str | None, run_id: str
+        self,
+        label: str,
+        key: str,
+        config: PipelineConfig,
+        inputs: list[str],
+        option: str | None,
+        run_id: str,
+        alone: int = 0,
     ) -> dict[str, Any]:
         run = Tracked.existing(run_id)
         report = run.report(label)
         options = () if option is None else (option,)
 
+        def built(work: Work) -> dict[str, float] | None:
+            arguments = (config, *map(Path, inputs), *options)
+            if not alone:
+                return self.build(work, *arguments)
+            where = (work.out, work.checkpoints)
+            return run_alone(self.build.__module__, self.build.__name__, where, work.report, arguments, alone)
+
         def fill(work: Work) -> dict[str, float] | None:
             try:
-                metrics = self.build(work, config, *map(Path, inputs), *options)
+                metrics = built(work)
             except Exception as error:
                 with told_beside(error):
                     report.close()
@@ -148,6 +175,7 @@ def stage(
     config: tuple[str, ...] = (),
     artifacts: tuple[str, ...] = (),
     tags: Callable[[Path], dict[str, str]] = lambda _: {},
+    facts: dict[str, Any] | None = None,
 ) -> Callable[[Builder], Stage]:
     """Make a stage of a function.
 
@@ -157,8 +185,9 @@ def stage(
         config: the fields of PipelineConfig that the function reads (``train``, ``analysis.gradient_every``).
         artifacts: glob patterns of the files that MLflow gets.
         tags: what MLflow's run says of the finished folder in words, also when it is used again.
+        facts: what else decides the output, as JSON.
     """
-    return lambda build: Stage(name, build, code, config, artifacts, tags)
+    return lambda build: Stage(name, build, code, config, artifacts, tags, facts or {})
 
 
 def build_folder(

@@ -112,7 +112,7 @@ def table(summary: dict[str, Any]) -> str:
                   + summary.get("among", f"{summary['negatives']} negatives{drawn}"), ""]  # fmt: skip
         body = [[TITLES.get(name, name), *(f"{row[m]:.4f}" for m in _SHOWN), _difference(summary, task, name)]
                 for name, row in rows.items()]  # fmt: skip
-        lines += [*_grid(["model", *_SHOWN.values(), gap], body), ""]
+        lines += [*grid(["model", *_SHOWN.values(), gap], body), ""]
     lines += _information(summary["analysis"]) + _conflict(summary["analysis"])
     lines += _training(summary.get("training", {}))
     if summary.get("stages"):
@@ -121,7 +121,7 @@ def table(summary: dict[str, Any]) -> str:
             [s["label"], f"{s['seconds']:.1f}", "reused" if s["reused"] else "built"]
             for s in summary["stages"]
         ]
-        lines += [*_grid(["stage", "seconds", "in this run"], times), ""]
+        lines += [*grid(["stage", "seconds", "in this run"], times), ""]
     return "\n".join(lines)
 
 
@@ -146,7 +146,7 @@ def _information(analysis: dict[str, float]) -> list[str]:
         "entropy of the answer",
         "samples",
     ]
-    return [title, "", *_grid(head, rows), ""] if rows else []
+    return [title, "", *grid(head, rows), ""] if rows else []
 
 
 def _conflict(analysis: dict[str, float]) -> list[str]:
@@ -157,7 +157,7 @@ def _conflict(analysis: dict[str, float]) -> list[str]:
     ]
     title = "## Do the tasks pull together (§6.5)? Cosine between their gradients along training"
     head = ["model", "mean", "standard deviation", "lowest", "share below 0", "batches"]
-    return [title, "", *_grid(head, rows), ""] if rows else []
+    return [title, "", *grid(head, rows), ""] if rows else []
 
 
 def _training(training: dict[str, dict[str, Any]]) -> list[str]:
@@ -172,7 +172,7 @@ def _training(training: dict[str, dict[str, Any]]) -> list[str]:
         for name, t in training.items()
     ]
     head = ["model", "epochs", "steps", "best valid N@5", "stopped because"]
-    return ["## Training", "", *_grid(head, rows), ""] if rows else []
+    return ["## Training", "", *grid(head, rows), ""] if rows else []
 
 
 def _grouped(flat: dict[str, float], kind: str) -> dict[tuple[str, ...], dict[str, float]]:
@@ -190,7 +190,7 @@ def _difference(summary: dict[str, Any], task: str, name: str) -> str:
     return f"{found['mean_difference']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}]" if found else ""
 
 
-def _grid(head: list[str], rows: list[list[str]]) -> list[str]:
+def grid(head: list[str], rows: list[list[str]]) -> list[str]:
     """A Markdown table whose columns line up in a terminal too."""
     width = [max(len(cell) for cell in column) for column in zip(head, *rows, strict=True)]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -27,6 +27,14 @@ class Batch(NamedTuple):
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
         return Batch(*(field.to(device, non_blocking=True) for field in self))
+
+
+class Builder(Protocol):
+    """What makes a model's batches of samples and candidate lists; a batch has ``to(device)``."""
+
+    max_history: int
+
+    def build(self, samples: Samples, candidates: IntArray) -> Any: ...
 
 
 class BatchBuilder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -43,7 +44,81 @@ def paired_bootstrap(
     """
     if task is not None:
         a, b = (ranks.filter(pc.equal(ranks["task"], task)) for ranks in (a, b))
-    difference = _paired_difference(a, b, metric)
+    return _compare(_paired_difference(a, b, metric), samples, confidence, seed)
+
+
+class Verdict(NamedTuple):
+    """Ours against the best other system of a column, a task and a metric of a results table."""
+
+    task: str
+    metric: str
+    rival: str  # best mean over its seeds
+    compared: Comparison  # ours − the rival, each sample's metric averaged over the seeds
+    p_holm: float  # of the t-test, corrected for all columns
+
+
+def against_best(
+    ranks: Mapping[str, Sequence[pa.Table]],
+    ours: str,
+    tasks: Iterable[str],
+    metrics: Sequence[str],
+    samples: int = 2_000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> list[Verdict]:
+    """The starred comparison of Tables 2 and 3, for every column in which ours has a rival.
+
+    Args:
+        ranks: of every system its ranks tables, one per seed.
+    The family of Holm's correction is all columns together. The rival is chosen on the same samples, which favours it.
+    Raises DataError where two systems ranked different samples of a task.
+    """
+    found = []
+    for task in tasks:
+        of_task = {
+            name: [table.filter(pc.equal(table["task"], task)) for table in tables]
+            for name, tables in ranks.items()
+        }
+        of_task = {name: tables for name, tables in of_task.items() if tables and tables[0].num_rows}
+        others = [name for name in of_task if name != ours]
+        if ours not in of_task or not others:
+            continue
+        for metric in metrics:
+            means = {n: np.mean([per_sample(t, metric).mean() for t in of_task[n]]) for n in others}
+            rival = max(others, key=means.__getitem__)
+            difference = _difference_of_means(of_task[ours], of_task[rival], metric)
+            compared = _compare(difference, samples, confidence, seed)
+            found.append(Verdict(task, metric, rival, compared, float("nan")))
+    corrected = holm([verdict.compared.p for verdict in found])
+    return [verdict._replace(p_holm=p) for verdict, p in zip(found, corrected, strict=True)]
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's (1979) step-down correction: p values that hold for the whole family at once, in the given order.
+
+    The i-th smallest of n is multiplied by n − i + 1, no result is below that of a smaller p, none is above 1. A NaN, a
+    test that is not defined, stays NaN and does not count.
+    """
+    given = np.asarray(p, dtype=np.float64)
+    corrected = np.full(len(given), np.nan)
+    order = [place for place in np.argsort(given, kind="stable") if not np.isnan(given[place])]
+    steps = given[order] * np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0) if order else steps
+    return [float(value) for value in corrected]
+
+
+def _difference_of_means(
+    a: Sequence[pa.Table], b: Sequence[pa.Table], metric: str
+) -> npt.NDArray[np.float64]:
+    """Per sample, the mean over a's seeds minus the mean over b's: (n,). DataError as in `_paired_difference`."""
+    first = a[0]
+    # Every table against the same first one, so that all are in its order; the first one itself cancels out.
+    ours = np.mean([_paired_difference(table, first, metric) for table in a], axis=0)
+    theirs = np.mean([_paired_difference(table, first, metric) for table in b], axis=0)
+    return np.asarray(ours - theirs)
+
+
+def _compare(difference: npt.NDArray[np.float64], samples: int, confidence: float, seed: int) -> Comparison:
     means = _bootstrap_means(difference, samples, np.random.default_rng(seed))
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(means, [tail, 1.0 - tail])

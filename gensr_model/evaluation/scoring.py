@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import nn
 
-from gensr_model.data.batches import BatchBuilder
+from gensr_model.data.batches import BatchBuilder, Builder
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.report import Report
-from gensr_model.training.bundle import Model, device_of
+from gensr_model.training.bundle import device_of
 
 
 def fixed_subset(samples: Samples, per_task: int | None) -> IntArray:
@@ -27,7 +28,7 @@ def fixed_subset(samples: Samples, per_task: int | None) -> IntArray:
 
 @torch.inference_mode()
 def score_samples(
-    model: Model,
+    model: nn.Module,
     dataset: PreparedDataset,
     samples: Samples,
     negatives: IntArray,
@@ -35,11 +36,17 @@ def score_samples(
     max_history: int,
     batch_size: int,
     report: Report,
+    builder: Builder | None = None,
 ) -> np.ndarray:
-    """(N, 1 + C) float32 scores, the positive in column 0."""
+    """(N, 1 + C) float32 scores, the positive in column 0.
+
+    Args:
+        model: has ``score(batch) -> (B, C)``.
+        builder: what makes the model's batches; of GenSR's kind, with ``max_history``, where none is given.
+    """
     model.eval()
     device = device_of(model)
-    builder = BatchBuilder(dataset, max_history)
+    builder = builder or BatchBuilder(dataset, max_history)
     candidates = np.concatenate([samples.item[:, None], negatives], axis=1)
     out = np.empty(candidates.shape, np.float32)
     # Like lengths together: less padding, the same scores.
@@ -47,6 +54,6 @@ def score_samples(
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         batch = builder.build(samples.take(rows), candidates[rows]).to(device)
-        out[rows] = model.score(batch).float().cpu().numpy()
+        out[rows] = model.score(batch).float().cpu().numpy()  # type: ignore[operator]
         report.progress(start + len(rows), len(order), "scoring")
     return out

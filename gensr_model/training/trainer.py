@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -20,8 +20,8 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
-from gensr_model.config import TrainConfig
-from gensr_model.data.batches import Batch, BatchBuilder, NegativeSampler
+from gensr_model.config import TASKS, Task, TrainConfig
+from gensr_model.data.batches import BatchBuilder, Builder, NegativeSampler
 from gensr_model.data.prepared import PreparedDataset, Samples
 from gensr_model.errors import ConfigError, TrainingError
 from gensr_model.models.gensr import LossParts
@@ -33,13 +33,15 @@ from gensr_model.training.checkpoint import Progress
 class Trainable(Protocol):
     """What the trainer needs of a model besides being an ``nn.Module``."""
 
-    def loss(self, batch: Batch) -> LossParts: ...
+    def loss(self, batch: Any) -> LossParts: ...
 
 
 class TrainingData:
     """Training positives and their negatives, batch by batch.
 
     Args:
+        builder: what makes batches; of GenSR's kind, with ``max_history``, where none is given.
+        tasks: only these tasks' samples are trained on. Negatives exclude what the user met in either.
         shard: (r, R): of every batch only the r-th of R parts, in the batch's order, for one of R processes.
     Raises:
         ConfigError: the last batch of an epoch has fewer samples than there are parts.
@@ -52,10 +54,13 @@ class TrainingData:
         max_history: int,
         seed: int,
         shard: tuple[int, int] = (0, 1),
+        builder: Builder | None = None,
+        tasks: Sequence[Task] = TASKS,
     ) -> None:
-        self.samples = dataset.samples("train")
-        self.builder = BatchBuilder(dataset, max_history)
-        self.negatives = NegativeSampler(dataset, self.samples)
+        every = dataset.samples("train")
+        self.negatives = NegativeSampler(dataset, every)
+        self.samples = every.take(np.isin(every.task, [TASKS.index(task) for task in tasks]))
+        self.builder: Builder = builder or BatchBuilder(dataset, max_history)
         self.config, self.seed, self.shard = config, seed, shard
         last = len(self.samples) % config.batch_size or config.batch_size
         if last < shard[1]:
@@ -69,7 +74,7 @@ class TrainingData:
     def batches_per_epoch(self) -> int:
         return math.ceil(len(self.samples) / self.config.batch_size)
 
-    def batch(self, number: int) -> tuple[Samples, Batch]:
+    def batch(self, number: int) -> tuple[Samples, Any]:
         """This shard of micro-batch ``number``, counted over all epochs: positive in column 0, fresh negatives."""
         epoch, place = divmod(number, self.batches_per_epoch)
         if self._order[0] != epoch:
@@ -97,7 +102,7 @@ class _Loss(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, batch: Batch) -> LossParts:
+    def forward(self, batch: Any) -> LossParts:
         found: LossParts = self.model.loss(batch)  # type: ignore[operator]
         return found
 
@@ -132,7 +137,7 @@ def fit(
     folder: Path,
     validate: Callable[[], dict[str, float]],
     report: Report,
-    probe: Callable[[Batch, int], None] | None = None,
+    probe: Callable[[Any, int], None] | None = None,
     accelerator: Accelerator | None = None,
 ) -> FitResult:
     """Train until the epochs or the patience end, then load the best weights.
@@ -217,7 +222,7 @@ def _step(
     seed: int,
     step: int,
     accelerator: Accelerator,
-    probe: Callable[[Batch, int], None] | None,
+    probe: Callable[[Any, int], None] | None,
 ) -> dict[str, float]:
     """One optimizer step over ``accumulation`` micro-batches; mean loss parts and the gradient norm."""
     optimizer.zero_grad(set_to_none=True)

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.keep import keep, read_kept
+from benchmarks.keep import keep
+from gensr_model.evaluation.kept import read_kept
 from gensr_model.evaluation.metrics import ranks_table, summarize
 from tasks.evaluate import RANKS
 

@@ -1,0 +1,174 @@
+"""The input contract: a model declares the fields that it reads, and gets these and no others.
+
+A model that reads ``rec_history`` alone never sees a search event; the purchase history of a search model is
+``src_history``. Reading a field that was not declared is an error, so a contract cannot quietly be wrong.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gensr_model.baselines.words import Lexicon
+from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
+from gensr_model.data.text import ItemText
+from gensr_model.errors import ConfigError, GensrError
+
+# What a model may declare. The first five are fields of a batch; item_text is Domain.item_text.
+USER, QUERY, REC, SRC, MIXED, TEXT = "user", "query", "rec_history", "src_history", "history", "item_text"
+FIELDS = frozenset({USER, QUERY, REC, SRC, MIXED, TEXT})
+READS_WORDS = frozenset({QUERY, SRC, MIXED, TEXT})  # these need a vocabulary
+
+
+class ContractError(GensrError, AttributeError):
+    """A model reads what it has not declared."""
+
+
+class _Declared:
+    """A record that holds only some of its fields; reading another one is a ContractError."""
+
+    def __init__(self, **fields: Any) -> None:
+        self.__dict__.update(fields)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise ContractError(
+                f"{type(self).__name__}.{name} is not there: the model's `reads` does not declare it "
+                f"(there are {', '.join(sorted(self.__dict__))})"
+            )
+
+    def replace(self, **changes: Any) -> Self:
+        """The same record with some fields changed."""
+        return type(self)(**{**self.__dict__, **changes})
+
+    def to(self, device: torch.device) -> Self:
+        """The same record on a device."""
+        moved = {
+            k: v.to(device) if isinstance(v, _Declared) else v.to(device, non_blocking=True)
+            for k, v in self.__dict__.items()
+        }
+        return type(self)(**moved)
+
+
+class History(_Declared):
+    """The latest events before the sample, oldest first, padded on the left where the mask is False."""
+
+    item: Tensor  # (B, H) item_idx, 0 at padding
+    mask: Tensor  # (B, H) bool
+    behavior: Tensor  # (B, H) 0 recommendation, 1 search; of ``history`` only
+    query: Tensor  # (B, H, L) word ids, 0 at padding and for recommendation; not of ``rec_history``
+
+
+class RivalBatch(_Declared):
+    """B samples with C candidates each, and the declared fields."""
+
+    candidates: Tensor  # (B, C) item_idx; in training column 0 is the positive
+    task: Tensor  # (B,) 0 recommendation, 1 search
+    user: Tensor  # (B,) user_idx
+    query: Tensor  # (B, L) word ids, padded on the left with 0; all 0 for recommendation
+    rec_history: History  # recommendation events alone
+    src_history: History  # search events alone: what was bought or clicked in search, and the query
+    history: History  # both, in the order of time
+
+    def take(self, rows: Tensor) -> RivalBatch:
+        """The samples at ``rows`` (indices or a mask)."""
+        return RivalBatch(**{name: _rows(value, rows) for name, value in self.__dict__.items()})
+
+
+def _rows(value: Tensor | History, rows: Tensor) -> Tensor | History:
+    if isinstance(value, Tensor):
+        return value[rows]
+    return History(**{name: tensor[rows] for name, tensor in value.__dict__.items()})
+
+
+class Domain(NamedTuple):
+    """What a model is built over."""
+
+    n_items: int
+    n_users: int
+    n_words: int  # word ids, 0 is padding; 0 for a contract without words
+    max_history: int
+    item_text: ItemText | None = None  # word ids of the item texts; None where ``item_text`` is not declared
+
+
+class Collator:
+    """Builds batches by gathers over the event columns.
+
+    Args:
+        contract: which of FIELDS to fill.
+        max_history: latest events that each history keeps.
+        lexicon: needed by a contract that reads words.
+    Raises:
+        ConfigError: the contract names an unknown field, or words without a lexicon.
+    """
+
+    def __init__(
+        self, dataset: PreparedDataset, contract: frozenset[str], max_history: int, lexicon: Lexicon | None
+    ) -> None:
+        if contract - FIELDS:
+            raise ConfigError(
+                f"a model reads {sorted(contract - FIELDS)}; known: {', '.join(sorted(FIELDS))}"
+            )
+        if lexicon is None and contract & READS_WORDS:
+            raise ConfigError(f"a model that reads {sorted(contract & READS_WORDS)} needs a lexicon")
+        self.contract, self.max_history, self.lexicon = contract, max_history, lexicon
+        self.events = dataset.events
+        self.domain = Domain(
+            dataset.n_items,
+            dataset.n_users,
+            lexicon.n_words if lexicon is not None and contract & READS_WORDS else 0,
+            max_history,
+            lexicon.item_text if lexicon is not None and TEXT in contract else None,
+        )
+        # Events of one behavior by number, and for each event how many of that behavior lie before it.
+        self._of, self._before = [], []
+        for behavior in (0, 1):
+            chosen = self.events.behavior == behavior
+            self._of.append(np.flatnonzero(chosen))
+            self._before.append(np.concatenate([[0], np.cumsum(chosen)]))
+
+    def build(self, samples: Samples, candidates: IntArray) -> RivalBatch:
+        """A batch of ``samples`` (B) with ``candidates`` (B, C) item_idx."""
+        fields: dict[str, Any] = {
+            "candidates": torch.from_numpy(candidates.astype(np.int64)),
+            "task": torch.from_numpy(samples.task.copy()),
+        }
+        if USER in self.contract:
+            fields[USER] = torch.from_numpy(samples.user.copy())
+        if QUERY in self.contract:
+            fields[QUERY] = torch.from_numpy(self._words(samples.query))
+        for name, behavior in ((REC, 0), (SRC, 1)):
+            if name in self.contract:
+                before = self._before[behavior]
+                start, end = before[samples.history_start], before[samples.history_end]
+                fields[name] = self._history(start, end, self._of[behavior], name)
+        if MIXED in self.contract:
+            fields[MIXED] = self._history(samples.history_start, samples.history_end, None, MIXED)
+        return RivalBatch(**fields)
+
+    def _history(self, start: IntArray, end: IntArray, events: IntArray | None, name: str) -> History:
+        """Events start…end of each sample (B,) each, numbers into ``events`` or of the events themselves."""
+        width = max(1, min(self.max_history, int(np.max(end - start, initial=1))))
+        place = end[:, None] - np.arange(width, 0, -1)  # (B, H)
+        mask = place >= start[:, None]
+        place = np.where(mask, place, 0)
+        if events is not None and len(events):
+            place = events[place]
+        fields = {"item": np.where(mask, self.events.item[place], 0), "mask": mask}
+        if name == MIXED:
+            fields["behavior"] = np.where(mask, self.events.behavior[place], 0)
+        if name != REC:
+            fields["query"] = self._words(np.where(mask, self.events.query[place], -1))
+        return History(**{key: torch.from_numpy(value) for key, value in fields.items()})
+
+    def _words(self, query: IntArray) -> IntArray:
+        """Word ids (..., L) of queries (...), -1 for none, cut to the longest."""
+        assert self.lexicon is not None  # the contract was checked
+        words = self.lexicon.queries[query]
+        used = np.flatnonzero((words != 0).reshape(-1, words.shape[-1]).any(axis=0))
+        first = int(used[0]) if len(used) else words.shape[-1] - 1
+        return np.ascontiguousarray(words[..., first:])

@@ -1,0 +1,112 @@
+"""Personalised product search in one latent space: QEM, HEM (Ai et al. 2017), AEM and ZAM (Ai et al. 2019).
+
+Words, items and queries share a space; item i answers query q of user u by (½ q + ½ u) · i. The four differ in u.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from gensr_model.baselines import parts
+from gensr_model.baselines.inputs import QUERY, SRC, TEXT, USER, Domain, RivalBatch
+from gensr_model.baselines.rival import Rival
+from gensr_model.config import Task
+from gensr_model.models.gensr import LossParts
+
+
+class QEM(Rival):
+    """No user: q · i. Every model of the family also makes an item tell the words of its text.
+
+    Args:
+        words: how many words of the positive's text are told per sample.
+        word_weight: of the language-model loss.
+    """
+
+    reads: ClassVar[frozenset[str]] = frozenset({QUERY, TEXT})
+    tasks: ClassVar[tuple[Task, ...]] = ("search",)
+
+    def __init__(
+        self, domain: Domain, dim: int = 64, words: int = 8, word_negatives: int = 5, word_weight: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.items = parts.ItemEmbedding(domain.n_items, dim)
+        self.words = parts.word_embedding(domain, dim)
+        self.query = parts.QueryEncoder(self.words, dim)
+        self.text = parts.ItemWords(domain)
+        self.told, self.word_negatives, self.word_weight = words, word_negatives, word_weight
+
+    def intent(self, query: Tensor, batch: RivalBatch) -> Tensor:
+        """What is looked for (B, d), of query vectors (B, d)."""
+        del batch
+        return query
+
+    def score(self, batch: RivalBatch) -> Tensor:
+        """(B, C) intent · item."""
+        return parts.dot(self.intent(self.query(batch.query), batch), self.items(batch.candidates))
+
+    def loss(self, batch: RivalBatch) -> LossParts:
+        positive = batch.candidates[:, 0]
+        words = self.text.sample(positive, self.told)
+        rows = {"bce": parts.bce(self.score(batch)), "words": self._tell(self.items(positive), words)}
+        rows |= self._more(batch, words)
+        return parts.total(rows, dict.fromkeys(rows, self.word_weight) | {"bce": 1.0})
+
+    def _tell(self, vectors: Tensor, words: Tensor) -> Tensor:
+        return parts.word_loss(vectors, words, self.words, self.word_negatives)
+
+    def _more(self, batch: RivalBatch, words: Tensor) -> dict[str, Tensor]:
+        """Language-model losses of a model's own."""
+        del batch, words
+        return {}
+
+
+class HEM(QEM):
+    """u is a vector of the user's own, which also tells the words of what the user bought."""
+
+    reads: ClassVar[frozenset[str]] = frozenset({QUERY, TEXT, USER})
+
+    def __init__(self, domain: Domain, dim: int = 64, **rest: float) -> None:
+        super().__init__(domain, dim, **rest)  # type: ignore[arg-type]
+        self.users = parts.embedding(domain.n_users, dim)
+
+    def intent(self, query: Tensor, batch: RivalBatch) -> Tensor:
+        return 0.5 * query + 0.5 * self.users(batch.user)
+
+    def _more(self, batch: RivalBatch, words: Tensor) -> dict[str, Tensor]:
+        return {"user_words": self._tell(self.users(batch.user), words)}
+
+
+class AEM(QEM):
+    """u attends to the bought items given the query: f(q, i) = Σ_h w_h (i · tanh(W_h q + b_h))."""
+
+    reads: ClassVar[frozenset[str]] = frozenset({QUERY, TEXT, SRC})
+    zero_attention: ClassVar[bool] = False
+
+    def __init__(self, domain: Domain, dim: int = 64, heads: int = 4, **rest: float) -> None:
+        super().__init__(domain, dim, **rest)  # type: ignore[arg-type]
+        self.ask = nn.Linear(dim, heads * dim)
+        self.mix = nn.Parameter(torch.full((heads,), heads**-0.5))
+
+    def user(self, query: Tensor, bought: Tensor, mask: Tensor) -> Tensor:
+        """(B, d), (B, H, d), (B, H) → (B, d); zeros for an empty history."""
+        asked = torch.tanh(self.ask(query)).view(len(query), len(self.mix), -1)  # (B, heads, d)
+        scores = torch.einsum("bhd,bnd,h->bn", asked, bought, self.mix)
+        if not self.zero_attention:
+            return parts.attention_pool(scores, bought, mask)
+        # The zero vector has score 0 and adds nothing to the sum: it only takes weight away.
+        scores = torch.cat([scores, scores.new_zeros(len(scores), 1)], dim=1)
+        bought = torch.cat([bought, bought.new_zeros(len(bought), 1, bought.shape[2])], dim=1)
+        return parts.attention_pool(scores, bought, torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1))
+
+    def intent(self, query: Tensor, batch: RivalBatch) -> Tensor:
+        bought = batch.src_history
+        return 0.5 * query + 0.5 * self.user(query, self.items.of(bought), bought.mask)
+
+
+class ZAM(AEM):
+    """AEM with a zero vector among the attended: a query that the history says nothing about is not personalised."""
+
+    zero_attention: ClassVar[bool] = True

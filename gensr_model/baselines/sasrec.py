@@ -1,0 +1,43 @@
+"""SASRec (Kang & McAuley 2018): a causal transformer over the recommendation history."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from gensr_model.baselines import parts
+from gensr_model.baselines.inputs import REC, Domain, RivalBatch
+from gensr_model.baselines.rival import Rival
+from gensr_model.config import Task
+from gensr_model.models.gensr import LossParts
+
+
+class SASRec(Rival):
+    """The last state of the encoded history · item.
+
+    The paper's loss at every position is here the loss of every sample: each training event is a sample whose history
+    ends before it, so its position is trained on once per epoch, with the harness's negatives.
+    """
+
+    reads: ClassVar[frozenset[str]] = frozenset({REC})
+    tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
+
+    def __init__(
+        self, domain: Domain, dim: int = 64, layers: int = 2, heads: int = 2, dropout: float = 0.5
+    ) -> None:
+        super().__init__()
+        self.items = parts.ItemEmbedding(domain.n_items, dim)
+        self.events = parts.HistoryEmbedding(dim, domain.max_history, dropout)
+        self.encoder = parts.Transformer(dim, heads, layers, dropout, feed_forward=dim)
+
+    def score(self, batch: RivalBatch) -> Tensor:
+        """(B, C) last state · item; all alike for an empty history."""
+        history = batch.rec_history
+        events = self.events(self.items.of(history), history.mask)
+        causal = parts.causal(events.shape[1], events.device)
+        state = self.encoder(events, history.mask, causal)[:, -1]  # (B, d)
+        return parts.dot(state, self.items(batch.candidates))
+
+    def loss(self, batch: RivalBatch) -> LossParts:
+        return parts.total({"bce": parts.bce(self.score(batch))})

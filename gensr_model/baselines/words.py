@@ -1,0 +1,92 @@
+"""Queries and item texts as word ids: one vocabulary for every rival. KuaiSAR's anonymised words are words too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from gensr_model.config import TextConfig
+from gensr_model.data.bm25 import item_texts
+from gensr_model.data.prepared import IntArray, PreparedDataset
+from gensr_model.data.text import ItemText
+
+PAD, UNKNOWN, FIRST = 0, 1, 2  # word ids: padding, a word outside the vocabulary, the vocabulary's first word
+MAX_WORDS = 50_000  # most frequent first
+MAX_QUERY_WORDS = 16
+
+
+class Lexicon(NamedTuple):
+    """A vocabulary, and a dataset's queries and item texts in it."""
+
+    words: list[str]  # word id = place + FIRST
+    queries: (
+        IntArray  # (Q + 1, L) word ids, padded on the left; the last row, which -1 finds, is the empty query
+    )
+    item_text: ItemText | None  # word ids of each item's text, words outside the vocabulary left out
+    fields: TextConfig | None  # what an item's text is, None where it is not read
+
+    @property
+    def n_words(self) -> int:
+        """How many word ids there are, padding and unknown included."""
+        return len(self.words) + FIRST
+
+    @staticmethod
+    def build(dataset: PreparedDataset, text: TextConfig | None) -> Lexicon:
+        """The vocabulary of training queries and, where ``text`` says what an item's text is, of item texts.
+
+        A word of a later query that neither has is unknown. Without ``text`` nothing depends on item texts.
+        """
+        train = np.unique(dataset.samples("train").query)
+        texts = [dataset.queries[query] for query in train[train >= 0]]
+        described = item_texts(dataset.items, text) if text is not None else []
+        found = _split(texts + described)[0].value_counts()
+        counted = pa.table({"word": found.field("values"), "count": found.field("counts")})
+        # Of equally frequent words the alphabet decides, so that the ids do not follow the order of samples.
+        counted = counted.sort_by([("count", "descending"), ("word", "ascending")])
+        return Lexicon.of(counted["word"][:MAX_WORDS].to_pylist(), dataset, text)
+
+    @staticmethod
+    def of(words: list[str], dataset: PreparedDataset, text: TextConfig | None) -> Lexicon:
+        """The dataset's queries and item texts in a given vocabulary."""
+        described = None if text is None else _bags(words, item_texts(dataset.items, text))
+        return Lexicon(words, _left_padded(words, dataset.queries), described, text)
+
+
+def _split(texts: Sequence[str]) -> tuple[pa.Array, IntArray]:
+    """All words (W,) of the texts, lower case, letters and digits, and the text that each is of (W,)."""
+    spaced = pc.replace_substring_regex(pc.utf8_lower(pa.array(texts, pa.string())), r"[^\pL\pN]+", " ")
+    lists = pc.utf8_split_whitespace(spaced)
+    words, of = pc.list_flatten(lists), pc.list_parent_indices(lists)
+    kept = pc.not_equal(words, "")
+    return words.filter(kept), of.filter(kept).to_numpy().astype(np.int64)
+
+
+def _ids(words: list[str], found: pa.Array) -> IntArray:
+    """(W,) word ids."""
+    place = pc.index_in(found, value_set=pa.array(words, pa.string()))
+    return pc.fill_null(pc.add(place.cast(pa.int64()), FIRST), UNKNOWN).to_numpy().astype(np.int64)
+
+
+def _left_padded(words: list[str], texts: list[str]) -> IntArray:
+    found, of = _split(texts)
+    place = np.arange(len(of)) - np.searchsorted(of, of)  # (W,) of the word in its text
+    kept = place < MAX_QUERY_WORDS
+    ids, of, place = _ids(words, found)[kept], of[kept], place[kept]
+    length = np.bincount(of, minlength=len(texts))
+    width = max(1, int(length.max(initial=0)))
+    table = np.full((len(texts) + 1, width), PAD, np.int64)
+    table[of, width - length[of] + place] = ids
+    return table
+
+
+def _bags(words: list[str], texts: list[str]) -> ItemText:
+    found, of = _split(texts)
+    ids = _ids(words, found)
+    known = ids != UNKNOWN
+    offsets = np.searchsorted(of[known], np.arange(len(texts) + 1)).astype(np.int64)
+    return ItemText(torch.from_numpy(ids[known]), torch.from_numpy(offsets))

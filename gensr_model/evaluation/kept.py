@@ -1,0 +1,38 @@
+"""The ranks of many models on the same test samples in one small table: what is committed beside a results page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from gensr_model.evaluation.metrics import RANKS_SCHEMA
+
+SAMPLE = ("sample_id", "task", "candidates")
+
+
+def widen(ranks: dict[str, pa.Table]) -> pa.Table:
+    """One row per test sample, two columns per model, null where a model does not rank the task."""
+    every = pa.concat_tables([table.select(SAMPLE) for table in ranks.values()])
+    wide = every.group_by(list(SAMPLE), use_threads=False).aggregate([])
+    wide = wide.sort_by([("task", "ascending"), ("sample_id", "ascending")])
+    for name, table in ranks.items():
+        place = pc.index_in(wide["sample_id"], value_set=table["sample_id"].combine_chunks())
+        for column in ("greater", "ties"):
+            wide = wide.append_column(f"{name}/{column}", table[column].take(place).cast(pa.int16()))
+    return wide
+
+
+def read_kept(path: Path) -> dict[str, pa.Table]:
+    """The ranks (``RANKS_SCHEMA``) of every model in a kept file."""
+    wide = pq.read_table(path)
+    names = [column.removesuffix("/ties") for column in wide.column_names if column.endswith("/ties")]
+    found = {}
+    for name in names:
+        rows = wide.filter(pc.is_valid(wide[f"{name}/ties"]))
+        columns = [rows["sample_id"], rows["task"], rows[f"{name}/greater"], rows[f"{name}/ties"]]
+        table = pa.table([*columns, rows["candidates"]], names=RANKS_SCHEMA.names)
+        found[name] = table.cast(RANKS_SCHEMA)
+    return found

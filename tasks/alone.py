@@ -1,0 +1,139 @@
+"""A stage's function in a process of its own.
+
+Training seeds torch's one random generator, so two trainings cannot share a process; and a process of its own gives a
+system its own peak of memory, and dies alone. Only JSON-like values and picklable arguments cross, in memory.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import resource
+import sys
+import threading
+from multiprocessing import connection
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gensr_model.config import PipelineConfig
+from gensr_model.errors import GensrError, TrainingError
+from gensr_model.report import Report
+
+Metrics = dict[str, float]
+
+
+class AloneError(TrainingError):
+    """The function failed, or its process died: says how."""
+
+
+class _PipeReport:
+    """Tells the parent."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe = pipe
+
+    def metrics(self, values: dict[str, float], step: int) -> None:
+        self.pipe.send(("metrics", values, step))
+
+    def progress(self, done: int, total: int, note: str) -> None:
+        self.pipe.send(("progress", done, total, note))
+
+
+def run_alone(
+    module: str,
+    name: str,
+    folders: tuple[Path, Path],
+    report: Report,
+    arguments: tuple[Any, ...],
+    share: int,
+) -> Metrics:
+    """Run ``module.name`` of a stage in a new process; its metrics and ``peak_memory_mb``.
+
+    Args:
+        folders: the output and the checkpoints of its Work.
+        arguments: what follows Work: the config, the input folders, the option.
+        share: how many such processes share the cores.
+    Raises:
+        AloneError: it raised, or its process was killed.
+    """
+    context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
+    ours, theirs = context.Pipe(duplex=False)
+    threads = max(1, (os.cpu_count() or 1) // share)
+    process = context.Process(
+        target=_child, args=(theirs, module, name, folders, arguments, threads), daemon=True
+    )
+    process.start()
+    theirs.close()
+    try:
+        while True:
+            try:
+                kind, *said = ours.recv()
+            except EOFError:
+                process.join()
+                raise AloneError(f"{module}.{name}: {_how_it_died(process.exitcode)}") from None
+            if kind == "done":
+                return dict(said[0])
+            if kind == "failed":
+                raise AloneError(said[0])
+            getattr(report, kind)(*said)
+    finally:
+        if process.is_alive():
+            process.join(timeout=10)
+            process.terminate()
+        process.join()
+        ours.close()
+
+
+def _how_it_died(code: int | None) -> str:
+    if code is not None and code < 0:
+        hint = "; signal 9 is often the system's answer to too little memory" if code == -9 else ""
+        return f"its process was killed by signal {-code}{hint}"
+    return f"its process ended with code {code} and without a result"
+
+
+def _child(
+    pipe: Connection,
+    module: str,
+    name: str,
+    folders: tuple[Path, Path],
+    arguments: tuple[PipelineConfig, ...],
+    threads: int,
+) -> None:
+    from tasks.stage import Stage, Work  # imports this module
+
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    torch.set_num_threads(threads)
+    try:
+        found = getattr(importlib.import_module(module), name)
+        build = found.build if isinstance(found, Stage) else found
+        metrics = build(Work(*folders, _PipeReport(pipe)), *arguments) or {}
+    except Exception as error:
+        said = str(error) if isinstance(error, GensrError) else f"{type(error).__name__}: {error}"
+        error.add_note(f"(in the process of {module}.{name})")
+        pipe.send(("failed", said))
+        raise  # the traceback goes to the process's stderr
+    pipe.send(("done", metrics | {"peak_memory_mb": _peak_memory_mb()}))
+
+
+def _die_with_parent() -> None:
+    """A parent that is killed outright ends no child; nobody would wait for this one's result."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def _peak_memory_mb() -> float:
+    """Of the GPU where there is one, else of the whole process, Python and torch included."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    try:  # Linux: getrusage would tell the parent's peak where that is higher
+        status = Path("/proc/self/status").read_text()
+        return float(status.split("VmHWM:")[1].split()[0]) / 2**10
+    except (OSError, IndexError):
+        unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

@@ -1,0 +1,217 @@
+"""Every system of the comparison by name, tuned, trained and ranked: GenSR, two heads, references, rivals.
+
+A rival's stages depend on its own module and on what that imports, not on the registry: adding one retrains nobody.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gensr_model.baselines.inputs import TEXT
+from gensr_model.baselines.registry import LEARNING, SYSTEMS
+from gensr_model.baselines.rival import Grid, Rival, System
+from gensr_model.config import PipelineConfig, TextConfig, digest
+from gensr_model.data.prepared import PreparedDataset
+from gensr_model.errors import ConfigError
+from gensr_model.evaluation.reference import REFERENCES
+from gensr_model.training import rival as training
+from gensr_model.training import tuning
+from tasks.evaluate import rank_model, rank_reference, write_ranks
+from tasks.finetune import MODELS, finetune, how_it_ended
+from tasks.sources import SOURCES
+from tasks.stage import Stage, StageResult, Work, stage
+from tasks.summary import TITLES
+from tasks.tracking import Tracked, run_logger
+
+# What is tuned for GenSR and two heads: fields of the config; None leaves the value that the config has.
+OURS: dict[str, Grid] = {
+    "gensr": {
+        "train.learning_rate": (None, 3e-3, 3e-4),
+        "train.weight_decay": (None, 0.1),
+        "model.beta": (None, 0.01),
+    },
+    "two_head": {"train.learning_rate": (None, 3e-3, 3e-4), "train.weight_decay": (None, 0.1)},
+}
+
+
+class Ranked(NamedTuple):
+    """A system with one seed: its ranks, and what it took."""
+
+    name: str
+    seed: int
+    ranks: StageResult
+    trained: StageResult | None  # None for a reference
+    point: tuning.Point  # chosen hyperparameters
+
+
+def every_system() -> tuple[str, ...]:
+    """Names of all systems, in the order of the table."""
+    return (*REFERENCES, *SYSTEMS, *MODELS[::-1])
+
+
+def title(name: str) -> str:
+    """What the table calls a system."""
+    return TITLES[name] if name in TITLES else find_system(name).title
+
+
+def block(name: str) -> str:
+    """The group of the paper's table."""
+    if name in REFERENCES:
+        return "reference"
+    return "joint" if name in MODELS else find_system(name).block
+
+
+def find_system(name: str) -> System:
+    """A registered rival, or a ``Rival`` of one's own as ``module:Class``. Raises ConfigError where there is none."""
+    if name in SYSTEMS:
+        return SYSTEMS[name]
+    module, _, attribute = name.partition(":")
+    if not attribute:
+        raise ConfigError(
+            f"rerank.systems: {name!r} is unknown; known: {', '.join(every_system())}, or module:Class"
+        )
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"rerank.systems: {name!r} cannot be imported: {error}") from error
+    if isinstance(found, System):
+        return found
+    if not (isinstance(found, type) and issubclass(found, Rival)):
+        raise ConfigError(f"rerank.systems: {name!r} is no Rival (gensr_model/baselines/rival.py)")
+    return System(found, attribute, "of your own", LEARNING)
+
+
+def check_names(names: tuple[str, ...]) -> None:
+    """Raise ConfigError for a name that is none, before anything is trained."""
+    for name in names:
+        if name not in (*REFERENCES, *MODELS):
+            find_system(name)
+    if len(set(names)) < len(names):
+        raise ConfigError(f"rerank.systems names one twice: {', '.join(names)}")
+
+
+# --- stages of a rival -------------------------------------------------------------------------------------------
+# Module-level functions, so that a process of its own can find them by name.
+
+
+def tune_rival(work: Work, config: PipelineConfig, prepared: Path, name: str) -> dict[str, float]:
+    """Reads the prepared dataset; writes which point of the grid is best on valid."""
+    work.checkpoints.mkdir(parents=True, exist_ok=True)
+    dataset = PreparedDataset.open(prepared)
+    return training.tune(find_system(name), dataset, config, work.checkpoints, work.out, work.report)
+
+
+def train_rival(work: Work, config: PipelineConfig, prepared: Path, *tuned_and_name: Any) -> dict[str, float]:
+    """Reads the prepared dataset and, where it was tuned, the chosen point; writes the bundle."""
+    *tuned, name = tuned_and_name
+    point = training.chosen(tuned[0]) if tuned else {}
+    work.checkpoints.mkdir(parents=True, exist_ok=True)
+    dataset = PreparedDataset.open(prepared)
+    return training.train(find_system(name), point, dataset, config, work.checkpoints, work.out, work.report)
+
+
+def rank_rival(
+    work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str
+) -> dict[str, float]:
+    """Reads the prepared dataset and a rival's bundle; writes the rank of every test positive of its tasks."""
+    dataset = PreparedDataset.open(prepared)
+    return write_ranks(
+        work.out, training.rank(bundle, find_system(name), dataset, "test", config, work.report)
+    )
+
+
+class _Stages(NamedTuple):
+    tune: Stage
+    train: Stage
+    rank: Stage
+
+
+def _stages(name: str) -> _Stages:
+    system = find_system(name)
+    module = inspect.getmodule(system.model)
+    assert module is not None  # it was imported
+    file = Path(inspect.getfile(module)).resolve()
+    code: tuple[str, ...] = ("gensr_model/training/rival.py",)
+    facts: dict[str, Any] = {"model": f"{module.__name__}:{system.model.__qualname__}"}
+    if file.is_relative_to(SOURCES):
+        code += (file.relative_to(SOURCES).as_posix(),)
+    else:
+        facts["source"] = digest(file.read_text(encoding="utf-8"))
+    fit = tuple(
+        f"rerank.{field}" for field in ("batch_size", "patience", "learning_rate", "score_batch_size")
+    )
+    fit += tuple(
+        f"train.{f}" for f in ("weight_decay", "warmup_share", "clip_norm", "negatives", "valid_samples")
+    )
+    fit += ("model.max_history", "model.text", "evaluation.protocol", "seed")
+    grid = {"grid": json.loads(json.dumps(system.grid))}
+    return _Stages(
+        stage("tune", code=code, config=(*fit, "rerank.trials", "rerank.trial_epochs"), artifacts=("*.json",),
+              facts=facts | grid, tags=lambda folder: {"chosen": json.dumps(training.chosen(folder))})(tune_rival),
+        stage("train-rival", code=code, config=(*fit, "rerank.epochs"), artifacts=("*.json",),
+              facts=facts, tags=lambda folder: {"stopped": how_it_ended(folder)["stopped"]})(train_rival),
+        stage("evaluate", code=code, config=("evaluation",), artifacts=("*",), facts=facts)(rank_rival),
+    )  # fmt: skip
+
+
+# --- one system --------------------------------------------------------------------------------------------------
+
+
+def run_system(
+    run: Tracked, config: PipelineConfig, prepared: StageResult, cf: StageResult, name: str, seed: int
+) -> Ranked:
+    """Tune, train and rank one system with one seed, as far as the store does not have it."""
+    config = config.model_copy(update={"seed": seed})
+    if name in REFERENCES:
+        return Ranked(name, seed, rank_reference(run, config, prepared, cf, option=name), None, {})
+    share, note = config.rerank.concurrency, f"seed{seed}"
+    first = config.model_copy(update={"seed": config.rerank.seeds[0]})
+    if name in MODELS:
+        point = _tune_ours(run, first, prepared, cf, name) if config.rerank.tune else {}
+        final = overlay(config, point)
+        trained = finetune(run, final, prepared, cf, option=name, alone=share, note=note)
+        ranks = rank_model(run, final, prepared, trained, option=name, note=note)
+        return Ranked(name, seed, ranks, trained, point)
+    if TEXT not in find_system(name).reads:  # one result for all settings of the text
+        text = {"model": config.model.model_copy(update={"text": TextConfig()})}
+        config, first = config.model_copy(update=text), first.model_copy(update=text)
+    stages, inputs, point = _stages(name), [prepared], {}
+    if config.rerank.tune:
+        tuned = stages.tune(run, first, prepared, option=name, alone=share)
+        inputs, point = [prepared, tuned], training.chosen(tuned.path)
+    trained = stages.train(run, config, *inputs, option=name, alone=share, note=note)
+    ranks = stages.rank(run, config, prepared, trained, option=name, note=note)
+    return Ranked(name, seed, ranks, trained, point)
+
+
+def _tune_ours(
+    run: Tracked, config: PipelineConfig, prepared: StageResult, cf: StageResult, name: str
+) -> tuning.Point:
+    """The fields of the config that are best on valid, under the same budget as a rival's."""
+    short = {"train.epochs": config.rerank.trial_epochs, "train.two_head_epochs": config.rerank.trial_epochs}
+
+    def trial(number: int, point: tuning.Point) -> float:
+        found = finetune(
+            run, overlay(config, point | short), prepared, cf,
+            option=name, alone=config.rerank.concurrency, note=f"trial{number}",
+        )  # fmt: skip
+        return found.metrics["best_valid_ndcg_at_5"]
+
+    best, trials = tuning.choose(OURS[name], config.rerank.trials, trial)
+    for tried in trials:
+        run_logger().info("tuning %s: %s gives %.4f on valid", name, tried.point, tried.metric)
+    return {field: value for field, value in best.point.items() if value is not None}
+
+
+def overlay(config: PipelineConfig, point: tuning.Point) -> PipelineConfig:
+    """The config with some fields (``train.learning_rate``) replaced; None leaves one as it is."""
+    tree = config.model_dump()
+    for path, value in point.items():
+        if value is not None:
+            section, field = path.split(".")
+            tree[section][field] = value
+    return PipelineConfig.model_validate(tree)

@@ -1,0 +1,44 @@
+"""Rivals from outside the package, as a user has them: one that works, one that raises, one that is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from gensr_model.baselines import parts
+from gensr_model.baselines.inputs import Domain, RivalBatch
+from gensr_model.baselines.rival import Rival
+from gensr_model.config import TASKS, Task
+from gensr_model.models.gensr import LossParts
+
+
+class Bias(Rival):
+    """One number per item."""
+
+    reads: ClassVar[frozenset[str]] = frozenset()
+    tasks: ClassVar[tuple[Task, ...]] = TASKS
+
+    def __init__(self, domain: Domain) -> None:
+        super().__init__()
+        self.bias = torch.nn.Parameter(torch.zeros(domain.n_items))
+
+    def score(self, batch: RivalBatch) -> Tensor:
+        return self.bias[batch.candidates]
+
+    def loss(self, batch: RivalBatch) -> LossParts:
+        return parts.total({"bce": parts.bce(self.score(batch))})
+
+
+class Broken(Bias):
+    def loss(self, batch: RivalBatch) -> LossParts:
+        raise ZeroDivisionError("no | way\nto train this")
+
+
+class Killed(Bias):
+    def loss(self, batch: RivalBatch) -> LossParts:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return super().loss(batch)

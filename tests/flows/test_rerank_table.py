@@ -1,0 +1,137 @@
+"""``compare/rerank-table`` on a real Prefect server: systems side by side, and a table also where one fails."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from mlflow import MlflowClient
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
+
+from flows.rerank_table import rerank_table
+from gensr_model.baselines.registry import SYSTEMS
+from gensr_model.config import PipelineConfig
+from gensr_model.errors import ConfigError
+from gensr_model.evaluation.kept import read_kept
+from gensr_model.evaluation.metrics import per_sample
+from tasks.rivals import OURS
+from tasks.tracking import tracking_uri
+
+RERANK = {"trials": 2, "trial_epochs": 1, "epochs": 2, "batch_size": 64, "concurrency": 2}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One state folder for these tests: the data are prepared once."""
+    return tmp_path_factory.mktemp("rerank")
+
+
+@pytest.fixture
+def gensr_home(store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GENSR_HOME", str(store))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return store
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize(
+    ("systems", "said"),
+    [
+        (["sasrek"], "'sasrek' is unknown; known: popularity, .*sasrec, .*or module:Class"),
+        (["own_rivals:Nobody"], "'own_rivals:Nobody' cannot be imported"),
+        (["pathlib:Path"], "'pathlib:Path' is no Rival"),
+        (["sasrec", "sasrec"], "names one twice"),
+    ],
+)
+def test_a_wrong_system_is_named_before_anything_is_trained(
+    gensr_home: Path, tiny: Callable[..., PipelineConfig], systems: list[str], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        rerank_table(tiny(rerank={"systems": systems}))
+    assert not (gensr_home / "store").exists()
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_all_systems_stand_in_one_table_and_one_that_fails_says_why(
+    gensr_home: Path, tiny: Callable[..., PipelineConfig]
+) -> None:
+    systems = ["popularity", "bm25", "own_rivals:Bias", "own_rivals:Broken", "gensr"]
+    summary = rerank_table(tiny(rerank=RERANK | {"systems": systems, "seeds": [0, 1], "tune": False}))
+    why = {(f["name"], f["seed"]): f["error"] for f in summary["failed"]}
+    assert set(why) == {("own_rivals:Broken", 0), ("own_rivals:Broken", 1)}
+    assert "ZeroDivisionError: no | way" in why["own_rivals:Broken", 0]
+
+    folder = gensr_home / "runs" / summary["flow_run_id"]
+    rows = pq.read_table(folder / "table.parquet").to_pylist()
+    found = {(r["task"], r["system"]): r for r in rows if r["metric"] == "ndcg_at_10"}
+    assert {s for t, s in found if t == "recommendation"} == {"popularity", "own_rivals:Bias", "gensr"}
+    assert {s for t, s in found if t == "search"} == {"popularity", "bm25", "own_rivals:Bias", "gensr"}
+    assert found["search", "gensr"]["seeds"] == found["search", "own_rivals:Bias"]["seeds"] == 2
+    assert found["search", "bm25"]["seeds"] == 1
+
+    # The table is the mean over the seeds of the ranks that lie beside it.
+    ranks = read_kept(folder / "ranks.parquet")
+    assert {"gensr/seed0", "gensr/seed1", "own_rivals:Bias/seed1", "popularity"} <= set(ranks)
+    of_task = [ranks[f"gensr/seed{s}"].filter(pc.field("task") == "search") for s in (0, 1)]
+    seeds = [per_sample(table, "ndcg_at_10").mean() for table in of_task]
+    assert found["search", "gensr"]["mean"] == pytest.approx(np.mean(seeds))
+    assert found["search", "gensr"]["deviation"] == pytest.approx(np.std(seeds, ddof=1))
+    assert seeds[0] != seeds[1]
+
+    assert {(v["task"], v["metric"]) for v in summary["verdicts"]} >= {("search", "ndcg_at_5")}
+    assert all(v["p"] <= v["p_holm"] <= 1 for v in summary["verdicts"])
+    for name in ("own_rivals:Bias", "gensr"):
+        cost = summary["costs"][name]
+        assert 100 < cost["peak_memory_mb"] < 10_000
+        assert min(cost["parameters"], cost["seconds_per_epoch"], cost["seconds_to_score"]) > 0
+
+    table = (folder / "table.md").read_text()
+    assert "## Recommendation (the paper's Table 2)" in table
+    assert table.count("**") >= 16  # a best one in each of eight columns
+    assert "no / way" in table
+    with get_client(sync_client=True) as client:
+        wanted = ArtifactFilter(
+            key=ArtifactFilterKey(any_=["rerank-table"]),
+            flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(summary["flow_run_id"])]),
+        )
+        (artifact,) = client.read_artifacts(artifact_filter=wanted)
+    assert table in str(artifact.data)
+    mlflow = MlflowClient(tracking_uri())
+    logged = {f.path for f in mlflow.list_artifacts(summary["mlflow"]["run_id"])}
+    assert {"rerank_table.json", "table.parquet", "ranks.parquet", "table.md", "summary.json"} <= logged
+
+    # A second run trains nothing that is finished, also where another system has joined.
+    built = {p: p.stat().st_mtime_ns for p in (gensr_home / "store").rglob("model.safetensors")}
+    joined = ["item_knn", "own_rivals:Bias", "gensr"]
+    again = rerank_table(tiny(rerank=RERANK | {"systems": joined, "seeds": [0, 1], "tune": False}))
+    assert all(s["reused"] for s in again["stages"] if s["label"] != "evaluate-item_knn")
+    assert {p: p.stat().st_mtime_ns for p in (gensr_home / "store").rglob("model.safetensors")} == built
+    old = {(r["task"], r["system"], r["metric"]): r for r in summary["results"]}
+    kept = [r for r in again["results"] if r["system"] != "item_knn"]
+    assert [old[r["task"], r["system"], r["metric"]] for r in kept] == kept
+    assert json.loads((gensr_home / "runs" / "latest" / "summary.json").read_text()) == again
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_rivals_and_gensr_are_tuned_on_valid_and_a_killed_process_is_a_row(
+    gensr_home: Path, tiny: Callable[..., PipelineConfig]
+) -> None:
+    summary = rerank_table(tiny(rerank=RERANK | {"systems": ["sasrec", "own_rivals:Killed", "gensr"]}))
+    (failed,) = summary["failed"]
+    assert failed["name"] == "own_rivals:Killed"
+    assert "killed by signal 9" in failed["error"]
+    assert set(summary["chosen"]["sasrec"]) == set(SYSTEMS["sasrec"].grid)
+    assert set(summary["chosen"]["gensr"]) <= set(OURS["gensr"])
+    # Two seeds of the test above, and the second trial. The first, and the training itself, are among these.
+    assert len(list((gensr_home / "store" / "finetune").glob("*/training.json"))) == 3
+    (tuned,) = (gensr_home / "store" / "tune").glob("*/tuning.json")
+    told = json.loads(tuned.read_text())
+    assert told["chosen"] == summary["chosen"]["sasrec"]
+    assert len(told["trials"]) == RERANK["trials"]

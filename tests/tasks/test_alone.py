@@ -1,0 +1,94 @@
+"""A stage's function in a process of its own: results, reports, errors and deaths come back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from gensr_model.config import PipelineConfig
+from gensr_model.errors import DataError
+from tasks.alone import AloneError, run_alone
+from tasks.stage import Work
+
+
+def work(at: Work, config: PipelineConfig, how: str) -> dict[str, float]:
+    """What the tests run alone."""
+    if how == "raise":
+        raise ValueError("not\nthis")
+    if how == "say":
+        raise DataError("the file is empty")
+    if how == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "exit":
+        os._exit(3)
+    if how == "sleep":
+        (at.out / "pid").write_text(str(os.getpid()))
+        time.sleep(300)
+    at.report.metrics({"loss": 2.0}, 7)
+    at.report.progress(1, 2, "half")
+    held = bytearray(b"x") * (200 * 2**20 if how == "much" else 1)  # written, so that it is there
+    assert held[0]
+    return {"pid": float(os.getpid()), "seed": float(config.seed)}
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.said: list[tuple[object, ...]] = []
+
+    def metrics(self, values: dict[str, float], step: int) -> None:
+        self.said.append((values, step))
+
+    def progress(self, done: int, total: int, note: str) -> None:
+        self.said.append((done, total, note))
+
+
+def alone(folder: Path, how: str, report: Heard | None = None) -> dict[str, float]:
+    arguments = (PipelineConfig(seed=5), how)
+    return run_alone(__name__, "work", (folder, folder), report or Heard(), arguments, share=1)
+
+
+def test_results_and_reports_come_back_with_the_peak_of_memory(tmp_path: Path) -> None:
+    heard = Heard()
+    little = alone(tmp_path, "little", heard)
+    assert heard.said == [({"loss": 2.0}, 7), (1, 2, "half")]
+    assert little["seed"] == 5
+    assert little["pid"] != os.getpid()
+    much = alone(tmp_path, "much")
+    assert 150 < much["peak_memory_mb"] - little["peak_memory_mb"] < 250
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("raise", "^ValueError: not\nthis$"),
+        ("say", "^the file is empty$"),
+        ("die", r"test_alone\.work: its process was killed by signal 9; .* too little memory$"),
+        ("exit", "ended with code 3 and without a result$"),
+    ],
+)
+def test_an_error_or_a_death_is_said(tmp_path: Path, how: str, said: str) -> None:
+    with pytest.raises(AloneError, match=said):
+        alone(tmp_path, how)
+
+
+def test_it_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    code = f"import sys; sys.path[:0] = {sys.path!r}; import test_alone as t, pathlib; "
+    code += f"t.alone(pathlib.Path({str(tmp_path)!r}), 'sleep')"
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        told = tmp_path / "pid"
+        while not (told.is_file() and told.read_text()):
+            assert parent.poll() is None
+            time.sleep(0.05)
+        child = psutil.Process(int(told.read_text()))
+    finally:
+        parent.kill()
+        parent.wait()
+    child.wait(timeout=60)

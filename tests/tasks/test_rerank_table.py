@@ -1,0 +1,110 @@
+"""The table of the comparison from finished stages: what is shown, and what is kept of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from small_dataset import write_dataset
+
+from gensr_model.config import PipelineConfig
+from gensr_model.evaluation.compare import against_best
+from gensr_model.evaluation.kept import read_kept
+from gensr_model.evaluation.rerank_table import COLUMNS, means
+from gensr_model.report import NullReport
+from tasks import rerank_table, rivals
+from tasks.evaluate import read_ranks
+from tasks.rerank_table import Failed
+from tasks.rivals import Ranked
+from tasks.stage import StageResult, Work
+
+CONFIG = PipelineConfig.model_validate(
+    {
+        "name": "small",
+        "model": {"max_history": 6},
+        "train": {"valid_samples": 20},
+        "prepare": {"negatives": 9},
+        "rerank": {"seeds": [0, 1], "epochs": 1, "batch_size": 64, "trials": 2, "trial_epochs": 1},
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def ranked(tmp_path_factory: pytest.TempPathFactory) -> list[Ranked]:
+    """Two rivals with two seeds; the stages' own functions, in this process. ZAM stands in for ours."""
+    root = tmp_path_factory.mktemp("table")
+    prepared = write_dataset(root / "prepared").folder
+    found = []
+    for name, label in (("qem", "qem"), ("zam", "gensr")):
+        for seed in CONFIG.rerank.seeds:
+            config = CONFIG.model_copy(update={"seed": seed})
+            done = []
+            for step in ("tune", "train", "rank"):
+                out = root / f"{name}-{seed}-{step}"
+                out.mkdir()
+                work = Work(out, root / f"checkpoints-{name}-{seed}-{step}", NullReport())
+                before = [StageResult("", "", prepared, {}, 1.0, False), *done[-1:]]
+                inputs = [stage.path for stage in before]
+                made = {"tune": rivals.tune_rival, "train": rivals.train_rival, "rank": rivals.rank_rival}[
+                    step
+                ](work, config, *inputs, name)
+                made |= {"peak_memory_mb": 300.0 + seed} if step == "train" else {}
+                done.append(StageResult(step, f"{name}{seed}", out, made, 2.0, False, f"{step}-{label}"))
+            found.append(Ranked(label, seed, done[2], done[1], {"learning_rate": 1e-3}))
+    return found
+
+
+def test_the_page_has_a_row_per_system_and_says_what_failed(ranked: list[Ranked]) -> None:
+    tables = {name: [read_ranks(o.ranks) for o in ranked if o.name == name] for name in ("gensr", "qem")}
+    rows = means(tables)
+    verdicts = against_best(tables, "gensr", ("recommendation", "search"), tuple(COLUMNS), 200)
+    costs = {name: rerank_table._cost([o for o in ranked if o.name == name]) for name in tables}
+    failed = [Failed("aem", 1, "no | more\nmemory")]
+    page = rerank_table.markdown(CONFIG, ["gensr", "qem", "aem"], rows, verdicts, costs, failed).splitlines()
+    assert (
+        "## Search (the paper's Table 3): 70 test samples, 1 positive among 9 negatives (uniform), mean of 2 seeds"
+        in page
+    )
+    assert not [line for line in page if line.startswith("## Recommendation")]  # nobody ranked it
+    head = next(n for n, line in enumerate(page) if line.startswith("| system"))
+    body = [[cell.strip() for cell in line.strip("|").split("|")] for line in page[head : head + 4]]
+    assert body[0] == ["system", "group", "R@5", "R@10", "N@5", "N@10", "seeds", "s/epoch", "s to score",
+                       "parameters", "peak MB"]  # fmt: skip
+    assert [row[0] for row in body[2:]] == ["QEM", "GenSR"]  # ours last, as in the paper
+    assert body[3][3].startswith("**1.0000**")  # R@10 among ten: everyone's best
+    assert body[2][3].startswith("**1.0000**")
+    assert body[3][-1] == "300"  # the mean of 300 and 301, as even
+    assert body[3][-3] == "2.0"
+    assert any("aem" in line and "no / more memory" in line for line in page)
+    assert [v.rival for v in verdicts] == ["qem"] * 4
+
+
+def test_what_is_kept_is_json_and_gives_the_ranks_back(ranked: list[Ranked], tmp_path: Path) -> None:
+    tables = {name: [read_ranks(o.ranks) for o in ranked if o.name == name] for name in ("gensr", "qem")}
+    rows = means(tables)
+    costs = {name: rerank_table._cost([o for o in ranked if o.name == name]) for name in tables}
+    verdicts = against_best(tables, "gensr", ("search",), tuple(COLUMNS), 200)
+    summary = rerank_table._summary(CONFIG, rows, verdicts, costs, ranked, [])
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+    assert summary["chosen"] == {"gensr": {"learning_rate": 1e-3}, "qem": {"learning_rate": 1e-3}}
+    assert {v["metric"] for v in summary["verdicts"]} == set(COLUMNS)
+    assert {"t", "p", "low", "high", "rival"} <= set(summary["verdicts"][0])
+    rerank_table._write_ranks(tmp_path / "ranks.parquet", ranked)
+    kept = read_kept(tmp_path / "ranks.parquet")
+    assert set(kept) == {f"{name}/seed{seed}" for name in ("gensr", "qem") for seed in (0, 1)}
+    of_seed = next(o for o in ranked if (o.name, o.seed) == ("qem", 1))
+    expected = read_ranks(of_seed.ranks).sort_by("sample_id")
+    assert (
+        kept["qem/seed1"]
+        .select(["sample_id", "greater", "ties"])
+        .sort_by("sample_id")
+        .equals(expected.select(["sample_id", "greater", "ties"]))
+    )
+
+
+def test_seconds_per_epoch_leave_out_what_was_trained_before_a_crash() -> None:
+    trained = {"epochs": 4.0, "steps": 40.0, "resumed_at": 20.0, "seconds": 10.0, "parameters": 7.0}
+    ranks = StageResult("evaluate", "k", Path("nowhere"), {}, 3.0, False)
+    whole = rerank_table._cost([Ranked("a", 0, ranks, ranks._replace(metrics=trained), {})])
+    assert (whole.seconds_per_epoch, whole.seconds_to_score, whole.parameters) == (5.0, 3.0, 7.0)

@@ -1,0 +1,85 @@
+"""What decides whether a rival is trained again, and what the names of systems mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gensr_model.baselines.registry import SYSTEMS
+from gensr_model.baselines.sasrec import SASRec
+from gensr_model.config import PipelineConfig
+from tasks import rivals, sources
+from tasks.stage import StageResult
+
+PREPARED = StageResult("prepare", "p", Path("nowhere"), {}, 0.0, False)
+
+
+def keys(name: str, **config: object) -> list[str]:
+    stages = rivals._stages(name)
+    given = PipelineConfig.model_validate(config)
+    return [stage.key(given, PREPARED, option=name) for stage in stages]
+
+
+def test_a_new_system_and_a_change_in_another_model_train_nobody_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, search = keys("sasrec"), keys("zam")
+    monkeypatch.setitem(SYSTEMS, "another", SYSTEMS["qem"])
+    assert keys("sasrec") == before
+    files = sources.source_files(("gensr_model/training/rival.py", "gensr_model/baselines/sasrec.py"))
+    assert "gensr_model/baselines/sasrec.py" in files
+    assert "gensr_model/baselines/parts.py" in files
+    assert "gensr_model/training/trainer.py" in files
+    assert "gensr_model/baselines/registry.py" not in files
+    assert "gensr_model/baselines/product_search.py" not in files
+    assert keys("zam") == search != before
+
+
+def test_the_grid_decides_the_tuning_alone_and_genSR_epochs_decide_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tune, train, rank = keys("sasrec")
+    monkeypatch.setitem(SYSTEMS, "sasrec", SYSTEMS["sasrec"]._replace(grid={"dropout": (0.1,)}))
+    assert keys("sasrec") == [keys("sasrec")[0], train, rank]
+    assert keys("sasrec")[0] != tune
+    monkeypatch.undo()
+    assert keys("sasrec", train={"epochs": 9}, rerank={"concurrency": 7, "seeds": [3]}) == [tune, train, rank]
+    assert keys("sasrec", train={"negatives": 9})[:2] != [tune, train]
+    assert keys("sasrec", seed=1)[1] != train
+    assert keys("sasrec", rerank={"epochs": 9}) == [tune, keys("sasrec", rerank={"epochs": 9})[1], rank]
+
+
+def test_a_rival_from_outside_the_package_counts_by_its_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = "from gensr_model.baselines.sasrec import SASRec\nclass Mine(SASRec):\n    pass\n"
+    (tmp_path / "mine_alone.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = rivals.find_system("mine_alone:Mine")
+    assert issubclass(found.model, SASRec)
+    assert found.title == "Mine"
+    before = keys("mine_alone:Mine")
+    (tmp_path / "mine_alone.py").write_text(source + "# changed\n")
+    assert all(old != new for old, new in zip(before, keys("mine_alone:Mine"), strict=True))
+
+
+def test_every_system_has_a_title_and_a_group_of_the_table() -> None:
+    names = rivals.every_system()
+    assert {"popularity", "bm25", "sasrec", "zam", "two_head", "gensr"} <= set(names)
+    assert names[-1] == "gensr"
+    titles = [rivals.title(name) for name in names]
+    assert len(set(titles)) == len(titles)
+    groups = {"reference", "recommendation", "search", "search-enhanced", "joint"}
+    assert {rivals.block(name) for name in names} <= groups
+
+
+def test_an_overlay_replaces_what_has_a_value() -> None:
+    config = PipelineConfig(preset="laptop")
+    changed = rivals.overlay(config, {"train.learning_rate": 0.5, "model.beta": None, "train.epochs": 1})
+    assert (changed.train.learning_rate, changed.train.epochs) == (0.5, 1)
+    assert changed.model == config.model
+    for grid in rivals.OURS.values():
+        for field, values in grid.items():
+            assert values[0] is None  # the first trial is the config as it is
+            assert rivals.overlay(config, {field: values[-1]}) != config
