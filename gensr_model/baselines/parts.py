@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 from gensr_model import parallel
 from gensr_model.baselines.inputs import Domain, History
 from gensr_model.data.text import ItemText
+from gensr_model.models.full_ranking import sampled_cross_entropy
 from gensr_model.models.gensr import LossParts
 from gensr_model.models.views import pool_text
 
@@ -52,7 +55,7 @@ def mean_words(words: nn.Embedding, ids: Tensor) -> Tensor:
     """(..., L) word ids → (..., d): the mean of the words that are there, zeros where there is none."""
     flat = ids.reshape(-1, ids.shape[-1])
     found = F.embedding_bag(flat, words.weight, mode="mean", padding_idx=0)
-    return found.view(*ids.shape[:-1], -1)
+    return found.view(*ids.shape[:-1], words.embedding_dim)
 
 
 class QueryEncoder(nn.Module):
@@ -197,6 +200,14 @@ def dot(vector: Tensor, candidates: Tensor) -> Tensor:
     return (candidates @ vector.unsqueeze(-1)).squeeze(-1)
 
 
+def mlp(sizes: tuple[int, ...], dropout: float) -> nn.Sequential:
+    """Linear layers of these widths, PReLU and dropout between them."""
+    layers: list[nn.Module] = []
+    for before, after in itertools.pairwise(sizes[:-1]):
+        layers += [nn.Linear(before, after), nn.PReLU(), nn.Dropout(dropout)]
+    return nn.Sequential(*layers, nn.Linear(*sizes[-2:]))
+
+
 # --- losses --------------------------------------------------------------------------------------------------
 # Of scores (B, C) with the positive in column 0: one loss per sample, (B,), so that a model can weigh its tasks.
 
@@ -244,3 +255,20 @@ def total(rows: dict[str, Tensor], weights: dict[str, float] | None = None) -> L
     means = {name: parallel.mean(values) for name, values in rows.items()}
     weighted = [(weights or {}).get(name, 1.0) * value for name, value in means.items()]
     return LossParts(torch.stack(weighted).sum(), {name: value.detach() for name, value in means.items()})
+
+
+SAMPLED_ABOVE, SAMPLED = (
+    20_000,
+    4_096,
+)  # items of a catalogue, and how many of a larger one are drawn per batch
+
+
+def catalogue_ce(states: Tensor, rows: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy over the whole catalogue, or over a sample of a large one: (n,).
+
+    Args:
+        states: (n, d). rows: (I, d) item vectors. target: (n,) item_idx.
+    """
+    if len(rows) > SAMPLED_ABOVE:
+        return sampled_cross_entropy(states, rows, target, SAMPLED)
+    return F.cross_entropy(states @ rows.T, target, reduction="none")

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from gensr_model.baselines.bert4rec import BERT4Rec
+from gensr_model.baselines.din import DIN
+from gensr_model.baselines.fmlp_rec import FMLPRec
+from gensr_model.baselines.gru4rec import GRU4Rec
+from gensr_model.baselines.nrhub import NRHUB
 from gensr_model.baselines.product_search import AEM, HEM, QEM, ZAM
+from gensr_model.baselines.query_seqrec import QuerySeqRec
 from gensr_model.baselines.rival import Grid, System
 from gensr_model.baselines.sasrec import SASRec
+from gensr_model.baselines.sesrec import SESRec
+from gensr_model.baselines.tem import TEM, CoPPS
 
 # Tuned for every system; the first value of each is the default. ``learning_rate``, ``weight_decay`` and ``batch_size``
 # go to the trainer, other names to the model. A grid must have at least as many points as a tuning has trials.
@@ -17,4 +25,15 @@ SYSTEMS: dict[str, System] = {
     "hem": System(HEM, "HEM", "search", LEARNING | {"word_weight": (1.0, 0.1)}),
     "aem": System(AEM, "AEM", "search", LEARNING | {"word_weight": (1.0, 0.1)}),
     "zam": System(ZAM, "ZAM", "search", LEARNING | {"word_weight": (1.0, 0.1)}),
+    "din": System(DIN, "DIN", "recommendation", LEARNING | {"dropout": (0.2, 0.0)}),
+    "gru4rec": System(GRU4Rec, "GRU4Rec", "recommendation", LEARNING | {"loss": ("ce", "bpr")}),
+    "bert4rec": System(BERT4Rec, "BERT4Rec", "recommendation", LEARNING | {"mask_share": (0.2, 0.5)}),
+    "fmlp_rec": System(FMLPRec, "FMLP-Rec", "recommendation", LEARNING | {"dropout": (0.5, 0.2)}),
+    "tem": System(TEM, "TEM", "search", LEARNING | {"word_weight": (1.0, 0.1)}),
+    "copps": System(CoPPS, "CoPPS", "search", LEARNING | {"contrast_weight": (0.1, 0.01)}),
+    "nrhub": System(NRHUB, "NRHUB", "search-enhanced", LEARNING | {"dropout": (0.2, 0.0)}),
+    "query_seqrec": System(
+        QuerySeqRec, "Query-SeqRec", "search-enhanced", LEARNING | {"replace": (0.2, 0.0)}
+    ),
+    "sesrec": System(SESRec, "SESRec", "search-enhanced", LEARNING | {"align_weight": (0.1, 0.01)}),
 }

@@ -1,0 +1,81 @@
+"""BERT4Rec (Sun et al. 2019): a bidirectional transformer that fills in masked items."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from gensr_model.baselines import parts
+from gensr_model.baselines.inputs import REC, Domain, RivalBatch
+from gensr_model.baselines.rival import Rival
+from gensr_model.config import Task
+from gensr_model.models.gensr import LossParts
+
+
+class BERT4Rec(Rival):
+    """The state at a [MASK] behind the history · item + the item's bias.
+
+    The training sequence is the history and the sample's own item. As in §3.6 it is a cloze, each place masked with
+    probability ``mask_share``, for one half of the samples, and only the last place is masked for the other half.
+    Departure: the catalogue is sampled where it is large (``parts.catalogue_ce``).
+    """
+
+    reads: ClassVar[frozenset[str]] = frozenset({REC})
+    tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
+
+    def __init__(
+        self,
+        domain: Domain,
+        dim: int = 64,
+        layers: int = 2,
+        heads: int = 2,
+        dropout: float = 0.2,
+        mask_share: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.items = parts.ItemEmbedding(domain.n_items, dim)
+        self.bias = nn.Parameter(torch.zeros(domain.n_items))
+        self.hidden = nn.Parameter(torch.randn(dim) * 0.02)  # [MASK]
+        self.events = parts.HistoryEmbedding(dim, domain.max_history + 1, dropout)
+        self.encoder = parts.Transformer(dim, heads, layers, dropout, norm_first=False)
+        self.head = nn.Sequential(nn.Linear(dim, dim), nn.GELU())
+        self.mask_share = mask_share
+
+    def encode(self, items: Tensor, mask: Tensor, hidden: Tensor) -> Tensor:
+        """(B, S) item_idx, where something is, and where it is masked → (B, S, d) before the softmax of Eq. 7."""
+        events = torch.where(hidden.unsqueeze(-1), self.hidden, self.items(items))
+        states: Tensor = self.head(self.encoder(self.events(events, mask), mask))
+        return states
+
+    def score(self, batch: RivalBatch) -> Tensor:
+        """(B, C) logits of Eq. 7."""
+        history = batch.rec_history
+        last = history.mask.new_ones(len(history.mask), 1)
+        items = torch.cat([history.item, torch.zeros_like(history.item[:, :1])], dim=1)
+        hidden = torch.cat([torch.zeros_like(history.mask), last], dim=1)
+        state = self.encode(items, torch.cat([history.mask, last], dim=1), hidden)[:, -1]  # (B, d)
+        return parts.dot(state, self.items(batch.candidates)) + self.bias[batch.candidates]
+
+    def loss(self, batch: RivalBatch) -> LossParts:
+        history = batch.rec_history
+        items = torch.cat([history.item, batch.candidates[:, :1]], dim=1)  # (B, S)
+        mask = torch.cat([history.mask, history.mask.new_ones(len(items), 1)], dim=1)
+        hidden = self._hide(mask)
+        states = self.encode(items, mask, hidden)[hidden]  # (n, d), n places are masked
+        # The bias as one more column: softmax(state · item + bias) over the catalogue.
+        rows = torch.cat([self.items.table.weight, self.bias.unsqueeze(1)], dim=1)
+        states = torch.cat([states, states.new_ones(len(states), 1)], dim=1)
+        each = parts.catalogue_ce(states, rows, items[hidden])
+        of = hidden.nonzero()[:, 0]  # (n,) the sample of each masked place
+        sums = each.new_zeros(len(items)).index_add(0, of, each)
+        return parts.total({"cloze": sums / hidden.sum(dim=1)})  # Eq. 8
+
+    def _hide(self, mask: Tensor) -> Tensor:
+        """(B, S) places to mask, at least one of each sample: the last, where none was drawn."""
+        drawn = (torch.rand(mask.shape, device=mask.device) < self.mask_share) & mask
+        cloze = torch.rand(len(mask), 1, device=mask.device) < 0.5
+        hidden = drawn & cloze
+        hidden[:, -1] |= ~hidden.any(dim=1)
+        return hidden

@@ -1,0 +1,58 @@
+"""GRU4Rec (Hidasi et al. 2016): a gated recurrent unit reads the recommendation history."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from gensr_model.baselines import parts
+from gensr_model.baselines.inputs import REC, Domain, History, RivalBatch
+from gensr_model.baselines.rival import Rival
+from gensr_model.config import Task
+from gensr_model.models.gensr import LossParts
+
+
+class GRU4Rec(Rival):
+    """The last hidden state, brought to the width of the items, · item.
+
+    Departures: negatives are the harness's, not the other sessions of the batch; input and output share one item
+    table. ``loss`` is cross-entropy among the candidates or the paper's BPR (§3.2.2).
+    """
+
+    reads: ClassVar[frozenset[str]] = frozenset({REC})
+    tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
+
+    def __init__(
+        self,
+        domain: Domain,
+        dim: int = 64,
+        hidden: int = 128,
+        dropout: float = 0.2,
+        loss: Literal["ce", "bpr"] = "ce",
+    ) -> None:
+        super().__init__()
+        self.items = parts.ItemEmbedding(domain.n_items, dim)
+        self.dropout = nn.Dropout(dropout)
+        self.gru = nn.GRU(dim, hidden, batch_first=True)
+        self.out = nn.Linear(hidden, dim)
+        self.rows_of = parts.sampled_ce if loss == "ce" else parts.bpr
+
+    def state(self, history: History) -> Tensor:
+        """(B, hidden) after the latest event; zeros, where a GRU begins, for an empty history."""
+        length = history.mask.sum(dim=1)
+        width = history.mask.shape[1]
+        # A GRU would take padding on the left for events: histories start at place 0, padding follows.
+        place = (torch.arange(width, device=length.device) - length.unsqueeze(1)) % width  # (B, H)
+        events = self.items.of(history).gather(1, place.unsqueeze(-1).expand(-1, -1, self.gru.input_size))
+        states: Tensor = self.gru(self.dropout(events))[0]  # (B, H, hidden)
+        last = (length - 1).clamp(min=0)
+        return states[torch.arange(len(length), device=length.device), last] * (length > 0).unsqueeze(1)
+
+    def score(self, batch: RivalBatch) -> Tensor:
+        """(B, C) state · item."""
+        return parts.dot(self.out(self.state(batch.rec_history)), self.items(batch.candidates))
+
+    def loss(self, batch: RivalBatch) -> LossParts:
+        return parts.total({"rank": self.rows_of(self.score(batch))})

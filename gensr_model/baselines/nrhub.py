@@ -1,0 +1,55 @@
+"""NRHUB (Wu et al. 2019): a user as attended views of heterogeneous behavior."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from gensr_model.baselines import parts
+from gensr_model.baselines.inputs import REC, SRC, Domain, RivalBatch
+from gensr_model.baselines.rival import Rival
+from gensr_model.config import Task
+from gensr_model.models.gensr import LossParts
+
+
+class NRHUB(Rival):
+    """User · item, the user a sum of three views under attention: queries, items found by them, items recommended.
+
+    Each view is its events under an attention of its own. Departures: the paper's views are queries, web pages and
+    news read; a query is its mean word, and an item a projected vector of its own, in place of CNNs over words.
+    """
+
+    reads: ClassVar[frozenset[str]] = frozenset({REC, SRC})
+    tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
+
+    def __init__(self, domain: Domain, dim: int = 64, attention: int = 64, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.items = parts.ItemEmbedding(domain.n_items, dim)
+        self.query = parts.QueryEncoder(parts.word_embedding(domain, dim), dim)
+        self.project = nn.ModuleList(nn.Linear(dim, dim) for _ in range(2))
+        self.pools = nn.ModuleList(parts.AdditiveAttention(dim, attention) for _ in range(3))
+        self.views = parts.AdditiveAttention(dim, attention)
+        self.dropout = nn.Dropout(dropout)
+
+    def user(self, batch: RivalBatch) -> Tensor:
+        """(B, d); a view without events is left out, and a user without any is zeros."""
+        searched, recommended = batch.src_history, batch.rec_history
+        of_items = [
+            project(self.items.of(history))
+            for project, history in zip(self.project, (searched, recommended), strict=True)
+        ]
+        events = (self.query(searched.query), *of_items)  # (B, H, d) each
+        masks = (searched.mask, searched.mask, recommended.mask)
+        found = [pool(self.dropout(x), mask) for pool, x, mask in zip(self.pools, events, masks, strict=True)]
+        there = torch.stack([mask.any(dim=1) for mask in masks], dim=1)  # (B, 3)
+        user: Tensor = self.views(torch.stack(found, dim=1), there)
+        return user
+
+    def score(self, batch: RivalBatch) -> Tensor:
+        """(B, C) user · item."""
+        return parts.dot(self.user(batch), self.items(batch.candidates))
+
+    def loss(self, batch: RivalBatch) -> LossParts:
+        return parts.total({"ce": parts.sampled_ce(self.score(batch))})

@@ -1,0 +1,83 @@
+"""Query-SeqRec (He et al. 2022): SASRec over a sequence in which queries stand before the items they found."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from gensr_model.baselines import parts
+from gensr_model.baselines.augment import peer, query_key
+from gensr_model.baselines.inputs import MIXED, Domain, RivalBatch
+from gensr_model.baselines.rival import Rival
+from gensr_model.config import Task
+from gensr_model.models.gensr import LossParts
+
+
+class QuerySeqRec(Rival):
+    """The last state of a causal transformer · item; a query is the mean of its words.
+
+    Augmentation: of each search event of a training history, with probability ``replace``, the item becomes another
+    one that the query found, and likewise the query another one that found the item: neighbours in the graph of
+    queries and items. Departures: the graph is that of the batch; the loss is that of the last place, because each
+    training event is a sample; the catalogue is sampled where it is large (``parts.catalogue_ce``).
+    """
+
+    reads: ClassVar[frozenset[str]] = frozenset({MIXED})
+    tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
+
+    def __init__(
+        self,
+        domain: Domain,
+        dim: int = 64,
+        layers: int = 2,
+        heads: int = 2,
+        dropout: float = 0.2,
+        replace: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.items = parts.ItemEmbedding(domain.n_items, dim)
+        self.words = parts.word_embedding(domain, dim)
+        self.kinds = parts.embedding(2, dim)  # item, query
+        self.events = parts.HistoryEmbedding(dim, 2 * domain.max_history, dropout)
+        self.encoder = parts.Transformer(dim, heads, layers, dropout, feed_forward=dim)
+        self.replace = replace
+
+    def state(self, items: Tensor, queries: Tensor, mask: Tensor, searched: Tensor) -> Tensor:
+        """(B, H) item_idx, (B, H, L) words, where an event is, where it is a search → (B, d)."""
+        pairs = torch.stack(
+            [
+                parts.mean_words(self.words, queries) + self.kinds.weight[1],
+                self.items(items) + self.kinds.weight[0],
+            ],
+            dim=2,
+        )  # (B, H, 2, d)
+        # An event of recommendation leaves the place of its query empty.
+        there = torch.stack([mask & searched, mask], dim=2).flatten(1)  # (B, 2H)
+        events = self.events(pairs.flatten(1, 2), there)
+        state: Tensor = self.encoder(events, there, parts.causal(there.shape[1], there.device))[:, -1]
+        return state
+
+    def score(self, batch: RivalBatch) -> Tensor:
+        """(B, C) last state · item; all alike for an empty history."""
+        history = batch.history
+        state = self.state(history.item, history.query, history.mask, history.behavior == 1)
+        return parts.dot(state, self.items(batch.candidates))
+
+    def loss(self, batch: RivalBatch) -> LossParts:
+        history = batch.history
+        items, queries, searched = history.item, history.query, history.mask & (history.behavior == 1)
+        if self.replace:
+            items, queries = self._replace(items, queries, searched)
+        state = self.state(items, queries, history.mask, searched)
+        each = parts.catalogue_ce(state, self.items.table.weight, batch.candidates[:, 0])
+        return parts.total({"ce": each})
+
+    def _replace(self, items: Tensor, queries: Tensor, searched: Tensor) -> tuple[Tensor, Tensor]:
+        found, asked = items[searched], queries[searched]  # (n,), (n, L)
+        for_item, for_query = torch.rand(2, len(found), device=found.device) < self.replace
+        new_items, new_queries = items.clone(), queries.clone()
+        new_items[searched] = torch.where(for_item, found[peer(query_key(asked))], found)
+        new_queries[searched] = torch.where(for_query.unsqueeze(1), asked[peer(found)], asked)
+        return new_items, new_queries

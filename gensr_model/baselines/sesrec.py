@@ -1,0 +1,145 @@
+"""SESRec (Si et al. 2023): what a user's searches and recommendations have in common, and what not."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gensr_model.baselines import parts
+from gensr_model.baselines.augment import query_key
+from gensr_model.baselines.inputs import REC, SRC, USER, Domain, History, RivalBatch
+from gensr_model.baselines.rival import Rival
+from gensr_model.config import Task
+from gensr_model.models.gensr import LossParts
+
+
+class CoAttention(nn.Module):
+    """How much each event of one history has to do with the other history.
+
+    A = tanh(R W Sᵀ); weights of R: softmax(w · tanh(R W_r + A (S W_s))), and of S with Aᵀ.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.affinity = nn.Linear(dim, dim, bias=False)
+        self.project = nn.ModuleList(nn.Linear(dim, dim, bias=False) for _ in range(2))
+        self.weigh = nn.ModuleList(nn.Linear(dim, 1, bias=False) for _ in range(2))
+
+    def forward(self, one: Tensor, two: Tensor, masks: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """(B, R, d), (B, S, d), zero at padding → weights (B, R), (B, S)."""
+        affinity = torch.tanh(self.affinity(one) @ two.transpose(1, 2))  # (B, R, S), 0 at padding
+        own = [project(x) for project, x in zip(self.project, (one, two), strict=True)]
+        met = (own[0] + affinity @ own[1], own[1] + affinity.transpose(1, 2) @ own[0])
+        scores = (weigh(torch.tanh(x)).squeeze(-1) for weigh, x in zip(self.weigh, met, strict=True))
+        of_one, of_two = (parts.masked_softmax(s, mask) for s, mask in zip(scores, masks, strict=True))
+        return of_one, of_two
+
+
+def split(weights: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, H) each: events whose weight is at least the mean weight, 1 / length, and the others."""
+    mean = 1 / mask.sum(dim=1, keepdim=True).clamp(min=1)
+    similar = mask & (weights >= mean)
+    return similar, mask & ~similar
+
+
+def triplet(states: Tensor, weights: Tensor, similar: Tensor, other: Tensor, margin: float) -> Tensor:
+    """(n,) of the n samples that have both kinds of event: the weighted sum is nearer to the mean of the similar."""
+    rows = similar.any(dim=1) & other.any(dim=1)
+    anchor = torch.einsum("bh,bhd->bd", weights, states)
+    means = [
+        torch.einsum("bh,bhd->bd", part.to(states.dtype), states) / part.sum(dim=1, keepdim=True).clamp(min=1)
+        for part in (similar, other)
+    ]
+    return F.triplet_margin_loss(
+        anchor[rows], means[0][rows], means[1][rows], margin=margin, reduction="none"
+    )
+
+
+class SESRec(Rival):
+    """MLP over candidate, user, and what the candidate finds in both histories: in all, similar, dissimilar events.
+
+    Loss: BCE + alignment InfoNCE of queries with the items they found + triplet losses of both histories.
+    Departure: one search event per sample, the latest, is aligned; events of the same query or item are no negatives.
+    """
+
+    reads: ClassVar[frozenset[str]] = frozenset({REC, SRC, USER})
+    tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
+
+    def __init__(
+        self,
+        domain: Domain,
+        dim: int = 64,
+        layers: int = 1,
+        heads: int = 2,
+        dropout: float = 0.2,
+        hidden: tuple[int, ...] = (128, 64),
+        align_weight: float = 0.1,
+        triplet_weight: float = 0.01,
+        tau: float = 0.1,
+        margin: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.items = parts.ItemEmbedding(domain.n_items, dim)
+        self.users = parts.embedding(domain.n_users, dim)
+        self.words = parts.word_embedding(domain, dim)
+        self.events = nn.ModuleList(
+            parts.HistoryEmbedding(dim, domain.max_history, dropout) for _ in range(2)
+        )
+        self.encoders = nn.ModuleList(parts.Transformer(dim, heads, layers, dropout) for _ in range(2))
+        self.co_attention = CoAttention(dim)
+        self.ask = nn.ModuleList(nn.Linear(dim, dim, bias=False) for _ in range(6))
+        self.predict = parts.mlp((8 * dim, *hidden, 1), dropout)
+        self.weights = {"align": align_weight, "triplet_rec": triplet_weight, "triplet_src": triplet_weight}
+        self.tau, self.margin = tau, margin
+
+    def states(self, batch: RivalBatch) -> list[Tensor]:
+        """(B, R, d) and (B, S, d): both histories encoded, a search event as its query and its item."""
+        recommended, searched = batch.rec_history, batch.src_history
+        asked = parts.mean_words(self.words, searched.query) * searched.mask.unsqueeze(-1)
+        raw = (self.items.of(recommended), self.items.of(searched) + asked)
+        return [
+            encode(embed(x, history.mask), history.mask)
+            for encode, embed, x, history in zip(
+                self.encoders, self.events, raw, (recommended, searched), strict=True
+            )
+        ]
+
+    def score(self, batch: RivalBatch) -> Tensor:
+        """(B, C) logits of a click."""
+        return self._ranked(batch)[0]
+
+    def loss(self, batch: RivalBatch) -> LossParts:
+        scores, triplets = self._ranked(batch)
+        rows = {"bce": parts.bce(scores), "align": self.align(batch.src_history), **triplets}
+        return parts.total(rows, self.weights)
+
+    def _ranked(self, batch: RivalBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        masks = (batch.rec_history.mask, batch.src_history.mask)
+        states = self.states(batch)
+        weights = self.co_attention(*states, masks)
+        candidates = self.items(batch.candidates)  # (B, C, d)
+        seen = [candidates, self.users(batch.user).unsqueeze(1).expand_as(candidates)]
+        triplets = {}
+        for number, name in enumerate(("rec", "src")):
+            mask, state = masks[number], states[number]
+            parted = split(weights[number], mask)
+            for ask, kept in zip(self.ask[3 * number : 3 * number + 3], (mask, *parted), strict=True):
+                seen.append(parts.attention_pool(ask(candidates) @ state.transpose(1, 2), state, kept))
+            triplets[f"triplet_{name}"] = triplet(state, weights[number], *parted, self.margin)
+        return self.predict(torch.cat(seen, dim=-1)).squeeze(-1), triplets
+
+    def align(self, searched: History) -> Tensor:
+        """(n,) InfoNCE, both ways, between the latest query and the item it found, of the n samples that searched."""
+        rows = searched.mask[:, -1]
+        item, words = searched.item[rows, -1], searched.query[rows, -1]
+        key = query_key(words)
+        queries = F.normalize(parts.mean_words(self.words, words), dim=-1)
+        similar = queries @ F.normalize(self.items(item), dim=-1).T / self.tau  # (n, n)
+        alike = (key.unsqueeze(1) == key) | (item.unsqueeze(1) == item)
+        alike = alike & ~torch.eye(len(item), dtype=torch.bool, device=item.device)
+        similar = similar.masked_fill(alike, -torch.inf)
+        both = torch.logsumexp(similar, dim=1) + torch.logsumexp(similar, dim=0)
+        return both / 2 - similar.diagonal()

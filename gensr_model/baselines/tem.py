@@ -1,0 +1,99 @@
+"""Transformers of product search over the query and what was bought: TEM (Bi et al. 2020), CoPPS (Dai et al. 2023)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from gensr_model.baselines import augment, parts
+from gensr_model.baselines.inputs import QUERY, SRC, TEXT, Domain, RivalBatch
+from gensr_model.baselines.product_search import QEM
+from gensr_model.models.gensr import LossParts
+
+
+class TEM(QEM):
+    """QEM whose intent is the output, in the query's place, of a transformer over [latest purchases; query]."""
+
+    reads: ClassVar[frozenset[str]] = frozenset({QUERY, TEXT, SRC})
+
+    def __init__(
+        self,
+        domain: Domain,
+        dim: int = 64,
+        latest: int = 20,
+        layers: int = 1,
+        heads: int = 8,
+        feed_forward: int = 512,
+        dropout: float = 0.1,
+        **rest: float,
+    ) -> None:
+        super().__init__(domain, dim, **rest)  # type: ignore[arg-type]
+        self.latest = latest
+        self.events = parts.HistoryEmbedding(dim, latest, dropout)
+        self.encoder = parts.Transformer(dim, heads, layers, dropout, feed_forward)
+
+    def encode(self, last: Tensor, bought: Tensor, mask: Tensor) -> Tensor:
+        """The output in the place of ``last`` (B, d) behind purchases (B, H, d), (B, H): (B, d)."""
+        bought, mask = bought[:, -self.latest :], mask[:, -self.latest :]
+        sequence = torch.cat([self.events(bought, mask), last.unsqueeze(1)], dim=1)
+        found: Tensor = self.encoder(sequence, torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1))[:, -1]
+        return found
+
+    def intent(self, query: Tensor, batch: RivalBatch) -> Tensor:
+        bought = batch.src_history
+        return self.encode(query, self.items.of(bought), bought.mask)
+
+
+class CoPPS(TEM):
+    """TEM, and two changed views of one history must be nearer than those of the batch's other users (InfoNCE).
+
+    A view crops, masks or reorders a run of ``share`` of the history, or substitutes ``share`` of its items; its vector
+    is the output in the place of a learned token. Departure: an item is substituted by one found by the same query in
+    the batch, for want of the paper's knowledge graph.
+    """
+
+    def __init__(
+        self,
+        domain: Domain,
+        dim: int = 64,
+        share: float = 0.5,
+        tau: float = 0.1,
+        contrast_weight: float = 0.1,
+        **rest: float,
+    ) -> None:
+        super().__init__(domain, dim, **rest)  # type: ignore[arg-type]
+        self.token, self.hidden = (nn.Parameter(torch.randn(dim) * 0.02) for _ in range(2))
+        self.share, self.tau, self.contrast_weight = share, tau, contrast_weight
+
+    def loss(self, batch: RivalBatch) -> LossParts:
+        ranked = super().loss(batch)
+        contrast = parts.total({"contrast": self.contrast(batch)})
+        total = ranked.total + self.contrast_weight * contrast.total
+        return LossParts(total, ranked.parts | contrast.parts)
+
+    def contrast(self, batch: RivalBatch) -> Tensor:
+        """(n,) of the n samples with two purchases or more: fewer cannot be changed and told apart."""
+        bought = batch.src_history
+        rows = bought.mask.sum(dim=1) > 1
+        if not rows.any():
+            return self.token.new_zeros(0)
+        items, words, mask = bought.item[rows], bought.query[rows], bought.mask[rows]
+        one, two = (self.view(items, words, mask) for _ in range(2))
+        return parts.info_nce(one, two, self.tau)
+
+    def view(self, items: Tensor, words: Tensor, mask: Tensor) -> Tensor:
+        """(n, H) item_idx, (n, H, L) words of their queries, (n, H) → (n, d), each sample changed in a way drawn."""
+        crop, hide, shuffle, substitute = (
+            torch.randint(4, (len(items), 1), device=items.device) == way for way in range(4)
+        )
+        run = augment.span(mask, self.share)
+        items = torch.where(shuffle, items.gather(1, augment.reorder(run)), items)
+        drawn = mask & (torch.rand(mask.shape, device=mask.device) < self.share) & substitute
+        others = items.clone()
+        others[mask] = items[mask][augment.peer(augment.query_key(words[mask]))]
+        vectors = self.items(torch.where(drawn, others, items))
+        vectors = torch.where((hide & run).unsqueeze(-1), self.hidden, vectors)
+        mask = torch.where(crop, run, mask)
+        return self.encode(self.token.expand(len(items), -1), vectors * mask.unsqueeze(-1), mask)
