@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from gensr_model.baselines.jsr import JSR
 from gensr_model.baselines.product_search import AEM, HEM, QEM, ZAM
 from gensr_model.baselines.rival import Rival
 from gensr_model.baselines.sasrec import SASRec
+from gensr_model.baselines.unified_ssr import UnifiedSSR
+from gensr_model.baselines.unisar import UniSAR
+from gensr_model.baselines.user import USER
 from gensr_model.config import Task
 
 Grid = dict[str, tuple[Any, ...]]
@@ -39,4 +43,8 @@ SYSTEMS: dict[str, System] = {
     "hem": System(HEM, "HEM", "search", LEARNING | {"word_weight": (1.0, 0.1)}),
     "aem": System(AEM, "AEM", "search", LEARNING | {"word_weight": (1.0, 0.1)}),
     "zam": System(ZAM, "ZAM", "search", LEARNING | {"word_weight": (1.0, 0.1)}),
+    "jsr": System(JSR, "JSR", "joint", LEARNING | {"word_weight": (1.0, 0.1)}),
+    "user": System(USER, "USER", "joint", LEARNING | {"dropout": (0.1, 0.3)}),
+    "unified_ssr": System(UnifiedSSR, "UnifiedSSR", "joint", LEARNING | {"dropout": (0.5, 0.2)}),
+    "unisar": System(UniSAR, "UniSAR", "joint", LEARNING | {"search_weight": (0.1, 0.01, 1.0)}),
 }
