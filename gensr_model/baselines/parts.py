@@ -172,16 +172,14 @@ class Transformer(nn.Module):
 
         Args:
             x: (B, H, d). mask: (B, H).
-            allowed: (H, H) or (B, H, H), True where a row may attend to a column; None for everywhere. Everyone may
-                attend to itself, so that no row is empty.
+            allowed: (H, H) or (B, H, H), True where a row may attend to a column; None for everywhere. A row that
+                may attend to nothing attends to itself.
         Returns:
             (B, H, d), zero at padding.
         """
-        batch, length = mask.shape
-        attend = mask.unsqueeze(1).expand(batch, length, length)
-        if allowed is not None:
-            attend = attend & allowed
-        attend = attend | torch.eye(length, dtype=torch.bool, device=x.device)
+        attend = _attend(mask, mask.shape[1], allowed)
+        alone = torch.eye(mask.shape[1], dtype=torch.bool, device=x.device)
+        attend = attend | (alone & ~attend.any(-1, keepdim=True))
         blocked = ~attend.repeat_interleave(self.heads, dim=0)  # (B * heads, H, H)
         x = x * mask.unsqueeze(-1)
         for layer in self.layers:
@@ -206,6 +204,48 @@ def mlp(sizes: tuple[int, ...], dropout: float) -> nn.Sequential:
     for before, after in itertools.pairwise(sizes[:-1]):
         layers += [nn.Linear(before, after), nn.PReLU(), nn.Dropout(dropout)]
     return nn.Sequential(*layers, nn.Linear(*sizes[-2:]))
+
+
+def _attend(keys: Tensor, rows: int, allowed: Tensor | None) -> Tensor:
+    """(B, rows, M), True where a row may attend to a key that is there, keys (B, M)."""
+    attend = keys.unsqueeze(1).expand(-1, rows, -1)
+    return attend if allowed is None else attend & allowed
+
+
+class CrossBlock(nn.Module):
+    """A transformer block with a memory: self-attention, attention to the memory, feed-forward net, GELU."""
+
+    def __init__(
+        self, dim: int, heads: int, dropout: float, feed_forward: int, norm_first: bool = True
+    ) -> None:
+        super().__init__()
+        self.heads = heads
+        self.layer = nn.TransformerDecoderLayer(
+            dim, heads, feed_forward, dropout, "gelu", batch_first=True, norm_first=norm_first
+        )
+
+    def forward(
+        self, x: Tensor, mask: Tensor, memory: Tensor, memory_mask: Tensor, allowed: Tensor | None = None
+    ) -> Tensor:
+        """Encode.
+
+        Args:
+            x: (B, H, d). mask: (B, H).
+            memory: (B, M, d), zero at padding. memory_mask: (B, M).
+            allowed: (H, H) or (B, H, H) for both attentions, then M = H; None for everywhere.
+        Returns:
+            (B, H, d), zero at padding.
+        """
+        blocked = []
+        for keys in (mask, memory_mask):
+            attend = _attend(keys, x.shape[1], allowed)
+            # A row that may attend to nothing attends everywhere: it is padding, or its memory is all zeros.
+            attend = attend | ~attend.any(-1, keepdim=True)
+            blocked.append(~attend.repeat_interleave(self.heads, dim=0))  # (B * heads, H, M)
+        encoded: Tensor = self.layer(
+            x * mask.unsqueeze(-1), memory, tgt_mask=blocked[0], memory_mask=blocked[1]
+        )
+        return encoded * mask.unsqueeze(-1)
 
 
 # --- losses --------------------------------------------------------------------------------------------------

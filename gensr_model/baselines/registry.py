@@ -6,6 +6,7 @@ from gensr_model.baselines.bert4rec import BERT4Rec
 from gensr_model.baselines.din import DIN
 from gensr_model.baselines.fmlp_rec import FMLPRec
 from gensr_model.baselines.gru4rec import GRU4Rec
+from gensr_model.baselines.jsr import JSR
 from gensr_model.baselines.nrhub import NRHUB
 from gensr_model.baselines.product_search import AEM, HEM, QEM, ZAM
 from gensr_model.baselines.query_seqrec import QuerySeqRec
@@ -13,6 +14,9 @@ from gensr_model.baselines.rival import Grid, System
 from gensr_model.baselines.sasrec import SASRec
 from gensr_model.baselines.sesrec import SESRec
 from gensr_model.baselines.tem import TEM, CoPPS
+from gensr_model.baselines.unified_ssr import UnifiedSSR
+from gensr_model.baselines.unisar import UniSAR
+from gensr_model.baselines.user import USER
 
 # Tuned for every system; the first value of each is the default. ``learning_rate``, ``weight_decay`` and ``batch_size``
 # go to the trainer, other names to the model. A grid must have at least as many points as a tuning has trials.
@@ -36,4 +40,8 @@ SYSTEMS: dict[str, System] = {
         QuerySeqRec, "Query-SeqRec", "search-enhanced", LEARNING | {"replace": (0.2, 0.0)}
     ),
     "sesrec": System(SESRec, "SESRec", "search-enhanced", LEARNING | {"align_weight": (0.1, 0.01)}),
+    "jsr": System(JSR, "JSR", "joint", LEARNING | {"word_weight": (1.0, 0.1)}),
+    "user": System(USER, "USER", "joint", LEARNING | {"dropout": (0.1, 0.3)}),
+    "unified_ssr": System(UnifiedSSR, "UnifiedSSR", "joint", LEARNING | {"dropout": (0.5, 0.2)}),
+    "unisar": System(UniSAR, "UniSAR", "joint", LEARNING | {"search_weight": (0.1, 0.01, 1.0)}),
 }

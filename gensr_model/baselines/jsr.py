@@ -1,0 +1,71 @@
+"""JSR (Zamani & Croft, arXiv 1807.05631, 2018; the language model over items is that of their WSDM 2020 paper).
+
+Departures: the text that an item tells is the queries that found it, where the 2020 paper has descriptions; the softmax
+over the vocabulary is negative sampling; dot products stand for the networks over u ∘ i and q ∘ i.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from gensr_model.baselines import parts
+from gensr_model.baselines.inputs import QUERY, USER, Domain, RivalBatch
+from gensr_model.baselines.rival import Rival
+from gensr_model.config import TASKS, Task
+from gensr_model.models.gensr import LossParts
+
+
+class JSR(Rival):
+    """One item vector for both tasks: it matches the user's, and tells the words of the queries that find it.
+
+    A search is ranked by the likelihood of the query under the item, log p(q | i) up to a constant of the query: the
+    mean over its words of w · tanh(W i + b).
+
+    The likelihood by negative sampling is not normalised: an item that no query found would seem to tell every word.
+    The pairwise loss of the 2018 paper, which both tasks have, sets items against each other.
+
+    Args:
+        search_weight: of the pairwise loss of search, beside that of recommendation.
+        word_weight: of the reconstruction of queries.
+        word_negatives: uniformly drawn words for each word of a query.
+    """
+
+    reads: ClassVar[frozenset[str]] = frozenset({USER, QUERY})
+    tasks: ClassVar[tuple[Task, ...]] = TASKS
+
+    def __init__(
+        self, domain: Domain, dim: int = 64, search_weight: float = 1.0, word_weight: float = 1.0,
+        word_negatives: int = 5,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.users = parts.embedding(domain.n_users, dim)
+        self.items = parts.ItemEmbedding(domain.n_items, dim)
+        self.words = parts.word_embedding(domain, dim)
+        self.tell = nn.Linear(dim, dim)
+        self.weights = {"search": search_weight, "words": word_weight}
+        self.word_negatives = word_negatives
+
+    def _told(self, items: Tensor) -> Tensor:
+        """(...) item_idx → (..., d) what the items tell words with."""
+        return torch.tanh(self.tell(self.items(items)))
+
+    def score(self, batch: RivalBatch) -> Tensor:
+        """(B, C) u · i for recommendation, log-likelihood of the query for search."""
+        match = parts.dot(self.users(batch.user), self.items(batch.candidates))
+        likelihood = parts.dot(parts.mean_words(self.words, batch.query), self._told(batch.candidates))
+        return torch.where((batch.task == 0).unsqueeze(1), match, likelihood)
+
+    def loss(self, batch: RivalBatch) -> LossParts:
+        """The sum of both tasks' pairwise losses and of the reconstruction of queries from the items they found."""
+        asked = batch.task == 1
+        ranked = parts.bpr(self.score(batch))
+        told = self._told(batch.candidates[asked, 0])
+        rows = {
+            "recommendation": ranked[~asked],
+            "search": ranked[asked],
+            "words": parts.word_loss(told, batch.query[asked], self.words, self.word_negatives),
+        }
+        return parts.total(rows, self.weights)

@@ -1,0 +1,164 @@
+"""UnifiedSSR (Xie et al., WWW 2024): one encoder for items and queries in both scenarios; it finds sessions itself.
+
+Departures: a session ends where neighbouring states are least similar, instead of at the bounds of a learned window,
+which no gradient reaches; the joint pre-training on both tasks is the training, no fine-tuning of each follows; learned
+recency for sinusoidal positions; each training event is a sample, so that the loss of every position is that of every
+sample. As published: d = 32, 2 layers, 4 heads, 2 sessions, weight 0.1.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gensr_model.baselines import parts
+from gensr_model.baselines.inputs import QUERY, REC, SRC, USER, Domain, RivalBatch
+from gensr_model.baselines.rival import Rival
+from gensr_model.config import TASKS, Task
+from gensr_model.models.gensr import LossParts
+
+
+class Sessions(NamedTuple):
+    """The sessions of B sequences, S at most each."""
+
+    mean: Tensor  # (B, S, d), zeros for a session that is not there
+    there: Tensor  # (B, S)
+    last: Tensor  # (B, d) mean of the session that the last place is in
+
+
+def find_sessions(states: Tensor, mask: Tensor, count: int) -> Sessions:
+    """Cut sequences (B, H, d) where neighbours are least similar by cosine; mask (B, H), padding on the left."""
+    similar = F.cosine_similarity(states[:, 1:], states[:, :-1], dim=-1)  # (B, H - 1)
+    similar = similar.masked_fill(~mask[:, :-1], torch.inf)
+    cuts = min(count - 1, similar.shape[1])
+    least, place = similar.topk(cuts, dim=1, largest=False)
+    begins = torch.zeros_like(mask).scatter(1, place + 1, least.isfinite())
+    number = begins.long().cumsum(dim=1)  # (B, H) of the session that a place is in
+    belongs = (number.unsqueeze(1) == torch.arange(count, device=mask.device).view(-1, 1)) & mask.unsqueeze(1)
+    size = belongs.sum(dim=2, keepdim=True)  # (B, S, 1)
+    mean = belongs.to(states.dtype) @ states / size.clamp(min=1)
+    last = mean[torch.arange(len(mean), device=mask.device), number[:, -1]]
+    return Sessions(mean, size.squeeze(-1) > 0, last)
+
+
+def discrimination(found: Sessions) -> Tensor:
+    """(B,) mean |cosine| of neighbouring sessions, which are to differ; 0 for a sequence of one session."""
+    pair = found.there[:, 1:] & found.there[:, :-1]
+    similar = F.cosine_similarity(found.mean[:, 1:], found.mean[:, :-1], dim=-1).abs() * pair
+    return similar.sum(dim=1) / pair.sum(dim=1).clamp(min=1)
+
+
+def alignment(items: Sessions, queries: Sessions) -> Tensor:
+    """(B,) minus the mean cosine of the sessions of both branches, which are to agree."""
+    pair = items.there & queries.there
+    similar = F.cosine_similarity(items.mean, queries.mean, dim=-1) * pair
+    return -similar.sum(dim=1) / pair.sum(dim=1).clamp(min=1)
+
+
+class Scored(NamedTuple):
+    """A task's scores, and the session loss of each sample."""
+
+    scores: Tensor  # (B, C)
+    sessions: Tensor  # (B,)
+
+
+class UnifiedSSR(Rival):
+    """Recommendation: the item branch over recommendation events, by itself. Search: items and queries side by side.
+
+    Each layer attends to its own branch, then to the other, with the same parameters for both.
+
+    Args:
+        sessions: how many a sequence is cut into.
+        session_weight: of the losses of discrimination and alignment.
+        search_weight: of L_s, beside L_r.
+    """
+
+    reads: ClassVar[frozenset[str]] = frozenset({USER, QUERY, REC, SRC})
+    tasks: ClassVar[tuple[Task, ...]] = TASKS
+
+    def __init__(
+        self, domain: Domain, dim: int = 32, layers: int = 2, heads: int = 4, dropout: float = 0.5,
+        sessions: int = 2, session_weight: float = 0.1, search_weight: float = 1.0,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.sessions = sessions
+        self.weights = {"sessions": session_weight, "search": search_weight}
+        self.items = parts.ItemEmbedding(domain.n_items, dim)
+        self.words = parts.word_embedding(domain, dim)
+        self.users = parts.embedding(domain.n_users, dim)
+        self.start = nn.Parameter(parts.embedding(1, dim).weight.detach()[0])
+        self.placed = parts.HistoryEmbedding(dim, domain.max_history + 1, dropout)
+        self.layers = nn.ModuleList(
+            parts.CrossBlock(dim, heads, dropout, feed_forward=2 * dim) for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(dim)
+        self.items_or_queries = nn.Parameter(torch.zeros(()))  # σ of it is at .5
+
+    def _started(self, items: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, H, d), (B, H) → (B, H + 1, d) with a learned vector before the first event, and the mask."""
+        started = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        moved = torch.cat([torch.zeros_like(items[:, :1]), items], dim=1)
+        first = started.int().argmax(dim=1)
+        at_first = F.one_hot(first, started.shape[1]).unsqueeze(-1)  # (B, H + 1, 1)
+        return moved + at_first * self.start, started
+
+    def _encode(self, branches: list[Tensor], mask: Tensor, user: Tensor) -> list[Tensor]:
+        """One branch, or two that attend to each other: (B, H, d) each."""
+        causal = parts.causal(mask.shape[1], mask.device)
+        own = self.users(user).unsqueeze(1)
+        states = [self.placed(branch + own, mask) for branch in branches]
+        for layer in self.layers:
+            states = [
+                layer(state, mask, other, mask, causal)
+                for state, other in zip(states, reversed(states), strict=True)
+            ]
+        return [self.norm(state) * mask.unsqueeze(-1) for state in states]
+
+    def _recommend(self, batch: RivalBatch) -> Scored:
+        history = batch.rec_history
+        items, mask = self._started(self.items.of(history), history.mask)
+        (states,) = self._encode([items], mask, batch.user)
+        found = find_sessions(states, mask, self.sessions)
+        state = states[:, -1] + found.last
+        return Scored(parts.dot(state, self.items(batch.candidates)), discrimination(found))
+
+    def _search(self, batch: RivalBatch) -> Scored:
+        """Place t has the item before and the query now, so that the last place has the query to be answered."""
+        history, candidates = batch.src_history, self.items(batch.candidates)
+        items, mask = self._started(self.items.of(history), history.mask)
+        asked = parts.mean_words(self.words, history.query)
+        queries = torch.cat([asked, parts.mean_words(self.words, batch.query).unsqueeze(1)], dim=1)
+        encoded = self._encode([items, queries], mask, batch.user)
+        found = [find_sessions(states, mask, self.sessions) for states in encoded]
+        by_items, by_queries = (
+            parts.dot(states[:, -1] + sessions.last, candidates)
+            for states, sessions in zip(encoded, found, strict=True)
+        )
+        share = 0.1 + 0.8 * torch.sigmoid(self.items_or_queries)
+        sessions = discrimination(found[0]) + discrimination(found[1]) + alignment(*found)
+        return Scored(share * by_items + (1 - share) * by_queries, sessions)
+
+    def _run(self, batch: RivalBatch) -> Scored:
+        scores = torch.zeros(batch.candidates.shape, device=batch.candidates.device)
+        sessions = scores[:, 0]
+        for number, run in enumerate((self._recommend, self._search)):
+            rows = torch.nonzero(batch.task == number).squeeze(1)
+            if len(rows):
+                found = run(batch.take(rows))
+                scores = scores.index_copy(0, rows, found.scores)
+                sessions = sessions.index_copy(0, rows, found.sessions)
+        return Scored(scores, sessions)
+
+    def score(self, batch: RivalBatch) -> Tensor:
+        """(B, C) state · item; for search a learned mix of the branches, neither below a tenth."""
+        return self._run(batch).scores
+
+    def loss(self, batch: RivalBatch) -> LossParts:
+        """L_r + w_s L_s + w L_sessions; a task that the batch lacks adds nothing."""
+        found = self._run(batch)
+        click = parts.bce(found.scores)
+        rows = {task: click[batch.task == number] for number, task in enumerate(TASKS)}
+        return parts.total(rows | {"sessions": found.sessions}, self.weights)

@@ -1,0 +1,213 @@
+"""UniSAR (Shi et al., SIGIR 2024): transitions between search and recommendation, extracted, aligned and fused.
+
+Departures: a search event has the one item that was clicked; embedded events get layer norm and dropout; a negative of
+an alignment is another row of the batch, its similarity starts unsaturated, and its temperature is fixed; GELU in the
+transformers. As in the authors' published settings: one layer, two heads, feed-forward width d, PLE with 4 shared and 4
+own experts, search weight 0.1, alignment weights 0.1 and 0.001.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gensr_model.baselines import parts
+from gensr_model.baselines.inputs import MIXED, QUERY, USER, Domain, History, RivalBatch
+from gensr_model.baselines.rival import Rival
+from gensr_model.config import TASKS, Task
+from gensr_model.models.gensr import LossParts
+from gensr_model.models.views import masked_mean
+
+EXPERT, TOWER = 64, (128, 64, 200, 80)  # widths of an expert and of the layers above the experts
+
+
+class Transitions(NamedTuple):
+    """What the W events of one behavior take from their own kind, and from the other."""
+
+    same: Tensor  # (B, W, d) r2r or s2s
+    cross: Tensor  # (B, W, d) s2r or r2s
+    mask: Tensor  # (B, W)
+
+
+def cross_type(behavior: Tensor) -> Tensor:
+    """(B, H) → (B, H, H): an event may attend to events of the other behavior alone, before and after it."""
+    return behavior.unsqueeze(2) != behavior.unsqueeze(1)
+
+
+def of_behavior(chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """Which events of (B, H) are chosen → their places (B, W) in order, padded on the left, and the mask (B, W)."""
+    width = max(1, int(chosen.sum(dim=1).max()))
+    places = chosen.long().argsort(dim=1, stable=True)[:, -width:]
+    return places, chosen.gather(1, places)
+
+
+def take(events: Tensor, places: Tensor) -> Tensor:
+    """(B, H, d) at places (B, W) → (B, W, d)."""
+    return events.gather(1, places.unsqueeze(-1).expand(-1, -1, events.shape[-1]))
+
+
+class Alignment(nn.Module):
+    """InfoNCE between two views of N rows, in both directions, with similarity tanh(aᵀ W b) / τ."""
+
+    def __init__(self, dim: int, tau: float) -> None:
+        super().__init__()
+        self.weight = nn.Linear(dim, dim, bias=False)
+        nn.init.normal_(self.weight.weight, std=1 / dim)  # of unit vectors' scale, where tanh is not flat
+        self.tau = tau
+
+    def forward(self, a: Tensor, b: Tensor, alike: Tensor) -> Tensor:
+        """(N, d), (N, d) → (N,). ``alike`` (N, N): pairs of rows that are no negatives of each other."""
+        similar = torch.tanh(self.weight(a) @ b.T) / self.tau  # (N, N)
+        others = ~torch.eye(len(a), dtype=torch.bool, device=a.device)
+        similar = similar.masked_fill(alike & others, -torch.inf)
+        both = torch.logsumexp(similar, dim=0) + torch.logsumexp(similar, dim=1)
+        return both / 2 - similar.diagonal()
+
+
+class PLE(nn.Module):
+    """One layer of progressive layered extraction (Tang et al., RecSys 2020): shared experts, own experts, a gate.
+
+    g_t(x) = Σ_e softmax(W_t x)_e · expert_e(x) over the experts of task t and the shared ones.
+    """
+
+    def __init__(self, inputs: int, width: int, experts: int, dropout: float) -> None:
+        super().__init__()
+        self.width = width
+        self.shared = nn.Linear(inputs, experts * width)
+        self.own = nn.ModuleList(nn.Linear(inputs, experts * width) for _ in TASKS)
+        self.gates = nn.ModuleList(nn.Linear(inputs, 2 * experts) for _ in TASKS)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, task: int) -> Tensor:
+        """(..., inputs) of one task → (..., width)."""
+        answers = torch.cat([self.own[task](x), self.shared(x)], dim=-1)
+        answers = self.dropout(torch.relu(answers)).unflatten(-1, (-1, self.width))  # (..., experts, width)
+        gate = self.gates[task](x).softmax(dim=-1)
+        return (gate.unsqueeze(-2) @ answers).squeeze(-2)
+
+
+class UniSAR(Rival):
+    """The strongest discriminative comparator of the paper; its analyses (§6.4, §6.5) set GenSR beside it.
+
+    Args:
+        heads: of every transformer.
+        experts: of each task and shared, so that a gate has twice as many.
+        search_weight: of L_s, beside L_r.
+        align_weight, align_tau: of the alignment of same-type and cross-type transitions.
+        pair_weight, pair_tau: of the alignment of queries and clicked items.
+    """
+
+    reads: ClassVar[frozenset[str]] = frozenset({USER, QUERY, MIXED})
+    tasks: ClassVar[tuple[Task, ...]] = TASKS
+
+    def __init__(
+        self, domain: Domain, dim: int = 64, heads: int = 2, dropout: float = 0.1, experts: int = 4,
+        search_weight: float = 0.1, align_weight: float = 0.1, align_tau: float = 0.1,
+        pair_weight: float = 0.001, pair_tau: float = 0.5,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.weights = {"search": search_weight, "align": align_weight, "pairs": pair_weight}
+        self.items = parts.ItemEmbedding(domain.n_items, dim)
+        self.words = parts.word_embedding(domain, dim)
+        self.users = parts.embedding(domain.n_users, dim)
+        self.no_query = nn.Parameter(parts.embedding(1, dim).weight.detach()[0])
+        # Place 0 and 1 are a behavior, as in History.behavior; the third has both.
+        self.placed = nn.ModuleList(
+            parts.HistoryEmbedding(dim, domain.max_history, dropout) for _ in range(3)
+        )
+        self.encoders = nn.ModuleList(
+            parts.Transformer(dim, heads, 1, dropout, feed_forward=dim, norm_first=False) for _ in range(3)
+        )
+        self.fusions = nn.ModuleList(
+            parts.CrossBlock(dim, heads, dropout, feed_forward=dim, norm_first=False) for _ in range(2)
+        )
+        self.targets = nn.ModuleList(nn.Linear(dim, dim, bias=False) for _ in range(2))
+        self.alignments = nn.ModuleList(Alignment(dim, align_tau) for _ in range(2))
+        self.pairs = Alignment(dim, pair_tau)
+        self.experts = PLE(5 * dim, EXPERT, experts, dropout)
+        self.towers = nn.ModuleList(_tower(dropout) for _ in TASKS)
+
+    def transitions(self, history: History) -> tuple[Transitions, Transitions]:
+        """Extraction: of the recommendation events, and of the search events."""
+        mask = history.mask
+        # A search event is its query + the clicked item.
+        events = (self.items.of(history) + parts.mean_words(self.words, history.query)) * mask.unsqueeze(-1)
+        mixed = self.encoders[2](self.placed[2](events, mask), mask, cross_type(history.behavior))
+        found = []
+        for number in (0, 1):
+            places, own = of_behavior(mask & (history.behavior == number))
+            same = self.encoders[number](self.placed[number](take(events, places), own), own)
+            found.append(Transitions(same, take(mixed, places) * own.unsqueeze(-1), own))
+        return found[0], found[1]
+
+    def _logits(self, batch: RivalBatch, transitions: tuple[Transitions, Transitions]) -> Tensor:
+        """Fusion, target attention and multi-task heads: (B, C)."""
+        candidates = self.items(batch.candidates)  # (B, C, d)
+        interests = []
+        for number, (same, cross, mask) in enumerate(transitions):
+            fused = self.fusions[number](same, mask, cross, mask)
+            scores = candidates @ self.targets[number](fused).transpose(1, 2)  # (B, C, W)
+            interests.append(parts.attention_pool(scores, fused, mask))
+        asked = (batch.task == 1).unsqueeze(-1)
+        query = torch.where(asked, parts.mean_words(self.words, batch.query), self.no_query)  # (B, d)
+        context = [x.unsqueeze(1).expand_as(candidates) for x in (self.users(batch.user), query)]
+        features = torch.cat([*interests, candidates, *context], dim=-1)  # (B, C, 5d)
+        logits = features.new_zeros(batch.candidates.shape)
+        for number in range(len(TASKS)):
+            rows = torch.nonzero(batch.task == number).squeeze(1)
+            answers = self.towers[number](self.experts(features[rows], number)).squeeze(-1)
+            logits = logits.index_copy(0, rows, answers)
+        return logits
+
+    def score(self, batch: RivalBatch) -> Tensor:
+        """(B, C) logits of a click, each row from its own task's head."""
+        return self._logits(batch, self.transitions(batch.history))
+
+    def _align(self, batch: RivalBatch, transitions: tuple[Transitions, Transitions]) -> Tensor:
+        """(R,) of the rows whose history has both behaviors, so that there are transitions between them."""
+        both = torch.stack([t.mask.any(dim=1) for t in transitions]).all(dim=0)
+        user = batch.user[both]
+        found = [
+            align(masked_mean(cross[both], mask[both]), masked_mean(same[both], mask[both]), _equal(user))
+            for align, (same, cross, mask) in zip(self.alignments, transitions, strict=True)
+        ]
+        return found[0] + found[1]
+
+    def _pair(self, history: History) -> Tensor:
+        """(R,) queries and clicked items of each history's latest search."""
+        places, mask = of_behavior(history.mask & (history.behavior == 1))
+        rows = torch.nonzero(mask[:, -1]).squeeze(1)
+        item, query = history.item[rows, places[rows, -1]], history.query[rows, places[rows, -1]]
+        alike = _equal(item) | (query.unsqueeze(0) == query.unsqueeze(1)).all(-1)
+        return self.pairs(parts.mean_words(self.words, query), self.items(item), alike)
+
+    def loss(self, batch: RivalBatch) -> LossParts:
+        """L_r + w_s L_s + w_a L_align + w_p L_pairs; a task that the batch lacks adds nothing."""
+        transitions = self.transitions(batch.history)
+        click = parts.bce(self._logits(batch, transitions))
+        rows = {task: click[batch.task == number] for number, task in enumerate(TASKS)}
+        rows |= {"align": self._align(batch, transitions), "pairs": self._pair(batch.history)}
+        return parts.total(rows, self.weights)
+
+    def task_losses(self, batch: RivalBatch) -> tuple[Tensor, Tensor]:
+        """L_r and L_s before weighting: mean binary cross-entropy of each task's rows, NaN for an absent task."""
+        click = parts.bce(self.score(batch))
+        return click[batch.task == 0].mean(), click[batch.task == 1].mean()
+
+    def conflict_parameters(self) -> list[nn.Parameter]:
+        """The self-attention of the encoder over both behaviors, whose task gradients §6.5 compares."""
+        return list(self.encoders[2].layers[0].self_attn.parameters())
+
+
+def _equal(values: Tensor) -> Tensor:
+    """(N,) → (N, N)."""
+    return values.unsqueeze(0) == values.unsqueeze(1)
+
+
+def _tower(dropout: float) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for inputs, outputs in zip((EXPERT, *TOWER), TOWER, strict=False):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(dropout)]
+    return nn.Sequential(*layers, nn.Linear(TOWER[-1], 1))

@@ -1,0 +1,102 @@
+"""USER (Yao et al., CIKM 2021): one chronological sequence of search and recommendation, one model for both tasks.
+
+Departures: the latest events stand for the current session, as batches carry no times; a search event has one clicked
+item, an id instead of a text, so that co-attention weighs the words of the query; one binary cross-entropy serves both
+tasks, without the fine-tuning of each.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from gensr_model.baselines import parts
+from gensr_model.baselines.inputs import MIXED, QUERY, Domain, History, RivalBatch
+from gensr_model.baselines.rival import Rival
+from gensr_model.config import TASKS, Task
+from gensr_model.models.gensr import LossParts
+
+
+class CoAttention(nn.Module):
+    """A query and its clicked item as one vector: W [Σ_l α_l x_l ; i], α = softmax of x_lᵀ A i / √d.
+
+    x are the words and the item itself, so that words which have nothing to do with the click count for little.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.affinity = nn.Linear(dim, dim, bias=False)
+        self.merge = nn.Linear(2 * dim, dim)
+
+    def forward(self, words: Tensor, there: Tensor, item: Tensor) -> Tensor:
+        """(N, L, d) words, (N, L) which are there, (N, d) items → (N, d)."""
+        keys = torch.cat([words, item.unsqueeze(1)], dim=1)
+        there = torch.cat([there, there.new_ones(len(there), 1)], dim=1)
+        scores = parts.dot(self.affinity(item), keys) / item.shape[-1] ** 0.5
+        merged: Tensor = self.merge(torch.cat([parts.attention_pool(scores, keys, there), item], dim=-1))
+        return merged
+
+
+class USER(Rival):
+    """An item is scored by the intent, by the session encoder's view of it, and by the history encoder's.
+
+    The intent is the query, or for recommendation a learned token; it is the last place of both sequences.
+
+    Args:
+        session: how many of the latest events the session encoder sees.
+    """
+
+    reads: ClassVar[frozenset[str]] = frozenset({QUERY, MIXED})
+    tasks: ClassVar[tuple[Task, ...]] = TASKS
+
+    def __init__(
+        self, domain: Domain, dim: int = 64, layers: int = 1, heads: int = 4, dropout: float = 0.1,
+        session: int = 5,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.session = session
+        self.items = parts.ItemEmbedding(domain.n_items, dim)
+        self.words = parts.word_embedding(domain, dim)
+        self.query = parts.QueryEncoder(self.words, dim)
+        self.clicked = CoAttention(dim)
+        self.behavior = parts.embedding(2, dim)
+        self.no_query = nn.Parameter(parts.embedding(1, dim).weight.detach()[0])
+        self.placed = parts.HistoryEmbedding(dim, domain.max_history + 1, dropout)
+        self.in_session = parts.Transformer(dim, heads, layers, dropout)
+        self.in_history = parts.Transformer(dim, heads, layers, dropout)
+        self.combine = nn.Linear(3, 1)
+        nn.init.ones_(self.combine.weight)
+
+    def _events(self, history: History) -> Tensor:
+        """(B, H, d): browsed items, and searches with their clicks."""
+        events: Tensor = self.items.of(history)
+        searched = history.mask & (history.behavior == 1)
+        words = history.query[searched]  # (N, L)
+        events = events.masked_scatter(
+            searched.unsqueeze(-1), self.clicked(self.words(words), words != 0, events[searched])
+        )
+        return events + self.behavior(history.behavior)
+
+    def _last(self, encoder: nn.Module, events: Tensor, mask: Tensor, intent: Tensor) -> Tensor:
+        """(B, H, d), (B, H), (B, d) → (B, d): what the encoder makes of the intent."""
+        sequence = torch.cat([events, intent.unsqueeze(1)], dim=1)
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        state: Tensor = encoder(self.placed(sequence, mask), mask)[:, -1]
+        return state
+
+    def score(self, batch: RivalBatch) -> Tensor:
+        """(B, C) a learned mix of three dot products with the candidate."""
+        history, candidates = batch.history, self.items(batch.candidates)
+        intent = torch.where((batch.task == 1).unsqueeze(1), self.query(batch.query), self.no_query)
+        events = self._events(history)
+        recent = slice(-self.session, None)
+        short = self._last(self.in_session, events[:, recent], history.mask[:, recent], intent)
+        long = self._last(self.in_history, events, history.mask, short)
+        found = [parts.dot(state, candidates) for state in (intent, short, long)]
+        mixed: Tensor = self.combine(torch.stack(found, dim=-1)).squeeze(-1)
+        return mixed
+
+    def loss(self, batch: RivalBatch) -> LossParts:
+        return parts.total({"bce": parts.bce(self.score(batch))})
