@@ -252,6 +252,9 @@ class RerankConfig(Frozen):
     batch_size: int = Field(256, ge=1, description="a rival's training positives in a batch")
     score_batch_size: int = Field(256, ge=1, description="samples that a rival scores together")
     concurrency: int = Field(2, ge=1, description="systems at work at once; they share the cores")
+    kept: tuple[str, ...] = Field(
+        (), description="files of kept ranks; their systems join the table as they are, without training"
+    )
 
 
 class EvaluationConfig(Frozen):

@@ -20,6 +20,7 @@ from gensr_model.evaluation.rerank_table import COLUMNS, cell, means, places, st
 from gensr_model.files import write_json
 from tasks.evaluate import read_ranks
 from tasks.home import home
+from tasks.kept import Tables, kept_systems
 from tasks.publish import links, point_latest
 from tasks.rivals import Ranked, block, title
 from tasks.summary import grid
@@ -65,12 +66,17 @@ def publish_rerank(
     tables = {
         name: [read_ranks(o.ranks) for o in done if o.name == name] for name in names if _any(done, name)
     }
+    kept = kept_systems(config.rerank.kept, tables)
+    tables |= kept
+    names += list(kept)
     rows = means(tables)
     verdicts = against_best(
         tables, OURS, TASKS, tuple(COLUMNS), config.retrain.bootstrap_samples, config.retrain.confidence
     )
     costs = {name: _cost([o for o in done if o.name == name]) for name in tables}
     text = markdown(config, names, rows, verdicts, costs, failed)
+    if kept:
+        text += f"\nFrom kept ranks, not trained in this run: {', '.join(map(title, kept))}.\n"
     summary = _summary(config, rows, verdicts, costs, done, failed)
     summary |= {"flow_run_id": flow_run_id, "mlflow": {"experiment_id": run.experiment_id, "run_id": run_id}}
 
@@ -79,7 +85,7 @@ def publish_rerank(
     write_json(folder / SUMMARY, summary)
     (folder / MARKDOWN).write_text(text)
     pq.write_table(pa.Table.from_pylist(rows), folder / TABLE)
-    _write_ranks(folder / RANKS, done)
+    _write_ranks(folder / RANKS, done, kept)
     point_latest(flow_run_id)
     run.artifacts(folder, ("*",))
     run.metrics({f"{r['system']}/{r['task']}/{r['metric']}": r["mean"] for r in rows})
@@ -93,7 +99,7 @@ def _any(done: list[Ranked], name: str) -> bool:
 
 
 def _cost(seeds: list[Ranked]) -> Cost:
-    found = []
+    found = [] if seeds else [(math.nan,) * len(Cost._fields)]
     for one in seeds:
         trained = one.trained.metrics if one.trained else {}
         epochs, steps = trained.get("epochs", math.nan), trained.get("steps", math.nan)
@@ -105,13 +111,15 @@ def _cost(seeds: list[Ranked]) -> Cost:
     return Cost(*(sum(values) / len(values) for values in zip(*found, strict=True)))
 
 
-def _write_ranks(path: Path, done: list[Ranked]) -> None:
+def _write_ranks(path: Path, done: list[Ranked], kept: Tables) -> None:
     """All per-sample ranks as one small table, `gensr_model.evaluation.kept.read_kept` reads it."""
     seeds = {o.seed for o in done if o.trained}
     named = {
         o.name if len(seeds) < 2 or o.trained is None else f"{o.name}/seed{o.seed}": read_ranks(o.ranks)
         for o in done
     }
+    for name, tables in kept.items():
+        named |= {name if len(tables) < 2 else f"{name}/seed{i}": table for i, table in enumerate(tables)}
     pq.write_table(widen(named), path, compression="zstd")
 
 

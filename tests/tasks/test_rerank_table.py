@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from small_dataset import write_dataset
 
 from gensr_model.config import PipelineConfig
+from gensr_model.errors import DataError
 from gensr_model.evaluation.compare import against_best
-from gensr_model.evaluation.kept import read_kept
+from gensr_model.evaluation.kept import read_kept, widen
 from gensr_model.evaluation.rerank_table import COLUMNS, means
 from gensr_model.report import NullReport
 from tasks import rerank_table, rivals
 from tasks.evaluate import read_ranks
+from tasks.kept import kept_systems
 from tasks.rerank_table import Failed
 from tasks.rivals import Ranked
 from tasks.stage import StageResult, Work
@@ -90,7 +94,7 @@ def test_what_is_kept_is_json_and_gives_the_ranks_back(ranked: list[Ranked], tmp
     assert summary["chosen"] == {"gensr": {"learning_rate": 1e-3}, "qem": {"learning_rate": 1e-3}}
     assert {v["metric"] for v in summary["verdicts"]} == set(COLUMNS)
     assert {"t", "p", "low", "high", "rival"} <= set(summary["verdicts"][0])
-    rerank_table._write_ranks(tmp_path / "ranks.parquet", ranked)
+    rerank_table._write_ranks(tmp_path / "ranks.parquet", ranked, {})
     kept = read_kept(tmp_path / "ranks.parquet")
     assert set(kept) == {f"{name}/seed{seed}" for name in ("gensr", "qem") for seed in (0, 1)}
     of_seed = next(o for o in ranked if (o.name, o.seed) == ("qem", 1))
@@ -101,6 +105,28 @@ def test_what_is_kept_is_json_and_gives_the_ranks_back(ranked: list[Ranked], tmp
         .sort_by("sample_id")
         .equals(expected.select(["sample_id", "greater", "ties"]))
     )
+
+
+def test_kept_systems_join_only_over_the_same_candidates(ranked: list[Ranked], tmp_path: Path) -> None:
+    """References are stood in for by QEM's ranks: what counts is that they are the same here and there."""
+    ours = {"popularity": [read_ranks(ranked[0].ranks)]}
+    other = {"popularity": read_ranks(ranked[0].ranks), "gensr": read_ranks(ranked[2].ranks),
+             "aem/seed0": read_ranks(ranked[1].ranks), "aem/seed1": read_ranks(ranked[3].ranks)}  # fmt: skip
+    file = tmp_path / "kept.parquet"
+    pq.write_table(widen(other), file)
+    found = kept_systems((str(file),), ours)
+    assert {name: len(tables) for name, tables in found.items()} == {"gensr": 1, "aem": 2}
+    assert kept_systems((str(file),), ours | {"gensr": []}).keys() == {"aem"}  # what this run ranked stands
+    assert means(ours | found)[0].keys() == means(ours)[0].keys()
+    with pytest.raises(DataError, match="shares no reference ranker"):
+        kept_systems((str(file),), {"qem": ours["popularity"]})
+    moved = ours["popularity"][0].to_pydict()
+    moved["greater"][0] += 1 if moved["greater"][0] < 9 else -1
+    changed = pa.table(moved, schema=ours["popularity"][0].schema)
+    with pytest.raises(DataError, match="popularity has other ranks in"):
+        kept_systems((str(file),), {"popularity": [changed]})
+    with pytest.raises(DataError, match="does not exist"):
+        kept_systems((str(tmp_path / "none.parquet"),), ours)
 
 
 def test_seconds_per_epoch_leave_out_what_was_trained_before_a_crash() -> None:

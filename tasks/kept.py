@@ -1,0 +1,47 @@
+"""Systems that were ranked in an earlier run and join a table by their kept ranks, without being trained again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from gensr_model.errors import DataError
+from gensr_model.evaluation.kept import read_kept
+from gensr_model.evaluation.reference import REFERENCES
+
+Tables = dict[str, list[pa.Table]]  # system -> its ranks, one table a seed
+
+
+def kept_systems(files: tuple[str, ...], ranked: Tables) -> Tables:
+    """The systems of kept files (``docs/results/*.parquet``) that were not ranked in this run.
+
+    Raises DataError for a file that is not there, and where its ranks are not of the same samples and candidates: a
+    reference, which is never random, must have the same ranks in the file as in this run.
+    """
+    found: Tables = {}
+    for file in map(Path, files):
+        if not file.is_file():
+            raise DataError(f"rerank.kept: {file} does not exist; name files that `benchmarks.keep` wrote")
+        kept = read_kept(file)
+        shared = [name for name in REFERENCES if name in kept and name in ranked]
+        if not shared:
+            raise DataError(
+                f"rerank.kept: {file} shares no reference ranker with this run, so nothing tells whether the "
+                f"candidates are the same. Add one of {', '.join(n for n in REFERENCES if n in kept)} to rerank.systems"
+            )
+        for name in shared:
+            if not _sorted(kept[name]).equals(_sorted(ranked[name][0])):
+                raise DataError(
+                    f"rerank.kept: {name} has other ranks in {file} than in this run, so the file is of other samples "
+                    "or candidates and cannot stand in the same table"
+                )
+        for label, ranks in kept.items():
+            name = label.partition("/")[0]  # gensr/seed1
+            if name not in ranked:
+                found.setdefault(name, []).append(ranks)
+    return found
+
+
+def _sorted(ranks: pa.Table) -> pa.Table:
+    return ranks.replace_schema_metadata(None).sort_by("sample_id").combine_chunks()
