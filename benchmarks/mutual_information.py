@@ -89,7 +89,7 @@ def row(
     return values
 
 
-def main(samples: int = 100_000, steps: int = 4_000, seeds: int = 2) -> None:
+def main(samples: int = 50_000, steps: int = 1_500, seeds: int = 2) -> None:
     config = CriticConfig(steps=steps, seeds=seeds, hidden=128, batch_size=512, learning_rate=1e-3)
     print(
         f"nats; {samples:,} samples, {steps} steps, {seeds} seeds; InfoNCE cannot pass {math.log(2_048):.2f}"

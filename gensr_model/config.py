@@ -293,7 +293,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
         "train": {"epochs": 3, "valid_samples": 300},
         "full_ranking": {**_SHORT_FULL_PROMPTS, "valid_samples": 300},
-        "analysis": {"mine_samples": 2_000, "mine_steps": 600, "mine_seeds": 3},
+        "analysis": {
+            "mine_samples": 2_000,
+            "mine_steps": 300,
+            "mine_seeds": 2,
+            "space_samples": 300,
+            "theorem_trials": 50,
+        },
     },
     # For ~60k interactions on two cores: what docs/results.md is measured with.
     "laptop": {

@@ -113,11 +113,11 @@ def estimate_task_information(
     exact = bernoulli_information(p)
     features = torch.from_numpy(np.asarray(x, np.float32))
 
-    def by(name: str, draw: Draw, repeats: int) -> Estimate:
-        return estimate(name, features, draw, blocks=blocks, config=config, seed=seed, repeats=repeats)
+    def by(name: str, draw: Draw, repeats: int, how: CriticConfig = config) -> Estimate:
+        return estimate(name, features, draw, blocks=blocks, config=how, seed=seed, repeats=repeats)
 
     mine, infonce, smile = (by(name, draw_answers(p), _ANSWER_DRAWS) for name in ("mine", "infonce", "smile"))
-    raw = by("mine", fixed(torch.from_numpy(score).float().unsqueeze(1)), 1)
+    raw = by("mine", fixed(torch.from_numpy(score).float().unsqueeze(1)), 1, config._replace(seeds=1))
     rng = np.random.default_rng(seed)
     answers = (rng.random((_ANSWER_DRAWS, len(p))) < p).astype(np.int64)
     told = plug_in_information(answers.ravel(), np.tile(label, _ANSWER_DRAWS))
