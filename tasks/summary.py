@@ -192,6 +192,7 @@ def _space(analysis: dict[str, float]) -> list[str]:
 
 
 def _theorem(analysis: dict[str, float]) -> list[str]:
+    found = _grouped(analysis, "theorem")
     rows = [
         [
             world,
@@ -207,7 +208,7 @@ def _theorem(analysis: dict[str, float]) -> list[str]:
                 )
             ),
         ]
-        for (world, n), f in _grouped(analysis, "theorem").items()
+        for (world, n), f in sorted(found.items(), key=lambda row: (row[0][0], int(row[0][1])))
     ]
     head = ["coordinates", "samples", "error, generative", "discriminative", "Eq. 14 holds",
             "Eq. 15, generative", "discriminative", "at w*", "Eq. 4 holds",

@@ -91,6 +91,7 @@ def test_what_the_simulation_finds() -> None:
     assert right[0]["discriminative_label"] < right[0]["generative_label"] < right[0]["true_label"] + 0.01
     assert right[0]["label_holds"] > 0.7
     assert wrong[1]["label_holds"] == 0
+    assert wrong[0]["label_holds"] < 0.5 < wrong[0]["error_holds"]  # near w* is not in its direction
     assert all(math.isfinite(value) for row in (*right, *wrong) for value in row.values())
 
 

@@ -32,7 +32,7 @@ ANALYSIS = {
     **{f"space/gensr_untrained/{name}": value for name, value in (
         ("probe_accuracy", 0.9375), ("chance", 0.5), ("silhouette", 0.125), ("overlap", 0.25),
         ("overlap_chance", 0.875))},
-    **{f"theorem/independent/30/{name}": value for name, value in (
+    **{f"theorem/independent/{n}/{name}": value for n in (1000, 30) for name, value in (
         ("generative_error", 1.5), ("discriminative_error", 9.5), ("error_holds", 0.99),
         ("generative_gaussian", 1.6), ("discriminative_gaussian", 3.3), ("true_gaussian", 1.25),
         ("gaussian_holds", 0.0),
@@ -180,7 +180,8 @@ def test_the_analyses_have_their_tables_and_none_without_them(summary: dict[str,
     assert head[1:5] == ["mean", "standard deviation", "lowest", "share below 0"]
     head, row = cells(markdown, "Do the tasks lie apart")
     assert row == ["GenSR, untrained", "0.938", "0.500", "0.125", "0.250", "0.875"]
-    head, row = cells(markdown, "Theorem 4.1")
+    head, row, more = cells(markdown, "Theorem 4.1")
+    assert more[1] == "1000"  # by number, whatever the order of names
     assert row == ["independent", "30", "1.50", "9.50", "99%", "1.600", "3.300", "1.250", "0%", "0.400", "0.300",
                    "0.500", "95%"]  # fmt: skip
     assert len(head) == len(row)
