@@ -9,7 +9,7 @@ from prefect.runtime import flow_run
 
 from gensr_model.config import PipelineConfig
 from gensr_model.evaluation.reference import REFERENCES
-from tasks.analyze import analyze
+from tasks.analyze import analyze_gradients, analyze_information, analyze_space, analyze_theorem
 from tasks.data import check_prepared, check_raw, find_source, ingest, prepare
 from tasks.evaluate import rank_model, rank_reference
 from tasks.finetune import MODELS, finetune
@@ -17,7 +17,7 @@ from tasks.pretrain import pretrain
 from tasks.publish import publish, publish_profile
 from tasks.registry import log_model
 from tasks.stage import StageResult
-from tasks.summary import summarize_run
+from tasks.summary import numbers_of, summarize_run
 from tasks.tracking import Tracked, parent_run
 
 
@@ -39,14 +39,10 @@ def full_pipeline(config: PipelineConfig) -> dict[str, Any]:
         trained = {model: finetune(run, config, data.prepared, data.cf, option=model) for model in MODELS}
         ranks = {m: rank_model(run, config, data.prepared, trained[m], option=m) for m in MODELS}
         ranks |= {r: rank_reference(run, config, data.prepared, data.cf, option=r) for r in REFERENCES}
-        analysis = (
-            analyze(run, config, data.prepared, data.cf, *trained.values())
-            if config.analysis.enabled
-            else None
-        )
+        analyses = analyze_all(run, config, data, list(trained.values())) if config.analysis.enabled else []
         log_model(run, trained["gensr"])
-        stages = [*data.stages, *trained.values(), *([analysis] if analysis else [])]
-        summary = summarize_run(config, data.source, stages, ranks, analysis.metrics if analysis else {})
+        stages = [*data.stages, *trained.values(), *analyses]
+        summary = summarize_run(config, data.source, stages, ranks, numbers_of(analyses))
         return publish(run.run_id, str(flow_run.id), summary)
 
 
@@ -61,3 +57,19 @@ def prepare_data(run: Tracked, config: PipelineConfig) -> Data:
     publish_profile(run.run_id, raw=str(raw_checks.path), prepared=str(checks.path))
     cf = pretrain(run, config, prepared)
     return Data(source, prepared, checks, cf, [raw, raw_checks, prepared, checks, cf])
+
+
+def analyze_all(
+    run: Tracked, config: PipelineConfig, data: Data, models: list[StageResult]
+) -> list[StageResult]:
+    """The analyses that the config asks for, on trained models; shared with analyze/mechanisms."""
+    wanted, inputs, found = config.analysis, (data.prepared, data.cf, *models), []
+    if wanted.information:
+        found.append(analyze_information(run, config, *inputs))
+    if wanted.gradients:
+        found.append(analyze_gradients(run, config, *models))
+    if wanted.space:
+        found.append(analyze_space(run, config, *inputs))
+    if wanted.theorem:
+        found.append(analyze_theorem(run, config))
+    return found

@@ -264,11 +264,22 @@ class EvaluationConfig(Frozen):
 
 
 class AnalysisConfig(Frozen):
-    enabled: bool = True
-    mine_samples: int = 4_000
-    mine_steps: int = 1_500
-    mine_seeds: int = 2
-    gradient_every: int = Field(20, description="steps between gradient cosines; 0 turns them off")
+    """The paper's explanation of itself, measured on the trained models (§4, §6.4, §6.5)."""
+
+    enabled: bool = Field(True, description="off: none of the analyses in gensr/full-pipeline")
+    information: bool = Field(True, description="mutual information of answers (Table 5)")
+    gradients: bool = Field(True, description="gradient conflict along training (Fig. 4)")
+    space: bool = Field(True, description="the tasks in parameter space (Fig. 3)")
+    theorem: bool = Field(True, description="Theorem 4.1's Gaussian world, simulated")
+    mine_samples: int = Field(4_000, description="test samples per task")
+    mine_steps: int = Field(1_500, description="of a critic, unless held-out samples stop it before")
+    mine_seeds: int = Field(2, ge=1, description="critics per estimate, each with its own split")
+    negatives_per_positive: int = Field(
+        1, ge=1, description="balance of the labels Y that answers are read on"
+    )
+    space_samples: int = Field(1_000, description="test samples per task in the pictures of parameter space")
+    theorem_trials: int = Field(100, ge=1, description="simulated data sets per sample size")
+    gradient_every: int = Field(30, description="steps between gradient cosines; 0 turns them off")
 
 
 class RetrainConfig(Frozen):
@@ -308,7 +319,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
         "train": {"epochs": 3, "valid_samples": 300},
         "full_ranking": {**_SHORT_FULL_PROMPTS, "valid_samples": 300},
-        "analysis": {"mine_samples": 2_000, "mine_steps": 600, "mine_seeds": 3},
+        "analysis": {
+            "mine_samples": 2_000,
+            "mine_steps": 300,
+            "mine_seeds": 2,
+            "space_samples": 300,
+            "theorem_trials": 50,
+        },
     },
     # For ~60k interactions on two cores: what docs/results.md is measured with.
     "laptop": {

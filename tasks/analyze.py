@@ -1,34 +1,65 @@
-"""Stage 8: what the trained models' answers tell about their input, and whether their tasks pull together."""
+"""Stage 8: what the trained models' answers tell about their input, whether their tasks pull together and lie apart."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from gensr_model.analysis import analyze as analysis
+from gensr_model.analysis import gradients, information, space, theorem
+from gensr_model.analysis.subjects import Subject, load
 from gensr_model.config import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
-from tasks.finetune import MODELS
+from gensr_model.training import bundle
 from tasks.stage import Work, stage
+
+_CODE = ("tasks/analyze.py",)
+_FIGURES = ("*.json", "*.png")
+# What test samples, input features and scores follow from, beside the inputs.
+_SAMPLES = (
+    "analysis.negatives_per_positive",
+    "model",
+    "seed",
+    "train.two_head_gamma",
+    "evaluation.protocol",
+    "evaluation.batch_size",
+)
 
 
 @stage(
-    "analyze",
-    code=("tasks/analyze.py",),
-    config=(
-        "analysis",
-        "model",
-        "seed",
-        "train.two_head_gamma",
-        "evaluation.protocol",
-        "evaluation.batch_size",
-    ),
-    artifacts=("*.json", "*.png"),
+    "analyze-information",
+    code=_CODE,
+    config=("analysis.mine_samples", "analysis.mine_steps", "analysis.mine_seeds", *_SAMPLES),
+    artifacts=_FIGURES,
 )
-def analyze(work: Work, config: PipelineConfig, prepared: Path, cf: Path, *bundles: Path) -> dict[str, float]:
-    """Reads the prepared dataset, the LightGCN table and the bundles of ``MODELS``, in that order.
-
-    Writes numbers and figures of mutual information (§6.4.1) and of gradient conflict (§6.5).
-    """
+def analyze_information(
+    work: Work, config: PipelineConfig, prepared: Path, cf: Path, *bundles: Path
+) -> dict[str, float]:
+    """Reads the prepared dataset, the LightGCN table and model bundles; writes their mutual information (Table 5)."""
     dataset = PreparedDataset.open(prepared)
-    named = dict(zip(MODELS, bundles, strict=True))
-    return analysis.analyze(dataset, cf, named, config, work.out, work.report)
+    subjects = _subjects(dataset, bundles)
+    return information.analyze_information(dataset, cf, subjects, config, work.out, work.report)
+
+
+@stage("analyze-gradients", code=_CODE, artifacts=_FIGURES)
+def analyze_gradients(work: Work, config: PipelineConfig, *bundles: Path) -> dict[str, float]:
+    """Reads what training left in model bundles; writes the conflict of their tasks' gradients (Fig. 4)."""
+    del config
+    return gradients.analyze_gradients({bundle.kind(folder): folder for folder in bundles}, work.out)
+
+
+@stage("analyze-space", code=_CODE, config=("analysis.space_samples", *_SAMPLES), artifacts=_FIGURES)
+def analyze_space(
+    work: Work, config: PipelineConfig, prepared: Path, cf: Path, *bundles: Path
+) -> dict[str, float]:
+    """Reads the prepared dataset, the LightGCN table and model bundles; writes where their tasks lie (Fig. 3)."""
+    dataset = PreparedDataset.open(prepared)
+    return space.analyze_space(dataset, cf, _subjects(dataset, bundles), config, work.out, work.report)
+
+
+@stage("analyze-theorem", code=_CODE, config=("analysis.theorem_trials", "seed"), artifacts=_FIGURES)
+def analyze_theorem(work: Work, config: PipelineConfig) -> dict[str, float]:
+    """Reads nothing; writes the simulation of Theorem 4.1."""
+    return theorem.analyze_theorem(config.analysis.theorem_trials, config.seed, work.out, work.report)
+
+
+def _subjects(dataset: PreparedDataset, bundles: tuple[Path, ...]) -> dict[str, Subject]:
+    return {bundle.kind(folder): load(folder, dataset) for folder in bundles}

@@ -12,11 +12,13 @@ from typing import Any
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
+from gensr_model.config import PipelineConfig
 from gensr_model.files import write_json
 from tasks import summary as summaries
 from tasks.home import home
 from tasks.profile import PROFILE
 from tasks.promotion import Decision
+from tasks.stage import StageResult
 from tasks.tracking import Tracked, tracking_uri
 
 
@@ -38,6 +40,43 @@ def publish(run_id: str, flow_run_id: str, summary: dict[str, Any], key: str = "
     run.metrics(_headline(full))
     create_markdown_artifact(table + links(full), key=key, description=f"{full['dataset']}: results")
     return full
+
+
+@task(name="publish-mechanisms", task_run_name="publish-mechanisms")
+def publish_mechanisms(
+    run_id: str,
+    flow_run_id: str,
+    config: PipelineConfig,
+    stages: list[StageResult],
+    analyses: list[StageResult],
+) -> dict[str, Any]:
+    """Write ``runs/<flow run>/mechanisms.json`` and ``.md``, the artifact ``mechanisms``, and MLflow's copy of both."""
+    run = Tracked.existing(run_id)
+    numbers = summaries.numbers_of(analyses)
+    content = {
+        "dataset": config.name,
+        "config": config.model_dump(mode="json"),
+        "analysis": numbers,
+        "stages": [
+            {"label": s.label, "seconds": s.seconds, "reused": s.reused, "key": s.key}
+            for s in [*stages, *analyses]
+        ],
+        "mlflow": {"experiment_id": run.experiment_id, "run_id": run_id},
+        "flow_run_id": flow_run_id,
+    }
+    text = "\n".join([f"# {config.name}: mechanisms", "", *summaries.analysis_tables(numbers)])
+    folder = home().runs / flow_run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "mechanisms.json", content)
+    (folder / "mechanisms.md").write_text(text)
+    run.artifacts(folder, ("mechanisms.*",))
+    run.metrics(numbers)
+    create_markdown_artifact(
+        text + _links(content),
+        key="mechanisms",
+        description=f"{config.name}: the paper's explanation, measured",
+    )
+    return content
 
 
 @task(name="publish-profile", task_run_name="publish-profile")

@@ -113,7 +113,7 @@ def table(summary: dict[str, Any]) -> str:
         body = [[TITLES.get(name, name), *(f"{row[m]:.4f}" for m in _SHOWN), _difference(summary, task, name)]
                 for name, row in rows.items()]  # fmt: skip
         lines += [*grid(["model", *_SHOWN.values(), gap], body), ""]
-    lines += _information(summary["analysis"]) + _conflict(summary["analysis"])
+    lines += analysis_tables(summary["analysis"])
     lines += _training(summary.get("training", {}))
     if summary.get("stages"):
         lines += ["## Stages", ""]
@@ -125,38 +125,97 @@ def table(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def numbers_of(analyses: list[StageResult]) -> dict[str, float]:
+    """Every number of the analyses by its flat name."""
+    return {name: value for stage in analyses for name, value in stage.metrics.items() if "/" in name}
+
+
+def analysis_tables(analysis: dict[str, float]) -> list[str]:
+    """Lines of Markdown: one table per analysis that was made."""
+    return _information(analysis) + _conflict(analysis) + _space(analysis) + _theorem(analysis)
+
+
 def _information(analysis: dict[str, float]) -> list[str]:
+    found = _grouped(analysis, "information")
     rows = [
         [
             TITLES.get(model, model),
             task,
-            f"{found['mine_nats']:.3f} ± {found['mine_std']:.3f} ({found['mine_bits']:.3f})",
-            f"{found['exact_nats']:.3f} ({found['exact_bits']:.3f})",
-            f"{found['bound_nats']:.3f}",
-            f"{found['samples']:.0f}",
+            *(f"{f[f'{name}_nats']:.3f} ± {f[f'{name}_std']:.3f}" for name in ("mine", "infonce", "smile")),
+            *(f"{f[f'{name}_nats']:.3f} ({f[f'{name}_bits']:.3f})" for name in ("exact", "label")),
+            f"{f['bound_nats']:.3f}",
+            f"{f['raw_score_nats']:.3f}",
+            f"{f['samples']:.0f}",
         ]
-        for (model, task), found in _grouped(analysis, "information").items()
+        for (model, task), f in found.items()
     ]
-    title = "## What an answer tells about its input (§6.4.1): nats (bits)"
-    head = [
-        "model",
-        "task",
-        "MINE on pooled features",
-        "exact, whole input",
-        "entropy of the answer",
-        "samples",
-    ]
-    return [title, "", *grid(head, rows), ""] if rows else []
+    head = ["model", "task", "I(X; Ŷ) by MINE", "by InfoNCE", "by SMILE", "exact, whole input", "I(Ŷ; Y) by counts",
+            "bound H(Ŷ)", "raw score: critic-limited, no finite bound", "samples"]  # fmt: skip
+    note = (
+        "A yes-or-no answer holds at most ln 2 = .693 nats, one bit: the paper's .85 to .94 (Table 5) can be bits and "
+        "cannot be nats."
+    )
+    title = "## What an answer tells about its input, and about the label (§6.4.1): nats (bits)"
+    return [title, "", *grid(head, rows), "", note, ""] if rows else []
 
 
 def _conflict(analysis: dict[str, float]) -> list[str]:
-    names = ("mean_cosine", "std_cosine", "min_cosine", "share_negative")
+    names = ("mean_cosine", "std_cosine", "min_cosine", "share_negative", "mean_halves", "share_negative_halves",
+             "mean_null", "share_negative_null")  # fmt: skip
     rows = [
-        [TITLES.get(model, model), *(f"{found[name]:.3f}" for name in names), f"{found['probes']:.0f}"]
+        [
+            TITLES.get(model, model),
+            *(f"{found[name]:.3f}" for name in names),
+            f"{found['gap']:+.3f} ± {found['gap_error']:.3f}",
+            f"{found['mean_norm_recommendation']:.2g}, {found['mean_norm_search']:.2g}",
+            f"{found['probes']:.0f}",
+        ]
         for (model,), found in _grouped(analysis, "gradient").items()
     ]
     title = "## Do the tasks pull together (§6.5)? Cosine between their gradients along training"
-    head = ["model", "mean", "standard deviation", "lowest", "share below 0", "batches"]
+    head = ["model", "mean", "standard deviation", "lowest", "share below 0", "on half the rows", "below 0",
+            "one task's two halves", "below 0", "tasks − one task", "norms rec, search", "batches"]  # fmt: skip
+    return [title, "", *grid(head, rows), ""] if rows else []
+
+
+def _space(analysis: dict[str, float]) -> list[str]:
+    known = TITLES | {"inputs": "Input (X, Y)", "inputs_without_query": "Input without the query",
+                      "gensr_untrained": "GenSR, untrained"}  # fmt: skip
+    names = ("probe_accuracy", "chance", "silhouette", "overlap", "overlap_chance")
+    rows = [
+        [known.get(what, what), *(f"{found[name]:.3f}" for name in names)]
+        for (what,), found in _grouped(analysis, "space").items()
+    ]
+    title = "## Do the tasks lie apart (§6.4.2)? Input, and hidden states of the models"
+    head = ["what", "linear probe of the task", "chance", "silhouette", "overlap of densities", "chance"]
+    return [title, "", *grid(head, rows), ""] if rows else []
+
+
+def _theorem(analysis: dict[str, float]) -> list[str]:
+    found = _grouped(analysis, "theorem")
+    rows = [
+        [
+            world,
+            n,
+            *(f"{f[f'{side}_error']:.2f}" for side in ("generative", "discriminative")),
+            f"{f['error_holds']:.0%}",
+            *(
+                cell
+                for kind in ("gaussian", "label")
+                for cell in (
+                    *(f"{f[f'{side}_{kind}']:.3f}" for side in ("generative", "discriminative", "true")),
+                    f"{f[f'{kind}_holds']:.0%}",
+                )
+            ),
+        ]
+        for (world, n), f in sorted(found.items(), key=lambda row: (row[0][0], int(row[0][1])))
+    ]
+    head = ["coordinates", "samples", "error, generative", "discriminative", "Eq. 14 holds",
+            "Eq. 15, generative", "discriminative", "at w*", "Eq. 4 holds",
+            "I(Ŷ; Y), generative", "discriminative", "at w*", "Eq. 4 holds"]  # fmt: skip
+    title = (
+        "## Theorem 4.1 in its Gaussian world, simulated: parameter error, and both sides of Eq. 4 in nats"
+    )
     return [title, "", *grid(head, rows), ""] if rows else []
 
 

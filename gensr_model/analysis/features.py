@@ -29,18 +29,21 @@ class Features(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """One candidate per sample, the positive and a negative in turn."""
+    """One candidate per sample, the positive or a negative in turn."""
 
     samples: Samples
     candidates: IntArray  # (N, 2): positive, first frozen negative
     chosen: IntArray  # (N,) column that stands for the sample
 
 
-def balanced_pairs(samples: Samples, negatives: IntArray) -> Pairs:
-    """Half of the samples with their positive, half with a frozen negative: then the answer's entropy is not
-    bounded by how rare positives are, and H(Ŷ) can reach ln 2."""
+def balanced_pairs(samples: Samples, negatives: IntArray, per_positive: int = 1) -> Pairs:
+    """One sample in ``1 + per_positive`` with its positive, the others with a frozen negative.
+
+    At 1:1 the answer's entropy is not bounded by how rare positives are, and H(Ŷ) can reach ln 2.
+    """
     candidates = np.stack([samples.item, negatives[:, 0]], axis=1)
-    return Pairs(samples, candidates, np.arange(len(samples)) % 2)
+    chosen = (np.arange(len(samples)) % (1 + per_positive) > 0).astype(np.int64)
+    return Pairs(samples, candidates, chosen)
 
 
 @torch.inference_mode()

@@ -5,23 +5,36 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from scipy.stats import gaussian_kde
 
 from gensr_model.config import TASKS
 
 Entries = Sequence[Mapping[str, float]]
 _COLORS = ("#1f6fb2", "#d1622b", "#3d8f5f", "#8a5fb0", "#777777", "#b59a2c", "#c04d7a")
+_ONE_BIT = float(np.log(2))  # in nats
+
+
+class Plane(NamedTuple):
+    """Samples of both tasks in two dimensions, and two numbers of ``space.Separation``."""
+
+    points: npt.NDArray[np.floating]  # (N, 2)
+    task: npt.NDArray[np.integer]  # (N,) index into TASKS
+    probe_accuracy: float
+    overlap: float
 
 
 def gradient_figure(entries: Mapping[str, Entries], path: Path) -> None:
     """Figure 4: cosine between the task gradients along training.
 
     Args:
-        entries: per model its probes, each with "step" and "cosine".
+        entries: per model its probes, each with "step", "cosine", and the nulls of both tasks: their mean is dashed.
     """
     figure, (axis,) = _figure(1, (7.0, 3.6))
     axis.axhline(0.0, color="black", linewidth=0.8)
@@ -29,6 +42,8 @@ def gradient_figure(entries: Mapping[str, Entries], path: Path) -> None:
         steps, cosines = _columns(probes, "step", "cosine")
         axis.plot(steps, cosines, color=color, alpha=0.35, linewidth=0.8)
         axis.plot(steps, _smooth(cosines), color=color, linewidth=1.8, label=model)
+        null = np.mean(_columns(probes, "null_recommendation", "null_search"), axis=0)
+        axis.plot(steps, _smooth(null), "--", color=color, linewidth=1.2, label=f"{model}, one task's halves")
     axis.set(ylim=(-1.05, 1.05), xlabel="training step", ylabel="cosine of task gradients")
     axis.set_title("Agreement of the tasks' gradients in the shared self-attention")
     _legend(axis, bool(entries))
@@ -56,6 +71,90 @@ def validation_figure(entries: Mapping[str, Entries], path: Path, metric: str = 
     _save(figure, path)
 
 
+def information_figure(found: Mapping[str, Mapping[str, Mapping[str, float]]], path: Path) -> None:
+    """Table 5 as bars, in nats, one panel per task: three estimates and the exact value of I(X; Ŷ), I(Ŷ; Y), and the
+    most that a yes-or-no answer can hold.
+
+    Args:
+        found: model → task → fields of ``mutual_information.TaskInformation``.
+    """
+    shown = {"MINE": "mine", "InfoNCE": "infonce", "SMILE": "smile", "exact": "exact", "I(Ŷ; Y)": "label"}
+    figure, axes = _figure(len(TASKS), (9.0, 3.6))
+    width = 0.8 / max(1, len(found))
+    for axis, task in zip(axes, TASKS, strict=True):
+        drawn = False
+        for number, ((model, tasks), color) in enumerate(zip(found.items(), _COLORS, strict=False)):
+            if task not in tasks:
+                continue
+            place = np.arange(len(shown)) + (number - (len(found) - 1) / 2) * width
+            values = [tasks[task][f"{name}_nats"] for name in shown.values()]
+            spread = [tasks[task].get(f"{name}_std", 0.0) for name in shown.values()]
+            axis.bar(place, values, width, yerr=spread, color=color, label=model, capsize=2)
+            drawn = True
+        axis.axhline(_ONE_BIT, color="black", linewidth=0.8, linestyle="--")
+        axis.text(-0.5, _ONE_BIT, " ln 2, one bit", fontsize=7, va="bottom")
+        axis.set(title=task, ylabel="nats", ylim=(min(0.0, axis.get_ylim()[0]), 1.15 * _ONE_BIT))
+        axis.set_xticks(np.arange(len(shown)), list(shown), fontsize=8)
+        _legend(axis, drawn)
+    _save(figure, path)
+
+
+def theorem_figure(found: Mapping[str, Entries], path: Path) -> None:
+    """Theorem 4.1 over sample sizes: parameter errors (Eq. 14) and the two sides of Eq. 4, one row per world.
+
+    Args:
+        found: world → rows of ``theorem.simulate``.
+    """
+    panels = {"error": "parameter error (Eq. 14)", "gaussian": "Σ ½ ln(1 + w²σ²/σ²), nats (Eq. 15)",
+              "label": "Σ I(Ŷ; Y), nats"}  # fmt: skip
+    figure, axes = _figure(len(panels), (11.0, 3.0 * len(found)), rows=max(1, len(found)))
+    for number, (world, rows) in enumerate(found.items()):
+        for axis, (kind, label) in zip(axes[number * len(panels) :], panels.items(), strict=False):
+            for side, color in zip(
+                ("generative", "discriminative", "true"), (*_COLORS[:2], "black"), strict=True
+            ):
+                if f"{side}_{kind}" in rows[0]:
+                    style = "--" if side == "true" else "o-"
+                    axis.plot(
+                        *_columns(rows, "n", f"{side}_{kind}"), style, color=color, markersize=3, label=side
+                    )
+            axis.set(xscale="log", xlabel="samples", ylabel=label, title=world)
+            _legend(axis, True)
+        axes[number * len(panels)].set(yscale="log")
+    _save(figure, path)
+
+
+def space_figure(planes: Mapping[str, Plane], path: Path) -> None:
+    """Figure 3: points and density contours of both tasks, one panel per input or model."""
+    figure, axes = _figure(max(1, len(planes)), (3.4 * max(1, len(planes)), 3.6))
+    for axis, (name, plane) in zip(axes, planes.items(), strict=False):
+        for number, (task, color) in enumerate(zip(TASKS, _COLORS, strict=False)):
+            points = plane.points[plane.task == number]
+            axis.scatter(points[:, 0], points[:, 1], s=3, alpha=0.35, color=color, linewidths=0, label=task)
+            _contours(axis, points, color)
+        title = name.replace("_", " ")
+        axis.set(
+            title=f"{title}\nprobe {plane.probe_accuracy:.2f}, overlap {plane.overlap:.2f}",
+            xticks=[],
+            yticks=[],
+        )
+        axis.title.set_fontsize(9)
+    if planes:
+        axes[0].legend(frameon=False, fontsize=8, markerscale=3)
+    _save(figure, path)
+
+
+def _contours(axis: Axes, points: npt.NDArray[np.floating], color: str) -> None:
+    """Four levels of the points' kernel density; none where they lie on a line."""
+    if len(points) < 3 or np.linalg.matrix_rank(np.cov(points.T)) < 2:
+        return
+    spread = points.std(axis=0)
+    low, high = points.min(axis=0) - spread, points.max(axis=0) + spread
+    across, up = np.meshgrid(np.linspace(low[0], high[0], 60), np.linspace(low[1], high[1], 60))
+    density = gaussian_kde(points.T)(np.stack([across.ravel(), up.ravel()])).reshape(across.shape)
+    axis.contour(across, up, density, levels=4, colors=color, linewidths=0.9)
+
+
 def ranking_figure(
     summaries: Mapping[str, Mapping[str, Mapping[str, float]]], path: Path, metric: str = "ndcg_at_10"
 ) -> None:
@@ -75,10 +174,11 @@ def ranking_figure(
     _save(figure, path)
 
 
-def _figure(panels: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+def _figure(panels: int, size: tuple[float, float], rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure of `rows` rows of `panels` axes each, row by row."""
     figure = Figure(figsize=size, dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(1, panels, squeeze=False)[0])
+    return figure, list(figure.subplots(rows, panels, squeeze=False).flat)
 
 
 def _columns(entries: Entries, *names: str) -> list[np.ndarray]:

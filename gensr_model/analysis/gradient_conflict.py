@@ -1,4 +1,9 @@
-"""Do the two tasks pull shared parameters the same way? Cosine of their gradients on one mini-batch (§6.5)."""
+"""Do the two tasks pull shared parameters the same way? Cosine of their gradients on one mini-batch (§6.5).
+
+A cosine near 0 between gradients of thousands of parameters is what noise gives too. So beside it stands a null: the
+cosine between the gradients of two random halves of *one* task's rows of the same mini-batch. Tasks conflict where
+their cosine is below that of a task with itself, on as many rows.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gensr_model.data.batches import Batch
@@ -15,45 +21,68 @@ class TwoTaskModel(Protocol):
     """What the probe needs of a model."""
 
     def task_losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Scalar losses (recommendation, search) before any weighting; NaN for a task the batch lacks."""
+        """Scalar losses (recommendation, search) before any weighting, each the mean over the rows of its task; NaN for
+        a task the batch lacks."""
         ...
 
 
 class GradientCosine(NamedTuple):
-    """Agreement of the task gradients: −1 opposed, 0 at right angles, 1 aligned."""
+    """Agreement of gradients: −1 opposed, 0 at right angles, 1 aligned."""
 
-    cosine: float
+    cosine: float  # of the tasks, all rows of each
     norm_search: float
     norm_recommendation: float
+    cosine_halves: (
+        float  # of the tasks, half of the rows of each, mean over the four pairs: to compare with the null
+    )
+    null_recommendation: float  # of two halves of the recommendation rows
+    null_search: float
 
 
 def task_gradient_cosine(
     model: TwoTaskModel, batch: Batch, parameters: Sequence[nn.Parameter]
 ) -> GradientCosine | None:
-    """Cosine between the gradients of both task losses in `parameters`, flattened, in float32.
+    """Cosines between gradients of the task losses in `parameters`, flattened, in float32.
 
-    Both losses come from one forward pass, so both tasks see the same dropout masks. Nothing of training
-    changes: no `.grad` is touched, and random states are put back. None where no angle exists: the batch
-    lacks a task, or a gradient is zero.
+    The batch goes through the model as two random halves, which costs what one pass over it does; a task's gradient is
+    the mean of its halves, weighted by their rows. In each half both losses come from one forward pass, so both tasks
+    see the same dropout masks. Nothing of training changes: no `.grad` is touched, and random states are put back.
+    None where no angle exists: a task has fewer than two rows, or a gradient is zero.
     """
+    rows = [torch.nonzero(batch.task == number).squeeze(1) for number in (0, 1)]
+    if min(map(len, rows)) < 2:
+        return None
     devices = sorted({p.device.index or 0 for p in parameters if p.device.type == "cuda"})
     with torch.random.fork_rng(devices=devices), torch.enable_grad():
-        recommendation, search = model.task_losses(batch)
-        if not (torch.isfinite(recommendation) and torch.isfinite(search)):
-            return None
-        flat_search = _flat_gradient(search, parameters, keep_graph=True)
-        flat_recommendation = _flat_gradient(recommendation, parameters, keep_graph=False)
-    norm_search, norm_recommendation = float(flat_search.norm()), float(flat_recommendation.norm())
-    if norm_search == 0.0 or norm_recommendation == 0.0:
+        mixed = [task[torch.randperm(len(task)).to(task.device)] for task in rows]
+        halves = [torch.cat([task.tensor_split(2)[half] for task in mixed]).sort().values for half in (0, 1)]
+        gradients = torch.stack([_gradients(model, batch.take(half), parameters) for half in halves])
+    if not bool(torch.isfinite(gradients).all()):
         return None
-    cosine = float((flat_search / norm_search) @ (flat_recommendation / norm_recommendation))
-    return GradientCosine(cosine, norm_search, norm_recommendation)
+    counts = torch.tensor([[len(task.tensor_split(2)[half]) for task in rows] for half in (0, 1)])
+    share = (counts / counts.sum(dim=0)).to(gradients)  # (half, task)
+    whole = (share.unsqueeze(2) * gradients).sum(dim=0)  # (task, P)
+    if not bool((gradients.norm(dim=2) > 0).all() and (whole.norm(dim=1) > 0).all()):
+        return None
+    unit = F.normalize(gradients, dim=2)
+    between = unit[:, 0] @ unit[:, 1].T  # (half of recommendation, half of search)
+    null = (unit[0] * unit[1]).sum(dim=1)  # (task,)
+    cosine = float(F.normalize(whole[0], dim=0) @ F.normalize(whole[1], dim=0))
+    norms = whole.norm(dim=1).tolist()
+    return GradientCosine(cosine, norms[1], norms[0], float(between.mean()), *null.tolist())
+
+
+def _gradients(model: TwoTaskModel, batch: Batch, parameters: Sequence[nn.Parameter]) -> Tensor:
+    """(2, P) gradients of both task losses."""
+    recommendation, search = model.task_losses(batch)
+    first = _flat_gradient(recommendation, parameters, keep_graph=True)
+    return torch.stack([first, _flat_gradient(search, parameters, keep_graph=False)])
 
 
 def _flat_gradient(loss: Tensor, parameters: Sequence[nn.Parameter], keep_graph: bool) -> Tensor:
     """(P,) gradient of a loss; zeros where a parameter does not enter it."""
     if not loss.requires_grad:
-        return torch.zeros(sum(p.numel() for p in parameters))
+        return torch.cat([torch.zeros_like(p).float().flatten() for p in parameters])
     found = torch.autograd.grad(loss, list(parameters), retain_graph=keep_graph, allow_unused=True)
     parts = [torch.zeros_like(p) if g is None else g for g, p in zip(found, parameters, strict=True)]
     return torch.cat([part.detach().float().flatten() for part in parts])

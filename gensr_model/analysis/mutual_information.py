@@ -1,49 +1,50 @@
-"""Mutual information between a model's input features and its answer (§6.4.1, Eq. 13), in nats.
+"""Mutual information between a model's input, its answer and the label (§6.4.1, Table 5), in nats.
 
-Two values stand side by side. MINE trains a critic on the Donsker–Varadhan bound. And since the answer is
-drawn as Ŷ ~ Bernoulli(p(input)), with p known for every input, the information that the answer carries
-about the whole input is known exactly: H(E p) − E H(p), never more than H(E p) ≤ ln 2. MINE sees only
-pooled features X of the input, so by the data-processing inequality its true target is at most the exact
-value: an estimate well above it is wrong.
+The answer is drawn as Ŷ ~ Bernoulli(p(input)), p = σ(score), with p known for every input. So the information that the
+answer carries about the whole input is known exactly: H(E p) − E H(p), never more than H(E p) ≤ ln 2. MINE sees only
+pooled features X of the input, so by the data-processing inequality its true target is at most the exact value: an
+estimate well above it is wrong.
 The paper's Table 5 (.85 to .94) can only be bits: a yes-or-no answer holds at most one bit, .693 nats.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
 
+from gensr_model.analysis.critics import CriticConfig, Draw, Estimate, estimate, fixed
 from gensr_model.errors import DataError
 
-Draw = Callable[[Tensor, torch.Generator], Tensor]
-_TRAIN, _CHOOSE = 0.6, 0.2  # shares of the samples; the rest is what the estimate is made on
-_EMA = 0.05
-_MIN_SAMPLES = 20
-
-
-class MineEstimate(NamedTuple):
-    """Mean and standard deviation over seeds of held-out estimates, in nats; may be negative, never clipped."""
-
-    nats: float
-    std: float
-    by_seed: tuple[float, ...]
+_ANSWER_DRAWS = 16  # of every held-out sample, for the estimates; of every sample, for the counts
 
 
 class TaskInformation(NamedTuple):
-    """I(X; Ŷ) of one task: MINE's estimate, the exact value for the whole input, and the entropy above both."""
+    """What one task's answers tell. Nats, except where the name says bits.
+
+    I(X; Ŷ) by three estimators, its exact value for the whole input, and the entropy above them all; I(Ŷ; Y) by counts;
+    and MINE on the raw score, which is critic-limited: a continuous score that is a function of the input has no finite
+    information, so this number says how sharp the critic is, and nothing about the model.
+    """
 
     mine_nats: float
     mine_std: float
+    infonce_nats: float
+    infonce_std: float
+    smile_nats: float
+    smile_std: float
     exact_nats: float
     bound_nats: float
+    label_nats: float
+    label_bound_nats: float
+    raw_score_nats: float
     mine_bits: float
     exact_bits: float
+    label_bits: float
 
 
 def nats_to_bits(nats: float) -> float:
@@ -70,168 +71,62 @@ def bernoulli_information(p: npt.NDArray[np.floating]) -> float:
     return float(bernoulli_entropy(p.mean()) - bernoulli_entropy(p).mean())
 
 
+def plug_in_information(a: npt.NDArray[np.integer], b: npt.NDArray[np.integer]) -> float:
+    """I(A; B) in nats of two discrete variables (N,), from their joint counts.
+
+    Never negative; of independent variables with k and l values about (k − 1)(l − 1) / 2N too large.
+    """
+    if a.shape != b.shape or a.ndim != 1 or not len(a):
+        raise DataError(f"counting needs two columns of one length, got {a.shape} and {b.shape}")
+    (rows, row), (columns, column) = (np.unique(side, return_inverse=True) for side in (a, b))
+    count = np.bincount(row * len(columns) + column, minlength=len(rows) * len(columns))
+    joint = count.reshape(len(rows), len(columns)) / len(a)
+    independent = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
+    seen = joint > 0
+    return float((joint[seen] * np.log(joint[seen] / independent[seen])).sum())
+
+
+def draw_answers(probability: npt.NDArray[np.floating]) -> Draw:
+    """Answers drawn anew each time a sample is used: that is the joint distribution, and no critic can learn one draw
+    by heart. −1 for No, 1 for Yes."""
+    p = torch.from_numpy(np.asarray(probability, np.float32))
+    return lambda rows, generator: (
+        (torch.rand(len(rows), generator=generator) < p[rows]).float().unsqueeze(1) * 2 - 1
+    )
+
+
 def estimate_task_information(
     x: npt.NDArray[np.floating],
-    probability: npt.NDArray[np.floating],
+    score: npt.NDArray[np.floating],
+    label: npt.NDArray[np.integer],
     *,
     blocks: Sequence[int] | None = None,
-    seeds: int = 2,
-    steps: int = 1_500,
+    config: CriticConfig = CriticConfig(),  # noqa: B008  # immutable
     seed: int = 0,
 ) -> TaskInformation:
-    """I(X; Ŷ) for features `x` (N, D) and answers drawn from `probability` (N,) = σ(score).
+    """I(X; Ŷ) for features `x` (N, D) and answers drawn with σ(`score`) (N,), and I(Ŷ; Y) for labels (N,) of 0 and 1.
 
-    `blocks` as in `standardise`.
-
-    A new answer is drawn each time a sample is used: that is what the joint distribution is, and a critic
-    cannot learn one draw by heart. Raises DataError on shapes or values that cannot be.
+    `blocks` as in `critics.standardise`. Raises DataError on shapes or values that cannot be.
     """
-    exact = bernoulli_information(probability)
-    p = torch.from_numpy(np.asarray(probability, np.float32))
-
-    def draw(rows: Tensor, generator: torch.Generator) -> Tensor:
-        return (torch.rand(len(rows), generator=generator) < p[rows]).float().unsqueeze(1)
-
+    score = np.asarray(score, np.float64)
+    p = np.exp(-np.logaddexp(0.0, -score))  # σ without overflow
+    exact = bernoulli_information(p)
     features = torch.from_numpy(np.asarray(x, np.float32))
-    found = mine(features, draw, blocks=blocks, seeds=seeds, steps=steps, seed=seed)
-    bound = float(bernoulli_entropy(np.mean(probability, keepdims=True))[0])
-    return TaskInformation(found.nats, found.std, exact, bound, nats_to_bits(found.nats), nats_to_bits(exact))
 
+    def by(name: str, draw: Draw, repeats: int, how: CriticConfig = config) -> Estimate:
+        return estimate(name, features, draw, blocks=blocks, config=how, seed=seed, repeats=repeats)
 
-def fixed(y: Tensor) -> Draw:
-    """The draw for outputs (N, K) that are data, not a distribution."""
-    return lambda rows, generator: y[rows]
-
-
-def mine(
-    x: Tensor,
-    draw: Draw,
-    *,
-    blocks: Sequence[int] | None = None,
-    seeds: int = 2,
-    steps: int = 1_500,
-    seed: int = 0,
-    hidden: int = 64,
-    batch_size: int = 512,
-    learning_rate: float = 2e-3,
-    shuffles: int = 64,
-) -> MineEstimate:
-    """MINE (Belghazi et al. 2018): the largest Eq. 13 that a small critic reaches, measured on samples it
-    never saw.
-
-    Args:
-        x: (N, D) features; standardised here, by `blocks` where they are given.
-        draw: outputs (n, K) of the rows (n,) that it is given, with the generator that it may use.
-        seeds: runs, each with its own split of the samples, critic and draws; from `seed` on.
-        shuffles: pairings of x with y of other samples that estimate the second term.
-    Raises:
-        DataError: too few samples, or features that are not finite.
-    """
-    if x.ndim != 2 or len(x) < _MIN_SAMPLES:
-        raise DataError(f"MINE needs (N, D) features of {_MIN_SAMPLES} samples or more, got {tuple(x.shape)}")
-    if not bool(torch.isfinite(x).all()):
-        raise DataError(
-            "MINE got features that are not finite: the model or table they come from has diverged"
-        )
-    x = standardise(x, blocks)
-    with torch.random.fork_rng(devices=[]):  # critics start from global random state; give it back untouched
-        runs = [
-            _run(x, draw, seed + number, steps, hidden, batch_size, learning_rate, shuffles)
-            for number in range(seeds)
-        ]
-    return MineEstimate(float(np.mean(runs)), float(np.std(runs)), tuple(runs))
-
-
-def standardise(x: Tensor, blocks: Sequence[int] | None = None) -> Tensor:
-    """Features (N, D) at mean 0 and variance 1; with `blocks`, the widths of consecutive blocks of columns, each
-    block as a whole at variance 1. A few telling columns then weigh as much as a wide block of noise."""
-    spread = x.std(dim=0)
-    x = (x - x.mean(dim=0)) / torch.where(spread > 1e-8, spread, torch.ones_like(spread))
-    if blocks is None:
-        return x
-    widths = torch.tensor(blocks)
-    return x * widths.float().rsqrt().repeat_interleave(widths)
-
-
-def _run(
-    x: Tensor,
-    draw: Draw,
-    seed: int,
-    steps: int,
-    hidden: int,
-    batch_size: int,
-    learning_rate: float,
-    shuffles: int,
-) -> float:
-    """One critic: train on 60% of the samples, keep its best on 20%, estimate on the last 20%."""
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(x), generator=generator)
-    train, choose, test = order.tensor_split([int(_TRAIN * len(x)), int((_TRAIN + _CHOOSE) * len(x))])
-    width = draw(order[:1], generator).shape[1]
-    critic = nn.Sequential(
-        nn.Linear(x.shape[1] + width, hidden),
-        nn.ELU(),
-        nn.Linear(hidden, hidden),
-        nn.ELU(),
-        nn.Linear(hidden, 1),
-    )
-    optimizer = torch.optim.AdamW(critic.parameters(), lr=learning_rate, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0 - 0.9 * step / steps)
-    average = LogAverage(_EMA)
-    best, kept = -math.inf, critic.state_dict()
-    for step in range(1, steps + 1):
-        rows = train[torch.randint(len(train), (min(batch_size, len(train)),), generator=generator)]
-        joint, marginal = _terms(critic, x[rows], draw(rows, generator), generator, 1)
-        log_mean = torch.logsumexp(marginal, dim=0) - math.log(len(marginal))
-        # Of log E e^f the gradient is E[e^f ∇f] / E e^f; a batch's own mean below would bias it, so the
-        # moving average stands there. Its weight of the newest batch bounds the ratio: nothing can
-        # overflow.
-        ratio = torch.exp(log_mean - average.update(log_mean.detach()))
-        optimizer.zero_grad()
-        (ratio - joint.mean()).backward()
-        optimizer.step()
-        schedule.step()
-        if step % max(1, steps // 20) == 0:
-            value = _bound(critic, x, draw, choose, generator, max(1, shuffles // 4))
-            if value > best:
-                best, kept = value, {name: t.clone() for name, t in critic.state_dict().items()}
-    critic.load_state_dict(kept)
-    return _bound(critic, x, draw, test, generator, shuffles)
-
-
-class LogAverage:
-    """Exponential moving average of exp(values), kept as a logarithm, with the debiased start of Adam's moments."""
-
-    def __init__(self, weight: float) -> None:
-        self.weight, self.log, self.updates = weight, torch.tensor(-torch.inf), 0
-
-    def update(self, log_value: Tensor) -> Tensor:
-        """Take in exp(log_value); the logarithm of the average so far."""
-        self.updates += 1
-        self.log = torch.logaddexp(self.log + math.log1p(-self.weight), log_value + math.log(self.weight))
-        return self.log - math.log1p(-((1.0 - self.weight) ** self.updates))
-
-
-def _terms(
-    critic: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator, shuffles: int
-) -> tuple[Tensor, Tensor]:
-    """f on n pairs (n,), and on the same x with y of `shuffles` random orders (n · shuffles,)."""
-    mixed = torch.cat([y[torch.randperm(len(y), generator=generator)] for _ in range(shuffles)])
-    pairs = torch.cat([torch.cat([x, y], dim=1), torch.cat([x.repeat(shuffles, 1), mixed], dim=1)])
-    f = critic(pairs).squeeze(1)
-    return f[: len(x)], f[len(x) :]
-
-
-@torch.no_grad()
-def _bound(
-    critic: nn.Module, x: Tensor, draw: Draw, rows: Tensor, generator: torch.Generator, shuffles: int
-) -> float:
-    """Eq. 13 on the samples `rows`: E f − log E e^f, both terms over many draws and orders."""
-    joint, marginal = [], []
-    for _ in range(shuffles):
-        f, g = _terms(critic, x[rows], draw(rows, generator), generator, 1)
-        joint.append(f)
-        marginal.append(g)
-    flat = torch.cat(marginal).double()
-    return float(torch.cat(joint).double().mean() - (torch.logsumexp(flat, dim=0) - math.log(len(flat))))
+    mine, infonce, smile = (by(name, draw_answers(p), _ANSWER_DRAWS) for name in ("mine", "infonce", "smile"))
+    raw = by("mine", fixed(torch.from_numpy(score).float().unsqueeze(1)), 1, config._replace(seeds=1))
+    rng = np.random.default_rng(seed)
+    answers = (rng.random((_ANSWER_DRAWS, len(p))) < p).astype(np.int64)
+    told = plug_in_information(answers.ravel(), np.tile(label, _ANSWER_DRAWS))
+    return TaskInformation(
+        mine_nats=mine.nats, mine_std=mine.std,
+        infonce_nats=infonce.nats, infonce_std=infonce.std,
+        smile_nats=smile.nats, smile_std=smile.std,
+        exact_nats=exact, bound_nats=float(bernoulli_entropy(p.mean())),
+        label_nats=told, label_bound_nats=float(bernoulli_entropy(np.mean(label))),
+        raw_score_nats=raw.nats,
+        mine_bits=nats_to_bits(mine.nats), exact_bits=nats_to_bits(exact), label_bits=nats_to_bits(told),
+    )  # fmt: skip

@@ -28,6 +28,10 @@ class Batch(NamedTuple):
         """The same batch on a device."""
         return Batch(*(field.to(device, non_blocking=True) for field in self))
 
+    def take(self, rows: Tensor) -> Batch:
+        """The samples at ``rows`` (b,), over the same items."""
+        return Batch(self.items, *(field[rows] for field in self[1:]))
+
 
 class Builder(Protocol):
     """What makes a model's batches of samples and candidate lists; a batch has ``to(device)``."""

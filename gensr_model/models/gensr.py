@@ -122,6 +122,10 @@ class DualViewT5(nn.Module, ABC):
             order.append(rows)
         return torch.cat(hidden)[torch.argsort(torch.cat(order))]
 
+    def hidden(self, batch: Batch) -> Tensor:
+        """(B, C, d_model) the state that the answer is read from: after all that the tasks share (§6.4.2)."""
+        return self._hidden(batch, self._encode(batch))
+
     def task_losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean answer loss of the recommendation rows and of the search rows, before any weighting (§6.5)."""
         rows = self.row_losses(batch).mean(dim=1)
@@ -195,7 +199,7 @@ class GenSR(DualViewT5):
 
     def score(self, batch: Batch) -> Tensor:
         """(B, C) z_yes − z_no: constrained generation renormalised over the two answers; σ(score) = P(Yes)."""
-        return self._margin(self._hidden(batch, self._encode(batch)))
+        return self._margin(self.hidden(batch))
 
     def _margin(self, hidden: Tensor) -> Tensor:
         no, yes = self.backbone.lm_head.weight[self.answers]

@@ -65,15 +65,22 @@ class TwoHead(nn.Module):
         mask = place < prompts.query_length.unsqueeze(1)  # (B, K)
         return masked_mean(self.words(prompts.query) * mask.unsqueeze(-1), mask)
 
-    def score(self, batch: Batch) -> Tensor:
-        """(B, C) logits of "the user will like it", each row from its own task's head."""
+    def _shared(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """History and candidate vectors, each (B, C, d_model)."""
         vectors = self._items(batch.items)  # (M, d)
         encoded = self.encoder(vectors[batch.history], batch.history_mask, batch.behavior)  # (B, H, d)
         candidate = vectors[batch.candidates]  # (B, C, d)
         if self.filter is None:
-            history = masked_mean(encoded, batch.history_mask).unsqueeze(1).expand_as(candidate)
-        else:
-            history = self.filter(candidate, encoded, batch.history_mask)
+            return masked_mean(encoded, batch.history_mask).unsqueeze(1).expand_as(candidate), candidate
+        return self.filter(candidate, encoded, batch.history_mask), candidate
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """(B, C, d_model) what the shared encoder gives to both heads (§6.4.2); the query comes after it."""
+        return self._shared(batch)[0]
+
+    def score(self, batch: Batch) -> Tensor:
+        """(B, C) logits of "the user will like it", each row from its own task's head."""
+        history, candidate = self._shared(batch)
         query = self._query(batch.query).unsqueeze(1).expand_as(candidate)
         logits = torch.zeros(batch.candidates.shape, dtype=candidate.dtype, device=candidate.device)
         for number, task in enumerate(TASKS):

@@ -138,6 +138,12 @@ def load(folder: Path, items: pa.Table | None = None, queries: list[str] | None 
     return Loaded(model, tokenizer, config, float((rows < 0).float().mean()) if len(rows) else 0.0)
 
 
+def kind(folder: Path) -> str:
+    """Which kind of model a bundle holds, as it was given to ``assemble``."""
+    found: str = json.loads((folder / CONFIG).read_text())["kind"]
+    return found
+
+
 def item_ids(folder: Path) -> list[str]:
     """Raw ids of the items a bundle was trained with, by item_idx."""
     ids: list[str] = pq.read_table(folder / ITEMS, columns=["raw_id"])["raw_id"].to_pylist()

@@ -5,7 +5,12 @@ import pytest
 from matplotlib import image
 
 from gensr_model.analysis import figures
-from gensr_model.analysis.figures import gradient_figure, ranking_figure, validation_figure
+from gensr_model.analysis.figures import (
+    gradient_figure,
+    information_figure,
+    ranking_figure,
+    validation_figure,
+)
 
 
 def picture(path: Path) -> np.ndarray:
@@ -17,14 +22,22 @@ def picture(path: Path) -> np.ndarray:
 
 def test_gradient_figure_shows_every_model(tmp_path: Path) -> None:
     steps = range(0, 200, 10)
-    calm = [{"step": s, "cosine": 0.5} for s in steps]
-    wild = [{"step": s, "cosine": np.cos(s)} for s in steps]
+    null = {"null_recommendation": 0.3, "null_search": 0.1}
+    calm = [{"step": s, "cosine": 0.5, **null} for s in steps]
+    wild = [{"step": s, "cosine": np.cos(s), **null} for s in steps]
     gradient_figure({"gensr": calm}, tmp_path / "one.png")
     gradient_figure({"gensr": calm, "two_head": wild}, tmp_path / "two.png")
     assert (picture(tmp_path / "one.png") != picture(tmp_path / "two.png")).any()
     gradient_figure({"gensr": calm[:1]}, tmp_path / "point.png")
     gradient_figure({}, tmp_path / "empty.png")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["empty.png", "one.png", "point.png", "two.png"]
+
+
+def test_information_figure_with_a_task_that_one_model_lacks(tmp_path: Path) -> None:
+    found = {f"{name}_nats": 0.3 for name in ("mine", "infonce", "smile", "exact", "label")}
+    information_figure({"gensr": {"search": found}}, tmp_path / "one.png")
+    information_figure({"gensr": {"search": found}, "two_head": {"search": found}}, tmp_path / "two.png")
+    assert (picture(tmp_path / "one.png") != picture(tmp_path / "two.png")).any()
 
 
 def test_validation_figure_skips_a_task_without_samples(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_run_shows_the_table_then_reuses_everything_and_a_failing_run_says_why(
     assert status == 0, out + err
     for shown in ("## Recommendation", "## Search", "| GenSR ", "| Popularity ", "| Item-kNN ", "| BM25 "):
         assert shown in out
-    for stage in ("ingest", "finetune-gensr", "evaluate-bm25", "analyze"):
+    for stage in ("ingest", "finetune-gensr", "evaluate-bm25", "analyze-space"):
         assert re.search(rf"^\d\d:\d\d:\d\d  {stage}: done in [\d.]+ s$", out, re.M), stage
     assert "prefect.task-run" not in out  # events go to a log
     summary = installed.summary(out)
@@ -122,7 +122,9 @@ def _check_mlflow_over_http(
     for stage in ("validate-raw", "validate"):
         page = client.download_artifacts(children[stage].info.run_id, "data_docs/index.html", str(tmp_path))
         assert "Data Docs" in Path(page).read_text()
-    figure = client.download_artifacts(children["analyze"].info.run_id, "validation.png", str(tmp_path))
+    figure = client.download_artifacts(
+        children["analyze-gradients"].info.run_id, "validation.png", str(tmp_path)
+    )
     assert Path(figure).read_bytes().startswith(b"\x89PNG")
 
     before = mlflow.get_tracking_uri()

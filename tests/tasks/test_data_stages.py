@@ -16,7 +16,7 @@ import pytest
 from gensr_model.config import Frozen, PipelineConfig
 from gensr_model.errors import DataError
 from gensr_model.report import NullReport
-from tasks.analyze import analyze
+from tasks.analyze import analyze_gradients, analyze_information, analyze_space, analyze_theorem
 from tasks.data import check_drift, check_prepared, check_raw, ingest, prepare
 from tasks.evaluate import rank_model, rank_reference
 from tasks.finetune import MODELS, finetune
@@ -122,7 +122,10 @@ def seen(
     build(rank_model, prepared, bundles[0], option="gensr")
     for name in ("item_knn", "lightgcn", "bm25"):
         build(rank_reference, prepared, cf, option=name)
-    build(analyze, prepared, cf, *bundles)
+    build(analyze_information, prepared, cf, *bundles)
+    build(analyze_gradients, *bundles)
+    build(analyze_space, prepared, cf, *bundles)
+    build(analyze_theorem)
     return builds
 
 

@@ -15,17 +15,28 @@ from gensr_model.config import PipelineConfig, digest
 from gensr_model.evaluation.metrics import METRICS, RANKS_SCHEMA, summarize
 from tasks.evaluate import RANKS
 from tasks.stage import StageResult
-from tasks.summary import comparisons, results, summarize_run, table
+from tasks.summary import comparisons, numbers_of, results, summarize_run, table
 
 SECOND = 0.6309  # 1 / log2(3): NDCG of rank 2
 CONFIG = PipelineConfig.model_validate({"name": "toys", "retrain": {"confidence": 0.8}})
 ANALYSIS = {
     **{f"information/gensr/search/{name}": value for name, value in (
-        ("mine_nats", 0.5), ("mine_std", 0.0625), ("mine_bits", 0.7213), ("exact_nats", 0.625),
-        ("exact_bits", 0.9017), ("bound_nats", 0.6931), ("samples", 200.0))},
+        ("mine_nats", 0.5), ("mine_std", 0.0625), ("infonce_nats", 0.475), ("infonce_std", 0.125), ("smile_nats", 0.55),
+        ("smile_std", 0.25), ("mine_bits", 0.7213), ("exact_nats", 0.625), ("exact_bits", 0.9017), ("label_nats", 0.25),
+        ("label_bits", 0.3607), ("bound_nats", 0.6931), ("raw_score_nats", 1.75), ("samples", 200.0))},
     **{f"gradient/two_head/{name}": value for name, value in (
         ("mean_cosine", -0.25), ("std_cosine", 0.125), ("min_cosine", -0.75), ("share_negative", 0.875),
+        ("mean_halves", -0.2), ("share_negative_halves", 0.75), ("mean_null", 0.1), ("share_negative_null", 0.25),
+        ("gap", -0.3), ("gap_error", 0.0625), ("mean_norm_recommendation", 0.5), ("mean_norm_search", 2.0),
         ("probes", 12.0))},
+    **{f"space/gensr_untrained/{name}": value for name, value in (
+        ("probe_accuracy", 0.9375), ("chance", 0.5), ("silhouette", 0.125), ("overlap", 0.25),
+        ("overlap_chance", 0.875))},
+    **{f"theorem/independent/{n}/{name}": value for n in (1000, 30) for name, value in (
+        ("generative_error", 1.5), ("discriminative_error", 9.5), ("error_holds", 0.99),
+        ("generative_gaussian", 1.6), ("discriminative_gaussian", 3.3), ("true_gaussian", 1.25),
+        ("gaussian_holds", 0.0),
+        ("generative_label", 0.4), ("discriminative_label", 0.3), ("true_label", 0.5), ("label_holds", 0.95))},
 }  # fmt: skip
 
 
@@ -159,14 +170,31 @@ def test_a_task_without_samples_has_no_table(ranks: dict[str, StageResult], tmp_
 def test_the_analyses_have_their_tables_and_none_without_them(summary: dict[str, Any]) -> None:
     markdown = table(summary)
     head, row = cells(markdown, "What an answer tells")
-    assert row == ["GenSR", "search", "0.500 ± 0.062 (0.721)", "0.625 (0.902)", "0.693", "200"]
-    assert len(head) == len(row)
+    assert row == ["GenSR", "search", "0.500 ± 0.062", "0.475 ± 0.125", "0.550 ± 0.250", "0.625 (0.902)",
+                   "0.250 (0.361)", "0.693", "1.750", "200"]  # fmt: skip
+    assert head[-2] == "raw score: critic-limited, no finite bound"
+    assert "can be bits and cannot be nats" in markdown
     head, row = cells(markdown, "Do the tasks pull together")
-    assert row == ["Two heads (Eq. 1)", "-0.250", "0.125", "-0.750", "0.875", "12"]
-    assert head[1:] == ["mean", "standard deviation", "lowest", "share below 0", "batches"]
+    assert row == ["Two heads (Eq. 1)", "-0.250", "0.125", "-0.750", "0.875", "-0.200", "0.750", "0.100", "0.250",
+                   "-0.300 ± 0.062", "0.5, 2", "12"]  # fmt: skip
+    assert head[1:5] == ["mean", "standard deviation", "lowest", "share below 0"]
+    head, row = cells(markdown, "Do the tasks lie apart")
+    assert row == ["GenSR, untrained", "0.938", "0.500", "0.125", "0.250", "0.875"]
+    head, row, more = cells(markdown, "Theorem 4.1")
+    assert more[1] == "1000"  # by number, whatever the order of names
+    assert row == ["independent", "30", "1.50", "9.50", "99%", "1.600", "3.300", "1.250", "0%", "0.400", "0.300",
+                   "0.500", "95%"]  # fmt: skip
+    assert len(head) == len(row)
     without = table(summary | {"analysis": {}})
-    assert "What an answer tells" not in without
-    assert "pull together" not in without
+    for heading in ("What an answer tells", "pull together", "lie apart", "Theorem"):
+        assert heading not in without
+
+
+def test_numbers_of_analyses_leave_out_what_is_no_finding(tmp_path: Path) -> None:
+    found = {"space/gensr/overlap": 0.5, "peak_memory_mb": 900.0}
+    assert numbers_of([StageResult("analyze-space", "k", tmp_path, found, 1.0, False)]) == {
+        "space/gensr/overlap": 0.5
+    }
 
 
 def test_training_says_why_it_stopped(summary: dict[str, Any]) -> None:
@@ -190,7 +218,17 @@ def test_stages_say_how_long_they_took_and_whether_they_were_reused(summary: dic
 
 
 @pytest.mark.parametrize(
-    "heading", ["Recommendation", "Search", "What an answer", "Do the tasks", "Training", "Stages"]
+    "heading",
+    [
+        "Recommendation",
+        "Search",
+        "What an answer",
+        "Do the tasks pull",
+        "Do the tasks lie",
+        "Theorem",
+        "Training",
+        "Stages",
+    ],
 )
 def test_the_columns_line_up_in_a_terminal(summary: dict[str, Any], heading: str) -> None:
     bars = {tuple(n for n, c in enumerate(line) if c == "|") for line in block(table(summary), heading)}

@@ -1,0 +1,91 @@
+"""Table 5 on trained models: what their answers tell about the input and about the label (§6.4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from gensr_model.analysis.critics import CriticConfig
+from gensr_model.analysis.features import Features, Pairs, balanced_pairs, input_features
+from gensr_model.analysis.figures import information_figure
+from gensr_model.analysis.mutual_information import estimate_task_information
+from gensr_model.analysis.subjects import Subject, read
+from gensr_model.config import TASKS, PipelineConfig
+from gensr_model.data.prepared import PreparedDataset
+from gensr_model.evaluation.scoring import fixed_subset
+from gensr_model.files import write_json
+from gensr_model.report import Report
+from gensr_model.training import bundle
+
+_FEWEST = 50  # samples of a task below which a split into three says nothing
+Found = dict[str, dict[str, dict[str, float]]]  # model → task → fields of TaskInformation, and "samples"
+
+
+def analyze_information(
+    dataset: PreparedDataset,
+    cf_folder: Path,
+    subjects: Mapping[str, Subject],
+    config: PipelineConfig,
+    out: Path,
+    report: Report,
+) -> dict[str, float]:
+    """Analyse models, by name, on test samples; returns every number as ``information/model/task/name``.
+
+    Every model sees the same pairs, and the critics the same features. Writes ``mutual_information.json`` and, unless
+    every task has fewer than 50 test samples, ``mutual_information.png`` into ``out``.
+    """
+    pairs = _pairs(dataset, config)
+    features = _features(dataset, cf_folder, pairs, config)
+    found: Found = {model: {} for model in subjects}
+    for number, (model, subject) in enumerate(subjects.items()):
+        for place, (task, pair) in enumerate(pairs.items(), start=1):
+            estimate = estimate_task_information(
+                features[task].values,
+                read(subject, "score", pair, config.evaluation.batch_size),
+                (pair.chosen == 0).astype(np.int64),
+                blocks=features[task].blocks,
+                config=CriticConfig(steps=config.analysis.mine_steps, seeds=config.analysis.mine_seeds),
+                seed=config.seed,
+            )
+            found[model][task] = {**estimate._asdict(), "samples": float(len(pair.chosen))}
+            report.progress(
+                number * len(pairs) + place, len(subjects) * len(pairs), f"information, {model}, {task}"
+            )
+    write_json(out / "mutual_information.json", found)
+    if pairs:
+        information_figure(found, out / "mutual_information.png")
+    return {
+        f"information/{model}/{task}/{name}": value
+        for model, tasks in found.items()
+        for task, values in tasks.items()
+        for name, value in values.items()
+    }
+
+
+def _pairs(dataset: PreparedDataset, config: PipelineConfig) -> dict[str, Pairs]:
+    every, negatives = dataset.evaluated("test", config.evaluation.protocol)
+    subset = fixed_subset(every, config.analysis.mine_samples)
+    pairs: dict[str, Pairs] = {}
+    for number, name in enumerate(TASKS):
+        rows = subset[every.task[subset] == number]
+        if len(rows) >= _FEWEST:
+            rng = np.random.default_rng([config.seed, number])
+            rows = rng.permutation(rows)  # no order by user behind the split
+            pairs[name] = balanced_pairs(
+                every.take(rows), negatives[rows], config.analysis.negatives_per_positive
+            )
+    return pairs
+
+
+def _features(
+    dataset: PreparedDataset, cf_folder: Path, pairs: dict[str, Pairs], config: PipelineConfig
+) -> dict[str, Features]:
+    fresh, _ = bundle.assemble("gensr", dataset, cf_folder, config)  # untrained: tables as every model starts
+    assert isinstance(fresh, bundle.GenSR)
+    words, length = fresh.backbone.shared, config.model.max_history
+    return {
+        task: input_features(dataset, pair, fresh.cf, words, fresh.catalogue, length)
+        for task, pair in pairs.items()
+    }

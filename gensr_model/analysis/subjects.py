@@ -1,0 +1,52 @@
+"""What an analysis needs of a model: the model, what makes its batches, and one of its outputs per sample."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from gensr_model.analysis.features import Pairs
+from gensr_model.data.batches import BatchBuilder
+from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
+from gensr_model.training import bundle
+
+
+class Builder(Protocol):
+    """Makes a model's batches of samples and candidate lists; a batch has ``to(device)``."""
+
+    def build(self, samples: Samples, candidates: IntArray) -> Any: ...
+
+
+class Subject(NamedTuple):
+    """A model to analyse. Its ``score(batch)`` gives (B, C) log-odds; ``hidden(batch)``, where there is one, (B, C, d)
+    states after all that the tasks share."""
+
+    model: nn.Module
+    builder: Builder
+
+
+def load(folder: Path, dataset: PreparedDataset) -> Subject:
+    """The model of a bundle."""
+    found = bundle.load(folder, dataset.items, dataset.queries)
+    return Subject(found.model, BatchBuilder(dataset, found.config.max_history))
+
+
+@torch.inference_mode()
+def read(
+    subject: Subject, what: Literal["score", "hidden"], pairs: Pairs, batch_size: int
+) -> npt.NDArray[np.float32]:
+    """The score (N,) or the state (N, d) of every pair's chosen candidate, without dropout."""
+    model = subject.model.eval()
+    wanted = pairs.candidates[np.arange(len(pairs.chosen)), pairs.chosen][:, None]
+    parts = []
+    for start in range(0, len(wanted), batch_size):
+        rows = np.arange(start, min(start + batch_size, len(wanted)))
+        batch = subject.builder.build(pairs.samples.take(rows), wanted[rows]).to(bundle.device_of(model))
+        parts.append(getattr(model, what)(batch)[:, 0].float().cpu())
+    found: npt.NDArray[np.float32] = torch.cat(parts).numpy()
+    return found

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from small_dataset import USERS
+
+from gensr_model.analysis.features import balanced_pairs, input_features
+from gensr_model.analysis.information import analyze_information
+from gensr_model.models.views import pool_text
+from gensr_model.report import NullReport
+from gensr_model.training import bundle
+
+if TYPE_CHECKING:
+    from conftest import World
+
+
+def test_numbers_and_files(world: World, tmp_path: Path) -> None:
+    def run() -> dict[str, float]:
+        return analyze_information(
+            world.dataset, world.cf, world.subjects, world.config, tmp_path, NullReport()
+        )
+
+    numbers = run()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mutual_information.json", "mutual_information.png"]
+    assert all(math.isfinite(value) for value in numbers.values())
+    for model in world.bundles:
+        for task in ("recommendation", "search"):
+            found = {
+                name: numbers[f"information/{model}/{task}/{name}"]
+                for name in ("exact_nats", "bound_nats", "label_nats", "label_bound_nats", "samples")
+            }
+            assert 0 <= found["exact_nats"] <= found["bound_nats"] <= math.log(2)
+            assert 0 <= found["label_nats"] <= found["label_bound_nats"] == math.log(2)
+            assert found["samples"] == USERS
+    assert run() == numbers
+
+
+def test_labels_at_another_balance(world: World, tmp_path: Path) -> None:
+    config = world.with_analysis(negatives_per_positive=3, mine_steps=1, mine_seeds=1)
+    numbers = analyze_information(world.dataset, world.cf, world.subjects, config, tmp_path, NullReport())
+    share = math.ceil(USERS / 4) / USERS
+    entropy = -share * math.log(share) - (1 - share) * math.log(1 - share)
+    assert math.isclose(numbers["information/gensr/search/label_bound_nats"], entropy)
+
+
+def test_features_are_what_goes_in_before_any_training(world: World) -> None:
+    dataset = world.dataset
+    samples = dataset.samples("test")
+    samples = samples.take(np.flatnonzero(samples.task == 1))
+    pairs = balanced_pairs(samples, np.zeros((len(samples), 3), np.int64))
+    assert pairs.chosen[:4].tolist() == [0, 1, 0, 1]
+    fresh, _ = bundle.assemble("gensr", dataset, world.cf, world.config)
+    assert isinstance(fresh, bundle.GenSR)
+    found = input_features(dataset, pairs, fresh.cf, fresh.backbone.shared, fresh.catalogue, 4)
+    got = found.values
+    row = 0  # its candidate is the positive
+    history = dataset.events.item[samples.history_end[row] - 4 : samples.history_end[row]]
+    table = fresh.cf.table.detach().numpy()
+    np.testing.assert_allclose(got[row, :64], table[history].mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(got[row, 64:128], table[samples.item[row]], atol=1e-5)
+    every = torch.arange(dataset.n_items)
+    words = pool_text(fresh.backbone.shared, fresh.catalogue.text, every).detach().numpy()
+    width = words.shape[1]
+    np.testing.assert_allclose(got[row, 128 + width : 128 + 2 * width], words[samples.item[row]], atol=1e-5)
+    np.testing.assert_allclose(got[1, 64:128], table[0], atol=1e-5)  # the next row holds its negative
+    assert got.shape == (USERS, 128 + 3 * width + 3)
+    assert found.blocks == (64, 64, width, width, width, 3)
+    assert (np.abs(got[:, -3:]) <= 1 + 1e-5).all()
+
+
+def test_a_task_with_few_samples_is_left_out(world: World, tmp_path: Path) -> None:
+    few = world.with_analysis(mine_samples=30)
+    assert analyze_information(world.dataset, world.cf, world.subjects, few, tmp_path, NullReport()) == {}
+    found = json.loads((tmp_path / "mutual_information.json").read_text())
+    assert found == {"gensr": {}, "two_head": {}}
+    assert not (tmp_path / "mutual_information.png").exists()
