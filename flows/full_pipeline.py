@@ -16,6 +16,7 @@ from tasks.finetune import MODELS, finetune
 from tasks.pretrain import pretrain
 from tasks.publish import publish, publish_profile
 from tasks.registry import log_model
+from tasks.report import draw_examples, write_report
 from tasks.stage import StageResult
 from tasks.summary import summarize_run
 from tasks.tracking import Tracked, parent_run
@@ -45,9 +46,12 @@ def full_pipeline(config: PipelineConfig) -> dict[str, Any]:
             else None
         )
         log_model(run, trained["gensr"])
-        stages = [*data.stages, *trained.values(), *([analysis] if analysis else [])]
+        examples = draw_examples(run, config, data.prepared, trained["gensr"])
+        stages = [*data.stages, *trained.values(), *([analysis] if analysis else []), examples]
         summary = summarize_run(config, data.source, stages, ranks, analysis.metrics if analysis else {})
-        return publish(run.run_id, str(flow_run.id), summary)
+        published = publish(run.run_id, str(flow_run.id), summary, report=True)
+        write_report(run.run_id, str(flow_run.id), published)
+        return published
 
 
 def prepare_data(run: Tracked, config: PipelineConfig) -> Data:

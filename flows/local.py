@@ -112,6 +112,7 @@ def run(here: Local, config: dict[str, Any]) -> int:
     print(f"Prefect  {page}")
     print(f"MLflow   {submit.mlflow_link(folder / 'summary.json', here.mlflow_url)}")
     print(f"Summary  {folder / 'summary.json'}")
+    print(f"Report   {folder / 'report.html'}")
     return status
 
 
