@@ -120,9 +120,7 @@ class Messages:
         )
         try:
             with get_client(sync_client=True) as client:
-                found = client.read_artifacts(
-                    artifact_filter=latest, sort=ArtifactSort.UPDATED_DESC, limit=1
-                )
+                found = client.read_artifacts(artifact_filter=latest, sort=ArtifactSort.UPDATED_DESC, limit=1)
         except HTTPError:
             return None
         if not found or float(str(found[0].data)) >= 100.0:

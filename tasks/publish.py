@@ -19,7 +19,6 @@ from tasks.profile import PROFILE
 from tasks.promotion import Decision
 from tasks.tracking import Tracked, tracking_uri
 
-
 REPORT = "report.html"
 
 

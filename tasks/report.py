@@ -65,10 +65,17 @@ def collect(summary: dict[str, Any], store: Path) -> Facts:
     folders = {s["label"]: _folder(store, s["label"], s["key"]) for s in summary["stages"]}
     ingest, prepare = folders["ingest"], folders["prepare"]
     checks = [folders["validate-raw"], folders["validate"]]
-    trained = {label.removeprefix("finetune-"): f for label, f in folders.items() if label.startswith("finetune-")}
+    trained = {
+        label.removeprefix("finetune-"): f for label, f in folders.items() if label.startswith("finetune-")
+    }
     audits = _json(folders["validate"] / _AUDITS)
     rejects = pq.read_table(ingest / "rejects.parquet", columns=["reason"])["reason"].to_pylist()
-    segments = [row for folder in folders.values() if (folder / SEGMENTS).is_file() for row in _json(folder / SEGMENTS)]
+    segments = [
+        row
+        for folder in folders.values()
+        if (folder / SEGMENTS).is_file()
+        for row in _json(folder / SEGMENTS)
+    ]
     records = {label: _json(folder / RECORD) for label, folder in folders.items()}
     return Facts(
         summary=_without_paths(summary),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ def example_rankings(
 ) -> list[dict[str, Any]]:
     """What the model of a bundle makes of ``per_task`` test samples of each task, of those that it is measured on.
 
-    Each has "task", "user", "query" (None without), "history" (the latest events, oldest first, "title" and
-    "behavior"), "history_length" (what the model read), "candidates" (how many were ranked), "top" (the first five:
-    "title", "probability", "true") and "true" (the positive: "title", "probability", "place", and "level" others with
-    its very score). A task without candidates has none.
+    Each has "task", "user", "query" (None without), "history" (the latest items, oldest first, each "title" and
+    "behaviors"; events in a row with one item are one), "history_length" (events that the model read), "candidates"
+    (how many were ranked), "top" (the first five: "title", "probability", "true") and "true" (the positive: "title",
+    "probability", "place", and "level" others with its very score, which "top" puts before it). A task without
+    candidates has none.
     """
     loaded = bundle.load(folder, dataset.items, dataset.queries)
     every, negatives = dataset.evaluated("test", config.evaluation.protocol)
@@ -59,7 +61,7 @@ def example_rankings(
                 "candidates": lists.shape[1],
                 "top": [
                     {"title": titles[lists[n, c]], "probability": float(probability[c]), "true": bool(c == 0)}
-                    for c in np.argsort(-scores[n], kind="stable")[:_SHOWN_TOP]
+                    for c in np.lexsort((np.arange(lists.shape[1]) == 0, -scores[n]))[:_SHOWN_TOP]
                 ],
                 "true": {
                     "title": titles[lists[n, 0]],
@@ -92,12 +94,9 @@ def _history(
 ) -> dict[str, Any]:
     end = int(samples.history_end[n])
     read = min(end - int(samples.history_start[n]), max_history)
-    events = range(end - min(read, _SHOWN_HISTORY), end)
+    events = ((int(dataset.events.item[e]), int(dataset.events.behavior[e])) for e in range(end - read, end))
     shown = [
-        {
-            "title": titles[dataset.events.item[e]],
-            "behavior": BEHAVIORS[int(dataset.events.behavior[e])],
-        }
-        for e in events
+        {"title": titles[item], "behaviors": list(dict.fromkeys(BEHAVIORS[how] for _, how in group))}
+        for item, group in itertools.groupby(events, key=lambda event: event[0])
     ]
-    return {"history": shown, "history_length": read}
+    return {"history": shown[-_SHOWN_HISTORY:], "history_length": read}

@@ -102,16 +102,16 @@ def interval_chart(title: str, rows: Sequence[Interval], x_label: str) -> str:
     """A row per interval, with the line x = 0. ValueError without a row."""
     if not rows:
         raise ValueError(f"nothing to draw: {title}")
-    left, width = 124.0, 560.0
+    left = 116.0
     bottom = 12 + _ROW * len(rows)
     low, high = _padded([0.0, *(v for row in rows for v in (row.low, row.high))])
-    x = _Scale(low, high, left, width - 14, 6)
-    svg = _svg(width, bottom + 40, title)
+    x = _Scale(low, high, left, _WIDTH - _RIGHT, 5)
+    svg = _svg(_WIDTH, bottom + 40, title)
     for tick in x.ticks:
         _line(svg, x(tick), 8, x(tick), bottom, "grid")
         _text(svg, x(tick), bottom + 16, x.label(tick), "middle")
     _line(svg, x(0), 8, x(0), bottom, "zero")
-    _text(svg, (left + width - 14) / 2, bottom + 34, x_label, "middle", "axis")
+    _text(svg, (left + _WIDTH - _RIGHT) / 2, bottom + 34, x_label, "middle", "axis")
     for number, row in enumerate(rows):
         y = 12 + _ROW * (number + 0.5)
         _text(svg, left - 10, y + 4, row.name, "end", "name")

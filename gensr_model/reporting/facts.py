@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,7 +67,14 @@ class Facts:
             first, *group, name = path.split("/")
             if first == kind:
                 found.setdefault(tuple(group), {})[name] = value
-        return found
+        models = in_order(dict.fromkeys(group[0] for group in found))
+        return dict(sorted(found.items(), key=lambda entry: models.index(entry[0][0])))
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Models in the order of ``MODELS``, GenSR first, others after them as they come: JSON keeps no order."""
+    known = {name: place for place, name in enumerate(MODELS)}
+    return sorted(names, key=lambda name: known.get(name, len(known)))
 
 
 def model_title(name: str) -> str:

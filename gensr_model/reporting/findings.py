@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gensr_model.config import SEARCH_ONLY, TASKS
-from gensr_model.reporting.facts import Facts, model_title
+from gensr_model.reporting.facts import Facts, in_order, model_title
 
 _FEWEST = 50  # samples below which analysis leaves a task out
 
@@ -25,8 +25,9 @@ def in_short(facts: Facts) -> list[dict[str, Any]]:
             continue
         order = sorted(rows, key=lambda name: -rows[name]["ndcg_at_10"])
         against: dict[str, list[str]] = {"good": [], "open": [], "bad": []}
-        for name, compared in facts.summary["comparisons"].get(task, {}).items():
-            against[verdict(compared)].append(model_title(name))
+        compared = facts.summary["comparisons"].get(task, {})
+        for name in in_order(compared):
+            against[verdict(compared[name])].append(model_title(name))
         best = order[0] if order[0] != "gensr" else (order[1] if len(order) > 1 else None)
         found.append(
             {
@@ -70,7 +71,9 @@ def _broken(facts: Facts) -> list[str]:
     if rejected := facts.reading.get("rejected"):
         reasons = ", ".join(f"{reason} ({n:,})" for reason, n in facts.rejects.items())
         of = facts.reading["read"]
-        said.append(f"{rejected:,} of {of:,} raw lines could not be used: {reasons or 'see rejects.parquet'}.")
+        said.append(
+            f"{rejected:,} of {of:,} raw lines could not be used: {reasons or 'see rejects.parquet'}."
+        )
     return said
 
 
@@ -81,7 +84,8 @@ def _losses(facts: Facts) -> list[str]:
             said.append(f"{row['task'].capitalize()}: GenSR ranks worse than {_and(row['below'])}.")
         if row["level"]:
             said.append(
-                f"{row['task'].capitalize()}: no difference from {_and(row['level'])} can be told; the interval holds 0."
+                f"{row['task'].capitalize()}: no difference from {_and(row['level'])} can be told; "
+                "the interval holds 0."
             )
     return said
 
@@ -93,10 +97,13 @@ def _training(facts: Facts) -> list[str]:
         if told["stopped"] == "all epochs done" and len(validations) > 1:
             if validations[-1]["metric"] >= told["best_metric"]:
                 said.append(
-                    f"{model_title(name)} was still improving on validation when its epochs ended: it may be undertrained."
+                    f"{model_title(name)} was still improving on validation when its epochs ended: "
+                    "it may be undertrained."
                 )
         elif len(validations) == 1:
-            said.append(f"{model_title(name)} was validated once only: nothing tells whether it had converged.")
+            said.append(
+                f"{model_title(name)} was validated once only: nothing tells whether it had converged."
+            )
         if told["resumed_at"]:
             said.append(
                 f"Training of {model_title(name)} was interrupted and went on from step {told['resumed_at']:,}; "
@@ -118,14 +125,16 @@ def _analysis(facts: Facts) -> list[str]:
         f"{model_title(model)} on {task}" for (model, task), f in information.items() if f["mine_nats"] <= 0
     ]
     if blind:
-        said.append(f"MINE found no information at all for {_and(blind)}: an estimate of 0 is no measurement of 0.")
+        said.append(
+            f"MINE found no information at all for {_and(blind)}: an estimate of 0 is no measurement of 0."
+        )
     gradient = {group[0]: found for group, found in facts.analysis("gradient").items()}
     if {"gensr", "two_head"} <= set(gradient):
         ours, theirs = (gradient[name]["share_negative"] for name in ("gensr", "two_head"))
         if ours >= theirs:
             said.append(
-                f"The paper's claim that GenSR removes gradient conflict is not seen here: {ours:.0%} of GenSR's cosines "
-                f"are below 0, {theirs:.0%} of the two-head model's."
+                f"The paper's claim that GenSR removes gradient conflict is not seen here: {ours:.0%} of GenSR's "
+                f"cosines are below 0, {theirs:.0%} of the two-head model's."
             )
     return said
 
@@ -134,13 +143,17 @@ def _limits(facts: Facts) -> list[str]:
     config = facts.summary["config"]
     said = [f"One seed ({facts.summary['seed']}): how much another would change is not in these intervals."]
     if config["evaluation"]["max_test_samples"] is not None:
-        said.append(f"At most {config['evaluation']['max_test_samples']:,} test samples per task were ranked.")
+        said.append(
+            f"At most {config['evaluation']['max_test_samples']:,} test samples per task were ranked."
+        )
     if config["evaluation"]["protocol"] in SEARCH_ONLY:
         said.append(
             f"Recommendation is left out: {config['evaluation']['protocol']} draws no candidates for it."
         )
     if facts.generated:
-        said.append("The data are generated. They show that the pipeline works, and nothing about real users.")
+        said.append(
+            "The data are generated. They show that the pipeline works, and nothing about real users."
+        )
     later = facts.manifest.get("split", {}).get("leave_one_out_later_share")
     if later:
         said.append(

@@ -107,7 +107,9 @@ def _counts(facts: Facts) -> Table | None:
               "samples_train": "Training samples", "samples_valid": "Validation samples",
               "samples_test": "Test samples", "graph": "Pairs in LightGCN's graph"}  # fmt: skip
     rows = [[text(title), count(counts[name])] for name, title in wanted.items() if name in counts]
-    return Table("counts", "The prepared dataset", [Column("What", False), Column("Rows")], rows)
+    return Table(
+        "counts", "The prepared dataset", [Column("What", False), Column("Rows")], rows, sortable=False
+    )
 
 
 def _filter(facts: Facts) -> Table | None:
@@ -117,12 +119,13 @@ def _filter(facts: Facts) -> Table | None:
     names = ("users", "items", "interactions")
     columns = [Column("Step", False), *(Column(name.capitalize()) for name in names)]
     rows = [[text(step["step"]), *(count(step.get(name)) for name in names)] for step in steps]
-    return Table("filter", "What the filter left", columns, rows)
+    return Table("filter", "What the filter left", columns, rows, sortable=False)
 
 
 def _checks(facts: Facts) -> Table | None:
     rows = [
-        [text(c["suite"].replace("_", " ")), count(c["expectations"]), count(c["failed"])] for c in facts.checks
+        [text(c["suite"].replace("_", " ")), count(c["expectations"]), count(c["failed"])]
+        for c in facts.checks
     ]
     columns = [Column("Suite", False), Column("Expectations"), Column("Failed")]
     return Table("checks-table", "Expectations on raw and prepared tables", columns, rows) if rows else None

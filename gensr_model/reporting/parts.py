@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from gensr_model.config import TASKS
 from gensr_model.reporting import paper
 from gensr_model.reporting.charts import Figure, Interval, Series, interval_chart, line_chart, smooth
-from gensr_model.reporting.facts import Facts, model_title
+from gensr_model.reporting.facts import Facts, in_order, model_title
 from gensr_model.reporting.findings import verdict
 from gensr_model.reporting.tables import Cell, Column, Table, count, mark_best, memory, number, seconds, text
 
@@ -19,7 +19,15 @@ _SAYS = {
     "R": "share of positives among the first {}",
     "N": "NDCG among the first {}: a higher place counts more",
 }
-_COLORS = {"gensr": 1, "two_head": 2, "loss": 1, "generation": 3, "contrastive": 4, "recommendation": 3, "search": 4}
+_COLORS = {
+    "gensr": 1,
+    "two_head": 2,
+    "loss": 1,
+    "generation": 3,
+    "contrastive": 4,
+    "recommendation": 3,
+    "search": 4,
+}
 _VERDICTS = {"good": "good", "bad": "bad", "open": "muted"}
 
 
@@ -36,8 +44,8 @@ def results(facts: Facts, task: str) -> Table:
         Column("p", says="paired t-test, two-sided, not corrected for several models"),
     ]
     body = []
-    for name, row in rows.items():
-        found = compared.get(name)
+    for name in in_order(rows):
+        row, found = rows[name], compared.get(name)
         mark = _VERDICTS[verdict(found)] if found else ""
         body.append(
             [
@@ -50,7 +58,7 @@ def results(facts: Facts, task: str) -> Table:
         )
     return Table(
         f"results-{task}",
-        f"{task.capitalize()}: every model on the same candidates",
+        f"{task.capitalize()}, all models",
         columns,
         mark_best(body, range(1, 1 + len(METRICS))),
     )
@@ -58,13 +66,14 @@ def results(facts: Facts, task: str) -> Table:
 
 def differences(facts: Facts, task: str) -> Figure | None:
     """GenSR minus every other model, with intervals."""
+    found = facts.summary["comparisons"].get(task, {})
     rows = [
         Interval(model_title(name), f["mean_difference"], f["low"], f["high"], verdict(f))
-        for name, f in facts.summary["comparisons"].get(task, {}).items()
+        for name, f in ((name, found[name]) for name in in_order(found))
     ]
     if not rows:
         return None
-    title = f"{task.capitalize()}: GenSR minus each model, NDCG@10"
+    title = f"{task.capitalize()}, GenSR minus each"
     note = "Right of the line GenSR is better; an interval across it tells no difference."
     return Figure(interval_chart(title, rows, "difference in NDCG@10"), title, note)
 
@@ -76,7 +85,7 @@ def papers_results(facts: Facts, task: str) -> Table:
     rows = [[text("GenSR, this run"), *(number(ours[m]) for m in paper.METRICS)]]
     for name, values in paper.RANKING[facts.summary["format"]][task].items():  # type: ignore[index]
         rows.append([text(f"{name}, the paper"), *(number(v) for v in values)])
-    return Table(f"paper-{task}", f"{task.capitalize()} beside the paper's Tables 2 and 3", columns, rows)
+    return Table(f"paper-{task}", f"{task.capitalize()}, beside the paper", columns, rows)
 
 
 def learning(facts: Facts) -> list[Figure]:
@@ -85,7 +94,11 @@ def learning(facts: Facts) -> list[Figure]:
     for task in TASKS:
         key = f"{task}/ndcg_at_5"
         lines = [
-            Series(model_title(name), [(v["step"], v[key]) for v in told["validations"] if key in v], _color(name, n))
+            Series(
+                model_title(name),
+                [(v["step"], v[key]) for v in told["validations"] if key in v],
+                _color(name, n),
+            )
             for n, (name, told) in enumerate(facts.training.items())
         ]
         lines = [line for line in lines if line.points]
@@ -103,12 +116,18 @@ def learning(facts: Facts) -> list[Figure]:
             title = f"Training loss, {model_title(name)}"
             figures.append(Figure(line_chart(title, lines), title))
     norms = [
-        Series(model_title(name), [(p["step"], p["gradient_norm"]) for p in told.get("curve", [])], _color(name, n))
+        Series(
+            model_title(name),
+            [(p["step"], p["gradient_norm"]) for p in told.get("curve", [])],
+            _color(name, n),
+        )
         for n, (name, told) in enumerate(facts.training.items())
     ]
     norms = [line for line in norms if line.points]
     if norms:
-        figures.append(Figure(line_chart("Gradient norm before clipping", norms), "Gradient norm before clipping"))
+        figures.append(
+            Figure(line_chart("Gradient norm before clipping", norms), "Gradient norm before clipping")
+        )
     return figures
 
 
@@ -117,17 +136,21 @@ def conflict(facts: Facts) -> Figure | None:
     lines: list[Series] = []
     for n, (name, probes) in enumerate(facts.gradients.items()):
         points = [(p["step"], p["cosine"]) for p in probes]
-        lines += [Series("", points, _color(name, n), faint=True), Series(model_title(name), smooth(points), _color(name, n))]
+        lines += [
+            Series("", points, _color(name, n), faint=True),
+            Series(model_title(name), smooth(points), _color(name, n)),
+        ]
     if not any(line.points for line in lines):
         return None
     title = "Cosine between the tasks' gradients"
-    note = "Shared self-attention, same mini-batch. Below 0 the tasks pull apart. Faint: each probe; firm: running mean."
+    note = "Below 0 the tasks pull apart. Shared self-attention, same mini-batch. Faint: each probe; firm: their mean."
     return Figure(line_chart(title, lines, y_range=(-1.05, 1.05), zero=True), title, note)
 
 
 def training(facts: Facts) -> Table:
     """How training ended, per model."""
-    columns = [Column("Model", False), Column("Epochs"), Column("Steps"), Column("Best valid N@5", says="mean of both tasks"),
+    columns = [Column("Model", False), Column("Epochs"), Column("Steps"),
+               Column("Best valid N@5", says="mean of both tasks"),
                Column("Validations"), Column("Stopped because", False)]  # fmt: skip
     rows = [
         [text(model_title(name)), number(t["epochs"], 1), count(t["steps"]), number(t["best_metric"]),
@@ -142,13 +165,16 @@ def information(facts: Facts) -> Table | None:
     columns = [Column("Model", False), Column("Task", False), Column("MINE, nats", says="on pooled features, held out"),
                Column("± seeds", says="standard deviation over seeds"), Column("MINE, bits"),
                Column("Exact, nats", says="of the whole input: H(mean p) − mean H(p)"), Column("Exact, bits"),
-               Column("Bound, nats", says="entropy of the answer, at most ln 2 = 0.693"), Column("Samples")]  # fmt: skip
+               Column("Bound, nats", says="entropy of the answer, at most ln 2 = 0.693"),
+               Column("Samples")]  # fmt: skip
     rows = [
         [text(model_title(model)), text(task), *(number(f[n], 3) for n in ("mine_nats", "mine_std", "mine_bits",
          "exact_nats", "exact_bits", "bound_nats")), count(f["samples"])]
         for (model, task), f in facts.analysis("information").items()
     ]  # fmt: skip
-    return Table("information", "What an answer tells about its input (§6.4.1)", columns, rows) if rows else None
+    return (
+        Table("information", "What an answer tells about its input (§6.4.1)", columns, rows) if rows else None
+    )
 
 
 def papers_information(facts: Facts) -> Table:
@@ -168,24 +194,35 @@ def gradients(facts: Facts) -> Table | None:
         [text(model_title(model)), *(number(f[name], 3) for name in names), count(f["probes"])]
         for (model,), f in facts.analysis("gradient").items()
     ]
-    return Table("gradients", "Cosine of the task gradients along training (§6.5)", columns, rows) if rows else None
+    return (
+        Table("gradients", "Cosine of the task gradients along training (§6.5)", columns, rows)
+        if rows
+        else None
+    )
 
 
 def speed(facts: Facts) -> Table | None:
     """Per model: its size, how fast it trains and ranks, and the memory of both."""
     by_label = {stage["label"]: stage for stage in facts.stages}
     config = facts.summary["config"]
-    columns = [Column("Model", False), Column("Parameters"), Column("Training"),
-               Column("Steps/s"), Column("Rows/s", says="positives and negatives that training reads"), Column("Peak, training"),
-               Column("Ranking"), Column("Candidates/s", says="scored, with reading and loading the model"),
+    columns = [Column("Model", False), Column("Parameters"), Column("Training time"),
+               Column("Steps/s"), Column("Rows/s", says="positives and negatives that training reads"),
+               Column("Peak, training"),
+               Column("Ranking time"), Column("Candidates/s", says="scored, with reading and loading the model"),
                Column("Peak, ranking")]  # fmt: skip
     rows = []
-    for name, tasks in _per_model(facts).items():
+    ranked = _per_model(facts)
+    for name in in_order(ranked):
+        tasks = ranked[name]
         train, rank = by_label.get(f"finetune-{name}"), by_label.get(f"evaluate-{name}")
         told = facts.training.get(name)
-        per_second = told["steps"] / told["seconds"] if told and told["seconds"] and not told["resumed_at"] else None
+        per_second = (
+            told["steps"] / told["seconds"] if told and told["seconds"] and not told["resumed_at"] else None
+        )
         rows_per_step = (
-            config["train"]["batch_size"] * config["train"]["accumulation"] * (1 + config["train"]["negatives"])
+            config["train"]["batch_size"]
+            * config["train"]["accumulation"]
+            * (1 + config["train"]["negatives"])
         )
         scored = sum(tasks.values()) * (1 + facts.summary["negatives"])
         rows.append(
@@ -211,12 +248,20 @@ def stages(facts: Facts) -> Table:
     """Every stage: how long it took, and whether this run built it."""
     columns = [Column("Stage", False), Column("Time"), Column("In this run", False), Column("Peak memory")]
     rows = [
-        [text(s["label"]), seconds(s["seconds"]), text("reused" if s["reused"] else "built"), memory(s["peak_bytes"])]
+        [
+            text(s["label"]),
+            seconds(s["seconds"]),
+            text("reused" if s["reused"] else "built"),
+            memory(s["peak_bytes"]),
+        ]
         for s in facts.stages
     ]
     total = sum(s["seconds"] for s in facts.stages)
     built = sum(s["seconds"] for s in facts.stages if not s["reused"])
-    note = f"In all {seconds(total).text}, of which this run spent {seconds(built).text}; a reused stage tells what it took when built."
+    note = (
+        f"In all {seconds(total).text}, of which this run spent {seconds(built).text}; "
+        "a reused stage tells what it took when it was built."
+    )
     return Table("stages", "Time per stage", columns, rows, note)
 
 
@@ -238,7 +283,7 @@ def _says(short: str) -> str:
 
 
 def _interval(found: dict[str, float]) -> str:
-    return f"{found['low']:+.4f} to {found['high']:+.4f}".replace("-", "−")
+    return f"[{found['low']:+.4f}, {found['high']:+.4f}]".replace("-", "−")
 
 
 def _p(value: float | None) -> Cell:

@@ -21,7 +21,7 @@ class Cell:
     """What is shown, and the value that it is sorted by."""
 
     text: str
-    value: float | str | None = None
+    value: float | str | None = None  # none sorts last
     mark: str = ""  # best, second, good, bad or muted
 
 
@@ -34,6 +34,7 @@ class Table:
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
     note: str = ""
+    sortable: bool = True
 
 
 def text(value: object, mark: str = "") -> Cell:
@@ -45,7 +46,8 @@ def number(value: float | None, digits: int = 4, sign: bool = False) -> Cell:
     """A cell of a number; a dash for none."""
     if value is None or not math.isfinite(value):
         return Cell("–", None, "muted")
-    shown = f"{value:{'+' if sign else ''}.{digits}f}"
+    value = float(value)
+    shown = f"{round(value, digits) + 0.0:{'+' if sign else ''}.{digits}f}"  # + 0.0: no minus before zero
     return Cell(shown.replace("-", "−"), value)
 
 
@@ -80,7 +82,9 @@ def mark_best(rows: Sequence[Sequence[Cell]], columns: Iterable[int]) -> list[li
     """The same rows, the largest value of each column marked best and the next one second; equals share a mark."""
     marked = [list(row) for row in rows]
     for place in columns:
-        values = sorted({row[place].value for row in rows if isinstance(row[place].value, float)}, reverse=True)  # type: ignore[type-var]
+        values = sorted(
+            {row[place].value for row in rows if isinstance(row[place].value, float)}, reverse=True
+        )  # type: ignore[type-var]
         for value, mark in zip(values, ("best", "second"), strict=False):
             for row in marked:
                 if row[place].value == value:

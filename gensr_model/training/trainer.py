@@ -29,7 +29,6 @@ from gensr_model.report import NullReport, Report
 from gensr_model.training import checkpoint
 from gensr_model.training.checkpoint import Progress
 
-
 _CURVE_POINTS = 200
 
 
@@ -115,7 +114,9 @@ class FitResult(NamedTuple):
     seconds: float
     resumed_at: int
     validations: list[dict[str, float]]  # "step", "metric" and the metrics of each validation, for the curves
-    curve: list[dict[str, float]]  # loss, its parts, gradient norm and learning rate along training: ``on_curve``
+    curve: list[
+        dict[str, float]
+    ]  # loss, its parts, gradient norm and learning rate along training: ``on_curve``
 
 
 def on_curve(
