@@ -16,6 +16,7 @@ from tasks.finetune import MODELS, finetune
 from tasks.pretrain import pretrain
 from tasks.publish import publish, publish_profile
 from tasks.registry import log_model
+from tasks.report import draw_examples, write_report
 from tasks.stage import StageResult
 from tasks.summary import numbers_of, summarize_run
 from tasks.tracking import Tracked, parent_run
@@ -41,9 +42,12 @@ def full_pipeline(config: PipelineConfig) -> dict[str, Any]:
         ranks |= {r: rank_reference(run, config, data.prepared, data.cf, option=r) for r in REFERENCES}
         analyses = analyze_all(run, config, data, list(trained.values())) if config.analysis.enabled else []
         log_model(run, trained["gensr"])
-        stages = [*data.stages, *trained.values(), *analyses]
+        examples = draw_examples(run, config, data.prepared, trained["gensr"])
+        stages = [*data.stages, *trained.values(), *analyses, examples]
         summary = summarize_run(config, data.source, stages, ranks, numbers_of(analyses))
-        return publish(run.run_id, str(flow_run.id), summary)
+        published = publish(run.run_id, str(flow_run.id), summary, report=True)
+        write_report(run.run_id, str(flow_run.id), published)
+        return published
 
 
 def prepare_data(run: Tracked, config: PipelineConfig) -> Data:

@@ -20,16 +20,21 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
+from tqdm import tqdm
 
 import flows
 from flows import services
 from flows.installation import POOL, Local, local
 from flows.services import ServiceError
 from gensr_model.config import FolderSource, PipelineConfig
+from gensr_model.report import TerminalReport
 from tasks.home import Home
+
+if TYPE_CHECKING:
+    from flows import submit
 
 ROOT = Path(flows.__file__).resolve().parent.parent  # where prefect.yaml is
 PREFECT = [sys.executable, "-m", "prefect", "--no-prompt"]
@@ -89,7 +94,9 @@ def run(here: Local, config: dict[str, Any]) -> int:
     if config:
         command += ["--params", json.dumps({"config": config})]
     messages = submit.Messages(name)
-    status = _watch(here, command, lambda: print_lines(messages.new()))
+    shown = Shown(messages)
+    status = _watch(here, command, shown)
+    shown.close()
     print_lines(messages.new())
     outcome = submit.outcome(name)
     if outcome is None:
@@ -107,7 +114,31 @@ def run(here: Local, config: dict[str, Any]) -> int:
     print(f"Prefect  {page}")
     print(f"MLflow   {submit.mlflow_link(folder / 'summary.json', here.mlflow_url)}")
     print(f"Summary  {folder / 'summary.json'}")
+    print(f"Report   {folder / 'report.html'}")
     return status
+
+
+class Shown:
+    """What people see of a run: the stages' lines and, in a terminal, how far the stage at work is."""
+
+    def __init__(self, messages: submit.Messages) -> None:
+        self.messages = messages
+        self._bar = TerminalReport("")
+
+    def __call__(self) -> None:
+        with tqdm.external_write_mode(file=sys.stderr):
+            print_lines(self.messages.new())
+        if not sys.stderr.isatty():
+            return
+        stand = self.messages.stand()
+        if stand is None or stand.stage != self._bar.name:
+            self.close()
+        if stand is not None:
+            self._bar.name = stand.stage
+            self._bar.progress(round(stand.percent), 100, stand.note)
+
+    def close(self) -> None:
+        self._bar.close()
 
 
 def _watch(here: Local, command: list[str], show_progress: Callable[[], None]) -> int:

@@ -12,6 +12,9 @@ from httpx import HTTPError
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    ArtifactFilterType,
     FlowRunFilter,
     FlowRunFilterName,
     FlowRunFilterState,
@@ -22,7 +25,7 @@ from prefect.client.schemas.filters import (
     WorkPoolFilterName,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.client.schemas.sorting import LogSort
+from prefect.client.schemas.sorting import ArtifactSort, LogSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
@@ -85,6 +88,14 @@ def _run_of(client: SyncPrefectClient, name: str) -> FlowRun | None:
     return runs[0] if runs else None
 
 
+class Stand(NamedTuple):
+    """How far the stage at work is."""
+
+    stage: str
+    percent: float
+    note: str
+
+
 class Messages:
     """What a flow run, known by its name, logs about its stages, as it comes in."""
 
@@ -99,6 +110,23 @@ class Messages:
             return self._new()
         except HTTPError:
             return []  # the next call has them
+
+    def stand(self) -> Stand | None:
+        """Of the stage that told of itself last; None where none did, or where it is done."""
+        if self._id is None:
+            return None
+        latest = ArtifactFilter(
+            flow_run_id=ArtifactFilterFlowRunId(any_=[self._id]), type=ArtifactFilterType(any_=["progress"])
+        )
+        try:
+            with get_client(sync_client=True) as client:
+                found = client.read_artifacts(artifact_filter=latest, sort=ArtifactSort.UPDATED_DESC, limit=1)
+        except HTTPError:
+            return None
+        if not found or float(str(found[0].data)) >= 100.0:
+            return None
+        stage = (found[0].key or "").removeprefix("progress-")
+        return Stand(stage, float(str(found[0].data)), found[0].description or "")
 
     def _new(self) -> list[str]:
         with get_client(sync_client=True) as client:

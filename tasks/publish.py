@@ -21,10 +21,18 @@ from tasks.promotion import Decision
 from tasks.stage import StageResult
 from tasks.tracking import Tracked, tracking_uri
 
+REPORT = "report.html"
+
 
 @task(name="publish", task_run_name="publish")
-def publish(run_id: str, flow_run_id: str, summary: dict[str, Any], key: str = "summary") -> dict[str, Any]:
-    """Write ``runs/<flow run>/summary.json`` and ``table.md``, the artifact ``key``, and MLflow's copy of both."""
+def publish(
+    run_id: str, flow_run_id: str, summary: dict[str, Any], key: str = "summary", report: bool = False
+) -> dict[str, Any]:
+    """Write ``runs/<flow run>/summary.json`` and ``table.md``, the artifact ``key``, and MLflow's copy of both.
+
+    With ``report`` the artifact links the page that ``write_report`` makes of what this returns: the table is out
+    before it, so that no fault of the page can hold it back.
+    """
     run = Tracked.existing(run_id)
     full = summary | {
         "mlflow": {"experiment_id": run.experiment_id, "run_id": run_id},
@@ -38,7 +46,9 @@ def publish(run_id: str, flow_run_id: str, summary: dict[str, Any], key: str = "
     point_latest(flow_run_id)
     run.artifacts(folder, ("*",))
     run.metrics(_headline(full))
-    create_markdown_artifact(table + links(full), key=key, description=f"{full['dataset']}: results")
+    create_markdown_artifact(
+        table + links_text(full, report), key=key, description=f"{full['dataset']}: results"
+    )
     return full
 
 
@@ -72,7 +82,7 @@ def publish_mechanisms(
     run.artifacts(folder, ("mechanisms.*",))
     run.metrics(numbers)
     create_markdown_artifact(
-        text + _links(content),
+        text + links_text(content),
         key="mechanisms",
         description=f"{config.name}: the paper's explanation, measured",
     )
@@ -99,18 +109,27 @@ def _headline(summary: dict[str, Any]) -> dict[str, float]:
     ]
 
 
-def links(summary: dict[str, Any]) -> str:
-    uri = tracking_uri()
-    lines = ["## Links", ""]
+def links(summary: dict[str, Any]) -> dict[str, str]:
+    """Name -> address of the run in MLflow and in Prefect, where these are servers."""
+    found = {}
+    uri, api = tracking_uri(), os.environ.get("PREFECT_API_URL", "")
     if uri.startswith("http"):
-        page = f"{uri}/#/experiments/{summary['mlflow']['experiment_id']}/runs/{summary['mlflow']['run_id']}"
-        lines.append(f"- [MLflow run]({page})")
-    api = os.environ.get("PREFECT_API_URL", "")
+        run = summary["mlflow"]
+        found["MLflow"] = f"{uri}/#/experiments/{run['experiment_id']}/runs/{run['run_id']}"
     if api:
-        lines.append(
-            f"- [Prefect flow run]({api.removesuffix('/api')}/runs/flow-run/{summary['flow_run_id']})"
-        )
-    return "\n" + "\n".join(lines) + "\n" if len(lines) > 2 else ""
+        found["Prefect"] = f"{api.removesuffix('/api')}/runs/flow-run/{summary['flow_run_id']}"
+    return found
+
+
+def links_text(summary: dict[str, Any], report: bool = False) -> str:
+    """The end of the artifact; the report is a file, so it is shown by MLflow's server or named."""
+    found = links(summary)
+    lines = [f"- [{name} run]({address})" for name, address in found.items()]
+    if report:
+        path = home().runs / summary["flow_run_id"] / REPORT
+        at_mlflow = f" ([in MLflow]({found['MLflow']}/artifacts/{REPORT}))" if "MLflow" in found else ""
+        lines.insert(0, f"- Report: `{path}`{at_mlflow}")
+    return "\n".join(["", "## Links", "", *lines, ""]) if lines else ""
 
 
 def point_latest(flow_run_id: str) -> None:

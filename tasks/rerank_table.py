@@ -21,7 +21,7 @@ from gensr_model.files import write_json
 from tasks.evaluate import read_ranks
 from tasks.home import home
 from tasks.kept import Tables, kept_systems
-from tasks.publish import links, point_latest
+from tasks.publish import links_text, point_latest
 from tasks.rivals import Ranked, block, title
 from tasks.summary import grid
 from tasks.tracking import Tracked
@@ -90,7 +90,7 @@ def publish_rerank(
     run.artifacts(folder, ("*",))
     run.metrics({f"{r['system']}/{r['task']}/{r['metric']}": r["mean"] for r in rows})
     run.table("rerank_table.json", [r | {"title": title(r["system"])} for r in rows])
-    create_markdown_artifact(text + links(summary), key=KEY, description=f"{config.name}: all systems")
+    create_markdown_artifact(text + links_text(summary), key=KEY, description=f"{config.name}: all systems")
     return summary
 
 

@@ -28,6 +28,7 @@ from gensr_model.files import write_json
 from gensr_model.report import NullReport, Report
 from tasks.alone import run_alone
 from tasks.home import Home, home
+from tasks.memory import PeakMemory
 from tasks.sources import code_digest
 from tasks.tracking import Tracked, run_logger, told_beside
 
@@ -44,6 +45,8 @@ class StageResult(NamedTuple):
     seconds: float  # of building, also when it was built by an earlier run
     reused: bool
     label: str = ""  # the stage and its option
+    peak_bytes: int = 0  # highest memory of the process while it was built; 0 where it was not measured
+    peak_gpu_bytes: int = 0
 
 
 class Work(NamedTuple):
@@ -115,7 +118,7 @@ class Stage:
             child.tags(
                 stage=self.name, stage_key=key, reused=str(found.reused).lower(), **self.tags(found.path)
             )
-            child.metrics(found.metrics | {"seconds": found.seconds})
+            child.metrics(found.metrics | {"seconds": found.seconds} | _peaks(found))
             child.artifacts(found.path, self.artifacts)
         how = "reused, unchanged since it was built" if found.reused else "done"
         run_logger().info("%s: %s in %.1f s", label, how, found.seconds)
@@ -164,7 +167,8 @@ class Stage:
             report.close()
             return metrics
 
-        found = build_folder(home(), self.name, key, fill, report)
+        with run.system_metrics():
+            found = build_folder(home(), self.name, key, fill, report)
         return found._asdict() | {"path": str(found.path)}
 
 
@@ -211,12 +215,14 @@ def build_folder(
         aside.mkdir()
         started = time.monotonic()
         try:
-            metrics = fill(Work(aside, checkpoints, report or NullReport())) or {}
+            with PeakMemory() as peak:
+                metrics = fill(Work(aside, checkpoints, report or NullReport())) or {}
             files = {
                 str(p.relative_to(aside)): p.stat().st_size for p in sorted(aside.rglob("*")) if p.is_file()
             }
             seconds = round(time.monotonic() - started, 3)
-            record = {"stage": name, "key": key, "metrics": metrics, "files": files, "seconds": seconds}
+            record = {"stage": name, "key": key, "metrics": metrics, "files": files, "seconds": seconds,
+                      "peak_bytes": peak.process, "peak_gpu_bytes": peak.gpu}  # fmt: skip
             write_json(aside / RECORD, record)
             aside.rename(folder)
         finally:
@@ -248,8 +254,21 @@ def _result(record: dict[str, Any], reused: bool) -> StageResult:
     metrics = {name: float(value) for name, value in record["metrics"].items()}
     reused = reused or bool(record.get("reused"))
     return StageResult(
-        record["stage"], record["key"], Path(record["path"]), metrics, record["seconds"], reused
+        record["stage"],
+        record["key"],
+        Path(record["path"]),
+        metrics,
+        record["seconds"],
+        reused,
+        peak_bytes=record.get("peak_bytes", 0),
+        peak_gpu_bytes=record.get("peak_gpu_bytes", 0),
     )
+
+
+def _peaks(found: StageResult) -> dict[str, float]:
+    """The memory that was measured, for MLflow."""
+    peaks = {"peak_bytes": found.peak_bytes, "peak_gpu_bytes": found.peak_gpu_bytes}
+    return {name: float(value) for name, value in peaks.items() if value}
 
 
 @contextmanager

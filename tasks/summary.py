@@ -8,19 +8,12 @@ from typing import Any
 from gensr_model.config import SEARCH_ONLY, TASKS, PipelineConfig, digest
 from gensr_model.evaluation.compare import paired_bootstrap
 from gensr_model.evaluation.metrics import METRICS
+from gensr_model.reporting.facts import MODELS as TITLES
 from tasks.evaluate import read_ranks
 from tasks.finetune import how_it_ended
 from tasks.stage import StageResult
+from tasks.tracking import git_commit
 
-TITLES = {
-    "gensr": "GenSR",
-    "two_head": "Two heads (Eq. 1)",
-    "popularity": "Popularity",
-    "item_knn": "Item-kNN",
-    "lightgcn": "LightGCN",
-    "bm25": "BM25",
-    "same_query": "Same query",
-}
 _SHOWN = {"recall_at_1": "R@1", "recall_at_5": "R@5", "recall_at_10": "R@10", "recall_at_20": "R@20",
           "ndcg_at_5": "N@5", "ndcg_at_10": "N@10", "ndcg_at_20": "N@20", "mrr": "MRR"}  # fmt: skip
 
@@ -80,6 +73,7 @@ def summarize_run(
         "config": config.model_dump(mode="json"),
         "config_hash": digest(config),
         "dataset_digest": source.key,
+        "commit": git_commit(),
         "results": results(ranks),
         "comparisons": comparisons(ranks, config),
         "analysis": analysis,

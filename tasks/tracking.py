@@ -19,12 +19,14 @@ from uuid import UUID
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging import get_run_logger
 
 import gensr_model
 from gensr_model.config import PipelineConfig, digest
+from gensr_model.report import TerminalReport
 from tasks.home import home
 
 EXPERIMENT = "gensr"
@@ -32,6 +34,7 @@ LOGGER = "gensr"
 _FLUSH_EVERY = 5.0  # seconds; one batched call costs what one metric costs
 _PROGRESS_EVERY = 3.0
 _LOG_EVERY = 20.0
+_SYSTEM_EVERY = 5.0
 
 
 def run_logger() -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
@@ -83,6 +86,22 @@ class Tracked(NamedTuple):
 
     def report(self, name: str) -> RunReport:
         return RunReport(self, name)
+
+    @contextmanager
+    def system_metrics(self) -> Iterator[None]:
+        """While the block runs, log the machine's load every few seconds: CPU, memory, disk, network, GPU.
+
+        The GPU's only where the package ``nvidia-ml-py`` is installed. A shorter block logs nothing.
+        """
+        logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)  # it tells of its start and end
+        monitor = SystemMetricsMonitor(
+            self.run_id, sampling_interval=_SYSTEM_EVERY, tracking_uri=tracking_uri()
+        )
+        monitor.start()
+        try:
+            yield
+        finally:
+            monitor.finish()
 
 
 @contextmanager
@@ -166,7 +185,7 @@ def git_commit() -> str | None:
 
 
 class RunReport:
-    """gensr_model's Report: step metrics to MLflow in batches, progress to Prefect's artifact, now and then."""
+    """gensr_model's Report: step metrics to MLflow in batches, progress to Prefect's artifact and to a terminal."""
 
     def __init__(self, run: Tracked, name: str) -> None:
         self.run, self.name = run, name
@@ -175,6 +194,7 @@ class RunReport:
         self._artifact: UUID | None = None
         self._shown = self._logged = -math.inf
         self._in_task = TaskRunContext.get() is not None
+        self._bar = TerminalReport(name)
 
     def metrics(self, values: dict[str, float], step: int) -> None:
         self._waiting += _as_metrics(values, step)
@@ -182,6 +202,7 @@ class RunReport:
             self.flush()
 
     def progress(self, done: int, total: int, note: str) -> None:
+        self._bar.progress(done, total, note)
         now = time.monotonic()
         if not self._in_task or (done < total and now - self._shown < _PROGRESS_EVERY):
             return
@@ -208,7 +229,10 @@ class RunReport:
         self._waiting = []
         self._flushed = time.monotonic()
 
-    close = flush
+    def close(self) -> None:
+        """Send what waits, and leave the terminal."""
+        self._bar.close()
+        self.flush()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -66,6 +66,35 @@ def tiny() -> Callable[..., PipelineConfig]:
         return PipelineConfig.model_validate(TINY | changes)
 
     return make
+
+
+class Finished(NamedTuple):
+    """A finished run of ``gensr/full-pipeline``: its state folder, and what it returned."""
+
+    home: Path
+    summary: dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def finished(
+    prefect_server: None, tiny: Callable[..., PipelineConfig], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Finished]:
+    """The tiny run of a data format, made when it is first asked for and shared by every test that reads it."""
+    from flows.full_pipeline import full_pipeline
+
+    made: dict[str, Finished] = {}
+
+    def run(data_format: str) -> Finished:
+        if data_format not in made:
+            home = tmp_path_factory.mktemp(f"finished-{data_format}")
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("GENSR_HOME", str(home))
+                patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+                summary = full_pipeline(tiny(name=f"tiny-{data_format}", format=data_format))
+            made[data_format] = Finished(home, summary)
+        return made[data_format]
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,7 @@ class Progress(NamedTuple):
     best_metric: float = -math.inf
     bad_validations: int = 0
     validations: list[dict[str, float]] = []  # noqa: RUF012  # never mutated: replaced
+    curve: list[dict[str, float]] = []  # noqa: RUF012  # as ``trainer.on_curve`` makes it
 
 
 def save(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:

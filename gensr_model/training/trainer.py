@@ -29,6 +29,8 @@ from gensr_model.report import NullReport, Report
 from gensr_model.training import checkpoint
 from gensr_model.training.checkpoint import Progress
 
+_CURVE_POINTS = 200
+
 
 class Trainable(Protocol):
     """What the trainer needs of a model besides being an ``nn.Module``."""
@@ -117,6 +119,26 @@ class FitResult(NamedTuple):
     seconds: float
     resumed_at: int
     validations: list[dict[str, float]]  # "step", "metric" and the metrics of each validation, for the curves
+    curve: list[
+        dict[str, float]
+    ]  # loss, its parts, gradient norm and learning rate along training: ``on_curve``
+
+
+def on_curve(
+    curve: list[dict[str, float]], values: dict[str, float], step: int, total: int
+) -> list[dict[str, float]]:
+    """The curve with the values of one more step, counted from 1; what was given stays as it was.
+
+    The ``total`` steps are at most ``_CURVE_POINTS`` points of equal width: each has its last "step", its number of
+    "steps", and the mean of every value over them. It follows from the steps alone, so a resumed run repeats it.
+    """
+    width = math.ceil(total / _CURVE_POINTS)
+    if not curve or curve[-1]["steps"] >= width:
+        return [*curve, {"step": float(step), "steps": 1.0, **values}]
+    *done, last = curve
+    n = last["steps"]
+    means = {name: (n * last[name] + value) / (n + 1) for name, value in values.items()}
+    return [*done, {"step": float(step), "steps": n + 1, **means}]
 
 
 def learning_rate_factor(step: int, total: int, warmup_share: float) -> float:
@@ -179,11 +201,13 @@ def fit(
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * learning_rate_factor(step, total, config.warmup_share)
         window.append(_step(loss, optimizer, parameters, data, config, seed, step, accelerator, probe))
-        progress = progress._replace(step=step + 1)
+        told = window[-1] | {"learning_rate": optimizer.param_groups[0]["lr"]}
+        progress = progress._replace(step=step + 1, curve=on_curve(progress.curve, told, step + 1, total))
         if progress.step % 20 == 0:
             rows = len(window) * config.batch_size * config.accumulation * (1 + config.negatives)
             values = {name: float(np.mean([w[name] for w in window])) for name in window[0]}
             values["rows_per_second"] = rows / max(1e-9, time.monotonic() - since)
+            values["samples_per_second"] = values["rows_per_second"] / (1 + config.negatives)
             values["learning_rate"] = optimizer.param_groups[0]["lr"]
             report.metrics({f"train/{name}": value for name, value in values.items()}, progress.step)
             report.progress(progress.step, total, f"training, loss {values['loss']:.4f}")
@@ -206,6 +230,7 @@ def fit(
         time.monotonic() - begun,
         resumed_at,
         progress.validations,
+        progress.curve,
     )
 
 

@@ -11,6 +11,7 @@ from uuid import UUID
 import mlflow
 import pandas as pd
 import pytest
+from conftest import Finished
 from mlflow import MlflowClient
 from prefect import State
 from prefect.client.orchestration import get_client
@@ -27,9 +28,13 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
 @pytest.mark.parametrize("data_format", ["amazon", "kuaisar"])
-def test_raw_files_to_a_published_comparison(gensr_home: Path, tiny: Tiny, data_format: str) -> None:
-    config = tiny(name=f"tiny-{data_format}", format=data_format)
-    summary = full_pipeline(config)
+def test_raw_files_to_a_published_comparison(
+    finished: Callable[[str], Finished], monkeypatch: pytest.MonkeyPatch, data_format: str
+) -> None:
+    gensr_home, summary = finished(data_format)
+    monkeypatch.setenv("GENSR_HOME", str(gensr_home))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    config = PipelineConfig.model_validate(summary["config"])
 
     models = {"gensr", "two_head", *REFERENCES}
     assert set(summary["results"]["search"]) == models
@@ -59,6 +64,9 @@ def test_raw_files_to_a_published_comparison(gensr_home: Path, tiny: Tiny, data_
             artifact_filter=wanted.model_copy(update={"key": ArtifactFilterKey(any_=["profile"])})
         )
     assert table in str(artifact.data)
+    assert f"Report: `{folder / 'report.html'}`" in str(artifact.data)
+    report = (folder / "report.html").read_text()
+    assert report == (gensr_home / "runs" / "latest" / "report.html").read_text()
     assert profile.type == "table"
     assert {"raw_items", "events", "samples_test"} <= {row["table"] for row in json.loads(str(profile.data))}
     _check_mlflow(summary)
@@ -76,6 +84,7 @@ def _check_mlflow(summary: dict) -> None:
     assert parent.data.metrics["gensr/search/ndcg_at_10"] == pytest.approx(
         summary["results"]["search"]["gensr"]["ndcg_at_10"]
     )
+    assert "report.html" in {f.path for f in client.list_artifacts(parent.info.run_id)}
     table = client.load_table(parent.info.experiment_id, "profile.json", [parent.info.run_id])
     assert list(table.columns[:2]) == ["table", "column"]
     assert (table["nulls"][table["column"] == "user_idx"] == 0).all()
@@ -106,6 +115,10 @@ def _check_mlflow(summary: dict) -> None:
             for name in ("train/loss", "valid/metric", "valid/search/ndcg_at_5", "valid/recommendation/mrr")
         }
         assert steps.pop("train/loss")
+        parts = {"gensr": ("generation", "contrastive"), "two_head": ("recommendation", "search")}[model]
+        for name in (*parts, "learning_rate", "gradient_norm", "samples_per_second", "rows_per_second"):
+            assert client.get_metric_history(tuned.info.run_id, f"train/{name}"), name
+        assert len(client.get_metric_history(tuned.info.run_id, "gradient/cosine")) > 1
         assert all(found == [told["steps"]] for found in steps.values()), "one validation in its one epoch"
 
     model = mlflow.pyfunc.load_model(by_name["model"].data.tags["model_uri"])

@@ -16,7 +16,7 @@ def test_runs_that_end_together_leave_one_whole_latest(gensr_home: Path) -> None
         for part in range(5):
             (runs / name / f"{part}.md").write_text(name)
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(publish._point_latest, names * 3))
+        list(pool.map(publish.point_latest, names * 3))
     (content,) = {file.read_text() for file in (runs / "latest").iterdir()}
     assert content in names
     assert len(list((runs / "latest").iterdir())) == 5

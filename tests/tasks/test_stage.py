@@ -34,6 +34,7 @@ def test_a_complete_folder_is_not_built_again(tmp_path: Path) -> None:
 
     second = build_folder(where, "words", "k1", never)
     assert (first.reused, second.reused) == (False, True)
+    assert second.peak_bytes == first.peak_bytes > 1_000_000
     assert second.metrics == {"letters": 5.0}
     assert (second.path / "deep" / "word.txt").read_text() == "hello"
 
@@ -146,6 +147,7 @@ def test_prefect_caches_a_stage_and_a_missing_file_behind_the_hit_is_rebuilt(
     [(first, run_id)] = once(PipelineConfig())
     [(second, _)] = once(PipelineConfig())
     assert (first.reused, second.reused) == (False, True)
+    assert second.peak_bytes == first.peak_bytes > 1_000_000
     assert calls == ["built"]
     (first.path / "word.txt").unlink()
     [(third, reused_id)] = once(PipelineConfig())
@@ -160,7 +162,7 @@ def test_prefect_caches_a_stage_and_a_missing_file_behind_the_hit_is_rebuilt(
     assert (fourth.path / "word.txt").read_text() == "hello"
 
     child = Tracked.existing(run_id).client.get_run(run_id)
-    assert child.data.metrics.keys() >= {"loss", "letters", "seconds"}
+    assert child.data.metrics.keys() >= {"loss", "letters", "seconds", "peak_bytes"}
     assert child.data.tags["reused"] == "false"
     assert child.info.status == "FINISHED"
     assert [f.path for f in Tracked.existing(reused_id).client.list_artifacts(reused_id)] == ["word.txt"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,21 @@ def test_progress_outside_a_task_is_silent_and_inside_it_is_thinned(
     assert shown[0] == pytest.approx(0.1)
     assert shown[-1] == 100.0
     assert len(shown) < 5
+
+
+def test_the_load_of_the_machine_is_logged_while_a_block_runs(
+    gensr_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "_SYSTEM_EVERY", 0.1)
+    with parent_run(PipelineConfig(), "gensr", "x") as run:
+        with run.system_metrics():
+            time.sleep(0.5)
+        found = run.client.get_run(run.run_id).data.metrics
+        steps = len(run.client.get_metric_history(run.run_id, "system/cpu_utilization_percentage"))
+        time.sleep(0.3)
+        assert len(run.client.get_metric_history(run.run_id, "system/cpu_utilization_percentage")) == steps
+    assert found["system/system_memory_usage_megabytes"] > 0
+    assert steps > 1
 
 
 def test_the_commit_is_that_of_the_checkout_or_none() -> None:

@@ -94,8 +94,9 @@ def train(small: Small, folder: Path, until: int | None = None, **changes: objec
 @pytest.mark.parametrize("until", [3, 8, 13])
 @pytest.mark.parametrize("accumulation", [1, 3])
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(
-    small: Small, tmp_path: Path, until: int, accumulation: int
+    small: Small, tmp_path: Path, until: int, accumulation: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(trainer, "_CURVE_POINTS", 4)  # some steps to a point: a kill falls within one
     until = min(until, 7) if accumulation == 3 else until
     whole, expected = train(small, tmp_path / "whole", accumulation=accumulation)
     with pytest.raises(Killed):
@@ -105,6 +106,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     for name, weight in whole.items():
         assert torch.equal(weight, continued[name]), name
     assert found["validations"] == expected["validations"]
+    assert found["curve"] == expected["curve"]
     assert found["best_metric"] == expected["best_metric"]
 
 
@@ -385,6 +387,8 @@ def test_training_leaves_its_curve_and_why_it_ended(small: Small) -> None:
     assert found["stopped"] == "all epochs done"
     assert [v["step"] for v in found["validations"]] == [11.0, 22.0]
     assert {f"{task}/ndcg_at_5" for task in TASKS} <= set(found["validations"][0])
+    assert [point["step"] for point in found["curve"]] == list(range(1, 23))
+    assert {"loss", "generation", "contrastive", "gradient_norm", "learning_rate"} <= set(found["curve"][0])
     for each in found["validations"]:
         mean = np.mean([each[f"{task}/ndcg_at_5"] for task in TASKS])
         assert each["metric"] == pytest.approx(float(mean))

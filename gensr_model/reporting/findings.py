@@ -1,0 +1,166 @@
+"""What a run says in sentences: first the outcome, at the end what did not work or is not known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gensr_model.config import SEARCH_ONLY, TASKS
+from gensr_model.reporting.facts import Facts, in_order, model_title
+
+_FEWEST = 50  # samples below which analysis leaves a task out
+
+
+def verdict(compared: dict[str, float]) -> str:
+    """GenSR against another model: good, bad, or open where the interval holds 0."""
+    if compared["low"] > 0:
+        return "good"
+    return "bad" if compared["high"] < 0 else "open"
+
+
+def in_short(facts: Facts) -> list[dict[str, Any]]:
+    """Per task that was ranked: GenSR's place by NDCG@10 and which models it is above, level with and below."""
+    found = []
+    for task, rows in facts.summary["results"].items():
+        if "gensr" not in rows:
+            continue
+        order = sorted(rows, key=lambda name: -rows[name]["ndcg_at_10"])
+        against: dict[str, list[str]] = {"good": [], "open": [], "bad": []}
+        compared = facts.summary["comparisons"].get(task, {})
+        for name in in_order(compared):
+            against[verdict(compared[name])].append(model_title(name))
+        best = order[0] if order[0] != "gensr" else (order[1] if len(order) > 1 else None)
+        found.append(
+            {
+                "task": task,
+                "place": 1 + order.index("gensr"),
+                "of": len(order),
+                "ndcg": rows["gensr"]["ndcg_at_10"],
+                "recall": rows["gensr"]["recall_at_10"],
+                "best": model_title(best) if best else "",
+                "best_ndcg": rows[best]["ndcg_at_10"] if best else None,
+                "above": against["good"],
+                "level": against["open"],
+                "below": against["bad"],
+            }
+        )
+    return found
+
+
+def what_did_not_work(facts: Facts) -> list[str]:
+    """Sentences, the gravest first; the reader should not have to look for them in tables."""
+    return [
+        *_broken(facts),
+        *_losses(facts),
+        *_training(facts),
+        *_analysis(facts),
+        *_limits(facts),
+    ]
+
+
+def _broken(facts: Facts) -> list[str]:
+    said = [
+        f"Audit {audit['name']} found {audit['violations']:,} rows: {audit['rule']}"
+        for audit in facts.audits
+        if audit["violations"]
+    ]
+    said += [
+        f"{check['failed']} of {check['expectations']} expectations on {check['suite']} failed."
+        for check in facts.checks
+        if check["failed"]
+    ]
+    if rejected := facts.reading.get("rejected"):
+        reasons = ", ".join(f"{reason} ({n:,})" for reason, n in facts.rejects.items())
+        of = facts.reading["read"]
+        said.append(
+            f"{rejected:,} of {of:,} raw lines could not be used: {reasons or 'see rejects.parquet'}."
+        )
+    return said
+
+
+def _losses(facts: Facts) -> list[str]:
+    said = []
+    for row in in_short(facts):
+        if row["below"]:
+            said.append(f"{row['task'].capitalize()}: GenSR ranks worse than {_and(row['below'])}.")
+        if row["level"]:
+            said.append(
+                f"{row['task'].capitalize()}: no difference from {_and(row['level'])} can be told; "
+                "the interval holds 0."
+            )
+    return said
+
+
+def _training(facts: Facts) -> list[str]:
+    said = []
+    for name, told in facts.training.items():
+        validations = told["validations"]
+        if told["stopped"] == "all epochs done" and len(validations) > 1:
+            if validations[-1]["metric"] >= told["best_metric"]:
+                said.append(
+                    f"{model_title(name)} was still improving on validation when its epochs ended: "
+                    "it may be undertrained."
+                )
+        elif len(validations) == 1:
+            said.append(
+                f"{model_title(name)} was validated once only: nothing tells whether it had converged."
+            )
+        if told["resumed_at"]:
+            said.append(
+                f"Training of {model_title(name)} was interrupted and went on from step {told['resumed_at']:,}; "
+                "its seconds are those of the last part."
+            )
+    return said
+
+
+def _analysis(facts: Facts) -> list[str]:
+    if not facts.summary["analysis"]:
+        return ["Mutual information and gradient conflict were not analysed: the config says so."]
+    said = []
+    information = facts.analysis("information")
+    for task in TASKS:
+        rows = facts.summary["results"].get(task)
+        if rows and not any(group[-1] == task for group in information):
+            said.append(f"Mutual information of {task} is left out: fewer than {_FEWEST} test samples.")
+    blind = [
+        f"{model_title(model)} on {task}" for (model, task), f in information.items() if f["mine_nats"] <= 0
+    ]
+    if blind:
+        said.append(
+            f"MINE found no information at all for {_and(blind)}: an estimate of 0 is no measurement of 0."
+        )
+    gradient = {group[0]: found for group, found in facts.analysis("gradient").items()}
+    if {"gensr", "two_head"} <= set(gradient):
+        ours, theirs = (gradient[name]["share_negative"] for name in ("gensr", "two_head"))
+        if ours >= theirs:
+            said.append(
+                f"The paper's claim that GenSR removes gradient conflict is not seen here: {ours:.0%} of GenSR's "
+                f"cosines are below 0, {theirs:.0%} of the two-head model's."
+            )
+    return said
+
+
+def _limits(facts: Facts) -> list[str]:
+    config = facts.summary["config"]
+    said = [f"One seed ({facts.summary['seed']}): how much another would change is not in these intervals."]
+    if config["evaluation"]["max_test_samples"] is not None:
+        said.append(
+            f"At most {config['evaluation']['max_test_samples']:,} test samples per task were ranked."
+        )
+    if config["evaluation"]["protocol"] in SEARCH_ONLY:
+        said.append(
+            f"Recommendation is left out: {config['evaluation']['protocol']} draws no candidates for it."
+        )
+    if facts.generated:
+        said.append(
+            "The data are generated. They show that the pipeline works, and nothing about real users."
+        )
+    later = facts.manifest.get("split", {}).get("leave_one_out_later_share")
+    if later:
+        said.append(
+            f"Leave-one-out: on average {later:.1%} of the training events are later than a test event, of other users."
+        )
+    return said
+
+
+def _and(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,108 @@
+"""Tables as data: what a cell says, by what it is sorted, and which of a column is best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Column:
+    """A head; ``numeric`` columns stand right-aligned in figures of one width."""
+
+    title: str
+    numeric: bool = True
+    says: str = ""  # the head in full, where it is short
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is shown, and the value that it is sorted by."""
+
+    text: str
+    value: float | str | None = None  # none sorts last
+    mark: str = ""  # best, second, good, bad or muted
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells; the first cell of a row is its head."""
+
+    name: str  # unique on the page
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+    note: str = ""
+    sortable: bool = True
+
+
+def text(value: object, mark: str = "") -> Cell:
+    """A cell of words."""
+    return Cell(str(value), str(value).casefold(), mark)
+
+
+def number(value: float | None, digits: int = 4, sign: bool = False) -> Cell:
+    """A cell of a number; a dash for none."""
+    if value is None or not math.isfinite(value):
+        return Cell("–", None, "muted")
+    value = float(value)
+    shown = f"{round(value, digits) + 0.0:{'+' if sign else ''}.{digits}f}"  # + 0.0: no minus before zero
+    return Cell(shown.replace("-", "−"), value)
+
+
+def count(value: float | None) -> Cell:
+    """A cell of a whole number."""
+    return number(None) if value is None else Cell(f"{value:,.0f}", value)
+
+
+def seconds(value: float | None) -> Cell:
+    """A cell of a duration."""
+    return number(None) if value is None else Cell(duration(value), value)
+
+
+def memory(value: float | None) -> Cell:
+    """A cell of bytes; a dash where nothing was measured."""
+    if not value:
+        return number(None)
+    size = f"{value / 1e9:.2f} GB" if value >= 1e9 else f"{value / 1e6:.0f} MB"
+    return Cell(size, value)
+
+
+def duration(value: float) -> str:
+    """Seconds for people."""
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def mark_best(rows: Sequence[Sequence[Cell]], columns: Iterable[int]) -> list[list[Cell]]:
+    """The same rows, the largest value of each column marked best and the next one second; equals share a mark."""
+    marked = [list(row) for row in rows]
+    for place in columns:
+        values = sorted(
+            {row[place].value for row in rows if isinstance(row[place].value, float)}, reverse=True
+        )  # type: ignore[type-var]
+        for value, mark in zip(values, ("best", "second"), strict=False):
+            for row in marked:
+                if row[place].value == value:
+                    row[place] = replace(row[place], mark=mark)
+    return marked
+
+
+def plain_table(name: str, caption: str, rows: Sequence[dict[str, object]], note: str = "") -> Table:
+    """A table of rows with equal keys as they come: the keys are the heads, numbers stand right."""
+    keys = list(rows[0])
+    numeric = {key: all(isinstance(row[key], int | float | None) for row in rows) for key in keys}
+
+    def cell(value: object) -> Cell:
+        if value is None:
+            return number(None)
+        if isinstance(value, float):
+            return number(value)
+        return count(value) if isinstance(value, int) and not isinstance(value, bool) else text(value)
+
+    columns = [Column(key.replace("_", " "), numeric[key]) for key in keys]
+    return Table(name, caption, columns, [[cell(row[key]) for key in keys] for row in rows], note)

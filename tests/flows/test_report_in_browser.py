@@ -1,0 +1,112 @@
+"""``report.html`` in a real browser; skipped where there is none.
+
+With GENSR_PICTURES=folder it leaves screenshots there, to be looked at.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from browser import Tab, browser
+from conftest import Finished
+
+TABLE = "document.querySelector('#table-results-search')"
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    with browser(tmp_path_factory.mktemp("browser")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def page(finished: Callable[[str], Finished]) -> Path:
+    return finished("amazon").home / "runs" / "latest" / "report.html"
+
+
+def column(tab: Tab, place: int) -> list[str]:
+    found: list[str] = tab.eval(f"[...{TABLE}.tBodies[0].rows].map(row => row.cells[{place}].textContent)")
+    return found
+
+
+def test_it_loads_in_silence_and_asks_for_nothing_else(tab: Tab, page: Path) -> None:
+    tab.requests.clear()
+    tab.open(page)
+    assert tab.complaints == []
+    assert [r for r in tab.requests if not r.startswith("data:")] == [page.as_uri()]
+    assert tab.eval("document.querySelectorAll('thead button').length") > 10
+
+
+def test_every_figure_has_a_size_and_something_in_it(tab: Tab, page: Path) -> None:
+    tab.open(page)
+    size = "s => { const b = s.getBBox(); return [b.width, b.height, s.clientHeight] }"
+    sizes = tab.eval(f"[...document.querySelectorAll('svg')].map({size})")
+    assert len(sizes) >= 7
+    assert all(min(size) > 40 for size in sizes)
+
+
+def test_a_table_is_sorted_from_the_keyboard(tab: Tab, page: Path) -> None:
+    tab.look(1280)
+    tab.open(page)
+    written = column(tab, 0)
+    assert written[0] == "GenSR"
+    tab.eval(f"{TABLE}.closest('.scroll').focus()")
+    tab.press("Tab", 9)  # the head "Model"
+    assert tab.eval("document.activeElement.textContent") == "Model"
+    for _ in range(6):
+        tab.press("Tab", 9)
+    assert tab.eval("document.activeElement.textContent") == "N@10"
+    tab.press("Enter", 13, "\r")
+    values = [float(v) for v in column(tab, 6)]
+    assert values == sorted(values, reverse=True)
+    assert tab.eval("document.activeElement.parentElement.getAttribute('aria-sort')") == "descending"
+    tab.press(" ", 32, " ")
+    values = [float(v) for v in column(tab, 6)]
+    assert values == sorted(values)
+    assert tab.eval(f"[...{TABLE}.tHead.rows[0].cells].filter(c => c.hasAttribute('aria-sort')).length") == 1
+    tab.eval(f"{TABLE}.tHead.rows[0].cells[9].firstChild.click()")  # GenSR − it: GenSR's own row has none
+    assert column(tab, 0)[-1] == "GenSR"
+    tab.eval(f"{TABLE}.tHead.rows[0].cells[0].firstChild.click()")
+    assert column(tab, 0) == sorted(written, key=str.casefold)
+
+
+@pytest.mark.parametrize("width", [390, 768, 1280])
+def test_no_width_makes_the_page_scroll_sideways(tab: Tab, page: Path, width: int) -> None:
+    tab.look(width)
+    tab.open(page)
+    assert tab.eval("document.documentElement.scrollWidth") <= width
+
+
+def test_dark_is_dark_and_print_is_light(tab: Tab, page: Path) -> None:
+    tab.open(page)
+    seen = {}
+    for name, dark, media in (("light", False, "screen"), ("dark", True, "screen"), ("print", True, "print")):
+        tab.look(1280, dark, media)
+        colors = tab.eval(
+            "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
+        )
+        seen[name] = [sum(map(int, c.removeprefix("rgb(").rstrip(")").split(","))) for c in colors]
+    assert seen["light"][0] > 700 > 200 > seen["light"][1]
+    assert seen["dark"][0] < 200 < 600 < seen["dark"][1]
+    assert seen["print"][0] > 700 > 100 > seen["print"][1]
+
+
+@pytest.mark.skipif(
+    "GENSR_PICTURES" not in os.environ, reason="GENSR_PICTURES names no folder for screenshots"
+)
+@pytest.mark.parametrize(
+    ("name", "width", "dark", "media"),
+    [
+        ("light", 1280, False, "screen"),
+        ("dark", 1280, True, "screen"),
+        ("phone", 390, False, "screen"),
+        ("print", 800, False, "print"),
+    ],
+)
+def test_pictures(tab: Tab, page: Path, name: str, width: int, dark: bool, media: str) -> None:
+    tab.look(width, dark, media)
+    tab.open(page)
+    tab.picture(Path(os.environ["GENSR_PICTURES"]) / f"{name}.png")

@@ -1,0 +1,251 @@
+"""Tables, figures and sentences of the report, from numbers worked out by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from gensr_model.config import PipelineConfig
+from gensr_model.reporting import parts
+from gensr_model.reporting.charts import Interval, Series, interval_chart, line_chart, smooth
+from gensr_model.reporting.facts import Facts, in_order
+from gensr_model.reporting.findings import in_short, verdict, what_did_not_work
+from gensr_model.reporting.page import render
+from gensr_model.reporting.tables import Cell, duration, mark_best, memory, number, plain_table
+
+
+def row(ndcg: float) -> dict[str, float]:
+    return dict.fromkeys(parts.METRICS, ndcg) | {"samples": 400.0}
+
+
+def compared(mean: float, low: float, high: float) -> dict[str, float]:
+    return {"mean_difference": mean, "low": low, "high": high, "p": 0.0004, "n": 400.0}
+
+
+def facts(kind: str = "generated", **changes: Any) -> Facts:
+    """A run in which GenSR is second on search, and nothing else is known."""
+    source = {"kind": kind} if kind != "folder" else {"kind": kind, "path": "mine"}
+    config = PipelineConfig.model_validate({"name": "toys", "source": source})
+    summary: dict[str, Any] = {
+        "dataset": "toys",
+        "format": "amazon",
+        "source": f"{kind} data",
+        "preset": "demo",
+        "seed": 3,
+        "negatives": 99,
+        "config": config.model_dump(mode="json"),
+        "config_hash": "c0ffee",
+        "dataset_digest": "d1gest",
+        "commit": None,
+        "results": {
+            "recommendation": {},
+            "search": {"bm25": row(0.5), "gensr": row(0.4), "popularity": row(0.1), "lightgcn": row(0.39)},
+        },
+        "comparisons": {
+            "recommendation": {},
+            "search": {
+                "bm25": compared(-0.1, -0.12, -0.08),
+                "popularity": compared(0.3, 0.28, 0.32),
+                "lightgcn": compared(0.01, -0.02, 0.04),
+            },
+        },
+        "analysis": {},
+    }
+    return Facts(summary, "2026-01-02 03:04 UTC", **changes)
+
+
+def told(metrics: list[float], stopped: str, resumed_at: int = 0) -> dict[str, Any]:
+    validations = [{"step": 10.0 * n, "metric": m, "search/ndcg_at_5": m} for n, m in enumerate(metrics, 1)]
+    return {"validations": validations, "best_metric": max(metrics), "stopped": stopped, "resumed_at": resumed_at,
+            "steps": 10 * len(metrics), "epochs": 1.0, "seconds": 2.0}  # fmt: skip
+
+
+# --- tables -----------------------------------------------------------------------------------------------------
+
+
+def test_the_best_is_marked_and_equals_share_the_mark() -> None:
+    rows = [
+        [Cell("a"), number(0.5)],
+        [Cell("b"), number(0.7)],
+        [Cell("c"), number(0.5)],
+        [Cell("d"), number(None)],
+    ]
+    marks = [r[1].mark for r in mark_best(rows, [1])]
+    assert marks == ["second", "best", "second", "muted"]
+    assert [r[1].mark for r in rows] == ["", "", "", "muted"], "what was given stays"
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (number(-0.00004), "0.0000"),
+        (number(-0.25, 2, sign=True), "−0.25"),
+        (number(float("nan")), "–"),
+        (memory(943_718_400), "944 MB"),
+        (memory(2_500_000_000), "2.50 GB"),
+        (memory(0), "–"),
+    ],
+)
+def test_numbers_as_people_read_them(shown: Cell, expected: str) -> None:
+    assert shown.text == expected
+
+
+def test_durations() -> None:
+    assert [duration(s) for s in (0.04, 59.94, 61.2, 3600 * 2 + 125)] == [
+        "0.0 s",
+        "59.9 s",
+        "1 min 01 s",
+        "2 h 02 min",
+    ]
+
+
+def test_a_plain_table_takes_rows_as_they_come() -> None:
+    made = plain_table(
+        "t",
+        "T",
+        [{"segment": "cold", "n": 1200, "ndcg_at_10": 0.25}, {"segment": "warm", "n": 3, "ndcg_at_10": None}],
+    )
+    assert [(c.title, c.numeric) for c in made.columns] == [
+        ("segment", False),
+        ("n", True),
+        ("ndcg at 10", True),
+    ]
+    assert [[c.text for c in r] for r in made.rows] == [["cold", "1,200", "0.2500"], ["warm", "3", "–"]]
+
+
+def test_results_are_in_a_fixed_order_with_differences_and_verdicts() -> None:
+    made = parts.results(facts(), "search")
+    assert [r[0].text for r in made.rows] == ["GenSR", "Popularity", "LightGCN", "BM25"]
+    gensr, popularity, lightgcn, bm25 = made.rows
+    assert [gensr[1].mark, bm25[1].mark] == ["second", "best"]
+    assert [c.text for c in bm25[-3:]] == ["−0.1000", "[−0.1200, −0.0800]", "< 0.001"]
+    assert [r[-3].mark for r in (popularity, lightgcn, bm25)] == ["good", "muted", "bad"]
+    assert [c.text for c in gensr[-3:]] == ["", "", ""]
+    assert in_order(["zeta", "bm25", "gensr"]) == ["gensr", "bm25", "zeta"]
+
+
+# --- figures ----------------------------------------------------------------------------------------------------
+
+
+def test_a_line_goes_through_its_points_from_left_to_right_and_up() -> None:
+    svg = ElementTree.fromstring(line_chart("T", [Series("a", [(0, 0.0), (5, 0.5), (10, 1.0)], 1)]))
+    (line,) = svg.iter("polyline")
+    points = [tuple(map(float, p.split(","))) for p in line.attrib["points"].split()]
+    assert points[1] == pytest.approx(
+        [(a + b) / 2 for a, b in zip(points[0], points[2], strict=True)], abs=0.1
+    )
+    assert points[0][0] < points[2][0]
+    assert points[0][1] > points[2][1]
+    ticks = [t.text for t in svg.iter("text") if t.get("text-anchor") == "end"]
+    assert ticks == ["0.00", "0.25", "0.50", "0.75", "1.00"]
+
+
+def test_an_interval_lies_between_its_ends_on_its_side_of_zero() -> None:
+    svg = ElementTree.fromstring(interval_chart("T", [Interval("<b>", -0.1, -0.2, -0.05, "bad")], "x"))
+    zero = next(float(line.attrib["x1"]) for line in svg.iter("line") if line.get("class") == "zero")
+    bar = next(line for line in svg.iter("line") if line.get("class") == "bar")
+    (circle,) = svg.iter("circle")
+    assert float(bar.attrib["x1"]) < float(circle.attrib["cx"]) < float(bar.attrib["x2"]) < zero
+    assert next(t.text for t in svg.iter("text") if t.get("class") == "name") == "<b>"
+
+
+@pytest.mark.parametrize("points", [[(1.0, 0.3)], [(0.0, 5.0), (1.0, 5.0)]])
+def test_a_single_or_constant_value_can_be_drawn(points: list[tuple[float, float]]) -> None:
+    assert "nan" not in line_chart("T", [Series("a", points, 1)])
+
+
+def test_nothing_to_draw_is_an_error_and_no_empty_picture() -> None:
+    with pytest.raises(ValueError, match="nothing to draw: T"):
+        line_chart("T", [Series("a", [], 1)])
+    with pytest.raises(ValueError, match="nothing to draw: T"):
+        interval_chart("T", [], "x")
+
+
+def test_smoothing_keeps_length_and_constants() -> None:
+    assert smooth([]) == []
+    flat = [(float(n), 2.0) for n in range(40)]
+    assert smooth(flat) == flat
+    assert smooth([(0, 0.0), (1, 3.0), (2, 0.0)])[1] == (1.0, 1.0)
+
+
+# --- sentences --------------------------------------------------------------------------------------------------
+
+
+def test_the_verdict_follows_the_interval() -> None:
+    assert [verdict(compared(0, *ends)) for ends in ((0.01, 0.2), (-0.2, -0.01), (-0.1, 0.1), (0.0, 0.1))] == [
+        "good", "bad", "open", "open"
+    ]  # fmt: skip
+
+
+def test_in_short_says_the_place_and_whom_it_beats() -> None:
+    (found,) = in_short(facts())
+    assert (found["task"], found["place"], found["of"], found["best"]) == ("search", 2, 4, "BM25")
+    assert (found["above"], found["level"], found["below"]) == (["Popularity"], ["LightGCN"], ["BM25"])
+
+
+def test_what_did_not_work_is_said() -> None:
+    known = facts(
+        training={"gensr": told([0.1, 0.2], "all epochs done"), "two_head": told([0.2, 0.1], "patience", 40)},
+        reading={"read": 1000, "accepted": 997, "rejected": 3},
+        rejects={"no user": 2, "bad time": 1},
+        audits=[
+            {"name": "10_x", "rule": "r.", "violations": 0},
+            {"name": "11_y", "rule": "Later events.", "violations": 7},
+        ],
+        manifest={"split": {"leave_one_out_later_share": 0.098}},
+    )
+    said = " ".join(what_did_not_work(known))
+    for sentence in (
+        "Audit 11_y found 7 rows: Later events.",
+        "3 of 1,000 raw lines could not be used: no user (2), bad time (1).",
+        "Search: GenSR ranks worse than BM25.",
+        "no difference from LightGCN",
+        "GenSR was still improving on validation",
+        "Training of Two heads (Eq. 1) was interrupted and went on from step 40",
+        "One seed (3)",
+        "The data are generated.",
+        "9.8% of the training events",
+        "were not analysed",
+    ):
+        assert sentence in said
+    assert "10_x" not in said
+    assert "Two heads (Eq. 1) was still improving" not in said
+
+
+def test_a_claim_of_the_paper_that_does_not_hold_is_said() -> None:
+    probes = {f"gradient/{m}/{n}": v for m, v in (("gensr", 0.5), ("two_head", 0.25))
+              for n in ("mean_cosine", "std_cosine", "min_cosine", "share_negative", "probes")}  # fmt: skip
+    known = facts()
+    known.summary["analysis"] = probes
+    assert "not seen here: 50% of GenSR's cosines are below 0, 25%" in " ".join(what_did_not_work(known))
+    known.summary["analysis"] = probes | {"gradient/gensr/share_negative": 0.1}
+    assert "gradient conflict" not in " ".join(what_did_not_work(known))
+
+
+# --- the page ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "users", "shown"),
+    [
+        ("download", 68_223, True),
+        ("folder", 68_000, True),
+        ("folder", 8_317, False),
+        ("generated", 68_223, False),
+    ],
+)
+def test_the_papers_numbers_stand_only_beside_the_papers_data(kind: str, users: int, shown: bool) -> None:
+    page = render(facts(kind, manifest={"counts": {"users": users}}))
+    assert ("UniSAR" in page) == shown
+    assert ("0.9687" in page) == shown, "GenSR's N@10 on search in Table 3"
+    assert ("Not the paper's data" in page) == (not shown)
+
+
+def test_a_run_of_which_little_is_known_has_a_page() -> None:
+    page = render(facts())
+    for left_out in ("training", "mechanisms", "examples", "segments", "data", "checks"):
+        assert f'id="{left_out}"' not in page
+        assert f'href="#{left_out}"' not in page
+    assert "not in a checkout" in page

@@ -1,0 +1,31 @@
+"""The memory of a block of work, on this very process."""
+
+from __future__ import annotations
+
+import time
+
+from tasks.memory import PeakMemory
+
+
+def test_the_peak_is_seen_though_it_has_passed() -> None:
+    with PeakMemory() as idle:
+        time.sleep(0.15)
+    with PeakMemory() as busy:
+        held = bytearray(b"x") * 300_000_000
+        time.sleep(0.25)
+        del held
+    assert 1_000_000 < idle.process < busy.process
+    assert busy.process - idle.process > 200_000_000
+
+
+def test_a_block_that_fails_is_measured_and_fails() -> None:
+    peak = PeakMemory()
+    try:
+        with peak:
+            raise KeyError("no")
+    except KeyError:
+        pass
+    else:
+        raise AssertionError("the error was swallowed")
+    assert peak.process > 0
+    assert not peak._thread.is_alive()
