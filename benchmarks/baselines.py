@@ -1,109 +1,189 @@
-"""Every rival: samples per second in training, candidates per second in scoring, and the data path's share of a step.
+"""Every rival's speed: samples per second in training, candidates per second in scoring, and what batches cost.
 
-    python -m benchmarks.baselines [--users 9000] [name ...]
+    python -m benchmarks.baselines [--users 9000 | --dataset FOLDER] [--threads 2] [name ...]
 
-One JSON line per model; the last line is the collator with every field, against a loop over the samples.
+9,000 generated users make about 100,000 training samples of each task; a prepared folder may be given in their place.
+Each rival runs in a process of its own and prints one JSON line. The last line compares the collator with a loop over
+samples and names the rivals that spend more than a fifth of a training step on their batch.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
+import statistics
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
+from torch import nn
 
 from benchmarks.common import prepared, seconds, tell
-from gensr_model.baselines.inputs import FIELDS, MIXED, REC, SRC, TEXT, Collator
+from gensr_model.baselines.inputs import FIELDS, MIXED, READS_WORDS, REC, SRC, TEXT, Collator
 from gensr_model.baselines.registry import SYSTEMS
-from gensr_model.baselines.rival import System
+from gensr_model.baselines.rival import Rival
 from gensr_model.baselines.words import Lexicon
-from gensr_model.config import RerankConfig, TextConfig, TrainConfig
+from gensr_model.config import TextConfig, TrainConfig
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.training.trainer import TrainingData
 
-STEPS, WARM, HISTORY, LISTS, LENGTH = 40, 5, 30, 256, 100
+HISTORY, BATCH, NEGATIVES = 30, 256, 4  # of a training batch
+LISTS, LENGTH = 256, 100  # of a scored batch
+STEPS, WARM = 40, 5
+ALLOWED = 0.2  # share of a training step that a batch may take
+_TO_MB = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss is in bytes there, in KiB on Linux
 
 
-def measure(system: System, dataset: PreparedDataset, lexicon: Lexicon, batch_size: int) -> dict[str, Any]:
-    """Some training steps and one scored batch of a model, on the dataset's own samples."""
-    torch.manual_seed(0)
-    collator = Collator(dataset, system.reads, HISTORY, lexicon)
-    config = TrainConfig(batch_size=batch_size)
-    data = TrainingData(dataset, config, HISTORY, seed=0, builder=collator, tasks=system.tasks)
-    model = system.model(collator.domain)
+def _train(model: Rival, data: TrainingData) -> dict[str, Any]:
+    """Some steps as the trainer makes them; medians, so that a neighbour on the machine counts for little.
+
+    ``data_share`` is of wall time, ``data_share_cpu`` of the processor's: the one to read on a busy machine, with one
+    thread.
+    """
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    collating, stepping = [], []
+    batches, steps, batches_cpu, steps_cpu = [], [], [], []
     for number in range(WARM + STEPS):
-        begun = time.perf_counter()
+        begun, begun_cpu = time.perf_counter(), time.process_time()
         _, batch = data.batch(number % data.batches_per_epoch)
-        ready = time.perf_counter()
+        built, built_cpu = time.perf_counter(), time.process_time()
         optimizer.zero_grad(set_to_none=True)
         model.loss(batch).total.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         if number >= WARM:
-            collating.append(ready - begun)
-            stepping.append(time.perf_counter() - begun)
+            batches.append(built - begun)
+            steps.append(time.perf_counter() - built)
+            batches_cpu.append(built_cpu - begun_cpu)
+            steps_cpu.append(time.process_time() - built_cpu)
+    batch_s, step_s = statistics.median(batches), statistics.median(steps)
+    batch_cpu, step_cpu = statistics.median(batches_cpu), statistics.median(steps_cpu)
+    # The order of an epoch is drawn once for all of its batches.
+    order_s = seconds(lambda: np.random.default_rng([0, 2, 0]).permutation(len(data.samples)), repeat=3)
+    batch_s += order_s / data.batches_per_epoch
+    batch_cpu += order_s / data.batches_per_epoch
+    return {
+        "samples_per_s": round(min(BATCH, len(data.samples)) / (batch_s + step_s)),
+        "batch_ms": round(1000 * batch_s, 2),
+        "step_ms": round(1000 * (batch_s + step_s), 2),
+        "data_share": round(batch_s / (batch_s + step_s), 3),
+        "data_share_cpu": round(batch_cpu / (batch_cpu + step_cpu), 3),
+    }
+
+
+def _score(model: Rival, data: TrainingData, n_items: int) -> float:
+    """Candidates per second, batches included."""
     rng = np.random.default_rng(0)
     samples = data.samples.take(rng.integers(len(data.samples), size=LISTS))
-    lists = rng.integers(dataset.n_items, size=(LISTS, LENGTH))
+    lists = rng.integers(n_items, size=(LISTS, LENGTH))
     model.eval()
 
     def score() -> None:
         with torch.inference_mode():
-            model.score(collator.build(samples, lists))
+            model.score(data.builder.build(samples, lists))
 
+    return LISTS * LENGTH / seconds(score, repeat=3)
+
+
+def measure(name: str, folder: Path) -> dict[str, Any]:
+    """One rival, alone in this process: memory is how far the peak rises above the loaded data."""
+    system, dataset = SYSTEMS[name], PreparedDataset.open(folder)
+    lexicon = None
+    if system.reads & READS_WORDS:
+        lexicon = Lexicon.build(dataset, TextConfig() if TEXT in system.reads else None)
+    collator = Collator(dataset, system.reads, HISTORY, lexicon)
+    config = TrainConfig(batch_size=BATCH, negatives=NEGATIVES)
+    data = TrainingData(dataset, config, HISTORY, seed=0, builder=collator, tasks=system.tasks)
+    before = psutil.Process().memory_info().rss / 2**20
+
+    def peak_mb() -> int:
+        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _TO_MB - before)
+
+    torch.manual_seed(0)
+    model = system.model(collator.domain)
+    trained = _train(model, data)
+    memory = {"train_peak_mb": peak_mb()}
+    candidates = round(_score(model, data, dataset.n_items))
     return {
+        "system": name,
         "samples": len(data.samples),
-        "samples_per_s": round(batch_size * STEPS / sum(stepping)),
-        "candidates_per_s": round(LISTS * LENGTH / seconds(score, repeat=3)),
-        "data_share": round(sum(collating) / sum(stepping), 3),
+        **trained,
+        "candidates_per_s": candidates,
         "parameters": sum(p.numel() for p in model.parameters()),
+        **memory,
+        "peak_mb": peak_mb(),
+        "loaded_mb": round(before),
     }
 
 
+def _in_child(name: str, folder: Path, threads: int) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.baselines", "--child", name, "--dataset", str(folder)]
+    done = subprocess.run(
+        [*command, "--threads", str(threads)], check=True, stdout=subprocess.PIPE, text=True
+    )
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
 def by_loop(dataset: PreparedDataset, samples: Samples) -> dict[str, IntArray]:
-    """The items of the three histories (B, HISTORY), sample by sample."""
+    """The items of the three histories, (B, HISTORY) each, sample by sample as a usual ``collate_fn`` does."""
     found = {name: np.zeros((len(samples), HISTORY), np.int64) for name in (REC, SRC, MIXED)}
-    events = dataset.events
+    item, behavior = dataset.events.item, dataset.events.behavior
     for row in range(len(samples)):
-        numbers = range(samples.history_start[row], samples.history_end[row])
-        for name, behaviors in ((REC, {0}), (SRC, {1}), (MIXED, {0, 1})):
-            kept = [int(events.item[n]) for n in numbers if int(events.behavior[n]) in behaviors][-HISTORY:]
+        events = range(samples.history_start[row], samples.history_end[row])
+        for name, wanted in ((REC, (0,)), (SRC, (1,)), (MIXED, (0, 1))):
+            kept = [int(item[number]) for number in events if behavior[number] in wanted][-HISTORY:]
             found[name][row, HISTORY - len(kept) :] = kept
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("names", nargs="*", help="rivals; all where none is given")
-    parser.add_argument(
-        "--users", type=int, default=9_000, help="9,000 make about 100,000 samples of each task"
-    )
-    given = parser.parse_args()
-    torch.set_num_threads(2)
-    dataset, _ = prepared(users=given.users, items=max(800, given.users // 3))
-    lexicon = Lexicon.build(dataset, TextConfig())
-    for name in given.names or SYSTEMS:
-        found = measure(SYSTEMS[name], dataset, lexicon, RerankConfig().batch_size)
-        print(json.dumps({"system": name, **found}), flush=True)
-
+def compare_with_loop(dataset: PreparedDataset, **more: Any) -> None:
+    """Check that the collator gives what a loop over samples gives, and tell how much faster it is."""
     samples = dataset.samples("train")
-    samples = samples.take(np.random.default_rng(0).integers(len(samples), size=LISTS))
-    collator = Collator(dataset, FIELDS - {TEXT}, HISTORY, lexicon)
+    samples = samples.take(np.random.default_rng(0).integers(len(samples), size=BATCH))
+    collator = Collator(dataset, FIELDS - {TEXT}, HISTORY, Lexicon.build(dataset, None))
     batch = collator.build(samples, samples.item[:, None])
     for name, expected in by_loop(dataset, samples).items():
         items = getattr(batch, name).item.numpy()
         np.testing.assert_array_equal(items, expected[:, HISTORY - items.shape[1] :])
     tell(
-        f"{LISTS} samples with every field, queries too, against a loop that gathers the items alone",
+        f"{BATCH} samples with every field, words too, against a loop over samples that gathers the items alone",
         seconds(lambda: collator.build(samples, samples.item[:, None])),
         seconds(lambda: by_loop(dataset, samples)),
+        **more,
     )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("names", nargs="*", help=f"all where none is given: {', '.join(SYSTEMS)}")
+    parser.add_argument("--users", type=int, default=9_000, help="generated users, a third as many items")
+    parser.add_argument("--dataset", type=Path, help="a prepared folder in place of generated data")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    if given.child:
+        print(json.dumps(measure(given.child, given.dataset)))
+        return
+    unknown = [name for name in given.names if name not in SYSTEMS]
+    if unknown:
+        parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(SYSTEMS)}")
+    if given.dataset:
+        dataset = PreparedDataset.open(given.dataset)
+    else:
+        dataset, _ = prepared(users=given.users, items=max(800, given.users // 3))
+    found = []
+    for name in given.names or SYSTEMS:
+        found.append(_in_child(name, dataset.folder, given.threads))
+        print(json.dumps(found[-1]), flush=True)
+    over = {row["system"]: row["data_share"] for row in found if row["data_share"] > ALLOWED}
+    compare_with_loop(dataset, data_share_above_allowed=over, threads=given.threads)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """A small prepared dataset with both tasks, written without the pipeline."""
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,48 +20,76 @@ ROOMS = ("kitchen", "garden", "office", "garage")
 def write_dataset(folder: Path) -> PreparedDataset:
     """Every user buys and searches LENGTH items; the last purchase is test, the one before valid."""
     rng = np.random.default_rng(0)
-    folder.mkdir()
     bought = np.stack([rng.permutation(ITEMS)[:LENGTH] for _ in range(USERS)])
     user, place, search = np.indices((USERS, LENGTH, 2)).reshape(3, -1)
     item = bought[user, place]
-    ints = {"user_idx": user, "item_idx": item}
+    log = Log(user, place, search, item, np.where(search, item % 4, -1), ts=place * 1_000)
+
+    def negatives(user: int, _: int) -> list[int]:
+        return rng.choice(np.setdiff1d(np.arange(ITEMS), bought[user]), NEGATIVES, replace=False).tolist()
+
+    titles = [f"{ROOMS[i % 4]} thing number {i}" for i in range(ITEMS)]
+    return write_log(folder, log, titles, ROOMS, negatives)
+
+
+class Log(NamedTuple):
+    """Events (E,) in the order of user and time, each of them a sample, too."""
+
+    user: np.ndarray
+    place: np.ndarray  # the round of the user that the event is in; the last is test, the one before valid
+    search: np.ndarray  # 1 for search
+    item: np.ndarray
+    query: np.ndarray  # -1: none
+    ts: np.ndarray
+
+
+def write_log(
+    folder: Path,
+    log: Log,
+    titles: Sequence[str],
+    queries: Sequence[str],
+    negatives: Callable[[int, int], list[int]],
+) -> PreparedDataset:
+    """A prepared dataset of a log; ``negatives`` draws the candidates of a sample of a user and an item."""
+    folder.mkdir()
+    ints = {"user_idx": log.user, "item_idx": log.item}
     columns = {name: pa.array(values, pa.int32()) for name, values in ints.items()}
-    columns["query_idx"] = pa.array(
-        [int(i) % 4 if s else None for i, s in zip(item, search, strict=True)], pa.int32()
-    )
-    columns["ts"] = pa.array(place * 1_000, pa.int64())
-    events = pa.table({**columns, "behavior": np.where(search, "src", "rec")})
+    columns["query_idx"] = pa.array(log.query, pa.int32(), mask=log.query < 0)
+    columns["ts"] = pa.array(log.ts, pa.int64())
+    events = pa.table({**columns, "behavior": np.where(log.search, "src", "rec")})
+    moment = log.user * (int(log.ts.max()) + 1) + log.ts
+    ids = zip(log.user, log.place, log.search, strict=True)
     samples = pa.table(
         {
             **columns,
-            "sample_id": [f"{u:03d}{p}{s}" for u, p, s in zip(user, place, search, strict=True)],
-            "task": np.where(search, "search", "recommendation"),
-            "history_end": pa.array((user * LENGTH + place) * 2, pa.int64()),
+            "sample_id": [f"{u:03d}{p}{s}" for u, p, s in ids],
+            "task": np.where(log.search, "search", "recommendation"),
+            "history_end": pa.array(np.searchsorted(moment, moment), pa.int64()),  # what happened before
         }
     )
-    splits = {"train": place < LENGTH - 2, "valid": place == LENGTH - 2, "test": place == LENGTH - 1}
+    rounds = int(log.place.max())
+    splits = {"train": log.place < rounds - 1, "valid": log.place == rounds - 1, "test": log.place == rounds}
     for split, rows in splits.items():
         part = samples.filter(pa.array(rows)).sort_by([("task", "ascending"), ("user_idx", "ascending")])
         pq.write_table(part, folder / f"samples_{split}.parquet")
-        drawn = [
-            rng.choice(np.setdiff1d(np.arange(ITEMS), bought[u]), NEGATIVES, replace=False).tolist()
-            for u in part["user_idx"].to_pylist()
-        ]
-        negatives = pa.array(drawn, pa.list_(pa.int32()))
+        pairs = (part[name].to_pylist() for name in ints)
+        drawn = pa.array([negatives(*pair) for pair in zip(*pairs, strict=True)], pa.list_(pa.int32()))
         protocol = ["uniform"] * part.num_rows
-        table = pa.table({"sample_id": part["sample_id"], "protocol": protocol, "item_idx": negatives})
+        table = pa.table({"sample_id": part["sample_id"], "protocol": protocol, "item_idx": drawn})
         pq.write_table(table, folder / f"candidates_{split}.parquet")
-    text = {
-        "title": [f"{ROOMS[i % 4]} thing number {i}" for i in range(ITEMS)],
-        **{name: [""] * ITEMS for name in ("brand", "description", "category_text")},
-    }
-    ids = {"item_idx": pa.array(range(ITEMS), pa.int32()), "raw_id": [f"i{i}" for i in range(ITEMS)]}
-    pq.write_table(pa.table({**ids, **text}), folder / "items.parquet")
-    users = {"user_idx": pa.array(range(USERS), pa.int32()), "raw_id": [f"u{u}" for u in range(USERS)]}
-    pq.write_table(pa.table(users), folder / "users.parquet")
-    pq.write_table(pa.table({"query_idx": range(4), "text": list(ROOMS)}), folder / "queries.parquet")
+    items, users = len(titles), int(log.user.max()) + 1
+    text = {"title": titles, **{name: [""] * items for name in ("brand", "description", "category_text")}}
+    named = {"item_idx": pa.array(range(items), pa.int32()), "raw_id": [f"i{i}" for i in range(items)]}
+    pq.write_table(pa.table({**named, **text}), folder / "items.parquet")
+    table = pa.table(
+        {"user_idx": pa.array(range(users), pa.int32()), "raw_id": [f"u{u}" for u in range(users)]}
+    )
+    pq.write_table(table, folder / "users.parquet")
+    pq.write_table(
+        pa.table({"query_idx": range(len(queries)), "text": list(queries)}), folder / "queries.parquet"
+    )
     pq.write_table(events, folder / "events.parquet")
-    met = pa.array((place < LENGTH - 2) & (search == 0))
+    met = pa.array((log.place < rounds - 1) & (log.search == 0))
     pq.write_table(events.filter(met).select(["user_idx", "item_idx"]), folder / "graph.parquet")
     (folder / "manifest.json").write_text(json.dumps({"schema_version": 1}))
     return PreparedDataset.open(folder)

@@ -203,7 +203,7 @@ def mlp(sizes: tuple[int, ...], dropout: float) -> nn.Sequential:
     layers: list[nn.Module] = []
     for before, after in itertools.pairwise(sizes[:-1]):
         layers += [nn.Linear(before, after), nn.PReLU(), nn.Dropout(dropout)]
-    return nn.Sequential(*layers, nn.Linear(*sizes[-2:]))
+    return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
 
 
 def _attend(keys: Tensor, rows: int, allowed: Tensor | None) -> Tensor:

@@ -1,0 +1,153 @@
+"""Each rival finds the signal that it is made for: on held-out samples it beats a ranker that cannot see it.
+
+In the generated logs a user goes through rooms, often from one to the next, and has a style. A query names the room
+that the user is in, and what is recommended after it comes from there, too. So the history of recommendations tells
+style and next room in part, the searches tell the room, and popularity tells neither.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from rival_inputs import collator, of_tasks
+from small_dataset import Log, write_log
+
+from gensr_model.baselines.inputs import MIXED, SRC
+from gensr_model.baselines.registry import SYSTEMS
+from gensr_model.config import Task, TrainConfig
+from gensr_model.data.prepared import PreparedDataset
+from gensr_model.evaluation.metrics import ranks_table, summarize
+from gensr_model.evaluation.reference import popularity
+from gensr_model.evaluation.scoring import score_samples
+from gensr_model.report import NullReport
+from gensr_model.training.trainer import TrainingData
+
+USERS, ROUNDS, STYLES, SHELF, ELSEWHERE = 250, 8, 2, 2, 16
+ROOMS = (
+    "kitchen", "garden", "office", "garage", "bath", "cellar", "attic", "hall",
+    "porch", "stable", "nursery", "pantry", "studio", "balcony", "laundry", "terrace",
+)  # fmt: skip
+STEPS, BETWEEN = 1_500, 60  # of training at most, and between looks at the metric
+STEPS_OF_QUERY, STEPS_ON_NOISE = 600, 300  # of those to beat, by when they no longer get better
+
+
+def write_rooms(folder: Path, searches: bool = True) -> PreparedDataset:
+    """Item = (room, style, place on the shelf), the first place more popular. Without ``searches`` they are noise.
+
+    Candidates are all that the room has, and items from anywhere.
+    """
+    rng = np.random.default_rng(0)
+    moved = np.where(rng.random((USERS, ROUNDS)) < 0.6, 1, rng.integers(len(ROOMS), size=(USERS, ROUNDS)))
+    room = (rng.integers(len(ROOMS), size=(USERS, 1)) + moved.cumsum(axis=1)) % len(ROOMS)
+    room = np.stack([room, room], axis=2)  # (users, rounds, search and then recommendation)
+    style = np.where(rng.random(room.shape) < 0.9, rng.integers(STYLES, size=(USERS, 1, 1)), 1)
+    shelf = (rng.random(room.shape) < 0.3).astype(np.int64)
+    if not searches:
+        for each in (room, style, shelf):
+            each[..., 0] = rng.permutation(each[..., 0].ravel()).reshape(USERS, ROUNDS)
+    user, place, later = np.indices(room.shape).reshape(3, -1)
+    query = np.where(later, -1, room.ravel())
+    item = (room * STYLES + style) * SHELF + shelf
+    log = Log(user, place, 1 - later, item.ravel(), query, ts=2 * place + later)
+    in_room = STYLES * SHELF
+    items = len(ROOMS) * in_room
+
+    def negatives(user: int, item: int) -> list[int]:
+        beside = np.setdiff1d(item // in_room * in_room + np.arange(in_room), item)
+        return [*beside.tolist(), *((item + rng.integers(1, items, size=ELSEWHERE)) % items).tolist()]
+
+    titles = [f"{ROOMS[i // in_room]} thing" for i in range(items)]
+    return write_log(folder, log, titles, ROOMS, negatives)
+
+
+class Training:
+    """A rival in training, some steps at a time."""
+
+    def __init__(self, dataset: PreparedDataset, name: str) -> None:
+        self.dataset, self.system, self.step = dataset, SYSTEMS[name], 0
+        self.collator = collator(dataset, self.system.model)
+        torch.manual_seed(0)
+        self.model = self.system.model(self.collator.domain, dim=32)
+        self.data = TrainingData(
+            dataset, TrainConfig(batch_size=128), self.collator.max_history, 0,
+            builder=self.collator, tasks=self.system.tasks,
+        )  # fmt: skip
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=5e-3)
+
+    def ndcg_at_5(self, task: Task, enough: float = 1.0, steps: int = STEPS) -> float:
+        """On test, after all steps, or as soon as it is more than ``enough``."""
+        found = self._ranked()[task] if self.step else 0.0
+        while found <= enough and self.step < steps:
+            for _ in range(BETWEEN):
+                self.optimizer.zero_grad()
+                self.model.train().loss(self.data.batch(self.step)[1]).total.backward()
+                self.optimizer.step()
+                self.step += 1
+            found = self._ranked()[task]
+        return found
+
+    def _ranked(self) -> dict[str, float]:
+        samples, negatives = self.dataset.evaluated("test")
+        rows = np.isin(samples.sample_id, of_tasks(samples, self.system.model).sample_id)
+        samples, negatives = samples.take(rows), negatives[rows]
+        scores = score_samples(
+            self.model, self.dataset, samples, negatives, max_history=self.collator.max_history,
+            batch_size=256, report=NullReport(), builder=self.collator,
+        )  # fmt: skip
+        found = summarize(ranks_table(samples.sample_id, samples.task_names, scores))
+        return {task: metrics["ndcg_at_5"] for task, metrics in found.items()}
+
+
+class Bench(NamedTuple):
+    logs: PreparedDataset
+    noise: PreparedDataset  # the same, but that the searches are anybody's
+    popular: dict[str, float]  # NDCG@5 of popularity by task
+    query_only: float  # of the query alone, on search
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    folder = tmp_path_factory.mktemp("signals")
+    logs = write_rooms(folder / "logs")
+    samples, negatives = logs.evaluated("test")
+    scores = popularity(logs)(samples, np.column_stack([samples.item, negatives])).astype(np.float32)
+    found = summarize(ranks_table(samples.sample_id, samples.task_names, scores))
+    return Bench(
+        logs,
+        write_rooms(folder / "noise", searches=False),
+        {task: metrics["ndcg_at_5"] for task, metrics in found.items()},
+        Training(logs, "qem").ndcg_at_5("search", steps=STEPS_OF_QUERY),
+    )
+
+
+def of_task(task: Task) -> list[str]:
+    """Rivals of one task; the joint ones have signals of their own to find."""
+    return [name for name, system in SYSTEMS.items() if system.tasks == (task,)]
+
+
+@pytest.mark.parametrize("name", of_task("recommendation"))
+def test_history_tells_what_to_recommend(bench: Bench, name: str) -> None:
+    bars = {"popularity": bench.popular["recommendation"]}
+    if SYSTEMS[name].reads & {SRC, MIXED}:
+        bars["the same model, searches being noise"] = Training(bench.noise, name).ndcg_at_5(
+            "recommendation", steps=STEPS_ON_NOISE
+        )
+    training = Training(bench.logs, name)
+    own = training.ndcg_at_5("recommendation", enough=max(bars.values()) + 0.05)
+    print(f"{name}: {own:.3f} after {training.step} steps, to beat: {bars}")
+    assert own > max(bars.values()) + 0.05
+
+
+@pytest.mark.parametrize("name", of_task("search"))
+def test_a_query_tells_what_is_looked_for(bench: Bench, name: str) -> None:
+    bars = {"popularity": bench.popular["search"] + 0.05}
+    if SYSTEMS[name].reads & {SRC, MIXED}:
+        bars["the query alone"] = bench.query_only + 0.02
+    training = Training(bench.logs, name)
+    own = training.ndcg_at_5("search", enough=max(bars.values()))
+    print(f"{name}: {own:.3f} after {training.step} steps, to beat: {bars}")
+    assert own > max(bars.values())
