@@ -28,9 +28,7 @@ def toy(model: type[AEM]) -> AEM:
 
 
 def bought(mask: list[bool]) -> RivalBatch:
-    history = History(
-        item=torch.tensor([[0, 1]]), mask=torch.tensor([mask]), query=torch.full((1, 2, 1), 2)
-    )
+    history = History(item=torch.tensor([[0, 1]]), mask=torch.tensor([mask]), query=torch.full((1, 2, 1), 2))
     return RivalBatch(
         task=torch.tensor([1]),
         query=torch.tensor([[2]]),
