@@ -1,4 +1,4 @@
-"""UnifiedSSR (Xie et al., WWW 2024): one encoder for items and queries in both scenarios; it finds sessions itself.
+"""UnifiedSSR (Xie et al., WWW 2024): one encoder for items and queries in both scenarios, and sessions.
 
 Departures: a session ends where neighbouring states are least similar, instead of at the bounds of a learned window,
 which no gradient reaches; the joint pre-training on both tasks is the training, no fine-tuning of each follows; learned

@@ -12,7 +12,6 @@ from small_dataset import write_dataset
 from torch import Tensor
 
 from gensr_model.analysis.gradient_conflict import task_gradient_cosine
-from gensr_model.baselines import parts
 from gensr_model.baselines.inputs import Domain, History, RivalBatch
 from gensr_model.baselines.unisar import PLE, Alignment, Transitions, UniSAR, cross_type, of_behavior
 from gensr_model.data.prepared import PreparedDataset
@@ -68,7 +67,7 @@ def by_hand(model: UniSAR, events: Tensor, row: int, keys: list[int]) -> Tensor:
 def test_cross_transitions_are_attention_to_the_other_behavior_alone(model: UniSAR) -> None:
     found = history([3, 5, 11, 7], [R, S, S, R], padding=2)
     recommended, searched = model.transitions(found)
-    events = model.items.of(found) + parts.mean_words(model.words, found.query)
+    events = model.items(found.item) + model.query(found.query) * found.behavior.unsqueeze(-1)
     events = model.placed[2](events, found.mask)
     for number, row in enumerate((2, 5)):  # 3 and 7, after two places of padding
         expected = by_hand(model, events, row, [3, 4])
