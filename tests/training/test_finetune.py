@@ -28,6 +28,7 @@ from gensr_model.report import NullReport
 from gensr_model.serving.service import Request, Service
 from gensr_model.training import bundle, trainer
 from gensr_model.training.finetune import Validation, finetune
+from gensr_model.training.fitting import validation_metrics
 from gensr_model.training.trainer import TrainingData, fit, learning_rate_factor
 
 SMALL = {
@@ -308,7 +309,7 @@ def test_a_search_only_protocol_validates_and_ranks_search_alone(small: Small, t
     assert ranks.equals(uniform.filter(pc.equal(uniform["task"], "search")))
     assert ranks.num_rows == USERS
     loaded = bundle.load(small.bundle, dataset.items, dataset.queries)
-    found = Validation(loaded.model, dataset, config)()
+    found = validation_metrics(Validation(dataset, config)(loaded.model), "ndcg_at_5")
     assert found["metric"] == found["search/ndcg_at_5"]
     assert not any(name.startswith("recommendation") for name in found)
     popularity = rank_reference("popularity", dataset, "test", small.cf, config)
