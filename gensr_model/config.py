@@ -163,8 +163,10 @@ class ModelConfig(Frozen):
     view_dropout: float = 0.1
     beta: float = Field(0.1, ge=0, description="weight of the contrastive loss (Eq. 11); 0 turns it off")
     tau: float = Field(0.05, gt=0, description="temperature of the contrastive loss (Eq. 10)")
-    answer_loss: Literal["vocabulary", "yes_no"] = Field(
-        "vocabulary", description="Eq. 12 over the whole vocabulary, or normalised over the two answers"
+    answer_loss: Literal["vocabulary", "yes_no", "listwise"] = Field(
+        "vocabulary",
+        description="Eq. 12 over the whole vocabulary, or normalised over the two answers; listwise: a softmax of "
+        "z_yes − z_no over a positive and its negatives, which is not the paper's",
     )
     recommendation_prompt: Prompt = Prompt(
         segments=(

@@ -84,7 +84,7 @@ class DualViewT5(nn.Module, ABC):
 
     @abstractmethod
     def row_losses(self, batch: Batch, encoded: Encoded | None = None) -> Tensor:
-        """(B, C) negative log-likelihood of what is to be generated."""
+        """(B, C), or (B, 1) where a row has one loss: negative log-likelihood of what is to be generated."""
 
     def _encode(self, batch: Batch) -> Encoded:
         out: Encoded = []
@@ -200,8 +200,14 @@ class GenSR(DualViewT5):
         return hidden @ (yes - no)
 
     def row_losses(self, batch: Batch, encoded: Encoded | None = None) -> Tensor:
-        """(B, C) negative log-likelihood of the answer (Eq. 12): Yes in column 0, No in the others."""
+        """(B, C) negative log-likelihood of the answer (Eq. 12): Yes in column 0, No in the others.
+
+        With ``answer_loss: listwise`` (B, 1): of column 0 being the one that is liked, by a softmax of z_yes − z_no over
+        the row.
+        """
         hidden = self._hidden(batch, self._encode(batch) if encoded is None else encoded)
+        if self.config.answer_loss == "listwise":
+            return listwise_loss(self._margin(hidden))
         label = torch.zeros(hidden.shape[:2], dtype=torch.long, device=hidden.device)
         label[:, 0] = 1
         if self.config.answer_loss == "yes_no":
@@ -212,3 +218,8 @@ class GenSR(DualViewT5):
         return F.cross_entropy(logits.flatten(0, 1), self.answers[label].flatten(), reduction="none").view_as(
             label
         )
+
+
+def listwise_loss(margin: Tensor) -> Tensor:
+    """(B, C) z_yes − z_no, the positive in column 0 → (B, 1) −log of the positive's share of a softmax over the row."""
+    return -F.log_softmax(margin, dim=1)[:, :1]
