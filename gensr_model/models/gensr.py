@@ -202,8 +202,7 @@ class GenSR(DualViewT5):
     def row_losses(self, batch: Batch, encoded: Encoded | None = None) -> Tensor:
         """(B, C) negative log-likelihood of the answer (Eq. 12): Yes in column 0, No in the others.
 
-        With ``answer_loss: listwise`` (B, 1): of column 0 being the one that is liked, by a softmax of z_yes − z_no over
-        the row.
+        With ``answer_loss: listwise`` (B, 1): of column 0 being the one that is liked (``listwise_loss``).
         """
         hidden = self._hidden(batch, self._encode(batch) if encoded is None else encoded)
         if self.config.answer_loss == "listwise":
