@@ -18,6 +18,7 @@ from tasks.stage import Work, stage
         "analysis",
         "model",
         "seed",
+        "train.tasks",
         "train.two_head_gamma",
         "evaluation.protocol",
         "evaluation.batch_size",

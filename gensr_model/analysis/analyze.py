@@ -66,7 +66,8 @@ def mutual_information(
     every, negatives = dataset.evaluated("test", config.evaluation.protocol)
     subset = fixed_subset(every, config.analysis.mine_samples)
     pairs: dict[str, Pairs] = {}
-    for number, name in enumerate(TASKS):
+    for name in config.train.trained_tasks:
+        number = TASKS.index(name)
         rows = subset[every.task[subset] == number]
         if len(rows) >= _FEWEST:
             rows = np.random.default_rng([config.seed, number]).permutation(

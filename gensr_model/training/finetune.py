@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from gensr_model.config import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
+from gensr_model.errors import ConfigError
 from gensr_model.evaluation.metrics import ranks_table
 from gensr_model.evaluation.scoring import fixed_subset, score_samples
 from gensr_model.report import NullReport, Report
@@ -62,11 +63,16 @@ def _train(
 
 
 class Validation:
-    """Ranks of the fixed validation samples among their frozen candidates, of the tasks that have any."""
+    """Ranks of the fixed validation samples among their frozen candidates, of the trained tasks that have any."""
 
     def __init__(self, dataset: PreparedDataset, config: PipelineConfig) -> None:
         every, negatives = dataset.evaluated("valid", config.evaluation.protocol)
-        rows = fixed_subset(every, config.train.valid_samples)
+        rows = fixed_subset(every, config.train.valid_samples, config.train.trained_tasks)
+        if len(rows) == 0:
+            raise ConfigError(
+                f"train.tasks is {config.train.tasks!r}, but no valid sample of it has "
+                f"{config.evaluation.protocol!r} candidates to choose the best weights by"
+            )
         self.dataset, self.config = dataset, config
         self.samples, self.negatives = every.take(rows), negatives[rows]
 

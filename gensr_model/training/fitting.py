@@ -48,13 +48,20 @@ def fit_bundle(
     Beside the bundle: what serving needs, ``training.json`` (validations, why it stopped) and ``gradients.json``
     (§6.5, empty without probes).
     """
-    accelerator = make_accelerator()
+    accelerator = make_accelerator(course.settings.precision)
     model, tokenizer = bundle.assemble(course.kind, dataset, cf_folder, config)
     shard = (accelerator.process_index, accelerator.num_processes)
     gradients = GradientLog(model, course.gradient_every, checkpoints / "gradients", report)
     result = fit(
         model,
-        TrainingData(dataset, course.settings, config.model.max_history, config.seed, shard),
+        TrainingData(
+            dataset,
+            course.settings,
+            config.model.max_history,
+            config.seed,
+            shard,
+            tasks=course.settings.trained_tasks,
+        ),
         course.settings,
         seed=config.seed,
         epochs=course.settings.epochs,

@@ -45,7 +45,8 @@ class Validation:
     def __init__(self, dataset: PreparedDataset, config: PipelineConfig) -> None:
         every = dataset.samples("valid")
         self.dataset, self.config = dataset, config
-        self.samples = every.take(fixed_subset(every, config.full_ranking.valid_samples))
+        rows = fixed_subset(every, config.full_ranking.valid_samples, config.train.trained_tasks)
+        self.samples = every.take(rows)
 
     def __call__(self, model: bundle.Model) -> pa.Table:
         assert isinstance(model, FullRanking)

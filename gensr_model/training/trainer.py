@@ -8,11 +8,12 @@ checkpoint needs no random state.
 from __future__ import annotations
 
 import math
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
-from gensr_model.config import TrainConfig
+from gensr_model.config import TASKS, Task, TrainConfig
 from gensr_model.data.batches import Batch, BatchBuilder, NegativeSampler
 from gensr_model.data.prepared import PreparedDataset, Samples
 from gensr_model.errors import ConfigError, TrainingError
@@ -40,6 +41,7 @@ class TrainingData:
     """Training positives and their negatives, batch by batch.
 
     Args:
+        tasks: only these tasks' samples are trained on. Negatives exclude what the user met in either.
         shard: (r, R): of every batch only the r-th of R parts, in the batch's order, for one of R processes.
     Raises:
         ConfigError: the last batch of an epoch has fewer samples than there are parts.
@@ -52,10 +54,12 @@ class TrainingData:
         max_history: int,
         seed: int,
         shard: tuple[int, int] = (0, 1),
+        tasks: Sequence[Task] = TASKS,
     ) -> None:
-        self.samples = dataset.samples("train")
+        every = dataset.samples("train")
+        self.negatives = NegativeSampler(dataset, every)
+        self.samples = every.take(np.isin(every.task, [TASKS.index(task) for task in tasks]))
         self.builder = BatchBuilder(dataset, max_history)
-        self.negatives = NegativeSampler(dataset, self.samples)
         self.config, self.seed, self.shard = config, seed, shard
         last = len(self.samples) % config.batch_size or config.batch_size
         if last < shard[1]:
@@ -83,11 +87,22 @@ class TrainingData:
         return samples, self.builder.build(samples, lists)
 
 
-def make_accelerator() -> Accelerator:
-    """The device, precision and processes that ``accelerate launch`` or the machine give; one process without it."""
+def make_accelerator(precision: Literal["auto", "no", "bf16"] = "auto") -> Accelerator:
+    """The device and processes that ``accelerate launch`` or the machine give, and the precision that is asked for.
+
+    Raises:
+        ConfigError: an Accelerator of another precision is in use in this process, or the device cannot do bf16.
+    """
     # An ablation, or a batch without a task, leaves parameters out of the loss. Buffers are texts that never change.
     kwargs = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
-    return Accelerator(kwargs_handlers=[kwargs])
+    if precision == "auto":
+        on_cpu = os.environ.get("ACCELERATE_USE_CPU", "false").lower() == "true"
+        able = not on_cpu and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        precision = "bf16" if able else "no"
+    try:
+        return Accelerator(mixed_precision=precision, kwargs_handlers=[kwargs])
+    except ValueError as error:
+        raise ConfigError(f"train.precision {precision!r} cannot be had in this process: {error}") from error
 
 
 class _Loss(nn.Module):
