@@ -11,11 +11,12 @@ from gensr_model.config import PipelineConfig
 from gensr_model.evaluation.reference import REFERENCES
 from tasks.analyze import analyze
 from tasks.data import check_prepared, check_raw, find_source, ingest, prepare
+from tasks.diagnose import diagnosis
 from tasks.evaluate import rank_model, rank_reference
 from tasks.finetune import MODELS, finetune
 from tasks.pretrain import pretrain
 from tasks.publish import publish, publish_profile
-from tasks.registry import log_model
+from tasks.registry import full_ranking_bundle, log_model
 from tasks.stage import StageResult
 from tasks.summary import summarize_run
 from tasks.tracking import Tracked, parent_run
@@ -44,9 +45,10 @@ def full_pipeline(config: PipelineConfig) -> dict[str, Any]:
             if config.analysis.enabled
             else None
         )
-        log_model(run, trained["gensr"])
+        log_model(run, trained["gensr"], full_ranking_bundle(run, config))
         stages = [*data.stages, *trained.values(), *([analysis] if analysis else [])]
         summary = summarize_run(config, data.source, stages, ranks, analysis.metrics if analysis else {})
+        summary["diagnosis"] = diagnosis(data.prepared, ranks)
         return publish(run.run_id, str(flow_run.id), summary)
 
 

@@ -56,7 +56,10 @@ def up(here: Local) -> None:
         )
     if done.returncode:
         raise ServiceError(f"`prefect deploy --all` failed:\n{done.stdout}{done.stderr}")
-    say("deployed prefect.yaml: gensr/full-pipeline, train/full-ranking, retrain/nightly")
+    say(
+        "deployed prefect.yaml: gensr/full-pipeline, train/full-ranking, ablation/paper, sweep/tau-beta, "
+        "retrain/nightly"
+    )
 
 
 def _worker(here: Local) -> None:

@@ -9,6 +9,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
@@ -22,7 +24,10 @@ from tasks.tracking import Tracked, tracking_uri
 
 @task(name="publish", task_run_name="publish")
 def publish(run_id: str, flow_run_id: str, summary: dict[str, Any], key: str = "summary") -> dict[str, Any]:
-    """Write ``runs/<flow run>/summary.json`` and ``table.md``, the artifact ``key``, and MLflow's copy of both."""
+    """Write ``runs/<flow run>/summary.json`` and ``table.md``, the artifact ``key``, and MLflow's copy of both.
+
+    Rows that a summary has beside its results are a Parquet file and a table in MLflow, too.
+    """
     run = Tracked.existing(run_id)
     full = summary | {
         "mlflow": {"experiment_id": run.experiment_id, "run_id": run_id},
@@ -34,6 +39,10 @@ def publish(run_id: str, flow_run_id: str, summary: dict[str, Any], key: str = "
     write_json(folder / "summary.json", full)
     (folder / "table.md").write_text(table)
     _point_latest(flow_run_id)
+    for name in ("diagnosis", "ablation", "sweep"):
+        if full.get(name):
+            pq.write_table(pa.Table.from_pylist(full[name]), folder / f"{name}.parquet")
+            run.table(f"{name}.json", full[name])
     run.artifacts(folder, ("*",))
     run.metrics(_headline(full))
     create_markdown_artifact(table + _links(full), key=key, description=f"{full['dataset']}: results")

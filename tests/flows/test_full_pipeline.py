@@ -76,6 +76,10 @@ def _check_mlflow(summary: dict) -> None:
     assert parent.data.metrics["gensr/search/ndcg_at_10"] == pytest.approx(
         summary["results"]["search"]["gensr"]["ndcg_at_10"]
     )
+    segments = client.load_table(parent.info.experiment_id, "diagnosis.json", [parent.info.run_id])
+    whole = segments[(segments["model"] == "gensr") & (segments["task"] == "search")].groupby("by")
+    assert (whole["samples"].sum() == summary["results"]["search"]["gensr"]["samples"]).all()
+    assert set(whole.groups) == {"history", "target", "query words", "items of the query"}
     table = client.load_table(parent.info.experiment_id, "profile.json", [parent.info.run_id])
     assert list(table.columns[:2]) == ["table", "column"]
     assert (table["nulls"][table["column"] == "user_idx"] == 0).all()

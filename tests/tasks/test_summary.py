@@ -169,6 +169,31 @@ def test_the_analyses_have_their_tables_and_none_without_them(summary: dict[str,
     assert "pull together" not in without
 
 
+def test_segments_have_a_table_per_task_with_a_column_per_model(summary: dict[str, Any]) -> None:
+    assert "Where it fails" not in table(summary)
+    row = {
+        "task": "search",
+        "by": "target",
+        "segment": "head",
+        "samples": 3,
+        "ndcg_at_10": 0.5,
+        "ndcg_at_10_error": 0.1,
+    }
+    rows = [
+        row | {"model": "gensr"},
+        row
+        | {"model": "gensr", "segment": "tail", "samples": 1, "ndcg_at_10": 0.25, "ndcg_at_10_error": 0.0},
+        row | {"model": "bm25", "ndcg_at_10": 1.0},
+    ]
+    markdown = table(summary | {"diagnosis": rows})
+    assert "Where it fails: recommendation" not in markdown
+    assert cells(markdown, "Where it fails: search") == [
+        ["by", "segment", "samples", "GenSR", "BM25"],
+        ["target", "head", "3", "0.5000 ± 0.196", "1.0000"],
+        ["target", "tail", "1", "0.2500 ± 0.000", ""],
+    ]
+
+
 def test_training_says_why_it_stopped(summary: dict[str, Any]) -> None:
     assert summary["training"] == {
         "gensr": {"steps": 36, "epochs": 4.5, "best_metric": 0.3, "stopped": "patience"}
