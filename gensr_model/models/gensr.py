@@ -186,10 +186,8 @@ class GenSR(DualViewT5):
             module, vectors, history = view
             slots = module.slots(history[rows], batch.history_mask[rows], vectors[batch.candidates[rows]])
             for offset, filled in zip((0, 2), slots, strict=True):
-                # Advanced indices around a slice put the batch axis first: (R, C, d_model).
-                embeds[row, :, prompts.slots[:, offset + number]] = filled.to(
-                    embeds.dtype
-                )  # bf16 under autocast
+                # Advanced indices around a slice put the batch axis first: (R, C, d_model); bf16 under autocast.
+                embeds[row, :, prompts.slots[:, offset + number]] = filled.to(embeds.dtype)
         mask = torch.arange(words.shape[1], device=words.device) < prompts.length.unsqueeze(1)
         return embeds, mask
 

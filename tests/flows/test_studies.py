@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import mlflow
 import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
@@ -76,6 +77,7 @@ def test_the_ablation_trains_each_variant_with_each_seed_and_goes_on_where_it_st
     assert pq.read_table(folder / "ablation.parquet").to_pylist() == summary["ablation"]
     client = MlflowClient(tracking_uri())
     parent = client.get_run(summary["mlflow"]["run_id"])
+    mlflow.set_tracking_uri(tracking_uri())  # load_table asks the global store, whatever its client's is
     logged = client.load_table(parent.info.experiment_id, "ablation.json", [parent.info.run_id])
     assert logged["change"].tolist() == pytest.approx([row["change"] for row in summary["ablation"]])
     trial = children(client, parent.info.run_id)["no_cf_view-seed1"]
