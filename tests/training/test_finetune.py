@@ -321,30 +321,6 @@ def test_a_search_only_protocol_validates_and_ranks_search_alone(small: Small, t
     assert set(popularity["task"].to_pylist()) == {"search"}
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_one_task_alone_is_trained_validated_and_ranked(small: Small, tmp_path: Path, task: str) -> None:
-    config = with_changes(
-        small.config, {"train": {"tasks": task, "epochs": 1}, "analysis": {"gradient_every": 1}}
-    )
-    metrics = finetune(small.dataset, small.cf, config, tmp_path / "steps", tmp_path, NullReport())
-    samples = small.dataset.samples("train")
-    ids = set(samples.sample_id[samples.task == TASKS.index(task)].tolist())
-    assert metrics["steps"] == math.ceil(len(ids) / 64)
-    data = TrainingData(small.dataset, config.train, 5, seed=0, tasks=config.train.trained_tasks)
-    assert {i for n in range(data.batches_per_epoch) for i in data.batch(n)[0].sample_id} == ids
-    whole = TrainingData(small.dataset, config.train, 5, seed=0)
-    np.testing.assert_array_equal(data.negatives.met, whole.negatives.met)
-    (found,) = json.loads((tmp_path / "training.json").read_text())["validations"]
-    assert {name.split("/")[0] for name in found} == {task, "step", "metric"}
-    assert found["metric"] == found[f"{task}/ndcg_at_5"]
-    assert json.loads((tmp_path / "gradients.json").read_text()) == [], (
-        "there are no two gradients to compare"
-    )
-    ranks = rank_bundle(tmp_path, small.dataset, "test", config, NullReport())
-    assert set(ranks["task"].to_pylist()) == {task}
-    assert ranks.num_rows == USERS
-
-
 def test_the_fixed_subset_is_per_task_and_does_not_follow_the_order_of_samples(small: Small) -> None:
     samples = small.dataset.samples("test")
     rows = fixed_subset(samples, 12)
