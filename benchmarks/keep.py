@@ -17,28 +17,32 @@ import pyarrow.parquet as pq
 from gensr_model.evaluation.kept import widen
 from tasks.evaluate import RANKS
 
-STAGE = "evaluate-"
+STAGES = {"evaluate-full-": "evaluate-full", "evaluate-": "evaluate"}  # label of an evaluation -> its stage
 
 
 def keep(run: Path, to: Path) -> list[Path]:
     """Write ``<dataset>-seed<n>.md`` and ``.parquet`` into the folder ``to``; returns both paths.
 
-    The run's stages are looked up in the store beside its folder, ``<home>/runs/<flow run>``.
+    A study's name comes between: ``<dataset>-full-ranking-seed<n>``, whose ranks are among all items. The run's
+    stages are looked up in the store beside its folder, ``<home>/runs/<flow run>``.
     """
     summary: dict[str, Any] = json.loads((run / "summary.json").read_text())
-    store = run.resolve().parents[1] / "store" / "evaluate"
-    ranks = {
-        stage["label"].removeprefix(STAGE): pq.read_table(store / stage["key"] / RANKS)
-        for stage in summary["stages"]
-        if stage["label"].startswith(STAGE)
-    }
+    store = run.resolve().parents[1] / "store"
+    ranks = {}
+    for label, key in ((stage["label"], stage["key"]) for stage in summary["stages"]):
+        prefix = next((prefix for prefix in STAGES if label.startswith(prefix)), None)
+        if prefix is not None:
+            ranks[label.removeprefix(prefix)] = pq.read_table(store / STAGES[prefix] / key / RANKS)
+    if not ranks:
+        raise SystemExit(f"{run}: this run ranked no test samples, there is nothing to keep")
     table = widen(ranks)
     source = summary["config"]["source"]
     if "path" in source:
         source["path"] = Path(source["path"]).name  # where it lay is this machine's own affair
     told = {name: json.dumps(summary[name]) for name in ("config", "dataset_digest", "config_hash", "seed")}
     to.mkdir(parents=True, exist_ok=True)
-    base = to / f"{summary['dataset']}-seed{summary['seed']}"
+    study = f"-{summary['study']}" if "study" in summary else ""
+    base = to / f"{summary['dataset']}{study}-seed{summary['seed']}"
     written = [base.with_name(f"{base.name}.md"), base.with_name(f"{base.name}.parquet")]
     written[0].write_text((run / "table.md").read_text())
     pq.write_table(table.replace_schema_metadata(told), written[1], compression="zstd")

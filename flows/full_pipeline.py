@@ -11,11 +11,12 @@ from gensr_model.config import PipelineConfig
 from gensr_model.evaluation.reference import REFERENCES
 from tasks.analyze import analyze_gradients, analyze_information, analyze_space, analyze_theorem
 from tasks.data import check_prepared, check_raw, find_source, ingest, prepare
+from tasks.diagnose import diagnosis
 from tasks.evaluate import rank_model, rank_reference
 from tasks.finetune import MODELS, finetune
 from tasks.pretrain import pretrain
 from tasks.publish import publish, publish_profile
-from tasks.registry import log_model
+from tasks.registry import full_ranking_bundle, log_model
 from tasks.report import draw_examples, write_report
 from tasks.stage import StageResult
 from tasks.summary import numbers_of, summarize_run
@@ -41,10 +42,11 @@ def full_pipeline(config: PipelineConfig) -> dict[str, Any]:
         ranks = {m: rank_model(run, config, data.prepared, trained[m], option=m) for m in MODELS}
         ranks |= {r: rank_reference(run, config, data.prepared, data.cf, option=r) for r in REFERENCES}
         analyses = analyze_all(run, config, data, list(trained.values())) if config.analysis.enabled else []
-        log_model(run, trained["gensr"])
+        log_model(run, trained["gensr"], full_ranking_bundle(run, config))
         examples = draw_examples(run, config, data.prepared, trained["gensr"])
         stages = [*data.stages, *trained.values(), *analyses, examples]
         summary = summarize_run(config, data.source, stages, ranks, numbers_of(analyses))
+        summary["diagnosis"] = diagnosis(data.prepared, ranks)
         published = publish(run.run_id, str(flow_run.id), summary, report=True)
         write_report(run.run_id, str(flow_run.id), published)
         return published

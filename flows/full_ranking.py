@@ -10,18 +10,49 @@ from prefect.runtime import flow_run
 from flows.full_pipeline import prepare_data
 from gensr_model.config import PipelineConfig
 from gensr_model.evaluation.reference import REFERENCES
+from tasks import registry
+from tasks.diagnose import diagnosis
 from tasks.full_ranking import KEY, finetune_full, rank_full, rank_full_reference, summarize_full
+from tasks.promotion import judge
 from tasks.publish import publish
-from tasks.tracking import parent_run
+from tasks.stage import StageResult
+from tasks.tracking import Tracked, parent_run, run_logger
 
 
 @flow(name="train")
 def full_ranking(config: PipelineConfig) -> dict[str, Any]:
-    """Train GenSR for full ranking and publish its table beside the reference rankers'; returns the summary."""
+    """Train GenSR for full ranking and publish its table beside the reference rankers'; returns the summary.
+
+    A model of both tasks is registered, and serves the whole catalogue unless it is worse than the one that does.
+    """
     with parent_run(config, "train/full-ranking", str(flow_run.id)) as run:
         data = prepare_data(run, config)
         model = finetune_full(run, config, data.prepared, data.cf)
         ranks = {"gensr": rank_full(run, config, data.prepared, model, option="gensr")}
         ranks |= {r: rank_full_reference(run, config, data.prepared, data.cf, option=r) for r in REFERENCES}
         summary = summarize_full(config, data.source, [*data.stages, model], ranks)
+        summary["diagnosis"] = diagnosis(data.prepared, ranks)
+        if config.train.tasks == "both":
+            _challenge(run, config, data.prepared, model, ranks["gensr"])
         return publish(run.run_id, str(flow_run.id), summary, KEY)
+
+
+def _challenge(
+    run: Tracked, config: PipelineConfig, prepared: StageResult, model: StageResult, ranks: StageResult
+) -> None:
+    name = registry.full_ranking_name(config)
+    champion = registry.champion(run, name)
+    decision = judge(
+        model,
+        ranks,
+        champion,
+        lambda bundle: rank_full(run, config, prepared, bundle, option="champion"),
+        config,
+    )
+    if decision.new_version:
+        version = registry.register(run, name, registry.log_model(run, model), model, decision.says)
+        if decision.promote:
+            registry.crown(run, name, version)
+            registry.serve_catalogue(run, config, model)
+    run.tags(decision=decision.says)
+    run_logger().info("%s: %s", name, decision.says)

@@ -62,7 +62,8 @@ def up(here: Local) -> None:
     if done.returncode:
         raise ServiceError(f"`prefect deploy --all` failed:\n{done.stdout}{done.stderr}")
     say(
-        "deployed prefect.yaml: gensr/full-pipeline, train/full-ranking, compare/rerank-table, retrain/nightly"
+        "deployed prefect.yaml: gensr/full-pipeline, train/full-ranking, compare/rerank-table, analyze/mechanisms, "
+        "ablation/paper, sweep/tau-beta, retrain/nightly"
     )
 
 

@@ -14,7 +14,7 @@ from tasks.data import check_drift
 from tasks.evaluate import rank_model
 from tasks.finetune import finetune
 from tasks.profile import BINS
-from tasks.promotion import decide, first, require_both_tasks, unchanged
+from tasks.promotion import judge, require_both_tasks
 from tasks.publish import publish_decision
 from tasks.tracking import parent_run, run_logger
 
@@ -28,7 +28,7 @@ def retrain(config: PipelineConfig) -> dict[str, Any]:
     in the decision, or stop the run before training (``retrain.on_drift``).
     """
     require_both_tasks(config)
-    name = f"gensr-{config.name}"
+    name = registry.served_name(config)
     with parent_run(config, "retrain/nightly", str(flow_run.id)) as run:
         champion = registry.champion(run, name)
         data = prepare_data(run, config)
@@ -36,15 +36,19 @@ def retrain(config: PipelineConfig) -> dict[str, Any]:
         drift = check_drift(run, config, data.prepared, champion.data) if champion and champion.data else None
         new = finetune(run, config, data.prepared, data.cf, option="gensr")
         ranks = rank_model(run, config, data.prepared, new, option="gensr")
-        if champion is None:
-            decision = first(ranks)
-        elif champion.bundle.key == new.key:
-            decision = unchanged(champion.version, ranks)
-        else:
-            theirs = rank_model(run, config, data.prepared, champion.bundle, option="champion")
-            decision = decide(ranks, theirs, champion.version, config).with_drift(drift, config)
+        decision = judge(
+            new,
+            ranks,
+            champion,
+            lambda bundle: rank_model(run, config, data.prepared, bundle, option="champion"),
+            config,
+        )
+        if champion is not None and champion.bundle.key != new.key:
+            decision = decision.with_drift(drift, config)
         if decision.new_version:
-            version = registry.register(run, name, registry.log_model(run, new), new, decision.says)
+            full = registry.full_ranking_bundle(run, config)
+            uri = registry.log_model(run, new, full)
+            version = registry.register(run, name, uri, new, decision.says, full)
             if decision.promote:
                 registry.crown(run, name, version)
         run_logger().info(decision.says)

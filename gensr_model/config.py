@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from gensr_model.presets import PRESETS
 
 Task = Literal["recommendation", "search"]
 TASKS: tuple[Task, Task] = ("recommendation", "search")
@@ -168,8 +170,10 @@ class ModelConfig(Frozen):
     view_dropout: float = 0.1
     beta: float = Field(0.1, ge=0, description="weight of the contrastive loss (Eq. 11); 0 turns it off")
     tau: float = Field(0.05, gt=0, description="temperature of the contrastive loss (Eq. 10)")
-    answer_loss: Literal["vocabulary", "yes_no"] = Field(
-        "vocabulary", description="Eq. 12 over the whole vocabulary, or normalised over the two answers"
+    answer_loss: Literal["vocabulary", "yes_no", "listwise"] = Field(
+        "vocabulary",
+        description="Eq. 12 over the whole vocabulary, or normalised over the two answers; listwise: a softmax of "
+        "z_yes − z_no over a positive and its negatives, which is not the paper's",
     )
     recommendation_prompt: Prompt = Prompt(
         segments=(
@@ -220,6 +224,15 @@ class FullRankingConfig(Frozen):
 
 
 class TrainConfig(Frozen):
+    tasks: Literal["both", "recommendation", "search"] = Field(
+        "both",
+        description="train, validate and rank on one task's samples alone; histories keep both behaviors",
+    )
+    precision: Literal["auto", "no", "bf16"] = Field(
+        "auto",
+        description="of the forward pass in training; auto: bf16 where a CUDA device supports it, else no (fp32). "
+        "Weights, validation and scores are fp32 always",
+    )
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     warmup_share: float = Field(0.05, ge=0, le=1, description="share of all steps with rising learning rate")
@@ -234,6 +247,11 @@ class TrainConfig(Frozen):
     checkpoint_every: int = Field(100, description="optimizer steps between checkpoints")
     two_head_gamma: float = Field(1.0, description="γ of Eq. 1, for the discriminative comparator")
     two_head_epochs: int = 3
+
+    @property
+    def trained_tasks(self) -> tuple[Task, ...]:
+        """The tasks whose samples are trained on."""
+        return TASKS if self.tasks == "both" else (self.tasks,)
 
 
 class RerankConfig(Frozen):
@@ -296,62 +314,37 @@ class RetrainConfig(Frozen):
     confidence: float = 0.95
 
 
-# --- presets ---------------------------------------------------------------------------------------------------
+# --- studies ----------------------------------------------------------------------------------------------------
 
-# Prompt length is cost: the encoder reads every token once per candidate.
-_SHORT_PROMPTS = {
-    "recommendation_prompt": {"segments": ("recommend", "", "item", "", "?")},
-    "search_prompt": {"segments": ("search {query}", "", "item", "", "?")},
-}
-_SHORT_FULL_PROMPTS = {
-    "recommendation_prompt": {"segments": ("recommend", "", "?")},
-    "search_prompt": {"segments": ("search {query}", "", "?")},
-}
-PRESETS: dict[str, dict[str, Any]] = {
-    # Minutes on two cores: a small T5 and its tokenizer from scratch. What `make run` uses.
-    "demo": {
-        "lightgcn": {"epochs": 40},
-        "model": {
-            **_SHORT_PROMPTS,
-            "max_history": 20,
-            "text": {"description_tokens": 32},
-            "backbone": {"vocab_size": 2_000},
-        },
-        "train": {"epochs": 3, "valid_samples": 300},
-        "full_ranking": {**_SHORT_FULL_PROMPTS, "valid_samples": 300},
-        "analysis": {
-            "mine_samples": 2_000,
-            "mine_steps": 300,
-            "mine_seeds": 2,
-            "space_samples": 300,
-            "theorem_trials": 50,
-        },
-    },
-    # For ~60k interactions on two cores: what docs/results.md is measured with.
-    "laptop": {
-        "model": {**_SHORT_PROMPTS},
-        "train": {"epochs": 8},
-        "full_ranking": {**_SHORT_FULL_PROMPTS},
-    },
-    # The first two layers of a pretrained flan-t5-small, by name or folder (model.backbone.name_or_path): words known
-    # before training, at a cost that a laptop can bear. Not the paper's model; the loss is over the two answers.
-    "small": {
-        "model": {
-            **_SHORT_PROMPTS,
-            "max_history": 20,
-            "answer_loss": "yes_no",
-            "backbone": {"name_or_path": "google/flan-t5-small", "first_layers": 2},
-        },
-        "train": {"learning_rate": 3e-4, "epochs": 3},
-        "full_ranking": {**_SHORT_FULL_PROMPTS},
-    },
-    # §6.1.3: flan-t5-base, the whole vocabulary, the paper's text.
-    "paper": {
-        "model": {"backbone": {"name_or_path": "google/flan-t5-base"}, "max_history": 30, "view_heads": 8},
-        "train": {"learning_rate": 1e-4, "epochs": 10, "batch_size": 32},
-        "lightgcn": {"epochs": 400, "patience": 10},
-    },
-}
+Variant = Literal[
+    "gensr",
+    "no_cf_view",
+    "no_semantic_view",
+    "no_soft_filter",
+    "no_contrastive",
+    "recommendation_only",
+    "search_only",
+]
+
+
+class AblationConfig(Frozen):
+    """``ablation/paper`` (§6.6): GenSR beside GenSR without one of its parts."""
+
+    variants: tuple[Variant, ...] = Field(get_args(Variant), description="gensr itself is always among them")
+    seeds: tuple[int, ...] = Field(
+        (0,),
+        min_length=1,
+        description="of LightGCN and training; the data and its candidates stay those of `seed`",
+    )
+
+
+class SweepConfig(Frozen):
+    """``sweep/tau-beta`` (§6.1.3): one factor at a time, the other as in ``model``; the paper's grids."""
+
+    tau: tuple[float, ...] = (0.01, 0.03, 0.05, 0.07, 0.09)
+    beta: tuple[float, ...] = (0.001, 0.01, 0.1, 0.15, 0.2, 0.25, 0.3)
+
+
 _SECTIONS: dict[str, type[Frozen]] = {
     "ingest": IngestConfig,
     "prepare": PrepareConfig,
@@ -361,6 +354,8 @@ _SECTIONS: dict[str, type[Frozen]] = {
     "full_ranking": FullRankingConfig,
     "rerank": RerankConfig,
     "evaluation": EvaluationConfig,
+    "ablation": AblationConfig,
+    "sweep": SweepConfig,
     "analysis": AnalysisConfig,
     "retrain": RetrainConfig,
 }
@@ -396,6 +391,8 @@ class PipelineConfig(Frozen):
     full_ranking: FullRankingConfig = Field(default_factory=lambda: FullRankingConfig())
     rerank: RerankConfig = Field(default_factory=lambda: RerankConfig())
     evaluation: EvaluationConfig = Field(default_factory=lambda: EvaluationConfig())
+    ablation: AblationConfig = Field(default_factory=lambda: AblationConfig())
+    sweep: SweepConfig = Field(default_factory=lambda: SweepConfig())
     analysis: AnalysisConfig = Field(default_factory=lambda: AnalysisConfig())
     retrain: RetrainConfig = Field(default_factory=lambda: RetrainConfig())
 
@@ -425,6 +422,11 @@ class PipelineConfig(Frozen):
         if len(set(drawn)) < len(drawn):
             raise ValueError(f"prepare.protocols names one twice: {', '.join(drawn)}")
         return self
+
+
+def with_changes(config: PipelineConfig, changes: dict[str, Any]) -> PipelineConfig:
+    """The config with a tree of changes laid over it, checked as any other."""
+    return PipelineConfig.model_validate(_overlay(config.model_dump(), changes))
 
 
 def digest(value: Any, length: int = 16) -> str:

@@ -18,6 +18,7 @@ _SAMPLES = (
     "analysis.negatives_per_positive",
     "model",
     "seed",
+    "train.tasks",
     "train.two_head_gamma",
     "evaluation.protocol",
     "evaluation.batch_size",

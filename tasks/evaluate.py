@@ -36,7 +36,7 @@ def rank_reference(
 @stage(
     "evaluate",
     code=_CODE,
-    config=("evaluation",),
+    config=("evaluation", "train.tasks"),
     artifacts=("*",),
 )
 def rank_model(

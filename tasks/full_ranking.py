@@ -10,11 +10,12 @@ from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation import catalogue
 from gensr_model.training import full_ranking as training
 from tasks.evaluate import write_ranks
+from tasks.finetune import how_it_ended
 from tasks.stage import StageResult, Work, stage
 from tasks.summary import summarize_run
 
 _CODE = ("tasks/full_ranking.py",)
-KEY = "full-ranking"  # of the artifact
+KEY = "full-ranking"  # of the artifact, and of kept files
 
 
 @stage(
@@ -22,6 +23,7 @@ KEY = "full-ranking"  # of the artifact
     code=_CODE,
     config=("model", "train", "full_ranking", "seed", "evaluation.batch_size"),
     artifacts=("*.json",),
+    tags=lambda folder: {"stopped": how_it_ended(folder)["stopped"]},
 )
 def finetune_full(work: Work, config: PipelineConfig, prepared: Path, cf: Path) -> dict[str, float]:
     """Reads the prepared dataset and the LightGCN table; writes the bundle of a model that generates items."""
@@ -29,7 +31,7 @@ def finetune_full(work: Work, config: PipelineConfig, prepared: Path, cf: Path) 
     return training.train(PreparedDataset.open(prepared), cf, config, work.checkpoints, work.out, work.report)
 
 
-@stage("evaluate-full", code=_CODE, config=("evaluation", "full_ranking"), artifacts=("*",))
+@stage("evaluate-full", code=_CODE, config=("evaluation", "full_ranking", "train.tasks"), artifacts=("*",))
 def rank_full(
     work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str
 ) -> dict[str, float]:
@@ -56,4 +58,5 @@ def summarize_full(
     """The summary of a run whose lists are the whole catalogue."""
     items = int(ranks["gensr"].metrics["items"])
     met = ", without those the user had met" if config.full_ranking.mask_met else ""
-    return summarize_run(config, source, stages, ranks, {}) | {"among": f"all {items:,} items{met}"}
+    among = f"all {items:,} items{met}"
+    return summarize_run(config, source, stages, ranks, {}) | {"study": KEY, "among": among}

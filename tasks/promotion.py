@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from gensr_model.config import SEARCH_ONLY, TASKS, PipelineConfig
@@ -9,6 +10,7 @@ from gensr_model.errors import ConfigError, DataError
 from gensr_model.evaluation.compare import Comparison, paired_bootstrap
 from tasks.drift import drift_says
 from tasks.evaluate import read_ranks
+from tasks.registry import Champion
 from tasks.stage import StageResult
 
 
@@ -31,11 +33,30 @@ class Decision(NamedTuple):
 
 def require_both_tasks(config: PipelineConfig) -> None:
     """ConfigError, before hours of training, for a protocol on which no model can be judged on both tasks."""
+    if config.train.tasks != "both":
+        raise ConfigError(
+            f"train.tasks is {config.train.tasks!r}, but a champion is challenged on both tasks: retrain with both"
+        )
     if config.evaluation.protocol in SEARCH_ONLY:
         raise ConfigError(
             f"evaluation.protocol is {config.evaluation.protocol!r}, which draws candidates for search only, but a "
             "champion is challenged on both tasks: retrain with uniform or popularity"
         )
+
+
+def judge(
+    new: StageResult,
+    ranks: StageResult,
+    champion: Champion | None,
+    rank: Callable[[StageResult], StageResult],
+    config: PipelineConfig,
+) -> Decision:
+    """May the model ``new``, with its test ``ranks``, become champion? ``rank`` evaluates the present one's bundle."""
+    if champion is None:
+        return first(ranks)
+    if champion.bundle.key == new.key:
+        return unchanged(champion.version, ranks)
+    return decide(ranks, rank(champion.bundle), champion.version, config)
 
 
 def first(ranks: StageResult) -> Decision:

@@ -9,6 +9,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
@@ -32,6 +34,8 @@ def publish(
 
     With ``report`` the artifact links the page that ``write_report`` makes of what this returns: the table is out
     before it, so that no fault of the page can hold it back.
+
+    Rows that a summary has beside its results are a Parquet file and a table in MLflow, too.
     """
     run = Tracked.existing(run_id)
     full = summary | {
@@ -44,6 +48,10 @@ def publish(
     write_json(folder / "summary.json", full)
     (folder / "table.md").write_text(table)
     point_latest(flow_run_id)
+    for name in ("diagnosis", "ablation", "sweep"):
+        if full.get(name):
+            pq.write_table(pa.Table.from_pylist(full[name]), folder / f"{name}.parquet")
+            run.table(f"{name}.json", full[name])
     run.artifacts(folder, ("*",))
     run.metrics(_headline(full))
     create_markdown_artifact(

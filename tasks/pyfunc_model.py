@@ -23,7 +23,7 @@ class GenSRModel(PythonModel):
     """Recommends without a query and searches with one, over given candidates or the whole catalogue."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        self.service = Service.load(context.artifacts["bundle"])
+        self.service = Service.load(context.artifacts["bundle"], context.artifacts.get("catalogue"))
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None

@@ -1,4 +1,9 @@
-"""Models in MLflow: logged once as pyfunc, registered by dataset, and the alias ``champion``."""
+"""Models in MLflow: logged once as pyfunc, registered by dataset, and the alias ``champion``.
+
+``gensr-<name>`` is the model that serves. ``gensr-<name>-full-ranking`` generates items (§6.3): a version of
+``gensr-<name>`` holds that model's champion beside GenSR, and ranks the catalogue by it where a request has no
+candidates. What a version answers never changes: a new full-ranking champion makes a new version.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +18,12 @@ import mlflow
 import pandas as pd
 import pyarrow.parquet as pq
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
+from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import Array, DataType
 
 import gensr_model
-from gensr_model.config import digest
+from gensr_model.config import PipelineConfig, digest
 from gensr_model.errors import DataError
 from tasks import pyfunc_model
 from tasks.home import home
@@ -27,6 +32,7 @@ from tasks.stage import StageResult
 from tasks.tracking import Tracked, tracking_uri
 
 CHAMPION = "champion"
+NONE = "none"  # the key of a full-ranking model that is not there
 _REQUIRED = ("bm25s", "numpy", "pandas", "pyarrow", "pydantic", "safetensors", "scipy", "tokenizers", "torch",
              "torch-geometric", "transformers")  # fmt: skip
 _TEXT, _TEXTS = DataType.string, Array(DataType.string)
@@ -61,30 +67,61 @@ class Champion(NamedTuple):
     version: str
     bundle: StageResult
     data: StageResult | None  # None where the run that registered the version logged none
+    catalogue_key: str  # of the full-ranking model in it, or NONE
 
 
-def log_model(run: Tracked, bundle: StageResult) -> str:
-    """The MLflow model of this bundle, logged unless an earlier run did; its URI, also as the run's tag."""
+def served_name(config: PipelineConfig) -> str:
+    """The registered model that serves."""
+    return f"gensr-{config.name}"
+
+
+def full_ranking_name(config: PipelineConfig) -> str:
+    """The registered full-ranking model."""
+    return f"{served_name(config)}-full-ranking"
+
+
+def full_ranking_bundle(run: Tracked, config: PipelineConfig) -> StageResult | None:
+    """The bundle of the full-ranking champion; None where there is none."""
+    found = champion(run, full_ranking_name(config))
+    return None if found is None else found.bundle
+
+
+def log_model(run: Tracked, bundle: StageResult, catalogue: StageResult | None = None) -> str:
+    """The MLflow model of a bundle, and of a full-ranking one beside it; its URI, also as the run's tag.
+
+    Logged unless an earlier run did.
+    """
+    keys = _keys(bundle, catalogue)
+    wanted = " and ".join(f"tags.{name} = '{key}'" for name, key in keys.items())
     known = run.client.search_runs(
-        [run.experiment_id],
-        f"tags.bundle_key = '{bundle.key}' and tags.model_uri LIKE 'models:/%'",
-        max_results=1,
+        [run.experiment_id], f"{wanted} and tags.model_uri LIKE 'models:/%'", max_results=1
     )
     uri = str(known[0].data.tags["model_uri"]) if known else None
     with run.child("model") as child:
-        uri = uri or _log(child, bundle.path)
-        child.tags(bundle_key=bundle.key, model_uri=uri)
+        uri = uri or _log(child, bundle.path, None if catalogue is None else catalogue.path)
+        child.tags(**keys, model_uri=uri)
     return uri
 
 
-def register(run: Tracked, name: str, model_uri: str, bundle: StageResult, note: str) -> str:
+def _keys(bundle: StageResult, catalogue: StageResult | None) -> dict[str, str]:
+    return {"bundle_key": bundle.key, "catalogue_key": NONE if catalogue is None else catalogue.key}
+
+
+def register(
+    run: Tracked,
+    name: str,
+    model_uri: str,
+    bundle: StageResult,
+    note: str,
+    catalogue: StageResult | None = None,
+) -> str:
     """A new version of the registered model ``name``; its number."""
     try:
         run.client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    tags = {"bundle_key": bundle.key, "decision": note}
+    tags = {**_keys(bundle, catalogue), "decision": note}
     version = run.client.create_model_version(
         name, model_uri, run.run_id, tags=tags, model_id=model_uri.removeprefix("models:/")
     )
@@ -94,6 +131,24 @@ def register(run: Tracked, name: str, model_uri: str, bundle: StageResult, note:
 def crown(run: Tracked, name: str, version: str) -> None:
     """Move the alias ``champion`` to this version."""
     run.client.set_registered_model_alias(name, CHAMPION, version)
+
+
+def serve_catalogue(run: Tracked, config: PipelineConfig, catalogue: StageResult) -> str | None:
+    """Let what serves rank the catalogue by this full-ranking bundle: a new champion with the GenSR of the old one.
+
+    Its version; None where nothing serves yet, or already with this bundle.
+    """
+    name = served_name(config)
+    served = champion(run, name)
+    if served is None or served.catalogue_key == catalogue.key:
+        return None
+    if served.data is not None:  # what the next retraining compares its data with
+        run.artifacts(served.data.path, (BINS,))
+    note = f"The GenSR of version {served.version}, with the new full-ranking champion."
+    uri = log_model(run, served.bundle, catalogue)
+    version = register(run, name, uri, served.bundle, note, catalogue)
+    crown(run, name, version)
+    return version
 
 
 def champion(run: Tracked, name: str) -> Champion | None:
@@ -117,12 +172,13 @@ def champion(run: Tracked, name: str) -> Champion | None:
             source = f"models:/{name}/{version.version}"
             mlflow.set_tracking_uri(tracking_uri())  # `models:/` asks the global registry, whatever is passed
             fetched = mlflow.artifacts.download_artifacts(source, dst_path=aside)
-            found = sorted(Path(fetched).glob("artifacts/*/config.json"))
-            if len(found) != 1:
-                raise DataError(f"{source}: {len(found)} model bundles among its artifacts, expected one")
-            found[0].parent.rename(folder)
+            inside = Model.load(fetched).flavors.get("python_function", {}).get("artifacts", {})
+            if "bundle" not in inside:
+                raise DataError(f"{source}: no model bundle among its artifacts")
+            (Path(fetched) / inside["bundle"]["path"]).rename(folder)
     data = _data_of(run, str(version.run_id), folder.with_name(f"{name}-data-{version.run_id}"))
-    return Champion(str(version.version), StageResult("champion", key, folder, {}, 0.0, True), data)
+    bundle = StageResult("champion", key, folder, {}, 0.0, True)
+    return Champion(str(version.version), bundle, data, version.tags.get("catalogue_key", NONE))
 
 
 def _data_of(run: Tracked, run_id: str, folder: Path) -> StageResult | None:
@@ -140,7 +196,7 @@ def _data_of(run: Tracked, run_id: str, folder: Path) -> StageResult | None:
     return StageResult("champion-data", key, folder, {}, 0.0, True)
 
 
-def _log(run: Tracked, bundle: Path) -> str:
+def _log(run: Tracked, bundle: Path, catalogue: Path | None) -> str:
     ids = pq.read_table(bundle / "items.parquet", columns=["raw_id"])["raw_id"].slice(0, 6).to_pylist()
     user = pq.read_table(bundle / "users.parquet", columns=["raw_id"])["raw_id"][0].as_py()
     example = pd.DataFrame(
@@ -160,7 +216,7 @@ def _log(run: Tracked, bundle: Path) -> str:
         info = mlflow.pyfunc.log_model(
             name="gensr",
             python_model=str(Path(pyfunc_model.__file__)),
-            artifacts={"bundle": str(bundle)},
+            artifacts={"bundle": str(bundle)} | ({} if catalogue is None else {"catalogue": str(catalogue)}),
             code_paths=[str(Path(gensr_model.__file__).parent)],
             signature=SIGNATURE,
             input_example=example,

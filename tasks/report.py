@@ -31,7 +31,6 @@ from tasks.stage import RECORD, Work, stage
 from tasks.tracking import Tracked
 
 EXAMPLES = "examples.json"
-SEGMENTS = "segments.json"  # rows of equal keys; shown where a stage of the run wrote it
 _PER_TASK = 5
 _AUDITS = "audits.json"
 
@@ -70,12 +69,6 @@ def collect(summary: dict[str, Any], store: Path) -> Facts:
     }
     audits = _json(folders["validate"] / _AUDITS)
     rejects = pq.read_table(ingest / "rejects.parquet", columns=["reason"])["reason"].to_pylist()
-    segments = [
-        row
-        for folder in folders.values()
-        if (folder / SEGMENTS).is_file()
-        for row in _json(folder / SEGMENTS)
-    ]
     records = {label: _json(folder / RECORD) for label, folder in folders.items()}
     return Facts(
         summary=_without_paths(summary),
@@ -105,7 +98,7 @@ def collect(summary: dict[str, Any], store: Path) -> Facts:
             for s in summary["stages"]
         ],
         examples=_json(folders["examples"] / EXAMPLES) if "examples" in folders else [],
-        segments=segments,
+        segments=summary.get("diagnosis", []),
     )
 
 

@@ -18,6 +18,12 @@ _SHOWN = {"recall_at_1": "R@1", "recall_at_5": "R@5", "recall_at_10": "R@10", "r
           "ndcg_at_5": "N@5", "ndcg_at_10": "N@10", "ndcg_at_20": "N@20", "mrr": "MRR"}  # fmt: skip
 
 
+def model_title(name: str) -> str:
+    """What tables call a model; ``-seed…`` at its end is said in words."""
+    model, _, seed = name.partition("-seed")
+    return TITLES.get(model, model) + (f", seed {seed}" if seed else "")
+
+
 def results(ranks: dict[str, StageResult]) -> dict[str, dict[str, dict[str, float]]]:
     """Task -> model -> metric, for every model that serves the task; the given order is kept."""
     found: dict[str, dict[str, dict[str, float]]] = {}
@@ -35,8 +41,10 @@ def comparisons(
 
     A t-test that is not defined, on one sample or on a constant difference, is left out: JSON has no infinity.
     """
-    ours = read_ranks(ranks["gensr"])
     found: dict[str, dict[str, dict[str, float]]] = {task: {} for task in TASKS}
+    if "gensr" not in ranks:  # a study that reads no test ranks
+        return found
+    ours = read_ranks(ranks["gensr"])
     for name, result in ranks.items():
         for task in TASKS:
             if name == "gensr" or not (
@@ -95,6 +103,7 @@ def table(summary: dict[str, Any]) -> str:
         f"# {summary['dataset']} ({summary['format']}, {summary['source']}, preset {summary['preset']})",
         "",
     ]
+    lines += _ablation(summary.get("ablation", []), summary["config"]) + _sweep(summary.get("sweep", []))
     gap = f"GenSR − it, N@10 [{100 * summary['config']['retrain']['confidence']:g}%]"
     for task, rows in summary["results"].items():
         if not rows:
@@ -104,10 +113,11 @@ def table(summary: dict[str, Any]) -> str:
         samples = int(next(iter(rows.values()))["samples"])
         lines += [f"## {task.capitalize()}: {samples} test samples, 1 positive among "
                   + summary.get("among", f"{summary['negatives']} negatives{drawn}"), ""]  # fmt: skip
-        body = [[TITLES.get(name, name), *(f"{row[m]:.4f}" for m in _SHOWN), _difference(summary, task, name)]
+        body = [[model_title(name), *(f"{row[m]:.4f}" for m in _SHOWN), _difference(summary, task, name)]
                 for name, row in rows.items()]  # fmt: skip
         lines += [*grid(["model", *_SHOWN.values(), gap], body), ""]
     lines += analysis_tables(summary["analysis"])
+    lines += segments(summary.get("diagnosis", []))
     lines += _training(summary.get("training", {}))
     if summary.get("stages"):
         lines += ["## Stages", ""]
@@ -133,7 +143,7 @@ def _information(analysis: dict[str, float]) -> list[str]:
     found = _grouped(analysis, "information")
     rows = [
         [
-            TITLES.get(model, model),
+            model_title(model),
             task,
             *(f"{f[f'{name}_nats']:.3f} ± {f[f'{name}_std']:.3f}" for name in ("mine", "infonce", "smile")),
             *(f"{f[f'{name}_nats']:.3f} ({f[f'{name}_bits']:.3f})" for name in ("exact", "label")),
@@ -158,7 +168,7 @@ def _conflict(analysis: dict[str, float]) -> list[str]:
              "mean_null", "share_negative_null")  # fmt: skip
     rows = [
         [
-            TITLES.get(model, model),
+            model_title(model),
             *(f"{found[name]:.3f}" for name in names),
             f"{found['gap']:+.3f} ± {found['gap_error']:.3f}",
             f"{found['mean_norm_recommendation']:.2g}, {found['mean_norm_search']:.2g}",
@@ -213,10 +223,73 @@ def _theorem(analysis: dict[str, float]) -> list[str]:
     return [title, "", *grid(head, rows), ""] if rows else []
 
 
+def _ablation(rows: list[dict[str, Any]], config: dict[str, Any]) -> list[str]:
+    if not rows:
+        return []
+    interval = f"change [{100 * config['retrain']['confidence']:g}%]"
+    body = [
+        [
+            model_title(row["variant"]),
+            row["task"],
+            f"{row['value']:.4f}" + (f" ± {row['std_over_seeds']:.4f}" if row["std_over_seeds"] is not None else ""),
+            "" if row["variant"] == "gensr" else
+            f"{row['change']:+.1%} [{row['low']:+.1%}, {row['high']:+.1%}]",
+            "" if row["paper"] is None else f"{row['paper']:+.1%}",
+        ]
+        for row in rows
+    ]  # fmt: skip
+    return [
+        f"## Ablation (§6.6): what N@5 is without a part, seeds {', '.join(map(str, config['ablation']['seeds']))}",
+        "",
+        *grid(["model", "task", "N@5", interval, "paper, Amazon"], body),
+        "",
+        "The paper tells one figure for a single view, not which one is left. Its data, backbone and size are others.",
+        "",
+    ]
+
+
+def _sweep(rows: list[dict[str, Any]]) -> list[str]:
+    if not rows:
+        return []
+
+    def cell(value: float | None) -> str:
+        return "" if value is None else f"{value:.4f}"
+
+    body = [
+        [f"{row['tau']:g}", f"{row['beta']:g}", *(cell(row[n]) for n in ("metric", "recommendation", "search")),
+         "chosen" if row["chosen"] else ""]
+        for row in rows
+    ]  # fmt: skip
+    head = ["τ", "β", "mean", "recommendation", "search", ""]
+    return ["## τ and β (§6.7): valid N@5 of the best weights", "", *grid(head, body), ""]
+
+
+def segments(rows: list[dict[str, Any]]) -> list[str]:
+    """NDCG@10 of every model, a table per task and a row per segment; GenSR's with its 95% interval."""
+    lines: list[str] = []
+    for task in TASKS:
+        mine = [row for row in rows if row["task"] == task]
+        if not mine:
+            continue
+        models = list(dict.fromkeys(row["model"] for row in mine))
+        cells: dict[tuple[str, str], dict[str, str]] = {}
+        for row in mine:
+            of_segment = cells.setdefault((row["by"], row["segment"]), {"samples": str(row["samples"])})
+            error = f" ± {1.96 * row['ndcg_at_10_error']:.3f}" if row["model"] == "gensr" else ""
+            of_segment[row["model"]] = f"{row['ndcg_at_10']:.4f}{error}"
+        body = [
+            [by, segment, found["samples"], *(found.get(model, "") for model in models)]
+            for (by, segment), found in cells.items()
+        ]
+        head = ["by", "segment", "samples", *(model_title(model) for model in models)]
+        lines += [f"## Where it fails: {task}, N@10 by segment", "", *grid(head, body), ""]
+    return lines
+
+
 def _training(training: dict[str, dict[str, Any]]) -> list[str]:
     rows = [
         [
-            TITLES.get(name, name),
+            model_title(name),
             f"{t['epochs']:.1f}",
             str(t["steps"]),
             f"{t['best_metric']:.4f}",

@@ -74,6 +74,9 @@ class Tracked(NamedTuple):
     def tags(self, **values: str) -> None:
         self.client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in values.items()])
 
+    def params(self, **values: object) -> None:
+        self.client.log_batch(self.run_id, params=[Param(k, str(v)) for k, v in values.items()])
+
     def artifacts(self, folder: Path, patterns: tuple[str, ...]) -> None:
         """Log the files of ``folder`` that match, each under its own relative folder."""
         for path in sorted({p for pattern in patterns for p in folder.glob(pattern) if p.is_file()}):

@@ -68,7 +68,8 @@ def _pairs(dataset: PreparedDataset, config: PipelineConfig) -> dict[str, Pairs]
     every, negatives = dataset.evaluated("test", config.evaluation.protocol)
     subset = fixed_subset(every, config.analysis.mine_samples)
     pairs: dict[str, Pairs] = {}
-    for number, name in enumerate(TASKS):
+    for name in config.train.trained_tasks:
+        number = TASKS.index(name)
         rows = subset[every.task[subset] == number]
         if len(rows) >= _FEWEST:
             rng = np.random.default_rng([config.seed, number])

@@ -210,7 +210,7 @@ class UniSAR(Rival):
         """L_r + w_s L_s + w_a L_align + w_p L_pairs; a task that the batch lacks adds nothing."""
         transitions = self.transitions(batch.history)
         click = parts.bce(self._logits(batch, transitions))
-        rows = {task: click[batch.task == number] for number, task in enumerate(TASKS)}
+        rows: dict[str, Tensor] = {task: click[batch.task == number] for number, task in enumerate(TASKS)}
         rows |= {"align": self._align(batch, transitions), "pairs": self._pair(batch.history)}
         return parts.total(rows, self.weights)
 
@@ -221,7 +221,7 @@ class UniSAR(Rival):
 
     def conflict_parameters(self) -> list[nn.Parameter]:
         """The self-attention of the encoder over both behaviors, whose task gradients §6.5 compares."""
-        return list(self.encoders[2].layers[0].self_attn.parameters())
+        return list(self.encoders[2].get_submodule("layers.0.self_attn").parameters())
 
 
 def _equal(values: Tensor) -> Tensor:

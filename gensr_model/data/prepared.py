@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from gensr_model.config import TASKS, Protocol, Split
+from gensr_model.config import TASKS, Protocol, Split, Task
 from gensr_model.errors import DataError
 
 SCHEMA_VERSION = 1
@@ -51,6 +52,10 @@ class Samples:
     def task_names(self) -> NDArray[np.object_]:
         """(N,) the task of each sample by name."""
         return np.array(TASKS, dtype=object)[self.task]
+
+    def of_tasks(self, tasks: Collection[Task]) -> IntArray:
+        """Rows of the samples of these tasks."""
+        return np.flatnonzero(np.isin(self.task, [TASKS.index(task) for task in tasks]))
 
     def take(self, rows: NDArray[Any]) -> Samples:
         """The samples at ``rows`` (indices or a mask)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 from scipy import sparse
 
-from gensr_model.config import FullRankingConfig, PipelineConfig, Split, TextConfig
+from gensr_model.config import TASKS, FullRankingConfig, PipelineConfig, Split, Task, TextConfig
 from gensr_model.data.batches import BatchBuilder
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.errors import DataError
@@ -128,17 +128,23 @@ def _light_gcn(dataset: PreparedDataset, cf_folder: Path) -> CatalogueScorer:
 def rank_bundle(
     folder: Path, dataset: PreparedDataset, split: Split, config: PipelineConfig, report: Report
 ) -> pa.Table:
-    """Ranks of a full-ranking bundle among all items, matched by raw id.
+    """Ranks of a full-ranking bundle among all items, matched by raw id; a task not trained has no rows.
+
+    The table's metadata holds ``unknown_item_share``: of the dataset's items, those the model was not trained with.
 
     Raises:
         DataError: the bundle holds a model that ranks candidates.
     """
-    model = bundle.load(folder, dataset.items, dataset.queries).model
+    loaded = bundle.load(folder, dataset.items, dataset.queries)
+    model = loaded.model
     if not isinstance(model, FullRanking):
         raise DataError(f"{folder}: a {type(model).__name__} ranks given candidates, not the catalogue")
-    samples = _evaluated(dataset, split, config)
+    samples = _evaluated(dataset, split, config, config.train.trained_tasks)
     scorer = model_scorer(model, dataset)
-    return rank_catalogue(scorer, dataset, samples, config.full_ranking, config.evaluation.batch_size, report)
+    ranks = rank_catalogue(
+        scorer, dataset, samples, config.full_ranking, config.evaluation.batch_size, report
+    )
+    return ranks.replace_schema_metadata({"unknown_item_share": repr(loaded.unknown_item_share)})
 
 
 def rank_reference(
@@ -157,6 +163,8 @@ def rank_reference(
     return rank_catalogue(scorer, dataset, samples, config.full_ranking, _REFERENCE_BATCH, report)
 
 
-def _evaluated(dataset: PreparedDataset, split: Split, config: PipelineConfig) -> Samples:
+def _evaluated(
+    dataset: PreparedDataset, split: Split, config: PipelineConfig, tasks: Collection[Task] = TASKS
+) -> Samples:
     every = dataset.samples(split)
-    return every.take(fixed_subset(every, config.evaluation.max_test_samples))
+    return every.take(fixed_subset(every, config.evaluation.max_test_samples, tasks))

@@ -27,13 +27,13 @@ def rank_reference(
 def rank_bundle(
     folder: Path, dataset: PreparedDataset, split: Split, config: PipelineConfig, report: Report
 ) -> pa.Table:
-    """Ranks of a trained model, its items matched by raw id; a task that the protocol does not serve has no rows.
+    """Ranks of a trained model, its items matched by raw id; a task not trained or not drawn for has no rows.
 
     The table's metadata holds ``unknown_item_share``: of the dataset's items, those the model was not trained with.
     """
     loaded = bundle.load(folder, dataset.items, dataset.queries)
     every, negatives = dataset.evaluated(split, config.evaluation.protocol)
-    rows = fixed_subset(every, config.evaluation.max_test_samples)
+    rows = fixed_subset(every, config.evaluation.max_test_samples, config.train.trained_tasks)
     samples = every.take(rows)
     scores = score_samples(
         loaded.model,

@@ -18,10 +18,14 @@ def widen(ranks: dict[str, pa.Table]) -> pa.Table:
     every = pa.concat_tables([table.select(SAMPLE) for table in ranks.values()])
     wide = every.group_by(list(SAMPLE), use_threads=False).aggregate([])
     wide = wide.sort_by([("task", "ascending"), ("sample_id", "ascending")])
+    if pc.count_distinct(wide["sample_id"]).as_py() != len(wide):
+        raise ValueError("a sample has lists of two lengths: these ranks are not of one evaluation")
+    longest = pc.max(wide["candidates"]).as_py() or 0
+    width = pa.int16() if longest < 2**15 else pa.int32()
     for name, table in ranks.items():
         place = pc.index_in(wide["sample_id"], value_set=table["sample_id"].combine_chunks())
         for column in ("greater", "ties"):
-            wide = wide.append_column(f"{name}/{column}", table[column].take(place).cast(pa.int16()))
+            wide = wide.append_column(f"{name}/{column}", table[column].take(place).cast(width))
     return wide
 
 

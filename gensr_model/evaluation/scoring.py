@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import torch
 from torch import nn
 
+from gensr_model.config import TASKS, Task
 from gensr_model.data.batches import BatchBuilder, Builder
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.report import Report
 from gensr_model.training.bundle import device_of
 
 
-def fixed_subset(samples: Samples, per_task: int | None) -> IntArray:
-    """Rows of at most ``per_task`` samples of each task: those with the smallest ids, which are hashes.
+def fixed_subset(samples: Samples, per_task: int | None, tasks: Collection[Task] = TASKS) -> IntArray:
+    """Rows of at most ``per_task`` samples of each of the tasks: those with the smallest ids, which are hashes.
 
     The choice is as good as random, and the same for every model and every run.
     """
     if per_task is None:
-        return np.arange(len(samples))
+        return samples.of_tasks(tasks)
     chosen = []
-    for task in (0, 1):
-        rows = np.flatnonzero(samples.task == task)
+    for task in tasks:
+        rows = samples.of_tasks((task,))
         chosen.append(rows[np.argsort(samples.sample_id[rows].astype(str), kind="stable")[:per_task]])
     return np.sort(np.concatenate(chosen))
 

@@ -66,7 +66,7 @@ class FullRanking(DualViewT5):
                 continue
             module, _, history = view
             slot = module.project(masked_mean(history[rows], batch.history_mask[rows]))
-            embeds = embeds.index_put((row, prompts.slots[:, number]), slot)
+            embeds = embeds.index_put((row, prompts.slots[:, number]), slot.to(embeds.dtype))
         mask = torch.arange(embeds.shape[1], device=embeds.device) < prompts.length.unsqueeze(1)
         return embeds.unsqueeze(1), mask
 

@@ -86,7 +86,7 @@ class DualViewT5(nn.Module, ABC):
 
     @abstractmethod
     def row_losses(self, batch: Batch, encoded: Encoded | None = None) -> Tensor:
-        """(B, C) negative log-likelihood of what is to be generated."""
+        """(B, C), or (B, 1) where a row has one loss: negative log-likelihood of what is to be generated."""
 
     def _encode(self, batch: Batch) -> Encoded:
         out: Encoded = []
@@ -192,8 +192,8 @@ class GenSR(DualViewT5):
             module, vectors, history = view
             slots = module.slots(history[rows], batch.history_mask[rows], vectors[batch.candidates[rows]])
             for offset, filled in zip((0, 2), slots, strict=True):
-                # Advanced indices around a slice put the batch axis first: (R, C, d_model).
-                embeds[row, :, prompts.slots[:, offset + number]] = filled
+                # Advanced indices around a slice put the batch axis first: (R, C, d_model); bf16 under autocast.
+                embeds[row, :, prompts.slots[:, offset + number]] = filled.to(embeds.dtype)
         mask = torch.arange(words.shape[1], device=words.device) < prompts.length.unsqueeze(1)
         return embeds, mask
 
@@ -206,8 +206,13 @@ class GenSR(DualViewT5):
         return hidden @ (yes - no)
 
     def row_losses(self, batch: Batch, encoded: Encoded | None = None) -> Tensor:
-        """(B, C) negative log-likelihood of the answer (Eq. 12): Yes in column 0, No in the others."""
+        """(B, C) negative log-likelihood of the answer (Eq. 12): Yes in column 0, No in the others.
+
+        With ``answer_loss: listwise`` (B, 1): of column 0 being the one that is liked (``listwise_loss``).
+        """
         hidden = self._hidden(batch, self._encode(batch) if encoded is None else encoded)
+        if self.config.answer_loss == "listwise":
+            return listwise_loss(self._margin(hidden))
         label = torch.zeros(hidden.shape[:2], dtype=torch.long, device=hidden.device)
         label[:, 0] = 1
         if self.config.answer_loss == "yes_no":
@@ -218,3 +223,8 @@ class GenSR(DualViewT5):
         return F.cross_entropy(logits.flatten(0, 1), self.answers[label].flatten(), reduction="none").view_as(
             label
         )
+
+
+def listwise_loss(margin: Tensor) -> Tensor:
+    """(B, C) z_yes − z_no, the positive in column 0 → (B, 1) −log of the positive's share of a softmax over the row."""
+    return -F.log_softmax(margin, dim=1)[:, :1]

@@ -88,7 +88,7 @@ class TwoHead(nn.Module):
             h, c, q = history[rows], candidate[rows], query[rows]
             features = [h, c, h * c] if task == "recommendation" else [h, c, h * c, q, q * c]
             found = self.heads[task](torch.cat(features, dim=-1)).squeeze(-1)  # (rows, C)
-            logits = logits.index_copy(0, rows, found)
+            logits = logits.index_copy(0, rows, found.to(logits.dtype))  # bf16 under autocast
         return logits
 
     def task_losses(self, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -180,6 +180,10 @@ def contrastive_loss(cf: Tensor, semantic: Tensor, tau: float) -> Tensor:
     """
     if len(cf) == 0:
         return cf.sum()
-    similarity = F.normalize(cf, dim=-1) @ F.normalize(semantic, dim=-1).T / tau  # (R, R): sim(C_u, S_u')
+    # In fp32 also under autocast: bf16 knows a cosine near 1 to .004 only, which τ makes twenty times as coarse.
+    with torch.autocast(cf.device.type, enabled=False):
+        similarity = (
+            F.normalize(cf.float(), dim=-1) @ F.normalize(semantic.float(), dim=-1).T / tau
+        )  # (R, R): sim(C_u, S_u')
     log_denominator = torch.logsumexp(torch.cat([similarity, similarity.T], dim=1), dim=1)
     return (log_denominator - similarity.diagonal()).mean()

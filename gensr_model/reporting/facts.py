@@ -14,6 +14,12 @@ MODELS = {
     "lightgcn": "LightGCN",
     "bm25": "BM25",
     "same_query": "Same query",
+    "no_cf_view": "GenSR − CF view",
+    "no_semantic_view": "GenSR − semantic view",
+    "no_soft_filter": "GenSR − soft filter",
+    "no_contrastive": "GenSR − contrastive",
+    "recommendation_only": "GenSR, recommendation only",
+    "search_only": "GenSR, search only",
 }
 
 

@@ -1,4 +1,4 @@
-"""Answers requests from one bundle: by user id or history, with or without a query, with or without candidates."""
+"""Answers requests: by user id or history, with or without a query, with or without candidates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gensr_model.config import Task
 from gensr_model.data.prepared import IntArray
 from gensr_model.errors import DataError
 from gensr_model.ranker import BEHAVIORS, Ranker
-from gensr_model.serving.retriever import Retriever
+from gensr_model.serving.retriever import LIMIT, Retriever
 from gensr_model.serving.store import Store
 from gensr_model.training import bundle
 
@@ -35,10 +35,10 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """Items best first with P(Yes) of each, and what the answer rests on."""
+    """Items best first, and what the answer rests on."""
 
     items: list[str]
-    scores: list[float]
+    scores: list[float]  # P(Yes) of each; P(item) among all items where a full-ranking model scored
     task: Task
     candidate_source: CandidateSource
     history_source: HistorySource
@@ -53,22 +53,40 @@ class _History(NamedTuple):
 
 
 class Service:
-    """One model bundle, ready to answer. Threads may share it."""
+    """One model bundle, ready to answer, and a full-ranking model where there is one. Threads may share it.
 
-    def __init__(self, ranker: Ranker, store: Store, retriever: Retriever) -> None:
-        self.ranker, self.store, self.retriever = ranker, store, retriever
+    Args:
+        catalogue: ranks all items where a request has no candidates; ``retriever`` finds some for ``ranker`` otherwise.
+    """
+
+    def __init__(
+        self, ranker: Ranker, store: Store, retriever: Retriever | None, catalogue: Ranker | None = None
+    ) -> None:
+        assert retriever is not None or catalogue is not None
+        self.ranker, self.store, self.retriever, self.catalogue = ranker, store, retriever, catalogue
 
     @staticmethod
-    def load(folder: Path | str) -> Service:
-        """Open a bundle folder; DataError where it is none, or none that can serve."""
+    def load(folder: Path | str, catalogue: Path | str | None = None) -> Service:
+        """Open a bundle folder, and that of a full-ranking model beside it; a full-ranking bundle serves alone, too.
+
+        Raises:
+            DataError: a folder is no bundle, or the first cannot serve, or the second has no full-ranking model.
+        """
         folder = Path(folder)
         ranker, store = Ranker.load(folder), Store(folder)
+        if ranker.ranks_catalogue:
+            return Service(ranker, store, None, ranker)
+        if catalogue is not None:
+            full = Ranker.load(catalogue)
+            if not full.ranks_catalogue:
+                raise DataError(f"{catalogue}: this bundle ranks given candidates, not the catalogue")
+            return Service(ranker, store, None, full)
         items = pq.read_table(folder / bundle.ITEMS)
         text = ranker.loaded.config.text
         return Service(ranker, store, Retriever(store.item, store.bought, items, text))
 
     def answer(self, request: Request) -> Answer:
-        """Rank the candidates, or without any the items that retrieval finds.
+        """Rank the candidates; without any the whole catalogue, or what retrieval finds of it.
 
         Raises:
             DataError: unknown or no candidates in a given list, behaviors that do not fit, ``top_n`` below 1.
@@ -77,21 +95,32 @@ class Service:
             raise DataError("behaviors: given without the history that they belong to")
         query = (request.query or "").strip() or None
         history = self._history(request)
-        source: CandidateSource = "given"
-        candidates = request.candidates
-        if candidates is None:
-            source = "retrieved"
-            found = self.retriever.find(self._known(history.items), history.vector, query)
-            candidates = [self.ranker.raw_ids[item] for item in found.tolist()]
-        ranked = self.ranker.rank(history.items, query, candidates, request.top_n, history.behaviors)
+        source, model, ranked = self._ranked(request, query, history)
         return Answer(
             items=[item for item, _ in ranked],
             scores=[score for _, score in ranked],
             task="search" if query else "recommendation",
             candidate_source=source,
             history_source=history.source,
-            notes=self._notes(request, history, query),
+            notes=_notes(request, history, query, model),
         )
+
+    def _ranked(
+        self, request: Request, query: str | None, history: _History
+    ) -> tuple[CandidateSource, Ranker, list[tuple[str, float]]]:
+        source: CandidateSource = "given"
+        candidates = request.candidates
+        if candidates is None and self.catalogue is not None:
+            limit = LIMIT if request.top_n is None else request.top_n
+            best = self.catalogue.rank_catalogue(history.items, query, limit, history.behaviors)
+            return "full-ranking", self.catalogue, best
+        if candidates is None:
+            assert self.retriever is not None
+            source = "retrieved"
+            found = self.retriever.find(self._known(history.items), history.vector, query)
+            candidates = [self.ranker.raw_ids[item] for item in found.tolist()]
+        ranked = self.ranker.rank(history.items, query, candidates, request.top_n, history.behaviors)
+        return source, self.ranker, ranked
 
     def _history(self, request: Request) -> _History:
         if request.history is not None:
@@ -107,14 +136,15 @@ class Service:
     def _known(self, raw: list[str]) -> IntArray:
         return np.array([self.ranker.index[item] for item in raw if item in self.ranker.index], np.int64)
 
-    def _notes(self, request: Request, history: _History, query: str | None) -> list[str]:
-        notes = []
-        if history.source == "unknown-user":
-            notes.append(f"user {request.user!r} is unknown: answered as for an empty history")
-        unknown = [item for item in history.items if item not in self.ranker.index]
-        if unknown:
-            notes.append(f"{len(unknown)} items of the history are unknown and were left out: {unknown[:5]}")
-        limit = self.ranker.loaded.config.max_query_tokens
-        if query and len(self.ranker.loaded.tokenizer.encode(query, add_special_tokens=False).ids) > limit:
-            notes.append(f"the query was cut to its first {limit} tokens")
-        return notes
+
+def _notes(request: Request, history: _History, query: str | None, model: Ranker) -> list[str]:
+    notes = []
+    if history.source == "unknown-user":
+        notes.append(f"user {request.user!r} is unknown: answered as for an empty history")
+    unknown = [item for item in history.items if item not in model.index]
+    if unknown:
+        notes.append(f"{len(unknown)} items of the history are unknown and were left out: {unknown[:5]}")
+    limit = model.loaded.config.max_query_tokens
+    if query and len(model.loaded.tokenizer.encode(query, add_special_tokens=False).ids) > limit:
+        notes.append(f"the query was cut to its first {limit} tokens")
+    return notes

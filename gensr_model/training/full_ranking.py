@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
+import pyarrow as pa
 
-from gensr_model.config import TASKS, PipelineConfig, TrainConfig
+from gensr_model.config import PipelineConfig, TrainConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation.catalogue import model_scorer, rank_catalogue
-from gensr_model.evaluation.metrics import summarize
 from gensr_model.evaluation.scoring import fixed_subset
-from gensr_model.files import write_json
 from gensr_model.models.full_ranking import FullRanking
 from gensr_model.report import NullReport, Report
 from gensr_model.training import bundle
-from gensr_model.training.trainer import TrainingData, fit, make_accelerator
+from gensr_model.training.fitting import Course, fit_bundle
 
 KIND = "full_ranking"
 
@@ -28,38 +26,9 @@ def train(
     out: Path,
     report: Report,
 ) -> dict[str, float]:
-    """Train, early stopped on the mean valid NDCG@10 over the whole catalogue; continues from ``checkpoints``.
-
-    Writes the bundle and ``training.json`` (validations, why it stopped) into ``out``.
-    """
-    accelerator = make_accelerator()
-    model, tokenizer = bundle.assemble(KIND, dataset, cf_folder, config)
-    assert isinstance(model, FullRanking)
-    settings = training_settings(config)
-    shard = (accelerator.process_index, accelerator.num_processes)
-    result = fit(
-        model,
-        TrainingData(dataset, settings, config.model.max_history, config.seed, shard),
-        settings,
-        seed=config.seed,
-        epochs=settings.epochs,
-        folder=checkpoints,
-        validate=Validation(model, dataset, config),
-        report=report,
-        accelerator=accelerator,
-    )
-    if accelerator.is_main_process:
-        bundle.save(out, KIND, model, tokenizer, dataset, config)
-        write_json(out / "training.json", result._asdict())
-    accelerator.wait_for_everyone()
-    return {
-        "best_valid_ndcg_at_10": result.best_metric,
-        "steps": float(result.steps),
-        "epochs": result.epochs,
-        "parameters": float(sum(p.numel() for p in model.parameters())),
-        "seconds": result.seconds,
-        "resumed_at": float(result.resumed_at),
-    }
+    """Train, early stopped on the mean valid NDCG@10 over the whole catalogue; see ``fit_bundle`` for the files."""
+    course = Course(KIND, training_settings(config), "ndcg_at_10", Validation(dataset, config))
+    return fit_bundle(course, dataset, cf_folder, config, checkpoints, out, report)
 
 
 def training_settings(config: PipelineConfig) -> TrainConfig:
@@ -71,23 +40,21 @@ def training_settings(config: PipelineConfig) -> TrainConfig:
 
 
 class Validation:
-    """Metrics of the fixed validation samples among all items; ``metric`` is the tasks' mean NDCG@10."""
+    """Ranks of the fixed validation samples among all items."""
 
-    def __init__(self, model: FullRanking, dataset: PreparedDataset, config: PipelineConfig) -> None:
+    def __init__(self, dataset: PreparedDataset, config: PipelineConfig) -> None:
         every = dataset.samples("valid")
-        self.model, self.dataset, self.config = model, dataset, config
-        self.samples = every.take(fixed_subset(every, config.full_ranking.valid_samples))
+        self.dataset, self.config = dataset, config
+        rows = fixed_subset(every, config.full_ranking.valid_samples, config.train.trained_tasks)
+        self.samples = every.take(rows)
 
-    def __call__(self) -> dict[str, float]:
-        ranks = rank_catalogue(
-            model_scorer(self.model, self.dataset),
+    def __call__(self, model: bundle.Model) -> pa.Table:
+        assert isinstance(model, FullRanking)
+        return rank_catalogue(
+            model_scorer(model, self.dataset),
             self.dataset,
             self.samples,
             self.config.full_ranking,
             self.config.evaluation.batch_size,
             NullReport(),
         )
-        summary = summarize(ranks)
-        found = {f"{task}/{name}": value for task, row in summary.items() for name, value in row.items()}
-        found["metric"] = float(np.mean([summary[t]["ndcg_at_10"] for t in TASKS if t in summary]))
-        return found

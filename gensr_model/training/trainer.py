@@ -8,11 +8,12 @@ checkpoint needs no random state.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -90,11 +91,22 @@ class TrainingData:
         return samples, self.builder.build(samples, lists)
 
 
-def make_accelerator() -> Accelerator:
-    """The device, precision and processes that ``accelerate launch`` or the machine give; one process without it."""
+def make_accelerator(precision: Literal["auto", "no", "bf16"] = "auto") -> Accelerator:
+    """The device and processes that ``accelerate launch`` or the machine give, and the precision that is asked for.
+
+    Raises:
+        ConfigError: an Accelerator of another precision is in use in this process, or the device cannot do bf16.
+    """
     # An ablation, or a batch without a task, leaves parameters out of the loss. Buffers are texts that never change.
     kwargs = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
-    return Accelerator(kwargs_handlers=[kwargs])
+    if precision == "auto":
+        on_cpu = os.environ.get("ACCELERATE_USE_CPU", "false").lower() == "true"
+        able = not on_cpu and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        precision = "bf16" if able else "no"
+    try:
+        return Accelerator(mixed_precision=precision, kwargs_handlers=[kwargs])
+    except ValueError as error:
+        raise ConfigError(f"train.precision {precision!r} cannot be had in this process: {error}") from error
 
 
 class _Loss(nn.Module):

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.keep import keep
-from gensr_model.evaluation.kept import read_kept
-from gensr_model.evaluation.metrics import ranks_table, summarize
+from gensr_model.evaluation.kept import read_kept, widen
+from gensr_model.evaluation.metrics import RankCounts, counts_table, ranks_table, summarize
 from tasks.evaluate import RANKS
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
@@ -53,6 +53,37 @@ def test_kept_ranks_are_those_of_the_run(run: tuple[Path, dict[str, pa.Table]], 
     assert kept.keys() == made.keys()
     for name, expected in made.items():
         assert kept[name].sort_by("sample_id") == expected.sort_by("sample_id"), name
+
+
+def test_a_full_ranking_run_is_kept_under_a_name_of_its_own(
+    run: tuple[Path, dict[str, pa.Table]], tmp_path: Path
+) -> None:
+    """Its lists are the catalogue without what each user met: of many lengths, and longer than 16 bits can say."""
+    place, made = run
+    rng = np.random.default_rng(1)
+    length = dict(zip(made["gensr"]["sample_id"].to_pylist(), rng.integers(50_000, 60_000, 40), strict=True))
+    summary = json.loads((place / "summary.json").read_text())
+    summary |= {"study": "full-ranking", "stages": [{"label": "prepare", "key": "p"}]}
+    full = {}
+    for name, table in made.items():
+        lengths = np.array([length[i] for i in table["sample_id"].to_pylist()])
+        counts = RankCounts(
+            rng.integers(0, 40_000, len(table)).astype(np.int32), np.zeros(len(table), np.int32)
+        )
+        full[name] = counts_table(table["sample_id"], table["task"], counts, lengths)
+        folder = tmp_path / "home" / "store" / "evaluate-full" / f"key-{name}"
+        folder.mkdir(parents=True)
+        pq.write_table(full[name], folder / RANKS)
+        summary["stages"].append({"label": f"evaluate-full-{name}", "key": folder.name})
+    (place / "summary.json").write_text(json.dumps(summary))
+    table_md, parquet = keep(place, tmp_path / "kept")
+    assert (table_md.name, parquet.name) == ("mine-full-ranking-seed3.md", "mine-full-ranking-seed3.parquet")
+    kept = read_kept(parquet)
+    assert kept.keys() == full.keys()
+    for name, expected in full.items():
+        assert kept[name].sort_by("sample_id") == expected.sort_by("sample_id"), name
+    with pytest.raises(ValueError, match="lists of two lengths"):
+        widen({"gensr": full["gensr"], "popularity": made["popularity"]})
 
 
 @pytest.mark.parametrize("parquet", sorted(RESULTS.glob("*.parquet")), ids=lambda path: path.stem)

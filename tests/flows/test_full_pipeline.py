@@ -85,6 +85,10 @@ def _check_mlflow(summary: dict) -> None:
         summary["results"]["search"]["gensr"]["ndcg_at_10"]
     )
     assert "report.html" in {f.path for f in client.list_artifacts(parent.info.run_id)}
+    segments = client.load_table(parent.info.experiment_id, "diagnosis.json", [parent.info.run_id])
+    whole = segments[(segments["model"] == "gensr") & (segments["task"] == "search")].groupby("by")
+    assert (whole["samples"].sum() == summary["results"]["search"]["gensr"]["samples"]).all()
+    assert set(whole.groups) == {"history", "target", "query words", "items of the query"}
     table = client.load_table(parent.info.experiment_id, "profile.json", [parent.info.run_id])
     assert list(table.columns[:2]) == ["table", "column"]
     assert (table["nulls"][table["column"] == "user_idx"] == 0).all()

@@ -7,14 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
+import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
+from mlflow.pyfunc import load_model
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 
 from flows.full_ranking import full_ranking
+from flows.retrain import retrain
 from gensr_model.config import TASKS, PipelineConfig
 from gensr_model.evaluation.reference import NEEDS_QUERY, REFERENCES
 from tasks.tracking import tracking_uri
@@ -60,3 +63,21 @@ def test_raw_files_to_a_published_table_over_the_whole_catalogue(
     again = full_ranking(config)
     assert all(s["reused"] for s in again["stages"])
     assert again["results"] == summary["results"]
+    name = "gensr-tiny-full-ranking"
+    assert str(mlflow.get_model_version_by_alias(name, "champion").version) == "1"
+    assert len(mlflow.search_model_versions(f"name = '{name}'")) == 1, (
+        "the same model is not registered again"
+    )
+
+    retrain(config)
+    served = load_model("models:/gensr-tiny@champion")
+    answer = served.predict(pd.DataFrame({"query": [None, "word"], "top_n": [3.0, 3.0]}))
+    assert answer["candidate_source"].tolist() == ["full-ranking"] * 2
+
+    # Another full-ranking model that is not worse takes its place, in what serves too.
+    other = full_ranking(tiny(full_ranking={"epochs": 3, "valid_samples": 40}, retrain={"delta": 1.0}))
+    assert str(mlflow.get_model_version_by_alias(name, "champion").version) == "2"
+    version = mlflow.get_model_version_by_alias("gensr-tiny", "champion")
+    (key,) = [s["key"] for s in other["stages"] if s["label"] == "finetune-full"]
+    assert (str(version.version), version.tags["catalogue_key"]) == ("2", key)
+    assert retrain(config)["says"].startswith("Kept champion version 2: nothing has changed")

@@ -134,19 +134,18 @@ def test_html_in_the_data_is_shown_as_text(facts: Facts) -> None:
     assert names <= usual
 
 
-def test_segments_are_shown_where_a_stage_wrote_them(
+def test_segments_are_those_of_the_diagnosis_and_a_lost_stage_is_named(
     finished: Callable[[str], Finished], tmp_path: Path
 ) -> None:
     home, summary = finished("amazon")
-    assert collect(summary, home / "store").segments == []
+    rows = [{"segment": "cold users", "samples": 12, "ndcg_at_10": 0.125}]
     store = tmp_path / "store"
     shutil.copytree(home / "store", store)
-    key = next(s["key"] for s in summary["stages"] if s["label"] == "evaluate-gensr")
-    rows = [{"segment": "cold users", "samples": 12, "ndcg_at_10": 0.125}]
-    (store / "evaluate" / key / "segments.json").write_text(json.dumps(rows))
-    page = Parsed(render(collect(summary, store)))
+    page = Parsed(render(collect(summary | {"diagnosis": rows}, store)))
     assert "cold users 12 0.1250" in page.text
     assert any(a.get("href") == "#segments" for a in page.all("a"))
+    assert len(collect(summary, store).segments) == len(summary["diagnosis"]) > 0
+    key = next(s["key"] for s in summary["stages"] if s["label"] == "evaluate-gensr")
     shutil.rmtree(store / "evaluate" / key)
     with pytest.raises(DataError, match=r"evaluate-gensr .* is gone; run the pipeline again"):
         collect(summary, store)

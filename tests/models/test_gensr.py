@@ -1,5 +1,7 @@
 """GenSR's score, loss and switches on a tiny T5."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,7 +11,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 from gensr_model.config import ModelConfig
 from gensr_model.data.batches import Batch
 from gensr_model.data.text import ItemText, PromptTable
-from gensr_model.models.gensr import Catalogue, GenSR
+from gensr_model.models.gensr import Catalogue, GenSR, listwise_loss
 from gensr_model.models.views import CFTable
 
 ITEMS, WIDTH, CF, VOCABULARY, NO, YES = 9, 16, 8, 40, 37, 38
@@ -104,6 +106,18 @@ def test_the_loss_over_two_answers_is_binary_cross_entropy_and_never_above_the_v
     assert (two.row_losses(batch()) < whole.row_losses(batch())).all()
 
 
+def test_the_listwise_loss_is_a_softmax_over_a_positive_and_its_negatives() -> None:
+    """Margins ln 1 … ln 4 weigh 1 … 4: the positive has 1 of 10; the other way round, and 7 higher, 4 of 10."""
+    margin = torch.tensor([1.0, 2.0, 3.0, 4.0]).log()
+    found = listwise_loss(torch.stack([margin, margin.flip(0) + 7.0]))
+    torch.testing.assert_close(found, torch.tensor([[math.log(10)], [math.log(10 / 4)]]))
+    model = make(answer_loss="listwise", beta=0.0).eval()
+    weights = model.score(batch()).exp()
+    expected = -(weights[:, 0] / weights.sum(dim=1)).log()
+    torch.testing.assert_close(model.row_losses(batch()), expected.unsqueeze(1))
+    torch.testing.assert_close(model.loss(batch()).total, expected.mean())
+
+
 def test_parts_of_the_loss_add_up() -> None:
     model = make(beta=0.3).eval()
     found = model.loss(batch())
@@ -166,6 +180,7 @@ SWITCHES: list[tuple[dict[str, object], set[str]]] = [
     ({"beta": 0.0}, {"align_cf", "align_semantic"}),
     ({"behavior_embedding": False, "position_embedding": False}, set()),
     ({"answer_loss": "yes_no"}, set()),
+    ({"answer_loss": "listwise"}, set()),
 ]  # fmt: skip
 
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
+import torch
 from small_dataset import ITEMS, write_cf, write_dataset
 
 from gensr_model.config import PipelineConfig
+from gensr_model.data.batches import Batch
 from gensr_model.errors import DataError
+from gensr_model.models.full_ranking import FullRanking
 from gensr_model.ranker import BEHAVIORS
 from gensr_model.serving import store
 from gensr_model.serving.service import Request, Service
@@ -23,16 +29,36 @@ MODEL = {
 CANDIDATES = ["i4", "i9", "i17", "i25"]
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Service:
-    root = tmp_path_factory.mktemp("service")
+def saved(root: Path, kind: str, seed: int) -> Path:
+    """The bundle of an untrained model, ready to serve."""
     dataset, cf = write_dataset(root / "prepared"), write_cf(root / "cf")
-    config = PipelineConfig.model_validate({"model": MODEL})
+    config = PipelineConfig.model_validate({"model": MODEL, "seed": seed})
     (root / "bundle").mkdir()
-    model, tokenizer = bundle.assemble("gensr", dataset, cf, config)
-    bundle.save(root / "bundle", "gensr", model, tokenizer, dataset, config)
+    model, tokenizer = bundle.assemble(kind, dataset, cf, config)
+    bundle.save(root / "bundle", kind, model, tokenizer, dataset, config)
     store.save(root / "bundle", dataset, cf, config.model.max_history)
-    return Service.load(root / "bundle")
+    return root / "bundle"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved(tmp_path_factory.mktemp("service"), "gensr", 0)
+
+
+@pytest.fixture(scope="module")
+def service(folder: Path) -> Service:
+    return Service.load(folder)
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of a full-ranking model that knows another item instead of i7."""
+    made = saved(tmp_path_factory.mktemp("full"), "full_ranking", 1)
+    items = pq.read_table(made / bundle.ITEMS)
+    renamed = pc.if_else(pc.equal(items["raw_id"], "i7"), "another", items["raw_id"])
+    place = items.schema.get_field_index("raw_id")
+    pq.write_table(items.set_column(place, "raw_id", renamed), made / bundle.ITEMS)
+    return made
 
 
 def stored(service: Service, user: str) -> tuple[list[str], list[str]]:
@@ -82,6 +108,69 @@ def test_without_candidates_the_catalogue_is_retrieved_and_ranked(service: Servi
         again = service.ranker.rank(history, query, found.items, behaviors=came)
         assert [item for item, _ in again] == found.items
     assert not set(history) & set(service.answer(Request(user="u12")).items)
+
+
+@pytest.mark.parametrize("query", [None, "kitchen"])
+def test_without_candidates_a_full_ranking_model_ranks_everything(
+    service: Service, folder: Path, full: Path, query: str | None
+) -> None:
+    both = Service.load(folder, full)
+    found = both.answer(Request(user="u12", query=query))
+    assert (found.candidate_source, found.history_source) == ("full-ranking", "stored")
+    history, came = stored(service, "u12")
+    names, chance = generated(full, history, came, query)
+    met = set() if query else set(history)
+    assert found.items == [name for name in names if name not in met]
+    assert found.scores == pytest.approx([chance[name] for name in found.items])
+    assert both.answer(Request(user="u12", query=query, top_n=3)).items == found.items[:3]
+    given = Request(user="u12", query=query, candidates=CANDIDATES)
+    assert both.answer(given) == service.answer(given), "given candidates are GenSR's"
+
+    alone = Service.load(full).answer(given)
+    assert alone.candidate_source == "given"
+    assert alone.scores == pytest.approx([chance[name] for name in alone.items])
+    assert alone.scores == sorted(alone.scores, reverse=True)
+
+
+def generated(
+    full: Path, history: list[str], came: list[str], query: str | None
+) -> tuple[list[str], dict[str, float]]:
+    """All items in the order in which the full-ranking model generates them, and the chance of each."""
+    loaded = bundle.load(full, queries=[query] if query else [])
+    index = {raw: item for item, raw in enumerate(bundle.item_ids(full))}
+    events = [(index[i], BEHAVIORS.index(b)) for i, b in zip(history, came, strict=True) if i in index]
+    batch = Batch(
+        items=torch.tensor([item for item, _ in events]),
+        history=torch.arange(len(events)).unsqueeze(0),
+        history_mask=torch.ones(1, len(events), dtype=torch.bool),
+        behavior=torch.tensor([[how for _, how in events]]),
+        candidates=torch.zeros(1, 1, dtype=torch.long),
+        task=torch.tensor([int(query is not None)]),
+        query=torch.tensor([0 if query else -1]),
+        user=torch.tensor([0]),
+        history_end=torch.tensor([len(events)]),
+    )
+    assert isinstance(loaded.model, FullRanking)
+    order = loaded.model.generate(batch, ITEMS).items[0].tolist()
+    with torch.inference_mode():
+        chance = loaded.model.catalogue_scores(batch)[0].softmax(0).tolist()
+    return [list(index)[item] for item in order], dict(zip(index, chance, strict=True))
+
+
+def test_what_the_full_ranking_model_does_not_know_is_noted(folder: Path, full: Path) -> None:
+    both = Service.load(folder, full)
+    assert both.answer(Request(history=["i7", "i1"], candidates=CANDIDATES)).notes == []
+    assert both.answer(Request(history=["i7", "i1"])).notes == [
+        "1 items of the history are unknown and were left out: ['i7']"
+    ]
+    assert "another" in both.answer(Request(history=["i1"])).items
+    assert len(both.answer(Request()).items) == ITEMS, "nothing known still answers"
+    with pytest.raises(DataError, match="top_n: expected 1 or more"):
+        both.answer(Request(top_n=0))
+    with pytest.raises(DataError, match="ranks given candidates, not the catalogue"):
+        Service.load(folder, folder)
+    with pytest.raises(DataError, match="a GenSR ranks given candidates"):
+        both.ranker.rank_catalogue([], None, 3)
 
 
 def test_retrieval_sees_the_users_own_vector_only_behind_the_stored_history(

@@ -25,12 +25,16 @@ class Logged:
         config = PipelineConfig.model_validate(
             {"model": {"max_history": 5, "view_heads": 2, "backbone": backbone}}
         )
-        self.folder = root / "bundle"
-        self.folder.mkdir()
-        model, tokenizer = bundles.assemble("gensr", dataset, cf, config)
-        bundles.save(self.folder, "gensr", model, tokenizer, dataset, config)
-        store.save(self.folder, dataset, cf, config.model.max_history)
+        folders = {kind: root / "bundles" / kind for kind in ("gensr", "full_ranking")}
+        for kind, folder in folders.items():
+            folder.mkdir(parents=True)
+            model, tokenizer = bundles.assemble(kind, dataset, cf, config)
+            bundles.save(folder, kind, model, tokenizer, dataset, config)
+            store.save(folder, dataset, cf, config.model.max_history)
+        self.folder = folders["gensr"]
         self.bundle = StageResult("finetune", "k1", self.folder, {}, 0.0, False)
+        self.full = StageResult("finetune-full", "f1", folders["full_ranking"], {}, 0.0, False)
+        self.config = config
         self.service = Service.load(self.folder)
         self.ranker = self.service.ranker
         with parent_run(config, "gensr", "1" * 8) as self.run:

@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 
 from gensr_model.config import PipelineConfig
 from gensr_model.errors import DataError
-from gensr_model.serving.service import Answer, Request
+from gensr_model.serving.service import Answer, Request, Service
 from tasks import registry
 from tasks.stage import StageResult
 from tasks.tracking import parent_run
@@ -34,7 +34,7 @@ def test_no_champion_then_a_foreign_one_then_one_without_a_bundle(gensr_home: Pa
         bundle = StageResult("finetune", "k1", tmp_path, {}, 0.0, False)
         version = registry.register(run, "gensr-x", (tmp_path / "model").as_uri(), bundle, "first")
         registry.crown(run, "gensr-x", version)
-        with pytest.raises(DataError, match="0 model bundles"):
+        with pytest.raises(DataError, match="no model bundle among"):
             registry.champion(run, "gensr-x")
         assert not list((gensr_home / "champions").iterdir()), "nothing half-fetched stays"
 
@@ -159,3 +159,41 @@ def test_the_champion_is_fetched_with_its_bundle(logged: Logged) -> None:
         fetched = {p.name: p.read_bytes() for p in found.bundle.path.iterdir()}
         assert fetched == {p.name: p.read_bytes() for p in logged.folder.iterdir()}
     assert logged.run.client.get_model_version("gensr-y", "2").tags["decision"] == "better"
+
+
+def test_what_serves_ranks_the_catalogue_by_the_full_ranking_champion(logged: Logged) -> None:
+    """From no full-ranking model to a registered one: the served champion gets it, and says so in its answers."""
+    run, config = logged.run, logged.config.model_copy(update={"name": "z"})
+    served, full = registry.served_name(config), registry.full_ranking_name(config)
+    assert registry.full_ranking_bundle(run, config) is None
+    assert registry.serve_catalogue(run, config, logged.full) is None, "nothing serves yet"
+    registry.crown(run, served, registry.register(run, served, logged.uri, logged.bundle, "first"))
+
+    version = registry.register(run, full, registry.log_model(run, logged.full), logged.full, "first")
+    registry.crown(run, full, version)
+    known = registry.full_ranking_bundle(run, config)
+    assert known is not None
+    assert known.key == "f1"
+    assert registry.serve_catalogue(run, config, known) == "2"
+    assert registry.serve_catalogue(run, config, known) is None, "it serves already"
+
+    request = pd.DataFrame({"user": ["u12", "u12"], "query": [None, "kitchen"], "top_n": [5.0, 5.0]})
+    before, after = (
+        mlflow.pyfunc.load_model(f"models:/{served}/{number}").predict(request) for number in (1, 2)
+    )
+    assert before["candidate_source"].tolist() == ["retrieved"] * 2
+    assert after["candidate_source"].tolist() == ["full-ranking"] * 2
+    expected = Service.load(logged.folder, logged.full.path)
+    for row, query in enumerate((None, "kitchen")):
+        answer = expected.answer(Request("u12", query=query, top_n=5))
+        assert after["items"][row] == answer.items
+        assert after["scores"][row] == pytest.approx(answer.scores)
+        assert before["items"][row] == logged.service.answer(Request("u12", query=query, top_n=5)).items
+    given = request.assign(candidates=[CANDIDATES] * 2)
+    alone = mlflow.pyfunc.load_model(f"models:/{full}@champion")
+    assert alone.predict(request)["items"].tolist() == after["items"].tolist()
+    assert alone.predict(given)["candidate_source"].tolist() == ["given"] * 2
+
+    crowned = registry.champion(run, served)
+    assert crowned is not None
+    assert (crowned.version, crowned.bundle.key, crowned.catalogue_key) == ("2", "k1", "f1")

@@ -197,6 +197,57 @@ def test_numbers_of_analyses_leave_out_what_is_no_finding(tmp_path: Path) -> Non
     }
 
 
+def test_segments_have_a_table_per_task_with_a_column_per_model(summary: dict[str, Any]) -> None:
+    assert "Where it fails" not in table(summary)
+    row = {
+        "task": "search",
+        "by": "target",
+        "segment": "head",
+        "samples": 3,
+        "ndcg_at_10": 0.5,
+        "ndcg_at_10_error": 0.1,
+    }
+    rows = [
+        row | {"model": "gensr"},
+        row
+        | {"model": "gensr", "segment": "tail", "samples": 1, "ndcg_at_10": 0.25, "ndcg_at_10_error": 0.0},
+        row | {"model": "bm25", "ndcg_at_10": 1.0},
+    ]
+    markdown = table(summary | {"diagnosis": rows})
+    assert "Where it fails: recommendation" not in markdown
+    assert cells(markdown, "Where it fails: search") == [
+        ["by", "segment", "samples", "GenSR", "BM25"],
+        ["target", "head", "3", "0.5000 ± 0.196", "1.0000"],
+        ["target", "tail", "1", "0.2500 ± 0.000", ""],
+    ]
+
+
+def test_the_studies_have_their_tables(summary: dict[str, Any]) -> None:
+    row = {"task": "search", "variant": "gensr", "seeds": 1, "base": 0.5, "value": 0.5, "change": 0.0, "low": 0.0,
+           "high": 0.0, "n": 9, "std_over_seeds": None, "paper": None}  # fmt: skip
+    worse = {"variant": "no_soft_filter", "value": 0.45, "change": -0.1, "low": -0.15, "high": 0.02,
+             "std_over_seeds": 0.01, "paper": -0.031}  # fmt: skip
+    markdown = table(summary | {"ablation": [row, row | worse]})
+    assert cells(markdown, "Ablation") == [
+        ["model", "task", "N@5", "change [80%]", "paper, Amazon"],
+        ["GenSR", "search", "0.5000", "", ""],
+        ["GenSR − soft filter", "search", "0.4500 ± 0.0100", "-10.0% [-15.0%, +2.0%]", "-3.1%"],
+    ]
+    point = {
+        "tau": 0.05,
+        "beta": 0.001,
+        "metric": 0.25,
+        "recommendation": 0.25,
+        "search": None,
+        "chosen": True,
+    }
+    markdown = table(summary | {"sweep": [point, point | {"beta": 0.3, "chosen": False}]})
+    assert cells(markdown, "τ and β")[1:] == [
+        ["0.05", "0.001", "0.2500", "0.2500", "", "chosen"],
+        ["0.05", "0.3", "0.2500", "0.2500", "", ""],
+    ]
+
+
 def test_training_says_why_it_stopped(summary: dict[str, Any]) -> None:
     assert summary["training"] == {
         "gensr": {"steps": 36, "epochs": 4.5, "best_metric": 0.3, "stopped": "patience"}

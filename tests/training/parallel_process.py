@@ -18,7 +18,7 @@ from gensr_model.data.prepared import PreparedDataset
 from gensr_model.report import NullReport
 from gensr_model.training import finetune, trainer
 
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "model": {
         "max_history": 5,
         "text": {"description_tokens": 4},
@@ -32,7 +32,11 @@ CONFIG = {
     "train": {"epochs": 2, "two_head_epochs": 2, "batch_size": 33, "accumulation": 2, "valid_samples": 20},
     "analysis": {"gradient_every": 4},
 }  # fmt: skip
-TRAIN = {"gensr": finetune.finetune, "two_head": finetune.train_two_head}
+TRAIN = {
+    "gensr": finetune.finetune,
+    "listwise": finetune.finetune,
+    "two_head": finetune.train_two_head,
+}
 
 
 def main(root: Path, kind: str, out: Path) -> None:
@@ -46,6 +50,8 @@ def main(root: Path, kind: str, out: Path) -> None:
 
     trainer._step = step
     out.mkdir(exist_ok=True)
+    if kind == "listwise":
+        CONFIG["model"]["answer_loss"] = kind
     dataset, config = PreparedDataset.open(root / "prepared"), PipelineConfig.model_validate(CONFIG)
     TRAIN[kind](dataset, root / "cf", config, out / "steps", out, NullReport())
     process = trainer.make_accelerator().process_index

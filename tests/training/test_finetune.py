@@ -17,9 +17,9 @@ import torch
 from safetensors.torch import load_file
 from small_dataset import ITEMS, USERS, write_cf, write_dataset
 
-from gensr_model.config import TASKS, PipelineConfig, TrainConfig
+from gensr_model.config import TASKS, PipelineConfig, TrainConfig, with_changes
 from gensr_model.data.prepared import PreparedDataset
-from gensr_model.errors import DataError, TrainingError
+from gensr_model.errors import ConfigError, DataError, TrainingError
 from gensr_model.evaluation.evaluate import rank_bundle, rank_reference
 from gensr_model.evaluation.metrics import RANKS_SCHEMA
 from gensr_model.evaluation.scoring import fixed_subset, score_samples
@@ -28,6 +28,7 @@ from gensr_model.report import NullReport
 from gensr_model.serving.service import Request, Service
 from gensr_model.training import bundle, trainer
 from gensr_model.training.finetune import Validation, finetune
+from gensr_model.training.fitting import validation_metrics
 from gensr_model.training.trainer import TrainingData, fit, learning_rate_factor
 
 SMALL = {
@@ -310,9 +311,14 @@ def test_a_search_only_protocol_validates_and_ranks_search_alone(small: Small, t
     assert ranks.equals(uniform.filter(pc.equal(uniform["task"], "search")))
     assert ranks.num_rows == USERS
     loaded = bundle.load(small.bundle, dataset.items, dataset.queries)
-    found = Validation(loaded.model, dataset, config)()
+    found = validation_metrics(Validation(dataset, config)(loaded.model), "ndcg_at_5")
     assert found["metric"] == found["search/ndcg_at_5"]
     assert not any(name.startswith("recommendation") for name in found)
+    alone = with_changes(config, {"train": {"tasks": "recommendation"}})
+    with pytest.raises(
+        ConfigError, match=r"train\.tasks is 'recommendation', but no valid sample of it has 'bm25'"
+    ):
+        Validation(dataset, alone)
     popularity = rank_reference("popularity", dataset, "test", small.cf, config)
     assert set(popularity["task"].to_pylist()) == {"search"}
 

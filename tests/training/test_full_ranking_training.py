@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pyarrow.compute as pc
 import pytest
 import torch
 from scipy import sparse
-from small_dataset import ITEMS, write_cf, write_dataset
+from small_dataset import ITEMS, USERS, write_cf, write_dataset
 
 from gensr_model.config import PipelineConfig
 from gensr_model.data.batches import BatchBuilder
@@ -20,6 +21,7 @@ from gensr_model.evaluation.metrics import RANKS_SCHEMA, rank_counts, summarize
 from gensr_model.evaluation.reference import NEEDS_QUERY, REFERENCES, reference_scores
 from gensr_model.models.full_ranking import FullRanking
 from gensr_model.report import NullReport
+from gensr_model.serving.store import Store
 from gensr_model.training import bundle, checkpoint, full_ranking
 
 
@@ -69,6 +71,8 @@ def test_it_learns_what_a_query_says(small: Small) -> None:
     assert found["search"]["recall_at_10"] > 0.8
     assert found["search"]["recall_at_10"] > found["recommendation"]["recall_at_10"] + 0.3
     assert small.metrics["best_valid_ndcg_at_10"] > 0.2
+    assert len(Store(small.bundle)) == USERS, "what serving needs lies in the bundle"
+    assert json.loads((small.bundle / "gradients.json").read_text()) == []
 
 
 def test_a_loaded_bundle_scores_as_the_trained_model(small: Small) -> None:

@@ -62,7 +62,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["gensr", "two_head"])
+@pytest.mark.parametrize("kind", ["gensr", "listwise", "two_head"])
 def test_two_processes_repeat_the_curve_of_one(root: Path, kind: str) -> None:
     one, two = launch(root, kind, 1), launch(root, kind, 2)
     alone = json.loads((one / "curve-0.json").read_text())

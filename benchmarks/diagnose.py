@@ -1,0 +1,31 @@
+"""Where the models of a kept run fail: their metrics by kind of user, target and query, without training again.
+
+    python -m benchmarks.diagnose docs/results/amazon-scientific-seed0.parquet .gensr/store/prepare/<key>
+
+Prints the tables that a run's own summary has.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from benchmarks.keep import read_kept
+from gensr_model.data.prepared import PreparedDataset
+from gensr_model.evaluation.diagnosis import diagnose
+from tasks.summary import segments
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("kept", type=Path, help="ranks that benchmarks.keep wrote")
+    parser.add_argument("prepared", type=Path, help="the prepared dataset of that run")
+    given = parser.parse_args()
+    rows = diagnose(PreparedDataset.open(given.prepared), read_kept(given.kept)).to_pylist()
+    print("\n".join(segments(rows)))
+
+
+if __name__ == "__main__":
+    main()

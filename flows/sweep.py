@@ -1,0 +1,35 @@
+"""The search over τ and β (§6.1.3, §6.7): one factor at a time, chosen on the validation split, test never read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+from prefect.runtime import flow_run
+
+from flows.full_pipeline import prepare_data
+from gensr_model.config import PipelineConfig, with_changes
+from tasks import studies
+from tasks.finetune import finetune
+from tasks.publish import publish
+from tasks.tracking import parent_run
+
+
+@flow(name="sweep")
+def sweep(config: PipelineConfig) -> dict[str, Any]:
+    """Fine-tune GenSR at every point, and publish the valid metrics of each and the best; returns the summary.
+
+    Every point is kept, so a run that stops goes on where it was.
+    """
+    with parent_run(config, "sweep/tau-beta", str(flow_run.id)) as run:
+        data = prepare_data(run, config)
+        trained = {}
+        for point in studies.points(config):
+            with run.child(point.name) as child:
+                child.params(tau=point.tau, beta=point.beta)
+                changed = with_changes(config, {"model": {"tau": point.tau, "beta": point.beta}})
+                model = finetune(child, changed, data.prepared, data.cf, option="gensr")
+                child.metrics(studies.best_validation(model.path))
+            trained[point] = model._replace(label=f"finetune-{point.name}")
+        summary = studies.summarize_sweep(config, data.source, data.stages, trained)
+        return publish(run.run_id, str(flow_run.id), summary, studies.SWEEP)

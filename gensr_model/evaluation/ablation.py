@@ -1,0 +1,133 @@
+"""What each part of GenSR earns (§6.6): the variants, and their relative change with an interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gensr_model.config import TASKS, PipelineConfig, Variant
+from gensr_model.errors import DataError
+from gensr_model.evaluation.metrics import per_sample
+
+FloatArray = npt.NDArray[np.float64]
+METRIC = "ndcg_at_5"  # §6.6 speaks of it alone
+_CHUNK = 2_000_000  # resampled places held at once: 16 MB, and as much again for each of both models
+
+CHANGES: dict[Variant, dict[str, Any]] = {
+    "gensr": {},
+    "no_cf_view": {"model": {"cf_view": False}},
+    "no_semantic_view": {"model": {"semantic_view": False}},
+    "no_soft_filter": {"model": {"soft_filter": False}},
+    "no_contrastive": {"model": {"beta": 0.0}},
+    "recommendation_only": {"train": {"tasks": "recommendation"}},
+    "search_only": {"train": {"tasks": "search"}},
+}
+# Relative change of NDCG@5 on Amazon that §6.6 tells: recommendation, search. "A single view" is told once, and not
+# which of the two is left; one task alone is not among the paper's ablations.
+_SINGLE_VIEW = {"recommendation": -0.265, "search": -0.061}
+PAPER: dict[Variant, dict[str, float]] = {
+    "no_cf_view": _SINGLE_VIEW,
+    "no_semantic_view": _SINGLE_VIEW,
+    "no_soft_filter": {"recommendation": -0.122, "search": -0.031},
+    "no_contrastive": {"recommendation": -0.061, "search": -0.010},
+}
+
+
+class Change(NamedTuple):
+    """A metric of a variant beside the whole model's, over the same n samples, each one's mean over the seeds."""
+
+    base: float
+    value: float
+    change: float  # (value − base) / base
+    low: float  # bounds of the paired percentile bootstrap interval of ``change``
+    high: float
+    n: int
+
+
+def ablation_rows(
+    ranks: Mapping[Variant, Sequence[pa.Table]], config: PipelineConfig
+) -> list[dict[str, Any]]:
+    """A row per task and variant: NDCG@5, its spread over seeds, its relative change, and what the paper says.
+
+    Args:
+        ranks: of every variant its test ranks, one table per seed, in the order of the seeds; ``gensr`` among them.
+    """
+    rows = []
+    for task in TASKS:
+        whole = of_task(ranks["gensr"], task)
+        for variant, tables in ranks.items():
+            mine = of_task(tables, task)
+            if not (mine[0].num_rows and whole[0].num_rows):
+                continue
+            found = relative_change(
+                mine, whole, METRIC, config.retrain.bootstrap_samples, config.retrain.confidence, config.seed
+            )
+            each = [float(per_sample(table, METRIC).mean()) for table in mine]
+            rows.append(
+                {
+                    "task": task,
+                    "variant": variant,
+                    "seeds": len(each),
+                    **found._asdict(),
+                    "std_over_seeds": float(np.std(each, ddof=1)) if len(each) > 1 else None,
+                    "paper": PAPER.get(variant, {}).get(task),
+                }
+            )
+    return rows
+
+
+def of_task(tables: Sequence[pa.Table], task: str) -> list[pa.Table]:
+    """The rows of one task."""
+    return [table.filter(pc.equal(table["task"], task)) for table in tables]
+
+
+def relative_change(
+    variant: Sequence[pa.Table],
+    base: Sequence[pa.Table],
+    metric: str,
+    samples: int = 2_000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Change:
+    """How much a variant's mean differs from the base's, relative to it. Tables are matched by sample_id.
+
+    A resample draws the same samples for both, and divides by its own base. The interval is of the choice of test
+    samples; what other seeds would give is not in it.
+
+    Raises:
+        DataError: the tables do not rank the same samples, or none, or the base is 0 throughout.
+    """
+    ids = np.sort(np.asarray(base[0]["sample_id"].to_pylist(), dtype=str))
+    ours, theirs = (np.mean([_values(table, ids, metric) for table in of], axis=0) for of in (variant, base))
+    if len(ids) == 0 or theirs.mean() == 0:
+        raise DataError(f"the base has no sample with any {metric}: no change is relative to nothing")
+    rng = np.random.default_rng(seed)
+    found = []
+    rows = max(1, _CHUNK // len(ids))
+    for start in range(0, samples, rows):
+        place = rng.integers(len(ids), size=(min(rows, samples - start), len(ids)))
+        drawn = theirs[place].mean(axis=1)
+        # A resample without any gain of the base says nothing of a ratio.
+        found.append(
+            np.where(drawn > 0, ours[place].mean(axis=1) / np.where(drawn > 0, drawn, 1) - 1, np.nan)
+        )
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.nanquantile(np.concatenate(found), [tail, 1.0 - tail])
+    own, reference = float(ours.mean()), float(theirs.mean())
+    return Change(reference, own, own / reference - 1, float(low), float(high), len(ids))
+
+
+def _values(ranks: pa.Table, ids: npt.NDArray[Any], metric: str) -> FloatArray:
+    """(n,) the metric of the samples ``ids``, which are sorted."""
+    own = np.asarray(ranks["sample_id"].to_pylist(), dtype=str)
+    order = np.argsort(own)
+    if not np.array_equal(own[order], ids):
+        raise DataError(
+            f"a variant ranked {len(own)} samples, not the {len(ids)} of the whole model: rank both on one split"
+        )
+    return per_sample(ranks, metric)[order]

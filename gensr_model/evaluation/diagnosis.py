@@ -1,0 +1,152 @@
+"""Where a model fails: its metrics by kind of user, of target item and of query, from kept per-sample ranks.
+
+Every sample belongs to one segment of each segmentation that applies to its task. Nothing is scored again: ranks tables
+and the prepared dataset that they were made on are enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gensr_model.config import TASKS, Split
+from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
+from gensr_model.errors import DataError
+from gensr_model.evaluation.metrics import METRICS, per_sample
+
+HEAD = 0.2  # share of the items met in training, the most popular first, that are the head
+
+# Values from the first edge to below the second are the first segment, and so on. The last has no end; below the first
+# edge there is no segment.
+HISTORY = (0, 1, 5, 10, 20, 40)
+WORDS = (1, 3, 5, 7)
+SHARED = (1, 2, 5, 20, 100)
+
+
+class Segments(NamedTuple):
+    """One segmentation of N samples."""
+
+    name: str
+    labels: tuple[str, ...]  # in order
+    of: IntArray  # (N,) index into ``labels``, −1 for a sample that it does not apply to
+
+
+def segmentations(dataset: PreparedDataset, samples: Samples) -> list[Segments]:
+    """How N samples fall apart, by what was known before any of them was ranked.
+
+    - history: events of the user before the sample, both behaviors, however many of them a model reads.
+    - target: training samples of the target item. Head: of the items met in training the fifth that is met most, and
+      those level with its last. Unseen: never a training target.
+    - query words: words of the query, between blanks; search only.
+    - items of the query: distinct items that any split's events reach by the same query, the target among them: how
+      ambiguous the query is; search only.
+    """
+    popularity = np.bincount(dataset.samples("train").item, minlength=dataset.n_items)
+    searched = samples.query >= 0
+    words = np.array([len(text.split()) for text in dataset.queries] or [0])
+    shared = _items_of_queries(dataset)
+    return [
+        _cut("history", samples.history_end - samples.history_start, HISTORY, "events"),
+        _by_popularity(popularity, samples.item),
+        _cut("query words", np.where(searched, words[samples.query], -1), WORDS, "words"),
+        _cut("items of the query", np.where(searched, shared[samples.query], -1), SHARED, "items"),
+    ]
+
+
+def diagnose(dataset: PreparedDataset, ranks: Mapping[str, pa.Table], split: Split = "test") -> pa.Table:
+    """Metrics of every model on every segment.
+
+    Args:
+        ranks: of every model its ranks (``metrics.RANKS_SCHEMA``) of samples of the split, in any order.
+    Returns:
+        A row per model, task, segmentation (``by``) and segment that has samples: their number ``samples``, the mean of
+        every metric, and ``ndcg_at_10_error``, the standard error of that mean (0 for a single sample).
+    Raises:
+        DataError: a table ranks a sample that the split does not have.
+    """
+    every = dataset.samples(split)
+    cuts = segmentations(dataset, every)
+    parts = [
+        part
+        for name, table in ranks.items()
+        for part in _of_model(name, table, _places(name, table, every, dataset), every, cuts)
+    ]
+    return pa.concat_tables(parts) if parts else pa.table({"model": pa.array([], pa.string())})
+
+
+def _places(name: str, ranks: pa.Table, samples: Samples, dataset: PreparedDataset) -> IntArray:
+    """(n,) of each row of the ranks the place of its sample."""
+    known = pa.array(samples.sample_id, pa.string())
+    place = pc.fill_null(pc.index_in(ranks["sample_id"], value_set=known), -1).to_numpy().astype(np.int64)
+    if (place < 0).any():
+        example = ranks["sample_id"][int((place < 0).argmax())].as_py()
+        raise DataError(
+            f"{int((place < 0).sum())} samples ranked by {name!r} (for example {example}) are not in {dataset.folder}: "
+            "diagnose ranks with the dataset that they were made on"
+        )
+    return place
+
+
+def _of_model(
+    model: str, ranks: pa.Table, place: IntArray, samples: Samples, cuts: list[Segments]
+) -> list[pa.Table]:
+    values = np.stack([per_sample(ranks, metric) for metric in METRICS])  # (metrics, n)
+    task = samples.task[place]
+    found = []
+    for number, name in enumerate(TASKS):
+        for cut in cuts:
+            rows = np.flatnonzero((task == number) & (cut.of[place] >= 0))
+            if len(rows):
+                found.append(_grouped(model, name, cut, cut.of[place[rows]], values[:, rows]))
+    return found
+
+
+def _grouped(
+    model: str, task: str, cut: Segments, group: IntArray, values: npt.NDArray[np.float64]
+) -> pa.Table:
+    count = np.bincount(group, minlength=len(cut.labels))
+    there = np.flatnonzero(count)
+    n = count[there]
+
+    def mean(of: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.bincount(group, weights=of, minlength=len(cut.labels))[there] / n
+
+    ndcg = values[METRICS.index("ndcg_at_10")]
+    centred = ndcg - np.bincount(group, weights=ndcg)[group] / count[group]
+    error = np.sqrt(mean(centred**2) / np.maximum(n - 1, 1))
+    same = {"model": model, "task": task, "by": cut.name}
+    return pa.table(
+        {name: [value] * len(there) for name, value in same.items()}
+        | {"segment": [cut.labels[label] for label in there], "samples": n}
+        | {metric: mean(row) for metric, row in zip(METRICS, values, strict=True)}
+        | {"ndcg_at_10_error": error}
+    )
+
+
+def _cut(name: str, value: IntArray, edges: tuple[int, ...], unit: str) -> Segments:
+    """Segments of values by ``edges``."""
+    labels = [str(low) if high == low + 1 else f"{low} to {high - 1}" for low, high in pairwise(edges)]
+    every = tuple(f"{label} {unit}" for label in (*labels, f"{edges[-1]} or more"))
+    return Segments(name, every, np.searchsorted(edges, value, side="right") - 1)
+
+
+def _by_popularity(popularity: IntArray, target: IntArray) -> Segments:
+    met = np.sort(popularity[popularity > 0])[::-1]
+    least = met[max(0, int(np.ceil(HEAD * len(met))) - 1)] if len(met) else 1
+    count = popularity[target]
+    of = np.where(count == 0, 2, np.where(count >= least, 0, 1))
+    return Segments("target", ("head", "tail", "unseen in training"), of.astype(np.int64))
+
+
+def _items_of_queries(dataset: PreparedDataset) -> IntArray:
+    """(Q,) distinct items reached by each query; a single 0 where there is no query."""
+    events = dataset.events
+    asked = events.query >= 0
+    pairs = np.unique(events.query[asked] * dataset.n_items + events.item[asked])
+    return np.bincount(pairs // dataset.n_items, minlength=max(dataset.n_queries, 1))

@@ -1,0 +1,116 @@
+"""From a fresh model to its bundle: what every way to train GenSR, and its comparator, does alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from gensr_model.analysis.gradient_conflict import task_gradient_cosine
+from gensr_model.config import TASKS, PipelineConfig, TrainConfig
+from gensr_model.data.batches import Batch
+from gensr_model.data.prepared import PreparedDataset
+from gensr_model.evaluation.metrics import summarize
+from gensr_model.files import write_json
+from gensr_model.report import Report
+from gensr_model.serving import store
+from gensr_model.training import bundle
+from gensr_model.training.trainer import TrainingData, fit, make_accelerator
+
+Ranks = Callable[[bundle.Model], pa.Table]
+
+
+class Course(NamedTuple):
+    """How one kind of model is trained."""
+
+    kind: str  # of ``bundle.assemble``
+    settings: TrainConfig
+    metric: str  # whose mean over the tasks decides which weights are best
+    ranks: Ranks  # of the current weights on the fixed validation samples
+    gradient_every: int = 0  # steps between cosines of the tasks' gradients; 0: none
+
+
+def fit_bundle(
+    course: Course,
+    dataset: PreparedDataset,
+    cf_folder: Path,
+    config: PipelineConfig,
+    checkpoints: Path,
+    out: Path,
+    report: Report,
+) -> dict[str, float]:
+    """Train, continuing from ``checkpoints``, and write the bundle of the best weights into ``out``.
+
+    Beside the bundle: what serving needs, ``training.json`` (validations, why it stopped) and ``gradients.json``
+    (§6.5, empty without probes).
+    """
+    accelerator = make_accelerator(course.settings.precision)
+    model, tokenizer = bundle.assemble(course.kind, dataset, cf_folder, config)
+    shard = (accelerator.process_index, accelerator.num_processes)
+    gradients = GradientLog(model, course.gradient_every, checkpoints / "gradients", report)
+    result = fit(
+        model,
+        TrainingData(
+            dataset,
+            course.settings,
+            config.model.max_history,
+            config.seed,
+            shard,
+            tasks=course.settings.trained_tasks,
+        ),
+        course.settings,
+        seed=config.seed,
+        epochs=course.settings.epochs,
+        folder=checkpoints,
+        validate=lambda: validation_metrics(course.ranks(model), course.metric),
+        report=report,
+        probe=gradients,
+        accelerator=accelerator,
+    )
+    if accelerator.is_main_process:
+        bundle.save(out, course.kind, model, tokenizer, dataset, config)
+        store.save(out, dataset, cf_folder, config.model.max_history)
+        write_json(out / "training.json", result._asdict())
+        write_json(out / "gradients.json", gradients.entries())
+    accelerator.wait_for_everyone()
+    return {
+        f"best_valid_{course.metric}": result.best_metric,
+        "steps": float(result.steps),
+        "epochs": result.epochs,
+        "parameters": float(sum(p.numel() for p in model.parameters())),
+        "seconds": result.seconds,
+        "resumed_at": float(result.resumed_at),
+    }
+
+
+def validation_metrics(ranks: pa.Table, metric: str) -> dict[str, float]:
+    """``task/metric`` of every task that has ranks; ``metric`` is the mean over them of the one that decides."""
+    summary = summarize(ranks)
+    found = {f"{task}/{name}": value for task, row in summary.items() for name, value in row.items()}
+    found["metric"] = float(np.mean([summary[task][metric] for task in TASKS if task in summary]))
+    return found
+
+
+class GradientLog:
+    """Cosine between the task gradients every few steps, kept over a killed run in one small file per probe."""
+
+    def __init__(self, model: bundle.Model, every: int, folder: Path, report: Report) -> None:
+        self.model, self.every, self.folder, self.report = model, every, folder, report
+
+    def __call__(self, batch: Batch, step: int) -> None:
+        if not self.every or step % self.every:
+            return
+        found = task_gradient_cosine(self.model, batch, self.model.conflict_parameters())
+        if found is None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / f"{step:08d}.json", {"step": step, **found._asdict()})
+        self.report.metrics({"gradient/cosine": found.cosine}, step)
+
+    def entries(self) -> list[dict[str, float]]:
+        """All probes so far, by step."""
+        return [json.loads(path.read_text()) for path in sorted(self.folder.glob("*.json"))]

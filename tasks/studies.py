@@ -1,0 +1,103 @@
+"""The ablation study and the search over τ and β: which models to train, and the summaries of what they gave."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gensr_model.config import PipelineConfig, Variant, with_changes
+from gensr_model.errors import ConfigError
+from gensr_model.evaluation.ablation import CHANGES, ablation_rows
+from tasks.evaluate import read_ranks
+from tasks.stage import StageResult
+from tasks.summary import summarize_run
+
+ABLATION, SWEEP = "ablation", "sweep"  # keys of the artifacts
+
+
+class Trial(NamedTuple):
+    """A variant trained with a seed. The first seed's is named as the variant, the others after their seed."""
+
+    name: str
+    variant: Variant
+    seed: int
+
+
+class Point(NamedTuple):
+    """Hyper-parameters of the contrastive loss."""
+
+    tau: float
+    beta: float
+
+    @property
+    def name(self) -> str:
+        return f"tau={self.tau:g}-beta={self.beta:g}"
+
+
+def require_both_tasks(config: PipelineConfig) -> None:
+    """ConfigError where one task alone is trained already, with which no variant of one task is compared."""
+    if config.train.tasks != "both":
+        raise ConfigError(
+            f"train.tasks is {config.train.tasks!r}: the ablation trains on one task itself, give it both"
+        )
+
+
+def trials(config: PipelineConfig) -> list[Trial]:
+    """Every variant, gensr first, with every seed; all variants of a seed before the next seed."""
+    seeds = list(dict.fromkeys(config.ablation.seeds))
+    variants: list[Variant] = list(dict.fromkeys(("gensr", *config.ablation.variants)))
+    return [
+        Trial(variant if seed == seeds[0] else f"{variant}-seed{seed}", variant, seed)
+        for seed in seeds
+        for variant in variants
+    ]
+
+
+def of_trial(config: PipelineConfig, trial: Trial) -> PipelineConfig:
+    """The config that a trial is pretrained, trained and ranked with. Data are prepared with the study's own."""
+    return with_changes(config, {"seed": trial.seed, **CHANGES[trial.variant]})
+
+
+def summarize_ablation(
+    config: PipelineConfig, source: StageResult, stages: list[StageResult], ranks: dict[str, StageResult]
+) -> dict[str, Any]:
+    """The summary of a run whose models are trials, with the rows of the study."""
+    by_variant: dict[Variant, list[Any]] = {}
+    for trial in trials(config):
+        by_variant.setdefault(trial.variant, []).append(read_ranks(ranks[trial.name]))
+    return summarize_run(config, source, stages, ranks, {}) | {
+        "study": ABLATION,
+        ABLATION: ablation_rows(by_variant, config),
+    }
+
+
+def points(config: PipelineConfig) -> list[Point]:
+    """τ's grid at the configured β, then β's grid at the configured τ, each point once."""
+    own = config.model
+    grid = [Point(tau, own.beta) for tau in config.sweep.tau]
+    return list(dict.fromkeys([*grid, *(Point(own.tau, beta) for beta in config.sweep.beta)]))
+
+
+def best_validation(folder: Path) -> dict[str, float]:
+    """``valid/…`` of the validation whose weights a fine-tuning kept."""
+    validations = json.loads((folder / "training.json").read_text())["validations"]
+    best = max(validations, key=lambda found: found["metric"])  # the first of equals, as in training
+    return {f"valid/{name}": float(value) for name, value in best.items()}
+
+
+def summarize_sweep(
+    config: PipelineConfig,
+    source: StageResult,
+    stages: list[StageResult],
+    trained: dict[Point, StageResult],
+) -> dict[str, Any]:
+    """The summary of a run without any test ranks: a row per point, the best on valid ``chosen``."""
+    rows: list[dict[str, Any]] = []
+    for point, result in trained.items():
+        found = best_validation(result.path)
+        ndcg = {task: found.get(f"valid/{task}/ndcg_at_5") for task in ("recommendation", "search")}
+        rows.append({"tau": point.tau, "beta": point.beta, "metric": found["valid/metric"], **ndcg})
+    best = max(rows, key=lambda row: row["metric"])
+    rows = [{**row, "chosen": row is best} for row in rows]
+    return summarize_run(config, source, [*stages, *trained.values()], {}, {}) | {"study": SWEEP, SWEEP: rows}

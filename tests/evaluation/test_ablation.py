@@ -1,0 +1,90 @@
+"""Relative change between variants, by values worked out by hand, and the rows of the study."""
+
+from __future__ import annotations
+
+import math
+from typing import get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from gensr_model.config import PipelineConfig, Variant, with_changes
+from gensr_model.errors import DataError
+from gensr_model.evaluation.ablation import CHANGES, METRIC, PAPER, ablation_rows, relative_change
+from gensr_model.evaluation.metrics import RankCounts, counts_table
+
+SECOND = 1 / math.log2(3)  # NDCG of rank 2
+
+
+def ranked(places: list[int], task: str = "search", order: int = 1) -> pa.Table:
+    """Positives with so many candidates above them."""
+    n = len(places)
+    ids = [f"{task}{i:03d}" for i in range(n)]
+    counts = RankCounts(np.array(places, np.int32), np.zeros(n, np.int32))
+    return counts_table(ids, [task] * n, counts, np.full(n, 10))[::order]
+
+
+def test_a_constant_share_has_no_spread() -> None:
+    """Every sample second instead of first: N@5 is .63 of itself in every resample. Rows may lie in any order."""
+    found = relative_change([ranked([1] * 8, order=-1)], [ranked([0] * 8)], METRIC, samples=50)
+    assert found.change == found.low == found.high == pytest.approx(SECOND - 1)
+    assert (found.base, found.value, found.n) == (1.0, pytest.approx(SECOND), 8)
+
+
+def test_samples_are_drawn_in_pairs_and_the_base_with_them() -> None:
+    """Both miss the same half. A resample's base swings by a third, the ratio not at all."""
+    base, other = ranked([0, 9] * 20), ranked([1, 9] * 20)
+    found = relative_change([other], [base], METRIC, samples=200)
+    assert found.base == pytest.approx(0.5)
+    assert found.change == pytest.approx(SECOND - 1)
+    assert found.high - found.low < 1e-12
+    one_worse = relative_change([ranked([0] * 9 + [9])], [ranked([0] * 10)], METRIC, samples=4_000)
+    # The lost sample is drawn k times of 10 with chance Binomial(10, 1/10): 2.5% is beyond 3 times, 35% are none.
+    assert (one_worse.low, one_worse.high) == (pytest.approx(-0.3), 0.0)
+    assert one_worse.change == pytest.approx(-0.1)
+
+
+def test_seeds_are_averaged_sample_by_sample() -> None:
+    found = relative_change([ranked([0, 9]), ranked([9, 0])], [ranked([0, 0])], METRIC, samples=50)
+    assert (found.low, found.high) == (pytest.approx(-0.5), pytest.approx(-0.5))
+
+
+def test_other_samples_and_a_base_without_gain_are_refused() -> None:
+    with pytest.raises(DataError, match="ranked 2 samples, not the 3 of the whole model"):
+        relative_change([ranked([0, 0])], [ranked([0, 0, 0])], METRIC)
+    with pytest.raises(DataError, match="no change is relative to nothing"):
+        relative_change([ranked([0])], [ranked([9])], METRIC)
+
+
+def test_rows_stand_beside_the_papers_percentages() -> None:
+    both = pa.concat_tables([ranked([0, 0, 0]), ranked([1, 1], "recommendation")])
+    other = pa.concat_tables([ranked([1, 1, 1]), ranked([1, 1], "recommendation")])
+    alone = other.filter(pc.equal(other["task"], "search"))
+    given = {"gensr": [both, both], "no_soft_filter": [other, both], "search_only": [alone, alone]}
+    rows = ablation_rows(given, PipelineConfig())  # type: ignore[arg-type]
+    assert [(row["task"], row["variant"]) for row in rows] == [
+        ("recommendation", "gensr"), ("recommendation", "no_soft_filter"),
+        ("search", "gensr"), ("search", "no_soft_filter"), ("search", "search_only"),
+    ]  # fmt: skip
+    assert [row["paper"] for row in rows] == [None, -0.122, None, -0.031, None]
+    half = rows[3]
+    assert half["change"] == pytest.approx((SECOND - 1) / 2)
+    assert half["std_over_seeds"] == pytest.approx((1 - SECOND) / math.sqrt(2))
+    assert rows[4]["change"] == pytest.approx(SECOND - 1)
+    assert rows[2]["change"] == 0
+    assert rows[1]["seeds"] == 2
+
+
+@pytest.mark.parametrize("variant", get_args(Variant))
+def test_every_variant_is_a_config_and_differs_in_what_it_names(variant: Variant) -> None:
+    config = PipelineConfig.model_validate({"preset": "laptop", "seed": 4})
+    changed = with_changes(config, CHANGES[variant])
+    assert (changed == config) == (variant == "gensr")
+    for section, fields in CHANGES[variant].items():
+        for field, value in fields.items():
+            assert getattr(getattr(changed, section), field) == value
+    same = with_changes(changed, {s: getattr(config, s).model_dump() for s in CHANGES[variant]})
+    assert same == config
+    assert set(PAPER) <= set(get_args(Variant))

@@ -1,0 +1,126 @@
+"""Segments of samples, and metrics on them, against plain loops over the small dataset."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from small_dataset import write_dataset
+
+from gensr_model.data.prepared import PreparedDataset, Samples
+from gensr_model.errors import DataError
+from gensr_model.evaluation.diagnosis import HISTORY, _by_popularity, _cut, diagnose, segmentations
+from gensr_model.evaluation.metrics import METRICS, per_sample, ranks_table
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
+    return write_dataset(tmp_path_factory.mktemp("diagnosis") / "prepared")
+
+
+@pytest.fixture(scope="module")
+def ranks(dataset: PreparedDataset) -> pa.Table:
+    """Random ranks of the test samples, in an order of their own."""
+    samples, rng = dataset.samples("test"), np.random.default_rng(0)
+    order = rng.permutation(len(samples))
+    scores = rng.integers(6, size=(len(samples), 10)).astype(float)
+    return ranks_table(samples.sample_id[order], samples.task_names[order], scores)
+
+
+@lru_cache(maxsize=2)
+def read(folder: Path) -> tuple[Samples, list[int]]:
+    """Test samples, and the targets of training."""
+    dataset = PreparedDataset.open(folder)
+    return dataset.samples("test"), dataset.samples("train").item.tolist()
+
+
+def expected_segment(dataset: PreparedDataset, row: int, by: str) -> str | None:
+    """The segment of a test sample, worked out for it alone."""
+    samples, train = read(dataset.folder)
+    if by == "history":
+        length = int(samples.history_end[row] - samples.history_start[row])
+        bounds = [(0, 0), (1, 4), (5, 9), (10, 19), (20, 39)]
+        low, high = next((low, high) for low, high in bounds if low <= length <= high)
+        return f"{low} to {high} events" if low < high else f"{low} events"
+    if by == "target":
+        counts = sorted((train.count(item) for item in set(train)), reverse=True)
+        own = train.count(int(samples.item[row]))
+        return (
+            "unseen in training"
+            if own == 0
+            else "head"
+            if own >= counts[math.ceil(len(counts) / 5) - 1]
+            else "tail"
+        )
+    if samples.query[row] < 0:
+        return None
+    if by == "query words":
+        assert len(dataset.queries[samples.query[row]].split()) == 1
+        return "1 to 2 words"
+    events = dataset.events
+    items = {int(i) for i, q in zip(events.item, events.query, strict=True) if q == samples.query[row]}
+    assert 5 <= len(items) < 20
+    return "5 to 19 items"
+
+
+def test_every_sample_is_in_the_segment_that_it_belongs_to(dataset: PreparedDataset) -> None:
+    samples = dataset.samples("test")
+    cuts = segmentations(dataset, samples)
+    assert [cut.name for cut in cuts] == ["history", "target", "query words", "items of the query"]
+    for cut in cuts:
+        found = [cut.labels[place] if place >= 0 else None for place in cut.of]
+        assert found == [expected_segment(dataset, row, cut.name) for row in range(len(samples))]
+    assert {cuts[1].labels[place] for place in cuts[1].of} >= {"head", "tail"}
+
+
+def test_edges_belong_to_the_segment_that_begins_there() -> None:
+    found = _cut("history", np.array([0, 1, 4, 5, 19, 20, 400, -1]), HISTORY, "events")
+    assert [found.labels[place] if place >= 0 else None for place in found.of] == [
+        "0 events", "1 to 4 events", "1 to 4 events", "5 to 9 events", "10 to 19 events", "20 to 39 events",
+        "40 or more events", None
+    ]  # fmt: skip
+
+
+def test_the_head_is_a_fifth_of_the_items_met_and_those_level_with_its_last() -> None:
+    """Of ten items met, two are a fifth; the second is met 7 times, as the third is."""
+    popularity = np.array([1, 9, 7, 0, 7, 1, 1, 1, 1, 6, 1, 0])
+    found = _by_popularity(popularity, np.arange(len(popularity)))
+    assert [found.labels[place] for place in found.of].count("head") == 3
+    assert [found.labels[found.of[item]] for item in (1, 2, 4, 9, 0, 3)] == [
+        *["head"] * 3, "tail", "tail", "unseen in training"
+    ]  # fmt: skip
+    nothing = _by_popularity(np.zeros(3, np.int64), np.array([1]))
+    assert nothing.labels[nothing.of[0]] == "unseen in training"
+
+
+def test_metrics_are_the_means_over_a_segments_samples(dataset: PreparedDataset, ranks: pa.Table) -> None:
+    searched = ranks.filter(pc.equal(ranks["task"], "search"))
+    found = diagnose(dataset, {"gensr": ranks, "bm25": searched})
+    row_of = {name: row for row, name in enumerate(dataset.samples("test").sample_id)}
+    for row in found.to_pylist():
+        table = {"gensr": ranks, "bm25": searched}[row["model"]]
+        table = table.filter(pc.equal(table["task"], row["task"]))
+        ids = table["sample_id"].to_pylist()
+        inside = [expected_segment(dataset, row_of[name], row["by"]) == row["segment"] for name in ids]
+        assert sum(inside) == row["samples"] > 0
+        for metric in METRICS:
+            assert row[metric] == pytest.approx(per_sample(table, metric)[inside].mean()), row
+        spread = per_sample(table, "ndcg_at_10")[inside]
+        expected = spread.std(ddof=1) / math.sqrt(len(spread)) if len(spread) > 1 else 0.0
+        assert row["ndcg_at_10_error"] == pytest.approx(expected)
+    assert {(row["model"], row["task"]) for row in found.to_pylist()} == {
+        ("gensr", "recommendation"), ("gensr", "search"), ("bm25", "search")
+    }  # fmt: skip
+    recommended = found.filter(pc.equal(found["task"], "recommendation"))
+    assert set(recommended["by"].to_pylist()) == {"history", "target"}
+
+
+def test_ranks_of_other_data_are_refused(dataset: PreparedDataset, ranks: pa.Table) -> None:
+    foreign = ranks.set_column(0, "sample_id", pa.array([f"x{n}" for n in range(len(ranks))]))
+    with pytest.raises(DataError, match=r"140 samples ranked by 'gensr' \(for example x0\) are not in"):
+        diagnose(dataset, {"gensr": foreign})

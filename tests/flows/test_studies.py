@@ -1,0 +1,131 @@
+"""The flows ``ablation`` and ``sweep`` on tiny generated data, on a real Prefect server and a real MLflow store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import mlflow
+import pyarrow.parquet as pq
+import pytest
+from mlflow import MlflowClient
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
+
+from benchmarks.keep import keep, read_kept
+from flows.ablation import ablation
+from flows.sweep import sweep
+from gensr_model.config import PipelineConfig
+from gensr_model.errors import ConfigError
+from gensr_model.evaluation.metrics import summarize
+from tasks import studies
+from tasks.tracking import tracking_uri
+
+Tiny = Callable[..., PipelineConfig]
+TRAIN = {"epochs": 1, "valid_samples": 40, "batch_size": 64}
+VARIANTS = ["gensr", "no_cf_view", "search_only"]
+
+
+def artifact(key: str, flow_run_id: str) -> str:
+    with get_client(sync_client=True) as client:
+        wanted = ArtifactFilter(
+            key=ArtifactFilterKey(any_=[key]),
+            flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(flow_run_id)]),
+        )
+        (found,) = client.read_artifacts(artifact_filter=wanted)
+    return str(found.data)
+
+
+def children(client: MlflowClient, run_id: str) -> dict[str, Any]:
+    experiment = client.get_run(run_id).info.experiment_id
+    found = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{run_id}'")
+    return {run.info.run_name: run for run in found}
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_the_ablation_trains_each_variant_with_each_seed_and_goes_on_where_it_stopped(
+    gensr_home: Path, tmp_path: Path, tiny: Tiny
+) -> None:
+    once = tiny(train=TRAIN, ablation={"variants": VARIANTS})
+    first = ablation(once)
+    assert not any(s["reused"] for s in first["stages"])
+    summary = ablation(tiny(train=TRAIN, ablation={"variants": VARIANTS, "seeds": [0, 1]}))
+    reused = {s["label"]: s["reused"] for s in summary["stages"]}
+    assert {label for label, was in reused.items() if not was} == {
+        f"{stage}-{variant}-seed1" for stage in ("finetune", "evaluate") for variant in VARIANTS
+    }, "seed 0 is not trained again, and the data and its candidates are the same for every seed"
+
+    rows = {(row["task"], row["variant"]): row for row in summary["ablation"]}
+    assert set(rows) == {
+        *(("recommendation", v) for v in VARIANTS[:2]), *(("search", v) for v in VARIANTS)
+    }  # fmt: skip
+    for (task, variant), row in rows.items():
+        scores = [summary["results"][task][name]["ndcg_at_5"] for name in (variant, f"{variant}-seed1")]
+        assert row["value"] == pytest.approx(sum(scores) / 2)
+        assert row["low"] <= row["change"] <= row["high"]
+        assert row["seeds"] == 2
+    assert scores[0] != scores[1], "another seed is another model"
+    assert rows["search", "no_cf_view"]["value"] != rows["search", "gensr"]["value"]
+
+    folder = gensr_home / "runs" / summary["flow_run_id"]
+    table = (folder / "table.md").read_text()
+    assert "## Ablation (§6.6): what N@5 is without a part, seeds 0, 1" in table
+    assert "GenSR − CF view, seed 1" in table
+    assert table in artifact("ablation", summary["flow_run_id"])
+    assert pq.read_table(folder / "ablation.parquet").to_pylist() == summary["ablation"]
+    client = MlflowClient(tracking_uri())
+    parent = client.get_run(summary["mlflow"]["run_id"])
+    mlflow.set_tracking_uri(tracking_uri())  # load_table asks the global store, whatever its client's is
+    logged = client.load_table(parent.info.experiment_id, "ablation.json", [parent.info.run_id])
+    assert logged["change"].tolist() == pytest.approx([row["change"] for row in summary["ablation"]])
+    trial = children(client, parent.info.run_id)["no_cf_view-seed1"]
+    assert (trial.data.params["variant"], trial.data.params["seed"]) == ("no_cf_view", "1")
+    assert "evaluate-no_cf_view" in children(client, trial.info.run_id)
+
+    _, parquet = keep(folder, tmp_path / "kept")
+    assert parquet.name == "tiny-ablation-seed0.parquet"
+    kept = read_kept(parquet)
+    assert set(kept) == {*VARIANTS, *(f"{variant}-seed1" for variant in VARIANTS)}
+    assert set(summarize(kept["search_only"])) == {"search"}
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_the_sweep_trains_each_point_once_and_chooses_on_valid(gensr_home: Path, tiny: Tiny) -> None:
+    grids = {"tau": [0.05, 0.09], "beta": [0.1, 0.3]}
+    summary = sweep(tiny(train=TRAIN, sweep=grids))
+    points = [(row["tau"], row["beta"]) for row in summary["sweep"]]
+    assert points == [(0.05, 0.1), (0.09, 0.1), (0.05, 0.3)]
+    (chosen,) = (row for row in summary["sweep"] if row["chosen"])
+    assert chosen["metric"] == max(row["metric"] for row in summary["sweep"])
+    assert chosen["metric"] == pytest.approx((chosen["recommendation"] + chosen["search"]) / 2)
+    assert not any(summary["results"].values())
+    assert not (gensr_home / "store" / "evaluate").exists(), "the test split was never ranked"
+    table = (gensr_home / "runs" / summary["flow_run_id"] / "table.md").read_text()
+    assert "## τ and β (§6.7): valid N@5 of the best weights" in table
+    assert table in artifact("sweep", summary["flow_run_id"])
+    client = MlflowClient(tracking_uri())
+    point = children(client, summary["mlflow"]["run_id"])["tau=0.09-beta=0.1"]
+    assert (point.data.params["tau"], point.data.params["beta"]) == ("0.09", "0.1")
+    assert point.data.metrics["valid/metric"] == pytest.approx(summary["sweep"][1]["metric"])
+
+    grids["beta"].append(0.001)
+    more = sweep(tiny(train=TRAIN, sweep=grids))
+    built = [s["label"] for s in more["stages"] if not s["reused"]]
+    assert built == ["finetune-tau=0.05-beta=0.001"]
+
+
+def test_the_papers_grids_are_eleven_runs() -> None:
+    points = studies.points(PipelineConfig())
+    assert len(points) == 11
+    assert len({point.name for point in points}) == 11
+    assert {(p.tau, p.beta) for p in points} == {
+        *((tau, 0.1) for tau in (0.01, 0.03, 0.05, 0.07, 0.09)),
+        *((0.05, beta) for beta in (0.001, 0.01, 0.1, 0.15, 0.2, 0.25, 0.3)),
+    }
+
+
+def test_an_ablation_of_one_task_is_refused_before_anything_is_trained(tiny: Tiny) -> None:
+    with pytest.raises(ConfigError, match="the ablation trains on one task itself"):
+        studies.require_both_tasks(tiny(train={"tasks": "search"}))

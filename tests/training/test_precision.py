@@ -1,0 +1,108 @@
+"""Training in bf16 on a CPU: it runs, in bf16 where it says so, and what is kept stays fp32."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from small_dataset import write_cf, write_dataset
+
+from gensr_model.config import PipelineConfig
+from gensr_model.errors import ConfigError
+from gensr_model.files import read_tensors
+from gensr_model.report import NullReport
+from gensr_model.training import bundle, full_ranking
+from gensr_model.training.finetune import finetune, train_two_head
+from gensr_model.training.trainer import TrainingData, fit, make_accelerator
+
+TRAIN = {"gensr": finetune, "two_head": train_two_head, "full_ranking": full_ranking.train}
+CONFIG = {
+    "model": {
+        "max_history": 5,
+        "text": {"description_tokens": 4},
+        "backbone": {
+            "vocab_size": 120,
+            "d_model": 16,
+            "d_kv": 8,
+            "d_ff": 32,
+            "heads": 2,
+            "encoder_layers": 1,
+        },
+        "view_heads": 2,
+    },
+    "train": {"epochs": 1, "two_head_epochs": 1, "batch_size": 128, "valid_samples": 10},
+    "full_ranking": {"epochs": 1, "valid_samples": 10},
+    "analysis": {"gradient_every": 2},
+}
+
+
+@pytest.fixture(autouse=True)
+def own_accelerator(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Accelerate knows one precision per process; the other tests of this one want theirs."""
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    AcceleratorState._reset_state(True)
+    yield
+    AcceleratorState._reset_state(True)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("precision")
+    write_dataset(place / "prepared")
+    write_cf(place / "cf")
+    return place
+
+
+@pytest.mark.parametrize("kind", TRAIN)
+@pytest.mark.parametrize("answer_loss", ["vocabulary", "listwise"])
+def test_bf16_trains_every_model_and_keeps_fp32(
+    root: Path, tmp_path: Path, kind: str, answer_loss: str
+) -> None:
+    dataset = bundle.PreparedDataset.open(root / "prepared")
+    config = PipelineConfig.model_validate(
+        CONFIG
+        | {"train": CONFIG["train"] | {"precision": "bf16"}}
+        | {"model": CONFIG["model"] | {"answer_loss": answer_loss}}
+    )
+    metrics = TRAIN[kind](dataset, root / "cf", config, tmp_path / "steps", tmp_path, NullReport())
+    assert metrics["steps"] >= 4
+    weights = read_tensors(tmp_path / bundle.WEIGHTS)
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32, torch.bool}
+    assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+
+
+@pytest.mark.parametrize(("precision", "seen"), [("auto", torch.float32), ("bf16", torch.bfloat16)])
+def test_the_forward_pass_has_the_precision_and_validation_has_fp32(
+    root: Path, tmp_path: Path, precision: str, seen: torch.dtype
+) -> None:
+    dataset = bundle.PreparedDataset.open(root / "prepared")
+    config = PipelineConfig.model_validate(CONFIG)
+    model, _ = bundle.assemble("gensr", dataset, root / "cf", config)
+    assert isinstance(model, bundle.GenSR)
+    assert model.cf_view is not None
+    types: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
+    model.cf_view.project.register_forward_hook(lambda module, _, out: types[module.training].add(out.dtype))
+    data = TrainingData(dataset, config.train, 5, seed=0)
+    before = model.backbone.shared.weight.detach().clone()
+
+    def validate() -> dict[str, float]:
+        with torch.inference_mode():
+            return {"metric": float(model.score(data.batch(0)[1]).mean())}
+
+    result = fit(
+        model, data, config.train, seed=0, epochs=1, folder=tmp_path, validate=validate, report=NullReport(),
+        accelerator=make_accelerator(precision),  # type: ignore[arg-type]
+    )  # fmt: skip
+    assert types == {True: {seen}, False: {torch.float32}}
+    assert np.isfinite(result.best_metric)
+    assert not torch.equal(model.backbone.shared.weight, before)
+
+
+def test_another_precision_in_one_process_is_one_sentence() -> None:
+    make_accelerator("bf16")
+    with pytest.raises(ConfigError, match=r"train\.precision 'no' cannot be had in this process"):
+        make_accelerator("no")
