@@ -80,6 +80,14 @@ def test_no_width_makes_the_page_scroll_sideways(tab: Tab, page: Path, width: in
     assert tab.eval("document.documentElement.scrollWidth") <= width
 
 
+def test_every_table_fits_on_paper(tab: Tab, page: Path) -> None:
+    """A4 is 718 pixels wide within the usual margins."""
+    tab.open(page)
+    tab.look(718, media="print")
+    wide = tab.eval("[...document.querySelectorAll('table')].filter(t => t.scrollWidth > 718).map(t => t.id)")
+    assert wide == []
+
+
 def test_dark_is_dark_and_print_is_light(tab: Tab, page: Path) -> None:
     tab.open(page)
     seen = {}
@@ -103,7 +111,7 @@ def test_dark_is_dark_and_print_is_light(tab: Tab, page: Path) -> None:
         ("light", 1280, False, "screen"),
         ("dark", 1280, True, "screen"),
         ("phone", 390, False, "screen"),
-        ("print", 800, False, "print"),
+        ("print", 718, False, "print"),
     ],
 )
 def test_pictures(tab: Tab, page: Path, name: str, width: int, dark: bool, media: str) -> None:
