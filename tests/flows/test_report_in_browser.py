@@ -69,6 +69,9 @@ def test_a_table_is_sorted_from_the_keyboard(tab: Tab, page: Path) -> None:
     assert tab.eval(f"[...{TABLE}.tHead.rows[0].cells].filter(c => c.hasAttribute('aria-sort')).length") == 1
     tab.eval(f"{TABLE}.tHead.rows[0].cells[9].firstChild.click()")  # GenSR − it: GenSR's own row has none
     assert column(tab, 0)[-1] == "GenSR"
+    signed = [float(v.replace("−", "-")) for v in column(tab, 9)[:-1]]
+    assert signed == sorted(signed, reverse=True)
+    assert min(signed) < 0 < max(signed), "both signs, or this shows little"
     tab.eval(f"{TABLE}.tHead.rows[0].cells[0].firstChild.click()")
     assert column(tab, 0) == sorted(written, key=str.casefold)
 
