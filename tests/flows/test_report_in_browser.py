@@ -71,7 +71,6 @@ def test_a_table_is_sorted_from_the_keyboard(tab: Tab, page: Path) -> None:
     assert column(tab, 0)[-1] == "GenSR"
     signed = [float(v.replace("−", "-")) for v in column(tab, 9)[:-1]]
     assert signed == sorted(signed, reverse=True)
-    assert min(signed) < 0 < max(signed), "both signs, or this shows little"
     tab.eval(f"{TABLE}.tHead.rows[0].cells[0].firstChild.click()")
     assert column(tab, 0) == sorted(written, key=str.casefold)
 
