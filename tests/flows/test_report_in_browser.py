@@ -69,6 +69,8 @@ def test_a_table_is_sorted_from_the_keyboard(tab: Tab, page: Path) -> None:
     assert tab.eval(f"[...{TABLE}.tHead.rows[0].cells].filter(c => c.hasAttribute('aria-sort')).length") == 1
     tab.eval(f"{TABLE}.tHead.rows[0].cells[9].firstChild.click()")  # GenSR − it: GenSR's own row has none
     assert column(tab, 0)[-1] == "GenSR"
+    signed = [float(v.replace("−", "-")) for v in column(tab, 9)[:-1]]
+    assert signed == sorted(signed, reverse=True)
     tab.eval(f"{TABLE}.tHead.rows[0].cells[0].firstChild.click()")
     assert column(tab, 0) == sorted(written, key=str.casefold)
 
@@ -78,6 +80,14 @@ def test_no_width_makes_the_page_scroll_sideways(tab: Tab, page: Path, width: in
     tab.look(width)
     tab.open(page)
     assert tab.eval("document.documentElement.scrollWidth") <= width
+
+
+def test_every_table_fits_on_paper(tab: Tab, page: Path) -> None:
+    """A4 is 718 pixels wide within the usual margins."""
+    tab.open(page)
+    tab.look(718, media="print")
+    wide = tab.eval("[...document.querySelectorAll('table')].filter(t => t.scrollWidth > 718).map(t => t.id)")
+    assert wide == []
 
 
 def test_dark_is_dark_and_print_is_light(tab: Tab, page: Path) -> None:
@@ -103,7 +113,7 @@ def test_dark_is_dark_and_print_is_light(tab: Tab, page: Path) -> None:
         ("light", 1280, False, "screen"),
         ("dark", 1280, True, "screen"),
         ("phone", 390, False, "screen"),
-        ("print", 800, False, "print"),
+        ("print", 718, False, "print"),
     ],
 )
 def test_pictures(tab: Tab, page: Path, name: str, width: int, dark: bool, media: str) -> None:

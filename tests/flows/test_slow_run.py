@@ -61,6 +61,8 @@ def test_run_shows_the_table_then_reuses_everything_and_a_failing_run_says_why(
     summary = installed.summary(out)
     assert f"Prefect  http://127.0.0.1:{installed.prefect_port}/runs/flow-run/{summary['flow_run_id']}" in out
     assert not any(stage["reused"] for stage in summary["stages"])
+    report = Path(re.findall(r"^Report   (.+)$", out, re.M)[0])
+    assert f"/#/experiments/{summary['mlflow']['experiment_id']}/runs/" in report.read_text()
     _check_mlflow_over_http(installed, out, tmp_path, monkeypatch)
 
     worker = installed.service("worker")
