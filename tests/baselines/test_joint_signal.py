@@ -61,14 +61,15 @@ def batches(dataset: PreparedDataset, collator: Collator, epochs: int) -> Iterat
             yield collator.build(rows, np.column_stack([rows.item, drawn]))
 
 
-# Margins are about half of what the epochs gave over popularity, which has [.20, .20].
+# Popularity has .19 and .20. Bounds are at most half of what a model has above it with these epochs or one more:
+# recommendation +.13 to +.28, search +.46 to +.76.
 @pytest.mark.parametrize(
     ("name", "epochs", "options"),
     [
         ("jsr", 6, {}),
-        ("user", 3, {}),
+        ("user", 2, {}),
         ("unified_ssr", 3, {"dropout": 0.2}),
-        ("unisar", 4, {"search_weight": 1.0}),
+        ("unisar", 4, {}),
     ],
 )
 def test_joint_models_beat_popularity_on_both_tasks(
@@ -98,6 +99,5 @@ def test_joint_models_beat_popularity_on_both_tasks(
         builder=collator,
     )
     found = recall(dataset, scores)
-    print(name, found, popularity)
-    assert found["recommendation"] > popularity["recommendation"] + 0.03
-    assert found["search"] > popularity["search"] + 0.1
+    assert found["recommendation"] > popularity["recommendation"] + 0.05
+    assert found["search"] > popularity["search"] + 0.2
