@@ -8,9 +8,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+from tiny_run import TINY, Finished
 
 from gensr_model.config import PipelineConfig
 
@@ -42,22 +43,6 @@ def gensr_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-TINY: dict[str, Any] = {
-    "name": "tiny",
-    "source": {"kind": "generated", "users": 150, "items": 150, "events_per_user": 10},
-    "prepare": {"negatives": 20},
-    "lightgcn": {"epochs": 2},
-    "model": {
-        "max_history": 8,
-        "text": {"description_tokens": 8},
-        "backbone": {"vocab_size": 500, "d_model": 32, "d_ff": 64, "heads": 2, "encoder_layers": 1},
-    },
-    "train": {"epochs": 1, "valid_samples": 40, "two_head_epochs": 1, "batch_size": 32},
-    "evaluation": {"max_test_samples": 80},
-    "analysis": {"mine_samples": 200, "mine_steps": 40, "mine_seeds": 1},
-}
-
-
 @pytest.fixture(scope="session")
 def tiny() -> Callable[..., PipelineConfig]:
     """Makes the configuration that goes through every stage in seconds, with some fields replaced."""
@@ -66,13 +51,6 @@ def tiny() -> Callable[..., PipelineConfig]:
         return PipelineConfig.model_validate(TINY | changes)
 
     return make
-
-
-class Finished(NamedTuple):
-    """A finished run of ``gensr/full-pipeline``: its state folder, and what it returned."""
-
-    home: Path
-    summary: dict[str, Any]
 
 
 @pytest.fixture(scope="session")

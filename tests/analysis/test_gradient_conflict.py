@@ -12,7 +12,7 @@ from gensr_model.training import bundle
 from gensr_model.training.trainer import TrainingData
 
 if TYPE_CHECKING:
-    from conftest import World
+    from trained_world import World
 
 
 class Rows(NamedTuple):

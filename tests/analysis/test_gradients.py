@@ -11,7 +11,7 @@ import pytest
 from gensr_model.analysis.gradients import analyze_gradients, conflict_summary
 
 if TYPE_CHECKING:
-    from conftest import World
+    from trained_world import World
 
 
 def test_numbers_and_files(world: World, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from gensr_model.report import NullReport
 from gensr_model.training import bundle
 
 if TYPE_CHECKING:
-    from conftest import World
+    from trained_world import World
 
 
 def test_numbers_and_files(world: World, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from gensr_model.data.batches import Batch, BatchBuilder
 from gensr_model.report import NullReport
 
 if TYPE_CHECKING:
-    from conftest import World
+    from trained_world import World
 
 
 @pytest.mark.parametrize("distance", [0.0, 1.0, 2.0, 8.0])

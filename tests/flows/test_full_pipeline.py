@@ -11,11 +11,11 @@ from uuid import UUID
 import mlflow
 import pandas as pd
 import pytest
-from conftest import Finished
 from mlflow import MlflowClient
 from prefect import State
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
+from tiny_run import Finished
 
 from flows.full_pipeline import full_pipeline
 from gensr_model.config import TASKS, GeneratedSource, PipelineConfig

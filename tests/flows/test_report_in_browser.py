@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from browser import Tab, browser
-from conftest import Finished
+from tiny_run import Finished
 
 TABLE = "document.querySelector('#table-results-search')"
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import Finished
 from parsed import Parsed
+from tiny_run import Finished
 
 from gensr_model.errors import DataError
 from gensr_model.reporting.facts import Facts

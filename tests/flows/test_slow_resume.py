@@ -8,8 +8,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import TINY
 from installed import START_AND_RUN, Installed, wait_for
+from tiny_run import TINY
 
 pytestmark = pytest.mark.slow
 LONG = TINY | {

@@ -12,8 +12,8 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import pytest
-from conftest import TINY
 from installed import Installed
+from tiny_run import TINY
 
 from flows.services import port_is_free
 

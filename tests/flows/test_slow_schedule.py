@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import TINY
 from installed import START_AND_RUN, Installed, wait_for
+from tiny_run import TINY
 
 from flows.local import ROOT
 

@@ -1,0 +1,28 @@
+"""The configuration that goes through every stage in seconds, and what a run of it leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "source": {"kind": "generated", "users": 150, "items": 150, "events_per_user": 10},
+    "prepare": {"negatives": 20},
+    "lightgcn": {"epochs": 2},
+    "model": {
+        "max_history": 8,
+        "text": {"description_tokens": 8},
+        "backbone": {"vocab_size": 500, "d_model": 32, "d_ff": 64, "heads": 2, "encoder_layers": 1},
+    },
+    "train": {"epochs": 1, "valid_samples": 40, "two_head_epochs": 1, "batch_size": 32},
+    "evaluation": {"max_test_samples": 80},
+    "analysis": {"mine_samples": 200, "mine_steps": 40, "mine_seeds": 1},
+}
+
+
+class Finished(NamedTuple):
+    """A finished run of ``gensr/full-pipeline``: its state folder, and what it returned."""
+
+    home: Path
+    summary: dict[str, Any]
