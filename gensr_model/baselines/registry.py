@@ -20,7 +20,7 @@ from gensr_model.baselines.user import USER
 
 # Tuned for every system; the first value of each is the default. ``learning_rate``, ``weight_decay`` and ``batch_size``
 # go to the trainer, other names to the model. A grid must have at least as many points as a tuning has trials.
-LEARNING: Grid = {"learning_rate": (1e-3, 3e-3, 3e-4), "weight_decay": (0.01, 0.1)}
+LEARNING: Grid = {"learning_rate": (3e-3, 1e-3, 1e-2), "weight_decay": (0.01, 0.1)}
 
 
 SYSTEMS: dict[str, System] = {
