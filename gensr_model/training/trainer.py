@@ -101,7 +101,11 @@ def make_accelerator(precision: Literal["auto", "no", "bf16"] = "auto") -> Accel
     kwargs = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
     if precision == "auto":
         on_cpu = os.environ.get("ACCELERATE_USE_CPU", "false").lower() == "true"
-        able = not on_cpu and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        able = (
+            not on_cpu
+            and torch.cuda.is_available()
+            and torch.cuda.is_bf16_supported(including_emulation=False)
+        )
         precision = "bf16" if able else "no"
     try:
         return Accelerator(mixed_precision=precision, kwargs_handlers=[kwargs])
