@@ -12,11 +12,12 @@ from gensr_model.evaluation.reference import REFERENCES
 from tasks.analyze import analyze
 from tasks.data import check_prepared, check_raw, find_source, ingest, prepare
 from tasks.evaluate import rank_model, rank_reference
+from tasks.examples import draw_examples
 from tasks.finetune import MODELS, finetune
 from tasks.pretrain import pretrain
 from tasks.publish import publish, publish_profile
 from tasks.registry import log_model
-from tasks.report import draw_examples, write_report
+from tasks.report import write_report
 from tasks.stage import StageResult
 from tasks.summary import summarize_run
 from tasks.tracking import Tracked, parent_run
