@@ -13,11 +13,12 @@ from tasks.analyze import analyze_gradients, analyze_information, analyze_space,
 from tasks.data import check_prepared, check_raw, find_source, ingest, prepare
 from tasks.diagnose import diagnosis
 from tasks.evaluate import rank_model, rank_reference
+from tasks.examples import draw_examples
 from tasks.finetune import MODELS, finetune
 from tasks.pretrain import pretrain
 from tasks.publish import publish, publish_profile
 from tasks.registry import full_ranking_bundle, log_model
-from tasks.report import draw_examples, write_report
+from tasks.report import write_report
 from tasks.stage import StageResult
 from tasks.summary import numbers_of, summarize_run
 from tasks.tracking import Tracked, parent_run

@@ -1,4 +1,4 @@
-"""Stage 9: the summary where people look for it: a file, a Prefect artifact, the MLflow run."""
+"""Stage 10: the summary where people look for it: a file, a Prefect artifact, the MLflow run."""
 
 from __future__ import annotations
 

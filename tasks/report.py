@@ -1,4 +1,4 @@
-"""Stage 10: ``report.html``, all of a finished run on one page, from the folders that its stages left.
+"""The last step: ``report.html``, all of a finished run on one page, from the folders that its stages left.
 
 Alone, for any finished run: ``python -m tasks.report .gensr/runs/latest``.
 """
@@ -17,34 +17,17 @@ from typing import Any
 import pyarrow.parquet as pq
 from prefect import task
 
-from gensr_model.config import PipelineConfig
-from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import DataError, GensrError
-from gensr_model.evaluation.examples import example_rankings
-from gensr_model.files import write_json
 from gensr_model.reporting.facts import Facts
 from gensr_model.reporting.page import render
 from tasks.audit import audit_rule
+from tasks.examples import EXAMPLES
 from tasks.home import home
 from tasks.publish import REPORT, links, point_latest
-from tasks.stage import RECORD, Work, stage
+from tasks.stage import RECORD
 from tasks.tracking import Tracked
 
-EXAMPLES = "examples.json"
-_PER_TASK = 5
 _AUDITS = "audits.json"
-
-
-@stage(
-    "examples",
-    code=("tasks/report.py", "gensr_model/evaluation/examples.py"),
-    config=("evaluation", "seed"),
-    artifacts=(EXAMPLES,),
-)
-def draw_examples(work: Work, config: PipelineConfig, prepared: Path, bundle: Path) -> None:
-    """Reads the prepared dataset and GenSR's bundle; writes ten rankings in words, five of each task."""
-    dataset = PreparedDataset.open(prepared)
-    write_json(work.out / EXAMPLES, example_rankings(bundle, dataset, config, _PER_TASK, work.report))
 
 
 @task(name="report", task_run_name="report")

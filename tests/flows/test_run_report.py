@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +14,7 @@ from tiny_run import Finished
 from gensr_model.errors import DataError
 from gensr_model.reporting.facts import Facts
 from gensr_model.reporting.page import render
-from tasks.report import collect
+from tasks.report import collect, main
 
 LINKS = {
     "MLflow": "http://127.0.0.1:5000/#/experiments/1/runs/a",
@@ -159,16 +157,13 @@ def test_the_folder_of_the_raw_files_stays_private(finished: Callable[[str], Fin
 
 
 def test_the_report_of_an_earlier_run_can_be_made_again(
-    finished: Callable[[str], Finished], tmp_path: Path
+    finished: Callable[[str], Finished], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home, summary = finished("amazon")
     run = home / "runs" / summary["flow_run_id"]
     (run / "report.html").unlink()
-    done = subprocess.run([sys.executable, "-m", "tasks.report", run], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(run / "report.html")
+    assert main([str(run)]) == 0
+    assert capsys.readouterr().out.strip() == str(run / "report.html")
     assert summary["dataset_digest"] in (run / "report.html").read_text()
-    wrong = subprocess.run([sys.executable, "-m", "tasks.report", tmp_path], capture_output=True, text=True)
-    assert wrong.returncode == 1
-    assert "no summary.json" in wrong.stderr
-    assert "Traceback" not in wrong.stderr
+    assert main([str(tmp_path)]) == 1
+    assert "no summary.json" in capsys.readouterr().err
