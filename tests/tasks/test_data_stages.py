@@ -143,7 +143,7 @@ def test_every_file_that_a_stage_runs_or_queries_is_its_code(seen: list[Seen]) -
 
 def test_every_config_field_that_a_stage_reads_is_in_its_key(seen: list[Seen]) -> None:
     for one in seen:
-        assert one.fields, "nothing was watched"
+        assert one.fields or not one.stage.config, "nothing was watched"
         missing = {f for f in one.fields - BOUNDS if not any(covers(s, f) for s in one.stage.config)}
         assert not missing, one.stage.name
 
