@@ -10,9 +10,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.keep import read_kept
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation.diagnosis import diagnose
+from gensr_model.evaluation.kept import read_kept
 from tasks.summary import segments
 
 

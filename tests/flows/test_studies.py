@@ -14,11 +14,12 @@ from mlflow import MlflowClient
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 
-from benchmarks.keep import keep, read_kept
+from benchmarks.keep import keep
 from flows.ablation import ablation
 from flows.sweep import sweep
 from gensr_model.config import PipelineConfig
 from gensr_model.errors import ConfigError
+from gensr_model.evaluation.kept import read_kept
 from gensr_model.evaluation.metrics import summarize
 from tasks import studies
 from tasks.tracking import tracking_uri
