@@ -28,7 +28,7 @@ from gensr_model.files import write_json
 from gensr_model.report import Report
 
 WORLDS = {"independent": 0.0, "correlated": 0.5}  # correlation of any two coordinates within a class
-SIZES = (30, 60, 120, 250, 500, 1_000, 2_000, 4_000)
+SIZES = (30, 100, 300, 1_000, 4_000)
 _DIM, _POPULATION, _NOISE = 8, 4_000, math.pi**2 / 3
 _DISTANCES = (1.5, 2.5)  # between the classes of recommendation and of search, in standard deviations
 _RIDGE = (
