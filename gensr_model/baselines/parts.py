@@ -146,6 +146,12 @@ class AdditiveAttention(nn.Module):
         return attention_pool(self.weigh(torch.tanh(self.project(values))).squeeze(-1), values, mask)
 
 
+def _attend(keys: Tensor, rows: int, allowed: Tensor | None) -> Tensor:
+    """(B, rows, M), True where a row may attend to a key that is there, keys (B, M)."""
+    attend = keys.unsqueeze(1).expand(-1, rows, -1)
+    return attend if allowed is None else attend & allowed
+
+
 class Transformer(nn.Module):
     """Transformer blocks over a padded sequence: multi-head self-attention and a feed-forward net, GELU."""
 
@@ -185,22 +191,6 @@ class Transformer(nn.Module):
         return encoded * mask.unsqueeze(-1)
 
 
-def causal(length: int, device: torch.device) -> Tensor:
-    """(H, H): a position may attend to itself and to what came before it."""
-    return torch.ones(length, length, dtype=torch.bool, device=device).tril()
-
-
-def dot(vector: Tensor, candidates: Tensor) -> Tensor:
-    """(B, d) · (B, C, d) → (B, C)."""
-    return (candidates @ vector.unsqueeze(-1)).squeeze(-1)
-
-
-def _attend(keys: Tensor, rows: int, allowed: Tensor | None) -> Tensor:
-    """(B, rows, M), True where a row may attend to a key that is there, keys (B, M)."""
-    attend = keys.unsqueeze(1).expand(-1, rows, -1)
-    return attend if allowed is None else attend & allowed
-
-
 class CrossBlock(nn.Module):
     """A transformer block with a memory: self-attention, attention to the memory, feed-forward net, GELU."""
 
@@ -235,6 +225,16 @@ class CrossBlock(nn.Module):
             x * mask.unsqueeze(-1), memory, tgt_mask=blocked[0], memory_mask=blocked[1]
         )
         return encoded * mask.unsqueeze(-1)
+
+
+def causal(length: int, device: torch.device) -> Tensor:
+    """(H, H): a position may attend to itself and to what came before it."""
+    return torch.ones(length, length, dtype=torch.bool, device=device).tril()
+
+
+def dot(vector: Tensor, candidates: Tensor) -> Tensor:
+    """(B, d) · (B, C, d) → (B, C)."""
+    return (candidates @ vector.unsqueeze(-1)).squeeze(-1)
 
 
 # --- losses --------------------------------------------------------------------------------------------------
