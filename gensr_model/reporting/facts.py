@@ -42,7 +42,7 @@ class Facts:
         gradients: model -> probes, each with "step" and "cosine".
         stages: rows of "label", "seconds", "reused", "peak_bytes", "peak_gpu_bytes" and "metrics".
         examples: what ``evaluation.examples.example_rankings`` gives.
-        segments: rows of equal keys, text or numbers, in the order to be shown.
+        segments: rows of "task", "by", "segment", "model", "samples" and "ndcg_at_10" (``evaluation.diagnosis``).
     """
 
     summary: dict[str, Any]

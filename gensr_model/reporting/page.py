@@ -12,7 +12,7 @@ from markupsafe import Markup
 from gensr_model.config import TASKS
 from gensr_model.reporting import findings, paper, parts
 from gensr_model.reporting.facts import Facts
-from gensr_model.reporting.tables import Column, Table, count, number, plain_table, text
+from gensr_model.reporting.tables import Column, Table, count, number, text
 
 _TEMPLATES = "templates"
 
@@ -49,9 +49,7 @@ def render(facts: Facts) -> str:
         "results": {task: parts.results(facts, task) for task in ranked},
         "differences": {task: parts.differences(facts, task) for task in ranked},
         "papers_results": {task: parts.papers_results(facts, task) for task in ranked} if papers else {},
-        "segments": plain_table("segments-table", "Results per segment", facts.segments)
-        if facts.segments
-        else None,
+        "segments": parts.segments(facts),
         "learning": parts.learning(facts),
         "training": parts.training(facts) if facts.training else None,
         "information": parts.information(facts),

@@ -31,6 +31,30 @@ _COLORS = {
 _VERDICTS = {"good": "good", "bad": "bad", "open": "muted"}
 
 
+def segments(facts: Facts) -> list[Table]:
+    """NDCG@10 of every model on each kind of user, target and query; a table per task."""
+    made = []
+    for task in TASKS:
+        rows = [row for row in facts.segments if row["task"] == task]
+        models = in_order({row["model"]: row for row in rows})
+        found: dict[tuple[str, str], dict[str, Cell]] = {}
+        for row in rows:
+            kind = found.setdefault((row["by"], row["segment"]), {"samples": count(row["samples"])})
+            kind[row["model"]] = number(row["ndcg_at_10"])
+        body = [
+            [text(f"{by}: {segment}"), kind["samples"], *(kind.get(m, number(None)) for m in models)]
+            for (by, segment), kind in found.items()
+        ]
+        columns = [
+            Column("segment", False),
+            *(Column(h, True) for h in ("samples", *map(model_title, models))),
+        ]
+        if body:
+            caption = f"{task.capitalize()}: NDCG@10 by segment of the test samples"
+            made.append(Table(f"segments-{task}", caption, columns, body))
+    return made
+
+
 def results(facts: Facts, task: str) -> Table:
     """All models on one task; GenSR minus each with its interval."""
     rows = facts.summary["results"][task]

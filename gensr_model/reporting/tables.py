@@ -90,19 +90,3 @@ def mark_best(rows: Sequence[Sequence[Cell]], columns: Iterable[int]) -> list[li
                 if row[place].value == value:
                     row[place] = replace(row[place], mark=mark)
     return marked
-
-
-def plain_table(name: str, caption: str, rows: Sequence[dict[str, object]], note: str = "") -> Table:
-    """A table of rows with equal keys as they come: the keys are the heads, numbers stand right."""
-    keys = list(rows[0])
-    numeric = {key: all(isinstance(row[key], int | float | None) for row in rows) for key in keys}
-
-    def cell(value: object) -> Cell:
-        if value is None:
-            return number(None)
-        if isinstance(value, float):
-            return number(value)
-        return count(value) if isinstance(value, int) and not isinstance(value, bool) else text(value)
-
-    columns = [Column(key.replace("_", " "), numeric[key]) for key in keys]
-    return Table(name, caption, columns, [[cell(row[key]) for key in keys] for row in rows], note)

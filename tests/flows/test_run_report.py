@@ -119,7 +119,9 @@ def test_html_in_the_data_is_shown_as_text(facts: Facts) -> None:
         reading=facts.reading | {"rejected": 3},
         rejects={EVIL: 3},
         audits=[a | {"rule": EVIL} for a in facts.audits],
-        segments=[{"segment": EVIL, "samples": 1}],
+        segments=[
+            {"task": "search", "by": EVIL, "segment": EVIL, "model": EVIL, "samples": 1, "ndcg_at_10": 0.5}
+        ],
         training={EVIL: facts.training["gensr"]},
     )
     page, good = Parsed(render(evil)), Parsed(render(facts))
@@ -135,11 +137,12 @@ def test_segments_are_those_of_the_diagnosis_and_a_lost_stage_is_named(
     finished: Callable[[str], Finished], tmp_path: Path
 ) -> None:
     home, summary = finished("amazon")
-    rows = [{"segment": "cold users", "samples": 12, "ndcg_at_10": 0.125}]
+    row = {"task": "search", "by": "history", "segment": "cold users", "samples": 12}
+    rows = [row | {"model": "gensr", "ndcg_at_10": 0.125}]
     store = tmp_path / "store"
     shutil.copytree(home / "store", store)
     page = Parsed(render(collect(summary | {"diagnosis": rows}, store)))
-    assert "cold users 12 0.1250" in page.text
+    assert "history: cold users 12 0.1250" in page.text
     assert any(a.get("href") == "#segments" for a in page.all("a"))
     assert len(collect(summary, store).segments) == len(summary["diagnosis"]) > 0
     key = next(s["key"] for s in summary["stages"] if s["label"] == "evaluate-gensr")

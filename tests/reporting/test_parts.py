@@ -13,7 +13,7 @@ from gensr_model.reporting.charts import Interval, Series, interval_chart, line_
 from gensr_model.reporting.facts import Facts, in_order
 from gensr_model.reporting.findings import in_short, verdict, what_did_not_work
 from gensr_model.reporting.page import render
-from gensr_model.reporting.tables import Cell, duration, mark_best, memory, number, plain_table
+from gensr_model.reporting.tables import Cell, duration, mark_best, memory, number
 
 
 def row(ndcg: float) -> dict[str, float]:
@@ -101,18 +101,16 @@ def test_durations() -> None:
     ]
 
 
-def test_a_plain_table_takes_rows_as_they_come() -> None:
-    made = plain_table(
-        "t",
-        "T",
-        [{"segment": "cold", "n": 1200, "ndcg_at_10": 0.25}, {"segment": "warm", "n": 3, "ndcg_at_10": None}],
-    )
-    assert [(c.title, c.numeric) for c in made.columns] == [
-        ("segment", False),
-        ("n", True),
-        ("ndcg at 10", True),
-    ]
-    assert [[c.text for c in r] for r in made.rows] == [["cold", "1,200", "0.2500"], ["warm", "3", "–"]]
+def test_segments_have_a_row_each_and_a_column_per_model() -> None:
+    key = {"task": "search", "by": "history", "segment": "5 to 9 events", "samples": 12}
+    rows = [key | {"model": "bm25", "ndcg_at_10": 0.5}, key | {"model": "gensr", "ndcg_at_10": 0.25},
+            key | {"segment": "10 or more", "samples": 3, "model": "bm25", "ndcg_at_10": 1.0}]  # fmt: skip
+    (made,) = parts.segments(Facts(summary={}, made="", segments=rows))
+    assert [column.title for column in made.columns] == ["segment", "samples", "GenSR", "BM25"]
+    shown = [[cell.text for cell in row] for row in made.rows]
+    assert shown[0] == ["history: 5 to 9 events", "12", "0.2500", "0.5000"]
+    assert shown[1][0] == "history: 10 or more"
+    assert shown[1][3] == "1.0000"
 
 
 def test_results_are_in_a_fixed_order_with_differences_and_verdicts() -> None:
