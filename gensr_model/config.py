@@ -263,9 +263,11 @@ class RerankConfig(Frozen):
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="of training; the data and its lists stay")
     tune: bool = Field(True, description="search each system's grid on valid first, on the first seed")
     trials: int = Field(4, ge=1, description="points of a grid that are tried, the same number for all")
-    trial_epochs: int = Field(3, ge=1, description="epochs of a trial, the same for all")
-    epochs: int = Field(20, ge=1, description="of a rival's training; GenSR's are train.epochs")
-    patience: int = Field(3, ge=1)
+    trial_epochs: int = Field(5, ge=1, description="epochs of a trial, the same for all")
+    epochs: int = Field(30, ge=1, description="of a rival's training; GenSR's are train.epochs")
+    patience: int = Field(
+        6, ge=1, description="epochs without a better valid NDCG@5; some rise only after five"
+    )
     learning_rate: float = Field(1e-3, gt=0, description="of a rival whose grid has none")
     batch_size: int = Field(256, ge=1, description="a rival's training positives in a batch")
     score_batch_size: int = Field(256, ge=1, description="samples that a rival scores together")
