@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
+from gensr_model.frozen import Frozen
 from gensr_model.presets import PRESETS
+from gensr_model.study_config import AblationConfig, RerankConfig, SweepConfig
 
 Task = Literal["recommendation", "search"]
 TASKS: tuple[Task, Task] = ("recommendation", "search")
@@ -23,12 +25,6 @@ Protocol = Literal["uniform", "popularity", "bm25"]
 SEARCH_ONLY: frozenset[Protocol] = frozenset(
     {"bm25"}
 )  # protocols that need a query: no list for recommendation
-
-
-class Frozen(BaseModel):
-    """Base of every config: immutable, and an unknown field is an error rather than a silent typo."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 # --- where the raw files come from -------------------------------------------------------------------------------
@@ -254,29 +250,6 @@ class TrainConfig(Frozen):
         return TASKS if self.tasks == "both" else (self.tasks,)
 
 
-class RerankConfig(Frozen):
-    """Every system of the paper on the same candidates: ``compare/rerank-table``."""
-
-    systems: tuple[str, ...] = Field(
-        (), description="gensr, two_head, references and rivals by name, or module:Class; none means all"
-    )
-    seeds: tuple[int, ...] = Field((0,), min_length=1, description="of training; the data and its lists stay")
-    tune: bool = Field(True, description="search each system's grid on valid first, on the first seed")
-    trials: int = Field(4, ge=1, description="points of a grid that are tried, the same number for all")
-    trial_epochs: int = Field(5, ge=1, description="epochs of a trial, the same for all")
-    epochs: int = Field(30, ge=1, description="of a rival's training; GenSR's are train.epochs")
-    patience: int = Field(
-        6, ge=1, description="epochs without a better valid NDCG@5; some rise only after five"
-    )
-    learning_rate: float = Field(1e-3, gt=0, description="of a rival whose grid has none")
-    batch_size: int = Field(256, ge=1, description="a rival's training positives in a batch")
-    score_batch_size: int = Field(256, ge=1, description="samples that a rival scores together")
-    concurrency: int = Field(2, ge=1, description="systems at work at once; they share the cores")
-    kept: tuple[str, ...] = Field(
-        (), description="files of kept ranks; their systems join the table as they are, without training"
-    )
-
-
 class EvaluationConfig(Frozen):
     protocol: Protocol = Field("uniform", description="which of prepare.protocols models are ranked on")
     batch_size: int = Field(64, description="samples scored together")
@@ -316,36 +289,7 @@ class RetrainConfig(Frozen):
     confidence: float = 0.95
 
 
-# --- studies ----------------------------------------------------------------------------------------------------
-
-Variant = Literal[
-    "gensr",
-    "no_cf_view",
-    "no_semantic_view",
-    "no_soft_filter",
-    "no_contrastive",
-    "recommendation_only",
-    "search_only",
-]
-
-
-class AblationConfig(Frozen):
-    """``ablation/paper`` (§6.6): GenSR beside GenSR without one of its parts."""
-
-    variants: tuple[Variant, ...] = Field(get_args(Variant), description="gensr itself is always among them")
-    seeds: tuple[int, ...] = Field(
-        (0,),
-        min_length=1,
-        description="of LightGCN and training; the data and its candidates stay those of `seed`",
-    )
-
-
-class SweepConfig(Frozen):
-    """``sweep/tau-beta`` (§6.1.3): one factor at a time, the other as in ``model``; the paper's grids."""
-
-    tau: tuple[float, ...] = (0.01, 0.03, 0.05, 0.07, 0.09)
-    beta: tuple[float, ...] = (0.001, 0.01, 0.1, 0.15, 0.2, 0.25, 0.3)
-
+# --- the whole tree ---------------------------------------------------------------------------------------------
 
 _SECTIONS: dict[str, type[Frozen]] = {
     "ingest": IngestConfig,

@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gensr_model.config import PipelineConfig, Variant, with_changes
+from gensr_model.config import PipelineConfig, with_changes
 from gensr_model.errors import ConfigError
 from gensr_model.evaluation.ablation import CHANGES, ablation_rows
+from gensr_model.study_config import Variant
 from tasks.evaluate import read_ranks
 from tasks.stage import StageResult
 from tasks.summary import summarize_run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,15 +11,9 @@ import torch
 from torch import nn
 
 from gensr_model.analysis.features import Pairs
-from gensr_model.data.batches import BatchBuilder
-from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
+from gensr_model.data.batches import BatchBuilder, Builder
+from gensr_model.data.prepared import PreparedDataset
 from gensr_model.training import bundle
-
-
-class Builder(Protocol):
-    """Makes a model's batches of samples and candidate lists; a batch has ``to(device)``."""
-
-    def build(self, samples: Samples, candidates: IntArray) -> Any: ...
 
 
 class Subject(NamedTuple):

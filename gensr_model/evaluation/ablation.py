@@ -10,9 +10,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gensr_model.config import TASKS, PipelineConfig, Variant
+from gensr_model.config import TASKS, PipelineConfig
 from gensr_model.errors import DataError
 from gensr_model.evaluation.metrics import per_sample
+from gensr_model.study_config import Variant
 
 FloatArray = npt.NDArray[np.float64]
 METRIC = "ndcg_at_5"  # §6.6 speaks of it alone

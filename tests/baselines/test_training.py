@@ -15,12 +15,13 @@ from torch import Tensor
 from gensr_model.baselines.inputs import Domain, RivalBatch
 from gensr_model.baselines.registry import SYSTEMS
 from gensr_model.baselines.rival import Rival, System
-from gensr_model.config import PipelineConfig, RerankConfig, Task
+from gensr_model.config import PipelineConfig, Task
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import DataError, TrainingError
 from gensr_model.evaluation.metrics import summarize
 from gensr_model.models.gensr import LossParts
 from gensr_model.report import NullReport
+from gensr_model.study_config import RerankConfig
 from gensr_model.training import rival, trainer, tuning
 
 CONFIG = PipelineConfig.model_validate(

@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from gensr_model.config import PipelineConfig, Variant, with_changes
+from gensr_model.config import PipelineConfig, with_changes
 from gensr_model.errors import DataError
 from gensr_model.evaluation.ablation import CHANGES, METRIC, PAPER, ablation_rows, relative_change
 from gensr_model.evaluation.metrics import RankCounts, counts_table
+from gensr_model.study_config import Variant
 
 SECOND = 1 / math.log2(3)  # NDCG of rank 2
 

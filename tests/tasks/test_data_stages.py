@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import pyarrow.parquet as pq
 import pytest
 
-from gensr_model.config import Frozen, PipelineConfig
+from gensr_model.config import PipelineConfig
 from gensr_model.errors import DataError
+from gensr_model.frozen import Frozen
 from gensr_model.report import NullReport
 from tasks.analyze import analyze_gradients, analyze_information, analyze_space, analyze_theorem
 from tasks.data import check_drift, check_prepared, check_raw, ingest, prepare

@@ -1,0 +1,11 @@
+"""The base of every config."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Frozen(BaseModel):
+    """Base of every config: immutable, and an unknown field is an error rather than a silent typo."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
