@@ -132,7 +132,8 @@ def _grouped(
 def _cut(name: str, value: IntArray, edges: tuple[int, ...], unit: str) -> Segments:
     """Segments of values by ``edges``."""
     labels = [str(low) if high == low + 1 else f"{low} to {high - 1}" for low, high in pairwise(edges)]
-    every = tuple(f"{label} {unit}" for label in (*labels, f"{edges[-1]} or more"))
+    labels = (*labels, f"{edges[-1]} or more")
+    every = tuple(f"{label} {unit.removesuffix('s') if label == '1' else unit}" for label in labels)
     return Segments(name, every, np.searchsorted(edges, value, side="right") - 1)
 
 

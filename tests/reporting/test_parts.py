@@ -106,7 +106,7 @@ def test_segments_have_a_row_each_and_a_column_per_model() -> None:
     rows = [key | {"model": "bm25", "ndcg_at_10": 0.5}, key | {"model": "gensr", "ndcg_at_10": 0.25},
             key | {"segment": "10 or more", "samples": 3, "model": "bm25", "ndcg_at_10": 1.0}]  # fmt: skip
     (made,) = parts.segments(Facts(summary={}, made="", segments=rows))
-    assert [column.title for column in made.columns] == ["segment", "samples", "GenSR", "BM25"]
+    assert [column.title for column in made.columns] == ["Segment", "Samples", "GenSR", "BM25"]
     shown = [[cell.text for cell in row] for row in made.rows]
     assert shown[0] == ["history: 5 to 9 events", "12", "0.2500", "0.5000"]
     assert shown[1][0] == "history: 10 or more"
