@@ -132,7 +132,7 @@ def _grouped(
 def _cut(name: str, value: IntArray, edges: tuple[int, ...], unit: str) -> Segments:
     """Segments of values by ``edges``."""
     labels = [str(low) if high == low + 1 else f"{low} to {high - 1}" for low, high in pairwise(edges)]
-    labels = (*labels, f"{edges[-1]} or more")
+    labels.append(f"{edges[-1]} or more")
     every = tuple(f"{label} {unit.removesuffix('s') if label == '1' else unit}" for label in labels)
     return Segments(name, every, np.searchsorted(edges, value, side="right") - 1)
 

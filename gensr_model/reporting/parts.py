@@ -46,8 +46,8 @@ def segments(facts: Facts) -> list[Table]:
             for (by, segment), kind in found.items()
         ]
         columns = [
-            Column("segment", False),
-            *(Column(h, True) for h in ("samples", *map(model_title, models))),
+            Column("Segment", False),
+            *(Column(h, True) for h in ("Samples", *map(model_title, models))),
         ]
         if body:
             caption = f"{task.capitalize()}: NDCG@10 by segment of the test samples"
