@@ -48,7 +48,7 @@ class Told(TrainingData):
 
 
 def main(root: Path, limit: int | None) -> None:
-    import gensr_model.training.finetune as module
+    import gensr_model.training.fitting as module
 
     module.TrainingData = Told  # type: ignore[misc]
     torch.set_num_threads(1)
