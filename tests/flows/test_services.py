@@ -202,6 +202,10 @@ def test_a_service_whose_starter_was_killed_at_once_is_found_by_its_token(place:
     service = Service("worker", SLEEPER)
     services._write(service, place.records, services.Running(0, 0.0, "our-token", None))
     lost = subprocess.Popen(SLEEPER, env=os.environ | {TOKEN: "our-token"})
+    end = time.monotonic() + 30
+    while TOKEN not in psutil.Process(lost.pid).environ():  # for a moment after exec it is empty
+        assert time.monotonic() < end
+        time.sleep(0.01)
     try:
         assert place.stop("worker") == ["worker: ended 1 process"]
         assert gone(lost.pid)
