@@ -13,6 +13,20 @@ from safetensors.torch import save_file
 
 from gensr_model.data.prepared import PreparedDataset
 
+SMALL_MODEL = {
+    "max_history": 5,
+    "text": {"description_tokens": 4},
+    "backbone": {
+        "vocab_size": 120,
+        "d_model": 16,
+        "d_kv": 8,
+        "d_ff": 32,
+        "heads": 2,
+        "encoder_layers": 1,
+    },
+    "view_heads": 2,
+}  # ``model`` of a config that trains in a second
+
 USERS, ITEMS, LENGTH, NEGATIVES = 70, 40, 7, 9
 ROOMS = ("kitchen", "garden", "office", "garage")
 

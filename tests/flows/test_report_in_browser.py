@@ -28,7 +28,9 @@ def page(finished: Callable[[str], Finished]) -> Path:
 
 
 def column(tab: Tab, place: int) -> list[str]:
-    found: list[str] = tab.eval(f"[...{TABLE}.tBodies[0].rows].map(row => row.cells[{place}].textContent)")
+    found: list[str] = tab.evaluate(
+        f"[...{TABLE}.tBodies[0].rows].map(row => row.cells[{place}].textContent)"
+    )
     return found
 
 
@@ -37,13 +39,13 @@ def test_it_loads_in_silence_and_asks_for_nothing_else(tab: Tab, page: Path) -> 
     tab.open(page)
     assert tab.complaints == []
     assert [r for r in tab.requests if not r.startswith("data:")] == [page.as_uri()]
-    assert tab.eval("document.querySelectorAll('thead button').length") > 10
+    assert tab.evaluate("document.querySelectorAll('thead button').length") > 10
 
 
 def test_every_figure_has_a_size_and_something_in_it(tab: Tab, page: Path) -> None:
     tab.open(page)
     size = "s => { const b = s.getBBox(); return [b.width, b.height, s.clientHeight] }"
-    sizes = tab.eval(f"[...document.querySelectorAll('svg')].map({size})")
+    sizes = tab.evaluate(f"[...document.querySelectorAll('svg')].map({size})")
     assert len(sizes) >= 7
     assert all(min(size) > 40 for size in sizes)
 
@@ -53,25 +55,27 @@ def test_a_table_is_sorted_from_the_keyboard(tab: Tab, page: Path) -> None:
     tab.open(page)
     written = column(tab, 0)
     assert written[0] == "GenSR"
-    tab.eval(f"{TABLE}.closest('.scroll').focus()")
+    tab.evaluate(f"{TABLE}.closest('.scroll').focus()")
     tab.press("Tab", 9)  # the head "Model"
-    assert tab.eval("document.activeElement.textContent") == "Model"
+    assert tab.evaluate("document.activeElement.textContent") == "Model"
     for _ in range(6):
         tab.press("Tab", 9)
-    assert tab.eval("document.activeElement.textContent") == "N@10"
+    assert tab.evaluate("document.activeElement.textContent") == "N@10"
     tab.press("Enter", 13, "\r")
     values = [float(v) for v in column(tab, 6)]
     assert values == sorted(values, reverse=True)
-    assert tab.eval("document.activeElement.parentElement.getAttribute('aria-sort')") == "descending"
+    assert tab.evaluate("document.activeElement.parentElement.getAttribute('aria-sort')") == "descending"
     tab.press(" ", 32, " ")
     values = [float(v) for v in column(tab, 6)]
     assert values == sorted(values)
-    assert tab.eval(f"[...{TABLE}.tHead.rows[0].cells].filter(c => c.hasAttribute('aria-sort')).length") == 1
-    tab.eval(f"{TABLE}.tHead.rows[0].cells[9].firstChild.click()")  # GenSR − it: GenSR's own row has none
+    assert (
+        tab.evaluate(f"[...{TABLE}.tHead.rows[0].cells].filter(c => c.hasAttribute('aria-sort')).length") == 1
+    )
+    tab.evaluate(f"{TABLE}.tHead.rows[0].cells[9].firstChild.click()")  # GenSR − it: GenSR's own row has none
     assert column(tab, 0)[-1] == "GenSR"
     signed = [float(v.replace("−", "-")) for v in column(tab, 9)[:-1]]
     assert signed == sorted(signed, reverse=True)
-    tab.eval(f"{TABLE}.tHead.rows[0].cells[0].firstChild.click()")
+    tab.evaluate(f"{TABLE}.tHead.rows[0].cells[0].firstChild.click()")
     assert column(tab, 0) == sorted(written, key=str.casefold)
 
 
@@ -79,14 +83,16 @@ def test_a_table_is_sorted_from_the_keyboard(tab: Tab, page: Path) -> None:
 def test_no_width_makes_the_page_scroll_sideways(tab: Tab, page: Path, width: int) -> None:
     tab.look(width)
     tab.open(page)
-    assert tab.eval("document.documentElement.scrollWidth") <= width
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_every_table_fits_on_paper(tab: Tab, page: Path) -> None:
     """A4 is 718 pixels wide within the usual margins."""
     tab.open(page)
     tab.look(718, media="print")
-    wide = tab.eval("[...document.querySelectorAll('table')].filter(t => t.scrollWidth > 718).map(t => t.id)")
+    wide = tab.evaluate(
+        "[...document.querySelectorAll('table')].filter(t => t.scrollWidth > 718).map(t => t.id)"
+    )
     assert wide == []
 
 
@@ -95,7 +101,7 @@ def test_dark_is_dark_and_print_is_light(tab: Tab, page: Path) -> None:
     seen = {}
     for name, dark, media in (("light", False, "screen"), ("dark", True, "screen"), ("print", True, "print")):
         tab.look(1280, dark, media)
-        colors = tab.eval(
+        colors = tab.evaluate(
             "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
         )
         seen[name] = [sum(map(int, c.removeprefix("rgb(").rstrip(")").split(","))) for c in colors]

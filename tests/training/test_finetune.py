@@ -29,7 +29,7 @@ from gensr_model.serving.service import Request, Service
 from gensr_model.training import bundle, trainer
 from gensr_model.training.finetune import Validation, finetune
 from gensr_model.training.fitting import validation_metrics
-from gensr_model.training.trainer import TrainingData, fit, learning_rate_factor
+from gensr_model.training.trainer import TrainingData, fit
 
 SMALL = {
     "max_history": 5,
@@ -234,13 +234,6 @@ def test_a_gradient_that_is_not_finite_stops_before_it_spoils_the_weights(
         )  # fmt: skip
     assert data.batch(3)[0].sample_id[0] in str(told.value)
     assert torch.isfinite(weight).all()
-
-
-def test_learning_rate_rises_then_falls_in_straight_lines() -> None:
-    found = [learning_rate_factor(step, 100, 0.1) for step in range(101)]
-    np.testing.assert_allclose(found[:10], np.arange(1, 11) / 10)
-    np.testing.assert_allclose(found[10:], np.arange(90, -1, -1) / 90)
-    assert learning_rate_factor(0, 1, 0.0) > 0
 
 
 def test_batches_follow_from_the_seed_and_cover_every_sample_once(small: Small) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from small_dataset import write_cf, write_dataset
+from small_dataset import SMALL_MODEL, write_cf, write_dataset
 
 from gensr_model.config import PipelineConfig
 from gensr_model.errors import ConfigError
@@ -21,19 +21,7 @@ from gensr_model.training.trainer import TrainingData, fit, make_accelerator
 
 TRAIN = {"gensr": finetune, "two_head": train_two_head, "full_ranking": full_ranking.train}
 CONFIG = {
-    "model": {
-        "max_history": 5,
-        "text": {"description_tokens": 4},
-        "backbone": {
-            "vocab_size": 120,
-            "d_model": 16,
-            "d_kv": 8,
-            "d_ff": 32,
-            "heads": 2,
-            "encoder_layers": 1,
-        },
-        "view_heads": 2,
-    },
+    "model": SMALL_MODEL,
     "train": {"epochs": 1, "two_head_epochs": 1, "batch_size": 128, "valid_samples": 10},
     "full_ranking": {"epochs": 1, "valid_samples": 10},
     "analysis": {"gradient_every": 2},

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import torch
+from small_dataset import SMALL_MODEL
 
 from gensr_model.config import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
@@ -20,19 +21,7 @@ from gensr_model.training.finetune import finetune
 from gensr_model.training.trainer import TrainingData
 
 CONFIG = {
-    "model": {
-        "max_history": 5,
-        "text": {"description_tokens": 4},
-        "backbone": {
-            "vocab_size": 120,
-            "d_model": 16,
-            "d_kv": 8,
-            "d_ff": 32,
-            "heads": 2,
-            "encoder_layers": 1,
-        },
-        "view_heads": 2,
-    },
+    "model": SMALL_MODEL,
     "train": {"epochs": 2, "batch_size": 32, "checkpoint_every": 2, "valid_samples": 20},
     "analysis": {"gradient_every": 3},
 }
