@@ -75,7 +75,7 @@ def analyze_all(
         found.append(analyze_information(run, config, *inputs))
     if wanted.gradients:
         found.append(analyze_gradients(run, config, *models))
-    if wanted.space:
+    if wanted.space and config.train.tasks == "both":  # it asks whether the tasks lie apart
         found.append(analyze_space(run, config, *inputs))
     if wanted.theorem:
         found.append(analyze_theorem(run, config))

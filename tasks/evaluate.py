@@ -21,7 +21,7 @@ _CODE = ("tasks/evaluate.py",)
 @stage(
     "evaluate",
     code=_CODE,
-    config=("evaluation", "model.text"),
+    config=("evaluation", "model.text", "train.tasks"),
     artifacts=("*",),
 )
 def rank_reference(

@@ -14,7 +14,12 @@ EXAMPLES = "examples.json"
 _PER_TASK = 5
 
 
-@stage("examples", code=("tasks/examples.py",), config=("evaluation", "seed"), artifacts=(EXAMPLES,))
+@stage(
+    "examples",
+    code=("tasks/examples.py",),
+    config=("evaluation", "seed", "train.tasks"),
+    artifacts=(EXAMPLES,),
+)
 def draw_examples(work: Work, config: PipelineConfig, prepared: Path, bundle: Path) -> None:
     """Reads the prepared dataset and GenSR's bundle; writes five rankings of each task."""
     dataset = PreparedDataset.open(prepared)

@@ -36,10 +36,18 @@ def kept_systems(files: tuple[str, ...], ranked: Tables) -> Tables:
                     f"rerank.kept: {name} has other ranks in {file} than in this run, so the file is of other samples "
                     "or candidates and cannot stand in the same table"
                 )
+        new: Tables = {}
         for label, ranks in kept.items():
             name = label.partition("/")[0]  # gensr/seed1
             if name not in ranked:
-                found.setdefault(name, []).append(ranks)
+                new.setdefault(name, []).append(ranks)
+        twice = sorted(found.keys() & new.keys() - set(REFERENCES))
+        if twice:
+            raise DataError(
+                f"rerank.kept: {file} and a file before it both hold {', '.join(twice)}, perhaps under other settings; "
+                "name one of the files"
+            )
+        found |= new
     return found
 
 

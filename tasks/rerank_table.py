@@ -68,7 +68,7 @@ def publish_rerank(
     }
     kept = kept_systems(config.rerank.kept, tables)
     tables |= kept
-    names += list(kept)
+    names = list(dict.fromkeys([*names, *kept]))  # one that failed here may be kept
     rows = means(tables)
     verdicts = against_best(
         tables, OURS, TASKS, tuple(COLUMNS), config.retrain.bootstrap_samples, config.retrain.confidence

@@ -18,9 +18,9 @@ from gensr_model.training import bundle
 def rank_reference(
     name: str, dataset: PreparedDataset, split: Split, cf_folder: Path, config: PipelineConfig
 ) -> pa.Table:
-    """Ranks of a reference ranker; a task that it, or the protocol, does not serve has no rows."""
+    """Ranks of a reference ranker; a task not trained, or not served by it or by the protocol, has none."""
     every, negatives = dataset.evaluated(split, config.evaluation.protocol)
-    rows = fixed_subset(every, config.evaluation.max_test_samples)
+    rows = fixed_subset(every, config.evaluation.max_test_samples, config.train.trained_tasks)
     return score_reference(name, dataset, every.take(rows), negatives[rows], cf_folder, config.model.text)
 
 

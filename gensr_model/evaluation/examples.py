@@ -32,7 +32,7 @@ def example_rankings(
     """
     loaded = bundle.load(folder, dataset.items, dataset.queries)
     every, negatives = dataset.evaluated("test", config.evaluation.protocol)
-    measured = fixed_subset(every, config.evaluation.max_test_samples)
+    measured = fixed_subset(every, config.evaluation.max_test_samples, config.train.trained_tasks)
     rows = _drawn(every, measured, per_task, config.seed)
     samples = every.take(rows)
     scores = score_samples(

@@ -27,6 +27,21 @@ Tiny = Callable[..., PipelineConfig]
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
+@pytest.mark.usefixtures("prefect_server")
+def test_a_run_on_one_task_is_about_that_task_alone(
+    tiny: Callable[..., PipelineConfig], gensr_home: Path
+) -> None:
+    train = {"epochs": 1, "two_head_epochs": 1, "valid_samples": 40, "batch_size": 32, "tasks": "search"}
+    summary = full_pipeline(tiny(train=train))
+    assert summary["results"]["recommendation"] == {}
+    assert set(summary["results"]["search"]) == {"gensr", "two_head", *REFERENCES}
+    assert {row["task"] for row in summary["diagnosis"]} == {"search"}
+    assert not [name for name in summary["analysis"] if name.startswith(("space/", "gradient/"))]
+    page = (gensr_home / "runs" / summary["flow_run_id"] / "report.html").read_text()
+    assert "Search, all models" in page
+    assert "Recommendation, all models" not in page
+
+
 @pytest.mark.parametrize("data_format", ["amazon", "kuaisar"])
 def test_raw_files_to_a_published_comparison(
     finished: Callable[[str], Finished], monkeypatch: pytest.MonkeyPatch, data_format: str

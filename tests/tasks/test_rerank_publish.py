@@ -118,6 +118,8 @@ def test_kept_systems_join_only_over_the_same_candidates(ranked: list[Ranked], t
     assert {name: len(tables) for name, tables in found.items()} == {"gensr": 1, "aem": 2}
     assert kept_systems((str(file),), ours | {"gensr": []}).keys() == {"aem"}  # what this run ranked stands
     assert means(ours | found)[0].keys() == means(ours)[0].keys()
+    with pytest.raises(DataError, match=r"both hold aem, gensr, perhaps under other settings"):
+        kept_systems((str(file), str(file)), ours)
     with pytest.raises(DataError, match="shares no reference ranker"):
         kept_systems((str(file),), {"qem": ours["popularity"]})
     moved = ours["popularity"][0].to_pydict()
