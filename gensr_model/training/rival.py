@@ -15,7 +15,7 @@ from torch import nn
 from gensr_model.baselines.inputs import READS_WORDS, TEXT, Collator
 from gensr_model.baselines.rival import Rival, System
 from gensr_model.baselines.words import Lexicon
-from gensr_model.config import TASKS, PipelineConfig, Split, Task, TextConfig, TrainConfig, digest
+from gensr_model.config import PipelineConfig, Split, Task, TextConfig, TrainConfig, digest
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.errors import DataError
 from gensr_model.evaluation.metrics import ranks_table, summarize
@@ -195,8 +195,7 @@ def _lists(
     dataset: PreparedDataset, split: Split, tasks: tuple[Task, ...], most: int | None, config: PipelineConfig
 ) -> tuple[Samples, IntArray]:
     every, negatives = dataset.evaluated(split, config.evaluation.protocol)
-    rows = fixed_subset(every, most)
-    rows = rows[np.isin(every.task[rows], [TASKS.index(task) for task in tasks])]
+    rows = fixed_subset(every, most, tasks)
     if not len(rows):
         raise DataError(
             f"{dataset.folder}: the protocol {config.evaluation.protocol!r} has no {split} candidates for "
