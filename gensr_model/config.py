@@ -160,6 +160,11 @@ class ModelConfig(Frozen):
     semantic_view: bool = True
     soft_filter: bool = True
     freeze_cf: bool = True
+    item_embedding: bool = Field(
+        False,
+        description="each item has a vector of its own, learned from zero and added to that of its text: what others' "
+        "searches say of it finds a place there. Not the paper's",
+    )
     behavior_embedding: bool = Field(True, description="b_n of H_u, added to both views")
     position_embedding: bool = Field(True, description="Eq. 5-6 alone are order-blind: docs/paper_to_code.md")
     view_heads: int = 4

@@ -48,6 +48,7 @@ class FullRanking(DualViewT5):
 
     def select(self, rows: Tensor) -> None:
         """Rank another catalogue: its item i is item ``rows[i]`` of training, −1 where training had no such item."""
+        super().select(rows)
         self.known = self.known[rows.clamp(min=0)].masked_fill(rows < 0, -1)
 
     # --- history to state ----------------------------------------------------------------------------------------

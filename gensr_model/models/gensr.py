@@ -15,7 +15,15 @@ from gensr_model.config import ModelConfig
 from gensr_model.data.batches import Batch
 from gensr_model.data.text import ItemText, PromptTable
 from gensr_model.models.backbone import first_step_hidden
-from gensr_model.models.views import CFTable, View, contrastive_loss, distinct_users, masked_mean, pool_text
+from gensr_model.models.views import (
+    CFTable,
+    ItemEmbedding,
+    View,
+    contrastive_loss,
+    distinct_users,
+    masked_mean,
+    pool_text,
+)
 
 # Per view: its module, the item vectors (M, d) and the encoded history (B, H, d); None for a view left out.
 Encoded = list[tuple[View, Tensor, Tensor] | None]
@@ -76,6 +84,8 @@ class DualViewT5(nn.Module, ABC):
         width = backbone.model_dim
         self.cf_view = View(cf.dim, width, config) if config.cf_view else None
         self.semantic_view = View(width, width, config) if config.semantic_view else None
+        own = config.semantic_view and config.item_embedding
+        self.item = ItemEmbedding(len(cf.table), width) if own else None
         contrast = self.cf_view is not None and self.semantic_view is not None and config.beta > 0
         self.align_cf = nn.Linear(cf.dim, cf.dim) if contrast else None
         self.align_semantic = nn.Linear(width, cf.dim) if contrast else None
@@ -88,6 +98,12 @@ class DualViewT5(nn.Module, ABC):
     def row_losses(self, batch: Batch, encoded: Encoded | None = None) -> Tensor:
         """(B, C), or (B, 1) where a row has one loss: negative log-likelihood of what is to be generated."""
 
+    def select(self, rows: Tensor) -> None:
+        """Become the model of another catalogue: item i is row ``rows[i]`` of training, or unknown (-1)."""
+        self.cf.select(rows)
+        if self.item is not None:
+            self.item.select(rows)
+
     def _encode(self, batch: Batch) -> Encoded:
         out: Encoded = []
         for view in (self.cf_view, self.semantic_view):
@@ -98,6 +114,8 @@ class DualViewT5(nn.Module, ABC):
                 vectors = self.cf(batch.items)
             else:
                 vectors = pool_text(self.backbone.shared, self.catalogue.text, batch.items)
+                if self.item is not None:
+                    vectors = vectors + self.item(batch.items)
             out.append(
                 (view, vectors, view.encode(vectors, batch.history, batch.history_mask, batch.behavior))
             )

@@ -15,7 +15,14 @@ from gensr_model import parallel
 from gensr_model.config import TASKS, ModelConfig
 from gensr_model.data.batches import Batch
 from gensr_model.models.gensr import Catalogue, LossParts
-from gensr_model.models.views import CFTable, HistoryEncoder, SoftFilter, masked_mean, pool_text
+from gensr_model.models.views import (
+    CFTable,
+    HistoryEncoder,
+    ItemEmbedding,
+    SoftFilter,
+    masked_mean,
+    pool_text,
+)
 
 
 class TwoHead(nn.Module):
@@ -35,6 +42,8 @@ class TwoHead(nn.Module):
         self.config, self.cf, self.catalogue, self.gamma = config, cf, catalogue, gamma
         width = words.shape[1]
         self.words = nn.Embedding.from_pretrained(words.detach().clone(), freeze=False)
+        own = config.semantic_view and config.item_embedding
+        self.item = ItemEmbedding(len(cf.table), width) if own else None
         self.project_cf = nn.Linear(cf.dim, width) if config.cf_view else None
         self.encoder = HistoryEncoder(width, config)
         self.filter = (
@@ -49,6 +58,12 @@ class TwoHead(nn.Module):
             }
         )
 
+    def select(self, rows: Tensor) -> None:
+        """Become the model of another catalogue: item i is row ``rows[i]`` of training, or unknown (-1)."""
+        self.cf.select(rows)
+        if self.item is not None:
+            self.item.select(rows)
+
     def _items(self, items: Tensor) -> Tensor:
         """(M,) item ids → (M, d_model): both views of an item, added."""
         vectors = torch.zeros(len(items), self.words.embedding_dim, device=items.device)
@@ -56,7 +71,7 @@ class TwoHead(nn.Module):
             vectors = vectors + self.project_cf(self.cf(items))
         if self.config.semantic_view:
             vectors = vectors + pool_text(self.words, self.catalogue.text, items)
-        return vectors
+        return vectors if self.item is None else vectors + self.item(items)
 
     def _query(self, query: Tensor) -> Tensor:
         """(B,) query_idx → (B, d_model): mean of the query's token vectors, zeros without a query."""

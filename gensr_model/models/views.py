@@ -43,6 +43,28 @@ class CFTable(nn.Module):
         self.table = nn.Parameter(self.table.data[kept], requires_grad=self.table.requires_grad)
 
 
+class ItemEmbedding(nn.Module):
+    """A vector of its own per item, which starts at zero and stays there for an item that training does not have.
+
+    Args:
+        items: I, those of training.
+        dim: d.
+    """
+
+    def __init__(self, items: int, dim: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(items, dim))
+
+    def forward(self, items: Tensor) -> Tensor:
+        """(M,) item ids → (M, d)."""
+        return F.embedding(items, self.table)
+
+    def select(self, rows: Tensor) -> None:
+        """Become the table of another catalogue: item i takes row ``rows[i]``, or zeros where that is -1."""
+        kept = self.table.data[rows.clamp(min=0)] * (rows >= 0).unsqueeze(1)
+        self.table = nn.Parameter(kept, requires_grad=self.table.requires_grad)
+
+
 def unit_scale(table: Tensor, known: Tensor) -> Tensor:
     """The table at unit root mean square over its known rows, so that its scale sets no hidden temperature."""
     if not bool(known.any()):

@@ -131,9 +131,7 @@ def load(folder: Path, items: pa.Table | None = None, queries: list[str] | None 
     load_module_tensors(model, tensors)
     rows = pc.fill_null(pc.index_in(items["raw_id"], value_set=own["raw_id"].combine_chunks()), -1).to_numpy()
     rows = torch.from_numpy(rows.astype(np.int64))
-    model.cf.select(rows)
-    if isinstance(model, FullRanking):
-        model.select(rows)
+    model.select(rows)
     model.eval()
     return Loaded(model, tokenizer, config, float((rows < 0).float().mean()) if len(rows) else 0.0)
 

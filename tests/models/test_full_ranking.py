@@ -108,14 +108,23 @@ def test_generation_is_the_best_of_the_catalogue_and_hugging_faces(tied: bool) -
 
 
 def test_another_catalogue_is_ranked_by_the_tokens_of_the_items_it_shares() -> None:
+    """All nine items in another order, and a tenth between them that training did not have."""
     model = make()
     whole = model.catalogue_scores(batch())
-    model.select(torch.tensor([3, -1, 0, 8]))
-    few = model.catalogue_scores(batch())
-    torch.testing.assert_close(few[:, [0, 2, 3]], whole[:, [3, 0, 8]])
-    assert few[:, 1].isneginf().all()
-    assert model.generate(batch(), 4).items[:, 3].tolist() == [-1] * 5
-    assert not (model.generate(batch(), 3).items == 1).any()
+    order = torch.tensor([3, 5, 0, 8, 1, 2, 4, 6, 7])
+    rows = torch.cat([order[:1], torch.tensor([-1]), order[1:]])
+    model.select(rows)
+    tokens = torch.cat(
+        [TEXT.tokens.view(-1, 2)[rows[:1]], torch.tensor([[39, 39]]), TEXT.tokens.view(-1, 2)[order[1:]]]
+    )
+    model.catalogue.tokens, model.catalogue.offsets = tokens.flatten(), torch.arange(ITEMS + 2) * 2
+    place = torch.argsort(rows)[1:]  # of training's items in the new catalogue
+    elsewhere = batch()._replace(items=place)
+    new = model.catalogue_scores(elsewhere)
+    torch.testing.assert_close(new[:, place], whole)
+    assert new[:, 1].isneginf().all()
+    assert model.generate(elsewhere, 10).items[:, 9].tolist() == [-1] * 5
+    assert not (model.generate(elsewhere, 9).items == 1).any()
 
 
 def test_the_history_placeholders_take_the_mean_of_the_encoded_history() -> None:

@@ -212,6 +212,17 @@ def test_the_cf_table_is_frozen_unless_asked() -> None:
         assert model.backbone.shared.weight.grad is not None
 
 
+def test_vectors_of_the_items_own_change_nothing_before_training_and_learn() -> None:
+    model = make(item_embedding=True)
+    torch.testing.assert_close(model.eval().score(batch()), make().eval().score(batch()))
+    model.loss(batch()).total.backward()
+    assert model.item is not None
+    assert model.item.table.grad is not None
+    met = torch.cat([batch().candidates.flatten(), batch().history[batch().history_mask]]).unique()
+    assert torch.equal(model.item.table.grad.abs().sum(dim=1).nonzero().squeeze(1), met)
+    assert make(item_embedding=True, semantic_view=False).item is None
+
+
 def test_a_batch_without_any_history_trains() -> None:
     nobody = batch()._replace(history_mask=torch.zeros(5, 3, dtype=torch.bool))
     model = make()

@@ -13,6 +13,7 @@ from gensr_model.data.text import ItemText
 from gensr_model.models.views import (
     CFTable,
     HistoryEncoder,
+    ItemEmbedding,
     SoftFilter,
     View,
     contrastive_loss,
@@ -128,6 +129,20 @@ def test_another_catalogue_takes_its_rows_or_the_cold_vector() -> None:
     after = table(torch.arange(4)).detach()
     torch.testing.assert_close(after[[0, 3]], before[[1, 0]])
     torch.testing.assert_close(after[[1, 2]], table.cold.detach().expand(2, -1))
+
+
+def test_items_of_their_own_start_at_zero_and_an_item_unknown_to_training_stays_there() -> None:
+    table = ItemEmbedding(3, 2)
+    assert not table(torch.arange(3)).any()
+    with torch.no_grad():
+        table.table += draw(0, 3, 2)
+    before = table(torch.arange(3)).detach()
+    table.select(torch.tensor([1, -1, 2, 0]))
+    after = table(torch.arange(4))
+    torch.testing.assert_close(after[[0, 2, 3]], before[[1, 2, 0]])
+    assert not after[1].any()
+    after.sum().backward()
+    assert table.table.grad is not None
 
 
 def test_unit_scale_looks_at_known_rows_only() -> None:

@@ -36,6 +36,7 @@ SMALL = {
     "text": {"description_tokens": 4},
     "backbone": {"vocab_size": 120, "d_model": 16, "d_kv": 8, "d_ff": 32, "heads": 2, "encoder_layers": 1},
     "view_heads": 2,
+    "item_embedding": True,
 }
 
 
@@ -340,6 +341,10 @@ def test_another_catalogue_is_matched_by_raw_id(small: Small, tmp_path: Path) ->
     for place, item in enumerate(order):
         expected = loaded.model.cf.cold.detach() if item in (3, ITEMS - 1) else before[item]
         assert torch.equal(cf[place], expected)
+    own_vectors, vectors = (each.model.item.table.detach() for each in (own, loaded))
+    assert own_vectors.abs().sum(dim=1).gt(0).any(), "training taught no item anything"
+    for place, item in enumerate(order):
+        assert torch.equal(vectors[place], torch.zeros(16) if item == 3 else own_vectors[item])
 
 
 def test_the_ranker_agrees_with_the_evaluation(small: Small) -> None:
