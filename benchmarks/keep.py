@@ -12,21 +12,48 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gensr_model.evaluation.kept import widen
 from tasks.evaluate import RANKS
 
 STAGES = {"evaluate-full-": "evaluate-full", "evaluate-": "evaluate"}  # label of an evaluation -> its stage
+TOLD = (
+    "config",
+    "dataset_digest",
+    "config_hash",
+    "seed",
+    "seeds",
+    "chosen",
+)  # of the summary, kept beside the ranks
 
 
 def keep(run: Path, to: Path) -> list[Path]:
     """Write ``<dataset>-seed<n>.md`` and ``.parquet`` into the folder ``to``; returns both paths.
 
-    A study's name comes between: ``<dataset>-full-ranking-seed<n>``, whose ranks are among all items. The run's
-    stages are looked up in the store beside its folder, ``<home>/runs/<flow run>``.
+    A study's name comes between: ``<dataset>-full-ranking-seed<n>``, whose ranks are among all items, and
+    ``<dataset>-rerank-seed<n>``, which has every system. A pipeline's stages are looked up in the store beside its
+    folder, ``<home>/runs/<flow run>``; the comparison has its ranks in the folder.
     """
     summary: dict[str, Any] = json.loads((run / "summary.json").read_text())
+    if (run / RANKS).is_file():
+        table, study = pq.read_table(run / RANKS), "-rerank"
+    else:
+        table, study = widen(_ranks(run, summary)), f"-{summary['study']}" if "study" in summary else ""
+    for place in (summary["config"]["source"], summary["config"].get("rerank", {})):
+        _forget_folders(place)
+    told = {name: json.dumps(summary[name]) for name in TOLD if name in summary}
+    to.mkdir(parents=True, exist_ok=True)
+    seeds = "-".join(map(str, summary["seeds"] if "seeds" in summary else [summary["seed"]]))
+    base = to / f"{summary['dataset']}{study}-seed{seeds}"
+    written = [base.with_name(f"{base.name}.md"), base.with_name(f"{base.name}.parquet")]
+    written[0].write_text((run / "table.md").read_text())
+    pq.write_table(table.replace_schema_metadata(told), written[1], compression="zstd")
+    return written
+
+
+def _ranks(run: Path, summary: dict[str, Any]) -> dict[str, pa.Table]:
     store = run.resolve().parents[1] / "store"
     ranks = {}
     for label, key in ((stage["label"], stage["key"]) for stage in summary["stages"]):
@@ -35,18 +62,15 @@ def keep(run: Path, to: Path) -> list[Path]:
             ranks[label.removeprefix(prefix)] = pq.read_table(store / STAGES[prefix] / key / RANKS)
     if not ranks:
         raise SystemExit(f"{run}: this run ranked no test samples, there is nothing to keep")
-    table = widen(ranks)
-    source = summary["config"]["source"]
-    if "path" in source:
-        source["path"] = Path(source["path"]).name  # where it lay is this machine's own affair
-    told = {name: json.dumps(summary[name]) for name in ("config", "dataset_digest", "config_hash", "seed")}
-    to.mkdir(parents=True, exist_ok=True)
-    study = f"-{summary['study']}" if "study" in summary else ""
-    base = to / f"{summary['dataset']}{study}-seed{summary['seed']}"
-    written = [base.with_name(f"{base.name}.md"), base.with_name(f"{base.name}.parquet")]
-    written[0].write_text((run / "table.md").read_text())
-    pq.write_table(table.replace_schema_metadata(told), written[1], compression="zstd")
-    return written
+    return ranks
+
+
+def _forget_folders(place: dict[str, Any]) -> None:
+    """Where files lay is this machine's own affair."""
+    if "path" in place:
+        place["path"] = Path(place["path"]).name
+    if "kept" in place:
+        place["kept"] = [Path(file).name for file in place["kept"]]
 
 
 def main() -> None:

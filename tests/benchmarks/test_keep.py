@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -86,15 +87,44 @@ def test_a_full_ranking_run_is_kept_under_a_name_of_its_own(
         widen({"gensr": full["gensr"], "popularity": made["popularity"]})
 
 
+def test_a_comparison_is_kept_with_what_was_chosen_and_without_folders(
+    run: tuple[Path, dict[str, pa.Table]], tmp_path: Path
+) -> None:
+    place, made = run
+    pq.write_table(widen(made), place / RANKS)
+    config = {"source": {"kind": "generated"}, "rerank": {"kept": ["/somewhere/here/ours.parquet"]}}
+    told = {
+        "dataset": "mine",
+        "seeds": [0, 2],
+        "config": config,
+        "config_hash": "c",
+        "chosen": {"gensr": {"beta": 1}},
+    }
+    (place / "summary.json").write_text(json.dumps(told))
+    table, parquet = keep(place, tmp_path / "kept")
+    assert (table.name, parquet.name) == ("mine-rerank-seed0-2.md", "mine-rerank-seed0-2.parquet")
+    assert b"somewhere" not in parquet.read_bytes()
+    assert json.loads(pq.read_schema(parquet).metadata[b"chosen"]) == {"gensr": {"beta": 1}}
+    assert read_kept(parquet).keys() == made.keys()
+
+
+METRICS = {
+    f"{letter}@{k}": f"{name}_at_{k}"
+    for letter, name in (("R", "recall"), ("N", "ndcg"))
+    for k in (1, 5, 10, 20)
+}
+
+
 @pytest.mark.parametrize("parquet", sorted(RESULTS.glob("*.parquet")), ids=lambda path: path.stem)
 def test_the_tables_in_docs_are_made_of_the_ranks_beside_them(parquet: Path) -> None:
-    rows = [line.split("|") for line in parquet.with_suffix(".md").read_text().splitlines()]
-    shown = {tuple(cell.strip() for cell in row[2:10]) for row in rows if len(row) > 10}
+    shown, columns = set(), []
+    for line in parquet.with_suffix(".md").read_text().splitlines():
+        cells = [re.sub(r"[*]|</?u>", "", cell).strip() for cell in line.split("|")]
+        if sum(cell in METRICS for cell in cells) > 1:  # a head
+            columns = [number for number, cell in enumerate(cells) if cell in METRICS or cell == "MRR"]
+            names = [METRICS.get(cells[number], "mrr") for number in columns]
+        elif columns and len(cells) > max(columns):
+            shown.add(tuple(cells[number] for number in columns))
     for found in read_kept(parquet).values():
         for metrics in summarize(found).values():
-            names = [
-                *(f"recall_at_{k}" for k in (1, 5, 10, 20)),
-                *(f"ndcg_at_{k}" for k in (5, 10, 20)),
-                "mrr",
-            ]
             assert tuple(f"{metrics[name]:.4f}" for name in names) in shown
