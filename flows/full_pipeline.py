@@ -42,13 +42,13 @@ def full_pipeline(config: PipelineConfig) -> dict[str, Any]:
         data = prepare_data(run, config)
         trained = {model: finetune(run, config, data.prepared, data.cf, option=model) for model in MODELS}
         ranks = {m: rank_model(run, config, data.prepared, trained[m], option=m) for m in MODELS}
-        ranks |= {r: rank_reference(run, config, data.prepared, data.cf, option=r) for r in REFERENCES}
         stages = [*data.stages, *trained.values()]
         if config.analyses_unisar(full_pipeline=True):
             unisar = train_system(run, config, data.prepared, "unisar", tune=bool(config.rerank.tune))
             trained["unisar"] = unisar.result
             ranks["unisar"] = rank_system(run, config, data.prepared, unisar.result, "unisar")
             stages += unisar.stages
+        ranks |= {r: rank_reference(run, config, data.prepared, data.cf, option=r) for r in REFERENCES}
         analyses = analyze_all(run, config, data, list(trained.values())) if config.analysis.enabled else []
         log_model(run, trained["gensr"], full_ranking_bundle(run, config))
         examples = draw_examples(run, config, data.prepared, trained["gensr"])
