@@ -11,24 +11,41 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from benchmarks.common import prepared
 from gensr_model.analysis.gradient_conflict import task_gradient_cosine
+from gensr_model.baselines.inputs import Collator
+from gensr_model.baselines.registry import SYSTEMS
+from gensr_model.baselines.words import Lexicon
 from gensr_model.config import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.report import NullReport
-from gensr_model.training import bundle, lightgcn
+from gensr_model.training import bundle, lightgcn, rival
 from gensr_model.training.trainer import TrainingData
 
 _STEPS, _LIMIT = 20, 0.05
 
 
+def watched(
+    kind: str, dataset: PreparedDataset, cf: Path, config: PipelineConfig
+) -> tuple[Any, TrainingData]:
+    """A fresh model with ``task_losses`` and ``conflict_parameters``, and the batches that it is trained on."""
+    if kind != "unisar":
+        model, _ = bundle.assemble(kind, dataset, cf, config)
+        return model, TrainingData(dataset, config.train, config.model.max_history, config.seed)
+    system = SYSTEMS[kind]
+    collator = Collator(dataset, system.reads, config.model.max_history, Lexicon.build(dataset, None))
+    settings = rival.training_settings(config, {})
+    data = TrainingData(dataset, settings, config.model.max_history, config.seed, builder=collator)
+    return rival.build(system, {}, collator), data
+
+
 def cost(kind: str, dataset: PreparedDataset, cf: Path, config: PipelineConfig) -> dict[str, float]:
     """Milliseconds of a step and of a probe, and the probe's share of training time."""
-    model, _ = bundle.assemble(kind, dataset, cf, config)
-    data = TrainingData(dataset, config.train, config.model.max_history, config.seed)
+    model, data = watched(kind, dataset, cf, config)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
 
     def step(number: int) -> None:
@@ -57,7 +74,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="gensr-benchmark-") as name:
         few = config.lightgcn.model_copy(update={"epochs": 2})
         lightgcn.pretrain(dataset, few, 0, Path(name), NullReport())
-        found = {kind: cost(kind, dataset, Path(name), config) for kind in ("gensr", "two_head")}
+        found = {kind: cost(kind, dataset, Path(name), config) for kind in ("gensr", "two_head", "unisar")}
     every = config.analysis.gradient_every
     for kind, row in found.items():
         print(

@@ -19,6 +19,7 @@ from tasks.pretrain import pretrain
 from tasks.publish import publish, publish_profile
 from tasks.registry import full_ranking_bundle, log_model
 from tasks.report import write_report
+from tasks.rivals import rank_system, train_system
 from tasks.stage import StageResult
 from tasks.summary import numbers_of, summarize_run
 from tasks.tracking import Tracked, parent_run
@@ -41,11 +42,17 @@ def full_pipeline(config: PipelineConfig) -> dict[str, Any]:
         data = prepare_data(run, config)
         trained = {model: finetune(run, config, data.prepared, data.cf, option=model) for model in MODELS}
         ranks = {m: rank_model(run, config, data.prepared, trained[m], option=m) for m in MODELS}
+        stages = [*data.stages, *trained.values()]
+        if config.analyses_unisar(full_pipeline=True):
+            unisar = train_system(run, config, data.prepared, "unisar", tune=bool(config.rerank.tune))
+            trained["unisar"] = unisar.result
+            ranks["unisar"] = rank_system(run, config, data.prepared, unisar.result, "unisar")
+            stages += unisar.stages
         ranks |= {r: rank_reference(run, config, data.prepared, data.cf, option=r) for r in REFERENCES}
         analyses = analyze_all(run, config, data, list(trained.values())) if config.analysis.enabled else []
         log_model(run, trained["gensr"], full_ranking_bundle(run, config))
         examples = draw_examples(run, config, data.prepared, trained["gensr"])
-        stages = [*data.stages, *trained.values(), *analyses, examples]
+        stages += [*analyses, examples]
         summary = summarize_run(config, data.source, stages, ranks, numbers_of(analyses))
         summary["diagnosis"] = diagnosis(data.prepared, ranks)
         published = publish(run.run_id, str(flow_run.id), summary, report=True)

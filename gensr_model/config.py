@@ -278,6 +278,11 @@ class AnalysisConfig(Frozen):
     space_samples: int = Field(1_000, description="test samples per task in the pictures of parameter space")
     theorem_trials: int = Field(100, ge=1, description="simulated data sets per sample size")
     gradient_every: int = Field(30, description="steps between gradient cosines; 0 turns them off")
+    unisar: Literal["never", "mechanisms", "always"] = Field(
+        "mechanisms",
+        description="train UniSAR, which the paper compares with, and analyse it too: never, in analyze/mechanisms "
+        "alone, or in gensr/full-pipeline as well; trained as `rerank` says, on both tasks or not at all",
+    )
 
 
 class RetrainConfig(Frozen):
@@ -373,6 +378,12 @@ class PipelineConfig(Frozen):
         if len(set(drawn)) < len(drawn):
             raise ValueError(f"prepare.protocols names one twice: {', '.join(drawn)}")
         return self
+
+    def analyses_unisar(self, full_pipeline: bool = False) -> bool:
+        """Whether UniSAR is trained and analysed: in analyze/mechanisms, or in gensr/full-pipeline."""
+        wanted = ("always",) if full_pipeline else ("mechanisms", "always")
+        enabled = self.analysis.enabled or not full_pipeline  # analyze/mechanisms is there to analyse
+        return enabled and self.train.tasks == "both" and self.analysis.unisar in wanted
 
 
 def with_changes(config: PipelineConfig, changes: dict[str, Any]) -> PipelineConfig:

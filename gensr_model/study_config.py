@@ -26,7 +26,11 @@ class RerankConfig(Frozen):
         (), description="gensr, two_head, references and rivals by name, or module:Class; none means all"
     )
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="of training; the data and its lists stay")
-    tune: bool = Field(True, description="search each system's grid on valid first, on the first seed")
+    tune: bool | None = Field(
+        None,
+        description="search each system's grid on valid first, on the first seed; left open, compare/rerank-table "
+        "does, and the analyses, which tune no other model, do not tune UniSAR",
+    )
     trials: int = Field(4, ge=1, description="points of a grid that are tried, the same number for all")
     trial_epochs: int = Field(5, ge=1, description="epochs of a trial, the same for all")
     epochs: int = Field(30, ge=1, description="of a rival's training; GenSR's are train.epochs")

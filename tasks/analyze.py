@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from gensr_model.analysis import gradients, information, space, theorem
-from gensr_model.analysis.subjects import Subject, load
+from gensr_model.analysis.subjects import Subject, load, name_of
 from gensr_model.config import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
-from gensr_model.training import bundle
 from tasks.stage import Work, stage
 
 _CODE = ("tasks/analyze.py",)
@@ -44,7 +43,7 @@ def analyze_information(
 def analyze_gradients(work: Work, config: PipelineConfig, *bundles: Path) -> dict[str, float]:
     """Reads what training left in model bundles; writes the conflict of their tasks' gradients (Fig. 4)."""
     del config
-    return gradients.analyze_gradients({bundle.kind(folder): folder for folder in bundles}, work.out)
+    return gradients.analyze_gradients({name_of(folder): folder for folder in bundles}, work.out)
 
 
 @stage("analyze-space", code=_CODE, config=("analysis.space_samples", *_SAMPLES), artifacts=_FIGURES)
@@ -63,4 +62,4 @@ def analyze_theorem(work: Work, config: PipelineConfig) -> dict[str, float]:
 
 
 def _subjects(dataset: PreparedDataset, bundles: tuple[Path, ...]) -> dict[str, Subject]:
-    return {bundle.kind(folder): load(folder, dataset) for folder in bundles}
+    return {name_of(folder): load(folder, dataset) for folder in bundles}

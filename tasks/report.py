@@ -25,6 +25,7 @@ from tasks.examples import EXAMPLES
 from tasks.home import home
 from tasks.publish import REPORT, links, point_latest
 from tasks.stage import RECORD
+from tasks.summary import trained_model
 from tasks.tracking import Tracked
 
 _AUDITS = "audits.json"
@@ -47,9 +48,7 @@ def collect(summary: dict[str, Any], store: Path) -> Facts:
     folders = {s["label"]: _folder(store, s["label"], s["key"]) for s in summary["stages"]}
     ingest, prepare = folders["ingest"], folders["prepare"]
     checks = [folders["validate-raw"], folders["validate"]]
-    trained = {
-        label.removeprefix("finetune-"): f for label, f in folders.items() if label.startswith("finetune-")
-    }
+    trained = {model: folders[s["label"]] for s in summary["stages"] if (model := trained_model(s["label"]))}
     audits = _json(folders["validate"] / _AUDITS)
     rejects = pq.read_table(ingest / "rejects.parquet", columns=["reason"])["reason"].to_pylist()
     records = {label: _json(folder / RECORD) for label, folder in folders.items()}

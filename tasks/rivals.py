@@ -18,8 +18,8 @@ from gensr_model.config import PipelineConfig, TextConfig, digest
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import ConfigError
 from gensr_model.evaluation.reference import REFERENCES
+from gensr_model.training import probed_rival, tuning
 from gensr_model.training import rival as training
-from gensr_model.training import tuning
 from tasks.evaluate import rank_model, rank_reference, write_ranks
 from tasks.finetune import MODELS, finetune, how_it_ended
 from tasks.sources import SOURCES
@@ -36,6 +36,19 @@ OURS: dict[str, Grid] = {
     },
     "two_head": {"train.learning_rate": (None, 3e-3, 3e-4), "train.weight_decay": (None, 0.1)},
 }
+
+
+class Trained(NamedTuple):
+    """A rival, trained."""
+
+    result: StageResult
+    tuned: StageResult | None  # None where it was not
+    point: tuning.Point  # chosen hyperparameters
+
+    @property
+    def stages(self) -> list[StageResult]:
+        """What ran, in order."""
+        return [stage for stage in (self.tuned, self.result) if stage is not None]
 
 
 class Ranked(NamedTuple):
@@ -114,6 +127,19 @@ def train_rival(work: Work, config: PipelineConfig, prepared: Path, *tuned_and_n
     return training.train(find_system(name), point, dataset, config, work.checkpoints, work.out, work.report)
 
 
+def train_probed_rival(
+    work: Work, config: PipelineConfig, prepared: Path, *tuned_and_name: Any
+) -> dict[str, float]:
+    """As ``train_rival``; writes how far the gradients of both tasks agreed along training, too."""
+    *tuned, name = tuned_and_name
+    point = training.chosen(tuned[0]) if tuned else {}
+    work.checkpoints.mkdir(parents=True, exist_ok=True)
+    dataset = PreparedDataset.open(prepared)
+    return probed_rival.train(
+        find_system(name), point, dataset, config, work.checkpoints, work.out, work.report
+    )
+
+
 def rank_rival(
     work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str
 ) -> dict[str, float]:
@@ -149,11 +175,15 @@ def _stages(name: str) -> _Stages:
     )
     fit += ("model.max_history", "model.text", "evaluation.protocol", "seed")
     grid = {"grid": json.loads(json.dumps(system.grid))}
+    build, learned, until = train_rival, code, (*fit, "rerank.epochs")
+    if probed_rival.can_be_probed(system.model):
+        build, learned = train_probed_rival, (*code, "gensr_model/training/probed_rival.py")
+        until += ("analysis.gradient_every",)
     return _Stages(
         stage("tune", code=code, config=(*fit, "rerank.trials", "rerank.trial_epochs"), artifacts=("*.json",),
               facts=facts | grid, tags=lambda folder: {"chosen": json.dumps(training.chosen(folder))})(tune_rival),
-        stage("train-rival", code=code, config=(*fit, "rerank.epochs"), artifacts=("*.json",),
-              facts=facts, tags=lambda folder: {"stopped": how_it_ended(folder)["stopped"]})(train_rival),
+        stage("train-rival", code=learned, config=until, artifacts=("*.json",),
+              facts=facts, tags=lambda folder: {"stopped": how_it_ended(folder)["stopped"]})(build),
         stage("evaluate", code=code, config=("evaluation",), artifacts=("*",), facts=facts)(rank_rival),
     )  # fmt: skip
 
@@ -169,23 +199,62 @@ def run_system(
     if name in REFERENCES:
         return Ranked(name, seed, rank_reference(run, config, prepared, cf, option=name), None, {})
     share, note = config.rerank.concurrency, f"seed{seed}"
-    first = config.model_copy(update={"seed": config.rerank.seeds[0]})
+    tune = config.rerank.tune is not False
     if name in MODELS:
-        point = _tune_ours(run, first, prepared, cf, name) if config.rerank.tune else {}
+        first = config.model_copy(update={"seed": config.rerank.seeds[0]})
+        point = _tune_ours(run, first, prepared, cf, name) if tune else {}
         final = overlay(config, point)
         trained = finetune(run, final, prepared, cf, option=name, alone=share, note=note)
         ranks = rank_model(run, final, prepared, trained, option=name, note=note)
         return Ranked(name, seed, ranks, trained, point)
-    if TEXT not in find_system(name).reads:  # one result for all settings of the text
-        text = {"model": config.model.model_copy(update={"text": TextConfig()})}
-        config, first = config.model_copy(update=text), first.model_copy(update=text)
-    stages, inputs, point = _stages(name), [prepared], {}
-    if config.rerank.tune:
+    found = train_system(run, config, prepared, name, tune=tune, share=share, note=note)
+    ranks = rank_system(run, config, prepared, found.result, name, note=note)
+    return Ranked(name, seed, ranks, found.result, found.point)
+
+
+def train_system(
+    run: Tracked,
+    config: PipelineConfig,
+    prepared: StageResult,
+    name: str,
+    *,
+    tune: bool,
+    share: int = 0,
+    note: str = "",
+) -> Trained:
+    """Train a rival with the config's seed, tuned first on the first seed of ``rerank`` where that is wanted.
+
+    In this process, or each in one of its own, one of ``share`` that share the cores.
+    """
+    config = _without_text(config, name)
+    stages, tuned, point = _stages(name), None, {}
+    if tune:
+        first = config.model_copy(update={"seed": config.rerank.seeds[0]})
         tuned = stages.tune(run, first, prepared, option=name, alone=share)
-        inputs, point = [prepared, tuned], training.chosen(tuned.path)
-    trained = stages.train(run, config, *inputs, option=name, alone=share, note=note)
-    ranks = stages.rank(run, config, prepared, trained, option=name, note=note)
-    return Ranked(name, seed, ranks, trained, point)
+        point = training.chosen(tuned.path)
+    inputs = [prepared] if tuned is None else [prepared, tuned]
+    result = stages.train(run, config, *inputs, option=name, alone=share, note=note)
+    return Trained(result, tuned, point)
+
+
+def rank_system(
+    run: Tracked,
+    config: PipelineConfig,
+    prepared: StageResult,
+    trained: StageResult,
+    name: str,
+    note: str = "",
+) -> StageResult:
+    """Rank the test positives of a trained rival's tasks."""
+    config = _without_text(config, name)
+    return _stages(name).rank(run, config, prepared, trained, option=name, note=note)
+
+
+def _without_text(config: PipelineConfig, name: str) -> PipelineConfig:
+    """A rival that reads no text has one result for all settings of it."""
+    if TEXT in find_system(name).reads:
+        return config
+    return config.model_copy(update={"model": config.model.model_copy(update={"text": TextConfig()})})
 
 
 def _tune_ours(

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from gensr_model.config import SEARCH_ONLY, TASKS, PipelineConfig, digest
-from gensr_model.evaluation.compare import paired_bootstrap
+from gensr_model.evaluation.compare import holm, paired_bootstrap
 from gensr_model.evaluation.metrics import METRICS
 from gensr_model.reporting.facts import MODELS as TITLES
 from tasks.evaluate import read_ranks
@@ -24,6 +24,14 @@ def model_title(name: str) -> str:
     return TITLES.get(model, model) + (f", seed {seed}" if seed else "")
 
 
+def trained_model(label: str) -> str | None:
+    """The model that the stage of this label trained, as tables name it; None where it trained none of theirs."""
+    for stage in ("finetune-", "train-rival-"):
+        if label.startswith(stage):
+            return label.removeprefix(stage)
+    return None
+
+
 def results(ranks: dict[str, StageResult]) -> dict[str, dict[str, dict[str, float]]]:
     """Task -> model -> metric, for every model that serves the task; the given order is kept."""
     found: dict[str, dict[str, dict[str, float]]] = {}
@@ -39,7 +47,8 @@ def comparisons(
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Task -> other model -> GenSR minus it in NDCG@10: mean, bootstrap bounds, paired t-test.
 
-    A t-test that is not defined, on one sample or on a constant difference, is left out: JSON has no infinity.
+    ``p_holm`` is the test's p after Holm's correction over all other models and both tasks. A t-test that is not
+    defined, on one sample or on a constant difference, is left out: JSON has no infinity.
     """
     found: dict[str, dict[str, dict[str, float]]] = {task: {} for task in TASKS}
     if "gensr" not in ranks:  # a study that reads no test ranks
@@ -60,6 +69,9 @@ def comparisons(
                 task=task,
             )
             found[task][name] = {k: float(v) for k, v in compared._asdict().items() if math.isfinite(v)}
+    tested = [row for rows in found.values() for row in rows.values() if "p" in row]
+    for row, p in zip(tested, holm([row["p"] for row in tested]), strict=True):
+        row["p_holm"] = p
     return found
 
 
@@ -85,9 +97,7 @@ def summarize_run(
         "results": results(ranks),
         "comparisons": comparisons(ranks, config),
         "analysis": analysis,
-        "training": {
-            s.label.removeprefix("finetune-"): how_it_ended(s.path) for s in stages if s.stage == "finetune"
-        },
+        "training": {model: how_it_ended(s.path) for s in stages if (model := trained_model(s.label))},
         "stages": [
             {"label": s.label, "seconds": s.seconds, "reused": s.reused, "key": s.key}
             for s in [*stages, *ranks.values()]
@@ -113,9 +123,9 @@ def table(summary: dict[str, Any]) -> str:
         samples = int(next(iter(rows.values()))["samples"])
         lines += [f"## {task.capitalize()}: {samples} test samples, 1 positive among "
                   + summary.get("among", f"{summary['negatives']} negatives{drawn}"), ""]  # fmt: skip
-        body = [[model_title(name), *(f"{row[m]:.4f}" for m in _SHOWN), _difference(summary, task, name)]
+        body = [[model_title(name), *(f"{row[m]:.4f}" for m in _SHOWN), *_difference(summary, task, name)]
                 for name, row in rows.items()]  # fmt: skip
-        lines += [*grid(["model", *_SHOWN.values(), gap], body), ""]
+        lines += [*grid(["model", *_SHOWN.values(), gap, "p (Holm)"], body), ""]
     lines += analysis_tables(summary["analysis"])
     lines += segments(summary.get("diagnosis", []))
     lines += _training(summary.get("training", {}))
@@ -311,9 +321,13 @@ def _grouped(flat: dict[str, float], kind: str) -> dict[tuple[str, ...], dict[st
     return found
 
 
-def _difference(summary: dict[str, Any], task: str, name: str) -> str:
+def _difference(summary: dict[str, Any], task: str, name: str) -> tuple[str, str]:
+    """GenSR minus a model with its interval, and the corrected p of the paired t-test."""
     found = summary["comparisons"].get(task, {}).get(name)
-    return f"{found['mean_difference']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}]" if found else ""
+    if not found:
+        return "", ""
+    interval = f"{found['mean_difference']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}]"
+    return interval, f"{found['p_holm']:.2g}" if "p_holm" in found else ""
 
 
 def grid(head: list[str], rows: list[list[str]]) -> list[str]:

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from scipy.stats import gaussian_kde
 
 from gensr_model.config import TASKS
+from gensr_model.reporting.facts import model_title
 
 Entries = Sequence[Mapping[str, float]]
 _COLORS = ("#1f6fb2", "#d1622b", "#3d8f5f", "#8a5fb0", "#777777", "#b59a2c", "#c04d7a")
@@ -41,9 +42,10 @@ def gradient_figure(entries: Mapping[str, Entries], path: Path) -> None:
     for (model, probes), color in zip(entries.items(), _COLORS, strict=False):
         steps, cosines = _columns(probes, "step", "cosine")
         axis.plot(steps, cosines, color=color, alpha=0.35, linewidth=0.8)
-        axis.plot(steps, _smooth(cosines), color=color, linewidth=1.8, label=model)
+        title = model_title(model)
+        axis.plot(steps, _smooth(cosines), color=color, linewidth=1.8, label=title)
         null = np.mean(_columns(probes, "null_recommendation", "null_search"), axis=0)
-        axis.plot(steps, _smooth(null), "--", color=color, linewidth=1.2, label=f"{model}, one task's halves")
+        axis.plot(steps, _smooth(null), "--", color=color, linewidth=1.2, label=f"{title}, one task's halves")
     axis.set(ylim=(-1.05, 1.05), xlabel="training step", ylabel="cosine of task gradients")
     axis.set_title("Agreement of the tasks' gradients in the shared self-attention")
     _legend(axis, bool(entries))
@@ -63,7 +65,11 @@ def validation_figure(entries: Mapping[str, Entries], path: Path, metric: str = 
             have = [entry for entry in found if f"{task}/{metric}" in entry]
             if have:
                 axis.plot(
-                    *_columns(have, "step", f"{task}/{metric}"), "o-", color=color, label=model, markersize=3
+                    *_columns(have, "step", f"{task}/{metric}"),
+                    "o-",
+                    color=color,
+                    label=model_title(model),
+                    markersize=3,
                 )
                 drawn = True
         axis.set(title=task, xlabel="training step", ylabel=f"valid {metric}")
@@ -89,7 +95,7 @@ def information_figure(found: Mapping[str, Mapping[str, Mapping[str, float]]], p
             place = np.arange(len(shown)) + (number - (len(found) - 1) / 2) * width
             values = [tasks[task][f"{name}_nats"] for name in shown.values()]
             spread = [tasks[task].get(f"{name}_std", 0.0) for name in shown.values()]
-            axis.bar(place, values, width, yerr=spread, color=color, label=model, capsize=2)
+            axis.bar(place, values, width, yerr=spread, color=color, label=model_title(model), capsize=2)
             drawn = True
         axis.axhline(_ONE_BIT, color="black", linewidth=0.8, linestyle="--")
         axis.text(-0.5, _ONE_BIT, " ln 2, one bit", fontsize=7, va="bottom")
@@ -132,7 +138,7 @@ def space_figure(planes: Mapping[str, Plane], path: Path) -> None:
             points = plane.points[plane.task == number]
             axis.scatter(points[:, 0], points[:, 1], s=3, alpha=0.35, color=color, linewidths=0, label=task)
             _contours(axis, points, color)
-        title = name.replace("_", " ")
+        title = model_title(name).replace("_", " ")
         axis.set(
             title=f"{title}\nprobe {plane.probe_accuracy:.2f}, overlap {plane.overlap:.2f}",
             xticks=[],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -11,9 +12,11 @@ import torch
 from torch import nn
 
 from gensr_model.analysis.features import Pairs
+from gensr_model.baselines.registry import SYSTEMS
 from gensr_model.data.batches import BatchBuilder, Builder
 from gensr_model.data.prepared import PreparedDataset
-from gensr_model.training import bundle
+from gensr_model.errors import DataError
+from gensr_model.training import bundle, rival
 
 
 class Subject(NamedTuple):
@@ -25,9 +28,32 @@ class Subject(NamedTuple):
 
 
 def load(folder: Path, dataset: PreparedDataset) -> Subject:
-    """The model of a bundle."""
+    """The model of a bundle: GenSR, two heads, or a registered rival, which has batches of its own kind.
+
+    Raises:
+        DataError: a rival's bundle is of no registered system, or of another dataset.
+    """
+    if bundle.kind(folder) == "rival":
+        trained = rival.load(folder, SYSTEMS[name_of(folder)], dataset)
+        return Subject(trained.model, trained.collator)
     found = bundle.load(folder, dataset.items, dataset.queries)
     return Subject(found.model, BatchBuilder(dataset, found.config.max_history))
+
+
+def name_of(folder: Path) -> str:
+    """What tables and numbers call the model of a bundle: its kind, or of a rival its name in the registry.
+
+    Raises:
+        DataError: no registered system has the title that a rival's bundle has.
+    """
+    kind = bundle.kind(folder)
+    if kind != "rival":
+        return kind
+    title = json.loads((folder / rival.CONFIG).read_text())["title"]
+    for name, system in SYSTEMS.items():
+        if system.title == title:
+            return name
+    raise DataError(f"{folder}: a bundle of {title}, which is no system of gensr_model/baselines/registry.py")
 
 
 @torch.inference_mode()

@@ -175,14 +175,23 @@ class UniSAR(Rival):
             found.append(Transitions(same, take(mixed, places) * own.unsqueeze(-1), own))
         return found[0], found[1]
 
-    def _logits(self, batch: RivalBatch, transitions: tuple[Transitions, Transitions]) -> Tensor:
-        """Fusion, target attention and multi-task heads: (B, C)."""
-        candidates = self.items(batch.candidates)  # (B, C, d)
-        interests = []
+    def _interests(self, candidates: Tensor, transitions: tuple[Transitions, Transitions]) -> Tensor:
+        """Fusion and target attention: what the candidates (B, C, d) find in either behavior, (B, C, 2d)."""
+        found = []
         for number, (same, cross, mask) in enumerate(transitions):
             fused = self.fusions[number](same, mask, cross, mask)
             scores = candidates @ self.targets[number](fused).transpose(1, 2)  # (B, C, W)
-            interests.append(parts.attention_pool(scores, fused, mask))
+            found.append(parts.attention_pool(scores, fused, mask))
+        return torch.cat(found, dim=-1)
+
+    def hidden(self, batch: RivalBatch) -> Tensor:
+        """(B, C, 2d) both interests, what the shared encoder gives to both tasks (§6.4.2); the query comes after it."""
+        return self._interests(self.items(batch.candidates), self.transitions(batch.history))
+
+    def _logits(self, batch: RivalBatch, transitions: tuple[Transitions, Transitions]) -> Tensor:
+        """Fusion, target attention and multi-task heads: (B, C)."""
+        candidates = self.items(batch.candidates)  # (B, C, d)
+        interests = self._interests(candidates, transitions)
         asked = (batch.task == 1).unsqueeze(-1)
         query = torch.where(asked, self.query(batch.query), self.no_query)  # (B, d)
         context = [
@@ -190,7 +199,7 @@ class UniSAR(Rival):
             *(x.unsqueeze(1).expand_as(candidates) for x in (self.users(batch.user), query)),
         ]
         context = [norm(x) for norm, x in zip(self.norms, context, strict=True)]
-        features = torch.cat([*interests, *context], dim=-1)  # (B, C, 5d)
+        features = torch.cat([interests, *context], dim=-1)  # (B, C, 5d)
         logits = features.new_zeros(batch.candidates.shape)
         for number in range(len(TASKS)):
             rows = torch.nonzero(batch.task == number).squeeze(1)

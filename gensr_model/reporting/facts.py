@@ -9,6 +9,7 @@ from typing import Any
 MODELS = {
     "gensr": "GenSR",
     "two_head": "Two heads (Eq. 1)",
+    "unisar": "UniSAR",
     "popularity": "Popularity",
     "item_knn": "Item-kNN",
     "lightgcn": "LightGCN",

@@ -129,12 +129,15 @@ def _analysis(facts: Facts) -> list[str]:
             f"MINE found no information at all for {_and(blind)}: an estimate of 0 is no measurement of 0."
         )
     gradient = {group[0]: found for group, found in facts.analysis("gradient").items()}
-    if {"gensr", "two_head"} <= set(gradient):
-        ours, theirs = (gradient[name]["share_negative"] for name in ("gensr", "two_head"))
-        if ours >= theirs:
+    if "gensr" in gradient:
+        ours = gradient.pop("gensr")["share_negative"]
+        shares = {model_title(name): found["share_negative"] for name, found in gradient.items()}
+        if no_more := [
+            f"{share:.0%} of those of {title}" for title, share in shares.items() if share <= ours
+        ]:
             said.append(
                 f"The paper's claim that GenSR removes gradient conflict is not seen here: {ours:.0%} of GenSR's "
-                f"cosines are below 0, {theirs:.0%} of the two-head model's."
+                f"cosines are below 0, {_and(no_more)}."
             )
     return said
 

@@ -22,6 +22,7 @@ _SAYS = {
 _COLORS = {
     "gensr": 1,
     "two_head": 2,
+    "unisar": 3,
     "loss": 1,
     "generation": 3,
     "contrastive": 4,
@@ -65,7 +66,7 @@ def results(facts: Facts, task: str) -> Table:
         *(Column(short, says=_says(short)) for short in METRICS.values()),
         Column("GenSR − it", says="difference in N@10, paired"),
         Column(f"{confidence} interval", says="paired bootstrap over test samples"),
-        Column("p", says="paired t-test, two-sided, not corrected for several models"),
+        Column("p (Holm)", says="paired t-test, two-sided, corrected for all models on both tasks"),
     ]
     body = []
     for name in in_order(rows):
@@ -77,7 +78,7 @@ def results(facts: Facts, task: str) -> Table:
                 *(number(row[m]) for m in METRICS),
                 _marked(number(found["mean_difference"], 4, sign=True), mark) if found else Cell(""),
                 Cell(_interval(found), found["mean_difference"]) if found else Cell(""),
-                _p(found.get("p")) if found else Cell(""),
+                _p(found.get("p_holm")) if found else Cell(""),
             ]
         )
     return Table(
@@ -238,16 +239,15 @@ def speed(facts: Facts) -> Table | None:
     ranked = _per_model(facts)
     for name in in_order(ranked):
         tasks = ranked[name]
-        train, rank = by_label.get(f"finetune-{name}"), by_label.get(f"evaluate-{name}")
+        rival, rank = by_label.get(f"train-rival-{name}"), by_label.get(f"evaluate-{name}")
+        train = rival or by_label.get(f"finetune-{name}")
         told = facts.training.get(name)
         per_second = (
             told["steps"] / told["seconds"] if told and told["seconds"] and not told["resumed_at"] else None
         )
-        rows_per_step = (
-            config["train"]["batch_size"]
-            * config["train"]["accumulation"]
-            * (1 + config["train"]["negatives"])
-        )
+        batch = config["train"]["batch_size"] * config["train"]["accumulation"]
+        positives = config["rerank"]["batch_size"] if rival else batch
+        rows_per_step = positives * (1 + config["train"]["negatives"])
         scored = sum(tasks.values()) * (1 + facts.summary["negatives"])
         rows.append(
             [

@@ -19,6 +19,7 @@ def test_numbers_and_files(world: World, tmp_path: Path) -> None:
     names = {"gradient_conflict.json", "gradient_cosine.png", "validation.png"}
     assert {p.name for p in tmp_path.iterdir()} == names
     assert all(math.isfinite(value) for value in numbers.values())
+    assert set(world.bundles) == {"gensr", "two_head", "unisar"}
     for model, folder in world.bundles.items():
         probes = json.loads((folder / "gradients.json").read_text())
         assert len({probe["step"] for probe in probes}) == numbers[f"gradient/{model}/probes"] > 1

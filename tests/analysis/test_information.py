@@ -77,5 +77,5 @@ def test_a_task_with_few_samples_is_left_out(world: World, tmp_path: Path) -> No
     few = world.with_analysis(mine_samples=30)
     assert analyze_information(world.dataset, world.cf, world.subjects, few, tmp_path, NullReport()) == {}
     found = json.loads((tmp_path / "mutual_information.json").read_text())
-    assert found == {"gensr": {}, "two_head": {}}
+    assert found == {"gensr": {}, "two_head": {}, "unisar": {}}
     assert not (tmp_path / "mutual_information.png").exists()

@@ -81,17 +81,18 @@ def test_numbers_and_files(world: World, tmp_path: Path) -> None:
     numbers = run()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["space.json", "space.png"]
     found = json.loads((tmp_path / "space.json").read_text())
-    assert set(found) == {INPUTS, WITHOUT_QUERY, UNTRAINED, "gensr", "two_head"}
+    assert set(found) == {INPUTS, WITHOUT_QUERY, UNTRAINED, "gensr", "two_head", "unisar"}
     for name, row in found.items():
         assert numbers[f"space/{name}/probe_accuracy"] == row["probe_accuracy"]
         assert row["chance"] == 0.5
         assert 0 <= row["overlap"] <= 1
         assert -1 <= row["silhouette"] <= 1
-    # A query is all that tells these tasks apart; prompts hold it, what the shared encoder reads does not.
+    # A query is all that tells these tasks apart; prompts hold it, what the shared encoders read does not.
     assert found[INPUTS]["probe_accuracy"] > 0.95
     assert found["gensr"]["probe_accuracy"] > 0.75
     assert found[WITHOUT_QUERY]["probe_accuracy"] < 0.65
     assert found["two_head"]["probe_accuracy"] < 0.65
+    assert found["unisar"]["probe_accuracy"] < 0.65
     assert run() == numbers
 
 

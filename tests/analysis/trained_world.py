@@ -1,4 +1,4 @@
-"""A dataset with a CF table and both trained models, made once for all analyses."""
+"""A dataset with a CF table and all three trained models, made once for all analyses."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import torch
 from small_dataset import write_dataset
 
 from gensr_model.analysis import subjects
+from gensr_model.baselines.registry import SYSTEMS
 from gensr_model.config import PipelineConfig
 from gensr_model.report import NullReport
-from gensr_model.training import lightgcn
+from gensr_model.training import lightgcn, probed_rival
 from gensr_model.training.finetune import finetune, train_two_head
 
 
@@ -20,13 +21,14 @@ class World:
     def __init__(self, root: Path, config: PipelineConfig) -> None:
         torch.set_num_threads(1)
         self.config, self.dataset, self.cf = config, write_dataset(root / "prepared"), root / "cf"
-        self.bundles = {"gensr": root / "gensr", "two_head": root / "two_head"}
+        self.bundles = {name: root / name for name in ("gensr", "two_head", "unisar")}
         for folder in (self.cf, *self.bundles.values()):
             folder.mkdir()
         lightgcn.pretrain(self.dataset, config.lightgcn, config.seed, self.cf, NullReport())
         for name, train in (("gensr", finetune), ("two_head", train_two_head)):
             train(self.dataset, self.cf, config, root / f"{name}-steps", self.bundles[name], NullReport())
-
+        out, steps = self.bundles["unisar"], root / "unisar-steps"
+        probed_rival.train(SYSTEMS["unisar"], {}, self.dataset, config, steps, out, NullReport())
         self.subjects = {name: subjects.load(folder, self.dataset) for name, folder in self.bundles.items()}
 
     def with_analysis(self, **changes: float) -> PipelineConfig:

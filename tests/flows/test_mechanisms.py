@@ -12,7 +12,9 @@ from mlflow import MlflowClient
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 
+from flows.full_pipeline import full_pipeline
 from flows.mechanisms import mechanisms
+from flows.rerank_table import rerank_table
 from gensr_model.config import PipelineConfig
 from tasks.tracking import tracking_uri
 
@@ -28,11 +30,12 @@ FIGURES = {
 def test_raw_files_to_published_analyses(gensr_home: Path, tiny: Callable[..., PipelineConfig]) -> None:
     analysis = {"mine_samples": 80, "mine_steps": 10, "mine_seeds": 1, "space_samples": 60, "theorem_trials": 2,
                 "gradient_every": 5, "enabled": False}  # fmt: skip
-    config = tiny(analysis=analysis)
+    rerank = {"epochs": 1, "batch_size": 64, "systems": ["unisar"]}
+    config = tiny(analysis=analysis, rerank=rerank)
     found = mechanisms(config)
     numbers = found["analysis"]
     assert {name.split("/")[0] for name in numbers} == {"information", "gradient", "space", "theorem"}
-    for model in ("gensr", "two_head"):
+    for model in ("gensr", "two_head", "unisar"):
         assert numbers[f"gradient/{model}/probes"] > 1
         assert numbers[f"information/{model}/search/bound_nats"] <= 0.6932
         assert 0 <= numbers[f"space/{model}/overlap"] <= 1
@@ -45,6 +48,7 @@ def test_raw_files_to_published_analyses(gensr_home: Path, tiny: Callable[..., P
         "Theorem 4.1",
     ):
         assert f"## {heading}" in text
+    assert text.count("| UniSAR ") == 4  # information on both tasks, gradients, space
     with get_client(sync_client=True) as client:
         wanted = ArtifactFilter(
             key=ArtifactFilterKey(any_=["mechanisms"]),
@@ -67,12 +71,31 @@ def test_raw_files_to_published_analyses(gensr_home: Path, tiny: Callable[..., P
     for stage, files in FIGURES.items():
         assert files <= _files(mlflow, by_name[stage]), stage
 
-    again = mechanisms(tiny(analysis=analysis | {"theorem": False, "information": False}))
+    fewer = analysis | {"theorem": False, "information": False}
+    again = mechanisms(tiny(analysis=fewer, rerank=rerank))
     assert all(stage["reused"] for stage in again["stages"])
     labels = {stage["label"] for stage in again["stages"]}
     assert {"analyze-gradients", "analyze-space"} == {
         label for label in labels if label.startswith("analyze")
     }
+
+    # The pipeline with UniSAR, untuned here too, and the table of all systems, take what was trained here.
+    whole = full_pipeline(tiny(analysis=fewer | {"enabled": True, "unisar": "always"}, rerank=rerank))
+    reused = {stage["label"]: stage["reused"] for stage in whole["stages"]}
+    assert reused["train-rival-unisar"]
+    assert not reused["evaluate-unisar"]
+    for task in ("recommendation", "search"):
+        assert whole["results"][task]["unisar"]["samples"] == whole["results"][task]["gensr"]["samples"]
+    assert whole["analysis"]["gradient/unisar/probes"] == numbers["gradient/unisar/probes"]
+    page = (gensr_home / "runs" / "latest" / "report.html").read_text()
+    for part in ("results-search", "training-table", "gradients", "speed"):
+        start = page.index(f'id="table-{part}"')
+        assert "UniSAR" in page[start : page.index("</table>", start)], part
+    compared = rerank_table(tiny(analysis=fewer, rerank=rerank | {"tune": False}))  # it would tune
+    assert [(s["label"], s["reused"]) for s in compared["stages"]] == [
+        ("train-rival-unisar-seed0", True),
+        ("evaluate-unisar-seed0", True),
+    ]
 
 
 def _files(client: MlflowClient, run_id: str) -> set[str]:

@@ -21,7 +21,7 @@ def row(ndcg: float) -> dict[str, float]:
 
 
 def compared(mean: float, low: float, high: float) -> dict[str, float]:
-    return {"mean_difference": mean, "low": low, "high": high, "p": 0.0004, "n": 400.0}
+    return {"mean_difference": mean, "low": low, "high": high, "p": 0.0004, "p_holm": 0.012, "n": 400.0}
 
 
 def facts(kind: str = "generated", **changes: Any) -> Facts:
@@ -118,10 +118,11 @@ def test_results_are_in_a_fixed_order_with_differences_and_verdicts() -> None:
     assert [r[0].text for r in made.rows] == ["GenSR", "Popularity", "LightGCN", "BM25"]
     gensr, popularity, lightgcn, bm25 = made.rows
     assert [gensr[1].mark, bm25[1].mark] == ["second", "best"]
-    assert [c.text for c in bm25[-3:]] == ["−0.1000", "[−0.1200, −0.0800]", "< 0.001"]
+    assert [c.text for c in bm25[-3:]] == ["−0.1000", "[−0.1200, −0.0800]", "0.012"]
     assert [r[-3].mark for r in (popularity, lightgcn, bm25)] == ["good", "muted", "bad"]
     assert [c.text for c in gensr[-3:]] == ["", "", ""]
-    assert in_order(["zeta", "bm25", "gensr"]) == ["gensr", "bm25", "zeta"]
+    assert made.columns[-1].title == "p (Holm)"
+    assert in_order(["zeta", "bm25", "unisar", "gensr"]) == ["gensr", "unisar", "bm25", "zeta"]
 
 
 # --- figures ----------------------------------------------------------------------------------------------------
@@ -217,9 +218,40 @@ def test_a_claim_of_the_paper_that_does_not_hold_is_said() -> None:
               for n in ("mean_cosine", "std_cosine", "min_cosine", "share_negative", "probes")}  # fmt: skip
     known = facts()
     known.summary["analysis"] = probes
-    assert "not seen here: 50% of GenSR's cosines are below 0, 25%" in " ".join(what_did_not_work(known))
+    seen = "not seen here: 50% of GenSR's cosines are below 0, 25% of those of Two heads (Eq. 1)"
+    assert f"{seen}." in " ".join(what_did_not_work(known))
     known.summary["analysis"] = probes | {"gradient/gensr/share_negative": 0.1}
     assert "gradient conflict" not in " ".join(what_did_not_work(known))
+    unisar = {
+        name.replace("two_head", "unisar"): value for name, value in probes.items() if "two_head" in name
+    }
+    known.summary["analysis"] = probes | unisar
+    assert f"{seen} and 25% of those of UniSAR." in " ".join(what_did_not_work(known))
+    known.summary["analysis"] = probes | unisar | {"gradient/unisar/share_negative": 0.75}
+    assert f"{seen}." in " ".join(what_did_not_work(known))
+
+
+def test_a_rivals_speed_counts_its_own_batches() -> None:
+    known = facts(
+        training={"unisar": told([0.1], "patience"), "gensr": told([0.1], "patience")},
+        stages=[
+            stage | {"reused": False, "peak_bytes": 0, "peak_gpu_bytes": 0, "metrics": {"parameters": 7.0}}
+            for stage in (
+                {"label": "train-rival-unisar", "seconds": 61.2},
+                {"label": "finetune-gensr", "seconds": 2.0},
+                {"label": "evaluate-unisar", "seconds": 4.0},
+            )
+        ],
+    )
+    known.summary["results"]["search"]["unisar"] = row(0.3)
+    known.summary["config"]["rerank"]["batch_size"] = 200
+    known.summary["config"]["train"] |= {"batch_size": 30, "accumulation": 2, "negatives": 4}
+    made = parts.speed(known)
+    assert made is not None
+    shown = {cells[0].text: [cell.text for cell in cells[1:]] for cells in made.rows}
+    # 5 steps a second, of 200 and of 60 positives with 4 negatives each.
+    assert shown["UniSAR"][:4] == ["7", "1 min 01 s", "5.0", "5,000"]
+    assert shown["GenSR"][:4] == ["7", "2.0 s", "5.0", "1,500"]
 
 
 # --- the page ---------------------------------------------------------------------------------------------------

@@ -50,6 +50,33 @@ def test_the_grid_decides_the_tuning_alone_and_genSR_epochs_decide_nothing(
     assert keys("sasrec", rerank={"epochs": 9}) == [tune, keys("sasrec", rerank={"epochs": 9})[1], rank]
 
 
+def test_gradient_probes_are_in_the_key_of_the_training_that_has_them_and_in_no_other() -> None:
+    every = {"analysis": {"gradient_every": 7}}
+    tune, train, rank = keys("unisar")
+    assert keys("unisar", **every) == [tune, keys("unisar", **every)[1], rank]
+    assert keys("unisar", **every)[1] != train
+    for name in ("sasrec", "unified_ssr"):
+        assert keys(name, **every) == keys(name)
+        assert "gensr_model/training/probed_rival.py" not in rivals._stages(name).train.code
+    assert "gensr_model/training/probed_rival.py" in rivals._stages("unisar").train.code
+
+
+def test_unisar_is_analysed_where_the_config_says_so_and_never_on_one_task() -> None:
+    def analysed(when: str, tasks: str = "both", enabled: bool = True) -> tuple[bool, bool]:
+        given = {"analysis": {"unisar": when, "enabled": enabled}, "train": {"tasks": tasks}}
+        config = PipelineConfig.model_validate(given)
+        return config.analyses_unisar(), config.analyses_unisar(full_pipeline=True)
+
+    assert PipelineConfig().analysis.unisar == "mechanisms"
+    assert [analysed(when) for when in ("never", "mechanisms", "always")] == [
+        (False, False),
+        (True, False),
+        (True, True),
+    ]
+    assert analysed("always", tasks="search") == (False, False)
+    assert analysed("always", enabled=False) == (True, False)  # of the pipeline's analyses
+
+
 def test_a_rival_from_outside_the_package_counts_by_its_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

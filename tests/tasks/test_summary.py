@@ -125,6 +125,21 @@ def test_differences_are_gensr_minus_the_other_at_the_chosen_confidence(
     assert bm25["low"] == pytest.approx(2 * (SECOND - 1) / 4, abs=1e-4)
 
 
+def test_p_is_corrected_for_the_models_of_both_tasks_together(tmp_path: Path) -> None:
+    best, worse_once = [(0, 0)] * 4, [(1, 0), *[(0, 0)] * 3]
+    ranked = {
+        "gensr": evaluated(tmp_path, "gensr", recommendation=best, search=best),
+        "popularity": evaluated(tmp_path, "popularity", recommendation=worse_once, search=worse_once),
+        "bm25": evaluated(tmp_path, "bm25", search=[(1, 0), (2, 0), (1, 0), (2, 0)]),
+    }
+    found = comparisons(ranked, CONFIG)
+    p = {(task, name): row["p"] for task, rows in found.items() for name, row in rows.items()}
+    assert p["search", "popularity"] == p["recommendation", "popularity"] == pytest.approx(0.391, abs=1e-3)
+    assert found["search"]["bm25"]["p_holm"] == pytest.approx(3 * p["search", "bm25"])
+    for task in found:  # the second smallest of three is doubled, and the largest is not below it
+        assert found[task]["popularity"]["p_holm"] == pytest.approx(2 * p[task, "popularity"])
+
+
 def test_the_summary_is_json_and_says_what_was_run(summary: dict[str, Any]) -> None:
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
     assert (summary["dataset"], summary["source"], summary["preset"]) == ("toys", "generated data", "demo")
@@ -143,17 +158,19 @@ def test_the_table_of_a_task_has_a_row_per_ranker_and_the_difference(summary: di
     assert "## Search: 4 test samples, 1 positive among 99 negatives\n" in markdown
     head, gensr, popularity = cells(markdown, "Recommendation")
     assert head == ["model", "R@1", "R@5", "R@10", "R@20", "N@5", "N@10", "N@20", "MRR",
-                    "GenSR − it, N@10 [80%]"]  # fmt: skip
-    assert gensr == ["GenSR", *["1.0000"] * 8, ""]
+                    "GenSR − it, N@10 [80%]", "p (Holm)"]  # fmt: skip
+    assert gensr == ["GenSR", *["1.0000"] * 8, "", ""]
     assert popularity == ["Popularity", "0.0000", *["1.0000"] * 3, *["0.6309"] * 3, "0.5000",
-                          "+0.3691 [+0.3691, +0.3691]"]  # fmt: skip
+                          "+0.3691 [+0.3691, +0.3691]", "0"]  # fmt: skip
     _, gensr, popularity, bm25 = cells(markdown, "Search")
     # MRR: (1 + 1 + 1 + 1/2) / 4; N: (3 + 0.6309) / 4.
-    assert gensr == ["GenSR", "0.7500", *["1.0000"] * 3, *["0.9077"] * 3, "0.8750", ""]
+    assert gensr == ["GenSR", "0.7500", *["1.0000"] * 3, *["0.9077"] * 3, "0.8750", "", ""]
     # Level with all 9 others: R@5 is 5/10. Level with one: MRR (1 + 1/2) / 2.
     assert popularity[:4] == ["Popularity", "0.1500", "0.8750", "1.0000"]
     assert popularity[8] == f"{(0.5 + 0.75 + 0.29290 + 0.5) / 4:.4f}"
-    assert bm25 == ["BM25", *["1.0000"] * 8, "-0.0923 [-0.1845, +0.0000]"]
+    # Of three tests the smallest p is 0, the second doubled: 2 · 0.1015. The largest stays.
+    assert popularity[-1] == "0.2"
+    assert bm25 == ["BM25", *["1.0000"] * 8, "-0.0923 [-0.1845, +0.0000]", "0.39"]
 
 
 def test_a_task_without_samples_has_no_table(ranks: dict[str, StageResult], tmp_path: Path) -> None:
@@ -246,6 +263,20 @@ def test_the_studies_have_their_tables(summary: dict[str, Any]) -> None:
         ["0.05", "0.001", "0.2500", "0.2500", "", "chosen"],
         ["0.05", "0.3", "0.2500", "0.2500", "", ""],
     ]
+
+
+def test_a_rival_that_was_trained_stands_beside_gensr(ranks: dict[str, StageResult], tmp_path: Path) -> None:
+    told = {"steps": 8, "epochs": 2.0, "best_metric": 0.25, "stopped": "patience"}
+    (tmp_path / "training.json").write_text(json.dumps(told | {"point": {}}))
+    stages = [
+        StageResult("tune", "t", tmp_path, {}, 1.0, False, "tune-unisar"),
+        StageResult("train-rival", "k", tmp_path, {}, 1.0, False, "train-rival-unisar"),
+    ]
+    made = summarize_run(CONFIG, stages[0], stages, ranks, {"space/unisar/overlap": 0.5})
+    assert made["training"] == {"unisar": told}
+    assert cells(table(made | {"analysis": {}}), "Training")[1][0] == "UniSAR"
+    renamed = {name.replace("gensr_untrained", "unisar"): value for name, value in ANALYSIS.items()}
+    assert cells(table(made | {"analysis": renamed}), "Do the tasks lie apart")[1][0] == "UniSAR"
 
 
 def test_training_says_why_it_stopped(summary: dict[str, Any]) -> None:
