@@ -1,0 +1,69 @@
+"""``compare/rerank-table`` on the workers of a real Dask cluster of two processes."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dask
+import psutil
+import pyarrow as pa
+import pytest
+from distributed import Client, LocalCluster, get_task_stream
+
+from flows.fan_out import fan_out
+from flows.rerank_table import rerank_table
+from gensr_model.config import PipelineConfig
+from gensr_model.errors import ConfigError
+from gensr_model.evaluation.kept import read_kept
+from gensr_model.study_config import RerankConfig
+
+QUICK = {"epochs": 1, "batch_size": 64, "tune": False}
+
+
+@pytest.fixture
+def cluster(gensr_home: Path) -> Iterator[LocalCluster]:
+    """Two worker processes of one thread, which have the environment of the test."""
+    del gensr_home  # made before
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),  # a worker's death is not tried again
+        LocalCluster(
+            host="127.0.0.1", n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as made,
+    ):
+        yield made
+
+
+def ranks_of(home: Path, run: str) -> dict[str, pa.Table]:
+    return read_kept(home / "runs" / run / "ranks.parquet")
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_two_workers_make_the_table_that_threads_make_and_a_crash_is_a_row(
+    gensr_home: Path, tiny: Callable[..., PipelineConfig], cluster: LocalCluster
+) -> None:
+    systems = ["own_rivals:Bias", "own_rivals:Broken", "popularity"]
+    quick = QUICK | {"dask": cluster.scheduler_address}
+    with Client(cluster) as client, get_task_stream(client) as told:
+        fanned = rerank_table(tiny(rerank=quick | {"systems": systems}))
+        pids = client.run(lambda: psutil.Process().pid)
+    ran = [t["worker"] for t in told.data if "rank_one" in str(t["key"])]
+    assert len(ran) == len(systems)
+    assert {pids[worker] for worker in ran} == set(pids.values())
+    assert len(set(pids.values())) == 2
+
+    (failed,) = fanned["failed"]
+    assert failed["name"] == "own_rivals:Broken"
+    assert "ZeroDivisionError: no | way" in failed["error"]
+
+    for stage in ("train-rival", "evaluate"):
+        shutil.rmtree(gensr_home / "store" / stage)
+    threads = rerank_table(tiny(rerank=QUICK | {"systems": ["own_rivals:Bias", "popularity"]}))
+    assert not any(stage["reused"] for stage in threads["stages"])
+    by_workers, by_threads = (ranks_of(gensr_home, s["flow_run_id"]) for s in (fanned, threads))
+    assert set(by_workers) == {"own_rivals:Bias", "popularity"}
+    assert by_workers == by_threads
+    assert fanned["results"] == threads["results"]
