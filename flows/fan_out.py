@@ -49,14 +49,17 @@ def _at_once(address: str) -> int:
             client.wait_for_workers(1, timeout=FIRST_WORKER)
         except TimeoutError as error:
             raise ConfigError(
-                f"rerank.dask: the scheduler at {address} has had no worker for {FIRST_WORKER:.0f} s: `dask worker {address}`"
+                f"rerank.dask: the scheduler at {address} has had no worker for {FIRST_WORKER:.0f} s; "
+                f"start some with `dask worker {address}`"
             ) from error
         try:
             client.run(place.check, place.here())
         except ConfigError:
             raise
         except Exception as error:  # whatever a worker without our code, or with another Python, says
-            raise ConfigError(f"rerank.dask: a worker cannot run gensr: {type(error).__name__}: {error}") from error
+            raise ConfigError(
+                f"rerank.dask: a worker cannot run gensr: {type(error).__name__}: {error}"
+            ) from error
         places: Counter[str] = Counter()
         for worker, threads in client.nthreads().items():
             places[get_address_host(worker)] += threads

@@ -52,7 +52,13 @@ def rank_all(
 
 @task(name="system", task_run_name="{name}-seed{seed}", cache_policy=NO_CACHE, persist_result=False)
 def rank_one(
-    run_id: str, config: PipelineConfig, prepared: StageResult, cf: StageResult, name: str, seed: int, flow: Place
+    run_id: str,
+    config: PipelineConfig,
+    prepared: StageResult,
+    cf: StageResult,
+    name: str,
+    seed: int,
+    flow: Place,
 ) -> Ranked:
     """One system with one seed; its stages, and what trains, run in it."""
     check(flow)  # a Dask worker may have joined late

@@ -1,69 +1,58 @@
-"""``compare/rerank-table`` on the workers of a real Dask cluster of two processes."""
+"""What must be true of a Dask cluster before systems are put to work on it."""
 
 from __future__ import annotations
 
-import shutil
-import socket
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import dask
-import psutil
-import pyarrow as pa
 import pytest
-from distributed import Client, LocalCluster, get_task_stream
+from distributed import LocalCluster
 
-from flows.fan_out import fan_out
+from flows import fan_out
 from flows.rerank_table import rerank_table
 from gensr_model.config import PipelineConfig
 from gensr_model.errors import ConfigError
-from gensr_model.evaluation.kept import read_kept
 from gensr_model.study_config import RerankConfig
 
-QUICK = {"epochs": 1, "batch_size": 64, "tune": False}
 
-
-@pytest.fixture
-def cluster(gensr_home: Path) -> Iterator[LocalCluster]:
-    """Two worker processes of one thread, which have the environment of the test."""
-    del gensr_home  # made before
-    with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 0}),  # a worker's death is not tried again
-        LocalCluster(
-            host="127.0.0.1", n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-        ) as made,
-    ):
-        yield made
-
-
-def ranks_of(home: Path, run: str) -> dict[str, pa.Table]:
-    return read_kept(home / "runs" / run / "ranks.parquet")
+def test_threads_of_this_machine_need_no_dask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(
+        sys.modules, "prefect_dask", None
+    )  # importing it raises, as where it is not installed
+    assert fan_out.fan_out(RerankConfig(concurrency=3)).at_once == 3
+    with pytest.raises(ConfigError, match=r"needs the extra `dask`.* pip install .*\.\[dask\]"):
+        fan_out.fan_out(RerankConfig(dask="127.0.0.1:8786"))
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_two_workers_make_the_table_that_threads_make_and_a_crash_is_a_row(
-    gensr_home: Path, tiny: Callable[..., PipelineConfig], cluster: LocalCluster
+def test_a_cluster_that_cannot_be_used_is_said_before_anything_is_trained(gensr_home: Path) -> None:
+    with pytest.raises(ConfigError, match=r"answers at '127\.0\.0\.1': missing port"):
+        rerank_table(PipelineConfig(rerank={"dask": "127.0.0.1"}))
+    assert not (gensr_home / "store").exists()
+
+
+def test_no_scheduler_or_no_worker_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fan_out, "CONNECT", 0.5)
+    monkeypatch.setattr(fan_out, "FIRST_WORKER", 0.5)
+    with pytest.raises(ConfigError, match=r"no Dask scheduler answers at 'tcp://127\.0\.0\.1:1'"):
+        fan_out.fan_out(RerankConfig(dask="tcp://127.0.0.1:1"))
+    with (
+        LocalCluster(host="127.0.0.1", n_workers=0, dashboard_address=None) as empty,
+        pytest.raises(ConfigError, match="has had no worker"),
+    ):
+        fan_out.fan_out(RerankConfig(dask=empty.scheduler_address))
+
+
+def test_workers_have_the_flows_place_and_their_threads_are_counted(
+    gensr_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    systems = ["own_rivals:Bias", "own_rivals:Broken", "popularity"]
-    quick = QUICK | {"dask": cluster.scheduler_address}
-    with Client(cluster) as client, get_task_stream(client) as told:
-        fanned = rerank_table(tiny(rerank=quick | {"systems": systems}))
-        pids = client.run(lambda: psutil.Process().pid)
-    ran = [t["worker"] for t in told.data if "rank_one" in str(t["key"])]
-    assert len(ran) == len(systems)
-    assert {pids[worker] for worker in ran} == set(pids.values())
-    assert len(set(pids.values())) == 2
-
-    (failed,) = fanned["failed"]
-    assert failed["name"] == "own_rivals:Broken"
-    assert "ZeroDivisionError: no | way" in failed["error"]
-
-    for stage in ("train-rival", "evaluate"):
-        shutil.rmtree(gensr_home / "store" / stage)
-    threads = rerank_table(tiny(rerank=QUICK | {"systems": ["own_rivals:Bias", "popularity"]}))
-    assert not any(stage["reused"] for stage in threads["stages"])
-    by_workers, by_threads = (ranks_of(gensr_home, s["flow_run_id"]) for s in (fanned, threads))
-    assert set(by_workers) == {"own_rivals:Bias", "popularity"}
-    assert by_workers == by_threads
-    assert fanned["results"] == threads["results"]
+    with LocalCluster(
+        host="127.0.0.1", n_workers=2, threads_per_worker=3, processes=True, dashboard_address=None
+    ) as cluster:
+        asked = RerankConfig(dask=cluster.scheduler_address, concurrency=1)
+        assert fan_out.fan_out(asked).at_once == 6
+        monkeypatch.setenv("GENSR_HOME", f"{gensr_home}-elsewhere")
+        with pytest.raises(
+            ConfigError, match=rf"GENSR_HOME is {gensr_home}, the flow's is {gensr_home}-elsewhere"
+        ):
+            fan_out.fan_out(asked)
