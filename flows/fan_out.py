@@ -36,7 +36,7 @@ def fan_out(rerank: RerankConfig) -> FanOut:
 
 
 def _at_once(address: str) -> int:
-    """How many tasks the machine with the most places takes, once every worker has been looked at."""
+    """How many tasks the machine with the most places takes, once the scheduler and every worker have been looked at."""
     from distributed import Client
     from distributed.comm import get_address_host
 
@@ -53,12 +53,13 @@ def _at_once(address: str) -> int:
                 f"start some with `dask worker {address}`"
             ) from error
         try:
+            client.run_on_scheduler(place.check, place.here())  # it unpickles what it passes on
             client.run(place.check, place.here())
         except ConfigError:
             raise
-        except Exception as error:  # whatever a worker without our code, or with another Python, says
+        except Exception as error:  # whatever one without our code, or with another Python, says
             raise ConfigError(
-                f"rerank.dask: a worker cannot run gensr: {type(error).__name__}: {error}"
+                f"rerank.dask: the scheduler or a worker cannot run gensr: {type(error).__name__}: {error}"
             ) from error
         places: Counter[str] = Counter()
         for worker, threads in client.nthreads().items():

@@ -34,6 +34,6 @@ def check(flow: Place) -> None:
         f"{name} is {mine}, the flow's is {theirs}" for name, mine, theirs in named if mine != theirs
     ]:
         raise ConfigError(
-            f"process {os.getpid()} on {socket.gethostname()}: {'; '.join(wrong)}. Start Dask workers with the flow's "
+            f"process {os.getpid()} on {socket.gethostname()}: {'; '.join(wrong)}. Start Dask with the flow's "
             "environment and code, and again after an update"
         )
