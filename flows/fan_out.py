@@ -36,7 +36,7 @@ def fan_out(rerank: RerankConfig) -> FanOut:
 
 
 def _at_once(address: str) -> int:
-    """How many tasks the machine with the most places takes, once the scheduler and every worker have been looked at."""
+    """How many tasks the machine with the most places takes. Scheduler and workers are looked at first."""
     from distributed import Client
     from distributed.comm import get_address_host
 
