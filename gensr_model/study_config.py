@@ -40,7 +40,13 @@ class RerankConfig(Frozen):
     learning_rate: float = Field(1e-3, gt=0, description="of a rival whose grid has none")
     batch_size: int = Field(256, ge=1, description="a rival's training positives in a batch")
     score_batch_size: int = Field(256, ge=1, description="samples that a rival scores together")
-    concurrency: int = Field(2, ge=1, description="systems at work at once; they share the cores")
+    concurrency: int = Field(2, ge=1, description="systems at work at once, which share the cores")
+    dask: str | None = Field(
+        None,
+        min_length=1,
+        description="a Dask scheduler (tcp://host:8786) whose workers take the systems, as many at once as these "
+        "have threads, whatever `concurrency` says; None means threads of this machine",
+    )
     kept: tuple[str, ...] = Field(
         (), description="files of kept ranks; their systems join the table as they are, without training"
     )

@@ -61,6 +61,8 @@ def run_alone(
         AloneError: it raised, or its process was killed.
     """
     context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
+    # A Dask worker is a daemon, which may have no children: they might outlive it. Ours die with it, however it ends.
+    multiprocessing.current_process().daemon = False
     ours, theirs = context.Pipe(duplex=False)
     threads = max(1, (os.cpu_count() or 1) // share)
     process = context.Process(

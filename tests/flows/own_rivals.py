@@ -1,4 +1,4 @@
-"""Rivals from outside the package, as a user has them: one that works, one that raises, one that is killed."""
+"""Rivals from outside the package, as a user has them: one that works, and some that end badly."""
 
 from __future__ import annotations
 
@@ -41,4 +41,10 @@ class Broken(Bias):
 class Killed(Bias):
     def loss(self, batch: RivalBatch) -> LossParts:
         os.kill(os.getpid(), signal.SIGKILL)
+        return super().loss(batch)
+
+
+class Deadly(Bias):
+    def loss(self, batch: RivalBatch) -> LossParts:
+        os.kill(os.getppid(), signal.SIGKILL)
         return super().loss(batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -76,6 +77,13 @@ def test_results_and_reports_come_back_with_the_peak_of_memory(tmp_path: Path) -
 def test_an_error_or_a_death_is_said(tmp_path: Path, how: str, said: str) -> None:
     with pytest.raises(AloneError, match=said):
         alone(tmp_path, how)
+
+
+def test_a_daemon_may_run_something_alone(tmp_path: Path) -> None:
+    """As the processes of Dask's workers are."""
+    pool = multiprocessing.get_context("spawn").Pool(1)
+    with pool:
+        assert pool.apply(alone, (tmp_path, "little"))["seed"] == 5
 
 
 def test_it_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:

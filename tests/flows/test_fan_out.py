@@ -1,0 +1,104 @@
+"""What must be true of a Dask cluster before systems are put to work on it: real schedulers and workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from distributed import Client, LocalCluster
+
+from flows import fan_out
+from flows.rerank_table import rerank_table
+from gensr_model.config import PipelineConfig
+from gensr_model.errors import ConfigError
+from gensr_model.study_config import RerankConfig
+
+
+def test_threads_of_this_machine_need_no_dask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(
+        sys.modules, "prefect_dask", None
+    )  # importing it raises, as where it is not installed
+    assert fan_out.fan_out(RerankConfig(concurrency=3)).at_once == 3
+    with pytest.raises(ConfigError, match=r"needs the extra `dask`.* pip install .*\.\[dask\]"):
+        fan_out.fan_out(RerankConfig(dask="127.0.0.1:8786"))
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_cluster_that_cannot_be_used_is_said_before_anything_is_trained(gensr_home: Path) -> None:
+    with pytest.raises(ConfigError, match=r"answers at '127\.0\.0\.1': missing port"):
+        rerank_table(PipelineConfig(rerank={"dask": "127.0.0.1"}))
+    assert not (gensr_home / "store").exists()
+
+
+def test_no_scheduler_or_no_worker_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fan_out, "CONNECT", 0.5)
+    monkeypatch.setattr(fan_out, "FIRST_WORKER", 0.5)
+    with pytest.raises(ConfigError, match=r"no Dask scheduler answers at 'tcp://127\.0\.0\.1:1'"):
+        fan_out.fan_out(RerankConfig(dask="tcp://127.0.0.1:1"))
+    with (
+        LocalCluster(host="127.0.0.1", n_workers=0, dashboard_address="127.0.0.1:0") as empty,
+        pytest.raises(ConfigError, match="has had no worker"),
+    ):
+        fan_out.fan_out(RerankConfig(dask=empty.scheduler_address))
+
+
+@contextmanager
+def started(what: str, where: Path, state: Path, *arguments: str) -> Iterator[Path]:
+    """``dask scheduler`` or ``dask worker`` on the loopback, with a state folder; gives the scheduler's file."""
+    told = where / "scheduler.json"
+    command = [
+        sys.executable,
+        "-m",
+        "dask",
+        what,
+        "--host",
+        "127.0.0.1",
+        "--dashboard-address",
+        "127.0.0.1:0",
+    ]
+    environment = os.environ | {"GENSR_HOME": str(state), "PYTHONPATH": os.pathsep.join(sys.path)}
+    with (
+        (where / f"{what}.log").open("a") as log,
+        subprocess.Popen(
+            [*command, "--scheduler-file", str(told), *arguments], env=environment, stdout=log, stderr=log
+        ) as process,
+    ):
+        try:
+            while not told.is_file():
+                assert process.poll() is None, Path(log.name).read_text()
+                time.sleep(0.05)
+            yield told
+        finally:
+            process.terminate()
+
+
+@pytest.mark.parametrize("stray", ["scheduler", "worker", None])
+def test_scheduler_and_workers_have_the_flows_place_and_threads_are_counted(
+    gensr_home: Path, tmp_path: Path, stray: str | None
+) -> None:
+    scheduler, worker = (
+        tmp_path / "other" if who == stray else gensr_home for who in ("scheduler", "worker")
+    )
+    places = ("--no-nanny", "--nthreads", "3")
+    with (
+        started("scheduler", tmp_path, scheduler, "--port", "0") as told,
+        started("worker", tmp_path, worker, *places),
+        started("worker", tmp_path, worker, *places),
+    ):
+        asked = RerankConfig(dask=json.loads(told.read_text())["address"], concurrency=1)
+        if stray is None:
+            with Client(asked.dask) as client:
+                client.wait_for_workers(2, timeout=60)
+            assert fan_out.fan_out(asked).at_once == 6
+        else:
+            with pytest.raises(
+                ConfigError, match=f"GENSR_HOME is {tmp_path}/other, the flow's is {gensr_home};"
+            ):
+                fan_out.fan_out(asked)
