@@ -100,12 +100,17 @@ class TextConfig(Frozen):
     include_category: bool = Field(
         False, description="queries are made from categories: with them search is matching"
     )
-    pooling: Literal["tokens", "fields"] = Field(
+    include_searches: bool = Field(
+        False,
+        description="the queries of training's searches that ended at an item are a field of its text. Not the paper's",
+    )
+    pooling: Literal["tokens", "fields", "rarity"] = Field(
         "tokens",
-        description="an item's vector is the mean over all its tokens, or the mean of its fields' means, in which a "
-        "short title weighs as much as a long description",
+        description="an item's vector is the mean over all its tokens; or the mean of its fields' means, in which a "
+        "short title weighs as much as a long description; or that with rare tokens weighing more within their field",
     )
     category_tokens: int = 32
+    searches_tokens: int = 64
     title_tokens: int = 48
     description_tokens: int = 128
 

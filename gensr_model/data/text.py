@@ -11,15 +11,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from numpy.typing import NDArray
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 
 from gensr_model.config import FullRankingConfig, ModelConfig, TextConfig
-from gensr_model.data.prepared import PreparedDataset
+from gensr_model.data.prepared import IntArray, PreparedDataset
 from gensr_model.errors import ConfigError
 
 PAD, EOS, UNK = "<pad>", "</s>", "<unk>"
 ANSWERS = ("No", "Yes")  # index = label
+SEARCHES = "searches"  # the column of an items table that ``searches`` gives
 SLOTS = 4  # placeholders of Eq. 9: filtered CF, filtered semantic, candidate CF, candidate semantic
 
 
@@ -110,8 +112,30 @@ def _encode(tokenizer: Tokenizer, texts: Iterable[str], budget: int) -> list[lis
     return [e.ids[:budget] for e in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
 
+def searches(dataset: PreparedDataset) -> pa.ChunkedArray:
+    """(I,) the distinct queries of training's searches that ended at each item, the most frequent first.
+
+    An item that no search found has the empty text. The other splits' searches are not read.
+    """
+    train = dataset.samples("train")
+    found = train.query >= 0
+    pair = train.item[found] * dataset.n_queries + train.query[found]
+    pair, times = np.unique(pair, return_counts=True)
+    item, query = np.divmod(pair, max(1, dataset.n_queries))
+    order = np.lexsort((query, -times, item))
+    texts = pa.array(dataset.queries, pa.string()).take(pa.array(query[order]))
+    lists = pa.table({"item": item[order], "text": texts}).group_by("item", use_threads=False)
+    joined = lists.aggregate([("text", "list")])
+    place = pc.index_in(pa.array(np.arange(dataset.n_items)), value_set=joined["item"].combine_chunks())
+    return pc.fill_null(pc.binary_join(joined["text_list"], " ").take(place), "")
+
+
 def encode_items(tokenizer: Tokenizer, items: pa.Table, config: TextConfig) -> ItemText:
-    """Token bags of all items; each field is cut to its own budget (DESIGN §4, semantic item)."""
+    """Token bags of all items; each field is cut to its own budget (DESIGN §4, semantic item).
+
+    Args:
+        items: the columns title, brand, description and category_text; with ``include_searches`` also ``SEARCHES``.
+    """
     named = pc.binary_join_element_wise(items["title"], items["brand"], " ")
     fields = [
         _encode(tokenizer, named.to_pylist(), config.title_tokens),
@@ -119,19 +143,40 @@ def encode_items(tokenizer: Tokenizer, items: pa.Table, config: TextConfig) -> I
     ]
     if config.include_category:
         fields.append(_encode(tokenizer, items["category_text"].to_pylist(), config.category_tokens))
+    if config.include_searches:
+        fields.append(_encode(tokenizer, items[SEARCHES].to_pylist(), config.searches_tokens))
     bags = [list(chain.from_iterable(parts)) for parts in zip(*fields, strict=True)]
     lengths = np.fromiter((len(bag) for bag in bags), np.int64, len(bags))
     tokens = np.fromiter((token for bag in bags for token in bag), np.int64, int(lengths.sum()))
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    weights = _field_weights(fields) if config.pooling == "fields" else None
+    weights = None
+    if config.pooling != "tokens":
+        rarity = _rarity(tokens, lengths) if config.pooling == "rarity" else np.ones(len(tokens))
+        weights = _field_weights(fields, rarity)
     return ItemText(torch.from_numpy(tokens), torch.from_numpy(offsets), weights)
 
 
-def _field_weights(fields: list[list[list[int]]]) -> Tensor:
-    """(T,) 1 / (fields of the item that have a token · tokens of the token's field), in the order of the bags."""
+def _rarity(tokens: IntArray, lengths: IntArray) -> NDArray[np.float64]:
+    """(T,) ln of the items over those that have the token."""
+    item = np.repeat(np.arange(len(lengths)), lengths)
+    distinct = np.unique(np.stack([item, tokens]), axis=1)[1]
+    having = np.bincount(distinct, minlength=int(tokens.max(initial=0)) + 1)
+    rarity: NDArray[np.float64] = np.log(len(lengths) / having[tokens])
+    return rarity
+
+
+def _field_weights(fields: list[list[list[int]]], values: NDArray[np.float64]) -> Tensor:
+    """(T,) a token's share of its field's values, over the fields of the item that have a token.
+
+    Where all values of a field are 0 its tokens share alike.
+    """
     lengths = np.array([[len(bag) for bag in field] for field in fields], np.int64).T  # (I, fields)
-    share = 1 / (np.maximum(lengths, 1) * np.maximum((lengths > 0).sum(axis=1, keepdims=True), 1))
-    return torch.from_numpy(np.repeat(share.ravel(), lengths.ravel()).astype(np.float32))
+    place = np.repeat(np.arange(lengths.size), lengths.ravel())  # (T,) which field of which item
+    sums = np.bincount(place, values, minlength=lengths.size)
+    values = np.where(sums[place] > 0, values, 1.0)
+    sums = np.bincount(place, values, minlength=lengths.size)
+    filled = np.repeat((lengths > 0).sum(axis=1), len(fields))  # (I * fields,)
+    return torch.from_numpy((values / (sums * filled)[place]).astype(np.float32))
 
 
 def encode_prompts(

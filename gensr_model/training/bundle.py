@@ -17,7 +17,15 @@ from transformers import T5ForConditionalGeneration
 
 from gensr_model.config import FullRankingConfig, ModelConfig, PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
-from gensr_model.data.text import answer_ids, encode_items, encode_prompts, load_tokenizer, train_tokenizer
+from gensr_model.data.text import (
+    SEARCHES,
+    answer_ids,
+    encode_items,
+    encode_prompts,
+    load_tokenizer,
+    searches,
+    train_tokenizer,
+)
 from gensr_model.errors import DataError
 from gensr_model.files import load_module_tensors, module_tensors, read_tensors, write_json, write_tensors
 from gensr_model.models import backbone as backbones
@@ -48,6 +56,12 @@ def _catalogue(
     )
 
 
+def _items(dataset: PreparedDataset, config: ModelConfig) -> pa.Table:
+    """The dataset's items with what a model of this config reads beside their own columns."""
+    items = dataset.items
+    return items.append_column(SEARCHES, searches(dataset)) if config.text.include_searches else items
+
+
 def _model(
     kind: str, config: ModelConfig, backbone: T5ForConditionalGeneration, cf: CFTable, catalogue: Catalogue,
     tokenizer: Tokenizer, gamma: float,
@@ -69,12 +83,13 @@ def assemble(
         backbone, tokenizer = backbones.load_pretrained(config.model.backbone)
     found = lightgcn.load(cf_folder)
     cf = CFTable(unit_scale(found.item, found.item_has_edges), found.item_has_edges, config.model.freeze_cf)
+    items = _items(dataset, config.model)
     if kind == "full_ranking":
         shape = config.model.model_copy(update={"soft_filter": False})
-        catalogue = _catalogue(tokenizer, dataset.items, dataset.queries, shape, config.full_ranking)
+        catalogue = _catalogue(tokenizer, items, dataset.queries, shape, config.full_ranking)
         first = backbones.add_item_tokens(backbone, catalogue.text)
         return FullRanking(shape, config.full_ranking, backbone, cf, catalogue, first), tokenizer
-    catalogue = _catalogue(tokenizer, dataset.items, dataset.queries, config.model, None)
+    catalogue = _catalogue(tokenizer, items, dataset.queries, config.model, None)
     return _model(
         kind, config.model, backbone, cf, catalogue, tokenizer, config.train.two_head_gamma
     ), tokenizer
@@ -95,13 +110,13 @@ def save(
     write_json(out / CONFIG, content)
     write_tensors(out / WEIGHTS, module_tensors(model))
     tokenizer.save(str(out / TOKENIZER))
-    pq.write_table(dataset.items, out / ITEMS)
+    pq.write_table(_items(dataset, config.model), out / ITEMS)
 
 
 def load(folder: Path, items: pa.Table | None = None, queries: list[str] | None = None) -> Loaded:
     """Load a bundle over another catalogue of items and queries, matched by raw id; its own where none is given.
 
-    Items that the model does not know take its cold vector; their text is read as any other.
+    Items that the model does not know take its cold vector; their text is read as any other, without searches.
 
     Raises:
         DataError: the folder is no bundle.
@@ -113,6 +128,9 @@ def load(folder: Path, items: pa.Table | None = None, queries: list[str] | None 
     tokenizer = load_tokenizer(folder / TOKENIZER)
     own = pq.read_table(folder / ITEMS)
     items = own if items is None else items
+    rows = pc.index_in(items["raw_id"], value_set=own["raw_id"].combine_chunks())
+    if config.text.include_searches and SEARCHES not in items.column_names:
+        items = items.append_column(SEARCHES, pc.fill_null(own[SEARCHES].take(rows), ""))
     tensors = read_tensors(folder / WEIGHTS)
     cf = CFTable(
         torch.zeros_like(tensors["cf.table"]), torch.zeros_like(tensors["cf.known"]), config.freeze_cf
@@ -129,11 +147,10 @@ def load(folder: Path, items: pa.Table | None = None, queries: list[str] | None 
     else:
         model = GenSR(config, backbones.build(content["backbone"]), cf, catalogue, answer_ids(tokenizer))
     load_module_tensors(model, tensors)
-    rows = pc.fill_null(pc.index_in(items["raw_id"], value_set=own["raw_id"].combine_chunks()), -1).to_numpy()
-    rows = torch.from_numpy(rows.astype(np.int64))
-    model.select(rows)
+    places = torch.from_numpy(pc.fill_null(rows, -1).to_numpy().astype(np.int64))
+    model.select(places)
     model.eval()
-    return Loaded(model, tokenizer, config, float((rows < 0).float().mean()) if len(rows) else 0.0)
+    return Loaded(model, tokenizer, config, float((places < 0).float().mean()) if len(places) else 0.0)
 
 
 def kind(folder: Path) -> str:

@@ -1,7 +1,10 @@
 """Tokenizer, item texts and prompts."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
@@ -17,6 +20,7 @@ from gensr_model.data.text import (
     encode_items,
     encode_prompts,
     load_tokenizer,
+    searches,
     special_id,
     train_tokenizer,
 )
@@ -51,6 +55,49 @@ def test_every_field_has_its_own_budget_and_categories_only_where_asked() -> Non
     assert bags(encode_items(words(), items, config)) == ["a b c d e f g", ""]
     short = config.model_copy(update={"title_tokens": 2, "include_category": True})
     assert bags(encode_items(words(), items, short)) == ["a b f g c", "d"]
+
+
+def test_what_training_asked_for_an_item_is_a_field_of_its_text(tmp_path: Path) -> None:
+    """In the small dataset every search for item i asks for room i % 4."""
+    dataset = write_dataset(tmp_path / "prepared")
+    train = dataset.samples("train")
+    found = set(train.item[train.task == 1].tolist())
+    asked = searches(dataset)
+    assert asked.to_pylist() == [dataset.queries[i % 4] if i in found else "" for i in range(dataset.n_items)]
+    items = dataset.items.append_column("searches", pa.array(["a b c"] * 39 + [""]))
+    config = TextConfig(title_tokens=0, description_tokens=0, include_searches=True, searches_tokens=2)
+    assert bags(encode_items(words(), items, config)) == ["a b"] * 39 + [""]
+
+
+def test_rare_tokens_weigh_more_within_their_field() -> None:
+    """a is in all three items and says nothing; b is in two, c in one; a field of a alone has equal shares."""
+    items = pa.table(
+        {
+            "title": ["a b c", "a", ""],
+            "brand": ["", "", ""],
+            "description": ["c", "b b", "a"],
+            "category_text": [""] * 3,
+        }
+    )
+    text = encode_items(words(), items, TextConfig(pooling="rarity"))
+    b, c = np.log(3 / 2), np.log(3)
+    expected = [0, b / (b + c) / 2, c / (b + c) / 2, 1 / 2, 1 / 2, 1 / 4, 1 / 4, 1]
+    assert bags(text) == ["a b c c", "a b b", "a"]
+    assert text.weights is not None
+    torch.testing.assert_close(text.weights, torch.tensor(expected, dtype=torch.float32))
+
+
+def test_searches_of_an_item_stand_once_each_the_most_frequent_first() -> None:
+    class Dataset:
+        queries: ClassVar = ["a", "b", "c"]
+        n_queries, n_items = 3, 3
+
+        def samples(self, split: str) -> SimpleNamespace:
+            assert split == "train"
+            item, query = np.array([2, 2, 2, 2, 0, 0]), np.array([0, 1, 1, -1, 2, -1])
+            return SimpleNamespace(item=item, query=query)
+
+    assert searches(Dataset()).to_pylist() == ["c", "", "b a"]  # type: ignore[arg-type]
 
 
 def test_fields_weigh_the_same_however_long_they_are() -> None:

@@ -33,7 +33,7 @@ from gensr_model.training.trainer import TrainingData, fit
 
 SMALL = {
     "max_history": 5,
-    "text": {"description_tokens": 4},
+    "text": {"description_tokens": 4, "include_searches": True},
     "backbone": {"vocab_size": 120, "d_model": 16, "d_kv": 8, "d_ff": 32, "heads": 2, "encoder_layers": 1},
     "view_heads": 2,
     "item_embedding": True,
