@@ -104,10 +104,16 @@ class TextConfig(Frozen):
         False,
         description="the queries of training's searches that ended at an item are a field of its text. Not the paper's",
     )
-    pooling: Literal["tokens", "fields", "rarity"] = Field(
+    searches_share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="share of that field in the vector of an item that has it; within it rare tokens weigh more",
+    )
+    pooling: Literal["tokens", "fields"] = Field(
         "tokens",
-        description="an item's vector is the mean over all its tokens; or the mean of its fields' means, in which a "
-        "short title weighs as much as a long description; or that with rare tokens weighing more within their field",
+        description="an item's vector is the mean over all its tokens, or the mean of its fields' means, in which a "
+        "short title weighs as much as a long description",
     )
     category_tokens: int = 32
     searches_tokens: int = 64

@@ -146,37 +146,45 @@ def encode_items(tokenizer: Tokenizer, items: pa.Table, config: TextConfig) -> I
     if config.include_searches:
         fields.append(_encode(tokenizer, items[SEARCHES].to_pylist(), config.searches_tokens))
     bags = [list(chain.from_iterable(parts)) for parts in zip(*fields, strict=True)]
-    lengths = np.fromiter((len(bag) for bag in bags), np.int64, len(bags))
+    lengths = np.array([[len(bag) for bag in field] for field in fields], np.int64).T  # (I, fields)
     tokens = np.fromiter((token for bag in bags for token in bag), np.int64, int(lengths.sum()))
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    weights = None
-    if config.pooling != "tokens":
-        rarity = _rarity(tokens, lengths) if config.pooling == "rarity" else np.ones(len(tokens))
-        weights = _field_weights(fields, rarity)
-    return ItemText(torch.from_numpy(tokens), torch.from_numpy(offsets), weights)
+    offsets = np.concatenate([[0], np.cumsum(lengths.sum(axis=1))])
+    return ItemText(torch.from_numpy(tokens), torch.from_numpy(offsets), _weights(tokens, lengths, config))
+
+
+def _weights(tokens: IntArray, lengths: IntArray, config: TextConfig) -> Tensor | None:
+    """(T,) a token's share of its item's vector, from the lengths (I, fields); None where all tokens share alike."""
+    if config.pooling == "tokens" and not config.include_searches:
+        return None
+    shares = (lengths if config.pooling == "tokens" else lengths > 0).astype(np.float64)  # (I, fields)
+    values = np.ones(len(tokens))
+    place = np.repeat(np.arange(lengths.size), lengths.ravel())  # (T,) which field of which item
+    if config.include_searches:
+        own, asked = shares[:, :-1], shares[:, -1] > 0
+        own *= (1 - config.searches_share) / np.maximum(own.sum(axis=1, keepdims=True), 1)
+        shares[:, -1] = asked * config.searches_share
+        of_searches = place % lengths.shape[1] == lengths.shape[1] - 1
+        values[of_searches] = _rarity(tokens[of_searches], lengths[:, -1])
+    total = shares.sum(axis=1, keepdims=True)
+    shares = np.divide(shares, total, out=np.zeros_like(shares), where=total > 0)
+    return torch.from_numpy((shares.ravel()[place] * _within(values, place)).astype(np.float32))
+
+
+def _within(values: NDArray[np.float64], place: IntArray) -> NDArray[np.float64]:
+    """Values as shares of their sum over the same place; where that is 0 the place's tokens share alike."""
+    sums = np.bincount(place, values)
+    values = np.where(sums[place] > 0, values, 1.0)
+    shares: NDArray[np.float64] = values / np.bincount(place, values)[place]
+    return shares
 
 
 def _rarity(tokens: IntArray, lengths: IntArray) -> NDArray[np.float64]:
-    """(T,) ln of the items over those that have the token."""
+    """(T,) ln of the number of items over that of those which have the token, from bags of these lengths (I,)."""
     item = np.repeat(np.arange(len(lengths)), lengths)
     distinct = np.unique(np.stack([item, tokens]), axis=1)[1]
     having = np.bincount(distinct, minlength=int(tokens.max(initial=0)) + 1)
     rarity: NDArray[np.float64] = np.log(len(lengths) / having[tokens])
     return rarity
-
-
-def _field_weights(fields: list[list[list[int]]], values: NDArray[np.float64]) -> Tensor:
-    """(T,) a token's share of its field's values, over the fields of the item that have a token.
-
-    Where all values of a field are 0 its tokens share alike.
-    """
-    lengths = np.array([[len(bag) for bag in field] for field in fields], np.int64).T  # (I, fields)
-    place = np.repeat(np.arange(lengths.size), lengths.ravel())  # (T,) which field of which item
-    sums = np.bincount(place, values, minlength=lengths.size)
-    values = np.where(sums[place] > 0, values, 1.0)
-    sums = np.bincount(place, values, minlength=lengths.size)
-    filled = np.repeat((lengths > 0).sum(axis=1), len(fields))  # (I * fields,)
-    return torch.from_numpy((values / (sums * filled)[place]).astype(np.float32))
 
 
 def encode_prompts(

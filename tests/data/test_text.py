@@ -69,22 +69,30 @@ def test_what_training_asked_for_an_item_is_a_field_of_its_text(tmp_path: Path) 
     assert bags(encode_items(words(), items, config)) == ["a b"] * 39 + [""]
 
 
-def test_rare_tokens_weigh_more_within_their_field() -> None:
-    """a is in all three items and says nothing; b is in two, c in one; a field of a alone has equal shares."""
+@pytest.mark.parametrize("pooling", ["tokens", "fields"])
+def test_searches_have_their_share_and_rare_tokens_more_of_it(pooling: str) -> None:
+    """a is in three items' searches, b in two, c in one. Searches of a single token
+    have all of the share; an item without own words has searches alone, one without searches its own words."""
     items = pa.table(
         {
-            "title": ["a b c", "a", ""],
-            "brand": ["", "", ""],
-            "description": ["c", "b b", "a"],
-            "category_text": [""] * 3,
+            "title": ["d d d", "", "d", "d"],
+            "brand": [""] * 4,
+            "description": ["e", "", "e", "e"],
+            "category_text": [""] * 4,
+            "searches": ["a b c", "a", "a b", ""],
         }
     )
-    text = encode_items(words(), items, TextConfig(pooling="rarity"))
-    b, c = np.log(3 / 2), np.log(3)
-    expected = [0, b / (b + c) / 2, c / (b + c) / 2, 1 / 2, 1 / 2, 1 / 4, 1 / 4, 1]
-    assert bags(text) == ["a b c c", "a b b", "a"]
+    config = TextConfig(pooling=pooling, include_searches=True, searches_share=0.8)
+    text = encode_items(words(), items, config)
+    a, b, c = np.log(4 / 3), np.log(4 / 2), np.log(4)
+    d, e = (0.05, 0.05) if pooling == "tokens" else (0.1 / 3, 0.1)
+    own = [d, d, d, e]
+    first = [0.8 * value / (a + b + c) for value in (a, b, c)]
+    third = [0.1, 0.1, 0.8 * a / (a + b), 0.8 * b / (a + b)]
+    assert bags(text) == ["d d d e a b c", "a", "d e a b", "d e"]
     assert text.weights is not None
-    torch.testing.assert_close(text.weights, torch.tensor(expected, dtype=torch.float32))
+    expected = torch.tensor([*own, *first, 1, *third, 0.5, 0.5], dtype=torch.float32)
+    torch.testing.assert_close(text.weights, expected)
 
 
 def test_searches_of_an_item_stand_once_each_the_most_frequent_first() -> None:
