@@ -25,6 +25,7 @@ from gensr_model.config import TASKS, Task, TrainConfig
 from gensr_model.data.batches import BatchBuilder, Builder, NegativeSampler
 from gensr_model.data.prepared import PreparedDataset, Samples
 from gensr_model.errors import ConfigError, TrainingError
+from gensr_model.models.dropout import use_fast_dropout
 from gensr_model.models.gensr import LossParts
 from gensr_model.report import NullReport, Report
 from gensr_model.training import checkpoint
@@ -193,6 +194,7 @@ def fit(
     """
     accelerator = accelerator or make_accelerator()
     model.to(accelerator.device)
+    use_fast_dropout(model)
     if not accelerator.is_main_process:
         report, probe = NullReport(), None
     begun = time.monotonic()
