@@ -14,26 +14,22 @@ import pyarrow.parquet as pq
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from gensr_model.config import PipelineConfig
 from gensr_model.files import write_json
 from tasks import summary as summaries
 from tasks.home import home
 from tasks.profile import PROFILE
 from tasks.promotion import Decision
-from tasks.stage import StageResult
 from tasks.tracking import Tracked, tracking_uri
 
 REPORT = "report.html"
 
 
 @task(name="publish", task_run_name="publish")
-def publish(
-    run_id: str, flow_run_id: str, summary: dict[str, Any], key: str = "summary", report: bool = False
-) -> dict[str, Any]:
+def publish(run_id: str, flow_run_id: str, summary: dict[str, Any], key: str = "summary") -> dict[str, Any]:
     """Write ``runs/<flow run>/summary.json`` and ``table.md``, the artifact ``key``, and MLflow's copy of both.
 
-    With ``report`` the artifact links the page that ``write_report`` makes of what this returns: the table is out
-    before it, so that no fault of the page can hold it back.
+    The artifact links the page that ``write_report`` makes of what this returns: the table is out before it, so that no
+    fault of the page can hold it back.
 
     Rows that a summary has beside its results are a Parquet file and a table in MLflow, too.
     """
@@ -54,47 +50,8 @@ def publish(
             run.table(f"{name}.json", full[name])
     run.artifacts(folder, ("*",))
     run.metrics(_headline(full))
-    create_markdown_artifact(
-        table + links_text(full, report), key=key, description=f"{full['dataset']}: results"
-    )
+    create_markdown_artifact(table + links_text(full), key=key, description=f"{full['dataset']}: results")
     return full
-
-
-@task(name="publish-mechanisms", task_run_name="publish-mechanisms")
-def publish_mechanisms(
-    run_id: str,
-    flow_run_id: str,
-    config: PipelineConfig,
-    stages: list[StageResult],
-    analyses: list[StageResult],
-) -> dict[str, Any]:
-    """Write ``runs/<flow run>/mechanisms.json`` and ``.md``, the artifact ``mechanisms``, and MLflow's copy of both."""
-    run = Tracked.existing(run_id)
-    numbers = summaries.numbers_of(analyses)
-    content = {
-        "dataset": config.name,
-        "config": config.model_dump(mode="json"),
-        "analysis": numbers,
-        "stages": [
-            {"label": s.label, "seconds": s.seconds, "reused": s.reused, "key": s.key}
-            for s in [*stages, *analyses]
-        ],
-        "mlflow": {"experiment_id": run.experiment_id, "run_id": run_id},
-        "flow_run_id": flow_run_id,
-    }
-    text = "\n".join([f"# {config.name}: mechanisms", "", *summaries.analysis_tables(numbers)])
-    folder = home().runs / flow_run_id
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "mechanisms.json", content)
-    (folder / "mechanisms.md").write_text(text)
-    run.artifacts(folder, ("mechanisms.*",))
-    run.metrics(numbers)
-    create_markdown_artifact(
-        text + links_text(content),
-        key="mechanisms",
-        description=f"{config.name}: the paper's explanation, measured",
-    )
-    return content
 
 
 @task(name="publish-profile", task_run_name="publish-profile")
@@ -129,15 +86,14 @@ def links(summary: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def links_text(summary: dict[str, Any], report: bool = False) -> str:
+def links_text(summary: dict[str, Any]) -> str:
     """The end of the artifact; the report is a file, so it is shown by MLflow's server or named."""
     found = links(summary)
-    lines = [f"- [{name} run]({address})" for name, address in found.items()]
-    if report:
-        path = home().runs / summary["flow_run_id"] / REPORT
-        at_mlflow = f" ([in MLflow]({found['MLflow']}/artifacts/{REPORT}))" if "MLflow" in found else ""
-        lines.insert(0, f"- Report: `{path}`{at_mlflow}")
-    return "\n".join(["", "## Links", "", *lines, ""]) if lines else ""
+    path = home().runs / summary["flow_run_id"] / REPORT
+    at_mlflow = f" ([in MLflow]({found['MLflow']}/artifacts/{REPORT}))" if "MLflow" in found else ""
+    lines = [f"- Report: `{path}`{at_mlflow}"]
+    lines += [f"- [{name} run]({address})" for name, address in found.items()]
+    return "\n".join(["", "## Links", "", *lines, ""])
 
 
 def point_latest(flow_run_id: str) -> None:
