@@ -8,6 +8,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.shared import analyze_all, finish, prepare_data
+from flows.studies import check_studies, make_studies
 from gensr_model.config import PipelineConfig
 from gensr_model.evaluation.reference import REFERENCES
 from tasks.diagnose import diagnosis
@@ -22,7 +23,12 @@ from tasks.tracking import parent_run
 
 @flow(name="gensr")
 def full_pipeline(config: PipelineConfig) -> dict[str, Any]:
-    """Train GenSR and its comparators on the configured data and publish the comparison; returns the summary."""
+    """Train GenSR and its comparators on the configured data and publish the comparison; returns the summary.
+
+    ``studies`` in the config adds studies, on the same data and with what is trained already. Where one fails, the run
+    fails, when all else is published.
+    """
+    fan = check_studies(config)
     with parent_run(config, "gensr/full-pipeline", str(flow_run.id)) as run:
         data = prepare_data(run, config)
         trained = {model: finetune(run, config, data.prepared, data.cf, option=model) for model in MODELS}
@@ -40,4 +46,7 @@ def full_pipeline(config: PipelineConfig) -> dict[str, Any]:
         stages += [*analyses, examples]
         summary = summarize_run(config, data.source, stages, ranks, numbers_of(analyses))
         summary["diagnosis"] = diagnosis(data.prepared, ranks)
-        return finish(run, summary)
+        made = make_studies(run, config, data, fan)
+        published = finish(run, summary | made.told(), more=made.texts)
+        made.raise_failure()
+        return published

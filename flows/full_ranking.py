@@ -25,19 +25,23 @@ def full_ranking(config: PipelineConfig) -> dict[str, Any]:
     A model of both tasks is registered, and serves the whole catalogue unless it is worse than the one that does.
     """
     with parent_run(config, "train/full-ranking", str(flow_run.id)) as run:
-        return finish(run, rank_catalogue(run, config, prepare_data(run, config)), KEY)
+        data = prepare_data(run, config)
+        model, ranks, summary = rank_catalogue(run, config, data)
+        if config.train.tasks == "both":
+            _challenge(run, config, data.prepared, model, ranks)
+        return finish(run, summary, KEY)
 
 
-def rank_catalogue(run: Tracked, config: PipelineConfig, data: Data) -> dict[str, Any]:
-    """The summary of the study, its model registered; gensr/full-pipeline makes it, too."""
+def rank_catalogue(
+    run: Tracked, config: PipelineConfig, data: Data
+) -> tuple[StageResult, StageResult, dict[str, Any]]:
+    """The model, its ranks, and the summary of the study; gensr/full-pipeline makes it, too, and registers nothing."""
     model = finetune_full(run, config, data.prepared, data.cf)
     ranks = {"gensr": rank_full(run, config, data.prepared, model, option="gensr")}
     ranks |= {r: rank_full_reference(run, config, data.prepared, data.cf, option=r) for r in REFERENCES}
     summary = summarize_full(config, data.source, [*data.stages, model], ranks)
     summary["diagnosis"] = diagnosis(data.prepared, ranks)
-    if config.train.tasks == "both":
-        _challenge(run, config, data.prepared, model, ranks["gensr"])
-    return summary
+    return model, ranks["gensr"], summary
 
 
 def _challenge(

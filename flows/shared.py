@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from prefect.runtime import flow_run
@@ -55,9 +56,11 @@ def analyze_all(
     return found
 
 
-def finish(run: Tracked, summary: dict[str, Any], key: str = "summary") -> dict[str, Any]:
+def finish(
+    run: Tracked, summary: dict[str, Any], key: str = "summary", more: Sequence[str] = ()
+) -> dict[str, Any]:
     """Publish the summary of this flow run as the artifact ``key``, and its report; returns it as published."""
     flow_run_id = str(flow_run.id)
-    published = publish(run.run_id, flow_run_id, summary, key)
+    published = publish(run.run_id, flow_run_id, summary, key, list(more))
     write_report(run.run_id, flow_run_id, published)
     return published

@@ -22,7 +22,7 @@ from gensr_model.reporting.run_facts import RERANK as KEY  # of the artifact
 from tasks.evaluate import read_ranks
 from tasks.home import home
 from tasks.kept import Tables, kept_systems
-from tasks.publish import links_text, point_latest
+from tasks.publish import headline, links_text, point_latest
 from tasks.rivals import Ranked, block, title
 from tasks.stage import StageResult
 from tasks.summary import grid, summarize_run
@@ -106,7 +106,7 @@ def publish_rerank(run_id: str, flow_run_id: str, compared: Compared) -> dict[st
     _write_ranks(folder / RANKS, compared.done, compared.kept)
     point_latest(flow_run_id)
     run.artifacts(folder, ("*",))
-    run.metrics({f"{r['system']}/{r['task']}/{r['metric']}": r["mean"] for r in rows})
+    run.metrics(headline(summary))
     run.table("rerank_table.json", [r | {"title": title(r["system"])} for r in rows])
     create_markdown_artifact(
         text + links_text(summary), key=KEY, description=f"{summary['dataset']}: all systems"

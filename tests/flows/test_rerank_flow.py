@@ -140,7 +140,9 @@ def test_all_systems_stand_in_one_table_and_one_that_fails_says_why(
 def test_rivals_and_gensr_are_tuned_on_valid_and_a_killed_process_is_a_row(
     gensr_home: Path, tiny: Callable[..., PipelineConfig]
 ) -> None:
-    summary = rerank_table(tiny(rerank=RERANK | {"systems": ["sasrec", "own_rivals:Killed", "gensr"]}))
+    summary = rerank_table(
+        tiny(rerank=RERANK | {"systems": ["sasrec", "own_rivals:Killed", "gensr"], "tune": True})
+    )
     (failed,) = summary["failed"]
     assert failed["name"] == "own_rivals:Killed"
     assert "killed by signal 9" in failed["error"]

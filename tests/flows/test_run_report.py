@@ -66,7 +66,7 @@ def test_every_section_is_there_and_says_what_was_run(facts: RunFacts) -> None:
         "speed",
         "examples",
         "failed",
-    }
+    } | ({"systems", "full", "ablation", "sweep"} if "studies" in facts.summary else set())
     assert expected <= set(names)
     summary = facts.summary
     for said in (

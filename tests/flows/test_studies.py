@@ -138,7 +138,7 @@ def test_the_sweep_trains_each_point_once_and_chooses_on_valid(gensr_home: Path,
 
 
 def test_the_papers_grids_are_eleven_runs() -> None:
-    points = studies.points(PipelineConfig())
+    points = studies.points(PipelineConfig(preset="laptop"))
     assert len(points) == 11
     assert len({point.name for point in points}) == 11
     assert {(p.tau, p.beta) for p in points} == {
