@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 _WIDTH, _HEIGHT = 400.0, 250.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 12.0, 26.0, 40.0
 _ROW = 26.0  # height of a row of ``interval_chart``
-_LETTER, _LEGEND_ROW = 6.6, 17.0  # about how wide a letter of a name is, and how high a row of the legend
+_LETTER, _LEGEND_ROW = 6.9, 17.0  # about how wide a letter of a name is; height of a row of the legend
 _MARKED = 24  # points up to which each is marked
 
 
@@ -125,7 +125,7 @@ def interval_chart(title: str, rows: Sequence[Interval], x_label: str, digits: i
     """A row per interval, with the line x = 0. ValueError without a row."""
     if not rows:
         raise ValueError(f"nothing to draw: {title}")
-    left = max(116.0, 12 + _LETTER * max(len(row.name) for row in rows))
+    left = max(116.0, 22 + _LETTER * max(len(row.name) for row in rows))
     bottom = 12 + _ROW * len(rows)
     references = [row.reference for row in rows if row.reference is not None]
     low, high = _padded([0.0, *references, *(v for row in rows for v in (row.low, row.high))])

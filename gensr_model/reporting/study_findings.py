@@ -7,6 +7,7 @@ from typing import Any
 from gensr_model.config import TASKS
 from gensr_model.reporting.findings import joined, verdict
 from gensr_model.reporting.run_facts import ABLATION, FULL, RERANK, SWEEP, RunFacts
+from gensr_model.reporting.tables import p_value
 
 
 def outcomes(facts: RunFacts) -> list[str]:
@@ -76,7 +77,7 @@ def _comparison(facts: RunFacts) -> list[str]:
 
 def _against(facts: RunFacts, v: dict[str, Any], order: dict[str, float]) -> str:
     says = {"good": "above", "bad": "below", "open": "not told apart from"}[verdict(v)]
-    holm = f", p (Holm) {v['p_holm']:.2g}" if "p_holm" in v else ""
+    holm = f", p (Holm) {p_value(v['p_holm']).text}" if "p_holm" in v else ""
     return f"{says} the best rival, {facts.title(v['rival'])} ({order[v['rival']]:.4f}{holm})"
 
 

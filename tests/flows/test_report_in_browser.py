@@ -86,6 +86,21 @@ def test_tables_of_studies_are_sorted_from_the_keyboard(tab: Tab, page: Path, na
     assert tab.evaluate(values) == sorted(falling)
 
 
+def test_no_name_in_a_figure_is_cut_off_or_runs_into_another(tab: Tab, page: Path) -> None:
+    tab.look(1280)
+    tab.open(page)
+    edges = """[...document.querySelectorAll('svg')].flatMap(svg => {
+      const [, , width, height] = svg.getAttribute('viewBox').split(' ').map(Number);
+      const boxes = [...svg.querySelectorAll('text')].map(t => [t.textContent, t.getBBox()]);
+      const hit = ([, a], [, b]) =>
+        a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
+      const cut = boxes.filter(([, b]) => b.x < 0 || b.x + b.width > width || b.y + b.height > height);
+      const over = boxes.filter((a, n) => boxes.slice(n + 1).some(b => hit(a, b)));
+      return [...cut, ...over].map(([words]) => `${svg.getAttribute('aria-label')}: ${words}`);
+    })"""
+    assert tab.evaluate(edges) == []
+
+
 def test_a_table_is_sorted_from_the_keyboard(tab: Tab, page: Path) -> None:
     tab.look(1280)
     tab.open(page)

@@ -161,7 +161,7 @@ def test_a_legend_takes_as_many_rows_as_its_names_need() -> None:
     rows = [y for _, y in found.values()]
     assert len(set(rows)) == 2
     assert rows == sorted(rows)
-    assert all(x + 6.6 * len(name) <= 400 for name, (x, _) in found.items())
+    assert all(x + 7 * len(name) <= 400 for name, (x, _) in found.items())
     highest = min(float(p.split(",")[1]) for p in next(svg.iter("polyline")).attrib["points"].split())
     assert highest > max(rows), "no line runs through a name"
 
