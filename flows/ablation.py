@@ -7,16 +7,15 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.full_pipeline import prepare_data
+from flows.shared import Data, finish, prepare_data
 from gensr_model.config import PipelineConfig
 from gensr_model.evaluation.ablation import CHANGES
 from tasks import studies
 from tasks.evaluate import rank_model
 from tasks.finetune import finetune
 from tasks.pretrain import pretrain
-from tasks.publish import publish
 from tasks.stage import StageResult
-from tasks.tracking import parent_run
+from tasks.tracking import Tracked, parent_run
 
 
 @flow(name="ablation")
@@ -27,18 +26,21 @@ def ablation(config: PipelineConfig) -> dict[str, Any]:
     """
     studies.require_both_tasks(config)
     with parent_run(config, "ablation/paper", str(flow_run.id)) as run:
-        data = prepare_data(run, config)
-        trained: list[StageResult] = []
-        ranks: dict[str, StageResult] = {}
-        for trial in studies.trials(config):
-            changed = studies.of_trial(config, trial)
-            with run.child(trial.name) as child:
-                child.params(variant=trial.variant, seed=trial.seed, changes=CHANGES[trial.variant])
-                cf = pretrain(child, changed, data.prepared)
-                model = finetune(child, changed, data.prepared, cf, option="gensr")
-                ranked = rank_model(child, changed, data.prepared, model, option=trial.variant)
-                child.metrics(ranked.metrics)
-            trained.append(model._replace(label=f"finetune-{trial.name}"))
-            ranks[trial.name] = ranked._replace(label=f"evaluate-{trial.name}")
-        summary = studies.summarize_ablation(config, data.source, [*data.stages, *trained], ranks)
-        return publish(run.run_id, str(flow_run.id), summary, studies.ABLATION)
+        return finish(run, ablate(run, config, prepare_data(run, config)), studies.ABLATION)
+
+
+def ablate(run: Tracked, config: PipelineConfig, data: Data) -> dict[str, Any]:
+    """The summary of the study; gensr/full-pipeline makes it, too."""
+    trained: list[StageResult] = []
+    ranks: dict[str, StageResult] = {}
+    for trial in studies.trials(config):
+        changed = studies.of_trial(config, trial)
+        with run.child(trial.name) as child:
+            child.params(variant=trial.variant, seed=trial.seed, changes=CHANGES[trial.variant])
+            cf = pretrain(child, changed, data.prepared)
+            model = finetune(child, changed, data.prepared, cf, option="gensr")
+            ranked = rank_model(child, changed, data.prepared, model, option=trial.variant)
+            child.metrics(ranked.metrics)
+        trained.append(model._replace(label=f"finetune-{trial.name}"))
+        ranks[trial.name] = ranked._replace(label=f"evaluate-{trial.name}")
+    return studies.summarize_ablation(config, data.source, [*data.stages, *trained], ranks)

@@ -7,14 +7,13 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.full_pipeline import prepare_data
+from flows.shared import Data, finish, prepare_data
 from gensr_model.config import PipelineConfig
 from gensr_model.evaluation.reference import REFERENCES
 from tasks import registry
 from tasks.diagnose import diagnosis
 from tasks.full_ranking import KEY, finetune_full, rank_full, rank_full_reference, summarize_full
 from tasks.promotion import judge
-from tasks.publish import publish
 from tasks.stage import StageResult
 from tasks.tracking import Tracked, parent_run, run_logger
 
@@ -27,14 +26,22 @@ def full_ranking(config: PipelineConfig) -> dict[str, Any]:
     """
     with parent_run(config, "train/full-ranking", str(flow_run.id)) as run:
         data = prepare_data(run, config)
-        model = finetune_full(run, config, data.prepared, data.cf)
-        ranks = {"gensr": rank_full(run, config, data.prepared, model, option="gensr")}
-        ranks |= {r: rank_full_reference(run, config, data.prepared, data.cf, option=r) for r in REFERENCES}
-        summary = summarize_full(config, data.source, [*data.stages, model], ranks)
-        summary["diagnosis"] = diagnosis(data.prepared, ranks)
+        model, ranks, summary = rank_catalogue(run, config, data)
         if config.train.tasks == "both":
-            _challenge(run, config, data.prepared, model, ranks["gensr"])
-        return publish(run.run_id, str(flow_run.id), summary, KEY)
+            _challenge(run, config, data.prepared, model, ranks)
+        return finish(run, summary, KEY)
+
+
+def rank_catalogue(
+    run: Tracked, config: PipelineConfig, data: Data
+) -> tuple[StageResult, StageResult, dict[str, Any]]:
+    """The model, its ranks, and the summary of the study; gensr/full-pipeline makes it, too, and registers nothing."""
+    model = finetune_full(run, config, data.prepared, data.cf)
+    ranks = {"gensr": rank_full(run, config, data.prepared, model, option="gensr")}
+    ranks |= {r: rank_full_reference(run, config, data.prepared, data.cf, option=r) for r in REFERENCES}
+    summary = summarize_full(config, data.source, [*data.stages, model], ranks)
+    summary["diagnosis"] = diagnosis(data.prepared, ranks)
+    return model, ranks["gensr"], summary
 
 
 def _challenge(

@@ -7,11 +7,12 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.full_pipeline import analyze_all, prepare_data
+from flows.shared import analyze_all, finish, prepare_data
 from gensr_model.config import PipelineConfig
+from gensr_model.reporting.run_facts import MECHANISMS as KEY  # of the artifact
 from tasks.finetune import MODELS, finetune
-from tasks.publish import publish_mechanisms
 from tasks.rivals import train_system
+from tasks.summary import numbers_of, summarize_run
 from tasks.tracking import parent_run
 
 
@@ -27,4 +28,5 @@ def mechanisms(config: PipelineConfig) -> dict[str, Any]:
             trained.append(unisar.result)
             stages += unisar.stages
         analyses = analyze_all(run, config, data, trained)
-        return publish_mechanisms(run.run_id, str(flow_run.id), config, stages, analyses)
+        summary = summarize_run(config, data.source, [*stages, *analyses], {}, numbers_of(analyses))
+        return finish(run, summary | {"study": KEY}, KEY)

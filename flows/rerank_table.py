@@ -9,12 +9,13 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 
-from flows.fan_out import fan_out
-from flows.full_pipeline import prepare_data
+from flows.fan_out import FanOut, fan_out
+from flows.shared import Data, prepare_data
 from gensr_model.config import PipelineConfig
 from gensr_model.evaluation.reference import REFERENCES
 from tasks.place import Place, check, here
-from tasks.rerank_table import Failed, publish_rerank
+from tasks.report import write_report
+from tasks.rerank_table import Compared, Failed, compare, publish_rerank
 from tasks.rivals import Ranked, check_names, every_system, run_system
 from tasks.stage import StageResult
 from tasks.tracking import Tracked, parent_run
@@ -26,16 +27,32 @@ def rerank_table(config: PipelineConfig) -> dict[str, Any]:
 
     A system that fails is a row that says why. What is finished is not trained again.
     """
-    names = config.rerank.systems or every_system()
-    check_names(names)
-    fan = fan_out(config.rerank)
+    fan = check_systems(config)
     with parent_run(config, "compare/rerank-table", str(flow_run.id)) as run:
-        data = prepare_data(run, config)
-        sharing = config.rerank.model_copy(update={"concurrency": fan.at_once})
-        shared = config.model_copy(update={"rerank": sharing})
-        together = rank_all.with_options(task_runner=fan.runner)
-        outcomes = together(run.run_id, shared, data.prepared, data.cf, names)
-        return publish_rerank(run.run_id, str(flow_run.id), config, outcomes)
+        compared = compare_systems(run, config, prepare_data(run, config), fan)
+        flow_run_id = str(flow_run.id)
+        published = publish_rerank(run.run_id, flow_run_id, compared)
+        write_report(run.run_id, flow_run_id, published)
+        return published
+
+
+def check_systems(config: PipelineConfig) -> FanOut:
+    """Where systems are put to work; ConfigError, before anything is trained, for what cannot be done."""
+    check_names(_names(config))
+    return fan_out(config.rerank)
+
+
+def compare_systems(run: Tracked, config: PipelineConfig, data: Data, fan: FanOut) -> Compared:
+    """All systems on the same candidates; gensr/full-pipeline makes it, too."""
+    sharing = config.rerank.model_copy(update={"concurrency": fan.at_once})
+    shared = config.model_copy(update={"rerank": sharing})
+    together = rank_all.with_options(task_runner=fan.runner)
+    outcomes = together(run.run_id, shared, data.prepared, data.cf, _names(config))
+    return compare(config, data.source, data.stages, outcomes)
+
+
+def _names(config: PipelineConfig) -> tuple[str, ...]:
+    return config.rerank.systems or every_system()
 
 
 @flow(name="rank-all", validate_parameters=False)

@@ -7,7 +7,7 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.full_pipeline import prepare_data
+from flows.shared import prepare_data
 from gensr_model.config import PipelineConfig
 from tasks import registry
 from tasks.data import check_drift

@@ -7,12 +7,11 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.full_pipeline import prepare_data
+from flows.shared import Data, finish, prepare_data
 from gensr_model.config import PipelineConfig, with_changes
 from tasks import studies
 from tasks.finetune import finetune
-from tasks.publish import publish
-from tasks.tracking import parent_run
+from tasks.tracking import Tracked, parent_run
 
 
 @flow(name="sweep")
@@ -22,14 +21,17 @@ def sweep(config: PipelineConfig) -> dict[str, Any]:
     Every point is kept, so a run that stops goes on where it was.
     """
     with parent_run(config, "sweep/tau-beta", str(flow_run.id)) as run:
-        data = prepare_data(run, config)
-        trained = {}
-        for point in studies.points(config):
-            with run.child(point.name) as child:
-                child.params(tau=point.tau, beta=point.beta)
-                changed = with_changes(config, {"model": {"tau": point.tau, "beta": point.beta}})
-                model = finetune(child, changed, data.prepared, data.cf, option="gensr")
-                child.metrics(studies.best_validation(model.path))
-            trained[point] = model._replace(label=f"finetune-{point.name}")
-        summary = studies.summarize_sweep(config, data.source, data.stages, trained)
-        return publish(run.run_id, str(flow_run.id), summary, studies.SWEEP)
+        return finish(run, search(run, config, prepare_data(run, config)), studies.SWEEP)
+
+
+def search(run: Tracked, config: PipelineConfig, data: Data) -> dict[str, Any]:
+    """The summary of the study; gensr/full-pipeline makes it, too."""
+    trained = {}
+    for point in studies.points(config):
+        with run.child(point.name) as child:
+            child.params(tau=point.tau, beta=point.beta)
+            changed = with_changes(config, {"model": {"tau": point.tau, "beta": point.beta}})
+            model = finetune(child, changed, data.prepared, data.cf, option="gensr")
+            child.metrics(studies.best_validation(model.path))
+        trained[point] = model._replace(label=f"finetune-{point.name}")
+    return studies.summarize_sweep(config, data.source, data.stages, trained)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from gensr_model.frozen import Frozen
 from gensr_model.presets import PRESETS
-from gensr_model.study_config import AblationConfig, RerankConfig, SweepConfig
+from gensr_model.study_config import AblationConfig, RerankConfig, StudiesConfig, SweepConfig
 
 Task = Literal["recommendation", "search"]
 TASKS: tuple[Task, Task] = ("recommendation", "search")
@@ -323,6 +323,7 @@ _SECTIONS: dict[str, type[Frozen]] = {
     "evaluation": EvaluationConfig,
     "ablation": AblationConfig,
     "sweep": SweepConfig,
+    "studies": StudiesConfig,
     "analysis": AnalysisConfig,
     "retrain": RetrainConfig,
 }
@@ -360,6 +361,7 @@ class PipelineConfig(Frozen):
     evaluation: EvaluationConfig = Field(default_factory=lambda: EvaluationConfig())
     ablation: AblationConfig = Field(default_factory=lambda: AblationConfig())
     sweep: SweepConfig = Field(default_factory=lambda: SweepConfig())
+    studies: StudiesConfig = Field(default_factory=lambda: StudiesConfig())
     analysis: AnalysisConfig = Field(default_factory=lambda: AnalysisConfig())
     retrain: RetrainConfig = Field(default_factory=lambda: RetrainConfig())
 

@@ -13,6 +13,7 @@ _SHORT_FULL_PROMPTS = {
     "recommendation_prompt": {"segments": ("recommend", "", "?")},
     "search_prompt": {"segments": ("search {query}", "", "?")},
 }
+_REFERENCES = ("popularity", "item_knn", "lightgcn", "bm25", "same_query")
 PRESETS: dict[str, dict[str, Any]] = {
     # Minutes on two cores: a small T5 and its tokenizer from scratch. What `make run` uses.
     "demo": {
@@ -32,6 +33,10 @@ PRESETS: dict[str, dict[str, Any]] = {
             "space_samples": 300,
             "theorem_trials": 50,
         },
+        # Studies in little, a few trainings each. Give a section for more: `"rerank": {"systems": []}` is all systems.
+        "rerank": {"systems": (*_REFERENCES, "qem", "sasrec", "two_head", "gensr"), "tune": False},
+        "ablation": {"variants": ("no_cf_view", "no_semantic_view", "no_soft_filter", "no_contrastive")},
+        "sweep": {"tau": (0.01, 0.05, 0.09), "beta": (0.001, 0.1, 0.3)},
     },
     # For ~60k interactions on two cores: what docs/results.md is measured with.
     "laptop": {

@@ -68,3 +68,16 @@ class SweepConfig(Frozen):
 
     tau: tuple[float, ...] = (0.01, 0.03, 0.05, 0.07, 0.09)
     beta: tuple[float, ...] = (0.001, 0.01, 0.1, 0.15, 0.2, 0.25, 0.3)
+
+
+class StudiesConfig(Frozen):
+    """Which studies gensr/full-pipeline makes after its own models, each as its section of the config says."""
+
+    rerank: bool = Field(False, description="all systems, as compare/rerank-table; sizes are in `rerank`")
+    full_ranking: bool = Field(
+        False, description="over the whole catalogue, as train/full-ranking; registers no model"
+    )
+    ablation: bool = Field(
+        False, description="GenSR without its parts, as ablation/paper; sizes are in `ablation`"
+    )
+    sweep: bool = Field(False, description="τ and β, as sweep/tau-beta; the grids are in `sweep`")

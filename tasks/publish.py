@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,87 +15,51 @@ import pyarrow.parquet as pq
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from gensr_model.config import PipelineConfig
 from gensr_model.files import write_json
+from gensr_model.reporting.run_facts import ABLATION, SWEEP
 from tasks import summary as summaries
 from tasks.home import home
 from tasks.profile import PROFILE
 from tasks.promotion import Decision
-from tasks.stage import StageResult
 from tasks.tracking import Tracked, tracking_uri
 
 REPORT = "report.html"
+_SAID_BY_THE_RUN = {"dataset", "format", "source", "preset", "seed", "negatives", "config", "config_hash",
+                    "dataset_digest", "commit"}  # fmt: skip
 
 
 @task(name="publish", task_run_name="publish")
 def publish(
-    run_id: str, flow_run_id: str, summary: dict[str, Any], key: str = "summary", report: bool = False
+    run_id: str, flow_run_id: str, summary: dict[str, Any], key: str = "summary", more: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Write ``runs/<flow run>/summary.json`` and ``table.md``, the artifact ``key``, and MLflow's copy of both.
 
-    With ``report`` the artifact links the page that ``write_report`` makes of what this returns: the table is out
-    before it, so that no fault of the page can hold it back.
+    The artifact links the page that ``write_report`` makes of what this returns: the table is out before it, so that no
+    fault of the page can hold it back.
 
-    Rows that a summary has beside its results are a Parquet file and a table in MLflow, too.
+    ``more`` is Markdown that follows the table. Rows that a summary, or a study in it, has beside its results are a
+    Parquet file and a table in MLflow, too.
     """
     run = Tracked.existing(run_id)
     full = summary | {
         "mlflow": {"experiment_id": run.experiment_id, "run_id": run_id},
         "flow_run_id": flow_run_id,
     }
-    table = summaries.table(full)
+    table = "\n".join([summaries.table(full), *more])
     folder = home().runs / flow_run_id
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "summary.json", full)
     (folder / "table.md").write_text(table)
     point_latest(flow_run_id)
-    for name in ("diagnosis", "ablation", "sweep"):
-        if full.get(name):
-            pq.write_table(pa.Table.from_pylist(full[name]), folder / f"{name}.parquet")
-            run.table(f"{name}.json", full[name])
+    studies = full.get("studies", {})
+    for name in ("diagnosis", ABLATION, SWEEP):
+        if rows := full.get(name) or studies.get(name, {}).get(name):
+            pq.write_table(pa.Table.from_pylist(rows), folder / f"{name}.parquet")
+            run.table(f"{name}.json", rows)
     run.artifacts(folder, ("*",))
-    run.metrics(_headline(full))
-    create_markdown_artifact(
-        table + links_text(full, report), key=key, description=f"{full['dataset']}: results"
-    )
+    run.metrics(headline(full))
+    create_markdown_artifact(table + links_text(full), key=key, description=f"{full['dataset']}: results")
     return full
-
-
-@task(name="publish-mechanisms", task_run_name="publish-mechanisms")
-def publish_mechanisms(
-    run_id: str,
-    flow_run_id: str,
-    config: PipelineConfig,
-    stages: list[StageResult],
-    analyses: list[StageResult],
-) -> dict[str, Any]:
-    """Write ``runs/<flow run>/mechanisms.json`` and ``.md``, the artifact ``mechanisms``, and MLflow's copy of both."""
-    run = Tracked.existing(run_id)
-    numbers = summaries.numbers_of(analyses)
-    content = {
-        "dataset": config.name,
-        "config": config.model_dump(mode="json"),
-        "analysis": numbers,
-        "stages": [
-            {"label": s.label, "seconds": s.seconds, "reused": s.reused, "key": s.key}
-            for s in [*stages, *analyses]
-        ],
-        "mlflow": {"experiment_id": run.experiment_id, "run_id": run_id},
-        "flow_run_id": flow_run_id,
-    }
-    text = "\n".join([f"# {config.name}: mechanisms", "", *summaries.analysis_tables(numbers)])
-    folder = home().runs / flow_run_id
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "mechanisms.json", content)
-    (folder / "mechanisms.md").write_text(text)
-    run.artifacts(folder, ("mechanisms.*",))
-    run.metrics(numbers)
-    create_markdown_artifact(
-        text + links_text(content),
-        key="mechanisms",
-        description=f"{config.name}: the paper's explanation, measured",
-    )
-    return content
 
 
 @task(name="publish-profile", task_run_name="publish-profile")
@@ -109,12 +74,26 @@ def publish_profile(run_id: str, raw: str, prepared: str) -> None:
     create_table_artifact(rows, key="profile", description="Columns of the raw and of the prepared tables")
 
 
-def _headline(summary: dict[str, Any]) -> dict[str, float]:
+def headline(summary: dict[str, Any]) -> dict[str, float]:
     """``model/task/metric`` of every model, so that runs can be compared in one MLflow table."""
-    rows = ((name, task, row) for task, found in summary["results"].items() for name, row in found.items())
+    results = summary["results"]
+    if isinstance(results, list):  # of all systems: rows of means over seeds
+        return {f"{r['system']}/{r['task']}/{r['metric']}": r["mean"] for r in results}
+    rows = ((name, task, row) for task, found in results.items() for name, row in found.items())
     return {f"{name}/{task}/{m}": value for name, task, row in rows for m, value in row.items()} | summary[
         "analysis"
     ]
+
+
+def part_of_run(study: dict[str, Any]) -> dict[str, Any]:
+    """A study's summary within that of the run that made it, without what both say."""
+    return {name: value for name, value in study.items() if name not in _SAID_BY_THE_RUN}
+
+
+def study_text(name: str, study: dict[str, Any], text: str | None) -> str:
+    """A study's own Markdown, or its tables, under a heading of its own."""
+    shown = text or summaries.table(study | {"stages": [], "training": {}})
+    return "\n".join([f"# Study: {name}", *shown.splitlines()[1:], ""])
 
 
 def links(summary: dict[str, Any]) -> dict[str, str]:
@@ -129,15 +108,14 @@ def links(summary: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def links_text(summary: dict[str, Any], report: bool = False) -> str:
+def links_text(summary: dict[str, Any]) -> str:
     """The end of the artifact; the report is a file, so it is shown by MLflow's server or named."""
     found = links(summary)
-    lines = [f"- [{name} run]({address})" for name, address in found.items()]
-    if report:
-        path = home().runs / summary["flow_run_id"] / REPORT
-        at_mlflow = f" ([in MLflow]({found['MLflow']}/artifacts/{REPORT}))" if "MLflow" in found else ""
-        lines.insert(0, f"- Report: `{path}`{at_mlflow}")
-    return "\n".join(["", "## Links", "", *lines, ""]) if lines else ""
+    path = home().runs / summary["flow_run_id"] / REPORT
+    at_mlflow = f" ([in MLflow]({found['MLflow']}/artifacts/{REPORT}))" if "MLflow" in found else ""
+    lines = [f"- Report: `{path}`{at_mlflow}"]
+    lines += [f"- [{name} run]({address})" for name, address in found.items()]
+    return "\n".join(["", "## Links", "", *lines, ""])
 
 
 def point_latest(flow_run_id: str) -> None:

@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 from prefect import task
 
 from gensr_model.errors import DataError, GensrError
-from gensr_model.reporting.facts import Facts
 from gensr_model.reporting.page import render
+from gensr_model.reporting.run_facts import ABLATION, FULL, MECHANISMS, RERANK, SPACE, SWEEP, RunFacts
 from tasks.audit import audit_rule
 from tasks.examples import EXAMPLES
 from tasks.home import home
@@ -28,7 +28,8 @@ from tasks.stage import RECORD
 from tasks.summary import trained_model
 from tasks.tracking import Tracked
 
-_AUDITS = "audits.json"
+_AUDITS, _PROBES = "audits.json", "gradients.json"
+_DATA = {"ingest", "validate-raw", "prepare", "validate"}  # stages that every run has
 
 
 @task(name="report", task_run_name="report")
@@ -43,17 +44,21 @@ def write_report(run_id: str, flow_run_id: str, summary: dict[str, Any]) -> str:
     return str(page)
 
 
-def collect(summary: dict[str, Any], store: Path) -> Facts:
+def collect(summary: dict[str, Any], store: Path) -> RunFacts:
     """What the stages of a run left in the store; DataError where a folder of the run is gone."""
     folders = {s["label"]: _folder(store, s["label"], s["key"]) for s in summary["stages"]}
+    if not folders.keys() >= _DATA:
+        raise DataError(
+            "this run's summary does not name all stages of its data: run it again with this version"
+        )
     ingest, prepare = folders["ingest"], folders["prepare"]
     checks = [folders["validate-raw"], folders["validate"]]
     trained = {model: folders[s["label"]] for s in summary["stages"] if (model := trained_model(s["label"]))}
     audits = _json(folders["validate"] / _AUDITS)
     rejects = pq.read_table(ingest / "rejects.parquet", columns=["reason"])["reason"].to_pylist()
-    records = {label: _json(folder / RECORD) for label, folder in folders.items()}
-    return Facts(
-        summary=_without_paths(summary),
+    main, studies = _apart(_without_paths(summary))
+    return RunFacts(
+        summary=main,
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         links=links(summary),
         manifest=_json(prepare / "manifest.json"),
@@ -67,28 +72,66 @@ def collect(summary: dict[str, Any], store: Path) -> Facts:
         ],
         audit_figures=audits["figures"],
         training={model: _json(folder / "training.json") for model, folder in trained.items()},
-        gradients={model: _json(folder / "gradients.json") for model, folder in trained.items()},
-        stages=[
-            {
-                "label": s["label"],
-                "seconds": s["seconds"],
-                "reused": s["reused"],
-                "peak_bytes": records[s["label"]].get("peak_bytes", 0),
-                "peak_gpu_bytes": records[s["label"]].get("peak_gpu_bytes", 0),
-                "metrics": records[s["label"]]["metrics"],
-            }
-            for s in summary["stages"]
-        ],
+        gradients=_probes(summary, trained),
+        stages=[_stage(folders[s["label"]], s) for s in summary["stages"]]
+        + _stages_of_studies(summary, store),
         examples=_json(folders["examples"] / EXAMPLES) if "examples" in folders else [],
-        segments=summary.get("diagnosis", []),
+        segments=main.get("diagnosis", []),
+        studies=studies,
+        pictures=_pictures(folders),
     )
 
 
+def _apart(summary: dict[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The summary of what the run itself ranked, and those of its studies by name."""
+    studies, name = dict(summary.get("studies", {})), summary.get("study")
+    if name in (RERANK, FULL, ABLATION, SWEEP):
+        studies[name] = summary
+    if name in (RERANK, FULL):  # their results stand in the study's own section
+        summary = summary | {"results": {}, "comparisons": {}, "diagnosis": []}
+    return summary, studies
+
+
+def _probes(summary: dict[str, Any], trained: dict[str, Path]) -> dict[str, list[dict[str, float]]]:
+    """Of the models that gradients are compared of: those of a run, not the many of a study."""
+    if summary.get("study", MECHANISMS) != MECHANISMS:
+        return {}
+    return {name: _json(folder / _PROBES) for name, folder in trained.items() if (folder / _PROBES).is_file()}
+
+
+def _stage(folder: Path, stage: dict[str, Any]) -> dict[str, Any]:
+    record = _json(folder / RECORD)
+    told = {name: stage[name] for name in ("label", "seconds", "reused")}
+    peaks = {name: record.get(name, 0) for name in ("peak_bytes", "peak_gpu_bytes")}
+    return told | peaks | {"metrics": record["metrics"]}
+
+
+def _stages_of_studies(summary: dict[str, Any], store: Path) -> list[dict[str, Any]]:
+    """Stages that a study within a run has beside the run's own, labelled by the study."""
+    known, rows = {s["key"] for s in summary["stages"]}, []
+    for name, study in summary.get("studies", {}).items():
+        for s in study["stages"]:
+            if s["key"] not in known:
+                known.add(s["key"])
+                rows.append(
+                    _stage(_folder(store, s["label"], s["key"]), s | {"label": f"{name}: {s['label']}"})
+                )
+    return rows
+
+
+def _pictures(folders: dict[str, Path]) -> dict[str, bytes]:
+    """Figures that are no drawing of numbers: there is none where a task had too few samples."""
+    drawn = folders["analyze-space"] / "space.png" if "analyze-space" in folders else None
+    return {SPACE: drawn.read_bytes()} if drawn and drawn.is_file() else {}
+
+
 def _folder(store: Path, label: str, key: str) -> Path:
-    """A stage's folder by its label, ``<stage>`` or ``<stage>-<option>``; some stages have a dash in their name."""
-    for name in (label, label.rpartition("-")[0], label.partition("-")[0]):
-        if name and (store / name / key / RECORD).is_file():
-            return store / name / key
+    """A stage's folder by its label, ``<stage>-<option>-<note>``; some stages have a dash in their name."""
+    parts = label.split("-")
+    for end in range(len(parts), 0, -1):
+        folder = store / "-".join(parts[:end]) / key
+        if (folder / RECORD).is_file():
+            return folder
     raise DataError(
         f"{store}: the folder of stage {label} ({key}) is gone; run the pipeline again, it builds what is missing"
     )
@@ -112,12 +155,14 @@ def _suites(folder: Path) -> list[dict[str, Any]]:
 
 
 def _without_paths(summary: dict[str, Any]) -> dict[str, Any]:
-    """The summary, the folder of raw files by its name alone: a report is passed on, and where it lay is private."""
-    source = summary["config"]["source"]
-    if "path" not in source:
-        return summary
-    source = source | {"path": Path(source["path"]).name}
-    return summary | {"config": summary["config"] | {"source": source}}
+    """The summary, folders and files by their names alone: a report is passed on, and where they lay is private."""
+    config = json.loads(json.dumps(summary["config"]))
+    places = (config["source"], "path"), (config["model"]["backbone"], "name_or_path")
+    for place, name in places:
+        if Path(place.get(name) or "").is_absolute():
+            place[name] = Path(place[name]).name
+    config["rerank"]["kept"] = [Path(file).name for file in config["rerank"]["kept"]]
+    return summary | {"config": config}
 
 
 def main(arguments: list[str]) -> int:

@@ -12,21 +12,22 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from gensr_model.config import TASKS, PipelineConfig, digest
+from gensr_model.config import TASKS, PipelineConfig
 from gensr_model.errors import DataError
 from gensr_model.evaluation.compare import Verdict, against_best
 from gensr_model.evaluation.kept import widen
 from gensr_model.evaluation.rerank_table import COLUMNS, cell, means, places, starred
 from gensr_model.files import write_json
+from gensr_model.reporting.run_facts import RERANK as KEY  # of the artifact
 from tasks.evaluate import read_ranks
 from tasks.home import home
 from tasks.kept import Tables, kept_systems
-from tasks.publish import links_text, point_latest
+from tasks.publish import headline, links_text, point_latest
 from tasks.rivals import Ranked, block, title
-from tasks.summary import grid
+from tasks.stage import StageResult
+from tasks.summary import grid, summarize_run
 from tasks.tracking import Tracked
 
-KEY = "rerank-table"  # of the artifact
 OURS = "gensr"
 TABLE, RANKS, SUMMARY, MARKDOWN = "table.parquet", "ranks.parquet", "summary.json", "table.md"
 
@@ -49,15 +50,20 @@ class Cost(NamedTuple):
     peak_memory_mb: float
 
 
-@task(name="publish-rerank", task_run_name="publish-rerank", cache_policy=NO_CACHE)
-def publish_rerank(
-    run_id: str, flow_run_id: str, config: PipelineConfig, outcomes: list[Ranked | Failed]
-) -> dict[str, Any]:
-    """Write ``runs/<flow run>/`` with summary, Markdown table, Parquet table and all per-sample ranks.
+class Compared(NamedTuple):
+    """A finished comparison."""
 
-    Raises DataError where no system gave ranks.
-    """
-    run = Tracked.existing(run_id)
+    summary: dict[str, Any]
+    text: str  # Markdown
+    rows: list[dict[str, Any]]  # of ``evaluation.rerank_table.means``
+    done: list[Ranked]
+    kept: Tables
+
+
+def compare(
+    config: PipelineConfig, source: StageResult, stages: list[StageResult], outcomes: list[Ranked | Failed]
+) -> Compared:
+    """Means, tests and costs of all systems. Raises DataError where no system gave ranks."""
     done = [o for o in outcomes if isinstance(o, Ranked)]
     failed = [o for o in outcomes if isinstance(o, Failed)]
     if not done:
@@ -77,20 +83,34 @@ def publish_rerank(
     text = markdown(config, names, rows, verdicts, costs, failed)
     if kept:
         text += f"\nFrom kept ranks, not trained in this run: {', '.join(map(title, kept))}.\n"
-    summary = _summary(config, rows, verdicts, costs, done, failed)
-    summary |= {"flow_run_id": flow_run_id, "mlflow": {"experiment_id": run.experiment_id, "run_id": run_id}}
+    ran = [*stages, *(s for o in done for s in (o.trained, o.ranks) if s is not None)]
+    summary = summarize_run(config, source, ran, {}, {}) | _summary(
+        config, rows, verdicts, costs, done, failed
+    )
+    summary["systems"] = {name: {"title": title(name), "group": block(name)} for name in names}
+    return Compared(summary | {"study": KEY, "kept": list(kept)}, text, rows, done, kept)
 
+
+@task(name="publish-rerank", task_run_name="publish-rerank", cache_policy=NO_CACHE)
+def publish_rerank(run_id: str, flow_run_id: str, compared: Compared) -> dict[str, Any]:
+    """Write ``runs/<flow run>/`` with summary, Markdown table, Parquet table and all per-sample ranks."""
+    run = Tracked.existing(run_id)
+    mlflow = {"experiment_id": run.experiment_id, "run_id": run_id}
+    summary = compared.summary | {"flow_run_id": flow_run_id, "mlflow": mlflow}
+    rows, text = compared.rows, compared.text
     folder = home().runs / flow_run_id
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / SUMMARY, summary)
     (folder / MARKDOWN).write_text(text)
     pq.write_table(pa.Table.from_pylist(rows), folder / TABLE)
-    _write_ranks(folder / RANKS, done, kept)
+    _write_ranks(folder / RANKS, compared.done, compared.kept)
     point_latest(flow_run_id)
     run.artifacts(folder, ("*",))
-    run.metrics({f"{r['system']}/{r['task']}/{r['metric']}": r["mean"] for r in rows})
+    run.metrics(headline(summary))
     run.table("rerank_table.json", [r | {"title": title(r["system"])} for r in rows])
-    create_markdown_artifact(text + links_text(summary), key=KEY, description=f"{config.name}: all systems")
+    create_markdown_artifact(
+        text + links_text(summary), key=KEY, description=f"{summary['dataset']}: all systems"
+    )
     return summary
 
 
@@ -132,21 +152,12 @@ def _summary(
     failed: list[Failed],
 ) -> dict[str, Any]:
     return {
-        "dataset": config.name,
         "seeds": list(config.rerank.seeds),
-        "config": config.model_dump(mode="json"),
-        "config_hash": digest(config),
         "results": [_finite(row) for row in rows],
         "verdicts": [_finite(v._asdict() | v.compared._asdict() | {"compared": None}) for v in verdicts],
         "costs": {name: _finite(cost._asdict()) for name, cost in costs.items()},
         "chosen": {o.name: o.point for o in done if o.seed == config.rerank.seeds[0]},
         "failed": [f._asdict() for f in failed],
-        "stages": [
-            {"label": s.label, "seconds": s.seconds, "reused": s.reused, "key": s.key}
-            for o in done
-            for s in (o.trained, o.ranks)
-            if s is not None
-        ],
     }
 
 

@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 from gensr_model.config import PipelineConfig, with_changes
 from gensr_model.errors import ConfigError
 from gensr_model.evaluation.ablation import CHANGES, ablation_rows
+from gensr_model.reporting.run_facts import ABLATION, SWEEP  # keys of the artifacts, too
 from gensr_model.study_config import Variant
 from tasks.evaluate import read_ranks
 from tasks.stage import StageResult
 from tasks.summary import summarize_run
-
-ABLATION, SWEEP = "ablation", "sweep"  # keys of the artifacts
 
 
 class Trial(NamedTuple):

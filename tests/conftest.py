@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_run import TINY, Finished
+from tiny_run import STUDIES, TINY, Finished
 
 from gensr_model.config import PipelineConfig
 
@@ -57,7 +57,10 @@ def tiny() -> Callable[..., PipelineConfig]:
 def finished(
     prefect_server: None, tiny: Callable[..., PipelineConfig], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], Finished]:
-    """The tiny run of a data format, made when it is first asked for and shared by every test that reads it."""
+    """The tiny run of a data format, made when it is first asked for and shared by every test that reads it.
+
+    The run on Amazon's format makes all studies, too.
+    """
     from flows.full_pipeline import full_pipeline
 
     made: dict[str, Finished] = {}
@@ -68,7 +71,8 @@ def finished(
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("GENSR_HOME", str(home))
                 patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-                summary = full_pipeline(tiny(name=f"tiny-{data_format}", format=data_format))
+                more = STUDIES if data_format == "amazon" else {}
+                summary = full_pipeline(tiny(name=f"tiny-{data_format}", format=data_format, **more))
             made[data_format] = Finished(home, summary)
         return made[data_format]
 

@@ -19,6 +19,19 @@ TINY: dict[str, Any] = {
     "evaluation": {"max_test_samples": 80},
     "analysis": {"mine_samples": 200, "mine_steps": 40, "mine_seeds": 1},
 }
+# Every study within the pipeline, as small as each can be.
+STUDIES: dict[str, Any] = {
+    "studies": {"rerank": True, "full_ranking": True, "ablation": True, "sweep": True},
+    "rerank": {
+        "systems": ["popularity", "bm25", "qem", "gensr"],
+        "epochs": 1,
+        "batch_size": 64,
+        "tune": False,
+    },
+    "full_ranking": {"epochs": 1, "valid_samples": 40},
+    "ablation": {"variants": ["no_soft_filter"]},
+    "sweep": {"tau": [0.05, 0.09], "beta": [0.01]},
+}
 
 
 class Finished(NamedTuple):

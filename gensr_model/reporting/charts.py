@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 _WIDTH, _HEIGHT = 400.0, 250.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 12.0, 26.0, 40.0
 _ROW = 26.0  # height of a row of ``interval_chart``
+_LETTER, _LEGEND_ROW = 6.9, 17.0  # about how wide a letter of a name is; height of a row of the legend
 _MARKED = 24  # points up to which each is marked
 
 
@@ -28,22 +29,27 @@ class Series:
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean between bounds; ``verdict`` is good, bad or open and gives its colour."""
+    """A mean between bounds; ``verdict`` is good, bad or open and gives its colour.
+
+    ``reference`` is another's number for the same, drawn as a diamond.
+    """
 
     name: str
     mean: float
     low: float
     high: float
     verdict: str
+    reference: float | None = None
 
 
 @dataclass(frozen=True)
 class Figure:
-    """An SVG element as text, what it shows, and how to read it."""
+    """An SVG element, or a picture, as text, what it shows, and how to read it; a ``wide`` one fills a line."""
 
     svg: str
     title: str
     note: str = ""
+    wide: bool = False
 
 
 class _Scale:
@@ -74,37 +80,55 @@ def line_chart(
     x_label: str = "training step",
     y_range: tuple[float, float] | None = None,
     zero: bool = False,
+    places: Sequence[tuple[float, str]] = (),
+    marked: float | None = None,
 ) -> str:
-    """Lines over steps, with a legend above; ``zero`` draws the line y = 0. ValueError without a point."""
+    """Lines with a legend above. ValueError without a point.
+
+    Args:
+        zero: draw the line y = 0.
+        places: ticks of x with their names; without them x is a number from 0 on.
+        marked: an x that a dashed line marks.
+    """
     xs = [x for line in series for x, _ in line.points]
     ys = [y for line in series for _, y in line.points]
     if not xs:
         raise ValueError(f"nothing to draw: {title}")
+    named = [line for line in series if not line.faint]
+    rows = _legend_rows(named)
+    top = _TOP + _LEGEND_ROW * (len(rows) - 1)
+    bottom = top + _HEIGHT - _TOP - _BOTTOM
     low, high = y_range or _padded(ys)
-    x = _Scale(min([0.0, *xs]), max(xs), _LEFT, _WIDTH - _RIGHT, 5)
-    y = _Scale(low, high, _HEIGHT - _BOTTOM, _TOP, 5)
-    svg = _svg(_WIDTH, _HEIGHT, title)
+    if places:
+        x = _Scale(*_padded([at for at, _ in places]), _LEFT, _WIDTH - _RIGHT, 5)
+    else:
+        x = _Scale(min([0.0, *xs]), max(xs), _LEFT, _WIDTH - _RIGHT, 5)
+    y = _Scale(low, high, bottom, top, 5)
+    svg = _svg(_WIDTH, bottom + _BOTTOM, title)
     for tick in y.ticks:
         _line(svg, _LEFT, y(tick), _WIDTH - _RIGHT, y(tick), "grid")
         _text(svg, _LEFT - 7, y(tick) + 4, y.label(tick), "end")
-    for tick in x.ticks:
-        _text(svg, x(tick), _HEIGHT - _BOTTOM + 17, x.label(tick), "middle")
-    _text(svg, (_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, x_label, "middle", "axis")
+    for at, name in places or [(tick, x.label(tick)) for tick in x.ticks]:
+        _text(svg, x(at), bottom + 17, name, "middle")
+    _text(svg, (_LEFT + _WIDTH - _RIGHT) / 2, bottom + 34, x_label, "middle", "axis")
     if zero and low < 0 < high:
         _line(svg, _LEFT, y(0), _WIDTH - _RIGHT, y(0), "zero")
+    if marked is not None:
+        _line(svg, x(marked), top, x(marked), bottom, "marked")
     for line in series:
         _draw(svg, line, x, y)
-    _legend(svg, [line for line in series if not line.faint])
+    _legend(svg, rows)
     return ElementTree.tostring(svg, encoding="unicode")
 
 
-def interval_chart(title: str, rows: Sequence[Interval], x_label: str) -> str:
+def interval_chart(title: str, rows: Sequence[Interval], x_label: str, digits: int = 4) -> str:
     """A row per interval, with the line x = 0. ValueError without a row."""
     if not rows:
         raise ValueError(f"nothing to draw: {title}")
-    left = 116.0
+    left = max(116.0, 22 + _LETTER * max(len(row.name) for row in rows))
     bottom = 12 + _ROW * len(rows)
-    low, high = _padded([0.0, *(v for row in rows for v in (row.low, row.high))])
+    references = [row.reference for row in rows if row.reference is not None]
+    low, high = _padded([0.0, *references, *(v for row in rows for v in (row.low, row.high))])
     x = _Scale(low, high, left, _WIDTH - _RIGHT, 5)
     svg = _svg(_WIDTH, bottom + 40, title)
     for tick in x.ticks:
@@ -116,13 +140,18 @@ def interval_chart(title: str, rows: Sequence[Interval], x_label: str) -> str:
         y = 12 + _ROW * (number + 0.5)
         _text(svg, left - 10, y + 4, row.name, "end", "name")
         group = ElementTree.SubElement(svg, "g", {"class": f"interval {row.verdict}"})
-        said = f"{row.name}: {row.mean:+.4f} [{row.low:+.4f}, {row.high:+.4f}]"
+        mean, low_end, high_end = (f"{value:+.{digits}f}" for value in (row.mean, row.low, row.high))
+        said = f"{row.name}: {mean} [{low_end}, {high_end}]"
         ElementTree.SubElement(group, "title").text = said
         _line(group, x(row.low), y, x(row.high), y, "bar")
         for end in (row.low, row.high):
             _line(group, x(end), y - 4, x(end), y + 4, "bar")
         place = {"cx": f"{x(row.mean):.1f}", "cy": f"{y:.1f}", "r": "4.5"}
         ElementTree.SubElement(group, "circle", place)
+        if row.reference is not None:
+            a = x(row.reference)
+            points = f"{a - 5:.1f},{y:.1f} {a:.1f},{y - 5:.1f} {a + 5:.1f},{y:.1f} {a:.1f},{y + 5:.1f}"
+            ElementTree.SubElement(svg, "polygon", {"class": "reference", "points": points})
     return ElementTree.tostring(svg, encoding="unicode")
 
 
@@ -159,13 +188,31 @@ def _draw(svg: ElementTree.Element, line: Series, x: _Scale, y: _Scale) -> None:
             ElementTree.SubElement(group, "circle", {"cx": f"{a:.1f}", "cy": f"{b:.1f}", "r": "3"})
 
 
-def _legend(svg: ElementTree.Element, lines: Sequence[Series]) -> None:
-    place = _LEFT
+def _legend_rows(lines: Sequence[Series]) -> list[list[Series]]:
+    """As many in a row as fit; at least one row."""
+    rows: list[list[Series]] = [[]]
+    used = _LEFT
     for line in lines:
-        group = ElementTree.SubElement(svg, "g", {"class": f"c{line.color}"})
-        _line(group, place, 11, place + 16, 11, "key")
-        _text(svg, place + 21, 15, line.name, "start", "name")
-        place += 37 + 6.6 * len(line.name)
+        if rows[-1] and used + _legend_width(line) > _WIDTH:
+            rows.append([])
+            used = _LEFT
+        rows[-1].append(line)
+        used += _legend_width(line)
+    return rows
+
+
+def _legend_width(line: Series) -> float:
+    return 37 + _LETTER * len(line.name)
+
+
+def _legend(svg: ElementTree.Element, rows: Sequence[Sequence[Series]]) -> None:
+    for number, lines in enumerate(rows):
+        place, y = _LEFT, 11 + _LEGEND_ROW * number
+        for line in lines:
+            group = ElementTree.SubElement(svg, "g", {"class": f"c{line.color}"})
+            _line(group, place, y, place + 16, y, "key")
+            _text(svg, place + 21, y + 4, line.name, "start", "name")
+            place += _legend_width(line)
 
 
 def _line(parent: ElementTree.Element, x1: float, y1: float, x2: float, y2: float, name: str) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from gensr_model.config import SEARCH_ONLY, TASKS
-from gensr_model.reporting.facts import Facts, in_order, model_title
+from gensr_model.reporting.facts import in_order
+from gensr_model.reporting.run_facts import ABLATION, RERANK, RunFacts
 
+VERDICTS = {"good": "good", "bad": "bad", "open": "muted"}  # marks of cells
 _FEWEST = 50  # samples below which analysis leaves a task out
 
 
@@ -17,7 +19,7 @@ def verdict(compared: dict[str, float]) -> str:
     return "bad" if compared["high"] < 0 else "open"
 
 
-def in_short(facts: Facts) -> list[dict[str, Any]]:
+def in_short(facts: RunFacts) -> list[dict[str, Any]]:
     """Per task that was ranked: GenSR's place by NDCG@10 and which models it is above, level with and below."""
     found = []
     for task, rows in facts.summary["results"].items():
@@ -27,7 +29,7 @@ def in_short(facts: Facts) -> list[dict[str, Any]]:
         against: dict[str, list[str]] = {"good": [], "open": [], "bad": []}
         compared = facts.summary["comparisons"].get(task, {})
         for name in in_order(compared):
-            against[verdict(compared[name])].append(model_title(name))
+            against[verdict(compared[name])].append(facts.title(name))
         best = order[0] if order[0] != "gensr" else (order[1] if len(order) > 1 else None)
         found.append(
             {
@@ -36,7 +38,7 @@ def in_short(facts: Facts) -> list[dict[str, Any]]:
                 "of": len(order),
                 "ndcg": rows["gensr"]["ndcg_at_10"],
                 "recall": rows["gensr"]["recall_at_10"],
-                "best": model_title(best) if best else "",
+                "best": facts.title(best) if best else "",
                 "best_ndcg": rows[best]["ndcg_at_10"] if best else None,
                 "above": against["good"],
                 "level": against["open"],
@@ -46,7 +48,7 @@ def in_short(facts: Facts) -> list[dict[str, Any]]:
     return found
 
 
-def what_did_not_work(facts: Facts) -> list[str]:
+def what_did_not_work(facts: RunFacts) -> list[str]:
     """Sentences, the gravest first; the reader should not have to look for them in tables."""
     return [
         *_broken(facts),
@@ -57,7 +59,7 @@ def what_did_not_work(facts: Facts) -> list[str]:
     ]
 
 
-def _broken(facts: Facts) -> list[str]:
+def _broken(facts: RunFacts) -> list[str]:
     said = [
         f"Audit {audit['name']} found {audit['violations']:,} rows: {audit['rule']}"
         for audit in facts.audits
@@ -77,74 +79,89 @@ def _broken(facts: Facts) -> list[str]:
     return said
 
 
-def _losses(facts: Facts) -> list[str]:
+def _losses(facts: RunFacts) -> list[str]:
     said = []
     for row in in_short(facts):
         if row["below"]:
-            said.append(f"{row['task'].capitalize()}: GenSR ranks worse than {_and(row['below'])}.")
+            said.append(f"{row['task'].capitalize()}: GenSR ranks worse than {joined(row['below'])}.")
         if row["level"]:
             said.append(
-                f"{row['task'].capitalize()}: no difference from {_and(row['level'])} can be told; "
+                f"{row['task'].capitalize()}: no difference from {joined(row['level'])} can be told; "
                 "the interval holds 0."
             )
     return said
 
 
-def _training(facts: Facts) -> list[str]:
-    said = []
+def _training(facts: RunFacts) -> list[str]:
+    said, improving, once = [], [], []
     for name, told in facts.training.items():
         validations = told["validations"]
         if told["stopped"] == "all epochs done" and len(validations) > 1:
             if validations[-1]["metric"] >= told["best_metric"]:
-                said.append(
-                    f"{model_title(name)} was still improving on validation when its epochs ended: "
-                    "it may be undertrained."
-                )
+                improving.append(facts.title(name))
         elif len(validations) == 1:
-            said.append(
-                f"{model_title(name)} was validated once only: nothing tells whether it had converged."
-            )
+            once.append(facts.title(name))
         if told["resumed_at"]:
             said.append(
-                f"Training of {model_title(name)} was interrupted and went on from step {told['resumed_at']:,}; "
+                f"Training of {facts.title(name)} was interrupted and went on from step {told['resumed_at']:,}; "
                 "its seconds are those of the last part."
             )
+    if improving:
+        were = "was" if len(improving) == 1 else "were"
+        said.append(
+            f"{joined(improving)} {were} still improving on validation when epochs ended: undertrained, perhaps."
+        )
+    if once:
+        were = "was" if len(once) == 1 else "were"
+        said.append(f"{joined(once)} {were} validated once only: nothing tells of convergence.")
     return said
 
 
-def _analysis(facts: Facts) -> list[str]:
+def _analysis(facts: RunFacts) -> list[str]:
     if not facts.summary["analysis"]:
+        if "study" in facts.summary:  # which analyses nothing
+            return []
         return ["Mutual information and gradient conflict were not analysed: the config says so."]
     said = []
     information = facts.analysis("information")
+    wanted = facts.summary["config"]["analysis"]["information"]
     for task in TASKS:
         rows = facts.summary["results"].get(task)
-        if rows and not any(group[-1] == task for group in information):
+        if wanted and rows and not any(group[-1] == task for group in information):
             said.append(f"Mutual information of {task} is left out: fewer than {_FEWEST} test samples.")
     blind = [
-        f"{model_title(model)} on {task}" for (model, task), f in information.items() if f["mine_nats"] <= 0
+        f"{facts.title(model)} on {task}" for (model, task), f in information.items() if f["mine_nats"] <= 0
     ]
     if blind:
         said.append(
-            f"MINE found no information at all for {_and(blind)}: an estimate of 0 is no measurement of 0."
+            f"MINE found no information at all for {joined(blind)}: an estimate of 0 is no measurement of 0."
         )
     gradient = {group[0]: found for group, found in facts.analysis("gradient").items()}
     if "gensr" in gradient:
         ours = gradient.pop("gensr")["share_negative"]
-        shares = {model_title(name): found["share_negative"] for name, found in gradient.items()}
+        shares = {facts.title(name): found["share_negative"] for name, found in gradient.items()}
         if no_more := [
             f"{share:.0%} of those of {title}" for title, share in shares.items() if share <= ours
         ]:
             said.append(
                 f"The paper's claim that GenSR removes gradient conflict is not seen here: {ours:.0%} of GenSR's "
-                f"cosines are below 0, {_and(no_more)}."
+                f"cosines are below 0, {joined(no_more)}."
             )
     return said
 
 
-def _limits(facts: Facts) -> list[str]:
+def _limits(facts: RunFacts) -> list[str]:
     config = facts.summary["config"]
-    said = [f"One seed ({facts.summary['seed']}): how much another would change is not in these intervals."]
+    study = facts.summary.get("study")
+    seeds = (
+        config[{RERANK: "rerank", ABLATION: "ablation"}[study]]["seeds"]
+        if study in (RERANK, ABLATION)
+        else []
+    )
+    said = []
+    if len(seeds) < 2:
+        seed = seeds[0] if seeds else facts.summary["seed"]
+        said.append(f"One seed ({seed}): how much another would change is not in these intervals.")
     if config["evaluation"]["max_test_samples"] is not None:
         said.append(
             f"At most {config['evaluation']['max_test_samples']:,} test samples per task were ranked."
@@ -165,5 +182,6 @@ def _limits(facts: Facts) -> list[str]:
     return said
 
 
-def _and(names: list[str]) -> str:
+def joined(names: list[str]) -> str:
+    """Names as a sentence lists them."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

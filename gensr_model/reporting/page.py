@@ -10,8 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from gensr_model.config import TASKS
-from gensr_model.reporting import findings, paper, parts
-from gensr_model.reporting.facts import Facts
+from gensr_model.reporting import findings, mechanisms, paper, parts, studies, study_findings
+from gensr_model.reporting.run_facts import RunFacts
 from gensr_model.reporting.tables import Column, Table, count, number, text
 
 _TEMPLATES = "templates"
@@ -24,7 +24,7 @@ class Entry(NamedTuple):
     title: str
 
 
-def render(facts: Facts) -> str:
+def render(facts: RunFacts) -> str:
     """The page; every text of the data is escaped."""
     ranked = [task for task in TASKS if facts.summary["results"].get(task)]
     papers = paper.is_papers_data(facts)
@@ -36,9 +36,10 @@ def render(facts: Facts) -> str:
         "paper_name": paper.DATA[facts.summary["format"]],
         "papers": papers,
         "tasks": ranked,
-        "samples": {t: int(facts.summary["results"][t]["gensr"]["samples"]) for t in ranked},
+        "samples": {t: int(next(iter(facts.summary["results"][t].values()))["samples"]) for t in ranked},
         "short": findings.in_short(facts),
-        "problems": findings.what_did_not_work(facts),
+        "outcomes": study_findings.outcomes(facts),
+        "problems": [*study_findings.problems(facts), *findings.what_did_not_work(facts)],
         "config": json.dumps(facts.summary["config"], indent=2, ensure_ascii=False),
         "stages": parts.stages(facts),
         "counts": _counts(facts),
@@ -47,19 +48,23 @@ def render(facts: Facts) -> str:
         "checks": _checks(facts),
         "audits": _audits(facts),
         "results": {task: parts.results(facts, task) for task in ranked},
-        "differences": {task: parts.differences(facts, task) for task in ranked},
-        "papers_results": {task: parts.papers_results(facts, task) for task in ranked} if papers else {},
-        "segments": parts.segments(facts),
+        "differences": {task: parts.differences(facts, facts.summary, task) for task in ranked},
+        "papers_results": {task: _beside_paper(facts, task) for task in ranked},
+        "segments": parts.segments(facts, facts.segments),
         "learning": parts.learning(facts),
         "training": parts.training(facts) if facts.training else None,
-        "information": parts.information(facts),
-        "papers_information": parts.papers_information(facts) if papers else None,
-        "gradients": parts.gradients(facts),
-        "conflict": parts.conflict(facts),
+        "studies": studies.sections(facts),
+        "mechanisms": mechanisms.section(facts),
         "speed": parts.speed(facts),
     }
     context["contents"] = _contents(context)
     return _environment().get_template("report.html.j2").render(context)
+
+
+def _beside_paper(facts: RunFacts, task: str) -> Table | None:
+    return parts.papers_rows(
+        facts, paper.RANKING, task, facts.summary["results"][task].get("gensr", {}), "paper"
+    )
 
 
 def _environment() -> Environment:
@@ -80,16 +85,17 @@ def _file(name: str) -> str:
 
 
 def _contents(context: dict[str, Any]) -> list[Entry]:
-    facts: Facts = context["facts"]
+    facts: RunFacts = context["facts"]
     every = [
         (True, Entry("short", "In short")),
         (True, Entry("run", "What was run")),
         (bool(facts.manifest), Entry("data", "Data")),
         (bool(facts.audits or facts.checks), Entry("checks", "Checks and audits")),
-        (True, Entry("results", "Results")),
+        (bool(context["tasks"]), Entry("results", "Results")),
         (bool(facts.segments), Entry("segments", "Segments")),
+        *((True, Entry(section.name, section.title)) for section in context["studies"]),
         (bool(facts.training), Entry("training", "Training")),
-        (bool(context["information"] or context["conflict"]), Entry("mechanisms", "Mechanisms")),
+        (bool(context["mechanisms"]), Entry("mechanisms", "Mechanisms")),
         (bool(context["speed"]), Entry("speed", "Speed and memory")),
         (bool(facts.examples), Entry("examples", "Example rankings")),
         (True, Entry("failed", "What did not work")),
@@ -97,7 +103,7 @@ def _contents(context: dict[str, Any]) -> list[Entry]:
     return [entry for there, entry in every if there]
 
 
-def _counts(facts: Facts) -> Table | None:
+def _counts(facts: RunFacts) -> Table | None:
     counts = facts.manifest.get("counts")
     if not counts:
         return None
@@ -110,7 +116,7 @@ def _counts(facts: Facts) -> Table | None:
     )
 
 
-def _filter(facts: Facts) -> Table | None:
+def _filter(facts: RunFacts) -> Table | None:
     steps = facts.manifest.get("counts", {}).get("filter", {}).get("steps")
     if not steps:
         return None
@@ -120,7 +126,7 @@ def _filter(facts: Facts) -> Table | None:
     return Table("filter", "What the filter left", columns, rows, sortable=False)
 
 
-def _checks(facts: Facts) -> Table | None:
+def _checks(facts: RunFacts) -> Table | None:
     rows = [
         [text(c["suite"].replace("_", " ")), count(c["expectations"]), count(c["failed"])]
         for c in facts.checks
@@ -129,7 +135,7 @@ def _checks(facts: Facts) -> Table | None:
     return Table("checks-table", "Expectations on raw and prepared tables", columns, rows) if rows else None
 
 
-def _audits(facts: Facts) -> Table | None:
+def _audits(facts: RunFacts) -> Table | None:
     rows = [
         [text(a["name"].partition("_")[2].replace("_", " ")), count(a["violations"]), text(a["rule"])]
         for a in facts.audits

@@ -1,40 +1,71 @@
-"""The paper's own numbers (Tables 1, 2, 3 and 5), shown only beside results on the paper's data."""
+"""The paper's own numbers (Tables 1 to 5), shown only beside results on the paper's data."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from gensr_model.config import Format, Task
 from gensr_model.reporting.facts import Facts
 
 METRICS = ("recall_at_5", "recall_at_10", "ndcg_at_5", "ndcg_at_10")
 Row = tuple[float, float, float, float]
+Rows = Mapping[Format, Mapping[str, Mapping[str, Row]]]  # data -> task -> system
 
-# Tables 2 and 3: GenSR, the best joint model, and the best model of the one task.
-RANKING: dict[Format, dict[Task, dict[str, Row]]] = {
-    "amazon": {
-        "recommendation": {
-            "GenSR": (0.6102, 0.7200, 0.4922, 0.5278),
-            "UniSAR": (0.5874, 0.7020, 0.4513, 0.4885),
-            "CoLLM": (0.5800, 0.6811, 0.4651, 0.5001),
-        },
-        "search": {
-            "GenSR": (0.9782, 0.9853, 0.9664, 0.9687),
-            "UniSAR": (0.8190, 0.8977, 0.6875, 0.7132),
-            "TEM": (0.8185, 0.9051, 0.6303, 0.6587),
-        },
-    },
-    "kuaisar": {
-        "recommendation": {
-            "GenSR": (0.5235, 0.6819, 0.3686, 0.4199),
-            "UniSAR": (0.5169, 0.6792, 0.3632, 0.4158),
-            "CoLLM": (0.4092, 0.5915, 0.3199, 0.3683),
-        },
-        "search": {
-            "GenSR": (0.7661, 0.8372, 0.7564, 0.7655),
-            "UniSAR": (0.7476, 0.8369, 0.6417, 0.6708),
-            "CoPPS": (0.6616, 0.7707, 0.4977, 0.5331),
-        },
-    },
-}
+# System, then R@5, R@10, N@5 and N@10 on Amazon, and the same on KuaiSAR.
+_TABLE_2 = """
+    GenSR        .6102 .7200 .4922 .5278 .5235 .6819 .3686 .4199
+    UniSAR       .5874 .7020 .4513 .4885 .5169 .6792 .3632 .4158
+    CoLLM        .5800 .6811 .4651 .5001 .4092 .5915 .3199 .3683
+    DIN          .5170 .6525 .3726 .4165 .4509 .6179 .3104 .3643
+    GRU4Rec      .4949 .6548 .3388 .3907 .3764 .5788 .2345 .3087
+    SASRec       .5295 .6772 .3747 .4225 .4065 .6007 .2671 .3298
+    BERT4Rec     .5311 .6658 .3954 .4390 .3699 .5885 .2381 .3083
+    FMLP-Rec     .5356 .6879 .3739 .4232 .4292 .6159 .2851 .3453
+    IDGenRec     .2305 .2818 .1791 .1955 - - - -
+    NRHUB        .4988 .6503 .3487 .3977 .3862 .5610 .2572 .3136
+    Query-SeqRec .5401 .6860 .3859 .4333 .3920 .5890 .2552 .3186
+    SESRec       .5623 .6864 .4245 .4648 .4956 .6643 .3432 .3978
+    JSR          .5467 .6779 .3970 .4396 .4791 .6453 .3315 .3853
+    USER         .5441 .6854 .3964 .4422 .4086 .5627 .2820 .3318
+    UnifiedSSR   .5196 .6707 .3662 .4151 .3981 .5939 .2617 .3249
+    BSR          .1417 .2278 .0899 .1177 .2180 .3395 .1472 .1860"""
+_TABLE_3 = """
+    GenSR        .9782 .9853 .9664 .9687 .7661 .8372 .7564 .7655
+    UniSAR       .8190 .8977 .6875 .7132 .7476 .8369 .6417 .6708
+    QEM          .7100 .8186 .5066 .5422 .6020 .7182 .4575 .4953
+    HEM          .6778 .8267 .4736 .5221 .6505 .7653 .5029 .5400
+    AEM          .7095 .8443 .5114 .5554 .5956 .7182 .4415 .4812
+    ZAM          .7109 .8468 .5147 .5590 .6117 .7344 .4560 .4959
+    TEM          .8185 .9051 .6303 .6587 .6502 .7632 .4887 .5254
+    CoPPS        .8169 .9051 .6281 .6570 .6616 .7707 .4977 .5331
+    JSR          .7038 .8225 .5173 .5563 .7162 .7961 .5962 .6221
+    USER         .7631 .8697 .6000 .6348 .7304 .8149 .6069 .6342
+    UnifiedSSR   .7744 .8812 .5847 .6196 .7377 .8320 .5991 .6297
+    BSR          .4786 .6015 .3485 .3883 .1573 .2075 .1359 .1520"""
+_TABLE_4_RECOMMENDATION = """
+    GenSR        .0153 .0211 .0136 .0198 .0187 .0254 .0181 .0250
+    TIGER        .0108 .0173 .0101 .0142 .0149 .0213 .0138 .0201
+    BSR          .0027 .0037 .0016 .0019 .0052 .0081 .0043 .0071"""
+_TABLE_4_SEARCH = """
+    GenSR        .0268 .0362 .0223 .0305 .0181 .0259 .0144 .0216
+    GenRet       .0221 .0311 .0197 .0277 .0112 .0181 .0099 .0173
+    BSR          .0072 .0080 .0058 .0059 .0074 .0109 .0066 .0095"""
+
+
+def _rows(**tables: str) -> Rows:
+    found: dict[Format, dict[str, dict[str, Row]]] = {"amazon": {}, "kuaisar": {}}
+    for task, table in tables.items():
+        for line in table.split("\n")[1:]:
+            name, *values = line.split()
+            for rows, four in zip(found.values(), (values[:4], values[4:]), strict=True):
+                if "-" not in four:
+                    a, b, c, d = map(float, four)
+                    rows.setdefault(task, {})[name] = (a, b, c, d)
+    return found
+
+
+RANKING = _rows(recommendation=_TABLE_2, search=_TABLE_3)
+FULL_RANKING = _rows(recommendation=_TABLE_4_RECOMMENDATION, search=_TABLE_4_SEARCH)
 # Table 5, which has no unit.
 INFORMATION: dict[Format, dict[str, dict[Task, float]]] = {
     "amazon": {

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from gensr_model.config import TASKS
 from gensr_model.reporting import paper
-from gensr_model.reporting.charts import Figure, Interval, Series, interval_chart, line_chart, smooth
-from gensr_model.reporting.facts import Facts, in_order, model_title
-from gensr_model.reporting.findings import verdict
-from gensr_model.reporting.tables import Cell, Column, Table, count, mark_best, memory, number, seconds, text
+from gensr_model.reporting.charts import Figure, Interval, Series, interval_chart, line_chart
+from gensr_model.reporting.facts import in_order
+from gensr_model.reporting.findings import VERDICTS, verdict
+from gensr_model.reporting.run_facts import RunFacts
+from gensr_model.reporting.tables import (
+    Cell,
+    Column,
+    Table,
+    count,
+    interval,
+    mark_best,
+    memory,
+    number,
+    p_value,
+    seconds,
+    text,
+)
 
 METRICS = {
     "recall_at_1": "R@1", "recall_at_5": "R@5", "recall_at_10": "R@10", "recall_at_20": "R@20",
@@ -19,6 +33,7 @@ _SAYS = {
     "R": "share of positives among the first {}",
     "N": "NDCG among the first {}: a higher place counts more",
 }
+_DRAWN = 7  # models whose curves are drawn; a variant's of the ablation, all at once
 _COLORS = {
     "gensr": 1,
     "two_head": 2,
@@ -29,14 +44,13 @@ _COLORS = {
     "recommendation": 3,
     "search": 4,
 }
-_VERDICTS = {"good": "good", "bad": "bad", "open": "muted"}
 
 
-def segments(facts: Facts) -> list[Table]:
+def segments(facts: RunFacts, found_rows: Sequence[dict[str, Any]], name: str = "segments") -> list[Table]:
     """NDCG@10 of every model on each kind of user, target and query; a table per task."""
     made = []
     for task in TASKS:
-        rows = [row for row in facts.segments if row["task"] == task]
+        rows = [row for row in found_rows if row["task"] == task]
         models = in_order({row["model"]: row for row in rows})
         found: dict[tuple[str, str], dict[str, Cell]] = {}
         for row in rows:
@@ -48,52 +62,51 @@ def segments(facts: Facts) -> list[Table]:
         ]
         columns = [
             Column("Segment", False),
-            *(Column(h, True) for h in ("Samples", *map(model_title, models))),
+            *(Column(h, True) for h in ("Samples", *map(facts.title, models))),
         ]
         if body:
             caption = f"{task.capitalize()}: NDCG@10 by segment of the test samples"
-            made.append(Table(f"segments-{task}", caption, columns, body))
+            made.append(Table(f"{name}-{task}", caption, columns, body))
     return made
 
 
-def results(facts: Facts, task: str) -> Table:
-    """All models on one task; GenSR minus each with its interval."""
-    rows = facts.summary["results"][task]
-    compared = facts.summary["comparisons"].get(task, {})
-    confidence = f"{100 * facts.summary['config']['retrain']['confidence']:g}%"
+def results(facts: RunFacts, task: str) -> Table:
+    """All models on one task, among the frozen candidates; GenSR minus each with its interval."""
+    return ranking(facts, facts.summary, task, "results", f"{task.capitalize()}, all models")
+
+
+def ranking(facts: RunFacts, summary: dict[str, Any], task: str, name: str, caption: str) -> Table:
+    """The models of a summary, of the run or of a study, on one task; GenSR minus each with its interval."""
+    rows = summary["results"][task]
+    compared = summary["comparisons"].get(task, {})
     columns = [
         Column("Model", False),
         *(Column(short, says=_says(short)) for short in METRICS.values()),
         Column("GenSR − it", says="difference in N@10, paired"),
-        Column(f"{confidence} interval", says="paired bootstrap over test samples"),
+        Column(f"{facts.confidence} interval", says="paired bootstrap over test samples"),
         Column("p (Holm)", says="paired t-test, two-sided, corrected for all models on both tasks"),
     ]
     body = []
-    for name in in_order(rows):
-        row, found = rows[name], compared.get(name)
-        mark = _VERDICTS[verdict(found)] if found else ""
+    for model in in_order(rows):
+        row, found = rows[model], compared.get(model)
+        mark = VERDICTS[verdict(found)] if found else ""
         body.append(
             [
-                text(model_title(name)),
+                text(facts.title(model)),
                 *(number(row[m]) for m in METRICS),
-                _marked(number(found["mean_difference"], 4, sign=True), mark) if found else Cell(""),
-                Cell(_interval(found), found["mean_difference"]) if found else Cell(""),
-                _p(found.get("p_holm")) if found else Cell(""),
+                number(found["mean_difference"], 4, sign=True, mark=mark) if found else Cell(""),
+                interval(found["mean_difference"], found["low"], found["high"]) if found else Cell(""),
+                p_value(found.get("p_holm")) if found else Cell(""),
             ]
         )
-    return Table(
-        f"results-{task}",
-        f"{task.capitalize()}, all models",
-        columns,
-        mark_best(body, range(1, 1 + len(METRICS))),
-    )
+    return Table(f"{name}-{task}", caption, columns, mark_best(body, range(1, 1 + len(METRICS))))
 
 
-def differences(facts: Facts, task: str) -> Figure | None:
-    """GenSR minus every other model, with intervals."""
-    found = facts.summary["comparisons"].get(task, {})
+def differences(facts: RunFacts, summary: dict[str, Any], task: str) -> Figure | None:
+    """GenSR minus every other model of a summary, with intervals."""
+    found = summary["comparisons"].get(task, {})
     rows = [
-        Interval(model_title(name), f["mean_difference"], f["low"], f["high"], verdict(f))
+        Interval(facts.title(name), f["mean_difference"], f["low"], f["high"], verdict(f))
         for name, f in ((name, found[name]) for name in in_order(found))
     ]
     if not rows:
@@ -103,24 +116,32 @@ def differences(facts: Facts, task: str) -> Figure | None:
     return Figure(interval_chart(title, rows, "difference in NDCG@10"), title, note)
 
 
-def papers_results(facts: Facts, task: str) -> Table:
-    """The paper's rows for this task; only for a run on the paper's data."""
+def papers_rows(
+    facts: RunFacts, known: paper.Rows, task: str, ours: dict[str, float], name: str
+) -> Table | None:
+    """The paper's rows for this task under our GenSR's; none for a run on other data."""
+    if not paper.is_papers_data(facts):
+        return None
     columns = [Column("Model", False), *(Column(METRICS[m]) for m in paper.METRICS)]
-    ours = facts.summary["results"][task]["gensr"]
-    rows = [[text("GenSR, this run"), *(number(ours[m]) for m in paper.METRICS)]]
-    for name, values in paper.RANKING[facts.summary["format"]][task].items():  # type: ignore[index]
-        rows.append([text(f"{name}, the paper"), *(number(v) for v in values)])
-    return Table(f"paper-{task}", f"{task.capitalize()}, beside the paper", columns, rows)
+    rows = [[text("GenSR, this run"), *(number(ours[m]) for m in paper.METRICS)]] if ours else []
+    for model, values in known[facts.summary["format"]][task].items():
+        rows.append([text(f"{model}, the paper"), *(number(v) for v in values)])
+    return Table(f"{name}-{task}", f"{task.capitalize()}, beside the paper", columns, rows)
 
 
-def learning(facts: Facts) -> list[Figure]:
-    """Validation per task, then the loss and its parts per model; a run without a curve has none."""
+def learning(facts: RunFacts) -> list[Figure]:
+    """Validation per task, then the loss and its parts per model; a run without a curve has none.
+
+    Of more models than a figure can show there are none at all: MLflow has the curves of each.
+    """
+    if len(facts.training) > _DRAWN:
+        return []
     figures = []
     for task in TASKS:
         key = f"{task}/ndcg_at_5"
         lines = [
             Series(
-                model_title(name),
+                facts.title(name),
                 [(v["step"], v[key]) for v in told["validations"] if key in v],
                 _color(name, n),
             )
@@ -138,11 +159,11 @@ def learning(facts: Facts) -> list[Figure]:
             for n, part in enumerate(dict.fromkeys(names))
         ]
         if lines:
-            title = f"Training loss, {model_title(name)}"
+            title = f"Training loss, {facts.title(name)}"
             figures.append(Figure(line_chart(title, lines), title))
     norms = [
         Series(
-            model_title(name),
+            facts.title(name),
             [(p["step"], p["gradient_norm"]) for p in told.get("curve", [])],
             _color(name, n),
         )
@@ -156,77 +177,20 @@ def learning(facts: Facts) -> list[Figure]:
     return figures
 
 
-def conflict(facts: Facts) -> Figure | None:
-    """Figure 4: cosine of the task gradients, each probe faint and their running mean."""
-    lines: list[Series] = []
-    for n, (name, probes) in enumerate(facts.gradients.items()):
-        points = [(p["step"], p["cosine"]) for p in probes]
-        lines += [
-            Series("", points, _color(name, n), faint=True),
-            Series(model_title(name), smooth(points), _color(name, n)),
-        ]
-    if not any(line.points for line in lines):
-        return None
-    title = "Cosine between the tasks' gradients"
-    note = "Below 0 the tasks pull apart. Shared self-attention, same mini-batch. Faint: each probe; firm: their mean."
-    return Figure(line_chart(title, lines, y_range=(-1.05, 1.05), zero=True), title, note)
-
-
-def training(facts: Facts) -> Table:
+def training(facts: RunFacts) -> Table:
     """How training ended, per model."""
     columns = [Column("Model", False), Column("Epochs"), Column("Steps"),
                Column("Best valid N@5", says="mean of both tasks"),
                Column("Validations"), Column("Stopped because", False)]  # fmt: skip
     rows = [
-        [text(model_title(name)), number(t["epochs"], 1), count(t["steps"]), number(t["best_metric"]),
+        [text(facts.title(name)), number(t["epochs"], 1), count(t["steps"]), number(t["best_metric"]),
          count(len(t["validations"])), text(t["stopped"])]
         for name, t in facts.training.items()
     ]  # fmt: skip
     return Table("training-table", "How training ended", columns, rows)
 
 
-def information(facts: Facts) -> Table | None:
-    """Table 5 in nats and bits."""
-    columns = [Column("Model", False), Column("Task", False), Column("MINE, nats", says="on pooled features, held out"),
-               Column("± seeds", says="standard deviation over seeds"), Column("MINE, bits"),
-               Column("Exact, nats", says="of the whole input: H(mean p) − mean H(p)"), Column("Exact, bits"),
-               Column("Bound, nats", says="entropy of the answer, at most ln 2 = 0.693"),
-               Column("Samples")]  # fmt: skip
-    rows = [
-        [text(model_title(model)), text(task), *(number(f[n], 3) for n in ("mine_nats", "mine_std", "mine_bits",
-         "exact_nats", "exact_bits", "bound_nats")), count(f["samples"])]
-        for (model, task), f in facts.analysis("information").items()
-    ]  # fmt: skip
-    return (
-        Table("information", "What an answer tells about its input (§6.4.1)", columns, rows) if rows else None
-    )
-
-
-def papers_information(facts: Facts) -> Table:
-    """The paper's Table 5; only for a run on the paper's data."""
-    columns = [Column("Model", False), *(Column(task.capitalize()) for task in TASKS)]
-    found = paper.INFORMATION[facts.summary["format"]]
-    rows = [[text(name), *(number(row[task]) for task in TASKS)] for name, row in found.items()]
-    return Table("paper-information", "The paper's Table 5, without a unit", columns, rows)
-
-
-def gradients(facts: Facts) -> Table | None:
-    """The numbers under Figure 4."""
-    columns = [Column("Model", False), Column("Mean"), Column("Standard deviation"), Column("Lowest"),
-               Column("Share below 0"), Column("Probes")]  # fmt: skip
-    names = ("mean_cosine", "std_cosine", "min_cosine", "share_negative")
-    rows = [
-        [text(model_title(model)), *(number(f[name], 3) for name in names), count(f["probes"])]
-        for (model,), f in facts.analysis("gradient").items()
-    ]
-    return (
-        Table("gradients", "Cosine of the task gradients along training (§6.5)", columns, rows)
-        if rows
-        else None
-    )
-
-
-def speed(facts: Facts) -> Table | None:
+def speed(facts: RunFacts) -> Table | None:
     """Per model: its size, how fast it trains and ranks, and the memory of both."""
     by_label = {stage["label"]: stage for stage in facts.stages}
     config = facts.summary["config"]
@@ -251,7 +215,7 @@ def speed(facts: Facts) -> Table | None:
         scored = sum(tasks.values()) * (1 + facts.summary["negatives"])
         rows.append(
             [
-                text(model_title(name)),
+                text(facts.title(name)),
                 count(train["metrics"].get("parameters") if train else None),
                 seconds(train["seconds"] if train else None),
                 number(per_second, 1),
@@ -268,7 +232,7 @@ def speed(facts: Facts) -> Table | None:
     return Table("speed", "Speed and memory", columns, rows, note) if rows else None
 
 
-def stages(facts: Facts) -> Table:
+def stages(facts: RunFacts) -> Table:
     """Every stage: how long it took, and whether this run built it."""
     columns = [Column("Stage", False), Column("Time"), Column("In this run", False), Column("Peak memory")]
     rows = [
@@ -289,7 +253,7 @@ def stages(facts: Facts) -> Table:
     return Table("stages", "Time per stage", columns, rows, note)
 
 
-def _per_model(facts: Facts) -> dict[str, dict[str, float]]:
+def _per_model(facts: RunFacts) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for task, rows in facts.summary["results"].items():
         for name, row in rows.items():
@@ -306,21 +270,7 @@ def _says(short: str) -> str:
     return _SAYS[kind].format(cutoff) if cutoff else "mean of 1/place"
 
 
-def _interval(found: dict[str, float]) -> str:
-    return f"[{found['low']:+.4f}, {found['high']:+.4f}]".replace("-", "−")
-
-
-def _p(value: float | None) -> Cell:
-    if value is None:
-        return number(None)
-    return Cell("< 0.001", value) if value < 0.001 else number(value, 3)
-
-
-def _marked(cell: Cell, mark: str) -> Cell:
-    return Cell(cell.text, cell.value, mark)
-
-
-def columns_of(facts: Facts) -> Sequence[Table]:
+def columns_of(facts: RunFacts) -> Sequence[Table]:
     """The profile, a table per raw or prepared table."""
     groups: dict[str, list[dict[str, object]]] = {}
     for row in facts.profile:

@@ -42,13 +42,32 @@ def text(value: object, mark: str = "") -> Cell:
     return Cell(str(value), str(value).casefold(), mark)
 
 
-def number(value: float | None, digits: int = 4, sign: bool = False) -> Cell:
+def number(value: float | None, digits: int = 4, sign: bool = False, mark: str = "") -> Cell:
     """A cell of a number; a dash for none."""
     if value is None or not math.isfinite(value):
         return Cell("–", None, "muted")
     value = float(value)
     shown = f"{round(value, digits) + 0.0:{'+' if sign else ''}.{digits}f}"  # + 0.0: no minus before zero
-    return Cell(shown.replace("-", "−"), value)
+    return Cell(shown.replace("-", "−"), value, mark)
+
+
+def percent(value: float | None, digits: int = 1, mark: str = "") -> Cell:
+    """A cell of a change as a percentage, with its sign."""
+    if value is None:
+        return number(None)
+    return Cell(f"{round(100 * value, digits) + 0.0:+.{digits}f}%".replace("-", "−"), float(value), mark)
+
+
+def interval(value: float, low: float, high: float, scale: float = 1.0, digits: int = 4) -> Cell:
+    """A cell of bounds, sorted by what they are around."""
+    return Cell(f"[{scale * low:+.{digits}f}, {scale * high:+.{digits}f}]".replace("-", "−"), float(value))
+
+
+def p_value(value: float | None) -> Cell:
+    """A cell of a p value."""
+    if value is None:
+        return number(None)
+    return Cell("< 0.001", value) if value < 0.001 else number(value, 3)
 
 
 def count(value: float | None) -> Cell:

@@ -31,7 +31,7 @@ from raw_edits import (
     write_rows,
 )
 
-from flows.full_pipeline import prepare_data
+from flows.shared import prepare_data
 from gensr_model.config import GeneratedSource, PipelineConfig
 from gensr_model.data.synthetic import write_amazon, write_kuaisar
 from gensr_model.data.synthetic.amazon import META, REVIEWS

@@ -12,6 +12,7 @@ import mlflow
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from parsed import Parsed
 from prefect import State
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
@@ -20,6 +21,7 @@ from tiny_run import Finished
 from flows.full_pipeline import full_pipeline
 from gensr_model.config import TASKS, GeneratedSource, PipelineConfig
 from gensr_model.data.synthetic import write_amazon
+from gensr_model.errors import ConfigError, TrainingError
 from gensr_model.evaluation.reference import REFERENCES
 from tasks.tracking import tracking_uri
 
@@ -27,12 +29,19 @@ Tiny = Callable[..., PipelineConfig]
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
-@pytest.mark.usefixtures("prefect_server")
-def test_a_run_on_one_task_is_about_that_task_alone(
-    tiny: Callable[..., PipelineConfig], gensr_home: Path
+def test_a_run_on_one_task_is_about_that_task_alone_and_a_study_that_fails_holds_nothing_back(
+    tiny: Tiny, gensr_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def broken(*_: object) -> None:
+        raise TrainingError("the loss of step 3 is <nan>")
+
+    monkeypatch.setattr("flows.studies.search", broken)
     train = {"epochs": 1, "two_head_epochs": 1, "valid_samples": 40, "batch_size": 32, "tasks": "search"}
-    summary = full_pipeline(tiny(train=train))
+    state: State = full_pipeline(tiny(train=train, studies={"sweep": True}), return_state=True)
+    assert state.is_failed()
+    assert "the loss of step 3" in (state.message or "")
+    summary = json.loads((gensr_home / "runs" / "latest" / "summary.json").read_text())
+    assert summary["studies"] == {}
     assert summary["results"]["recommendation"] == {}
     assert set(summary["results"]["search"]) == {"gensr", "two_head", *REFERENCES}
     assert {row["task"] for row in summary["diagnosis"]} == {"search"}
@@ -40,6 +49,53 @@ def test_a_run_on_one_task_is_about_that_task_alone(
     page = (gensr_home / "runs" / summary["flow_run_id"] / "report.html").read_text()
     assert "Search, all models" in page
     assert "Recommendation, all models" not in page
+    assert "The study sweep failed: the loss of step 3 is &lt;nan&gt;" in page
+    with pytest.raises(ConfigError, match="the ablation trains on one task itself"):
+        full_pipeline(tiny(train=train, studies={"ablation": True}))
+
+
+def test_the_studies_are_part_of_the_run_and_take_what_it_has_trained(
+    finished: Callable[[str], Finished], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gensr_home, summary = finished("amazon")
+    monkeypatch.setenv("GENSR_HOME", str(gensr_home))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    own = {s["label"]: s["key"] for s in summary["stages"]}
+    studies = summary["studies"]
+    assert set(studies) == {"rerank-table", "full-ranking", "ablation", "sweep"}
+    of_study = {name: {s["label"]: s["key"] for s in study["stages"]} for name, study in studies.items()}
+    for name, label in (("rerank-table", "finetune-gensr-seed0"), ("ablation", "finetune-gensr"),
+                        ("sweep", "finetune-tau=0.05-beta=0.1")):  # fmt: skip
+        assert of_study[name][label] == own["finetune-gensr"], name
+    for name, keys in of_study.items():
+        assert keys["prepare"] == own["prepare"], name
+    trained = {folder.name for folder in (gensr_home / "store" / "finetune").glob("*") if folder.is_dir()}
+    assert len(trained) == 5, "GenSR, two heads, one variant and two more points: none of them twice"
+    ours = summary["results"]["search"]["gensr"]["ndcg_at_10"]
+    (row,) = (r for r in studies["rerank-table"]["results"]
+              if (r["system"], r["task"], r["metric"]) == ("gensr", "search", "ndcg_at_10"))  # fmt: skip
+    assert row["mean"] == pytest.approx(ours)
+    assert studies["full-ranking"]["results"]["search"]["gensr"]["mrr"] > 0
+    assert [r["variant"] for r in studies["ablation"]["ablation"]] == ["gensr", "no_soft_filter"] * 2
+
+    folder = gensr_home / "runs" / summary["flow_run_id"]
+    table = (folder / "table.md").read_text()
+    assert all(f"\n# Study: {name}\n" in table for name in studies)
+    assert {"ablation.parquet", "sweep.parquet", "report.html"} <= {file.name for file in folder.iterdir()}
+    page = Parsed((folder / "report.html").read_text())
+    assert {"systems", "full", "ablation", "sweep", "results", "mechanisms", "examples"} <= set(page.ids)
+    assert "rerank-table: train-rival-qem-seed0" in page.text
+    client = MlflowClient(tracking_uri())
+    names = "tags.`mlflow.parentRunId` = '{}'"
+    experiment = summary["mlflow"]["experiment_id"]
+    children = {
+        c.info.run_name: c
+        for c in client.search_runs([experiment], names.format(summary["mlflow"]["run_id"]))
+    }
+    nested = client.search_runs([experiment], names.format(children["rerank-table"].info.run_id))
+    assert {"train-rival-qem-seed0", "evaluate-bm25"} <= {run.info.run_name for run in nested}
+    assert children["full-ranking"].data.metrics["gensr/search/mrr"] > 0
+    assert not client.search_registered_models(), "a study registers no model"
 
 
 @pytest.mark.parametrize("data_format", ["amazon", "kuaisar"])

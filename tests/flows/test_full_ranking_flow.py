@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 from mlflow.pyfunc import load_model
+from parsed import Parsed
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 
@@ -49,6 +50,11 @@ def test_raw_files_to_a_published_table_over_the_whole_catalogue(
         )
         (artifact,) = client.read_artifacts(artifact_filter=wanted)
     assert table in str(artifact.data)
+    assert "report.html" in str(artifact.data)
+    page = Parsed((gensr_home / "runs" / summary["flow_run_id"] / "report.html").read_text())
+    assert {"full", "training", "failed", "table-full-search", "table-full-segments-search"} <= set(page.ids)
+    assert not {"results", "segments", "systems"} & set(page.ids)
+    assert f"{summary['results']['search']['gensr']['mrr']:.4f}" in page.text
 
     mlflow = MlflowClient(tracking_uri())
     parent = mlflow.get_run(summary["mlflow"]["run_id"])
@@ -57,7 +63,7 @@ def test_raw_files_to_a_published_table_over_the_whole_catalogue(
         summary["results"]["search"]["gensr"]["ndcg_at_10"]
     )
     logged = {f.path for f in mlflow.list_artifacts(parent.info.run_id)}
-    assert {"table.md", "summary.json"} <= logged
+    assert {"table.md", "summary.json", "report.html"} <= logged
     assert json.loads((gensr_home / "runs" / "latest" / "summary.json").read_text()) == summary
 
     again = full_ranking(config)

@@ -50,6 +50,57 @@ def test_every_figure_has_a_size_and_something_in_it(tab: Tab, page: Path) -> No
     assert all(min(size) > 40 for size in sizes)
 
 
+def test_the_page_of_every_study_has_all_sections_and_the_picture_is_in_the_file(
+    tab: Tab, page: Path
+) -> None:
+    tab.look(390)
+    tab.open(page)
+    found = tab.evaluate("[...document.querySelectorAll('section[id]')].map(s => s.id)")
+    assert found == ["short", "run", "data", "checks", "results", "segments", "systems", "full", "ablation", "sweep",
+                     "training", "mechanisms", "speed", "examples", "failed"]  # fmt: skip
+    (size,) = tab.evaluate("[...document.images].map(i => [i.naturalWidth, i.complete, i.clientHeight])")
+    assert size[0] > 1_000
+    assert size[1]
+    assert size[2] > 100
+    drawn = "['systems', 'full', 'ablation', 'sweep'].map(s => document.querySelectorAll(`#${s} svg`).length)"
+    assert tab.evaluate(drawn) == [1, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "name", ["systems-search", "systems-verdicts", "full-search", "ablation-table", "sweep-table"]
+)
+def test_tables_of_studies_are_sorted_from_the_keyboard(tab: Tab, page: Path, name: str) -> None:
+    tab.look(1280)
+    tab.open(page)
+    table = f"document.querySelector('#table-{name}')"
+    place = tab.evaluate(f"[...{table}.tHead.rows[0].cells].findIndex(c => c.classList.contains('num'))")
+    tab.evaluate(f"{table}.tHead.rows[0].cells[{place}].firstChild.focus()")
+    values = (
+        f"[...{table}.tBodies[0].rows].map(r => r.cells[{place}].dataset.value).filter(v => v).map(Number)"
+    )
+    tab.press("Enter", 13, "\r")
+    falling = tab.evaluate(values)
+    assert len(falling) > 1
+    assert falling == sorted(falling, reverse=True)
+    tab.press("Enter", 13, "\r")
+    assert tab.evaluate(values) == sorted(falling)
+
+
+def test_no_name_in_a_figure_is_cut_off_or_runs_into_another(tab: Tab, page: Path) -> None:
+    tab.look(1280)
+    tab.open(page)
+    edges = """[...document.querySelectorAll('svg')].flatMap(svg => {
+      const [, , width, height] = svg.getAttribute('viewBox').split(' ').map(Number);
+      const boxes = [...svg.querySelectorAll('text')].map(t => [t.textContent, t.getBBox()]);
+      const hit = ([, a], [, b]) =>
+        a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
+      const cut = boxes.filter(([, b]) => b.x < 0 || b.x + b.width > width || b.y + b.height > height);
+      const over = boxes.filter((a, n) => boxes.slice(n + 1).some(b => hit(a, b)));
+      return [...cut, ...over].map(([words]) => `${svg.getAttribute('aria-label')}: ${words}`);
+    })"""
+    assert tab.evaluate(edges) == []
+
+
 def test_a_table_is_sorted_from_the_keyboard(tab: Tab, page: Path) -> None:
     tab.look(1280)
     tab.open(page)

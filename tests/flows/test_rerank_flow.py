@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
+from parsed import Parsed
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 
@@ -103,9 +104,25 @@ def test_all_systems_stand_in_one_table_and_one_that_fails_says_why(
         )
         (artifact,) = client.read_artifacts(artifact_filter=wanted)
     assert table in str(artifact.data)
+    assert "report.html" in str(artifact.data)
+    page = Parsed((folder / "report.html").read_text())
+    assert {"systems", "training", "failed", "table-systems-search", "table-systems-verdicts"} <= set(
+        page.ids
+    )
+    assert not {"results", "speed", "ablation"} & set(page.ids)
+    assert f"{found['search', 'gensr']['mean']:.4f}" in page.text
+    assert "ZeroDivisionError: no | way" in page.text
+    assert "Broken was not ranked with seed 0 and 1." in page.text
     mlflow = MlflowClient(tracking_uri())
     logged = {f.path for f in mlflow.list_artifacts(summary["mlflow"]["run_id"])}
-    assert {"rerank_table.json", "table.parquet", "ranks.parquet", "table.md", "summary.json"} <= logged
+    assert {
+        "rerank_table.json",
+        "table.parquet",
+        "ranks.parquet",
+        "table.md",
+        "summary.json",
+        "report.html",
+    } <= logged
 
     # A second run trains nothing that is finished, also where another system has joined.
     built = {p: p.stat().st_mtime_ns for p in (gensr_home / "store").rglob("model.safetensors")}
@@ -123,7 +140,9 @@ def test_all_systems_stand_in_one_table_and_one_that_fails_says_why(
 def test_rivals_and_gensr_are_tuned_on_valid_and_a_killed_process_is_a_row(
     gensr_home: Path, tiny: Callable[..., PipelineConfig]
 ) -> None:
-    summary = rerank_table(tiny(rerank=RERANK | {"systems": ["sasrec", "own_rivals:Killed", "gensr"]}))
+    summary = rerank_table(
+        tiny(rerank=RERANK | {"systems": ["sasrec", "own_rivals:Killed", "gensr"], "tune": True})
+    )
     (failed,) = summary["failed"]
     assert failed["name"] == "own_rivals:Killed"
     assert "killed by signal 9" in failed["error"]

@@ -60,7 +60,7 @@ def test_two_workers_make_the_table_that_threads_make_and_a_crash_is_a_row(
         shutil.rmtree(gensr_home / "store" / stage)
     systems.remove("own_rivals:Broken")
     threads = rerank_table(tiny(rerank=QUICK | {"systems": systems}))
-    assert not any(stage["reused"] for stage in threads["stages"])
+    assert not any(s["reused"] for s in threads["stages"] if s["label"].startswith(("train-", "evaluate-")))
     by_workers, by_threads = (ranks_of(gensr_home, s["flow_run_id"]) for s in (fanned, threads))
     assert set(by_workers) == set(systems)
     assert by_workers == by_threads

@@ -11,6 +11,7 @@ import mlflow
 import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
+from parsed import Parsed
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 
@@ -37,6 +38,15 @@ def artifact(key: str, flow_run_id: str) -> str:
         )
         (found,) = client.read_artifacts(artifact_filter=wanted)
     return str(found.data)
+
+
+def report(home: Path, summary: dict[str, Any]) -> Parsed:
+    """The page of the flow run, which the artifact names and MLflow has."""
+    place = home / "runs" / summary["flow_run_id"] / "report.html"
+    assert str(place) in artifact(summary["study"], summary["flow_run_id"])
+    logged = MlflowClient(tracking_uri()).list_artifacts(summary["mlflow"]["run_id"])
+    assert "report.html" in {file.path for file in logged}
+    return Parsed(place.read_text())
 
 
 def children(client: MlflowClient, run_id: str) -> dict[str, Any]:
@@ -76,6 +86,12 @@ def test_the_ablation_trains_each_variant_with_each_seed_and_goes_on_where_it_st
     assert "GenSR − CF view, seed 1" in table
     assert table in artifact("ablation", summary["flow_run_id"])
     assert pq.read_table(folder / "ablation.parquet").to_pylist() == summary["ablation"]
+    page = report(gensr_home, summary)
+    assert {"ablation", "results", "training", "failed"} <= set(page.ids)
+    assert not {"systems", "full", "sweep", "examples"} & set(page.ids)
+    without = rows["search", "no_cf_view"]
+    assert f"{100 * without['change']:+.1f}%".replace("-", "−") in page.text
+    assert "GenSR − CF view, seed 1" in page.text
     client = MlflowClient(tracking_uri())
     parent = client.get_run(summary["mlflow"]["run_id"])
     mlflow.set_tracking_uri(tracking_uri())  # load_table asks the global store, whatever its client's is
@@ -106,6 +122,10 @@ def test_the_sweep_trains_each_point_once_and_chooses_on_valid(gensr_home: Path,
     table = (gensr_home / "runs" / summary["flow_run_id"] / "table.md").read_text()
     assert "## τ and β (§6.7): valid N@5 of the best weights" in table
     assert table in artifact("sweep", summary["flow_run_id"])
+    page = report(gensr_home, summary)
+    assert {"sweep", "training", "failed"} <= set(page.ids)
+    assert not {"results", "ablation", "mechanisms"} & set(page.ids)
+    assert f"Chosen on validation: τ {chosen['tau']:g}, β {chosen['beta']:g}" in page.text
     client = MlflowClient(tracking_uri())
     point = children(client, summary["mlflow"]["run_id"])["tau=0.09-beta=0.1"]
     assert (point.data.params["tau"], point.data.params["beta"]) == ("0.09", "0.1")
@@ -118,7 +138,7 @@ def test_the_sweep_trains_each_point_once_and_chooses_on_valid(gensr_home: Path,
 
 
 def test_the_papers_grids_are_eleven_runs() -> None:
-    points = studies.points(PipelineConfig())
+    points = studies.points(PipelineConfig(preset="laptop"))
     assert len(points) == 11
     assert len({point.name for point in points}) == 11
     assert {(p.tau, p.beta) for p in points} == {

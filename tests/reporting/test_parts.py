@@ -10,9 +10,10 @@ import pytest
 from gensr_model.config import PipelineConfig
 from gensr_model.reporting import parts
 from gensr_model.reporting.charts import Interval, Series, interval_chart, line_chart, smooth
-from gensr_model.reporting.facts import Facts, in_order
+from gensr_model.reporting.facts import in_order
 from gensr_model.reporting.findings import in_short, verdict, what_did_not_work
 from gensr_model.reporting.page import render
+from gensr_model.reporting.run_facts import RunFacts
 from gensr_model.reporting.tables import Cell, duration, mark_best, memory, number
 
 
@@ -24,7 +25,7 @@ def compared(mean: float, low: float, high: float) -> dict[str, float]:
     return {"mean_difference": mean, "low": low, "high": high, "p": 0.0004, "p_holm": 0.012, "n": 400.0}
 
 
-def facts(kind: str = "generated", **changes: Any) -> Facts:
+def facts(kind: str = "generated", **changes: Any) -> RunFacts:
     """A run in which GenSR is second on search, and nothing else is known."""
     source = {"kind": kind} if kind != "folder" else {"kind": kind, "path": "mine"}
     config = PipelineConfig.model_validate({"name": "toys", "source": source})
@@ -53,7 +54,7 @@ def facts(kind: str = "generated", **changes: Any) -> Facts:
         },
         "analysis": {},
     }
-    return Facts(summary, "2026-01-02 03:04 UTC", **changes)
+    return RunFacts(summary, "2026-01-02 03:04 UTC", **changes)
 
 
 def told(metrics: list[float], stopped: str, resumed_at: int = 0) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def test_segments_have_a_row_each_and_a_column_per_model() -> None:
     key = {"task": "search", "by": "history", "segment": "5 to 9 events", "samples": 12}
     rows = [key | {"model": "bm25", "ndcg_at_10": 0.5}, key | {"model": "gensr", "ndcg_at_10": 0.25},
             key | {"segment": "10 or more", "samples": 3, "model": "bm25", "ndcg_at_10": 1.0}]  # fmt: skip
-    (made,) = parts.segments(Facts(summary={}, made="", segments=rows))
+    (made,) = parts.segments(RunFacts(summary={}, made=""), rows)
     assert [column.title for column in made.columns] == ["Segment", "Samples", "GenSR", "BM25"]
     shown = [[cell.text for cell in row] for row in made.rows]
     assert shown[0] == ["history: 5 to 9 events", "12", "0.2500", "0.5000"]
@@ -148,6 +149,21 @@ def test_an_interval_lies_between_its_ends_on_its_side_of_zero() -> None:
     (circle,) = svg.iter("circle")
     assert float(bar.attrib["x1"]) < float(circle.attrib["cx"]) < float(bar.attrib["x2"]) < zero
     assert next(t.text for t in svg.iter("text") if t.get("class") == "name") == "<b>"
+
+
+def test_a_legend_takes_as_many_rows_as_its_names_need() -> None:
+    names = ["GenSR", "GenSR − semantic view", "GenSR − soft filter", "GenSR − contrastive"]
+    svg = ElementTree.fromstring(line_chart("T", [Series(n, [(0, 0.0), (1, 1.0)], 1) for n in names]))
+    found = {
+        t.text: (float(t.attrib["x"]), float(t.attrib["y"])) for t in svg.iter("text") if t.text in names
+    }
+    assert set(found) == set(names)
+    rows = [y for _, y in found.values()]
+    assert len(set(rows)) == 2
+    assert rows == sorted(rows)
+    assert all(x + 7 * len(name) <= 400 for name, (x, _) in found.items())
+    highest = min(float(p.split(",")[1]) for p in next(svg.iter("polyline")).attrib["points"].split())
+    assert highest > max(rows), "no line runs through a name"
 
 
 @pytest.mark.parametrize("points", [[(1.0, 0.3)], [(0.0, 5.0), (1.0, 5.0)]])

@@ -1,0 +1,44 @@
+"""All that the report of a run is made of: ``Facts``, and what its studies and analyses left.
+
+Apart from ``Facts``: the analyses' own figures take names from there, so a change there makes the analyses anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from gensr_model.reporting.facts import MODELS, Facts
+
+RERANK, FULL, ABLATION, SWEEP = "rerank-table", "full-ranking", "ablation", "sweep"  # names of studies
+MECHANISMS = "mechanisms"  # what analyze/mechanisms calls itself
+SPACE = "space"  # name of a picture
+_OTHERS = {"full": "GenSR, full ranking", "inputs": "Input (X, Y)", "inputs_without_query": "Input without the query",
+           "gensr_untrained": "GenSR, untrained"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RunFacts(Facts):
+    """What is known of a finished run, its studies included.
+
+    Attributes:
+        studies: name -> the summary of the study, made by a flow of its own or within gensr/full-pipeline.
+        pictures: name -> PNG.
+    """
+
+    studies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    pictures: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def confidence(self) -> str:
+        """Of all intervals, as ``95%``."""
+        return f"{100 * self.summary['config']['retrain']['confidence']:g}%"
+
+    def title(self, name: str) -> str:
+        """What people call a model, a system of a comparison or a trial of a study."""
+        if name.startswith("tau="):
+            return name.replace("tau=", "τ ").replace("-beta=", ", β ")
+        model, _, seed = name.partition("-seed")
+        systems = self.studies.get(RERANK, {}).get("systems", {})
+        known = systems[model]["title"] if model in systems else MODELS.get(model, _OTHERS.get(model, model))
+        return known + (f", seed {seed}" if seed else "")

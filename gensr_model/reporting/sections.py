@@ -1,0 +1,44 @@
+"""A section of the report as data: a heading and what stands under it, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from gensr_model.reporting.charts import Figure
+from gensr_model.reporting.tables import Table
+
+
+class Block(NamedTuple):
+    """One thing in a section: words, a table, or figures side by side."""
+
+    kind: Literal["heading", "text", "note", "table", "figures"]
+    value: str | Table | Sequence[Figure]
+
+
+class Section(NamedTuple):
+    """``name`` is the anchor, unique on the page."""
+
+    name: str
+    title: str
+    blocks: list[Block]
+
+
+def heading(words: str) -> Block:
+    return Block("heading", words)
+
+
+def text(words: str) -> Block:
+    return Block("text", words)
+
+
+def note(words: str) -> Block:
+    return Block("note", words)
+
+
+def table(made: Table) -> Block:
+    return Block("table", made)
+
+
+def figures(*made: Figure) -> Block:
+    return Block("figures", made)

@@ -1,0 +1,120 @@
+"""What the studies of a run say in sentences: the outcome, and what did not work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gensr_model.config import TASKS
+from gensr_model.reporting.findings import joined, verdict
+from gensr_model.reporting.run_facts import ABLATION, FULL, RERANK, SWEEP, RunFacts
+from gensr_model.reporting.tables import p_value
+
+
+def outcomes(facts: RunFacts) -> list[str]:
+    """A sentence per study and task, for the head of the page."""
+    return [*_comparison(facts), *_full(facts), *_ablation(facts), *_sweep(facts)]
+
+
+def problems(facts: RunFacts) -> list[str]:
+    """What failed in the studies, and where a claim of the paper was not seen, the gravest first."""
+    said = [
+        f"The study {name} failed: {why}" for name, why in facts.summary.get("studies_failed", {}).items()
+    ]
+    comparison = facts.studies.get(RERANK, {})
+    failed: dict[str, list[str]] = {}
+    for f in comparison.get("failed", []):
+        failed.setdefault(f["name"], []).append(str(f["seed"]))
+    said += [
+        f"{facts.title(name)} was not ranked with seed {joined(seeds)}." for name, seeds in failed.items()
+    ]
+    for task in TASKS:
+        lost = [v for v in comparison.get("verdicts", []) if v["task"] == task and verdict(v) == "bad"]
+        if lost:
+            rivals = joined(list(dict.fromkeys(facts.title(v["rival"]) for v in lost)))
+            said.append(
+                f"{task.capitalize()}, all systems: GenSR is below {rivals} in {len(lost)} of the paper's four metrics."
+            )
+    for task in TASKS:
+        rows = [row for row in facts.studies.get(ABLATION, {}).get(ABLATION, [])
+                if row["task"] == task and row["variant"] != "gensr" and row["high"] >= 0]  # fmt: skip
+        for how, which in (("higher", [r for r in rows if r["low"] > 0]),
+                           ("not told to be lower", [r for r in rows if r["low"] <= 0])):  # fmt: skip
+            if which:
+                names = joined([f"{facts.title(r['variant'])} ({_percent(r['change'])})" for r in which])
+                said.append(f"Ablation, {task}: NDCG@5 is {how} than the whole model's for {names}.")
+    return said + _edges(facts)
+
+
+def _edges(facts: RunFacts) -> list[str]:
+    rows = facts.studies.get(SWEEP, {}).get(SWEEP, [])
+    chosen = next((row for row in rows if row["chosen"]), None)
+    said = []
+    for name, letter in (("tau", "τ"), ("beta", "β")):
+        grid = {row[name] for row in rows}
+        if chosen and len(grid) > 1 and chosen[name] in (min(grid), max(grid)):
+            said.append(
+                f"The chosen {letter} ({chosen[name]:g}) is at the end of its grid: a better one may lie beyond."
+            )
+    return said
+
+
+def _comparison(facts: RunFacts) -> list[str]:
+    study = facts.studies.get(RERANK, {})
+    said = []
+    for task in TASKS:
+        order = {row["system"]: row["mean"] for row in study.get("results", [])
+                 if (row["task"], row["metric"]) == (task, "ndcg_at_10")}  # fmt: skip
+        if "gensr" not in order:
+            continue
+        place = 1 + sum(value > order["gensr"] for value in order.values())
+        words = (
+            f"All systems, {task}: GenSR has place {place} of {len(order)} by NDCG@10 ({order['gensr']:.4f})"
+        )
+        tested = [v for v in study["verdicts"] if (v["task"], v["metric"]) == (task, "ndcg_at_10")]
+        said.append(words + "".join(f"; {_against(facts, v, order)}" for v in tested) + ".")
+    return said
+
+
+def _against(facts: RunFacts, v: dict[str, Any], order: dict[str, float]) -> str:
+    says = {"good": "above", "bad": "below", "open": "not told apart from"}[verdict(v)]
+    holm = f", p (Holm) {p_value(v['p_holm']).text}" if "p_holm" in v else ""
+    return f"{says} the best rival, {facts.title(v['rival'])} ({order[v['rival']]:.4f}{holm})"
+
+
+def _full(facts: RunFacts) -> list[str]:
+    said = []
+    for task, rows in facts.studies.get(FULL, {}).get("results", {}).items():
+        if "gensr" in rows:
+            ours = rows["gensr"]["ndcg_at_10"]
+            place = 1 + sum(row["ndcg_at_10"] > ours for row in rows.values())
+            said.append(
+                f"Full ranking, {task}: GenSR has place {place} of {len(rows)} by NDCG@10 ({ours:.4f})."
+            )
+    return said
+
+
+def _ablation(facts: RunFacts) -> list[str]:
+    said = []
+    for task in TASKS:
+        rows = [row for row in facts.studies.get(ABLATION, {}).get(ABLATION, [])
+                if row["task"] == task and row["variant"] != "gensr"]  # fmt: skip
+        if rows:
+            most = min(rows, key=lambda row: row["change"])
+            said.append(
+                f"Ablation, {task}: the lowest is {facts.title(most['variant'])}, {_percent(most['change'])} in NDCG@5 "
+                f"[{_percent(most['low'])}, {_percent(most['high'])}]."
+            )
+    return said
+
+
+def _sweep(facts: RunFacts) -> list[str]:
+    rows = facts.studies.get(SWEEP, {}).get(SWEEP, [])
+    return [
+        f"τ and β: {row['tau']:g} and {row['beta']:g} are the best of {len(rows)} points on validation."
+        for row in rows
+        if row["chosen"]
+    ]
+
+
+def _percent(value: float) -> str:
+    return f"{value:+.1%}".replace("-", "−")

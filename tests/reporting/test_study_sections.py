@@ -1,0 +1,238 @@
+"""The sections of the studies and of Figure 3 and Theorem 4.1: values in, HTML out."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import study_summaries as made
+from parsed import Parsed
+from test_parts import facts
+
+from gensr_model.reporting import mechanisms, studies, study_findings, systems
+from gensr_model.reporting.page import render
+from gensr_model.reporting.run_facts import RunFacts
+from gensr_model.reporting.sections import Section
+from gensr_model.reporting.tables import Table
+
+ALL = {"rerank-table": made.comparison(), "full-ranking": made.full_ranking(), "ablation": made.ablation(),
+       "sweep": made.sweep()}  # fmt: skip
+PNG = b"\x89PNG\r\n\x1a\n0000"
+KINDLE = {"counts": {"users": 68_223}}
+
+
+def of(name: str, kind: str = "generated", **changes: Any) -> RunFacts:
+    return facts(kind, studies={name: ALL[name]}, **changes)
+
+
+def tables(section: Section | None) -> dict[str, list[list[str]]]:
+    assert section is not None
+    found = [block.value for block in section.blocks if isinstance(block.value, Table)]
+    return {table.name: [[cell.text for cell in row] for row in table.rows] for table in found}
+
+
+def marks(section: Section | None, name: str, column: int) -> list[str]:
+    assert section is not None
+    (table,) = [b.value for b in section.blocks if isinstance(b.value, Table) and b.value.name == name]
+    return [row[column].mark for row in table.rows]
+
+
+def drawn(section: Section | None) -> list[ElementTree.Element]:
+    assert section is not None
+    figures = [figure for block in section.blocks if block.kind == "figures" for figure in block.value]
+    return [ElementTree.fromstring(figure.svg) for figure in figures]  # type: ignore[union-attr]
+
+
+# --- all systems --------------------------------------------------------------------------------------------------
+
+
+def test_systems_stand_best_first_with_what_they_cost() -> None:
+    section = systems.comparison(of("rerank-table"))
+    found = tables(section)
+    assert found["systems-search"] == [
+        ["QEM", "search", *["0.6125"] * 4, "0.0125", "2", "3.5", "70,000", "537 MB"],
+        ["GenSR", "joint", *["0.4000"] * 4, "0.0125", "2", "61.2", "2,000,000", "1.07 GB"],
+        ["BM25", "reference", *["0.2000"] * 4, "–", "1", "–", "–", "–"],
+    ]
+    assert marks(section, "systems-search", 5) == ["best", "second", ""]
+    assert "systems-recommendation" not in found, "nobody ranked it"
+    assert found["systems-verdicts"][1] == [
+        "search",
+        "N@10",
+        "QEM",
+        "−0.2125",
+        "[−0.2500, −0.1700]",
+        "0.004",
+        "0.032",
+    ]
+    assert marks(section, "systems-verdicts", 3) == ["muted", "bad"]
+    assert found["systems-failed"] == [
+        ["Own", "0", "ValueError: <b>no</b>"],
+        ["Own", "1", "ValueError: <b>no</b>"],
+    ]
+    (svg,) = drawn(section)
+    assert [g.get("class") for g in svg.iter("g")] == ["interval open", "interval bad"]
+
+
+def test_the_papers_tables_stand_only_beside_the_papers_data() -> None:
+    theirs = of("rerank-table", "download", manifest=KINDLE)
+    assert ["TEM, the paper", "0.8185", "0.9051", "0.6303", "0.6587"] in tables(systems.comparison(theirs))[
+        "paper-systems-search"
+    ]
+    assert tables(systems.comparison(theirs))["paper-systems-search"][0] == [
+        "GenSR, this run",
+        *["0.4000"] * 4,
+    ]
+    full = of("full-ranking", "download", manifest=KINDLE)
+    assert ["GenRet, the paper", "0.0221", "0.0311", "0.0197", "0.0277"] in tables(
+        studies.full_ranking(full)
+    )["paper-full-search"]
+    for name in ("rerank-table", "full-ranking"):
+        page = render(of(name, "folder", manifest={"counts": {"users": 9_000}}))
+        assert "the paper</th>" not in page
+        assert "Not the paper's data".replace("'", "&#39;") in page
+
+
+# --- full ranking, ablation, sweep --------------------------------------------------------------------------------
+
+
+def test_full_ranking_is_over_the_whole_catalogue_on_both_tasks() -> None:
+    section = studies.full_ranking(of("full-ranking"))
+    found = tables(section)
+    assert found["full-search"][0][:2] == ["GenSR", "0.0525"]
+    assert found["full-search"][1][-3:] == ["+0.0225", "[+0.0100, +0.0300]", "0.020"]
+    assert len(found["full-recommendation"]) == 1
+    assert found["full-segments-search"] == [["history: 5 to 9 events", "12", "0.0425"]]
+    assert section is not None
+    assert "all 800 items" in str(section.blocks[0].value)
+
+
+def test_an_ablation_stands_with_its_interval_beside_the_papers_percentage() -> None:
+    section = studies.ablation(of("ablation"))
+    rows = tables(section)["ablation-table"]
+    assert rows[1] == [
+        "GenSR − CF view",
+        "recommendation",
+        "0.3395",
+        "0.0100",
+        "−32.1%",
+        "[−40.0, −20.0]",
+        "−26.5%",
+    ]
+    assert rows[0][4:] == ["", "", "–"]
+    assert marks(section, "ablation-table", 4) == ["", "good", "bad", "", "muted", "muted"]
+    recommendation, search = drawn(section)
+    kinds = [[g.get("class") for g in svg.iter("g")] for svg in (recommendation, search)]
+    assert kinds == [["interval good", "interval bad"], ["interval open", "interval open"]]
+    circle = next(iter(recommendation.iter("circle")))
+    diamond, other = recommendation.iter("polygon")
+    left, _, right, _ = (float(point.split(",")[0]) for point in diamond.attrib["points"].split())
+    assert float(circle.attrib["cx"]) < (left + right) / 2, "−32.1% lies left of the paper's −26.5%"
+    assert other.attrib["points"] != diamond.attrib["points"]
+    assert len(list(search.iter("polygon"))) == 1, "the paper trains on no task alone"
+    assert "on its own data (Amazon)" in render(of("ablation"))
+
+
+def test_the_sweep_draws_one_factor_at_a_time_and_marks_what_was_chosen_on_validation() -> None:
+    section = studies.sweep(of("sweep"))
+    assert section is not None
+    assert "Chosen on validation: τ 0.09, β 0.1" in str(section.blocks[0].value)
+    tau, beta = drawn(section)
+    ticks = [[t.text for t in svg.iter("text") if t.get("text-anchor") == "middle"] for svg in (tau, beta)]
+    assert ticks == [["0.03", "0.05", "0.09", "τ"], ["0.001", "0.1", "0.3", "β"]]
+    (line,) = [each for each in tau.iter("line") if each.get("class") == "marked"]
+    last = [p.attrib["points"].split()[-1].split(",")[0] for p in tau.iter("polyline")]
+    assert {line.attrib["x1"]} == set(last)
+    assert len(last) == 3
+    assert not [each for each in beta.iter("line") if each.get("class") == "marked"], "its τ is another"
+    assert tables(section)["sweep-table"][2] == ["0.090", "0.100", "0.3800", "0.2800", "0.4800", "chosen"]
+
+
+# --- mechanisms ---------------------------------------------------------------------------------------------------
+
+
+def test_parameter_space_is_a_picture_in_the_file_with_its_numbers_under_it() -> None:
+    known = facts(pictures={"space": PNG})
+    known.summary["analysis"] = made.mechanisms()
+    section = mechanisms.section(known)
+    assert tables(section)["space"][0] == ["GenSR", "0.998", "0.500", "−0.125", "0.020", "0.910"]
+    (image,) = Parsed(render(known)).all("img")
+    assert image["src"] == "data:image/png;base64,iVBORw0KGgowMDAw"
+    assert image["alt"]
+    known = facts()
+    known.summary["analysis"] = made.mechanisms()
+    assert not Parsed(render(known)).all("img"), "a picture that was not made is not there"
+    assert "space" in tables(mechanisms.section(known))
+
+
+def test_the_theorem_has_both_sides_of_eq_4_over_sample_sizes() -> None:
+    known = facts()
+    known.summary["analysis"] = made.mechanisms()
+    section = mechanisms.section(known)
+    rows = tables(section)["theorem"]
+    assert [row[:2] for row in rows[:3]] == [["independent", n] for n in ("30", "100", "1,000")]
+    assert rows[0][2:] == ["2.50", "2.50", "86%", "2.500", "2.500", "0.777", "14%"]
+    assert tables(section)["theorem-label"][0] == ["independent", "30", "2.500", "2.500", "0.444", "50%"]
+    figures = drawn(section)
+    assert len(figures) == 6
+    assert [len(list(svg.iter("polyline"))) for svg in figures] == [2, 3, 3] * 2
+    for svg in figures:
+        x = [float(p.split(",")[0]) for p in next(svg.iter("polyline")).attrib["points"].split()]
+        assert x == sorted(x)
+        assert x[1] - x[0] == pytest.approx((x[2] - x[0]) * 0.3433, abs=0.2), "log 100/30 of log 1000/30"
+
+
+# --- sentences and the page ----------------------------------------------------------------------------------------
+
+
+def test_outcomes_and_what_did_not_work_are_said() -> None:
+    known = facts(studies=ALL)
+    known.summary["studies_failed"] = {"sweep": "TrainingError: loss is nan"}
+    outcome = " ".join(study_findings.outcomes(known))
+    for said in (
+        "All systems, search: GenSR has place 2 of 3 by NDCG@10 (0.4000); below the best rival, "
+        "QEM (0.6125, p (Holm) 0.032).",
+        "Full ranking, search: GenSR has place 1 of 2 by NDCG@10 (0.0525).",
+        "Ablation, recommendation: the lowest is GenSR − CF view, −32.1% in NDCG@5 [−40.0%, −20.0%].",
+        "τ and β: 0.09 and 0.1 are the best of 5 points on validation.",
+    ):
+        assert said in outcome
+    problem = " ".join(study_findings.problems(known))
+    for said in (
+        "The study sweep failed: TrainingError: loss is nan",
+        "Own was not ranked with seed 0 and 1.",
+        "Search, all systems: GenSR is below QEM in 1 of the paper's four metrics.",
+        "Ablation, recommendation: NDCG@5 is higher than the whole model's for GenSR − contrastive (+5.0%).",
+        "Ablation, search: NDCG@5 is not told to be lower than the whole model's for GenSR − CF view (−1.0%)",
+        "The chosen τ (0.09) is at the end of its grid",
+    ):
+        assert said in problem
+    assert "chosen β" not in problem
+
+
+def test_a_section_is_there_only_where_the_run_has_it() -> None:
+    anchors = {"rerank-table": "systems", "full-ranking": "full", "ablation": "ablation", "sweep": "sweep"}
+    for name, anchor in anchors.items():
+        page = Parsed(render(of(name)))
+        assert {a for a in anchors.values() if a in page.ids} == {anchor}
+        linked = {str(a["href"])[1:] for a in page.all("a") if str(a["href"]).startswith("#")}
+        assert anchor in linked
+        assert linked <= set(page.ids)
+    whole = facts(studies=ALL)
+    whole.summary["analysis"] = made.mechanisms()
+    page = Parsed(render(whole))
+    assert {*anchors.values(), "mechanisms", "results"} <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+    assert all(page.drawn)
+    assert re.search(r"ValueError: <b>no</b>", page.text), "what a system said is text"
+
+
+def test_a_run_of_a_study_alone_says_nothing_of_what_it_did_not_do() -> None:
+    known = of("sweep")
+    known.summary.update({"study": "sweep", "results": {}, "comparisons": {}})
+    page = Parsed(render(known))
+    assert "results" not in page.ids
+    assert "were not analysed" not in page.text
+    assert "gensr report: sweep" in page.text
