@@ -13,6 +13,7 @@ from flows.fan_out import FanOut, fan_out
 from flows.shared import Data, prepare_data
 from gensr_model.config import PipelineConfig
 from gensr_model.evaluation.reference import REFERENCES
+from tasks.kept import check_files
 from tasks.place import Place, check, here
 from tasks.report import write_report
 from tasks.rerank_table import Compared, Failed, compare, publish_rerank
@@ -39,6 +40,7 @@ def rerank_table(config: PipelineConfig) -> dict[str, Any]:
 def check_systems(config: PipelineConfig) -> FanOut:
     """Where systems are put to work; ConfigError, before anything is trained, for what cannot be done."""
     check_names(_names(config))
+    check_files(config.rerank.kept)
     return fan_out(config.rerank)
 
 

@@ -6,23 +6,32 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from gensr_model.errors import DataError
+from gensr_model.errors import ConfigError, DataError
 from gensr_model.evaluation.kept import read_kept
 from gensr_model.evaluation.reference import REFERENCES
 
 Tables = dict[str, list[pa.Table]]  # system -> its ranks, one table a seed
 
 
+def check_files(files: tuple[str, ...]) -> None:
+    """ConfigError for a file that is not there: known before hours of training."""
+    for file in map(Path, files):
+        if not file.is_file():
+            raise ConfigError(
+                f"rerank.kept: {file} does not exist, seen from {Path.cwd()}; name files that `benchmarks.keep` wrote "
+                "by their absolute paths"
+            )
+
+
 def kept_systems(files: tuple[str, ...], ranked: Tables) -> Tables:
     """The systems of kept files (``docs/results/*.parquet``) that were not ranked in this run.
 
-    Raises DataError for a file that is not there, and where its ranks are not of the same samples and candidates: a
-    reference, which is never random, must have the same ranks in the file as in this run.
+    Raises DataError where a file's ranks are not of the same samples and candidates: a reference, which is never
+    random, must have the same ranks in the file as in this run.
     """
+    check_files(files)
     found: Tables = {}
     for file in map(Path, files):
-        if not file.is_file():
-            raise DataError(f"rerank.kept: {file} does not exist; name files that `benchmarks.keep` wrote")
         kept = read_kept(file)
         shared = [name for name in REFERENCES if name in kept and name in ranked]
         if not shared:

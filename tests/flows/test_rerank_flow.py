@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -43,19 +44,20 @@ def gensr_home(store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.usefixtures("prefect_server")
 @pytest.mark.parametrize(
-    ("systems", "said"),
+    ("rerank", "said"),
     [
-        (["sasrek"], "'sasrek' is unknown; known: popularity, .*sasrec, .*or module:Class"),
-        (["own_rivals:Nobody"], "'own_rivals:Nobody' cannot be imported"),
-        (["pathlib:Path"], "'pathlib:Path' is no Rival"),
-        (["sasrec", "sasrec"], "names one twice"),
+        ({"systems": ["sasrek"]}, "'sasrek' is unknown; known: popularity, .*sasrec, .*or module:Class"),
+        ({"systems": ["own_rivals:Nobody"]}, "'own_rivals:Nobody' cannot be imported"),
+        ({"systems": ["pathlib:Path"]}, "'pathlib:Path' is no Rival"),
+        ({"systems": ["sasrec", "sasrec"]}, "names one twice"),
+        ({"systems": ["popularity"], "kept": ["none.parquet"]}, "none.parquet does not exist, seen from"),
     ],
 )
-def test_a_wrong_system_is_named_before_anything_is_trained(
-    gensr_home: Path, tiny: Callable[..., PipelineConfig], systems: list[str], said: str
+def test_what_cannot_be_compared_is_named_before_anything_is_trained(
+    gensr_home: Path, tiny: Callable[..., PipelineConfig], rerank: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(ConfigError, match=said):
-        rerank_table(tiny(rerank={"systems": systems}))
+        rerank_table(tiny(rerank=rerank))
     assert not (gensr_home / "store").exists()
 
 

@@ -11,7 +11,7 @@ import pytest
 from small_dataset import write_dataset
 
 from gensr_model.config import PipelineConfig
-from gensr_model.errors import DataError
+from gensr_model.errors import ConfigError, DataError
 from gensr_model.evaluation.compare import against_best
 from gensr_model.evaluation.kept import read_kept, widen
 from gensr_model.evaluation.rerank_table import COLUMNS, means
@@ -127,7 +127,7 @@ def test_kept_systems_join_only_over_the_same_candidates(ranked: list[Ranked], t
     changed = pa.table(moved, schema=ours["popularity"][0].schema)
     with pytest.raises(DataError, match="popularity has other ranks in"):
         kept_systems((str(file),), {"popularity": [changed]})
-    with pytest.raises(DataError, match="does not exist"):
+    with pytest.raises(ConfigError, match=r"none\.parquet does not exist, seen from"):
         kept_systems((str(tmp_path / "none.parquet"),), ours)
 
 
