@@ -44,7 +44,7 @@ class Cost(NamedTuple):
     """What a system takes, the mean over its seeds; NaN where it is not known or, for a reference, nothing."""
 
     seconds_per_epoch: float  # validation included
-    epochs: float
+    epochs: float  # until training stopped, the best one and those after it
     seconds_to_score: float  # loading included
     parameters: float
     peak_memory_mb: float
@@ -197,15 +197,15 @@ def markdown(
         ]
     lines += [
         "Best bold, second underlined. A star: GenSR leads the best other system, paired t-test with Holm's correction "
-        "over all columns, p < 0.01. s/epoch has validation in it, s to score the loading; peak memory is that of "
-        "the training process (of the GPU where there is one), validation included.",
+        "over all columns, p < 0.01. Epochs are all that were trained, s/epoch has validation in it, s to score the "
+        "loading; peak memory is that of the training process (of the GPU where there is one), validation included.",
         "",
     ]
     lines += _tests(verdicts, config) + _failures(failed)
     return "\n".join(lines)
 
 
-_COST = ("s/epoch", "s to score", "parameters", "peak MB")
+_COST = ("epochs", "s/epoch", "s to score", "parameters", "peak MB")
 
 
 def _row(
@@ -222,8 +222,9 @@ def _row(
         place = places(rows, of_task, metric)[system]
         cells.append(cell(found[of_task, system, metric]["mean"], place, star))
     cost = costs[system]
-    shown = [f"{cost.seconds_per_epoch:.1f}", f"{cost.seconds_to_score:.1f}", f"{cost.parameters:,.0f}"]
-    shown = ["" if text == "nan" else text for text in [*shown, f"{cost.peak_memory_mb:.0f}"]]
+    shown = [f"{cost.epochs:.1f}", f"{cost.seconds_per_epoch:.1f}", f"{cost.seconds_to_score:.1f}"]
+    shown += [f"{cost.parameters:,.0f}", f"{cost.peak_memory_mb:.0f}"]
+    shown = ["" if text == "nan" else text for text in shown]
     return [title(system), block(system), *cells, str(found[of_task, system, "mrr"]["seeds"]), *shown]
 
 

@@ -86,6 +86,7 @@ def _by_system(study: dict[str, Any], task: str) -> dict[str, dict[str, dict[str
 def _systems(facts: RunFacts, study: dict[str, Any], task: str, rows: dict[str, Any]) -> Table:
     columns = [Column("System", False), Column("Kind", False), *(Column(short) for short in _SHORT.values()),
                Column("± seeds", says="standard deviation of N@10 over seeds"), Column("Seeds"),
+               Column("Epochs", says="trained until the end or early stopping"),
                Column("s/epoch", says="seconds of training per epoch, validation included"),
                Column("Parameters"), Column("Peak memory", says="of the training process, or of the GPU")]  # fmt: skip
     body = []
@@ -98,6 +99,7 @@ def _systems(facts: RunFacts, study: dict[str, Any], task: str, rows: dict[str, 
                 *(number(row[m]["mean"]) for m in _SHORT),
                 number(row["ndcg_at_10"].get("deviation")),
                 count(row["ndcg_at_10"]["seeds"]),
+                number(cost.get("epochs"), 1),
                 number(cost.get("seconds_per_epoch"), 1),
                 count(cost.get("parameters")),
                 memory(peak * 2**20 if peak else None),
