@@ -8,6 +8,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.shared import Data, finish, prepare_data
+from flows.side_by_side import side_by_side
 from gensr_model.config import PipelineConfig
 from gensr_model.evaluation.ablation import CHANGES
 from tasks import studies
@@ -31,16 +32,19 @@ def ablation(config: PipelineConfig) -> dict[str, Any]:
 
 def ablate(run: Tracked, config: PipelineConfig, data: Data) -> dict[str, Any]:
     """The summary of the study; gensr/full-pipeline makes it, too."""
-    trained: list[StageResult] = []
-    ranks: dict[str, StageResult] = {}
-    for trial in studies.trials(config):
+
+    def train(trial: studies.Trial, share: int) -> tuple[StageResult, StageResult]:
         changed = studies.of_trial(config, trial)
         with run.child(trial.name) as child:
             child.params(variant=trial.variant, seed=trial.seed, changes=CHANGES[trial.variant])
-            cf = pretrain(child, changed, data.prepared)
-            model = finetune(child, changed, data.prepared, cf, option="gensr")
+            cf = pretrain(child, changed, data.prepared, alone=share)
+            model = finetune(child, changed, data.prepared, cf, option="gensr", alone=share)
             ranked = rank_model(child, changed, data.prepared, model, option=trial.variant)
             child.metrics(ranked.metrics)
-        trained.append(model._replace(label=f"finetune-{trial.name}"))
-        ranks[trial.name] = ranked._replace(label=f"evaluate-{trial.name}")
+        return model._replace(label=f"finetune-{trial.name}"), ranked._replace(label=f"evaluate-{trial.name}")
+
+    trials = studies.trials(config)
+    found = side_by_side(train, trials, config.ablation.concurrency)
+    ranks = {trial.name: ranked for trial, (_, ranked) in zip(trials, found, strict=True)}
+    trained = [model for model, _ in found]
     return studies.summarize_ablation(config, data.source, [*data.stages, *trained], ranks)

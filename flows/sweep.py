@@ -8,9 +8,11 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.shared import Data, finish, prepare_data
+from flows.side_by_side import side_by_side
 from gensr_model.config import PipelineConfig, with_changes
 from tasks import studies
 from tasks.finetune import finetune
+from tasks.stage import StageResult
 from tasks.tracking import Tracked, parent_run
 
 
@@ -26,12 +28,15 @@ def sweep(config: PipelineConfig) -> dict[str, Any]:
 
 def search(run: Tracked, config: PipelineConfig, data: Data) -> dict[str, Any]:
     """The summary of the study; gensr/full-pipeline makes it, too."""
-    trained = {}
-    for point in studies.points(config):
+
+    def train(point: studies.Point, share: int) -> StageResult:
         with run.child(point.name) as child:
             child.params(tau=point.tau, beta=point.beta)
             changed = with_changes(config, {"model": {"tau": point.tau, "beta": point.beta}})
-            model = finetune(child, changed, data.prepared, data.cf, option="gensr")
+            model = finetune(child, changed, data.prepared, data.cf, option="gensr", alone=share)
             child.metrics(studies.best_validation(model.path))
-        trained[point] = model._replace(label=f"finetune-{point.name}")
-    return studies.summarize_sweep(config, data.source, data.stages, trained)
+        return model._replace(label=f"finetune-{point.name}")
+
+    points = studies.points(config)
+    trained = side_by_side(train, points, config.sweep.concurrency)
+    return studies.summarize_sweep(config, data.source, data.stages, dict(zip(points, trained, strict=True)))

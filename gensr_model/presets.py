@@ -61,5 +61,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "model": {"backbone": {"name_or_path": "google/flan-t5-base"}, "max_history": 30, "view_heads": 8},
         "train": {"learning_rate": 1e-4, "epochs": 10, "batch_size": 32},
         "lightgcn": {"epochs": 400, "patience": 10},
+        # One model of this size at a time has the card to itself.
+        **{study: {"concurrency": 1} for study in ("rerank", "ablation", "sweep")},
     },
 }

@@ -61,6 +61,7 @@ class AblationConfig(Frozen):
         min_length=1,
         description="of LightGCN and training; the data and its candidates stay those of `seed`",
     )
+    concurrency: int = Field(2, ge=1, description="variants at work at once, which share the cores")
 
 
 class SweepConfig(Frozen):
@@ -68,6 +69,7 @@ class SweepConfig(Frozen):
 
     tau: tuple[float, ...] = (0.01, 0.03, 0.05, 0.07, 0.09)
     beta: tuple[float, ...] = (0.001, 0.01, 0.1, 0.15, 0.2, 0.25, 0.3)
+    concurrency: int = Field(2, ge=1, description="trainings at once, which share the cores")
 
 
 class StudiesConfig(Frozen):

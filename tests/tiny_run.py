@@ -29,8 +29,8 @@ STUDIES: dict[str, Any] = {
         "tune": False,
     },
     "full_ranking": {"epochs": 1, "valid_samples": 40},
-    "ablation": {"variants": ["no_soft_filter"]},
-    "sweep": {"tau": [0.05, 0.09], "beta": [0.01]},
+    "ablation": {"variants": ["no_soft_filter"], "concurrency": 1},
+    "sweep": {"tau": [0.05, 0.09], "beta": [0.01], "concurrency": 1},
 }
 
 

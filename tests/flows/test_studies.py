@@ -59,10 +59,10 @@ def children(client: MlflowClient, run_id: str) -> dict[str, Any]:
 def test_the_ablation_trains_each_variant_with_each_seed_and_goes_on_where_it_stopped(
     gensr_home: Path, tmp_path: Path, tiny: Tiny
 ) -> None:
-    once = tiny(train=TRAIN, ablation={"variants": VARIANTS})
+    once = tiny(train=TRAIN, ablation={"variants": VARIANTS, "concurrency": 1})
     first = ablation(once)
     assert not any(s["reused"] for s in first["stages"])
-    summary = ablation(tiny(train=TRAIN, ablation={"variants": VARIANTS, "seeds": [0, 1]}))
+    summary = ablation(tiny(train=TRAIN, ablation={"variants": VARIANTS, "seeds": [0, 1], "concurrency": 1}))
     reused = {s["label"]: s["reused"] for s in summary["stages"]}
     assert {label for label, was in reused.items() if not was} == {
         f"{stage}-{variant}-seed1" for stage in ("finetune", "evaluate") for variant in VARIANTS
@@ -110,7 +110,7 @@ def test_the_ablation_trains_each_variant_with_each_seed_and_goes_on_where_it_st
 
 @pytest.mark.usefixtures("prefect_server")
 def test_the_sweep_trains_each_point_once_and_chooses_on_valid(gensr_home: Path, tiny: Tiny) -> None:
-    grids = {"tau": [0.05, 0.09], "beta": [0.1, 0.3]}
+    grids: dict[str, Any] = {"tau": [0.05, 0.09], "beta": [0.1, 0.3]}
     summary = sweep(tiny(train=TRAIN, sweep=grids))
     points = [(row["tau"], row["beta"]) for row in summary["sweep"]]
     assert points == [(0.05, 0.1), (0.09, 0.1), (0.05, 0.3)]
@@ -127,12 +127,15 @@ def test_the_sweep_trains_each_point_once_and_chooses_on_valid(gensr_home: Path,
     assert not {"results", "ablation", "mechanisms"} & set(page.ids)
     assert f"Chosen on validation: τ {chosen['tau']:g}, β {chosen['beta']:g}" in page.text
     client = MlflowClient(tracking_uri())
-    point = children(client, summary["mlflow"]["run_id"])["tau=0.09-beta=0.1"]
+    nested = children(client, summary["mlflow"]["run_id"])
+    first, second = (nested[studies.Point(*point).name].info for point in points[:2])
+    assert max(first.start_time, second.start_time) < min(first.end_time, second.end_time), "side by side"
+    point = nested["tau=0.09-beta=0.1"]
     assert (point.data.params["tau"], point.data.params["beta"]) == ("0.09", "0.1")
     assert point.data.metrics["valid/metric"] == pytest.approx(summary["sweep"][1]["metric"])
 
     grids["beta"].append(0.001)
-    more = sweep(tiny(train=TRAIN, sweep=grids))
+    more = sweep(tiny(train=TRAIN, sweep=grids | {"concurrency": 1}))
     built = [s["label"] for s in more["stages"] if not s["reused"]]
     assert built == ["finetune-tau=0.05-beta=0.001"]
 
