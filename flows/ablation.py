@@ -25,7 +25,7 @@ def ablation(config: PipelineConfig) -> dict[str, Any]:
 
     Every stage is kept, so a run that stops goes on where it was, and ``gensr`` is the model of gensr/full-pipeline.
     """
-    studies.require_both_tasks(config)
+    studies.check_ablation(config)
     with parent_run(config, "ablation/paper", str(flow_run.id)) as run:
         return finish(run, ablate(run, config, prepare_data(run, config)), studies.ABLATION)
 

@@ -7,8 +7,9 @@ from typing import Any, Protocol, TypeVar
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from prefect.futures import wait
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+from gensr_model.errors import TrainingError
 
 
 class Named(Protocol):
@@ -29,6 +30,9 @@ def side_by_side(
 
     ``share`` is what a stage takes as ``alone``: 0 where one trial at a time has the process to itself, else how many
     trainings share the cores. Where a trial fails the others are finished first, so that a rerun finds them.
+
+    Raises:
+        TrainingError: some failed; names each, and says why.
     """
     runner: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=concurrency)
     found: list[Found] = _all.with_options(task_runner=runner)(
@@ -39,9 +43,17 @@ def side_by_side(
 
 @flow(name="trials", validate_parameters=False)
 def _all(work: Callable[[Any, int], Any], trials: Sequence[Any], share: int) -> list[Any]:
-    futures = [_one.submit(work, trial, share, trial.name) for trial in trials]
-    wait(futures)
-    return [future.result() for future in futures]
+    if share:
+        futures = [_one.submit(work, trial, share, trial.name) for trial in trials]
+        found = [future.result(raise_on_failure=False) for future in futures]
+    else:  # in this thread, where a cancelled flow stops at once
+        states = [_one(work, trial, share, trial.name, return_state=True) for trial in trials]
+        found = [state.result(raise_on_failure=False) for state in states]
+    ended = list(zip(trials, found, strict=True))
+    failed = [(trial.name, error) for trial, error in ended if isinstance(error, BaseException)]
+    if failed:
+        raise TrainingError("; ".join(f"{name}: {error}" for name, error in failed)) from failed[0][1]
+    return found
 
 
 @task(name="trial", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)

@@ -14,7 +14,7 @@ from flows.sweep import search
 from gensr_model.config import PipelineConfig
 from gensr_model.reporting.run_facts import ABLATION, FULL, RERANK, SWEEP
 from tasks.publish import headline, part_of_run, study_text
-from tasks.studies import require_both_tasks
+from tasks.studies import check_ablation, check_sweep
 from tasks.tracking import Tracked, run_logger
 
 
@@ -41,7 +41,9 @@ class Studies(NamedTuple):
 def check_studies(config: PipelineConfig) -> FanOut | None:
     """Raise ConfigError, before anything is trained, for a study that cannot be made; where systems are put to work."""
     if config.studies.ablation:
-        require_both_tasks(config)
+        check_ablation(config)
+    if config.studies.sweep:
+        check_sweep(config)
     return check_systems(config) if config.studies.rerank else None
 
 

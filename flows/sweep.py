@@ -22,6 +22,7 @@ def sweep(config: PipelineConfig) -> dict[str, Any]:
 
     Every point is kept, so a run that stops goes on where it was.
     """
+    studies.check_sweep(config)
     with parent_run(config, "sweep/tau-beta", str(flow_run.id)) as run:
         return finish(run, search(run, config, prepare_data(run, config)), studies.SWEEP)
 

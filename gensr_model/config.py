@@ -102,12 +102,13 @@ class TextConfig(Frozen):
     )
     include_searches: bool = Field(
         False,
-        description="the queries of training's searches that ended at an item are a field of its text. Not the paper's",
+        description="the queries of training's searches that ended at an item are a field of its text, for GenSR and "
+        "two heads; BM25 and rivals do not read it. Not the paper's",
     )
     searches_share: float = Field(
         0.5,
         gt=0,
-        le=1,
+        lt=1,
         description="share of that field in the vector of an item that has it; within it rare tokens weigh more",
     )
     pooling: Literal["tokens", "fields"] = Field(

@@ -22,6 +22,7 @@ import torch
 from gensr_model.config import PipelineConfig
 from gensr_model.errors import GensrError, TrainingError
 from gensr_model.report import Report
+from tasks.memory import ALONE
 
 Metrics = dict[str, float]
 
@@ -68,6 +69,8 @@ def run_alone(
     process = context.Process(
         target=_child, args=(theirs, module, name, folders, arguments, threads), daemon=True
     )
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()  # what a training in this process has left reserved is the new one's to use
     process.start()
     theirs.close()
     try:
@@ -118,7 +121,7 @@ def _child(
         error.add_note(f"(in the process of {module}.{name})")
         pipe.send(("failed", said))
         raise  # the traceback goes to the process's stderr
-    pipe.send(("done", metrics | {"peak_memory_mb": _peak_memory_mb()}))
+    pipe.send(("done", metrics | {ALONE: _peak_memory_mb()}))
 
 
 def _die_with_parent() -> None:

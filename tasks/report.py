@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from collections import Counter
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ from tasks.summary import trained_model
 from tasks.tracking import Tracked
 
 _AUDITS, _PROBES = "audits.json", "gradients.json"
+_PATH = re.compile(r"(?<![\w/:.])/(?:[^\s'\":;,()]+/)+([^\s'\":;,()]+)")  # absolute, of more than one name
 _DATA = {"ingest", "validate-raw", "prepare", "validate"}  # stages that every run has
 
 
@@ -156,13 +158,24 @@ def _suites(folder: Path) -> list[dict[str, Any]]:
 
 def _without_paths(summary: dict[str, Any]) -> dict[str, Any]:
     """The summary, folders and files by their names alone: a report is passed on, and where they lay is private."""
-    config = json.loads(json.dumps(summary["config"]))
+    summary = json.loads(json.dumps(summary))
+    config = summary["config"]
     places = (config["source"], "path"), (config["model"]["backbone"], "name_or_path")
     for place, name in places:
         if Path(place.get(name) or "").is_absolute():
             place[name] = Path(place[name]).name
     config["rerank"]["kept"] = [Path(file).name for file in config["rerank"]["kept"]]
-    return summary | {"config": config}
+    why = summary.get("studies_failed", {})
+    why.update({name: _shortened(error) for name, error in why.items()})
+    for study in (summary, *summary.get("studies", {}).values()):
+        for system in study.get("failed", []):
+            system["error"] = _shortened(system["error"])
+    return dict(summary)
+
+
+def _shortened(said: str) -> str:
+    """An error with absolute paths cut to their last name; addresses of the web stay."""
+    return _PATH.sub(r"\1", said)
 
 
 def main(arguments: list[str]) -> int:

@@ -221,8 +221,9 @@ def build_folder(
                 str(p.relative_to(aside)): p.stat().st_size for p in sorted(aside.rglob("*")) if p.is_file()
             }
             seconds = round(time.monotonic() - started, 3)
+            process, gpu = peak.of_work(metrics)
             record = {"stage": name, "key": key, "metrics": metrics, "files": files, "seconds": seconds,
-                      "peak_bytes": peak.process, "peak_gpu_bytes": peak.gpu}  # fmt: skip
+                      "peak_bytes": process, "peak_gpu_bytes": gpu}  # fmt: skip
             write_json(aside / RECORD, record)
             aside.rename(folder)
         finally:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gensr_model.config import PipelineConfig, with_changes
+from gensr_model.config import SEARCH_ONLY, PipelineConfig, with_changes
 from gensr_model.errors import ConfigError
 from gensr_model.evaluation.ablation import CHANGES, ablation_rows
 from gensr_model.reporting.run_facts import ABLATION, SWEEP  # keys of the artifacts, too
@@ -35,12 +35,23 @@ class Point(NamedTuple):
         return f"tau={self.tau:g}-beta={self.beta:g}"
 
 
-def require_both_tasks(config: PipelineConfig) -> None:
-    """ConfigError where one task alone is trained already, with which no variant of one task is compared."""
+def check_ablation(config: PipelineConfig) -> None:
+    """ConfigError for variants that cannot be compared, before anything is trained."""
     if config.train.tasks != "both":
         raise ConfigError(
             f"train.tasks is {config.train.tasks!r}: the ablation trains on one task itself, give it both"
         )
+    if config.evaluation.protocol in SEARCH_ONLY and "recommendation_only" in config.ablation.variants:
+        raise ConfigError(
+            f"evaluation.protocol is {config.evaluation.protocol!r}, whose candidates are for search alone: leave "
+            "recommendation_only out of ablation.variants"
+        )
+
+
+def check_sweep(config: PipelineConfig) -> None:
+    """ConfigError for a search that has no point."""
+    if not points(config):
+        raise ConfigError("sweep.tau and sweep.beta are both empty: there is nothing to try")
 
 
 def trials(config: PipelineConfig) -> list[Trial]:

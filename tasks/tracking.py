@@ -162,12 +162,15 @@ def end_runs(ended: Callable[[str], bool]) -> int:
     unfinished = "attributes.status = 'RUNNING'"
     parents = client.search_runs(places, f"{unfinished} and tags.prefect_flow_run_id LIKE '%'")
     lost = [p for p in parents if ended(p.data.tags["prefect_flow_run_id"])]
+
+    def end(run_id: str) -> None:
+        """Those nested in it first: a study's stages are nested in its trials."""
+        for child in client.search_runs(places, f"{unfinished} and tags.`mlflow.parentRunId` = '{run_id}'"):
+            end(child.info.run_id)
+        client.set_terminated(run_id, "KILLED")
+
     for parent in lost:
-        children = client.search_runs(
-            places, f"{unfinished} and tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
-        )
-        for run in [*children, parent]:
-            client.set_terminated(run.info.run_id, "KILLED")
+        end(parent.info.run_id)
     return len(lost)
 
 

@@ -13,10 +13,10 @@ class Dropout(nn.Dropout):
 
     def forward(self, input: Tensor) -> Tensor:
         """Any shape → the same."""
-        if not self.training or self.p in (0.0, 1.0) or input.device.type != "cpu":
+        dropped = round(self.p * _STEPS)
+        if not self.training or dropped in (0, _STEPS) or input.device.type != "cpu":
             return super().forward(input)
         words = torch.empty(-(-input.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        dropped = round(self.p * _STEPS)
         keep = words.view(torch.int16)[: input.numel()].view(input.shape) >= dropped - _STEPS // 2
         return input * keep.to(input.dtype).mul_(_STEPS / (_STEPS - dropped))
 

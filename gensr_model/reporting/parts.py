@@ -33,7 +33,7 @@ _SAYS = {
     "R": "share of positives among the first {}",
     "N": "NDCG among the first {}: a higher place counts more",
 }
-_DRAWN = 7  # models whose curves are drawn; a variant's of the ablation, all at once
+_DRAWN = 7  # models whose curves are drawn, as many as there are colours: all variants of the ablation
 _COLORS = {
     "gensr": 1,
     "two_head": 2,
@@ -262,7 +262,7 @@ def _per_model(facts: RunFacts) -> dict[str, dict[str, float]]:
 
 
 def _color(name: str, place: int) -> int:
-    return _COLORS.get(name, 1 + place % 6)
+    return _COLORS.get(name, 1 + place % _DRAWN)
 
 
 def _says(short: str) -> str:

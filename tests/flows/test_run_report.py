@@ -159,6 +159,30 @@ def test_the_folder_of_the_raw_files_stays_private(finished: Callable[[str], Fin
     assert "somebody" not in page
 
 
+def test_errors_are_told_without_the_folders_that_they_name(finished: Callable[[str], Finished]) -> None:
+    home, summary = finished("amazon")
+    said = "/data/secret/kept.parquet: see http://127.0.0.1:5000/runs/a, (not '/home/me/b c') and/or docs/results"
+    told = "kept.parquet: see http://127.0.0.1:5000/runs/a, (not 'b c') and/or docs/results"
+    failed = [{"name": "qem", "seed": 0, "error": said}]
+    table = summary["studies"]["rerank-table"] | {"failed": failed}
+    page = Parsed(
+        render(
+            collect(
+                summary
+                | {
+                    "studies_failed": {"sweep": said},
+                    "studies": summary["studies"] | {"rerank-table": table},
+                },
+                home / "store",
+            )
+        )
+    )
+    assert f"The study sweep failed: {told}" in page.text
+    assert page.text.count(told) == 2
+    assert "secret" not in page.text
+    assert failed[0]["error"] == said, "the summary itself is left as it is"
+
+
 def test_the_report_of_an_earlier_run_can_be_made_again(
     finished: Callable[[str], Finished], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,9 +17,10 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 
 from benchmarks.keep import keep
 from flows.ablation import ablation
+from flows.side_by_side import side_by_side
 from flows.sweep import sweep
 from gensr_model.config import PipelineConfig
-from gensr_model.errors import ConfigError
+from gensr_model.errors import ConfigError, TrainingError
 from gensr_model.evaluation.kept import read_kept
 from gensr_model.evaluation.metrics import summarize
 from tasks import studies
@@ -150,6 +151,33 @@ def test_the_papers_grids_are_eleven_runs() -> None:
     }
 
 
-def test_an_ablation_of_one_task_is_refused_before_anything_is_trained(tiny: Tiny) -> None:
+def test_what_a_study_cannot_do_is_refused_before_anything_is_trained(tiny: Tiny) -> None:
     with pytest.raises(ConfigError, match="the ablation trains on one task itself"):
-        studies.require_both_tasks(tiny(train={"tasks": "search"}))
+        studies.check_ablation(tiny(train={"tasks": "search"}))
+    of_search = {"prepare": {"protocols": ["uniform", "bm25"]}, "evaluation": {"protocol": "bm25"}}
+    with pytest.raises(ConfigError, match=r"leave recommendation_only out of ablation\.variants"):
+        studies.check_ablation(tiny(**of_search, ablation={"variants": ["recommendation_only"]}))
+    studies.check_ablation(tiny(**of_search, ablation={"variants": VARIANTS}))
+    with pytest.raises(ConfigError, match=r"sweep\.tau and sweep\.beta are both empty"):
+        studies.check_sweep(tiny(sweep={"tau": [], "beta": []}))
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_a_trial_that_fails_is_named_and_holds_no_other_back(gensr_home: Path, concurrency: int) -> None:
+    ended = []
+
+    def work(trial: studies.Point, share: int) -> int:
+        if trial.tau > 0.1:
+            raise ValueError(f"no weights at {trial.tau}")
+        ended.append(trial.tau)
+        return share
+
+    points = [studies.Point(tau, 0.1) for tau in (0.2, 0.01, 0.3, 0.05)]
+    with pytest.raises(
+        TrainingError,
+        match=r"^tau=0\.2-beta=0\.1: no weights at 0\.2; tau=0\.3-beta=0\.1: no weights at 0\.3$",
+    ):
+        side_by_side(work, points, concurrency)
+    assert sorted(ended) == [0.01, 0.05]
+    assert side_by_side(work, points[1::2], concurrency) == [0 if concurrency == 1 else concurrency] * 2

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 
-from tasks.memory import PeakMemory
+import pytest
+
+from tasks.memory import ALONE, PeakMemory
 
 
 def test_the_peak_is_seen_though_it_has_passed() -> None:
@@ -29,3 +31,13 @@ def test_a_block_that_fails_is_measured_and_fails() -> None:
         raise AssertionError("the error was swallowed")
     assert peak.process > 0
     assert not peak._thread.is_alive()
+
+
+def test_work_in_a_process_of_its_own_has_that_process_s_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.memory.torch.cuda.is_available", lambda: False)
+    with PeakMemory() as peak:
+        pass
+    assert peak.of_work({"seconds": 1.0}) == (peak.process, 0)
+    assert peak.of_work({ALONE: 1.5}) == (3 * 2**19, 0)
+    monkeypatch.setattr("tasks.memory.torch.cuda.is_available", lambda: True)
+    assert peak.of_work({ALONE: 1.5}) == (0, 3 * 2**19), "of the GPU"

@@ -100,3 +100,24 @@ def test_the_load_of_the_machine_is_logged_while_a_block_runs(
 def test_the_commit_is_that_of_the_checkout_or_none() -> None:
     commit = git_commit()
     assert commit is None or len(commit.removesuffix("-dirty")) == 40
+
+
+def test_what_a_killed_flow_left_running_is_ended_however_deep_it_is_nested(gensr_home: Path) -> None:
+    with parent_run(PipelineConfig(), "ablation/paper", "gone") as run, run.child("done"):
+        client = run.client
+
+    def start(name: str, **tags: str) -> str:
+        made = client.create_run(run.experiment_id, run_name=name, tags=tags)
+        return str(made.info.run_id)
+
+    parent = start("parent", prefect_flow_run_id="gone")
+    trial = start("trial", **{"mlflow.parentRunId": parent})
+    stage = start("stage", **{"mlflow.parentRunId": trial})
+    other = start("other", prefect_flow_run_id="at work")
+    inside = start("inside", **{"mlflow.parentRunId": other})
+    assert tracking.end_runs(lambda flow_run: flow_run == "gone") == 1
+    status = {name: client.get_run(name).info.status for name in (parent, trial, stage, other, inside)}
+    assert status == dict.fromkeys((parent, trial, stage), "KILLED") | dict.fromkeys(
+        (other, inside), "RUNNING"
+    )
+    assert client.get_run(run.run_id).info.status == "FINISHED", "what had ended stays as it ended"
