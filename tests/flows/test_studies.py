@@ -111,10 +111,10 @@ def test_the_ablation_trains_each_variant_with_each_seed_and_goes_on_where_it_st
 
 @pytest.mark.usefixtures("prefect_server")
 def test_the_sweep_trains_each_point_once_and_chooses_on_valid(gensr_home: Path, tiny: Tiny) -> None:
-    grids: dict[str, Any] = {"tau": [0.05, 0.09], "beta": [0.1, 0.3]}
+    grids: dict[str, Any] = {"tau": [0.05, 0.09], "beta": [0.1]}
     summary = sweep(tiny(train=TRAIN, sweep=grids))
     points = [(row["tau"], row["beta"]) for row in summary["sweep"]]
-    assert points == [(0.05, 0.1), (0.09, 0.1), (0.05, 0.3)]
+    assert points == [(0.05, 0.1), (0.09, 0.1)]
     (chosen,) = (row for row in summary["sweep"] if row["chosen"])
     assert chosen["metric"] == max(row["metric"] for row in summary["sweep"])
     assert chosen["metric"] == pytest.approx((chosen["recommendation"] + chosen["search"]) / 2)
