@@ -15,7 +15,13 @@ from pydantic import BaseModel, Field, model_validator
 
 from gensr_model.frozen import Frozen
 from gensr_model.presets import PRESETS
-from gensr_model.study_config import AblationConfig, RerankConfig, StudiesConfig, SweepConfig
+from gensr_model.study_config import (
+    AblationConfig,
+    AnalysisConfig,
+    RerankConfig,
+    StudiesConfig,
+    SweepConfig,
+)
 
 Task = Literal["recommendation", "search"]
 TASKS: tuple[Task, Task] = ("recommendation", "search")
@@ -271,30 +277,6 @@ class EvaluationConfig(Frozen):
     protocol: Protocol = Field("uniform", description="which of prepare.protocols models are ranked on")
     batch_size: int = Field(64, description="samples scored together")
     max_test_samples: int | None = Field(None, description="per task; None = the full test split")
-
-
-class AnalysisConfig(Frozen):
-    """The paper's explanation of itself, measured on the trained models (§4, §6.4, §6.5)."""
-
-    enabled: bool = Field(True, description="off: none of the analyses in gensr/full-pipeline")
-    information: bool = Field(True, description="mutual information of answers (Table 5)")
-    gradients: bool = Field(True, description="gradient conflict along training (Fig. 4)")
-    space: bool = Field(True, description="the tasks in parameter space (Fig. 3)")
-    theorem: bool = Field(True, description="Theorem 4.1's Gaussian world, simulated")
-    mine_samples: int = Field(4_000, description="test samples per task")
-    mine_steps: int = Field(1_500, description="of a critic, unless held-out samples stop it before")
-    mine_seeds: int = Field(2, ge=1, description="critics per estimate, each with its own split")
-    negatives_per_positive: int = Field(
-        1, ge=1, description="balance of the labels Y that answers are read on"
-    )
-    space_samples: int = Field(1_000, description="test samples per task in the pictures of parameter space")
-    theorem_trials: int = Field(100, ge=1, description="simulated data sets per sample size")
-    gradient_every: int = Field(30, description="steps between gradient cosines; 0 turns them off")
-    unisar: Literal["never", "mechanisms", "always"] = Field(
-        "mechanisms",
-        description="train UniSAR, which the paper compares with, and analyse it too: never, in analyze/mechanisms "
-        "alone, or in gensr/full-pipeline as well; trained as `rerank` says, on both tasks or not at all",
-    )
 
 
 class RetrainConfig(Frozen):

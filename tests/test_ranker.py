@@ -200,3 +200,8 @@ def test_the_text_of_an_unknown_item_is_read(world: World) -> None:
 
 def test_an_empty_catalogue_has_no_unknown_item(world: World) -> None:
     assert bundle.load(world.folders["gensr"], world.dataset.items.slice(0, 0)).unknown_item_share == 0.0
+
+
+def test_a_folder_that_is_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no config\.json"):
+        bundle.load(tmp_path)

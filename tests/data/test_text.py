@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from pydantic import ValidationError
 from small_dataset import write_dataset
 from tokenizers import Tokenizer, models, pre_tokenizers
 
@@ -93,6 +94,11 @@ def test_searches_have_their_share_and_rare_tokens_more_of_it(pooling: str) -> N
     assert text.weights is not None
     expected = torch.tensor([*own, *first, 1, *third, 0.5, 0.5], dtype=torch.float32)
     torch.testing.assert_close(text.weights, expected)
+
+
+def test_searches_leave_a_share_for_the_items_that_have_none() -> None:
+    with pytest.raises(ValidationError, match="less than 1"):
+        TextConfig(include_searches=True, searches_share=1.0)
 
 
 def test_searches_of_an_item_stand_once_each_the_most_frequent_first() -> None:

@@ -18,6 +18,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from benchmarks.keep import keep
 from flows.ablation import ablation
 from flows.side_by_side import side_by_side
+from flows.studies import check_studies
 from flows.sweep import sweep
 from gensr_model.config import PipelineConfig
 from gensr_model.errors import ConfigError, TrainingError
@@ -151,15 +152,22 @@ def test_the_papers_grids_are_eleven_runs() -> None:
     }
 
 
-def test_what_a_study_cannot_do_is_refused_before_anything_is_trained(tiny: Tiny) -> None:
-    with pytest.raises(ConfigError, match="the ablation trains on one task itself"):
-        studies.check_ablation(tiny(train={"tasks": "search"}))
+@pytest.mark.usefixtures("prefect_server")
+def test_what_a_study_cannot_do_is_refused_before_anything_is_trained(gensr_home: Path, tiny: Tiny) -> None:
     of_search = {"prepare": {"protocols": ["uniform", "bm25"]}, "evaluation": {"protocol": "bm25"}}
-    with pytest.raises(ConfigError, match=r"leave recommendation_only out of ablation\.variants"):
-        studies.check_ablation(tiny(**of_search, ablation={"variants": ["recommendation_only"]}))
+    wrong: list[tuple[str, Callable[[PipelineConfig], Any], dict[str, Any], str]] = [
+        ("ablation", ablation, {"train": {"tasks": "search"}}, "the ablation trains on one task itself"),
+        ("ablation", ablation, of_search | {"ablation": {"variants": ["recommendation_only"]}},
+         r"leave recommendation_only out of ablation\.variants"),
+        ("sweep", sweep, {"sweep": {"tau": [], "beta": []}}, r"sweep\.tau and sweep\.beta are both empty"),
+    ]  # fmt: skip
+    for study, flow, changes, said in wrong:
+        with pytest.raises(ConfigError, match=said):
+            flow(tiny(**changes))
+        with pytest.raises(ConfigError, match=said):
+            check_studies(tiny(**changes, studies={study: True}))
+    assert not (gensr_home / "store").exists()
     studies.check_ablation(tiny(**of_search, ablation={"variants": VARIANTS}))
-    with pytest.raises(ConfigError, match=r"sweep\.tau and sweep\.beta are both empty"):
-        studies.check_sweep(tiny(sweep={"tau": [], "beta": []}))
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -47,6 +47,7 @@ def test_the_seed_decides_and_evaluation_changes_nothing() -> None:
     assert torch.equal(layer.eval()(x), x)
     assert torch.equal(Dropout(0.0)(x), x)
     assert not Dropout(1.0)(x).any()
+    assert not Dropout(1 - 1e-7)(x).any(), "nothing is kept by 16 bits, and nothing is divided by 0"
 
 
 def test_every_module_of_a_model_is_replaced() -> None:

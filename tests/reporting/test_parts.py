@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any, get_args
 from xml.etree import ElementTree
 
 import pytest
@@ -15,6 +18,7 @@ from gensr_model.reporting.findings import in_short, verdict, what_did_not_work
 from gensr_model.reporting.page import render
 from gensr_model.reporting.run_facts import RunFacts
 from gensr_model.reporting.tables import Cell, duration, mark_best, memory, number
+from gensr_model.study_config import Variant
 
 
 def row(ndcg: float) -> dict[str, float]:
@@ -295,3 +299,15 @@ def test_a_run_of_which_little_is_known_has_a_page() -> None:
         assert f'id="{left_out}"' not in page
         assert f'href="#{left_out}"' not in page
     assert "not in a checkout" in page
+
+
+def test_every_variant_of_the_ablation_has_a_line_of_its_own_colour() -> None:
+    told = {"validations": [{"step": n, "search/ndcg_at_5": 0.1 * n} for n in (1, 2)], "curve": []}
+    variants = get_args(Variant)
+    (figure,) = parts.learning(facts(training=dict.fromkeys(variants, told)))
+    drawn = re.findall(r'<g class="(c\d)"', figure.svg)
+    assert Counter(drawn) == {f"c{n}": 2 for n in range(1, len(variants) + 1)}, (
+        "a line and its name in the legend"
+    )
+    style = (Path(parts.__file__).parent / "templates" / "style.css").read_text()
+    assert all(f"svg .{name} {{ stroke: var(--{name}); }}" in style for name in drawn)

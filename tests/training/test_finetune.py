@@ -396,8 +396,3 @@ def test_training_leaves_its_curve_and_why_it_ended(small: Small) -> None:
     for each in found["validations"]:
         mean = np.mean([each[f"{task}/ndcg_at_5"] for task in TASKS])
         assert each["metric"] == pytest.approx(float(mean))
-
-
-def test_a_folder_that_is_no_bundle(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no config\.json"):
-        bundle.load(tmp_path)
