@@ -1,89 +1,95 @@
-"""Training steps: samples per second and peak memory, ours against a row per user and candidate.
+"""Training steps in the shape of preset ``small``: samples per second and memory, ours against a row per candidate.
 
-Each side in a process of its own. No dropout, so that both must walk through the same losses.
+    python -m benchmarks.train [--prompts 24 64] [--batch 16]
+
+The same drawn weights, samples and candidates, and no dropout, so that both walk through the same losses. Each side in
+a process of its own. A sample is one row of a user and a candidate. Beside the ratio stands its bound: how many times
+the other side's matrix products are ours, if both did nothing else. Above 1 of the bound: the other side spends more
+on other things than we do.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import psutil
 import torch
 from torch import Tensor
 
-from benchmarks.common import prepared, tell
+from benchmarks.common import tell
+from benchmarks.drawn import HISTORY, drawn_data, drawn_model, flops, lists
 from benchmarks.plain import Plain, collate
-from gensr_model.config import PipelineConfig
 from gensr_model.data.batches import BatchBuilder
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.models.gensr import GenSR
 from gensr_model.models.views import distinct_users
-from gensr_model.report import NullReport
-from gensr_model.training import bundle, lightgcn
 
-STEPS, BATCH, NEGATIVES, WARM = 10, 64, 4, 2
-Step = Callable[[Samples, IntArray], Tensor]
+STEPS, NEGATIVES, WARM = 5, 4, 1
+Loss = Callable[[Samples, IntArray], Tensor]
 
 
-def without_dropout(config: PipelineConfig) -> PipelineConfig:
-    """The same shape, dropout 0."""
-    backbone = config.model.backbone.model_copy(update={"dropout": 0.0})
-    model = config.model.model_copy(update={"backbone": backbone, "view_dropout": 0.0})
-    return config.model_copy(update={"model": model})
-
-
-def side(name: str, dataset: PreparedDataset, model: GenSR, width: int) -> tuple[torch.nn.Module, Step]:
+def side(name: str, dataset: PreparedDataset, model: GenSR) -> tuple[torch.nn.Module, Loss]:
     """What is trained, and the loss of a batch of samples with their candidates."""
-    builder = BatchBuilder(dataset, width)
+    builder = BatchBuilder(dataset, HISTORY)
     if name == "ours":
-        return model, lambda samples, lists: model.loss(builder.build(samples, lists)).total
+        return model, lambda samples, candidates: model.loss(builder.build(samples, candidates)).total
     plain = Plain(model)
 
-    def loss(samples: Samples, lists: IntArray) -> Tensor:
+    def loss(samples: Samples, candidates: IntArray) -> Tensor:
         user, end = torch.from_numpy(samples.user), torch.from_numpy(samples.history_end)
         has_history = torch.from_numpy(samples.history_end > samples.history_start)
-        first = distinct_users(user, end, has_history).rows * lists.shape[1]
-        return plain.loss(collate(dataset, samples, lists, width), first)
+        first = distinct_users(user, end, has_history).rows * candidates.shape[1]
+        return plain.loss(collate(dataset, samples, candidates, HISTORY), first)
 
     return plain, loss
 
 
-def child(name: str, folder: Path, config: PipelineConfig) -> dict[str, Any]:
-    """Train for some steps; losses, seconds per step, and how far memory rose above the loaded model."""
-    dataset = PreparedDataset.open(folder)
-    model, _ = bundle.assemble("gensr", dataset, folder, config)
-    assert isinstance(model, GenSR)
-    trained, loss_of = side(name, dataset, model, config.model.max_history)
+def child(name: str, prompt: int, batch: int) -> dict[str, Any]:
+    """Train for some steps; losses, seconds per step, FLOPs, and how far memory rose above the loaded model."""
+    data = drawn_data()
+    model = drawn_model("small", prompt, dropout=0.0)
+    trained, loss_of = side(name, cast(PreparedDataset, data), model)
     trained.train()
     optimizer = torch.optim.AdamW([p for p in trained.parameters() if p.requires_grad], lr=1e-3)
-    samples, rng = dataset.samples("train"), np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     losses, times = [], []
     before = psutil.Process().memory_info().rss
     for _ in range(STEPS):
-        chosen = samples.take(rng.integers(len(samples), size=BATCH))
-        lists = np.column_stack([chosen.item, rng.integers(dataset.n_items, size=(BATCH, NEGATIVES))])
+        chosen = data.every.take(rng.integers(len(data.every), size=batch))
+        candidates = lists(data, chosen, NEGATIVES, rng)
         begun = time.perf_counter()
         optimizer.zero_grad()
-        loss = loss_of(chosen, lists)
+        loss = loss_of(chosen, candidates)
         loss.backward()
         optimizer.step()
         times.append(time.perf_counter() - begun)
         losses.append(loss.item())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return {"losses": losses, "step_s": min(times[WARM:]), "peak_mb": (peak - before) / 2**20}
+    work = flops(lambda: loss_of(chosen, candidates).backward())
+    return {"losses": losses, "step_s": min(times[WARM:]), "peak_mb": (peak - before) / 2**20, "flops": work}
 
 
-def run(name: str, folder: Path, config: PipelineConfig) -> dict[str, Any]:
+def run(name: str, prompt: int, batch: int) -> dict[str, Any]:
     """One side in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.train", name, str(folder), config.model_dump_json()]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.train",
+        "--child",
+        name,
+        "--prompts",
+        str(prompt),
+        "--batch",
+        str(batch),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr)
@@ -91,24 +97,35 @@ def run(name: str, folder: Path, config: PipelineConfig) -> dict[str, Any]:
     return found
 
 
-def main() -> None:
-    dataset, config = prepared(users=1_000, items=800)
-    config = without_dropout(config)
-    few = config.lightgcn.model_copy(update={"epochs": 2})
-    lightgcn.pretrain(dataset, few, 0, dataset.folder, NullReport())
-    ours, other = (run(name, dataset.folder, config) for name in ("ours", "other"))
+def compare(prompt: int, batch: int) -> None:
+    """Both sides with prompts of one length; prints the result."""
+    ours, other = (run(name, prompt, batch) for name in ("ours", "other"))
     np.testing.assert_allclose(ours["losses"], other["losses"], rtol=1e-3)
+    bound, rows = other["flops"] / ours["flops"], batch * (1 + NEGATIVES)
     tell(
-        "a training step, against a row per user and candidate", ours["step_s"], other["step_s"],
-        samples_per_s=round(BATCH / ours["step_s"]), other_samples_per_s=round(BATCH / other["step_s"]),
+        f"a training step, prompts of {prompt} tokens, against a row per user and candidate",
+        ours["step_s"], other["step_s"],
+        samples_per_s=round(rows / ours["step_s"], 1), other_samples_per_s=round(rows / other["step_s"], 1),
+        bound=round(bound, 2), share_of_bound=round(other["step_s"] / ours["step_s"] / bound, 2),
+        gflop_per_s=round(ours["flops"] / ours["step_s"] / 1e9, 1),
         peak_mb=round(ours["peak_mb"]), other_peak_mb=round(other["peak_mb"]),
     )  # fmt: skip
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--prompts", type=int, nargs="+", default=[24, 64])
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--child", choices=["ours", "other"], help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    for prompt in given.prompts:
+        if given.child:
+            print(json.dumps(child(given.child, prompt, given.batch)))
+        else:
+            compare(prompt, given.batch)
+
+
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        print(
-            json.dumps(child(sys.argv[1], Path(sys.argv[2]), PipelineConfig.model_validate_json(sys.argv[3])))
-        )
-    else:
-        main()
+    main()

@@ -28,6 +28,7 @@ TASKS: tuple[Task, Task] = ("recommendation", "search")
 Split = Literal["train", "valid", "test"]
 Format = Literal["amazon", "kuaisar"]
 Protocol = Literal["uniform", "popularity", "bm25"]
+Compile = Literal["auto", "no", "yes"]
 SEARCH_ONLY: frozenset[Protocol] = frozenset(
     {"bm25"}
 )  # protocols that need a query: no list for recommendation
@@ -250,7 +251,11 @@ class TrainConfig(Frozen):
     precision: Literal["auto", "no", "bf16"] = Field(
         "auto",
         description="of the forward pass in training; auto: bf16 where a CUDA device supports it, else no (fp32). "
-        "Weights, validation and scores are fp32 always",
+        "Weights are fp32 always; for validation and scores see evaluation.precision",
+    )
+    compile: Compile = Field(
+        "auto",
+        description="torch.compile for the blocks of the T5; auto: on a CUDA device, from a width of 512 on",
     )
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
@@ -276,6 +281,11 @@ class TrainConfig(Frozen):
 class EvaluationConfig(Frozen):
     protocol: Protocol = Field("uniform", description="which of prepare.protocols models are ranked on")
     batch_size: int = Field(64, description="samples scored together")
+    precision: Literal["no", "bf16"] = Field(
+        "no",
+        description="of GenSR's T5 when it scores candidates; bf16: several times faster on a GPU, and close scores "
+        "may change places. Other models score in fp32 always",
+    )
     max_test_samples: int | None = Field(None, description="per task; None = the full test split")
 
 

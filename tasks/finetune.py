@@ -31,6 +31,7 @@ def how_it_ended(folder: Path) -> dict[str, Any]:
         "analysis.gradient_every",
         "evaluation.protocol",
         "evaluation.batch_size",
+        "evaluation.precision",
     ),
     artifacts=("*.json",),
     tags=lambda folder: {"stopped": how_it_ended(folder)["stopped"]},

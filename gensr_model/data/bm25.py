@@ -1,10 +1,13 @@
-"""BM25 of queries over item texts: what the reference ranker scores with and hard negatives are found by."""
+"""BM25 of queries over item texts: what the reference ranker scores with and hard negatives are found by.
+
+``bm25s`` is imported where it is used: where JAX is installed it starts JAX, which takes most of a GPU's memory for
+itself, and a training that never asks for BM25 should keep that memory.
+"""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-import bm25s
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -49,6 +52,8 @@ def item_texts(items: pa.Table, text: TextConfig) -> list[str]:
 
 def index_texts(texts: list[str]) -> TextIndex:
     """The index of item texts (I,)."""
+    import bm25s
+
     empty: sparse.csr_array = sparse.csr_array(np.zeros((1, len(texts)), np.float32))
     corpus = bm25s.tokenize(texts, stopwords="en", show_progress=False)
     if not corpus.vocab:  # the library cannot index a catalogue without a word
@@ -65,6 +70,8 @@ def index_texts(texts: list[str]) -> TextIndex:
 
 def query_words(index: TextIndex, queries: list[str]) -> IntArray:
     """Rows of ``by_word`` of each query's words (Q, longest query); the empty last row fills short queries."""
+    import bm25s
+
     nothing = index.by_word.shape[0] - 1
     tokens = bm25s.tokenize(queries, stopwords="en", return_ids=False, show_progress=False)
     known = [[index.words[word] for word in found if word in index.words] for found in tokens]

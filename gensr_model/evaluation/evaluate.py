@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from gensr_model.config import PipelineConfig, Split
 from gensr_model.data.prepared import PreparedDataset
+from gensr_model.devices import compile_blocks, default_device
 from gensr_model.evaluation.metrics import ranks_table
 from gensr_model.evaluation.reference import score_reference
 from gensr_model.evaluation.scoring import fixed_subset, score_samples
@@ -32,6 +33,8 @@ def rank_bundle(
     The table's metadata holds ``unknown_item_share``: of the dataset's items, those the model was not trained with.
     """
     loaded = bundle.load(folder, dataset.items, dataset.queries)
+    loaded.model.to(default_device())
+    compile_blocks(loaded.model, config.train.compile)
     every, negatives = dataset.evaluated(split, config.evaluation.protocol)
     rows = fixed_subset(every, config.evaluation.max_test_samples, config.train.trained_tasks)
     samples = every.take(rows)
@@ -43,6 +46,7 @@ def rank_bundle(
         max_history=loaded.config.max_history,
         batch_size=config.evaluation.batch_size,
         report=report,
+        precision=config.evaluation.precision,
     )
     ranks = ranks_table(samples.sample_id, samples.task_names, scores)
     return ranks.replace_schema_metadata({"unknown_item_share": repr(loaded.unknown_item_share)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 from gensr_model.config import TASKS, Task
 from gensr_model.data.batches import BatchBuilder, Builder
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
+from gensr_model.devices import allow_bf16_attention
 from gensr_model.report import Report
 from gensr_model.training.bundle import device_of
 
@@ -40,15 +42,20 @@ def score_samples(
     batch_size: int,
     report: Report,
     builder: Builder | None = None,
+    precision: Literal["no", "bf16"] = "no",
 ) -> np.ndarray:
     """(N, 1 + C) float32 scores, the positive in column 0.
 
     Args:
         model: has ``score(batch) -> (B, C)``.
         builder: what makes the model's batches; of GenSR's kind, with ``max_history``, where none is given.
+        precision: bf16 for a model that says it can (``scores_in_bf16``); others score in fp32.
     """
     model.eval()
     device = device_of(model)
+    half = precision == "bf16" and getattr(model, "scores_in_bf16", False)
+    if half:
+        allow_bf16_attention()
     builder = builder or BatchBuilder(dataset, max_history)
     candidates = np.concatenate([samples.item[:, None], negatives], axis=1)
     out = np.empty(candidates.shape, np.float32)
@@ -57,6 +64,8 @@ def score_samples(
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         batch = builder.build(samples.take(rows), candidates[rows]).to(device)
-        out[rows] = model.score(batch).float().cpu().numpy()  # type: ignore[operator]
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            scores = model.score(batch)  # type: ignore[operator]
+        out[rows] = scores.float().cpu().numpy()
         report.progress(start + len(rows), len(order), "scoring")
     return out

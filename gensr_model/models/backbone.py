@@ -111,6 +111,9 @@ def first_step_hidden(model: T5ForConditionalGeneration, embeds: Tensor, mask: T
     Returns:
         (N, d_model), scaled as the model's head expects it.
     """
+    device = embeds.device.type
+    if torch.is_autocast_enabled(device):  # what is added up from layer to layer is half as much to move
+        embeds = embeds.to(torch.get_autocast_dtype(device))
     encoded = model.encoder(inputs_embeds=embeds, attention_mask=mask).last_hidden_state
     start = torch.full((len(embeds), 1), model.config.decoder_start_token_id, device=embeds.device)
     hidden: Tensor = model.decoder(

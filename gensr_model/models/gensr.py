@@ -29,6 +29,10 @@ from gensr_model.models.views import (
 Encoded = list[tuple[View, Tensor, Tensor] | None]
 
 
+# Tokens, padding included, that one call of the backbone may have for each that two would have.
+PADDING = {"cuda": 1.25}
+
+
 class LossParts(NamedTuple):
     """What one batch costs; ``total`` is what is minimised."""
 
@@ -57,6 +61,10 @@ class Catalogue(nn.Module):
     def text(self) -> ItemText:
         """Token bags of all items."""
         return ItemText(self.get_buffer("tokens"), self.get_buffer("offsets"), self.weights)
+
+    def longest(self, query: Tensor) -> int:
+        """Tokens of the longest prompt of queries (B,)."""
+        return int(self.get_buffer("prompt_length")[query].max())
 
     def prompts(self, query: Tensor) -> PromptTable:
         """The prompt rows of queries (B,); -1, the last row, is recommendation's. Cut to the longest."""
@@ -122,23 +130,31 @@ class DualViewT5(nn.Module, ABC):
         return out
 
     def _hidden(self, batch: Batch, encoded: Encoded) -> Tensor:
-        """First decoder state of every row of the batch: (B, C, d_model).
-
-        The tasks go through the backbone one after the other: a recommendation prompt has no query, and padding it
-        to the search prompts' length would cost more than the second call.
-        """
-        hidden, order = [], []
-        for task in (0, 1):
-            rows = torch.nonzero(batch.task == task).squeeze(1)
-            if len(rows) == 0:
-                continue
+        """First decoder state of every row of the batch: (B, C, d_model)."""
+        hidden, order = [], self._calls(batch)
+        for rows in order:
             embeds, mask = self._prompt(batch, encoded, rows)
             count, candidates, length, width = embeds.shape
             mask = mask.unsqueeze(1).expand(count, candidates, length).reshape(-1, length)
             state = first_step_hidden(self.backbone, embeds.view(-1, length, width), mask.long())
             hidden.append(state.view(count, candidates, width))
-            order.append(rows)
+        if len(order) == 1:
+            return hidden[0]
         return torch.cat(hidden)[torch.argsort(torch.cat(order))]
+
+    def _calls(self, batch: Batch) -> list[Tensor]:
+        """Rows of the batch that go through the backbone together: all, or one task after the other.
+
+        A recommendation prompt has no query, and padding it to the search prompts' length costs a CPU more than a
+        second call. A GPU would rather have one large call, of a size that does not change from batch to batch.
+        """
+        tasks = [rows for task in (0, 1) if len(rows := torch.nonzero(batch.task == task).squeeze(1))]
+        if len(tasks) > 1:
+            longest = [self.catalogue.longest(batch.query[rows]) for rows in tasks]
+            apart = sum(len(rows) * length for rows, length in zip(tasks, longest, strict=True))
+            if len(batch.task) * max(longest) <= apart * PADDING.get(batch.task.device.type, 1.0):
+                return [torch.arange(len(batch.task), device=batch.task.device)]
+        return tasks
 
     def hidden(self, batch: Batch) -> Tensor:
         """(B, C, d_model) the state that the answer is read from: after all that the tasks share (§6.4.2)."""
@@ -186,6 +202,8 @@ class GenSR(DualViewT5):
         answers: token ids of No and Yes.
     """
 
+    scores_in_bf16 = True  # under autocast: ``_margin`` is fp32 all the same
+
     def __init__(
         self,
         config: ModelConfig,
@@ -221,7 +239,9 @@ class GenSR(DualViewT5):
 
     def _margin(self, hidden: Tensor) -> Tensor:
         no, yes = self.backbone.lm_head.weight[self.answers]
-        return hidden @ (yes - no)
+        # In fp32 also under autocast, which would round the last sum to 8 bits: unlike candidates would tie.
+        with torch.autocast(hidden.device.type, enabled=False):
+            return hidden.float() @ (yes - no).float()
 
     def row_losses(self, batch: Batch, encoded: Encoded | None = None) -> Tensor:
         """(B, C) negative log-likelihood of the answer (Eq. 12): Yes in column 0, No in the others.

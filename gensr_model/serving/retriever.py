@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import chain, zip_longest
 
-import bm25s
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -28,6 +27,8 @@ class Retriever:
     """
 
     def __init__(self, item: Tensor, bought: Tensor, items: pa.Table, text: TextConfig) -> None:
+        import bm25s  # see gensr_model.data.bm25
+
         self.item, self.warm = item, item.any(dim=1)
         self._by_bought = np.argsort(-bought.numpy().astype(np.int64), kind="stable")
         corpus = bm25s.tokenize(item_texts(items, text), stopwords="en", show_progress=False)
@@ -70,6 +71,8 @@ class Retriever:
     def _matching(self, query: str | None, limit: int) -> list[int]:
         if not query or self._index is None:
             return []
+        import bm25s
+
         (words,) = bm25s.tokenize([query], stopwords="en", return_ids=False, show_progress=False)
         known = [word for word in words if word in self._index.vocab_dict]
         return _best(self._index.get_scores(known), 0.0, limit) if known else []

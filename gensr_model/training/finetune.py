@@ -85,5 +85,6 @@ class Validation:
             max_history=self.config.model.max_history,
             batch_size=self.config.evaluation.batch_size,
             report=NullReport(),
+            precision=self.config.evaluation.precision,
         )
         return ranks_table(self.samples.sample_id, self.samples.task_names, scores)

@@ -12,6 +12,7 @@ from torch_geometric.nn.models import LightGCN
 
 from gensr_model.config import LightGCNConfig
 from gensr_model.data.prepared import IntArray, PreparedDataset
+from gensr_model.devices import default_device
 from gensr_model.files import read_tensors, write_json, write_tensors
 from gensr_model.report import Report
 
@@ -96,17 +97,17 @@ def pretrain(
     Writes ``lightgcn.safetensors`` (``user``, ``item``, ``item_has_edges``) and ``curve.json`` into ``out``.
     """
     torch.manual_seed(seed)
-    rng = np.random.default_rng([seed, 1])
+    rng, device = np.random.default_rng([seed, 1]), default_device()
     user, item = dataset.graph()
-    adjacency = normalised_adjacency(user, item, dataset.n_users, dataset.n_items)
-    model = LightGCN(dataset.n_users + dataset.n_items, config.dim, config.layers, normalize=False)
+    adjacency = normalised_adjacency(user, item, dataset.n_users, dataset.n_items).to(device)
+    model = LightGCN(dataset.n_users + dataset.n_items, config.dim, config.layers, normalize=False).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     has_edges = torch.zeros(dataset.n_items, dtype=torch.bool)
     has_edges[torch.from_numpy(item)] = True
 
     def embeddings() -> CFEmbeddings:
         with torch.no_grad():
-            every = model.get_embedding(adjacency)
+            every = model.get_embedding(adjacency).cpu()
         return CFEmbeddings(every[: dataset.n_users].clone(), every[dataset.n_users :].clone(), has_edges)
 
     best, best_recall, best_epoch, curve = embeddings(), -1.0, 0, []
@@ -115,10 +116,9 @@ def pretrain(
         users, positives, negatives = sample_pairs(user, item, dataset.n_items, rng)
         for start in range(0, len(users), config.batch_size):
             batch = slice(start, start + config.batch_size)
-            u = torch.from_numpy(users[batch])
-            nodes = torch.stack(
-                [torch.from_numpy(x[batch]) + dataset.n_users for x in (positives, negatives)]
-            )
+            u = torch.from_numpy(users[batch]).to(device)
+            nodes = torch.from_numpy(np.stack([x[batch] for x in (positives, negatives)])).to(device)
+            nodes = nodes + dataset.n_users
             every = model.get_embedding(adjacency)
             rank = (every[u] * every[nodes]).sum(dim=-1)  # (2, b)
             loss = model.recommendation_loss(

@@ -17,6 +17,7 @@ from gensr_model.baselines.rival import Rival, System
 from gensr_model.baselines.words import Lexicon
 from gensr_model.config import PipelineConfig, Split, Task, TextConfig, TrainConfig, digest
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
+from gensr_model.devices import default_device
 from gensr_model.errors import DataError
 from gensr_model.evaluation.metrics import ranks_table, summarize
 from gensr_model.evaluation.scoring import fixed_subset, score_samples
@@ -187,6 +188,7 @@ def rank(
 ) -> pa.Table:
     """Per-sample ranks of a trained rival on the frozen candidates of its tasks."""
     loaded = load(folder, system, dataset)
+    loaded.model.to(default_device())
     samples, negatives = _lists(dataset, split, system.tasks, config.evaluation.max_test_samples, config)
     return _rank(loaded.model, dataset, loaded.collator, samples, negatives, config, report)
 

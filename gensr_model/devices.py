@@ -1,0 +1,42 @@
+"""Where models run, and whether their blocks are compiled for it."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+import torch._dynamo
+from torch import nn
+
+from gensr_model.config import Compile
+
+_WIDE = 512  # of a backbone; below, a GPU waits for Python between kernels rather than for memory
+
+
+def default_device() -> torch.device:
+    """The first CUDA device, or the CPU where there is none or ``ACCELERATE_USE_CPU`` asks for it."""
+    on_cpu = os.environ.get("ACCELERATE_USE_CPU", "false").lower() == "true"
+    return torch.device("cuda" if torch.cuda.is_available() and not on_cpu else "cpu")
+
+
+def allow_bf16_attention() -> None:
+    """Where attention has no fused kernel, as for the decoder's one query, let it add up in bf16 under autocast too."""
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
+
+
+def compile_blocks(model: nn.Module, wanted: Compile) -> bool:
+    """Compile the blocks of a model's T5 in place, where that pays or is asked for; True where it was done.
+
+    Block by block: all blocks of a stack share one compiled program, and parameters keep their names.
+    """
+    backbone = getattr(model, "backbone", None)
+    if backbone is None or wanted == "no":
+        return False
+    if wanted == "auto" and (default_device().type == "cpu" or backbone.model_dim < _WIDE):
+        return False
+    # First block and others, of either stack, in training and in validation: as many programs of one function.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
+    for stack in (backbone.encoder, backbone.decoder):
+        for block in stack.block:
+            block.compile()
+    return True
