@@ -36,7 +36,7 @@ def rank_reference(
 @stage(
     "evaluate",
     code=_CODE,
-    config=("evaluation", "train.tasks"),
+    config=("evaluation", "train.tasks", "train.compile"),
     artifacts=("*",),
 )
 def rank_model(
