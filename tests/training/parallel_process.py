@@ -42,13 +42,13 @@ TRAIN = {
 def main(root: Path, kind: str, out: Path) -> None:
     torch.set_num_threads(1)
     steps: list[dict[str, float]] = []
-    real = trainer._step
+    real = trainer.train_step
 
     def step(*given: Any) -> dict[str, float]:
         steps.append(real(*given))
         return steps[-1]
 
-    trainer._step = step
+    trainer.train_step = step
     out.mkdir(exist_ok=True)
     if kind == "listwise":
         CONFIG["model"]["answer_loss"] = kind
