@@ -29,8 +29,9 @@ from gensr_model.baselines.inputs import FIELDS, MIXED, READS_WORDS, REC, SRC, T
 from gensr_model.baselines.registry import SYSTEMS
 from gensr_model.baselines.rival import Rival
 from gensr_model.baselines.words import Lexicon
-from gensr_model.config import TextConfig, TrainConfig
+from gensr_model.config import TrainConfig
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
+from gensr_model.model_config import TextConfig
 from gensr_model.training.trainer import TrainingData
 
 HISTORY, BATCH, NEGATIVES = 30, 256, 4  # of a training batch

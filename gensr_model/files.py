@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -29,6 +31,12 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
             save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, aside)
         except SafetensorError as error:  # also for a full disk
             raise OSError(f"{path}: {error}") from error
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Parquet, written aside and renamed; on OSError nothing of it stays."""
+    with _aside(path) as aside:
+        pq.write_table(table, aside, compression="zstd")
 
 
 @contextmanager

@@ -3,14 +3,15 @@
     python -m gensr_model.offline PREPARED OUT --config config.json [--models gensr two_head] [--cf FOLDER]
 
 PREPARED is a folder that the pipeline's stage ``prepare`` wrote, CONFIG the same tree that ``gensr/full-pipeline``
-takes. OUT gets ``lightgcn`` (unless ``--cf`` names one), a bundle per model, and ``ranks.parquet``: every model's
-ranks on the test split, in the form that ``rerank.kept`` and ``benchmarks.diagnose`` read. What is finished is not
+takes. OUT gets ``lightgcn`` (unless ``--cf`` names one), a bundle per model, and ``ranks.parquet``: the ranks of these
+models on the test split, in the form that ``rerank.kept`` and ``benchmarks.diagnose`` read. What is finished is not
 done again, and a killed training goes on from its last checkpoint.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import shutil
 import sys
@@ -19,7 +20,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gensr_model.config import PipelineConfig, digest
@@ -28,7 +28,7 @@ from gensr_model.errors import ConfigError, GensrError
 from gensr_model.evaluation import evaluate
 from gensr_model.evaluation.kept import widen
 from gensr_model.evaluation.metrics import summarize
-from gensr_model.files import write_json
+from gensr_model.files import write_json, write_table
 from gensr_model.report import Report, TerminalReport
 from gensr_model.training import finetune, lightgcn
 
@@ -45,11 +45,11 @@ def run(
     """Do all that is not done; returns ``summary.json``: per model its metrics on test and what training said.
 
     Raises:
-        ConfigError: the folder holds work of another config.
+        ConfigError: the folder holds work of another config, dataset or LightGCN table.
     """
     dataset = PreparedDataset.open(prepared)
     out.mkdir(parents=True, exist_ok=True)
-    _claim(out, config)
+    _claim(out, dataset, config, cf)
     if cf is None:
         cf = out / "lightgcn"
         _once(cf, lambda folder: lightgcn.pretrain(dataset, config.lightgcn, config.seed, folder, report))
@@ -62,7 +62,7 @@ def run(
         summary[kind] = _model(kind, dataset, cf, config, out, report)
         ranks[kind] = pq.read_table(out / kind / "ranks.parquet")
     told = {"config": config.model_dump_json(), "seed": json.dumps(config.seed)}
-    _write(out / "ranks.parquet", widen(ranks).replace_schema_metadata(told))
+    write_table(out / "ranks.parquet", widen(ranks).replace_schema_metadata(told))
     write_json(out / "summary.json", summary)
     return summary
 
@@ -82,18 +82,27 @@ def _model(
     if not table.is_file():
         begun = time.monotonic()
         ranks = evaluate.rank_bundle(out / kind, dataset, "test", config, report)
-        _write(table, ranks.replace_schema_metadata(None))
         write_json(out / kind / "ranking.json", {"seconds": time.monotonic() - begun})
-    return {"test": summarize(pq.read_table(table)), "training": told} | json.loads(
-        (out / kind / "ranking.json").read_text()
-    )
+        write_table(table, ranks.replace_schema_metadata(None))  # last: it says that ranking is done
+    ranking = json.loads((out / kind / "ranking.json").read_text())
+    return {"test": summarize(pq.read_table(table)), "training": told, "ranking": ranking}
 
 
-def _claim(out: Path, config: PipelineConfig) -> None:
-    """The folder is this config's from its first run on."""
-    mine, path = config.model_dump(mode="json"), out / "config.json"
-    if path.is_file() and digest(json.loads(path.read_text())) != digest(mine):
-        raise ConfigError(f"{out} holds work of another config, see its config.json: name another folder")
+def _claim(out: Path, dataset: PreparedDataset, config: PipelineConfig, cf: Path | None) -> None:
+    """The folder belongs to one config, dataset and LightGCN table from its first run on."""
+    table = None if cf is None else hashlib.sha256((cf / lightgcn.FILE).read_bytes()).hexdigest()
+    mine = {"config": config.model_dump(mode="json"), "manifest": dataset.manifest, "lightgcn": table}
+    path = out / "inputs.json"
+    if path.is_file():
+        other = [
+            name
+            for name, found in json.loads(path.read_text()).items()
+            if digest(found) != digest(mine[name])
+        ]
+        if other:
+            raise ConfigError(
+                f"{out} holds work of another {' and '.join(other)}, see {path.name}: name another folder"
+            )
     write_json(path, mine)
 
 
@@ -108,12 +117,6 @@ def _once(folder: Path, work: Callable[[Path], dict[str, float]]) -> dict[str, f
         aside.rename(folder)
     found: dict[str, float] = json.loads(told.read_text())
     return found
-
-
-def _write(path: Path, table: pa.Table) -> None:
-    aside = path.with_name(f"{path.name}.part")
-    pq.write_table(table, aside, compression="zstd")
-    aside.rename(path)
 
 
 def main() -> None:

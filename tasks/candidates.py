@@ -24,10 +24,11 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from gensr_model.config import SEARCH_ONLY, PrepareConfig, Protocol, TextConfig
+from gensr_model.config import SEARCH_ONLY, PrepareConfig, Protocol
 from gensr_model.data.bm25 import TextIndex, best_matches, index_texts, item_texts
 from gensr_model.data.draws import IntArray, Negatives, streams
 from gensr_model.errors import DataError
+from gensr_model.model_config import TextConfig
 from tasks import prepared_files as files
 from tasks.duck import run, to_arrow
 

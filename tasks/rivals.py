@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 from gensr_model.baselines.inputs import TEXT
 from gensr_model.baselines.registry import LEARNING, SYSTEMS
 from gensr_model.baselines.rival import Grid, Rival, System
-from gensr_model.config import PipelineConfig, TextConfig, digest
+from gensr_model.config import PipelineConfig, digest
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import ConfigError
 from gensr_model.evaluation.reference import REFERENCES
+from gensr_model.model_config import TextConfig
 from gensr_model.training import probed_rival, tuning
 from gensr_model.training import rival as training
 from tasks.evaluate import rank_model, rank_reference, write_ranks

@@ -17,6 +17,8 @@ _SUFFIXES = {".py", ".sql"}
 RUNNERS = frozenset(
     {
         "gensr_model/config.py",
+        "gensr_model/model_config.py",
+        "gensr_model/study_config.py",
         "tasks/stage.py",
         "tasks/alone.py",
         "tasks/home.py",

@@ -1,6 +1,7 @@
 """Training and ranking where nothing but the library is."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,13 @@ from small_dataset import SMALL_MODEL, write_cf, write_dataset
 from gensr_model import offline
 from gensr_model.config import PipelineConfig, with_changes
 from gensr_model.data.prepared import PreparedDataset
-from gensr_model.errors import ConfigError
+from gensr_model.errors import ConfigError, DataError
+from gensr_model.evaluation.evaluate import rank_reference
 from gensr_model.evaluation.kept import read_kept
 from gensr_model.evaluation.metrics import summarize
 from gensr_model.report import NullReport
 from gensr_model.training import finetune
+from tasks.kept import kept_systems
 
 CONFIG = PipelineConfig.model_validate(
     {
@@ -75,12 +78,51 @@ def test_a_training_that_was_cut_off_goes_on(
     assert found["gensr"]["test"] == whole["gensr"]["test"]
 
 
-def test_a_folder_has_one_config(prepared: Path, tmp_path: Path) -> None:
-    cf = write_cf(tmp_path / "cf")
-    offline.run(prepared, tmp_path / "out", CONFIG, [], cf, NullReport())
-    other = with_changes(CONFIG, {"seed": 1})
-    with pytest.raises(ConfigError, match="holds work of another config"):
-        offline.run(prepared, tmp_path / "out", other, [], cf, NullReport())
+def test_a_folder_has_one_config_one_dataset_and_one_table(prepared: Path, tmp_path: Path) -> None:
+    cf, out = write_cf(tmp_path / "cf"), tmp_path / "out"
+    offline.run(prepared, out, CONFIG, [], cf, NullReport())
+    with pytest.raises(ConfigError, match=r"holds work of another config, see inputs\.json"):
+        offline.run(prepared, out, with_changes(CONFIG, {"seed": 1}), [], cf, NullReport())
+    other = tmp_path / "other"
+    shutil.copytree(prepared, other)
+    manifest = json.loads((other / "manifest.json").read_text())
+    (other / "manifest.json").write_text(json.dumps(manifest | {"raw_digest": "another"}))
+    with pytest.raises(ConfigError, match="another manifest"):
+        offline.run(other, out, CONFIG, [], cf, NullReport())
+    with pytest.raises(ConfigError, match="another lightgcn"):
+        offline.run(prepared, out, CONFIG, [], None, NullReport())
+    offline.run(prepared, out, CONFIG, [], cf, NullReport())
+
+
+def test_its_ranks_join_a_table_of_systems(prepared: Path, tmp_path: Path) -> None:
+    cf, out = write_cf(tmp_path / "cf"), tmp_path / "out"
+    offline.run(prepared, out, CONFIG, ["gensr"], cf, NullReport())
+    dataset = PreparedDataset.open(prepared)
+    popularity = rank_reference("popularity", dataset, "test", cf, CONFIG)
+    file = str(out / "ranks.parquet")
+    assert set(kept_systems((file,), {"popularity": [popularity]})) == {"gensr", "item_knn"}
+    item_knn = rank_reference("item_knn", dataset, "test", cf, CONFIG)
+    with pytest.raises(DataError, match="popularity has other ranks"):
+        kept_systems((file,), {"popularity": [item_knn]})
+
+
+def test_a_ranking_that_was_cut_off_is_made_again(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cf, out = write_cf(tmp_path / "cf"), tmp_path / "out"
+    real = offline.write_table
+
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(offline, "write_table", full)
+    with pytest.raises(OSError, match="no space left"):
+        offline.run(prepared, out, CONFIG, ["gensr"], cf, NullReport())
+    monkeypatch.setattr(offline, "write_table", real)
+    monkeypatch.setitem(offline.TRAIN, "gensr", None)  # what is trained is not trained again
+    found = offline.run(prepared, out, CONFIG, ["gensr"], cf, NullReport())
+    assert found["gensr"]["test"]["search"]["samples"] > 0
+    assert found["gensr"]["ranking"]["seconds"] > 0
 
 
 def test_the_command_needs_nothing_of_the_pipeline(prepared: Path, tmp_path: Path) -> None:

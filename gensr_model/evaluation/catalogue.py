@@ -12,13 +12,14 @@ import pyarrow as pa
 import torch
 from scipy import sparse
 
-from gensr_model.config import TASKS, FullRankingConfig, PipelineConfig, Split, Task, TextConfig
+from gensr_model.config import TASKS, FullRankingConfig, PipelineConfig, Split, Task
 from gensr_model.data.batches import BatchBuilder
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.errors import DataError
 from gensr_model.evaluation import reference
 from gensr_model.evaluation.metrics import RankCounts, counts_table
 from gensr_model.evaluation.scoring import fixed_subset
+from gensr_model.model_config import TextConfig
 from gensr_model.models.full_ranking import FullRanking
 from gensr_model.report import Report
 from gensr_model.training import bundle, lightgcn

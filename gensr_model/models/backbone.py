@@ -9,9 +9,9 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
 
-from gensr_model.config import BackboneConfig
 from gensr_model.data.text import EOS, PAD, ItemText, special_id
 from gensr_model.errors import ConfigError
+from gensr_model.model_config import BackboneConfig
 from gensr_model.models.views import pool_text
 
 

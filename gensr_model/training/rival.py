@@ -15,13 +15,14 @@ from torch import nn
 from gensr_model.baselines.inputs import READS_WORDS, TEXT, Collator
 from gensr_model.baselines.rival import Rival, System
 from gensr_model.baselines.words import Lexicon
-from gensr_model.config import PipelineConfig, Split, Task, TextConfig, TrainConfig, digest
+from gensr_model.config import PipelineConfig, Split, Task, TrainConfig, digest
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.devices import default_device
 from gensr_model.errors import DataError
 from gensr_model.evaluation.metrics import ranks_table, summarize
 from gensr_model.evaluation.scoring import fixed_subset, score_samples
 from gensr_model.files import load_module_tensors, module_tensors, read_tensors, write_json, write_tensors
+from gensr_model.model_config import TextConfig
 from gensr_model.report import NullReport, Report
 from gensr_model.training import tuning
 from gensr_model.training.trainer import FitResult, TrainingData, fit, make_accelerator

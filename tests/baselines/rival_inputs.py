@@ -8,8 +8,9 @@ from small_dataset import ITEMS
 from gensr_model.baselines.inputs import READS_WORDS, TEXT, Collator, RivalBatch
 from gensr_model.baselines.rival import Rival
 from gensr_model.baselines.words import Lexicon
-from gensr_model.config import TASKS, TextConfig
+from gensr_model.config import TASKS
 from gensr_model.data.prepared import PreparedDataset, Samples
+from gensr_model.model_config import TextConfig
 
 MAX_HISTORY = 6
 

@@ -12,11 +12,12 @@ import torch
 from gensr_model.baselines.inputs import Collator
 from gensr_model.baselines.registry import SYSTEMS
 from gensr_model.baselines.words import Lexicon
-from gensr_model.config import PipelineConfig, TextConfig
+from gensr_model.config import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation.metrics import ranks_table, summarize
 from gensr_model.evaluation.reference import reference_scores
 from gensr_model.evaluation.scoring import score_samples
+from gensr_model.model_config import TextConfig
 from gensr_model.report import NullReport
 from tasks.ingest import build_raw, source_files
 from tasks.prepare import build_prepared

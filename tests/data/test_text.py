@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from small_dataset import write_dataset
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from gensr_model.config import FullRankingConfig, ModelConfig, TextConfig
+from gensr_model.config import FullRankingConfig, ModelConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.data.text import (
     ItemText,
@@ -26,6 +26,7 @@ from gensr_model.data.text import (
     train_tokenizer,
 )
 from gensr_model.errors import ConfigError
+from gensr_model.model_config import TextConfig
 
 WORDS = ["<pad>", "</s>", "<unk>", "Yes", "No", *"abcdefghij", "recommend", "search", "item", "?"]
 

@@ -11,9 +11,10 @@ from generation import generated
 from safetensors.torch import load_file
 from small_dataset import write_cf, write_dataset
 
-from gensr_model.config import BackboneConfig, PipelineConfig
+from gensr_model.config import PipelineConfig
 from gensr_model.data.batches import Batch, BatchBuilder
 from gensr_model.data.prepared import PreparedDataset
+from gensr_model.model_config import BackboneConfig
 from gensr_model.models import backbone
 from gensr_model.training import bundle
 

@@ -204,7 +204,7 @@ def test_a_zip_is_unpacked_and_removed(server: Server, tmp_path: Path) -> None:
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("member", ["../evil.csv", "/tmp/evil.csv", "a/../../evil.csv", "..\\evil.csv"])
+@pytest.mark.parametrize("member", ["../evil.csv", "/evil.csv", "a/../../evil.csv", "..\\evil.csv"])
 def test_a_zip_that_reaches_out_of_its_folder_is_refused(server: Server, tmp_path: Path, member: str) -> None:
     server.body = zipped({"rec_inter.csv": b"fine", member: b"evil"})
     folder = tmp_path / "in"

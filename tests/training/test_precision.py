@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +14,11 @@ from small_dataset import SMALL_MODEL, write_cf, write_dataset
 
 from gensr_model.config import PipelineConfig
 from gensr_model.errors import ConfigError
+from gensr_model.evaluation.evaluate import rank_bundle
 from gensr_model.files import read_tensors
 from gensr_model.report import NullReport
 from gensr_model.training import bundle, full_ranking
-from gensr_model.training.finetune import finetune, train_two_head
+from gensr_model.training.finetune import Validation, finetune, train_two_head
 from gensr_model.training.trainer import TrainingData, fit, make_accelerator
 
 TRAIN = {"gensr": finetune, "two_head": train_two_head, "full_ranking": full_ranking.train}
@@ -91,6 +93,51 @@ def test_the_forward_pass_has_the_precision_and_validation_has_fp32(
 
 
 def test_another_precision_in_one_process_is_one_sentence() -> None:
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(False)
     make_accelerator("bf16")
+    assert torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
     with pytest.raises(ConfigError, match=r"train\.precision 'no' cannot be had in this process"):
         make_accelerator("no")
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+@pytest.mark.parametrize("kind", ["gensr", "two_head"])
+def test_scores_have_the_precision_of_the_config_where_the_model_can(
+    root: Path, tmp_path: Path, kind: str, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = bundle.PreparedDataset.open(root / "prepared")
+    config = PipelineConfig.model_validate(CONFIG | {"evaluation": {"precision": precision}})
+    model, tokenizer = bundle.assemble(kind, dataset, root / "cf", config)
+    bundle.save(tmp_path, kind, model, tokenizer, dataset, config)
+    half = precision == "bf16" and kind == "gensr"
+    seen: set[torch.dtype] = set()
+    linear = torch.nn.functional.linear
+
+    def watched(*given: Any) -> torch.Tensor:
+        found = linear(*given)
+        seen.add(found.dtype)
+        return found
+
+    monkeypatch.setattr(torch.nn.functional, "linear", watched)
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(False)
+    rank_bundle(tmp_path, dataset, "test", config, NullReport())
+    assert (torch.bfloat16 in seen) == half
+    assert torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed() == half
+    seen.clear()
+    Validation(dataset, config)(model)
+    assert (torch.bfloat16 in seen) == half
+
+
+def test_under_bf16_the_states_between_blocks_are_bf16(root: Path) -> None:
+    dataset = bundle.PreparedDataset.open(root / "prepared")
+    config = PipelineConfig.model_validate(CONFIG)
+    model, _ = bundle.assemble("gensr", dataset, root / "cf", config)
+    assert isinstance(model, bundle.GenSR)
+    seen: list[torch.dtype] = []
+    model.backbone.encoder.block[0].register_forward_pre_hook(lambda _, given: seen.append(given[0].dtype))
+    batch = TrainingData(dataset, config.train, 5, seed=0).batch(0)[1]
+    model.score(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        model.score(batch)
+    assert set(seen[: len(seen) // 2]) == {torch.float32}
+    assert set(seen[len(seen) // 2 :]) == {torch.bfloat16}
