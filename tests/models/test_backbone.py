@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
 from small_dataset import write_cf, write_dataset
@@ -73,7 +74,9 @@ def test_the_first_layers_answer_as_in_the_whole_model(dataset: PreparedDataset,
 
 
 def test_a_backbone_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(
+        huggingface_hub.constants, "HF_HUB_OFFLINE", True
+    )  # its variable is read at import only
     for name in (str(tmp_path / "nothing"), "nobody/no-such-t5"):
         with pytest.raises(ConfigError, match=r"name_or_path.*cannot be loaded"):
             backbone.load_pretrained(BackboneConfig(name_or_path=name))
