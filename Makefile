@@ -1,10 +1,12 @@
 # gensr: `make run` to train and compare on generated data, `make test` to test, `make stop` to end the servers.
 # State lives in GENSR_HOME (default .gensr/); ports: GENSR_PREFECT_PORT (4200), GENSR_MLFLOW_PORT (5000).
+# Tests are shared by WORKERS processes, two where none are named: one for each core of a small machine.
 # Audit a prepared folder: make audit DATASET=.gensr/store/prepare/<key>
 # Another run than the demo: make run CONFIG='{"preset": "laptop", "seed": 1}'
 
 PYTHON ?= python3
 VENV ?= .venv
+WORKERS ?= 2
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed.stamp
 
@@ -19,7 +21,7 @@ stop:
 install: $(INSTALLED)
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow

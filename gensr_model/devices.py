@@ -11,6 +11,8 @@ from torch import nn
 from gensr_model.config import Compile
 
 _WIDE = 512  # of a backbone; below, a GPU waits for Python between kernels rather than for memory
+# Dropout's random numbers from PyTorch's own kernel, which draws four for the price of the one that Inductor's draws.
+_OPTIONS = {"fallback_random": True}
 
 
 def default_device() -> torch.device:
@@ -38,5 +40,5 @@ def compile_blocks(model: nn.Module, wanted: Compile) -> bool:
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
     for stack in (backbone.encoder, backbone.decoder):
         for block in stack.block:
-            block.compile()
+            block.compile(options=_OPTIONS)
     return True

@@ -23,6 +23,17 @@ os.environ["GX_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests stay together where several processes share them, and begin with those that take longest.
+
+    A file's tests stay together, for its fixtures; so do all that read the finished runs, which are made once.
+    """
+    for item in items:
+        reads = "finished" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("finished" if reads else str(item.path)))
+    items.sort(key=lambda item: item.path.parent.name != "flows")
+
+
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A temporary Prefect server with a database of its own."""

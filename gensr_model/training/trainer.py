@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -273,7 +274,7 @@ def train_step(
     """One optimizer step over ``accumulation`` micro-batches; mean loss parts and the gradient norm."""
     optimizer.zero_grad(set_to_none=True)
     logged: list[dict[str, Tensor]] = []
-    ids: list[str] = []
+    ids: list[list[str]] = []  # of each micro-batch's samples
     epoch, place = divmod(step, math.ceil(data.batches_per_epoch / config.accumulation))
     first = epoch * data.batches_per_epoch + place * config.accumulation
     numbers = range(first, min(first + config.accumulation, (epoch + 1) * data.batches_per_epoch))
@@ -290,22 +291,26 @@ def train_step(
         # Gradients cross processes once, with the last micro-batch.
         with nullcontext() if number == numbers[-1] else accelerator.no_sync(loss):
             found = loss(batch)
-            _check_finite("loss", found.total, step, samples.sample_id.tolist())
             accelerator.backward(found.total / len(numbers))
-        ids += samples.sample_id.tolist()
+        ids.append(samples.sample_id.tolist())
         logged.append({"loss": found.total.detach(), **found.parts})
     norm = accelerator.clip_grad_norm_(parameters, config.clip_norm)
-    _check_finite("gradient", norm, step, ids)
     optimizer.step()
+    # All that is read of a step is read here at once: a GPU stands still from a reading until it has work again.
+    checked = torch.stack([*(entry["loss"] for entry in logged), norm])
     means = torch.stack([torch.stack([entry[name] for entry in logged]).mean() for name in logged[0]])
-    values = dict(zip(logged[0], accelerator.reduce(means, "mean").tolist(), strict=True))
-    return {**values, "gradient_norm": norm.item()}
+    read = torch.cat([checked, accelerator.reduce(means, "mean")]).tolist()
+    for value, of_batch in zip(read, ids, strict=False):
+        _check_finite("loss", value, step, of_batch)
+    gradient_norm = read[len(ids)]
+    _check_finite("gradient", gradient_norm, step, list(chain(*ids)))
+    return {**dict(zip(logged[0], read[len(ids) + 1 :], strict=True)), "gradient_norm": gradient_norm}
 
 
-def _check_finite(what: str, value: Tensor, step: int, sample_ids: list[str]) -> None:
-    if not torch.isfinite(value):
+def _check_finite(what: str, value: float, step: int, sample_ids: list[str]) -> None:
+    if not math.isfinite(value):
         raise TrainingError(
-            f"the {what} of step {step} is {value.item()}; its samples: {', '.join(sample_ids[:10])}"
+            f"the {what} of step {step} is {value}; its samples: {', '.join(sample_ids[:10])}"
             f"{' …' if len(sample_ids) > 10 else ''}. Lower train.learning_rate or look at these samples."
         )
 

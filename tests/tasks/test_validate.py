@@ -76,7 +76,7 @@ def test_seconds_taken_for_milliseconds_are_named_with_their_lines(tmp_path: Pat
     assert (out / "data_docs" / "index.html").is_file()
 
 
-@pytest.mark.parametrize("ts", [0, int((time.time() + 3 * 86_400) * 1000)])
+@pytest.mark.parametrize("ts", [0, int((time.time() + 3 * 86_400) * 1000)], ids=["zero", "in 3 days"])
 def test_zero_and_future_times(tmp_path: Path, out: Path, ts: int) -> None:
     raw = random_amazon(tmp_path / "raw", each=3)
     set_rows(raw, "reviews", pq.read_schema(raw / "reviews.parquet"), 0, ts=ts)
