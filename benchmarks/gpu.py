@@ -37,8 +37,8 @@ DATASHEET = {
     "A100": 312e12,
 }  # dense bf16 FLOP/s of the SXM cards, by their vendor
 KINDS = {
+    "attention": ("fmha", "flash", "attention", "efficient"),  # first: some of these are cutlass's, too
     "matrix products": ("gemm", "cutlass", "nvjet", "xmma", "matmul"),
-    "attention": ("fmha", "flash", "attention", "efficient"),
     "optimizer": ("adam", "multi_tensor", "foreach"),
     "lookup and pooling of texts": ("embedding", "index", "gather", "scatter", "sort", "radix"),
 }  # by parts of kernel names

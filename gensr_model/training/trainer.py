@@ -187,8 +187,8 @@ def fit(
         validate: metrics of the current weights; ``metric`` decides, larger is better.
         probe: called before some steps with the batch and the step, for measurements that must not change training.
     Raises:
-        TrainingError: a loss or its gradient is not finite; names the step and its sample ids. The last checkpoint is
-            from before it.
+        TrainingError: a loss or its gradient is not finite; names the step and its sample ids. The model's weights are
+            spoiled then, the last checkpoint is from before it.
     """
     accelerator = accelerator or make_accelerator()
     model.to(accelerator.device)
