@@ -11,7 +11,7 @@ from torch import nn
 from gensr_model.config import Compile
 
 _WIDE = 512  # of a backbone; below, a GPU waits for Python between kernels rather than for memory
-# Dropout's random numbers from PyTorch's own kernel, which draws four for the price of the one that Inductor's draws.
+# Dropout by PyTorch's own kernels: less of a GPU's time than what Inductor makes (docs/speed.md), and eager's numbers.
 _OPTIONS = {"fallback_random": True}
 
 
