@@ -48,6 +48,12 @@ class LightGCNConfig(Frozen):
     epochs: int = 60
     patience: int = Field(6, description="evaluations without a better valid recall@20 before stopping")
     evaluate_every: int = 2
+    folds: int = Field(
+        0,
+        ge=0,
+        description="cross-fitting: so many more tables, each trained without one fold of the purchases; a training "
+        "sample reads that without its own, all else the table of all. 0 is the paper's, one table for all",
+    )
 
 
 class BackboneConfig(Frozen):
@@ -83,6 +89,10 @@ class ModelConfig(Frozen):
     cf_view: bool = True
     semantic_view: bool = True
     soft_filter: bool = True
+    interaction: bool = Field(
+        False,
+        description="the history's placeholders hold the product of history and candidate, too. Not the paper's",
+    )
     freeze_cf: bool = True
     item_embedding: bool = Field(
         False,

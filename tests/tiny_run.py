@@ -9,7 +9,7 @@ TINY: dict[str, Any] = {
     "name": "tiny",
     "source": {"kind": "generated", "users": 150, "items": 150, "events_per_user": 10},
     "prepare": {"negatives": 20},
-    "lightgcn": {"epochs": 2},
+    "lightgcn": {"epochs": 2, "folds": 2},
     "model": {
         "max_history": 8,
         "text": {"description_tokens": 8},

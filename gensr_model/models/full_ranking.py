@@ -62,11 +62,10 @@ class FullRanking(DualViewT5):
             )
         embeds = self.backbone.shared(prompts.ids)
         row = torch.arange(len(rows), device=embeds.device)
-        for number, view in enumerate(encoded):
-            if view is None:
+        for number, of in enumerate(encoded):
+            if of is None:
                 continue
-            module, _, history = view
-            slot = module.project(masked_mean(history[rows], batch.history_mask[rows]))
+            slot = of.view.project(masked_mean(of.history[rows], batch.history_mask[rows]))
             embeds = embeds.index_put((row, prompts.slots[:, number]), slot.to(embeds.dtype))
         mask = torch.arange(embeds.shape[1], device=embeds.device) < prompts.length.unsqueeze(1)
         return embeds.unsqueeze(1), mask

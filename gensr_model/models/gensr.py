@@ -25,9 +25,17 @@ from gensr_model.models.views import (
     pool_text,
 )
 
-# Per view: its module, the item vectors (M, d) and the encoded history (B, H, d); None for a view left out.
-Encoded = list[tuple[View, Tensor, Tensor] | None]
 
+class EncodedView(NamedTuple):
+    """A view of a batch: what its candidates are read from."""
+
+    view: View
+    vectors: Tensor  # (M, d) of the batch's items; (K · M, d) in training with K folds
+    history: Tensor  # (B, H, d) encoded
+    candidates: Tensor  # (B, C) rows of ``vectors``
+
+
+Encoded = list[EncodedView | None]  # the CF view and the semantic one; None for a view left out
 
 # Tokens, padding included, that one call of the backbone may have for each that two would have.
 PADDING = {"cuda": 1.25}
@@ -118,15 +126,16 @@ class DualViewT5(nn.Module, ABC):
             if view is None:
                 out.append(None)
                 continue
+            history, candidates = batch.history, batch.candidates
             if view is self.cf_view:
-                vectors = self.cf(batch.items)
+                vectors, first = self.cf.of_batch(batch)
+                history, candidates = history + first, candidates + first
             else:
                 vectors = pool_text(self.backbone.shared, self.catalogue.text, batch.items)
                 if self.item is not None:
                     vectors = vectors + self.item(batch.items)
-            out.append(
-                (view, vectors, view.encode(vectors, batch.history, batch.history_mask, batch.behavior))
-            )
+            encoded = view.encode(vectors, history, batch.history_mask, batch.behavior)
+            out.append(EncodedView(view, vectors, encoded, candidates))
         return out
 
     def _hidden(self, batch: Batch, encoded: Encoded) -> Tensor:
@@ -173,8 +182,8 @@ class DualViewT5(nn.Module, ABC):
         mask = batch.history_mask
         of_user = (batch.user, batch.history_end, mask.any(dim=1))
         rows = distinct_users(*(parallel.gather_rows(each) for each in of_user)).rows
-        cf_view = parallel.gather_rows(self.align_cf(masked_mean(cf[2], mask)))
-        semantic_view = parallel.gather_rows(self.align_semantic(masked_mean(semantic[2], mask)))
+        cf_view = parallel.gather_rows(self.align_cf(masked_mean(cf.history, mask)))
+        semantic_view = parallel.gather_rows(self.align_semantic(masked_mean(semantic.history, mask)))
         return contrastive_loss(cf_view[rows], semantic_view[rows], self.config.tau)
 
     def loss(self, batch: Batch) -> LossParts:
@@ -222,11 +231,11 @@ class GenSR(DualViewT5):
         words = self.backbone.shared(prompts.ids)  # (R, L, d_model)
         embeds = words.unsqueeze(1).repeat(1, batch.candidates.shape[1], 1, 1)  # (R, C, L, d_model)
         row = torch.arange(len(rows), device=words.device)
-        for number, view in enumerate(encoded):
-            if view is None:
+        for number, of in enumerate(encoded):
+            if of is None:
                 continue
-            module, vectors, history = view
-            slots = module.slots(history[rows], batch.history_mask[rows], vectors[batch.candidates[rows]])
+            candidates = of.vectors[of.candidates[rows]]
+            slots = of.view.slots(of.history[rows], batch.history_mask[rows], candidates)
             for offset, filled in zip((0, 2), slots, strict=True):
                 # Advanced indices around a slice put the batch axis first: (R, C, d_model); bf16 under autocast.
                 embeds[row, :, prompts.slots[:, offset + number]] = filled.to(embeds.dtype)

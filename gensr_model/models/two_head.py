@@ -64,14 +64,19 @@ class TwoHead(nn.Module):
         if self.item is not None:
             self.item.select(rows)
 
-    def _items(self, items: Tensor) -> Tensor:
-        """(M,) item ids → (M, d_model): both views of an item, added."""
-        vectors = torch.zeros(len(items), self.words.embedding_dim, device=items.device)
-        if self.project_cf is not None:
-            vectors = vectors + self.project_cf(self.cf(items))
+    def _items(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Both views of the batch's items, added, and where each sample's begin: as ``CFTable.of_batch``."""
+        items, width = batch.items, self.words.embedding_dim
+        vectors = torch.zeros(len(items), width, device=items.device)
         if self.config.semantic_view:
             vectors = vectors + pool_text(self.words, self.catalogue.text, items)
-        return vectors if self.item is None else vectors + self.item(items)
+        if self.item is not None:
+            vectors = vectors + self.item(items)
+        if self.project_cf is None:
+            return vectors, torch.zeros_like(batch.user).unsqueeze(1)
+        cf, first = self.cf.of_batch(batch)
+        tables = self.project_cf(cf).view(-1, len(items), width)  # one, or one per fold
+        return (tables + vectors).flatten(0, 1), first
 
     def _query(self, query: Tensor) -> Tensor:
         """(B,) query_idx → (B, d_model): mean of the query's token vectors, zeros without a query."""
@@ -82,9 +87,11 @@ class TwoHead(nn.Module):
 
     def _shared(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """History and candidate vectors, each (B, C, d_model)."""
-        vectors = self._items(batch.items)  # (M, d)
-        encoded = self.encoder(vectors[batch.history], batch.history_mask, batch.behavior)  # (B, H, d)
-        candidate = vectors[batch.candidates]  # (B, C, d)
+        vectors, first = self._items(batch)
+        encoded = self.encoder(
+            vectors[batch.history + first], batch.history_mask, batch.behavior
+        )  # (B, H, d)
+        candidate = vectors[batch.candidates + first]  # (B, C, d)
         if self.filter is None:
             return masked_mean(encoded, batch.history_mask).unsqueeze(1).expand_as(candidate), candidate
         return self.filter(candidate, encoded, batch.history_mask), candidate

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gensr_model.config import ModelConfig
+from gensr_model.data.batches import Batch
+from gensr_model.data.folds import fold_of
 from gensr_model.data.text import ItemText
 
 
@@ -19,14 +21,24 @@ class CFTable(nn.Module):
         table: (I, d) item embeddings.
         known: (I,) bool, False for cold items.
         freeze: keep the table as it is; only the cold vector learns.
+        folds: (K, I, d) and (K, I): tables and known items that were trained without one fold of the purchases
+            (``training/cross_fit.py``). In training a sample reads that of its own fold. They are not saved.
     """
 
-    def __init__(self, table: Tensor, known: Tensor, freeze: bool = True) -> None:
+    def __init__(
+        self, table: Tensor, known: Tensor, freeze: bool = True, folds: tuple[Tensor, Tensor] | None = None
+    ) -> None:
         super().__init__()
         self.table = nn.Parameter(table.clone(), requires_grad=not freeze)
         self.known: Tensor
         self.register_buffer("known", known.clone())
         self.cold = nn.Parameter(torch.zeros(table.shape[1]))
+        self.folds = 0 if folds is None else len(folds[0])
+        if folds is not None:
+            self.fold_table: Tensor
+            self.fold_known: Tensor
+            self.register_buffer("fold_table", folds[0], persistent=False)
+            self.register_buffer("fold_known", folds[1], persistent=False)
 
     @property
     def dim(self) -> int:
@@ -35,6 +47,20 @@ class CFTable(nn.Module):
     def forward(self, items: Tensor) -> Tensor:
         """(M,) item ids → (M, d)."""
         return torch.where(self.known[items].unsqueeze(-1), self.table[items], self.cold)
+
+    def of_batch(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Vectors of the batch's M items, (M, d), and for each sample the row where they begin, (B, 1): 0.
+
+        In training with folds (K · M, d), fold by fold, and the row where those of the sample's fold begin.
+        """
+        items = batch.items
+        if not (self.training and self.folds):
+            return self(items), torch.zeros_like(batch.user).unsqueeze(1)
+        every = torch.where(
+            self.fold_known[:, items].unsqueeze(-1), self.fold_table[:, items], self.cold
+        )  # (K, M, d)
+        fold = fold_of(batch.user, items[batch.candidates[:, 0]], self.folds)
+        return every.flatten(0, 1), (fold * len(items)).unsqueeze(1)
 
     def select(self, rows: Tensor) -> None:
         """Become the table of another catalogue: item i takes row ``rows[i]``, or the cold vector where that is -1."""
@@ -164,6 +190,7 @@ class View(nn.Module):
         self.encoder = HistoryEncoder(dim, config)
         self.filter = SoftFilter(dim, config.view_heads, config.view_dropout) if config.soft_filter else None
         self.project = nn.Linear(dim, out_dim)
+        self.product = nn.Linear(dim, out_dim, bias=False) if config.interaction else None
 
     def encode(self, vectors: Tensor, history: Tensor, mask: Tensor, behavior: Tensor) -> Tensor:
         """C_u or S_u (Eq. 5, 6): item vectors (M, d), history (B, H) of indices into them → (B, H, d)."""
@@ -175,7 +202,10 @@ class View(nn.Module):
             history = masked_mean(encoded, mask).unsqueeze(1).expand_as(candidate)
         else:
             history = self.filter(candidate, encoded, mask)
-        return self.project(history), self.project(candidate)
+        slot = self.project(history)
+        if self.product is not None:
+            slot = slot + self.product(history * candidate)
+        return slot, self.project(candidate)
 
 
 class ContrastiveRows(NamedTuple):

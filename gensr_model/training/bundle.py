@@ -33,7 +33,7 @@ from gensr_model.models.full_ranking import FullRanking
 from gensr_model.models.gensr import Catalogue, DualViewT5, GenSR
 from gensr_model.models.two_head import TwoHead
 from gensr_model.models.views import CFTable, unit_scale
-from gensr_model.training import lightgcn
+from gensr_model.training import cross_fit, lightgcn
 
 Model = GenSR | TwoHead | FullRanking
 CONFIG, WEIGHTS, TOKENIZER, ITEMS = "config.json", "model.safetensors", "tokenizer.json", "items.parquet"
@@ -71,6 +71,16 @@ def _model(
     return GenSR(config, backbone, cf, catalogue, answer_ids(tokenizer))
 
 
+def _cf_table(folder: Path, config: PipelineConfig) -> CFTable:
+    found, folds = lightgcn.load(folder), cross_fit.load(folder)
+    scaled = None
+    if folds is not None:
+        pairs = zip(*folds, strict=True)
+        scaled = torch.stack([unit_scale(*pair) for pair in pairs]), folds.item_has_edges
+    table = unit_scale(found.item, found.item_has_edges)
+    return CFTable(table, found.item_has_edges, config.model.freeze_cf, scaled)
+
+
 def assemble(
     kind: str, dataset: PreparedDataset, cf_folder: Path, config: PipelineConfig
 ) -> tuple[Model, Tokenizer]:
@@ -81,11 +91,10 @@ def assemble(
         backbone = T5ForConditionalGeneration(backbones.scratch_config(config.model.backbone, tokenizer))
     else:
         backbone, tokenizer = backbones.load_pretrained(config.model.backbone)
-    found = lightgcn.load(cf_folder)
-    cf = CFTable(unit_scale(found.item, found.item_has_edges), found.item_has_edges, config.model.freeze_cf)
+    cf = _cf_table(cf_folder, config)
     items = _items(dataset, config.model)
     if kind == "full_ranking":
-        shape = config.model.model_copy(update={"soft_filter": False})
+        shape = config.model.model_copy(update={"soft_filter": False, "interaction": False})
         catalogue = _catalogue(tokenizer, items, dataset.queries, shape, config.full_ranking)
         first = backbones.add_item_tokens(backbone, catalogue.text)
         return FullRanking(shape, config.full_ranking, backbone, cf, catalogue, first), tokenizer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,6 +90,57 @@ def recall_at_20(found: CFEmbeddings, dataset: PreparedDataset, chunk: int = 204
     return hits / len(valid)
 
 
+class Bpr:
+    """LightGCN over the edges (P,) of a graph, and its optimizer. The first weights follow from the seed alone."""
+
+    def __init__(
+        self, user: IntArray, item: IntArray, users: int, items: int, config: LightGCNConfig, seed: int
+    ) -> None:
+        torch.manual_seed(seed)
+        self.config, self.users, device = config, users, default_device()
+        self.adjacency = normalised_adjacency(user, item, users, items).to(device)
+        self.model = LightGCN(users + items, config.dim, config.layers, normalize=False).to(device)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
+        self.has_edges = torch.zeros(items, dtype=torch.bool)
+        self.has_edges[torch.from_numpy(item)] = True
+
+    def embeddings(self) -> CFEmbeddings:
+        """As they are now, propagated."""
+        with torch.no_grad():
+            every = self.model.get_embedding(self.adjacency).cpu()
+        return CFEmbeddings(every[: self.users].clone(), every[self.users :].clone(), self.has_edges)
+
+    def step(self, user: IntArray, positive: IntArray, negative: IntArray) -> float:
+        """One step on a batch (b,) of pairs; its loss."""
+        device = self.adjacency.device
+        u = torch.from_numpy(user).to(device)
+        nodes = torch.from_numpy(np.stack([positive, negative])).to(device) + self.users
+        every = self.model.get_embedding(self.adjacency)
+        rank = (every[u] * every[nodes]).sum(dim=-1)  # (2, b)
+        loss = self.model.recommendation_loss(
+            rank[0], rank[1], node_id=torch.cat([u, nodes.flatten()]), lambda_reg=self.config.weight_decay
+        )
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return float(loss.item())
+
+
+def batches(
+    user: IntArray, item: IntArray, n_items: int, size: int, rng: np.random.Generator
+) -> Iterator[tuple[IntArray, IntArray, IntArray]]:
+    """One epoch of ``sample_pairs``, ``size`` at a time."""
+    pairs = sample_pairs(user, item, n_items, rng)
+    for start in range(0, len(user), size):
+        users, positives, negatives = (of[start : start + size] for of in pairs)
+        yield users, positives, negatives
+
+
+def pair_generator(seed: int) -> np.random.Generator:
+    """Whose numbers order the pairs and draw their negatives."""
+    return np.random.default_rng([seed, 1])
+
+
 def pretrain(
     dataset: PreparedDataset, config: LightGCNConfig, seed: int, out: Path, report: Report
 ) -> dict[str, float]:
@@ -96,41 +148,14 @@ def pretrain(
 
     Writes ``lightgcn.safetensors`` (``user``, ``item``, ``item_has_edges``) and ``curve.json`` into ``out``.
     """
-    torch.manual_seed(seed)
-    rng, device = np.random.default_rng([seed, 1]), default_device()
-    user, item = dataset.graph()
-    adjacency = normalised_adjacency(user, item, dataset.n_users, dataset.n_items).to(device)
-    model = LightGCN(dataset.n_users + dataset.n_items, config.dim, config.layers, normalize=False).to(device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
-    has_edges = torch.zeros(dataset.n_items, dtype=torch.bool)
-    has_edges[torch.from_numpy(item)] = True
-
-    def embeddings() -> CFEmbeddings:
-        with torch.no_grad():
-            every = model.get_embedding(adjacency).cpu()
-        return CFEmbeddings(every[: dataset.n_users].clone(), every[dataset.n_users :].clone(), has_edges)
-
-    best, best_recall, best_epoch, curve = embeddings(), -1.0, 0, []
+    rng, (user, item) = pair_generator(seed), dataset.graph()
+    bpr = Bpr(user, item, dataset.n_users, dataset.n_items, config, seed)
+    best, best_recall, best_epoch, curve = bpr.embeddings(), -1.0, 0, []
     for epoch in range(1, config.epochs + 1):
-        losses = []
-        users, positives, negatives = sample_pairs(user, item, dataset.n_items, rng)
-        for start in range(0, len(users), config.batch_size):
-            batch = slice(start, start + config.batch_size)
-            u = torch.from_numpy(users[batch]).to(device)
-            nodes = torch.from_numpy(np.stack([x[batch] for x in (positives, negatives)])).to(device)
-            nodes = nodes + dataset.n_users
-            every = model.get_embedding(adjacency)
-            rank = (every[u] * every[nodes]).sum(dim=-1)  # (2, b)
-            loss = model.recommendation_loss(
-                rank[0], rank[1], node_id=torch.cat([u, nodes.flatten()]), lambda_reg=config.weight_decay
-            )
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
+        losses = [bpr.step(*batch) for batch in batches(user, item, dataset.n_items, config.batch_size, rng)]
         if epoch % config.evaluate_every and epoch != config.epochs:
             continue
-        found = embeddings()
+        found = bpr.embeddings()
         recall = recall_at_20(found, dataset)
         curve.append({"epoch": epoch, "bpr": float(np.mean(losses)), "valid_recall_at_20": recall})
         report.metrics({"lightgcn/bpr": curve[-1]["bpr"], "lightgcn/valid_recall_at_20": recall}, epoch)
@@ -145,5 +170,5 @@ def pretrain(
         "valid_recall_at_20": best_recall,
         "best_epoch": float(best_epoch),
         "epochs": float(curve[-1]["epoch"]),
-        "cold_items": float((~has_edges).sum()),
+        "cold_items": float((~bpr.has_edges).sum()),
     }

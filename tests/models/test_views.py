@@ -245,6 +245,20 @@ def test_an_empty_history_gives_the_learned_vector_and_finite_gradients() -> Non
         assert parameter.grad is None or torch.isfinite(parameter.grad).all(), name
 
 
+def test_the_interaction_adds_the_product_of_history_and_candidate_to_the_historys_slot() -> None:
+    torch.manual_seed(0)
+    assert View(4, 6, CONFIG).product is None  # the paper's
+    view = View(4, 6, CONFIG.model_copy(update={"interaction": True})).eval()
+    assert view.filter is not None
+    assert view.product is not None
+    encoded, mask, candidate = draw(1, 2, 3, 4), torch.ones(2, 3, dtype=torch.bool), draw(2, 2, 5, 4)
+    history, own = view.slots(encoded, mask, candidate)
+    filtered = view.filter(candidate, encoded, mask)
+    expected = view.project(filtered) + (filtered * candidate) @ view.product.weight.T
+    torch.testing.assert_close(history, expected)
+    torch.testing.assert_close(own, view.project(candidate))
+
+
 def test_without_the_filter_every_candidate_sees_the_mean_history() -> None:
     torch.manual_seed(0)
     view = View(4, 6, CONFIG.model_copy(update={"soft_filter": False})).eval()

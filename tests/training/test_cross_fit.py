@@ -1,0 +1,151 @@
+"""Cross-fitting: no table of a fold has seen the fold's pairs, and a training sample reads that of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from small_dataset import ITEMS, SMALL_MODEL, write_dataset
+
+from gensr_model.config import PipelineConfig
+from gensr_model.data.batches import Batch
+from gensr_model.data.folds import fold_of
+from gensr_model.data.prepared import PreparedDataset
+from gensr_model.files import read_tensors
+from gensr_model.models.views import unit_scale
+from gensr_model.report import NullReport
+from gensr_model.training import bundle, cross_fit, lightgcn
+from gensr_model.training.finetune import finetune, train_two_head
+from gensr_model.training.trainer import TrainingData
+
+FOLDS = 3
+CONFIG = PipelineConfig.model_validate(
+    {
+        "model": {**SMALL_MODEL, "view_dropout": 0.0, "interaction": True},
+        "lightgcn": {"dim": 8, "layers": 2, "epochs": 4, "batch_size": 64, "folds": FOLDS},
+        "train": {"epochs": 1, "two_head_epochs": 1, "batch_size": 128, "valid_samples": 10},
+        "analysis": {"gradient_every": 0},
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
+    return write_dataset(tmp_path_factory.mktemp("cross_fit") / "prepared")
+
+
+@pytest.fixture(scope="module")
+def cf(dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cf")
+    settings = CONFIG.lightgcn
+    lightgcn.pretrain(dataset, settings, 0, folder, NullReport())
+    cross_fit.cross_fit(dataset, settings, 0, 4, lightgcn.load(folder), folder, NullReport())
+    return folder
+
+
+def training_batch(dataset: PreparedDataset) -> Batch:
+    batch: Batch = TrainingData(dataset, CONFIG.train, CONFIG.model.max_history, 0).batch(0)[1]
+    return batch
+
+
+def test_folds_are_as_large_as_one_another_and_part_users_and_items_alike() -> None:
+    user, item = (of.flatten() for of in torch.meshgrid(torch.arange(300), torch.arange(200), indexing="ij"))
+    fold = fold_of(user, item, 5)
+    assert torch.bincount(fold, minlength=5).tolist() == pytest.approx([12_000] * 5, rel=0.03)
+    for of, size in ((user, 200), (item, 300)):
+        counts = torch.stack([torch.bincount(of[fold == k]) for k in range(5)]).float()
+        assert counts.std() == pytest.approx((size * 0.2 * 0.8) ** 0.5, rel=0.1)  # binomial, as if drawn
+    large = torch.tensor([2**31 - 1])
+    assert 0 <= int(fold_of(large, large, 7)) < 7
+
+
+def test_no_step_of_a_fold_meets_its_pairs_and_all_others_come_once_an_epoch(
+    dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met: list[list[int]] = []
+    whole = lightgcn.Bpr.__init__
+
+    def begin(self: lightgcn.Bpr, *args: object) -> None:
+        met.append([])
+        whole(self, *args)  # type: ignore[arg-type]
+
+    def step(self: lightgcn.Bpr, user: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> float:
+        met[-1].extend((user * ITEMS + positive).tolist())
+        return 0.0
+
+    monkeypatch.setattr(lightgcn.Bpr, "__init__", begin)
+    monkeypatch.setattr(lightgcn.Bpr, "step", step)
+    common = lightgcn.CFEmbeddings(torch.zeros(1), torch.randn(ITEMS, 8), torch.ones(ITEMS, dtype=torch.bool))
+    cross_fit.cross_fit(dataset, CONFIG.lightgcn, 0, 2, common, tmp_path, NullReport())
+    user, item = dataset.graph()
+    fold = fold_of(torch.from_numpy(user), torch.from_numpy(item), FOLDS).numpy()
+    edges = cross_fit.load(tmp_path)
+    assert edges is not None
+    for k in range(FOLDS):
+        assert sorted(met[k]) == sorted(np.repeat((user * ITEMS + item)[fold != k], 2).tolist())
+        assert set(np.flatnonzero(edges.item_has_edges[k])) == set(item[fold != k].tolist())
+
+
+def test_a_turned_table_is_turned_back() -> None:
+    torch.manual_seed(0)
+    table, turn = torch.randn(50, 6), torch.linalg.qr(torch.randn(6, 6))[0]
+    torch.testing.assert_close(
+        table @ turn @ cross_fit.rotation(table @ turn, table), table, atol=1e-5, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("kind", ["gensr", "two_head"])
+def test_a_training_sample_reads_its_own_folds_table_and_all_else_the_common_one(
+    dataset: PreparedDataset, cf: Path, kind: str
+) -> None:
+    """Sample by sample against a model that has that table alone."""
+    folds, common = cross_fit.load(cf), lightgcn.load(cf)
+    assert folds is not None
+    batch = training_batch(dataset).take(torch.arange(24))
+    model, _ = bundle.assemble(kind, dataset, cf, CONFIG)
+    tables = [unit_scale(*pair) for pair in zip(*folds, strict=True)]
+    fold = fold_of(batch.user, batch.items[batch.candidates[:, 0]], FOLDS)
+    assert set(fold.tolist()) == set(range(FOLDS))
+
+    def alone(table: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+        single, _ = bundle.assemble(kind, dataset, cf, CONFIG)
+        single.load_state_dict(model.state_dict())
+        single.cf.table.data, single.cf.known, single.cf.folds = table, known, 0
+        return torch.cat([single.eval().score(batch.take(torch.tensor([row]))) for row in range(24)])
+
+    expected = torch.stack(
+        [alone(table, known) for table, known in zip(tables, folds.item_has_edges, strict=True)]
+    )
+    found = model.eval().score(batch)
+    torch.testing.assert_close(
+        found, alone(unit_scale(common.item, common.item_has_edges), common.item_has_edges),
+        atol=1e-5, rtol=1e-4,
+    )  # fmt: skip
+    model.cf.training = True  # the table alone: the rest without dropout
+    in_training = model.score(batch)
+    torch.testing.assert_close(in_training, expected[fold, torch.arange(24)], atol=1e-5, rtol=1e-4)
+    assert (in_training - found).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("train", [finetune, train_two_head])
+def test_a_bundle_holds_no_folds_and_ranks_as_the_model_that_was_saved(
+    dataset: PreparedDataset, cf: Path, tmp_path: Path, train: object
+) -> None:
+    (tmp_path / "out").mkdir()
+    train(dataset, cf, CONFIG, tmp_path / "checkpoints", tmp_path / "out", NullReport())  # type: ignore[operator]
+    saved = read_tensors(tmp_path / "out" / bundle.WEIGHTS)
+    assert not [name for name in saved if "fold" in name]
+    assert torch.equal(saved["cf.table"], unit_scale(*lightgcn.load(cf)[1:]))
+    loaded = bundle.load(tmp_path / "out", dataset.items, dataset.queries)
+    scores = loaded.model.train().score(training_batch(dataset))  # no folds to be read, also in training
+    assert torch.isfinite(scores).all()
+
+
+def test_settings_that_exclude_each_other_are_refused() -> None:
+    with pytest.raises(ValidationError, match=r"lightgcn\.folds is 1, which leaves no purchase"):
+        PipelineConfig.model_validate({"lightgcn": {"folds": 1}})
+    with pytest.raises(ValidationError, match=r"model\.freeze_cf is false and lightgcn\.folds is not 0"):
+        PipelineConfig.model_validate({"lightgcn": {"folds": 2}, "model": {"freeze_cf": False}})
