@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gensr_model.evaluation.kept import widen
+from gensr_model.study_config import KeptRanks
 from tasks.evaluate import RANKS
 
 STAGES = {"evaluate-full-": "evaluate-full", "evaluate-": "evaluate"}  # label of an evaluation -> its stage
@@ -70,7 +71,8 @@ def _forget_folders(place: dict[str, Any]) -> None:
     if "path" in place:
         place["path"] = Path(place["path"]).name
     if "kept" in place:
-        place["kept"] = [Path(file).name for file in place["kept"]]
+        kept = map(KeptRanks.model_validate, place["kept"])
+        place["kept"] = [of.without_folder() for of in kept]
 
 
 def main() -> None:

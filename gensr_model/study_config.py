@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from pathlib import Path
+from typing import Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gensr_model.frozen import Frozen
 
@@ -43,6 +44,25 @@ class AnalysisConfig(Frozen):
     )
 
 
+class KeptRanks(Frozen):
+    """A file of ranks that ``benchmarks.keep`` wrote, as under ``docs/results``; a path alone stands for it."""
+
+    path: str
+    systems: tuple[str, ...] = Field((), description="only these of the file; none named means all")
+    again: bool = Field(
+        False, description="its systems may be in a file before it, too: these are further seeds of theirs"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_path(cls, given: Any) -> Any:
+        return {"path": given} if isinstance(given, str) else given
+
+    def without_folder(self) -> dict[str, Any]:
+        """As JSON, the file by its name alone: where it lay is private."""
+        return self.model_dump(mode="json") | {"path": Path(self.path).name}
+
+
 class RerankConfig(Frozen):
     """Every system of the paper on the same candidates: ``compare/rerank-table``."""
 
@@ -71,8 +91,8 @@ class RerankConfig(Frozen):
         description="a Dask scheduler (tcp://host:8786) whose workers take the systems, as many at once as these "
         "have threads, whatever `concurrency` says; None means threads of this machine",
     )
-    kept: tuple[str, ...] = Field(
-        (), description="files of kept ranks; their systems join the table as they are, without training"
+    kept: tuple[KeptRanks, ...] = Field(
+        (), description="kept ranks whose systems join the table as they are, without training"
     )
 
 

@@ -9,13 +9,14 @@ import pyarrow as pa
 from gensr_model.errors import ConfigError, DataError
 from gensr_model.evaluation.kept import read_kept
 from gensr_model.evaluation.reference import REFERENCES
+from gensr_model.study_config import KeptRanks
 
 Tables = dict[str, list[pa.Table]]  # system -> its ranks, one table a seed
 
 
-def check_files(files: tuple[str, ...]) -> None:
+def check_files(files: tuple[KeptRanks, ...]) -> None:
     """ConfigError for a file that is not there: known before hours of training."""
-    for file in map(Path, files):
+    for file in (Path(of.path) for of in files):
         if not file.is_file():
             raise ConfigError(
                 f"rerank.kept: {file} does not exist, seen from {Path.cwd()}; name files that `benchmarks.keep` wrote "
@@ -23,16 +24,16 @@ def check_files(files: tuple[str, ...]) -> None:
             )
 
 
-def kept_systems(files: tuple[str, ...], ranked: Tables) -> Tables:
+def kept_systems(files: tuple[KeptRanks, ...], ranked: Tables) -> Tables:
     """The systems of kept files (``docs/results/*.parquet``) that were not ranked in this run.
 
-    Raises DataError where a file's ranks are not of the same samples and candidates: a reference, which is never
-    random, must have the same ranks in the file as in this run.
+    Raises ConfigError where a file lacks a system that is named, DataError where its ranks are not of the same samples
+    and candidates: a reference, which is never random, must have the same ranks in the file as in this run.
     """
     check_files(files)
     found: Tables = {}
-    for file in map(Path, files):
-        kept = read_kept(file)
+    for of in files:
+        file, kept = Path(of.path), read_kept(Path(of.path))
         shared = [name for name in REFERENCES if name in kept and name in ranked]
         if not shared:
             raise DataError(
@@ -48,15 +49,19 @@ def kept_systems(files: tuple[str, ...], ranked: Tables) -> Tables:
         new: Tables = {}
         for label, ranks in kept.items():
             name = label.partition("/")[0]  # gensr/seed1
-            if name not in ranked:
+            if name not in ranked and (not of.systems or name in of.systems):
                 new.setdefault(name, []).append(ranks)
+        missing = sorted(set(of.systems) - new.keys() - ranked.keys())
+        if missing:
+            raise ConfigError(f"rerank.kept: {file} has no ranks of {', '.join(missing)}")
         twice = sorted(found.keys() & new.keys() - set(REFERENCES))
-        if twice:
+        if twice and not of.again:
             raise DataError(
                 f"rerank.kept: {file} and a file before it both hold {', '.join(twice)}, perhaps under other settings; "
-                "name one of the files"
+                "name the systems to take of each, or say `again: true` of the later file where these are other seeds"
             )
-        found |= new
+        for name, tables in new.items():
+            found[name] = tables if name in REFERENCES else [*found.get(name, []), *tables]
     return found
 
 

@@ -21,6 +21,7 @@ from prefect import task
 from gensr_model.errors import DataError, GensrError
 from gensr_model.reporting.page import render
 from gensr_model.reporting.run_facts import ABLATION, FULL, MECHANISMS, RERANK, SPACE, SWEEP, RunFacts
+from gensr_model.study_config import KeptRanks
 from tasks.audit import audit_rule
 from tasks.examples import EXAMPLES
 from tasks.home import home
@@ -164,7 +165,8 @@ def _without_paths(summary: dict[str, Any]) -> dict[str, Any]:
     for place, name in places:
         if Path(place.get(name) or "").is_absolute():
             place[name] = Path(place[name]).name
-    config["rerank"]["kept"] = [Path(file).name for file in config["rerank"]["kept"]]
+    kept = map(KeptRanks.model_validate, config["rerank"]["kept"])
+    config["rerank"]["kept"] = [of.without_folder() for of in kept]
     why = summary.get("studies_failed", {})
     why.update({name: _shortened(error) for name, error in why.items()})
     for study in (summary, *summary.get("studies", {}).values()):

@@ -92,7 +92,10 @@ def test_a_comparison_is_kept_with_what_was_chosen_and_without_folders(
 ) -> None:
     place, made = run
     pq.write_table(widen(made), place / RANKS)
-    config = {"source": {"kind": "generated"}, "rerank": {"kept": ["/somewhere/here/ours.parquet"]}}
+    config = {
+        "source": {"kind": "generated"},
+        "rerank": {"kept": ["/somewhere/here/ours.parquet", {"path": "/somewhere/b.parquet"}]},
+    }
     told = {
         "dataset": "mine",
         "seeds": [0, 2],
@@ -104,6 +107,8 @@ def test_a_comparison_is_kept_with_what_was_chosen_and_without_folders(
     table, parquet = keep(place, tmp_path / "kept")
     assert (table.name, parquet.name) == ("mine-rerank-seed0-2.md", "mine-rerank-seed0-2.parquet")
     assert b"somewhere" not in parquet.read_bytes()
+    told_of = json.loads(pq.read_schema(parquet).metadata[b"config"])["rerank"]["kept"]
+    assert [of["path"] for of in told_of] == ["ours.parquet", "b.parquet"]
     assert json.loads(pq.read_schema(parquet).metadata[b"chosen"]) == {"gensr": {"beta": 1}}
     assert read_kept(parquet).keys() == made.keys()
 

@@ -16,6 +16,7 @@ from gensr_model.evaluation.compare import against_best
 from gensr_model.evaluation.kept import read_kept, widen
 from gensr_model.evaluation.rerank_table import COLUMNS, means
 from gensr_model.report import NullReport
+from gensr_model.study_config import KeptRanks
 from tasks import rerank_table, rivals
 from tasks.evaluate import read_ranks
 from tasks.kept import kept_systems
@@ -107,6 +108,10 @@ def test_what_is_kept_is_json_and_gives_the_ranks_back(ranked: list[Ranked], tmp
     )
 
 
+def of(file: Path, **rest: object) -> KeptRanks:
+    return KeptRanks.model_validate({"path": str(file), **rest})
+
+
 def test_kept_systems_join_only_over_the_same_candidates(ranked: list[Ranked], tmp_path: Path) -> None:
     """References are stood in for by QEM's ranks: what counts is that they are the same here and there."""
     ours = {"popularity": [read_ranks(ranked[0].ranks)]}
@@ -114,21 +119,27 @@ def test_kept_systems_join_only_over_the_same_candidates(ranked: list[Ranked], t
              "aem/seed0": read_ranks(ranked[1].ranks), "aem/seed1": read_ranks(ranked[3].ranks)}  # fmt: skip
     file = tmp_path / "kept.parquet"
     pq.write_table(widen(other), file)
-    found = kept_systems((str(file),), ours)
+    found = kept_systems((of(file),), ours)
     assert {name: len(tables) for name, tables in found.items()} == {"gensr": 1, "aem": 2}
-    assert kept_systems((str(file),), ours | {"gensr": []}).keys() == {"aem"}  # what this run ranked stands
+    assert kept_systems((of(file),), ours | {"gensr": []}).keys() == {"aem"}  # what this run ranked stands
     assert means(ours | found)[0].keys() == means(ours)[0].keys()
     with pytest.raises(DataError, match=r"both hold aem, gensr, perhaps under other settings"):
-        kept_systems((str(file), str(file)), ours)
+        kept_systems((of(file), of(file)), ours)
+    only = of(file, systems=("gensr",))
+    assert kept_systems((only, of(file, systems=("aem",))), ours).keys() == {"gensr", "aem"}
+    more = kept_systems((of(file), of(file, systems=("gensr",), again=True)), ours)
+    assert {name: len(tables) for name, tables in more.items()} == {"gensr": 2, "aem": 2}
+    with pytest.raises(ConfigError, match=r"kept\.parquet has no ranks of jsr, tem"):
+        kept_systems((of(file, systems=("tem", "gensr", "jsr")),), ours)
     with pytest.raises(DataError, match="shares no reference ranker"):
-        kept_systems((str(file),), {"qem": ours["popularity"]})
+        kept_systems((of(file),), {"qem": ours["popularity"]})
     moved = ours["popularity"][0].to_pydict()
     moved["greater"][0] += 1 if moved["greater"][0] < 9 else -1
     changed = pa.table(moved, schema=ours["popularity"][0].schema)
     with pytest.raises(DataError, match="popularity has other ranks in"):
-        kept_systems((str(file),), {"popularity": [changed]})
+        kept_systems((of(file),), {"popularity": [changed]})
     with pytest.raises(ConfigError, match=r"none\.parquet does not exist, seen from"):
-        kept_systems((str(tmp_path / "none.parquet"),), ours)
+        kept_systems((of(tmp_path / "none.parquet"),), ours)
 
 
 def test_seconds_per_epoch_leave_out_what_was_trained_before_a_crash() -> None:
