@@ -93,6 +93,10 @@ class ModelConfig(Frozen):
         False,
         description="the history's placeholders hold the product of history and candidate, too. Not the paper's",
     )
+    query_interaction: bool = Field(
+        False,
+        description="the candidate's placeholder of text holds its product with the query's words. Not the paper's",
+    )
     freeze_cf: bool = True
     item_embedding: bool = Field(
         False,

@@ -38,7 +38,7 @@ class PromptTable(NamedTuple):
     """Token ids of every prompt: row q for query q, the last row for recommendation.
 
     ``ids`` holds the pad id at the four slots and after the end; ``slots`` says where the slots are.
-    ``query`` holds the query's own tokens once more, for the model that has no prompt.
+    ``query`` holds the query's own tokens once more, for what reads it outside the prompt.
     """
 
     ids: Tensor  # (Q + 1, L)

@@ -22,6 +22,7 @@ from gensr_model.models.views import (
     contrastive_loss,
     distinct_users,
     masked_mean,
+    mean_tokens,
     pool_text,
 )
 
@@ -222,6 +223,8 @@ class GenSR(DualViewT5):
         answers: tuple[int, int],
     ) -> None:
         super().__init__(config, backbone, cf, catalogue)
+        width, with_query = backbone.model_dim, config.query_interaction and config.semantic_view
+        self.query_product = nn.Linear(width, width, bias=False) if with_query else None
         self.answers: Tensor
         self.register_buffer("answers", torch.tensor(answers), persistent=False)
 
@@ -236,6 +239,10 @@ class GenSR(DualViewT5):
                 continue
             candidates = of.vectors[of.candidates[rows]]
             slots = of.view.slots(of.history[rows], batch.history_mask[rows], candidates)
+            if self.query_product is not None and of.view is self.semantic_view:
+                query = mean_tokens(self.backbone.shared, prompts.query, prompts.query_length)
+                product = self.query_product(query.unsqueeze(1) * candidates)
+                slots = slots[0], slots[1] + product
             for offset, filled in zip((0, 2), slots, strict=True):
                 # Advanced indices around a slice put the batch axis first: (R, C, d_model); bf16 under autocast.
                 embeds[row, :, prompts.slots[:, offset + number]] = filled.to(embeds.dtype)

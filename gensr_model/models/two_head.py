@@ -21,6 +21,7 @@ from gensr_model.models.views import (
     ItemEmbedding,
     SoftFilter,
     masked_mean,
+    mean_tokens,
     pool_text,
 )
 
@@ -81,9 +82,7 @@ class TwoHead(nn.Module):
     def _query(self, query: Tensor) -> Tensor:
         """(B,) query_idx → (B, d_model): mean of the query's token vectors, zeros without a query."""
         prompts = self.catalogue.prompts(query)
-        place = torch.arange(prompts.query.shape[1], device=query.device)
-        mask = place < prompts.query_length.unsqueeze(1)  # (B, K)
-        return masked_mean(self.words(prompts.query) * mask.unsqueeze(-1), mask)
+        return mean_tokens(self.words, prompts.query, prompts.query_length)
 
     def _shared(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """History and candidate vectors, each (B, C, d_model)."""

@@ -182,6 +182,12 @@ def masked_mean(encoded: Tensor, mask: Tensor) -> Tensor:
     return encoded.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1)
 
 
+def mean_tokens(embedding: nn.Embedding | nn.Linear, ids: Tensor, length: Tensor) -> Tensor:
+    """(B, K) token ids, the first ``length`` (B,) of them meant → (B, d) their mean; zeros where there are none."""
+    mask = torch.arange(ids.shape[1], device=ids.device) < length.unsqueeze(1)  # (B, K)
+    return masked_mean(F.embedding(ids, embedding.weight) * mask.unsqueeze(-1), mask)
+
+
 class View(nn.Module):
     """One view: encoder, filter, and the projection of its vectors into the backbone's space."""
 

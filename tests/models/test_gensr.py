@@ -82,6 +82,42 @@ def test_score_is_constrained_generation(tied: bool, scaled: bool) -> None:
     assert found.std() > 1e-4
 
 
+def test_the_candidates_text_slot_holds_its_product_with_the_query_and_nothing_without_one() -> None:
+    """Against the model without the product: the slots differ by W (q ⊙ c), q the mean of the query's words."""
+    assert make().query_product is None  # the paper's
+    model = make(query_interaction=True).eval()
+    plain = make().eval()
+    plain.load_state_dict(model.state_dict(), strict=False)
+    assert model.query_product is not None
+    everyone = torch.arange(5)
+    with torch.inference_mode():
+        encoded = model._encode(batch())
+        found, _ = model._prompt(batch(), encoded, everyone)
+        without, _ = plain._prompt(batch(), plain._encode(batch()), everyone)
+        semantic = encoded[1]
+        assert semantic is not None
+        words = model.backbone.shared.weight
+        query = torch.stack(
+            [words[[3, 4]].mean(0), words[5], words[5]]
+        )  # of the samples that search: 0, 2, 4
+        candidates = semantic.vectors[batch().candidates[[0, 2, 4]]]
+        expected = (query.unsqueeze(1) * candidates) @ model.query_product.weight.T
+    changed = (found - without).abs().sum(dim=-1) > 0  # (R, C, L)
+    assert not changed[[1, 3]].any()  # recommendation
+    for row, sample in enumerate((0, 2, 4)):
+        slot = int(model.catalogue.prompts(batch().query[sample : sample + 1]).slots[0, 3])
+        assert changed[sample].nonzero()[:, 1].unique().tolist() == [slot]
+        torch.testing.assert_close(
+            found[sample, :, slot] - without[sample, :, slot], expected[row], atol=1e-5, rtol=1e-4
+        )
+
+
+def test_without_a_semantic_view_there_is_no_product_with_the_query() -> None:
+    model = make(query_interaction=True, semantic_view=False)
+    assert model.query_product is None
+    assert torch.isfinite(model.score(batch())).all()
+
+
 def test_loss_is_the_likelihood_of_the_answer_in_the_whole_vocabulary() -> None:
     """Eq. 12 through the backbone's own labels: Yes for the positive in column 0, No for the others."""
     model = make().eval()
