@@ -18,6 +18,7 @@ from gensr_model.evaluation.evaluate import rank_reference
 from gensr_model.evaluation.kept import read_kept
 from gensr_model.evaluation.metrics import summarize
 from gensr_model.report import NullReport
+from gensr_model.study_config import KeptRanks
 from gensr_model.training import finetune
 from tasks.kept import kept_systems
 
@@ -99,7 +100,7 @@ def test_its_ranks_join_a_table_of_systems(prepared: Path, tmp_path: Path) -> No
     offline.run(prepared, out, CONFIG, ["gensr"], cf, NullReport())
     dataset = PreparedDataset.open(prepared)
     popularity = rank_reference("popularity", dataset, "test", cf, CONFIG)
-    file = str(out / "ranks.parquet")
+    file = KeptRanks(path=str(out / "ranks.parquet"))
     assert set(kept_systems((file,), {"popularity": [popularity]})) == {"gensr", "item_knn"}
     item_knn = rank_reference("item_knn", dataset, "test", cf, CONFIG)
     with pytest.raises(DataError, match="popularity has other ranks"):
