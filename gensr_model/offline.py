@@ -30,7 +30,7 @@ from gensr_model.evaluation.kept import widen
 from gensr_model.evaluation.metrics import summarize
 from gensr_model.files import write_json, write_table
 from gensr_model.report import Report, TerminalReport
-from gensr_model.training import finetune, lightgcn
+from gensr_model.training import cross_fit, finetune, lightgcn
 
 TRAIN = {"gensr": finetune.finetune, "two_head": finetune.train_two_head}
 PROOFS = (
@@ -52,7 +52,7 @@ def run(
     _claim(out, dataset, config, cf)
     if cf is None:
         cf = out / "lightgcn"
-        _once(cf, lambda folder: lightgcn.pretrain(dataset, config.lightgcn, config.seed, folder, report))
+        _once(cf, lambda folder: cross_fit.pretrain(dataset, config.lightgcn, config.seed, folder, report))
     summary: dict[str, Any] = {}
     ranks = {
         name: evaluate.rank_reference(name, dataset, "test", cf, config).replace_schema_metadata(None)
@@ -127,7 +127,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--config", type=Path, required=True, help="a JSON file")
     parser.add_argument("--models", nargs="+", choices=sorted(TRAIN), default=["gensr"])
-    parser.add_argument("--cf", type=Path, help="a folder with lightgcn.safetensors")
+    parser.add_argument(
+        "--cf", type=Path, help="a folder with lightgcn.safetensors, and folds.safetensors for lightgcn.folds"
+    )
     given = parser.parse_args()
     try:
         config = PipelineConfig.model_validate_json(given.config.read_text())

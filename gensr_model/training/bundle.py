@@ -72,7 +72,7 @@ def _model(
 
 
 def _cf_table(folder: Path, config: PipelineConfig) -> CFTable:
-    found, folds = lightgcn.load(folder), cross_fit.load(folder)
+    found, folds = lightgcn.load(folder), cross_fit.load(folder, config.lightgcn.folds)
     scaled = None
     if folds is not None:
         pairs = zip(*folds, strict=True)

@@ -17,6 +17,7 @@ from torch import Tensor
 from gensr_model.config import LightGCNConfig
 from gensr_model.data.folds import fold_of
 from gensr_model.data.prepared import PreparedDataset
+from gensr_model.errors import DataError
 from gensr_model.files import read_tensors, write_tensors
 from gensr_model.report import Report
 from gensr_model.training import lightgcn
@@ -31,9 +32,33 @@ class FoldTables(NamedTuple):
     item_has_edges: Tensor
 
 
-def load(folder: Path) -> FoldTables | None:
-    """What ``cross_fit`` wrote into a pretraining's folder; None where it was not asked for."""
-    return FoldTables(**read_tensors(folder / FILE)) if (folder / FILE).is_file() else None
+def load(folder: Path, folds: int) -> FoldTables | None:
+    """The tables of so many folds in a pretraining's folder; None for 0.
+
+    Raises:
+        DataError: the folder has none, or of another number of folds.
+    """
+    if not folds:
+        return None
+    found = FoldTables(**read_tensors(folder / FILE)) if (folder / FILE).is_file() else None
+    if found is None or len(found.item) != folds:
+        there = "no tables of folds" if found is None else f"tables of {len(found.item)} folds"
+        raise DataError(
+            f"{folder}: {there}, and lightgcn.folds is {folds}: pretrain with this configuration, or set it to "
+            f"{0 if found is None else len(found.item)}"
+        )
+    return found
+
+
+def pretrain(
+    dataset: PreparedDataset, config: LightGCNConfig, seed: int, out: Path, report: Report
+) -> dict[str, float]:
+    """``lightgcn.pretrain``, and ``cross_fit`` where the config has folds."""
+    found = lightgcn.pretrain(dataset, config, seed, out, report)
+    if config.folds:
+        epochs = max(1, int(found["best_epoch"]))
+        found |= cross_fit(dataset, config, seed, epochs, lightgcn.load(out), out, report)
+    return found
 
 
 def rotation(table: Tensor, onto: Tensor) -> Tensor:

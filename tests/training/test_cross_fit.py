@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from small_dataset import ITEMS, SMALL_MODEL, write_dataset
+from small_dataset import ITEMS, SMALL_MODEL, write_cf, write_dataset
 
 from gensr_model.config import PipelineConfig
 from gensr_model.data.batches import Batch
 from gensr_model.data.folds import fold_of
 from gensr_model.data.prepared import PreparedDataset
+from gensr_model.errors import DataError
 from gensr_model.files import read_tensors
 from gensr_model.models.views import unit_scale
 from gensr_model.report import NullReport
@@ -40,9 +41,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
 @pytest.fixture(scope="module")
 def cf(dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cf")
-    settings = CONFIG.lightgcn
-    lightgcn.pretrain(dataset, settings, 0, folder, NullReport())
-    cross_fit.cross_fit(dataset, settings, 0, 4, lightgcn.load(folder), folder, NullReport())
+    metrics = cross_fit.pretrain(dataset, CONFIG.lightgcn, 0, folder, NullReport())
+    assert {"valid_recall_at_20", "folds_apart"} <= metrics.keys()
     return folder
 
 
@@ -82,7 +82,7 @@ def test_no_step_of_a_fold_meets_its_pairs_and_all_others_come_once_an_epoch(
     cross_fit.cross_fit(dataset, CONFIG.lightgcn, 0, 2, common, tmp_path, NullReport())
     user, item = dataset.graph()
     fold = fold_of(torch.from_numpy(user), torch.from_numpy(item), FOLDS).numpy()
-    edges = cross_fit.load(tmp_path)
+    edges = cross_fit.load(tmp_path, FOLDS)
     assert edges is not None
     for k in range(FOLDS):
         assert sorted(met[k]) == sorted(np.repeat((user * ITEMS + item)[fold != k], 2).tolist())
@@ -102,7 +102,7 @@ def test_a_training_sample_reads_its_own_folds_table_and_all_else_the_common_one
     dataset: PreparedDataset, cf: Path, kind: str
 ) -> None:
     """Sample by sample against a model that has that table alone."""
-    folds, common = cross_fit.load(cf), lightgcn.load(cf)
+    folds, common = cross_fit.load(cf, FOLDS), lightgcn.load(cf)
     assert folds is not None
     batch = training_batch(dataset).take(torch.arange(24))
     model, _ = bundle.assemble(kind, dataset, cf, CONFIG)
@@ -142,6 +142,17 @@ def test_a_bundle_holds_no_folds_and_ranks_as_the_model_that_was_saved(
     loaded = bundle.load(tmp_path / "out", dataset.items, dataset.queries)
     scores = loaded.model.train().score(training_batch(dataset))  # no folds to be read, also in training
     assert torch.isfinite(scores).all()
+
+
+def test_folds_that_were_not_pretrained_are_an_error_and_not_left_out(
+    dataset: PreparedDataset, cf: Path, tmp_path: Path
+) -> None:
+    write_cf(tmp_path / "cf")
+    with pytest.raises(DataError, match=r"no tables of folds, and lightgcn\.folds is 3: pretrain"):
+        bundle.assemble("gensr", dataset, tmp_path / "cf", CONFIG)
+    with pytest.raises(DataError, match=r"tables of 3 folds, and lightgcn\.folds is 4"):
+        cross_fit.load(cf, 4)
+    assert cross_fit.load(cf, 0) is None  # the paper's, whatever lies there
 
 
 def test_settings_that_exclude_each_other_are_refused() -> None:
