@@ -26,6 +26,7 @@ def how_it_ended(folder: Path) -> dict[str, Any]:
     code=("tasks/finetune.py",),
     config=(
         "model",
+        "lightgcn.folds",
         "train",
         "seed",
         "analysis.gradient_every",

@@ -21,7 +21,7 @@ KEY = "full-ranking"  # of the artifact, and of kept files
 @stage(
     "finetune-full",
     code=_CODE,
-    config=("model", "train", "full_ranking", "seed", "evaluation.batch_size"),
+    config=("model", "lightgcn.folds", "train", "full_ranking", "seed", "evaluation.batch_size"),
     artifacts=("*.json",),
     tags=lambda folder: {"stopped": how_it_ended(folder)["stopped"]},
 )

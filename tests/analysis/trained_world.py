@@ -11,7 +11,7 @@ from gensr_model.analysis import subjects
 from gensr_model.baselines.registry import SYSTEMS
 from gensr_model.config import PipelineConfig
 from gensr_model.report import NullReport
-from gensr_model.training import lightgcn, probed_rival
+from gensr_model.training import cross_fit, probed_rival
 from gensr_model.training.finetune import finetune, train_two_head
 
 
@@ -24,7 +24,7 @@ class World:
         self.bundles = {name: root / name for name in ("gensr", "two_head", "unisar")}
         for folder in (self.cf, *self.bundles.values()):
             folder.mkdir()
-        lightgcn.pretrain(self.dataset, config.lightgcn, config.seed, self.cf, NullReport())
+        cross_fit.pretrain(self.dataset, config.lightgcn, config.seed, self.cf, NullReport())
         for name, train in (("gensr", finetune), ("two_head", train_two_head)):
             train(self.dataset, self.cf, config, root / f"{name}-steps", self.bundles[name], NullReport())
         out, steps = self.bundles["unisar"], root / "unisar-steps"
