@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -17,7 +17,22 @@ Variant = Literal[
     "no_contrastive",
     "recommendation_only",
     "search_only",
+    "no_searches",
+    "no_folds",
+    "no_interaction",
+    "no_query_interaction",
+    "prompts_24",
+    "prompts_64",
 ]
+PAPERS: tuple[Variant, ...] = (
+    "gensr",
+    "no_cf_view",
+    "no_semantic_view",
+    "no_soft_filter",
+    "no_contrastive",
+    "recommendation_only",
+    "search_only",
+)
 
 
 class AnalysisConfig(Frozen):
@@ -99,7 +114,12 @@ class RerankConfig(Frozen):
 class AblationConfig(Frozen):
     """``ablation/paper`` (§6.6): GenSR beside GenSR without one of its parts."""
 
-    variants: tuple[Variant, ...] = Field(get_args(Variant), description="gensr itself is always among them")
+    variants: tuple[Variant, ...] = Field(
+        PAPERS,
+        description="gensr itself is always among them; beside the paper's and a task alone: no_searches, no_folds, "
+        "no_interaction and no_query_interaction take away what is not the paper's and the config has switched on, "
+        "prompts_24 and prompts_64 have prompts of about so many tokens beside the query",
+    )
     seeds: tuple[int, ...] = Field(
         (0,),
         min_length=1,

@@ -46,6 +46,14 @@ def check_ablation(config: PipelineConfig) -> None:
             f"evaluation.protocol is {config.evaluation.protocol!r}, whose candidates are for search alone: leave "
             "recommendation_only out of ablation.variants"
         )
+    same = [
+        v for v in config.ablation.variants if v != "gensr" and with_changes(config, CHANGES[v]) == config
+    ]
+    if same:
+        raise ConfigError(
+            f"{', '.join(same)} would be GenSR as it is configured, trained twice: what it takes away is not "
+            f"switched on ({json.dumps({v: CHANGES[v] for v in same})}); leave it out of ablation.variants"
+        )
 
 
 def check_sweep(config: PipelineConfig) -> None:

@@ -21,6 +21,12 @@ MODELS = {
     "no_contrastive": "GenSR − contrastive",
     "recommendation_only": "GenSR, recommendation only",
     "search_only": "GenSR, search only",
+    "no_searches": "GenSR − searches in the text",
+    "no_folds": "GenSR − cross-fitting",
+    "no_interaction": "GenSR − product of history and candidate",
+    "no_query_interaction": "GenSR − product of query and candidate",
+    "prompts_24": "GenSR, prompts of 24 tokens",
+    "prompts_64": "GenSR, prompts of 64 tokens",
 }
 
 
