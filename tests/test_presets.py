@@ -1,0 +1,48 @@
+"""What the named presets are."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+
+from gensr_model.config import PipelineConfig, with_changes
+from gensr_model.evaluation.ablation import CHANGES
+from gensr_model.presets import PRESETS
+from gensr_model.study_config import PAPERS, Variant
+
+OWN: tuple[Variant, ...] = ("no_searches", "no_folds", "no_interaction", "no_query_interaction")
+
+
+def test_best_is_laptop_with_the_departures_that_its_ablation_takes_away() -> None:
+    best = PipelineConfig.model_validate({"preset": "best"})
+    assert set(OWN) <= set(best.ablation.variants) <= set(get_args(Variant))
+    plain = best
+    for variant in OWN:
+        without = with_changes(plain, CHANGES[variant])
+        assert without != plain, f"{variant} is not on"
+        plain = without
+    laptop = PipelineConfig.model_validate({"preset": "laptop"}).model_dump()
+    rest = {
+        (section, field)
+        for section in laptop
+        if isinstance(laptop[section], dict)
+        for field, value in laptop[section].items()
+        if plain.model_dump()[section][field] != value
+    }
+    assert rest == {
+        ("model", "answer_loss"),
+        ("model", "text"),  # the share of the searches, which are off here
+        ("train", "learning_rate"),
+        ("train", "epochs"),
+        ("ablation", "variants"),
+    }
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_sets_only_fields_that_exist_and_has_no_departure_but_in_best(preset: str) -> None:
+    config = PipelineConfig.model_validate({"preset": preset})
+    assert config.preset == preset
+    off = [variant for variant in OWN if with_changes(config, CHANGES[variant]) == config]
+    assert off == ([] if preset == "best" else list(OWN))
+    assert [v for v in PAPERS if with_changes(config, CHANGES[v]) == config] == ["gensr"]
