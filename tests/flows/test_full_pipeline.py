@@ -156,6 +156,7 @@ def _check_mlflow(summary: dict) -> None:
         summary["results"]["search"]["gensr"]["ndcg_at_10"]
     )
     assert "report.html" in {f.path for f in client.list_artifacts(parent.info.run_id)}
+    mlflow.set_tracking_uri(tracking_uri())  # load_table asks the global store, whatever its client's is
     segments = client.load_table(parent.info.experiment_id, "diagnosis.json", [parent.info.run_id])
     whole = segments[(segments["model"] == "gensr") & (segments["task"] == "search")].groupby("by")
     assert (whole["samples"].sum() == summary["results"]["search"]["gensr"]["samples"]).all()

@@ -1,0 +1,86 @@
+"""Where a step's time goes on the CPU, in the shape of preset ``small``: one line of shares for each.
+
+    python -m benchmarks.where [--prompts 24 64] [--batch 16] [--users 4]
+
+Training is forward, backward and AdamW of 16 samples and 5 candidates each; scoring 4 users and 100 candidates each.
+torch's profiler times every operation; one that calls others counts only what it does itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+import benchmarks.common  # noqa: F401  (one thread)
+from benchmarks.drawn import HISTORY, drawn_data, drawn_model, lists
+from gensr_model.data.batches import BatchBuilder
+from gensr_model.data.prepared import PreparedDataset
+
+STEPS = 3
+KINDS = {
+    "attention": ("attention", "softmax", "flash"),
+    "optimizer": ("adam", "foreach"),
+    "lookup and pooling of texts": ("embedding", "index", "gather", "scatter", "sort", "unique"),
+    "matrix products": ("mm", "matmul", "linear"),
+    "copies": ("copy", "cat", "contiguous", "zero", "fill"),
+}  # by parts of operations' names, the first that fits
+REST = "element by element"  # norms, gates, dropout, sums
+
+
+def shares(what: str, work: Callable[[], Any]) -> None:
+    """Print the share of each kind of operation, the largest first, and the milliseconds of a step."""
+    work()
+    with profile(activities=[ProfilerActivity.CPU]) as found:
+        for _ in range(STEPS):
+            work()
+    total: dict[str, float] = defaultdict(float)
+    for event in found.key_averages():
+        name = event.key.lower()
+        kind = next((kind for kind, parts in KINDS.items() if any(part in name for part in parts)), REST)
+        total[kind] += event.self_cpu_time_total
+    all_of_it = sum(total.values())
+    rows = {kind: round(us / all_of_it, 3) for kind, us in sorted(total.items(), key=lambda row: -row[1])}
+    print(json.dumps({"where": what, "ms": round(all_of_it / STEPS / 1e3), "shares": rows}), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--prompts", type=int, nargs="+", default=[24, 64])
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--users", type=int, default=4)
+    given = parser.parse_args()
+    data, rng = drawn_data(), np.random.default_rng(0)
+    builder = BatchBuilder(cast(PreparedDataset, data), HISTORY)
+    for prompt in given.prompts:
+        model = drawn_model("small", prompt)
+        optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
+        chosen = data.every.take(np.arange(given.batch))
+        batch = builder.build(chosen, lists(data, chosen, 4, rng))
+
+        def step(batch: Any = batch, model: Any = model, optimizer: Any = optimizer) -> None:
+            optimizer.zero_grad()
+            model.loss(batch).total.backward()
+            optimizer.step()
+
+        shares(f"training, {given.batch} × 5 rows, prompts of {prompt} tokens", step)
+        model.eval()
+        few = data.every.take(np.arange(given.users))
+        listed = builder.build(few, lists(data, few, 99, rng))
+        with torch.inference_mode():
+            shares(
+                f"scoring, {given.users} × 100 rows, prompts of {prompt} tokens",
+                lambda: model.score(listed),  # noqa: B023
+            )
+
+
+if __name__ == "__main__":
+    main()
