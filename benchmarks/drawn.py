@@ -17,6 +17,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 from gensr_model.config import ModelConfig, PipelineConfig
 from gensr_model.data.prepared import Events, IntArray, Samples
 from gensr_model.data.text import ItemText, PromptTable
+from gensr_model.models.backbone import fuse_gelu
 from gensr_model.models.gensr import Catalogue, GenSR
 from gensr_model.models.views import CFTable
 
@@ -80,6 +81,7 @@ def drawn_model(shape: str, prompt_tokens: int, dropout: float = 0.1, seed: int 
         pad_token_id=0, eos_token_id=1, **SHAPES[shape],
     )  # fmt: skip
     backbone = T5ForConditionalGeneration(t5)
+    fuse_gelu(backbone)
     budget = config.text.title_tokens + config.text.description_tokens
     text = ItemText(torch.randint(3, 32_000, (ITEMS * budget,)), torch.arange(ITEMS + 1) * budget)
     catalogue = Catalogue(text, _prompts(prompt_tokens))

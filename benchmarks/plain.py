@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers.activations import NewGELUActivation
 
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.models.gensr import GenSR
@@ -55,6 +56,9 @@ class Plain(nn.Module):
         super().__init__()
         self.model = copy.deepcopy(model)
         self.model.backbone.set_attn_implementation("eager")
+        for module in self.model.backbone.modules():
+            if isinstance(getattr(module, "act", None), nn.GELU):
+                module.act = NewGELUActivation()  # transformers' own, which ours replaces
 
     def texts(self, items: Tensor) -> Tensor:
         """(N, K) items → (N, K, d): all tokens embedded, masked, averaged."""

@@ -8,6 +8,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
+from transformers.activations import NewGELUActivation
 
 from gensr_model.data.text import EOS, PAD, ItemText, special_id
 from gensr_model.errors import ConfigError
@@ -50,6 +51,7 @@ def load_pretrained(config: BackboneConfig) -> tuple[T5ForConditionalGeneration,
     untied = model.lm_head.weight.data_ptr() != model.shared.weight.data_ptr()
     model.config.tie_word_embeddings = not untied
     model.set_input_embeddings(model.shared)
+    fuse_gelu(model)
     if config.first_layers is not None:
         keep_first_layers(model, config.first_layers)
     tokenizer.no_truncation()
@@ -64,6 +66,13 @@ def keep_first_layers(model: T5ForConditionalGeneration, layers: int) -> None:
         stack.config.num_layers = len(stack.block)
     model.config.num_layers = len(model.encoder.block)
     model.config.num_decoder_layers = len(model.decoder.block)
+
+
+def fuse_gelu(model: T5ForConditionalGeneration) -> None:
+    """Replace the gate's GELU by PyTorch's own of the same formula, in place: one pass over memory instead of eight."""
+    for module in model.modules():
+        if isinstance(getattr(module, "act", None), NewGELUActivation):
+            module.act = nn.GELU(approximate="tanh")
 
 
 def add_item_tokens(model: T5ForConditionalGeneration, text: ItemText, chunk: int = 4096) -> int:
@@ -100,6 +109,7 @@ def build(content: dict[str, Any]) -> T5ForConditionalGeneration:
     model = T5ForConditionalGeneration(config)
     # The flag frees the head only: encoder and decoder read one matrix in every T5, which transformers then forgets.
     model.set_input_embeddings(model.shared)
+    fuse_gelu(model)
     return model
 
 

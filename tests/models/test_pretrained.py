@@ -10,6 +10,9 @@ import torch
 from generation import generated
 from safetensors.torch import load_file
 from small_dataset import write_cf, write_dataset
+from torch import nn
+from transformers import T5ForConditionalGeneration
+from transformers.activations import NewGELUActivation
 
 from gensr_model.config import PipelineConfig
 from gensr_model.data.batches import Batch, BatchBuilder
@@ -88,6 +91,25 @@ def test_the_first_layers_compute_what_they_did_in_the_whole_model(
             second = getattr(full, name)(**more, output_hidden_states=True).hidden_states[2]
             stack = getattr(cut, name)
             torch.testing.assert_close(stack(**more).last_hidden_state, stack.final_layer_norm(second))
+
+
+def test_the_fused_gelu_is_the_pretrained_models_own(whole: Pretrained, flan_t5_small: Path) -> None:
+    """Beside transformers' model as it is loaded, gradients included."""
+    theirs = T5ForConditionalGeneration.from_pretrained(flan_t5_small).eval()
+    ours, _ = backbone.load_pretrained(BackboneConfig(name_or_path=str(flan_t5_small)))
+    again = backbone.build(backbone.config_to_json(ours))
+    kinds = {name: {type(m.act) for m in model.modules() if hasattr(m, "act")} for name, model in
+             {"theirs": theirs, "ours": ours, "again": again}.items()}  # fmt: skip
+    assert kinds == {"theirs": {NewGELUActivation}, "ours": {nn.GELU}, "again": {nn.GELU}}
+    prompt = torch.tensor([whole.tokenizer.encode("search red shoe . history").ids])
+    found = []
+    for model in (theirs, ours.eval()):
+        embeds = model.shared(prompt).detach().requires_grad_()
+        state = backbone.first_step_hidden(model, embeds, torch.ones_like(prompt))
+        state.square().sum().backward()
+        found.append((state.detach(), embeds.grad))
+    torch.testing.assert_close(found[1][0], found[0][0], atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(found[1][1], found[0][1], atol=1e-6, rtol=1e-4)
 
 
 def test_the_small_preset_is_the_first_layers_by_name_or_folder(
