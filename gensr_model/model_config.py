@@ -97,6 +97,13 @@ class ModelConfig(Frozen):
         False,
         description="the candidate's placeholder of text holds its product with the query's words. Not the paper's",
     )
+    cold_items: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of a training batch's items that stand in it as items nobody has met: the CF table's cold "
+        "vector, no searches in the text. Without it a model learns that such an item is never liked. Not the paper's",
+    )
     freeze_cf: bool = True
     item_embedding: bool = Field(
         False,

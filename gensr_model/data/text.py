@@ -32,6 +32,9 @@ class ItemText(NamedTuple):
     tokens: Tensor  # (T,)
     offsets: Tensor  # (I + 1,)
     weights: Tensor | None = None  # (T,) a token's share of its item, summing to 1; None for equal shares
+    cold_weights: Tensor | None = (
+        None  # (T,) the same without searches; None where there are none in the text
+    )
 
 
 class PromptTable(NamedTuple):
@@ -150,10 +153,14 @@ def encode_items(tokenizer: Tokenizer, items: pa.Table, config: TextConfig) -> I
     lengths = np.array([[len(bag) for bag in field] for field in fields], np.int64).T  # (I, fields)
     tokens = np.fromiter((token for bag in bags for token in bag), np.int64, int(lengths.sum()))
     offsets = np.concatenate([[0], np.cumsum(lengths.sum(axis=1))])
-    return ItemText(torch.from_numpy(tokens), torch.from_numpy(offsets), _weights(tokens, lengths, config))
+    weights = [_weights(tokens, lengths, config)]
+    if config.include_searches:
+        weights.append(_cold_weights(weights[0], lengths))
+    shares = (None if w is None else torch.from_numpy(w.astype(np.float32)) for w in weights)
+    return ItemText(torch.from_numpy(tokens), torch.from_numpy(offsets), *shares)
 
 
-def _weights(tokens: IntArray, lengths: IntArray, config: TextConfig) -> Tensor | None:
+def _weights(tokens: IntArray, lengths: IntArray, config: TextConfig) -> NDArray[np.float64] | None:
     """(T,) a token's share of its item's vector, from the lengths (I, fields); None where all tokens share alike."""
     if config.pooling == "tokens" and not config.include_searches:
         return None
@@ -168,7 +175,19 @@ def _weights(tokens: IntArray, lengths: IntArray, config: TextConfig) -> Tensor 
         values[of_searches] = _rarity(tokens[of_searches], lengths[:, -1])
     total = shares.sum(axis=1, keepdims=True)
     shares = np.divide(shares, total, out=np.zeros_like(shares), where=total > 0)
-    return torch.from_numpy((shares.ravel()[place] * _within(values, place)).astype(np.float32))
+    weights: NDArray[np.float64] = shares.ravel()[place] * _within(values, place)
+    return weights
+
+
+def _cold_weights(weights: NDArray[np.float64] | None, lengths: IntArray) -> NDArray[np.float64]:
+    """(T,) ``weights`` without the last field's, the searches', again summing to 1, or to 0 where nothing is left."""
+    assert weights is not None
+    fields = lengths.shape[1]
+    place = np.repeat(np.arange(lengths.size), lengths.ravel())
+    item = place // fields
+    left = np.where(place % fields == fields - 1, 0.0, weights)
+    total = np.bincount(item, left, minlength=len(lengths))[item]
+    return np.divide(left, total, out=np.zeros_like(left), where=total > 0)
 
 
 def _within(values: NDArray[np.float64], place: IntArray) -> NDArray[np.float64]:

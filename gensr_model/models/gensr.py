@@ -21,6 +21,7 @@ from gensr_model.models.views import (
     View,
     contrastive_loss,
     distinct_users,
+    drawn_cold,
     masked_mean,
     mean_tokens,
     pool_text,
@@ -57,7 +58,9 @@ class Catalogue(nn.Module):
         self.register_buffer("tokens", text.tokens, persistent=False)
         self.register_buffer("offsets", text.offsets, persistent=False)
         self.weights: Tensor | None
+        self.cold_weights: Tensor | None
         self.register_buffer("weights", text.weights, persistent=False)
+        self.register_buffer("cold_weights", text.cold_weights, persistent=False)
         self.set_prompts(prompts)
 
     def set_prompts(self, prompts: PromptTable) -> None:
@@ -69,7 +72,9 @@ class Catalogue(nn.Module):
     @property
     def text(self) -> ItemText:
         """Token bags of all items."""
-        return ItemText(self.get_buffer("tokens"), self.get_buffer("offsets"), self.weights)
+        return ItemText(
+            self.get_buffer("tokens"), self.get_buffer("offsets"), self.weights, self.cold_weights
+        )
 
     def longest(self, query: Tensor) -> int:
         """Tokens of the longest prompt of queries (B,)."""
@@ -123,18 +128,19 @@ class DualViewT5(nn.Module, ABC):
 
     def _encode(self, batch: Batch) -> Encoded:
         out: Encoded = []
+        cold = drawn_cold(self.config.cold_items if self.training else 0.0, batch.items)
         for view in (self.cf_view, self.semantic_view):
             if view is None:
                 out.append(None)
                 continue
             history, candidates = batch.history, batch.candidates
             if view is self.cf_view:
-                vectors, first = self.cf.of_batch(batch)
+                vectors, first = self.cf.of_batch(batch, cold)
                 history, candidates = history + first, candidates + first
             else:
-                vectors = pool_text(self.backbone.shared, self.catalogue.text, batch.items)
+                vectors = pool_text(self.backbone.shared, self.catalogue.text, batch.items, cold)
                 if self.item is not None:
-                    vectors = vectors + self.item(batch.items)
+                    vectors = vectors + self.item(batch.items, cold)
             encoded = view.encode(vectors, history, batch.history_mask, batch.behavior)
             out.append(EncodedView(view, vectors, encoded, candidates))
         return out

@@ -20,6 +20,7 @@ from gensr_model.models.views import (
     HistoryEncoder,
     ItemEmbedding,
     SoftFilter,
+    drawn_cold,
     masked_mean,
     mean_tokens,
     pool_text,
@@ -69,13 +70,14 @@ class TwoHead(nn.Module):
         """Both views of the batch's items, added, and where each sample's begin: as ``CFTable.of_batch``."""
         items, width = batch.items, self.words.embedding_dim
         vectors = torch.zeros(len(items), width, device=items.device)
+        cold = drawn_cold(self.config.cold_items if self.training else 0.0, items)
         if self.config.semantic_view:
-            vectors = vectors + pool_text(self.words, self.catalogue.text, items)
+            vectors = vectors + pool_text(self.words, self.catalogue.text, items, cold)
         if self.item is not None:
-            vectors = vectors + self.item(items)
+            vectors = vectors + self.item(items, cold)
         if self.project_cf is None:
             return vectors, torch.zeros_like(batch.user).unsqueeze(1)
-        cf, first = self.cf.of_batch(batch)
+        cf, first = self.cf.of_batch(batch, cold)
         tables = self.project_cf(cf).view(-1, len(items), width)  # one, or one per fold
         return (tables + vectors).flatten(0, 1), first
 

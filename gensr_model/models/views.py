@@ -48,17 +48,20 @@ class CFTable(nn.Module):
         """(M,) item ids → (M, d)."""
         return torch.where(self.known[items].unsqueeze(-1), self.table[items], self.cold)
 
-    def of_batch(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def of_batch(self, batch: Batch, cold: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Vectors of the batch's M items, (M, d), and for each sample the row where they begin, (B, 1): 0.
 
-        In training with folds (K · M, d), fold by fold, and the row where those of the sample's fold begin.
+        In training with folds (K · M, d), fold by fold, and the row where those of the sample's fold begin. Where
+        ``cold`` (M,) is True an item stands as one that training never met.
         """
         items = batch.items
+        warm = torch.ones_like(items, dtype=torch.bool) if cold is None else ~cold
         if not (self.training and self.folds):
-            return self(items), torch.zeros_like(batch.user).unsqueeze(1)
-        every = torch.where(
-            self.fold_known[:, items].unsqueeze(-1), self.fold_table[:, items], self.cold
-        )  # (K, M, d)
+            known = self.known[items] & warm
+            vectors = torch.where(known.unsqueeze(-1), self.table[items], self.cold)
+            return vectors, torch.zeros_like(batch.user).unsqueeze(1)
+        known = self.fold_known[:, items] & warm
+        every = torch.where(known.unsqueeze(-1), self.fold_table[:, items], self.cold)  # (K, M, d)
         fold = fold_of(batch.user, items[batch.candidates[:, 0]], self.folds)
         return every.flatten(0, 1), (fold * len(items)).unsqueeze(1)
 
@@ -81,9 +84,10 @@ class ItemEmbedding(nn.Module):
         super().__init__()
         self.table = nn.Parameter(torch.zeros(items, dim))
 
-    def forward(self, items: Tensor) -> Tensor:
-        """(M,) item ids → (M, d)."""
-        return F.embedding(items, self.table)
+    def forward(self, items: Tensor, cold: Tensor | None = None) -> Tensor:
+        """(M,) item ids → (M, d), zeros where ``cold`` (M,) is True."""
+        vectors = F.embedding(items, self.table)
+        return vectors if cold is None else vectors * ~cold.unsqueeze(-1)
 
     def select(self, rows: Tensor) -> None:
         """Become the table of another catalogue: item i takes row ``rows[i]``, or zeros where that is -1."""
@@ -98,7 +102,14 @@ def unit_scale(table: Tensor, known: Tensor) -> Tensor:
     return table / table[known].pow(2).mean().sqrt().clamp(min=1e-12)
 
 
-def pool_text(embedding: nn.Embedding | nn.Linear, text: ItemText, items: Tensor) -> Tensor:
+def drawn_cold(share: float, items: Tensor) -> Tensor | None:
+    """(M,) which of a training batch's items stand in it as items nobody has met; None where the share is 0."""
+    return torch.rand(len(items), device=items.device) < share if share > 0 else None
+
+
+def pool_text(
+    embedding: nn.Embedding | nn.Linear, text: ItemText, items: Tensor, cold: Tensor | None = None
+) -> Tensor:
     """Semantic item vectors s_i: the mean of the backbone's embeddings over each item's tokens.
 
     It is weighted where the text has weights. Tokens are never laid out as (M, tokens, d). An item without text gets
@@ -106,6 +117,7 @@ def pool_text(embedding: nn.Embedding | nn.Linear, text: ItemText, items: Tensor
 
     Args:
         items: (M,) distinct item ids.
+        cold: (M,) True where an item's text is read without the searches in it.
     Returns:
         (M, d_model)
     """
@@ -119,9 +131,10 @@ def pool_text(embedding: nn.Embedding | nn.Linear, text: ItemText, items: Tensor
     tokens, bag_start = text.tokens[place], bag_end - length
     if text.weights is None:
         return F.embedding_bag(tokens, embedding.weight, bag_start, mode="mean")
-    return F.embedding_bag(
-        tokens, embedding.weight, bag_start, mode="sum", per_sample_weights=text.weights[place]
-    )
+    weights = text.weights[place]
+    if cold is not None and text.cold_weights is not None:
+        weights = torch.where(cold.repeat_interleave(length), text.cold_weights[place], weights)
+    return F.embedding_bag(tokens, embedding.weight, bag_start, mode="sum", per_sample_weights=weights)
 
 
 class HistoryEncoder(nn.Module):

@@ -94,7 +94,9 @@ def assemble(
     cf = _cf_table(cf_folder, config)
     items = _items(dataset, config.model)
     if kind == "full_ranking":
-        shape = config.model.model_copy(update={"soft_filter": False, "interaction": False})
+        shape = config.model.model_copy(
+            update={"soft_filter": False, "interaction": False, "cold_items": 0.0}
+        )
         catalogue = _catalogue(tokenizer, items, dataset.queries, shape, config.full_ranking)
         first = backbones.add_item_tokens(backbone, catalogue.text)
         return FullRanking(shape, config.full_ranking, backbone, cf, catalogue, first), tokenizer
