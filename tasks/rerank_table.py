@@ -16,7 +16,8 @@ from gensr_model.config import TASKS, PipelineConfig
 from gensr_model.errors import DataError
 from gensr_model.evaluation.compare import Verdict, against_best
 from gensr_model.evaluation.kept import widen
-from gensr_model.evaluation.rerank_table import COLUMNS, cell, means, places, starred
+from gensr_model.evaluation.reference import REFERENCES
+from gensr_model.evaluation.rerank_table import COLUMNS, cell, means, places, starred, told_seeds
 from gensr_model.files import write_json
 from gensr_model.reporting.run_facts import RERANK as KEY  # of the artifact
 from tasks.evaluate import read_ranks
@@ -179,7 +180,6 @@ def markdown(
     """A table per task, GenSR last as in the paper, then the tests, what each system takes, and what failed."""
     names = [*(n for n in names if n != OURS), *(n for n in names if n == OURS)]
     found = {(r["task"], r["system"], r["metric"]): r for r in rows}
-    seeds = len(config.rerank.seeds)
     lines = [f"# {config.name}: all systems on the same candidates", ""]
     for number, name in enumerate(TASKS, start=2):
         body = [_row(name, system, rows, found, verdicts, costs) for system in names
@@ -190,7 +190,7 @@ def markdown(
         lines += [
             f"## {name.capitalize()} (the paper's Table {number}): {samples} test samples, 1 positive among "
             f"{config.prepare.negatives} negatives ({config.evaluation.protocol}), "
-            + ("1 seed" if seeds == 1 else f"mean of {seeds} seeds"),
+            + told_seeds(r["seeds"] for r in rows if r["task"] == name and r["system"] not in REFERENCES),
             "",
             *grid(["system", "group", *COLUMNS.values(), "seeds", *_COST], body),
             "",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,15 @@ COLUMNS = {
     "ndcg_at_10": "N@10",
 }  # the paper's
 SIGNIFICANT = 0.01  # the paper's star
+
+
+def told_seeds(counts: Iterable[int]) -> str:
+    """Over how many seeds a table's means are, from the number that each trained system has."""
+    found = set(counts) or {1}
+    least, most = min(found), max(found)
+    if most == 1:
+        return "1 seed"
+    return f"mean of {most} seeds" if least == most else f"means of {least} to {most} seeds"
 
 
 def means(ranks: Mapping[str, Sequence[pa.Table]]) -> list[dict[str, Any]]:

@@ -14,17 +14,27 @@ _WIDTH, _HEIGHT = 400.0, 250.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 12.0, 26.0, 40.0
 _ROW = 26.0  # height of a row of ``interval_chart``
 _LETTER, _LEGEND_ROW = 6.9, 17.0  # about how wide a letter of a name is; height of a row of the legend
+COLORS = 7  # of the style sheet, c1 to c7
 _MARKED = 24  # points up to which each is marked
 
 
 @dataclass(frozen=True)
 class Series:
-    """A line: (x, y) points and the number of its colour, from 1; ``faint`` lines carry no name."""
+    """A line: (x, y) points and the number of its colour, from 1; ``faint`` lines carry no name.
+
+    Above ``COLORS`` the colours begin again, with dashed lines.
+    """
 
     name: str
     points: Sequence[tuple[float, float]]
     color: int
     faint: bool = False
+
+    @property
+    def style(self) -> str:
+        """Its classes in the style sheet."""
+        again, color = divmod(self.color - 1, COLORS)
+        return f"c{color + 1}" + " dashed" * bool(again)
 
 
 @dataclass(frozen=True)
@@ -178,7 +188,7 @@ def _svg(width: float, height: float, title: str) -> ElementTree.Element:
 
 def _draw(svg: ElementTree.Element, line: Series, x: _Scale, y: _Scale) -> None:
     places = [(x(a), y(b)) for a, b in line.points]
-    group = ElementTree.SubElement(svg, "g", {"class": f"c{line.color}" + " faint" * line.faint})
+    group = ElementTree.SubElement(svg, "g", {"class": line.style + " faint" * line.faint})
     if not line.faint:
         ElementTree.SubElement(group, "title").text = line.name
     path = " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
@@ -209,7 +219,7 @@ def _legend(svg: ElementTree.Element, rows: Sequence[Sequence[Series]]) -> None:
     for number, lines in enumerate(rows):
         place, y = _LEFT, 11 + _LEGEND_ROW * number
         for line in lines:
-            group = ElementTree.SubElement(svg, "g", {"class": f"c{line.color}"})
+            group = ElementTree.SubElement(svg, "g", {"class": line.style})
             _line(group, place, y, place + 16, y, "key")
             _text(svg, place + 21, y + 4, line.name, "start", "name")
             place += _legend_width(line)

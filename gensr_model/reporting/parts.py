@@ -7,7 +7,7 @@ from typing import Any
 
 from gensr_model.config import TASKS
 from gensr_model.reporting import paper
-from gensr_model.reporting.charts import Figure, Interval, Series, interval_chart, line_chart
+from gensr_model.reporting.charts import COLORS, Figure, Interval, Series, interval_chart, line_chart
 from gensr_model.reporting.facts import in_order
 from gensr_model.reporting.findings import VERDICTS, verdict
 from gensr_model.reporting.run_facts import RunFacts
@@ -33,7 +33,9 @@ _SAYS = {
     "R": "share of positives among the first {}",
     "N": "NDCG among the first {}: a higher place counts more",
 }
-_DRAWN = 7  # models whose curves are drawn, as many as there are colours: all variants of the ablation
+_DRAWN = (
+    2 * COLORS
+)  # models whose curves are drawn: lines of every colour, and dashed ones. All ablation's variants
 _COLORS = {
     "gensr": 1,
     "two_head": 2,

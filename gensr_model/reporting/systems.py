@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gensr_model.config import TASKS
+from gensr_model.evaluation.rerank_table import told_seeds
 from gensr_model.reporting import paper, parts
 from gensr_model.reporting.charts import Figure, Interval, interval_chart
 from gensr_model.reporting.findings import VERDICTS, verdict
@@ -31,7 +32,8 @@ def comparison(facts: RunFacts) -> Section | None:
     if study is None:
         return None
     config = facts.summary["config"]
-    seeds = "one seed" if len(study["seeds"]) == 1 else f"means over {len(study['seeds'])} seeds"
+    trained = (name for name, system in study["systems"].items() if system["group"] != "reference")
+    seeds = told_seeds(row["seeds"] for name in trained for row in study["results"] if row["system"] == name)
     blocks = [
         text(
             f"Every system ranks the same positive among the same {config['prepare']['negatives']} frozen negatives "

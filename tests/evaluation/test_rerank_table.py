@@ -10,7 +10,7 @@ import pytest
 
 from gensr_model.evaluation.compare import Comparison, Verdict
 from gensr_model.evaluation.metrics import ranks_table
-from gensr_model.evaluation.rerank_table import cell, means, places, starred
+from gensr_model.evaluation.rerank_table import cell, means, places, starred, told_seeds
 
 
 def ranks(above: list[int], task: str) -> pa.Table:
@@ -55,3 +55,16 @@ def test_a_star_needs_a_lead_that_holds_after_correction(
     assert starred(verdicts, "search", "mrr") is expected
     assert not starred(verdicts, "search", "recall_at_5")
     assert not starred(verdicts, "recommendation", "mrr")
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ([], "1 seed"),
+        ([1, 1], "1 seed"),
+        ([2, 2], "mean of 2 seeds"),
+        ([3, 1, 2], "means of 1 to 3 seeds"),
+    ],
+)
+def test_a_table_says_over_how_many_seeds_its_means_are(counts: list[int], said: str) -> None:
+    assert told_seeds(iter(counts)) == said
