@@ -46,8 +46,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "train": {"epochs": 8},
         "full_ranking": {**_SHORT_FULL_PROMPTS},
     },
-    # `laptop` with what ranked best on the validation split of real data (docs/results.md): four departures from the
-    # paper (docs/paper_to_code.md AK to AN), which need fewer epochs.
+    # `laptop` with what ranked best on the validation split of real data (docs/results.md): five departures from the
+    # paper (docs/paper_to_code.md AK to AO), which need fewer epochs.
     "best": {
         "lightgcn": {"folds": 6},
         "model": {
@@ -55,12 +55,16 @@ PRESETS: dict[str, dict[str, Any]] = {
             "answer_loss": "yes_no",
             "interaction": True,
             "query_interaction": True,
+            "cold_items": 0.1,
             "text": {"include_searches": True, "searches_share": 0.8},
         },
         "train": {"learning_rate": 2e-3, "epochs": 5},
         "full_ranking": {**_SHORT_FULL_PROMPTS},
         "ablation": {
-            "variants": (*PAPERS, "no_searches", "no_folds", "no_interaction", "no_query_interaction")
+            "variants": (
+                *PAPERS,
+                *("no_searches", "no_folds", "no_interaction", "no_query_interaction", "no_cold_items"),
+            )
         },
     },
     # The first two layers of a pretrained flan-t5-small, by name or folder (model.backbone.name_or_path): words known

@@ -21,6 +21,7 @@ Variant = Literal[
     "no_folds",
     "no_interaction",
     "no_query_interaction",
+    "no_cold_items",
     "prompts_24",
     "prompts_64",
 ]
@@ -117,8 +118,8 @@ class AblationConfig(Frozen):
     variants: tuple[Variant, ...] = Field(
         PAPERS,
         description="gensr itself is always among them; beside the paper's and a task alone: no_searches, no_folds, "
-        "no_interaction and no_query_interaction take away what is not the paper's and the config has switched on, "
-        "prompts_24 and prompts_64 have prompts of about so many tokens beside the query",
+        "no_interaction, no_query_interaction and no_cold_items take away what is not the paper's and the config has "
+        "switched on, prompts_24 and prompts_64 have prompts of about so many tokens beside the query",
     )
     seeds: tuple[int, ...] = Field(
         (0,),

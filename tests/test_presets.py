@@ -11,7 +11,13 @@ from gensr_model.evaluation.ablation import CHANGES
 from gensr_model.presets import PRESETS
 from gensr_model.study_config import PAPERS, Variant
 
-OWN: tuple[Variant, ...] = ("no_searches", "no_folds", "no_interaction", "no_query_interaction")
+OWN: tuple[Variant, ...] = (
+    "no_searches",
+    "no_folds",
+    "no_interaction",
+    "no_query_interaction",
+    "no_cold_items",
+)
 
 
 def test_best_is_laptop_with_the_departures_that_its_ablation_takes_away() -> None:

@@ -50,6 +50,7 @@ CHANGES: dict[Variant, dict[str, Any]] = {
     "no_folds": {"lightgcn": {"folds": 0}},
     "no_interaction": {"model": {"interaction": False}},
     "no_query_interaction": {"model": {"query_interaction": False}},
+    "no_cold_items": {"model": {"cold_items": 0.0}},
     "prompts_24": {"model": _prompts(_WORDS_24)},
     "prompts_64": {"model": _prompts(_WORDS_64)},
 }

@@ -25,6 +25,7 @@ MODELS = {
     "no_folds": "GenSR − cross-fitting",
     "no_interaction": "GenSR − product of history and candidate",
     "no_query_interaction": "GenSR − product of query and candidate",
+    "no_cold_items": "GenSR − cold items in training",
     "prompts_24": "GenSR, prompts of 24 tokens",
     "prompts_64": "GenSR, prompts of 64 tokens",
 }

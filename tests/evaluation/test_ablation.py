@@ -83,7 +83,12 @@ SWITCHES = {
     "preset": "laptop",
     "seed": 4,
     "lightgcn": {"folds": 3},
-    "model": {"interaction": True, "query_interaction": True, "text": {"include_searches": True}},
+    "model": {
+        "interaction": True,
+        "query_interaction": True,
+        "cold_items": 0.2,
+        "text": {"include_searches": True},
+    },
 }
 
 
