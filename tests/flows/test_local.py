@@ -77,7 +77,7 @@ def test_a_wrong_port_is_named(monkeypatch: pytest.MonkeyPatch, ports: dict[str,
         ("{", "CONFIG is not JSON"),
         ("[1]", "CONFIG is not a JSON object"),
         ('{"train": {"epoch": 3}}', "train.epoch: Extra inputs are not permitted"),
-        ('{"preset": "huge"}', "preset: Input should be 'demo', 'laptop', 'small' or 'paper'"),
+        ('{"preset": "huge"}', "preset: Input should be 'demo', 'laptop', 'best', 'small' or 'paper'"),
         ('{"source": {"kind": "folder"}}', r"source\.folder\.path: Field required"),
     ],
 )
