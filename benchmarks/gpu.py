@@ -14,7 +14,7 @@ import json
 import platform
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -118,6 +118,15 @@ def this_card(size: int) -> Card:
     return Card(name, next((flop for card, flop in DATASHEET.items() if card in name), None), speed)
 
 
+def by_kind(times: Iterable[tuple[str, float]], kinds: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """Sums of named times by the first kind that has a part of the name, ``REST`` where none has; the largest first."""
+    total: dict[str, float] = defaultdict(float)
+    for name, time_of_it in times:
+        kind = next((k for k, parts in kinds.items() if any(part in name.lower() for part in parts)), REST)
+        total[kind] += time_of_it
+    return dict(sorted(total.items(), key=lambda row: -row[1]))
+
+
 def time_of_kernels(what: str, work: Callable[[int], Any], steps: int = 3) -> None:
     """Print the share of the GPU's time by kind of kernel, and how long it had nothing to do."""
     wait()
@@ -127,15 +136,11 @@ def time_of_kernels(what: str, work: Callable[[int], Any], steps: int = 3) -> No
             work(number)
         wait()
     wall = (time.perf_counter() - begun) * 1e6
-    total: dict[str, float] = defaultdict(float)
-    for event in found.key_averages():
-        name = event.key.lower()
-        kind = next((kind for kind, parts in KINDS.items() if any(part in name for part in parts)), REST)
-        total[kind] += event.self_device_time_total
+    total = by_kind([(event.key, event.self_device_time_total) for event in found.key_averages()], KINDS)
     busy = sum(total.values())
     rows = [
         {"kind": kind, "share": round(us / busy, 3), "ms_per_step": round(us / steps / 1e3, 2)}
-        for kind, us in sorted(total.items(), key=lambda row: -row[1])
+        for kind, us in total.items()
     ]
     print(
         json.dumps(

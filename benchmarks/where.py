@@ -3,14 +3,13 @@
     python -m benchmarks.where [--prompts 24 64] [--batch 16] [--users 4]
 
 Training is forward, backward and AdamW of 16 samples and 5 candidates each; scoring 4 users and 100 candidates each.
-torch's profiler times every operation; one that calls others counts only what it does itself.
+One thread. torch's profiler times every operation; one that calls others counts only what it does itself.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -18,8 +17,8 @@ import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-import benchmarks.common  # noqa: F401  (one thread)
 from benchmarks.drawn import HISTORY, drawn_data, drawn_model, lists
+from benchmarks.gpu import by_kind
 from gensr_model.data.batches import BatchBuilder
 from gensr_model.data.prepared import PreparedDataset
 
@@ -30,8 +29,7 @@ KINDS = {
     "lookup and pooling of texts": ("embedding", "index", "gather", "scatter", "sort", "unique"),
     "matrix products": ("mm", "matmul", "linear"),
     "copies": ("copy", "cat", "contiguous", "zero", "fill"),
-}  # by parts of operations' names, the first that fits
-REST = "element by element"  # norms, gates, dropout, sums
+}  # by parts of operations' names
 
 
 def shares(what: str, work: Callable[[], Any]) -> None:
@@ -40,13 +38,9 @@ def shares(what: str, work: Callable[[], Any]) -> None:
     with profile(activities=[ProfilerActivity.CPU]) as found:
         for _ in range(STEPS):
             work()
-    total: dict[str, float] = defaultdict(float)
-    for event in found.key_averages():
-        name = event.key.lower()
-        kind = next((kind for kind, parts in KINDS.items() if any(part in name for part in parts)), REST)
-        total[kind] += event.self_cpu_time_total
+    total = by_kind([(event.key, event.self_cpu_time_total) for event in found.key_averages()], KINDS)
     all_of_it = sum(total.values())
-    rows = {kind: round(us / all_of_it, 3) for kind, us in sorted(total.items(), key=lambda row: -row[1])}
+    rows = {kind: round(us / all_of_it, 3) for kind, us in total.items()}
     print(json.dumps({"where": what, "ms": round(all_of_it / STEPS / 1e3), "shares": rows}), flush=True)
 
 
@@ -58,6 +52,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--users", type=int, default=4)
     given = parser.parse_args()
+    torch.set_num_threads(1)
     data, rng = drawn_data(), np.random.default_rng(0)
     builder = BatchBuilder(cast(PreparedDataset, data), HISTORY)
     for prompt in given.prompts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gensr_model.study_config import PAPERS
+from gensr_model.study_config import DEPARTURE_VARIANTS, USUAL_VARIANTS
 
 # Prompt length is cost: the encoder reads every token once per candidate.
 _SHORT_PROMPTS = {
@@ -60,12 +60,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
         "train": {"learning_rate": 2e-3, "epochs": 5},
         "full_ranking": {**_SHORT_FULL_PROMPTS},
-        "ablation": {
-            "variants": (
-                *PAPERS,
-                *("no_searches", "no_folds", "no_interaction", "no_query_interaction", "no_cold_items"),
-            )
-        },
+        "ablation": {"variants": (*USUAL_VARIANTS, *DEPARTURE_VARIANTS)},
     },
     # The first two layers of a pretrained flan-t5-small, by name or folder (model.backbone.name_or_path): words known
     # before training, at a cost that a laptop can bear. Not the paper's model; the loss is over the two answers.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
 from gensr_model.frozen import Frozen
 
-Variant = Literal[
+# What any config of GenSR can be without: the paper's ablations, and one task alone.
+UsualVariant = Literal[
     "gensr",
     "no_cf_view",
     "no_semantic_view",
@@ -17,23 +18,18 @@ Variant = Literal[
     "no_contrastive",
     "recommendation_only",
     "search_only",
+]
+# Without one of the switches that are not the paper's, where the config has it on.
+DepartureVariant = Literal[
     "no_searches",
     "no_folds",
     "no_interaction",
     "no_query_interaction",
     "no_cold_items",
-    "prompts_24",
-    "prompts_64",
 ]
-PAPERS: tuple[Variant, ...] = (
-    "gensr",
-    "no_cf_view",
-    "no_semantic_view",
-    "no_soft_filter",
-    "no_contrastive",
-    "recommendation_only",
-    "search_only",
-)
+Variant = Literal[UsualVariant, DepartureVariant, "prompts_24", "prompts_64"]
+USUAL_VARIANTS: tuple[UsualVariant, ...] = get_args(UsualVariant)
+DEPARTURE_VARIANTS: tuple[DepartureVariant, ...] = get_args(DepartureVariant)
 
 
 class AnalysisConfig(Frozen):
@@ -116,10 +112,10 @@ class AblationConfig(Frozen):
     """``ablation/paper`` (§6.6): GenSR beside GenSR without one of its parts."""
 
     variants: tuple[Variant, ...] = Field(
-        PAPERS,
+        USUAL_VARIANTS,
         description="gensr itself is always among them; beside the paper's and a task alone: no_searches, no_folds, "
         "no_interaction, no_query_interaction and no_cold_items take away what is not the paper's and the config has "
-        "switched on, prompts_24 and prompts_64 have prompts of about so many tokens beside the query",
+        "switched on, prompts_24 and prompts_64 have prompts of so many words and placeholders beside the query",
     )
     seeds: tuple[int, ...] = Field(
         (0,),

@@ -9,22 +9,14 @@ import pytest
 from gensr_model.config import PipelineConfig, with_changes
 from gensr_model.evaluation.ablation import CHANGES
 from gensr_model.presets import PRESETS
-from gensr_model.study_config import PAPERS, Variant
-
-OWN: tuple[Variant, ...] = (
-    "no_searches",
-    "no_folds",
-    "no_interaction",
-    "no_query_interaction",
-    "no_cold_items",
-)
+from gensr_model.study_config import DEPARTURE_VARIANTS, USUAL_VARIANTS, Variant
 
 
 def test_best_is_laptop_with_the_departures_that_its_ablation_takes_away() -> None:
     best = PipelineConfig.model_validate({"preset": "best"})
-    assert set(OWN) <= set(best.ablation.variants) <= set(get_args(Variant))
+    assert set(DEPARTURE_VARIANTS) <= set(best.ablation.variants) <= set(get_args(Variant))
     plain = best
-    for variant in OWN:
+    for variant in DEPARTURE_VARIANTS:
         without = with_changes(plain, CHANGES[variant])
         assert without != plain, f"{variant} is not on"
         plain = without
@@ -49,6 +41,6 @@ def test_best_is_laptop_with_the_departures_that_its_ablation_takes_away() -> No
 def test_a_preset_sets_only_fields_that_exist_and_has_no_departure_but_in_best(preset: str) -> None:
     config = PipelineConfig.model_validate({"preset": preset})
     assert config.preset == preset
-    off = [variant for variant in OWN if with_changes(config, CHANGES[variant]) == config]
-    assert off == ([] if preset == "best" else list(OWN))
-    assert [v for v in PAPERS if with_changes(config, CHANGES[v]) == config] == ["gensr"]
+    off = [variant for variant in DEPARTURE_VARIANTS if with_changes(config, CHANGES[variant]) == config]
+    assert off == ([] if preset == "best" else list(DEPARTURE_VARIANTS))
+    assert [v for v in USUAL_VARIANTS if with_changes(config, CHANGES[v]) == config] == ["gensr"]

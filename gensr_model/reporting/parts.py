@@ -33,9 +33,8 @@ _SAYS = {
     "R": "share of positives among the first {}",
     "N": "NDCG among the first {}: a higher place counts more",
 }
-_DRAWN = (
-    2 * COLORS
-)  # models whose curves are drawn: lines of every colour, and dashed ones. All ablation's variants
+# Models whose curves are drawn: lines of every colour, and dashed ones. As many as the ablation has variants.
+_DRAWN = 2 * COLORS
 _COLORS = {
     "gensr": 1,
     "two_head": 2,
