@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import threading
 from pathlib import Path
 
 import gensr_model
@@ -12,6 +13,9 @@ import gensr_model
 SOURCES = Path(gensr_model.__file__).resolve().parent.parent
 _OURS = ("gensr_model", "tasks", "expectations", "sql")  # beside them, in site-packages, may lie everybody's
 _SUFFIXES = {".py", ".sql"}
+
+# CPython 3.11 counts the depth of a syntax tree once for all threads, and fails where two of them build one.
+_PARSING = threading.Lock()
 
 # What decides how a stage is run but not what it writes. The config's values are in the key themselves.
 RUNNERS = frozenset(
@@ -69,7 +73,9 @@ def _files_of(root: str) -> list[str]:
 def _imported(file: str) -> tuple[str, ...]:
     """Our own files that this file imports, the packages on their way included."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse((SOURCES / file).read_text(encoding="utf-8"))):
+    with _PARSING:
+        tree = ast.parse((SOURCES / file).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -81,3 +84,27 @@ def test_a_renamed_file_and_a_wrong_root_are_seen(tree: Path) -> None:
     assert sources.code_digest(("sql",)) != before
     with pytest.raises(FileNotFoundError, match="12_b"):
         sources.code_digest(("sql/12_b.sql",))
+
+
+def test_threads_never_parse_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Concurrent trials hash the same code: CPython 3.11 fails where two threads build a syntax tree."""
+    at_work, most = [], []
+    plain = ast.parse
+
+    def parse(source: str) -> ast.Module:
+        at_work.append(1)
+        most.append(len(at_work))
+        time.sleep(0.002)
+        try:
+            return plain(source)
+        finally:
+            at_work.pop()
+
+    monkeypatch.setattr("tasks.sources.ast.parse", parse)
+    sources._imported.cache_clear()
+    files = sources.source_files(("gensr_model/models",))
+    sources._imported.cache_clear()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(sources._imported, [file for file in files if file.endswith(".py")]))
+    assert len(most) > 20
+    assert max(most) == 1
