@@ -100,11 +100,11 @@ def test_threads_never_parse_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         finally:
             at_work.pop()
 
-    monkeypatch.setattr("tasks.sources.ast.parse", parse)
-    sources._imported.cache_clear()
+    forget()
     files = sources.source_files(("gensr_model/models",))
-    sources._imported.cache_clear()
-    with ThreadPoolExecutor(4) as pool:
+    forget()
+    with monkeypatch.context() as patch, ThreadPoolExecutor(4) as pool:
+        patch.setattr("tasks.sources.ast.parse", parse)
         list(pool.map(sources._imported, [file for file in files if file.endswith(".py")]))
     assert len(most) > 20
     assert max(most) == 1
