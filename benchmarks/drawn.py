@@ -24,9 +24,10 @@ from gensr_model.models.views import CFTable
 ITEMS, QUERIES, USERS, HISTORY = 4_000, 500, 2_000, 30
 QUERY_TOKENS = 8
 SHAPES = {
+    "laptop": {"d_model": 64, "d_kv": 16, "d_ff": 256, "num_layers": 2, "num_decoder_layers": 1, "num_heads": 4},
     "small": {"d_model": 512, "d_kv": 64, "d_ff": 1024, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 6},
     "paper": {"d_model": 768, "d_kv": 64, "d_ff": 2048, "num_layers": 12, "num_decoder_layers": 12, "num_heads": 12},
-}  # fmt: skip  # flan-t5-small cut to two layers, flan-t5-base
+}  # fmt: skip  # the small one from scratch, flan-t5-small cut to two layers, flan-t5-base
 
 
 class DrawnData(NamedTuple):

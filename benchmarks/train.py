@@ -27,6 +27,7 @@ from torch import Tensor
 from benchmarks.common import tell
 from benchmarks.drawn import HISTORY, drawn_data, drawn_model, flops, lists
 from benchmarks.plain import Plain, collate
+from gensr_model.allocator import keep_freed_memory
 from gensr_model.data.batches import BatchBuilder
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.models.gensr import GenSR
@@ -54,6 +55,7 @@ def side(name: str, dataset: PreparedDataset, model: GenSR) -> tuple[torch.nn.Mo
 
 def child(name: str, prompt: int, batch: int) -> dict[str, Any]:
     """Train for some steps; losses, seconds per step, FLOPs, and how far memory rose above the loaded model."""
+    keep_freed_memory()  # as a stage does; the other side as well
     data = drawn_data()
     model = drawn_model("small", prompt, dropout=0.0)
     trained, loss_of = side(name, cast(PreparedDataset, data), model)

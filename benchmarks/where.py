@@ -19,6 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.drawn import HISTORY, drawn_data, drawn_model, lists
 from benchmarks.gpu import by_kind
+from gensr_model.allocator import keep_freed_memory
 from gensr_model.data.batches import BatchBuilder
 from gensr_model.data.prepared import PreparedDataset
 
@@ -53,6 +54,7 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=4)
     given = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as a stage does
     data, rng = drawn_data(), np.random.default_rng(0)
     builder = BatchBuilder(cast(PreparedDataset, data), HISTORY)
     for prompt in given.prompts:

@@ -22,6 +22,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from gensr_model.allocator import keep_freed_memory
 from gensr_model.config import PipelineConfig, digest
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import ConfigError, GensrError
@@ -131,6 +132,7 @@ def main() -> None:
         "--cf", type=Path, help="a folder with lightgcn.safetensors, and folds.safetensors for lightgcn.folds"
     )
     given = parser.parse_args()
+    keep_freed_memory()
     try:
         config = PipelineConfig.model_validate_json(given.config.read_text())
         report = TerminalReport(given.out.name)

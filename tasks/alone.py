@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from gensr_model.allocator import keep_freed_memory
 from gensr_model.config import PipelineConfig
 from gensr_model.errors import GensrError, TrainingError
 from gensr_model.report import Report
@@ -110,6 +111,7 @@ def _child(
 ) -> None:
     from tasks.stage import Stage, Work  # imports this module
 
+    keep_freed_memory()
     threading.Thread(target=_die_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     try:

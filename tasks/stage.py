@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, cast
 from prefect import State, Task, task
 from prefect.context import TaskRunContext
 
+from gensr_model.allocator import give_back_freed_memory, keep_freed_memory
 from gensr_model.config import PipelineConfig, digest
 from gensr_model.files import write_json
 from gensr_model.report import NullReport, Report
@@ -215,6 +216,7 @@ def build_folder(
         aside.mkdir()
         started = time.monotonic()
         try:
+            keep_freed_memory()
             with PeakMemory() as peak:
                 metrics = fill(Work(aside, checkpoints, report or NullReport())) or {}
             files = {
@@ -227,6 +229,7 @@ def build_folder(
             write_json(aside / RECORD, record)
             aside.rename(folder)
         finally:
+            give_back_freed_memory()
             shutil.rmtree(aside, ignore_errors=True)
         shutil.rmtree(checkpoints, ignore_errors=True)
     return _result(record | {"path": str(folder)}, reused=False)
