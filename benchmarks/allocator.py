@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -20,13 +19,14 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from benchmarks.common import tell
+from benchmarks.common import in_child, tell
 from benchmarks.drawn import HISTORY, drawn_data, drawn_model, lists
 from gensr_model.allocator import keep_freed_memory
 from gensr_model.data.batches import BatchBuilder
 from gensr_model.data.prepared import PreparedDataset
 
 STEPS, WARM = 12, 2
+SIDES = ("kept", "given back")
 REPEAT = 3  # processes of each side, in turns: the machine may have other work
 
 
@@ -80,20 +80,12 @@ def child(side: str, what: str, rows: int, prompt: int) -> dict[str, Any]:
     }
 
 
-def run(side: str, what: str, rows: int, prompt: int) -> dict[str, Any]:
-    """One side in a process of its own."""
-    numbers = ["--users", str(rows), "--batch", str(rows), "--prompt", str(prompt)]
-    command = [sys.executable, "-m", "benchmarks.allocator", "--child", side, what, *numbers]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(done.stderr)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
 def compare(what: str, rows: int, prompt: int) -> None:
     """Both sides in turns; prints the best of each."""
-    tried = [[run(side, what, rows, prompt) for side in ("kept", "given back")] for _ in range(REPEAT)]
+    tried = [
+        [in_child("allocator", "--child", side, what, "--users", rows, "--prompt", prompt) for side in SIDES]
+        for _ in range(REPEAT)
+    ]
     ours, other = (min(side, key=lambda one: float(one["step_s"])) for side in zip(*tried, strict=True))
     np.testing.assert_allclose(ours["found"], other["found"], rtol=1e-5)
     tell(

@@ -13,7 +13,6 @@ import argparse
 import json
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -24,7 +23,7 @@ import psutil
 import torch
 from torch import nn
 
-from benchmarks.common import prepared, seconds, tell
+from benchmarks.common import in_child, prepared, seconds, tell
 from gensr_model.baselines.inputs import FIELDS, MIXED, READS_WORDS, REC, SRC, TEXT, Collator
 from gensr_model.baselines.registry import SYSTEMS
 from gensr_model.baselines.rival import Rival
@@ -123,12 +122,7 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
 
 
 def _in_child(name: str, folder: Path, threads: int) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.baselines", "--child", name, "--dataset", str(folder)]
-    done = subprocess.run(
-        [*command, "--threads", str(threads)], check=True, stdout=subprocess.PIPE, text=True
-    )
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return in_child("baselines", "--child", name, "--dataset", folder, "--threads", threads)
 
 
 def by_loop(dataset: PreparedDataset, samples: Samples) -> dict[str, IntArray]:

@@ -3,19 +3,24 @@
     python -m benchmarks.score [--prompts 24 64] [--users 4]
 
 The other side is a straightforward use of Hugging Face: one constrained ``generate`` over rows of a user and a
-candidate, in the best of several batch sizes. The same weights; probabilities are asserted equal. Beside the ratio
-stands its bound, by matrix products alone, and how near ours comes to what the machine does in one large product.
+candidate, in the best of several batch sizes. The same weights; probabilities are asserted equal. Each side in a
+process of its own. Ours keeps freed memory, as a stage does (``gensr_model.allocator``); the other side is measured as
+it is by itself (``speedup``) and with that as well (``speedup_both_kept``). Beside them stands the bound, by matrix
+products alone, and how near ours comes to what the machine does in one large product.
 """
 
 from __future__ import annotations
 
 import argparse
-from typing import cast
+import json
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import torch
 
-from benchmarks.common import seconds, tell
+from benchmarks.common import in_child, seconds, tell
 from benchmarks.drawn import HISTORY, drawn_data, drawn_model, flops, lists
 from benchmarks.plain import Plain, collate
 from gensr_model.allocator import keep_freed_memory
@@ -31,8 +36,10 @@ def machine_flops(size: int = 1024) -> float:
     return float(2 * size**3 / seconds(lambda: a @ b))
 
 
-def compare(prompt: int, users: int) -> None:
-    """Both sides with prompts of one length; prints the result."""
+def child(name: str, prompt: int, users: int, keep: bool) -> dict[str, Any]:
+    """One side: seconds to score, the probabilities, FLOPs; of the other side in its best batch size."""
+    if keep:
+        keep_freed_memory()
     data = drawn_data()
     dataset = cast(PreparedDataset, data)
     model = drawn_model("small", prompt).eval()
@@ -49,18 +56,36 @@ def compare(prompt: int, users: int) -> None:
         parts = [plain.score(every.part(start, rows)) for start in range(0, candidates.size, rows)]
         return torch.cat(parts).view(candidates.shape)
 
-    torch.testing.assert_close(ours(), other(ROWS[1]), atol=1e-5, rtol=0)
-    ours_s = seconds(ours, 3)
-    tried = {rows: seconds(lambda: other(rows), 1) for rows in ROWS}  # noqa: B023
-    best = min(tried, key=lambda rows: tried[rows])
-    work, theirs = flops(ours), flops(lambda: other(best))
-    bound, speed = theirs / work, machine_flops()
+    tried: dict[int, Callable[[], torch.Tensor]] = {0: ours}
+    if name == "other":
+        tried = {rows: partial(other, rows) for rows in ROWS}
+    taken = {rows: seconds(work, 3 if name == "ours" else 1) for rows, work in tried.items()}
+    best = min(taken, key=lambda rows: taken[rows])
+    return {
+        "seconds": taken[best],
+        "rows": best,
+        "scores": tried[best]().tolist(),
+        "flops": flops(tried[best]),
+        "machine": machine_flops(),
+    }
+
+
+def compare(prompt: int, users: int) -> None:
+    """Both sides with prompts of one length; prints the result."""
+    ours, other, kept = (
+        in_child("score", "--child", *which, "--prompts", prompt, "--users", users)
+        for which in (("ours", "--keep"), ("other",), ("other", "--keep"))
+    )
+    for found in (other, kept):
+        np.testing.assert_allclose(ours["scores"], found["scores"], atol=1e-5, rtol=0)
+    ours_s, rows, bound = ours["seconds"], users * (1 + NEGATIVES), other["flops"] / ours["flops"]
+    both_kept = kept["seconds"] / ours_s
     tell(
         f"scoring {1 + NEGATIVES} candidates per user, prompts of {prompt} tokens, against a generation per candidate",
-        ours_s, tried[best],
-        candidates_per_s=round(candidates.size / ours_s), other_candidates_per_s=round(candidates.size / tried[best]),
-        other_rows_together=best, bound=round(bound, 2), share_of_bound=round(tried[best] / ours_s / bound, 2),
-        share_of_machine=round(work / speed / ours_s, 3),
+        ours_s, other["seconds"], kept_s=kept["seconds"], speedup_both_kept=round(both_kept, 2),
+        candidates_per_s=round(rows / ours_s), other_candidates_per_s=round(rows / other["seconds"]),
+        other_rows_together=[other["rows"], kept["rows"]], bound=round(bound, 2),
+        share_of_bound=round(both_kept / bound, 2), share_of_machine=round(ours["flops"] / ours["machine"] / ours_s, 3),
     )  # fmt: skip
 
 
@@ -70,10 +95,14 @@ def main() -> None:
     )
     parser.add_argument("--prompts", type=int, nargs="+", default=[24, 64])
     parser.add_argument("--users", type=int, default=4)
+    parser.add_argument("--child", choices=["ours", "other"], help=argparse.SUPPRESS)
+    parser.add_argument("--keep", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    keep_freed_memory()  # as a stage does; both sides gain
     for prompt in given.prompts:
-        compare(prompt, given.users)
+        if given.child:
+            print(json.dumps(child(given.child, prompt, given.users, given.keep)))
+        else:
+            compare(prompt, given.users)
 
 
 if __name__ == "__main__":
