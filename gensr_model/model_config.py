@@ -89,6 +89,11 @@ class ModelConfig(Frozen):
     cf_view: bool = True
     semantic_view: bool = True
     soft_filter: bool = True
+    filter_identity: bool = Field(
+        False,
+        description="the soft filter starts as a mean of the history as it is, weighted by likeness to the candidate: "
+        "its four matrices begin as identities, not at random",
+    )
     interaction: bool = Field(
         False,
         description="the history's placeholders hold the product of history and candidate, too. Not the paper's",

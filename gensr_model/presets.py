@@ -46,8 +46,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "train": {"epochs": 8},
         "full_ranking": {**_SHORT_FULL_PROMPTS},
     },
-    # `laptop` with what ranked best on the validation split of real data (docs/results.md): five departures from the
-    # paper (docs/paper_to_code.md AK to AO), which need fewer epochs.
+    # `laptop` with what ranked best on the validation split of real data (docs/results.md): six departures from the
+    # paper (docs/paper_to_code.md AK to AP), which need fewer epochs.
     "best": {
         "lightgcn": {"folds": 6},
         "model": {
@@ -56,6 +56,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "interaction": True,
             "query_interaction": True,
             "cold_items": 0.1,
+            "filter_identity": True,
             "text": {"include_searches": True, "searches_share": 0.8},
         },
         "train": {"learning_rate": 2e-3, "epochs": 5},

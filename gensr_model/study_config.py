@@ -26,6 +26,7 @@ DepartureVariant = Literal[
     "no_interaction",
     "no_query_interaction",
     "no_cold_items",
+    "no_filter_identity",
 ]
 Variant = Literal[UsualVariant, DepartureVariant, "prompts_24", "prompts_64"]
 USUAL_VARIANTS: tuple[UsualVariant, ...] = get_args(UsualVariant)
@@ -114,8 +115,9 @@ class AblationConfig(Frozen):
     variants: tuple[Variant, ...] = Field(
         USUAL_VARIANTS,
         description="gensr itself is always among them; beside the paper's and a task alone: no_searches, no_folds, "
-        "no_interaction, no_query_interaction and no_cold_items take away what is not the paper's and the config has "
-        "switched on, prompts_24 and prompts_64 have prompts of so many words and placeholders beside the query",
+        "no_interaction, no_query_interaction, no_cold_items and no_filter_identity take away what is not the paper's "
+        "and the config has switched on, prompts_24 and prompts_64 have prompts of so many words and placeholders "
+        "beside the query",
     )
     seeds: tuple[int, ...] = Field(
         (0,),

@@ -51,6 +51,7 @@ CHANGES: dict[Variant, dict[str, Any]] = {
     "no_interaction": {"model": {"interaction": False}},
     "no_query_interaction": {"model": {"query_interaction": False}},
     "no_cold_items": {"model": {"cold_items": 0.0}},
+    "no_filter_identity": {"model": {"filter_identity": False}},
     "prompts_24": {"model": _prompts(_WORDS_24)},
     "prompts_64": {"model": _prompts(_WORDS_64)},
 }

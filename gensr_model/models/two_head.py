@@ -19,11 +19,11 @@ from gensr_model.models.views import (
     CFTable,
     HistoryEncoder,
     ItemEmbedding,
-    SoftFilter,
     drawn_cold,
     masked_mean,
     mean_tokens,
     pool_text,
+    soft_filter,
 )
 
 
@@ -48,9 +48,7 @@ class TwoHead(nn.Module):
         self.item = ItemEmbedding(len(cf.table), width) if own else None
         self.project_cf = nn.Linear(cf.dim, width) if config.cf_view else None
         self.encoder = HistoryEncoder(width, config)
-        self.filter = (
-            SoftFilter(width, config.view_heads, config.view_dropout) if config.soft_filter else None
-        )
+        self.filter = soft_filter(width, config)
         # Per task: history, candidate and their product; search adds the query and its product with the
         # candidate.
         self.heads = nn.ModuleDict(

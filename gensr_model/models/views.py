@@ -173,12 +173,20 @@ class HistoryEncoder(nn.Module):
 
 
 class SoftFilter(nn.Module):
-    """Eq. 7 and 8: the candidate attends to the encoded history; an empty history gives a learned vector."""
+    """Eq. 7 and 8: the candidate attends to the encoded history; an empty history gives a learned vector.
 
-    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+    Args:
+        identity: W_Q, W_K, W_V and the output projection start as identities: what is like the candidate weighs most,
+            and what is filtered lies where items do, from the first step on (docs/paper_to_code.md AP).
+    """
+
+    def __init__(self, dim: int, heads: int, dropout: float, identity: bool = False) -> None:
         super().__init__()
         self.attention = nn.MultiheadAttention(dim, heads, dropout=dropout, batch_first=True)
         self.empty = nn.Parameter(torch.zeros(dim))
+        if identity:
+            for weight in (*self.attention.in_proj_weight.data.chunk(3), self.attention.out_proj.weight):
+                nn.init.eye_(weight)
 
     def forward(self, candidate: Tensor, encoded: Tensor, mask: Tensor) -> Tensor:
         """(B, C, d) candidates, (B, H, d) encoded history, (B, H) mask → (B, C, d)."""
@@ -188,6 +196,13 @@ class SoftFilter(nn.Module):
             candidate, encoded, encoded, key_padding_mask=~attend, need_weights=False
         )
         return torch.where(has_history[:, None, None], filtered, self.empty)
+
+
+def soft_filter(dim: int, config: ModelConfig) -> SoftFilter | None:
+    """The filter that the config asks for, if any."""
+    if not config.soft_filter:
+        return None
+    return SoftFilter(dim, config.view_heads, config.view_dropout, config.filter_identity)
 
 
 def masked_mean(encoded: Tensor, mask: Tensor) -> Tensor:
@@ -207,7 +222,7 @@ class View(nn.Module):
     def __init__(self, dim: int, out_dim: int, config: ModelConfig) -> None:
         super().__init__()
         self.encoder = HistoryEncoder(dim, config)
-        self.filter = SoftFilter(dim, config.view_heads, config.view_dropout) if config.soft_filter else None
+        self.filter = soft_filter(dim, config)
         self.project = nn.Linear(dim, out_dim)
         self.product = nn.Linear(dim, out_dim, bias=False) if config.interaction else None
 

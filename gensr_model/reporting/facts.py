@@ -26,6 +26,7 @@ MODELS = {
     "no_interaction": "GenSR − product of history and candidate",
     "no_query_interaction": "GenSR − product of query and candidate",
     "no_cold_items": "GenSR − cold items in training",
+    "no_filter_identity": "GenSR − filter that starts as identity",
     "prompts_24": "GenSR, prompts of 24 words",
     "prompts_64": "GenSR, prompts of 64 words",
 }

@@ -87,6 +87,7 @@ SWITCHES = {
         "interaction": True,
         "query_interaction": True,
         "cold_items": 0.2,
+        "filter_identity": True,
         "text": {"include_searches": True},
     },
 }

@@ -213,6 +213,7 @@ SWITCHES: list[tuple[dict[str, object], set[str]]] = [
     ({"cf_view": False}, {"cf_view", "align_cf", "align_semantic"}),
     ({"semantic_view": False}, {"semantic_view", "align_cf", "align_semantic"}),
     ({"soft_filter": False}, {"cf_view.filter", "semantic_view.filter"}),
+    ({"filter_identity": True}, set()),
     ({"beta": 0.0}, {"align_cf", "align_semantic"}),
     ({"behavior_embedding": False, "position_embedding": False}, set()),
     ({"answer_loss": "yes_no"}, set()),

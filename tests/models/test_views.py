@@ -227,6 +227,25 @@ def test_soft_filter_is_attention_of_the_candidate_over_the_history() -> None:
     torch.testing.assert_close(soft(candidate, encoded, mask)[0], expected, atol=1e-6, rtol=1e-4)
 
 
+def test_a_filter_that_starts_as_identity_weighs_the_history_by_its_likeness() -> None:
+    soft = SoftFilter(4, 2, 0.0, identity=True).eval()
+    candidate, encoded = draw(1, 1, 3, 4), draw(2, 1, 5, 4)
+    mask = torch.tensor([[False, True, True, True, True]])
+    expected = torch.empty(3, 4)
+    for head in (slice(0, 2), slice(2, 4)):
+        own, events = candidate[0][:, head], encoded[0][:, head]
+        weight = (own @ events.T / math.sqrt(2)).masked_fill(~mask, -math.inf).softmax(dim=1)
+        expected[:, head] = weight @ events
+    torch.testing.assert_close(soft(candidate, encoded, mask)[0], expected, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("identity", [False, True])
+def test_the_config_says_how_the_filter_starts(identity: bool) -> None:
+    view = View(4, 6, CONFIG.model_copy(update={"filter_identity": identity}))
+    assert view.filter is not None
+    assert torch.equal(view.filter.attention.out_proj.weight, torch.eye(4)) is identity
+
+
 def test_an_empty_history_gives_the_learned_vector_and_finite_gradients() -> None:
     torch.manual_seed(0)
     view = View(4, 6, CONFIG)
