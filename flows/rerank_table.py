@@ -12,6 +12,7 @@ from prefect.runtime import flow_run
 from flows.fan_out import FanOut, fan_out
 from flows.shared import Data, prepare_data
 from gensr_model.config import PipelineConfig
+from gensr_model.errors import ConfigError
 from gensr_model.evaluation.reference import REFERENCES
 from tasks.kept import check_files
 from tasks.place import Place, check, here
@@ -39,6 +40,10 @@ def rerank_table(config: PipelineConfig) -> dict[str, Any]:
 
 def check_systems(config: PipelineConfig) -> FanOut:
     """Where systems are put to work; ConfigError, before anything is trained, for what cannot be done."""
+    if config.train.tasks != "both":
+        raise ConfigError(
+            f"train.tasks is {config.train.tasks!r}: rivals are compared on what each of them is for, give it both"
+        )
     check_names(_names(config))
     check_files(config.rerank.kept)
     return fan_out(config.rerank)

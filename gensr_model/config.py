@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from gensr_model.frozen import Frozen
 from gensr_model.model_config import FullRankingConfig, LightGCNConfig, ModelConfig
@@ -86,7 +87,12 @@ class IngestConfig(Frozen):
     max_reject_share: float = Field(
         0.01, ge=0, le=1, description="above this share of bad rows the run stops"
     )
-    earliest: str = Field("1995-01-01", description="timestamps before this day are rejected")
+    earliest: str = Field("1995-01-01", description="timestamps before this day are rejected: YYYY-MM-DD")
+
+    @field_validator("earliest")
+    @classmethod
+    def _is_a_day(cls, given: str) -> str:
+        return date.fromisoformat(given).isoformat()
 
 
 class PrepareConfig(Frozen):
@@ -120,20 +126,22 @@ class TrainConfig(Frozen):
         description="torch.compile for the blocks of the T5, in training and in ranking the test split; auto: on a "
         "CUDA device, from a width of 512 on",
     )
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.01
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
     warmup_share: float = Field(0.05, ge=0, le=1, description="share of all steps with rising learning rate")
-    clip_norm: float = 1.0
-    epochs: int = 5
-    batch_size: int = Field(64, description="positives in a micro-batch; each brings `negatives` more rows")
+    clip_norm: float = Field(1.0, gt=0)
+    epochs: int = Field(5, ge=1)
+    batch_size: int = Field(
+        64, ge=1, description="positives in a micro-batch; each brings `negatives` more rows"
+    )
     accumulation: int = Field(1, ge=1, description="micro-batches per optimizer step")
     negatives: int = Field(4, ge=1, description="training negatives per positive, new every epoch")
-    patience: int = Field(2, description="validations without a better mean NDCG@5 before stopping")
-    validations_per_epoch: int = 1
-    valid_samples: int = Field(1_000, description="fixed validation samples per task while training")
-    checkpoint_every: int = Field(100, description="optimizer steps between checkpoints")
-    two_head_gamma: float = Field(1.0, description="γ of Eq. 1, for the discriminative comparator")
-    two_head_epochs: int = 3
+    patience: int = Field(2, ge=1, description="validations without a better mean NDCG@5 before stopping")
+    validations_per_epoch: int = Field(1, ge=1)
+    valid_samples: int = Field(1_000, ge=1, description="fixed validation samples per task while training")
+    checkpoint_every: int = Field(100, ge=1, description="optimizer steps between checkpoints")
+    two_head_gamma: float = Field(1.0, ge=0, description="γ of Eq. 1, for the discriminative comparator")
+    two_head_epochs: int = Field(3, ge=1)
 
     @property
     def trained_tasks(self) -> tuple[Task, ...]:
@@ -143,13 +151,13 @@ class TrainConfig(Frozen):
 
 class EvaluationConfig(Frozen):
     protocol: Protocol = Field("uniform", description="which of prepare.protocols models are ranked on")
-    batch_size: int = Field(64, description="samples scored together")
+    batch_size: int = Field(64, ge=1, description="samples scored together")
     precision: Literal["no", "bf16"] = Field(
         "no",
         description="of GenSR's T5 when it scores candidates; bf16: several times faster on a GPU, and close scores "
         "may change places. Other models score in fp32 always",
     )
-    max_test_samples: int | None = Field(None, description="per task; None = the full test split")
+    max_test_samples: int | None = Field(None, ge=1, description="per task; None = the full test split")
 
 
 class RetrainConfig(Frozen):
@@ -162,8 +170,8 @@ class RetrainConfig(Frozen):
     on_drift: Literal["warn", "stop"] = Field(
         "warn", description="say it in the decision, or stop before training"
     )
-    bootstrap_samples: int = 2_000
-    confidence: float = 0.95
+    bootstrap_samples: int = Field(2_000, ge=1)
+    confidence: float = Field(0.95, gt=0, lt=1, description="of the bootstrap intervals, as a share")
 
 
 # --- the whole tree ---------------------------------------------------------------------------------------------
@@ -204,7 +212,7 @@ class PipelineConfig(Frozen):
         description="demo, laptop: a small T5 from scratch; best: laptop with our departures from the paper; "
         "small: the first layers of a pretrained flan-t5-small; paper: flan-t5-base",
     )
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     # Factories, not defaults: the JSON schema that Prefect shows as a form then carries no default for a section,
     # so that choosing another preset in the form is not undone by the demo's values.
     ingest: IngestConfig = Field(default_factory=lambda: IngestConfig())

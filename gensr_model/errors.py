@@ -17,3 +17,11 @@ class ConfigError(GensrError):
 
 class TrainingError(GensrError):
     """Training cannot go on, for example because a loss is not finite: names the step and the samples."""
+
+
+class DivergedError(TrainingError):
+    """A loss or a gradient is not finite: what these hyperparameters did, not the machine."""
+
+
+class NaNScoreError(DivergedError, DataError):
+    """A model gives NaN for a score: it has diverged, or read a damaged file."""

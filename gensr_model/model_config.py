@@ -40,14 +40,14 @@ class TextConfig(Frozen):
 class LightGCNConfig(Frozen):
     """§5.1.1 and footnote 2: LightGCN on recommendation behavior only."""
 
-    dim: int = 64
-    layers: int = 3
-    learning_rate: float = 5e-3
-    weight_decay: float = 1e-4
-    batch_size: int = 4096
-    epochs: int = 60
-    patience: int = Field(6, description="evaluations without a better valid recall@20 before stopping")
-    evaluate_every: int = 2
+    dim: int = Field(64, ge=1)
+    layers: int = Field(3, ge=0)
+    learning_rate: float = Field(5e-3, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    batch_size: int = Field(4096, ge=1)
+    epochs: int = Field(60, ge=1)
+    patience: int = Field(6, ge=1, description="evaluations without a better valid recall@20 before stopping")
+    evaluate_every: int = Field(2, ge=1)
     folds: int = Field(
         0,
         ge=0,
@@ -155,9 +155,11 @@ class HistoryPrompt(Frozen):
 class FullRankingConfig(Frozen):
     """§6.3: GenSR says which item, over the whole catalogue. Beside what ``model`` and ``train`` say."""
 
-    epochs: int = 10
-    batch_size: int = Field(128, description="training samples in a micro-batch; there are no negatives")
-    valid_samples: int = Field(1_000, description="fixed validation samples per task while training")
+    epochs: int = Field(10, ge=1)
+    batch_size: int = Field(
+        128, ge=1, description="training samples in a micro-batch; there are no negatives"
+    )
+    valid_samples: int = Field(1_000, ge=1, description="fixed validation samples per task while training")
     sampled_above: int = Field(
         100_000, ge=0, description="catalogues larger than this train with a sampled softmax"
     )

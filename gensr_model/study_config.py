@@ -41,15 +41,17 @@ class AnalysisConfig(Frozen):
     gradients: bool = Field(True, description="gradient conflict along training (Fig. 4)")
     space: bool = Field(True, description="the tasks in parameter space (Fig. 3)")
     theorem: bool = Field(True, description="Theorem 4.1's Gaussian world, simulated")
-    mine_samples: int = Field(4_000, description="test samples per task")
-    mine_steps: int = Field(1_500, description="of a critic, unless held-out samples stop it before")
+    mine_samples: int = Field(4_000, ge=1, description="test samples per task")
+    mine_steps: int = Field(1_500, ge=1, description="of a critic, unless held-out samples stop it before")
     mine_seeds: int = Field(2, ge=1, description="critics per estimate, each with its own split")
     negatives_per_positive: int = Field(
         1, ge=1, description="balance of the labels Y that answers are read on"
     )
-    space_samples: int = Field(1_000, description="test samples per task in the pictures of parameter space")
+    space_samples: int = Field(
+        1_000, ge=1, description="test samples per task in the pictures of parameter space"
+    )
     theorem_trials: int = Field(100, ge=1, description="simulated data sets per sample size")
-    gradient_every: int = Field(30, description="steps between gradient cosines; 0 turns them off")
+    gradient_every: int = Field(30, ge=0, description="steps between gradient cosines; 0 turns them off")
     unisar: Literal["never", "mechanisms", "always"] = Field(
         "mechanisms",
         description="train UniSAR, which the paper compares with, and analyse it too: never, in analyze/mechanisms "

@@ -21,9 +21,10 @@ import torch
 
 from gensr_model.allocator import keep_freed_memory
 from gensr_model.config import PipelineConfig
-from gensr_model.errors import GensrError, TrainingError
+from gensr_model.errors import ConfigError, DivergedError, GensrError, TrainingError
 from gensr_model.report import Report
 from tasks.memory import ALONE
+from tasks.sources import all_code
 
 Metrics = dict[str, float]
 
@@ -60,7 +61,8 @@ def run_alone(
         arguments: what follows Work: the config, the input folders, the option.
         share: how many such processes share the cores.
     Raises:
-        AloneError: it raised, or its process was killed.
+        DivergedError: it raised that.
+        AloneError: it raised another error, or was killed, or the sources have changed since this process began.
     """
     context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
     # A Dask worker is a daemon, which may have no children: they might outlive it. Ours die with it, however it ends.
@@ -68,7 +70,7 @@ def run_alone(
     ours, theirs = context.Pipe(duplex=False)
     threads = max(1, (os.cpu_count() or 1) // share)
     process = context.Process(
-        target=_child, args=(theirs, module, name, folders, arguments, threads), daemon=True
+        target=_child, args=(theirs, all_code(), module, name, folders, arguments, threads), daemon=True
     )
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # what a training in this process has left reserved is the new one's to use
@@ -84,7 +86,7 @@ def run_alone(
             if kind == "done":
                 return dict(said[0])
             if kind == "failed":
-                raise AloneError(said[0])
+                raise DivergedError(said[0]) if said[1] else AloneError(said[0])
             getattr(report, kind)(*said)
     finally:
         if process.is_alive():
@@ -103,6 +105,7 @@ def _how_it_died(code: int | None) -> str:
 
 def _child(
     pipe: Connection,
+    code: str,
     module: str,
     name: str,
     folders: tuple[Path, Path],
@@ -115,13 +118,18 @@ def _child(
     threading.Thread(target=_die_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     try:
+        if all_code() != code:
+            raise ConfigError(
+                "the source files of gensr have changed since this run began, and its stages would be of two versions: "
+                "start it again"
+            )
         found = getattr(importlib.import_module(module), name)
         build = found.build if isinstance(found, Stage) else found
         metrics = build(Work(*folders, _PipeReport(pipe)), *arguments) or {}
     except Exception as error:
         said = str(error) if isinstance(error, GensrError) else f"{type(error).__name__}: {error}"
         error.add_note(f"(in the process of {module}.{name})")
-        pipe.send(("failed", said))
+        pipe.send(("failed", said, isinstance(error, DivergedError)))
         raise  # the traceback goes to the process's stderr
     pipe.send(("done", metrics | {ALONE: _peak_memory_mb()}))
 

@@ -10,9 +10,11 @@ from gensr_model.config import PipelineConfig
 from tasks.drift import measure_drift
 from tasks.home import home
 from tasks.ingest import CODE, build_raw, source_digest, source_files
-from tasks.prepare import build_prepared
+from tasks.prepare import DECIDING, build_prepared
 from tasks.stage import StageResult, Work, stage
 from tasks.validate import validate_prepared, validate_raw
+
+_PREPARE = tuple(f"prepare.{field}" for field in DECIDING)
 
 
 @task(name="source", task_run_name="source")
@@ -50,7 +52,7 @@ def check_raw(work: Work, config: PipelineConfig, raw: Path) -> dict[str, float]
 @stage(
     "prepare",
     code=("tasks/prepare.py", "sql/amazon", "sql/kuaisar", "sql/prepared"),
-    config=("name", "format", "prepare", "seed"),
+    config=("name", "format", *_PREPARE, "seed"),
     artifacts=("manifest.json",),
 )
 def prepare(work: Work, config: PipelineConfig, raw: Path) -> None:
@@ -61,7 +63,7 @@ def prepare(work: Work, config: PipelineConfig, raw: Path) -> None:
 @stage(
     "validate",
     code=("tasks/validate.py", "sql/validate", "sql/audit", "sql/prepared", "sql/profile", "sql/drift"),
-    config=("format", "ingest", "prepare"),
+    config=("format", "ingest", *_PREPARE),
     artifacts=("**/*",),
 )
 def check_prepared(work: Work, config: PipelineConfig, prepared: Path) -> dict[str, float]:
@@ -72,7 +74,7 @@ def check_prepared(work: Work, config: PipelineConfig, prepared: Path) -> dict[s
 @stage(
     "drift",
     code=("tasks/drift.py", "sql/drift", "sql/audit"),
-    config=("prepare", "retrain.max_psi", "retrain.on_drift"),
+    config=(*_PREPARE, "retrain.max_psi", "retrain.on_drift"),
     artifacts=("**/*",),
 )
 def check_drift(work: Work, config: PipelineConfig, prepared: Path, champion_data: Path) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from gensr_model.errors import ConfigError
 from tasks.home import home
-from tasks.sources import code_digest
+from tasks.sources import all_code
 from tasks.tracking import tracking_uri
 
 
@@ -22,8 +22,7 @@ class Place(NamedTuple):
 
 def here() -> Place:
     """The place of this process."""
-    sources = ("gensr_model", "tasks", "expectations", "sql")
-    return Place(str(home().root), tracking_uri(), code_digest(sources))
+    return Place(str(home().root), tracking_uri(), all_code())
 
 
 def check(flow: Place) -> None:

@@ -11,13 +11,15 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from gensr_model.config import TASKS, PipelineConfig, digest
+from gensr_model.config import TASKS, PipelineConfig, PrepareConfig, digest
 from gensr_model.errors import DataError
 from tasks import prepared_files as files
 from tasks.candidates import draw_candidates
 from tasks.duck import connect, run
 
 SCHEMA_VERSION = 1
+# Fields of ``prepare`` that decide the output; the others say what DuckDB may use, and change no byte of it.
+DECIDING = tuple(name for name in PrepareConfig.model_fields if name not in ("memory_limit", "threads"))
 _RAW_TABLES = {"amazon": ("reviews", "items"), "kuaisar": ("rec", "src", "items")}
 _EVAL_SPLITS = ("valid", "test")
 
@@ -62,7 +64,7 @@ def build_prepared(raw: Path, config: PipelineConfig, out: Path) -> None:
         "format": config.format,
         "name": config.name,
         "seed": config.seed,
-        "config": config.prepare.model_dump(mode="json"),
+        "config": {name: getattr(config.prepare, name) for name in DECIDING},
         "raw_digest": digest(raw_manifest["files"]),
         "raw_files": raw_manifest["files"],
         "counts": counts,

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from gensr_model.baselines.inputs import TEXT
 from gensr_model.baselines.registry import LEARNING, SYSTEMS
 from gensr_model.baselines.rival import Grid, Rival, System
-from gensr_model.config import PipelineConfig, digest
+from gensr_model.config import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import ConfigError
 from gensr_model.evaluation.reference import REFERENCES
@@ -23,7 +23,7 @@ from gensr_model.training import probed_rival, tuning
 from gensr_model.training import rival as training
 from tasks.evaluate import rank_model, rank_reference, write_ranks
 from tasks.finetune import MODELS, finetune, how_it_ended
-from tasks.sources import SOURCES
+from tasks.sources import SOURCES, foreign
 from tasks.stage import Stage, StageResult, Work, stage
 from tasks.summary import TITLES
 from tasks.tracking import Tracked, run_logger
@@ -122,7 +122,7 @@ def tune_rival(work: Work, config: PipelineConfig, prepared: Path, name: str) ->
 def train_rival(work: Work, config: PipelineConfig, prepared: Path, *tuned_and_name: Any) -> dict[str, float]:
     """Reads the prepared dataset and, where it was tuned, the chosen point; writes the bundle."""
     *tuned, name = tuned_and_name
-    point = training.chosen(tuned[0]) if tuned else {}
+    point = training.chosen(tuned[0]) if tuned else tuning.default(find_system(name).grid)
     work.checkpoints.mkdir(parents=True, exist_ok=True)
     dataset = PreparedDataset.open(prepared)
     return training.train(find_system(name), point, dataset, config, work.checkpoints, work.out, work.report)
@@ -133,7 +133,7 @@ def train_probed_rival(
 ) -> dict[str, float]:
     """As ``train_rival``; writes how far the gradients of both tasks agreed along training, too."""
     *tuned, name = tuned_and_name
-    point = training.chosen(tuned[0]) if tuned else {}
+    point = training.chosen(tuned[0]) if tuned else tuning.default(find_system(name).grid)
     work.checkpoints.mkdir(parents=True, exist_ok=True)
     dataset = PreparedDataset.open(prepared)
     return probed_rival.train(
@@ -167,12 +167,14 @@ def _stages(name: str) -> _Stages:
     if file.is_relative_to(SOURCES):
         code += (file.relative_to(SOURCES).as_posix(),)
     else:
-        facts["source"] = digest(file.read_text(encoding="utf-8"))
+        imported, facts["source"] = foreign(file)
+        code += imported
     fit = tuple(
         f"rerank.{field}" for field in ("batch_size", "patience", "learning_rate", "score_batch_size")
     )
     fit += tuple(
-        f"train.{f}" for f in ("weight_decay", "warmup_share", "clip_norm", "negatives", "valid_samples")
+        f"train.{f}"
+        for f in ("weight_decay", "warmup_share", "clip_norm", "negatives", "valid_samples", "precision")
     )
     fit += ("model.max_history", "model.text", "evaluation.protocol", "seed")
     grid = {"grid": json.loads(json.dumps(system.grid))}
@@ -184,7 +186,8 @@ def _stages(name: str) -> _Stages:
         stage("tune", code=code, config=(*fit, "rerank.trials", "rerank.trial_epochs"), artifacts=("*.json",),
               facts=facts | grid, tags=lambda folder: {"chosen": json.dumps(training.chosen(folder))})(tune_rival),
         stage("train-rival", code=learned, config=until, artifacts=("*.json",),
-              facts=facts, tags=lambda folder: {"stopped": how_it_ended(folder)["stopped"]})(build),
+              facts=facts | {"default": tuning.default(system.grid)},
+              tags=lambda folder: {"stopped": how_it_ended(folder)["stopped"]})(build),
         stage("evaluate", code=code, config=("evaluation",), artifacts=("*",), facts=facts)(rank_rival),
     )  # fmt: skip
 
@@ -228,7 +231,7 @@ def train_system(
     In this process, or each in one of its own, one of ``share`` that share the cores.
     """
     config = _without_text(config, name)
-    stages, tuned, point = _stages(name), None, {}
+    stages, tuned, point = _stages(name), None, tuning.default(find_system(name).grid)
     if tune:
         first = config.model_copy(update={"seed": config.rerank.seeds[0]})
         tuned = stages.tune(run, first, prepared, option=name, alone=share)

@@ -1,4 +1,8 @@
-"""Which source files an output depends on, so that changed code is never answered with old results."""
+"""Which source files an output depends on, so that changed code is never answered with old results.
+
+Files are read when this module is imported, once: the code that a process runs is that of its beginning, whatever
+happens to the files while it runs.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +42,13 @@ def code_digest(roots: tuple[str, ...]) -> str:
     total = hashlib.sha256()
     for file in source_files(roots):
         total.update(f"{file}\0".encode())
-        total.update(hashlib.sha256((SOURCES / file).read_bytes()).digest())
+        total.update(hashlib.sha256(_content(file)).digest())
     return total.hexdigest()
+
+
+def all_code() -> str:
+    """The digest of everything that decides an output."""
+    return code_digest(_OURS)
 
 
 @functools.cache
@@ -60,6 +69,11 @@ def source_files(roots: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+@functools.cache
+def _content(file: str) -> bytes:
+    return (SOURCES / file).read_bytes()
+
+
 def _files_of(root: str) -> list[str]:
     path = SOURCES / root
     if path.is_dir():
@@ -72,15 +86,51 @@ def _files_of(root: str) -> list[str]:
 @functools.cache
 def _imported(file: str) -> tuple[str, ...]:
     """Our own files that this file imports, the packages on their way included."""
+    places = [place for place in _places(_content(file)) if place.split("/")[0].removesuffix(".py") in _OURS]
+    return tuple(sorted(place for place in places if (SOURCES / place).is_file()))
+
+
+def foreign(file: Path) -> tuple[tuple[str, ...], str]:
+    """Of a file that is not ours: the modules of ours that it imports, and a digest of it and of what lies beside it.
+
+    Imports are followed to files of its own folder and below, not to installed packages.
+    """
+    ours: set[str] = set()
+    found: dict[Path, bytes] = {}
+    waiting = [file]
+    while waiting:
+        one = waiting.pop()
+        if one in found:
+            continue
+        found[one] = one.read_bytes()
+        for place in _places(found[one]):
+            if place.split("/")[0] in _OURS:
+                ours |= {place} if (SOURCES / place).is_file() else set()
+            else:
+                waiting += [near for near in {file.parent / place, one.parent / place} if near.is_file()]
+    total = hashlib.sha256()
+    for one in sorted(found):
+        total.update(f"{one.relative_to(file.parent)}\0".encode())
+        total.update(hashlib.sha256(found[one]).digest())
+    return tuple(sorted(ours)), total.hexdigest()
+
+
+def _places(source: bytes) -> set[str]:
+    """Where the modules that a source imports would lie, from the folder that holds their packages."""
     names: set[str] = set()
     with _PARSING:
-        tree = ast.parse((SOURCES / file).read_text(encoding="utf-8"))
+        tree = ast.parse(source.decode())
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            start = [node.module] if node.module else []  # none in `from . import name`
+            names |= {*start, *(".".join([*start, alias.name]) for alias in node.names)}
     modules = {name.rsplit(".", up)[0] for name in names for up in range(name.count(".") + 1)}
-    paths = [name.replace(".", "/") for name in modules if name.split(".")[0] in _OURS]
-    places = {place for path in paths for place in (f"{path}.py", f"{path}/__init__.py")}
-    return tuple(sorted(place for place in places if (SOURCES / place).is_file()))
+    paths = [name.replace(".", "/") for name in modules]
+    return {place for path in paths for place in (f"{path}.py", f"{path}/__init__.py")}
+
+
+for _package in _OURS:
+    for _file in _files_of(_package):
+        _content(_file)

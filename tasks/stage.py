@@ -81,6 +81,7 @@ class Stage:
     ) -> None:
         self.name, self.build, self.code, self.config, self.artifacts = name, build, code, config, artifacts
         self.tags, self.facts = tags, facts
+        self._source = inspect.getsource(build)  # now, as the file is what was imported
         self.__doc__ = build.__doc__
         self._task: Task[..., dict[str, Any]] = task(
             name=name,
@@ -132,7 +133,7 @@ class Stage:
             name: functools.reduce(lambda node, step: node[step], name.split("."), tree)
             for name in self.config
         }
-        code = [inspect.getsource(self.build), code_digest(self.code)]
+        code = [self._source, code_digest(self.code)]
         facts = [self.facts] if self.facts else []
         return digest([self.name, option, code, [i.key for i in inputs], parts, *facts], length=24)
 

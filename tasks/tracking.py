@@ -31,6 +31,8 @@ from tasks.home import home
 
 EXPERIMENT = "gensr"
 LOGGER = "gensr"
+_PER_CALL = 1_000  # MLflow's limit of metrics
+_KEPT = 20_000  # metrics that wait while MLflow cannot be reached
 _FLUSH_EVERY = 5.0  # seconds; one batched call costs what one metric costs
 _PROGRESS_EVERY = 3.0
 _LOG_EVERY = 20.0
@@ -229,11 +231,19 @@ class RunReport:
             update_progress_artifact(self._artifact, share, description=note)
 
     def flush(self) -> None:
-        """Send what waits."""
-        for start in range(0, len(self._waiting), 1000):  # MLflow's limit per call
-            self.run.client.log_batch(self.run.run_id, metrics=self._waiting[start : start + 1000])
-        self._waiting = []
+        """Send what waits. What MLflow does not take waits for the next time, up to a bound: curves are no work."""
         self._flushed = time.monotonic()
+        try:
+            while self._waiting:
+                self.run.client.log_batch(self.run.run_id, metrics=self._waiting[:_PER_CALL])
+                del self._waiting[:_PER_CALL]
+        except (MlflowException, OSError) as error:
+            lost = max(0, len(self._waiting) - _KEPT)
+            del self._waiting[:lost]
+            run_logger().warning(
+                "MLflow takes no metrics now (%s: %s); %d wait for the next try, %d are lost",
+                type(error).__name__, str(error).splitlines()[0], len(self._waiting), lost,
+            )  # fmt: skip
 
     def close(self) -> None:
         """Send what waits, and leave the terminal."""

@@ -15,6 +15,7 @@ from gensr_model.analysis.features import Pairs
 from gensr_model.baselines.registry import SYSTEMS
 from gensr_model.data.batches import BatchBuilder, Builder
 from gensr_model.data.prepared import PreparedDataset
+from gensr_model.devices import default_device
 from gensr_model.errors import DataError
 from gensr_model.training import bundle, rival
 
@@ -35,9 +36,9 @@ def load(folder: Path, dataset: PreparedDataset) -> Subject:
     """
     if bundle.kind(folder) == "rival":
         trained = rival.load(folder, SYSTEMS[name_of(folder)], dataset)
-        return Subject(trained.model, trained.collator)
+        return Subject(trained.model.to(default_device()), trained.collator)
     found = bundle.load(folder, dataset.items, dataset.queries)
-    return Subject(found.model, BatchBuilder(dataset, found.config.max_history))
+    return Subject(found.model.to(default_device()), BatchBuilder(dataset, found.config.max_history))
 
 
 def name_of(folder: Path) -> str:

@@ -15,7 +15,8 @@ from scipy import sparse
 from gensr_model.config import TASKS, FullRankingConfig, PipelineConfig, Split, Task
 from gensr_model.data.batches import BatchBuilder
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
-from gensr_model.errors import DataError
+from gensr_model.devices import default_device
+from gensr_model.errors import DataError, NaNScoreError
 from gensr_model.evaluation import reference
 from gensr_model.evaluation.metrics import RankCounts, counts_table
 from gensr_model.evaluation.scoring import fixed_subset
@@ -61,13 +62,13 @@ def catalogue_counts(
 ) -> tuple[RankCounts, npt.NDArray[np.int32]]:
     """Items above and level with each target, and how many are ranked, both (b,) per row of scores (b, I).
 
-    Items in `met` (b, I) are left out, the target excepted. DataError on a NaN score.
+    Items in `met` (b, I) are left out, the target excepted. NaNScoreError on a NaN score.
     """
     row = np.arange(len(target))
     left_out = np.zeros(scores.shape, bool) if met is None else met.toarray() != 0
     left_out[row, target] = False
     if (np.isnan(scores) & ~left_out).any():
-        raise DataError("a score is NaN; the model that gave it has diverged or read a damaged file")
+        raise NaNScoreError("a score is NaN; the model that gave it has diverged or read a damaged file")
     positive = scores[row, target][:, None]
     greater = ((scores > positive) & ~left_out).sum(axis=1)
     level = ((scores == positive) & ~left_out).sum(axis=1) - 1  # without the target itself
@@ -140,6 +141,7 @@ def rank_bundle(
     model = loaded.model
     if not isinstance(model, FullRanking):
         raise DataError(f"{folder}: a {type(model).__name__} ranks given candidates, not the catalogue")
+    model.to(default_device())
     samples = _evaluated(dataset, split, config, config.train.trained_tasks)
     scorer = model_scorer(model, dataset)
     ranks = rank_catalogue(

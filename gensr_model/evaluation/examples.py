@@ -10,6 +10,7 @@ import numpy as np
 
 from gensr_model.config import TASKS, PipelineConfig
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
+from gensr_model.devices import default_device
 from gensr_model.evaluation.metrics import rank_counts
 from gensr_model.evaluation.scoring import fixed_subset, score_samples
 from gensr_model.ranker import BEHAVIORS
@@ -31,6 +32,7 @@ def example_rankings(
     candidates has none.
     """
     loaded = bundle.load(folder, dataset.items, dataset.queries)
+    loaded.model.to(default_device())
     every, negatives = dataset.evaluated("test", config.evaluation.protocol)
     measured = fixed_subset(every, config.evaluation.max_test_samples, config.train.trained_tasks)
     rows = _drawn(every, measured, per_task, config.seed)

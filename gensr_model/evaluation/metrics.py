@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gensr_model.errors import DataError
+from gensr_model.errors import DataError, NaNScoreError
 
 RECALL_CUTOFFS = (1, 5, 10, 20)
 NDCG_CUTOFFS = (5, 10, 20)
@@ -45,13 +45,13 @@ class RankCounts(NamedTuple):
 def rank_counts(scores: npt.NDArray[np.floating]) -> RankCounts:
     """Counts (g, k) of every row of `scores` (N, 1+C), whose column 0 is the positive.
 
-    Raises DataError when a score is NaN: comparing with NaN is false, so it would read as rank 1.
+    Raises NaNScoreError when a score is NaN: comparing with NaN is false, so it would read as rank 1.
     """
     if scores.ndim != 2 or scores.shape[1] < 2:
         raise DataError(f"scores have shape {scores.shape}; expected (samples, 1 + candidates)")
     bad = np.isnan(scores).any(axis=1)
     if bad.any():
-        raise DataError(
+        raise NaNScoreError(
             f"{int(bad.sum())} of {len(scores)} samples have a NaN score (first: row {int(bad.argmax())}); "
             "the model that scored them has diverged or read a damaged file"
         )

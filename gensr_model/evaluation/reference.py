@@ -114,14 +114,15 @@ def item_knn(dataset: PreparedDataset) -> Scorer:
     norm = np.sqrt(met.sum(axis=0))
     unit = met.copy()
     unit.data /= norm[unit.indices]  # every stored column has an event, so its norm is at least 1
-    warm = norm > 0
+    own = np.asarray((unit * unit).sum(axis=0))
 
     def score(samples: Samples, lists: IntArray) -> npt.NDArray[Any]:
         history = met_before(dataset, samples)
         # History · unitᵀ · unit, in this order: the item × item matrix is never built.
         similar = sparse.csr_array((history @ unit.T) @ unit)
         row = np.repeat(np.arange(len(lists)), lists.shape[1])
-        itself = _pick(history, row, lists.ravel()) * warm[lists.ravel()]
+        # Its cosine with itself as it was added up, which is 1 but for rounding: nothing else similar leaves exactly 0.
+        itself = _pick(history, row, lists.ravel()) * own[lists.ravel()]
         return (_pick(similar, row, lists.ravel()) - itself).reshape(lists.shape)
 
     return score

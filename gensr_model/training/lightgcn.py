@@ -65,8 +65,8 @@ def sample_pairs(
     return user, item, negative
 
 
-def recall_at_20(found: CFEmbeddings, dataset: PreparedDataset, chunk: int = 2048) -> float:
-    """Valid recall@20 over the whole catalogue, training items of the user excluded."""
+def recall_at_20(found: CFEmbeddings, dataset: PreparedDataset, held: int = 2**24) -> float:
+    """Valid recall@20 over the whole catalogue, training items of the user excluded; ``held`` scores in memory."""
     valid = dataset.samples("valid")
     valid = valid.take(valid.task == 0)
     if len(valid) == 0:
@@ -74,7 +74,7 @@ def recall_at_20(found: CFEmbeddings, dataset: PreparedDataset, chunk: int = 204
     graph_user, graph_item = dataset.graph()
     order = np.argsort(graph_user, kind="stable")
     graph_user, graph_item = graph_user[order], graph_item[order]
-    hits = 0
+    hits, chunk = 0, max(1, min(2048, held // dataset.n_items))
     for start in range(0, len(valid), chunk):
         users = valid.user[start : start + chunk]
         score = found.user[users] @ found.item.T  # (chunk, I)

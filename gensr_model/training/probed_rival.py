@@ -62,7 +62,7 @@ def train(
         validate=rival.Validation(model, dataset, collator, system.tasks, config),
         report=report,
         probe=gradients,
-        accelerator=make_accelerator(),
+        accelerator=make_accelerator(settings.precision),
     )
     rival.save(out, system, point, model, dataset, lexicon, collator.max_history)
     write_json(out / "training.json", result._asdict() | {"point": point})

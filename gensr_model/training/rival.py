@@ -131,7 +131,7 @@ def _fit(
         folder=folder,
         validate=Validation(model, dataset, collator, system.tasks, config),
         report=report,
-        accelerator=make_accelerator(),
+        accelerator=make_accelerator(settings.precision),
     )
     return model, result
 

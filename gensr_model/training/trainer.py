@@ -25,7 +25,7 @@ from gensr_model.config import TASKS, Task, TrainConfig
 from gensr_model.data.batches import BatchBuilder, Builder, NegativeSampler
 from gensr_model.data.prepared import PreparedDataset, Samples
 from gensr_model.devices import allow_bf16_attention, compile_blocks, default_device
-from gensr_model.errors import ConfigError, TrainingError
+from gensr_model.errors import ConfigError, DivergedError
 from gensr_model.models.dropout import use_fast_dropout
 from gensr_model.models.gensr import LossParts
 from gensr_model.report import NullReport, Report
@@ -187,7 +187,7 @@ def fit(
         validate: metrics of the current weights; ``metric`` decides, larger is better.
         probe: called before some steps with the batch and the step, for measurements that must not change training.
     Raises:
-        TrainingError: a loss or its gradient is not finite; names the step and its sample ids. The model's weights are
+        DivergedError: a loss or its gradient is not finite; names the step and its sample ids. The model's weights are
             spoiled then, the last checkpoint is from before it.
     """
     accelerator = accelerator or make_accelerator()
@@ -309,7 +309,7 @@ def train_step(
 
 def _check_finite(what: str, value: float, step: int, sample_ids: list[str]) -> None:
     if not math.isfinite(value):
-        raise TrainingError(
+        raise DivergedError(
             f"the {what} of step {step} is {value}; its samples: {', '.join(sample_ids[:10])}"
             f"{' …' if len(sample_ids) > 10 else ''}. Lower train.learning_rate or look at these samples."
         )

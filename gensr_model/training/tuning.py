@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gensr_model.errors import TrainingError
+from gensr_model.errors import DivergedError
 
 Point = dict[str, Any]  # hyperparameter -> value
 Grid = dict[str, tuple[Any, ...]]
@@ -21,6 +21,11 @@ class Trial(NamedTuple):
     point: Point
     metric: float  # best valid mean NDCG@5; −∞ where training failed
     error: str = ""
+
+
+def default(grid: Grid) -> Point:
+    """The first value of each: what is tried first, and what an untuned system has."""
+    return {name: values[0] for name, values in grid.items()}
 
 
 def points(grid: Grid, trials: int) -> list[Point]:
@@ -37,18 +42,18 @@ def choose(grid: Grid, trials: int, run: Callable[[int, Point], float]) -> tuple
     """Try the points; the best on valid, the earlier of equals, and all of them.
 
     Args:
-        run: gives the metric of a trial by its number and point. A TrainingError, such as a learning rate under which
-            the loss is not finite, is a failed trial.
+        run: gives the metric of a trial by its number and point. A DivergedError is a failed trial; what else goes
+            wrong, such as a full disk, says nothing of a point and ends the search.
     Raises:
-        TrainingError: every trial failed.
+        DivergedError: every trial failed.
     """
     tried = []
     for number, point in enumerate(points(grid, trials)):
         try:
             tried.append(Trial(point, run(number, point)))
-        except TrainingError as error:
+        except DivergedError as error:
             tried.append(Trial(point, -math.inf, str(error)))
     best = max(tried, key=lambda trial: trial.metric)
     if best.metric == -math.inf:
-        raise TrainingError(f"all {len(tried)} trials failed; the first: {tried[0].error}")
+        raise DivergedError(f"all {len(tried)} trials failed; the first: {tried[0].error}")
     return best, tried

@@ -17,6 +17,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 
 from benchmarks.keep import keep
 from flows.ablation import ablation
+from flows.rerank_table import rerank_table
 from flows.side_by_side import side_by_side
 from flows.studies import check_studies
 from flows.sweep import sweep
@@ -161,6 +162,7 @@ def test_what_a_study_cannot_do_is_refused_before_anything_is_trained(gensr_home
          r"leave recommendation_only out of ablation\.variants"),
         ("ablation", ablation, {"ablation": {"variants": ["no_cf_view", "no_searches"]}},
          r"^no_searches would be GenSR as it is configured.*\"include_searches\": false.*leave it out of abl"),
+        ("rerank", rerank_table, {"train": {"tasks": "search"}}, r"^train\.tasks is 'search'.*give it both"),
         ("sweep", sweep, {"sweep": {"tau": [], "beta": []}}, r"sweep\.tau and sweep\.beta are both empty"),
     ]  # fmt: skip
     for study, flow, changes, said in wrong:

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from gensr_model.config import PipelineConfig
-from gensr_model.errors import DataError
+from gensr_model.errors import DataError, DivergedError
 from tasks.alone import AloneError, run_alone
 from tasks.stage import Work
 
@@ -25,6 +25,8 @@ def work(at: Work, config: PipelineConfig, how: str) -> dict[str, float]:
         raise ValueError("not\nthis")
     if how == "say":
         raise DataError("the file is empty")
+    if how == "diverge":
+        raise DivergedError("the loss of step 4 is nan")
     if how == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if how == "exit":
@@ -100,3 +102,14 @@ def test_it_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         parent.kill()
         parent.wait()
     child.wait(timeout=60)
+
+
+def test_a_training_that_diverges_says_so_as_if_it_were_in_this_process(tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match="the loss of step 4 is nan"):
+        alone(tmp_path, "diverge")
+
+
+def test_a_child_of_other_code_than_the_run_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.alone.all_code", lambda: "the code when this run began")
+    with pytest.raises(AloneError, match=r"have changed since this run began.*start it again"):
+        alone(tmp_path, "little")

@@ -10,6 +10,7 @@ from gensr_model.baselines.registry import SYSTEMS
 from gensr_model.baselines.sasrec import SASRec
 from gensr_model.config import PipelineConfig
 from tasks import rivals, sources
+from tasks.sources import source_files
 from tasks.stage import StageResult
 
 PREPARED = StageResult("prepare", "p", Path("nowhere"), {}, 0.0, False)
@@ -36,13 +37,17 @@ def test_a_new_system_and_a_change_in_another_model_train_nobody_again(
     assert keys("zam") == search != before
 
 
-def test_the_grid_decides_the_tuning_alone_and_genSR_epochs_decide_nothing(
+def test_the_grid_decides_the_tuning_its_first_point_training_too_and_genSR_epochs_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tune, train, rank = keys("sasrec")
-    monkeypatch.setitem(SYSTEMS, "sasrec", SYSTEMS["sasrec"]._replace(grid={"dropout": (0.1,)}))
-    assert keys("sasrec") == [keys("sasrec")[0], train, rank]
-    assert keys("sasrec")[0] != tune
+    own = SYSTEMS["sasrec"].grid
+    for grid, begins_alike in (({k: (*v, v[0]) for k, v in own.items()}, True), ({"dropout": (0.9,)}, False)):
+        monkeypatch.setitem(SYSTEMS, "sasrec", SYSTEMS["sasrec"]._replace(grid=grid))
+        found = keys("sasrec")
+        assert found[0] != tune
+        assert (found[1] == train) is begins_alike
+        assert found[2] == rank
     monkeypatch.undo()
     assert keys("sasrec", train={"epochs": 9}, rerank={"concurrency": 7, "seeds": [3]}) == [tune, train, rank]
     assert keys("sasrec", train={"negatives": 9})[:2] != [tune, train]
@@ -80,15 +85,21 @@ def test_unisar_is_analysed_where_the_config_says_so_and_never_on_one_task() -> 
 def test_a_rival_from_outside_the_package_counts_by_its_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = "from gensr_model.baselines.sasrec import SASRec\nclass Mine(SASRec):\n    pass\n"
+    source = (
+        "from gensr_model.baselines.sasrec import SASRec\nimport mine_layers\nclass Mine(SASRec):\n    pass\n"
+    )
     (tmp_path / "mine_alone.py").write_text(source)
+    (tmp_path / "mine_layers.py").write_text("WIDTH = 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     found = rivals.find_system("mine_alone:Mine")
     assert issubclass(found.model, SASRec)
     assert found.title == "Mine"
-    before = keys("mine_alone:Mine")
-    (tmp_path / "mine_alone.py").write_text(source + "# changed\n")
-    assert all(old != new for old, new in zip(before, keys("mine_alone:Mine"), strict=True))
+    assert "gensr_model/baselines/parts.py" in source_files(rivals._stages("mine_alone:Mine").train.code)
+    for file in ("mine_layers.py", "mine_alone.py"):  # what it imports counts, too
+        before = keys("mine_alone:Mine")
+        with (tmp_path / file).open("a") as more:
+            more.write("# changed\n")
+        assert all(old != new for old, new in zip(before, keys("mine_alone:Mine"), strict=True))
 
 
 def test_every_system_has_a_title_and_a_group_of_the_table() -> None:

@@ -41,7 +41,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def forget() -> None:
-    for cached in (sources.code_digest, sources.source_files, sources._imported):
+    for cached in (sources.code_digest, sources.source_files, sources._imported, sources._content):
         cached.cache_clear()
 
 
@@ -75,6 +75,14 @@ def test_the_digest_follows_the_files_that_count(tree: Path, file: str, counts: 
     (tree / file).write_text((tree / file).read_text() + "\n")
     forget()
     assert (sources.code_digest(("tasks/one.py", "sql")) != before) is counts
+
+
+def test_a_file_that_changes_while_the_process_runs_changes_no_digest(tree: Path) -> None:
+    """The process goes on with what it imported; its results may not be stored as those of the new code."""
+    before = sources.code_digest(("tasks/one.py",))
+    (tree / "gensr_model/deep/four.py").write_text("changed")
+    sources.code_digest.cache_clear()
+    assert sources.code_digest(("tasks/one.py",)) == before
 
 
 def test_a_renamed_file_and_a_wrong_root_are_seen(tree: Path) -> None:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from gensr_model.config import PipelineConfig, digest
 from tasks import tracking
@@ -62,6 +63,28 @@ def test_step_metrics_are_sent_in_batches(gensr_home: Path, monkeypatch: pytest.
     assert sum(sent) == 600
     assert len(sent) < 5
     assert sorted(m.step for m in history) == list(range(300))
+
+
+def test_metrics_wait_while_mlflow_cannot_be_reached_and_the_oldest_go_beyond_a_bound(
+    gensr_home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tracking, "_KEPT", 3)
+
+    def refuse(run_id: str, metrics: list[object]) -> None:
+        raise MlflowException("the server is away\nand more")
+
+    with parent_run(PipelineConfig(), "gensr", "x") as run:
+        report = run.report("train")
+        with monkeypatch.context() as patch:
+            patch.setattr(run.client, "log_batch", refuse)
+            for step in range(5):
+                report.metrics({"loss": float(step)}, step)
+            report.close()
+        assert "the server is away); 3 wait for the next try, 2 are lost" in caplog.text
+        report.metrics({"loss": 5.0}, 5)
+        report.close()
+        history = run.client.get_metric_history(run.run_id, "loss")
+    assert sorted(m.step for m in history) == [2, 3, 4, 5]
 
 
 def test_progress_outside_a_task_is_silent_and_inside_it_is_thinned(
