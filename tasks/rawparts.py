@@ -25,7 +25,7 @@ from gensr_model.config import digest
 from gensr_model.errors import DataError
 from gensr_model.files import write_json
 from tasks import duck
-from tasks.rejects import FUTURE, REJECTED, Account, Output
+from tasks.rejects import FUTURE, REJECTED, Account, Output, cut
 
 _NAME = re.compile(r"(?P<stem>[^.]+)(?:\.(?P<label>[\w-]+))?\.(?P<kind>csv|jsonl?)(?:\.gz)?")
 ROWS, REJECTS, RECORD = "rows.parquet", "rejects.parquet", "part.json"
@@ -95,7 +95,7 @@ class Parts:
             output, rejects = Output(aside / ROWS, schema), [REJECTED.empty_table()]
             for accepted, rejected in blocks():
                 account.add(path, len(accepted), rejected)
-                rejects.append(rejected.cast(REJECTED))
+                rejects.append(cut(rejected).cast(REJECTED))  # uncut they are the whole file at worst
                 if "file" in schema.names:
                     names = pa.repeat(pa.scalar(path.name), len(accepted))
                     accepted = accepted.append_column("file", names)

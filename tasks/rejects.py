@@ -25,6 +25,12 @@ FUTURE = "timestamp in the future"  # the one reason that a later day takes back
 WRONG_UNIT = "timestamp in the wrong unit"  # how the reasons that sql/ gives for it begin
 
 
+def cut(rejects: pa.Table) -> pa.Table:
+    """The table with the first characters of each ``excerpt`` alone: rejected lines may be as long as they like."""
+    excerpt = pa.compute.utf8_slice_codeunits(rejects["excerpt"].cast(pa.string()), 0, EXCERPT)
+    return rejects.set_column(rejects.schema.get_field_index("excerpt"), "excerpt", excerpt)
+
+
 class Account:
     """Collects rejected rows and counts; ``check`` stops a run whose input is mostly not what it should be."""
 
@@ -47,7 +53,7 @@ class Account:
         entry["rejected"] += len(rejects)
         if len(rejects):
             rejects = rejects.sort_by("line")
-            excerpt = pa.compute.utf8_slice_codeunits(rejects["excerpt"].cast(pa.string()), 0, EXCERPT)
+            excerpt = cut(rejects)["excerpt"]
             names = pa.array([path.name] * len(rejects), pa.string())
             columns = [names, rejects["line"], rejects["reason"], excerpt]
             self._rejects.append(pa.table(columns, schema=SCHEMA))

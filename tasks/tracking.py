@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -225,7 +226,7 @@ class RunReport:
 
     def _show(self, share: float, note: str) -> None:
         if self._artifact is None:
-            key = f"progress-{self.name}".lower().replace("_", "-")
+            key = re.sub("[^a-z0-9]+", "-", f"progress-{self.name}".lower())  # all that Prefect takes
             self._artifact = create_progress_artifact(share, key=key, description=note)  # type: ignore[assignment]
         else:
             update_progress_artifact(self._artifact, share, description=note)

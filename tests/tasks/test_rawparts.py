@@ -18,6 +18,8 @@ from gensr_model.errors import DataError
 from tasks import csvblocks, ingest_amazon
 from tasks.ingest import build_raw, source_digest
 from tasks.prepare import build_prepared
+from tasks.rawparts import REJECTS
+from tasks.rejects import EXCERPT
 
 DAY_MS = 86_400_000
 SOURCES: dict[Format, GeneratedSource] = {
@@ -153,12 +155,16 @@ def test_a_part_whose_content_or_settings_changed_is_parsed_again(tmp_path: Path
 def test_rejected_lines_of_a_kept_part_are_told_again(tmp_path: Path) -> None:
     source = whole("kuaisar", tmp_path / "source")
     with (source / "rec_inter.csv").open("a") as file:
-        file.write("no number of fields\n")
+        file.write("no number of fields " + 700 * "x" + "\n")
     for place in ("first", "again"):
         (tmp_path / place).mkdir()
         build_raw(config("kuaisar"), source, tmp_path / place, tmp_path / "kept")
     assert pq.read_table(tmp_path / "first" / "rejects.parquet").num_rows == 1
     assert digests(tmp_path / "first") == digests(tmp_path / "again")
+    excerpts = [
+        e for part in (tmp_path / "kept").rglob(REJECTS) for e in pq.read_table(part)["excerpt"].to_pylist()
+    ]
+    assert [len(excerpt) for excerpt in excerpts] == [EXCERPT]
 
 
 def test_a_part_with_a_line_from_the_future_is_not_reused(tmp_path: Path, opened: list[str]) -> None:

@@ -91,10 +91,18 @@ def test_progress_outside_a_task_is_silent_and_inside_it_is_thinned(
     gensr_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[float] = []
-    monkeypatch.setattr(tracking, "create_progress_artifact", lambda share, **_: shown.append(share) or "id")
+    keys: list[str] = []
+
+    def create(share: float, key: str, description: str) -> str:
+        del description
+        keys.append(key)
+        shown.append(share)
+        return "id"
+
+    monkeypatch.setattr(tracking, "create_progress_artifact", create)
     monkeypatch.setattr(tracking, "update_progress_artifact", lambda _, share, **__: shown.append(share))
     with parent_run(PipelineConfig(), "gensr", "x") as run:
-        report = run.report("train")
+        report = run.report("train-rival-my_rivals:Mine")
         report.progress(1, 2, "outside")
         assert shown == []
         report._in_task, report._logged = True, float("inf")
@@ -103,6 +111,9 @@ def test_progress_outside_a_task_is_silent_and_inside_it_is_thinned(
     assert shown[0] == pytest.approx(0.1)
     assert shown[-1] == 100.0
     assert len(shown) < 5
+    assert keys == [
+        "progress-train-rival-my-rivals-mine"
+    ]  # Prefect takes lower-case letters, digits and dashes
 
 
 def test_the_load_of_the_machine_is_logged_while_a_block_runs(
