@@ -24,7 +24,7 @@ from gensr_model.config import PipelineConfig
 from gensr_model.errors import ConfigError, DivergedError, GensrError, TrainingError
 from gensr_model.report import Report
 from tasks.memory import ALONE
-from tasks.sources import all_code
+from tasks.sources import all_code, only_this_version
 
 Metrics = dict[str, float]
 
@@ -74,6 +74,7 @@ def run_alone(
     )
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # what a training in this process has left reserved is the new one's to use
+    only_this_version()
     process.start()
     theirs.close()
     try:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import sys
 import threading
 from pathlib import Path
 
 import gensr_model
 
-SOURCES = Path(gensr_model.__file__).resolve().parent.parent
+SOURCES = Path(__file__).resolve().parent.parent
 _OURS = ("gensr_model", "tasks", "expectations", "sql")  # beside them, in site-packages, may lie everybody's
 _SUFFIXES = {".py", ".sql"}
 
@@ -34,6 +35,21 @@ RUNNERS = frozenset(
         "tasks/sources.py",
     }
 )
+
+
+def only_this_version() -> None:
+    """Take every folder off ``sys.path`` that holds another ``gensr_model``.
+
+    MLflow puts the code of each model that it loads first there, for good; a new process inherits the path, and would
+    run the code of the model's day.
+    """
+    sys.path[:] = [
+        place for place in sys.path if _is_ours(Path(place)) or not (Path(place) / "gensr_model").is_dir()
+    ]
+
+
+def _is_ours(place: Path) -> bool:
+    return place.resolve() == SOURCES
 
 
 @functools.cache
@@ -131,6 +147,11 @@ def _places(source: bytes) -> set[str]:
     return {place for path in paths for place in (f"{path}.py", f"{path}/__init__.py")}
 
 
+if not _is_ours(Path(gensr_model.__file__).parent.parent):
+    raise ImportError(
+        f"gensr_model was imported from {Path(gensr_model.__file__).parent}, not from beside {SOURCES / 'tasks'}: "
+        "import tasks before you load a model from MLflow, or start a new process"
+    )
 for _package in _OURS:
     for _file in _files_of(_package):
         _content(_file)

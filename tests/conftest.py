@@ -14,6 +14,7 @@ import pytest
 from tiny_run import STUDIES, TINY, Finished
 
 from gensr_model.config import PipelineConfig
+from tasks.sources import only_this_version
 
 # Tiny models: a second thread only makes them wait for each other, ten times over where the cores are busy.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -32,6 +33,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         reads = "finished" in getattr(item, "fixturenames", ())
         item.add_marker(pytest.mark.xdist_group("finished" if reads else str(item.path)))
     items.sort(key=lambda item: item.path.parent.name != "flows")
+
+
+@pytest.fixture(autouse=True)
+def this_version() -> None:
+    """No test starts processes with the code of a model that another test loaded from MLflow."""
+    only_this_version()
 
 
 @pytest.fixture(scope="session")

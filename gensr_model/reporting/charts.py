@@ -22,7 +22,7 @@ _MARKED = 24  # points up to which each is marked
 class Series:
     """A line: (x, y) points and the number of its colour, from 1; ``faint`` lines carry no name.
 
-    Above ``COLORS`` the colours begin again, with dashed lines.
+    Above ``COLORS`` the colours begin again, with dashed lines, and then with dotted ones.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Series:
     def style(self) -> str:
         """Its classes in the style sheet."""
         again, color = divmod(self.color - 1, COLORS)
-        return f"c{color + 1}" + " dashed" * bool(again)
+        return f"c{color + 1}{('', ' dashed', ' dotted')[again]}"
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,8 @@ _SAYS = {
     "R": "share of positives among the first {}",
     "N": "NDCG among the first {}: a higher place counts more",
 }
-# Models whose curves are drawn: lines of every colour, and dashed ones. As many as the ablation has variants.
-_DRAWN = 2 * COLORS
+# Models whose curves are drawn: lines of every colour, dashed and dotted; the ablation has 15 variants.
+_DRAWN = 3 * COLORS
 _COLORS = {
     "gensr": 1,
     "two_head": 2,

@@ -305,9 +305,9 @@ def test_every_variant_of_the_ablation_has_a_line_of_its_own_colour() -> None:
     told = {"validations": [{"step": n, "search/ndcg_at_5": 0.1 * n} for n in (1, 2)], "curve": []}
     variants = get_args(Variant)
     (figure,) = parts.learning(facts(training=dict.fromkeys(variants, told)))
-    drawn = re.findall(r'<g class="(c\d(?: dashed)?)"', figure.svg)
+    drawn = re.findall(r'<g class="(c\d(?: dashed| dotted)?)"', figure.svg)
     assert len(set(drawn)) == len(variants) > COLORS
     assert set(Counter(drawn).values()) == {2}, "a line and its name in the legend"
     style = (Path(parts.__file__).parent / "templates" / "style.css").read_text()
     assert all(f"svg .{name} {{ stroke: var(--{name}); }}" in style for name in {d.split()[0] for d in drawn})
-    assert "svg .dashed line, svg .dashed polyline" in style
+    assert all(f"svg .{form} line, svg .{form} polyline" in style for form in ("dashed", "dotted"))

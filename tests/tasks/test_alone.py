@@ -113,3 +113,15 @@ def test_a_child_of_other_code_than_the_run_refuses(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("tasks.alone.all_code", lambda: "the code when this run began")
     with pytest.raises(AloneError, match=r"have changed since this run began.*start it again"):
         alone(tmp_path, "little")
+
+
+def test_the_code_of_a_model_loaded_from_mlflow_is_not_what_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow puts it first on the path of a process that loads the model."""
+    old = tmp_path / "artifacts" / "code"
+    (old / "gensr_model").mkdir(parents=True)
+    (old / "gensr_model" / "__init__.py").write_text("raise RuntimeError('of another day')")
+    monkeypatch.setattr(sys, "path", [str(old), *sys.path])
+    assert alone(tmp_path, "little")["seed"] == 5
+    assert str(old) not in sys.path

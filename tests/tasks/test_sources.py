@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -116,3 +118,13 @@ def test_threads_never_parse_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         list(pool.map(sources._imported, [file for file in files if file.endswith(".py")]))
     assert len(most) > 10
     assert max(most) == 1
+
+
+def test_tasks_beside_the_gensr_model_of_another_day_refuse(tmp_path: Path) -> None:
+    """As where a model was loaded from MLflow before ``tasks`` was imported."""
+    (tmp_path / "gensr_model").mkdir()
+    (tmp_path / "gensr_model" / "__init__.py").write_text("")
+    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(sources.SOURCES)!r}]; import tasks.sources"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert ran.returncode == 1
+    assert f"gensr_model was imported from {tmp_path / 'gensr_model'}, not from beside" in ran.stderr

@@ -77,7 +77,7 @@ def test_recall_ranks_the_whole_catalogue_without_training_items(dataset: Prepar
         score[target[u], u] = 5.0
     found = CFEmbeddings(torch.eye(USERS), score, torch.ones(ITEMS, dtype=torch.bool))
     assert recall_at_20(found, dataset) == pytest.approx(0.5)
-    assert recall_at_20(found, dataset, chunk=7) == pytest.approx(0.5)
+    assert recall_at_20(found, dataset, held=7 * ITEMS) == pytest.approx(0.5)
 
 
 def test_it_stops_early_and_keeps_the_best_epoch(
