@@ -36,6 +36,7 @@ def how_it_ended(folder: Path) -> dict[str, Any]:
     ),
     artifacts=("*.json",),
     tags=lambda folder: {"stopped": how_it_ended(folder)["stopped"]},
+    unread={"gensr": ("train.two_head_epochs", "train.two_head_gamma"), "two_head": ("train.epochs",)},
 )
 def finetune(work: Work, config: PipelineConfig, prepared: Path, cf: Path, model: str) -> dict[str, float]:
     """Reads the prepared dataset and the LightGCN table; writes the model bundle."""

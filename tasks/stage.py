@@ -78,9 +78,10 @@ class Stage:
         artifacts: tuple[str, ...],
         tags: Callable[[Path], dict[str, str]],
         facts: dict[str, Any],
+        unread: dict[str, tuple[str, ...]],
     ) -> None:
         self.name, self.build, self.code, self.config, self.artifacts = name, build, code, config, artifacts
-        self.tags, self.facts = tags, facts
+        self.tags, self.facts, self.unread = tags, facts, unread
         self._source = inspect.getsource(build)  # now, as the file is what was imported
         self.__doc__ = build.__doc__
         self._task: Task[..., dict[str, Any]] = task(
@@ -129,10 +130,10 @@ class Stage:
     def key(self, config: PipelineConfig, *inputs: StageResult, option: str | None = None) -> str:
         """Digest of everything that decides the output."""
         tree = config.model_dump(mode="json")
-        parts = {
-            name: functools.reduce(lambda node, step: node[step], name.split("."), tree)
-            for name in self.config
-        }
+        for name in self.unread.get(option or "", ()):
+            section, field = name.rsplit(".", 1)
+            del _at(tree, section)[field]
+        parts = {name: _at(tree, name) for name in self.config}
         code = [self._source, code_digest(self.code)]
         facts = [self.facts] if self.facts else []
         return digest([self.name, option, code, [i.key for i in inputs], parts, *facts], length=24)
@@ -182,6 +183,7 @@ def stage(
     artifacts: tuple[str, ...] = (),
     tags: Callable[[Path], dict[str, str]] = lambda _: {},
     facts: dict[str, Any] | None = None,
+    unread: dict[str, tuple[str, ...]] | None = None,
 ) -> Callable[[Builder], Stage]:
     """Make a stage of a function.
 
@@ -192,8 +194,9 @@ def stage(
         artifacts: glob patterns of the files that MLflow gets.
         tags: what MLflow's run says of the finished folder in words, also when it is used again.
         facts: what else decides the output, as JSON.
+        unread: of ``config``, what an option does not read (``train.epochs``).
     """
-    return lambda build: Stage(name, build, code, config, artifacts, tags, facts or {})
+    return lambda build: Stage(name, build, code, config, artifacts, tags, facts or {}, unread or {})
 
 
 def build_folder(
@@ -243,6 +246,10 @@ def is_complete(folder: Path) -> bool:
         return all((folder / name).stat().st_size == size for name, size in files.items())
     except (FileNotFoundError, json.JSONDecodeError, KeyError):
         return False
+
+
+def _at(tree: dict[str, Any], name: str) -> Any:
+    return functools.reduce(lambda node, step: node[step], name.split("."), tree)
 
 
 def _given_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from prefect import flow
 
 from gensr_model.config import PipelineConfig
 from tasks import stage as stages
+from tasks.finetune import finetune
 from tasks.home import Home
 from tasks.stage import StageResult, Work, build_folder, is_complete, stage
 from tasks.tracking import Tracked, parent_run
@@ -118,6 +119,24 @@ def test_the_key_follows_inputs_config_option_and_code(monkeypatch: pytest.Monke
     monkeypatch.setattr(stages, "code_digest", lambda paths: "changed")
     changed.append(words.key(config, given("a")))
     assert len({base, *changed}) == 6
+
+
+def test_what_an_option_does_not_read_is_not_in_its_key() -> None:
+    given = [StageResult("raw", key, Path(), {}, 0.0, False) for key in "ab"]
+
+    def differs(option: str, **train: float) -> bool:
+        changed = PipelineConfig.model_validate({"train": train})
+        return finetune.key(changed, *given, option=option) != finetune.key(
+            PipelineConfig(), *given, option=option
+        )
+
+    assert not differs("gensr", two_head_epochs=9)
+    assert not differs("gensr", two_head_gamma=0.5)
+    assert not differs("two_head", epochs=9)
+    assert differs("gensr", epochs=9)
+    assert differs("two_head", two_head_epochs=9)
+    assert differs("two_head", two_head_gamma=0.5)
+    assert all(differs(option, learning_rate=0.5) for option in ("gensr", "two_head"))
 
 
 @pytest.mark.usefixtures("prefect_server")
