@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Writing files so that nobody ever sees half of one, also after a loss of power."""
 
 from __future__ import annotations
 
@@ -44,6 +44,8 @@ def _aside(path: Path) -> Iterator[Path]:
     aside = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
         yield aside
+        with aside.open("rb") as written:
+            os.fsync(written)  # or the new name may reach the disk before the content does
         aside.replace(path)
     except BaseException:
         aside.unlink(missing_ok=True)
