@@ -22,8 +22,10 @@ import torch
 from benchmarks.common import in_child, tell
 from benchmarks.drawn import HISTORY, drawn_data, drawn_model, lists
 from gensr_model.allocator import keep_freed_memory
+from gensr_model.config import TrainConfig
 from gensr_model.data.batches import BatchBuilder
 from gensr_model.data.prepared import PreparedDataset
+from gensr_model.training.trainer import make_optimizer
 
 STEPS, WARM = 12, 2
 SIDES = ("kept", "given back")
@@ -41,7 +43,7 @@ def steps(what: str, rows: int, prompt: int) -> Callable[[], float]:
         return builder.build(chosen, lists(data, chosen, negatives, rng))
 
     if what == "training":
-        optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+        optimizer = make_optimizer([p for p in model.parameters() if p.requires_grad], TrainConfig())
 
         def train() -> float:
             optimizer.zero_grad()

@@ -31,7 +31,7 @@ from gensr_model.baselines.words import Lexicon
 from gensr_model.config import TrainConfig
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.model_config import TextConfig
-from gensr_model.training.trainer import TrainingData
+from gensr_model.training.trainer import TrainingData, make_optimizer
 
 HISTORY, BATCH, NEGATIVES = 30, 256, 4  # of a training batch
 LISTS, LENGTH = 256, 100  # of a scored batch
@@ -46,7 +46,7 @@ def _train(model: Rival, data: TrainingData) -> dict[str, Any]:
     ``data_share`` is of wall time, ``data_share_cpu`` of the processor's: the one to read on a busy machine, with one
     thread.
     """
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    optimizer = make_optimizer(list(model.parameters()), TrainConfig())
     batches, steps, batches_cpu, steps_cpu = [], [], [], []
     for number in range(WARM + STEPS):
         begun, begun_cpu = time.perf_counter(), time.process_time()

@@ -28,7 +28,7 @@ from gensr_model.data.batches import Batch, BatchBuilder
 from gensr_model.data.prepared import PreparedDataset, Samples
 from gensr_model.devices import allow_bf16_attention, compile_blocks, default_device
 from gensr_model.models.gensr import GenSR
-from gensr_model.training.trainer import Loss, TrainingData, make_accelerator, train_step
+from gensr_model.training.trainer import Loss, TrainingData, make_accelerator, make_optimizer, train_step
 
 NEGATIVES, CANDIDATES, WARM = 4, 100, 3
 DATASHEET = {
@@ -163,9 +163,8 @@ def train(given: argparse.Namespace, data: DrawnData, card: Card, samples: int, 
     if compiled:
         compile_blocks(model, "yes")
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=accelerator.device.type == "cuda")
-    loss, optimizer = accelerator.prepare(Loss(model), optimizer)
     batches, config = Drawn(data, samples), TrainConfig(batch_size=samples, negatives=NEGATIVES)
+    loss, optimizer = accelerator.prepare(Loss(model), make_optimizer(parameters, config))
 
     def step(number: int) -> None:
         drawn = cast(TrainingData, batches)

@@ -24,7 +24,7 @@ from gensr_model.config import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.report import NullReport
 from gensr_model.training import bundle, lightgcn, rival
-from gensr_model.training.trainer import TrainingData
+from gensr_model.training.trainer import TrainingData, make_optimizer
 
 _STEPS, _LIMIT = 20, 0.05
 
@@ -46,7 +46,7 @@ def watched(
 def cost(kind: str, dataset: PreparedDataset, cf: Path, config: PipelineConfig) -> dict[str, float]:
     """Milliseconds of a step and of a probe, and the probe's share of training time."""
     model, data = watched(kind, dataset, cf, config)
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
+    optimizer = make_optimizer([p for p in model.parameters() if p.requires_grad], config.train)
 
     def step(number: int) -> None:
         optimizer.zero_grad(set_to_none=True)

@@ -28,10 +28,12 @@ from benchmarks.common import in_child, tell
 from benchmarks.drawn import HISTORY, drawn_data, drawn_model, flops, lists
 from benchmarks.plain import Plain, collate
 from gensr_model.allocator import keep_freed_memory
+from gensr_model.config import TrainConfig
 from gensr_model.data.batches import BatchBuilder
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.models.gensr import GenSR
 from gensr_model.models.views import distinct_users
+from gensr_model.training.trainer import make_optimizer
 
 STEPS, NEGATIVES, WARM = 5, 4, 1
 Loss = Callable[[Samples, IntArray], Tensor]
@@ -61,7 +63,11 @@ def child(name: str, prompt: int, batch: int, keep: bool) -> dict[str, Any]:
     model = drawn_model("small", prompt, dropout=0.0)
     trained, loss_of = side(name, cast(PreparedDataset, data), model)
     trained.train()
-    optimizer = torch.optim.AdamW([p for p in trained.parameters() if p.requires_grad], lr=1e-3)
+    parameters = [p for p in trained.parameters() if p.requires_grad]
+    if name == "ours":
+        optimizer = make_optimizer(parameters, TrainConfig(learning_rate=1e-3, weight_decay=0.01))
+    else:
+        optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.01)
     rng = np.random.default_rng(0)
     losses, times = [], []
     before = psutil.Process().memory_info().rss

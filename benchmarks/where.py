@@ -20,8 +20,10 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.drawn import HISTORY, drawn_data, drawn_model, lists
 from benchmarks.gpu import by_kind
 from gensr_model.allocator import keep_freed_memory
+from gensr_model.config import TrainConfig
 from gensr_model.data.batches import BatchBuilder
 from gensr_model.data.prepared import PreparedDataset
+from gensr_model.training.trainer import make_optimizer
 
 STEPS = 3
 KINDS = {
@@ -59,7 +61,7 @@ def main() -> None:
     builder = BatchBuilder(cast(PreparedDataset, data), HISTORY)
     for prompt in given.prompts:
         model = drawn_model("small", prompt)
-        optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
+        optimizer = make_optimizer([p for p in model.parameters() if p.requires_grad], TrainConfig())
         chosen = data.every.take(np.arange(given.batch))
         batch = builder.build(chosen, lists(data, chosen, 4, rng))
 

@@ -93,6 +93,13 @@ class TrainingData:
         return samples, self.builder.build(samples, lists)
 
 
+def make_optimizer(parameters: list[torch.nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW over parameters of one device."""
+    # Fused: one pass over the weights and their states instead of ten.
+    fused = parameters[0].device.type in ("cpu", "cuda")
+    return torch.optim.AdamW(parameters, config.learning_rate, weight_decay=config.weight_decay, fused=fused)
+
+
 def make_accelerator(precision: Literal["auto", "no", "bf16"] = "auto") -> Accelerator:
     """The device and processes that ``accelerate launch`` or the machine give, and the precision that is asked for.
 
@@ -198,12 +205,7 @@ def fit(
         report, probe = NullReport(), None
     begun = time.monotonic()
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        parameters,
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
-        fused=accelerator.device.type == "cuda",  # one pass over the weights instead of five
-    )
+    optimizer = make_optimizer(parameters, config)
     steps_per_epoch = math.ceil(data.batches_per_epoch / config.accumulation)
     total = steps_per_epoch * epochs
     interval = max(1, steps_per_epoch // config.validations_per_epoch)
