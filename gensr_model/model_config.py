@@ -84,8 +84,8 @@ class ModelConfig(Frozen):
 
     backbone: BackboneConfig = BackboneConfig()
     text: TextConfig = TextConfig()
-    max_history: int = Field(30, description="latest events that a history keeps")
-    max_query_tokens: int = 16
+    max_history: int = Field(30, ge=1, description="latest events that a history keeps")
+    max_query_tokens: int = Field(16, ge=1)
     cf_view: bool = True
     semantic_view: bool = True
     soft_filter: bool = True
@@ -117,8 +117,8 @@ class ModelConfig(Frozen):
     )
     behavior_embedding: bool = Field(True, description="b_n of H_u, added to both views")
     position_embedding: bool = Field(True, description="Eq. 5-6 alone are order-blind: docs/paper_to_code.md")
-    view_heads: int = 4
-    view_dropout: float = 0.1
+    view_heads: int = Field(4, ge=1)
+    view_dropout: float = Field(0.1, ge=0, lt=1)
     beta: float = Field(0.1, ge=0, description="weight of the contrastive loss (Eq. 11); 0 turns it off")
     tau: float = Field(0.05, gt=0, description="temperature of the contrastive loss (Eq. 10)")
     answer_loss: Literal["vocabulary", "yes_no", "listwise"] = Field(

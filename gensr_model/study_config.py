@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -28,6 +28,7 @@ DepartureVariant = Literal[
     "no_cold_items",
     "no_filter_identity",
 ]
+Seed = Annotated[int, Field(ge=0)]
 Variant = Literal[UsualVariant, DepartureVariant, "prompts_24", "prompts_64"]
 USUAL_VARIANTS: tuple[UsualVariant, ...] = get_args(UsualVariant)
 DEPARTURE_VARIANTS: tuple[DepartureVariant, ...] = get_args(DepartureVariant)
@@ -84,7 +85,9 @@ class RerankConfig(Frozen):
     systems: tuple[str, ...] = Field(
         (), description="gensr, two_head, references and rivals by name, or module:Class; none means all"
     )
-    seeds: tuple[int, ...] = Field((0,), min_length=1, description="of training; the data and its lists stay")
+    seeds: tuple[Seed, ...] = Field(
+        (0,), min_length=1, description="of training; the data and its lists stay"
+    )
     tune: bool | None = Field(
         None,
         description="search each system's grid on valid first, on the first seed; left open, compare/rerank-table "
@@ -121,7 +124,7 @@ class AblationConfig(Frozen):
         "and the config has switched on, prompts_24 and prompts_64 have prompts of so many words and placeholders "
         "beside the query",
     )
-    seeds: tuple[int, ...] = Field(
+    seeds: tuple[Seed, ...] = Field(
         (0,),
         min_length=1,
         description="of LightGCN and training; the data and its candidates stay those of `seed`",
@@ -132,8 +135,8 @@ class AblationConfig(Frozen):
 class SweepConfig(Frozen):
     """``sweep/tau-beta`` (§6.1.3): one factor at a time, the other as in ``model``; the paper's grids."""
 
-    tau: tuple[float, ...] = (0.01, 0.03, 0.05, 0.07, 0.09)
-    beta: tuple[float, ...] = (0.001, 0.01, 0.1, 0.15, 0.2, 0.25, 0.3)
+    tau: tuple[Annotated[float, Field(gt=0)], ...] = (0.01, 0.03, 0.05, 0.07, 0.09)
+    beta: tuple[Annotated[float, Field(ge=0)], ...] = (0.001, 0.01, 0.1, 0.15, 0.2, 0.25, 0.3)
     concurrency: int = Field(2, ge=1, description="trainings at once, which share the cores")
 
 

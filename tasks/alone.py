@@ -21,10 +21,10 @@ import torch
 
 from gensr_model.allocator import keep_freed_memory
 from gensr_model.config import PipelineConfig
-from gensr_model.errors import ConfigError, DivergedError, GensrError, TrainingError
+from gensr_model.errors import DivergedError, GensrError, TrainingError
 from gensr_model.report import Report
 from tasks.memory import ALONE
-from tasks.sources import all_code, only_this_version
+from tasks.sources import must_be, only_this_version, versions
 
 Metrics = dict[str, float]
 
@@ -70,7 +70,7 @@ def run_alone(
     ours, theirs = context.Pipe(duplex=False)
     threads = max(1, (os.cpu_count() or 1) // share)
     process = context.Process(
-        target=_child, args=(theirs, all_code(), module, name, folders, arguments, threads), daemon=True
+        target=_child, args=(theirs, versions(), module, name, folders, arguments, threads), daemon=True
     )
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # what a training in this process has left reserved is the new one's to use
@@ -106,7 +106,7 @@ def _how_it_died(code: int | None) -> str:
 
 def _child(
     pipe: Connection,
-    code: str,
+    code: dict[str, str],
     module: str,
     name: str,
     folders: tuple[Path, Path],
@@ -119,11 +119,7 @@ def _child(
     threading.Thread(target=_die_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     try:
-        if all_code() != code:
-            raise ConfigError(
-                "the source files of gensr have changed since this run began, and its stages would be of two versions: "
-                "start it again"
-            )
+        must_be(code)
         found = getattr(importlib.import_module(module), name)
         build = found.build if isinstance(found, Stage) else found
         metrics = build(Work(*folders, _PipeReport(pipe)), *arguments) or {}

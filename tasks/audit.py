@@ -12,7 +12,6 @@ import itertools
 import json
 import sys
 import tempfile
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ from gensr_model.config import SEARCH_ONLY, PrepareConfig
 from gensr_model.errors import DataError, GensrError
 from tasks import prepared_files as files
 from tasks.duck import connect, query, run
+from tasks.sources import source_files
 
 _SHOWN = 5
 _VIEWS = ("00_samples", "01_candidates", "02_user_ranges", "03_never_negative")
@@ -48,8 +48,7 @@ class Figure(NamedTuple):
 
 def audit_names() -> list[str]:
     """The files of ``sql/audit`` that are audits, in order, without ``.sql``."""
-    found = (f.name for f in resources.files("sql").joinpath("audit").iterdir())
-    return sorted(name[:-4] for name in found if name.endswith(".sql") and name[:-4] not in _VIEWS)
+    return sorted(name for file in source_files(("sql/audit",)) if (name := Path(file).stem) not in _VIEWS)
 
 
 def audit_rule(name: str) -> str:

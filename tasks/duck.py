@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pyarrow as pa
 
 from gensr_model.config import PrepareConfig
 from gensr_model.errors import ConfigError
+from tasks import sources
 
 
 @contextlib.contextmanager
@@ -40,10 +40,10 @@ def connect(config: PrepareConfig, temp: Path) -> Iterator[duckdb.DuckDBPyConnec
 
 def query(name: str) -> str:
     """Text of ``sql/<name>.sql``, for example ``query("amazon/reviews")``; ConfigError if there is none."""
-    source = resources.files("sql").joinpath(*f"{name}.sql".split("/"))
-    if not source.is_file():
-        raise ConfigError(f"there is no query sql/{name}.sql in the installed package")
-    return source.read_text(encoding="utf-8")
+    try:
+        return sources.text(f"sql/{name}.sql")
+    except FileNotFoundError:
+        raise ConfigError(f"there is no query sql/{name}.sql in the installed package") from None
 
 
 def run(

@@ -15,6 +15,8 @@ from tasks.stage import StageResult, Work, stage
 from tasks.summary import summarize_run
 
 _CODE = ("tasks/full_ranking.py",)
+# `full_ranking` has its own of the first four.
+_UNREAD = ("epochs", "batch_size", "negatives", "valid_samples", "two_head_epochs", "two_head_gamma")
 KEY = "full-ranking"  # of the artifact, and of kept files
 
 
@@ -24,6 +26,7 @@ KEY = "full-ranking"  # of the artifact, and of kept files
     config=("model", "lightgcn.folds", "train", "full_ranking", "seed", "evaluation.batch_size"),
     artifacts=("*.json",),
     tags=lambda folder: {"stopped": how_it_ended(folder)["stopped"]},
+    unread={"": tuple(f"train.{name}" for name in _UNREAD)},
 )
 def finetune_full(work: Work, config: PipelineConfig, prepared: Path, cf: Path) -> dict[str, float]:
     """Reads the prepared dataset and the LightGCN table; writes the bundle of a model that generates items."""

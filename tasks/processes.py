@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 from collections import deque
@@ -11,6 +12,8 @@ from typing import Generic, TypeVar
 
 from loky import ProcessPoolExecutor
 
+from tasks.sources import must_be, only_this_version, versions
+
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 _MOST = 4  # processes: one core reads and unpacks for about so many
@@ -18,7 +21,8 @@ _MOST = 4  # processes: one core reads and unpacks for about so many
 
 def cores() -> int:
     """Cores that this process may use, at most ``_MOST``."""
-    return min(_MOST, len(os.sched_getaffinity(0)))
+    ours = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(_MOST, ours)
 
 
 def ordered_map(
@@ -61,6 +65,8 @@ def _in_processes(
     work: Callable[[Piece], Result], pieces: Iterable[Piece], processes: int
 ) -> Iterator[Result]:
     waiting: deque[Future[Result]] = deque()
+    work = functools.partial(_of_this_version, versions(), work)
+    only_this_version()
     with ProcessPoolExecutor(processes) as pool:
         for piece in pieces:
             waiting.append(pool.submit(work, piece))
@@ -68,3 +74,8 @@ def _in_processes(
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def _of_this_version(code: dict[str, str], work: Callable[[Piece], Result], piece: Piece) -> Result:
+    must_be(code)
+    return work(piece)

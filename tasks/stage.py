@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import fcntl
 import functools
-import inspect
 import json
 import os
 import shutil
@@ -30,7 +29,7 @@ from gensr_model.report import NullReport, Report
 from tasks.alone import run_alone
 from tasks.home import Home, home
 from tasks.memory import PeakMemory
-from tasks.sources import code_digest
+from tasks.sources import code_digest, source_of
 from tasks.tracking import Tracked, run_logger, told_beside
 
 RECORD = "stage.json"
@@ -82,7 +81,7 @@ class Stage:
     ) -> None:
         self.name, self.build, self.code, self.config, self.artifacts = name, build, code, config, artifacts
         self.tags, self.facts, self.unread = tags, facts, unread
-        self._source = inspect.getsource(build)  # now, as the file is what was imported
+        self._source = source_of(build)
         self.__doc__ = build.__doc__
         self._task: Task[..., dict[str, Any]] = task(
             name=name,
@@ -194,7 +193,7 @@ def stage(
         artifacts: glob patterns of the files that MLflow gets.
         tags: what MLflow's run says of the finished folder in words, also when it is used again.
         facts: what else decides the output, as JSON.
-        unread: of ``config``, what an option does not read (``train.epochs``).
+        unread: of ``config``, what an option does not read (``train.epochs``); without options, under ``""``.
     """
     return lambda build: Stage(name, build, code, config, artifacts, tags, facts or {}, unread or {})
 

@@ -34,6 +34,7 @@ EXPERIMENT = "gensr"
 LOGGER = "gensr"
 _PER_CALL = 1_000  # MLflow's limit of metrics
 _KEPT = 20_000  # metrics that wait while MLflow cannot be reached
+_AFTER_FAILURE = 600.0  # seconds: a try, with what MLflow retries itself, holds training up for minutes
 _FLUSH_EVERY = 5.0  # seconds; one batched call costs what one metric costs
 _PROGRESS_EVERY = 3.0
 _LOG_EVERY = 20.0
@@ -199,7 +200,7 @@ class RunReport:
     def __init__(self, run: Tracked, name: str) -> None:
         self.run, self.name = run, name
         self._waiting: list[Metric] = []
-        self._flushed = time.monotonic()
+        self._flushed, self._pause = time.monotonic(), _FLUSH_EVERY
         self._artifact: UUID | None = None
         self._shown = self._logged = -math.inf
         self._in_task = TaskRunContext.get() is not None
@@ -207,7 +208,8 @@ class RunReport:
 
     def metrics(self, values: dict[str, float], step: int) -> None:
         self._waiting += _as_metrics(values, step)
-        if len(self._waiting) >= 500 or time.monotonic() - self._flushed > _FLUSH_EVERY:
+        since = time.monotonic() - self._flushed
+        if since > self._pause or (len(self._waiting) >= 500 and self._pause == _FLUSH_EVERY):
             self.flush()
 
     def progress(self, done: int, total: int, note: str) -> None:
@@ -233,23 +235,29 @@ class RunReport:
 
     def flush(self) -> None:
         """Send what waits. What MLflow does not take waits for the next time, up to a bound: curves are no work."""
-        self._flushed = time.monotonic()
+        self._pause = _FLUSH_EVERY
         try:
             while self._waiting:
                 self.run.client.log_batch(self.run.run_id, metrics=self._waiting[:_PER_CALL])
                 del self._waiting[:_PER_CALL]
         except (MlflowException, OSError) as error:
+            self._pause = _AFTER_FAILURE
             lost = max(0, len(self._waiting) - _KEPT)
             del self._waiting[:lost]
             run_logger().warning(
-                "MLflow takes no metrics now (%s: %s); %d wait for the next try, %d are lost",
-                type(error).__name__, str(error).splitlines()[0], len(self._waiting), lost,
+                "MLflow takes no metrics now (%s: %s); %d wait for another try, %d are lost",
+                type(error).__name__, str(error).partition("\n")[0], len(self._waiting), lost,
             )  # fmt: skip
+        self._flushed = time.monotonic()
 
     def close(self) -> None:
         """Send what waits, and leave the terminal."""
         self._bar.close()
         self.flush()
+        if self._waiting:
+            run_logger().warning(
+                "%d metrics of %s are lost: MLflow did not take them", len(self._waiting), self.name
+            )
 
 
 @contextmanager

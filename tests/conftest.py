@@ -14,7 +14,7 @@ import pytest
 from tiny_run import STUDIES, TINY, Finished
 
 from gensr_model.config import PipelineConfig
-from tasks.sources import only_this_version
+from tasks import sources
 
 # Tiny models: a second thread only makes them wait for each other, ten times over where the cores are busy.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -36,9 +36,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def this_version() -> None:
-    """No test starts processes with the code of a model that another test loaded from MLflow."""
-    only_this_version()
+def this_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test starts processes with a model's code, or knows rivals, that another test loaded."""
+    sources.only_this_version()
+    monkeypatch.setattr(sources, "_FOREIGN", {})
 
 
 @pytest.fixture(scope="session")

@@ -313,7 +313,7 @@ def _check_finite(what: str, value: float, step: int, sample_ids: list[str]) -> 
     if not math.isfinite(value):
         raise DivergedError(
             f"the {what} of step {step} is {value}; its samples: {', '.join(sample_ids[:10])}"
-            f"{' …' if len(sample_ids) > 10 else ''}. Lower train.learning_rate or look at these samples."
+            f"{' …' if len(sample_ids) > 10 else ''}. Lower the learning rate or look at these samples."
         )
 
 

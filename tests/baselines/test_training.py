@@ -17,7 +17,7 @@ from gensr_model.baselines.registry import SYSTEMS
 from gensr_model.baselines.rival import Rival, System
 from gensr_model.config import PipelineConfig, Task
 from gensr_model.data.prepared import PreparedDataset
-from gensr_model.errors import DataError, TrainingError
+from gensr_model.errors import DataError, DivergedError, TrainingError
 from gensr_model.evaluation.metrics import summarize
 from gensr_model.models.gensr import LossParts
 from gensr_model.report import NullReport
@@ -160,6 +160,17 @@ def test_a_trial_that_diverges_loses_and_tuning_goes_on(dataset: PreparedDataset
     never = system._replace(grid={"scale": (float("nan"),)})
     with pytest.raises(TrainingError, match="all 1 trials failed; the first: the loss of step 0 is nan"):
         rival.tune(never, dataset, CONFIG, tmp_path / "other", tmp_path, NullReport())
+
+
+def test_only_divergence_is_the_points_fault() -> None:
+    """A full disk says nothing of a learning rate: the search ends and says what it was."""
+
+    def full(number: int, point: tuning.Point) -> float:
+        raise TrainingError("the checkpoint cannot be written: no space left")
+
+    with pytest.raises(TrainingError, match="no space left") as told:
+        tuning.choose({"learning_rate": (1e-3, 1e-2)}, 2, full)
+    assert not isinstance(told.value, DivergedError)
 
 
 def test_every_grid_has_as_many_points_as_are_tried_and_begins_with_the_defaults() -> None:

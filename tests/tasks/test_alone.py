@@ -110,8 +110,8 @@ def test_a_training_that_diverges_says_so_as_if_it_were_in_this_process(tmp_path
 
 
 def test_a_child_of_other_code_than_the_run_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.alone.all_code", lambda: "the code when this run began")
-    with pytest.raises(AloneError, match=r"have changed since this run began.*start it again"):
+    monkeypatch.setattr("tasks.alone.versions", lambda: {"": "the code when this run began"})
+    with pytest.raises(AloneError, match=r"gensr changed after this run had begun.*start it again"):
         alone(tmp_path, "little")
 
 

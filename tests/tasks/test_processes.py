@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks.processes import ordered_map
+from gensr_model.errors import ConfigError
+from tasks.processes import cores, ordered_map
 
 
 def square(number: int) -> tuple[int, int]:
@@ -61,3 +62,16 @@ def test_few_pieces_are_read_ahead() -> None:
     next(found)
     assert len(read) <= 5
     list(found)
+
+
+def test_processes_of_other_code_than_this_one_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.processes.versions", lambda: {"": "as the code was"})
+    with pytest.raises(ConfigError, match="changed after this run had begun"):
+        list(ordered_map(square, range(4), 2))
+
+
+def test_where_the_system_tells_no_affinity_every_core_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS."""
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    assert cores() == 3

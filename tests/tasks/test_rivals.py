@@ -9,6 +9,7 @@ import pytest
 from gensr_model.baselines.registry import SYSTEMS
 from gensr_model.baselines.sasrec import SASRec
 from gensr_model.config import PipelineConfig
+from gensr_model.errors import ConfigError
 from tasks import rivals, sources
 from tasks.sources import source_files
 from tasks.stage import StageResult
@@ -55,6 +56,14 @@ def test_the_grid_decides_the_tuning_its_first_point_training_too_and_genSR_epoc
     assert keys("sasrec", rerank={"epochs": 9}) == [tune, keys("sasrec", rerank={"epochs": 9})[1], rank]
 
 
+def test_precision_is_in_the_key_of_what_is_trained() -> None:
+    tune, train, rank = keys("sasrec")
+    other = keys("sasrec", train={"precision": "bf16"})
+    assert other[0] != tune
+    assert other[1] != train
+    assert other[2] == rank  # its key has the training's besides
+
+
 def test_gradient_probes_are_in_the_key_of_the_training_that_has_them_and_in_no_other() -> None:
     every = {"analysis": {"gradient_every": 7}}
     tune, train, rank = keys("unisar")
@@ -96,9 +105,14 @@ def test_a_rival_from_outside_the_package_counts_by_its_source(
     assert found.title == "Mine"
     assert "gensr_model/baselines/parts.py" in source_files(rivals._stages("mine_alone:Mine").train.code)
     for file in ("mine_layers.py", "mine_alone.py"):  # what it imports counts, too
-        before = keys("mine_alone:Mine")
+        before, told = keys("mine_alone:Mine"), sources.versions()
         with (tmp_path / file).open("a") as more:
             more.write("# changed\n")
+        assert keys("mine_alone:Mine") == before, "this process has imported what it was"
+        sources.must_be(told)
+        monkeypatch.setattr(sources, "_FOREIGN", {})  # another process reads it anew
+        with pytest.raises(ConfigError, match=r"mine_alone\.py changed after this run had begun"):
+            sources.must_be(told)
         assert all(old != new for old, new in zip(before, keys("mine_alone:Mine"), strict=True))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 import time
@@ -12,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from gensr_model.errors import ConfigError
 from tasks import sources
+from tasks.duck import query
 
 TREE = {
     "tasks/__init__.py": "",
@@ -38,12 +41,13 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (tmp_path / name).write_text(text)
     monkeypatch.setattr(sources, "SOURCES", tmp_path)
     forget()
+    sources._frozen()  # as when the module is imported
     yield tmp_path
     forget()
 
 
 def forget() -> None:
-    for cached in (sources.code_digest, sources.source_files, sources._imported, sources._content):
+    for cached in (sources.code_digest, sources.source_files, sources._imported, sources._frozen):
         cached.cache_clear()
 
 
@@ -85,6 +89,80 @@ def test_a_file_that_changes_while_the_process_runs_changes_no_digest(tree: Path
     (tree / "gensr_model/deep/four.py").write_text("changed")
     sources.code_digest.cache_clear()
     assert sources.code_digest(("tasks/one.py",)) == before
+
+
+def test_locks_and_backups_of_editors_are_no_sources(tree: Path) -> None:
+    before = sources.all_code()
+    (tree / "tasks" / ".#one.py").symlink_to("me@here.1234")  # Emacs, while the buffer is not saved
+    (tree / "tasks" / ".two.py").write_text("nonsense(")
+    forget()
+    assert sources.all_code() == before
+
+
+def test_a_query_runs_as_it_was_when_the_process_began(tree: Path) -> None:
+    (tree / "sql" / "10_a.sql").write_text("select 2")
+    assert query("10_a") == "select 1"
+    with pytest.raises(ConfigError, match=r"there is no query sql/11_b\.sql"):
+        query("11_b")
+
+
+def test_the_source_of_a_function_is_what_was_imported(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tree / "tasks" / "two.py"
+    monkeypatch.syspath_prepend(str(file.parent))
+    late = importlib.import_module("two").late
+    before = sources.source_of(late)
+    file.write_text("def late():\n    return 'edited'\n")
+    assert sources.source_of(late) == before
+    assert "import thing" in before
+    forget()
+    assert "edited" in sources.source_of(late)
+
+
+@pytest.mark.parametrize("content", [b"\xef\xbb\xbfimport os\n", b"# coding: latin-1\nname = '\xe9'\n"])
+def test_a_rival_of_any_encoding_that_python_reads(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "rival.py").write_bytes(content)
+    assert sources.foreign(tmp_path / "rival.py")[0] == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "counts"),
+    [
+        ("from mine.layers import WIDTH", True),
+        ("from .layers import WIDTH", True),
+        ("from ..mine import layers", True),
+        ("import beside", False),
+    ],
+)
+def test_a_rival_in_a_package_counts_with_the_modules_of_its_package(
+    line: str, counts: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not with what is installed beside that package."""
+    (tmp_path / "mine" / "deep").mkdir(parents=True)
+    for name in ("mine/__init__.py", "mine/deep/__init__.py", "mine/layers.py", "beside.py"):
+        (tmp_path / name).write_text("WIDTH = 1\n")
+    rival = tmp_path / "mine" / "deep" / "rival.py"
+    rival.write_text(line.replace("from .l", "from ..l") + "\n")
+    before = sources.foreign(rival)
+    changed = tmp_path / ("mine/layers.py" if counts else "beside.py")
+    changed.write_text("WIDTH = 2\n")
+    assert sources.foreign(rival) == before
+    monkeypatch.setattr(sources, "_FOREIGN", {})
+    assert (sources.foreign(rival) != before) is counts
+
+
+def test_this_version_comes_first_and_nothing_else_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder behind ours may be where everything is installed, a gensr_model of another day too."""
+    old, installed, ours = tmp_path / "code", tmp_path / "installed", str(sources.SOURCES)
+    for folder in (old, installed):
+        (folder / "gensr_model").mkdir(parents=True)
+    monkeypatch.setattr(sys, "path", [str(old), str(tmp_path), ours, str(installed)])
+    sources.only_this_version()
+    assert sys.path == [str(tmp_path), ours, str(installed)]
+    monkeypatch.setattr(sys, "path", [str(old), str(installed)])
+    sources.only_this_version()
+    assert sys.path == [ours, str(old), str(installed)]
 
 
 def test_a_renamed_file_and_a_wrong_root_are_seen(tree: Path) -> None:

@@ -15,6 +15,7 @@ from prefect import flow
 from gensr_model.config import PipelineConfig
 from tasks import stage as stages
 from tasks.finetune import finetune
+from tasks.full_ranking import finetune_full
 from tasks.home import Home
 from tasks.stage import StageResult, Work, build_folder, is_complete, stage
 from tasks.tracking import Tracked, parent_run
@@ -137,6 +138,17 @@ def test_what_an_option_does_not_read_is_not_in_its_key() -> None:
     assert differs("two_head", two_head_epochs=9)
     assert differs("two_head", two_head_gamma=0.5)
     assert all(differs(option, learning_rate=0.5) for option in ("gensr", "two_head"))
+
+
+def test_full_ranking_has_epochs_and_batches_of_its_own() -> None:
+    given = [StageResult("raw", key, Path(), {}, 0.0, False) for key in "ab"]
+    base = finetune_full.key(PipelineConfig(), *given)
+    for train, same in (
+        ({"epochs": 9, "batch_size": 9, "two_head_epochs": 9}, True),
+        ({"clip_norm": 9}, False),
+    ):
+        changed = PipelineConfig.model_validate({"train": train})
+        assert (finetune_full.key(changed, *given) == base) is same
 
 
 @pytest.mark.usefixtures("prefect_server")

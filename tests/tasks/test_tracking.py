@@ -80,11 +80,36 @@ def test_metrics_wait_while_mlflow_cannot_be_reached_and_the_oldest_go_beyond_a_
             for step in range(5):
                 report.metrics({"loss": float(step)}, step)
             report.close()
-        assert "the server is away); 3 wait for the next try, 2 are lost" in caplog.text
+        assert "the server is away); 3 wait for another try, 2 are lost" in caplog.text
+        assert "3 metrics of train are lost: MLflow did not take them" in caplog.text
         report.metrics({"loss": 5.0}, 5)
         report.close()
         history = run.client.get_metric_history(run.run_id, "loss")
     assert sorted(m.step for m in history) == [2, 3, 4, 5]
+
+
+def test_while_mlflow_is_away_it_is_asked_seldom(gensr_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each try holds training up for as long as MLflow's client tries by itself: minutes."""
+    now, asked = [0.0], []
+
+    def refuse(run_id: str, metrics: list[object]) -> None:
+        asked.append(now[0])
+        now[0] += 240.0
+        raise BrokenPipeError  # without a message
+
+    with parent_run(PipelineConfig(), "gensr", "x") as run:
+        report = run.report("train")
+        monkeypatch.setattr("tasks.tracking.time.monotonic", lambda: now[0])
+        report._flushed = 0.0
+        with monkeypatch.context() as patch:
+            patch.setattr(run.client, "log_batch", refuse)
+            for step in range(1_000):
+                now[0] += 2.0
+                report.metrics({"loss": float(step)}, step)
+        assert len(asked) == 4  # in 2,000 seconds of training
+        now[0] += 600.0
+        report.metrics({"loss": 0.0}, 1_000)
+        assert len(run.client.get_metric_history(run.run_id, "loss")) == 1_001
 
 
 def test_progress_outside_a_task_is_silent_and_inside_it_is_thinned(
