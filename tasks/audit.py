@@ -48,7 +48,8 @@ class Figure(NamedTuple):
 
 def audit_names() -> list[str]:
     """The files of ``sql/audit`` that are audits, in order, without ``.sql``."""
-    return sorted(name for file in source_files(("sql/audit",)) if (name := Path(file).stem) not in _VIEWS)
+    found = (Path(file) for file in source_files(("sql/audit",)))
+    return sorted(f.stem for f in found if f.parent == Path("sql/audit") and f.stem not in _VIEWS)
 
 
 def audit_rule(name: str) -> str:
