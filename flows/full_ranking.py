@@ -59,7 +59,7 @@ def _challenge(
     if decision.new_version:
         version = registry.register(run, name, registry.log_model(run, model), model, decision.says)
         if decision.promote:
-            registry.crown(run, name, version)
+            registry.crown(run, name, version, None if champion is None else champion.version)
             registry.serve_catalogue(run, config, model)
     run.tags(decision=decision.says)
     run_logger().info("%s: %s", name, decision.says)

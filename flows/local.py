@@ -196,7 +196,7 @@ def _one_at_a_time(where: Home) -> Iterator[None]:
 
 
 def read_config(text: str | None) -> dict[str, Any]:
-    """The flow's parameter ``config`` as given, a folder's path made absolute; ServiceError says what is wrong."""
+    """The flow's parameter ``config`` as given, paths made absolute; ServiceError says what is wrong."""
     try:
         given = json.loads(text) if text else {}
     except ValueError as error:
@@ -208,10 +208,20 @@ def read_config(text: str | None) -> dict[str, Any]:
     except ValidationError as error:
         wrong = "\n".join(f"- {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise ServiceError(f"CONFIG does not fit gensr_model/config.py:\n{wrong}") from error
+    # The worker runs elsewhere.
     if isinstance(config.source, FolderSource):
-        absolute = Path(config.source.path).expanduser().resolve()  # the worker runs elsewhere
-        given["source"] = {**given["source"], "path": str(absolute)}
+        given["source"] = {**given["source"], "path": _absolute(config.source.path)}
+    name = given.get("model", {}).get("backbone", {}).get("name_or_path")
+    if name and Path(name).expanduser().is_dir():  # else a model of the hub
+        given["model"]["backbone"]["name_or_path"] = _absolute(name)
+    if "kept" in given.get("rerank", {}):
+        kept = [file.model_dump(mode="json") for file in config.rerank.kept]
+        given["rerank"]["kept"] = [{**file, "path": _absolute(file["path"])} for file in kept]
     return given
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().resolve())
 
 
 def main(arguments: list[str] | None = None) -> int:

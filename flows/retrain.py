@@ -50,6 +50,9 @@ def retrain(config: PipelineConfig) -> dict[str, Any]:
             uri = registry.log_model(run, new, full)
             version = registry.register(run, name, uri, new, decision.says, full)
             if decision.promote:
-                registry.crown(run, name, version)
+                registry.crown(run, name, version, None if champion is None else champion.version)
+                newest = registry.full_ranking_bundle(run, config)
+                if newest is not None:  # it may have come while this version was made
+                    registry.serve_catalogue(run, config, newest)
         run_logger().info(decision.says)
         return publish_decision(run.run_id, str(flow_run.id), name, decision)

@@ -15,6 +15,7 @@ from gensr_model.models.full_ranking import FullRanking
 from gensr_model.training import bundle
 
 BEHAVIORS = ("rec", "src")  # index = Batch.behavior
+_AT_ONCE = 256  # candidates that are scored together
 
 
 class Ranker:
@@ -103,17 +104,19 @@ class Ranker:
 
     @torch.inference_mode()
     def _score(self, history: list[tuple[int, int]], query: str | None, candidates: list[int]) -> np.ndarray:
-        """(C,) probabilities of the candidates."""
+        """(C,) probabilities of the candidates; memory is that of ``_AT_ONCE`` of them."""
         model = self.loaded.model
         full = model.full if isinstance(model, FullRanking) else None
         prompts = encode_prompts(self.loaded.tokenizer, [query] if query else [], self.loaded.config, full)
-        batch = _one(history, query, candidates).to(bundle.device_of(model))
         with self._alone:
             model.catalogue.set_prompts(prompts)
             if isinstance(model, FullRanking):
+                batch = _one(history, query, candidates).to(bundle.device_of(model))
                 every = torch.softmax(model.catalogue_scores(batch)[0], dim=0)  # (I,)
                 return every[candidates].cpu().numpy()
-            return torch.sigmoid(model.score(batch))[0].cpu().numpy()
+            parts = (candidates[start : start + _AT_ONCE] for start in range(0, len(candidates), _AT_ONCE))
+            batches = (_one(history, query, part).to(bundle.device_of(model)) for part in parts)
+            return np.concatenate([torch.sigmoid(model.score(batch))[0].cpu().numpy() for batch in batches])
 
 
 def _check(top_n: int | None) -> None:

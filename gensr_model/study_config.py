@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from gensr_model.frozen import Frozen
 
@@ -28,7 +28,15 @@ DepartureVariant = Literal[
     "no_cold_items",
     "no_filter_identity",
 ]
-Seed = Annotated[int, Field(ge=0)]
+
+
+def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"a seed stands twice in {list(seeds)}: it would count as two trainings")
+    return seeds
+
+
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(_distinct)]
 Variant = Literal[UsualVariant, DepartureVariant, "prompts_24", "prompts_64"]
 USUAL_VARIANTS: tuple[UsualVariant, ...] = get_args(UsualVariant)
 DEPARTURE_VARIANTS: tuple[DepartureVariant, ...] = get_args(DepartureVariant)
@@ -85,9 +93,7 @@ class RerankConfig(Frozen):
     systems: tuple[str, ...] = Field(
         (), description="gensr, two_head, references and rivals by name, or module:Class; none means all"
     )
-    seeds: tuple[Seed, ...] = Field(
-        (0,), min_length=1, description="of training; the data and its lists stay"
-    )
+    seeds: Seeds = Field((0,), description="of training; the data and its lists stay")
     tune: bool | None = Field(
         None,
         description="search each system's grid on valid first, on the first seed; left open, compare/rerank-table "
@@ -124,9 +130,8 @@ class AblationConfig(Frozen):
         "and the config has switched on, prompts_24 and prompts_64 have prompts of so many words and placeholders "
         "beside the query",
     )
-    seeds: tuple[Seed, ...] = Field(
+    seeds: Seeds = Field(
         (0,),
-        min_length=1,
         description="of LightGCN and training; the data and its candidates stay those of `seed`",
     )
     concurrency: int = Field(2, ge=1, description="variants at work at once, which share the cores")

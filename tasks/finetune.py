@@ -16,9 +16,10 @@ MODELS = tuple(_TRAIN)
 
 
 def how_it_ended(folder: Path) -> dict[str, Any]:
-    """Steps, epochs, best valid NDCG@5 and why training stopped, of a finished stage's folder."""
+    """Steps, epochs, the best of what validation chose by, and why training stopped, of a finished stage's folder."""
     found = json.loads((folder / "training.json").read_text())
-    return {name: found[name] for name in ("steps", "epochs", "best_metric", "stopped")}
+    told = {name: found[name] for name in ("steps", "epochs", "best_metric", "stopped")}
+    return told | {"chosen_by": found.get("chosen_by", "ndcg_at_5")}  # rivals name none
 
 
 @stage(

@@ -45,7 +45,12 @@ def rank_full(
     return write_ranks(work.out, ranks) | {"items": float(dataset.n_items)}
 
 
-@stage("evaluate-full", code=_CODE, config=("evaluation", "full_ranking", "model.text"), artifacts=("*",))
+@stage(
+    "evaluate-full",
+    code=_CODE,
+    config=("evaluation", "full_ranking", "model.text", "train.tasks"),
+    artifacts=("*",),
+)
 def rank_full_reference(
     work: Work, config: PipelineConfig, prepared: Path, cf: Path, name: str
 ) -> dict[str, float]:

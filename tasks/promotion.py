@@ -10,7 +10,7 @@ from gensr_model.errors import ConfigError, DataError
 from gensr_model.evaluation.compare import Comparison, paired_bootstrap
 from tasks.drift import drift_says
 from tasks.evaluate import read_ranks
-from tasks.registry import Champion
+from tasks.registry import Champion, serving_code
 from tasks.stage import StageResult
 
 
@@ -55,7 +55,7 @@ def judge(
     if champion is None:
         return first(ranks)
     if champion.bundle.key == new.key:
-        return unchanged(champion.version, ranks)
+        return unchanged(champion, ranks)
     return decide(ranks, rank(champion.bundle), champion.version, config)
 
 
@@ -66,8 +66,12 @@ def first(ranks: StageResult) -> Decision:
     )
 
 
-def unchanged(version: str, ranks: StageResult) -> Decision:
-    """Same data, config and code as the champion's."""
+def unchanged(champion: Champion, ranks: StageResult) -> Decision:
+    """Trained on the same data with the same config and code as the champion: only the code that serves may differ."""
+    version = champion.version
+    if champion.code != serving_code():
+        says = f"Renewed champion version {version}: the same model, with the code of today that answers requests."
+        return Decision(True, True, says, ranks.metrics)
     says = f"Kept champion version {version}: nothing has changed since it was trained, this model is the champion."
     return Decision(False, False, says, ranks.metrics)
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import mlflow
 import pandas as pd
 import pyarrow.parquet as pq
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
@@ -24,14 +25,16 @@ from mlflow.types.schema import Array, DataType
 
 import gensr_model
 from gensr_model.config import PipelineConfig, digest
-from gensr_model.errors import DataError
+from gensr_model.errors import DataError, GensrError
 from tasks import pyfunc_model
 from tasks.home import home
 from tasks.profile import BINS
+from tasks.sources import code_digest
 from tasks.stage import StageResult
-from tasks.tracking import Tracked, tracking_uri
+from tasks.tracking import Tracked, run_logger, tracking_uri
 
 CHAMPION = "champion"
+_TRIES = 3  # to serve a catalogue while champions change
 NONE = "none"  # the key of a full-ranking model that is not there
 _REQUIRED = ("bm25s", "numpy", "pandas", "pyarrow", "pydantic", "safetensors", "scipy", "tokenizers", "torch",
              "torch-geometric", "transformers")  # fmt: skip
@@ -61,6 +64,10 @@ SIGNATURE = ModelSignature(
 )
 
 
+class ChampionMoved(GensrError):
+    """The alias ``champion`` is not where it was."""
+
+
 class Champion(NamedTuple):
     """The model that serves now: its version, and the bundle and the bins of its data as inputs of stages."""
 
@@ -68,6 +75,7 @@ class Champion(NamedTuple):
     bundle: StageResult
     data: StageResult | None  # None where the run that registered the version logged none
     catalogue_key: str  # of the full-ranking model in it, or NONE
+    code: str  # digest of the code in it, which answers requests
 
 
 def served_name(config: PipelineConfig) -> str:
@@ -91,7 +99,7 @@ def log_model(run: Tracked, bundle: StageResult, catalogue: StageResult | None =
 
     Logged unless an earlier run did.
     """
-    keys = _keys(bundle, catalogue)
+    keys = _keys(bundle, catalogue) | {"serving_code": serving_code()}
     wanted = " and ".join(f"tags.{name} = '{key}'" for name, key in keys.items())
     known = run.client.search_runs(
         [run.experiment_id], f"{wanted} and tags.model_uri LIKE 'models:/%'", max_results=1
@@ -101,6 +109,11 @@ def log_model(run: Tracked, bundle: StageResult, catalogue: StageResult | None =
         uri = uri or _log(child, bundle.path, None if catalogue is None else catalogue.path)
         child.tags(**keys, model_uri=uri)
     return uri
+
+
+def serving_code() -> str:
+    """The digest of what an MLflow model takes along and answers requests with."""
+    return code_digest(("tasks/pyfunc_model.py",))
 
 
 def _keys(bundle: StageResult, catalogue: StageResult | None) -> dict[str, str]:
@@ -121,23 +134,44 @@ def register(
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    tags = {**_keys(bundle, catalogue), "decision": note}
+    tags = {**_keys(bundle, catalogue), "serving_code": serving_code(), "decision": note}
     version = run.client.create_model_version(
         name, model_uri, run.run_id, tags=tags, model_id=model_uri.removeprefix("models:/")
     )
     return str(version.version)
 
 
-def crown(run: Tracked, name: str, version: str) -> None:
-    """Move the alias ``champion`` to this version."""
+def crown(run: Tracked, name: str, version: str, over: str | None) -> None:
+    """Move the alias ``champion`` from version ``over``, which this one was judged against, to this one.
+
+    Raises:
+        ChampionMoved: another run, or a person, moved the alias meanwhile; it stays where it is.
+    """
+    found = _alias(run, name)
+    now = None if found is None else str(found.version)
+    if now != over:
+        raise ChampionMoved(
+            f"the champion of {name} is version {now or 'none'} now and was {over or 'none'} when this run looked: "
+            f"version {version} is registered but does not serve. Run again to judge it against the new one"
+        )
     run.client.set_registered_model_alias(name, CHAMPION, version)
 
 
 def serve_catalogue(run: Tracked, config: PipelineConfig, catalogue: StageResult) -> str | None:
     """Let what serves rank the catalogue by this full-ranking bundle: a new champion with the GenSR of the old one.
 
-    Its version; None where nothing serves yet, or already with this bundle.
+    Its version; None where nothing serves yet, or already with this bundle. Where the champion changes meanwhile, it is
+    made again from the new one.
     """
+    for _ in range(_TRIES):
+        try:
+            return _serve_catalogue(run, config, catalogue)
+        except ChampionMoved as error:
+            run_logger().warning("%s", error)
+    return _serve_catalogue(run, config, catalogue)
+
+
+def _serve_catalogue(run: Tracked, config: PipelineConfig, catalogue: StageResult) -> str | None:
     name = served_name(config)
     served = champion(run, name)
     if served is None or served.catalogue_key == catalogue.key:
@@ -147,23 +181,21 @@ def serve_catalogue(run: Tracked, config: PipelineConfig, catalogue: StageResult
     note = f"The GenSR of version {served.version}, with the new full-ranking champion."
     uri = log_model(run, served.bundle, catalogue)
     version = register(run, name, uri, served.bundle, note, catalogue)
-    crown(run, name, version)
+    crown(run, name, version, served.version)
     return version
 
 
 def champion(run: Tracked, name: str) -> Champion | None:
     """The current champion, its bundle fetched to this machine; None before the first promotion."""
-    try:
-        version = run.client.get_model_version_by_alias(name, CHAMPION)
-    except MlflowException as error:
-        if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
-            return None
-        raise
+    version = _alias(run, name)
+    if version is None:
+        return None
     key = version.tags.get("bundle_key")
     if key is None:
         raise DataError(
             f"version {version.version} of the model {name} has the alias {CHAMPION} but was not registered by "
-            f"retrain/nightly: move the alias to a version with the tag bundle_key, or delete it and run again"
+            "retrain/nightly or train/full-ranking: move the alias to a version with the tag bundle_key, or delete it "
+            "and run again"
         )
     folder = home().root / "champions" / f"{name}-{key}"
     if not folder.is_dir():
@@ -175,10 +207,23 @@ def champion(run: Tracked, name: str) -> Champion | None:
             inside = Model.load(fetched).flavors.get("python_function", {}).get("artifacts", {})
             if "bundle" not in inside:
                 raise DataError(f"{source}: no model bundle among its artifacts")
-            (Path(fetched) / inside["bundle"]["path"]).rename(folder)
+            _become(Path(fetched) / inside["bundle"]["path"], folder)
     data = _data_of(run, str(version.run_id), folder.with_name(f"{name}-data-{version.run_id}"))
     bundle = StageResult("champion", key, folder, {}, 0.0, True)
-    return Champion(str(version.version), bundle, data, version.tags.get("catalogue_key", NONE))
+    tags = version.tags
+    return Champion(
+        str(version.version), bundle, data, tags.get("catalogue_key", NONE), tags.get("serving_code", NONE)
+    )
+
+
+def _alias(run: Tracked, name: str) -> ModelVersion | None:
+    """The version that the alias ``champion`` names."""
+    try:
+        return run.client.get_model_version_by_alias(name, CHAMPION)
+    except MlflowException as error:
+        if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+            return None
+        raise
 
 
 def _data_of(run: Tracked, run_id: str, folder: Path) -> StageResult | None:
@@ -191,9 +236,18 @@ def _data_of(run: Tracked, run_id: str, folder: Path) -> StageResult | None:
             inner = Path(aside) / "data"
             inner.mkdir()
             run.client.download_artifacts(run_id, BINS, str(inner))
-            inner.rename(folder)
+            _become(inner, folder)
     key = digest(json.loads((folder / BINS).read_text(encoding="utf-8")))
     return StageResult("champion-data", key, folder, {}, 0.0, True)
+
+
+def _become(fetched: Path, folder: Path) -> None:
+    """Rename, unless another run that fetched the same was faster."""
+    try:
+        fetched.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
 
 
 def _log(run: Tracked, bundle: Path, catalogue: Path | None) -> str:

@@ -85,7 +85,10 @@ def summarize_ablation(
     by_variant: dict[Variant, list[Any]] = {}
     for trial in trials(config):
         by_variant.setdefault(trial.variant, []).append(read_ranks(ranks[trial.name]))
-    return summarize_run(config, source, stages, ranks, {}) | {
+    first = {
+        name: found for name, found in ranks.items() if "-seed" not in name
+    }  # what is tested against each other
+    return summarize_run(config, source, stages, first, {}) | {
         "study": ABLATION,
         ABLATION: ablation_rows(by_variant, config),
     }

@@ -303,11 +303,12 @@ def _training(training: dict[str, dict[str, Any]]) -> list[str]:
             f"{t['epochs']:.1f}",
             str(t["steps"]),
             f"{t['best_metric']:.4f}",
+            _SHOWN[t.get("chosen_by", "ndcg_at_5")],
             t["stopped"],
         ]
         for name, t in training.items()
     ]
-    head = ["model", "epochs", "steps", "best valid N@5", "stopped because"]
+    head = ["model", "epochs", "steps", "best valid", "of", "stopped because"]
     return ["## Training", "", *grid(head, rows), ""] if rows else []
 
 

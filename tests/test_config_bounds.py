@@ -32,6 +32,7 @@ REFUSED: list[tuple[str, Any]] = [
     ("model.max_history", 0),
     ("model.view_dropout", 1),
     ("rerank.seeds", [-1]),
+    ("rerank.seeds", [0, 0]),
     ("ablation.seeds", [0, -1]),
     ("sweep.tau", [0.0]),
     ("sweep.beta", [0.1, -0.1]),

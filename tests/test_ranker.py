@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from small_dataset import ITEMS, write_cf, write_dataset
 
+from gensr_model import ranker as ranker_module
 from gensr_model.config import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import DataError
@@ -100,6 +101,20 @@ def test_query_history_and_behavior_each_change_the_scores(ranker: Ranker) -> No
         ranker.rank(["i1", "i2"], "kitchen", CANDIDATES, behaviors=["rec", "src"]),
     ]
     assert all(dict(other) != dict(base) for other in others)
+
+
+def test_many_candidates_are_scored_a_part_at_a_time(ranker: Ranker, monkeypatch: pytest.MonkeyPatch) -> None:
+    every = ranker.rank(["i1", "i2"], "red", ranker.raw_ids)
+    seen: list[int] = []
+    whole = ranker_module._one
+    monkeypatch.setattr(ranker_module, "_AT_ONCE", 7)
+    monkeypatch.setattr(
+        ranker_module, "_one", lambda h, q, part: (seen.append(len(part)), whole(h, q, part))[1]
+    )
+    parts = ranker.rank(["i1", "i2"], "red", ranker.raw_ids)
+    assert dict(parts) == pytest.approx(dict(every), abs=1e-6)
+    assert max(seen) == 7
+    assert sum(seen) == len(ranker.raw_ids)
 
 
 def test_an_earlier_request_leaves_no_trace(ranker: Ranker) -> None:

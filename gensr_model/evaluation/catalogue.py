@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 from scipy import sparse
 
-from gensr_model.config import TASKS, FullRankingConfig, PipelineConfig, Split, Task
+from gensr_model.config import FullRankingConfig, PipelineConfig, Split, Task
 from gensr_model.data.batches import BatchBuilder
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.devices import default_device
@@ -159,7 +159,7 @@ def rank_reference(
     report: Report,
 ) -> pa.Table:
     """Ranks of a reference ranker among all items; a text ranker has rows only for samples with a query."""
-    samples = _evaluated(dataset, split, config)
+    samples = _evaluated(dataset, split, config, config.train.trained_tasks)
     if name in reference.NEEDS_QUERY:
         samples = samples.take(np.flatnonzero(samples.query >= 0))
     scorer = reference_scorer(name, dataset, samples, cf_folder, config.model.text)
@@ -167,7 +167,7 @@ def rank_reference(
 
 
 def _evaluated(
-    dataset: PreparedDataset, split: Split, config: PipelineConfig, tasks: Collection[Task] = TASKS
+    dataset: PreparedDataset, split: Split, config: PipelineConfig, tasks: Collection[Task]
 ) -> Samples:
     every = dataset.samples(split)
     return every.take(fixed_subset(every, config.evaluation.max_test_samples, tasks))

@@ -161,5 +161,7 @@ def _paired_t(difference: npt.NDArray[np.float64]) -> tuple[float, float]:
         return 0.0, 1.0  # the same ranking everywhere: scipy would say 0/0
     if len(difference) < 2:
         return float("nan"), float("nan")
+    if np.ptp(difference) == 0:
+        return float("nan"), float("nan")  # the same difference everywhere: the test divides by its spread
     result = stats.ttest_1samp(difference, 0.0)
     return float(result.statistic), float(result.pvalue)

@@ -181,10 +181,11 @@ def learning(facts: RunFacts) -> list[Figure]:
 def training(facts: RunFacts) -> Table:
     """How training ended, per model."""
     columns = [Column("Model", False), Column("Epochs"), Column("Steps"),
-               Column("Best valid N@5", says="mean of both tasks"),
+               Column("Best valid", says="mean over the trained tasks"), Column("of", False),
                Column("Validations"), Column("Stopped because", False)]  # fmt: skip
     rows = [
         [text(facts.title(name)), number(t["epochs"], 1), count(t["steps"]), number(t["best_metric"]),
+         text(METRICS[t.get("chosen_by", "ndcg_at_5")]),
          count(len(t["validations"])), text(t["stopped"])]
         for name, t in facts.training.items()
     ]  # fmt: skip

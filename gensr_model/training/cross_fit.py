@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -78,18 +79,20 @@ def cross_fit(
 ) -> dict[str, float]:
     """Train ``config.folds`` LightGCNs for ``epochs``, each without its fold's pairs; writes ``folds.safetensors``.
 
-    All begin with the weights of ``common``'s training and see its batches and negatives, less what is left out:
-    otherwise chance alone sets them apart. Each table is then rotated onto the common one.
+    All begin with the weights of ``common``'s training and see its batches and negatives, less the pairs left out,
+    which are negatives where they are drawn, as any pair that a table does not know: otherwise chance alone, or being
+    spared, sets them apart. Each table is then rotated onto the common one.
     """
     user, item = dataset.graph()
     fold = fold_of(torch.from_numpy(user), torch.from_numpy(item), config.folds).numpy()
     tables, edges, apart = [], [], []
     for left_out in range(config.folds):
         kept = fold != left_out
+        unknown = np.unique(user[~kept] * dataset.n_items + item[~kept])
         bpr = lightgcn.Bpr(user[kept], item[kept], dataset.n_users, dataset.n_items, config, seed)
         rng = lightgcn.pair_generator(seed)
         for _ in range(epochs):
-            for batch in lightgcn.batches(user, item, dataset.n_items, config.batch_size, rng):
+            for batch in lightgcn.batches(user, item, dataset.n_items, config.batch_size, rng, unknown):
                 users, positives = (torch.from_numpy(of) for of in batch[:2])
                 inside = (fold_of(users, positives, config.folds) != left_out).numpy()
                 if inside.any():

@@ -74,7 +74,7 @@ def fit_bundle(
     if accelerator.is_main_process:
         bundle.save(out, course.kind, model, tokenizer, dataset, config)
         store.save(out, dataset, cf_folder, config.model.max_history)
-        write_json(out / "training.json", result._asdict())
+        write_json(out / "training.json", result._asdict() | {"chosen_by": course.metric})
         write_json(out / "gradients.json", gradients.entries())
     accelerator.wait_for_everyone()
     return {

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch_geometric.nn.models import LightGCN
@@ -49,20 +50,35 @@ def normalised_adjacency(user: IntArray, item: IntArray, n_users: int, n_items: 
 
 
 def sample_pairs(
-    user: IntArray, item: IntArray, n_items: int, rng: np.random.Generator
+    user: IntArray, item: IntArray, n_items: int, rng: np.random.Generator, left_out: IntArray | None = None
 ) -> tuple[IntArray, IntArray, IntArray]:
-    """All training pairs in random order, each with one negative the user has no edge to, each (P,)."""
+    """All training pairs in random order, each with one negative the user has no edge to, each (P,).
+
+    Args:
+        left_out: pairs as user · I + item, sorted, that a table is trained without: for it they are no edges, and a
+            negative where the first draw hits one. All other draws are as without.
+    """
     order = rng.permutation(len(user))
     user, item = user[order], item[order]
     edges = np.unique(user * n_items + item)
     negative = rng.integers(n_items, size=len(user))
+    drawn = negative.copy()
     for _ in range(50):
-        key = user * n_items + negative
-        known = edges[np.minimum(np.searchsorted(edges, key), len(edges) - 1)] == key
+        known = _among(user * n_items + negative, edges)
         if not known.any():
             break
         negative[known] = rng.integers(n_items, size=int(known.sum()))
+    if left_out is not None and len(left_out):
+        negative = np.where(_among(user * n_items + drawn, left_out), drawn, negative)
     return user, item, negative
+
+
+def _among(keys: IntArray, ordered: IntArray) -> npt.NDArray[np.bool_]:
+    """Which keys are among others that are in order."""
+    found: npt.NDArray[np.bool_] = (
+        ordered[np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)] == keys
+    )
+    return found
 
 
 def recall_at_20(found: CFEmbeddings, dataset: PreparedDataset, held: int = 2**24) -> float:
@@ -127,10 +143,15 @@ class Bpr:
 
 
 def batches(
-    user: IntArray, item: IntArray, n_items: int, size: int, rng: np.random.Generator
+    user: IntArray,
+    item: IntArray,
+    n_items: int,
+    size: int,
+    rng: np.random.Generator,
+    left_out: IntArray | None = None,
 ) -> Iterator[tuple[IntArray, IntArray, IntArray]]:
     """One epoch of ``sample_pairs``, ``size`` at a time."""
-    pairs = sample_pairs(user, item, n_items, rng)
+    pairs = sample_pairs(user, item, n_items, rng, left_out)
     for start in range(0, len(user), size):
         users, positives, negatives = (of[start : start + size] for of in pairs)
         yield users, positives, negatives

@@ -141,3 +141,9 @@ def test_ours_stands_against_the_best_rival_of_each_column() -> None:
     assert compare.against_best({"ours": seeds}, "ours", ("search",), ("mrr",)) == []
     with pytest.raises(DataError, match="ranked different samples"):
         compare.against_best(table | {"close": [ranks(places[:-1])]}, "ours", ("search",), ("mrr",))
+
+
+def test_the_same_difference_everywhere_has_no_t_test() -> None:
+    """It would divide by a spread of 0: p = 0 for one sample said a thousand times."""
+    assert np.isnan(compare._paired_t(np.full(5, 0.5))).all()
+    assert compare._paired_t(np.zeros(5)) == (0.0, 1.0)

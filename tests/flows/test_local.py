@@ -86,7 +86,7 @@ def test_a_wrong_config_is_refused_with_its_field(text: str, said: str) -> None:
         local.read_config(text)
 
 
-def test_a_given_config_stays_as_given_but_for_a_relative_folder(
+def test_a_given_config_stays_as_given_but_for_relative_paths(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -94,6 +94,12 @@ def test_a_given_config_stays_as_given_but_for_a_relative_folder(
     expected = {"preset": "laptop", "source": {"kind": "folder", "path": str(tmp_path / "mine")}}
     assert local.read_config(json.dumps(given)) == expected
     assert local.read_config(None) == {}
+    (tmp_path / "flan").mkdir()
+    for name, said in (("flan", str(tmp_path / "flan")), ("google/flan-t5-small", "google/flan-t5-small")):
+        found = local.read_config(json.dumps({"model": {"backbone": {"name_or_path": name}}}))
+        assert found["model"]["backbone"]["name_or_path"] == said
+    found = local.read_config(json.dumps({"rerank": {"kept": ["ranks.parquet"]}}))
+    assert [file["path"] for file in found["rerank"]["kept"]] == [str(tmp_path / "ranks.parquet")]
 
 
 def test_nothing_that_the_shell_says_to_prefect_or_mlflow_reaches_the_servers(

@@ -87,7 +87,7 @@ def test_a_search_only_protocol_is_refused_before_anything_is_trained(tiny: Tiny
 
 @pytest.mark.usefixtures("prefect_server")
 def test_first_run_promotes_itself_then_the_same_data_and_a_worse_model_keep_the_champion(
-    gensr_home: Path, tiny: Tiny
+    gensr_home: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = "gensr-tiny"
 
@@ -104,6 +104,14 @@ def test_first_run_promotes_itself_then_the_same_data_and_a_worse_model_keep_the
     assert "nothing has changed" in same["says"]
     assert len(MlflowClient(tracking_uri()).search_model_versions(f"name = '{name}'")) == 1
 
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.promotion.serving_code", lambda: "of tomorrow")
+        patch.setattr("tasks.registry.serving_code", lambda: "of tomorrow")
+        renewed = retrain(tiny(train={"epochs": 2, "valid_samples": 40, "batch_size": 32}))
+    assert renewed["says"].startswith("Renewed champion version 1")
+    assert crowned() == "2"
+    MlflowClient(tracking_uri()).set_registered_model_alias(name, "champion", "1")
+
     grown = {"kind": "generated", "users": 220, "items": 200, "events_per_user": 10}
     untrained = {"epochs": 1, "learning_rate": 1e-9, "valid_samples": 40, "batch_size": 32}
     worse = retrain(tiny(source=grown, train=untrained, retrain={"delta": 0.0}))
@@ -113,7 +121,7 @@ def test_first_run_promotes_itself_then_the_same_data_and_a_worse_model_keep_the
     assert "data drift since the champion's data" in worse["says"].lower()
     assert worse["metrics"]["drift/psi/events_per_user"] > 0
     assert crowned() == "1"
-    assert len(MlflowClient(tracking_uri()).search_model_versions(f"name = '{name}'")) == 2
+    assert len(MlflowClient(tracking_uri()).search_model_versions(f"name = '{name}'")) == 3
 
     strict = {"max_psi": 0.0, "on_drift": "stop"}
     stopped = retrain(tiny(source=grown, seed=9, retrain=strict), return_state=True)

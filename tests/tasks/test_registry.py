@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pandas as pd
@@ -27,13 +28,13 @@ def test_no_champion_then_a_foreign_one_then_one_without_a_bundle(gensr_home: Pa
         (tmp_path / "model").mkdir()
         (tmp_path / "model" / "MLmodel").write_text("flavors: {}\n")
         by_hand = run.client.create_model_version("gensr-x", (tmp_path / "model").as_uri(), run.run_id)
-        registry.crown(run, "gensr-x", by_hand.version)
+        registry.crown(run, "gensr-x", str(by_hand.version), None)
         with pytest.raises(DataError, match=r"version 1 of the model gensr-x .* was not registered by"):
             registry.champion(run, "gensr-x")
 
         bundle = StageResult("finetune", "k1", tmp_path, {}, 0.0, False)
         version = registry.register(run, "gensr-x", (tmp_path / "model").as_uri(), bundle, "first")
-        registry.crown(run, "gensr-x", version)
+        registry.crown(run, "gensr-x", version, str(by_hand.version))
         with pytest.raises(DataError, match="no model bundle among"):
             registry.champion(run, "gensr-x")
         assert not list((gensr_home / "champions").iterdir()), "nothing half-fetched stays"
@@ -151,7 +152,7 @@ def test_the_champion_is_fetched_with_its_bundle(logged: Logged) -> None:
     )
     assert (first, second) == ("1", "2")
     assert registry.champion(logged.run, "gensr-y") is None
-    registry.crown(logged.run, "gensr-y", second)
+    registry.crown(logged.run, "gensr-y", second, None)
     for _ in range(2):  # fetched, then found
         found = registry.champion(logged.run, "gensr-y")
         assert found is not None
@@ -161,16 +162,70 @@ def test_the_champion_is_fetched_with_its_bundle(logged: Logged) -> None:
     assert logged.run.client.get_model_version("gensr-y", "2").tags["decision"] == "better"
 
 
+def test_an_alias_that_was_moved_meanwhile_stays_where_it_is(logged: Logged) -> None:
+    """A person who rolls back is not overruled by a run that was judged against another champion."""
+    one, two, three = (registry.register(logged.run, "gensr-m", logged.uri, logged.bundle, n) for n in "abc")
+    registry.crown(logged.run, "gensr-m", two, None)
+    logged.run.client.set_registered_model_alias("gensr-m", registry.CHAMPION, one)
+    with pytest.raises(registry.ChampionMoved, match=r"is version 1 now and was 2 when this run looked"):
+        registry.crown(logged.run, "gensr-m", three, two)
+    with pytest.raises(registry.ChampionMoved, match=r"is version 1 now and was none"):
+        registry.crown(logged.run, "gensr-m", three, None)
+    found = registry.champion(logged.run, "gensr-m")
+    assert found is not None
+    assert found.version == one
+
+
+def test_a_catalogue_is_served_with_the_champion_that_came_meanwhile(
+    logged: Logged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, config = logged.run, logged.config.model_copy(update={"name": "w"})
+    name, make = registry.served_name(config), registry.log_model
+    registry.crown(run, name, registry.register(run, name, logged.uri, logged.bundle, "first"), None)
+    newer = registry.register(run, name, logged.uri, logged.bundle._replace(key="k9"), "newer")
+
+    def log(*given: Any) -> str:
+        uri = make(*given)
+        if (found := registry.champion(run, name)) and found.version == "1":
+            registry.crown(run, name, newer, "1")
+        return uri
+
+    monkeypatch.setattr(registry, "log_model", log)
+    version = registry.serve_catalogue(run, config, logged.full)
+    found = registry.champion(run, name)
+    assert found is not None
+    assert (found.version, found.bundle.key, found.catalogue_key) == (version, "k9", "f1")
+
+
+def test_new_code_that_answers_requests_is_logged_anew(
+    logged: Logged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with parent_run(PipelineConfig(), "gensr", "3" * 8) as run:
+        monkeypatch.setattr(registry, "code_digest", lambda roots: "of another day")
+        assert registry.log_model(run, logged.bundle) != logged.uri
+
+
+def test_two_runs_that_fetch_the_same_go_on_with_one_copy(tmp_path: Path) -> None:
+    for name in ("mine", "theirs"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    registry._become(tmp_path / "theirs", tmp_path / "there")
+    registry._become(tmp_path / "mine", tmp_path / "there")
+    assert (tmp_path / "there" / "file").read_text() == "theirs"
+    with pytest.raises(OSError, match="No such file"):
+        registry._become(tmp_path / "gone", tmp_path / "elsewhere")
+
+
 def test_what_serves_ranks_the_catalogue_by_the_full_ranking_champion(logged: Logged) -> None:
     """From no full-ranking model to a registered one: the served champion gets it, and says so in its answers."""
     run, config = logged.run, logged.config.model_copy(update={"name": "z"})
     served, full = registry.served_name(config), registry.full_ranking_name(config)
     assert registry.full_ranking_bundle(run, config) is None
     assert registry.serve_catalogue(run, config, logged.full) is None, "nothing serves yet"
-    registry.crown(run, served, registry.register(run, served, logged.uri, logged.bundle, "first"))
+    registry.crown(run, served, registry.register(run, served, logged.uri, logged.bundle, "first"), None)
 
     version = registry.register(run, full, registry.log_model(run, logged.full), logged.full, "first")
-    registry.crown(run, full, version)
+    registry.crown(run, full, version, None)
     known = registry.full_ranking_bundle(run, config)
     assert known is not None
     assert known.key == "f1"

@@ -73,7 +73,7 @@ def summary(ranks: dict[str, StageResult], tmp_path: Path) -> dict[str, Any]:
     source = StageResult("ingest", "raw-digest", tmp_path, {}, 1.5, False, "ingest")
     trained = StageResult("finetune", "key-gensr", tmp_path, {}, 61.25, False, "finetune-gensr")
     ended = {"steps": 36, "epochs": 4.5, "best_metric": 0.3, "stopped": "patience", "seconds": 1.0}
-    (tmp_path / "training.json").write_text(json.dumps(ended))
+    (tmp_path / "training.json").write_text(json.dumps(ended | {"chosen_by": "ndcg_at_10"}))
     return summarize_run(CONFIG, source, [source, trained], ranks, ANALYSIS)
 
 
@@ -161,14 +161,14 @@ def test_the_table_of_a_task_has_a_row_per_ranker_and_the_difference(summary: di
                     "GenSR − it, N@10 [80%]", "p (Holm)"]  # fmt: skip
     assert gensr == ["GenSR", *["1.0000"] * 8, "", ""]
     assert popularity == ["Popularity", "0.0000", *["1.0000"] * 3, *["0.6309"] * 3, "0.5000",
-                          "+0.3691 [+0.3691, +0.3691]", "0"]  # fmt: skip
+                          "+0.3691 [+0.3691, +0.3691]", ""]  # fmt: skip  # the same everywhere: no t-test
     _, gensr, popularity, bm25 = cells(markdown, "Search")
     # MRR: (1 + 1 + 1 + 1/2) / 4; N: (3 + 0.6309) / 4.
     assert gensr == ["GenSR", "0.7500", *["1.0000"] * 3, *["0.9077"] * 3, "0.8750", "", ""]
     # Level with all 9 others: R@5 is 5/10. Level with one: MRR (1 + 1/2) / 2.
     assert popularity[:4] == ["Popularity", "0.1500", "0.8750", "1.0000"]
     assert popularity[8] == f"{(0.5 + 0.75 + 0.29290 + 0.5) / 4:.4f}"
-    # Of three tests the smallest p is 0, the second doubled: 2 · 0.1015. The largest stays.
+    # Of two tests the smaller p is doubled: 2 · 0.1015. The larger stays.
     assert popularity[-1] == "0.2"
     assert bm25 == ["BM25", *["1.0000"] * 8, "-0.0923 [-0.1845, +0.0000]", "0.39"]
 
@@ -273,7 +273,7 @@ def test_a_rival_that_was_trained_stands_beside_gensr(ranks: dict[str, StageResu
         StageResult("train-rival", "k", tmp_path, {}, 1.0, False, "train-rival-unisar"),
     ]
     made = summarize_run(CONFIG, stages[0], stages, ranks, {"space/unisar/overlap": 0.5})
-    assert made["training"] == {"unisar": told}
+    assert made["training"] == {"unisar": told | {"chosen_by": "ndcg_at_5"}}
     assert cells(table(made | {"analysis": {}}), "Training")[1][0] == "UniSAR"
     renamed = {name.replace("gensr_untrained", "unisar"): value for name, value in ANALYSIS.items()}
     assert cells(table(made | {"analysis": renamed}), "Do the tasks lie apart")[1][0] == "UniSAR"
@@ -281,11 +281,17 @@ def test_a_rival_that_was_trained_stands_beside_gensr(ranks: dict[str, StageResu
 
 def test_training_says_why_it_stopped(summary: dict[str, Any]) -> None:
     assert summary["training"] == {
-        "gensr": {"steps": 36, "epochs": 4.5, "best_metric": 0.3, "stopped": "patience"}
+        "gensr": {
+            "steps": 36,
+            "epochs": 4.5,
+            "best_metric": 0.3,
+            "stopped": "patience",
+            "chosen_by": "ndcg_at_10",
+        }
     }
     assert cells(table(summary), "Training") == [
-        ["model", "epochs", "steps", "best valid N@5", "stopped because"],
-        ["GenSR", "4.5", "36", "0.3000", "patience"],
+        ["model", "epochs", "steps", "best valid", "of", "stopped because"],
+        ["GenSR", "4.5", "36", "0.3000", "N@10", "patience"],
     ]
     assert "## Training" not in table(summary | {"training": {}})
 

@@ -89,6 +89,21 @@ def test_no_step_of_a_fold_meets_its_pairs_and_all_others_come_once_an_epoch(
         assert set(np.flatnonzero(edges.item_has_edges[k])) == set(item[fold != k].tolist())
 
 
+def test_pairs_left_out_are_negatives_where_they_are_drawn_and_nothing_else_changes() -> None:
+    """A pair that is never a negative shapes a table that is said not to know it."""
+    rng = np.random.default_rng(0)
+    user, item = np.divmod(rng.choice(50 * 20, 400, replace=False), 20)
+    outside = np.sort((user * 20 + item)[::3])
+    plain = lightgcn.sample_pairs(user, item, 20, np.random.default_rng(1))
+    found = lightgcn.sample_pairs(user, item, 20, np.random.default_rng(1), outside)
+    hit = np.isin(found[0] * 20 + found[2], outside)
+    assert 0.05 < hit.mean() < 0.3  # 133 of 1,000 pairs
+    assert not np.isin(plain[0] * 20 + plain[2], user * 20 + item).any()
+    for before, after in zip(plain, found, strict=True):
+        np.testing.assert_array_equal(before[~hit], after[~hit])
+    np.testing.assert_array_equal(plain[1], found[1])
+
+
 def test_a_turned_table_is_turned_back() -> None:
     torch.manual_seed(0)
     table, turn = torch.randn(50, 6), torch.linalg.qr(torch.randn(6, 6))[0]
