@@ -13,7 +13,7 @@ from gensr_model.reporting.run_facts import ABLATION, SWEEP  # keys of the artif
 from gensr_model.study_config import Variant
 from tasks.evaluate import read_ranks
 from tasks.stage import StageResult
-from tasks.summary import summarize_run
+from tasks.summary import comparisons, summarize_run
 
 
 class Trial(NamedTuple):
@@ -85,10 +85,9 @@ def summarize_ablation(
     by_variant: dict[Variant, list[Any]] = {}
     for trial in trials(config):
         by_variant.setdefault(trial.variant, []).append(read_ranks(ranks[trial.name]))
-    first = {
-        name: found for name, found in ranks.items() if "-seed" not in name
-    }  # what is tested against each other
-    return summarize_run(config, source, stages, first, {}) | {
+    first = {name: found for name, found in ranks.items() if "-seed" not in name}  # a seed is no other model
+    return summarize_run(config, source, stages, ranks, {}) | {
+        "comparisons": comparisons(first, config),
         "study": ABLATION,
         ABLATION: ablation_rows(by_variant, config),
     }
