@@ -23,7 +23,7 @@ from gensr_model.training import probed_rival, tuning
 from gensr_model.training import rival as training
 from tasks.evaluate import rank_model, rank_reference, write_ranks
 from tasks.finetune import MODELS, finetune, how_it_ended
-from tasks.sources import SOURCES, foreign
+from tasks.sources import foreign, place_of
 from tasks.stage import Stage, StageResult, Work, stage
 from tasks.summary import TITLES
 from tasks.tracking import Tracked, run_logger
@@ -164,8 +164,8 @@ def _stages(name: str) -> _Stages:
     file = Path(inspect.getfile(module)).resolve()
     code: tuple[str, ...] = ("gensr_model/training/rival.py",)
     facts: dict[str, Any] = {"model": f"{module.__name__}:{system.model.__qualname__}"}
-    if file.is_relative_to(SOURCES):
-        code += (file.relative_to(SOURCES).as_posix(),)
+    if (place := place_of(file)) is not None:
+        code += (place,)
     else:
         imported, facts["source"] = foreign(file)
         code += imported

@@ -93,6 +93,12 @@ def _version(file: str) -> str:
         return ""
 
 
+def place_of(file: Path) -> str | None:
+    """Where a file lies from ``SOURCES``, if it is one of ours; a rival or a test beside our packages is none."""
+    place = file.relative_to(SOURCES).as_posix() if file.is_relative_to(SOURCES) else ""
+    return place if place in _frozen() else None
+
+
 def text(file: str) -> str:
     """One of our files as it was read; FileNotFoundError where there was none."""
     if file not in _frozen():
@@ -102,9 +108,8 @@ def text(file: str) -> str:
 
 def source_of(function: Callable[..., Any]) -> str:
     """The source of a function, as it was read if its module is ours."""
-    file = Path(inspect.getfile(function)).resolve()
-    ours = file.relative_to(SOURCES).as_posix() if file.is_relative_to(SOURCES) else ""
-    if ours in _frozen():
+    ours = place_of(Path(inspect.getfile(function)).resolve())
+    if ours is not None:
         whole = text(ours)
         for node in _parsed(whole).body:
             if isinstance(node, ast.FunctionDef) and node.name == function.__name__:
