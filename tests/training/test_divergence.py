@@ -66,7 +66,7 @@ def test_a_loss_names_step_and_samples(course: Callable[..., Course]) -> None:
             with torch.no_grad():
                 next(iter(made.model.parameters())).fill_(math.nan)
 
-    with pytest.raises(TrainingError, match=r"the loss of step 4 is nan.*learning_rate") as told:
+    with pytest.raises(TrainingError, match=r"the loss of step 4 is nan.*learning rate") as told:
         made.fit(spoil)
     assert its_samples(made, 4) in str(told.value)
 
