@@ -7,13 +7,14 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.shared import Data, finish, prepare_data
+from flows.shared import finish, prepare_data
 from flows.side_by_side import side_by_side
 from gensr_model.config import PipelineConfig
 from gensr_model.evaluation.ablation import CHANGES
 from tasks import studies
 from tasks.evaluate import rank_model
 from tasks.finetune import finetune
+from tasks.inputs import Data
 from tasks.pretrain import pretrain
 from tasks.stage import StageResult
 from tasks.tracking import Tracked, parent_run
@@ -47,4 +48,4 @@ def ablate(run: Tracked, config: PipelineConfig, data: Data) -> dict[str, Any]:
     found = side_by_side(train, trials, config.ablation.concurrency)
     ranks = {trial.name: ranked for trial, (_, ranked) in zip(trials, found, strict=True)}
     trained = [model for model, _ in found]
-    return studies.summarize_ablation(config, data.source, [*data.stages, *trained], ranks)
+    return studies.summarize_ablation(config, data, [*data.stages, *trained], ranks)

@@ -44,7 +44,7 @@ def full_pipeline(config: PipelineConfig) -> dict[str, Any]:
         log_model(run, trained["gensr"], full_ranking_bundle(run, config))
         examples = draw_examples(run, config, data.prepared, trained["gensr"])
         stages += [*analyses, examples]
-        summary = summarize_run(config, data.source, stages, ranks, numbers_of(analyses))
+        summary = summarize_run(config, data, stages, ranks, numbers_of(analyses))
         summary["diagnosis"] = diagnosis(data.prepared, ranks)
         made = make_studies(run, config, data, fan)
         published = finish(run, summary | made.told(), more=made.texts)

@@ -7,12 +7,13 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.shared import Data, finish, prepare_data
+from flows.shared import finish, prepare_data
 from gensr_model.config import PipelineConfig
 from gensr_model.evaluation.reference import REFERENCES
 from tasks import registry
 from tasks.diagnose import diagnosis
 from tasks.full_ranking import KEY, finetune_full, rank_full, rank_full_reference, summarize_full
+from tasks.inputs import Data
 from tasks.promotion import judge
 from tasks.stage import StageResult
 from tasks.tracking import Tracked, parent_run, run_logger
@@ -39,7 +40,7 @@ def rank_catalogue(
     model = finetune_full(run, config, data.prepared, data.cf)
     ranks = {"gensr": rank_full(run, config, data.prepared, model, option="gensr")}
     ranks |= {r: rank_full_reference(run, config, data.prepared, data.cf, option=r) for r in REFERENCES}
-    summary = summarize_full(config, data.source, [*data.stages, model], ranks)
+    summary = summarize_full(config, data, [*data.stages, model], ranks)
     summary["diagnosis"] = diagnosis(data.prepared, ranks)
     return model, ranks["gensr"], summary
 
@@ -54,6 +55,7 @@ def _challenge(
         ranks,
         champion,
         lambda bundle: rank_full(run, config, prepared, bundle, option="champion"),
+        prepared,
         config,
     )
     if decision.new_version:

@@ -28,5 +28,5 @@ def mechanisms(config: PipelineConfig) -> dict[str, Any]:
             trained.append(unisar.result)
             stages += unisar.stages
         analyses = analyze_all(run, config, data, trained)
-        summary = summarize_run(config, data.source, [*stages, *analyses], {}, numbers_of(analyses))
+        summary = summarize_run(config, data, [*stages, *analyses], {}, numbers_of(analyses))
         return finish(run, summary | {"study": KEY}, KEY)

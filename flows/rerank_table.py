@@ -10,10 +10,11 @@ from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 
 from flows.fan_out import FanOut, fan_out
-from flows.shared import Data, prepare_data
+from flows.shared import prepare_data
 from gensr_model.config import PipelineConfig
 from gensr_model.errors import ConfigError
 from gensr_model.evaluation.reference import REFERENCES
+from tasks.inputs import Data
 from tasks.kept import check_files
 from tasks.place import Place, check, here
 from tasks.report import write_report
@@ -55,7 +56,7 @@ def compare_systems(run: Tracked, config: PipelineConfig, data: Data, fan: FanOu
     shared = config.model_copy(update={"rerank": sharing})
     together = rank_all.with_options(task_runner=fan.runner)
     outcomes = together(run.run_id, shared, data.prepared, data.cf, _names(config))
-    return compare(config, data.source, data.stages, outcomes)
+    return compare(config, data, data.stages, outcomes)
 
 
 def _names(config: PipelineConfig) -> tuple[str, ...]:

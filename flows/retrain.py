@@ -41,6 +41,7 @@ def retrain(config: PipelineConfig) -> dict[str, Any]:
             ranks,
             champion,
             lambda bundle: rank_model(run, config, data.prepared, bundle, option="champion"),
+            data.prepared,
             config,
         )
         if champion is not None and champion.bundle.key != new.key:

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from prefect.runtime import flow_run
 
 from gensr_model.config import PipelineConfig
 from tasks.analyze import analyze_gradients, analyze_information, analyze_space, analyze_theorem
 from tasks.data import check_prepared, check_raw, find_source, ingest, prepare
+from tasks.inputs import Data
 from tasks.pretrain import pretrain
 from tasks.publish import publish, publish_profile
 from tasks.report import write_report
 from tasks.stage import StageResult
 from tasks.tracking import Tracked
-
-
-class Data(NamedTuple):
-    """What every model is trained from."""
-
-    source: StageResult
-    prepared: StageResult
-    checks: StageResult  # of prepared: its profile, and the bins that later data are compared with
-    cf: StageResult
-    stages: list[StageResult]  # all that ran, in order, for the summary
 
 
 def prepare_data(run: Tracked, config: PipelineConfig) -> Data:

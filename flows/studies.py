@@ -9,10 +9,10 @@ from flows.ablation import ablate
 from flows.fan_out import FanOut
 from flows.full_ranking import rank_catalogue
 from flows.rerank_table import check_systems, compare_systems
-from flows.shared import Data
 from flows.sweep import search
 from gensr_model.config import PipelineConfig
 from gensr_model.reporting.run_facts import ABLATION, FULL, RERANK, SWEEP
+from tasks.inputs import Data
 from tasks.publish import headline, part_of_run, study_text
 from tasks.studies import check_ablation, check_sweep
 from tasks.tracking import Tracked, run_logger

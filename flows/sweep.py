@@ -7,11 +7,12 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.shared import Data, finish, prepare_data
+from flows.shared import finish, prepare_data
 from flows.side_by_side import side_by_side
 from gensr_model.config import PipelineConfig, with_changes
 from tasks import studies
 from tasks.finetune import finetune
+from tasks.inputs import Data
 from tasks.stage import StageResult
 from tasks.tracking import Tracked, parent_run
 
@@ -40,4 +41,4 @@ def search(run: Tracked, config: PipelineConfig, data: Data) -> dict[str, Any]:
 
     points = studies.points(config)
     trained = side_by_side(train, points, config.sweep.concurrency)
-    return studies.summarize_sweep(config, data.source, data.stages, dict(zip(points, trained, strict=True)))
+    return studies.summarize_sweep(config, data, data.stages, dict(zip(points, trained, strict=True)))

@@ -11,6 +11,7 @@ from gensr_model.evaluation import catalogue
 from gensr_model.training import full_ranking as training
 from tasks.evaluate import write_ranks
 from tasks.finetune import how_it_ended
+from tasks.inputs import Data
 from tasks.stage import StageResult, Work, stage
 from tasks.summary import summarize_run
 
@@ -61,10 +62,10 @@ def rank_full_reference(
 
 
 def summarize_full(
-    config: PipelineConfig, source: StageResult, stages: list[StageResult], ranks: dict[str, StageResult]
+    config: PipelineConfig, data: Data, stages: list[StageResult], ranks: dict[str, StageResult]
 ) -> dict[str, Any]:
     """The summary of a run whose lists are the whole catalogue."""
     items = int(ranks["gensr"].metrics["items"])
     met = ", without those the user had met" if config.full_ranking.mask_met else ""
     among = f"all {items:,} items{met}"
-    return summarize_run(config, source, stages, ranks, {}) | {"study": KEY, "among": among}
+    return summarize_run(config, data, stages, ranks, {}) | {"study": KEY, "among": among}

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import pyarrow as pa
+
 from gensr_model.config import SEARCH_ONLY, TASKS, PipelineConfig
 from gensr_model.errors import ConfigError, DataError
 from gensr_model.evaluation.compare import Comparison, paired_bootstrap
 from tasks.drift import drift_says
 from tasks.evaluate import read_ranks
+from tasks.inputs import ranked_users
 from tasks.registry import Champion, serving_code
 from tasks.stage import StageResult
 
@@ -49,14 +52,18 @@ def judge(
     ranks: StageResult,
     champion: Champion | None,
     rank: Callable[[StageResult], StageResult],
+    prepared: StageResult,
     config: PipelineConfig,
 ) -> Decision:
-    """May the model ``new``, with its test ``ranks``, become champion? ``rank`` evaluates the present one's bundle."""
+    """May the model ``new``, with its test ``ranks``, become champion? ``rank`` evaluates the present one's bundle.
+
+    ``prepared`` is the dataset that both rank; its users are resampled.
+    """
     if champion is None:
         return first(ranks)
     if champion.bundle.key == new.key:
         return unchanged(champion, ranks)
-    return decide(ranks, rank(champion.bundle), champion.version, config)
+    return decide(ranks, rank(champion.bundle), champion.version, ranked_users(prepared), config)
 
 
 def first(ranks: StageResult) -> Decision:
@@ -76,7 +83,9 @@ def unchanged(champion: Champion, ranks: StageResult) -> Decision:
     return Decision(False, False, says, ranks.metrics)
 
 
-def decide(new: StageResult, champion: StageResult, version: str, config: PipelineConfig) -> Decision:
+def decide(
+    new: StageResult, champion: StageResult, version: str, users: pa.Table, config: PipelineConfig
+) -> Decision:
     """Compare on the new test candidates: promote if the lower bound of NDCG@10 is above −δ on both tasks."""
     rule = config.retrain
     ours, theirs = read_ranks(new), read_ranks(champion)
@@ -93,11 +102,13 @@ def decide(new: StageResult, champion: StageResult, version: str, config: Pipeli
             confidence=rule.confidence,
             seed=config.seed,
             task=task,
+            users=users,
         )
     promote = all(c.low > -rule.delta for c in found.values())
     unknown = champion.metrics.get("unknown_item_share", 0.0)
     bounds = "; ".join(
-        f"{task} {c.mean_difference:+.4f}, lower bound {c.low:+.4f} (n = {c.n})" for task, c in found.items()
+        f"{task} {c.mean_difference:+.4f}, lower bound {c.low:+.4f} (n = {c.n}, {c.users} users)"
+        for task, c in found.items()
     )
     verdict = f"Promoted over champion version {version}" if promote else f"Kept champion version {version}"
     says = (

@@ -22,6 +22,7 @@ from gensr_model.files import write_json
 from gensr_model.reporting.run_facts import RERANK as KEY  # of the artifact
 from tasks.evaluate import read_ranks
 from tasks.home import home
+from tasks.inputs import Data, ranked_users
 from tasks.kept import Tables, kept_systems
 from tasks.publish import headline, links_text, point_latest
 from tasks.rivals import Ranked, block, title
@@ -62,7 +63,7 @@ class Compared(NamedTuple):
 
 
 def compare(
-    config: PipelineConfig, source: StageResult, stages: list[StageResult], outcomes: list[Ranked | Failed]
+    config: PipelineConfig, data: Data, stages: list[StageResult], outcomes: list[Ranked | Failed]
 ) -> Compared:
     """Means, tests and costs of all systems. Raises DataError where no system gave ranks."""
     done = [o for o in outcomes if isinstance(o, Ranked)]
@@ -77,17 +78,22 @@ def compare(
     tables |= kept
     names = list(dict.fromkeys([*names, *kept]))  # one that failed here may be kept
     rows = means(tables)
+    rule = config.retrain
     verdicts = against_best(
-        tables, OURS, TASKS, tuple(COLUMNS), config.retrain.bootstrap_samples, config.retrain.confidence
+        tables,
+        OURS,
+        TASKS,
+        tuple(COLUMNS),
+        rule.bootstrap_samples,
+        rule.confidence,
+        users=ranked_users(data.prepared),
     )
     costs = {name: _cost([o for o in done if o.name == name]) for name in tables}
     text = markdown(config, names, rows, verdicts, costs, failed)
     if kept:
         text += f"\nFrom kept ranks, not trained in this run: {', '.join(map(title, kept))}.\n"
     ran = [*stages, *(s for o in done for s in (o.trained, o.ranks) if s is not None)]
-    summary = summarize_run(config, source, ran, {}, {}) | _summary(
-        config, rows, verdicts, costs, done, failed
-    )
+    summary = summarize_run(config, data, ran, {}, {}) | _summary(config, rows, verdicts, costs, done, failed)
     summary["systems"] = {name: {"title": title(name), "group": block(name)} for name in names}
     return Compared(summary | {"study": KEY, "kept": list(kept)}, text, rows, done, kept)
 
@@ -196,9 +202,10 @@ def markdown(
             "",
         ]
     lines += [
-        "Best bold, second underlined. A star: GenSR leads the best other system, paired t-test with Holm's correction "
-        "over all columns, p < 0.01. Epochs are all that were trained, s/epoch has validation in it, s to score the "
-        "loading; peak memory is that of the training process (of the GPU where there is one), validation included.",
+        "Best bold, second underlined. A star: GenSR leads the best other system, paired t-test by user with Holm's "
+        "correction over all columns, p < 0.01. Epochs are all that were trained, s/epoch has validation in it, s to "
+        "score the loading; peak memory is that of the training process (of the GPU where there is one), validation "
+        "included.",
         "",
     ]
     lines += _tests(verdicts, config) + _failures(failed)
@@ -241,7 +248,7 @@ def _tests(verdicts: list[Verdict], config: PipelineConfig) -> list[str]:
         ]
         for v in verdicts
     ]
-    interval = f"GenSR − it [{100 * config.retrain.confidence:g}% bootstrap]"
+    interval = f"GenSR − it [{100 * config.retrain.confidence:g}% bootstrap over users]"
     head = ["task", "metric", "best other", interval, "t", "p", "p (Holm)"]
     return ["## GenSR against the best other system", "", *grid(head, body), ""] if body else []
 

@@ -12,6 +12,7 @@ from gensr_model.evaluation.ablation import CHANGES, ablation_rows
 from gensr_model.reporting.run_facts import ABLATION, SWEEP  # keys of the artifacts, too
 from gensr_model.study_config import Variant
 from tasks.evaluate import read_ranks
+from tasks.inputs import Data, ranked_users
 from tasks.stage import StageResult
 from tasks.summary import comparisons, summarize_run
 
@@ -79,17 +80,17 @@ def of_trial(config: PipelineConfig, trial: Trial) -> PipelineConfig:
 
 
 def summarize_ablation(
-    config: PipelineConfig, source: StageResult, stages: list[StageResult], ranks: dict[str, StageResult]
+    config: PipelineConfig, data: Data, stages: list[StageResult], ranks: dict[str, StageResult]
 ) -> dict[str, Any]:
     """The summary of a run whose models are trials, with the rows of the study."""
     by_variant: dict[Variant, list[Any]] = {}
     for trial in trials(config):
         by_variant.setdefault(trial.variant, []).append(read_ranks(ranks[trial.name]))
     first = {name: found for name, found in ranks.items() if "-seed" not in name}  # a seed is no other model
-    return summarize_run(config, source, stages, ranks, {}) | {
-        "comparisons": comparisons(first, config),
+    return summarize_run(config, data, stages, ranks, {}) | {
+        "comparisons": comparisons(first, data.prepared, config),
         "study": ABLATION,
-        ABLATION: ablation_rows(by_variant, config),
+        ABLATION: ablation_rows(by_variant, config, ranked_users(data.prepared)),
     }
 
 
@@ -109,7 +110,7 @@ def best_validation(folder: Path) -> dict[str, float]:
 
 def summarize_sweep(
     config: PipelineConfig,
-    source: StageResult,
+    data: Data,
     stages: list[StageResult],
     trained: dict[Point, StageResult],
 ) -> dict[str, Any]:
@@ -121,4 +122,4 @@ def summarize_sweep(
         rows.append({"tau": point.tau, "beta": point.beta, "metric": found["valid/metric"], **ndcg})
     best = max(rows, key=lambda row: row["metric"])
     rows = [{**row, "chosen": row is best} for row in rows]
-    return summarize_run(config, source, [*stages, *trained.values()], {}, {}) | {"study": SWEEP, SWEEP: rows}
+    return summarize_run(config, data, [*stages, *trained.values()], {}, {}) | {"study": SWEEP, SWEEP: rows}

@@ -11,6 +11,7 @@ from gensr_model.evaluation.metrics import METRICS
 from gensr_model.reporting.facts import MODELS as TITLES
 from tasks.evaluate import read_ranks
 from tasks.finetune import how_it_ended
+from tasks.inputs import Data, ranked_users
 from tasks.stage import StageResult
 from tasks.tracking import git_commit
 
@@ -43,9 +44,9 @@ def results(ranks: dict[str, StageResult]) -> dict[str, dict[str, dict[str, floa
 
 
 def comparisons(
-    ranks: dict[str, StageResult], config: PipelineConfig
+    ranks: dict[str, StageResult], prepared: StageResult, config: PipelineConfig
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Task -> other model -> GenSR minus it in NDCG@10: mean, bootstrap bounds, paired t-test.
+    """Task -> other model -> GenSR minus it in NDCG@10: mean, bootstrap bounds, paired t-test, by user of ``prepared``.
 
     ``p_holm`` is the test's p after Holm's correction over all other models and both tasks. A t-test that is not
     defined, on one sample or on a constant difference, is left out: JSON has no infinity.
@@ -53,7 +54,7 @@ def comparisons(
     found: dict[str, dict[str, dict[str, float]]] = {task: {} for task in TASKS}
     if "gensr" not in ranks:  # a study that reads no test ranks
         return found
-    ours = read_ranks(ranks["gensr"])
+    ours, users = read_ranks(ranks["gensr"]), ranked_users(prepared)
     for name, result in ranks.items():
         for task in TASKS:
             if name == "gensr" or not (
@@ -67,6 +68,7 @@ def comparisons(
                 confidence=config.retrain.confidence,
                 seed=config.seed,
                 task=task,
+                users=users,
             )
             found[task][name] = {k: float(v) for k, v in compared._asdict().items() if math.isfinite(v)}
     tested = [row for rows in found.values() for row in rows.values() if "p" in row]
@@ -77,7 +79,7 @@ def comparisons(
 
 def summarize_run(
     config: PipelineConfig,
-    source: StageResult,
+    data: Data,
     stages: list[StageResult],
     ranks: dict[str, StageResult],
     analysis: dict[str, float],
@@ -92,10 +94,10 @@ def summarize_run(
         "negatives": config.prepare.negatives,
         "config": config.model_dump(mode="json"),
         "config_hash": digest(config),
-        "dataset_digest": source.key,
+        "dataset_digest": data.source.key,
         "commit": git_commit(),
         "results": results(ranks),
-        "comparisons": comparisons(ranks, config),
+        "comparisons": comparisons(ranks, data.prepared, config),
         "analysis": analysis,
         "training": {model: how_it_ended(s.path) for s in stages if (model := trained_model(s.label))},
         "stages": [

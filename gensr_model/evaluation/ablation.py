@@ -13,11 +13,10 @@ import pyarrow.compute as pc
 from gensr_model.config import TASKS, PipelineConfig
 from gensr_model.errors import DataError
 from gensr_model.evaluation.metrics import per_sample
+from gensr_model.evaluation.resampling import FloatArray, number_users, resampled_means
 from gensr_model.study_config import Variant
 
-FloatArray = npt.NDArray[np.float64]
 METRIC = "ndcg_at_5"  # §6.6 speaks of it alone
-_CHUNK = 2_000_000  # resampled places held at once: 16 MB, and as much again for each of both models
 
 # Prompts of a task, {0} its name and, in search, the query: 24 and 64 words with the four placeholders, in a
 # tokenizer of the corpus a few tokens more.
@@ -78,12 +77,13 @@ class Change(NamedTuple):
 
 
 def ablation_rows(
-    ranks: Mapping[Variant, Sequence[pa.Table]], config: PipelineConfig
+    ranks: Mapping[Variant, Sequence[pa.Table]], config: PipelineConfig, users: pa.Table | None = None
 ) -> list[dict[str, Any]]:
     """A row per task and variant: NDCG@5, its spread over seeds, its relative change, and what the paper says.
 
     Args:
         ranks: of every variant its test ranks, one table per seed, in the order of the seeds; ``gensr`` among them.
+        users: who is resampled, as in `relative_change`.
     """
     rows = []
     for task in TASKS:
@@ -92,8 +92,9 @@ def ablation_rows(
             mine = of_task(tables, task)
             if not (mine[0].num_rows and whole[0].num_rows):
                 continue
+            rule = config.retrain
             found = relative_change(
-                mine, whole, METRIC, config.retrain.bootstrap_samples, config.retrain.confidence, config.seed
+                mine, whole, METRIC, rule.bootstrap_samples, rule.confidence, config.seed, users
             )
             each = [float(per_sample(table, METRIC).mean()) for table in mine]
             rows.append(
@@ -121,31 +122,31 @@ def relative_change(
     samples: int = 2_000,
     confidence: float = 0.95,
     seed: int = 0,
+    users: pa.Table | None = None,
 ) -> Change:
     """How much a variant's mean differs from the base's, relative to it. Tables are matched by sample_id.
 
-    A resample draws the same samples for both, and divides by its own base. The interval is of the choice of test
-    samples; what other seeds would give is not in it.
+    A resample draws the same users for both, each with its samples, and divides by its own base. The interval is of the
+    choice of test users; what other seeds would give is not in it.
+
+    Args:
+        users: ``sample_id`` and ``user_idx`` (`PreparedDataset.users`); None where every sample is of another user.
 
     Raises:
-        DataError: the tables do not rank the same samples, or none, or the base is 0 throughout.
+        DataError: the tables do not rank the same samples, or none, or the base is 0 throughout, or a sample's user
+            is not known.
     """
     ids = np.sort(np.asarray(base[0]["sample_id"].to_pylist(), dtype=str))
     ours, theirs = (np.mean([_values(table, ids, metric) for table in of], axis=0) for of in (variant, base))
     if len(ids) == 0 or theirs.mean() == 0:
         raise DataError(f"the base has no sample with any {metric}: no change is relative to nothing")
-    rng = np.random.default_rng(seed)
-    found = []
-    rows = max(1, _CHUNK // len(ids))
-    for start in range(0, samples, rows):
-        place = rng.integers(len(ids), size=(min(rows, samples - start), len(ids)))
-        drawn = theirs[place].mean(axis=1)
-        # A resample without any gain of the base says nothing of a ratio.
-        found.append(
-            np.where(drawn > 0, ours[place].mean(axis=1) / np.where(drawn > 0, drawn, 1) - 1, np.nan)
-        )
+    user, rng = number_users(ids, users), np.random.default_rng(seed)
+    means = resampled_means(np.stack([ours, theirs]), user, samples, rng)
+    drawn, base_drawn = means[
+        :, means[1] > 0
+    ]  # a resample without any gain of the base says nothing of a ratio
     tail = (1.0 - confidence) / 2.0
-    low, high = np.nanquantile(np.concatenate(found), [tail, 1.0 - tail])
+    low, high = np.quantile(drawn / base_drawn - 1, [tail, 1.0 - tail])
     own, reference = float(ours.mean()), float(theirs.mean())
     return Change(reference, own, own / reference - 1, float(low), float(high), len(ids))
 

@@ -1,4 +1,4 @@
-"""Is one model better than another? Paired differences over the same samples (§6.1.3, DESIGN §5)."""
+"""Is one model better than another? Paired differences over the same samples, by user (§6.1.3, DESIGN §5)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from scipy import stats
 
 from gensr_model.errors import DataError
 from gensr_model.evaluation.metrics import per_sample
-
-_CHUNK = 4_000_000  # resampled values held at once: 32 MB of indices, 32 MB of differences
+from gensr_model.evaluation.resampling import IntArray, number_users, resampled_means, standard_error
 
 
 class Comparison(NamedTuple):
@@ -23,9 +22,10 @@ class Comparison(NamedTuple):
     mean_difference: float
     low: float  # bounds of the two-sided percentile bootstrap interval of the mean
     high: float
-    t: float  # paired t-test, two-sided
+    t: float  # paired t-test, two-sided, of clustered samples where a user has several
     p: float
     n: int
+    users: int  # of the n samples
 
 
 def paired_bootstrap(
@@ -36,15 +36,18 @@ def paired_bootstrap(
     confidence: float = 0.95,
     seed: int = 0,
     task: str | None = None,
+    users: pa.Table | None = None,
 ) -> Comparison:
     """Compare two ranks tables, matched by sample_id whatever their order; `task` keeps one task's rows.
 
-    The interval holds the central `confidence` of `samples` bootstrap means. Raises DataError when the
-    tables do not rank the same samples, or when there is none.
+    The interval holds the central `confidence` of the means over `samples` resamples of `users`, a table as
+    `PreparedDataset.users` gives it; None where every sample is of another user. Raises DataError when the tables
+    do not rank the same samples, when there is none, or when a sample's user is not known.
     """
     if task is not None:
         a, b = (ranks.filter(pc.equal(ranks["task"], task)) for ranks in (a, b))
-    return _compare(_paired_difference(a, b, metric), samples, confidence, seed)
+    ids, difference = _paired_difference(a, b, metric)
+    return _compare(difference, number_users(ids, users), samples, confidence, seed)
 
 
 class Verdict(NamedTuple):
@@ -65,11 +68,13 @@ def against_best(
     samples: int = 2_000,
     confidence: float = 0.95,
     seed: int = 0,
+    users: pa.Table | None = None,
 ) -> list[Verdict]:
     """The starred comparison of Tables 2 and 3, for every column in which ours has a rival.
 
     Args:
         ranks: of every system its ranks tables, one per seed.
+        users: who is resampled, as in `paired_bootstrap`.
     The family of Holm's correction is all columns together. The rival is chosen on the same samples, which favours it.
     Raises DataError where two systems ranked different samples of a task.
     """
@@ -86,8 +91,8 @@ def against_best(
         for metric in metrics:
             means = {n: np.mean([per_sample(t, metric).mean() for t in of_task[n]]) for n in others}
             rival = max(others, key=means.__getitem__)
-            difference = _difference_of_means(of_task[ours], of_task[rival], metric)
-            compared = _compare(difference, samples, confidence, seed)
+            ids, difference = _difference_of_means(of_task[ours], of_task[rival], metric)
+            compared = _compare(difference, number_users(ids, users), samples, confidence, seed)
             found.append(Verdict(task, metric, rival, compared, float("nan")))
     corrected = holm([verdict.compared.p for verdict in found])
     return [verdict._replace(p_holm=p) for verdict, p in zip(found, corrected, strict=True)]
@@ -109,24 +114,33 @@ def holm(p: Sequence[float]) -> list[float]:
 
 def _difference_of_means(
     a: Sequence[pa.Table], b: Sequence[pa.Table], metric: str
-) -> npt.NDArray[np.float64]:
-    """Per sample, the mean over a's seeds minus the mean over b's: (n,). DataError as in `_paired_difference`."""
+) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.float64]]:
+    """Ids and, per sample, the mean over a's seeds minus the mean over b's: (n,). DataError as in
+    `_paired_difference`."""
     first = a[0]
     # Every table against the same first one, so that all are in its order; the first one itself cancels out.
-    ours = np.mean([_paired_difference(table, first, metric) for table in a], axis=0)
-    theirs = np.mean([_paired_difference(table, first, metric) for table in b], axis=0)
-    return np.asarray(ours - theirs)
+    ids = _paired_difference(first, first, metric)[0]
+    ours = np.mean([_paired_difference(table, first, metric)[1] for table in a], axis=0)
+    theirs = np.mean([_paired_difference(table, first, metric)[1] for table in b], axis=0)
+    return ids, np.asarray(ours - theirs)
 
 
-def _compare(difference: npt.NDArray[np.float64], samples: int, confidence: float, seed: int) -> Comparison:
-    means = _bootstrap_means(difference, samples, np.random.default_rng(seed))
+def _compare(
+    difference: npt.NDArray[np.float64], user: IntArray, samples: int, confidence: float, seed: int
+) -> Comparison:
+    means = resampled_means(difference[None], user, samples, np.random.default_rng(seed))
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(means, [tail, 1.0 - tail])
-    t, p = _paired_t(difference)
-    return Comparison(float(difference.mean()), float(low), float(high), t, p, len(difference))
+    t, p = _paired_t(difference, user)
+    return Comparison(
+        float(difference.mean()), float(low), float(high), t, p, len(difference), int(user.max()) + 1
+    )
 
 
-def _paired_difference(a: pa.Table, b: pa.Table, metric: str) -> npt.NDArray[np.float64]:
+def _paired_difference(
+    a: pa.Table, b: pa.Table, metric: str
+) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.float64]]:
+    """Sorted sample ids and the metric's difference a − b: (n,) each."""
     ids_a, ids_b = (np.asarray(ranks["sample_id"].to_pylist(), dtype=str) for ranks in (a, b))
     order_a, order_b = np.argsort(ids_a), np.argsort(ids_b)
     for name, ids in (("first", ids_a[order_a]), ("second", ids_b[order_b])):
@@ -141,27 +155,15 @@ def _paired_difference(a: pa.Table, b: pa.Table, metric: str) -> npt.NDArray[np.
         )
     if len(ids_a) == 0:
         raise DataError("no sample to compare: both ranks tables are empty")
-    return per_sample(a, metric)[order_a] - per_sample(b, metric)[order_b]
+    return ids_a[order_a], per_sample(a, metric)[order_a] - per_sample(b, metric)[order_b]
 
 
-def _bootstrap_means(
-    values: npt.NDArray[np.float64], samples: int, rng: np.random.Generator
-) -> npt.NDArray[np.float64]:
-    """Means of `samples` resamples of (n,) `values`; memory is bounded by `_CHUNK` at any n."""
-    rows = max(1, _CHUNK // len(values))
-    means = [
-        values[rng.integers(len(values), size=(min(rows, samples - start), len(values)))].mean(axis=1)
-        for start in range(0, samples, rows)
-    ]
-    return np.concatenate(means)
-
-
-def _paired_t(difference: npt.NDArray[np.float64]) -> tuple[float, float]:
+def _paired_t(difference: npt.NDArray[np.float64], user: IntArray) -> tuple[float, float]:
+    """t and its two-sided p, with one degree of freedom less than users. NaN where the spread is 0."""
     if not difference.any():
-        return 0.0, 1.0  # the same ranking everywhere: scipy would say 0/0
-    if len(difference) < 2:
-        return float("nan"), float("nan")
-    if np.ptp(difference) == 0:
-        return float("nan"), float("nan")  # the same difference everywhere: the test divides by its spread
-    result = stats.ttest_1samp(difference, 0.0)
-    return float(result.statistic), float(result.pvalue)
+        return 0.0, 1.0  # the same ranking everywhere: 0/0
+    error = standard_error(difference, user)
+    if np.ptp(difference) == 0 or not error > 0:
+        return float("nan"), float("nan")  # one user, or the same difference everywhere
+    t = float(difference.mean()) / error
+    return t, float(2.0 * stats.t.sf(abs(t), int(user.max())))

@@ -84,8 +84,8 @@ def ranking(facts: RunFacts, summary: dict[str, Any], task: str, name: str, capt
         Column("Model", False),
         *(Column(short, says=_says(short)) for short in METRICS.values()),
         Column("GenSR − it", says="difference in N@10, paired"),
-        Column(f"{facts.confidence} interval", says="paired bootstrap over test samples"),
-        Column("p (Holm)", says="paired t-test, two-sided, corrected for all models on both tasks"),
+        Column(f"{facts.confidence} interval", says="paired bootstrap over test users"),
+        Column("p (Holm)", says="paired t-test by user, two-sided, corrected for all models on both tasks"),
     ]
     body = []
     for model in in_order(rows):

@@ -66,7 +66,7 @@ def ablation(facts: RunFacts) -> Section | None:
     blocks: list[Block] = [
         text(
             f"GenSR without one of its parts, on the same data and candidates (§6.6): relative change of NDCG@5, with "
-            f"the paired {facts.confidence} bootstrap interval over test samples. Seeds of training: {seeds}."
+            f"the paired {facts.confidence} bootstrap interval over test users. Seeds of training: {seeds}."
         )
     ]
     drawn = [figure for task in TASKS if (figure := _ablation_figure(facts, study[ABLATION], task))]

@@ -114,8 +114,8 @@ def _systems(facts: RunFacts, study: dict[str, Any], task: str, rows: dict[str, 
 
 def _verdicts(facts: RunFacts, study: dict[str, Any]) -> Table:
     columns = [Column("Task", False), Column("Metric", False), Column("Best rival", False), Column("GenSR − it"),
-               Column(f"{facts.confidence} interval", says="paired bootstrap over test samples"), Column("p"),
-               Column("p (Holm)", says="paired t-test, corrected for all columns of both tables")]  # fmt: skip
+               Column(f"{facts.confidence} interval", says="paired bootstrap over test users"), Column("p"),
+               Column("p (Holm)", says="paired t-test by user, corrected for all columns of both tables")]  # fmt: skip
     rows = [
         [
             words(v["task"]),

@@ -4,7 +4,7 @@ import pytest
 from scipy import stats
 
 from gensr_model.errors import DataError
-from gensr_model.evaluation import compare
+from gensr_model.evaluation import compare, resampling
 from gensr_model.evaluation.compare import paired_bootstrap
 from gensr_model.evaluation.metrics import per_sample, ranks_table
 
@@ -69,7 +69,7 @@ def test_same_seed_same_numbers_whatever_the_memory_bound(
 ) -> None:
     a, b = pair
     whole = paired_bootstrap(a, b, seed=9, samples=100)
-    monkeypatch.setattr(compare, "_CHUNK", 1_000)  # one resample at a time
+    monkeypatch.setattr(resampling, "_CHUNK", 1_000)  # one resample at a time
     assert paired_bootstrap(a, b, seed=9, samples=100) == whole
     assert paired_bootstrap(a, b, seed=10, samples=100).low != whole.low
 
@@ -145,5 +145,6 @@ def test_ours_stands_against_the_best_rival_of_each_column() -> None:
 
 def test_the_same_difference_everywhere_has_no_t_test() -> None:
     """It would divide by a spread of 0: p = 0 for one sample said a thousand times."""
-    assert np.isnan(compare._paired_t(np.full(5, 0.5))).all()
-    assert compare._paired_t(np.zeros(5)) == (0.0, 1.0)
+    assert np.isnan(compare._paired_t(np.full(5, 0.5), np.arange(5))).all()
+    assert compare._paired_t(np.zeros(5), np.arange(5)) == (0.0, 1.0)
+    assert np.isnan(compare._paired_t(np.array([0.5, 0.25]), np.zeros(2, np.int64))).all()  # one user

@@ -50,7 +50,7 @@ def test_the_best_is_bold_the_second_underlined_and_equals_share_a_place() -> No
 def test_a_star_needs_a_lead_that_holds_after_correction(
     difference: float, p_holm: float, expected: bool
 ) -> None:
-    compared = Comparison(difference, 0.0, 0.2, 3.0, 0.001, 50)
+    compared = Comparison(difference, 0.0, 0.2, 3.0, 0.001, 50, 50)
     verdicts = [Verdict("search", "mrr", "b", compared, p_holm)]
     assert starred(verdicts, "search", "mrr") is expected
     assert not starred(verdicts, "search", "recall_at_5")

@@ -9,11 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
+from ranked_data import data_of
 
 from flows.retrain import retrain
 from gensr_model.config import PipelineConfig
 from gensr_model.errors import ConfigError, DataError
 from gensr_model.evaluation.metrics import RANKS_SCHEMA
+from tasks.inputs import ranked_users
 from tasks.promotion import decide, require_both_tasks
 from tasks.stage import StageResult
 from tasks.tracking import tracking_uri
@@ -34,6 +36,11 @@ def ranked(folder: Path, places: dict[str, list[int]], unknown: float = 0.0) -> 
     return StageResult("evaluate", "k", folder, metrics | {"unknown_item_share": unknown}, 0.0, False)
 
 
+def users_of(evaluation: StageResult, per_user: int = 1) -> pa.Table:
+    """Whose the samples are, ``per_user`` of them, as they come, of one user."""
+    return ranked_users(data_of(evaluation.path / "prepared", [evaluation], per_user).prepared)
+
+
 GOOD, BAD = [0] * 50, [8] * 50
 
 
@@ -50,7 +57,8 @@ GOOD, BAD = [0] * 50, [8] * 50
 def test_only_a_model_that_is_not_worse_on_either_task_is_promoted(
     tmp_path: Path, tiny: Tiny, new: dict[str, list[int]], champion: dict[str, list[int]], promoted: bool
 ) -> None:
-    decision = decide(ranked(tmp_path / "a", new), ranked(tmp_path / "b", champion, 0.125), "3", tiny())
+    a, b = ranked(tmp_path / "a", new), ranked(tmp_path / "b", champion, 0.125)
+    decision = decide(a, b, "3", users_of(a), tiny())
     assert decision.promote is promoted
     assert decision.new_version
     assert decision.says.startswith(
@@ -64,16 +72,31 @@ def test_the_bound_counts_not_the_mean(tmp_path: Path, tiny: Tiny) -> None:
     new = {"recommendation": [0] * 6 + [30] * 4, "search": GOOD}
     champion = {"recommendation": [30] * 5 + [0] * 5, "search": GOOD}
     a, b = ranked(tmp_path / "a", new), ranked(tmp_path / "b", champion)
-    strict = decide(a, b, "1", tiny())
+    strict = decide(a, b, "1", users_of(a), tiny())
     assert strict.metrics["difference/recommendation/mean_difference"] > 0
     assert not strict.promote
-    assert decide(a, b, "1", tiny(retrain={"delta": 1.0})).promote
+    assert decide(a, b, "1", users_of(a), tiny(retrain={"delta": 1.0})).promote
+
+
+def test_samples_of_one_user_count_as_one_user_and_not_as_many(tmp_path: Path, tiny: Tiny) -> None:
+    """Five users of forty samples, one of them worse served: taken one by one that would be no doubt."""
+    new, champion = {}, {}
+    for task in ("recommendation", "search"):
+        new[task], champion[task] = [0] * 160 + [4] * 40, [1] * 160 + [0] * 40
+    a, b = ranked(tmp_path / "a", new), ranked(tmp_path / "b", champion)
+    rule = tiny(retrain={"delta": 0.02})
+    alone = decide(a, b, "1", users_of(a), rule)
+    together = decide(a, b, "1", users_of(a, per_user=40), rule)
+    assert alone.promote
+    assert not together.promote
+    assert together.metrics["difference/search/users"] == 5
+    assert "(n = 200, 5 users)" in together.says
 
 
 def test_a_task_without_samples_cannot_be_judged(tmp_path: Path, tiny: Tiny) -> None:
     only = ranked(tmp_path / "a", {"recommendation": GOOD})
     with pytest.raises(DataError, match="no search sample"):
-        decide(only, only, "1", tiny())
+        decide(only, only, "1", users_of(only), tiny())
 
 
 def test_a_search_only_protocol_is_refused_before_anything_is_trained(tiny: Tiny) -> None:

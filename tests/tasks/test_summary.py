@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from ranked_data import data_of
 
 from gensr_model.config import PipelineConfig, digest
 from gensr_model.evaluation.metrics import METRICS, RANKS_SCHEMA, summarize
@@ -71,10 +72,11 @@ def ranks(tmp_path: Path) -> dict[str, StageResult]:
 @pytest.fixture
 def summary(ranks: dict[str, StageResult], tmp_path: Path) -> dict[str, Any]:
     source = StageResult("ingest", "raw-digest", tmp_path, {}, 1.5, False, "ingest")
+    data = data_of(tmp_path / "prepared", ranks.values())._replace(source=source)
     trained = StageResult("finetune", "key-gensr", tmp_path, {}, 61.25, False, "finetune-gensr")
     ended = {"steps": 36, "epochs": 4.5, "best_metric": 0.3, "stopped": "patience", "seconds": 1.0}
     (tmp_path / "training.json").write_text(json.dumps(ended | {"chosen_by": "ndcg_at_10"}))
-    return summarize_run(CONFIG, source, [source, trained], ranks, ANALYSIS)
+    return summarize_run(CONFIG, data, [source, trained], ranks, ANALYSIS)
 
 
 def block(markdown: str, heading: str) -> list[str]:
@@ -103,9 +105,9 @@ def test_results_are_by_task_and_a_ranker_without_the_task_has_no_row(ranks: dic
 
 
 def test_differences_are_gensr_minus_the_other_at_the_chosen_confidence(
-    ranks: dict[str, StageResult],
+    ranks: dict[str, StageResult], tmp_path: Path
 ) -> None:
-    found = comparisons(ranks, CONFIG)
+    found = comparisons(ranks, data_of(tmp_path / "prepared", ranks.values()).prepared, CONFIG)
     assert {task: list(rows) for task, rows in found.items()} == {
         "recommendation": ["popularity"],
         "search": ["popularity", "bm25"],
@@ -132,7 +134,7 @@ def test_p_is_corrected_for_the_models_of_both_tasks_together(tmp_path: Path) ->
         "popularity": evaluated(tmp_path, "popularity", recommendation=worse_once, search=worse_once),
         "bm25": evaluated(tmp_path, "bm25", search=[(1, 0), (2, 0), (1, 0), (2, 0)]),
     }
-    found = comparisons(ranked, CONFIG)
+    found = comparisons(ranked, data_of(tmp_path / "prepared", ranked.values()).prepared, CONFIG)
     p = {(task, name): row["p"] for task, rows in found.items() for name, row in rows.items()}
     assert p["search", "popularity"] == p["recommendation", "popularity"] == pytest.approx(0.391, abs=1e-3)
     assert found["search"]["bm25"]["p_holm"] == pytest.approx(3 * p["search", "bm25"])
@@ -176,11 +178,11 @@ def test_the_table_of_a_task_has_a_row_per_ranker_and_the_difference(summary: di
 def test_a_task_without_samples_has_no_table(ranks: dict[str, StageResult], tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     only = {"gensr": evaluated(tmp_path / "one", "gensr", recommendation=[(0, 0)])}
-    source = StageResult("ingest", "k", tmp_path, {}, 0.0, False, "ingest")
-    made = summarize_run(CONFIG, source, [], {**only, "bm25": ranks["bm25"]}, {})
+    data = data_of(tmp_path / "prepared", only.values())
+    made = summarize_run(CONFIG, data, [], {**only, "bm25": ranks["bm25"]}, {})
     assert made["comparisons"] == {"recommendation": {}, "search": {}}
     assert [row[0] for row in cells(table(made), "Recommendation")] == ["model", "GenSR"]
-    alone = summarize_run(CONFIG, source, [], only, {})
+    alone = summarize_run(CONFIG, data, [], only, {})
     assert "## Search" not in table(alone)
 
 
@@ -272,7 +274,9 @@ def test_a_rival_that_was_trained_stands_beside_gensr(ranks: dict[str, StageResu
         StageResult("tune", "t", tmp_path, {}, 1.0, False, "tune-unisar"),
         StageResult("train-rival", "k", tmp_path, {}, 1.0, False, "train-rival-unisar"),
     ]
-    made = summarize_run(CONFIG, stages[0], stages, ranks, {"space/unisar/overlap": 0.5})
+    made = summarize_run(
+        CONFIG, data_of(tmp_path / "prepared", ranks.values()), stages, ranks, {"space/unisar/overlap": 0.5}
+    )
     assert made["training"] == {"unisar": told | {"chosen_by": "ndcg_at_5"}}
     assert cells(table(made | {"analysis": {}}), "Training")[1][0] == "UniSAR"
     renamed = {name.replace("gensr_untrained", "unisar"): value for name, value in ANALYSIS.items()}

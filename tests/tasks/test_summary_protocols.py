@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from ranked_data import data_of
 
 from gensr_model.config import PipelineConfig
 from gensr_model.evaluation.metrics import RANKS_SCHEMA, summarize
@@ -31,19 +32,17 @@ def test_a_task_without_candidates_is_named_and_not_compared(tmp_path: Path) -> 
     config = PipelineConfig.model_validate(
         {"prepare": {"protocols": ["bm25"]}, "evaluation": {"protocol": "bm25"}}
     )
-    source = StageResult("source", "digest", tmp_path, {}, 0.0, False)
     search = {
         name: ranked(tmp_path / name, place, ("search",)) for name, place in (("gensr", 0), ("bm25", 9))
     }
-    told = table(summarize_run(config, source, [], search, {}))
+    told = table(summarize_run(config, data_of(tmp_path / "prepared", search.values()), [], search, {}))
     assert "## Recommendation: left out, bm25 draws no candidates for it" in told
     assert "## Search: 10 test samples, 1 positive among 99 negatives (bm25)\n" in told
     assert "+0.7109 [" in told  # 1 − 1 / log2(11)
 
 
 def test_a_table_of_uniform_candidates_has_both_tasks(tmp_path: Path) -> None:
-    source = StageResult("source", "digest", tmp_path, {}, 0.0, False)
     both = {"gensr": ranked(tmp_path / "gensr", 0, ("recommendation", "search"))}
-    told = table(summarize_run(PipelineConfig(), source, [], both, {}))
+    told = table(summarize_run(PipelineConfig(), data_of(tmp_path / "prepared", both.values()), [], both, {}))
     assert "left out" not in told
     assert told.count("1 positive among 99 negatives\n") == 2

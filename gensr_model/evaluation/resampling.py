@@ -1,0 +1,70 @@
+"""What other test users would have given: means over resamples of users, each with all of its samples.
+
+Samples of one user are alike, so that they are drawn together or not at all: taken as independent, intervals would be
+too narrow wherever a user has many. The error of a mean is that of clustered samples (Cameron and Miller 2015, "A
+Practitioner's Guide to Cluster-Robust Inference", §II): where every user has one sample, both are the plain ones.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gensr_model.errors import DataError
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+_CHUNK = 2_000_000  # resampled places held at once: 16 MB, and as much again for the values of each model
+
+
+def number_users(sample_id: npt.NDArray[np.str_], users: pa.Table | None) -> IntArray:
+    """(n,) the user of each sample, numbered from 0 as they come.
+
+    Args:
+        users: ``sample_id`` and ``user_idx`` of at least these samples (`PreparedDataset.users`); None where
+            every sample is a user's only one.
+    Raises DataError for a sample that ``users`` does not have.
+    """
+    if users is None:
+        return np.arange(len(sample_id))
+    place = pc.index_in(pa.array(sample_id, pa.string()), value_set=users["sample_id"].combine_chunks())
+    if place.null_count:
+        missing = sample_id[np.asarray(place.is_null())]
+        raise DataError(
+            f"{len(missing)} ranked samples (for example {missing[0]}) are not in the test split whose users are "
+            "resampled: compare models on the prepared dataset that they were ranked on"
+        )
+    _, first, user = np.unique(
+        users["user_idx"].to_numpy()[place.to_numpy()], return_index=True, return_inverse=True
+    )
+    return np.argsort(np.argsort(first))[user]
+
+
+def resampled_means(values: FloatArray, user: IntArray, samples: int, rng: np.random.Generator) -> FloatArray:
+    """(models, samples) mean of each model over each resample of the users, the same resamples for all models.
+
+    Args:
+        values: (models, n) a metric of every model on every sample.
+        user: (n,) as `number_users` gives them.
+    A mean is over the samples of the users that were drawn, however many that are. Memory is bounded by ``_CHUNK``
+    at any n.
+    """
+    size = np.bincount(user)
+    sums = np.stack([np.bincount(user, weights=row) for row in values])
+    rows = max(1, _CHUNK // len(size))
+    found = []
+    for start in range(0, samples, rows):
+        drawn = rng.integers(len(size), size=(min(rows, samples - start), len(size)))
+        found.append(np.stack([total[drawn].sum(axis=1) for total in sums]) / size[drawn].sum(axis=1))
+    return np.concatenate(found, axis=1)
+
+
+def standard_error(difference: FloatArray, user: IntArray) -> float:
+    """Of the mean of paired differences (n,), by user; NaN for a single user."""
+    users = int(user.max()) + 1
+    if users < 2:
+        return float("nan")
+    residual = np.bincount(user, weights=difference - difference.mean())
+    return float(np.sqrt(users / (users - 1) * (residual**2).sum()) / len(difference))
