@@ -24,6 +24,7 @@ os.environ["GX_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist writes the groups into the names that it shares out by
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say which tests stay together where several processes share them, and begin with those that take longest.
 
@@ -31,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     for item in items:
         reads = "finished" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("finished" if reads else str(item.path)))
+        item.add_marker(pytest.mark.xdist_group("finished" if reads else item.path.name))
     items.sort(key=lambda item: item.path.parent.name != "flows")
 
 
