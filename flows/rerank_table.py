@@ -1,4 +1,4 @@
-"""The paper's Tables 2 and 3: every re-ranking system on the same candidates, over several seeds."""
+"""The paper's Tables 2 and 3: every re-ranking system on the same candidates, over the seeds named."""
 
 from __future__ import annotations
 

@@ -50,7 +50,9 @@ class AnalysisConfig(Frozen):
     gradients: bool = Field(True, description="gradient conflict along training (Fig. 4)")
     space: bool = Field(True, description="the tasks in parameter space (Fig. 3)")
     theorem: bool = Field(True, description="Theorem 4.1's Gaussian world, simulated")
-    mine_samples: int = Field(4_000, ge=1, description="test samples per task")
+    mine_samples: int = Field(
+        4_000, ge=1, description="test samples per task, of which each user's first is taken"
+    )
     mine_steps: int = Field(1_500, ge=1, description="of a critic, unless held-out samples stop it before")
     mine_seeds: int = Field(2, ge=1, description="critics per estimate, each with its own split")
     negatives_per_positive: int = Field(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from gensr_model.data.prepared import PreparedDataset
 from tasks.stage import StageResult
 
 
@@ -21,5 +21,5 @@ class Data(NamedTuple):
 
 
 def ranked_users(prepared: StageResult) -> pa.Table:
-    """The user of every test sample: whom comparisons resample."""
-    return PreparedDataset.open(prepared.path).users("test")
+    """``sample_id`` and ``user_idx`` of every test sample: whom comparisons resample."""
+    return pq.read_table(prepared.path / "samples_test.parquet", columns=["sample_id", "user_idx"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -104,7 +105,7 @@ def decide(
             task=task,
             users=users,
         )
-    promote = all(c.low > -rule.delta for c in found.values())
+    promote = all(c.low > -rule.delta for c in found.values())  # never by a single user: then low is −1
     unknown = champion.metrics.get("unknown_item_share", 0.0)
     bounds = "; ".join(
         f"{task} {c.mean_difference:+.4f}, lower bound {c.low:+.4f} (n = {c.n}, {c.users} users)"
@@ -116,6 +117,9 @@ def decide(
         f"tasks. Items unknown to the champion: {unknown:.1%}."
     )
     metrics = {
-        f"difference/{task}/{k}": float(v) for task, c in found.items() for k, v in c._asdict().items()
+        f"difference/{task}/{k}": float(v)
+        for task, c in found.items()
+        for k, v in c._asdict().items()
+        if math.isfinite(v)  # no t-test where nothing differs but by the same
     }
     return Decision(promote, True, says, new.metrics | metrics | {"champion_unknown_item_share": unknown})

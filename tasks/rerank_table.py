@@ -27,7 +27,7 @@ from tasks.kept import Tables, kept_systems
 from tasks.publish import headline, links_text, point_latest
 from tasks.rivals import Ranked, block, title
 from tasks.stage import StageResult
-from tasks.summary import grid, summarize_run
+from tasks.summary import grid, of_users, summarize_run
 from tasks.tracking import Tracked
 
 OURS = "gensr"
@@ -86,6 +86,7 @@ def compare(
         tuple(COLUMNS),
         rule.bootstrap_samples,
         rule.confidence,
+        config.seed,
         users=ranked_users(data.prepared),
     )
     costs = {name: _cost([o for o in done if o.name == name]) for name in tables}
@@ -193,8 +194,9 @@ def markdown(
         if not body:
             continue
         samples = next(r["samples"] for r in rows if r["task"] == name)
+        told = of_users(samples, ({"users": v.compared.users} for v in verdicts if v.task == name))
         lines += [
-            f"## {name.capitalize()} (the paper's Table {number}): {samples} test samples, 1 positive among "
+            f"## {name.capitalize()} (the paper's Table {number}): {told}, 1 positive among "
             f"{config.prepare.negatives} negatives ({config.evaluation.protocol}), "
             + told_seeds(r["seeds"] for r in rows if r["task"] == name and r["system"] not in REFERENCES),
             "",

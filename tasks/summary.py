@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gensr_model.config import SEARCH_ONLY, TASKS, PipelineConfig, digest
@@ -49,7 +50,7 @@ def comparisons(
     """Task -> other model -> GenSR minus it in NDCG@10: mean, bootstrap bounds, paired t-test, by user of ``prepared``.
 
     ``p_holm`` is the test's p after Holm's correction over all other models and both tasks. A t-test that is not
-    defined, on one sample or on a constant difference, is left out: JSON has no infinity.
+    defined, on one user or on a constant difference, is left out: JSON has no infinity.
     """
     found: dict[str, dict[str, dict[str, float]]] = {task: {} for task in TASKS}
     if "gensr" not in ranks:  # a study that reads no test ranks
@@ -123,7 +124,8 @@ def table(summary: dict[str, Any]) -> str:
                 lines += [f"## {task.capitalize()}: left out, {protocol} draws no candidates for it", ""]
             continue
         samples = int(next(iter(rows.values()))["samples"])
-        lines += [f"## {task.capitalize()}: {samples} test samples, 1 positive among "
+        told = of_users(samples, summary["comparisons"].get(task, {}).values())
+        lines += [f"## {task.capitalize()}: {told}, 1 positive among "
                   + summary.get("among", f"{summary['negatives']} negatives{drawn}"), ""]  # fmt: skip
         body = [[model_title(name), *(f"{row[m]:.4f}" for m in _SHOWN), *_difference(summary, task, name)]
                 for name, row in rows.items()]  # fmt: skip
@@ -277,7 +279,7 @@ def _sweep(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def segments(rows: list[dict[str, Any]]) -> list[str]:
-    """NDCG@10 of every model, a table per task and a row per segment; GenSR's with its 95% interval."""
+    """NDCG@10 of every model, a table per task and a row per segment; GenSR's with its 95% interval, by user."""
     lines: list[str] = []
     for task in TASKS:
         mine = [row for row in rows if row["task"] == task]
@@ -287,14 +289,18 @@ def segments(rows: list[dict[str, Any]]) -> list[str]:
         cells: dict[tuple[str, str], dict[str, str]] = {}
         for row in mine:
             of_segment = cells.setdefault((row["by"], row["segment"]), {"samples": str(row["samples"])})
-            error = f" ± {1.96 * row['ndcg_at_10_error']:.3f}" if row["model"] == "gensr" else ""
-            of_segment[row["model"]] = f"{row['ndcg_at_10']:.4f}{error}"
+            error = (
+                row["ndcg_at_10_error"] if row["model"] == "gensr" else None
+            )  # None, too, for a single user
+            told = "" if error is None else f" ± {1.96 * error:.3f}"
+            of_segment[row["model"]] = f"{row['ndcg_at_10']:.4f}{told}"
         body = [
             [by, segment, found["samples"], *(found.get(model, "") for model in models)]
             for (by, segment), found in cells.items()
         ]
         head = ["by", "segment", "samples", *(model_title(model) for model in models)]
-        lines += [f"## Where it fails: {task}, N@10 by segment", "", *grid(head, body), ""]
+        title = f"## Where it fails: {task}, N@10 by segment (GenSR's ± its 95% interval, by user)"
+        lines += [title, "", *grid(head, body), ""]
     return lines
 
 
@@ -322,6 +328,12 @@ def _grouped(flat: dict[str, float], kind: str) -> dict[tuple[str, ...], dict[st
         if first == kind:
             found.setdefault(tuple(group), {})[name] = value
     return found
+
+
+def of_users(samples: int, compared: Iterable[Mapping[str, float]]) -> str:
+    """How many test samples, and of how many users where some have several: what is resampled."""
+    users = next((int(row["users"]) for row in compared if "users" in row), samples)
+    return f"{samples} test samples" + (f" of {users} users" if users < samples else "")
 
 
 def _difference(summary: dict[str, Any], task: str, name: str) -> tuple[str, str]:

@@ -13,13 +13,13 @@ from gensr_model.analysis.figures import information_figure
 from gensr_model.analysis.mutual_information import estimate_task_information
 from gensr_model.analysis.subjects import Subject, read
 from gensr_model.config import TASKS, PipelineConfig
-from gensr_model.data.prepared import PreparedDataset
+from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.evaluation.scoring import fixed_subset
 from gensr_model.files import write_json
 from gensr_model.report import Report
 from gensr_model.training import bundle
 
-_FEWEST = 50  # samples of a task below which a split into three says nothing
+_FEWEST = 50  # users with a sample of a task below which a split into three says nothing
 Found = dict[str, dict[str, dict[str, float]]]  # model → task → fields of TaskInformation, and "samples"
 
 
@@ -34,7 +34,7 @@ def analyze_information(
     """Analyse models, by name, on test samples; returns every number as ``information/model/task/name``.
 
     Every model sees the same pairs, and the critics the same features. Writes ``mutual_information.json`` and, unless
-    every task has fewer than 50 test samples, ``mutual_information.png`` into ``out``.
+    every task has test samples of fewer than 50 users, ``mutual_information.png`` into ``out``.
     """
     pairs = _pairs(dataset, config)
     features = _features(dataset, cf_folder, pairs, config)
@@ -71,13 +71,19 @@ def _pairs(dataset: PreparedDataset, config: PipelineConfig) -> dict[str, Pairs]
     for name in config.train.trained_tasks:
         number = TASKS.index(name)
         rows = subset[every.task[subset] == number]
+        rng = np.random.default_rng([config.seed, number])
+        rows = _one_of_each_user(rng.permutation(rows), every)
         if len(rows) >= _FEWEST:
-            rng = np.random.default_rng([config.seed, number])
-            rows = rng.permutation(rows)  # no order by user behind the split
             pairs[name] = balanced_pairs(
                 every.take(rows), negatives[rows], config.analysis.negatives_per_positive
             )
     return pairs
+
+
+def _one_of_each_user(rows: IntArray, samples: Samples) -> IntArray:
+    """The first of each user's, so that the critics' held-out samples are of users that they have not met."""
+    _, first = np.unique(samples.user[rows], return_index=True)
+    return rows[np.sort(first)]
 
 
 def _features(

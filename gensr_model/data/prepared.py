@@ -133,10 +133,6 @@ class PreparedDataset:
         """(U+1,) number of the first event of each user."""
         return np.searchsorted(self.events.user, np.arange(self.n_users + 1)).astype(np.int64)
 
-    def users(self, split: Split) -> pa.Table:
-        """``sample_id`` and ``user_idx`` of the samples of a split: whom comparisons of ranks resample."""
-        return pq.read_table(self.folder / f"samples_{split}.parquet", columns=["sample_id", "user_idx"])
-
     def samples(self, split: Split) -> Samples:
         """The positives of a split, in the order of its file."""
         table = self.table(f"samples_{split}")

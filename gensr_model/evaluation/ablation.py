@@ -74,10 +74,11 @@ class Change(NamedTuple):
     low: float  # bounds of the paired percentile bootstrap interval of ``change``
     high: float
     n: int
+    users: int  # of the n samples
 
 
 def ablation_rows(
-    ranks: Mapping[Variant, Sequence[pa.Table]], config: PipelineConfig, users: pa.Table | None = None
+    ranks: Mapping[Variant, Sequence[pa.Table]], config: PipelineConfig, users: pa.Table | None
 ) -> list[dict[str, Any]]:
     """A row per task and variant: NDCG@5, its spread over seeds, its relative change, and what the paper says.
 
@@ -94,7 +95,7 @@ def ablation_rows(
                 continue
             rule = config.retrain
             found = relative_change(
-                mine, whole, METRIC, rule.bootstrap_samples, rule.confidence, config.seed, users
+                mine, whole, METRIC, rule.bootstrap_samples, rule.confidence, config.seed, users=users
             )
             each = [float(per_sample(table, METRIC).mean()) for table in mine]
             rows.append(
@@ -122,7 +123,8 @@ def relative_change(
     samples: int = 2_000,
     confidence: float = 0.95,
     seed: int = 0,
-    users: pa.Table | None = None,
+    *,
+    users: pa.Table | None,
 ) -> Change:
     """How much a variant's mean differs from the base's, relative to it. Tables are matched by sample_id.
 
@@ -130,25 +132,30 @@ def relative_change(
     choice of test users; what other seeds would give is not in it.
 
     Args:
-        users: ``sample_id`` and ``user_idx`` (`PreparedDataset.users`); None where every sample is of another user.
+        users: ``sample_id`` and ``user_idx`` of the prepared samples; None where every sample is of another user.
 
     Raises:
-        DataError: the tables do not rank the same samples, or none, or the base is 0 throughout, or a sample's user
-            is not known.
+        DataError: the tables do not rank the same samples, or none, or the base is 0 throughout or in every resample,
+            or a sample's user is not known.
     """
     ids = np.sort(np.asarray(base[0]["sample_id"].to_pylist(), dtype=str))
     ours, theirs = (np.mean([_values(table, ids, metric) for table in of], axis=0) for of in (variant, base))
     if len(ids) == 0 or theirs.mean() == 0:
         raise DataError(f"the base has no sample with any {metric}: no change is relative to nothing")
-    user, rng = number_users(ids, users), np.random.default_rng(seed)
-    means = resampled_means(np.stack([ours, theirs]), user, samples, rng)
-    drawn, base_drawn = means[
-        :, means[1] > 0
-    ]  # a resample without any gain of the base says nothing of a ratio
-    tail = (1.0 - confidence) / 2.0
-    low, high = np.quantile(drawn / base_drawn - 1, [tail, 1.0 - tail])
     own, reference = float(ours.mean()), float(theirs.mean())
-    return Change(reference, own, own / reference - 1, float(low), float(high), len(ids))
+    user = number_users(ids, users)
+    several = int(user.max()) + 1
+    low, high = -1.0, 1.0 / reference - 1.0  # all that a metric up to 1 allows: of one user nothing is known
+    if several > 1:
+        means = resampled_means(np.stack([ours, theirs]), user, samples, np.random.default_rng(seed))
+        drawn = means[:, means[1] > 0]  # a resample without any gain of the base says nothing of a ratio
+        if not drawn.size:
+            raise DataError(
+                f"in none of {samples} resamples has the base any {metric}: no change is relative to nothing"
+            )
+        tail = (1.0 - confidence) / 2.0
+        low, high = map(float, np.quantile(drawn[0] / drawn[1] - 1, [tail, 1.0 - tail]))
+    return Change(reference, own, own / reference - 1, low, high, len(ids), several)
 
 
 def _values(ranks: pa.Table, ids: npt.NDArray[Any], metric: str) -> FloatArray:

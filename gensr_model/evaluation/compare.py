@@ -36,13 +36,15 @@ def paired_bootstrap(
     confidence: float = 0.95,
     seed: int = 0,
     task: str | None = None,
-    users: pa.Table | None = None,
+    *,
+    users: pa.Table | None,
 ) -> Comparison:
     """Compare two ranks tables, matched by sample_id whatever their order; `task` keeps one task's rows.
 
-    The interval holds the central `confidence` of the means over `samples` resamples of `users`, a table as
-    `PreparedDataset.users` gives it; None where every sample is of another user. Raises DataError when the tables
-    do not rank the same samples, when there is none, or when a sample's user is not known.
+    The interval holds the central `confidence` of the means over `samples` resamples of `users`, the columns
+    ``sample_id`` and ``user_idx`` of the prepared samples; None where every sample is of another user. Of a single user
+    nothing is known: the interval is the widest there is, −1 to 1. Raises DataError when the tables do not rank the
+    same samples, when there is none, or when a sample's user is not known.
     """
     if task is not None:
         a, b = (ranks.filter(pc.equal(ranks["task"], task)) for ranks in (a, b))
@@ -68,7 +70,8 @@ def against_best(
     samples: int = 2_000,
     confidence: float = 0.95,
     seed: int = 0,
-    users: pa.Table | None = None,
+    *,
+    users: pa.Table | None,
 ) -> list[Verdict]:
     """The starred comparison of Tables 2 and 3, for every column in which ours has a rival.
 
@@ -128,13 +131,13 @@ def _difference_of_means(
 def _compare(
     difference: npt.NDArray[np.float64], user: IntArray, samples: int, confidence: float, seed: int
 ) -> Comparison:
-    means = resampled_means(difference[None], user, samples, np.random.default_rng(seed))
-    tail = (1.0 - confidence) / 2.0
-    low, high = np.quantile(means, [tail, 1.0 - tail])
+    users, tail = int(user.max()) + 1, (1.0 - confidence) / 2.0
+    low, high = -1.0, 1.0  # of a difference of metrics between 0 and 1
+    if users > 1:
+        means = resampled_means(difference[None], user, samples, np.random.default_rng(seed))
+        low, high = map(float, np.quantile(means, [tail, 1.0 - tail]))
     t, p = _paired_t(difference, user)
-    return Comparison(
-        float(difference.mean()), float(low), float(high), t, p, len(difference), int(user.max()) + 1
-    )
+    return Comparison(float(difference.mean()), low, high, t, p, len(difference), users)
 
 
 def _paired_difference(
@@ -163,7 +166,8 @@ def _paired_t(difference: npt.NDArray[np.float64], user: IntArray) -> tuple[floa
     if not difference.any():
         return 0.0, 1.0  # the same ranking everywhere: 0/0
     error = standard_error(difference, user)
-    if np.ptp(difference) == 0 or not error > 0:
-        return float("nan"), float("nan")  # one user, or the same difference everywhere
+    # One user, or the same difference for all of them, but for rounding.
+    if np.ptp(difference) == 0 or not error > 1e-12 * np.abs(difference).max():
+        return float("nan"), float("nan")
     t = float(difference.mean()) / error
     return t, float(2.0 * stats.t.sf(abs(t), int(user.max())))

@@ -19,6 +19,7 @@ from gensr_model.config import TASKS, Split
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.errors import DataError
 from gensr_model.evaluation.metrics import METRICS, per_sample
+from gensr_model.evaluation.resampling import standard_error
 
 HEAD = 0.2  # share of the items met in training, the most popular first, that are the head
 
@@ -66,7 +67,7 @@ def diagnose(dataset: PreparedDataset, ranks: Mapping[str, pa.Table], split: Spl
         ranks: of every model its ranks (``metrics.RANKS_SCHEMA``) of samples of the split, in any order.
     Returns:
         A row per model, task, segmentation (``by``) and segment that has samples: their number ``samples``, the mean of
-        every metric, and ``ndcg_at_10_error``, the standard error of that mean (0 for a single sample).
+        every metric, and ``ndcg_at_10_error``, the standard error of that mean by user (null for a single one).
     Raises:
         DataError: a table ranks a sample that the split does not have.
     """
@@ -103,12 +104,13 @@ def _of_model(
         for cut in cuts:
             rows = np.flatnonzero((task == number) & (cut.of[place] >= 0))
             if len(rows):
-                found.append(_grouped(model, name, cut, cut.of[place[rows]], values[:, rows]))
+                of = cut.of[place[rows]]
+                found.append(_grouped(model, name, cut, of, samples.user[place[rows]], values[:, rows]))
     return found
 
 
 def _grouped(
-    model: str, task: str, cut: Segments, group: IntArray, values: npt.NDArray[np.float64]
+    model: str, task: str, cut: Segments, group: IntArray, user: IntArray, values: npt.NDArray[np.float64]
 ) -> pa.Table:
     count = np.bincount(group, minlength=len(cut.labels))
     there = np.flatnonzero(count)
@@ -118,14 +120,13 @@ def _grouped(
         return np.bincount(group, weights=of, minlength=len(cut.labels))[there] / n
 
     ndcg = values[METRICS.index("ndcg_at_10")]
-    centred = ndcg - np.bincount(group, weights=ndcg)[group] / count[group]
-    error = np.sqrt(mean(centred**2) / np.maximum(n - 1, 1))
+    error = [standard_error(ndcg[rows], user[rows]) for rows in (group == label for label in there)]
     same = {"model": model, "task": task, "by": cut.name}
     return pa.table(
         {name: [value] * len(there) for name, value in same.items()}
         | {"segment": [cut.labels[label] for label in there], "samples": n}
         | {metric: mean(row) for metric, row in zip(METRICS, values, strict=True)}
-        | {"ndcg_at_10_error": error}
+        | {"ndcg_at_10_error": pa.array(error, pa.float64(), from_pandas=True)}
     )
 
 

@@ -23,8 +23,8 @@ def number_users(sample_id: npt.NDArray[np.str_], users: pa.Table | None) -> Int
     """(n,) the user of each sample, numbered from 0 as they come.
 
     Args:
-        users: ``sample_id`` and ``user_idx`` of at least these samples (`PreparedDataset.users`); None where
-            every sample is a user's only one.
+        users: ``sample_id`` and ``user_idx`` of at least these samples, columns of the prepared dataset's samples; None
+            where every sample is a user's only one.
     Raises DataError for a sample that ``users`` does not have.
     """
     if users is None:
@@ -52,19 +52,22 @@ def resampled_means(values: FloatArray, user: IntArray, samples: int, rng: np.ra
     at any n.
     """
     size = np.bincount(user)
+    same = bool((size == size[0]).all())  # as in the Amazon format: then every resample has n samples
     sums = np.stack([np.bincount(user, weights=row) for row in values])
     rows = max(1, _CHUNK // len(size))
     found = []
     for start in range(0, samples, rows):
         drawn = rng.integers(len(size), size=(min(rows, samples - start), len(size)))
-        found.append(np.stack([total[drawn].sum(axis=1) for total in sums]) / size[drawn].sum(axis=1))
+        n = len(user) if same else size[drawn].sum(axis=1)
+        found.append(np.stack([total[drawn].sum(axis=1) for total in sums]) / n)
     return np.concatenate(found, axis=1)
 
 
-def standard_error(difference: FloatArray, user: IntArray) -> float:
-    """Of the mean of paired differences (n,), by user; NaN for a single user."""
-    users = int(user.max()) + 1
+def standard_error(values: FloatArray, user: IntArray) -> float:
+    """Of the mean of values (n,), by the users (n,) whose they are, any integers; NaN for a single user."""
+    whose, number = np.unique(user, return_inverse=True)
+    users = len(whose)
     if users < 2:
         return float("nan")
-    residual = np.bincount(user, weights=difference - difference.mean())
-    return float(np.sqrt(users / (users - 1) * (residual**2).sum()) / len(difference))
+    residual = np.bincount(number, weights=values - values.mean())
+    return float(np.sqrt(users / (users - 1) * (residual**2).sum()) / len(values))

@@ -30,7 +30,7 @@ def ranked(places: list[int], task: str = "search", order: int = 1) -> pa.Table:
 
 def test_a_constant_share_has_no_spread() -> None:
     """Every sample second instead of first: N@5 is .63 of itself in every resample. Rows may lie in any order."""
-    found = relative_change([ranked([1] * 8, order=-1)], [ranked([0] * 8)], METRIC, samples=50)
+    found = relative_change([ranked([1] * 8, order=-1)], [ranked([0] * 8)], METRIC, samples=50, users=None)
     assert found.change == found.low == found.high == pytest.approx(SECOND - 1)
     assert (found.base, found.value, found.n) == (1.0, pytest.approx(SECOND), 8)
 
@@ -38,26 +38,30 @@ def test_a_constant_share_has_no_spread() -> None:
 def test_samples_are_drawn_in_pairs_and_the_base_with_them() -> None:
     """Both miss the same half. A resample's base swings by a third, the ratio not at all."""
     base, other = ranked([0, 9] * 20), ranked([1, 9] * 20)
-    found = relative_change([other], [base], METRIC, samples=200)
+    found = relative_change([other], [base], METRIC, samples=200, users=None)
     assert found.base == pytest.approx(0.5)
     assert found.change == pytest.approx(SECOND - 1)
     assert found.high - found.low < 1e-12
-    one_worse = relative_change([ranked([0] * 9 + [9])], [ranked([0] * 10)], METRIC, samples=4_000)
+    one_worse = relative_change(
+        [ranked([0] * 9 + [9])], [ranked([0] * 10)], METRIC, samples=4_000, users=None
+    )
     # The lost sample is drawn k times of 10 with chance Binomial(10, 1/10): 2.5% is beyond 3 times, 35% are none.
     assert (one_worse.low, one_worse.high) == (pytest.approx(-0.3), 0.0)
     assert one_worse.change == pytest.approx(-0.1)
 
 
 def test_seeds_are_averaged_sample_by_sample() -> None:
-    found = relative_change([ranked([0, 9]), ranked([9, 0])], [ranked([0, 0])], METRIC, samples=50)
+    found = relative_change(
+        [ranked([0, 9]), ranked([9, 0])], [ranked([0, 0])], METRIC, samples=50, users=None
+    )
     assert (found.low, found.high) == (pytest.approx(-0.5), pytest.approx(-0.5))
 
 
 def test_other_samples_and_a_base_without_gain_are_refused() -> None:
     with pytest.raises(DataError, match="ranked 2 samples, not the 3 of the whole model"):
-        relative_change([ranked([0, 0])], [ranked([0, 0, 0])], METRIC)
+        relative_change([ranked([0, 0])], [ranked([0, 0, 0])], METRIC, users=None)
     with pytest.raises(DataError, match="no change is relative to nothing"):
-        relative_change([ranked([0])], [ranked([9])], METRIC)
+        relative_change([ranked([0])], [ranked([9])], METRIC, users=None)
 
 
 def test_rows_stand_beside_the_papers_percentages() -> None:
@@ -65,7 +69,7 @@ def test_rows_stand_beside_the_papers_percentages() -> None:
     other = pa.concat_tables([ranked([1, 1, 1]), ranked([1, 1], "recommendation")])
     alone = other.filter(pc.equal(other["task"], "search"))
     given = {"gensr": [both, both], "no_soft_filter": [other, both], "search_only": [alone, alone]}
-    rows = ablation_rows(given, PipelineConfig())  # type: ignore[arg-type]
+    rows = ablation_rows(given, PipelineConfig(), None)  # type: ignore[arg-type]
     assert [(row["task"], row["variant"]) for row in rows] == [
         ("recommendation", "gensr"), ("recommendation", "no_soft_filter"),
         ("search", "gensr"), ("search", "no_soft_filter"), ("search", "search_only"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from small_dataset import write_dataset
 
 from gensr_model.data.prepared import PreparedDataset, Samples
 from gensr_model.errors import DataError
-from gensr_model.evaluation.diagnosis import HISTORY, _by_popularity, _cut, diagnose, segmentations
+from gensr_model.evaluation import diagnosis
+from gensr_model.evaluation.diagnosis import HISTORY, Segments, _by_popularity, _cut, diagnose, segmentations
 from gensr_model.evaluation.metrics import METRICS, per_sample, ranks_table
 
 
@@ -111,13 +113,34 @@ def test_metrics_are_the_means_over_a_segments_samples(dataset: PreparedDataset,
         for metric in METRICS:
             assert row[metric] == pytest.approx(per_sample(table, metric)[inside].mean()), row
         spread = per_sample(table, "ndcg_at_10")[inside]
-        expected = spread.std(ddof=1) / math.sqrt(len(spread)) if len(spread) > 1 else 0.0
-        assert row["ndcg_at_10_error"] == pytest.approx(expected)
+        expected = spread.std(ddof=1) / math.sqrt(len(spread)) if len(spread) > 1 else None
+        assert row["ndcg_at_10_error"] == (expected and pytest.approx(expected))
     assert {(row["model"], row["task"]) for row in found.to_pylist()} == {
         ("gensr", "recommendation"), ("gensr", "search"), ("bm25", "search")
     }  # fmt: skip
     recommended = found.filter(pc.equal(found["task"], "recommendation"))
     assert set(recommended["by"].to_pylist()) == {"history", "target"}
+
+
+def test_the_error_of_a_segment_is_by_user(
+    dataset: PreparedDataset, ranks: pa.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if all samples were of four users: the plain sum of squares of what each is above or below the mean."""
+    samples = dataset.samples("test")
+    whose = dict(zip(samples.sample_id, samples.user % 4, strict=True))
+    monkeypatch.setattr(PreparedDataset, "samples", lambda *_: replace(samples, user=samples.user % 4))
+    monkeypatch.setattr(diagnosis, "segmentations", lambda *_: [Segments("all", ("all",), samples.user * 0)])
+    found = diagnose(dataset, {"gensr": ranks}).to_pylist()
+    assert [row["task"] for row in found] == ["recommendation", "search"]
+    for row in found:
+        table = ranks.filter(pc.equal(ranks["task"], row["task"]))
+        values, ids = per_sample(table, "ndcg_at_10"), table["sample_id"].to_pylist()
+        above = [
+            sum(v - values.mean() for v, i in zip(values, ids, strict=True) if whose[i] == user)
+            for user in range(4)
+        ]
+        expected = math.sqrt(4 / 3 * sum(total**2 for total in above)) / len(values)
+        assert row["ndcg_at_10_error"] == pytest.approx(expected)
 
 
 def test_ranks_of_other_data_are_refused(dataset: PreparedDataset, ranks: pa.Table) -> None:

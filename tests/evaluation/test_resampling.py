@@ -90,7 +90,9 @@ def test_intervals_cover_the_truth_with_users_and_not_with_samples() -> None:
 
     made = worlds(100)
     with_users = [covers(paired_bootstrap(a, b, samples=300, confidence=0.8, users=u)) for a, b, u in made]
-    with_samples = [covers(paired_bootstrap(a, b, samples=300, confidence=0.8)) for a, b, _ in made]
+    with_samples = [
+        covers(paired_bootstrap(a, b, samples=300, confidence=0.8, users=None)) for a, b, _ in made
+    ]
     assert 70 <= sum(with_users) <= 90
     assert sum(with_samples) < 50
 
@@ -106,3 +108,21 @@ def test_a_relative_change_draws_the_same_users_for_both() -> None:
     by_user, by_sample = (relative_change([other], [base], "ndcg_at_10", users=u) for u in (whose, None))
     assert by_user.change == by_sample.change
     assert by_user.high - by_user.low > 2 * (by_sample.high - by_sample.low)
+
+
+def test_of_a_single_user_nothing_is_known() -> None:
+    rng = np.random.default_rng(6)
+    a, b = ranks(rng.integers(1, 9, size=60)), ranks(rng.integers(1, 9, size=60))
+    alone = users(np.zeros(60, np.int64))
+    found = paired_bootstrap(a, b, users=alone)
+    assert (found.low, found.high, found.users) == (-1, 1, 1)
+    assert np.isnan(found.p)
+    change = relative_change([a], [b], "ndcg_at_10", users=alone)
+    assert (change.low, change.high) == (-1, pytest.approx(1 / change.base - 1))
+
+
+def test_a_ratio_to_nothing_in_every_resample_is_an_error() -> None:
+    """One resample of two samples, of which the base has one: with seed 0 it draws the other one twice."""
+    some, none = ranks(np.array([1, 51])), ranks(np.array([51, 51]))
+    with pytest.raises(DataError, match="in none of 1 resamples"):
+        relative_change([none], [some], "ndcg_at_10", samples=1, seed=0, users=None)

@@ -233,6 +233,16 @@ def test_what_did_not_work_is_said() -> None:
     assert "Two heads (Eq. 1) was still improving" not in said
 
 
+def test_few_users_with_many_samples_are_said() -> None:
+    known = facts()
+    for row in known.summary["comparisons"]["search"].values():
+        row["users"] = 400.0
+    assert "users, some with" not in " ".join(what_did_not_work(known))
+    for row in known.summary["comparisons"]["search"].values():
+        row["users"] = 20.0
+    assert "Search was tested on 20 users, some with many samples" in " ".join(what_did_not_work(known))
+
+
 def test_a_claim_of_the_paper_that_does_not_hold_is_said() -> None:
     probes = {f"gradient/{m}/{n}": v for m, v in (("gensr", 0.5), ("two_head", 0.25))
               for n in ("mean_cosine", "std_cosine", "min_cosine", "share_negative", "probes")}  # fmt: skip

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from ranked_data import data_of
 from small_dataset import write_dataset
 
 from gensr_model.config import PipelineConfig
@@ -63,7 +64,7 @@ def ranked(tmp_path_factory: pytest.TempPathFactory) -> list[Ranked]:
 def test_the_page_has_a_row_per_system_and_says_what_failed(ranked: list[Ranked]) -> None:
     tables = {name: [read_ranks(o.ranks) for o in ranked if o.name == name] for name in ("gensr", "qem")}
     rows = means(tables)
-    verdicts = against_best(tables, "gensr", ("recommendation", "search"), tuple(COLUMNS), 200)
+    verdicts = against_best(tables, "gensr", ("recommendation", "search"), tuple(COLUMNS), 200, users=None)
     costs = {name: rerank_table._cost([o for o in ranked if o.name == name]) for name in tables}
     failed = [Failed("aem", 1, "no | more\nmemory")]
     page = rerank_table.markdown(CONFIG, ["gensr", "qem", "aem"], rows, verdicts, costs, failed).splitlines()
@@ -85,11 +86,18 @@ def test_the_page_has_a_row_per_system_and_says_what_failed(ranked: list[Ranked]
     assert [v.rival for v in verdicts] == ["qem"] * 4
 
 
+def test_systems_are_compared_by_user(ranked: list[Ranked], tmp_path: Path) -> None:
+    data = data_of(tmp_path / "prepared", [o.ranks for o in ranked], per_user=7)
+    found = rerank_table.compare(CONFIG, data, [], list(ranked))
+    assert [(v["n"], v["users"]) for v in found.summary["verdicts"]] == [(70, 10)] * len(COLUMNS)
+    assert "## Search (the paper's Table 3): 70 test samples of 10 users, 1 positive" in found.text
+
+
 def test_what_is_kept_is_json_and_gives_the_ranks_back(ranked: list[Ranked], tmp_path: Path) -> None:
     tables = {name: [read_ranks(o.ranks) for o in ranked if o.name == name] for name in ("gensr", "qem")}
     rows = means(tables)
     costs = {name: rerank_table._cost([o for o in ranked if o.name == name]) for name in tables}
-    verdicts = against_best(tables, "gensr", ("search",), tuple(COLUMNS), 200)
+    verdicts = against_best(tables, "gensr", ("search",), tuple(COLUMNS), 200, users=None)
     summary = rerank_table._summary(CONFIG, rows, verdicts, costs, ranked, [])
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
     assert summary["chosen"] == {"gensr": {"learning_rate": 1e-3}, "qem": {"learning_rate": 1e-3}}
