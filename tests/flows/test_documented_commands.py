@@ -1,0 +1,59 @@
+"""The commands of README and docs: Prefect's server would take their parameters, and the config too."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect.utilities.callables import parameter_schema
+from prefect.utilities.importtools import import_object
+from prefect.utilities.schema_tools.validation import validate
+
+from gensr_model.config import PipelineConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = re.compile(r"prefect deployment run ([a-z/-]+)(?: --watch)? --params '([^']*)'")
+CONFIG = re.compile(r"make run CONFIG='([^']*)'")
+
+
+def commands() -> list[tuple[str, str]]:
+    """Deployment and parameters of every command that is not cut short by dots or by words in brackets."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    text = "\n".join(page.read_text() for page in pages)
+    found = [(name, params) for name, params in COMMAND.findall(text)]
+    found += [("gensr/full-pipeline", f'{{"config": {config}}}') for config in CONFIG.findall(text)]
+    return [
+        (name, params)
+        for name, params in dict.fromkeys(found)
+        if "..." not in params and "[the" not in params
+    ]
+
+
+@cache
+def schema(deployment: str) -> dict[str, Any]:
+    """What the server keeps of the flow's parameters."""
+    flow, name = deployment.split("/")
+    known = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    (entrypoint,) = [one["entrypoint"] for one in known if one["name"] == name]
+    found = import_object(entrypoint)
+    assert found.name == flow
+    return parameter_schema(found).model_dump_for_openapi()
+
+
+def test_there_are_commands_of_most_kinds() -> None:
+    assert len(commands()) > 10
+    assert len({name for name, _ in commands()}) > 3
+
+
+@pytest.mark.parametrize(
+    ("deployment", "params"), commands(), ids=[f"{n}-{name}" for n, (name, _) in enumerate(commands())]
+)
+def test_a_documented_command_is_taken(deployment: str, params: str) -> None:
+    given = json.loads(params.replace("FOLDER", "/folder"))
+    validate(given, schema(deployment), raise_on_error=True)
+    PipelineConfig.model_validate(given["config"])
