@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from gensr_model.frozen import Frozen
 
@@ -79,17 +81,19 @@ class KeptRanks(Frozen):
         False, description="its systems may be in a file before it, too: these are further seeds of theirs"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_path(cls, given: Any) -> Any:
+        return {"path": given} if isinstance(given, str) else given
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Prefect's server checks parameters by the schema alone, so a path has to be in it."""
+        return {"anyOf": [{"type": "string", "title": "path"}, handler(core)]}
+
     def without_folder(self) -> dict[str, Any]:
         """As JSON, the file by its name alone: where it lay is private."""
         return self.model_dump(mode="json") | {"path": Path(self.path).name}
-
-
-def _from_path(given: Any) -> Any:
-    return {"path": given} if isinstance(given, str) else given
-
-
-# Prefect's server checks parameters by the schema alone, so a path has to be in it.
-_Kept = Annotated[KeptRanks, BeforeValidator(_from_path, json_schema_input_type=str | KeptRanks)]
 
 
 class RerankConfig(Frozen):
@@ -120,7 +124,7 @@ class RerankConfig(Frozen):
         description="a Dask scheduler (tcp://host:8786) whose workers take the systems, as many at once as these "
         "have threads, whatever `concurrency` says; None means threads of this machine",
     )
-    kept: tuple[_Kept, ...] = Field(
+    kept: tuple[KeptRanks, ...] = Field(
         (), description="kept ranks whose systems join the table as they are, without training"
     )
 
