@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,6 +16,7 @@ from gensr_model.config import PipelineConfig
 from gensr_model.errors import ConfigError, DataError
 from gensr_model.evaluation.compare import against_best
 from gensr_model.evaluation.kept import read_kept, widen
+from gensr_model.evaluation.metrics import RankCounts, counts_table
 from gensr_model.evaluation.rerank_table import COLUMNS, means
 from gensr_model.report import NullReport
 from gensr_model.study_config import KeptRanks
@@ -146,6 +148,8 @@ def test_kept_systems_join_only_over_the_same_candidates(ranked: list[Ranked], t
     changed = pa.table(moved, schema=ours["popularity"][0].schema)
     with pytest.raises(DataError, match="popularity has other ranks in"):
         kept_systems((of(file),), {"popularity": [changed]})
+    with pytest.raises(DataError, match=r"popularity has other ranks in .* \(not of the same samples\)"):
+        kept_systems((of(file),), {"popularity": [ours["popularity"][0].slice(1)]})
     with pytest.raises(ConfigError, match=r"none\.parquet does not exist, seen from"):
         kept_systems((of(tmp_path / "none.parquet"),), ours)
 
@@ -155,3 +159,17 @@ def test_seconds_per_epoch_leave_out_what_was_trained_before_a_crash() -> None:
     ranks = StageResult("evaluate", "k", Path("nowhere"), {}, 3.0, False)
     whole = rerank_table._cost([Ranked("a", 0, ranks, ranks._replace(metrics=trained), {})])
     assert (whole.seconds_per_epoch, whole.seconds_to_score, whole.parameters) == (5.0, 3.0, 7.0)
+
+
+def test_rounding_and_a_trained_reference_tell_no_candidates_apart(tmp_path: Path) -> None:
+    def ranks(moved: int) -> pa.Table:
+        counts = RankCounts(np.array([5] * (300 - moved) + [6] * moved, np.int32), np.zeros(300, np.int32))
+        return counts_table([f"s{n:03d}" for n in range(300)], ["search"] * 300, counts, np.full(300, 10))
+
+    file = tmp_path / "kept.parquet"
+    pq.write_table(widen({"popularity": ranks(0), "lightgcn": ranks(0), "tem": ranks(9)}), file)
+    for here in ({"popularity": [ranks(3)]}, {"popularity": [ranks(0)], "lightgcn": [ranks(300)]}):
+        assert kept_systems((of(file),), here).keys() - {"lightgcn"} == {"tem"}
+    for here in ({"popularity": [ranks(4)]}, {"lightgcn": [ranks(300)]}):
+        with pytest.raises(DataError, match=r"other ranks in .* \((4|300) of 300 samples\)"):
+            kept_systems((of(file),), here)
