@@ -56,7 +56,7 @@ def compare_systems(run: Tracked, config: PipelineConfig, data: Data, fan: FanOu
     shared = config.model_copy(update={"rerank": sharing})
     together = rank_all.with_options(task_runner=fan.runner)
     outcomes = together(run.run_id, shared, data.prepared, data.cf, _names(config))
-    return compare(config, data, data.stages, outcomes)
+    return compare(config, data, outcomes)
 
 
 def _names(config: PipelineConfig) -> tuple[str, ...]:

@@ -41,4 +41,4 @@ def search(run: Tracked, config: PipelineConfig, data: Data) -> dict[str, Any]:
 
     points = studies.points(config)
     trained = side_by_side(train, points, config.sweep.concurrency)
-    return studies.summarize_sweep(config, data, data.stages, dict(zip(points, trained, strict=True)))
+    return studies.summarize_sweep(config, data, dict(zip(points, trained, strict=True)))

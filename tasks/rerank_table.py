@@ -26,7 +26,6 @@ from tasks.inputs import Data, ranked_users
 from tasks.kept import Tables, kept_systems
 from tasks.publish import headline, links_text, point_latest
 from tasks.rivals import Ranked, block, title
-from tasks.stage import StageResult
 from tasks.summary import grid, of_users, summarize_run
 from tasks.tracking import Tracked
 
@@ -62,9 +61,7 @@ class Compared(NamedTuple):
     kept: Tables
 
 
-def compare(
-    config: PipelineConfig, data: Data, stages: list[StageResult], outcomes: list[Ranked | Failed]
-) -> Compared:
+def compare(config: PipelineConfig, data: Data, outcomes: list[Ranked | Failed]) -> Compared:
     """Means, tests and costs of all systems. Raises DataError where no system gave ranks."""
     done = [o for o in outcomes if isinstance(o, Ranked)]
     failed = [o for o in outcomes if isinstance(o, Failed)]
@@ -93,7 +90,7 @@ def compare(
     text = markdown(config, names, rows, verdicts, costs, failed)
     if kept:
         text += f"\nFrom kept ranks, not trained in this run: {', '.join(map(title, kept))}.\n"
-    ran = [*stages, *(s for o in done for s in (o.trained, o.ranks) if s is not None)]
+    ran = [*data.stages, *(s for o in done for s in (o.trained, o.ranks) if s is not None)]
     summary = summarize_run(config, data, ran, {}, {}) | _summary(config, rows, verdicts, costs, done, failed)
     summary["systems"] = {name: {"title": title(name), "group": block(name)} for name in names}
     return Compared(summary | {"study": KEY, "kept": list(kept)}, text, rows, done, kept)

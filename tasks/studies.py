@@ -111,7 +111,6 @@ def best_validation(folder: Path) -> dict[str, float]:
 def summarize_sweep(
     config: PipelineConfig,
     data: Data,
-    stages: list[StageResult],
     trained: dict[Point, StageResult],
 ) -> dict[str, Any]:
     """The summary of a run without any test ranks: a row per point, the best on valid ``chosen``."""
@@ -122,4 +121,7 @@ def summarize_sweep(
         rows.append({"tau": point.tau, "beta": point.beta, "metric": found["valid/metric"], **ndcg})
     best = max(rows, key=lambda row: row["metric"])
     rows = [{**row, "chosen": row is best} for row in rows]
-    return summarize_run(config, data, [*stages, *trained.values()], {}, {}) | {"study": SWEEP, SWEEP: rows}
+    return summarize_run(config, data, [*data.stages, *trained.values()], {}, {}) | {
+        "study": SWEEP,
+        SWEEP: rows,
+    }

@@ -289,10 +289,9 @@ def segments(rows: list[dict[str, Any]]) -> list[str]:
         cells: dict[tuple[str, str], dict[str, str]] = {}
         for row in mine:
             of_segment = cells.setdefault((row["by"], row["segment"]), {"samples": str(row["samples"])})
-            error = (
-                row["ndcg_at_10_error"] if row["model"] == "gensr" else None
-            )  # None, too, for a single user
-            told = "" if error is None else f" ± {1.96 * error:.3f}"
+            error = row["ndcg_at_10_error"]  # None for a single user
+            shown = row["model"] == "gensr" and error is not None
+            told = f" ± {1.96 * error:.3f}" if shown else ""
             of_segment[row["model"]] = f"{row['ndcg_at_10']:.4f}{told}"
         body = [
             [by, segment, found["samples"], *(found.get(model, "") for model in models)]

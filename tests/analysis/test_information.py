@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 import torch
 from small_dataset import USERS
 
+from gensr_model.analysis import information
 from gensr_model.analysis.features import balanced_pairs, input_features
 from gensr_model.analysis.information import analyze_information
+from gensr_model.data.prepared import PreparedDataset
 from gensr_model.models.views import pool_text
 from gensr_model.report import NullReport
 from gensr_model.training import bundle
@@ -38,6 +42,16 @@ def test_numbers_and_files(world: World, tmp_path: Path) -> None:
             assert 0 <= found["label_nats"] <= found["label_bound_nats"] == math.log(2)
             assert found["samples"] == USERS
     assert run() == numbers
+
+
+def test_a_user_is_on_one_side_of_the_critics_split(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if three neighbouring users were one: one sample of each is taken, of either task."""
+    samples, negatives = world.dataset.evaluated("test", "uniform")
+    fewer = replace(samples, user=samples.user // 3)
+    monkeypatch.setattr(PreparedDataset, "evaluated", lambda *_: (fewer, negatives))
+    monkeypatch.setattr(information, "_FEWEST", 10)
+    for pairs in information._pairs(world.dataset, world.config).values():
+        assert len(set(pairs.samples.user)) == len(pairs.samples.user) == len(set(fewer.user))
 
 
 def test_labels_at_another_balance(world: World, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,6 +66,9 @@ def test_only_a_model_that_is_not_worse_on_either_task_is_promoted(
         "Promoted over champion version 3" if promoted else "Kept champion version 3"
     )
     assert "unknown to the champion: 12.5%" in decision.says
+    assert all(
+        map(math.isfinite, decision.metrics.values())
+    )  # JSON has no NaN for a test that is not defined
 
 
 def test_the_bound_counts_not_the_mean(tmp_path: Path, tiny: Tiny) -> None:

@@ -90,7 +90,7 @@ def test_the_page_has_a_row_per_system_and_says_what_failed(ranked: list[Ranked]
 
 def test_systems_are_compared_by_user(ranked: list[Ranked], tmp_path: Path) -> None:
     data = data_of(tmp_path / "prepared", [o.ranks for o in ranked], per_user=7)
-    found = rerank_table.compare(CONFIG, data, [], list(ranked))
+    found = rerank_table.compare(CONFIG, data, list(ranked))
     assert [(v["n"], v["users"]) for v in found.summary["verdicts"]] == [(70, 10)] * len(COLUMNS)
     assert "## Search (the paper's Table 3): 70 test samples of 10 users, 1 positive" in found.text
 
