@@ -26,6 +26,11 @@ class TextConfig(Frozen):
         lt=1,
         description="share of that field in the vector of an item that has it; within it rare tokens weigh more",
     )
+    searches_leave_one_out: bool = Field(
+        False,
+        description="in training a search's positive is read without the words that this search alone put into its "
+        "text, as the positive of a search that is yet to come will be",
+    )
     pooling: Literal["tokens", "fields"] = Field(
         "tokens",
         description="an item's vector is the mean over all its tokens, or the mean of its fields' means, in which a "

@@ -24,6 +24,7 @@ UsualVariant = Literal[
 # Without one of the switches that are not the paper's, where the config has it on.
 DepartureVariant = Literal[
     "no_searches",
+    "no_leave_one_out",
     "no_folds",
     "no_interaction",
     "no_query_interaction",
@@ -134,10 +135,10 @@ class AblationConfig(Frozen):
 
     variants: tuple[Variant, ...] = Field(
         USUAL_VARIANTS,
-        description="gensr itself is always among them; beside the paper's and a task alone: no_searches, no_folds, "
-        "no_interaction, no_query_interaction, no_cold_items and no_filter_identity take away what is not the paper's "
-        "and the config has switched on, prompts_24 and prompts_64 have prompts of so many words and placeholders "
-        "beside the query",
+        description="gensr itself is always among them; beside the paper's and a task alone: no_searches, "
+        "no_leave_one_out, no_folds, no_interaction, no_query_interaction, no_cold_items and no_filter_identity take "
+        "away what is not the paper's and the config has switched on, prompts_24 and prompts_64 have prompts of so "
+        "many words and placeholders beside the query",
     )
     seeds: Seeds = Field(
         (0,),

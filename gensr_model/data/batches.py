@@ -12,9 +12,9 @@ from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 
 
 class Batch(NamedTuple):
-    """B samples with C candidates each. Items are indices into ``items``, the M distinct ones of the batch."""
+    """B samples with C candidates each. Items are indices into ``items``, the M of the batch."""
 
-    items: Tensor  # (M,) item_idx
+    items: Tensor  # (M,) item_idx, distinct but in ``own_positives``
     history: Tensor  # (B, H) oldest first, padded on the left with 0 where the mask is False
     history_mask: Tensor  # (B, H) bool
     behavior: Tensor  # (B, H) 0 recommendation, 1 search
@@ -31,6 +31,15 @@ class Batch(NamedTuple):
     def take(self, rows: Tensor) -> Batch:
         """The samples at ``rows`` (b,), over the same items."""
         return Batch(self.items, *(field[rows] for field in self[1:]))
+
+    def own_positives(self) -> Batch:
+        """A training batch in which each sample's positive is an item of its own: B more ``items``, the last ones."""
+        positive = self.candidates[:, 0]
+        own = torch.arange(len(positive), device=positive.device) + len(self.items)
+        return self._replace(
+            items=torch.cat([self.items, self.items[positive]]),
+            candidates=torch.cat([own.unsqueeze(1), self.candidates[:, 1:]], dim=1),
+        )
 
 
 class Builder(Protocol):

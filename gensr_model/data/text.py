@@ -22,7 +22,7 @@ from gensr_model.model_config import TextConfig
 
 PAD, EOS, UNK = "<pad>", "</s>", "<unk>"
 ANSWERS = ("No", "Yes")  # index = label
-SEARCHES = "searches"  # the column of an items table that ``searches`` gives
+SEARCHES = "searches"  # the column of an items table that ``data/searches.py`` adds
 SLOTS = 4  # placeholders of Eq. 9: filtered CF, filtered semantic, candidate CF, candidate semantic
 
 
@@ -34,6 +34,9 @@ class ItemText(NamedTuple):
     weights: Tensor | None = None  # (T,) a token's share of its item, summing to 1; None for equal shares
     cold_weights: Tensor | None = (
         None  # (T,) the same without searches; None where there are none in the text
+    )
+    lone_query: Tensor | None = (
+        None  # (T,) the query a token is from, where one search of training said it; else -1
     )
 
 
@@ -114,24 +117,6 @@ def answer_ids(tokenizer: Tokenizer) -> tuple[int, int]:
 
 def _encode(tokenizer: Tokenizer, texts: Iterable[str], budget: int) -> list[list[int]]:
     return [e.ids[:budget] for e in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
-
-
-def searches(dataset: PreparedDataset) -> pa.ChunkedArray:
-    """(I,) the distinct queries of training's searches that ended at each item, the most frequent first.
-
-    An item that no search found has the empty text. The other splits' searches are not read.
-    """
-    train = dataset.samples("train")
-    found = train.query >= 0
-    pair = train.item[found] * dataset.n_queries + train.query[found]
-    pair, times = np.unique(pair, return_counts=True)
-    item, query = np.divmod(pair, max(1, dataset.n_queries))
-    order = np.lexsort((query, -times, item))
-    texts = pa.array(dataset.queries, pa.string()).take(pa.array(query[order]))
-    lists = pa.table({"item": item[order], "text": texts}).group_by("item", use_threads=False)
-    joined = lists.aggregate([("text", "list")])
-    place = pc.index_in(pa.array(np.arange(dataset.n_items)), value_set=joined["item"].combine_chunks())
-    return pc.fill_null(pc.binary_join(joined["text_list"], " ").take(place), "")
 
 
 def encode_items(tokenizer: Tokenizer, items: pa.Table, config: TextConfig) -> ItemText:

@@ -46,6 +46,7 @@ CHANGES: dict[Variant, dict[str, Any]] = {
     "recommendation_only": {"train": {"tasks": "recommendation"}},
     "search_only": {"train": {"tasks": "search"}},
     "no_searches": {"model": {"text": {"include_searches": False}}},
+    "no_leave_one_out": {"model": {"text": {"searches_leave_one_out": False}}},
     "no_folds": {"lightgcn": {"folds": 0}},
     "no_interaction": {"model": {"interaction": False}},
     "no_query_interaction": {"model": {"query_interaction": False}},

@@ -61,6 +61,8 @@ class Catalogue(nn.Module):
         self.cold_weights: Tensor | None
         self.register_buffer("weights", text.weights, persistent=False)
         self.register_buffer("cold_weights", text.cold_weights, persistent=False)
+        self.lone_query: Tensor | None
+        self.register_buffer("lone_query", text.lone_query, persistent=False)
         self.set_prompts(prompts)
 
     def set_prompts(self, prompts: PromptTable) -> None:
@@ -72,9 +74,12 @@ class Catalogue(nn.Module):
     @property
     def text(self) -> ItemText:
         """Token bags of all items."""
-        return ItemText(
-            self.get_buffer("tokens"), self.get_buffer("offsets"), self.weights, self.cold_weights
-        )
+        bags = self.get_buffer("tokens"), self.get_buffer("offsets")
+        return ItemText(*bags, self.weights, self.cold_weights, self.lone_query)
+
+    def leave_one_out(self, batch: Batch) -> tuple[Batch, Tensor | None]:
+        """A training batch and what ``pool_text`` leaves out of its last items, where words are known by searches."""
+        return (batch, None) if self.lone_query is None else (batch.own_positives(), batch.query)
 
     def longest(self, query: Tensor) -> int:
         """Tokens of the longest prompt of queries (B,)."""
@@ -128,6 +133,7 @@ class DualViewT5(nn.Module, ABC):
 
     def _encode(self, batch: Batch) -> Encoded:
         out: Encoded = []
+        batch, left_out = self.catalogue.leave_one_out(batch) if self.training else (batch, None)
         cold = drawn_cold(self.config.cold_items if self.training else 0.0, batch.items)
         for view in (self.cf_view, self.semantic_view):
             if view is None:
@@ -138,7 +144,7 @@ class DualViewT5(nn.Module, ABC):
                 vectors, first = self.cf.of_batch(batch, cold)
                 history, candidates = history + first, candidates + first
             else:
-                vectors = pool_text(self.backbone.shared, self.catalogue.text, batch.items, cold)
+                vectors = pool_text(self.backbone.shared, self.catalogue.text, batch.items, cold, left_out)
                 if self.item is not None:
                     vectors = vectors + self.item(batch.items, cold)
             encoded = view.encode(vectors, history, batch.history_mask, batch.behavior)

@@ -64,13 +64,13 @@ class TwoHead(nn.Module):
         if self.item is not None:
             self.item.select(rows)
 
-    def _items(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _items(self, batch: Batch, left_out: Tensor | None) -> tuple[Tensor, Tensor]:
         """Both views of the batch's items, added, and where each sample's begin: as ``CFTable.of_batch``."""
         items, width = batch.items, self.words.embedding_dim
         vectors = torch.zeros(len(items), width, device=items.device)
         cold = drawn_cold(self.config.cold_items if self.training else 0.0, items)
         if self.config.semantic_view:
-            vectors = vectors + pool_text(self.words, self.catalogue.text, items, cold)
+            vectors = vectors + pool_text(self.words, self.catalogue.text, items, cold, left_out)
         if self.item is not None:
             vectors = vectors + self.item(items, cold)
         if self.project_cf is None:
@@ -86,7 +86,8 @@ class TwoHead(nn.Module):
 
     def _shared(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """History and candidate vectors, each (B, C, d_model)."""
-        vectors, first = self._items(batch)
+        batch, left_out = self.catalogue.leave_one_out(batch) if self.training else (batch, None)
+        vectors, first = self._items(batch, left_out)
         encoded = self.encoder(
             vectors[batch.history + first], batch.history_mask, batch.behavior
         )  # (B, H, d)

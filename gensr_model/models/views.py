@@ -108,7 +108,11 @@ def drawn_cold(share: float, items: Tensor) -> Tensor | None:
 
 
 def pool_text(
-    embedding: nn.Embedding | nn.Linear, text: ItemText, items: Tensor, cold: Tensor | None = None
+    embedding: nn.Embedding | nn.Linear,
+    text: ItemText,
+    items: Tensor,
+    cold: Tensor | None = None,
+    left_out: Tensor | None = None,
 ) -> Tensor:
     """Semantic item vectors s_i: the mean of the backbone's embeddings over each item's tokens.
 
@@ -116,8 +120,9 @@ def pool_text(
     zeros.
 
     Args:
-        items: (M,) distinct item ids.
+        items: (M,) item ids.
         cold: (M,) True where an item's text is read without the searches in it.
+        left_out: (m,) for the last m items the query whose words are left out where one search alone said them; or -1.
     Returns:
         (M, d_model)
     """
@@ -132,9 +137,30 @@ def pool_text(
     if text.weights is None:
         return F.embedding_bag(tokens, embedding.weight, bag_start, mode="mean")
     weights = text.weights[place]
+    if left_out is not None:
+        tail = int(bag_start[-len(left_out)])
+        weights[tail:] = _without(text, place[tail:], left_out, length[-len(left_out) :])
     if cold is not None and text.cold_weights is not None:
         weights = torch.where(cold.repeat_interleave(length), text.cold_weights[place], weights)
     return F.embedding_bag(tokens, embedding.weight, bag_start, mode="sum", per_sample_weights=weights)
+
+
+def _without(text: ItemText, place: Tensor, query: Tensor, length: Tensor) -> Tensor:
+    """(t,) weights of the tokens at ``place`` (t,) as they are without those that are ``query``'s (m,) alone.
+
+    The other searches share the whole weight of the field; where nothing of it is left, own words do.
+
+    Args:
+        length: (m,) tokens of each bag.
+    """
+    assert text.weights is not None and text.cold_weights is not None and text.lone_query is not None  # noqa: PT018  # for the type checker
+    weights, cold = text.weights[place], text.cold_weights[place]
+    bag = torch.arange(len(length), device=length.device).repeat_interleave(length)
+    field = weights.masked_fill(cold > 0, 0.0)
+    lone = text.lone_query[place]
+    left = field.masked_fill((lone == query[bag]) & (lone >= 0), 0.0)
+    whole, rest = (weights.new_zeros(len(length)).index_add(0, bag, part)[bag] for part in (field, left))
+    return torch.where(rest > 0, weights - field + left * whole / rest, cold)
 
 
 class HistoryEncoder(nn.Module):

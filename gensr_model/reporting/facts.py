@@ -22,6 +22,7 @@ MODELS = {
     "recommendation_only": "GenSR, recommendation only",
     "search_only": "GenSR, search only",
     "no_searches": "GenSR − searches in the text",
+    "no_leave_one_out": "GenSR − a search left out of its positive's text",
     "no_folds": "GenSR − cross-fitting",
     "no_interaction": "GenSR − product of history and candidate",
     "no_query_interaction": "GenSR − product of query and candidate",

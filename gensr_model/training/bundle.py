@@ -17,13 +17,13 @@ from transformers import T5ForConditionalGeneration
 
 from gensr_model.config import FullRankingConfig, ModelConfig, PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
+from gensr_model.data.searches import lone_queries, with_searches
 from gensr_model.data.text import (
     SEARCHES,
     answer_ids,
     encode_items,
     encode_prompts,
     load_tokenizer,
-    searches,
     train_tokenizer,
 )
 from gensr_model.errors import DataError
@@ -58,8 +58,7 @@ def _catalogue(
 
 def _items(dataset: PreparedDataset, config: ModelConfig) -> pa.Table:
     """The dataset's items with what a model of this config reads beside their own columns."""
-    items = dataset.items
-    return items.append_column(SEARCHES, searches(dataset)) if config.text.include_searches else items
+    return with_searches(dataset) if config.text.include_searches else dataset.items
 
 
 def _model(
@@ -101,6 +100,9 @@ def assemble(
         first = backbones.add_item_tokens(backbone, catalogue.text)
         return FullRanking(shape, config.full_ranking, backbone, cf, catalogue, first), tokenizer
     catalogue = _catalogue(tokenizer, items, dataset.queries, config.model, None)
+    text = config.model.text
+    if text.include_searches and text.searches_leave_one_out:
+        catalogue.lone_query = lone_queries(tokenizer, dataset, catalogue.text, text.searches_tokens)
     return _model(
         kind, config.model, backbone, cf, catalogue, tokenizer, config.train.two_head_gamma
     ), tokenizer

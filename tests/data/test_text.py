@@ -1,8 +1,6 @@
 """Tokenizer, item texts and prompts."""
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +19,6 @@ from gensr_model.data.text import (
     encode_items,
     encode_prompts,
     load_tokenizer,
-    searches,
     special_id,
     train_tokenizer,
 )
@@ -59,16 +56,12 @@ def test_every_field_has_its_own_budget_and_categories_only_where_asked() -> Non
     assert bags(encode_items(words(), items, short)) == ["a b f g c", "d"]
 
 
-def test_what_training_asked_for_an_item_is_a_field_of_its_text(tmp_path: Path) -> None:
-    """In the small dataset every search for item i asks for room i % 4."""
-    dataset = write_dataset(tmp_path / "prepared")
-    train = dataset.samples("train")
-    found = set(train.item[train.task == 1].tolist())
-    asked = searches(dataset)
-    assert asked.to_pylist() == [dataset.queries[i % 4] if i in found else "" for i in range(dataset.n_items)]
-    items = dataset.items.append_column("searches", pa.array(["a b c"] * 39 + [""]))
+def test_searches_are_a_field_of_a_text_with_a_budget_of_its_own() -> None:
+    items = pa.table(
+        {"title": [""] * 2, "brand": [""] * 2, "description": [""] * 2, "searches": ["a b c", ""]}
+    )
     config = TextConfig(title_tokens=0, description_tokens=0, include_searches=True, searches_tokens=2)
-    assert bags(encode_items(words(), items, config)) == ["a b"] * 39 + [""]
+    assert bags(encode_items(words(), items, config)) == ["a b", ""]
 
 
 @pytest.mark.parametrize("pooling", ["tokens", "fields"])
@@ -100,19 +93,6 @@ def test_searches_have_their_share_and_rare_tokens_more_of_it(pooling: str) -> N
 def test_searches_leave_a_share_for_the_items_that_have_none() -> None:
     with pytest.raises(ValidationError, match="less than 1"):
         TextConfig(include_searches=True, searches_share=1.0)
-
-
-def test_searches_of_an_item_stand_once_each_the_most_frequent_first() -> None:
-    class Dataset:
-        queries: ClassVar = ["a", "b", "c"]
-        n_queries, n_items = 3, 3
-
-        def samples(self, split: str) -> SimpleNamespace:
-            assert split == "train"
-            item, query = np.array([2, 2, 2, 2, 0, 0]), np.array([0, 1, 1, -1, 2, -1])
-            return SimpleNamespace(item=item, query=query)
-
-    assert searches(Dataset()).to_pylist() == ["c", "", "b a"]  # type: ignore[arg-type]
 
 
 def test_fields_weigh_the_same_however_long_they_are() -> None:

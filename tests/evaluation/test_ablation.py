@@ -92,7 +92,7 @@ SWITCHES = {
         "query_interaction": True,
         "cold_items": 0.2,
         "filter_identity": True,
-        "text": {"include_searches": True},
+        "text": {"include_searches": True, "searches_leave_one_out": True},
     },
 }
 

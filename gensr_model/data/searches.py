@@ -1,0 +1,73 @@
+"""Training's searches as a field of item text (``model.text.include_searches``), and which of its words are whose."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from gensr_model.data.prepared import IntArray, PreparedDataset
+from gensr_model.data.text import SEARCHES, ItemText
+
+
+class Found(NamedTuple):
+    """The distinct pairs (P,) of an item and a query that found it, by item, an item's most frequent query first."""
+
+    item: IntArray
+    query: IntArray
+    times: IntArray  # searches of training that are this pair
+
+
+def found(dataset: PreparedDataset) -> Found:
+    """What training's searches found. The other splits' searches are not read."""
+    train = dataset.samples("train")
+    searched = train.query >= 0
+    pair = train.item[searched] * dataset.n_queries + train.query[searched]
+    pair, times = np.unique(pair, return_counts=True)
+    item, query = np.divmod(pair, max(1, dataset.n_queries))
+    order = np.lexsort((query, -times, item))
+    return Found(item[order], query[order], times[order])
+
+
+def with_searches(dataset: PreparedDataset) -> pa.Table:
+    """The items with a column ``SEARCHES``: the distinct queries that found each, joined by spaces; or empty."""
+    pairs = found(dataset)
+    lists = pa.table({"item": pairs.item, "text": _texts(dataset, pairs)})
+    joined = lists.group_by("item", use_threads=False).aggregate([("text", "list")])
+    place = pc.index_in(pa.array(np.arange(dataset.n_items)), value_set=joined["item"].combine_chunks())
+    text = pc.fill_null(pc.binary_join(joined["text_list"], " ").take(place), "")
+    return dataset.items.append_column(SEARCHES, text)
+
+
+def lone_queries(tokenizer: Tokenizer, dataset: PreparedDataset, text: ItemText, budget: int) -> Tensor:
+    """(T,) for each token of ``text`` the query that put it there, where it found the item just once; −1 elsewhere.
+
+    Args:
+        text: of ``with_searches(dataset)``; the field of searches is an item's last, of at most ``budget`` tokens.
+    """
+    pairs = found(dataset)
+    texts = _texts(dataset, pairs)
+    ends = np.cumsum(pc.utf8_length(texts).to_numpy(zero_copy_only=False) + 1)  # with the space that follows
+    starts = np.concatenate([[0], ends])[np.searchsorted(pairs.item, np.arange(dataset.n_items))]
+    field = with_searches(dataset)[SEARCHES].to_pylist()
+    encoded = tokenizer.encode_batch(field, add_special_tokens=False)
+    last = [[end - 1 for _, end in e.offsets[:budget]] for e in encoded]  # a token's last character
+    lengths = np.array([len(places) for places in last], np.int64)
+    character = np.fromiter((place for places in last for place in places), np.int64, int(lengths.sum()))
+    # The space before a query is its own: a tokenizer may make a token of it.
+    pair = np.searchsorted(ends - 1, np.repeat(starts, lengths) + np.maximum(character, 0), side="right")
+    queries = np.where(pairs.times[pair] == 1, pairs.query[pair], -1)
+    before = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    place = np.repeat(text.offsets[1:].numpy() - lengths, lengths) + np.arange(len(pair)) - before
+    lone = torch.full_like(text.tokens, -1)
+    lone[torch.from_numpy(place)] = torch.from_numpy(queries)
+    return lone
+
+
+def _texts(dataset: PreparedDataset, pairs: Found) -> pa.Array:
+    return pa.array(dataset.queries, pa.string()).take(pa.array(pairs.query))

@@ -1,0 +1,165 @@
+"""``model.text.searches_leave_one_out``: a training sample's own search is no word of its positive's text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from small_dataset import ITEMS, LENGTH, ROOMS, SMALL_MODEL, USERS, Log, write_cf, write_log
+from torch import Tensor, nn
+
+from gensr_model.config import PipelineConfig
+from gensr_model.data.batches import Batch, BatchBuilder, NegativeSampler
+from gensr_model.data.prepared import PreparedDataset
+from gensr_model.data.searches import found, with_searches
+from gensr_model.data.text import SEARCHES, ItemText, encode_items
+from gensr_model.model_config import TextConfig
+from gensr_model.models.gensr import Catalogue, GenSR
+from gensr_model.models.two_head import TwoHead
+from gensr_model.models.views import pool_text
+from gensr_model.training import bundle
+
+TEXT = {"title_tokens": 3, "description_tokens": 0, "include_searches": True, "searches_share": 0.8}
+
+
+class Small(NamedTuple):
+    dataset: PreparedDataset
+    cf: Path
+    batch: Batch
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    """Purchases and a search for each. Half of the searches say a room alone, as others do for the same item."""
+    root = tmp_path_factory.mktemp("one_out")
+    rng = np.random.default_rng(0)
+    bought = np.stack([rng.permutation(ITEMS)[:LENGTH] for _ in range(USERS)])
+    user, place, search = np.indices((USERS, LENGTH, 2)).reshape(3, -1)
+    item = bought[user, place]
+    own = len(ROOMS) + user * LENGTH + place  # a query of nobody else
+    query = np.where(search == 1, np.where(user % 2, own, item % 4), -1)
+    queries = [*ROOMS, *(f"{ROOMS[u % 3]} u{u} r{p}" for u in range(USERS) for p in range(LENGTH))]
+    titles = [f"thing {i}" if i % 3 else "" for i in range(ITEMS)]
+    log = Log(user, place, search, item, query, ts=place * 1_000)
+    dataset = write_log(root / "prepared", log, titles, queries, lambda u, i: [(i + 1) % ITEMS] * 9)
+    samples = dataset.samples("train")
+    few = samples.take(np.concatenate([np.arange(8), np.arange(8) + len(samples) // 2]))
+    negatives = NegativeSampler(dataset, samples).draw(few.user, 3, rng)
+    batch = BatchBuilder(dataset, 5).build(few, np.column_stack([few.item, negatives]))
+    assert set(batch.task.tolist()) == {0, 1}
+    return Small(dataset, write_cf(root / "cf"), batch)
+
+
+def assembled(
+    small: Small, kind: str, pooling: str = "tokens", leave: bool = True
+) -> tuple[GenSR | TwoHead, bundle.Tokenizer]:
+    model = {
+        **SMALL_MODEL, "view_dropout": 0.0, "interaction": True, "query_interaction": True,
+        "text": {**TEXT, "searches_leave_one_out": leave, "pooling": pooling},
+        "backbone": {**SMALL_MODEL["backbone"], "dropout": 0.0},
+    }  # fmt: skip
+    made, tokenizer = bundle.assemble(
+        kind, small.dataset, small.cf, PipelineConfig.model_validate({"model": model})
+    )
+    assert isinstance(made, GenSR | TwoHead)
+    return made, tokenizer
+
+
+def without(small: Small, tokenizer: bundle.Tokenizer, item: int, query: int, pooling: str) -> ItemText:
+    """All items' text as it is when nobody ever found ``item`` by ``query``."""
+    pairs = found(small.dataset)
+    others = pairs.query[(pairs.item == item) & (pairs.query != query)]
+    items = with_searches(small.dataset)
+    asked = items[SEARCHES].to_pylist()
+    asked[item] = " ".join(small.dataset.queries[q] for q in others)
+    items = items.set_column(items.column_names.index(SEARCHES), SEARCHES, [asked])
+    return encode_items(tokenizer, items, TextConfig.model_validate(TEXT | {"pooling": pooling}))
+
+
+def lone(small: Small) -> list[tuple[int, int]]:
+    pairs = found(small.dataset)
+    once = pairs.times == 1
+    return list(zip(pairs.item[once].tolist(), pairs.query[once].tolist(), strict=True))
+
+
+@pytest.mark.parametrize("pooling", ["tokens", "fields"])
+def test_a_text_without_a_lone_search_is_the_text_of_an_item_that_it_never_found(
+    small: Small, pooling: str
+) -> None:
+    model, tokenizer = assembled(small, "gensr", pooling)
+    text = model.catalogue.text
+    words = nn.Embedding(tokenizer.get_vocab_size(), 4)
+    pairs = lone(small)[::9]
+    assert any(item % 3 == 0 for item, _ in pairs)  # without a word of its own
+    for item, query in pairs:
+        one = torch.tensor([item])
+        never = pool_text(words, without(small, tokenizer, item, query, pooling), one)
+        assert not torch.allclose(pool_text(words, text, one), never, atol=1e-2)
+        every, out = torch.tensor([item, item, item]), torch.tensor([query, -1])
+        vectors = pool_text(words, text, every, left_out=out)
+        torch.testing.assert_close(vectors[1:2], never, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(vectors[[0, 2]], pool_text(words, text, every[:2]))
+        cold = torch.tensor([True, True, True])
+        torch.testing.assert_close(
+            pool_text(words, text, every, cold, out), pool_text(words, text, every, cold)
+        )
+
+
+def test_what_others_searched_too_stays(small: Small) -> None:
+    model, tokenizer = assembled(small, "gensr")
+    pairs = found(small.dataset)
+    often = np.flatnonzero(pairs.times > 1)
+    items, queries = (torch.from_numpy(of[often]) for of in (pairs.item, pairs.query))
+    words = nn.Embedding(tokenizer.get_vocab_size(), 4)
+    text = model.catalogue.text
+    torch.testing.assert_close(pool_text(words, text, items, left_out=queries), pool_text(words, text, items))
+
+
+def test_an_item_that_one_search_alone_describes_has_no_text_without_it() -> None:
+    text = ItemText(
+        torch.tensor([1, 2, 3]), torch.tensor([0, 2, 3]), torch.tensor([0.5, 0.5, 1.0]), torch.zeros(3),
+        torch.tensor([7, 7, -1]),
+    )  # fmt: skip
+    words = nn.Embedding(4, 3)
+    found_of = pool_text(words, text, torch.tensor([0, 1]), left_out=torch.tensor([7, 7]))
+    assert found_of.tolist() == [[0, 0, 0], words.weight[3].tolist()]
+
+
+@pytest.mark.parametrize("kind", ["gensr", "two_head"])
+def test_training_reads_the_positive_without_the_samples_own_search(small: Small, kind: str) -> None:
+    """Each row of a training batch is the row that the same weights give over a catalogue of the other searches."""
+    model, tokenizer = assembled(small, kind)
+    plain = assembled(small, kind, leave=False)[0]
+    plain.load_state_dict(model.state_dict())
+    catalogue, pairs, batch, changed = plain.catalogue, set(lone(small)), small.batch, 0
+    with torch.inference_mode():
+        trained, usual = model.train().score(batch), plain.eval().score(batch)
+        torch.testing.assert_close(model.eval().score(batch), usual)
+        torch.testing.assert_close(trained[:, 1:], usual[:, 1:], atol=1e-5, rtol=1e-4)
+        for row in range(len(batch.task)):
+            item, query = int(batch.items[batch.candidates[row, 0]]), int(batch.query[row])
+            plain.catalogue = catalogue
+            if (item, query) in pairs:
+                other = without(small, tokenizer, item, query, "tokens")
+                prompts = catalogue.prompts(torch.tensor([*range(small.dataset.n_queries), -1]))
+                plain.catalogue = Catalogue(replaced(catalogue.text, item, other), prompts)
+            expected = plain.score(batch.take(torch.tensor([row])))[0]
+            torch.testing.assert_close(trained[row], expected, atol=1e-5, rtol=1e-4)
+            changed += not torch.allclose(expected[0], usual[row, 0], atol=1e-4)
+    assert changed == sum(batch.query.numpy() >= len(ROOMS)) > 0
+
+
+def replaced(text: ItemText, item: int, other: ItemText) -> ItemText:
+    """The text of all items but one, which has that of ``other``: its tokens are rarer or not as they were before."""
+    parts: list[list[Tensor]] = []
+    for number in range(len(text.offsets) - 1):
+        of = other if number == item else text
+        assert of.weights is not None
+        place = slice(int(of.offsets[number]), int(of.offsets[number + 1]))
+        parts.append([of.tokens[place], of.weights[place]])
+    lengths = torch.tensor([0, *(len(tokens) for tokens, _ in parts)])
+    tokens, weights = (torch.cat(column) for column in zip(*parts, strict=True))
+    return ItemText(tokens, lengths.cumsum(0), weights)
