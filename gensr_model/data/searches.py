@@ -44,18 +44,20 @@ def with_searches(dataset: PreparedDataset) -> pa.Table:
     return dataset.items.append_column(SEARCHES, text)
 
 
-def lone_queries(tokenizer: Tokenizer, dataset: PreparedDataset, text: ItemText, budget: int) -> Tensor:
+def lone_queries(
+    tokenizer: Tokenizer, dataset: PreparedDataset, items: pa.Table, text: ItemText, budget: int
+) -> Tensor:
     """(T,) for each token of ``text`` the query that put it there, where it found the item just once; −1 elsewhere.
 
     Args:
-        text: of ``with_searches(dataset)``; the field of searches is an item's last, of at most ``budget`` tokens.
+        items: ``with_searches(dataset)``.
+        text: theirs; the field of searches is an item's last, of at most ``budget`` tokens.
     """
     pairs = found(dataset)
     texts = _texts(dataset, pairs)
     ends = np.cumsum(pc.utf8_length(texts).to_numpy(zero_copy_only=False) + 1)  # with the space that follows
     starts = np.concatenate([[0], ends])[np.searchsorted(pairs.item, np.arange(dataset.n_items))]
-    field = with_searches(dataset)[SEARCHES].to_pylist()
-    encoded = tokenizer.encode_batch(field, add_special_tokens=False)
+    encoded = tokenizer.encode_batch(items[SEARCHES].to_pylist(), add_special_tokens=False)
     last = [[end - 1 for _, end in e.offsets[:budget]] for e in encoded]  # a token's last character
     lengths = np.array([len(places) for places in last], np.int64)
     character = np.fromiter((place for places in last for place in places), np.int64, int(lengths.sum()))

@@ -102,7 +102,7 @@ def assemble(
     catalogue = _catalogue(tokenizer, items, dataset.queries, config.model, None)
     text = config.model.text
     if text.include_searches and text.searches_leave_one_out:
-        catalogue.lone_query = lone_queries(tokenizer, dataset, catalogue.text, text.searches_tokens)
+        catalogue.lone_query = lone_queries(tokenizer, dataset, items, catalogue.text, text.searches_tokens)
     return _model(
         kind, config.model, backbone, cf, catalogue, tokenizer, config.train.two_head_gamma
     ), tokenizer

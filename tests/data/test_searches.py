@@ -71,10 +71,11 @@ def test_a_token_knows_the_query_that_alone_said_it(budget: int, cut: int) -> No
         (1, -1),
     )
     config = TextConfig(include_searches=True, searches_tokens=budget)
-    text = encode_items(letters(), with_searches(dataset), config)
+    items = with_searches(dataset)
+    text = encode_items(letters(), items, config)
     words = ["".join("?abcdefgh"[token] for token in text.tokens[a:b]) for a, b in bags(text.offsets)]
     assert words == ["a" + "abdefc"[:cut], "", "bc" + "ghc"[:cut], ""]
-    lone = lone_queries(letters(), dataset, text, budget)
+    lone = lone_queries(letters(), dataset, items, text, budget)
     first = [-1, *[-1, -1, 0, 0, 0, 2][:cut]]
     assert [lone[a:b].tolist() for a, b in bags(text.offsets)] == [first, [], [-1, -1, -1, -1, 2], []]
 
@@ -85,12 +86,13 @@ def test_the_space_before_a_query_is_its_own_where_it_is_a_token() -> None:
     tokenizer = Tokenizer(models.Unigram([(piece, -float(len(piece))) for piece in pieces], unk_id=0))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
     dataset: Any = Dataset(["ab", "d ef", "ef", "c"], (1, 0), (1, 1), (1, 2), (1, 2), (1, 3), (3, 3))
-    text = encode_items(tokenizer, with_searches(dataset), TextConfig(include_searches=True))
+    items = with_searches(dataset)
+    text = encode_items(tokenizer, items, TextConfig(include_searches=True))
     said = [
         [pieces[token] for token in text.tokens[a + 1 : b]] for a, b in bags(text.offsets)
     ]  # after the empty name
     assert said[1] == ["▁", "ef", "▁ab", "▁d", "▁", "ef", "▁", "c"]
-    lone = lone_queries(tokenizer, dataset, text, 64)
+    lone = lone_queries(tokenizer, dataset, items, text, 64)
     assert [lone[a + 1 : b].tolist() for a, b in bags(text.offsets)][1] == [-1, -1, 0, 1, 1, 1, 3, 3]
     assert lone[-2:].tolist() == [3, 3]
 
@@ -104,4 +106,4 @@ def test_no_search_at_all_leaves_every_item_without(tmp_path: Path) -> None:
     items = with_searches(dataset)
     assert items[SEARCHES].to_pylist() == [""] * 4
     text = encode_items(letters(), items, TextConfig(include_searches=True))
-    assert lone_queries(letters(), dataset, text, 64).tolist() == [-1] * 3
+    assert lone_queries(letters(), dataset, items, text, 64).tolist() == [-1] * 3
