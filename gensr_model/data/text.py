@@ -119,11 +119,14 @@ def _encode(tokenizer: Tokenizer, texts: Iterable[str], budget: int) -> list[lis
     return [e.ids[:budget] for e in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
 
-def encode_items(tokenizer: Tokenizer, items: pa.Table, config: TextConfig) -> ItemText:
+def encode_items(
+    tokenizer: Tokenizer, items: pa.Table, config: TextConfig, known: pa.Table | None = None
+) -> ItemText:
     """Token bags of all items; each field is cut to its own budget (DESIGN §4, semantic item).
 
     Args:
         items: the columns title, brand, description and category_text; with ``include_searches`` also ``SEARCHES``.
+        known: the items of training where ``items`` are others: their searches say how rare a word is.
     """
     named = pc.binary_join_element_wise(items["title"], items["brand"], " ")
     fields = [
@@ -132,32 +135,42 @@ def encode_items(tokenizer: Tokenizer, items: pa.Table, config: TextConfig) -> I
     ]
     if config.include_category:
         fields.append(_encode(tokenizer, items["category_text"].to_pylist(), config.category_tokens))
+    rarity = None
     if config.include_searches:
         fields.append(_encode(tokenizer, items[SEARCHES].to_pylist(), config.searches_tokens))
+        counted = fields[-1]
+        if known is not None:
+            counted = _encode(tokenizer, known[SEARCHES].to_pylist(), config.searches_tokens)
+        rarity = _rarity(counted, tokenizer.get_vocab_size())
     bags = [list(chain.from_iterable(parts)) for parts in zip(*fields, strict=True)]
     lengths = np.array([[len(bag) for bag in field] for field in fields], np.int64).T  # (I, fields)
     tokens = np.fromiter((token for bag in bags for token in bag), np.int64, int(lengths.sum()))
     offsets = np.concatenate([[0], np.cumsum(lengths.sum(axis=1))])
-    weights = [_weights(tokens, lengths, config)]
-    if config.include_searches:
+    weights = [_weights(tokens, lengths, config, rarity)]
+    if rarity is not None:
         weights.append(_cold_weights(weights[0], lengths))
     shares = (None if w is None else torch.from_numpy(w.astype(np.float32)) for w in weights)
     return ItemText(torch.from_numpy(tokens), torch.from_numpy(offsets), *shares)
 
 
-def _weights(tokens: IntArray, lengths: IntArray, config: TextConfig) -> NDArray[np.float64] | None:
-    """(T,) a token's share of its item's vector, from the lengths (I, fields); None where all tokens share alike."""
-    if config.pooling == "tokens" and not config.include_searches:
+def _weights(
+    tokens: IntArray, lengths: IntArray, config: TextConfig, rarity: NDArray[np.float64] | None
+) -> NDArray[np.float64] | None:
+    """(T,) a token's share of its item's vector, from the lengths (I, fields); None where all tokens share alike.
+
+    With the rarity (V,) of tokens the last field is that of the searches.
+    """
+    if config.pooling == "tokens" and rarity is None:
         return None
     shares = (lengths if config.pooling == "tokens" else lengths > 0).astype(np.float64)  # (I, fields)
     values = np.ones(len(tokens))
     place = np.repeat(np.arange(lengths.size), lengths.ravel())  # (T,) which field of which item
-    if config.include_searches:
+    if rarity is not None:
         own, asked = shares[:, :-1], shares[:, -1] > 0
         own *= (1 - config.searches_share) / np.maximum(own.sum(axis=1, keepdims=True), 1)
         shares[:, -1] = asked * config.searches_share
         of_searches = place % lengths.shape[1] == lengths.shape[1] - 1
-        values[of_searches] = _rarity(tokens[of_searches], lengths[:, -1])
+        values[of_searches] = rarity[tokens[of_searches]]
     total = shares.sum(axis=1, keepdims=True)
     shares = np.divide(shares, total, out=np.zeros_like(shares), where=total > 0)
     weights: NDArray[np.float64] = shares.ravel()[place] * _within(values, place)
@@ -183,12 +196,14 @@ def _within(values: NDArray[np.float64], place: IntArray) -> NDArray[np.float64]
     return shares
 
 
-def _rarity(tokens: IntArray, lengths: IntArray) -> NDArray[np.float64]:
-    """(T,) ln of the number of items over that of those which have the token, from bags of these lengths (I,)."""
-    item = np.repeat(np.arange(len(lengths)), lengths)
-    distinct = np.unique(np.stack([item, tokens]), axis=1)[1]
-    having = np.bincount(distinct, minlength=int(tokens.max(initial=0)) + 1)
-    rarity: NDArray[np.float64] = np.log(len(lengths) / having[tokens])
+def _rarity(bags: list[list[int]], vocabulary: int) -> NDArray[np.float64]:
+    """(V,) ln of the number of items over that of those which have the token in their bag, or over 1."""
+    lengths = np.fromiter(map(len, bags), np.int64, len(bags))
+    tokens = np.fromiter(chain.from_iterable(bags), np.int64, int(lengths.sum()))
+    distinct = np.unique(np.stack([np.repeat(np.arange(len(bags)), lengths), tokens]), axis=1)[1]
+    rarity: NDArray[np.float64] = np.log(
+        len(bags) / np.maximum(np.bincount(distinct, minlength=vocabulary), 1)
+    )
     return rarity
 
 

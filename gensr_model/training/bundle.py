@@ -49,11 +49,11 @@ class Loaded(NamedTuple):
 
 
 def _catalogue(
-    tokenizer: Tokenizer, items: pa.Table, queries: list[str], config: ModelConfig, full: FullRankingConfig | None
+    tokenizer: Tokenizer, items: pa.Table, queries: list[str], config: ModelConfig, full: FullRankingConfig | None,
+    known: pa.Table | None = None,
 ) -> Catalogue:  # fmt: skip
-    return Catalogue(
-        encode_items(tokenizer, items, config.text), encode_prompts(tokenizer, queries, config, full)
-    )
+    text = encode_items(tokenizer, items, config.text, known)
+    return Catalogue(text, encode_prompts(tokenizer, queries, config, full))
 
 
 def _items(dataset: PreparedDataset, config: ModelConfig) -> pa.Table:
@@ -130,6 +130,7 @@ def load(folder: Path, items: pa.Table | None = None, queries: list[str] | None 
     """Load a bundle over another catalogue of items and queries, matched by raw id; its own where none is given.
 
     Items that the model does not know take its cold vector; their text is read as any other, without searches.
+    How rare a word of the searches is stays what it was in training.
 
     Raises:
         DataError: the folder is no bundle.
@@ -140,7 +141,7 @@ def load(folder: Path, items: pa.Table | None = None, queries: list[str] | None 
     config = ModelConfig.model_validate(content["model"])
     tokenizer = load_tokenizer(folder / TOKENIZER)
     own = pq.read_table(folder / ITEMS)
-    items = own if items is None else items
+    known, items = (None, own) if items is None else (own, items)
     rows = pc.index_in(items["raw_id"], value_set=own["raw_id"].combine_chunks())
     if config.text.include_searches and SEARCHES not in items.column_names:
         items = items.append_column(SEARCHES, pc.fill_null(own[SEARCHES].take(rows), ""))
@@ -149,7 +150,7 @@ def load(folder: Path, items: pa.Table | None = None, queries: list[str] | None 
         torch.zeros_like(tensors["cf.table"]), torch.zeros_like(tensors["cf.known"]), config.freeze_cf
     )
     full = FullRankingConfig.model_validate(content["full_ranking"]) if content.get("full_ranking") else None
-    catalogue = _catalogue(tokenizer, items, queries or [], config, full)
+    catalogue = _catalogue(tokenizer, items, queries or [], config, full, known)
     model: Model
     if full is not None:
         backbone = backbones.build(content["backbone"])

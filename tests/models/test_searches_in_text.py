@@ -1,11 +1,12 @@
-"""``model.text.searches_leave_one_out``: a training sample's own search is no word of its positive's text."""
+"""Training's searches in the text of items, as models read it: without a sample's own, and over other items."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from small_dataset import ITEMS, LENGTH, ROOMS, SMALL_MODEL, USERS, Log, write_cf, write_log
@@ -53,17 +54,17 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
     return Small(dataset, write_cf(root / "cf"), batch)
 
 
-def assembled(
-    small: Small, kind: str, pooling: str = "tokens", leave: bool = True
-) -> tuple[GenSR | TwoHead, bundle.Tokenizer]:
+def config(pooling: str = "tokens", leave: bool = True) -> PipelineConfig:
     model = {
         **SMALL_MODEL, "view_dropout": 0.0, "interaction": True, "query_interaction": True,
         "text": {**TEXT, "searches_leave_one_out": leave, "pooling": pooling},
         "backbone": {**SMALL_MODEL["backbone"], "dropout": 0.0},
     }  # fmt: skip
-    made, tokenizer = bundle.assemble(
-        kind, small.dataset, small.cf, PipelineConfig.model_validate({"model": model})
-    )
+    return PipelineConfig.model_validate({"model": model})
+
+
+def assembled(small: Small, kind: str, *switches: Any) -> tuple[GenSR | TwoHead, bundle.Tokenizer]:
+    made, tokenizer = bundle.assemble(kind, small.dataset, small.cf, config(*switches))
     assert isinstance(made, GenSR | TwoHead)
     return made, tokenizer
 
@@ -132,7 +133,7 @@ def test_an_item_that_one_search_alone_describes_has_no_text_without_it() -> Non
 def test_training_reads_the_positive_without_the_samples_own_search(small: Small, kind: str) -> None:
     """Each row of a training batch is the row that the same weights give over a catalogue of the other searches."""
     model, tokenizer = assembled(small, kind)
-    plain = assembled(small, kind, leave=False)[0]
+    plain = assembled(small, kind, "tokens", False)[0]
     plain.load_state_dict(model.state_dict())
     catalogue, pairs, batch, changed = plain.catalogue, set(lone(small)), small.batch, 0
     with torch.inference_mode():
@@ -163,3 +164,26 @@ def replaced(text: ItemText, item: int, other: ItemText) -> ItemText:
     lengths = torch.tensor([0, *(len(tokens) for tokens, _ in parts)])
     tokens, weights = (torch.cat(column) for column in zip(*parts, strict=True))
     return ItemText(tokens, lengths.cumsum(0), weights)
+
+
+def test_over_another_catalogue_a_word_is_as_rare_as_it_was_in_training(small: Small, tmp_path: Path) -> None:
+    """Half of the items are gone, and twice as many have come that nobody has searched for."""
+    model, tokenizer = assembled(small, "gensr")
+    bundle.save(tmp_path, "gensr", model, tokenizer, small.dataset, config())
+    own = small.dataset.items
+    kept = own.slice(ITEMS // 2)
+    fresh = kept.set_column(kept.column_names.index("raw_id"), "raw_id", [[f"new{n}" for n in range(20)]])
+    words = nn.Embedding(tokenizer.get_vocab_size(), 4)
+    found_of = [
+        pool_text(words, bundle.load(tmp_path, items).model.catalogue.text, places)
+        for items, places in (
+            (None, torch.arange(ITEMS // 2, ITEMS)),
+            (pa.concat_tables([fresh, kept, fresh]), torch.arange(20, 40)),
+        )
+    ]
+    torch.testing.assert_close(*found_of)
+    rare = with_searches(small.dataset).slice(
+        ITEMS // 2
+    )  # by these items alone the same words weigh otherwise
+    alone = pool_text(words, encode_items(tokenizer, rare, config().model.text), torch.arange(20))
+    assert not torch.allclose(alone, found_of[0], atol=1e-2)
