@@ -29,7 +29,7 @@ class TextConfig(Frozen):
     searches_leave_one_out: bool = Field(
         False,
         description="in training a search's positive is read without the words that this search alone put into its "
-        "text, as the positive of a search that is yet to come will be",
+        "text, as the positive of a search that is yet to come is; only where searches are in the text",
     )
     pooling: Literal["tokens", "fields"] = Field(
         "tokens",

@@ -50,6 +50,8 @@ def check_ablation(config: PipelineConfig) -> None:
     same = [
         v for v in config.ablation.variants if v != "gensr" and with_changes(config, CHANGES[v]) == config
     ]
+    if not config.model.text.include_searches:  # then there is nothing to leave out of a text
+        same = [v for v in config.ablation.variants if v in (*same, "no_leave_one_out")]
     if same:
         raise ConfigError(
             f"{', '.join(same)} would be GenSR as it is configured, trained twice: what it takes away is not "

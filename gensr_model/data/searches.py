@@ -66,8 +66,8 @@ def lone_queries(
     queries = np.where(pairs.times[pair] == 1, pairs.query[pair], -1)
     before = np.repeat(np.cumsum(lengths) - lengths, lengths)
     place = np.repeat(text.offsets[1:].numpy() - lengths, lengths) + np.arange(len(pair)) - before
-    lone = torch.full_like(text.tokens, -1)
-    lone[torch.from_numpy(place)] = torch.from_numpy(queries)
+    lone = torch.full(text.tokens.shape, -1, dtype=torch.int32)
+    lone[torch.from_numpy(place)] = torch.from_numpy(queries.astype(np.int32))
     return lone
 
 

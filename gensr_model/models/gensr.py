@@ -50,6 +50,14 @@ class LossParts(NamedTuple):
     parts: dict[str, Tensor]  # detached, for the log
 
 
+class TrainingBatch(NamedTuple):
+    """A batch as ``Catalogue.training_batch`` has it. In evaluation it is as it came, nothing cold or left out."""
+
+    batch: Batch
+    cold: Tensor | None  # (M,) which of the batch's items stand in it as items nobody has met
+    left_out: Tensor | None  # (B,) query whose words the last B items, the positives, are read without
+
+
 class Catalogue(nn.Module):
     """The texts that belong to a dataset, not to the model: item token bags and prompts of its queries."""
 
@@ -77,9 +85,17 @@ class Catalogue(nn.Module):
         bags = self.get_buffer("tokens"), self.get_buffer("offsets")
         return ItemText(*bags, self.weights, self.cold_weights, self.lone_query)
 
-    def leave_one_out(self, batch: Batch) -> tuple[Batch, Tensor | None]:
-        """A training batch and what ``pool_text`` leaves out of its last items, where words are known by searches."""
-        return (batch, None) if self.lone_query is None else (batch.own_positives(), batch.query)
+    def training_batch(self, batch: Batch, cold_items: float) -> TrainingBatch:
+        """How a model reads a batch in training: which items are cold, and which words each positive lacks.
+
+        Items are drawn before their copies are made, so that an item is cold in all of a batch or nowhere in it.
+        """
+        cold = drawn_cold(cold_items, batch.items)
+        if self.lone_query is None:
+            return TrainingBatch(batch, cold, None)
+        if cold is not None:
+            cold = torch.cat([cold, cold[batch.candidates[:, 0]]])
+        return TrainingBatch(batch.own_positives(), cold, batch.query)
 
     def longest(self, query: Tensor) -> int:
         """Tokens of the longest prompt of queries (B,)."""
@@ -133,8 +149,9 @@ class DualViewT5(nn.Module, ABC):
 
     def _encode(self, batch: Batch) -> Encoded:
         out: Encoded = []
-        batch, left_out = self.catalogue.leave_one_out(batch) if self.training else (batch, None)
-        cold = drawn_cold(self.config.cold_items if self.training else 0.0, batch.items)
+        cold = left_out = None
+        if self.training:
+            batch, cold, left_out = self.catalogue.training_batch(batch, self.config.cold_items)
         for view in (self.cf_view, self.semantic_view):
             if view is None:
                 out.append(None)

@@ -19,7 +19,6 @@ from gensr_model.models.views import (
     CFTable,
     HistoryEncoder,
     ItemEmbedding,
-    drawn_cold,
     masked_mean,
     mean_tokens,
     pool_text,
@@ -64,11 +63,10 @@ class TwoHead(nn.Module):
         if self.item is not None:
             self.item.select(rows)
 
-    def _items(self, batch: Batch, left_out: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _items(self, batch: Batch, cold: Tensor | None, left_out: Tensor | None) -> tuple[Tensor, Tensor]:
         """Both views of the batch's items, added, and where each sample's begin: as ``CFTable.of_batch``."""
         items, width = batch.items, self.words.embedding_dim
         vectors = torch.zeros(len(items), width, device=items.device)
-        cold = drawn_cold(self.config.cold_items if self.training else 0.0, items)
         if self.config.semantic_view:
             vectors = vectors + pool_text(self.words, self.catalogue.text, items, cold, left_out)
         if self.item is not None:
@@ -86,8 +84,10 @@ class TwoHead(nn.Module):
 
     def _shared(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """History and candidate vectors, each (B, C, d_model)."""
-        batch, left_out = self.catalogue.leave_one_out(batch) if self.training else (batch, None)
-        vectors, first = self._items(batch, left_out)
+        cold = left_out = None
+        if self.training:
+            batch, cold, left_out = self.catalogue.training_batch(batch, self.config.cold_items)
+        vectors, first = self._items(batch, cold, left_out)
         encoded = self.encoder(
             vectors[batch.history + first], batch.history_mask, batch.behavior
         )  # (B, H, d)

@@ -138,7 +138,7 @@ def pool_text(
         return F.embedding_bag(tokens, embedding.weight, bag_start, mode="mean")
     weights = text.weights[place]
     if left_out is not None:
-        tail = int(bag_start[-len(left_out)])
+        tail = len(tokens) - int(length[-len(left_out) :].sum())
         weights[tail:] = _without(text, place[tail:], left_out, length[-len(left_out) :])
     if cold is not None and text.cold_weights is not None:
         weights = torch.where(cold.repeat_interleave(length), text.cold_weights[place], weights)

@@ -141,7 +141,8 @@ def load(folder: Path, items: pa.Table | None = None, queries: list[str] | None 
     config = ModelConfig.model_validate(content["model"])
     tokenizer = load_tokenizer(folder / TOKENIZER)
     own = pq.read_table(folder / ITEMS)
-    known, items = (None, own) if items is None else (own, items)
+    items = own if items is None else items
+    known = None if items["raw_id"].equals(own["raw_id"]) else own
     rows = pc.index_in(items["raw_id"], value_set=own["raw_id"].combine_chunks())
     if config.text.include_searches and SEARCHES not in items.column_names:
         items = items.append_column(SEARCHES, pc.fill_null(own[SEARCHES].take(rows), ""))

@@ -162,6 +162,9 @@ def test_what_a_study_cannot_do_is_refused_before_anything_is_trained(gensr_home
          r"leave recommendation_only out of ablation\.variants"),
         ("ablation", ablation, {"ablation": {"variants": ["no_cf_view", "no_searches"]}},
          r"^no_searches would be GenSR as it is configured.*\"include_searches\": false.*leave it out of abl"),
+        ("ablation", ablation, {"model": {"text": {"searches_leave_one_out": True}},
+                                "ablation": {"variants": ["no_cf_view", "no_leave_one_out"]}},
+         "^no_leave_one_out would be GenSR as it is configured"),
         ("rerank", rerank_table, {"train": {"tasks": "search"}}, r"^train\.tasks is 'search'.*give it both"),
         ("sweep", sweep, {"sweep": {"tau": [], "beta": []}}, r"sweep\.tau and sweep\.beta are both empty"),
     ]  # fmt: skip

@@ -20,7 +20,7 @@ from gensr_model.data.text import SEARCHES, ItemText, encode_items
 from gensr_model.model_config import TextConfig
 from gensr_model.models.gensr import Catalogue, GenSR
 from gensr_model.models.two_head import TwoHead
-from gensr_model.models.views import pool_text
+from gensr_model.models.views import CFTable, pool_text
 from gensr_model.training import bundle
 
 TEXT = {"title_tokens": 3, "description_tokens": 0, "include_searches": True, "searches_share": 0.8}
@@ -151,6 +151,38 @@ def test_training_reads_the_positive_without_the_samples_own_search(small: Small
             torch.testing.assert_close(trained[row], expected, atol=1e-5, rtol=1e-4)
             changed += not torch.allclose(expected[0], usual[row, 0], atol=1e-4)
     assert changed == sum(batch.query.numpy() >= len(ROOMS)) > 0
+
+
+def test_an_item_is_cold_in_all_of_a_batch_or_nowhere_and_drawn_as_without_copies(small: Small) -> None:
+    catalogue = assembled(small, "gensr")[0].catalogue
+    plain = assembled(small, "gensr", "tokens", False)[0].catalogue
+    torch.manual_seed(1)
+    batch, cold, left_out = catalogue.training_batch(small.batch, 0.5)
+    torch.manual_seed(1)
+    usual = plain.training_batch(small.batch, 0.5)
+    assert usual.batch is small.batch
+    assert usual.left_out is None
+    assert cold is not None
+    assert usual.cold is not None
+    count = len(small.batch.items)
+    assert cold[:count].tolist() == usual.cold.tolist()
+    assert 0 < int(cold.sum()) < len(cold)
+    by_item = dict(zip(small.batch.items.tolist(), usual.cold.tolist(), strict=True))
+    assert cold.tolist() == [by_item[item] for item in batch.items.tolist()]
+    assert left_out is not None
+    assert left_out.tolist() == small.batch.query.tolist()
+
+
+@pytest.mark.parametrize("folds", [0, 3])
+def test_a_positive_of_its_own_keeps_its_cf_vector_and_its_fold(small: Small, folds: int) -> None:
+    torch.manual_seed(0)
+    every = (torch.randn(folds, ITEMS, 4), torch.rand(folds, ITEMS) < 0.8) if folds else None
+    table = CFTable(torch.randn(ITEMS, 4), torch.rand(ITEMS) < 0.8, folds=every).train()
+    rows = []
+    for batch in (small.batch, small.batch.own_positives()):
+        vectors, first = table.of_batch(batch)
+        rows.append((vectors[batch.history + first], vectors[batch.candidates + first]))
+    torch.testing.assert_close(rows[0], rows[1])
 
 
 def replaced(text: ItemText, item: int, other: ItemText) -> ItemText:
