@@ -155,7 +155,7 @@ def _without(text: ItemText, place: Tensor, query: Tensor, length: Tensor) -> Te
     """
     assert text.weights is not None and text.cold_weights is not None and text.lone_query is not None  # noqa: PT018  # for the type checker
     weights, cold = text.weights[place], text.cold_weights[place]
-    bag = torch.arange(len(length), device=length.device).repeat_interleave(length)
+    bag = torch.arange(len(length), device=length.device).repeat_interleave(length, output_size=len(place))
     field = weights.masked_fill(cold > 0, 0.0)
     lone = text.lone_query[place]
     left = field.masked_fill((lone == query[bag]) & (lone >= 0), 0.0)
