@@ -37,6 +37,8 @@ def keep(run: Path, to: Path) -> list[Path]:
     ``<dataset>-rerank-seed<n>``, which has every system. A pipeline's stages are looked up in the store beside its
     folder, ``<home>/runs/<flow run>``; the comparison has its ranks in the folder.
     """
+    if not (run / "summary.json").is_file():
+        raise SystemExit(f"{run}: no summary.json, so this is no run's folder; expected one of <home>/runs")
     summary: dict[str, Any] = json.loads((run / "summary.json").read_text())
     if (run / RANKS).is_file():
         table, study = pq.read_table(run / RANKS), "-rerank"

@@ -56,6 +56,12 @@ def test_kept_ranks_are_those_of_the_run(run: tuple[Path, dict[str, pa.Table]], 
         assert kept[name].sort_by("sample_id") == expected.sort_by("sample_id"), name
 
 
+def test_a_folder_that_is_no_runs_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"nothing: no summary\.json.*<home>/runs"):
+        keep(tmp_path / "nothing", tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
+
+
 def test_a_full_ranking_run_is_kept_under_a_name_of_its_own(
     run: tuple[Path, dict[str, pa.Table]], tmp_path: Path
 ) -> None:
