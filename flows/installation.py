@@ -42,6 +42,8 @@ class Local(NamedTuple):
         command = _module("mlflow", "server", "--host", "127.0.0.1", "--port", str(self.mlflow_port))
         command += ["--workers", "1", "--backend-store-uri", self.where.mlflow_store]
         command += ["--artifacts-destination", str(self.where.mlflow_artifacts)]
+        # Clients keep a connection and write every few seconds. The usual 5 s close it just as the next request comes.
+        command += ["--uvicorn-opts", "--timeout-keep-alive 300"]
         return Service("MLflow server", command, self.mlflow_port, f"{self.mlflow_url}/health", MLFLOW_PORT)
 
     @property

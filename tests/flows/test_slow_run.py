@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import subprocess
 import sys
@@ -64,6 +65,7 @@ def test_run_shows_the_table_then_reuses_everything_and_a_failing_run_says_why(
     report = Path(re.findall(r"^Report   (.+)$", out, re.M)[0])
     assert f"/#/experiments/{summary['mlflow']['experiment_id']}/runs/" in report.read_text()
     _check_mlflow_over_http(installed, out, tmp_path, monkeypatch)
+    _check_that_mlflow_keeps_a_connection(installed)
 
     worker = installed.service("worker")
     begun = time.monotonic()
@@ -100,6 +102,19 @@ def test_run_shows_the_table_then_reuses_everything_and_a_failing_run_says_why(
     assert port_is_free(installed.prefect_port)
     assert port_is_free(installed.mlflow_port)
     assert decoy.poll() is None
+
+
+def _check_that_mlflow_keeps_a_connection(installed: Installed) -> None:
+    """It is open longer than the seconds between two messages of a training."""
+    connection = http.client.HTTPConnection("127.0.0.1", installed.mlflow_port, timeout=30)
+    connection.connect()
+    first = connection.sock
+    for _ in range(2):
+        connection.request("GET", "/health")
+        assert connection.getresponse().read() == b"OK"
+        assert connection.sock is first, "it was opened anew"
+        time.sleep(7)
+    connection.close()
 
 
 def _check_mlflow_over_http(
