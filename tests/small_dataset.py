@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.torch import save_file
 
+from gensr_model.data.batches import Batch
 from gensr_model.data.prepared import PreparedDataset
 
 SMALL_MODEL = {
@@ -44,6 +45,14 @@ def write_dataset(folder: Path) -> PreparedDataset:
 
     titles = [f"{ROOMS[i % 4]} thing number {i}" for i in range(ITEMS)]
     return write_log(folder, log, titles, ROOMS, negatives)
+
+
+class Small(NamedTuple):
+    """A prepared dataset, the folder of its LightGCN table, and a batch of its samples."""
+
+    dataset: PreparedDataset
+    cf: Path
+    batch: Batch
 
 
 class Log(NamedTuple):

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
-from small_dataset import SMALL_MODEL, write_cf, write_dataset
+from small_dataset import SMALL_MODEL, Small, write_cf, write_dataset
 from torch import Tensor, nn
 
 from gensr_model.config import PipelineConfig
 from gensr_model.data.batches import Batch, BatchBuilder
-from gensr_model.data.prepared import PreparedDataset
 from gensr_model.data.text import ItemText, encode_items
 from gensr_model.model_config import TextConfig
 from gensr_model.models import gensr
@@ -24,12 +21,6 @@ from gensr_model.models.views import CFTable, ItemEmbedding, drawn_cold, pool_te
 from gensr_model.training import bundle
 
 TEXT = {"title_tokens": 8, "description_tokens": 4, "include_searches": True, "searches_share": 0.8}
-
-
-class Small(NamedTuple):
-    dataset: PreparedDataset
-    cf: Path
-    batch: Batch
 
 
 @pytest.fixture(scope="module")

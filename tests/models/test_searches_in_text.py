@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from small_dataset import ITEMS, LENGTH, ROOMS, SMALL_MODEL, USERS, Log, write_cf, write_log
+from small_dataset import ITEMS, LENGTH, ROOMS, SMALL_MODEL, USERS, Log, Small, write_cf, write_log
 from torch import Tensor, nn
 
 from gensr_model.config import PipelineConfig
-from gensr_model.data.batches import Batch, BatchBuilder, NegativeSampler
-from gensr_model.data.prepared import PreparedDataset
+from gensr_model.data.batches import BatchBuilder, NegativeSampler
 from gensr_model.data.searches import found, with_searches
 from gensr_model.data.text import SEARCHES, ItemText, encode_items
 from gensr_model.model_config import TextConfig
@@ -24,12 +23,6 @@ from gensr_model.models.views import CFTable, pool_text
 from gensr_model.training import bundle
 
 TEXT = {"title_tokens": 3, "description_tokens": 0, "include_searches": True, "searches_share": 0.8}
-
-
-class Small(NamedTuple):
-    dataset: PreparedDataset
-    cf: Path
-    batch: Batch
 
 
 @pytest.fixture(scope="module")
