@@ -216,7 +216,9 @@ def main() -> None:
     parser.add_argument("--shape", default="paper", choices=["paper", "small"])
     parser.add_argument("--prompt", type=int, default=64)
     parser.add_argument("--samples", type=int, nargs="+", default=[256])
-    parser.add_argument("--users", type=int, nargs="+", default=[64])
+    parser.add_argument(
+        "--users", type=int, nargs="*", default=[64], help="of a scored batch; none to leave it out"
+    )
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--plain", action="store_true", help="without torch.compile, too")
     parser.add_argument("--matmul", type=int, default=8192)

@@ -15,9 +15,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gensr_model.evaluation.evaluate import RANKS
 from gensr_model.evaluation.kept import widen
 from gensr_model.study_config import KeptRanks
-from tasks.evaluate import RANKS
 
 STAGES = {"evaluate-full-": "evaluate-full", "evaluate-": "evaluate"}  # label of an evaluation -> its stage
 TOLD = (

@@ -1,8 +1,11 @@
-"""Where models run, and whether their blocks are compiled for it."""
+"""Where models run, what they took of it, and whether their blocks are compiled for it."""
 
 from __future__ import annotations
 
 import os
+import resource
+import sys
+from pathlib import Path
 
 import torch
 import torch._dynamo
@@ -13,12 +16,25 @@ from gensr_model.config import Compile
 _WIDE = 512  # of a backbone; below, a GPU waits for Python between kernels rather than for memory
 # Dropout by PyTorch's own kernels: less of a GPU's time than what Inductor makes (docs/speed.md), and eager's numbers.
 _OPTIONS = {"fallback_random": True}
+PEAK_OF_PROCESS = "peak_memory_mb"  # the metric by which a training's own process tells its peak
 
 
 def default_device() -> torch.device:
     """The first CUDA device, or the CPU where there is none or ``ACCELERATE_USE_CPU`` asks for it."""
     on_cpu = os.environ.get("ACCELERATE_USE_CPU", "false").lower() == "true"
     return torch.device("cuda" if torch.cuda.is_available() and not on_cpu else "cpu")
+
+
+def peak_of_this_process() -> dict[str, float]:
+    """``PEAK_OF_PROCESS``: MiB of the GPU where there is one, else of the process, Python and torch included."""
+    if torch.cuda.is_available():
+        return {PEAK_OF_PROCESS: torch.cuda.max_memory_allocated() / 2**20}
+    try:  # Linux: getrusage would tell the parent's peak where that is higher
+        status = Path("/proc/self/status").read_text()
+        return {PEAK_OF_PROCESS: float(status.split("VmHWM:")[1].split()[0]) / 2**10}
+    except (OSError, IndexError):
+        unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
+        return {PEAK_OF_PROCESS: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit}
 
 
 def allow_bf16_attention() -> None:

@@ -1,147 +1,160 @@
 """Train and rank on a machine that has this package and nothing of the pipeline: a lent GPU, say.
 
-    python -m gensr_model.offline PREPARED OUT --config config.json [--models gensr two_head] [--cf FOLDER]
+    python -m gensr_model.offline PARCEL [--at-once 4]
 
-PREPARED is a folder that the pipeline's stage ``prepare`` wrote, CONFIG the same tree that ``gensr/full-pipeline``
-takes. OUT gets ``lightgcn`` (unless ``--cf`` names one), a bundle per model, and ``ranks.parquet``: the ranks of these
-models on the test split, in the form that ``rerank.kept`` and ``benchmarks.diagnose`` read. What is finished is not
-done again, and a killed training goes on from its last checkpoint.
+PARCEL is a folder that ``python -m tasks.carry out`` packed; what is made is put into it, and ``python -m tasks.carry
+back`` brings it into the store. Each model is trained in a process of its own, ``--at-once`` of them side by side. What
+is finished is not done again, and a killed training goes on from its last checkpoint.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
+import multiprocessing
+import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
 
-import pyarrow.parquet as pq
+import torch
 
+from gensr_model import parcel
 from gensr_model.allocator import keep_freed_memory
-from gensr_model.config import PipelineConfig, digest
 from gensr_model.data.prepared import PreparedDataset
-from gensr_model.errors import ConfigError, GensrError
+from gensr_model.devices import default_device, peak_of_this_process
+from gensr_model.errors import GensrError
 from gensr_model.evaluation import evaluate
-from gensr_model.evaluation.kept import widen
-from gensr_model.evaluation.metrics import summarize
-from gensr_model.files import write_json, write_table
-from gensr_model.report import Report, TerminalReport
-from gensr_model.training import cross_fit, finetune, lightgcn
+from gensr_model.finished import is_complete, seal
+from gensr_model.parcel import Job
+from gensr_model.report import NullReport, Report, TerminalReport
+from gensr_model.training import cross_fit, finetune
 
 TRAIN = {"gensr": finetune.finetune, "two_head": finetune.train_two_head}
-PROOFS = (
-    "popularity",
-    "item_knn",
-)  # never random: whoever joins the ranks sees that the candidates are the same
+Metrics = dict[str, float]
 
 
-def run(
-    prepared: Path, out: Path, config: PipelineConfig, models: list[str], cf: Path | None, report: Report
-) -> dict[str, Any]:
-    """Do all that is not done; returns ``summary.json``: per model its metrics on test and what training said.
+def run(folder: Path, at_once: int = 1) -> list[str]:
+    """Do all that is not done; returns what failed, one line each.
 
     Raises:
-        ConfigError: the folder holds work of another config, dataset or LightGCN table.
+        ConfigError: the folder is no parcel, or one of other code.
     """
-    dataset = PreparedDataset.open(prepared)
-    out.mkdir(parents=True, exist_ok=True)
-    _claim(out, dataset, config, cf)
-    if cf is None:
-        cf = out / "lightgcn"
-        _once(cf, lambda folder: cross_fit.pretrain(dataset, config.lightgcn, config.seed, folder, report))
-    summary: dict[str, Any] = {}
-    ranks = {
-        name: evaluate.rank_reference(name, dataset, "test", cf, config).replace_schema_metadata(None)
-        for name in PROOFS
-    }
-    for kind in models:
-        summary[kind] = _model(kind, dataset, cf, config, out, report)
-        ranks[kind] = pq.read_table(out / kind / "ranks.parquet")
-    told = {"config": config.model_dump_json(), "seed": json.dumps(config.seed)}
-    write_table(out / "ranks.parquet", widen(ranks).replace_schema_metadata(told))
-    write_json(out / "summary.json", summary)
-    return summary
+    jobs = parcel.read(folder).jobs
+    threads = max(1, (os.cpu_count() or 1) // at_once)
+    # A table is shared by jobs, so all of them come first.
+    tables: dict[str, Job] = {}
+    for job in jobs:
+        if not is_complete(parcel.place(folder, "pretrain", job.pretrain)):
+            tables.setdefault(job.pretrain, job)
+    failed = _side_by_side(_table, folder, tables.values(), at_once, threads)
+    lost = {job.pretrain for job in tables.values() if job.name in failed}
+    ready = [job for job in jobs if job.pretrain not in lost]
+    failed |= _side_by_side(_model, folder, ready, at_once, threads)
+    return [f"{name}: {why}" for name, why in failed.items()]
 
 
-def _model(
-    kind: str, dataset: PreparedDataset, cf: Path, config: PipelineConfig, out: Path, report: Report
-) -> dict[str, Any]:
-    checkpoints = out / f"{kind}-checkpoints"
-    checkpoints.mkdir(exist_ok=True)
-
-    def train(folder: Path) -> dict[str, float]:
-        return TRAIN[kind](dataset, cf, config, checkpoints, folder, report)
-
-    told = _once(out / kind, train)
-    shutil.rmtree(checkpoints)
-    table = out / kind / "ranks.parquet"
-    if not table.is_file():
-        begun = time.monotonic()
-        ranks = evaluate.rank_bundle(out / kind, dataset, "test", config, report)
-        write_json(out / kind / "ranking.json", {"seconds": time.monotonic() - begun})
-        write_table(table, ranks.replace_schema_metadata(None))  # last: it says that ranking is done
-    ranking = json.loads((out / kind / "ranking.json").read_text())
-    return {"test": summarize(pq.read_table(table)), "training": told, "ranking": ranking}
-
-
-def _claim(out: Path, dataset: PreparedDataset, config: PipelineConfig, cf: Path | None) -> None:
-    """The folder belongs to one config, dataset and LightGCN table from its first run on."""
-    table = None if cf is None else hashlib.sha256((cf / lightgcn.FILE).read_bytes()).hexdigest()
-    mine = {"config": config.model_dump(mode="json"), "manifest": dataset.manifest, "lightgcn": table}
-    path = out / "inputs.json"
-    if path.is_file():
-        other = [
-            name
-            for name, found in json.loads(path.read_text()).items()
-            if digest(found) != digest(mine[name])
-        ]
-        if other:
-            raise ConfigError(
-                f"{out} holds work of another {' and '.join(other)}, see {path.name}: name another folder"
-            )
-    write_json(path, mine)
+def _side_by_side(
+    work: Callable[[Path, Job, int, bool], list[str]],
+    folder: Path,
+    jobs: Iterable[Job],
+    at_once: int,
+    threads: int,
+) -> dict[str, str]:
+    """Why each job failed that did. A process that is killed ends all; what was finished stays."""
+    context = multiprocessing.get_context("spawn")  # CUDA cannot be forked
+    with ProcessPoolExecutor(at_once, mp_context=context, max_tasks_per_child=1) as pool:
+        told: dict[Future[list[str]], str] = {
+            pool.submit(work, folder, job, threads, at_once == 1): job.name for job in jobs
+        }
+        failed = {}
+        for done in as_completed(told):
+            if (error := done.exception()) is not None:
+                failed[told[done]] = f"{type(error).__name__}: {error}"
+                continue
+            for line in done.result():
+                print(f"{told[done]}: {line}", flush=True)
+    return failed
 
 
-def _once(folder: Path, work: Callable[[Path], dict[str, float]]) -> dict[str, float]:
-    """``work(folder)``, written aside and renamed; what it returned the first time where it is done already."""
-    told = folder / "metrics.json"
-    if not folder.is_dir():
-        aside = folder.with_name(f"{folder.name}.part")
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
-        write_json(aside / told.name, work(aside))
-        aside.rename(folder)
-    found: dict[str, float] = json.loads(told.read_text())
-    return found
+def _table(folder: Path, job: Job, threads: int, bar: bool) -> list[str]:
+    config, dataset = job.config, _begin(folder, threads)
+
+    def fill(out: Path, _: Path, report: Report) -> Metrics:
+        return cross_fit.pretrain(dataset, config.lightgcn, config.seed, out, report)
+
+    return _once(folder, "pretrain", job.pretrain, fill, _report(job, bar))
+
+
+def _model(folder: Path, job: Job, threads: int, bar: bool) -> list[str]:
+    config, dataset = job.config, _begin(folder, threads)
+    cf, model = (
+        parcel.place(folder, stage, key)
+        for stage, key in (("pretrain", job.pretrain), ("finetune", job.finetune))
+    )
+
+    def train(out: Path, checkpoints: Path, report: Report) -> Metrics:
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        made = TRAIN[job.model](dataset, cf, config, checkpoints, out, report)
+        return made | peak_of_this_process()
+
+    def rank(out: Path, _: Path, report: Report) -> Metrics:
+        return evaluate.write_ranks(out, evaluate.rank_bundle(model, dataset, "test", config, report))
+
+    lines = _once(folder, "finetune", job.finetune, train, _report(job, bar))
+    if job.evaluate is not None:
+        lines += _once(folder, "evaluate", job.evaluate, rank, _report(job, bar))
+    return lines
+
+
+def _begin(folder: Path, threads: int) -> PreparedDataset:
+    keep_freed_memory()
+    torch.set_num_threads(threads)
+    return PreparedDataset.open(parcel.place(folder, "prepare", parcel.read(folder).prepared))
+
+
+def _report(job: Job, bar: bool) -> Report:
+    return TerminalReport(job.name) if bar else NullReport()
+
+
+def _once(
+    folder: Path, stage: str, key: str, fill: Callable[[Path, Path, Report], Metrics], report: Report
+) -> list[str]:
+    """Fill the stage's folder, aside, and rename it; nothing where it is complete."""
+    out = parcel.place(folder, stage, key)
+    if is_complete(out):
+        return []
+    for stale in out.parent.glob(f"{key}*"):
+        shutil.rmtree(stale)  # left by a killed process, or complete no more
+    aside, checkpoints = out.with_name(f"{key}.part"), folder / "checkpoints" / f"{stage}-{key}"
+    aside.mkdir(parents=True)
+    begun = time.monotonic()
+    metrics = fill(aside, checkpoints, report)
+    seconds = time.monotonic() - begun
+    device = torch.cuda.get_device_name() if default_device().type == "cuda" else "another machine's CPU"
+    seal(aside, stage, key, metrics, seconds, (0, 0), device)
+    aside.rename(out)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return [f"{stage} in {seconds:.0f} s"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("prepared", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--config", type=Path, required=True, help="a JSON file")
-    parser.add_argument("--models", nargs="+", choices=sorted(TRAIN), default=["gensr"])
-    parser.add_argument(
-        "--cf", type=Path, help="a folder with lightgcn.safetensors, and folds.safetensors for lightgcn.folds"
-    )
+    parser.add_argument("parcel", type=Path)
+    parser.add_argument("--at-once", type=int, default=1, help="models in training side by side")
     given = parser.parse_args()
-    keep_freed_memory()
+    if given.at_once < 1:
+        parser.error("--at-once must be 1 or more")
     try:
-        config = PipelineConfig.model_validate_json(given.config.read_text())
-        report = TerminalReport(given.out.name)
-        summary = run(given.prepared, given.out, config, given.models, given.cf, report)
-    except (GensrError, OSError, ValueError) as error:
+        failed = run(given.parcel, given.at_once)
+    except (GensrError, OSError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
-    for kind, found in summary.items():
-        for task, row in found["test"].items():
-            print(f"{kind:10} {task:15}", *(f"{name} {value:.4f}" for name, value in row.items()))
+    if failed:
+        sys.exit("\n".join([*failed, "Call it again: what is finished is not done again."]))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import os
-import resource
-import sys
 import threading
 from multiprocessing import connection
 from multiprocessing.connection import Connection
@@ -21,9 +19,9 @@ import torch
 
 from gensr_model.allocator import keep_freed_memory
 from gensr_model.config import PipelineConfig
+from gensr_model.devices import peak_of_this_process
 from gensr_model.errors import DivergedError, GensrError, TrainingError
 from gensr_model.report import Report
-from tasks.memory import ALONE
 from tasks.sources import must_be, only_this_version, versions
 
 Metrics = dict[str, float]
@@ -128,7 +126,7 @@ def _child(
         error.add_note(f"(in the process of {module}.{name})")
         pipe.send(("failed", said, isinstance(error, DivergedError)))
         raise  # the traceback goes to the process's stderr
-    pipe.send(("done", metrics | {ALONE: _peak_memory_mb()}))
+    pipe.send(("done", metrics | peak_of_this_process()))
 
 
 def _die_with_parent() -> None:
@@ -137,15 +135,3 @@ def _die_with_parent() -> None:
     if parent is not None:
         connection.wait([parent.sentinel])
         os._exit(1)
-
-
-def _peak_memory_mb() -> float:
-    """Of the GPU where there is one, else of the whole process, Python and torch included."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
-    try:  # Linux: getrusage would tell the parent's peak where that is higher
-        status = Path("/proc/self/status").read_text()
-        return float(status.split("VmHWM:")[1].split()[0]) / 2**10
-    except (OSError, IndexError):
-        unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

@@ -10,11 +10,8 @@ import pyarrow.parquet as pq
 from gensr_model.config import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation import evaluate
-from gensr_model.evaluation.metrics import summarize
-from gensr_model.files import write_json
 from tasks.stage import StageResult, Work, stage
 
-RANKS = "ranks.parquet"
 _CODE = ("tasks/evaluate.py",)
 
 
@@ -28,7 +25,7 @@ def rank_reference(
     work: Work, config: PipelineConfig, prepared: Path, cf: Path, name: str
 ) -> dict[str, float]:
     """Reads the prepared dataset and the LightGCN table; writes the ranks of one reference ranker."""
-    return write_ranks(
+    return evaluate.write_ranks(
         work.out, evaluate.rank_reference(name, PreparedDataset.open(prepared), "test", cf, config)
     )
 
@@ -44,21 +41,11 @@ def rank_model(
 ) -> dict[str, float]:
     """Reads the prepared dataset and a model bundle; writes the ranks of that model, its items matched by raw id."""
     del name  # only tells the runs apart
-    return write_ranks(
+    return evaluate.write_ranks(
         work.out, evaluate.rank_bundle(bundle, PreparedDataset.open(prepared), "test", config, work.report)
     )
 
 
 def read_ranks(result: StageResult) -> pa.Table:
     """The per-sample ranks that an evaluation wrote."""
-    return pq.read_table(result.path / RANKS)
-
-
-def write_ranks(out: Path, ranks: pa.Table) -> dict[str, float]:
-    """Write the ranks and their means; returns the means as ``task/metric``."""
-    pq.write_table(ranks, out / RANKS)
-    summary = summarize(ranks)
-    write_json(out / "metrics.json", summary)
-    metrics = {f"{task}/{name}": float(value) for task, row in summary.items() for name, value in row.items()}
-    share = (ranks.schema.metadata or {}).get(b"unknown_item_share")
-    return metrics if share is None else metrics | {"unknown_item_share": float(share)}
+    return pq.read_table(result.path / evaluate.RANKS)

@@ -8,8 +8,8 @@ from typing import Any
 from gensr_model.config import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation import catalogue
+from gensr_model.evaluation.evaluate import write_ranks
 from gensr_model.training import full_ranking as training
-from tasks.evaluate import write_ranks
 from tasks.finetune import how_it_ended
 from tasks.inputs import Data
 from tasks.stage import StageResult, Work, stage

@@ -8,8 +8,9 @@ from types import TracebackType
 import psutil
 import torch
 
+from gensr_model.devices import PEAK_OF_PROCESS
+
 _EVERY = 0.1  # seconds between two looks
-ALONE = "peak_memory_mb"  # the metric by which a stage's own process tells its peak
 
 
 class PeakMemory:
@@ -45,12 +46,12 @@ class PeakMemory:
     def of_work(self, metrics: dict[str, float]) -> tuple[int, int]:
         """Bytes of the process and of the GPU: those of the block, or of the process of its own that it worked in.
 
-        Such a process tells its peak as the metric ``peak_memory_mb`` (``tasks/alone.py``), of the GPU where there is
-        one; nothing else is known of it.
+        Such a process tells its peak as the metric ``PEAK_OF_PROCESS``, of the GPU where there is one; nothing else
+        is known of it.
         """
-        if ALONE not in metrics:
+        if PEAK_OF_PROCESS not in metrics:
             return self.process, self.gpu
-        told = int(metrics[ALONE] * 2**20)
+        told = int(metrics[PEAK_OF_PROCESS] * 2**20)
         return (0, told) if torch.cuda.is_available() else (told, 0)
 
     def _watch(self) -> None:

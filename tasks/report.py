@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from prefect import task
 
 from gensr_model.errors import DataError, GensrError
+from gensr_model.finished import RECORD
 from gensr_model.reporting.page import render
 from gensr_model.reporting.run_facts import ABLATION, FULL, MECHANISMS, RERANK, SPACE, SWEEP, RunFacts
 from gensr_model.study_config import KeptRanks
@@ -26,7 +27,6 @@ from tasks.audit import audit_rule
 from tasks.examples import EXAMPLES
 from tasks.home import home
 from tasks.publish import REPORT, links, point_latest
-from tasks.stage import RECORD
 from tasks.summary import trained_model
 from tasks.tracking import Tracked
 
@@ -105,6 +105,7 @@ def _probes(summary: dict[str, Any], trained: dict[str, Path]) -> dict[str, list
 def _stage(folder: Path, stage: dict[str, Any]) -> dict[str, Any]:
     record = _json(folder / RECORD)
     told = {name: stage[name] for name in ("label", "seconds", "reused")}
+    told["where"] = record.get("where", "")
     peaks = {name: record.get(name, 0) for name in ("peak_bytes", "peak_gpu_bytes")}
     return told | peaks | {"metrics": record["metrics"]}
 

@@ -17,11 +17,12 @@ from gensr_model.baselines.rival import Grid, Rival, System
 from gensr_model.config import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import ConfigError
+from gensr_model.evaluation.evaluate import write_ranks
 from gensr_model.evaluation.reference import REFERENCES
 from gensr_model.model_config import TextConfig
 from gensr_model.training import probed_rival, tuning
 from gensr_model.training import rival as training
-from tasks.evaluate import rank_model, rank_reference, write_ranks
+from tasks.evaluate import rank_model, rank_reference
 from tasks.finetune import MODELS, finetune, how_it_ended
 from tasks.sources import foreign, place_of
 from tasks.stage import Stage, StageResult, Work, stage

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import fcntl
 import functools
-import json
 import os
 import shutil
 import time
@@ -24,15 +23,13 @@ from prefect.context import TaskRunContext
 
 from gensr_model.allocator import give_back_freed_memory, keep_freed_memory
 from gensr_model.config import PipelineConfig, digest
-from gensr_model.files import write_json
+from gensr_model.finished import is_complete, read_record, seal
 from gensr_model.report import NullReport, Report
 from tasks.alone import run_alone
 from tasks.home import Home, home
 from tasks.memory import PeakMemory
 from tasks.sources import code_digest, source_of
 from tasks.tracking import Tracked, run_logger, told_beside
-
-RECORD = "stage.json"
 
 
 class StageResult(NamedTuple):
@@ -47,6 +44,7 @@ class StageResult(NamedTuple):
     label: str = ""  # the stage and its option
     peak_bytes: int = 0  # highest memory of the process while it was built; 0 where it was not measured
     peak_gpu_bytes: int = 0
+    where: str = ""  # the device of another machine that it was carried to (tasks/carry.py)
 
 
 class Work(NamedTuple):
@@ -120,6 +118,8 @@ class Stage:
             child.tags(
                 stage=self.name, stage_key=key, reused=str(found.reused).lower(), **self.tags(found.path)
             )
+            if found.where:
+                child.tags(built_on=found.where)
             child.metrics(found.metrics | {"seconds": found.seconds} | _peaks(found))
             child.artifacts(found.path, self.artifacts)
         how = "reused, unchanged since it was built" if found.reused else "done"
@@ -210,7 +210,7 @@ def build_folder(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         if is_complete(folder):
-            return _result(_read_record(folder) | {"path": str(folder)}, reused=True)
+            return _result(read_record(folder) | {"path": str(folder)}, reused=True)
         for stale in folder.parent.glob(f"{key}*"):
             if stale.is_dir():  # left by a killed process, or complete no more
                 shutil.rmtree(stale)
@@ -222,14 +222,8 @@ def build_folder(
             keep_freed_memory()
             with PeakMemory() as peak:
                 metrics = fill(Work(aside, checkpoints, report or NullReport())) or {}
-            files = {
-                str(p.relative_to(aside)): p.stat().st_size for p in sorted(aside.rglob("*")) if p.is_file()
-            }
-            seconds = round(time.monotonic() - started, 3)
-            process, gpu = peak.of_work(metrics)
-            record = {"stage": name, "key": key, "metrics": metrics, "files": files, "seconds": seconds,
-                      "peak_bytes": process, "peak_gpu_bytes": gpu}  # fmt: skip
-            write_json(aside / RECORD, record)
+            seconds = time.monotonic() - started
+            record = seal(aside, name, key, metrics, seconds, peak.of_work(metrics))
             aside.rename(folder)
         finally:
             give_back_freed_memory()
@@ -238,13 +232,25 @@ def build_folder(
     return _result(record | {"path": str(folder)}, reused=False)
 
 
-def is_complete(folder: Path) -> bool:
-    """Whether the folder's record is there and every file in it exists with the recorded size."""
-    try:
-        files = _read_record(folder)["files"]
-        return all((folder / name).stat().st_size == size for name, size in files.items())
-    except (FileNotFoundError, json.JSONDecodeError, KeyError):
-        return False
+def adopt(where: Home, folder: Path) -> bool:
+    """Take a finished folder that another machine made into the store; False where it is there already."""
+    record = read_record(folder)
+    name, key = record["stage"], record["key"]
+    target = where.store / name / key
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(target):
+        if is_complete(target):
+            return False
+        for stale in target.parent.glob(f"{key}*"):
+            if stale.is_dir():
+                shutil.rmtree(stale)
+        aside = target.with_name(f"{key}.tmp-{os.getpid()}")
+        try:
+            shutil.copytree(folder, aside)
+            aside.rename(target)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    return True
 
 
 def _at(tree: dict[str, Any], name: str) -> Any:
@@ -254,11 +260,6 @@ def _at(tree: dict[str, Any], name: str) -> Any:
 def _given_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
     del context
     return str(parameters["key"])
-
-
-def _read_record(folder: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((folder / RECORD).read_text())
-    return content
 
 
 def _result(record: dict[str, Any], reused: bool) -> StageResult:
@@ -273,6 +274,7 @@ def _result(record: dict[str, Any], reused: bool) -> StageResult:
         reused,
         peak_bytes=record.get("peak_bytes", 0),
         peak_gpu_bytes=record.get("peak_gpu_bytes", 0),
+        where=record.get("where", ""),
     )
 
 

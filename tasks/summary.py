@@ -9,6 +9,7 @@ from typing import Any
 from gensr_model.config import SEARCH_ONLY, TASKS, PipelineConfig, digest
 from gensr_model.evaluation.compare import holm, paired_bootstrap
 from gensr_model.evaluation.metrics import METRICS
+from gensr_model.finished import how_it_came
 from gensr_model.reporting.facts import MODELS as TITLES
 from tasks.evaluate import read_ranks
 from tasks.finetune import how_it_ended
@@ -102,7 +103,7 @@ def summarize_run(
         "analysis": analysis,
         "training": {model: how_it_ended(s.path) for s in stages if (model := trained_model(s.label))},
         "stages": [
-            {"label": s.label, "seconds": s.seconds, "reused": s.reused, "key": s.key}
+            {"label": s.label, "seconds": s.seconds, "reused": s.reused, "key": s.key, "where": s.where}
             for s in [*stages, *ranks.values()]
         ],
     }
@@ -135,10 +136,7 @@ def table(summary: dict[str, Any]) -> str:
     lines += _training(summary.get("training", {}))
     if summary.get("stages"):
         lines += ["## Stages", ""]
-        times = [
-            [s["label"], f"{s['seconds']:.1f}", "reused" if s["reused"] else "built"]
-            for s in summary["stages"]
-        ]
+        times = [[s["label"], f"{s['seconds']:.1f}", how_it_came(s)] for s in summary["stages"]]
         lines += [*grid(["stage", "seconds", "in this run"], times), ""]
     return "\n".join(lines)
 

@@ -1,153 +1,195 @@
-"""Training and ranking where nothing but the library is."""
+"""Training and ranking where nothing but the library is, and the way there and back."""
+
+from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
-from small_dataset import SMALL_MODEL, write_cf, write_dataset
 
-from gensr_model import offline
+from gensr_model import offline, parcel
 from gensr_model.config import PipelineConfig, with_changes
-from gensr_model.data.prepared import PreparedDataset
-from gensr_model.errors import ConfigError, DataError
-from gensr_model.evaluation.evaluate import rank_reference
-from gensr_model.evaluation.kept import read_kept
-from gensr_model.evaluation.metrics import summarize
-from gensr_model.report import NullReport
-from gensr_model.study_config import KeptRanks
-from gensr_model.training import finetune
-from tasks.kept import kept_systems
+from gensr_model.errors import ConfigError
+from gensr_model.finished import is_complete, read_record
+from tasks import carry
+from tasks.data import find_source, ingest, prepare
+from tasks.home import Home
+from tasks.stage import Stage, StageResult, build_folder
 
-CONFIG = PipelineConfig.model_validate(
-    {
-        "model": SMALL_MODEL,
-        "lightgcn": {"epochs": 2},
-        "train": {"epochs": 1, "two_head_epochs": 1, "valid_samples": 20},
-        "analysis": {"gradient_every": 0},
-    }
-)
+Tiny = Callable[..., PipelineConfig]
+ABSENT = ("prefect", "duckdb", "mlflow", "great_expectations", "bm25s", "tasks", "flows")
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("offline") / "prepared"
-    write_dataset(folder)
-    return folder
+def data_in_the_store(home: Path, config: PipelineConfig) -> StageResult:
+    """Ingested and prepared, without the checks, as a flow would have it."""
+    found = find_source.fn(config)
+    for stage in (ingest, prepare):
+        found = _built(home, stage, config, found)
+    return found
 
 
-def test_it_trains_and_ranks_once(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    models = ["gensr", "two_head"]
-    first = offline.run(prepared, tmp_path / "out", CONFIG, models, None, NullReport())
-    kept = read_kept(tmp_path / "out" / "ranks.parquet")
-    assert sorted(kept) == ["gensr", "item_knn", "popularity", "two_head"]
-    samples = len(PreparedDataset.open(prepared).samples("test"))
-    assert all(table.num_rows == samples for table in kept.values())
-    assert first["gensr"]["test"] == summarize(kept["gensr"])
-    assert (tmp_path / "out" / "lightgcn" / "lightgcn.safetensors").is_file()
-    assert not list((tmp_path / "out").glob("*-checkpoints"))
-    assert not list((tmp_path / "out").glob("*.part"))
-    told = json.loads(pq.read_schema(tmp_path / "out" / "ranks.parquet").metadata[b"config"])
-    assert PipelineConfig.model_validate(told) == CONFIG
-    for name in models:
-        monkeypatch.setitem(offline.TRAIN, name, None)  # whatever trains again fails
-    assert offline.run(prepared, tmp_path / "out", CONFIG, models, None, NullReport()) == first
-
-
-def test_a_training_that_was_cut_off_goes_on(
-    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cf, out = write_cf(tmp_path / "cf"), tmp_path / "out"
-    config = with_changes(CONFIG, {"train": {"checkpoint_every": 1, "batch_size": 16}})
-    whole = offline.run(prepared, tmp_path / "whole", config, ["gensr"], cf, NullReport())
-
-    class Cut(NullReport):
-        def metrics(self, values: dict[str, float], step: int) -> None:
-            if "train/loss" in values:
-                raise KeyboardInterrupt
-
-    real = finetune.finetune
-    monkeypatch.setitem(offline.TRAIN, "gensr", lambda *rest: real(*rest[:-1], Cut()))
-    with pytest.raises(KeyboardInterrupt):
-        offline.run(prepared, out, with_changes(config, {}), ["gensr"], cf, NullReport())
-    monkeypatch.setitem(offline.TRAIN, "gensr", real)
-    found = offline.run(prepared, out, config, ["gensr"], cf, NullReport())
-    assert found["gensr"]["training"]["resumed_at"] > 0
-    assert found["gensr"]["test"] == whole["gensr"]["test"]
-
-
-def test_a_folder_has_one_config_one_dataset_and_one_table(prepared: Path, tmp_path: Path) -> None:
-    cf, out = write_cf(tmp_path / "cf"), tmp_path / "out"
-    offline.run(prepared, out, CONFIG, [], cf, NullReport())
-    with pytest.raises(ConfigError, match=r"holds work of another config, see inputs\.json"):
-        offline.run(prepared, out, with_changes(CONFIG, {"seed": 1}), [], cf, NullReport())
-    other = tmp_path / "other"
-    shutil.copytree(prepared, other)
-    manifest = json.loads((other / "manifest.json").read_text())
-    (other / "manifest.json").write_text(json.dumps(manifest | {"raw_digest": "another"}))
-    with pytest.raises(ConfigError, match="another manifest"):
-        offline.run(other, out, CONFIG, [], cf, NullReport())
-    with pytest.raises(ConfigError, match="another lightgcn"):
-        offline.run(prepared, out, CONFIG, [], None, NullReport())
-    offline.run(prepared, out, CONFIG, [], cf, NullReport())
-
-
-def test_its_ranks_join_a_table_of_systems(prepared: Path, tmp_path: Path) -> None:
-    cf, out = write_cf(tmp_path / "cf"), tmp_path / "out"
-    offline.run(prepared, out, CONFIG, ["gensr"], cf, NullReport())
-    dataset = PreparedDataset.open(prepared)
-    popularity = rank_reference("popularity", dataset, "test", cf, CONFIG)
-    file = KeptRanks(path=str(out / "ranks.parquet"))
-    assert set(kept_systems((file,), {"popularity": [popularity]})) == {"gensr", "item_knn"}
-    item_knn = rank_reference("item_knn", dataset, "test", cf, CONFIG)
-    with pytest.raises(DataError, match="popularity has other ranks"):
-        kept_systems((file,), {"popularity": [item_knn]})
-
-
-def test_a_ranking_that_was_cut_off_is_made_again(
-    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cf, out = write_cf(tmp_path / "cf"), tmp_path / "out"
-    real = offline.write_table
-
-    def full(*_: object) -> None:
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(offline, "write_table", full)
-    with pytest.raises(OSError, match="no space left"):
-        offline.run(prepared, out, CONFIG, ["gensr"], cf, NullReport())
-    monkeypatch.setattr(offline, "write_table", real)
-    monkeypatch.setitem(offline.TRAIN, "gensr", None)  # what is trained is not trained again
-    found = offline.run(prepared, out, CONFIG, ["gensr"], cf, NullReport())
-    assert found["gensr"]["test"]["search"]["samples"] > 0
-    assert found["gensr"]["ranking"]["seconds"] > 0
-
-
-def test_the_command_needs_nothing_of_the_pipeline(prepared: Path, tmp_path: Path) -> None:
-    config = tmp_path / "config.json"
-    config.write_text(CONFIG.model_dump_json())
-    absent = ("prefect", "duckdb", "mlflow", "great_expectations", "bm25s", "tasks", "flows")
-    program = (
-        "import runpy, sys\n"
-        f"for name in {absent!r}: sys.modules[name] = None\n"  # an import of it raises
-        "runpy.run_module('gensr_model.offline', run_name='__main__')\n"
+def _built(home: Path, stage: Stage, config: PipelineConfig, given: StageResult) -> StageResult:
+    return build_folder(
+        Home(home), stage.name, stage.key(config, given), lambda work: stage.build(work, config, given.path)
     )
-    arguments = [str(prepared), str(tmp_path / "out"), "--config", str(config)]
-    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert [line.split()[:2] for line in done.stdout.splitlines()] == [
-        ["gensr", "recommendation"],
-        ["gensr", "search"],
-    ]
 
 
-def test_a_bad_config_is_one_sentence(
-    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def on_a_bare_machine(tmp_path: Path, folder: Path, *more: str) -> subprocess.Popen[str]:
+    """The command where an import of the pipeline fails, in the processes that it starts as well."""
+    (tmp_path / "bare").mkdir(exist_ok=True)
+    (tmp_path / "bare" / "sitecustomize.py").write_text(
+        f"import sys\nfor name in {ABSENT!r}: sys.modules[name] = None\n"
+    )
+    root = Path(offline.__file__).parents[1]
+    paths = os.pathsep.join([str(tmp_path / "bare"), str(root)])
+    return subprocess.Popen(
+        [sys.executable, "-m", "gensr_model.offline", str(folder), *more],
+        env=os.environ | {"PYTHONPATH": paths}, cwd=tmp_path, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+
+
+def keys(packed: parcel.Parcel) -> list[tuple[str, str]]:
+    return [of for job in packed.jobs for of in carry.stages_of(job)]
+
+
+def test_models_are_trained_elsewhere_and_found_in_the_store(
+    gensr_home: Path, tmp_path: Path, tiny: Tiny
 ) -> None:
-    arguments = ["offline", str(prepared), str(tmp_path / "out"), "--config", str(tmp_path / "none.json")]
-    monkeypatch.setattr(sys, "argv", arguments)
-    with pytest.raises(SystemExit, match=r"none\.json"):
+    config, folder = tiny(), tmp_path / "parcel"
+    with pytest.raises(ConfigError, match="no data prepared with this config"):
+        carry.out(folder, config, "models")
+    data_in_the_store(gensr_home, config)
+    packed = carry.out(folder, config, "models")
+    assert [job.name for job in packed.jobs] == ["gensr", "two_head"]
+    assert packed.jobs[0].pretrain == packed.jobs[1].pretrain
+    with pytest.raises(ConfigError, match="is not empty"):
+        carry.out(folder, config, "models")
+    assert carry.back(folder) == [], "nothing is made yet"
+
+    done = on_a_bare_machine(tmp_path, folder, "--at-once", "2")
+    said, errors = done.communicate(timeout=300)
+    assert done.returncode == 0, errors
+    assert sorted(line.rsplit(" in ", 1)[0] for line in said.splitlines()) == [
+        "gensr: evaluate", "gensr: finetune", "gensr: pretrain", "two_head: evaluate", "two_head: finetune"
+    ]  # fmt: skip
+    for stage, key in keys(packed):
+        assert is_complete(parcel.place(folder, stage, key))
+        assert not is_complete(gensr_home / "store" / stage / key)
+    assert not list((folder / "checkpoints").iterdir())
+
+    assert carry.back(folder) == [
+        "gensr: pretrain", "gensr: finetune", "gensr: evaluate", "two_head: finetune", "two_head: evaluate"
+    ]  # fmt: skip
+    for stage, key in keys(packed):
+        record = read_record(gensr_home / "store" / stage / key)
+        assert record["where"] == "another machine's CPU"
+        assert record["metrics"]
+    assert carry.back(folder) == []
+    assert carry.out(tmp_path / "again", config, "models").jobs == ()
+    assert not (tmp_path / "again").exists()
+    # What one of them lacks is packed with what there is.
+    shutil.rmtree(gensr_home / "store" / "evaluate" / str(packed.jobs[0].evaluate))
+    (left,) = carry.out(tmp_path / "again", config, "models").jobs
+    assert left == packed.jobs[0]
+    assert is_complete(parcel.place(tmp_path / "again", "finetune", left.finetune))
+
+
+def test_a_training_that_was_killed_goes_on(gensr_home: Path, tmp_path: Path, tiny: Tiny) -> None:
+    config = tiny(train={"epochs": 3, "batch_size": 32, "valid_samples": 20, "checkpoint_every": 10})
+    data_in_the_store(gensr_home, config)
+    packed = carry.out(tmp_path / "parcel", config, "sweep")
+    one = packed.model_copy(update={"jobs": packed.jobs[:1]})
+    parcel.write(tmp_path / "parcel", one)
+    job = one.jobs[0]
+    checkpoints = tmp_path / "parcel" / "checkpoints" / f"finetune-{job.finetune}"
+    first = on_a_bare_machine(tmp_path, tmp_path / "parcel")
+    ends = time.monotonic() + 240
+    while not (checkpoints / "last").is_dir():
+        assert first.poll() is None, first.communicate()[1]
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    assert not is_complete(parcel.place(tmp_path / "parcel", "finetune", job.finetune))
+    second = on_a_bare_machine(tmp_path, tmp_path / "parcel")
+    said, errors = second.communicate(timeout=300)
+    assert second.returncode == 0, errors
+    assert said.startswith(f"{job.name}: finetune in "), "the table is not made again, and test is not read"
+    record = read_record(parcel.place(tmp_path / "parcel", "finetune", job.finetune))
+    assert record["metrics"]["resumed_at"] > 0
+
+
+def test_one_that_fails_does_not_keep_the_others_from_being_trained(
+    gensr_home: Path, tmp_path: Path, tiny: Tiny
+) -> None:
+    config, folder = tiny(), tmp_path / "parcel"
+    data_in_the_store(gensr_home, config)
+    packed = carry.out(folder, config, "models")
+    nowhere = with_changes(config, {"model": {"backbone": {"name_or_path": "/nowhere"}}})
+    broken = packed.jobs[0].model_copy(update={"config": nowhere})
+    parcel.write(folder, packed.model_copy(update={"jobs": (broken, packed.jobs[1])}))
+    (said,) = offline.run(folder, at_once=2)
+    assert said.startswith("gensr: ")
+    assert "/nowhere" in said
+    assert not is_complete(parcel.place(folder, "finetune", packed.jobs[0].finetune))
+    assert is_complete(parcel.place(folder, "evaluate", str(packed.jobs[1].evaluate)))
+    with pytest.raises(ConfigError, match="gensr has other keys"):
+        carry.back(folder)
+
+
+def test_other_code_is_refused_on_both_machines(
+    gensr_home: Path, tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "parcel"
+    data_in_the_store(gensr_home, tiny())
+    carry.out(folder, tiny(), "ablation")
+    monkeypatch.setattr(parcel, "library_digest", lambda: "of another day")
+    for there_or_here in (offline.run, carry.back):
+        with pytest.raises(ConfigError, match="written by another version of gensr_model"):
+            there_or_here(folder)
+
+
+def test_what_is_no_parcel_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for main, command in ((offline.main, []), (carry.main, ["back"])):
+        monkeypatch.setattr(sys, "argv", ["it", *command, str(tmp_path)])
+        with pytest.raises(SystemExit, match=r"has no parcel\.json: name a folder"):
+            main()
+    (tmp_path / "parcel.json").write_text('{"jobs": []}')
+    with pytest.raises(ConfigError, match=r"parcel\.json is not what .* \(fields: library, prepared\)"):
+        parcel.read(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["offline", str(tmp_path), "--at-once", "0"])
+    with pytest.raises(SystemExit):
         offline.main()
+    assert "1 or more" in capsys.readouterr().err
+    (tmp_path / "config.json").write_text(json.dumps({"prset": "demo"}))
+    out = ["carry", "out", str(tmp_path / "new"), "--config", str(tmp_path / "config.json")]
+    monkeypatch.setattr(sys, "argv", out)
+    with pytest.raises(SystemExit, match="prset"):
+        carry.main()
+
+
+def test_the_jobs_are_those_of_the_study(gensr_home: Path, tmp_path: Path, tiny: Tiny) -> None:
+    own: dict[str, Any] = {"ablation": {"variants": ["no_cf_view"], "seeds": [0, 3]}}
+    own["sweep"] = {"tau": [0.05, 0.09], "beta": [0.3]}
+    config = tiny(**own)
+    data_in_the_store(gensr_home, config)
+    packed = carry.out(tmp_path / "ablation", config, "ablation")
+    assert [job.name for job in packed.jobs] == ["gensr", "no_cf_view", "gensr-seed3", "no_cf_view-seed3"]
+    assert len({job.pretrain for job in packed.jobs}) == 2, "a table for each seed"
+    assert len(set(keys(packed))) == 2 + 4 + 4
+    swept = carry.out(tmp_path / "sweep", config, "sweep")
+    assert {(job.config.model.tau, job.config.model.beta) for job in swept.jobs} == {
+        (0.05, config.model.beta), (0.09, config.model.beta), (config.model.tau, 0.3)
+    }  # fmt: skip
+    assert [job.evaluate for job in swept.jobs] == [None] * 3, "test is not read"

@@ -5,15 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from gensr_model.config import PipelineConfig, Split
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.devices import compile_blocks, default_device
-from gensr_model.evaluation.metrics import ranks_table
+from gensr_model.evaluation.metrics import ranks_table, summarize
 from gensr_model.evaluation.reference import score_reference
 from gensr_model.evaluation.scoring import fixed_subset, score_samples
+from gensr_model.files import write_json
 from gensr_model.report import Report
 from gensr_model.training import bundle
+
+RANKS = "ranks.parquet"
 
 
 def rank_reference(
@@ -50,3 +54,13 @@ def rank_bundle(
     )
     ranks = ranks_table(samples.sample_id, samples.task_names, scores)
     return ranks.replace_schema_metadata({"unknown_item_share": repr(loaded.unknown_item_share)})
+
+
+def write_ranks(out: Path, ranks: pa.Table) -> dict[str, float]:
+    """Write the ranks and their means; returns the means as ``task/metric``."""
+    pq.write_table(ranks, out / RANKS)
+    summary = summarize(ranks)
+    write_json(out / "metrics.json", summary)
+    metrics = {f"{task}/{name}": float(value) for task, row in summary.items() for name, value in row.items()}
+    share = (ranks.schema.metadata or {}).get(b"unknown_item_share")
+    return metrics if share is None else metrics | {"unknown_item_share": float(share)}

@@ -219,14 +219,14 @@ class DualViewT5(nn.Module, ABC):
     def loss(self, batch: Batch) -> LossParts:
         """Eq. 11: L = L_S&R + β L_c."""
         encoded = self._encode(batch)
+        # First, as it picks rows, for which the host waits until a GPU has done all that it was given.
+        contrast = None if self.align_cf is None else self.contrastive(batch, encoded)
         generation = parallel.mean(self.row_losses(batch, encoded))
         parts = {"generation": generation.detach()}
-        total = generation
-        if self.align_cf is not None:
-            contrast = self.contrastive(batch, encoded)
-            parts["contrastive"] = contrast.detach()
-            total = total + self.config.beta * contrast
-        return LossParts(total, parts)
+        if contrast is None:
+            return LossParts(generation, parts)
+        parts["contrastive"] = contrast.detach()
+        return LossParts(generation + self.config.beta * contrast, parts)
 
     def conflict_parameters(self) -> list[nn.Parameter]:
         """The self-attention of the encoder's last block, whose task gradients §6.5 compares."""

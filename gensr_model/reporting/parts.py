@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gensr_model.config import TASKS
+from gensr_model.finished import how_it_came
 from gensr_model.reporting import paper
 from gensr_model.reporting.charts import COLORS, Figure, Interval, Series, interval_chart, line_chart
 from gensr_model.reporting.facts import in_order
@@ -241,7 +242,7 @@ def stages(facts: RunFacts) -> Table:
         [
             text(s["label"]),
             seconds(s["seconds"]),
-            text("reused" if s["reused"] else "built"),
+            text(how_it_came(s)),
             memory(s["peak_bytes"]),
         ]
         for s in facts.stages

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.keep import keep
+from gensr_model.evaluation.evaluate import RANKS
 from gensr_model.evaluation.kept import read_kept, widen
 from gensr_model.evaluation.metrics import RankCounts, counts_table, ranks_table, summarize
-from tasks.evaluate import RANKS
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 

@@ -35,7 +35,7 @@ from flows.shared import prepare_data
 from gensr_model.config import GeneratedSource, PipelineConfig
 from gensr_model.data.synthetic import write_amazon, write_kuaisar
 from gensr_model.data.synthetic.amazon import META, REVIEWS
-from tasks.stage import is_complete
+from gensr_model.finished import is_complete
 from tasks.tracking import parent_run, tracking_uri
 
 pytestmark = pytest.mark.usefixtures("prefect_server")

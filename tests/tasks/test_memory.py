@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from tasks.memory import ALONE, PeakMemory
+from gensr_model.devices import PEAK_OF_PROCESS
+from tasks.memory import PeakMemory
 
 
 def test_the_peak_is_seen_though_it_has_passed() -> None:
@@ -39,6 +40,6 @@ def test_work_in_a_process_of_its_own_has_that_process_s_peak(monkeypatch: pytes
     with PeakMemory() as peak:
         pass
     assert peak.of_work({"seconds": 1.0}) == (peak.process, 0)
-    assert peak.of_work({ALONE: 1.5}) == (3 * 2**19, 0)
+    assert peak.of_work({PEAK_OF_PROCESS: 1.5}) == (3 * 2**19, 0)
     monkeypatch.setattr("tasks.memory.torch.cuda.is_available", lambda: True)
-    assert peak.of_work({ALONE: 1.5}) == (0, 3 * 2**19), "of the GPU"
+    assert peak.of_work({PEAK_OF_PROCESS: 1.5}) == (0, 3 * 2**19), "of the GPU"

@@ -13,11 +13,12 @@ import pytest
 from prefect import flow
 
 from gensr_model.config import PipelineConfig
+from gensr_model.finished import is_complete
 from tasks import stage as stages
 from tasks.finetune import finetune
 from tasks.full_ranking import finetune_full
 from tasks.home import Home
-from tasks.stage import StageResult, Work, build_folder, is_complete, stage
+from tasks.stage import StageResult, Work, build_folder, stage
 from tasks.tracking import Tracked, parent_run
 
 

@@ -13,8 +13,8 @@ import pytest
 from ranked_data import data_of
 
 from gensr_model.config import PipelineConfig, digest
+from gensr_model.evaluation.evaluate import RANKS
 from gensr_model.evaluation.metrics import METRICS, RANKS_SCHEMA, summarize
-from tasks.evaluate import RANKS
 from tasks.stage import StageResult
 from tasks.studies import summarize_ablation
 from tasks.summary import comparisons, numbers_of, results, summarize_run, table

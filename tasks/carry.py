@@ -1,0 +1,153 @@
+"""Pack trainings for a machine without the pipeline, and take what it made into the store.
+
+    python -m tasks.carry out PARCEL --config config.json --of models|ablation|sweep    here
+    python -m gensr_model.offline PARCEL                                                 there, a lent GPU, say
+    python -m tasks.carry back PARCEL                                                    here
+
+CONFIG is the tree that a deployment takes as ``config``. The flow then finds its trainings done:
+``gensr/full-pipeline`` those of ``models``, ``ablation/paper`` and ``sweep/tau-beta`` their own. The prepared data must
+be in the store already: ``compare/rerank-table`` with ``popularity`` alone makes little else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from gensr_model import parcel
+from gensr_model.config import PipelineConfig, with_changes
+from gensr_model.errors import ConfigError, GensrError
+from gensr_model.finished import is_complete
+from gensr_model.parcel import Job, Parcel
+from tasks import studies
+from tasks.data import find_source, ingest, prepare
+from tasks.evaluate import rank_model
+from tasks.finetune import MODELS, finetune
+from tasks.home import home
+from tasks.pretrain import pretrain
+from tasks.stage import StageResult, adopt
+
+KINDS = ("models", "ablation", "sweep")
+
+
+def out(folder: Path, config: PipelineConfig, kind: str) -> Parcel:
+    """Write what a flow would train and the store does not have; returns it.
+
+    Raises:
+        ConfigError: the folder is not empty, the prepared data are not in the store, or the config cannot be made.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise ConfigError(f"{folder} is not empty: name a new folder")
+    prepared = _known(
+        "prepare", prepare.key(config, _known("ingest", ingest.key(config, find_source.fn(config))))
+    )
+    if not is_complete(prepared.path):
+        raise ConfigError(
+            f"the store {home().store} has no data prepared with this config: run compare/rerank-table with "
+            '`"rerank": {"systems": ["popularity"]}` first'
+        )
+    jobs = [job for job in _jobs(config, kind, prepared) if not _is_done(job)]
+    found = Parcel(library=parcel.library_digest(), prepared=prepared.key, jobs=tuple(jobs))
+    if jobs:
+        needed = {("prepare", prepared.key), *(("pretrain", job.pretrain) for job in jobs)}
+        needed |= {("finetune", job.finetune) for job in jobs}
+        for stage, key in sorted(needed):
+            if is_complete(home().store / stage / key):
+                shutil.copytree(home().store / stage / key, parcel.place(folder, stage, key))
+        parcel.write(folder, found)
+    return found
+
+
+def back(folder: Path) -> list[str]:
+    """Take each finished folder into the store; returns what was taken, a line each.
+
+    Raises:
+        ConfigError: the folder is no parcel, or the code has changed since it was packed.
+    """
+    packed, taken = parcel.read(folder), []
+    for job in packed.jobs:
+        if job != _job(
+            job.name, job.config, job.model, _known("prepare", packed.prepared), option=job.option
+        ):
+            raise ConfigError(
+                f"{folder}: {job.name} has other keys with this version of gensr than with the one that packed it: "
+                "its results would never be found. Check out that version, or pack it again"
+            )
+    for job in packed.jobs:
+        for stage, key in stages_of(job):
+            made = parcel.place(folder, stage, key)
+            if is_complete(made) and adopt(home(), made):
+                taken.append(f"{job.name}: {stage}")
+    return taken
+
+
+def _jobs(config: PipelineConfig, kind: str, prepared: StageResult) -> list[Job]:
+    if kind == "models":
+        return [_job(model, config, model, prepared, option=model) for model in MODELS]
+    if kind == "ablation":
+        studies.check_ablation(config)
+        return [
+            _job(trial.name, studies.of_trial(config, trial), "gensr", prepared, option=trial.variant)
+            for trial in studies.trials(config)
+        ]
+    studies.check_sweep(config)
+    return [
+        _job(point.name, with_changes(config, {"model": point._asdict()}), "gensr", prepared, option=None)
+        for point in studies.points(config)
+    ]
+
+
+def _job(name: str, config: PipelineConfig, model: str, prepared: StageResult, option: str | None) -> Job:
+    """With the keys that a flow asks for; ``option`` is that of the ranking, None for none."""
+    table = _known("pretrain", pretrain.key(config, prepared))
+    trained = _known("finetune", finetune.key(config, prepared, table, option=model))
+    ranked = None if option is None else rank_model.key(config, prepared, trained, option=option)
+    found = {"name": name, "config": config, "model": model, "option": option}
+    return Job.model_validate(found | {"pretrain": table.key, "finetune": trained.key, "evaluate": ranked})
+
+
+def _known(stage: str, key: str) -> StageResult:
+    return StageResult(stage, key, home().store / stage / key, {}, 0.0, False)
+
+
+def stages_of(job: Job) -> list[tuple[str, str]]:
+    ranked = [] if job.evaluate is None else [("evaluate", job.evaluate)]
+    return [("pretrain", job.pretrain), ("finetune", job.finetune), *ranked]
+
+
+def _is_done(job: Job) -> bool:
+    return all(is_complete(home().store / stage / key) for stage, key in stages_of(job))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    packing = commands.add_parser("out", help="pack")
+    packing.add_argument("parcel", type=Path)
+    packing.add_argument("--config", type=Path, required=True, help="a JSON file")
+    packing.add_argument("--of", choices=KINDS, default="models")
+    unpacking = commands.add_parser("back", help="take what was made into the store")
+    unpacking.add_argument("parcel", type=Path)
+    given = parser.parse_args()
+    try:
+        if given.command == "out":
+            config = PipelineConfig.model_validate_json(given.config.read_text())
+            packed = out(given.parcel, config, given.of)
+            print(
+                *(job.name for job in packed.jobs) if packed.jobs else ["nothing to train: the store has it"],
+                sep="\n",
+            )
+        else:
+            print(*back(given.parcel) or ["nothing new"], sep="\n")
+    except (GensrError, OSError, ValidationError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    main()
