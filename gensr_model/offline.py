@@ -50,7 +50,10 @@ def run(folder: Path, at_once: int = 1) -> list[str]:
         if not is_complete(parcel.place(folder, "pretrain", job.pretrain)):
             tables.setdefault(job.pretrain, job)
     failed = _side_by_side(_table, folder, tables.values(), at_once, threads)
-    lost = {job.pretrain for job in tables.values() if job.name in failed}
+    lost = {job.pretrain: name for name in failed for job in tables.values() if job.name == name}
+    for job in jobs:
+        if job.pretrain in lost:
+            failed.setdefault(job.name, f"its LightGCN table failed, see {lost[job.pretrain]}")
     ready = [job for job in jobs if job.pretrain not in lost]
     failed |= _side_by_side(_model, folder, ready, at_once, threads)
     return [f"{name}: {why}" for name, why in failed.items()]

@@ -80,7 +80,7 @@ def back(folder: Path) -> list[str]:
     for job in packed.jobs:
         for stage, key in stages_of(job):
             made = parcel.place(folder, stage, key)
-            if is_complete(made) and adopt(home(), made):
+            if is_complete(made) and adopt(home(), stage, key, made):
                 taken.append(f"{job.name}: {stage}")
     return taken
 

@@ -232,10 +232,8 @@ def build_folder(
     return _result(record | {"path": str(folder)}, reused=False)
 
 
-def adopt(where: Home, folder: Path) -> bool:
+def adopt(where: Home, name: str, key: str, folder: Path) -> bool:
     """Take a finished folder that another machine made into the store; False where it is there already."""
-    record = read_record(folder)
-    name, key = record["stage"], record["key"]
     target = where.store / name / key
     target.parent.mkdir(parents=True, exist_ok=True)
     with _alone(target):

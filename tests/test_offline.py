@@ -145,6 +145,13 @@ def test_one_that_fails_does_not_keep_the_others_from_being_trained(
     with pytest.raises(ConfigError, match="gensr has other keys"):
         carry.back(folder)
 
+    shutil.rmtree(parcel.place(folder, "pretrain", packed.jobs[0].pretrain))
+    samples = parcel.place(folder, "prepare", packed.prepared) / "manifest.json"
+    samples.write_text("{}")
+    no_table, without = offline.run(folder, at_once=2)
+    assert no_table.startswith("gensr: ")
+    assert without == "two_head: its LightGCN table failed, see gensr"
+
 
 def test_other_code_is_refused_on_both_machines(
     gensr_home: Path, tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch

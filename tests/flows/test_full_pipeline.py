@@ -23,6 +23,7 @@ from gensr_model.config import TASKS, GeneratedSource, PipelineConfig
 from gensr_model.data.synthetic import write_amazon
 from gensr_model.errors import ConfigError, TrainingError
 from gensr_model.evaluation.reference import REFERENCES
+from tasks import carry
 from tasks.tracking import tracking_uri
 
 Tiny = Callable[..., PipelineConfig]
@@ -55,7 +56,7 @@ def test_a_run_on_one_task_is_about_that_task_alone_and_a_study_that_fails_holds
 
 
 def test_the_studies_are_part_of_the_run_and_take_what_it_has_trained(
-    finished: Callable[[str], Finished], monkeypatch: pytest.MonkeyPatch
+    finished: Callable[[str], Finished], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     gensr_home, summary = finished("amazon")
     monkeypatch.setenv("GENSR_HOME", str(gensr_home))
@@ -71,6 +72,11 @@ def test_the_studies_are_part_of_the_run_and_take_what_it_has_trained(
         assert keys["prepare"] == own["prepare"], name
     trained = {folder.name for folder in (gensr_home / "store" / "finetune").glob("*") if folder.is_dir()}
     assert len(trained) == 5, "GenSR, two heads, one variant and two more points: none of them twice"
+    config = PipelineConfig.model_validate(summary["config"])
+    for kind in carry.KINDS:  # as the keys are those that the flow asks for
+        assert carry.out(tmp_path / kind, config, kind).jobs == (), (
+            "nothing is left to carry to another machine"
+        )
     ours = summary["results"]["search"]["gensr"]["ndcg_at_10"]
     (row,) = (r for r in studies["rerank-table"]["results"]
               if (r["system"], r["task"], r["metric"]) == ("gensr", "search", "ndcg_at_10"))  # fmt: skip

@@ -25,7 +25,7 @@ from gensr_model.config import PipelineConfig
 from gensr_model.errors import ConfigError, TrainingError
 from gensr_model.evaluation.kept import read_kept
 from gensr_model.evaluation.metrics import summarize
-from tasks import studies
+from tasks import carry, studies
 from tasks.tracking import tracking_uri
 
 Tiny = Callable[..., PipelineConfig]
@@ -71,6 +71,11 @@ def test_the_ablation_trains_each_variant_with_each_seed_and_goes_on_where_it_st
         f"{stage}-{variant}-seed1" for stage in ("finetune", "evaluate") for variant in VARIANTS
     }, "seed 0 is not trained again, and the data and its candidates are the same for every seed"
 
+    carried = tiny(train=TRAIN, ablation={"variants": [*VARIANTS, "no_soft_filter"], "seeds": [0, 1]})
+    assert [job.name for job in carry.out(tmp_path / "parcel", carried, "ablation").jobs] == [
+        "no_soft_filter", "no_soft_filter-seed1"
+    ], "what is carried to another machine is what the flow asks for"  # fmt: skip
+
     rows = {(row["task"], row["variant"]): row for row in summary["ablation"]}
     assert set(rows) == {
         *(("recommendation", v) for v in VARIANTS[:2]), *(("search", v) for v in VARIANTS)
@@ -112,7 +117,9 @@ def test_the_ablation_trains_each_variant_with_each_seed_and_goes_on_where_it_st
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_the_sweep_trains_each_point_once_and_chooses_on_valid(gensr_home: Path, tiny: Tiny) -> None:
+def test_the_sweep_trains_each_point_once_and_chooses_on_valid(
+    gensr_home: Path, tmp_path: Path, tiny: Tiny
+) -> None:
     grids: dict[str, Any] = {"tau": [0.05, 0.09], "beta": [0.1]}
     summary = sweep(tiny(train=TRAIN, sweep=grids))
     points = [(row["tau"], row["beta"]) for row in summary["sweep"]]
@@ -141,6 +148,10 @@ def test_the_sweep_trains_each_point_once_and_chooses_on_valid(gensr_home: Path,
     more = sweep(tiny(train=TRAIN, sweep=grids | {"concurrency": 1}))
     built = [s["label"] for s in more["stages"] if not s["reused"]]
     assert built == ["finetune-tau=0.05-beta=0.001"]
+    # What would be carried to another machine is what the flow asks for: of one more point, that point.
+    grids["beta"].append(0.3)
+    carried = carry.out(tmp_path / "parcel", tiny(train=TRAIN, sweep=grids), "sweep")
+    assert [job.name for job in carried.jobs] == ["tau=0.05-beta=0.3"]
 
 
 def test_the_papers_grids_are_eleven_runs() -> None:
