@@ -103,6 +103,7 @@ def test_models_are_trained_elsewhere_and_found_in_the_store(
     assert is_complete(parcel.place(tmp_path / "again", "finetune", left.finetune))
 
 
+@pytest.mark.slow
 def test_a_training_that_was_killed_goes_on(gensr_home: Path, tmp_path: Path, tiny: Tiny) -> None:
     config = tiny(train={"epochs": 3, "batch_size": 32, "valid_samples": 20, "checkpoint_every": 10})
     data_in_the_store(gensr_home, config)
