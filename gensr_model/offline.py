@@ -10,6 +10,7 @@ is finished is not done again, and a killed training goes on from its last check
 from __future__ import annotations
 
 import argparse
+import fcntl
 import multiprocessing
 import os
 import shutil
@@ -25,14 +26,13 @@ from gensr_model import parcel
 from gensr_model.allocator import keep_freed_memory
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.devices import default_device, peak_of_this_process
-from gensr_model.errors import GensrError
+from gensr_model.errors import ConfigError, GensrError
 from gensr_model.evaluation import evaluate
-from gensr_model.finished import is_complete, seal
+from gensr_model.finished import filled, is_complete, seal
 from gensr_model.parcel import Job
 from gensr_model.report import NullReport, Report, TerminalReport
 from gensr_model.training import cross_fit, finetune
 
-TRAIN = {"gensr": finetune.finetune, "two_head": finetune.train_two_head}
 Metrics = dict[str, float]
 
 
@@ -40,9 +40,20 @@ def run(folder: Path, at_once: int = 1) -> list[str]:
     """Do all that is not done; returns what failed, one line each.
 
     Raises:
-        ConfigError: the folder is no parcel, or one of other code.
+        ConfigError: the folder is no parcel, or one of other code, or another process works on it.
     """
     jobs = parcel.read(folder).jobs
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"{folder}: another process works on this parcel; wait for it, or pack another"
+            ) from None
+        return _work(folder, jobs, at_once)
+
+
+def _work(folder: Path, jobs: tuple[Job, ...], at_once: int) -> list[str]:
     threads = max(1, (os.cpu_count() or 1) // at_once)
     # A table is shared by jobs, so all of them come first.
     tables: dict[str, Job] = {}
@@ -100,7 +111,7 @@ def _model(folder: Path, job: Job, threads: int, bar: bool) -> list[str]:
 
     def train(out: Path, checkpoints: Path, report: Report) -> Metrics:
         checkpoints.mkdir(parents=True, exist_ok=True)
-        made = TRAIN[job.model](dataset, cf, config, checkpoints, out, report)
+        made = finetune.TRAIN[job.model](dataset, cf, config, checkpoints, out, report)
         return made | peak_of_this_process()
 
     def rank(out: Path, _: Path, report: Report) -> Metrics:
@@ -129,16 +140,13 @@ def _once(
     out = parcel.place(folder, stage, key)
     if is_complete(out):
         return []
-    for stale in out.parent.glob(f"{key}*"):
-        shutil.rmtree(stale)  # left by a killed process, or complete no more
-    aside, checkpoints = out.with_name(f"{key}.part"), folder / "checkpoints" / f"{stage}-{key}"
-    aside.mkdir(parents=True)
-    begun = time.monotonic()
-    metrics = fill(aside, checkpoints, report)
-    seconds = time.monotonic() - begun
+    checkpoints = folder / "checkpoints" / f"{stage}-{key}"
     device = torch.cuda.get_device_name() if default_device().type == "cuda" else "another machine's CPU"
-    seal(aside, stage, key, metrics, seconds, (0, 0), device)
-    aside.rename(out)
+    with filled(out) as aside:
+        begun = time.monotonic()
+        metrics = fill(aside, checkpoints, report)
+        seconds = time.monotonic() - begun
+        seal(aside, stage, key, metrics, seconds, (0, 0), device)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return [f"{stage} in {seconds:.0f} s"]
 

@@ -69,10 +69,9 @@ def back(folder: Path) -> list[str]:
         ConfigError: the folder is no parcel, or the code has changed since it was packed.
     """
     packed, taken = parcel.read(folder), []
+    prepared = _known("prepare", packed.prepared)
     for job in packed.jobs:
-        if job != _job(
-            job.name, job.config, job.model, _known("prepare", packed.prepared), option=job.option
-        ):
+        if job != _job(job.name, job.config, job.model, prepared, job.option):
             raise ConfigError(
                 f"{folder}: {job.name} has other keys with this version of gensr than with the one that packed it: "
                 "its results would never be found. Check out that version, or pack it again"
@@ -139,12 +138,10 @@ def main() -> None:
         if given.command == "out":
             config = PipelineConfig.model_validate_json(given.config.read_text())
             packed = out(given.parcel, config, given.of)
-            print(
-                *(job.name for job in packed.jobs) if packed.jobs else ["nothing to train: the store has it"],
-                sep="\n",
-            )
+            said = [job.name for job in packed.jobs] or ["nothing to train: the store has it all"]
         else:
-            print(*back(given.parcel) or ["nothing new"], sep="\n")
+            said = back(given.parcel) or ["nothing new"]
+        print("\n".join(said))
     except (GensrError, OSError, ValidationError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
 

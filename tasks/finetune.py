@@ -11,8 +11,7 @@ from gensr_model.data.prepared import PreparedDataset
 from gensr_model.training import finetune as training
 from tasks.stage import Work, stage
 
-_TRAIN = {"gensr": training.finetune, "two_head": training.train_two_head}
-MODELS = tuple(_TRAIN)
+MODELS = tuple(training.TRAIN)
 
 
 def how_it_ended(folder: Path) -> dict[str, Any]:
@@ -43,4 +42,4 @@ def finetune(work: Work, config: PipelineConfig, prepared: Path, cf: Path, model
     """Reads the prepared dataset and the LightGCN table; writes the model bundle."""
     dataset = PreparedDataset.open(prepared)
     work.checkpoints.mkdir(parents=True, exist_ok=True)
-    return _TRAIN[model](dataset, cf, config, work.checkpoints, work.out, work.report)
+    return training.TRAIN[model](dataset, cf, config, work.checkpoints, work.out, work.report)

@@ -105,7 +105,7 @@ def _probes(summary: dict[str, Any], trained: dict[str, Path]) -> dict[str, list
 def _stage(folder: Path, stage: dict[str, Any]) -> dict[str, Any]:
     record = _json(folder / RECORD)
     told = {name: stage[name] for name in ("label", "seconds", "reused")}
-    told["where"] = record.get("where", "")
+    told["built_on"] = record.get("built_on", "")
     peaks = {name: record.get(name, 0) for name in ("peak_bytes", "peak_gpu_bytes")}
     return told | peaks | {"metrics": record["metrics"]}
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import fcntl
 import functools
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ from prefect.context import TaskRunContext
 
 from gensr_model.allocator import give_back_freed_memory, keep_freed_memory
 from gensr_model.config import PipelineConfig, digest
-from gensr_model.finished import is_complete, read_record, seal
+from gensr_model.finished import filled, is_complete, read_record, seal
 from gensr_model.report import NullReport, Report
 from tasks.alone import run_alone
 from tasks.home import Home, home
@@ -44,7 +43,7 @@ class StageResult(NamedTuple):
     label: str = ""  # the stage and its option
     peak_bytes: int = 0  # highest memory of the process while it was built; 0 where it was not measured
     peak_gpu_bytes: int = 0
-    where: str = ""  # the device of another machine that it was carried to (tasks/carry.py)
+    built_on: str = ""  # the device, where it was another machine's (tasks/carry.py)
 
 
 class Work(NamedTuple):
@@ -118,8 +117,8 @@ class Stage:
             child.tags(
                 stage=self.name, stage_key=key, reused=str(found.reused).lower(), **self.tags(found.path)
             )
-            if found.where:
-                child.tags(built_on=found.where)
+            if found.built_on:
+                child.tags(built_on=found.built_on)
             child.metrics(found.metrics | {"seconds": found.seconds} | _peaks(found))
             child.artifacts(found.path, self.artifacts)
         how = "reused, unchanged since it was built" if found.reused else "done"
@@ -211,23 +210,17 @@ def build_folder(
     with _alone(folder):
         if is_complete(folder):
             return _result(read_record(folder) | {"path": str(folder)}, reused=True)
-        for stale in folder.parent.glob(f"{key}*"):
-            if stale.is_dir():  # left by a killed process, or complete no more
-                shutil.rmtree(stale)
-        aside = folder.with_name(f"{key}.tmp-{os.getpid()}")
         checkpoints = where.checkpoints / f"{name}-{key}"
-        aside.mkdir()
-        started = time.monotonic()
         try:
             keep_freed_memory()
-            with PeakMemory() as peak:
-                metrics = fill(Work(aside, checkpoints, report or NullReport())) or {}
-            seconds = time.monotonic() - started
-            record = seal(aside, name, key, metrics, seconds, peak.of_work(metrics))
-            aside.rename(folder)
+            with filled(folder) as aside:
+                started = time.monotonic()
+                with PeakMemory() as peak:
+                    metrics = fill(Work(aside, checkpoints, report or NullReport())) or {}
+                seconds = time.monotonic() - started
+                record = seal(aside, name, key, metrics, seconds, peak.of_work(metrics))
         finally:
             give_back_freed_memory()
-            shutil.rmtree(aside, ignore_errors=True)
         shutil.rmtree(checkpoints, ignore_errors=True)
     return _result(record | {"path": str(folder)}, reused=False)
 
@@ -239,15 +232,8 @@ def adopt(where: Home, name: str, key: str, folder: Path) -> bool:
     with _alone(target):
         if is_complete(target):
             return False
-        for stale in target.parent.glob(f"{key}*"):
-            if stale.is_dir():
-                shutil.rmtree(stale)
-        aside = target.with_name(f"{key}.tmp-{os.getpid()}")
-        try:
-            shutil.copytree(folder, aside)
-            aside.rename(target)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+        with filled(target) as aside:
+            shutil.copytree(folder, aside, dirs_exist_ok=True)
     return True
 
 
@@ -272,7 +258,7 @@ def _result(record: dict[str, Any], reused: bool) -> StageResult:
         reused,
         peak_bytes=record.get("peak_bytes", 0),
         peak_gpu_bytes=record.get("peak_gpu_bytes", 0),
-        where=record.get("where", ""),
+        built_on=record.get("built_on", ""),
     )
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from gensr_model.config import SEARCH_ONLY, TASKS, PipelineConfig, digest
 from gensr_model.evaluation.compare import holm, paired_bootstrap
 from gensr_model.evaluation.metrics import METRICS
-from gensr_model.finished import how_it_came
 from gensr_model.reporting.facts import MODELS as TITLES
+from gensr_model.reporting.facts import how_it_came
 from tasks.evaluate import read_ranks
 from tasks.finetune import how_it_ended
 from tasks.inputs import Data, ranked_users
@@ -103,7 +103,7 @@ def summarize_run(
         "analysis": analysis,
         "training": {model: how_it_ended(s.path) for s in stages if (model := trained_model(s.label))},
         "stages": [
-            {"label": s.label, "seconds": s.seconds, "reused": s.reused, "key": s.key, "where": s.where}
+            {"label": s.label, "seconds": s.seconds, "reused": s.reused, "key": s.key, "built_on": s.built_on}
             for s in [*stages, *ranks.values()]
         ],
     }

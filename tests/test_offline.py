@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -91,7 +92,7 @@ def test_models_are_trained_elsewhere_and_found_in_the_store(
     ]  # fmt: skip
     for stage, key in keys(packed):
         record = read_record(gensr_home / "store" / stage / key)
-        assert record["where"] == "another machine's CPU"
+        assert record["built_on"] == "another machine's CPU"
         assert record["metrics"]
     assert carry.back(folder) == []
     assert carry.out(tmp_path / "again", config, "models").jobs == ()
@@ -154,12 +155,16 @@ def test_one_that_fails_does_not_keep_the_others_from_being_trained(
     assert without == "two_head: its LightGCN table failed, see gensr"
 
 
-def test_other_code_is_refused_on_both_machines(
+def test_other_code_and_work_at_the_same_time_are_refused(
     gensr_home: Path, tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "parcel"
     data_in_the_store(gensr_home, tiny())
     carry.out(folder, tiny(), "ablation")
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ConfigError, match="another process works on this parcel"):
+            offline.run(folder)
     monkeypatch.setattr(parcel, "library_digest", lambda: "of another day")
     for there_or_here in (offline.run, carry.back):
         with pytest.raises(ConfigError, match="written by another version of gensr_model"):

@@ -96,3 +96,10 @@ def in_order(names: Iterable[str]) -> list[str]:
 def model_title(name: str) -> str:
     """What people call a model."""
     return MODELS.get(name, name)
+
+
+def how_it_came(stage: dict[str, Any]) -> str:
+    """Whether a run built a stage, from its "reused" and "built_on"."""
+    if stage.get("built_on"):
+        return f"reused, built on {stage['built_on']}"
+    return "reused" if stage["reused"] else "built"

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from gensr_model.config import TASKS
-from gensr_model.finished import how_it_came
 from gensr_model.reporting import paper
 from gensr_model.reporting.charts import COLORS, Figure, Interval, Series, interval_chart, line_chart
-from gensr_model.reporting.facts import in_order
+from gensr_model.reporting.facts import how_it_came, in_order
 from gensr_model.reporting.findings import VERDICTS, verdict
 from gensr_model.reporting.run_facts import RunFacts
 from gensr_model.reporting.tables import (

@@ -42,6 +42,9 @@ def train_two_head(
     )
 
 
+TRAIN = {"gensr": finetune, "two_head": train_two_head}  # by the model's name
+
+
 def _train(
     kind: str,
     dataset: PreparedDataset,

@@ -21,6 +21,7 @@ from flows.rerank_table import rerank_table
 from flows.side_by_side import side_by_side
 from flows.studies import check_studies
 from flows.sweep import sweep
+from gensr_model import offline
 from gensr_model.config import PipelineConfig
 from gensr_model.errors import ConfigError, TrainingError
 from gensr_model.evaluation.kept import read_kept
@@ -148,10 +149,24 @@ def test_the_sweep_trains_each_point_once_and_chooses_on_valid(
     more = sweep(tiny(train=TRAIN, sweep=grids | {"concurrency": 1}))
     built = [s["label"] for s in more["stages"] if not s["reused"]]
     assert built == ["finetune-tau=0.05-beta=0.001"]
-    # What would be carried to another machine is what the flow asks for: of one more point, that point.
+
+    # One more point, trained elsewhere: packed is what the flow asks for, and the flow finds it and says where from.
     grids["beta"].append(0.3)
     carried = carry.out(tmp_path / "parcel", tiny(train=TRAIN, sweep=grids), "sweep")
     assert [job.name for job in carried.jobs] == ["tau=0.05-beta=0.3"]
+    assert offline.run(tmp_path / "parcel") == []
+    assert carry.back(tmp_path / "parcel") == ["tau=0.05-beta=0.3: finetune"]
+    found = sweep(tiny(train=TRAIN, sweep=grids))
+    assert [s["label"] for s in found["stages"] if not s["reused"]] == []
+    origin = {s["label"]: s["built_on"] for s in found["stages"] if s["built_on"]}
+    assert origin == {"finetune-tau=0.05-beta=0.3": "another machine's CPU"}
+    nested = children(client, found["mlflow"]["run_id"])
+    ours, theirs = (nested[f"tau=0.05-beta={beta}"].info.run_id for beta in ("0.001", "0.3"))
+    assert "built_on" not in children(client, ours)["finetune-gensr"].data.tags
+    stage = children(client, theirs)["finetune-gensr"]
+    assert stage.data.tags["built_on"] == "another machine's CPU"
+    assert stage.data.metrics["peak_memory_mb"] > 100
+    assert report(gensr_home, found).text.count("reused, built on another machine's CPU") == 1
 
 
 def test_the_papers_grids_are_eleven_runs() -> None:

@@ -18,7 +18,7 @@ from tasks import stage as stages
 from tasks.finetune import finetune
 from tasks.full_ranking import finetune_full
 from tasks.home import Home
-from tasks.stage import StageResult, Work, build_folder, stage
+from tasks.stage import StageResult, Work, adopt, build_folder, stage
 from tasks.tracking import Tracked, parent_run
 
 
@@ -62,6 +62,19 @@ def test_a_damaged_folder_is_built_again(tmp_path: Path, harm: str) -> None:
     assert not again.reused
     assert is_complete(again.path)
     assert (again.path / "deep" / "word.txt").read_text() == "hello"
+
+
+def test_a_folder_of_another_machine_takes_the_place_of_what_is_not_complete(tmp_path: Path) -> None:
+    made = build_folder(Home(tmp_path / "there"), "words", "k1", write_word).path
+    here = Home(tmp_path / "here")
+    half = here.store / "words" / "k1"
+    half.mkdir(parents=True)
+    (half / "half").write_text("...")
+    assert adopt(here, "words", "k1", made)
+    assert is_complete(half)
+    assert sorted(path.name for path in half.iterdir()) == ["deep", "stage.json"]
+    assert sorted(path.name for path in half.parent.iterdir()) == ["k1", "k1.lock"]
+    assert not adopt(here, "words", "k1", tmp_path / "nowhere"), "what is complete stays, and nothing is read"
 
 
 def test_a_failing_build_leaves_nothing_and_keeps_its_checkpoints(tmp_path: Path) -> None:

@@ -333,7 +333,7 @@ def test_stages_say_how_long_they_took_and_whether_they_were_reused(summary: dic
         ["finetune-gensr", "61.2", "built"],
         ["evaluate-gensr", "0.2", "reused"],
     ]
-    stages = [s | {"reused": True, "where": "a lent GPU"} for s in summary["stages"]]
+    stages = [s | {"reused": True, "built_on": "a lent GPU"} for s in summary["stages"]]
     assert cells(table(summary | {"stages": stages}), "Stages")[1] == [
         "ingest",
         "1.5",
