@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from gensr_model.config import PipelineConfig
 from gensr_model.errors import DataError, DivergedError
@@ -38,7 +39,8 @@ def work(at: Work, config: PipelineConfig, how: str) -> dict[str, float]:
     at.report.progress(1, 2, "half")
     held = bytearray(b"x") * (200 * 2**20 if how == "much" else 1)  # written, so that it is there
     assert held[0]
-    return {"pid": float(os.getpid()), "seed": float(config.seed)}
+    origin = {"parent": float(os.getppid()), "told": float(os.environ.get("GENSR_TOLD", "0"))}
+    return {"pid": float(os.getpid()), "seed": float(config.seed)} | origin
 
 
 class Heard:
@@ -65,6 +67,21 @@ def test_results_and_reports_come_back_with_the_peak_of_memory(tmp_path: Path) -
     assert little["pid"] != os.getpid()
     much = alone(tmp_path, "much")
     assert 150 < much["peak_memory_mb"] - little["peak_memory_mb"] < 250
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or torch.cuda.is_available(), reason="each imports by itself there"
+)
+def test_processes_come_from_one_server_and_have_the_environment_of_their_own_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = alone(tmp_path, "little")
+    monkeypatch.setenv("GENSR_TOLD", "7")
+    second = alone(tmp_path, "little")
+    assert first["parent"] == second["parent"] != os.getpid()
+    assert psutil.Process(int(first["parent"])).ppid() == os.getpid()
+    assert first["pid"] != second["pid"]
+    assert (first["told"], second["told"]) == (0, 7)
 
 
 @pytest.mark.parametrize(
