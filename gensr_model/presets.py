@@ -31,7 +31,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "analysis": {
             "mine_samples": 2_000,
             "mine_steps": 300,
-            "mine_seeds": 2,
+            "mine_seeds": 3,
             "space_samples": 300,
             "theorem_trials": 50,
         },

@@ -57,7 +57,7 @@ class AnalysisConfig(Frozen):
         4_000, ge=1, description="test samples per task, of which each user's first is taken"
     )
     mine_steps: int = Field(1_500, ge=1, description="of a critic, unless held-out samples stop it before")
-    mine_seeds: int = Field(2, ge=1, description="critics per estimate, each with its own split")
+    mine_seeds: int = Field(3, ge=1, description="critics per estimate, each with its own split")
     negatives_per_positive: int = Field(
         1, ge=1, description="balance of the labels Y that answers are read on"
     )

@@ -28,7 +28,13 @@ _SAMPLES = (
 @stage(
     "analyze-information",
     code=_CODE,
-    config=("analysis.mine_samples", "analysis.mine_steps", "analysis.mine_seeds", *_SAMPLES),
+    config=(
+        "analysis.mine_samples",
+        "analysis.mine_steps",
+        "analysis.mine_seeds",
+        "retrain.confidence",
+        *_SAMPLES,
+    ),
     artifacts=_FIGURES,
 )
 def analyze_information(

@@ -131,7 +131,7 @@ def table(summary: dict[str, Any]) -> str:
         body = [[model_title(name), *(f"{row[m]:.4f}" for m in _SHOWN), *_difference(summary, task, name)]
                 for name, row in rows.items()]  # fmt: skip
         lines += [*grid(["model", *_SHOWN.values(), gap, "p (Holm)"], body), ""]
-    lines += analysis_tables(summary["analysis"])
+    lines += analysis_tables(summary["analysis"], summary["config"]["analysis"]["negatives_per_positive"])
     lines += segments(summary.get("diagnosis", []))
     lines += _training(summary.get("training", {}))
     if summary.get("stages"):
@@ -146,12 +146,16 @@ def numbers_of(analyses: list[StageResult]) -> dict[str, float]:
     return {name: value for stage in analyses for name, value in stage.metrics.items() if "/" in name}
 
 
-def analysis_tables(analysis: dict[str, float]) -> list[str]:
-    """Lines of Markdown: one table per analysis that was made."""
-    return _information(analysis) + _conflict(analysis) + _space(analysis) + _theorem(analysis)
+def analysis_tables(analysis: dict[str, float], drawn: int) -> list[str]:
+    """Lines of Markdown: one table per analysis that was made.
+
+    Args:
+        drawn: candidates to a positive among the labels of mutual information.
+    """
+    return _information(analysis, drawn) + _conflict(analysis) + _space(analysis) + _theorem(analysis)
 
 
-def _information(analysis: dict[str, float]) -> list[str]:
+def _information(analysis: dict[str, float], drawn: int) -> list[str]:
     found = _grouped(analysis, "information")
     rows = [
         [
@@ -162,17 +166,26 @@ def _information(analysis: dict[str, float]) -> list[str]:
             f"{f['bound_nats']:.3f}",
             f"{f['raw_score_nats']:.3f}",
             f"{f['samples']:.0f}",
+            *(_gap(f, of) for of in ("exact", "label")),
         ]
         for (model, task), f in found.items()
     ]
     head = ["model", "task", "I(X; Ŷ) by MINE", "by InfoNCE", "by SMILE", "exact, whole input", "I(Ŷ; Y) by counts",
-            "bound H(Ŷ)", "raw score: critic-limited, no finite bound", "samples"]  # fmt: skip
+            "bound H(Ŷ)", "raw score: critic-limited, no finite bound", "samples", "GenSR − it, exact",
+            "GenSR − it, I(Ŷ; Y)"]  # fmt: skip
     note = (
         "A yes-or-no answer holds at most ln 2 = .693 nats, one bit: the paper's .85 to .94 (Table 5) can be bits and "
-        "cannot be nats."
+        f"cannot be nats. Labels stand {drawn}:1, drawn candidates to positives."
     )
     title = "## What an answer tells about its input, and about the label (§6.4.1): nats (bits)"
     return [title, "", *grid(head, rows), "", note, ""] if rows else []
+
+
+def _gap(found: dict[str, float], of: str) -> str:
+    if f"{of}_gap" not in found:
+        return ""
+    value, low, high = (found[f"{of}_gap{end}"] for end in ("", "_low", "_high"))
+    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def _conflict(analysis: dict[str, float]) -> list[str]:

@@ -202,7 +202,8 @@ def estimate(
     x = standardise(normal_scores(x), blocks)
     with torch.random.fork_rng(devices=[]):  # critics start from global random state; give it back untouched
         runs = [_run(ESTIMATORS[name](), x, draw, seed + n, config, repeats) for n in range(config.seeds)]
-    return Estimate(float(np.mean(runs)), float(np.std(runs)), tuple(runs))
+    spread = float(np.std(runs, ddof=1)) if len(runs) > 1 else 0.0
+    return Estimate(float(np.mean(runs)), spread, tuple(runs))
 
 
 def normal_scores(x: Tensor) -> Tensor:

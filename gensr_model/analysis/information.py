@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from gensr_model.analysis.critics import CriticConfig
 from gensr_model.analysis.features import Features, Pairs, balanced_pairs, input_features
 from gensr_model.analysis.figures import information_figure
-from gensr_model.analysis.mutual_information import estimate_task_information
+from gensr_model.analysis.mutual_information import estimate_task_information, information_gaps
 from gensr_model.analysis.subjects import Subject, read
 from gensr_model.config import TASKS, PipelineConfig
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
@@ -19,8 +20,9 @@ from gensr_model.files import write_json
 from gensr_model.report import Report
 from gensr_model.training import bundle
 
+OURS = "gensr"
 _FEWEST = 50  # users with a sample of a task below which a split into three says nothing
-Found = dict[str, dict[str, dict[str, float]]]  # model → task → fields of TaskInformation, and "samples"
+Found = dict[str, dict[str, dict[str, float]]]  # model → task → fields of TaskInformation, "samples" and gaps
 
 
 def analyze_information(
@@ -33,25 +35,36 @@ def analyze_information(
 ) -> dict[str, float]:
     """Analyse models, by name, on test samples; returns every number as ``information/model/task/name``.
 
-    Every model sees the same pairs, and the critics the same features. Writes ``mutual_information.json`` and, unless
-    every task has test samples of fewer than 50 users, ``mutual_information.png`` into ``out``.
+    Every model sees the same pairs, and the critics the same features. Beside ``TaskInformation`` a model other than
+    GenSR has ``exact_gap`` and ``label_gap``: GenSR's exact I(input; Ŷ) and I(Ŷ; Y) less its own, with the ends of
+    their interval (``_low``, ``_high``). Writes ``mutual_information.json`` and, unless every task has test samples of
+    fewer than 50 users, ``mutual_information.png`` into ``out``.
     """
     pairs = _pairs(dataset, config)
     features = _features(dataset, cf_folder, pairs, config)
     found: Found = {model: {} for model in subjects}
-    for number, (model, subject) in enumerate(subjects.items()):
-        for place, (task, pair) in enumerate(pairs.items(), start=1):
+    for place, (task, pair) in enumerate(pairs.items(), start=1):
+        labels = (pair.chosen == 0).astype(np.int64)
+        scores = {
+            model: read(subject, "score", pair, config.evaluation.batch_size)
+            for model, subject in subjects.items()
+        }
+        for number, (model, score) in enumerate(scores.items(), start=1):
             estimate = estimate_task_information(
                 features[task].values,
-                read(subject, "score", pair, config.evaluation.batch_size),
-                (pair.chosen == 0).astype(np.int64),
+                score,
+                labels,
                 blocks=features[task].blocks,
                 config=CriticConfig(steps=config.analysis.mine_steps, seeds=config.analysis.mine_seeds),
                 seed=config.seed,
             )
-            found[model][task] = {**estimate._asdict(), "samples": float(len(pair.chosen))}
+            found[model][task] = {**estimate._asdict(), "samples": float(len(labels))}
+            if model != OURS in scores:
+                found[model][task] |= _gaps(scores[OURS], score, labels, config)
             report.progress(
-                number * len(pairs) + place, len(subjects) * len(pairs), f"information, {model}, {task}"
+                (place - 1) * len(subjects) + number,
+                len(subjects) * len(pairs),
+                f"information, {model}, {task}",
             )
     write_json(out / "mutual_information.json", found)
     if pairs:
@@ -61,6 +74,17 @@ def analyze_information(
         for model, tasks in found.items()
         for task, values in tasks.items()
         for name, value in values.items()
+    }
+
+
+def _gaps(
+    ours: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32], labels: IntArray, config: PipelineConfig
+) -> dict[str, float]:
+    gaps = information_gaps(ours, theirs, labels, config.retrain.confidence, config.seed)
+    return {
+        f"{of}_gap{name}": value
+        for of, gap in gaps.items()
+        for name, value in zip(("", "_low", "_high"), gap, strict=True)
     }
 
 

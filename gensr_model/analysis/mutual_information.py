@@ -20,6 +20,8 @@ import torch
 from gensr_model.analysis.critics import CriticConfig, Draw, Estimate, estimate, fixed
 from gensr_model.errors import DataError
 
+_RESAMPLES = 2_000
+_AT_ONCE = 200  # resamples: (200, N) weights at a time
 _ANSWER_DRAWS = 16  # of every held-out sample, for the estimates; of every sample, for the counts
 
 
@@ -45,6 +47,14 @@ class TaskInformation(NamedTuple):
     mine_bits: float
     exact_bits: float
     label_bits: float
+
+
+class Gap(NamedTuple):
+    """What one model's answers tell more than another's, nats, and the bootstrap interval of that."""
+
+    difference: float
+    low: float
+    high: float
 
 
 def nats_to_bits(nats: float) -> float:
@@ -86,6 +96,59 @@ def plug_in_information(a: npt.NDArray[np.integer], b: npt.NDArray[np.integer]) 
     return float((joint[seen] * np.log(joint[seen] / independent[seen])).sum())
 
 
+def information_gaps(
+    ours: npt.NDArray[np.floating],
+    theirs: npt.NDArray[np.floating],
+    label: npt.NDArray[np.integer],
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Gap]:
+    """I of our answers less I of theirs, both with the input (``exact``) and with the label (``label``).
+
+    The intervals are percentiles over resamples of the samples, each of another user, the same for both models.
+
+    Args:
+        ours, theirs: scores (N,), of whose σ the answers are drawn.
+        label: (N,) of 0 and 1.
+    """
+    sides = [_sums(score, label) for score in (ours, theirs)]
+    n = len(label)
+    point = _told(np.ones((1, n)), sides[0]) - _told(np.ones((1, n)), sides[1])
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for _ in range(_RESAMPLES // _AT_ONCE):
+        weights = rng.multinomial(n, np.full(n, 1 / n), size=_AT_ONCE).astype(np.float64)
+        drawn.append(_told(weights, sides[0]) - _told(weights, sides[1]))
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(np.concatenate(drawn), [tail, 1 - tail], axis=0)
+    return {
+        name: Gap(float(point[0, i]), float(low[i]), float(high[i]))
+        for i, name in enumerate(("exact", "label"))
+    }
+
+
+def _sums(score: npt.NDArray[np.floating], label: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+    """(N, 4): p, H(p), p of positives, positives; weighted sums of these are all that ``_told`` needs."""
+    p = _probability(score)
+    return np.stack([p, bernoulli_entropy(p), p * label, np.asarray(label, np.float64)], axis=1)
+
+
+def _told(weights: npt.NDArray[np.float64], sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(R, 2): I(input; Ŷ) and I(Ŷ; Y), nats, of samples with each row of weights (R, N)."""
+    p, entropy, p_positive, positive = (weights @ sums / weights.sum(axis=1, keepdims=True)).T
+    negative = 1 - positive
+    with np.errstate(invalid="ignore"):  # a resample without positives, whose entropy then has no weight
+        given = positive * bernoulli_entropy(np.clip(p_positive / positive, 0, 1))
+        given += negative * bernoulli_entropy(np.clip((p - p_positive) / negative, 0, 1))
+    answer = bernoulli_entropy(p)
+    return np.stack([answer - entropy, answer - np.nan_to_num(given)], axis=1)
+
+
+def _probability(score: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """σ without overflow."""
+    return np.exp(-np.logaddexp(0.0, -np.asarray(score, np.float64)))
+
+
 def draw_answers(probability: npt.NDArray[np.floating]) -> Draw:
     """Answers drawn anew each time a sample is used: that is the joint distribution, and no critic can learn one draw
     by heart. −1 for No, 1 for Yes."""
@@ -109,7 +172,7 @@ def estimate_task_information(
     `blocks` as in `critics.standardise`. Raises DataError on shapes or values that cannot be.
     """
     score = np.asarray(score, np.float64)
-    p = np.exp(-np.logaddexp(0.0, -score))  # σ without overflow
+    p = _probability(score)
     exact = bernoulli_information(p)
     features = torch.from_numpy(np.asarray(x, np.float32))
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import math
+from collections.abc import Callable
 
 from gensr_model.config import TASKS
 from gensr_model.reporting import paper
 from gensr_model.reporting.charts import Figure, Series, line_chart, smooth
+from gensr_model.reporting.findings import VERDICTS, verdict
 from gensr_model.reporting.run_facts import SPACE, RunFacts
 from gensr_model.reporting.sections import Block, Section, figures, heading, note, table, text
-from gensr_model.reporting.tables import Cell, Column, Table, count, number
+from gensr_model.reporting.tables import Cell, Column, Table, count, interval, number
 from gensr_model.reporting.tables import text as words
 
 _COLORS = {"gensr": 1, "two_head": 2, "unisar": 3}
@@ -33,21 +35,33 @@ def _information(facts: RunFacts) -> list[Block]:
         if paper.is_papers_data(facts)
         else note("Not the paper's data: its Table 5 is not shown.")
     )
+    drawn = facts.summary["config"]["analysis"]["negatives_per_positive"]
     return [
         heading("Mutual information (Table 5)"),
         text(
             "How much the model's sampled Yes or No tells about what it read. A yes-or-no answer carries at most "
-            "ln 2 = 0.693 nats = 1 bit, so the paper's .85 to .94 (Table 5, without a unit) are possible in bits only."
+            "ln 2 = 0.693 nats = 1 bit, so the paper's .85 to .94 (Table 5, without a unit) are possible in bits only. "
+            f"Labels stand {drawn}:1, drawn candidates to positives."
         ),
         table(found),
+        *([table(gaps)] if (gaps := information_gaps(facts)) else []),
+        table(critics(facts)),
         papers,
     ]
 
 
 def _gradients(facts: RunFacts) -> list[Block]:
-    drawn, found = conflict(facts), gradients(facts)
+    drawn, found = [figure for figure in (conflict(facts), disagreement(facts)) if figure], gradients(facts)
     blocks = [heading("Gradient conflict (Figure 4)")] if drawn or found else []
-    blocks += [figures(drawn)] if drawn else []
+    if blocks:
+        blocks.append(
+            text(
+                "The paper shows a curve without numbers: UniSAR often around or below −0.5, GenSR above 0 throughout "
+                "(§6.5). Two halves of one task's rows disagree by chance as well, so they stand beside the tasks: "
+                "there is conflict where two tasks agree less than one task does with itself, on as many rows."
+            )
+        )
+    blocks += [figures(*drawn)] if drawn else []
     return blocks + ([table(found)] if found else [])
 
 
@@ -141,19 +155,42 @@ def _share(value: float) -> Cell:
 
 def conflict(facts: RunFacts) -> Figure | None:
     """Figure 4: cosine of the task gradients, each probe faint and their running mean."""
+    note = "Below 0 the tasks pull apart. Shared self-attention, same mini-batch. Faint: each probe; firm: their mean."
+    return _along(
+        facts, "Cosine between the tasks' gradients", note, lambda p: p["cosine"], y_range=(-1.05, 1.05)
+    )
+
+
+def disagreement(facts: RunFacts) -> Figure | None:
+    """The same less what chance gives, each probe faint and their running mean."""
+    note = "Cosine of the tasks minus that of one task's random halves, on as many rows. Below 0: conflict."
+    return _along(
+        facts,
+        "The tasks' cosine less that of one task's halves",
+        note,
+        lambda p: p["cosine_halves"] - (p["null_recommendation"] + p["null_search"]) / 2,
+    )
+
+
+def _along(
+    facts: RunFacts,
+    title: str,
+    note: str,
+    value: Callable[[dict[str, float]], float],
+    y_range: tuple[float, float] | None = None,
+) -> Figure | None:
+    """A number of the probes along training, for every model that was probed."""
     lines: list[Series] = []
     probed = {name: probes for name, probes in facts.gradients.items() if probes}
     for n, (name, probes) in enumerate(list(probed.items())[:_DRAWN]):
-        points = [(p["step"], p["cosine"]) for p in probes]
+        points = [(p["step"], value(p)) for p in probes]
         lines += [
             Series("", points, _COLORS.get(name, 1 + n % 6), faint=True),
             Series(facts.title(name), smooth(points), _COLORS.get(name, 1 + n % 6)),
         ]
-    if not any(line.points for line in lines):
+    if not lines:
         return None
-    title = "Cosine between the tasks' gradients"
-    note = "Below 0 the tasks pull apart. Shared self-attention, same mini-batch. Faint: each probe; firm: their mean."
-    return Figure(line_chart(title, lines, y_range=(-1.05, 1.05), zero=True), title, note)
+    return Figure(line_chart(title, lines, y_range=y_range, zero=True), title, note)
 
 
 def information(facts: RunFacts) -> Table | None:
@@ -162,16 +199,58 @@ def information(facts: RunFacts) -> Table | None:
                Column("± seeds", says="standard deviation over seeds"), Column("MINE, bits"),
                Column("Exact, nats", says="of the whole input: H(mean p) − mean H(p)"), Column("Exact, bits"),
                Column("Bound, nats", says="entropy of the answer, at most ln 2 = 0.693"),
-               Column("I(Ŷ; Y), nats", says="of the answer and the label, by counts"),
+               Column("I(Ŷ; Y), nats", says="of the answer and the label, by counts"), Column("I(Ŷ; Y), bits"),
                Column("Samples")]  # fmt: skip
     rows = [
         [words(facts.title(model)), words(task), *(number(f.get(n), 3) for n in ("mine_nats", "mine_std", "mine_bits",
-         "exact_nats", "exact_bits", "bound_nats", "label_nats")), count(f["samples"])]
+         "exact_nats", "exact_bits", "bound_nats", "label_nats", "label_bits")), count(f["samples"])]
         for (model, task), f in facts.analysis("information").items()
     ]  # fmt: skip
     return (
         Table("information", "What an answer tells about its input (§6.4.1)", columns, rows) if rows else None
     )
+
+
+def information_gaps(facts: RunFacts) -> Table | None:
+    """By how much GenSR's answers tell more than another model's, with intervals."""
+    columns = [Column("GenSR less", False), Column("Task", False),
+               Column("Exact, nats", says="of the whole input"), Column(f"{facts.confidence} interval"),
+               Column("I(Ŷ; Y), nats"), Column(f"{facts.confidence} interval")]  # fmt: skip
+    rows = []
+    for (model, task), f in facts.analysis("information").items():
+        if "exact_gap" not in f:
+            continue
+        cells = []
+        for of in ("exact", "label"):
+            value, low, high = (f[f"{of}_gap{end}"] for end in ("", "_low", "_high"))
+            mark = VERDICTS[verdict({"low": low, "high": high})]
+            cells += [number(value, 3, sign=True, mark=mark), interval(value, low, high, digits=3)]
+        rows.append([words(facts.title(model)), words(task), *cells])
+    note = "Percentiles of a bootstrap over users, the same for both models; of one training each."
+    caption = "How much more GenSR's answers tell"
+    return Table("information-gaps", caption, columns, rows, note=note) if rows else None
+
+
+def critics(facts: RunFacts) -> Table:
+    """Other estimators of the same information, and what MINE says of the raw score."""
+    names = {"MINE": "mine", "InfoNCE": "infonce", "SMILE": "smile"}
+    columns = [Column("Model", False), Column("Task", False)]
+    for title in names:
+        columns += [Column(f"{title}, nats"), Column("± seeds")]
+    columns.append(
+        Column("Raw score, MINE, nats", says="critic-limited: no finite bound, and no property of the model")
+    )
+    rows = [
+        [words(facts.title(model)), words(task),
+         *(number(f.get(f"{name}_{part}"), 3) for name in names.values() for part in ("nats", "std")),
+         number(f.get("raw_score_nats"), 3)]
+        for (model, task), f in facts.analysis("information").items()
+    ]  # fmt: skip
+    return Table(
+        "critics", "The same by other estimators, and the raw score", columns, rows,
+        note="A score is a continuous function of the input, so its information has no finite value: the last column "
+        "says how sharp the critic is (critic-limited).",
+    )  # fmt: skip
 
 
 def papers_information(facts: RunFacts) -> Table:
@@ -185,9 +264,14 @@ def papers_information(facts: RunFacts) -> Table:
 def gradients(facts: RunFacts) -> Table | None:
     """The numbers under Figure 4."""
     columns = [Column("Model", False), Column("Mean"), Column("Standard deviation"), Column("Lowest"),
-               Column("Share below 0"), Column("One task's halves", says="mean cosine of its random halves"),
-               Column("Tasks − it", says="on as many rows"), Column("Probes")]  # fmt: skip
-    names = ("mean_cosine", "std_cosine", "min_cosine", "share_negative", "mean_null", "gap")
+               Column("Share below 0"), Column("On half the rows", says="the tasks, mean cosine of their halves"),
+               Column("below 0"), Column("One task's halves", says="mean cosine of its random halves"),
+               Column("below 0"), Column("Tasks − one task", says="on half the rows; below 0 is conflict"),
+               Column("± standard error", says="as if probes were independent"),
+               Column("Norm, recommendation"), Column("Norm, search"), Column("Probes")]  # fmt: skip
+    names = ("mean_cosine", "std_cosine", "min_cosine", "share_negative", "mean_halves", "share_negative_halves",
+             "mean_null", "share_negative_null", "gap", "gap_error", "mean_norm_recommendation",
+             "mean_norm_search")  # fmt: skip
     rows = [
         [words(facts.title(model)), *(number(f.get(name), 3) for name in names), count(f["probes"])]
         for (model,), f in facts.analysis("gradient").items()

@@ -41,6 +41,16 @@ def test_numbers_and_files(world: World, tmp_path: Path) -> None:
             assert 0 <= found["exact_nats"] <= found["bound_nats"] <= math.log(2)
             assert 0 <= found["label_nats"] <= found["label_bound_nats"] == math.log(2)
             assert found["samples"] == USERS
+            gap = {
+                end: numbers.get(f"information/{model}/{task}/exact_gap{end}")
+                for end in ("", "_low", "_high")
+            }
+            if model == "gensr":
+                assert set(gap.values()) == {None}
+                continue
+            ours = numbers[f"information/gensr/{task}/exact_nats"]
+            assert gap[""] == pytest.approx(ours - found["exact_nats"], abs=1e-9)
+            assert gap["_low"] < gap[""] < gap["_high"]
     assert run() == numbers
 
 

@@ -11,6 +11,7 @@ from gensr_model.analysis.mutual_information import (
     bernoulli_information,
     draw_answers,
     estimate_task_information,
+    information_gaps,
     nats_to_bits,
     plug_in_information,
 )
@@ -95,3 +96,39 @@ def test_impossible_inputs_are_errors() -> None:
         bernoulli_information(np.array([0.5, np.nan]))
     with pytest.raises(DataError, match="one length"):
         plug_in_information(np.zeros(3, int), np.zeros(4, int))
+
+
+def test_gaps_are_those_of_a_loop_over_resamples() -> None:
+    rng = np.random.default_rng(4)
+    n = 60
+    label = (np.arange(n) % 2).astype(np.int64)
+    ours, theirs = 3.0 * label - 1.5 + rng.normal(size=n), 0.5 * rng.normal(size=n)
+
+    def told(score: np.ndarray, rows: np.ndarray) -> tuple[float, float]:
+        p, y = 1 / (1 + np.exp(-score[rows])), label[rows]
+        joint = {(a, b): float(((p if a else 1 - p) * (y == b)).mean()) for a in (0, 1) for b in (0, 1)}
+        with_label = 0.0
+        for (a, b), both in joint.items():
+            apart = (joint[a, 0] + joint[a, 1]) * (joint[0, b] + joint[1, b])
+            with_label += both * math.log(both / apart) if both else 0.0
+        return bernoulli_information(p), with_label
+
+    found = information_gaps(ours, theirs, label, confidence=0.8, seed=2)
+    every = np.arange(n)
+    for i, name in enumerate(("exact", "label")):
+        assert found[name].difference == pytest.approx(told(ours, every)[i] - told(theirs, every)[i])
+    looped = np.array([
+        np.subtract(told(ours, rows), told(theirs, rows)) for rows in rng.integers(0, n, size=(2_000, n))
+    ])  # fmt: skip
+    for i, name in enumerate(("exact", "label")):
+        spread = looped[:, i].std()
+        assert found[name].low == pytest.approx(np.quantile(looped[:, i], 0.1), abs=0.15 * spread)
+        assert found[name].high == pytest.approx(np.quantile(looped[:, i], 0.9), abs=0.15 * spread)
+    same = information_gaps(ours, ours, label)
+    assert all(gap == (0.0, 0.0, 0.0) for gap in same.values())
+
+
+def test_a_gap_bears_resamples_of_one_label_alone() -> None:
+    label = np.array([0, 0, 0, 0, 0, 1], np.int64)
+    found = information_gaps(np.linspace(-2, 2, 6), np.zeros(6), label)
+    assert all(math.isfinite(value) for gap in found.values() for value in gap)

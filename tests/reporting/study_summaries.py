@@ -128,6 +128,31 @@ def sweep() -> dict[str, Any]:
     return {"study": "sweep", "sweep": rows, "stages": []}
 
 
+def information() -> dict[str, float]:
+    """Table 5's numbers of GenSR and two heads on search, and how far apart they are."""
+    names = ("mine_nats", "mine_std", "mine_bits", "infonce_nats", "infonce_std", "smile_nats", "smile_std",
+             "exact_nats", "exact_bits", "bound_nats", "label_nats", "label_bits", "raw_score_nats")  # fmt: skip
+    found = {
+        f"information/{model}/search/{name}": first + number / 100
+        for model, first in (("gensr", 0.3), ("two_head", 0.2))
+        for number, name in enumerate(names)
+    }
+    gaps = {"exact_gap": 0.1, "exact_gap_low": 0.02, "exact_gap_high": 0.18,
+            "label_gap": -0.01, "label_gap_low": -0.03, "label_gap_high": 0.01}  # fmt: skip
+    found |= {f"information/two_head/search/{name}": value for name, value in gaps.items()}
+    return found | {f"information/{model}/search/samples": 400.0 for model in ("gensr", "two_head")}
+
+
+def gradients(**gaps: float) -> dict[str, float]:
+    """Numbers under Figure 4 of each model, by how far its tasks are below one task's halves, ± .01."""
+    names = ("mean_cosine", "std_cosine", "min_cosine", "share_negative", "mean_halves", "share_negative_halves",
+             "mean_null", "share_negative_null", "gap", "gap_error", "mean_norm_recommendation", "mean_norm_search",
+             "probes")  # fmt: skip
+    found = {f"gradient/{model}/{name}": number / 10 for model in gaps for number, name in enumerate(names)}
+    found |= {f"gradient/{model}/gap": gap for model, gap in gaps.items()}
+    return found | {f"gradient/{model}/gap_error": 0.01 for model in gaps}
+
+
 def mechanisms() -> dict[str, float]:
     """Numbers of parameter space and of the theorem, at three sample sizes."""
     space = {

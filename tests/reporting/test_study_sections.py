@@ -153,6 +153,57 @@ def test_the_sweep_draws_one_factor_at_a_time_and_marks_what_was_chosen_on_valid
 # --- mechanisms ---------------------------------------------------------------------------------------------------
 
 
+def test_what_answers_tell_stands_in_both_units_by_every_estimator_with_what_parts_the_models() -> None:
+    known = facts()
+    known.summary["analysis"] = made.information()
+    section = mechanisms.section(known)
+    assert section is not None
+    shown = tables(section)
+    assert shown["information"] == [
+        ["GenSR", "search", "0.300", "0.310", "0.320", "0.370", "0.380", "0.390", "0.400", "0.410", "400"],
+        ["Two heads (Eq. 1)", "search", "0.200", "0.210", "0.220", "0.270", "0.280", "0.290", "0.300", "0.310", "400"],
+    ]  # fmt: skip
+    assert shown["critics"][0] == [
+        "GenSR",
+        "search",
+        "0.300",
+        "0.310",
+        "0.330",
+        "0.340",
+        "0.350",
+        "0.360",
+        "0.420",
+    ]
+    assert shown["information-gaps"] == [
+        ["Two heads (Eq. 1)", "search", "+0.100", "[+0.020, +0.180]", "−0.010", "[−0.030, +0.010]"]
+    ]
+    assert marks(section, "information-gaps", 2) == ["good"]
+    assert marks(section, "information-gaps", 4) == ["muted"]
+    said = Parsed(render(known)).text
+    assert "Labels stand 1:1, drawn candidates to positives." in said
+    assert "critic-limited" in said
+    alone = {name: value for name, value in made.information().items() if "two_head" not in name}
+    known.summary["analysis"] = alone
+    assert "information-gaps" not in tables(mechanisms.section(known))
+
+
+def test_gradients_stand_beside_what_one_task_does_with_itself() -> None:
+    probe = {"cosine": 0.1, "cosine_halves": 0.05, "null_recommendation": 0.2, "null_search": 0.4}
+    known = facts(gradients={"gensr": [{"step": float(n), **probe} for n in range(3)]})
+    known.summary["analysis"] = made.gradients(gensr=-0.03, two_head=0.02)
+    section = mechanisms.section(known)
+    assert section is not None
+    assert tables(section)["gradients"][0] == [
+        "GenSR", "0.000", "0.100", "0.200", "0.300", "0.400", "0.500", "0.600", "0.700", "−0.030", "0.010",
+        "1.000", "1.100", "1",
+    ]  # fmt: skip
+    cosine, less_chance = drawn(section)
+    assert [len(list(svg.iter("polyline"))) for svg in (cosine, less_chance)] == [2, 2]
+    (ticks,) = ([t.text for t in svg.iter("text") if t.get("text-anchor") == "end"] for svg in (less_chance,))
+    lowest = min(float(str(t).replace("−", "-")) for t in ticks)
+    assert lowest <= -0.25, "its line lies at .05 − .3, below 0"
+
+
 def test_parameter_space_is_a_picture_in_the_file_with_its_numbers_under_it() -> None:
     known = facts(pictures={"space": PNG})
     known.summary["analysis"] = made.mechanisms()

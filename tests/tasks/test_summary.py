@@ -216,7 +216,15 @@ def test_the_analyses_have_their_tables_and_none_without_them(summary: dict[str,
     markdown = table(summary)
     head, row = cells(markdown, "What an answer tells")
     assert row == ["GenSR", "search", "0.500 ± 0.062", "0.475 ± 0.125", "0.550 ± 0.250", "0.625 (0.902)",
-                   "0.250 (0.361)", "0.693", "1.750", "200"]  # fmt: skip
+                   "0.250 (0.361)", "0.693", "1.750", "200", "", ""]  # fmt: skip
+    gaps = {"exact_gap": 0.1, "exact_gap_low": 0.02, "exact_gap_high": 0.18,
+            "label_gap": -0.01, "label_gap_low": -0.03, "label_gap_high": 0.01}  # fmt: skip
+    other = {name.replace("/gensr/", "/two_head/"): value for name, value in ANALYSIS.items()
+             if name.startswith("information/")}  # fmt: skip
+    other |= {f"information/two_head/search/{name}": value for name, value in gaps.items()}
+    _, _, second = cells(table({**summary, "analysis": ANALYSIS | other}), "What an answer tells")
+    assert second[-2:] == ["+0.100 [+0.020, +0.180]", "-0.010 [-0.030, +0.010]"]
+    assert "Labels stand 1:1, drawn candidates to positives." in markdown
     assert head[-2] == "raw score: critic-limited, no finite bound"
     assert "can be bits and cannot be nats" in markdown
     head, row = cells(markdown, "Do the tasks pull together")
