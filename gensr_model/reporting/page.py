@@ -110,10 +110,14 @@ def _counts(facts: RunFacts) -> Table | None:
     wanted = {"users": "Users", "items": "Items", "queries": "Distinct queries", "events": "Events",
               "samples_train": "Training samples", "samples_valid": "Validation samples",
               "samples_test": "Test samples", "graph": "Pairs in LightGCN's graph"}  # fmt: skip
+    columns = [Column("What", False), Column("Rows")]
     rows = [[text(title), count(counts[name])] for name, title in wanted.items() if name in counts]
-    return Table(
-        "counts", "The prepared dataset", [Column("What", False), Column("Rows")], rows, sortable=False
-    )
+    if paper.is_papers_data(facts):
+        papers = paper.STATISTICS[facts.summary["format"]]
+        columns.append(Column("The paper's (Table 1)"))
+        for row, name in zip(rows, (name for name in wanted if name in counts), strict=True):
+            row.append(count(papers.get(name)))
+    return Table("counts", "The prepared dataset", columns, rows, sortable=False)
 
 
 def _filter(facts: RunFacts) -> Table | None:

@@ -132,7 +132,8 @@ def sweep(facts: RunFacts) -> Section | None:
         text(
             f"One factor at a time, the other as configured (τ {model['tau']:g}, β {model['beta']:g}). Chosen on "
             f"validation: τ {chosen['tau']:g}, β {chosen['beta']:g}, with a mean NDCG@5 of {chosen['metric']:.4f}. "
-            "The test split is not read."
+            "The test split is not read. In the paper's text (§6.7, on its own data) recommendation is about 1.5% below "
+            "its peak at τ = 0.01 and 0.8% at τ = 0.09, and significantly lower at β = 0.001."
         )
     ]
     drawn = [_curve(rows, "tau", "τ", "beta", model["beta"]), _curve(rows, "beta", "β", "tau", model["tau"])]

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 import study_summaries as made
+from parsed import Parsed
 
 from gensr_model.config import PipelineConfig
 from gensr_model.reporting import parts
@@ -303,8 +304,9 @@ def test_a_rivals_speed_counts_its_own_batches() -> None:
     ],
 )
 def test_the_papers_numbers_stand_only_beside_the_papers_data(kind: str, users: int, shown: bool) -> None:
-    page = render(facts(kind, manifest={"counts": {"users": users}}))
+    page = render(facts(kind, manifest={"counts": {"users": users, "events": 5, "graph": 4}}))
     assert ("UniSAR" in page) == shown
+    assert ("1,924,282" in page) == ("The paper's (Table 1)" in Parsed(page).text) == shown
     assert ("0.9687" in page) == shown, "GenSR's N@10 on search in Table 3"
     assert ("Not the paper's data" in page) == (not shown)
 

@@ -225,7 +225,7 @@ def test_the_analyses_have_their_tables_and_none_without_them(summary: dict[str,
     _, _, second = cells(table({**summary, "analysis": ANALYSIS | other}), "What an answer tells")
     assert second[-2:] == ["+0.100 [+0.020, +0.180]", "-0.010 [-0.030, +0.010]"]
     assert "Labels stand 1:1, drawn candidates to positives." in markdown
-    assert head[-2] == "raw score: critic-limited, no finite bound"
+    assert head[-4] == "raw score: critic-limited, no finite bound"
     assert "can be bits and cannot be nats" in markdown
     head, row = cells(markdown, "Do the tasks pull together")
     assert row == ["Two heads (Eq. 1)", "-0.250", "0.125", "-0.750", "0.875", "-0.200", "0.750", "0.100", "0.250",
