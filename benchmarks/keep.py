@@ -1,5 +1,7 @@
 """Keep a finished run for docs/results: its table, and the ranks of every model on every test sample in one small file.
 
+Of ``sweep/tau-beta``, which ranks no test samples, the file has a row per point.
+
     python -m benchmarks.keep .gensr/runs/latest [--to docs/results]
 
 Ranks are what metrics are made of, so later runs can be compared with this one sample by sample without training again.
@@ -33,27 +35,39 @@ TOLD = (
 def keep(run: Path, to: Path) -> list[Path]:
     """Write ``<dataset>-seed<n>.md`` and ``.parquet`` into the folder ``to``; returns both paths.
 
-    A study's name comes between: ``<dataset>-full-ranking-seed<n>``, whose ranks are among all items, and
-    ``<dataset>-rerank-seed<n>``, which has every system. A pipeline's stages are looked up in the store beside its
-    folder, ``<home>/runs/<flow run>``; the comparison has its ranks in the folder.
+    A study's name comes between: ``<dataset>-full-ranking-seed<n>``, whose ranks are among all items;
+    ``<dataset>-rerank-seed<n>``, which has every system; ``<dataset>-ablation-seed<n>``; ``<dataset>-sweep-seed<n>``,
+    which has its points. A study of several seeds names them all. A pipeline's stages are looked up in the store beside
+    its folder, ``<home>/runs/<flow run>``; the comparison and the sweep have their file in the folder.
     """
     if not (run / "summary.json").is_file():
         raise SystemExit(f"{run}: no summary.json, so this is no run's folder; expected one of <home>/runs")
     summary: dict[str, Any] = json.loads((run / "summary.json").read_text())
+    study = summary.get("study", "")
     if (run / RANKS).is_file():
-        table, study = pq.read_table(run / RANKS), "-rerank"
+        table, study = pq.read_table(run / RANKS), "rerank"
+    elif study == "sweep":
+        table = pq.read_table(run / "sweep.parquet")
     else:
-        table, study = widen(_ranks(run, summary)), f"-{summary['study']}" if "study" in summary else ""
+        table = widen(_ranks(run, summary))
     for place in (summary["config"]["source"], summary["config"].get("rerank", {})):
         _forget_folders(place)
     told = {name: json.dumps(summary[name]) for name in TOLD if name in summary}
     to.mkdir(parents=True, exist_ok=True)
-    seeds = "-".join(map(str, summary["seeds"] if "seeds" in summary else [summary["seed"]]))
-    base = to / f"{summary['dataset']}{study}-seed{seeds}"
+    base = (
+        to / f"{summary['dataset']}{study and f'-{study}'}-seed{'-'.join(map(str, _seeds(summary, study)))}"
+    )
     written = [base.with_name(f"{base.name}.md"), base.with_name(f"{base.name}.parquet")]
     written[0].write_text((run / "table.md").read_text())
     pq.write_table(table.replace_schema_metadata(told), written[1], compression="zstd")
     return written
+
+
+def _seeds(summary: dict[str, Any], study: str) -> list[int]:
+    if study == "ablation":
+        return list(dict.fromkeys(summary["config"]["ablation"]["seeds"]))
+    seeds: list[int] = summary["seeds"] if "seeds" in summary else [summary["seed"]]
+    return seeds
 
 
 def _ranks(run: Path, summary: dict[str, Any]) -> dict[str, pa.Table]:

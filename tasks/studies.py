@@ -85,14 +85,15 @@ def summarize_ablation(
     config: PipelineConfig, data: Data, stages: list[StageResult], ranks: dict[str, StageResult]
 ) -> dict[str, Any]:
     """The summary of a run whose models are trials, with the rows of the study."""
-    by_variant: dict[Variant, list[Any]] = {}
+    by_variant: dict[Variant, list[StageResult]] = {}
     for trial in trials(config):
-        by_variant.setdefault(trial.variant, []).append(read_ranks(ranks[trial.name]))
-    first = {name: found for name, found in ranks.items() if "-seed" not in name}  # a seed is no other model
+        by_variant.setdefault(trial.variant, []).append(ranks[trial.name])
+    tables = {variant: [read_ranks(found) for found in of_seeds] for variant, of_seeds in by_variant.items()}
+    models: dict[str, list[StageResult]] = {str(variant): found for variant, found in by_variant.items()}
     return summarize_run(config, data, stages, ranks, {}) | {
-        "comparisons": comparisons(first, data.prepared, config),
+        "comparisons": comparisons(models, data.prepared, config),
         "study": ABLATION,
-        ABLATION: ablation_rows(by_variant, config, ranked_users(data.prepared)),
+        ABLATION: ablation_rows(tables, config, ranked_users(data.prepared)),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gensr_model.config import SEARCH_ONLY, TASKS, PipelineConfig, digest
@@ -46,9 +46,12 @@ def results(ranks: dict[str, StageResult]) -> dict[str, dict[str, dict[str, floa
 
 
 def comparisons(
-    ranks: dict[str, StageResult], prepared: StageResult, config: PipelineConfig
+    ranks: Mapping[str, Sequence[StageResult]], prepared: StageResult, config: PipelineConfig
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Task -> other model -> GenSR minus it in NDCG@10: mean, bootstrap bounds, paired t-test, by user of ``prepared``.
+
+    Args:
+        ranks: of every model its evaluations, one per seed, over which each sample's metric is averaged.
 
     ``p_holm`` is the test's p after Holm's correction over all other models and both tasks. A t-test that is not
     defined, on one user or on a constant difference, is left out: JSON has no infinity.
@@ -56,16 +59,16 @@ def comparisons(
     found: dict[str, dict[str, dict[str, float]]] = {task: {} for task in TASKS}
     if "gensr" not in ranks:  # a study that reads no test ranks
         return found
-    ours, users = read_ranks(ranks["gensr"]), ranked_users(prepared)
-    for name, result in ranks.items():
+    ours, users = [read_ranks(result) for result in ranks["gensr"]], ranked_users(prepared)
+    for name, results_of in ranks.items():
         for task in TASKS:
             if name == "gensr" or not (
-                result.metrics.get(f"{task}/samples") and task in ours["task"].to_pylist()
+                results_of[0].metrics.get(f"{task}/samples") and task in ours[0]["task"].to_pylist()
             ):
                 continue
             compared = paired_bootstrap(
                 ours,
-                read_ranks(result),
+                [read_ranks(result) for result in results_of],
                 samples=config.retrain.bootstrap_samples,
                 confidence=config.retrain.confidence,
                 seed=config.seed,
@@ -99,7 +102,7 @@ def summarize_run(
         "dataset_digest": data.source.key,
         "commit": git_commit(),
         "results": results(ranks),
-        "comparisons": comparisons(ranks, data.prepared, config),
+        "comparisons": comparisons({name: [found] for name, found in ranks.items()}, data.prepared, config),
         "analysis": analysis,
         "training": {model: how_it_ended(s.path) for s in stages if (model := trained_model(s.label))},
         "stages": [
@@ -119,6 +122,8 @@ def table(summary: dict[str, Any]) -> str:
     ]
     lines += _ablation(summary.get("ablation", []), summary["config"]) + _sweep(summary.get("sweep", []))
     gap = f"GenSR − it, N@10 [{100 * summary['config']['retrain']['confidence']:g}%]"
+    if "ablation" in summary and len(seeds := summary["config"]["ablation"]["seeds"]) > 1:
+        gap += f", mean of seeds {', '.join(map(str, seeds))}"
     for task, rows in summary["results"].items():
         if not rows:
             if protocol in SEARCH_ONLY and task != "search":
@@ -259,6 +264,7 @@ def _ablation(rows: list[dict[str, Any]], config: dict[str, Any]) -> list[str]:
             f"{row['value']:.4f}" + (f" ± {row['std_over_seeds']:.4f}" if row["std_over_seeds"] is not None else ""),
             "" if row["variant"] == "gensr" else
             f"{row['change']:+.1%} [{row['low']:+.1%}, {row['high']:+.1%}]",
+            "" if row["p_holm"] is None else f"{row['p_holm']:.2g}",
             "" if row["paper"] is None else f"{row['paper']:+.1%}",
         ]
         for row in rows
@@ -266,7 +272,7 @@ def _ablation(rows: list[dict[str, Any]], config: dict[str, Any]) -> list[str]:
     return [
         f"## Ablation (§6.6): what N@5 is without a part, seeds {', '.join(map(str, config['ablation']['seeds']))}",
         "",
-        *grid(["model", "task", "N@5", interval, "paper, Amazon"], body),
+        *grid(["model", "task", "N@5", interval, "p (Holm)", "paper, Amazon"], body),
         "",
         "The paper tells one figure for a single view, not which one is left. Its data, backbone and size are others.",
         "",

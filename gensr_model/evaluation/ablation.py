@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import pyarrow.compute as pc
 
 from gensr_model.config import TASKS, PipelineConfig
 from gensr_model.errors import DataError
+from gensr_model.evaluation.compare import holm, paired_p
 from gensr_model.evaluation.metrics import per_sample
 from gensr_model.evaluation.resampling import FloatArray, number_users, resampled_means
 from gensr_model.study_config import Variant
@@ -83,6 +85,9 @@ def ablation_rows(
 ) -> list[dict[str, Any]]:
     """A row per task and variant: NDCG@5, its spread over seeds, its relative change, and what the paper says.
 
+    ``p`` is that of the paired t-test by user, ``p_holm`` the same after Holm's correction over all variants and both
+    tasks; None where a test is not defined.
+
     Args:
         ranks: of every variant its test ranks, one table per seed, in the order of the seeds; ``gensr`` among them.
         users: who is resampled, as in `relative_change`.
@@ -107,9 +112,14 @@ def ablation_rows(
                     **found._asdict(),
                     "std_over_seeds": float(np.std(each, ddof=1)) if len(each) > 1 else None,
                     "paper": PAPER.get(variant, {}).get(task),
+                    "p": None if variant == "gensr" else paired_p(mine, whole, METRIC, users=users),
                 }
             )
-    return rows
+    tested = [row for row in rows if row["p"] is not None]
+    for row, p_holm in zip(tested, holm([row["p"] for row in tested]), strict=True):
+        row["p_holm"] = None if math.isnan(p_holm) else p_holm
+        row["p"] = None if math.isnan(row["p"]) else row["p"]
+    return [{"p_holm": None} | row for row in rows]
 
 
 def of_task(tables: Sequence[pa.Table], task: str) -> list[pa.Table]:

@@ -29,8 +29,8 @@ class Comparison(NamedTuple):
 
 
 def paired_bootstrap(
-    a: pa.Table,
-    b: pa.Table,
+    a: pa.Table | Sequence[pa.Table],
+    b: pa.Table | Sequence[pa.Table],
     metric: str = "ndcg_at_10",
     samples: int = 2_000,
     confidence: float = 0.95,
@@ -41,15 +41,27 @@ def paired_bootstrap(
 ) -> Comparison:
     """Compare two ranks tables, matched by sample_id whatever their order; `task` keeps one task's rows.
 
+    Of a model with several seeds all tables may be given: a sample's metric is then its mean over them.
+
     The interval holds the central `confidence` of the means over `samples` resamples of `users`, the columns
     ``sample_id`` and ``user_idx`` of the prepared samples; None where every sample is of another user. Of a single user
     nothing is known: the interval is the widest there is, −1 to 1. Raises DataError when the tables do not rank the
     same samples, when there is none, or when a sample's user is not known.
     """
-    if task is not None:
-        a, b = (ranks.filter(pc.equal(ranks["task"], task)) for ranks in (a, b))
-    ids, difference = _paired_difference(a, b, metric)
+    ids, difference = _difference_of_means(_of(a, task), _of(b, task), metric)
     return _compare(difference, number_users(ids, users), samples, confidence, seed)
+
+
+def paired_p(a: Sequence[pa.Table], b: Sequence[pa.Table], metric: str, *, users: pa.Table | None) -> float:
+    """p of the two-sided paired t-test by user, each sample's metric averaged over the tables, one per seed; NaN where
+    it is not defined. Raises DataError as ``paired_bootstrap``."""
+    ids, difference = _difference_of_means(a, b, metric)
+    return _paired_t(difference, number_users(ids, users))[1]
+
+
+def _of(ranks: pa.Table | Sequence[pa.Table], task: str | None) -> list[pa.Table]:
+    tables = [ranks] if isinstance(ranks, pa.Table) else list(ranks)
+    return tables if task is None else [table.filter(pc.equal(table["task"], task)) for table in tables]
 
 
 class Verdict(NamedTuple):
@@ -83,10 +95,7 @@ def against_best(
     """
     found = []
     for task in tasks:
-        of_task = {
-            name: [table.filter(pc.equal(table["task"], task)) for table in tables]
-            for name, tables in ranks.items()
-        }
+        of_task = {name: _of(tables, task) for name, tables in ranks.items()}
         of_task = {name: tables for name, tables in of_task.items() if tables and tables[0].num_rows}
         others = [name for name in of_task if name != ours]
         if ours not in of_task or not others:
@@ -120,6 +129,8 @@ def _difference_of_means(
 ) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.float64]]:
     """Ids and, per sample, the mean over a's seeds minus the mean over b's: (n,). DataError as in
     `_paired_difference`."""
+    if len(a) == len(b) == 1:
+        return _paired_difference(a[0], b[0], metric)
     first = a[0]
     # Every table against the same first one, so that all are in its order; the first one itself cancels out.
     ids = _paired_difference(first, first, metric)[0]

@@ -119,6 +119,29 @@ def test_a_comparison_is_kept_with_what_was_chosen_and_without_folders(
     assert read_kept(parquet).keys() == made.keys()
 
 
+def test_a_sweep_is_kept_with_a_row_per_point(run: tuple[Path, dict[str, pa.Table]], tmp_path: Path) -> None:
+    place, _ = run
+    points = pa.table({"tau": [0.05, 0.09], "beta": [0.1, 0.1], "metric": [0.5, 0.6]})
+    pq.write_table(points, place / "sweep.parquet")
+    summary = json.loads((place / "summary.json").read_text()) | {"study": "sweep", "stages": []}
+    (place / "summary.json").write_text(json.dumps(summary))
+    table, parquet = keep(place, tmp_path / "kept")
+    assert (table.name, parquet.name) == ("mine-sweep-seed3.md", "mine-sweep-seed3.parquet")
+    assert pq.read_table(parquet).to_pylist() == points.to_pylist()
+    assert b"somewhere" not in parquet.read_bytes()
+
+
+@pytest.mark.parametrize("parquet", sorted(RESULTS.glob("*-sweep-seed*.parquet")), ids=lambda path: path.stem)
+def test_a_sweeps_table_in_docs_has_the_points_beside_it(parquet: Path) -> None:
+    rows = [
+        line.split("|")[1:-1] for line in parquet.with_suffix(".md").read_text().splitlines() if "|" in line
+    ]
+    shown = {tuple(cell.strip().strip("*") for cell in row[:5]) for row in rows}
+    for point in pq.read_table(parquet).to_pylist():
+        numbers = (f"{point[name]:.4f}" for name in ("metric", "recommendation", "search"))
+        assert (f"{point['tau']:g}", f"{point['beta']:g}", *numbers) in shown
+
+
 METRICS = {
     f"{letter}@{k}": f"{name}_at_{k}"
     for letter, name in (("R", "recall"), ("N", "ndcg"))
@@ -126,7 +149,11 @@ METRICS = {
 }
 
 
-@pytest.mark.parametrize("parquet", sorted(RESULTS.glob("*.parquet")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "parquet",
+    sorted(path for path in RESULTS.glob("*.parquet") if "-sweep-seed" not in path.name),
+    ids=lambda path: path.stem,
+)
 def test_the_tables_in_docs_are_made_of_the_ranks_beside_them(parquet: Path) -> None:
     shown, columns = set(), []
     for line in parquet.with_suffix(".md").read_text().splitlines():

@@ -9,11 +9,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from scipy.stats import ttest_rel
 
 from gensr_model.config import PipelineConfig, with_changes
 from gensr_model.errors import DataError
-from gensr_model.evaluation.ablation import CHANGES, METRIC, PAPER, ablation_rows, relative_change
-from gensr_model.evaluation.metrics import RankCounts, counts_table
+from gensr_model.evaluation.ablation import (
+    CHANGES,
+    METRIC,
+    PAPER,
+    ablation_rows,
+    of_task,
+    relative_change,
+)
+from gensr_model.evaluation.compare import holm
+from gensr_model.evaluation.metrics import RankCounts, counts_table, per_sample
 from gensr_model.reporting.facts import MODELS
 from gensr_model.study_config import USUAL_VARIANTS, Variant
 
@@ -81,6 +90,34 @@ def test_rows_stand_beside_the_papers_percentages() -> None:
     assert rows[4]["change"] == pytest.approx(SECOND - 1)
     assert rows[2]["change"] == 0
     assert rows[1]["seeds"] == 2
+
+
+def test_tests_are_of_the_mean_over_seeds_and_corrected_over_variants_and_tasks() -> None:
+    def both(search: list[int], recommendation: list[int]) -> pa.Table:
+        return pa.concat_tables([ranked(search), ranked(recommendation, "recommendation")])
+
+    whole = [both([0, 1, 0, 2], [0, 3, 1, 0]), both([1, 0, 0, 3], [1, 2, 0, 0])]
+    other = [both([1, 2, 0, 4], [1, 3, 2, 1]), both([3, 0, 1, 4], [0, 4, 0, 2])]
+    third = [both([9, 9, 9, 9], [8, 9, 9, 8]), both([8, 9, 9, 9], [9, 9, 9, 9])]
+    rows = ablation_rows(
+        {"gensr": whole, "no_cf_view": other, "no_contrastive": third}, PipelineConfig(), None
+    )
+    tested = [row for row in rows if row["variant"] != "gensr"]
+    expected = []
+    for row in tested:
+        means = [
+            np.mean([per_sample(of_task([table], row["task"])[0], METRIC) for table in tables], axis=0)
+            for tables in ({"no_cf_view": other, "no_contrastive": third}[row["variant"]], whole)
+        ]
+        expected.append(float(ttest_rel(*means).pvalue))
+    assert [row["p"] for row in tested] == pytest.approx(expected)
+    assert [row["p_holm"] for row in tested] == pytest.approx(holm(expected))
+    assert all(row["p"] is row["p_holm"] is None for row in rows if row["variant"] == "gensr")
+    first, second = both([0] * 4, [0] * 4), both([1] * 4, [1] * 4)
+    constant = ablation_rows({"gensr": [first], "no_cf_view": [second]}, PipelineConfig(), None)
+    assert {row["p_holm"] for row in constant} == {row["p"] for row in constant} == {None}, (
+        "no spread, no test"
+    )
 
 
 SWITCHES = {

@@ -86,6 +86,7 @@ def test_the_ablation_trains_each_variant_with_each_seed_and_goes_on_where_it_st
         assert row["value"] == pytest.approx(sum(scores) / 2)
         assert row["low"] <= row["change"] <= row["high"]
         assert row["seeds"] == 2
+        assert (row["p_holm"] is None) == (variant == "gensr")
     assert scores[0] != scores[1], "another seed is another model"
     assert rows["search", "no_cf_view"]["value"] != rows["search", "gensr"]["value"]
 
@@ -93,6 +94,7 @@ def test_the_ablation_trains_each_variant_with_each_seed_and_goes_on_where_it_st
     table = (folder / "table.md").read_text()
     assert "## Ablation (§6.6): what N@5 is without a part, seeds 0, 1" in table
     assert "GenSR − CF view, seed 1" in table
+    assert "GenSR − it, N@10 [95%], mean of seeds 0, 1" in table
     assert table in artifact("ablation", summary["flow_run_id"])
     assert pq.read_table(folder / "ablation.parquet").to_pylist() == summary["ablation"]
     page = report(gensr_home, summary)
@@ -111,7 +113,7 @@ def test_the_ablation_trains_each_variant_with_each_seed_and_goes_on_where_it_st
     assert "evaluate-no_cf_view" in children(client, trial.info.run_id)
 
     _, parquet = keep(folder, tmp_path / "kept")
-    assert parquet.name == "tiny-ablation-seed0.parquet"
+    assert parquet.name == "tiny-ablation-seed0-1.parquet"
     kept = read_kept(parquet)
     assert set(kept) == {*VARIANTS, *(f"{variant}-seed1" for variant in VARIANTS)}
     assert set(summarize(kept["search_only"])) == {"search"}

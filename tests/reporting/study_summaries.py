@@ -95,7 +95,7 @@ def ablation() -> dict[str, Any]:
     ) -> dict[str, Any]:
         return {"task": task, "variant": variant, "seeds": 2, "base": 0.5, "value": 0.5 * (1 + change),
                 "change": change, "low": low, "high": high, "n": 400,
-                "std_over_seeds": 0.01, "paper": paper}  # fmt: skip
+                "std_over_seeds": 0.01, "paper": paper, "p": 0.01, "p_holm": 0.02}  # fmt: skip
 
     return {
         "study": "ablation",

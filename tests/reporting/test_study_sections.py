@@ -119,9 +119,10 @@ def test_an_ablation_stands_with_its_interval_beside_the_papers_percentage() -> 
         "0.0100",
         "−32.1%",
         "[−40.0, −20.0]",
+        "0.020",
         "−26.5%",
     ]
-    assert rows[0][4:] == ["", "", "–"]
+    assert rows[0][4:] == ["", "", "", "–"]
     assert marks(section, "ablation-table", 4) == ["", "good", "bad", "", "muted", "muted"]
     recommendation, search = drawn(section)
     kinds = [[g.get("class") for g in svg.iter("g")] for svg in (recommendation, search)]

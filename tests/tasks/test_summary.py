@@ -70,6 +70,11 @@ def ranks(tmp_path: Path) -> dict[str, StageResult]:
     }
 
 
+def compared(ranks: dict[str, StageResult], tmp_path: Path) -> dict[str, dict[str, dict[str, float]]]:
+    prepared = data_of(tmp_path / "prepared", ranks.values()).prepared
+    return comparisons({name: [found] for name, found in ranks.items()}, prepared, CONFIG)
+
+
 @pytest.fixture
 def summary(ranks: dict[str, StageResult], tmp_path: Path) -> dict[str, Any]:
     source = StageResult("ingest", "raw-digest", tmp_path, {}, 1.5, False, "ingest")
@@ -108,7 +113,7 @@ def test_results_are_by_task_and_a_ranker_without_the_task_has_no_row(ranks: dic
 def test_differences_are_gensr_minus_the_other_at_the_chosen_confidence(
     ranks: dict[str, StageResult], tmp_path: Path
 ) -> None:
-    found = comparisons(ranks, data_of(tmp_path / "prepared", ranks.values()).prepared, CONFIG)
+    found = compared(ranks, tmp_path)
     assert {task: list(rows) for task, rows in found.items()} == {
         "recommendation": ["popularity"],
         "search": ["popularity", "bm25"],
@@ -160,7 +165,7 @@ def test_p_is_corrected_for_the_models_of_both_tasks_together(tmp_path: Path) ->
         "popularity": evaluated(tmp_path, "popularity", recommendation=worse_once, search=worse_once),
         "bm25": evaluated(tmp_path, "bm25", search=[(1, 0), (2, 0), (1, 0), (2, 0)]),
     }
-    found = comparisons(ranked, data_of(tmp_path / "prepared", ranked.values()).prepared, CONFIG)
+    found = compared(ranked, tmp_path)
     p = {(task, name): row["p"] for task, rows in found.items() for name, row in rows.items()}
     assert p["search", "popularity"] == p["recommendation", "popularity"] == pytest.approx(0.391, abs=1e-3)
     assert found["search"]["bm25"]["p_holm"] == pytest.approx(3 * p["search", "bm25"])
@@ -277,14 +282,14 @@ def test_segments_have_a_table_per_task_with_a_column_per_model(summary: dict[st
 
 def test_the_studies_have_their_tables(summary: dict[str, Any]) -> None:
     row = {"task": "search", "variant": "gensr", "seeds": 1, "base": 0.5, "value": 0.5, "change": 0.0, "low": 0.0,
-           "high": 0.0, "n": 9, "std_over_seeds": None, "paper": None}  # fmt: skip
+           "high": 0.0, "n": 9, "std_over_seeds": None, "paper": None, "p_holm": None}  # fmt: skip
     worse = {"variant": "no_soft_filter", "value": 0.45, "change": -0.1, "low": -0.15, "high": 0.02,
-             "std_over_seeds": 0.01, "paper": -0.031}  # fmt: skip
+             "std_over_seeds": 0.01, "paper": -0.031, "p_holm": 0.125}  # fmt: skip
     markdown = table(summary | {"ablation": [row, row | worse]})
     assert cells(markdown, "Ablation") == [
-        ["model", "task", "N@5", "change [80%]", "paper, Amazon"],
-        ["GenSR", "search", "0.5000", "", ""],
-        ["GenSR − soft filter", "search", "0.4500 ± 0.0100", "-10.0% [-15.0%, +2.0%]", "-3.1%"],
+        ["model", "task", "N@5", "change [80%]", "p (Holm)", "paper, Amazon"],
+        ["GenSR", "search", "0.5000", "", "", ""],
+        ["GenSR − soft filter", "search", "0.4500 ± 0.0100", "-10.0% [-15.0%, +2.0%]", "0.12", "-3.1%"],
     ]
     point = {
         "tau": 0.05,
