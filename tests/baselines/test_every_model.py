@@ -12,7 +12,7 @@ from rival_inputs import MAX_HISTORY, batch, collator, of_tasks
 from small_dataset import USERS, write_dataset
 from torch import Tensor, nn
 
-from gensr_model.baselines.inputs import ContractError, History, RivalBatch
+from gensr_model.baselines.inputs import FIELDS, MIXED, REC, USER, ContractError, History, RivalBatch
 from gensr_model.baselines.registry import SYSTEMS, System
 from gensr_model.baselines.rival import Rival
 from gensr_model.config import TASKS
@@ -220,6 +220,18 @@ def test_it_reads_every_field_that_it_declares_and_no_other(dataset: PreparedDat
         with pytest.raises(ContractError, match=name):
             _use(model, RivalBatch(**fields))
     assert (collator(dataset, system.model).domain.item_text is not None) == ("item_text" in system.reads)
+
+
+def test_its_block_says_what_it_may_read(dataset: PreparedDataset, system: System) -> None:
+    """A model for recommendation alone is given no search; one for search alone has the searches as its history."""
+    forbidden = {"recommendation": FIELDS - {REC, USER}, "search": frozenset({REC, MIXED})}
+    assert not system.model.reads & forbidden.get(system.block, frozenset())
+    tasks = {
+        "recommendation": ("recommendation",),
+        "search": ("search",),
+        "search-enhanced": ("recommendation",),
+    }
+    assert system.model.tasks == tasks.get(system.block, TASKS)
 
 
 def test_the_same_seed_makes_the_same_model(dataset: PreparedDataset, system: System, tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from small_dataset import SMALL_MODEL, write_cf, write_dataset
+from torch.nn.modules.module import register_module_forward_hook
 
+from gensr_model.analysis.gradient_conflict import GradientCosine, task_gradient_cosine
 from gensr_model.config import PipelineConfig
 from gensr_model.errors import ConfigError
 from gensr_model.evaluation.evaluate import rank_bundle
@@ -63,6 +65,36 @@ def test_bf16_trains_every_model_and_keeps_fp32(
     weights = read_tensors(tmp_path / bundle.WEIGHTS)
     assert {tensor.dtype for tensor in weights.values()} == {torch.float32, torch.bool}
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+
+
+@pytest.mark.parametrize("kind", ["gensr", "two_head"])
+def test_gradients_are_probed_in_fp32_where_training_is_in_bf16(
+    root: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = bundle.PreparedDataset.open(root / "prepared")
+    config = PipelineConfig.model_validate(CONFIG | {"train": CONFIG["train"] | {"precision": "bf16"}})
+    types: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
+    probing = False
+
+    def probe(model: bundle.Model, *given: Any) -> GradientCosine | None:
+        nonlocal probing
+        probing = True
+        found = task_gradient_cosine(model, *given)
+        probing = False
+        return found
+
+    def watch(module: torch.nn.Module, _: object, out: object) -> None:
+        if module.training and isinstance(module, torch.nn.Linear) and isinstance(out, torch.Tensor):
+            types[probing].add(out.dtype)
+
+    monkeypatch.setattr("gensr_model.training.fitting.task_gradient_cosine", probe)
+    watched = register_module_forward_hook(watch)
+    try:
+        TRAIN[kind](dataset, root / "cf", config, tmp_path / "steps", tmp_path, NullReport())
+    finally:
+        watched.remove()
+    assert torch.bfloat16 in types[False], "training is in bf16"
+    assert types[True] == {torch.float32}
 
 
 @pytest.mark.parametrize(("precision", "seen"), [("auto", torch.float32), ("bf16", torch.bfloat16)])
