@@ -201,10 +201,19 @@ def _overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
+def _usual_name(given: dict[str, Any]) -> str:
+    source = given.get("source") or {}
+    kind = source.get("kind") if isinstance(source, dict) else getattr(source, "kind", None)
+    return f"{kind or 'generated'}-{given.get('format', 'amazon')}"
+
+
 class PipelineConfig(Frozen):
     """Everything that decides a run of ``gensr/full-pipeline``."""
 
-    name: str = Field("generated-amazon", description="what tables and runs call the data")
+    name: str = Field(
+        "generated-amazon",
+        description="what tables and runs call the data; where none is given, the source's kind and the format",
+    )
     format: Format = "amazon"
     source: Source = Field(default_factory=lambda: GeneratedSource())
     preset: Literal["demo", "laptop", "best", "small", "paper"] = Field(
@@ -235,7 +244,7 @@ class PipelineConfig(Frozen):
         if not isinstance(given, dict):
             return given
         preset = PRESETS.get(given.get("preset", "demo"), {})
-        filled = dict(given)
+        filled = {"name": _usual_name(given)} | given
         for section, kind in _SECTIONS.items():
             over = given.get(section)
             if isinstance(over, BaseModel):

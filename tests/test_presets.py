@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -44,3 +44,17 @@ def test_a_preset_sets_only_fields_that_exist_and_has_no_departure_but_in_best(p
     off = [variant for variant in DEPARTURE_VARIANTS if with_changes(config, CHANGES[variant]) == config]
     assert off == ([] if preset == "best" else list(DEPARTURE_VARIANTS))
     assert [v for v in USUAL_VARIANTS if with_changes(config, CHANGES[v]) == config] == ["gensr"]
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({}, "generated-amazon"),
+        ({"format": "kuaisar"}, "generated-kuaisar"),
+        ({"source": {"kind": "folder", "path": "mine"}}, "folder-amazon"),
+        ({"source": {"kind": "download"}, "format": "kuaisar"}, "download-kuaisar"),
+        ({"name": "mine", "format": "kuaisar"}, "mine"),
+    ],
+)
+def test_data_without_a_name_are_called_by_where_they_come_from(given: dict[str, Any], name: str) -> None:
+    assert PipelineConfig.model_validate(given).name == name
