@@ -29,6 +29,7 @@ TOLD = (
     "seed",
     "seeds",
     "chosen",
+    "costs",
 )  # of the summary, kept beside the ranks
 
 

@@ -244,7 +244,7 @@ class PipelineConfig(Frozen):
         if not isinstance(given, dict):
             return given
         preset = PRESETS.get(given.get("preset", "demo"), {})
-        filled = {"name": _usual_name(given)} | given
+        filled: dict[str, Any] = {"name": _usual_name(given)} | given
         for section, kind in _SECTIONS.items():
             over = given.get(section)
             if isinstance(over, BaseModel):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from gensr_model.errors import ConfigError, DataError
-from gensr_model.evaluation.kept import read_kept
+from gensr_model.evaluation.kept import read_costs, read_kept
 from gensr_model.evaluation.reference import REFERENCES
 from gensr_model.study_config import KeptRanks
 
@@ -67,6 +68,16 @@ def kept_systems(files: tuple[KeptRanks, ...], ranked: Tables) -> Tables:
             )
         for name, tables in new.items():
             found[name] = tables if name in REFERENCES else [*found.get(name, []), *tables]
+    return found
+
+
+def kept_costs(files: tuple[KeptRanks, ...], names: Iterable[str]) -> dict[str, list[dict[str, float]]]:
+    """What these kept systems took in the runs that trained them, one entry for each file that says so."""
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    for of in files:
+        for name, cost in read_costs(Path(of.path)).items():
+            if name in found and (not of.systems or name in of.systems):
+                found[name].append(cost)
     return found
 
 

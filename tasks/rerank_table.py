@@ -23,7 +23,7 @@ from gensr_model.reporting.run_facts import RERANK as KEY  # of the artifact
 from tasks.evaluate import read_ranks
 from tasks.home import home
 from tasks.inputs import Data, ranked_users
-from tasks.kept import Tables, kept_systems
+from tasks.kept import Tables, kept_costs, kept_systems
 from tasks.publish import headline, links_text, point_latest
 from tasks.rivals import Ranked, block, title
 from tasks.summary import grid, of_users, summarize_run
@@ -42,7 +42,8 @@ class Failed(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What a system takes, the mean over its seeds; NaN where it is not known or, for a reference, nothing."""
+    """What a system takes, the mean over its seeds (of a kept one, over its files); NaN where it is not known or, for a
+    reference, nothing."""
 
     seconds_per_epoch: float  # validation included
     epochs: float  # until training stopped, the best one and those after it
@@ -87,9 +88,11 @@ def compare(config: PipelineConfig, data: Data, outcomes: list[Ranked | Failed])
         users=ranked_users(data.prepared),
     )
     costs = {name: _cost([o for o in done if o.name == name]) for name in tables}
+    costs |= {name: _cost_of_kept(found) for name, found in kept_costs(config.rerank.kept, kept).items()}
     text = markdown(config, names, rows, verdicts, costs, failed)
     if kept:
-        text += f"\nFrom kept ranks, not trained in this run: {', '.join(map(title, kept))}.\n"
+        text += f"\nFrom kept ranks, not trained in this run: {', '.join(map(title, kept))}. "
+        text += "What these took is from their own runs, so times may be of other machines or beside other work.\n"
     ran = [*data.stages, *(s for o in done for s in (o.trained, o.ranks) if s is not None)]
     summary = summarize_run(config, data, ran, {}, {}) | _summary(config, rows, verdicts, costs, done, failed)
     summary["systems"] = {name: {"title": title(name), "group": block(name)} for name in names}
@@ -134,6 +137,11 @@ def _cost(seeds: list[Ranked]) -> Cost:
         each = trained.get("seconds", math.nan) / timed if timed else math.nan
         found.append((each, epochs, one.ranks.seconds, trained.get("parameters", math.nan), peak))
     return Cost(*(sum(values) / len(values) for values in zip(*found, strict=True)))
+
+
+def _cost_of_kept(runs: list[dict[str, float]]) -> Cost:
+    told = {field: [run[field] for run in runs if field in run] for field in Cost._fields}
+    return Cost(*(sum(values) / len(values) if values else math.nan for values in told.values()))
 
 
 def _write_ranks(path: Path, done: list[Ranked], kept: Tables) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -40,3 +41,10 @@ def read_kept(path: Path) -> dict[str, pa.Table]:
         table = pa.table([*columns, rows["candidates"]], names=RANKS_SCHEMA.names)
         found[name] = table.cast(RANKS_SCHEMA)
     return found
+
+
+def read_costs(path: Path) -> dict[str, dict[str, float]]:
+    """What each system of a kept comparison took, as its own run measured it; empty where the file does not say."""
+    told: dict[bytes, bytes] = pq.read_schema(path).metadata or {}
+    costs: dict[str, dict[str, float]] = json.loads(told.get(b"costs", b"{}"))
+    return costs

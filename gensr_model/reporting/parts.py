@@ -48,7 +48,8 @@ _COLORS = {
 
 
 def segments(facts: RunFacts, found_rows: Sequence[dict[str, Any]], name: str = "segments") -> list[Table]:
-    """NDCG@10 of every model on each kind of user, target and query; a table per task."""
+    """NDCG@10 of every model on each kind of user, target and query, GenSR's with its 95% interval by user; a table per
+    task."""
     made = []
     for task in TASKS:
         rows = [row for row in found_rows if row["task"] == task]
@@ -57,6 +58,9 @@ def segments(facts: RunFacts, found_rows: Sequence[dict[str, Any]], name: str = 
         for row in rows:
             kind = found.setdefault((row["by"], row["segment"]), {"samples": count(row["samples"])})
             kind[row["model"]] = number(row["ndcg_at_10"])
+            if row["model"] == "gensr" and (error := row.get("ndcg_at_10_error")) is not None:
+                told = f"{kind['gensr'].text} ± {1.96 * error:.3f}"
+                kind["gensr"] = Cell(told, row["ndcg_at_10"])
         body = [
             [text(f"{by}: {segment}"), kind["samples"], *(kind.get(m, number(None)) for m in models)]
             for (by, segment), kind in found.items()
@@ -66,7 +70,7 @@ def segments(facts: RunFacts, found_rows: Sequence[dict[str, Any]], name: str = 
             *(Column(h, True) for h in ("Samples", *map(facts.title, models))),
         ]
         if body:
-            caption = f"{task.capitalize()}: NDCG@10 by segment of the test samples"
+            caption = f"{task.capitalize()}: NDCG@10 by segment of the test samples; GenSR's ± its 95% interval by user"
             made.append(Table(f"{name}-{task}", caption, columns, body))
     return made
 

@@ -49,7 +49,9 @@ def test_every_figure_has_a_size_and_something_in_it(tab: Tab, page: Path) -> No
     assert len(sizes) >= 7
     assert all(min(size) > 40 for size in sizes)
     marks = "s => [...s.querySelectorAll('polyline, circle')].filter(m => m.getBBox().width > 0).length"
-    assert min(tab.evaluate(f"[...document.querySelectorAll('svg')].map({marks})")) > 0, "axes alone are no figure"
+    assert min(tab.evaluate(f"[...document.querySelectorAll('svg')].map({marks})")) > 0, (
+        "axes alone are no figure"
+    )
 
 
 def test_the_page_of_every_study_has_all_sections_and_the_picture_is_in_the_file(

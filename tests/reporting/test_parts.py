@@ -110,13 +110,19 @@ def test_durations() -> None:
 
 def test_segments_have_a_row_each_and_a_column_per_model() -> None:
     key = {"task": "search", "by": "history", "segment": "5 to 9 events", "samples": 12}
-    rows = [key | {"model": "bm25", "ndcg_at_10": 0.5}, key | {"model": "gensr", "ndcg_at_10": 0.25},
-            key | {"segment": "10 or more", "samples": 3, "model": "bm25", "ndcg_at_10": 1.0}]  # fmt: skip
+    ours, more = {"model": "gensr"}, {"segment": "10 or more"}
+    rows = [
+        key | {"model": "bm25", "ndcg_at_10": 0.5},
+        key | ours | {"ndcg_at_10": 0.25, "ndcg_at_10_error": 0.05},
+        key | ours | more | {"samples": 3, "ndcg_at_10": 1.0, "ndcg_at_10_error": None},
+        key | more | {"samples": 3, "model": "bm25", "ndcg_at_10": 1.0},
+    ]
     (made,) = parts.segments(RunFacts(summary={}, made=""), rows)
     assert [column.title for column in made.columns] == ["Segment", "Samples", "GenSR", "BM25"]
     shown = [[cell.text for cell in row] for row in made.rows]
-    assert shown[0] == ["history: 5 to 9 events", "12", "0.2500", "0.5000"]
+    assert shown[0] == ["history: 5 to 9 events", "12", "0.2500 ± 0.098", "0.5000"]
     assert shown[1][0] == "history: 10 or more"
+    assert shown[1][2] == "1.0000", "of one user there is no interval"
     assert shown[1][3] == "1.0000"
 
 

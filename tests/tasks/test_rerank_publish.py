@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from gensr_model.report import NullReport
 from gensr_model.study_config import KeptRanks
 from tasks import rerank_table, rivals
 from tasks.evaluate import read_ranks
-from tasks.kept import kept_systems
+from tasks.kept import kept_costs, kept_systems
 from tasks.rerank_table import Failed
 from tasks.rivals import Ranked
 from tasks.stage import StageResult, Work
@@ -152,6 +153,29 @@ def test_kept_systems_join_only_over_the_same_candidates(ranked: list[Ranked], t
         kept_systems((of(file),), {"popularity": [ours["popularity"][0].slice(1)]})
     with pytest.raises(ConfigError, match=r"none\.parquet does not exist, seen from"):
         kept_systems((of(tmp_path / "none.parquet"),), ours)
+
+
+def test_what_kept_systems_took_comes_with_them(ranked: list[Ranked], tmp_path: Path) -> None:
+    files = []
+    for number, seconds in enumerate((2.0, 4.0)):
+        costs = {
+            "aem": {"seconds_per_epoch": seconds, "parameters": 7.0},
+            "gensr": {"seconds_per_epoch": 9.0},
+        }
+        table = widen({"popularity": read_ranks(ranked[0].ranks)})
+        files.append(tmp_path / f"kept{number}.parquet")
+        pq.write_table(table.replace_schema_metadata({"costs": json.dumps(costs)}), files[-1])
+    silent = tmp_path / "silent.parquet"
+    pq.write_table(widen({"popularity": read_ranks(ranked[0].ranks)}), silent)
+    every = (of(files[0], systems=("aem",)), of(files[1]), of(silent))
+    found = kept_costs(every, ["aem", "gensr", "qem"])
+    assert [cost["seconds_per_epoch"] for cost in found["aem"]] == [2.0, 4.0]
+    assert [cost["seconds_per_epoch"] for cost in found["gensr"]] == [9.0], "the first file is of AEM alone"
+    assert found["qem"] == []
+    aem = rerank_table._cost_of_kept(found["aem"])
+    assert (aem.seconds_per_epoch, aem.parameters) == (3.0, 7.0)
+    assert math.isnan(aem.epochs)
+    assert all(math.isnan(value) for value in rerank_table._cost_of_kept([]))
 
 
 def test_seconds_per_epoch_leave_out_what_was_trained_before_a_crash() -> None:
