@@ -207,7 +207,9 @@ def run_system(
     tune = config.rerank.tune is not False
     if name in MODELS:
         first = config.model_copy(update={"seed": config.rerank.seeds[0]})
-        point = _tune_ours(run, first, prepared, cf, name) if tune else {}
+        point, trials = _tune_ours(run, first, prepared, cf, name) if tune else ({}, [])
+        if trials and seed == first.seed:
+            run.table(f"tuning_{name}.json", [{**t.point, "valid_ndcg_at_5": t.metric} for t in trials])
         final = overlay(config, point)
         trained = finetune(run, final, prepared, cf, option=name, alone=share, note=note)
         ranks = rank_model(run, final, prepared, trained, option=name, note=note)
@@ -264,8 +266,8 @@ def _without_text(config: PipelineConfig, name: str) -> PipelineConfig:
 
 def _tune_ours(
     run: Tracked, config: PipelineConfig, prepared: StageResult, cf: StageResult, name: str
-) -> tuning.Point:
-    """The fields of the config that are best on valid, under the same budget as a rival's."""
+) -> tuple[tuning.Point, list[tuning.Trial]]:
+    """The fields of the config that are best on valid, under the same budget as a rival's, and all that were tried."""
     short = {"train.epochs": config.rerank.trial_epochs, "train.two_head_epochs": config.rerank.trial_epochs}
 
     def trial(number: int, point: tuning.Point) -> float:
@@ -278,7 +280,7 @@ def _tune_ours(
     best, trials = tuning.choose(OURS[name], config.rerank.trials, trial)
     for tried in trials:
         run_logger().info("tuning %s: %s gives %.4f on valid", name, tried.point, tried.metric)
-    return {field: value for field, value in best.point.items() if value is not None}
+    return {field: value for field, value in best.point.items() if value is not None}, trials
 
 
 def overlay(config: PipelineConfig, point: tuning.Point) -> PipelineConfig:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 from distributed import Client, LocalCluster
+from prefect import flow, task
+from prefect.futures import wait
 
 from flows import fan_out
 from flows.rerank_table import rerank_table
@@ -28,6 +31,30 @@ def test_threads_of_this_machine_need_no_dask(monkeypatch: pytest.MonkeyPatch) -
     assert fan_out.fan_out(RerankConfig(concurrency=3)).at_once == 3
     with pytest.raises(ConfigError, match=r"needs the extra `dask`.* pip install .*\.\[dask\]"):
         fan_out.fan_out(RerankConfig(dask="127.0.0.1:8786"))
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_no_more_systems_than_configured_are_at_work_at_once() -> None:
+    at_work: list[int] = []
+    lock, running = threading.Lock(), 0
+
+    @task
+    def system() -> None:
+        nonlocal running
+        with lock:
+            running += 1
+            at_work.append(running)
+        time.sleep(0.2)
+        with lock:
+            running -= 1
+
+    @flow(task_runner=fan_out.fan_out(RerankConfig(concurrency=2)).runner)
+    def every() -> None:
+        wait([system.submit() for _ in range(5)])
+
+    every()
+    assert len(at_work) == 5
+    assert max(at_work) == 2
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -156,6 +156,12 @@ def test_rivals_and_gensr_are_tuned_on_valid_and_a_killed_process_is_a_row(
     trained = list((tmp_path / "store" / "finetune").glob("*/training.json"))
     assert len(trained) == RERANK["trials"]  # the training with what was chosen is one of the trials
     (tuned,) = (tmp_path / "store" / "tune").glob("*/tuning.json")
+    mlflow, run_id = MlflowClient(tracking_uri()), summary["mlflow"]["run_id"]
+    tried = json.loads(
+        Path(mlflow.download_artifacts(run_id, "tuning_gensr.json", str(tmp_path))).read_text()
+    )
+    assert set(tried["columns"]) == {*OURS["gensr"], "valid_ndcg_at_5"}
+    assert len(tried["data"]) == RERANK["trials"]
     told = json.loads(tuned.read_text())
     assert told["chosen"] == summary["chosen"]["sasrec"]
     assert len(told["trials"]) == RERANK["trials"]
