@@ -103,7 +103,7 @@ def _context() -> ForkServerContext | SpawnContext:
     """How a process begins: never as a fork of this one, which would copy locks that its other threads hold.
 
     On Linux it is forked from a server that has imported what a stage needs and does nothing else, which saves five
-    seconds of a core each time (``benchmarks.alone``) and takes half a gigabyte until this process ends. A forked
+    seconds of a core each time (``benchmarks.alone``) and takes 0.6 GB until this process ends. A forked
     process cannot use a GPU that its server has looked at, and libraries of macOS do not bear a fork, so there every
     process imports all by itself.
     """

@@ -105,7 +105,8 @@ def information_gaps(
 ) -> dict[str, Gap]:
     """I of our answers less I of theirs, both with the input (``exact``) and with the label (``label``).
 
-    The intervals are percentiles over resamples of the samples, each of another user, the same for both models.
+    Both are exact over the answers, where `TaskInformation.label_nats` counts drawn ones. The intervals are percentiles
+    over resamples of the samples, each of another user, the same for both models.
 
     Args:
         ours, theirs: scores (N,), of whose σ the answers are drawn.

@@ -40,6 +40,7 @@ def work(at: Work, config: PipelineConfig, how: str) -> dict[str, float]:
     held = bytearray(b"x") * (200 * 2**20 if how == "much" else 1)  # written, so that it is there
     assert held[0]
     origin = {"parent": float(os.getppid()), "told": float(os.environ.get("GENSR_TOLD", "0"))}
+    origin["imported"] = float("tasks.rivals" in sys.modules)  # which nothing here imports
     return {"pid": float(os.getpid()), "seed": float(config.seed)} | origin
 
 
@@ -81,6 +82,9 @@ def test_processes_come_from_one_server_and_have_the_environment_of_their_own_mo
     assert first["parent"] == second["parent"] != os.getpid()
     assert psutil.Process(int(first["parent"])).ppid() == os.getpid()
     assert first["pid"] != second["pid"]
+    assert first["imported"] == second["imported"] == 1, (
+        "a wrong name of what to import is passed over in silence"
+    )
     assert (first["told"], second["told"]) == (0, 7)
 
 
