@@ -210,8 +210,8 @@ def _usual_name(given: dict[str, Any]) -> str:
 class PipelineConfig(Frozen):
     """Everything that decides a run of ``gensr/full-pipeline``."""
 
-    name: str = Field(
-        "generated-amazon",
+    name: str = Field(  # a factory, as below: the form would call all data what the demo's are called
+        default_factory=lambda: _usual_name({}),
         description="what tables and runs call the data; where none is given, the source's kind and the format",
     )
     format: Format = "amazon"

@@ -56,11 +56,17 @@ def _gradients(facts: RunFacts) -> list[Block]:
     if blocks:
         blocks.append(
             text(
-                "The paper shows a curve without numbers: UniSAR often around or below −0.5, GenSR above 0 throughout "
-                "(§6.5). Two halves of one task's rows disagree by chance as well, so they stand beside the tasks: "
-                "there is conflict where two tasks agree less than one task does with itself, on as many rows."
+                "Two halves of one task's rows disagree by chance as well, so they stand beside the tasks: there is "
+                "conflict where two tasks agree less than one task does with itself, on as many rows."
             )
         )
+        if paper.is_papers_data(facts):
+            blocks.append(
+                note(
+                    "The paper shows curves without numbers; by its text UniSAR is often around or below −0.5, GenSR "
+                    "above 0 throughout (§6.5)."
+                )
+            )
     blocks += [figures(*drawn)] if drawn else []
     return blocks + ([table(found)] if found else [])
 

@@ -288,3 +288,13 @@ def test_a_run_of_a_study_alone_says_nothing_of_what_it_did_not_do() -> None:
     assert "results" not in page.ids
     assert "were not analysed" not in page.text
     assert "gensr report: sweep" in page.text
+
+
+def test_what_the_paper_says_in_words_stands_only_beside_its_data() -> None:
+    for kind, shown in (("download", True), ("folder", False)):
+        users = KINDLE if shown else {"counts": {"users": 9_000}}
+        known = of("sweep", kind, manifest=users)
+        known.summary["analysis"] = made.gradients(gensr=-0.03)
+        said = Parsed(render(known)).text
+        assert ("1.5% below its peak" in said) == shown
+        assert ("UniSAR is often around" in said) == shown
