@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 
-def write_json(path: Path, content: Any) -> None:
-    """JSON with sorted keys, written aside and renamed; on OSError nothing of it stays."""
-    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+def write_json(path: Path, content: Any, sort_keys: bool = True) -> None:
+    """JSON, written aside and renamed; on OSError nothing of it stays."""
+    text = json.dumps(content, indent=1, sort_keys=sort_keys, ensure_ascii=False) + "\n"
     with _aside(path) as aside:
         aside.write_text(text)
 

@@ -48,7 +48,7 @@ def publish(
     table = "\n".join([summaries.table(full), *more])
     folder = home().runs / flow_run_id
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "summary.json", full)
+    write_json(folder / "summary.json", full, sort_keys=False)  # a report made of it has this order, too
     (folder / "table.md").write_text(table)
     point_latest(flow_run_id)
     studies = full.get("studies", {})
