@@ -120,7 +120,7 @@ def table(summary: dict[str, Any]) -> str:
         f"# {summary['dataset']} ({summary['format']}, {summary['source']}, preset {summary['preset']})",
         "",
     ]
-    lines += _ablation(summary.get("ablation", []), summary["config"]) + _sweep(summary.get("sweep", []))
+    lines += ablation(summary.get("ablation", []), summary["config"]) + _sweep(summary.get("sweep", []))
     gap = f"GenSR − it, N@10 [{100 * summary['config']['retrain']['confidence']:g}%]"
     if "ablation" in summary and len(seeds := summary["config"]["ablation"]["seeds"]) > 1:
         gap += f", mean of seeds {', '.join(map(str, seeds))}"
@@ -253,7 +253,8 @@ def _theorem(analysis: dict[str, float]) -> list[str]:
     return [title, "", *grid(head, rows), ""] if rows else []
 
 
-def _ablation(rows: list[dict[str, Any]], config: dict[str, Any]) -> list[str]:
+def ablation(rows: list[dict[str, Any]], config: dict[str, Any]) -> list[str]:
+    """Markdown: what each part earns, a row per task and variant."""
     if not rows:
         return []
     interval = f"change [{100 * config['retrain']['confidence']:g}%]"

@@ -1,0 +1,159 @@
+"""One ablation of several seeds, of the ranks that were kept of one seed at a time.
+
+    python -m benchmarks.join_ablations NAME-ablation-seed{0,1}.parquet --to NAME-ablation-seed0-1.md
+
+It trains nothing: the rows are those that ``ablation/paper`` makes of all these seeds in one run. Variants that one of
+the files lacks are left out and named, and so is every setting in which the files differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gensr_model.config import PipelineConfig
+from gensr_model.evaluation.ablation import CHANGES, ablation_rows
+from gensr_model.evaluation.kept import read_kept
+from gensr_model.study_config import Variant
+from tasks import summary
+
+_DATA = (
+    "format",
+    "seed",
+    "prepare",
+    "ingest",
+    "source",
+    "evaluation",
+)  # settings that choose samples and candidates
+_OWN = (
+    "ablation.",
+    "train.precision",
+)  # which seeds, how many at once, and a name for what the machine does anyway
+
+
+class Kept(NamedTuple):
+    """A kept ablation."""
+
+    path: Path
+    dataset: str  # digest of the raw files
+    config: dict[str, Any]
+    seeds: list[int]
+    ranks: dict[Variant, list[pa.Table]]  # one table per seed, in the order of ``seeds``
+
+
+def read(path: Path) -> Kept:
+    """A file that ``benchmarks.keep`` wrote of an ablation; SystemExit where it is none."""
+    if not path.is_file():
+        raise SystemExit(f"{path}: no such file; expected one that benchmarks.keep wrote of an ablation")
+    told = {name.decode(): json.loads(value) for name, value in (pq.read_schema(path).metadata or {}).items()}
+    found = read_kept(path)
+    if "ablation" not in told.get("config", {}) or not found.keys() & (CHANGES.keys() - {"gensr"}):
+        raise SystemExit(f"{path}: not of an ablation; it has the ranks of {', '.join(found) or 'nothing'}")
+    config = told["config"]
+    seeds = list(dict.fromkeys(config["ablation"]["seeds"]))
+    ranks = {
+        name: [found[name if seed == seeds[0] else f"{name}-seed{seed}"] for seed in seeds]
+        for name in CHANGES
+        if name in found
+    }
+    return Kept(path, told["dataset_digest"], config, seeds, ranks)
+
+
+def join(files: Sequence[Kept], users: pa.Table | None) -> str:
+    """The Markdown page of all files together; SystemExit where they do not rank the same candidates.
+
+    ``users`` as in `relative_change`: None where every sample of a task is of another user.
+    """
+    first = files[0]
+    for other in files[1:]:
+        if other.dataset != first.dataset:
+            raise SystemExit(f"{other.path}: of other raw files than {first.path}")
+        if apart := [name for name, *_ in differences(first, other) if name.split(".")[0] in _DATA]:
+            raise SystemExit(
+                f"{other.path}: other candidates than {first.path}, they differ in {', '.join(apart)}"
+            )
+    seeds = [seed for file in files for seed in file.seeds]
+    if len(set(seeds)) < len(seeds):
+        raise SystemExit(f"seeds {', '.join(map(str, seeds))}: one is there twice")
+    shared = [name for name in first.ranks if all(name in file.ranks for file in files)]
+    ranks = {name: [table for file in files for table in file.ranks[name]] for name in shared}
+    config = PipelineConfig()
+    rows = ablation_rows(ranks, config, users)
+    told = config.model_dump(mode="json")
+    told["ablation"]["seeds"] = seeds
+    return "\n".join(
+        [
+            f"# {first.config['name']}: ablation of {len(seeds)} seeds",
+            "",
+            *summary.ablation(rows, told),
+            "Intervals and p are over test users, each sample's N@5 a mean over the seeds; "
+            "± is the standard deviation over seeds.",
+            "",
+            "Joined by `benchmarks.join_ablations` from:",
+            "",
+            *(f"- {line}" for file in files for line in _said(file, first, shared)),
+            "",
+        ]
+    )
+
+
+def _said(file: Kept, first: Kept, shared: list[Variant]) -> Iterator[str]:
+    seeds = ", ".join(map(str, file.seeds))
+    lone = [name for name in file.ranks if name not in shared]
+    left_out = f"; left out, as not in every file: {', '.join(lone)}" if lone else ""
+    changed = [f"`{name}` {there} instead of {here}" for name, here, there in differences(first, file)]
+    other = f"; other settings than in the first: {', '.join(changed)}" if changed else ""
+    yield f"[{file.path.name}]({file.path.name}): seeds {seeds}{left_out}{other}"
+
+
+def differences(a: Kept, b: Kept) -> list[tuple[str, str, str]]:
+    """Dotted name and both values of every setting that differs; a setting that a file's version lacked is "absent"."""
+    mine, theirs = dict(_flat(a.config)), dict(_flat(b.config))
+    found = []
+    for name in sorted(mine.keys() | theirs.keys()):
+        values = tuple(json.dumps(of[name]) if name in of else "absent" for of in (mine, theirs))
+        if values[0] != values[1] and not name.startswith(_OWN):
+            found.append((name, *values))
+    return found  # type: ignore[return-value]
+
+
+def _flat(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from _flat(value, f"{name}.{key}" if name else key)
+    else:
+        yield name, tree
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("kept", type=Path, nargs="+", help="files that benchmarks.keep wrote of ablations")
+    parser.add_argument(
+        "--prepared", type=Path, help="the prepared folder, where a user has several test samples"
+    )
+    parser.add_argument("--to", type=Path, help="a Markdown file to write; the page is printed else")
+    given = parser.parse_args()
+    files = [read(path) for path in given.kept]
+    users = None
+    if given.prepared:
+        users = pq.read_table(given.prepared / "samples_test.parquet", columns=["sample_id", "user_idx"])
+    elif any(file.config["format"] != "amazon" for file in files):
+        raise SystemExit("a user of these data has several test samples: name the folder with --prepared")
+    page = join(files, users)
+    if given.to:
+        given.to.write_text(page)
+        print(given.to)
+    else:
+        print(page)
+
+
+if __name__ == "__main__":
+    main()

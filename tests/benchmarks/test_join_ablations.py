@@ -1,0 +1,96 @@
+"""Ablations that were run and kept one seed at a time are one ablation again."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from benchmarks.join_ablations import join, read
+from gensr_model.config import PipelineConfig
+from gensr_model.evaluation.ablation import ablation_rows
+from gensr_model.evaluation.kept import widen
+from gensr_model.evaluation.metrics import ranks_table
+
+RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
+
+
+def ranks(rng: np.random.Generator, better: float) -> pa.Table:
+    """Of 40 samples of each task, in an order of their own; the positive's score is higher by ``better``."""
+    order = rng.permutation(
+        [(f"{task[0]}{n}", task) for task in ("recommendation", "search") for n in range(40)]
+    )
+    scores = rng.normal(size=(len(order), 10))
+    scores[:, 0] += better
+    return ranks_table(order[:, 0], order[:, 1], scores)
+
+
+def kept(path: Path, tables: dict[str, pa.Table], seeds: list[int], **config: Any) -> Path:
+    told = {"name": "mine", "format": "amazon", "seed": 0, "ablation": {"seeds": seeds}} | config
+    metadata = {"config": json.dumps(told), "dataset_digest": json.dumps("d")}
+    pq.write_table(widen(tables).replace_schema_metadata(metadata), path)
+    return path
+
+
+@pytest.fixture
+def made() -> dict[str, list[pa.Table]]:
+    rng = np.random.default_rng(0)
+    strength = {"gensr": 2.0, "no_cf_view": 0.5, "no_soft_filter": 1.5}
+    return {name: [ranks(rng, better) for _ in range(3)] for name, better in strength.items()}
+
+
+def test_files_of_one_seed_give_the_rows_of_one_run(tmp_path: Path, made: dict[str, list[pa.Table]]) -> None:
+    """Two seeds in the first file, one in the second, which was made with one more variant and a setting of its own."""
+    pair = {
+        name if seed == 4 else f"{name}-seed{seed}": tables[number]
+        for name, tables in made.items()
+        for number, seed in enumerate((4, 7))
+    }
+    single = {name: tables[2] for name, tables in made.items()} | {"no_contrastive": made["gensr"][2]}
+    a = kept(tmp_path / "a.parquet", pair, [4, 7], model={"beta": 0.1})
+    b = kept(tmp_path / "b.parquet", single, [9], model={"beta": 0.2, "new": True})
+    page = join([read(a), read(b)], None)
+    assert "# mine: ablation of 3 seeds" in page
+    assert "seeds 4, 7, 9" in page
+    expected = ablation_rows(made, PipelineConfig(), None)  # type: ignore[arg-type]
+    assert len(expected) == 6
+    for row in expected:
+        assert f"{row['value']:.4f} ± {row['std_over_seeds']:.4f}" in page
+        if row["variant"] != "gensr":
+            line = next(line for line in page.splitlines() if f"{row['value']:.4f} ±" in line)
+            assert f"{row['change']:+.1%} [{row['low']:+.1%}, {row['high']:+.1%}]" in line
+            assert re.search(rf"\| +{re.escape(format(row['p_holm'], '.2g'))} \|", line)
+    assert "GenSR − contrastive" not in page
+    assert "left out, as not in every file: no_contrastive" in page
+    assert "`model.beta` 0.2 instead of 0.1, `model.new` true instead of absent" in page
+
+
+def test_files_that_do_not_belong_together_are_refused(
+    tmp_path: Path, made: dict[str, list[pa.Table]]
+) -> None:
+    one = {name: tables[0] for name, tables in made.items()}
+    a = read(kept(tmp_path / "a.parquet", one, [0]))
+    with pytest.raises(SystemExit, match="0, 0: one is there twice"):
+        join([a, a], None)
+    drawn = read(kept(tmp_path / "b.parquet", one, [1], seed=1, prepare={"negatives": 9}))
+    with pytest.raises(SystemExit, match=r"b\.parquet: other candidates than .*prepare\.negatives, seed"):
+        join([a, drawn], None)
+    with pytest.raises(SystemExit, match=r"b\.parquet: of other raw files"):
+        join([a, drawn._replace(dataset="e", config=a.config)], None)
+    with pytest.raises(SystemExit, match=r"none\.parquet: no such file"):
+        read(tmp_path / "none.parquet")
+    with pytest.raises(SystemExit, match="not of an ablation; it has the ranks of gensr"):
+        read(kept(tmp_path / "c.parquet", {"gensr": one["gensr"]}, [0]))
+
+
+@pytest.mark.parametrize("page", sorted(RESULTS.glob("*-ablation-seed*-*.md")), ids=lambda path: path.stem)
+def test_the_joined_tables_in_docs_are_of_the_files_that_they_name(page: Path) -> None:
+    told = page.read_text()
+    files = re.findall(r"^- \[([^]]+\.parquet)\]", told, flags=re.MULTILINE)
+    assert join([read(RESULTS / name) for name in files], None) == told
