@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from rival_inputs import batch, collator
 from small_dataset import write_dataset
 from torch import Tensor
+from torchjd.autojac import jac
 
 from gensr_model.analysis.gradient_conflict import task_gradient_cosine
 from gensr_model.baselines.inputs import Domain, History, RivalBatch
@@ -172,3 +173,16 @@ def test_gradients_of_both_tasks_meet_in_the_encoder_of_both_behaviors(dataset: 
     assert all(p.grad is None for p in model.parameters())
     one: RivalBatch = found.take(found.task == S)
     assert task_gradient_cosine(model, one, shared) is None
+
+
+def test_the_cosine_is_what_torchjd_says_of_the_whole_batch(dataset: PreparedDataset) -> None:
+    model, found = UniSAR(collator(dataset, UniSAR).domain).eval(), batch(dataset, UniSAR, with_history=True)
+    shared = model.conflict_parameters()
+    ours = task_gradient_cosine(model, found, shared)
+    assert ours is not None
+    blocks = jac(list(model.task_losses(found)), shared)  # an implementation of others
+    recommendation, search = torch.cat([block.flatten(1) for block in blocks], dim=1).double()
+    cosine = torch.cosine_similarity(recommendation, search, dim=0).item()
+    assert ours.cosine == pytest.approx(cosine, abs=1e-4)
+    assert ours.norm_recommendation == pytest.approx(recommendation.norm().item(), rel=1e-4)
+    assert ours.norm_search == pytest.approx(search.norm().item(), rel=1e-4)
