@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -131,22 +132,24 @@ def theorem_figure(found: Mapping[str, Entries], path: Path) -> None:
 
 
 def space_figure(planes: Mapping[str, Plane], path: Path) -> None:
-    """Figure 3: points and density contours of both tasks, one panel per input or model."""
-    figure, axes = _figure(max(1, len(planes)), (3.4 * max(1, len(planes)), 3.6))
+    """Figure 3: points and density contours of both tasks, one panel per input or model, three in a row."""
+    rows = max(1, math.ceil(len(planes) / 3))
+    figure, axes = _figure(3, (9.0, 3.3 * rows), rows)
+    for axis in axes[len(planes) :]:
+        axis.set_axis_off()
     for axis, (name, plane) in zip(axes, planes.items(), strict=False):
         for number, (task, color) in enumerate(zip(TASKS, _COLORS, strict=False)):
             points = plane.points[plane.task == number]
             axis.scatter(points[:, 0], points[:, 1], s=3, alpha=0.35, color=color, linewidths=0, label=task)
             _contours(axis, points, color)
-        title = model_title(name).replace("_", " ")
-        axis.set(
-            title=f"{title}\nprobe {plane.probe_accuracy:.2f}, overlap {plane.overlap:.2f}",
-            xticks=[],
-            yticks=[],
-        )
-        axis.title.set_fontsize(9)
+        found = f"probe {plane.probe_accuracy:.2f}, overlap {plane.overlap:.2f}"
+        axis.set(title=f"{model_title(name)}\n{found}", xticks=[], yticks=[])
+        axis.title.set_fontsize(11)
     if planes:
-        axes[0].legend(frameon=False, fontsize=8, markerscale=3)
+        legend = axes[0].legend(frameon=False, fontsize=10, markerscale=4)
+        for handle in legend.legend_handles:
+            if handle is not None:
+                handle.set_alpha(1.0)
     _save(figure, path)
 
 

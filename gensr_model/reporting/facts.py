@@ -31,6 +31,11 @@ MODELS = {
     "prompts_24": "GenSR, prompts of 24 words",
     "prompts_64": "GenSR, prompts of 64 words",
 }
+_PLANES = {
+    "inputs": "Input (X, Y)",
+    "inputs_without_query": "Input without the query",
+    "gensr_untrained": "GenSR, untrained",
+}
 
 
 @dataclass(frozen=True)
@@ -94,8 +99,8 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 def model_title(name: str) -> str:
-    """What people call a model."""
-    return MODELS.get(name, name)
+    """What people call a model, or another plane of Figure 3."""
+    return MODELS.get(name, _PLANES.get(name, name))
 
 
 def how_it_came(stage: dict[str, Any]) -> str:

@@ -8,13 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from gensr_model.reporting.facts import MODELS, Facts
+from gensr_model.reporting.facts import Facts, model_title
 
 RERANK, FULL, ABLATION, SWEEP = "rerank-table", "full-ranking", "ablation", "sweep"  # names of studies
 MECHANISMS = "mechanisms"  # what analyze/mechanisms calls itself
 SPACE = "space"  # name of a picture
-_OTHERS = {"full": "GenSR, full ranking", "inputs": "Input (X, Y)", "inputs_without_query": "Input without the query",
-           "gensr_untrained": "GenSR, untrained"}  # fmt: skip
+_FULL_TITLE = {"full": "GenSR, full ranking"}
 
 
 @dataclass(frozen=True)
@@ -40,5 +39,5 @@ class RunFacts(Facts):
             return name.replace("tau=", "τ ").replace("-beta=", ", β ")
         model, _, seed = name.partition("-seed")
         systems = self.studies.get(RERANK, {}).get("systems", {})
-        known = systems[model]["title"] if model in systems else MODELS.get(model, _OTHERS.get(model, model))
+        known = systems[model]["title"] if model in systems else _FULL_TITLE.get(model, model_title(model))
         return known + (f", seed {seed}" if seed else "")
