@@ -1,10 +1,11 @@
-"""Every rival's speed: samples per second in training, candidates per second in scoring, and what batches cost.
+"""Every model's speed: samples per second in training, candidates per second in scoring, and what batches cost.
 
     python -m benchmarks.baselines [--users 9000 | --dataset FOLDER] [--threads 2] [name ...]
 
 9,000 generated users make about 100,000 training samples of each task; a prepared folder may be given in their place.
-Each rival runs in a process of its own and prints one JSON line. The last line compares the collator with a loop over
-samples and names the rivals that spend more than a fifth of a training step on their batch.
+Each model, all rivals, GenSR and two heads as in preset ``laptop``, runs in a process of its own and prints one JSON
+line. The last line compares the rivals' collator with a loop over samples and names the models that spend more than a
+fifth of a training step on their batch.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import json
 import resource
 import statistics
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,27 +29,31 @@ from torch import nn
 from benchmarks.common import in_child, prepared, seconds, tell
 from gensr_model.baselines.inputs import FIELDS, MIXED, READS_WORDS, REC, SRC, TEXT, Collator
 from gensr_model.baselines.registry import SYSTEMS
-from gensr_model.baselines.rival import Rival
 from gensr_model.baselines.words import Lexicon
-from gensr_model.config import TrainConfig
+from gensr_model.config import PipelineConfig, TrainConfig
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.model_config import TextConfig
+from gensr_model.report import NullReport
+from gensr_model.training import bundle, lightgcn
 from gensr_model.training.trainer import TrainingData, make_optimizer
 
 HISTORY, BATCH, NEGATIVES = 30, 256, 4  # of a training batch
 LISTS, LENGTH = 256, 100  # of a scored batch
+SETTINGS = TrainConfig(batch_size=BATCH, negatives=NEGATIVES)
+OURS = ("gensr", "two_head")
 STEPS, WARM = 40, 5
 ALLOWED = 0.2  # share of a training step that a batch may take
 _TO_MB = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss is in bytes there, in KiB on Linux
 
 
-def _train(model: Rival, data: TrainingData) -> dict[str, Any]:
+def _train(model: Any, data: TrainingData) -> dict[str, Any]:
     """Some steps as the trainer makes them; medians, so that a neighbour on the machine counts for little.
 
     ``data_share`` is of wall time, ``data_share_cpu`` of the processor's: the one to read on a busy machine, with one
     thread.
     """
-    optimizer = make_optimizer(list(model.parameters()), TrainConfig())
+    learned = [p for p in model.parameters() if p.requires_grad]
+    optimizer = make_optimizer(learned, TrainConfig())
     batches, steps, batches_cpu, steps_cpu = [], [], [], []
     for number in range(WARM + STEPS):
         begun, begun_cpu = time.perf_counter(), time.process_time()
@@ -54,7 +61,7 @@ def _train(model: Rival, data: TrainingData) -> dict[str, Any]:
         built, built_cpu = time.perf_counter(), time.process_time()
         optimizer.zero_grad(set_to_none=True)
         model.loss(batch).total.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()
         if number >= WARM:
             batches.append(built - begun)
@@ -76,7 +83,7 @@ def _train(model: Rival, data: TrainingData) -> dict[str, Any]:
     }
 
 
-def _score(model: Rival, data: TrainingData, n_items: int) -> float:
+def _score(model: Any, data: TrainingData, n_items: int) -> float:
     """Candidates per second, batches included."""
     rng = np.random.default_rng(0)
     samples = data.samples.take(rng.integers(len(data.samples), size=LISTS))
@@ -90,22 +97,42 @@ def _score(model: Rival, data: TrainingData, n_items: int) -> float:
     return LISTS * LENGTH / seconds(score, repeat=3)
 
 
-def measure(name: str, folder: Path) -> dict[str, Any]:
-    """One rival, alone in this process: memory is how far the peak rises above the loaded data."""
-    system, dataset = SYSTEMS[name], PreparedDataset.open(folder)
+def _rival(name: str, dataset: PreparedDataset) -> tuple[TrainingData, Callable[[], nn.Module]]:
+    system = SYSTEMS[name]
     lexicon = None
     if system.reads & READS_WORDS:
         lexicon = Lexicon.build(dataset, TextConfig() if TEXT in system.reads else None)
     collator = Collator(dataset, system.reads, HISTORY, lexicon)
-    config = TrainConfig(batch_size=BATCH, negatives=NEGATIVES)
-    data = TrainingData(dataset, config, HISTORY, seed=0, builder=collator, tasks=system.tasks)
+    data = TrainingData(dataset, SETTINGS, HISTORY, seed=0, builder=collator, tasks=system.tasks)
+    return data, lambda: system.model(collator.domain)
+
+
+def _ours(kind: str, dataset: PreparedDataset) -> tuple[TrainingData, Callable[[], nn.Module]]:
+    """GenSR or two heads over a LightGCN table of one epoch, whose values no time depends on."""
+    config = PipelineConfig.model_validate({"preset": "laptop", "model": {"max_history": HISTORY}})
+    data = TrainingData(dataset, SETTINGS, HISTORY, seed=0)
+
+    def model() -> nn.Module:
+        with tempfile.TemporaryDirectory(prefix="gensr-benchmark-") as cf:
+            brief = config.lightgcn.model_copy(update={"epochs": 1})
+            lightgcn.pretrain(dataset, brief, 0, Path(cf), NullReport())
+            made, _ = bundle.assemble(kind, dataset, Path(cf), config)
+        return made
+
+    return data, model
+
+
+def measure(name: str, folder: Path) -> dict[str, Any]:
+    """One model, alone in this process: memory is how far the peak rises above the loaded data."""
+    dataset = PreparedDataset.open(folder)
+    data, make = _ours(name, dataset) if name in OURS else _rival(name, dataset)
     before = psutil.Process().memory_info().rss / 2**20
 
     def peak_mb() -> int:
         return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _TO_MB - before)
 
     torch.manual_seed(0)
-    model = system.model(collator.domain)
+    model = make()
     trained = _train(model, data)
     memory = {"train_peak_mb": peak_mb()}
     candidates = round(_score(model, data, dataset.n_items))
@@ -155,8 +182,9 @@ def compare_with_loop(dataset: PreparedDataset, **more: Any) -> None:
 
 
 def main() -> None:
+    known = (*SYSTEMS, *OURS)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("names", nargs="*", help=f"all where none is given: {', '.join(SYSTEMS)}")
+    parser.add_argument("names", nargs="*", help=f"all where none is given: {', '.join(known)}")
     parser.add_argument("--users", type=int, default=9_000, help="generated users, a third as many items")
     parser.add_argument("--dataset", type=Path, help="a prepared folder in place of generated data")
     parser.add_argument("--threads", type=int, default=2)
@@ -166,15 +194,15 @@ def main() -> None:
     if given.child:
         print(json.dumps(measure(given.child, given.dataset)))
         return
-    unknown = [name for name in given.names if name not in SYSTEMS]
+    unknown = [name for name in given.names if name not in known]
     if unknown:
-        parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(SYSTEMS)}")
+        parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(known)}")
     if given.dataset:
         dataset = PreparedDataset.open(given.dataset)
     else:
         dataset, _ = prepared(users=given.users, items=max(800, given.users // 3))
     found = []
-    for name in given.names or SYSTEMS:
+    for name in given.names or known:
         found.append(_in_child(name, dataset.folder, given.threads))
         print(json.dumps(found[-1]), flush=True)
     over = {row["system"]: row["data_share"] for row in found if row["data_share"] > ALLOWED}
