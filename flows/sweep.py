@@ -11,6 +11,7 @@ from flows.shared import finish, prepare_data
 from flows.side_by_side import side_by_side
 from gensr_model.config import PipelineConfig, with_changes
 from tasks import studies
+from tasks.evaluate import rank_valid
 from tasks.finetune import finetune
 from tasks.inputs import Data
 from tasks.stage import StageResult
@@ -31,14 +32,17 @@ def sweep(config: PipelineConfig) -> dict[str, Any]:
 def search(run: Tracked, config: PipelineConfig, data: Data) -> dict[str, Any]:
     """The summary of the study; gensr/full-pipeline makes it, too."""
 
-    def train(point: studies.Point, share: int) -> StageResult:
+    def train(point: studies.Point, share: int) -> tuple[StageResult, StageResult]:
         with run.child(point.name) as child:
             child.params(tau=point.tau, beta=point.beta)
             changed = with_changes(config, {"model": {"tau": point.tau, "beta": point.beta}})
             model = finetune(child, changed, data.prepared, data.cf, option="gensr", alone=share)
             child.metrics(studies.best_validation(model.path))
-        return model._replace(label=f"finetune-{point.name}")
+            ranked = rank_valid(child, changed, data.prepared, model, option="gensr")
+        return model._replace(label=f"finetune-{point.name}"), ranked._replace(
+            label=f"rank-valid-{point.name}"
+        )
 
     points = studies.points(config)
-    trained = side_by_side(train, points, config.sweep.concurrency)
-    return studies.summarize_sweep(config, data, dict(zip(points, trained, strict=True)))
+    found = side_by_side(train, points, config.sweep.concurrency)
+    return studies.summarize_sweep(config, data, dict(zip(points, found, strict=True)))

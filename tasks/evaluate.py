@@ -1,4 +1,5 @@
-"""Stage 7: the rank of every test positive among its frozen candidates, one file per model."""
+"""Stage 7: the rank of every test positive among its frozen candidates, one file per model; of a sweep, of the
+validation positives that chose the weights."""
 
 from __future__ import annotations
 
@@ -43,6 +44,22 @@ def rank_model(
     del name  # only tells the runs apart
     return evaluate.write_ranks(
         work.out, evaluate.rank_bundle(bundle, PreparedDataset.open(prepared), "test", config, work.report)
+    )
+
+
+@stage(
+    "rank-valid",
+    code=_CODE,
+    config=("evaluation", "train.tasks", "train.compile", "train.valid_samples"),
+    artifacts=("*",),
+)
+def rank_valid(
+    work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str
+) -> dict[str, float]:
+    """As ``rank_model``, of the validation samples that chose the model's weights; test is not read."""
+    del name
+    return evaluate.write_ranks(
+        work.out, evaluate.rank_bundle(bundle, PreparedDataset.open(prepared), "valid", config, work.report)
     )
 
 

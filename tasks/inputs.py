@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gensr_model.config import Split
 from tasks.stage import StageResult
 
 
@@ -20,6 +21,6 @@ class Data(NamedTuple):
     stages: list[StageResult]  # all that ran, in order, for the summary
 
 
-def ranked_users(prepared: StageResult) -> pa.Table:
-    """``sample_id`` and ``user_idx`` of every test sample: whom comparisons resample."""
-    return pq.read_table(prepared.path / "samples_test.parquet", columns=["sample_id", "user_idx"])
+def ranked_users(prepared: StageResult, split: Split = "test") -> pa.Table:
+    """``sample_id`` and ``user_idx`` of every sample of a split: whom comparisons resample."""
+    return pq.read_table(prepared.path / f"samples_{split}.parquet", columns=["sample_id", "user_idx"])

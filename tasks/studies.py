@@ -6,15 +6,20 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gensr_model.config import SEARCH_ONLY, PipelineConfig, with_changes
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gensr_model.config import SEARCH_ONLY, TASKS, PipelineConfig, with_changes
 from gensr_model.errors import ConfigError
-from gensr_model.evaluation.ablation import CHANGES, ablation_rows
+from gensr_model.evaluation.ablation import CHANGES, ablation_rows, changes
 from gensr_model.reporting.run_facts import ABLATION, SWEEP  # keys of the artifacts, too
 from gensr_model.study_config import Variant
 from tasks.evaluate import read_ranks
 from tasks.inputs import Data, ranked_users
 from tasks.stage import StageResult
 from tasks.summary import comparisons, summarize_run
+
+CHANGE = ("change", "low", "high", "p", "p_holm")  # of a point of the sweep, of each task
 
 
 class Trial(NamedTuple):
@@ -114,17 +119,40 @@ def best_validation(folder: Path) -> dict[str, float]:
 def summarize_sweep(
     config: PipelineConfig,
     data: Data,
-    trained: dict[Point, StageResult],
+    found: dict[Point, tuple[StageResult, StageResult]],
 ) -> dict[str, Any]:
-    """The summary of a run without any test ranks: a row per point, the best on valid ``chosen``."""
+    """The summary of a run without any test ranks: a row per point, the best on valid ``chosen``.
+
+    Of each point its trained model and its ranks of the validation samples. A row has each task's change of NDCG@5 from
+    the chosen point, as ``<task>_change``, its bounds and p-values; None where there is none.
+    """
     rows: list[dict[str, Any]] = []
-    for point, result in trained.items():
-        found = best_validation(result.path)
-        ndcg = {task: found.get(f"valid/{task}/ndcg_at_5") for task in ("recommendation", "search")}
-        rows.append({"tau": point.tau, "beta": point.beta, "metric": found["valid/metric"], **ndcg})
-    best = max(rows, key=lambda row: row["metric"])
-    rows = [{**row, "chosen": row is best} for row in rows]
-    return summarize_run(config, data, [*data.stages, *trained.values()], {}, {}) | {
-        "study": SWEEP,
-        SWEEP: rows,
+    for point, (result, _) in found.items():
+        best = best_validation(result.path)
+        ndcg: dict[str, Any] = {task: best.get(f"valid/{task}/ndcg_at_5") for task in TASKS}
+        rows.append({"tau": point.tau, "beta": point.beta, "metric": best["valid/metric"], **ndcg})
+    first = max(rows, key=lambda row: row["metric"])
+    told = _from_chosen(config, data, {point.name: ranks for point, (_, ranks) in found.items()}, first)
+    rows = [
+        {**row, "chosen": row is first, **told[point.name]} for point, row in zip(found, rows, strict=True)
+    ]
+    stages = [*data.stages, *(model for model, _ in found.values()), *(ranks for _, ranks in found.values())]
+    return summarize_run(config, data, stages, {}, {}) | {"study": SWEEP, SWEEP: rows}
+
+
+def _from_chosen(
+    config: PipelineConfig, data: Data, ranks: dict[str, StageResult], chosen: dict[str, Any]
+) -> dict[str, dict[str, float | None]]:
+    """Of every point by name how each task's NDCG@5 differs from the chosen one's."""
+    base = Point(chosen["tau"], chosen["beta"]).name
+    none = {f"{task}_{name}": None for task in TASKS for name in CHANGE}
+    told: dict[str, dict[str, float | None]] = {name: dict(none) for name in ranks}
+    gained = [task for task in TASKS if chosen[task]]  # no change is relative to nothing
+    tables = {
+        name: [read.filter(pc.is_in(read["task"], pa.array(gained)))]
+        for name, read in ((name, read_ranks(result)) for name, result in ranks.items())
     }
+    for row in changes(tables, base, config, ranked_users(data.prepared, "valid")):
+        if row["variant"] != base:
+            told[row["variant"]] |= {f"{row['task']}_{name}": row[name] for name in CHANGE}
+    return told

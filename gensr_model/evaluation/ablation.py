@@ -83,18 +83,31 @@ class Change(NamedTuple):
 def ablation_rows(
     ranks: Mapping[Variant, Sequence[pa.Table]], config: PipelineConfig, users: pa.Table | None
 ) -> list[dict[str, Any]]:
-    """A row per task and variant: NDCG@5, its spread over seeds, its relative change, and what the paper says.
-
-    ``p`` is that of the paired t-test by user, ``p_holm`` the same after Holm's correction over all variants and both
-    tasks; None where a test is not defined.
+    """A row per task and variant: `changes` from the whole model, and what the paper says.
 
     Args:
         ranks: of every variant its test ranks, one table per seed, in the order of the seeds; ``gensr`` among them.
         users: who is resampled, as in `relative_change`.
     """
+    found = changes(ranks, "gensr", config, users)
+    return [row | {"paper": PAPER.get(row["variant"], {}).get(row["task"])} for row in found]
+
+
+def changes(
+    ranks: Mapping[Any, Sequence[pa.Table]], base: str, config: PipelineConfig, users: pa.Table | None
+) -> list[dict[str, Any]]:
+    """A row per task and model ("variant"): NDCG@5, its spread over seeds, its change relative to the model ``base``.
+
+    ``p`` is that of the paired t-test by user, ``p_holm`` the same after Holm's correction over all models and both
+    tasks; None where a test is not defined. A task that one of the two does not rank has no row.
+
+    Args:
+        ranks: of every model its ranks, one table per seed, in the order of the seeds; ``base`` among them.
+        users: who is resampled, as in `relative_change`.
+    """
     rows = []
     for task in TASKS:
-        whole = of_task(ranks["gensr"], task)
+        whole = of_task(ranks[base], task)
         for variant, tables in ranks.items():
             mine = of_task(tables, task)
             if not (mine[0].num_rows and whole[0].num_rows):
@@ -111,8 +124,7 @@ def ablation_rows(
                     "seeds": len(each),
                     **found._asdict(),
                     "std_over_seeds": float(np.std(each, ddof=1)) if len(each) > 1 else None,
-                    "paper": PAPER.get(variant, {}).get(task),
-                    "p": None if variant == "gensr" else paired_p(mine, whole, METRIC, users=users),
+                    "p": None if variant == base else paired_p(mine, whole, METRIC, users=users),
                 }
             )
     tested = [row for row in rows if row["p"] is not None]

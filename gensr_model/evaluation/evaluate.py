@@ -25,7 +25,7 @@ def rank_reference(
 ) -> pa.Table:
     """Ranks of a reference ranker; a task not trained, or not served by it or by the protocol, has none."""
     every, negatives = dataset.evaluated(split, config.evaluation.protocol)
-    rows = fixed_subset(every, config.evaluation.max_test_samples, config.train.trained_tasks)
+    rows = fixed_subset(every, _at_most(split, config), config.train.trained_tasks)
     return score_reference(name, dataset, every.take(rows), negatives[rows], cf_folder, config.model.text)
 
 
@@ -40,7 +40,7 @@ def rank_bundle(
     loaded.model.to(default_device())
     compile_blocks(loaded.model, config.train.compile)
     every, negatives = dataset.evaluated(split, config.evaluation.protocol)
-    rows = fixed_subset(every, config.evaluation.max_test_samples, config.train.trained_tasks)
+    rows = fixed_subset(every, _at_most(split, config), config.train.trained_tasks)
     samples = every.take(rows)
     scores = score_samples(
         loaded.model,
@@ -54,6 +54,11 @@ def rank_bundle(
     )
     ranks = ranks_table(samples.sample_id, samples.task_names, scores)
     return ranks.replace_schema_metadata({"unknown_item_share": repr(loaded.unknown_item_share)})
+
+
+def _at_most(split: Split, config: PipelineConfig) -> int | None:
+    """Samples of a task: on validation those that chose the weights."""
+    return config.train.valid_samples if split == "valid" else config.evaluation.max_test_samples
 
 
 def write_ranks(out: Path, ranks: pa.Table) -> dict[str, float]:

@@ -109,11 +109,18 @@ def _ablation(facts: RunFacts) -> list[str]:
 
 def _sweep(facts: RunFacts) -> list[str]:
     rows = facts.studies.get(SWEEP, {}).get(SWEEP, [])
-    return [
-        f"τ and β: {row['tau']:g} and {row['beta']:g} are the best of {len(rows)} points on validation."
-        for row in rows
-        if row["chosen"]
-    ]
+    chosen = next((row for row in rows if row["chosen"]), None)
+    if chosen is None:
+        return []
+    said = (
+        f"τ and β: {chosen['tau']:g} and {chosen['beta']:g} are the best of {len(rows)} points on validation"
+    )
+    tested = [[row.get(f"{task}_p_holm") for task in TASKS] for row in rows if not row["chosen"]]
+    alpha = 1 - facts.summary["config"]["retrain"]["confidence"]
+    apart = sum(any(p is not None and p < alpha for p in found) for found in tested)
+    if any(p is not None for found in tested for p in found):
+        said += f"; {apart or 'none'} of the others can be told from it in either task (p (Holm) < {alpha:g})"
+    return [f"{said}."]
 
 
 def _percent(value: float) -> str:

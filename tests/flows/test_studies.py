@@ -24,6 +24,7 @@ from flows.sweep import sweep
 from gensr_model import offline
 from gensr_model.config import PipelineConfig
 from gensr_model.errors import ConfigError, TrainingError
+from gensr_model.evaluation.evaluate import RANKS
 from gensr_model.evaluation.kept import read_kept
 from gensr_model.evaluation.metrics import summarize
 from tasks import carry, studies
@@ -132,6 +133,19 @@ def test_the_sweep_trains_each_point_once_and_chooses_on_valid(
     assert chosen["metric"] == pytest.approx((chosen["recommendation"] + chosen["search"]) / 2)
     assert not any(summary["results"].values())
     assert not (gensr_home / "store" / "evaluate").exists(), "the test split was never ranked"
+    store, keys = gensr_home / "store" / "rank-valid", {s["label"]: s["key"] for s in summary["stages"]}
+    for row in summary["sweep"]:
+        ranks = pq.read_table(
+            store / keys[f"rank-valid-{studies.Point(row['tau'], row['beta']).name}"] / RANKS
+        )
+        assert row["recommendation"] == pytest.approx(summarize(ranks)["recommendation"]["ndcg_at_5"])
+        found = [row[f"{task}_change"] for task in ("recommendation", "search")]
+        if row is chosen:
+            assert found == [None, None]
+        else:
+            assert found == pytest.approx([row[t] / chosen[t] - 1 for t in ("recommendation", "search")])
+            assert row["search_low"] <= row["search_change"] <= row["search_high"]
+            assert 0 <= row["search_p"] <= row["search_p_holm"] <= 1
     table = (gensr_home / "runs" / summary["flow_run_id"] / "table.md").read_text()
     assert "## τ and β (§6.7): valid N@5 of the best weights" in table
     assert table in artifact("sweep", summary["flow_run_id"])
@@ -156,7 +170,9 @@ def test_the_sweep_trains_each_point_once_and_chooses_on_valid(
     grids["beta"].append(0.001)
     found = sweep(tiny(train=TRAIN, sweep=grids | {"concurrency": 1}))
     built = [s["label"] for s in found["stages"] if not s["reused"]]
-    assert built == ["finetune-tau=0.05-beta=0.001"]
+    assert built == [
+        "finetune-tau=0.05-beta=0.001", "rank-valid-tau=0.05-beta=0.3", "rank-valid-tau=0.05-beta=0.001"
+    ]  # fmt: skip
     origin = {s["label"]: s["built_on"] for s in found["stages"] if s["built_on"]}
     assert origin == {"finetune-tau=0.05-beta=0.3": "another machine's CPU"}
     nested = children(client, found["mlflow"]["run_id"])

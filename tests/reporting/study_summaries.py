@@ -114,17 +114,22 @@ def ablation() -> dict[str, Any]:
 def sweep() -> dict[str, Any]:
     """τ .09 is chosen, at the end of its grid; β .1 lies within."""
     points = [(0.03, 0.1, 0.31), (0.05, 0.1, 0.35), (0.09, 0.1, 0.38), (0.05, 0.001, 0.2), (0.05, 0.3, 0.3)]
-    rows = [
-        {
-            "tau": tau,
-            "beta": beta,
-            "metric": m,
-            "recommendation": m - 0.1,
-            "search": m + 0.1,
-            "chosen": m == 0.38,
-        }
-        for tau, beta, m in points
-    ]
+    rows: list[dict[str, Any]] = []
+    for tau, beta, m in points:
+        row = {"tau": tau, "beta": beta, "metric": m, "recommendation": m - 0.1, "search": m + 0.1}
+        for task in ("recommendation", "search"):
+            told = dict.fromkeys(("change", "low", "high", "p", "p_holm"))
+            if m != 0.38:  # the farther below the chosen, the surer
+                change = (m - 0.38) / 0.38
+                told = {
+                    "change": change,
+                    "low": change - 0.1,
+                    "high": change + 0.1,
+                    "p": 0.01,
+                    "p_holm": m / 3,
+                }
+            row |= {f"{task}_{name}": value for name, value in told.items()}
+        rows.append(row | {"chosen": m == 0.38})
     return {"study": "sweep", "sweep": rows, "stages": []}
 
 

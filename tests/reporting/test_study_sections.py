@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from copy import deepcopy
 from typing import Any
 from xml.etree import ElementTree
 
@@ -148,7 +149,29 @@ def test_the_sweep_draws_one_factor_at_a_time_and_marks_what_was_chosen_on_valid
     assert {line.attrib["x1"]} == set(last)
     assert len(last) == 3
     assert not [each for each in beta.iter("line") if each.get("class") == "marked"], "its τ is another"
-    assert tables(section)["sweep-table"][2] == ["0.090", "0.100", "0.3800", "0.2800", "0.4800", "chosen"]
+    rows = tables(section)["sweep-table"]
+    assert rows[2] == ["0.090", "0.100", "0.3800", "0.2800", "0.4800", *[""] * 6, "chosen"]
+    change = ["−47.4%", "[−57.4, −37.4]", "0.067"]
+    assert rows[3] == ["0.050", "0.001", "0.2000", "0.1000", "0.3000", *change, *change, ""]
+
+
+def test_the_sweep_says_how_many_points_can_be_told_from_the_chosen() -> None:
+    (said,) = study_findings.outcomes(of("sweep"))
+    assert said == (
+        "τ and β: 0.09 and 0.1 are the best of 5 points on validation; none of the others can be told from it in "
+        "either task (p (Holm) < 0.05)."
+    )
+    known = of("sweep")
+    known.studies["sweep"] = deepcopy(known.studies["sweep"])
+    known.studies["sweep"]["sweep"][3]["search_p_holm"] = 0.049
+    assert "; 1 of the others can be told from it" in study_findings.outcomes(known)[0]
+    for row in known.studies["sweep"]["sweep"]:  # as a sweep was before points were ranked
+        for name in [name for name in row if name.startswith(("recommendation_", "search_"))]:
+            del row[name]
+    assert study_findings.outcomes(known) == ["τ and β: 0.09 and 0.1 are the best of 5 points on validation."]
+    section = studies.sweep(known)
+    assert section is not None
+    assert tables(section)["sweep-table"][3] == ["0.050", "0.001", "0.2000", "0.1000", "0.3000", *[""] * 7]
 
 
 # --- mechanisms ---------------------------------------------------------------------------------------------------
@@ -248,7 +271,8 @@ def test_outcomes_and_what_did_not_work_are_said() -> None:
         "QEM (0.6125, p (Holm) 0.032).",
         "Full ranking, search: GenSR has place 1 of 2 by NDCG@10 (0.0525).",
         "Ablation, recommendation: the lowest is GenSR − CF view, −32.1% in NDCG@5 [−40.0%, −20.0%].",
-        "τ and β: 0.09 and 0.1 are the best of 5 points on validation.",
+        "τ and β: 0.09 and 0.1 are the best of 5 points on validation; none of the others can be told from it in "
+        "either task (p (Holm) < 0.05).",
     ):
         assert said in outcome
     problem = " ".join(study_findings.problems(known))

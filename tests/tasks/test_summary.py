@@ -299,10 +299,12 @@ def test_the_studies_have_their_tables(summary: dict[str, Any]) -> None:
         "search": None,
         "chosen": True,
     }
-    markdown = table(summary | {"sweep": [point, point | {"beta": 0.3, "chosen": False}]})
+    told = {"change": -0.1, "low": -0.2, "high": 0.05, "p": 0.2, "p_holm": 0.4}
+    other = point | {"beta": 0.3, "chosen": False} | {f"recommendation_{name}": v for name, v in told.items()}
+    markdown = table(summary | {"sweep": [point, other]})
     assert cells(markdown, "τ and β")[1:] == [
-        ["0.05", "0.001", "0.2500", "0.2500", "", "chosen"],
-        ["0.05", "0.3", "0.2500", "0.2500", "", ""],
+        ["0.05", "0.001", "0.2500", "0.2500", "", "", "", "", "", "chosen"],
+        ["0.05", "0.3", "0.2500", "0.2500", "", "-10.0% [-20.0%, +5.0%]", "0.4", "", "", ""],
     ]
 
 
