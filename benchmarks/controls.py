@@ -1,0 +1,55 @@
+"""Controls: Query-SeqRec without what is said to make it the best rival, to be ranked beside it.
+
+Name them in ``rerank.systems`` of ``compare/rerank-table`` as ``benchmarks.controls:WITHOUT_QUERIES`` and
+``benchmarks.controls:WITHOUT_SEARCHES``, with the repository's root importable where the flow runs. All else is
+Query-SeqRec's: its loss over the whole catalogue, its encoder, its budget.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from gensr_model.baselines import parts
+from gensr_model.baselines.inputs import REC, Domain, RivalBatch
+from gensr_model.baselines.query_seqrec import QuerySeqRec
+from gensr_model.baselines.registry import LEARNING
+from gensr_model.baselines.rival import System
+from gensr_model.models.gensr import LossParts
+
+
+class WithoutQueries(QuerySeqRec):
+    """Items found by search stay in the sequence; the places of queries are empty, and nothing is augmented by them."""
+
+    def __init__(self, domain: Domain, dim: int = 64, dropout: float = 0.2) -> None:
+        super().__init__(domain, dim, dropout=dropout, replace=0.0)
+
+    def state(self, items: Tensor, queries: Tensor, mask: Tensor, searched: Tensor) -> Tensor:
+        return super().state(items, queries, mask, torch.zeros_like(searched))
+
+
+class WithoutSearches(QuerySeqRec):
+    """Reads the history of recommendations alone, as SASRec does."""
+
+    reads: ClassVar[frozenset[str]] = frozenset({REC})
+
+    def __init__(self, domain: Domain, dim: int = 64, dropout: float = 0.2) -> None:
+        super().__init__(domain._replace(n_words=1), dim, dropout=dropout, replace=0.0)  # padding alone
+
+    def _state(self, batch: RivalBatch) -> Tensor:
+        history = batch.rec_history
+        nothing = torch.zeros_like(history.mask)
+        return self.state(history.item, history.item.new_zeros(*history.item.shape, 1), history.mask, nothing)
+
+    def score(self, batch: RivalBatch) -> Tensor:
+        return parts.dot(self._state(batch), self.items(batch.candidates))
+
+    def loss(self, batch: RivalBatch) -> LossParts:
+        each = parts.catalogue_ce(self._state(batch), self.items.table.weight, batch.candidates[:, 0])
+        return parts.total({"ce": each})
+
+
+WITHOUT_QUERIES = System(WithoutQueries, "Query-SeqRec without queries", "control", LEARNING)
+WITHOUT_SEARCHES = System(WithoutSearches, "Query-SeqRec without searches", "control", LEARNING)
