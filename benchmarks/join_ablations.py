@@ -21,20 +21,12 @@ from gensr_model.config import PipelineConfig
 from gensr_model.evaluation.ablation import CHANGES, ablation_rows
 from gensr_model.evaluation.kept import read_kept
 from gensr_model.study_config import Variant
-from tasks import summary
+from tasks.study_tables import ablation
 
-_DATA = (
-    "format",
-    "seed",
-    "prepare",
-    "ingest",
-    "source",
-    "evaluation",
-)  # settings that choose samples and candidates
-_OWN = (
-    "ablation.",
-    "train.precision",
-)  # which seeds, how many at once, and a name for what the machine does anyway
+# What chooses the samples and their candidates, and what the statistics are made with: the same in all files.
+_SAME = ("format", "seed", "retrain.confidence", "retrain.bootstrap_samples", "ingest.earliest", "prepare.",
+         "evaluation.protocol", "evaluation.max_test_samples")  # fmt: skip
+_NO_MATTER = ("prepare.threads", "prepare.memory_limit", "ablation.")  # seeds are named by themselves
 
 
 class Kept(NamedTuple):
@@ -74,16 +66,16 @@ def join(files: Sequence[Kept], users: pa.Table | None) -> str:
     for other in files[1:]:
         if other.dataset != first.dataset:
             raise SystemExit(f"{other.path}: of other raw files than {first.path}")
-        if apart := [name for name, *_ in differences(first, other) if name.split(".")[0] in _DATA]:
+        if apart := [name for name, *_ in differences(first, other) if name.startswith(_SAME)]:
             raise SystemExit(
-                f"{other.path}: other candidates than {first.path}, they differ in {', '.join(apart)}"
+                f"{other.path}: not comparable with {first.path}, they differ in {', '.join(apart)}"
             )
     seeds = [seed for file in files for seed in file.seeds]
     if len(set(seeds)) < len(seeds):
         raise SystemExit(f"seeds {', '.join(map(str, seeds))}: one is there twice")
     shared = [name for name in first.ranks if all(name in file.ranks for file in files)]
     ranks = {name: [table for file in files for table in file.ranks[name]] for name in shared}
-    config = PipelineConfig()
+    config = PipelineConfig.model_validate({name: first.config[name] for name in ("seed", "retrain")})
     rows = ablation_rows(ranks, config, users)
     told = config.model_dump(mode="json")
     told["ablation"]["seeds"] = seeds
@@ -91,7 +83,7 @@ def join(files: Sequence[Kept], users: pa.Table | None) -> str:
         [
             f"# {first.config['name']}: ablation of {len(seeds)} seeds",
             "",
-            *summary.ablation(rows, told),
+            *ablation(rows, told),
             "Intervals and p are over test users, each sample's N@5 a mean over the seeds; "
             "± is the standard deviation over seeds.",
             "",
@@ -118,7 +110,7 @@ def differences(a: Kept, b: Kept) -> list[tuple[str, str, str]]:
     found = []
     for name in sorted(mine.keys() | theirs.keys()):
         values = tuple(json.dumps(of[name]) if name in of else "absent" for of in (mine, theirs))
-        if values[0] != values[1] and not name.startswith(_OWN):
+        if values[0] != values[1] and not name.startswith(_NO_MATTER):
             found.append((name, *values))
     return found  # type: ignore[return-value]
 

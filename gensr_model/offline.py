@@ -115,12 +115,10 @@ def _model(folder: Path, job: Job, threads: int, bar: bool) -> list[str]:
         return made | peak_of_this_process()
 
     def rank(out: Path, _: Path, report: Report) -> Metrics:
-        return evaluate.write_ranks(out, evaluate.rank_bundle(model, dataset, "test", config, report))
+        return evaluate.write_ranks(out, evaluate.rank_bundle(model, dataset, job.split, config, report))
 
     lines = _once(folder, "finetune", job.finetune, train, _report(job, bar))
-    if job.evaluate is not None:
-        lines += _once(folder, "evaluate", job.evaluate, rank, _report(job, bar))
-    return lines
+    return lines + _once(folder, job.ranking, job.evaluate, rank, _report(job, bar))
 
 
 def _begin(folder: Path, threads: int) -> PreparedDataset:

@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 import gensr_model
-from gensr_model.config import PipelineConfig
+from gensr_model.config import PipelineConfig, Split
 from gensr_model.errors import ConfigError
 from gensr_model.files import write_json
 from gensr_model.frozen import Frozen
@@ -23,15 +23,21 @@ FILE = "parcel.json"
 
 
 class Job(Frozen):
-    """One model: its table, its training, its ranks on the test split, each by the key of its stage."""
+    """One model: its table, its training, its ranks on a split, each by the key of its stage."""
 
     name: str
     config: PipelineConfig
     model: Literal["gensr", "two_head"]
     pretrain: str
     finetune: str
-    evaluate: str | None = Field(description="None where the test split is not to be read")
-    option: str | None = Field(description="of the ranking's stage, which tells variants apart")
+    evaluate: str
+    option: str = Field(description="of the ranking's stage, which tells variants apart")
+    split: Split = Field("test", description="what is ranked; a sweep reads valid alone")
+
+    @property
+    def ranking(self) -> str:
+        """The stage that ranks."""
+        return "rank-valid" if self.split == "valid" else "evaluate"
 
 
 class Parcel(Frozen):

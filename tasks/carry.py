@@ -19,13 +19,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from gensr_model import parcel
-from gensr_model.config import PipelineConfig, with_changes
+from gensr_model.config import PipelineConfig, Split, with_changes
 from gensr_model.errors import ConfigError, GensrError
 from gensr_model.finished import is_complete
 from gensr_model.parcel import Job, Parcel
 from tasks import studies
 from tasks.data import find_source, ingest, prepare
-from tasks.evaluate import rank_model
+from tasks.evaluate import rank_model, rank_valid
 from tasks.finetune import MODELS, finetune
 from tasks.home import home
 from tasks.pretrain import pretrain
@@ -71,7 +71,7 @@ def back(folder: Path) -> list[str]:
     packed, taken = parcel.read(folder), []
     prepared = _known("prepare", packed.prepared)
     for job in packed.jobs:
-        if job != _job(job.name, job.config, job.model, prepared, job.option):
+        if job != _job(job.name, job.config, job.model, prepared, job.option, job.split):
             raise ConfigError(
                 f"{folder}: {job.name} has other keys with this version of gensr than with the one that packed it: "
                 "its results would never be found. Check out that version, or pack it again"
@@ -95,17 +95,21 @@ def _jobs(config: PipelineConfig, kind: str, prepared: StageResult) -> list[Job]
         ]
     studies.check_sweep(config)
     return [
-        _job(point.name, with_changes(config, {"model": point._asdict()}), "gensr", prepared, option=None)
+        _job(
+            point.name, with_changes(config, {"model": point._asdict()}), "gensr", prepared, "gensr", "valid"
+        )
         for point in studies.points(config)
     ]
 
 
-def _job(name: str, config: PipelineConfig, model: str, prepared: StageResult, option: str | None) -> Job:
-    """With the keys that a flow asks for; ``option`` is that of the ranking, None for none."""
+def _job(
+    name: str, config: PipelineConfig, model: str, prepared: StageResult, option: str, split: Split = "test"
+) -> Job:
+    """With the keys that a flow asks for; ``option`` is that of the ranking."""
     table = _known("pretrain", pretrain.key(config, prepared))
     trained = _known("finetune", finetune.key(config, prepared, table, option=model))
-    ranked = None if option is None else rank_model.key(config, prepared, trained, option=option)
-    found = {"name": name, "config": config, "model": model, "option": option}
+    ranked = (rank_valid if split == "valid" else rank_model).key(config, prepared, trained, option=option)
+    found = {"name": name, "config": config, "model": model, "option": option, "split": split}
     return Job.model_validate(found | {"pretrain": table.key, "finetune": trained.key, "evaluate": ranked})
 
 
@@ -114,8 +118,7 @@ def _known(stage: str, key: str) -> StageResult:
 
 
 def stages_of(job: Job) -> list[tuple[str, str]]:
-    ranked = [] if job.evaluate is None else [("evaluate", job.evaluate)]
-    return [("pretrain", job.pretrain), ("finetune", job.finetune), *ranked]
+    return [("pretrain", job.pretrain), ("finetune", job.finetune), (job.ranking, job.evaluate)]
 
 
 def _is_done(job: Job) -> bool:

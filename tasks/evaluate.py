@@ -52,6 +52,7 @@ def rank_model(
     code=_CODE,
     config=("evaluation", "train.tasks", "train.compile", "train.valid_samples"),
     artifacts=("*",),
+    unread={"gensr": ("evaluation.max_test_samples",)},
 )
 def rank_valid(
     work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str

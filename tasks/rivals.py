@@ -20,13 +20,13 @@ from gensr_model.errors import ConfigError
 from gensr_model.evaluation.evaluate import write_ranks
 from gensr_model.evaluation.reference import REFERENCES
 from gensr_model.model_config import TextConfig
+from gensr_model.reporting.facts import MODELS as MODEL_TITLES
 from gensr_model.training import probed_rival, tuning
 from gensr_model.training import rival as training
 from tasks.evaluate import rank_model, rank_reference
 from tasks.finetune import MODELS, finetune, how_it_ended
 from tasks.sources import foreign, place_of
 from tasks.stage import Stage, StageResult, Work, stage
-from tasks.summary import TITLES
 from tasks.tracking import Tracked, run_logger
 
 # What is tuned for GenSR and two heads: fields of the config; None leaves the value that the config has.
@@ -70,7 +70,7 @@ def every_system() -> tuple[str, ...]:
 
 def title(name: str) -> str:
     """What the table calls a system."""
-    return TITLES[name] if name in TITLES else find_system(name).title
+    return MODEL_TITLES[name] if name in MODEL_TITLES else find_system(name).title
 
 
 def block(name: str) -> str:

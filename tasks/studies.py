@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import pyarrow.compute as pc
 
 from gensr_model.config import SEARCH_ONLY, TASKS, PipelineConfig, with_changes
 from gensr_model.errors import ConfigError
-from gensr_model.evaluation.ablation import CHANGES, ablation_rows, changes
+from gensr_model.evaluation.ablation import CHANGES, METRIC, ablation_rows, changes
 from gensr_model.reporting.run_facts import ABLATION, SWEEP  # keys of the artifacts, too
 from gensr_model.study_config import Variant
 from tasks.evaluate import read_ranks
@@ -132,27 +133,27 @@ def summarize_sweep(
         ndcg: dict[str, Any] = {task: best.get(f"valid/{task}/ndcg_at_5") for task in TASKS}
         rows.append({"tau": point.tau, "beta": point.beta, "metric": best["valid/metric"], **ndcg})
     first = max(rows, key=lambda row: row["metric"])
-    told = _from_chosen(config, data, {point.name: ranks for point, (_, ranks) in found.items()}, first)
-    rows = [
-        {**row, "chosen": row is first, **told[point.name]} for point, row in zip(found, rows, strict=True)
-    ]
+    chosen = Point(first["tau"], first["beta"])
+    told = _from_chosen(config, data, {point: ranks for point, (_, ranks) in found.items()}, chosen)
+    rows = [{**row, "chosen": row is first, **told[point]} for point, row in zip(found, rows, strict=True)]
     stages = [*data.stages, *(model for model, _ in found.values()), *(ranks for _, ranks in found.values())]
     return summarize_run(config, data, stages, {}, {}) | {"study": SWEEP, SWEEP: rows}
 
 
 def _from_chosen(
-    config: PipelineConfig, data: Data, ranks: dict[str, StageResult], chosen: dict[str, Any]
-) -> dict[str, dict[str, float | None]]:
-    """Of every point by name how each task's NDCG@5 differs from the chosen one's."""
-    base = Point(chosen["tau"], chosen["beta"]).name
+    config: PipelineConfig, data: Data, ranks: dict[Point, StageResult], chosen: Point
+) -> dict[Point, dict[str, float | None]]:
+    """Of every point how each task's NDCG@5 differs from the chosen one's."""
     none = {f"{task}_{name}": None for task in TASKS for name in CHANGE}
-    told: dict[str, dict[str, float | None]] = {name: dict(none) for name in ranks}
-    gained = [task for task in TASKS if chosen[task]]  # no change is relative to nothing
-    tables = {
-        name: [read.filter(pc.is_in(read["task"], pa.array(gained)))]
-        for name, read in ((name, read_ranks(result)) for name, result in ranks.items())
-    }
-    for row in changes(tables, base, config, ranked_users(data.prepared, "valid")):
-        if row["variant"] != base:
+    told: dict[Point, dict[str, float | None]] = {point: dict(none) for point in ranks}
+    # No change is relative to nothing: a task in which the chosen point gains nothing has none.
+    gained = [task for task in TASKS if ranks[chosen].metrics.get(f"{task}/{METRIC}")]
+    tables = {point: [_of_tasks(read_ranks(result), gained)] for point, result in ranks.items()}
+    for row in changes(tables, chosen, config, ranked_users(data.prepared, "valid")):
+        if row["variant"] != chosen:
             told[row["variant"]] |= {f"{row['task']}_{name}": row[name] for name in CHANGE}
     return told
+
+
+def _of_tasks(ranks: pa.Table, tasks: Sequence[str]) -> pa.Table:
+    return ranks.filter(pc.is_in(ranks["task"], pa.array(tasks, pa.string())))

@@ -9,12 +9,13 @@ from typing import Any
 from gensr_model.config import SEARCH_ONLY, TASKS, PipelineConfig, digest
 from gensr_model.evaluation.compare import holm, paired_bootstrap
 from gensr_model.evaluation.metrics import METRICS
-from gensr_model.reporting.facts import MODELS as TITLES
+from gensr_model.reporting import facts
 from gensr_model.reporting.facts import how_it_came
 from tasks.evaluate import read_ranks
 from tasks.finetune import how_it_ended
 from tasks.inputs import Data, ranked_users
 from tasks.stage import StageResult
+from tasks.study_tables import ablation, grid, sweep
 from tasks.tracking import git_commit
 
 _SHOWN = {"recall_at_1": "R@1", "recall_at_5": "R@5", "recall_at_10": "R@10", "recall_at_20": "R@20",
@@ -24,7 +25,7 @@ _SHOWN = {"recall_at_1": "R@1", "recall_at_5": "R@5", "recall_at_10": "R@10", "r
 def model_title(name: str) -> str:
     """What tables call a model; ``-seed…`` at its end is said in words."""
     model, _, seed = name.partition("-seed")
-    return TITLES.get(model, model) + (f", seed {seed}" if seed else "")
+    return facts.model_title(model) + (f", seed {seed}" if seed else "")
 
 
 def trained_model(label: str) -> str | None:
@@ -120,9 +121,8 @@ def table(summary: dict[str, Any]) -> str:
         f"# {summary['dataset']} ({summary['format']}, {summary['source']}, preset {summary['preset']})",
         "",
     ]
-    lines += ablation(summary.get("ablation", []), summary["config"]) + _sweep(
-        summary.get("sweep", []), summary["config"]
-    )
+    lines += ablation(summary.get("ablation", []), summary["config"])
+    lines += sweep(summary.get("sweep", []), summary["config"])
     gap = f"GenSR − it, N@10 [{100 * summary['config']['retrain']['confidence']:g}%]"
     if "ablation" in summary and len(seeds := summary["config"]["ablation"]["seeds"]) > 1:
         gap += f", mean of seeds {', '.join(map(str, seeds))}"
@@ -215,11 +215,9 @@ def _conflict(analysis: dict[str, float]) -> list[str]:
 
 
 def _space(analysis: dict[str, float]) -> list[str]:
-    known = TITLES | {"inputs": "Input (X, Y)", "inputs_without_query": "Input without the query",
-                      "gensr_untrained": "GenSR, untrained"}  # fmt: skip
     names = ("probe_accuracy", "chance", "silhouette", "overlap", "overlap_chance")
     rows = [
-        [known.get(what, what), *(f"{found[name]:.3f}" for name in names)]
+        [model_title(what), *(f"{found[name]:.3f}" for name in names)]
         for (what,), found in _grouped(analysis, "space").items()
     ]
     title = "## Do the tasks lie apart (§6.4.2)? Input, and hidden states of the models"
@@ -253,71 +251,6 @@ def _theorem(analysis: dict[str, float]) -> list[str]:
         "## Theorem 4.1 in its Gaussian world, simulated: parameter error, and both sides of Eq. 4 in nats"
     )
     return [title, "", *grid(head, rows), ""] if rows else []
-
-
-def ablation(rows: list[dict[str, Any]], config: dict[str, Any]) -> list[str]:
-    """Markdown: what each part earns, a row per task and variant."""
-    if not rows:
-        return []
-    interval = f"change [{100 * config['retrain']['confidence']:g}%]"
-    body = [
-        [
-            model_title(row["variant"]),
-            row["task"],
-            f"{row['value']:.4f}" + (f" ± {row['std_over_seeds']:.4f}" if row["std_over_seeds"] is not None else ""),
-            "" if row["variant"] == "gensr" else
-            f"{row['change']:+.1%} [{row['low']:+.1%}, {row['high']:+.1%}]",
-            "" if row["p_holm"] is None else f"{row['p_holm']:.2g}",
-            "" if row["paper"] is None else f"{row['paper']:+.1%}",
-        ]
-        for row in rows
-    ]  # fmt: skip
-    return [
-        f"## Ablation (§6.6): what N@5 is without a part, seeds {', '.join(map(str, config['ablation']['seeds']))}",
-        "",
-        *grid(["model", "task", "N@5", interval, "p (Holm)", "paper, Amazon"], body),
-        "",
-        "The paper tells one figure for a single view, not which one is left. Its data, backbone and size are others.",
-        "",
-    ]
-
-
-def _sweep(rows: list[dict[str, Any]], config: dict[str, Any]) -> list[str]:
-    if not rows:
-        return []
-
-    def cell(value: float | None) -> str:
-        return "" if value is None else f"{value:.4f}"
-
-    def change(row: dict[str, Any], task: str) -> list[str]:
-        if row.get(f"{task}_change") is None:
-            return ["", ""]
-        found, low, high = (row[f"{task}_{name}"] for name in ("change", "low", "high"))
-        p = row[f"{task}_p_holm"]
-        return [f"{found:+.1%} [{low:+.1%}, {high:+.1%}]", "" if p is None else f"{p:.2g}"]
-
-    body = [
-        [f"{row['tau']:g}", f"{row['beta']:g}", *(cell(row[n]) for n in ("metric", *TASKS)),
-         *(text for task in TASKS for text in change(row, task)), "chosen" if row["chosen"] else ""]
-        for row in rows
-    ]  # fmt: skip
-    interval = f"from the chosen [{100 * config['retrain']['confidence']:g}%]"
-    head = [
-        "τ",
-        "β",
-        "mean",
-        *TASKS,
-        *(text for task in TASKS for text in (f"{task}, {interval}", "p (Holm)")),
-        "",
-    ]
-    return [
-        "## τ and β (§6.7): valid N@5 of the best weights",
-        "",
-        *grid(head, body),
-        "",
-        "Chosen on the same samples, which favours the chosen point.",
-        "",
-    ]
 
 
 def segments(rows: list[dict[str, Any]]) -> list[str]:
@@ -384,18 +317,3 @@ def _difference(summary: dict[str, Any], task: str, name: str) -> tuple[str, str
         return "", ""
     interval = f"{found['mean_difference']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}]"
     return interval, f"{found['p_holm']:.2g}" if "p_holm" in found else ""
-
-
-def grid(head: list[str], rows: list[list[str]]) -> list[str]:
-    """A Markdown table whose columns line up in a terminal too."""
-    width = [max(len(cell) for cell in column) for column in zip(head, *rows, strict=True)]
-
-    def line(cells: list[str]) -> str:
-        first, *rest = (
-            cells[0].ljust(width[0]),
-            *(c.rjust(w) for c, w in zip(cells[1:], width[1:], strict=True)),
-        )
-        return "| " + " | ".join([first, *rest]) + " |"
-
-    rule = ["-" * width[0], *("-" * (w - 1) + ":" for w in width[1:])]
-    return [line(head), line(rule), *(line(row) for row in rows)]

@@ -94,7 +94,7 @@ def ablation_rows(
 
 
 def changes(
-    ranks: Mapping[Any, Sequence[pa.Table]], base: str, config: PipelineConfig, users: pa.Table | None
+    ranks: Mapping[Any, Sequence[pa.Table]], base: object, config: PipelineConfig, users: pa.Table | None
 ) -> list[dict[str, Any]]:
     """A row per task and model ("variant"): NDCG@5, its spread over seeds, its change relative to the model ``base``.
 

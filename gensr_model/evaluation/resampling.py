@@ -33,7 +33,7 @@ def number_users(sample_id: npt.NDArray[np.str_], users: pa.Table | None) -> Int
     if place.null_count:
         missing = sample_id[np.asarray(place.is_null())]
         raise DataError(
-            f"{len(missing)} ranked samples (for example {missing[0]}) are not in the test split whose users are "
+            f"{len(missing)} ranked samples (for example {missing[0]}) are not in the split whose users are "
             "resampled: compare models on the prepared dataset that they were ranked on"
         )
     _, first, user = np.unique(

@@ -60,13 +60,14 @@ def _gradients(facts: RunFacts) -> list[Block]:
                 "conflict where two tasks agree less than one task does with itself, on as many rows."
             )
         )
-        if paper.is_papers_data(facts):
-            blocks.append(
-                note(
-                    "The paper shows curves without numbers; by its text UniSAR is often around or below −0.5, GenSR "
-                    "above 0 throughout (§6.5)."
-                )
+        blocks.append(
+            note(
+                "The paper shows curves without numbers; by its text UniSAR is often around or below −0.5, GenSR "
+                "above 0 throughout (§6.5)."
+                if paper.is_papers_data(facts)
+                else "Not the paper's data: what it says of its Figure 4 is not shown."
             )
+        )
     blocks += [figures(*drawn)] if drawn else []
     return blocks + ([table(found)] if found else [])
 
@@ -95,7 +96,10 @@ def _space(facts: RunFacts) -> list[Block]:
     rows = [
         [words(facts.title(what)), *(number(f[name], 3) for name in names)] for (what,), f in found.items()
     ]
-    return [*blocks, table(Table("space", "How far the tasks lie apart (§6.4.2)", columns, rows))]
+    blocks.append(table(Table("space", "How far the tasks lie apart (§6.4.2)", columns, rows)))
+    if not paper.is_papers_data(facts):
+        blocks.append(note("Not the paper's data: its Figure 3 is of another model's inputs and states."))
+    return blocks
 
 
 def _theorem(facts: RunFacts) -> list[Block]:

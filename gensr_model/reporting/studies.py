@@ -137,9 +137,10 @@ def sweep(facts: RunFacts) -> Section | None:
             "The test split is not read."
         )
     ]
-    if paper.is_papers_data(facts):
-        says = "In the paper's text recommendation is about 1.5% below its peak at τ = 0.01, 0.8% at τ = 0.09 (§6.7)."
-        blocks.append(note(says))
+    says = "In the paper's text recommendation is about 1.5% below its peak at τ = 0.01, 0.8% at τ = 0.09 (§6.7)."
+    if not paper.is_papers_data(facts):
+        says = "Not the paper's data: what it says of its Figure 6 is not shown."
+    blocks.append(note(says))
     drawn = [_curve(rows, "tau", "τ", "beta", model["beta"]), _curve(rows, "beta", "β", "tau", model["tau"])]
     blocks.append(figures(*(figure for figure in drawn if figure)))
     columns = [
@@ -162,7 +163,7 @@ def sweep(facts: RunFacts) -> Section | None:
     body = mark_best(
         [
             [number(row["tau"], 3), number(row["beta"], 3), *(number(row[n]) for n in ("metric", *TASKS)),
-             *(cell for task in TASKS for cell in _from_chosen(row, task)),
+             *(cell for task in TASKS for cell in _from_chosen(facts, row, task)),
              words("chosen") if row["chosen"] else Cell("")]
             for row in rows
         ],
@@ -173,13 +174,14 @@ def sweep(facts: RunFacts) -> Section | None:
     return Section("sweep", "τ and β (Figure 6)", blocks)
 
 
-def _from_chosen(row: dict[str, Any], task: str) -> list[Cell]:
+def _from_chosen(facts: RunFacts, row: dict[str, Any], task: str) -> list[Cell]:
     """Change of a task's NDCG@5 from the chosen point, its interval and p; blank for that point itself, and where the
-    sweep was made without ranks."""
+    sweep was made without ranks. Marked where p says so: the best of many is above some of them by chance."""
     change, low, high, p = (row.get(f"{task}_{name}") for name in ("change", "low", "high", "p_holm"))
     if change is None or low is None or high is None:
         return [Cell("")] * 3
-    verdict = "bad" if high < 0 else "good" if low > 0 else "open"
+    alpha = 1 - facts.summary["config"]["retrain"]["confidence"]
+    verdict = "open" if p is None or p >= alpha else "bad" if change < 0 else "good"
     return [percent(change, mark=VERDICTS[verdict]), interval(change, low, high, 100, 1), p_value(p)]
 
 

@@ -6,9 +6,12 @@ from matplotlib import image
 
 from gensr_model.analysis import figures
 from gensr_model.analysis.figures import (
+    Plane,
     gradient_figure,
     information_figure,
     ranking_figure,
+    space_figure,
+    theorem_figure,
     validation_figure,
 )
 
@@ -44,6 +47,35 @@ def test_validation_figure_skips_a_task_without_samples(tmp_path: Path) -> None:
     found = [{"step": s, "metric": 0.1, "search/ndcg_at_5": s / 10} for s in (1.0, 2.0)]
     validation_figure({"gensr": found}, tmp_path / "v.png")
     picture(tmp_path / "v.png")
+
+
+def test_space_figure_has_a_panel_for_every_plane_and_points_in_it(tmp_path: Path) -> None:
+    """Three panels to a row; an empty fourth place stays white, a fourth plane is drawn there."""
+    points, task = np.random.default_rng(0).normal(size=(200, 2)), np.arange(200) % 2
+    names = ("inputs", "gensr", "two_head", "unisar")
+    for number in (3, 4, 5):
+        planes = {name: Plane(points, task, 0.9, 0.3) for name in (*names, "inputs_without_query")[:number]}
+        space_figure(planes, tmp_path / f"{number}.png")
+    three, four, five = (picture(tmp_path / f"{number}.png") for number in (3, 4, 5))
+    assert three.shape[0] < four.shape[0] == five.shape[0]
+    half, third = four.shape[0] // 2, four.shape[1] // 3
+    for column, drawn in ((0, True), (1, False), (2, False)):
+        place = four[half + 20 :, column * third + 10 : (column + 1) * third - 10]
+        assert (place.std() > 0.01) == drawn, column
+    assert five[half + 20 :, third + 10 : 2 * third - 10].std() > 0.01
+
+
+def test_theorem_figure_draws_both_sides(tmp_path: Path) -> None:
+    row = {"n": 30.0} | {
+        f"{side}_{kind}": 0.5
+        for side in ("generative", "discriminative", "true")
+        for kind in ("error", "gaussian", "label")
+    }
+    rows = [row, row | {"n": 100.0, "generative_error": 0.2}]
+    theorem_figure({"independent": rows}, tmp_path / "one.png")
+    rows[1] = rows[1] | {"generative_label": 0.1}
+    theorem_figure({"independent": rows}, tmp_path / "two.png")
+    assert (picture(tmp_path / "one.png") != picture(tmp_path / "two.png")).any()
 
 
 def test_ranking_figure_with_rankers_of_one_task(tmp_path: Path) -> None:

@@ -166,15 +166,17 @@ def test_the_sweep_trains_each_point_once_and_chooses_on_valid(
     carried = carry.out(tmp_path / "parcel", tiny(train=TRAIN, sweep=grids), "sweep")
     assert [job.name for job in carried.jobs] == ["tau=0.05-beta=0.3"]
     assert offline.run(tmp_path / "parcel") == []
-    assert carry.back(tmp_path / "parcel") == ["tau=0.05-beta=0.3: finetune"]
+    assert carry.back(tmp_path / "parcel") == [
+        f"tau=0.05-beta=0.3: {made}" for made in ("finetune", "rank-valid")
+    ]
     grids["beta"].append(0.001)
     found = sweep(tiny(train=TRAIN, sweep=grids | {"concurrency": 1}))
     built = [s["label"] for s in found["stages"] if not s["reused"]]
-    assert built == [
-        "finetune-tau=0.05-beta=0.001", "rank-valid-tau=0.05-beta=0.3", "rank-valid-tau=0.05-beta=0.001"
-    ]  # fmt: skip
+    assert built == ["finetune-tau=0.05-beta=0.001", "rank-valid-tau=0.05-beta=0.001"]
     origin = {s["label"]: s["built_on"] for s in found["stages"] if s["built_on"]}
-    assert origin == {"finetune-tau=0.05-beta=0.3": "another machine's CPU"}
+    assert origin == {
+        f"{made}-tau=0.05-beta=0.3": "another machine's CPU" for made in ("finetune", "rank-valid")
+    }
     nested = children(client, found["mlflow"]["run_id"])
     ours, theirs = (nested[f"tau=0.05-beta={beta}"].info.run_id for beta in ("0.001", "0.3"))
     assert "built_on" not in children(client, ours)["finetune-gensr"].data.tags

@@ -206,6 +206,7 @@ def test_what_answers_tell_stands_in_both_units_by_every_estimator_with_what_par
     said = Parsed(render(known)).text
     assert "Labels stand 1:1, drawn candidates to positives." in said
     assert "critic-limited" in said
+    assert "the paper's .85 to .94 (Table 5, without a unit) are possible in bits only" in said
     alone = {name: value for name, value in made.information().items() if "two_head" not in name}
     known.summary["analysis"] = alone
     assert "information-gaps" not in tables(mechanisms.section(known))
@@ -322,3 +323,5 @@ def test_what_the_paper_says_in_words_stands_only_beside_its_data() -> None:
         said = Parsed(render(known)).text
         assert ("1.5% below its peak" in said) == shown
         assert ("UniSAR is often around" in said) == shown
+        for figure in ("Figure 4", "Figure 6"):
+            assert (f"Not the paper's data: what it says of its {figure}" in said) != shown
