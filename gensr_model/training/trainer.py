@@ -246,6 +246,7 @@ def fit(
         progress = _validate(model, progress, validate, folder, report, accelerator)
     accelerator.wait_for_everyone()
     checkpoint.load_best(folder, model)
+    report.progress(total, total, f"training, {stopped}")
     return FitResult(
         progress.best_metric,
         progress.step,

@@ -140,6 +140,15 @@ def test_raw_files_to_a_published_comparison(
         (profile,) = client.read_artifacts(
             artifact_filter=wanted.model_copy(update={"key": ArtifactFilterKey(any_=["profile"])})
         )
+        bars = [
+            f"progress-{stage}-{model}"
+            for stage in ("finetune", "evaluate")
+            for model in ("gensr", "two-head")
+        ]
+        shown = client.read_artifacts(
+            artifact_filter=wanted.model_copy(update={"key": ArtifactFilterKey(any_=bars)})
+        )
+    assert {bar.key: (bar.type, bar.data) for bar in shown} == dict.fromkeys(bars, ("progress", 100.0))
     assert table in str(artifact.data)
     assert f"Report: `{folder / 'report.html'}`" in str(artifact.data)
     report = (folder / "report.html").read_text()

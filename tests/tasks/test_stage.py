@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from prefect import flow
 from gensr_model.config import PipelineConfig
 from gensr_model.finished import is_complete
 from tasks import stage as stages
+from tasks import tracking
 from tasks.finetune import finetune
 from tasks.full_ranking import finetune_full
 from tasks.home import Home
@@ -170,11 +172,13 @@ def test_prefect_caches_a_stage_and_a_missing_file_behind_the_hit_is_rebuilt(
     gensr_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
+    monkeypatch.setattr(tracking, "_SYSTEM_EVERY", 0.02)
 
     @stage("words", code=("tasks/home.py",), config=("seed",), artifacts=("*.txt",))
     def words(work: Work, config: PipelineConfig) -> dict[str, float]:
         """Writes one word."""
         calls.append("built")
+        time.sleep(0.3)  # the load of the machine is looked at meanwhile
         (work.out / "word.txt").write_text("hello")
         work.report.metrics({"loss": 0.5}, step=3)
         work.report.progress(1, 2, "half")
@@ -207,7 +211,8 @@ def test_prefect_caches_a_stage_and_a_missing_file_behind_the_hit_is_rebuilt(
     assert (fourth.path / "word.txt").read_text() == "hello"
 
     child = Tracked.existing(run_id).client.get_run(run_id)
-    assert child.data.metrics.keys() >= {"loss", "letters", "seconds", "peak_bytes"}
+    load = "system/cpu_utilization_percentage"
+    assert child.data.metrics.keys() >= {"loss", "letters", "seconds", "peak_bytes", load}
     assert child.data.tags["reused"] == "false"
     assert child.info.status == "FINISHED"
     assert [f.path for f in Tracked.existing(reused_id).client.list_artifacts(reused_id)] == ["word.txt"]

@@ -14,12 +14,13 @@ from small_dataset import SMALL_MODEL, write_cf, write_dataset
 from torch.nn.modules.module import register_module_forward_hook
 
 from gensr_model.analysis.gradient_conflict import GradientCosine, task_gradient_cosine
+from gensr_model.baselines.registry import SYSTEMS
 from gensr_model.config import PipelineConfig
 from gensr_model.errors import ConfigError
 from gensr_model.evaluation.evaluate import rank_bundle
 from gensr_model.files import read_tensors
 from gensr_model.report import NullReport
-from gensr_model.training import bundle, full_ranking
+from gensr_model.training import bundle, full_ranking, probed_rival
 from gensr_model.training.finetune import Validation, finetune, train_two_head
 from gensr_model.training.trainer import TrainingData, fit, make_accelerator
 
@@ -67,7 +68,16 @@ def test_bf16_trains_every_model_and_keeps_fp32(
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
 
 
-@pytest.mark.parametrize("kind", ["gensr", "two_head"])
+def train_unisar(
+    dataset: bundle.PreparedDataset, _: Path, config: PipelineConfig, *places: Any
+) -> dict[str, float]:
+    return probed_rival.train(SYSTEMS["unisar"], {}, dataset, config, *places)
+
+
+PROBED = {"gensr": finetune, "two_head": train_two_head, "unisar": train_unisar}
+
+
+@pytest.mark.parametrize("kind", PROBED)
 def test_gradients_are_probed_in_fp32_where_training_is_in_bf16(
     root: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,7 +100,7 @@ def test_gradients_are_probed_in_fp32_where_training_is_in_bf16(
     monkeypatch.setattr("gensr_model.training.fitting.task_gradient_cosine", probe)
     watched = register_module_forward_hook(watch)
     try:
-        TRAIN[kind](dataset, root / "cf", config, tmp_path / "steps", tmp_path, NullReport())
+        PROBED[kind](dataset, root / "cf", config, tmp_path / "steps", tmp_path, NullReport())
     finally:
         watched.remove()
     assert torch.bfloat16 in types[False], "training is in bf16"
