@@ -10,9 +10,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from gensr_model.config import RetrainConfig
 from gensr_model.data.prepared import PreparedDataset
-from gensr_model.evaluation.diagnosis import diagnose
 from gensr_model.evaluation.kept import read_kept
+from tasks.diagnose import segments_of
 from tasks.summary import segments
 
 
@@ -23,7 +24,7 @@ def main() -> None:
     parser.add_argument("kept", type=Path, help="ranks that benchmarks.keep wrote")
     parser.add_argument("prepared", type=Path, help="the prepared dataset of that run")
     given = parser.parse_args()
-    rows = diagnose(PreparedDataset.open(given.prepared), read_kept(given.kept)).to_pylist()
+    rows = segments_of(PreparedDataset.open(given.prepared), read_kept(given.kept), RetrainConfig())
     print("\n".join(segments(rows)))
 
 

@@ -22,6 +22,10 @@ _SHOWN = {"recall_at_1": "R@1", "recall_at_5": "R@5", "recall_at_10": "R@10", "r
           "ndcg_at_5": "N@5", "ndcg_at_10": "N@10", "ndcg_at_20": "N@20", "mrr": "MRR"}  # fmt: skip
 
 
+_TESTED = "In brackets: bootstrap interval. p: of a t-test, after Holm's correction over all comparisons of the kind."
+_LEAD = "GenSR − best other"
+
+
 def model_title(name: str) -> str:
     """What tables call a model; ``-seed…`` at its end is said in words."""
     model, _, seed = name.partition("-seed")
@@ -173,7 +177,7 @@ def _information(analysis: dict[str, float], drawn: int) -> list[str]:
             f"{f['bound_nats']:.3f}",
             f"{f['raw_score_nats']:.3f}",
             f"{f['samples']:.0f}",
-            *(_gap(f, of) for of in ("exact", "label")),
+            *(_gap(f, f"{of}_gap") for of in ("exact", "label")),
         ]
         for (model, task), f in found.items()
     ]
@@ -185,14 +189,17 @@ def _information(analysis: dict[str, float], drawn: int) -> list[str]:
         f"cannot be nats. Labels stand {drawn}:1, drawn candidates to positives."
     )
     title = "## What an answer tells about its input, and about the label (§6.4.1): nats (bits)"
-    return [title, "", *grid(head, rows), "", note, ""] if rows else []
+    return [title, "", *grid(head, rows), "", f"{note} {_TESTED}", ""] if rows else []
 
 
-def _gap(found: dict[str, float], of: str) -> str:
-    if f"{of}_gap" not in found:
+def _gap(found: dict[str, Any], name: str, digits: int = 3) -> str:
+    """A difference, its interval and, where it was tested, its p; empty where there is none."""
+    if found.get(name) is None:
         return ""
-    value, low, high = (found[f"{of}_gap{end}"] for end in ("", "_low", "_high"))
-    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+    value, low, high = (found[f"{name}{end}"] for end in ("", "_low", "_high"))
+    p = found.get(f"{name}_p_holm")
+    said = "" if p is None else ", p < .001" if p < 0.001 else f", p {p:.3f}"
+    return f"{value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]{said}"
 
 
 def _conflict(analysis: dict[str, float]) -> list[str]:
@@ -205,13 +212,15 @@ def _conflict(analysis: dict[str, float]) -> list[str]:
             f"{found['gap']:+.3f} ± {found['gap_error']:.3f}",
             f"{found['mean_norm_recommendation']:.2g}, {found['mean_norm_search']:.2g}",
             f"{found['probes']:.0f}",
+            _gap(found, "less"),
         ]
         for (model,), found in _grouped(analysis, "gradient").items()
     ]
     title = "## Do the tasks pull together (§6.5)? Cosine between their gradients along training"
     head = ["model", "mean", "standard deviation", "lowest", "share below 0", "on half the rows", "below 0",
-            "one task's two halves", "below 0", "tasks − one task", "norms rec, search", "batches"]  # fmt: skip
-    return [title, "", *grid(head, rows), ""] if rows else []
+            "one task's two halves", "below 0", "tasks − one task", "norms rec, search", "batches",
+            "GenSR's tasks − one task, less it"]  # fmt: skip
+    return [title, "", *grid(head, rows), "", _TESTED, ""] if rows else []
 
 
 def _space(analysis: dict[str, float]) -> list[str]:
@@ -254,7 +263,8 @@ def _theorem(analysis: dict[str, float]) -> list[str]:
 
 
 def segments(rows: list[dict[str, Any]]) -> list[str]:
-    """NDCG@10 of every model, a table per task and a row per segment; GenSR's with its 95% interval, by user."""
+    """NDCG@10 of every model, a table per task and a row per segment; GenSR's with its 95% interval, by user, and its
+    lead over the best other model."""
     lines: list[str] = []
     for task in TASKS:
         mine = [row for row in rows if row["task"] == task]
@@ -268,13 +278,18 @@ def segments(rows: list[dict[str, Any]]) -> list[str]:
             shown = row["model"] == "gensr" and error is not None
             told = f" ± {1.96 * error:.3f}" if shown else ""
             of_segment[row["model"]] = f"{row['ndcg_at_10']:.4f}{told}"
+            if lead := _gap(row, "lead", 4):
+                of_segment[_LEAD] = f"{lead} ({model_title(row['rival'])})"
+        shown = [*models, _LEAD] if any(_LEAD in found for found in cells.values()) else models
         body = [
-            [by, segment, found["samples"], *(found.get(model, "") for model in models)]
+            [by, segment, found["samples"], *(found.get(model, "") for model in shown)]
             for (by, segment), found in cells.items()
         ]
-        head = ["by", "segment", "samples", *(model_title(model) for model in models)]
+        head = ["by", "segment", "samples", *(model_title(model) for model in models), _LEAD][
+            : 3 + len(shown)
+        ]
         title = f"## Where it fails: {task}, N@10 by segment (GenSR's ± its 95% interval, by user)"
-        lines += [title, "", *grid(head, body), ""]
+        lines += [title, "", *grid(head, body), "", *([_TESTED, ""] if _LEAD in head else [])]
     return lines
 
 

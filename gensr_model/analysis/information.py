@@ -12,15 +12,15 @@ from gensr_model.analysis.critics import CriticConfig
 from gensr_model.analysis.features import Features, Pairs, balanced_pairs, input_features
 from gensr_model.analysis.figures import information_figure
 from gensr_model.analysis.mutual_information import estimate_task_information, information_gaps
-from gensr_model.analysis.subjects import Subject, read
+from gensr_model.analysis.subjects import OURS, Subject, read
 from gensr_model.config import TASKS, PipelineConfig
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
+from gensr_model.evaluation.compare import holm
 from gensr_model.evaluation.scoring import fixed_subset
 from gensr_model.files import write_json
 from gensr_model.report import Report
 from gensr_model.training import bundle
 
-OURS = "gensr"
 _FEWEST = 50  # users with a sample of a task below which a split into three says nothing
 Found = dict[str, dict[str, dict[str, float]]]  # model → task → fields of TaskInformation, "samples" and gaps
 
@@ -37,8 +37,9 @@ def analyze_information(
 
     Every model sees the same pairs, and the critics the same features. Beside ``TaskInformation`` a model other than
     GenSR has ``exact_gap`` and ``label_gap``: GenSR's exact I(input; Ŷ) and I(Ŷ; Y) less its own, with the ends of
-    their interval (``_low``, ``_high``). Writes ``mutual_information.json`` and, unless every task has test samples of
-    fewer than 50 users, ``mutual_information.png`` into ``out``.
+    their interval (``_low``, ``_high``), p of a test (``_p``) and p corrected for all of them (``_p_holm``). Writes
+    ``mutual_information.json`` and, unless every task has test samples of fewer than 50 users,
+    ``mutual_information.png`` into ``out``.
     """
     pairs = _pairs(dataset, config)
     features = _features(dataset, cf_folder, pairs, config)
@@ -66,6 +67,7 @@ def analyze_information(
                 len(subjects) * len(pairs),
                 f"information, {model}, {task}",
             )
+    _correct(found)
     write_json(out / "mutual_information.json", found)
     if pairs:
         information_figure(found, out / "mutual_information.png")
@@ -84,8 +86,21 @@ def _gaps(
     return {
         f"{of}_gap{name}": value
         for of, gap in gaps.items()
-        for name, value in zip(("", "_low", "_high"), gap, strict=True)
+        for name, value in zip(("", "_low", "_high", "_p"), gap, strict=True)
     }
+
+
+def _correct(found: Found) -> None:
+    """Adds p after Holm's correction over both gaps of every other model and task."""
+    tested = [
+        (row, f"{of}_gap")
+        for tasks in found.values()
+        for row in tasks.values()
+        for of in ("exact", "label")
+        if f"{of}_gap" in row
+    ]
+    for (row, name), p in zip(tested, holm([row[f"{name}_p"] for row, name in tested]), strict=True):
+        row[f"{name}_p_holm"] = p
 
 
 def _pairs(dataset: PreparedDataset, config: PipelineConfig) -> dict[str, Pairs]:

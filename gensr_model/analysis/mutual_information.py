@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy import stats
 
 from gensr_model.analysis.critics import CriticConfig, Draw, Estimate, estimate, fixed
 from gensr_model.errors import DataError
@@ -50,11 +51,12 @@ class TaskInformation(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """What one model's answers tell more than another's, nats, and the bootstrap interval of that."""
+    """What one model's answers tell more than another's, nats, the bootstrap interval of that and a test of it."""
 
     difference: float
     low: float
     high: float
+    p: float  # paired t-test, two-sided
 
 
 def nats_to_bits(nats: float) -> float:
@@ -102,47 +104,60 @@ def information_gaps(
     label: npt.NDArray[np.integer],
     confidence: float = 0.95,
     seed: int = 0,
+    resamples: int = _RESAMPLES,
 ) -> dict[str, Gap]:
     """I of our answers less I of theirs, both with the input (``exact``) and with the label (``label``).
 
     Both are exact over the answers, where `TaskInformation.label_nats` counts drawn ones. The intervals are percentiles
-    over resamples of the samples, each of another user, the same for both models.
+    over resamples of the samples, each of another user, the same for both models. Information is no mean over samples,
+    so the t-test is that of its jackknife pseudo-values (Tukey 1958), which are paired as the samples are.
 
     Args:
         ours, theirs: scores (N,), of whose σ the answers are drawn.
         label: (N,) of 0 and 1.
     """
-    sides = [_sums(score, label) for score in (ours, theirs)]
+    sides = [_terms(score, label) for score in (ours, theirs)]
     n = len(label)
-    point = _told(np.ones((1, n)), sides[0]) - _told(np.ones((1, n)), sides[1])
+    point = _told(sides[0].mean(axis=0)) - _told(sides[1].mean(axis=0))
+    left_out = [_told((side.sum(axis=0) - side) / (n - 1)) for side in sides]  # (N, 2) without each sample
+    pseudo = n * point - (n - 1) * (left_out[0] - left_out[1])
     rng = np.random.default_rng(seed)
     drawn = []
-    for _ in range(_RESAMPLES // _AT_ONCE):
-        weights = rng.multinomial(n, np.full(n, 1 / n), size=_AT_ONCE).astype(np.float64)
-        drawn.append(_told(weights, sides[0]) - _told(weights, sides[1]))
+    for start in range(0, resamples, _AT_ONCE):
+        size = min(_AT_ONCE, resamples - start)
+        weights = rng.multinomial(n, np.full(n, 1 / n), size=size).astype(np.float64)
+        drawn.append(_told(weights @ sides[0] / n) - _told(weights @ sides[1] / n))
     tail = (1 - confidence) / 2
     low, high = np.quantile(np.concatenate(drawn), [tail, 1 - tail], axis=0)
     return {
-        name: Gap(float(point[0, i]), float(low[i]), float(high[i]))
+        name: Gap(float(point[i]), float(low[i]), float(high[i]), _t_test(pseudo[:, i]))
         for i, name in enumerate(("exact", "label"))
     }
 
 
-def _sums(score: npt.NDArray[np.floating], label: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
-    """(N, 4): p, H(p), p of positives, positives; weighted sums of these are all that ``_told`` needs."""
+def _t_test(differences: npt.NDArray[np.float64]) -> float:
+    """p of a mean of 0; 1 where nothing differs."""
+    return float(stats.ttest_1samp(differences, 0.0).pvalue) if np.ptp(differences) else 1.0
+
+
+def _terms(score: npt.NDArray[np.floating], label: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+    """(N, 4): p, H(p), p of positives, positives; means of these are all that ``_told`` needs."""
     p = _probability(score)
     return np.stack([p, bernoulli_entropy(p), p * label, np.asarray(label, np.float64)], axis=1)
 
 
-def _told(weights: npt.NDArray[np.float64], sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """(R, 2): I(input; Ŷ) and I(Ŷ; Y), nats, of samples with each row of weights (R, N)."""
-    p, entropy, p_positive, positive = (weights @ sums / weights.sum(axis=1, keepdims=True)).T
-    negative = 1 - positive
-    with np.errstate(invalid="ignore"):  # a resample without positives, whose entropy then has no weight
-        given = positive * bernoulli_entropy(np.clip(p_positive / positive, 0, 1))
-        given += negative * bernoulli_entropy(np.clip((p - p_positive) / negative, 0, 1))
+def _told(means: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(…, 2): I(input; Ŷ) and I(Ŷ; Y), nats, of samples by the means (…, 4) of their terms."""
+    p, entropy, p_positive, positive = np.moveaxis(means, -1, 0)
+    given = _entropy_of(p_positive, positive) + _entropy_of(p - p_positive, 1 - positive)
     answer = bernoulli_entropy(p)
-    return np.stack([answer - entropy, answer - np.nan_to_num(given)], axis=1)
+    return np.stack([answer - entropy, answer - given], axis=-1)
+
+
+def _entropy_of(yes: npt.NDArray[np.float64], share: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """H of the answers to one label, weighted by the label's share; 0 where no sample has it."""
+    among = np.divide(yes, share, out=np.zeros_like(yes), where=share > 0)
+    return np.asarray(share * bernoulli_entropy(np.clip(among, 0, 1)))
 
 
 def _probability(score: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

@@ -19,6 +19,8 @@ from gensr_model.devices import default_device
 from gensr_model.errors import DataError
 from gensr_model.training import bundle, rival
 
+OURS = "gensr"  # whom the others are compared with
+
 
 class Subject(NamedTuple):
     """A model to analyse. Its ``score(batch)`` gives (B, C) log-odds; ``hidden(batch)``, where there is one, (B, C, d)

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from gensr_model.config import TASKS, Split
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.errors import DataError
+from gensr_model.evaluation.compare import against_best, holm
 from gensr_model.evaluation.metrics import METRICS, per_sample
 from gensr_model.evaluation.resampling import standard_error
 
@@ -79,6 +80,59 @@ def diagnose(dataset: PreparedDataset, ranks: Mapping[str, pa.Table], split: Spl
         for part in _of_model(name, table, _places(name, table, every, dataset), every, cuts)
     ]
     return pa.concat_tables(parts) if parts else pa.table({"model": pa.array([], pa.string())})
+
+
+class Lead(NamedTuple):
+    """Ours against the best other model of a segment, by N@10: the difference, its interval and test by user."""
+
+    task: str
+    by: str
+    segment: str
+    rival: str
+    lead: float
+    lead_low: float
+    lead_high: float
+    lead_p_holm: float  # corrected for all segments of both tasks; NaN where no test is defined
+
+
+def leads(
+    dataset: PreparedDataset,
+    ranks: Mapping[str, pa.Table],
+    ours: str,
+    samples: int = 2_000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    split: Split = "test",
+) -> list[Lead]:
+    """Where ours leads, where not, and what can be told from chance: every segment of ``diagnose``.
+
+    The rival is chosen on the samples that it is compared on, which favours it. A segment is left out where ours or
+    every other has no ranks. Resamples, confidence and seed are those of ``compare.against_best``; raises as it does,
+    and as ``diagnose``.
+    """
+    every = dataset.samples(split)
+    users = pa.table({"sample_id": pa.array(every.sample_id, pa.string()), "user_idx": every.user})
+    places = {name: _places(name, table, every, dataset) for name, table in ranks.items()}
+    found, p = [], []
+    for cut in segmentations(dataset, every):
+        for task in TASKS:
+            for label, segment in enumerate(cut.labels):
+                inside = {
+                    name: [table.filter(pa.array(cut.of[places[name]] == label))]
+                    for name, table in ranks.items()
+                }
+                of = against_best(
+                    inside, ours, [task], ["ndcg_at_10"], samples, confidence, seed, users=users
+                )
+                for verdict in of:
+                    by = verdict.compared
+                    p.append(by.p)
+                    found.append(
+                        Lead(
+                            task, cut.name, segment, verdict.rival, by.mean_difference, by.low, by.high, by.p
+                        )
+                    )
+    return [lead._replace(lead_p_holm=value) for lead, value in zip(found, holm(p), strict=True)]
 
 
 def _places(name: str, ranks: pa.Table, samples: Samples, dataset: PreparedDataset) -> IntArray:

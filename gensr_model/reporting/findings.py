@@ -92,6 +92,22 @@ def _losses(facts: RunFacts) -> list[str]:
                 f"{row['task'].capitalize()}: no difference from {joined(row['level'])} can be told; "
                 "the interval holds 0."
             )
+    return said + _losing_segments(facts)
+
+
+def _losing_segments(facts: RunFacts) -> list[str]:
+    """Kinds of samples on which another model is better by more than chance."""
+    said = []
+    for task in TASKS:
+        behind = [
+            f"{row['by']} {row['segment']} ({facts.title(row['rival'])} by {-row['lead']:.3f})"
+            for row in facts.segments
+            if row["task"] == task and row.get("lead") is not None and row["lead"] < 0
+            # p holds for all segments at once; the interval of one of many does not.
+            if row["lead_p_holm"] is not None and row["lead_p_holm"] < facts.alpha
+        ]
+        if behind:
+            said.append(f"{task.capitalize()}: another model is better than GenSR on {joined(behind)}.")
     return said
 
 

@@ -12,11 +12,12 @@ from gensr_model.reporting.charts import Figure, Series, line_chart, smooth
 from gensr_model.reporting.findings import VERDICTS, verdict
 from gensr_model.reporting.run_facts import SPACE, RunFacts
 from gensr_model.reporting.sections import Block, Section, figures, heading, note, table, text
-from gensr_model.reporting.tables import Cell, Column, Table, count, interval, number
+from gensr_model.reporting.tables import Cell, Column, Table, count, interval, number, p_value
 from gensr_model.reporting.tables import text as words
 
 _COLORS = {"gensr": 1, "two_head": 2, "unisar": 3}
 _DRAWN = 6  # models in one figure
+_HOLM = "p (Holm)"
 _CLOSE = 1e-12
 
 
@@ -224,8 +225,8 @@ def information(facts: RunFacts) -> Table | None:
 def information_gaps(facts: RunFacts) -> Table | None:
     """By how much GenSR's answers tell more than another model's, with intervals."""
     columns = [Column("GenSR less", False), Column("Task", False),
-               Column("Exact, nats", says="of the whole input"), Column(f"{facts.confidence} interval"),
-               Column("I(Ŷ; Y), nats"), Column(f"{facts.confidence} interval")]  # fmt: skip
+               Column("Exact, nats", says="of the whole input"), Column(f"{facts.confidence} interval"), Column(_HOLM),
+               Column("I(Ŷ; Y), nats"), Column(f"{facts.confidence} interval"), Column(_HOLM)]  # fmt: skip
     rows = []
     for (model, task), f in facts.analysis("information").items():
         if "exact_gap" not in f:
@@ -235,8 +236,12 @@ def information_gaps(facts: RunFacts) -> Table | None:
             value, low, high = (f[f"{of}_gap{end}"] for end in ("", "_low", "_high"))
             mark = VERDICTS[verdict({"low": low, "high": high})]
             cells += [number(value, 3, sign=True, mark=mark), interval(value, low, high, digits=3)]
+            cells.append(p_value(f.get(f"{of}_gap_p_holm")))
         rows.append([words(facts.title(model)), words(task), *cells])
-    note = "Percentiles of a bootstrap over users, the same for both models; of one training each."
+    note = (
+        "Percentiles of a bootstrap over users, the same for both models; paired t-test of jackknife pseudo-values, "
+        "corrected for all of the table; of one training each."
+    )
     caption = "How much more GenSR's answers tell"
     return Table("information-gaps", caption, columns, rows, note=note) if rows else None
 
@@ -278,16 +283,34 @@ def gradients(facts: RunFacts) -> Table | None:
                Column("below 0"), Column("One task's halves", says="mean cosine of its random halves"),
                Column("below 0"), Column("Tasks − one task", says="on half the rows; below 0 is conflict"),
                Column("± standard error", says="as if probes were independent"),
-               Column("Norm, recommendation"), Column("Norm, search"), Column("Probes")]  # fmt: skip
+               Column("Norm, recommendation"), Column("Norm, search"), Column("Probes"),
+               Column("GenSR less it", says="of tasks − one task; above 0 GenSR's tasks conflict less"),
+               Column(f"{facts.confidence} interval"), Column(_HOLM)]  # fmt: skip
     names = ("mean_cosine", "std_cosine", "min_cosine", "share_negative", "mean_halves", "share_negative_halves",
              "mean_null", "share_negative_null", "gap", "gap_error", "mean_norm_recommendation",
              "mean_norm_search")  # fmt: skip
     rows = [
-        [words(facts.title(model)), *(number(f.get(name), 3) for name in names), count(f["probes"])]
+        [
+            words(facts.title(model)),
+            *(number(f.get(name), 3) for name in names),
+            count(f["probes"]),
+            *_less(f),
+        ]
         for (model,), f in facts.analysis("gradient").items()
     ]
-    return (
-        Table("gradients", "Cosine of the task gradients along training (§6.5)", columns, rows)
-        if rows
-        else None
-    )
+    caption = "Cosine of the task gradients along training (§6.5)"
+    note = "GenSR less another: bootstrap and Welch's t-test, as if probes were independent, corrected for all models."
+    return Table("gradients", caption, columns, rows, note=note) if rows else None
+
+
+def _less(found: dict[str, float]) -> list[Cell]:
+    """How much less GenSR's tasks conflict than this model's, interval and p; empty where nothing was compared."""
+    if "less" not in found:
+        return [Cell(""), Cell(""), Cell("")]
+    value, low, high = (found[f"less{end}"] for end in ("", "_low", "_high"))
+    mark = VERDICTS[verdict({"low": low, "high": high})]
+    return [
+        number(value, 3, sign=True, mark=mark),
+        interval(value, low, high, digits=3),
+        p_value(found["less_p_holm"]),
+    ]

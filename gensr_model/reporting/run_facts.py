@@ -33,6 +33,11 @@ class RunFacts(Facts):
         """Of all intervals, as ``95%``."""
         return f"{100 * self.summary['config']['retrain']['confidence']:g}%"
 
+    @property
+    def alpha(self) -> float:
+        """Below which a p value tells a difference: what the intervals leave out."""
+        return 1.0 - float(self.summary["config"]["retrain"]["confidence"])
+
     def title(self, name: str) -> str:
         """What people call a model, a system of a comparison or a trial of a study."""
         if name.startswith("tau="):

@@ -180,8 +180,7 @@ def _from_chosen(facts: RunFacts, row: dict[str, Any], task: str) -> list[Cell]:
     change, low, high, p = (row.get(f"{task}_{name}") for name in ("change", "low", "high", "p_holm"))
     if change is None or low is None or high is None:
         return [Cell("")] * 3
-    alpha = 1 - facts.summary["config"]["retrain"]["confidence"]
-    verdict = "open" if p is None or p >= alpha else "bad" if change < 0 else "good"
+    verdict = "open" if p is None or p >= facts.alpha else "bad" if change < 0 else "good"
     return [percent(change, mark=VERDICTS[verdict]), interval(change, low, high, 100, 1), p_value(p)]
 
 

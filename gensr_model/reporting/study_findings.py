@@ -116,10 +116,9 @@ def _sweep(facts: RunFacts) -> list[str]:
         f"τ and β: {chosen['tau']:g} and {chosen['beta']:g} are the best of {len(rows)} points on validation"
     )
     tested = [[row.get(f"{task}_p_holm") for task in TASKS] for row in rows if not row["chosen"]]
-    alpha = 1 - facts.summary["config"]["retrain"]["confidence"]
-    apart = sum(any(p is not None and p < alpha for p in found) for found in tested)
+    apart = sum(any(p is not None and p < facts.alpha for p in found) for found in tested)
     if any(p is not None for found in tested for p in found):
-        said += f"; {apart or 'none'} of the others can be told from it in either task (p (Holm) < {alpha:g})"
+        said += f"; {apart or 'none'} of the others can be told from it in either task (p (Holm) < {facts.alpha:g})"
     return [f"{said}."]
 
 

@@ -43,7 +43,7 @@ def test_numbers_and_files(world: World, tmp_path: Path) -> None:
             assert found["samples"] == USERS
             gap = {
                 end: numbers.get(f"information/{model}/{task}/exact_gap{end}")
-                for end in ("", "_low", "_high")
+                for end in ("", "_low", "_high", "_p", "_p_holm")
             }
             if model == "gensr":
                 assert set(gap.values()) == {None}
@@ -51,6 +51,11 @@ def test_numbers_and_files(world: World, tmp_path: Path) -> None:
             ours = numbers[f"information/gensr/{task}/exact_nats"]
             assert gap[""] == pytest.approx(ours - found["exact_nats"], abs=1e-9)
             assert gap["_low"] < gap[""] < gap["_high"]
+            assert gap["_p"] <= gap["_p_holm"] <= 1
+    gaps = [name.removesuffix("_p") for name in numbers if name.endswith("_gap_p")]
+    assert len(gaps) == 2 * 2 * 2  # models, tasks, both gaps
+    smallest = min(gaps, key=lambda name: numbers[f"{name}_p"])
+    assert numbers[f"{smallest}_p_holm"] == pytest.approx(min(1, len(gaps) * numbers[f"{smallest}_p"]))
     assert run() == numbers
 
 

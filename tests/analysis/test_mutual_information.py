@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from sklearn.metrics import mutual_info_score
 
 from gensr_model.analysis.critics import CriticConfig
@@ -124,11 +125,34 @@ def test_gaps_are_those_of_a_loop_over_resamples() -> None:
         spread = looped[:, i].std()
         assert found[name].low == pytest.approx(np.quantile(looped[:, i], 0.1), abs=0.15 * spread)
         assert found[name].high == pytest.approx(np.quantile(looped[:, i], 0.9), abs=0.15 * spread)
+    whole = np.subtract(told(ours, every), told(theirs, every))
+    without = np.array([
+        np.subtract(told(ours, np.delete(every, row)), told(theirs, np.delete(every, row))) for row in every
+    ])  # fmt: skip
+    pseudo = n * whole - (n - 1) * without
+    for i, name in enumerate(("exact", "label")):
+        t = pseudo[:, i].mean() / (pseudo[:, i].std(ddof=1) / math.sqrt(n))
+        assert found[name].p == pytest.approx(2 * stats.t.sf(abs(t), n - 1))
     same = information_gaps(ours, ours, label)
-    assert all(gap == (0.0, 0.0, 0.0) for gap in same.values())
+    assert all(gap == (0.0, 0.0, 0.0, 1.0) for gap in same.values())
+
+
+def test_the_test_of_a_gap_rejects_as_often_as_it_says() -> None:
+    """Two models whose scores have one distribution: no gap, so p is below .1 in a tenth of data sets."""
+    rng, n, worlds = np.random.default_rng(5), 200, 400
+    label = (np.arange(n) % 2).astype(np.int64)
+    p = [
+        [gap.p for gap in information_gaps(*scores, label, resamples=1).values()]
+        for scores in 2 * label - 1 + 1.5 * rng.normal(size=(worlds, 2, n))
+    ]
+    error = math.sqrt(0.1 * 0.9 / worlds)
+    assert (np.array(p) < 0.1).mean(axis=0) == pytest.approx(0.1, abs=3 * error)
 
 
 def test_a_gap_bears_resamples_of_one_label_alone() -> None:
+    """Of which no answer tells anything about the label."""
     label = np.array([0, 0, 0, 0, 0, 1], np.int64)
     found = information_gaps(np.linspace(-2, 2, 6), np.zeros(6), label)
     assert all(math.isfinite(value) for gap in found.values() for value in gap)
+    alone = information_gaps(np.linspace(-2, 2, 6), np.zeros(6), label * 0)["label"]
+    assert alone[:3] == pytest.approx((0.0, 0.0, 0.0), abs=1e-12)

@@ -16,7 +16,17 @@ from small_dataset import write_dataset
 from gensr_model.data.prepared import PreparedDataset, Samples
 from gensr_model.errors import DataError
 from gensr_model.evaluation import diagnosis
-from gensr_model.evaluation.diagnosis import HISTORY, Segments, _by_popularity, _cut, diagnose, segmentations
+from gensr_model.evaluation.compare import holm, paired_bootstrap
+from gensr_model.evaluation.diagnosis import (
+    HISTORY,
+    Lead,
+    Segments,
+    _by_popularity,
+    _cut,
+    diagnose,
+    leads,
+    segmentations,
+)
 from gensr_model.evaluation.metrics import METRICS, per_sample, ranks_table
 
 
@@ -147,3 +157,53 @@ def test_ranks_of_other_data_are_refused(dataset: PreparedDataset, ranks: pa.Tab
     foreign = ranks.set_column(0, "sample_id", pa.array([f"x{n}" for n in range(len(ranks))]))
     with pytest.raises(DataError, match=r"140 samples ranked by 'gensr' \(for example x0\) are not in"):
         diagnose(dataset, {"gensr": foreign})
+
+
+def test_ours_is_compared_with_the_best_other_of_every_segment(
+    dataset: PreparedDataset, ranks: pa.Table
+) -> None:
+    samples, rng = dataset.samples("test"), np.random.default_rng(1)
+    others = {
+        name: ranks_table(
+            samples.sample_id, samples.task_names, rng.integers(5, size=(len(samples), 10)).astype(float)
+        )
+        for name in ("a", "b")
+    }
+    searched = ranks.filter(pc.equal(ranks["task"], "search"))
+    every = {"gensr": ranks, **others, "bm25": searched}
+    row_of = {name: row for row, name in enumerate(samples.sample_id)}
+    means = {
+        (row["model"], row["task"], row["by"], row["segment"]): row["ndcg_at_10"]
+        for row in diagnose(dataset, every).to_pylist()
+    }
+    found = leads(dataset, every, "gensr", samples=300, confidence=0.9, seed=2)
+    assert {lead[:3] for lead in found} == {key[1:] for key in means}
+    p = []
+    for lead in found:
+        theirs = {
+            model: mean for (model, *of), mean in means.items() if tuple(of) == lead[:3] and model != "gensr"
+        }
+        best = max(theirs.values())
+        assert theirs[lead.rival] == best
+        assert lead.lead == pytest.approx(means["gensr", *lead[:3]] - best)
+
+        def inside(table: pa.Table, lead: Lead = lead) -> pa.Table:
+            names = zip(table["sample_id"].to_pylist(), table["task"].to_pylist(), strict=True)
+            return table.filter(pa.array([
+                task == lead.task and expected_segment(dataset, row_of[name], lead.by) == lead.segment
+                for name, task in names
+            ]))  # fmt: skip
+
+        users = pa.table({"sample_id": pa.array(samples.sample_id, pa.string()), "user_idx": samples.user})
+        alone = paired_bootstrap(
+            inside(ranks), inside(every[lead.rival]), "ndcg_at_10", 300, 0.9, seed=2, users=users
+        )
+        assert (lead.lead_low, lead.lead_high) == (alone.low, alone.high)
+        p.append(alone.p)
+    assert [lead.lead_p_holm for lead in found] == pytest.approx(holm(p), nan_ok=True)
+    assert len({lead.rival for lead in found}) > 1
+
+
+def test_nobody_leads_alone(dataset: PreparedDataset, ranks: pa.Table) -> None:
+    assert leads(dataset, {"gensr": ranks}, "gensr") == []
+    assert leads(dataset, {"bm25": ranks}, "gensr") == []

@@ -143,7 +143,8 @@ def information() -> dict[str, float]:
         for number, name in enumerate(names)
     }
     gaps = {"exact_gap": 0.1, "exact_gap_low": 0.02, "exact_gap_high": 0.18,
-            "label_gap": -0.01, "label_gap_low": -0.03, "label_gap_high": 0.01}  # fmt: skip
+            "label_gap": -0.01, "label_gap_low": -0.03, "label_gap_high": 0.01,
+            "exact_gap_p_holm": 0.012, "label_gap_p_holm": 0.6}  # fmt: skip
     found |= {f"information/two_head/search/{name}": value for name, value in gaps.items()}
     return found | {f"information/{model}/search/samples": 400.0 for model in ("gensr", "two_head")}
 
@@ -155,7 +156,12 @@ def gradients(**gaps: float) -> dict[str, float]:
              "probes")  # fmt: skip
     found = {f"gradient/{model}/{name}": number / 10 for model in gaps for number, name in enumerate(names)}
     found |= {f"gradient/{model}/gap": gap for model, gap in gaps.items()}
-    return found | {f"gradient/{model}/gap_error": 0.01 for model in gaps}
+    found |= {f"gradient/{model}/gap_error": 0.01 for model in gaps}
+    for model in gaps.keys() - {"gensr"}:
+        less = gaps["gensr"] - gaps[model]
+        told = {"less": less, "less_low": less - 0.02, "less_high": less + 0.02, "less_p_holm": 0.0001}
+        found |= {f"gradient/{model}/{name}": value for name, value in told.items()}
+    return found
 
 
 def mechanisms() -> dict[str, float]:

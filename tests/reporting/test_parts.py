@@ -126,6 +126,35 @@ def test_segments_have_a_row_each_and_a_column_per_model() -> None:
     assert shown[1][3] == "1.0000"
 
 
+def test_segments_say_by_how_much_gensr_leads() -> None:
+    key = {"task": "search", "by": "history", "samples": 12}
+    led = {"rival": "bm25", "lead": -0.25, "lead_low": -0.375, "lead_high": -0.125, "lead_p_holm": 0.0004}
+    rows = [
+        key | {"segment": "a", "model": "gensr", "ndcg_at_10": 0.25} | led,
+        key | {"segment": "a", "model": "bm25", "ndcg_at_10": 0.5} | dict.fromkeys(led),
+        key
+        | {"segment": "b", "model": "gensr", "ndcg_at_10": 0.5}
+        | led
+        | {"lead": 0.125, "lead_high": 0.5, "lead_p_holm": None},
+        key | {"segment": "c", "model": "gensr", "ndcg_at_10": 0.5} | dict.fromkeys(led),
+    ]
+    (made,) = parts.segments(RunFacts(summary={"config": {"retrain": {"confidence": 0.8}}}, made=""), rows)
+    assert [column.title for column in made.columns[4:]] == [
+        "GenSR − best other",
+        "which is",
+        "80% interval",
+        "p (Holm)",
+    ]
+    shown = [[cell.text for cell in row[4:]] for row in made.rows]
+    assert shown == [
+        ["−0.2500", "BM25", "[−0.3750, −0.1250]", "< 0.001"],
+        ["+0.1250", "BM25", "[−0.3750, +0.5000]", "–"],
+        ["–", "–", "–", "–"],
+    ]
+    assert [row[4].mark for row in made.rows] == ["bad", "muted", "muted"]
+    assert "favours it" in made.note
+
+
 def test_results_are_in_a_fixed_order_with_differences_and_verdicts() -> None:
     made = parts.results(facts(), "search")
     assert [r[0].text for r in made.rows] == ["GenSR", "Popularity", "LightGCN", "BM25"]
@@ -238,7 +267,27 @@ def test_what_did_not_work_is_said() -> None:
     ):
         assert sentence in said
     assert "10_x" not in said
+    assert "another model is better" not in said
     assert "Two heads (Eq. 1) was still improving" not in said
+
+
+def test_segments_that_gensr_loses_are_said() -> None:
+    row = {
+        "task": "search",
+        "by": "target",
+        "segment": "tail",
+        "samples": 9,
+        "model": "gensr",
+        "ndcg_at_10": 0.5,
+    }
+    lost = row | {"rival": "bm25", "lead": -0.25, "lead_low": -0.4, "lead_high": -0.1, "lead_p_holm": 0.01}
+    others = [
+        lost | {"segment": "head", "lead": 0.25},
+        lost | {"segment": "unseen in training", "lead_p_holm": 0.2},
+        lost | {"segment": "alone", "lead_p_holm": None},
+    ]
+    said = " ".join(what_did_not_work(facts(segments=[lost, *others, row | {"model": "bm25", "lead": None}])))
+    assert "Search: another model is better than GenSR on target tail (BM25 by 0.250)." in said
 
 
 def test_few_users_with_many_samples_are_said() -> None:

@@ -199,10 +199,19 @@ def test_what_answers_tell_stands_in_both_units_by_every_estimator_with_what_par
         "0.420",
     ]
     assert shown["information-gaps"] == [
-        ["Two heads (Eq. 1)", "search", "+0.100", "[+0.020, +0.180]", "−0.010", "[−0.030, +0.010]"]
+        [
+            "Two heads (Eq. 1)",
+            "search",
+            "+0.100",
+            "[+0.020, +0.180]",
+            "0.012",
+            "−0.010",
+            "[−0.030, +0.010]",
+            "0.600",
+        ]
     ]
     assert marks(section, "information-gaps", 2) == ["good"]
-    assert marks(section, "information-gaps", 4) == ["muted"]
+    assert marks(section, "information-gaps", 5) == ["muted"]
     said = Parsed(render(known)).text
     assert "Labels stand 1:1, drawn candidates to positives." in said
     assert "critic-limited" in said
@@ -220,8 +229,10 @@ def test_gradients_stand_beside_what_one_task_does_with_itself() -> None:
     assert section is not None
     assert tables(section)["gradients"][0] == [
         "GenSR", "0.000", "0.100", "0.200", "0.300", "0.400", "0.500", "0.600", "0.700", "−0.030", "0.010",
-        "1.000", "1.100", "1",
+        "1.000", "1.100", "1", "", "", "",
     ]  # fmt: skip
+    assert tables(section)["gradients"][1][-3:] == ["−0.050", "[−0.070, −0.030]", "< 0.001"]
+    assert marks(section, "gradients", -3) == ["", "bad"]
     cosine, less_chance = drawn(section)
     assert [len(list(svg.iter("polyline"))) for svg in (cosine, less_chance)] == [2, 2]
     (ticks,) = ([t.text for t in svg.iter("text") if t.get("text-anchor") == "end"] for svg in (less_chance,))

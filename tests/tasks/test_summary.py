@@ -223,18 +223,19 @@ def test_the_analyses_have_their_tables_and_none_without_them(summary: dict[str,
     assert row == ["GenSR", "search", "0.500 ± 0.062", "0.475 ± 0.125", "0.550 ± 0.250", "0.625 (0.902)",
                    "0.250 (0.361)", "0.693", "1.750", "200", "", ""]  # fmt: skip
     gaps = {"exact_gap": 0.1, "exact_gap_low": 0.02, "exact_gap_high": 0.18,
-            "label_gap": -0.01, "label_gap_low": -0.03, "label_gap_high": 0.01}  # fmt: skip
+            "label_gap": -0.01, "label_gap_low": -0.03, "label_gap_high": 0.01,
+            "exact_gap_p_holm": 0.0004, "label_gap_p_holm": 0.6}  # fmt: skip
     other = {name.replace("/gensr/", "/two_head/"): value for name, value in ANALYSIS.items()
              if name.startswith("information/")}  # fmt: skip
     other |= {f"information/two_head/search/{name}": value for name, value in gaps.items()}
     _, _, second = cells(table({**summary, "analysis": ANALYSIS | other}), "What an answer tells")
-    assert second[-2:] == ["+0.100 [+0.020, +0.180]", "-0.010 [-0.030, +0.010]"]
+    assert second[-2:] == ["+0.100 [+0.020, +0.180], p < .001", "-0.010 [-0.030, +0.010], p 0.600"]
     assert "Labels stand 1:1, drawn candidates to positives." in markdown
     assert head[-4] == "raw score: critic-limited, no finite bound"
     assert "can be bits and cannot be nats" in markdown
     head, row = cells(markdown, "Do the tasks pull together")
     assert row == ["Two heads (Eq. 1)", "-0.250", "0.125", "-0.750", "0.875", "-0.200", "0.750", "0.100", "0.250",
-                   "-0.300 ± 0.062", "0.5, 2", "12"]  # fmt: skip
+                   "-0.300 ± 0.062", "0.5, 2", "12", ""]  # fmt: skip
     assert head[1:5] == ["mean", "standard deviation", "lowest", "share below 0"]
     head, row = cells(markdown, "Do the tasks lie apart")
     assert row == ["GenSR, untrained", "0.938", "0.500", "0.125", "0.250", "0.875"]
@@ -277,6 +278,15 @@ def test_segments_have_a_table_per_task_with_a_column_per_model(summary: dict[st
         ["by", "segment", "samples", "GenSR", "BM25"],
         ["target", "head", "3", "0.5000 ± 0.196", "1.0000"],
         ["target", "tail", "1", "0.2500", ""],
+    ]
+    led = {"rival": "bm25", "lead": -0.5, "lead_low": -0.7, "lead_high": -0.3, "lead_p_holm": None}
+    rows[0] |= led
+    rows[1] |= led | {"lead_p_holm": 0.04}
+    head, *shown = cells(table(summary | {"diagnosis": rows}), "Where it fails: search")
+    assert head[-1] == "GenSR − best other"
+    assert [row[-1] for row in shown] == [
+        "-0.5000 [-0.7000, -0.3000] (BM25)",
+        "-0.5000 [-0.7000, -0.3000], p 0.040 (BM25)",
     ]
 
 
