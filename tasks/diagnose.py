@@ -10,11 +10,12 @@ import pyarrow as pa
 
 from gensr_model.config import RetrainConfig
 from gensr_model.data.prepared import PreparedDataset
-from gensr_model.evaluation.diagnosis import Lead, diagnose, leads
+from gensr_model.evaluation.diagnosis import diagnose, leads
 from tasks.evaluate import read_ranks
 from tasks.stage import StageResult
 
 _OURS = "gensr"
+_NO_LEAD = dict.fromkeys(("rival", "lead", "lead_low", "lead_high", "lead_p_holm"))
 
 
 def diagnosis(
@@ -28,14 +29,18 @@ def diagnosis(
 def segments_of(
     dataset: PreparedDataset, ranks: Mapping[str, pa.Table], how: RetrainConfig, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """Rows of ``diagnose``, each with the fields of ``Lead``: GenSR's over the best other model, else None."""
+    """Rows of ``diagnose``, each with GenSR's lead over the best other model (``leads``): None in rows of others."""
     found = leads(dataset, ranks, _OURS, how.bootstrap_samples, how.confidence, seed)
-    told = {(lead.task, lead.by, lead.segment): lead for lead in found}
+    told = {(_OURS, lead.task, lead.by, lead.segment): lead for lead in found}
     rows: list[dict[str, Any]] = []
     for row in diagnose(dataset, ranks).to_pylist():
-        lead = told.get((row["task"], row["by"], row["segment"])) if row["model"] == _OURS else None
-        more = dict.fromkeys(Lead._fields) if lead is None else lead._asdict()
-        if lead is not None and math.isnan(lead.lead_p_holm):
-            more["lead_p_holm"] = None
-        rows.append(more | row)
+        lead = told.get((row["model"], row["task"], row["by"], row["segment"]))
+        rows.append(
+            row | (_NO_LEAD if lead is None else {name: _known(getattr(lead, name)) for name in _NO_LEAD})
+        )
     return rows
+
+
+def _known(value: Any) -> Any:
+    """None for what JSON cannot say."""
+    return None if isinstance(value, float) and math.isnan(value) else value

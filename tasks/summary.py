@@ -23,7 +23,15 @@ _SHOWN = {"recall_at_1": "R@1", "recall_at_5": "R@5", "recall_at_10": "R@10", "r
 
 
 _TESTED = "In brackets: bootstrap interval. p: of a t-test, after Holm's correction over all comparisons of the kind."
+_FREE = (
+    "Less noise: on half the rows, by the square root of one task's halves in recommendation times those in search; 1 "
+    f"would be one task with itself. Models are compared by it, as batches of other sizes have other noise. {_TESTED}"
+)
 _LEAD = "GenSR − best other"
+_LEAD_NOTE = (
+    f"{_TESTED} The best other is chosen among the models on the samples of the segment: p is corrected for that where "
+    "it is ahead, the interval is not. Fewer than 50 users are not tested."
+)
 
 
 def model_title(name: str) -> str:
@@ -189,7 +197,8 @@ def _information(analysis: dict[str, float], drawn: int) -> list[str]:
         f"cannot be nats. Labels stand {drawn}:1, drawn candidates to positives."
     )
     title = "## What an answer tells about its input, and about the label (§6.4.1): nats (bits)"
-    return [title, "", *grid(head, rows), "", f"{note} {_TESTED}", ""] if rows else []
+    compared = any(row[-1] or row[-2] for row in rows)
+    return [title, "", *grid(head, rows), "", f"{note} {_TESTED}" if compared else note, ""] if rows else []
 
 
 def _gap(found: dict[str, Any], name: str, digits: int = 3) -> str:
@@ -212,15 +221,17 @@ def _conflict(analysis: dict[str, float]) -> list[str]:
             f"{found['gap']:+.3f} ± {found['gap_error']:.3f}",
             f"{found['mean_norm_recommendation']:.2g}, {found['mean_norm_search']:.2g}",
             f"{found['probes']:.0f}",
-            _gap(found, "less"),
+            _gap(found, "free", 2),
+            _gap(found, "less", 2),
         ]
         for (model,), found in _grouped(analysis, "gradient").items()
     ]
     title = "## Do the tasks pull together (§6.5)? Cosine between their gradients along training"
     head = ["model", "mean", "standard deviation", "lowest", "share below 0", "on half the rows", "below 0",
             "one task's two halves", "below 0", "tasks − one task", "norms rec, search", "batches",
-            "GenSR's tasks − one task, less it"]  # fmt: skip
-    return [title, "", *grid(head, rows), "", _TESTED, ""] if rows else []
+            "tasks, less noise", "GenSR − it"]  # fmt: skip
+    note = [_FREE, ""] if any(row[-2] for row in rows) else []
+    return [title, "", *grid(head, rows), "", *note] if rows else []
 
 
 def _space(analysis: dict[str, float]) -> list[str]:
@@ -280,16 +291,14 @@ def segments(rows: list[dict[str, Any]]) -> list[str]:
             of_segment[row["model"]] = f"{row['ndcg_at_10']:.4f}{told}"
             if lead := _gap(row, "lead", 4):
                 of_segment[_LEAD] = f"{lead} ({model_title(row['rival'])})"
-        shown = [*models, _LEAD] if any(_LEAD in found for found in cells.values()) else models
+        compared = [_LEAD] if any(_LEAD in found for found in cells.values()) else []
         body = [
-            [by, segment, found["samples"], *(found.get(model, "") for model in shown)]
+            [by, segment, found["samples"], *(found.get(column, "") for column in (*models, *compared))]
             for (by, segment), found in cells.items()
         ]
-        head = ["by", "segment", "samples", *(model_title(model) for model in models), _LEAD][
-            : 3 + len(shown)
-        ]
+        head = ["by", "segment", "samples", *(model_title(model) for model in models), *compared]
         title = f"## Where it fails: {task}, N@10 by segment (GenSR's ± its 95% interval, by user)"
-        lines += [title, "", *grid(head, body), "", *([_TESTED, ""] if _LEAD in head else [])]
+        lines += [title, "", *grid(head, body), "", *([_LEAD_NOTE, ""] if compared else [])]
     return lines
 
 

@@ -13,11 +13,15 @@ from scipy import stats
 
 from gensr_model.analysis.figures import gradient_figure, validation_figure
 from gensr_model.analysis.gradient_conflict import GradientCosine
+from gensr_model.analysis.jackknife import pseudo_values
 from gensr_model.analysis.subjects import OURS
 from gensr_model.evaluation.compare import holm
 from gensr_model.files import write_json
 
 _RESAMPLES = 2_000
+_FEWEST = 20  # probes
+_ERRORS = 3  # standard errors that a null must be above 0
+_LEAST = 1e-3
 
 
 def analyze_gradients(
@@ -25,13 +29,13 @@ def analyze_gradients(
 ) -> dict[str, float]:
     """What the probes along training say of each trained bundle, by name; returns ``gradient/model/name``.
 
-    They are those of ``conflict_summary`` and ``gap_differences``. Writes ``gradient_conflict.json``, and the figures
+    They are those of ``conflict_summary`` and ``noise_free``. Writes ``gradient_conflict.json``, and the figures
     ``gradient_cosine.png``, unless no model was probed, and ``validation.png`` into `out`.
     """
     probes = {model: _read(folder, "gradients.json") for model, folder in bundles.items()}
     probes = {model: found for model, found in probes.items() if found}
     summary = {model: conflict_summary(found) for model, found in probes.items()}
-    for model, found in gap_differences(probes, confidence, seed).items():
+    for model, found in noise_free(probes, confidence, seed).items():
         summary[model] |= found
     write_json(out / "gradient_conflict.json", summary)
     if probes:
@@ -53,7 +57,7 @@ def conflict_summary(probes: Sequence[Mapping[str, float]]) -> dict[str, float]:
     columns = {name: np.array([probe[name] for probe in probes]) for name in GradientCosine._fields}
     cosine, halves = columns["cosine"], columns["cosine_halves"]
     null = (columns["null_recommendation"] + columns["null_search"]) / 2
-    gap = _gaps(probes)
+    gap = halves - null
     return {
         "mean_cosine": float(cosine.mean()),
         "std_cosine": float(cosine.std()),
@@ -73,44 +77,69 @@ def conflict_summary(probes: Sequence[Mapping[str, float]]) -> dict[str, float]:
     }
 
 
-def gap_differences(
+def noise_free(
     probes: Mapping[str, Sequence[Mapping[str, float]]], confidence: float = 0.95, seed: int = 0
 ) -> dict[str, dict[str, float]]:
-    """GenSR's ``gap`` less that of each other model: ``less``, its interval ``less_low`` and ``less_high``, ``less_p``
-    and, corrected for all models, ``less_p_holm``.
+    """The tasks' cosine less what noise takes from it, of each model, and GenSR's less each other's.
 
-    Above 0 GenSR's tasks conflict less. Models are probed on batches of their own, so nothing is paired: the interval
-    is that of a bootstrap of either side, the test Welch's (1947). Both take probes as independent. A model with fewer
-    than two probes is left out.
+    Halves of a batch have noisy gradients, so the cosine of the tasks and that of one task with itself are small alike,
+    and the smaller the batch the more so: models probed on batches of other sizes cannot be compared by them. Divided
+    by √(null of recommendation × null of search), means over the probes, it is that of the gradients themselves
+    (Spearman 1904, correction for attenuation): 1 where the tasks pull alike, 0 at right angles, below 0 in conflict.
+
+    Returns of a model ``free`` with ``free_low`` and ``free_high``, and beside GenSR ``less``, ``less_low``,
+    ``less_high``, ``less_p`` and, corrected for all models, ``less_p_holm``. Intervals are of a bootstrap of the
+    probes, p is Welch's (1947) of jackknife pseudo-values; both take probes as independent. Left out is a model of
+    which a null cannot be told from 0: there noise is all that there is.
     """
-    gaps = {model: _gaps(found) for model, found in probes.items() if len(found) > 1}
-    if OURS not in gaps:
-        return {}
+    terms = {model: _terms(found) for model, found in probes.items()}
+    terms = {model: rows for model, rows in terms.items() if _is_told(rows)}
+    tail = (1 - confidence) / 2
     found: dict[str, dict[str, float]] = {}
-    for model in (name for name in gaps if name != OURS):
-        sides = (gaps[OURS], gaps[model])
-        drawn = stats.bootstrap(
-            sides,
-            lambda ours, theirs, axis: ours.mean(axis) - theirs.mean(axis),
-            n_resamples=_RESAMPLES,
-            confidence_level=confidence,
-            method="percentile",
-            rng=np.random.default_rng(seed),
-        ).confidence_interval
-        found[model] = {
-            "less": float(sides[0].mean() - sides[1].mean()),
-            "less_low": float(drawn.low),
-            "less_high": float(drawn.high),
-            "less_p": float(stats.ttest_ind(*sides, equal_var=False).pvalue),
-        }
-    for row, p in zip(found.values(), holm([row["less_p"] for row in found.values()]), strict=True):
+    for model, rows in terms.items():
+        drawn = _resampled(rows, seed)
+        found[model] = _with_ends("free", float(_free(rows.mean(axis=0))), drawn, tail)
+        if model == OURS or OURS not in terms:
+            continue
+        # Other draws than this model's, as the two were probed apart.
+        less, ours = _resampled(terms[OURS], seed + 1) - drawn, terms[OURS]
+        found[model] |= _with_ends("less", float(_free(ours.mean(axis=0)) - found[model]["free"]), less, tail)
+        sides = [pseudo_values(side, _free) for side in (ours, rows)]
+        found[model]["less_p"] = float(stats.ttest_ind(*sides, equal_var=False).pvalue)
+    tested = [row for row in found.values() if "less_p" in row]
+    for row, p in zip(tested, holm([row["less_p"] for row in tested]), strict=True):
         row["less_p_holm"] = p
     return found
 
 
-def _gaps(probes: Sequence[Mapping[str, float]]) -> npt.NDArray[np.float64]:
-    """(probes,) the tasks' cosine on halves less that of one task's halves."""
-    return np.array([p["cosine_halves"] - (p["null_recommendation"] + p["null_search"]) / 2 for p in probes])
+def _terms(probes: Sequence[Mapping[str, float]]) -> npt.NDArray[np.float64]:
+    """(probes, 3): cosine of the tasks' halves, and of one task's."""
+    names = ("cosine_halves", "null_recommendation", "null_search")
+    return np.array([[probe[name] for name in names] for probe in probes]).reshape(-1, len(names))
+
+
+def _is_told(terms: npt.NDArray[np.float64]) -> bool:
+    """Whether both nulls are above 0 by more than chance."""
+    if len(terms) < _FEWEST:
+        return False
+    error = terms.std(axis=0, ddof=1) / len(terms) ** 0.5
+    return bool((terms.mean(axis=0) > _ERRORS * error)[1:].all() and (error > 0).all())
+
+
+def _free(means: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Of means (…, 3) as in ``_terms``; a resample's null counts as ``_LEAST`` where it is below."""
+    halves, recommendation, search = np.moveaxis(means, -1, 0)
+    return np.asarray(halves / np.sqrt(np.maximum(recommendation, _LEAST) * np.maximum(search, _LEAST)))
+
+
+def _resampled(terms: npt.NDArray[np.float64], seed: int) -> npt.NDArray[np.float64]:
+    rows = np.random.default_rng(seed).integers(len(terms), size=(_RESAMPLES, len(terms)))
+    return _free(terms[rows].mean(axis=1))
+
+
+def _with_ends(name: str, value: float, drawn: npt.NDArray[np.float64], tail: float) -> dict[str, float]:
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return {name: value, f"{name}_low": float(low), f"{name}_high": float(high)}
 
 
 def _read(folder: Path, name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,8 +38,8 @@ def analyze_information(
 
     Every model sees the same pairs, and the critics the same features. Beside ``TaskInformation`` a model other than
     GenSR has ``exact_gap`` and ``label_gap``: GenSR's exact I(input; Ŷ) and I(Ŷ; Y) less its own, with the ends of
-    their interval (``_low``, ``_high``), p of a test (``_p``) and p corrected for all of them (``_p_holm``). Writes
-    ``mutual_information.json`` and, unless every task has test samples of fewer than 50 users,
+    their interval (``_low``, ``_high``) and, where a test holds, p (``_p``) and p corrected for all (``_p_holm``).
+    Writes ``mutual_information.json`` and, unless every task has test samples of fewer than 50 users,
     ``mutual_information.png`` into ``out``.
     """
     pairs = _pairs(dataset, config)
@@ -87,6 +88,7 @@ def _gaps(
         f"{of}_gap{name}": value
         for of, gap in gaps.items()
         for name, value in zip(("", "_low", "_high", "_p"), gap, strict=True)
+        if math.isfinite(value)
     }
 
 
@@ -97,7 +99,7 @@ def _correct(found: Found) -> None:
         for tasks in found.values()
         for row in tasks.values()
         for of in ("exact", "label")
-        if f"{of}_gap" in row
+        if f"{of}_gap_p" in row
     ]
     for (row, name), p in zip(tested, holm([row[f"{name}_p"] for row, name in tested]), strict=True):
         row[f"{name}_p_holm"] = p

@@ -19,10 +19,12 @@ import torch
 from scipy import stats
 
 from gensr_model.analysis.critics import CriticConfig, Draw, Estimate, estimate, fixed
+from gensr_model.analysis.jackknife import nothing, pseudo_values
 from gensr_model.errors import DataError
 
 _RESAMPLES = 2_000
 _AT_ONCE = 200  # resamples: (200, N) weights at a time
+_ALPHA = 0.01  # below which answers have to do with the label
 _ANSWER_DRAWS = 16  # of every held-out sample, for the estimates; of every sample, for the counts
 
 
@@ -56,7 +58,7 @@ class Gap(NamedTuple):
     difference: float
     low: float
     high: float
-    p: float  # paired t-test, two-sided
+    p: float  # paired t-test, two-sided; NaN where none holds
 
 
 def nats_to_bits(nats: float) -> float:
@@ -110,7 +112,8 @@ def information_gaps(
 
     Both are exact over the answers, where `TaskInformation.label_nats` counts drawn ones. The intervals are percentiles
     over resamples of the samples, each of another user, the same for both models. Information is no mean over samples,
-    so the t-test is that of its jackknife pseudo-values (Tukey 1958), which are paired as the samples are.
+    so the t-test is that of its jackknife pseudo-values, which are paired as the samples are. Of I(Ŷ; Y) it holds only
+    where one model's answers have to do with the label: p is NaN where neither's are told from chance.
 
     Args:
         ours, theirs: scores (N,), of whose σ the answers are drawn.
@@ -119,8 +122,10 @@ def information_gaps(
     sides = [_terms(score, label) for score in (ours, theirs)]
     n = len(label)
     point = _told(sides[0].mean(axis=0)) - _told(sides[1].mean(axis=0))
-    left_out = [_told((side.sum(axis=0) - side) / (n - 1)) for side in sides]  # (N, 2) without each sample
-    pseudo = n * point - (n - 1) * (left_out[0] - left_out[1])
+    pseudo = pseudo_values(sides[0], _told) - pseudo_values(sides[1], _told)
+    p = [_t_test(pseudo[:, 0]), _t_test(pseudo[:, 1])]
+    if not any(_knows(side) for side in sides):
+        p[1] = float("nan")
     rng = np.random.default_rng(seed)
     drawn = []
     for start in range(0, resamples, _AT_ONCE):
@@ -130,14 +135,25 @@ def information_gaps(
     tail = (1 - confidence) / 2
     low, high = np.quantile(np.concatenate(drawn), [tail, 1 - tail], axis=0)
     return {
-        name: Gap(float(point[i]), float(low[i]), float(high[i]), _t_test(pseudo[:, i]))
+        name: Gap(float(point[i]), float(low[i]), float(high[i]), p[i])
         for i, name in enumerate(("exact", "label"))
     }
 
 
 def _t_test(differences: npt.NDArray[np.float64]) -> float:
     """p of a mean of 0; 1 where nothing differs."""
-    return float(stats.ttest_1samp(differences, 0.0).pvalue) if np.ptp(differences) else 1.0
+    return 1.0 if nothing(differences) else float(stats.ttest_1samp(differences, 0.0).pvalue)
+
+
+def _knows(terms: npt.NDArray[np.float64]) -> bool:
+    """Whether answers differ between labels by more than chance: Welch's t-test of p.
+
+    I(Ŷ; Y) is least where they do not, and flat there, so no t-test of it holds.
+    """
+    positive = terms[:, 3] > 0
+    if min(positive.sum(), (~positive).sum()) < 2 or not np.ptp(terms[:, 0]):
+        return False
+    return bool(stats.ttest_ind(terms[positive, 0], terms[~positive, 0], equal_var=False).pvalue < _ALPHA)
 
 
 def _terms(score: npt.NDArray[np.floating], label: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:

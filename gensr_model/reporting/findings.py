@@ -22,6 +22,13 @@ def verdict(compared: dict[str, float]) -> str:
     return "bad" if compared["high"] < 0 else "open"
 
 
+def tested(difference: float, p: float | None, facts: RunFacts) -> str:
+    """The same by p, where it is corrected for many comparisons: an interval of one of many says too much."""
+    if p is None or not p < facts.alpha:
+        return "open"
+    return "good" if difference > 0 else "bad"
+
+
 def in_short(facts: RunFacts) -> list[dict[str, Any]]:
     """Per task that was ranked: GenSR's place by NDCG@10 and which models it is above, level with and below."""
     found = []
@@ -102,9 +109,8 @@ def _losing_segments(facts: RunFacts) -> list[str]:
         behind = [
             f"{row['by']} {row['segment']} ({facts.title(row['rival'])} by {-row['lead']:.3f})"
             for row in facts.segments
-            if row["task"] == task and row.get("lead") is not None and row["lead"] < 0
-            # p holds for all segments at once; the interval of one of many does not.
-            if row["lead_p_holm"] is not None and row["lead_p_holm"] < facts.alpha
+            if row["task"] == task and row.get("lead") is not None
+            if tested(row["lead"], row["lead_p_holm"], facts) == "bad"
         ]
         if behind:
             said.append(f"{task.capitalize()}: another model is better than GenSR on {joined(behind)}.")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from gensr_model.config import TASKS
 from gensr_model.reporting import paper
 from gensr_model.reporting.charts import Figure, Series, line_chart, smooth
-from gensr_model.reporting.findings import VERDICTS, verdict
+from gensr_model.reporting.findings import VERDICTS, tested
 from gensr_model.reporting.run_facts import SPACE, RunFacts
 from gensr_model.reporting.sections import Block, Section, figures, heading, note, table, text
 from gensr_model.reporting.tables import Cell, Column, Table, count, interval, number, p_value
@@ -234,13 +234,18 @@ def information_gaps(facts: RunFacts) -> Table | None:
         cells = []
         for of in ("exact", "label"):
             value, low, high = (f[f"{of}_gap{end}"] for end in ("", "_low", "_high"))
-            mark = VERDICTS[verdict({"low": low, "high": high})]
-            cells += [number(value, 3, sign=True, mark=mark), interval(value, low, high, digits=3)]
-            cells.append(p_value(f.get(f"{of}_gap_p_holm")))
+            p = f.get(f"{of}_gap_p_holm")
+            mark = VERDICTS[tested(value, p, facts)]
+            cells += [
+                number(value, 3, sign=True, mark=mark),
+                interval(value, low, high, digits=3),
+                p_value(p),
+            ]
         rows.append([words(facts.title(model)), words(task), *cells])
     note = (
         "Percentiles of a bootstrap over users, the same for both models; paired t-test of jackknife pseudo-values, "
-        "corrected for all of the table; of one training each."
+        "corrected for all of the table, and none of I(Ŷ; Y) where neither model's answers have to do with the label. "
+        "Of one training each."
     )
     caption = "How much more GenSR's answers tell"
     return Table("information-gaps", caption, columns, rows, note=note) if rows else None
@@ -284,7 +289,8 @@ def gradients(facts: RunFacts) -> Table | None:
                Column("below 0"), Column("Tasks − one task", says="on half the rows; below 0 is conflict"),
                Column("± standard error", says="as if probes were independent"),
                Column("Norm, recommendation"), Column("Norm, search"), Column("Probes"),
-               Column("GenSR less it", says="of tasks − one task; above 0 GenSR's tasks conflict less"),
+               Column("Tasks, less noise", says="on half the rows, by what one task's halves have; 1: as one task"),
+               Column(f"{facts.confidence} interval"), Column("GenSR − it", says="of tasks, less noise"),
                Column(f"{facts.confidence} interval"), Column(_HOLM)]  # fmt: skip
     names = ("mean_cosine", "std_cosine", "min_cosine", "share_negative", "mean_halves", "share_negative_halves",
              "mean_null", "share_negative_null", "gap", "gap_error", "mean_norm_recommendation",
@@ -294,23 +300,27 @@ def gradients(facts: RunFacts) -> Table | None:
             words(facts.title(model)),
             *(number(f.get(name), 3) for name in names),
             count(f["probes"]),
-            *_less(f),
+            *_less(f, facts),
         ]
         for (model,), f in facts.analysis("gradient").items()
     ]
     caption = "Cosine of the task gradients along training (§6.5)"
-    note = "GenSR less another: bootstrap and Welch's t-test, as if probes were independent, corrected for all models."
+    note = (
+        "Models differ in noise, as their batches differ in size, so they are compared by the cosine less noise: on "
+        "half the rows, by √(one task's halves in recommendation × in search). Bootstrap and Welch's t-test, as if "
+        "probes were independent, corrected for all models."
+    )
     return Table("gradients", caption, columns, rows, note=note) if rows else None
 
 
-def _less(found: dict[str, float]) -> list[Cell]:
-    """How much less GenSR's tasks conflict than this model's, interval and p; empty where nothing was compared."""
-    if "less" not in found:
-        return [Cell(""), Cell(""), Cell("")]
-    value, low, high = (found[f"less{end}"] for end in ("", "_low", "_high"))
-    mark = VERDICTS[verdict({"low": low, "high": high})]
-    return [
-        number(value, 3, sign=True, mark=mark),
-        interval(value, low, high, digits=3),
-        p_value(found["less_p_holm"]),
-    ]
+def _less(found: dict[str, float], facts: RunFacts) -> list[Cell]:
+    """The tasks' cosine less noise, and GenSR's less this model's; empty where neither can be told."""
+    cells: list[Cell] = []
+    for name, sign in (("free", False), ("less", True)):
+        if name not in found:
+            cells += [Cell(""), Cell("")]
+            continue
+        value, low, high = (found[f"{name}{end}"] for end in ("", "_low", "_high"))
+        mark = VERDICTS[tested(value, found["less_p_holm"], facts)] if sign else ""
+        cells += [number(value, 2, sign=sign, mark=mark), interval(value, low, high, digits=2)]
+    return [*cells, p_value(found["less_p_holm"]) if "less" in found else Cell("")]

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from gensr_model.config import TASKS
+from gensr_model.evaluation.diagnosis import FEWEST_USERS
 from gensr_model.reporting import paper
 from gensr_model.reporting.charts import COLORS, Figure, Interval, Series, interval_chart, line_chart
 from gensr_model.reporting.facts import how_it_came, in_order
-from gensr_model.reporting.findings import VERDICTS, verdict
+from gensr_model.reporting.findings import VERDICTS, tested, verdict
 from gensr_model.reporting.run_facts import RunFacts
 from gensr_model.reporting.tables import (
     Cell,
@@ -86,8 +87,9 @@ _LEAD = {
     "p": "p (Holm)",
 }
 _LEAD_NOTE = (
-    "The best other model of each segment is chosen on its samples, which favours it. Paired bootstrap over users; "
-    "t-test by user, corrected for all segments of both tasks."
+    "The best other model of each segment is chosen on its samples: where it is ahead, p is corrected for that, the "
+    "interval is not. Paired bootstrap over users; t-test by user, corrected for all segments of both tasks, and none "
+    f"of fewer than {FEWEST_USERS} users."
 )
 
 
@@ -97,7 +99,7 @@ def _lead(facts: RunFacts, row: dict[str, Any]) -> dict[str, Cell]:
         return {}
     low, high = row["lead_low"], row["lead_high"]
     return {
-        "lead": number(value, 4, sign=True, mark=VERDICTS[verdict({"low": low, "high": high})]),
+        "lead": number(value, 4, sign=True, mark=VERDICTS[tested(value, row["lead_p_holm"], facts)]),
         "rival": text(facts.title(row["rival"])),
         "interval": interval(value, low, high),
         "p": p_value(row["lead_p_holm"]),

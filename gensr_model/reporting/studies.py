@@ -7,7 +7,7 @@ from typing import Any
 from gensr_model.config import TASKS
 from gensr_model.reporting import paper, parts, systems
 from gensr_model.reporting.charts import Figure, Interval, Series, interval_chart, line_chart
-from gensr_model.reporting.findings import VERDICTS
+from gensr_model.reporting.findings import VERDICTS, tested
 from gensr_model.reporting.run_facts import ABLATION, FULL, SWEEP, RunFacts
 from gensr_model.reporting.sections import Block, Section, figures, heading, note, table, text
 from gensr_model.reporting.tables import Cell, Column, Table, interval, mark_best, number, p_value, percent
@@ -180,8 +180,11 @@ def _from_chosen(facts: RunFacts, row: dict[str, Any], task: str) -> list[Cell]:
     change, low, high, p = (row.get(f"{task}_{name}") for name in ("change", "low", "high", "p_holm"))
     if change is None or low is None or high is None:
         return [Cell("")] * 3
-    verdict = "open" if p is None or p >= facts.alpha else "bad" if change < 0 else "good"
-    return [percent(change, mark=VERDICTS[verdict]), interval(change, low, high, 100, 1), p_value(p)]
+    return [
+        percent(change, mark=VERDICTS[tested(change, p, facts)]),
+        interval(change, low, high, 100, 1),
+        p_value(p),
+    ]
 
 
 def _curve(rows: list[dict[str, Any]], name: str, letter: str, other: str, held: float) -> Figure | None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gensr_model.analysis.gradients import analyze_gradients, conflict_summary, gap_differences
+from gensr_model.analysis.gradients import analyze_gradients, conflict_summary, noise_free
 
 if TYPE_CHECKING:
     from trained_world import World
@@ -28,9 +28,6 @@ def test_numbers_and_files(world: World, tmp_path: Path) -> None:
             np.mean([p["cosine"] for p in probes])
         )
         assert numbers[f"gradient/{model}/mean_norm_search"] > 0
-        less = numbers.get(f"gradient/{model}/less")
-        ours, its = numbers["gradient/gensr/gap"], numbers[f"gradient/{model}/gap"]
-        assert less == (None if model == "gensr" else pytest.approx(ours - its))
 
 
 def test_conflict_summary() -> None:
@@ -49,34 +46,87 @@ def test_conflict_summary() -> None:
     assert found["probes"] == 4
 
 
-def probes_of(gaps: np.ndarray) -> list[dict[str, float]]:
-    """Probes whose tasks lie so far above one task's halves, whose cosines are .1 and .3."""
-    return [{"cosine_halves": 0.2 + gap, "null_recommendation": 0.1, "null_search": 0.3} for gap in gaps]
+def probed(batch: int, angle: float, probes: int, seed: int) -> list[dict[str, float]]:
+    """Probes of two tasks whose gradients of 200 parameters have this cosine; a row's has 16 times as much noise."""
+    rng = np.random.default_rng(seed)
+    truth = np.zeros((2, 200))
+    truth[:, 0], truth[1, :2] = 1, (angle, math.sqrt(1 - angle**2))
+    noise = rng.normal(size=(probes, 2, 2, 200)) * 16 / math.sqrt(200 * batch / 4)
+    halves = truth[:, None] + noise  # (probes, task, half, parameter)
+    unit = halves / np.linalg.norm(halves, axis=3, keepdims=True)
+    null = (unit[:, :, 0] * unit[:, :, 1]).sum(axis=2)
+    between = np.einsum("nik,njk->nij", unit[:, 0], unit[:, 1]).mean(axis=(1, 2))
+    return [
+        {"cosine_halves": b, "null_recommendation": first, "null_search": second}
+        for b, (first, second) in zip(between, null, strict=True)
+    ]
 
 
-def test_gensrs_gap_is_compared_with_each_other_models() -> None:
-    rng = np.random.default_rng(6)
-    gaps = {
-        "gensr": rng.normal(0.1, 0.2, 90),
-        "two_head": rng.normal(0, 0.1, 60),
-        "unisar": rng.normal(0.1, 0.3, 50),
+def test_batches_of_other_sizes_have_the_same_cosine_less_noise() -> None:
+    probes = {
+        "gensr": probed(64, 0.3, 400, 0),
+        "unisar": probed(1_024, 0.3, 400, 1),
+        "two_head": probed(64, 0.9, 400, 2),
     }
-    probes = {model: probes_of(of_model) for model, of_model in gaps.items()}
-    found = gap_differences({**probes, "once": probes["gensr"][:1]}, confidence=0.8, seed=3)
-    assert list(found) == ["two_head", "unisar"]
-    for model, row in found.items():
-        a, b = gaps["gensr"], gaps[model]
-        assert row["less"] == pytest.approx(a.mean() - b.mean())
-        # Welch's test by its formula.
-        errors = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
-        t = row["less"] / math.sqrt(sum(errors))
-        freedom = sum(errors) ** 2 / (errors[0] ** 2 / (len(a) - 1) + errors[1] ** 2 / (len(b) - 1))
-        assert row["less_p"] == pytest.approx(2 * stats.t.sf(abs(t), freedom))
-        looped = [rng.choice(a, len(a)).mean() - rng.choice(b, len(b)).mean() for _ in range(2_000)]
-        spread = np.std(looped)
+    means = {name: np.mean([p["cosine_halves"] for p in rows]) for name, rows in probes.items()}
+    assert means["unisar"] > 3 * means["gensr"], "or there would be nothing to correct"
+    found = noise_free(probes)
+    for model, angle in (("gensr", 0.3), ("unisar", 0.3), ("two_head", 0.9)):
+        assert found[model]["free"] == pytest.approx(angle, abs=0.1)
+        assert found[model]["free_low"] < angle < found[model]["free_high"]
+    assert found["unisar"]["less_low"] < 0 < found["unisar"]["less_high"]
+    assert found["unisar"]["less_p_holm"] > 0.05
+    assert found["two_head"]["less_high"] < 0
+    assert found["two_head"]["less_p_holm"] < 1e-6
+    assert "less" not in found["gensr"]
+
+
+def test_the_test_of_two_models_rejects_as_often_as_it_says() -> None:
+    worlds = 200
+    p = [
+        noise_free({"gensr": probed(128, 0.3, 60, 2 * world), "unisar": probed(512, 0.3, 60, 2 * world + 1)})[
+            "unisar"
+        ]
+        for world in range(worlds)
+    ]
+    assert np.mean([row["less_p"] < 0.1 for row in p]) == pytest.approx(0.1, abs=3 * math.sqrt(0.09 / worlds))
+
+
+def test_the_numbers_of_two_models_are_those_of_a_loop() -> None:
+    rows = {
+        "gensr": probed(256, 0.5, 50, 4),
+        "unisar": probed(256, 0.1, 40, 5),
+        "few": probed(256, 0.1, 5, 6),
+    }
+    noise = [row | {"null_search": (-1) ** n * 0.1} for n, row in enumerate(rows["gensr"])]
+    found = noise_free({**rows, "noise": noise}, confidence=0.8, seed=3)
+    assert list(found) == ["gensr", "unisar"], "few probes, or a null of 0, give nothing"
+
+    def free(of: list[dict[str, float]]) -> float:
+        halves, first, second = (np.mean([row[name] for row in of]) for name in of[0])
+        return float(halves / math.sqrt(first * second))
+
+    assert found["unisar"]["less"] == pytest.approx(free(rows["gensr"]) - free(rows["unisar"]))
+    pseudo = {
+        name: np.array(
+            [len(of) * free(of) - (len(of) - 1) * free(of[:n] + of[n + 1 :]) for n in range(len(of))]
+        )
+        for name, of in rows.items()
+    }
+    # Welch's test by its formula.
+    a, b = pseudo["gensr"], pseudo["unisar"]
+    errors = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
+    t = (a.mean() - b.mean()) / math.sqrt(sum(errors))
+    freedom = sum(errors) ** 2 / (errors[0] ** 2 / (len(a) - 1) + errors[1] ** 2 / (len(b) - 1))
+    assert found["unisar"]["less_p"] == pytest.approx(2 * stats.t.sf(abs(t), freedom))
+    assert found["unisar"]["less_p_holm"] == found["unisar"]["less_p"], "of one comparison"
+    rng = np.random.default_rng(6)
+    drawn = np.array([
+        [free([of[n] for n in rng.integers(len(of), size=len(of))]) for of in (rows["gensr"], rows["unisar"])]
+        for _ in range(2_000)
+    ])  # fmt: skip
+    for name, looped in (("less", drawn[:, 0] - drawn[:, 1]), ("free", drawn[:, 1])):
         for end, share in (("low", 0.1), ("high", 0.9)):
-            assert row[f"less_{end}"] == pytest.approx(np.quantile(looped, share), abs=0.15 * spread)
-    smaller, larger = sorted(row["less_p"] for row in found.values())
-    assert found["two_head"]["less_p_holm"] == pytest.approx(2 * smaller)
-    assert found["unisar"]["less_p_holm"] == pytest.approx(larger)
-    assert gap_differences({"two_head": probes["two_head"]}) == {}
+            expected = np.quantile(looped, share)
+            assert found["unisar"][f"{name}_{end}"] == pytest.approx(expected, abs=0.15 * looped.std())
+    assert list(noise_free({"unisar": rows["unisar"]})["unisar"]) == ["free", "free_low", "free_high"]

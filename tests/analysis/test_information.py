@@ -53,7 +53,7 @@ def test_numbers_and_files(world: World, tmp_path: Path) -> None:
             assert gap["_low"] < gap[""] < gap["_high"]
             assert gap["_p"] <= gap["_p_holm"] <= 1
     gaps = [name.removesuffix("_p") for name in numbers if name.endswith("_gap_p")]
-    assert len(gaps) == 2 * 2 * 2  # models, tasks, both gaps
+    assert 2 * 2 <= len(gaps) <= 2 * 2 * 2  # models, tasks, both gaps: of the label where a model knows of it
     smallest = min(gaps, key=lambda name: numbers[f"{name}_p"])
     assert numbers[f"{smallest}_p_holm"] == pytest.approx(min(1, len(gaps) * numbers[f"{smallest}_p"]))
     assert run() == numbers

@@ -160,14 +160,15 @@ def test_ranks_of_other_data_are_refused(dataset: PreparedDataset, ranks: pa.Tab
 
 
 def test_ours_is_compared_with_the_best_other_of_every_segment(
-    dataset: PreparedDataset, ranks: pa.Table
+    dataset: PreparedDataset, ranks: pa.Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(diagnosis, "FEWEST_USERS", 20)
     samples, rng = dataset.samples("test"), np.random.default_rng(1)
+    scores = rng.integers(5, size=(2, len(samples), 10)).astype(float)
+    scores[:, samples.task == 0, 0] -= 3  # in recommendation ours is ahead
     others = {
-        name: ranks_table(
-            samples.sample_id, samples.task_names, rng.integers(5, size=(len(samples), 10)).astype(float)
-        )
-        for name in ("a", "b")
+        name: ranks_table(samples.sample_id, samples.task_names, of)
+        for name, of in zip("ab", scores, strict=True)
     }
     searched = ranks.filter(pc.equal(ranks["task"], "search"))
     every = {"gensr": ranks, **others, "bm25": searched}
@@ -199,9 +200,12 @@ def test_ours_is_compared_with_the_best_other_of_every_segment(
             inside(ranks), inside(every[lead.rival]), "ndcg_at_10", 300, 0.9, seed=2, users=users
         )
         assert (lead.lead_low, lead.lead_high) == (alone.low, alone.high)
-        p.append(alone.p)
+        chosen_among = len(theirs) if lead.lead < 0 else 1
+        p.append(min(1, alone.p * chosen_among) if alone.users >= 20 else math.nan)
     assert [lead.lead_p_holm for lead in found] == pytest.approx(holm(p), nan_ok=True)
     assert len({lead.rival for lead in found}) > 1
+    assert 0 < np.isnan(p).sum() < len(p)
+    assert {lead.lead < 0 for lead in found if not math.isnan(lead.lead_p_holm)} == {True, False}
 
 
 def test_nobody_leads_alone(dataset: PreparedDataset, ranks: pa.Table) -> None:

@@ -157,9 +157,15 @@ def gradients(**gaps: float) -> dict[str, float]:
     found = {f"gradient/{model}/{name}": number / 10 for model in gaps for number, name in enumerate(names)}
     found |= {f"gradient/{model}/gap": gap for model, gap in gaps.items()}
     found |= {f"gradient/{model}/gap_error": 0.01 for model in gaps}
-    for model in gaps.keys() - {"gensr"}:
-        less = gaps["gensr"] - gaps[model]
-        told = {"less": less, "less_low": less - 0.02, "less_high": less + 0.02, "less_p_holm": 0.0001}
+    for model, gap in gaps.items():
+        told = {"free": 0.5 + gap, "free_low": 0.25, "free_high": 0.75}
+        if model != "gensr":
+            told |= {
+                "less": gaps["gensr"] - gap,
+                "less_low": -0.07,
+                "less_high": -0.03,
+                "less_p_holm": 0.0001,
+            }
         found |= {f"gradient/{model}/{name}": value for name, value in told.items()}
     return found
 

@@ -132,11 +132,9 @@ def test_segments_say_by_how_much_gensr_leads() -> None:
     rows = [
         key | {"segment": "a", "model": "gensr", "ndcg_at_10": 0.25} | led,
         key | {"segment": "a", "model": "bm25", "ndcg_at_10": 0.5} | dict.fromkeys(led),
-        key
-        | {"segment": "b", "model": "gensr", "ndcg_at_10": 0.5}
-        | led
-        | {"lead": 0.125, "lead_high": 0.5, "lead_p_holm": None},
+        key | {"segment": "b", "model": "gensr", "ndcg_at_10": 0.5} | led | {"lead_p_holm": None},
         key | {"segment": "c", "model": "gensr", "ndcg_at_10": 0.5} | dict.fromkeys(led),
+        key | {"segment": "d", "model": "gensr", "ndcg_at_10": 0.5} | led | {"lead_p_holm": 0.3},
     ]
     (made,) = parts.segments(RunFacts(summary={"config": {"retrain": {"confidence": 0.8}}}, made=""), rows)
     assert [column.title for column in made.columns[4:]] == [
@@ -148,11 +146,14 @@ def test_segments_say_by_how_much_gensr_leads() -> None:
     shown = [[cell.text for cell in row[4:]] for row in made.rows]
     assert shown == [
         ["−0.2500", "BM25", "[−0.3750, −0.1250]", "< 0.001"],
-        ["+0.1250", "BM25", "[−0.3750, +0.5000]", "–"],
+        ["−0.2500", "BM25", "[−0.3750, −0.1250]", "–"],
         ["–", "–", "–", "–"],
+        ["−0.2500", "BM25", "[−0.3750, −0.1250]", "0.300"],
     ]
-    assert [row[4].mark for row in made.rows] == ["bad", "muted", "muted"]
-    assert "favours it" in made.note
+    assert [row[4].mark for row in made.rows] == ["bad", *["muted"] * 3], (
+        "by p, which knows how many there are"
+    )
+    assert "fewer than 50 users" in made.note
 
 
 def test_results_are_in_a_fixed_order_with_differences_and_verdicts() -> None:

@@ -235,7 +235,16 @@ def test_the_analyses_have_their_tables_and_none_without_them(summary: dict[str,
     assert "can be bits and cannot be nats" in markdown
     head, row = cells(markdown, "Do the tasks pull together")
     assert row == ["Two heads (Eq. 1)", "-0.250", "0.125", "-0.750", "0.875", "-0.200", "0.750", "0.100", "0.250",
-                   "-0.300 ± 0.062", "0.5, 2", "12", ""]  # fmt: skip
+                   "-0.300 ± 0.062", "0.5, 2", "12", "", ""]  # fmt: skip
+    assert "less noise: on half" not in markdown.lower()
+    less = {"free": 0.25, "free_low": -0.5, "free_high": 1.0, "less": -0.5, "less_low": -0.75, "less_high": -0.25,
+            "less_p_holm": 0.03}  # fmt: skip
+    less = {f"gradient/two_head/{name}": value for name, value in less.items()}
+    compared = table({**summary, "analysis": ANALYSIS | less})
+    assert cells(compared, "Do the tasks pull together")[1][-2:] == [
+        "+0.25 [-0.50, +1.00]", "-0.50 [-0.75, -0.25], p 0.030"
+    ]  # fmt: skip
+    assert "less noise: on half" in compared.lower()
     assert head[1:5] == ["mean", "standard deviation", "lowest", "share below 0"]
     head, row = cells(markdown, "Do the tasks lie apart")
     assert row == ["GenSR, untrained", "0.938", "0.500", "0.125", "0.250", "0.875"]

@@ -1,0 +1,26 @@
+"""Tests of statistics that are no means but functions of them, by jackknife pseudo-values (Tukey 1958).
+
+Their mean is the statistic, less its bias of first order; their spread says how far off it is, so a t-test of them is
+one of the statistic. It needs a statistic that is smooth where the means are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def pseudo_values(terms: FloatArray, statistic: Callable[[FloatArray], FloatArray]) -> FloatArray:
+    """(N, …) of terms (N, K) and a statistic of their means, (…, K) → (…, …). Needs two rows or more."""
+    n = len(terms)
+    left_out = statistic((terms.sum(axis=0) - terms) / (n - 1))
+    return np.asarray(n * statistic(terms.mean(axis=0)) - (n - 1) * left_out)
+
+
+def nothing(values: FloatArray) -> bool:
+    """Whether pseudo-values (N,) are 0 but for rounding, which leaving one of N out makes N times as large."""
+    return bool(np.abs(values).max() <= 1e-12 * len(values))
