@@ -12,7 +12,6 @@ VERDICTS = {"good": "good", "bad": "bad", "open": "muted"}  # marks of cells
 _FEWEST = 50  # users below which analysis leaves a task out
 # Below are "few clusters", for which such intervals and tests are too easy (Cameron and Miller 2015, §VI: 20 to 50).
 _USERS = 50
-_ERRORS = 2  # standard errors by which tasks must lie below one task's halves to be told from it
 
 
 def verdict(compared: dict[str, float]) -> str:
@@ -167,24 +166,29 @@ def _analysis(facts: RunFacts) -> list[str]:
 
 
 def _conflict(facts: RunFacts) -> list[str]:
-    """Whether GenSR's tasks conflict and the others' do, by how far they lie below one task's own halves."""
+    """Whether GenSR's tasks pull apart and the others' do, by their cosine less noise."""
     found = {group[0]: row for group, row in facts.analysis("gradient").items()}
     if "gensr" not in found:
         return []
     told = {
-        name: f"{-row['gap']:.3f} ± {row['gap_error']:.3f}"
+        name: f"{facts.title(name)} {row['free']:.2f} [{row['free_low']:.2f}, {row['free_high']:.2f}]"
         for name, row in found.items()
-        if row["gap"] < -_ERRORS * row["gap_error"]
+        if "free" in row
     }
-    others = [f"{facts.title(name)} ({by})" for name, by in told.items() if name != "gensr"]
-    if "gensr" in told:
-        said = (
-            "The paper's claim that GenSR removes gradient conflict is not seen here: its tasks' cosine is below that "
-            f"of one task's halves by {told['gensr']} (standard error)"
-        )
-        return [f"{said}; so it is for {joined(others)}." if others else f"{said}."]
-    if len(found) > 1 and not others:
-        return ["No model shows gradient conflict beyond that of one task's halves: there is none to remove."]
+    if "gensr" not in told:
+        probes = found["gensr"]["probes"]
+        return [f"Whether GenSR's tasks conflict cannot be told: its {probes:.0f} probes may be noise alone."]
+    apart = [name for name in told if found[name]["free_high"] < 0]
+    if "gensr" in apart:
+        return [
+            "The paper's claim that GenSR removes gradient conflict is not seen here: its tasks pull apart (cosine "
+            f"less noise: {joined(list(told.values()))})."
+        ]
+    if len(told) > 1 and not apart:
+        return [
+            "No model's tasks pull apart, so there is no gradient conflict to remove (cosine less noise: "
+            f"{joined(list(told.values()))})."
+        ]
     return []
 
 

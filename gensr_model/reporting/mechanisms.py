@@ -57,8 +57,9 @@ def _gradients(facts: RunFacts) -> list[Block]:
     if blocks:
         blocks.append(
             text(
-                "Two halves of one task's rows disagree by chance as well, so they stand beside the tasks: there is "
-                "conflict where two tasks agree less than one task does with itself, on as many rows."
+                "Two halves of one task's rows disagree by chance as well, so they stand beside the tasks, on as many "
+                "rows. Tasks pull apart where their cosine is below 0; where it is below one task's own they pull in "
+                "directions of their own, as tasks do."
             )
         )
         blocks.append(
@@ -174,7 +175,7 @@ def conflict(facts: RunFacts) -> Figure | None:
 
 def disagreement(facts: RunFacts) -> Figure | None:
     """The same less what chance gives, each probe faint and their running mean."""
-    note = "Cosine of the tasks minus that of one task's random halves, on as many rows. Below 0: conflict."
+    note = "Cosine of the tasks minus that of one task's random halves, on as many rows. 0: as one task with itself."
     return _along(
         facts,
         "The tasks' cosine less that of one task's halves",
@@ -286,7 +287,7 @@ def gradients(facts: RunFacts) -> Table | None:
     columns = [Column("Model", False), Column("Mean"), Column("Standard deviation"), Column("Lowest"),
                Column("Share below 0"), Column("On half the rows", says="the tasks, mean cosine of their halves"),
                Column("below 0"), Column("One task's halves", says="mean cosine of its random halves"),
-               Column("below 0"), Column("Tasks − one task", says="on half the rows; below 0 is conflict"),
+               Column("below 0"), Column("Tasks − one task", says="on half the rows; 0: as one task with itself"),
                Column("± standard error", says="as if probes were independent"),
                Column("Norm, recommendation"), Column("Norm, search"), Column("Probes"),
                Column("Tasks, less noise", says="on half the rows, by what one task's halves have; 1: as one task"),
