@@ -25,7 +25,8 @@ _SHOWN = {"recall_at_1": "R@1", "recall_at_5": "R@5", "recall_at_10": "R@10", "r
 _TESTED = "In brackets: bootstrap interval. p: of a t-test, after Holm's correction over all comparisons of the kind."
 _FREE = (
     "Less noise: on half the rows, by the square root of one task's halves in recommendation times those in search; 1 "
-    f"would be one task with itself. Models are compared by it, as batches of other sizes have other noise. {_TESTED}"
+    "would be one task with itself; empty where one of these may be noise alone. Models are compared by it, as batches "
+    f"of other sizes have other noise. {_TESTED}"
 )
 _LEAD = "GenSR − best other"
 _LEAD_NOTE = (

@@ -175,21 +175,23 @@ def _conflict(facts: RunFacts) -> list[str]:
         for name, row in found.items()
         if "free" in row
     }
-    if "gensr" not in told:
-        probes = found["gensr"]["probes"]
-        return [f"Whether GenSR's tasks conflict cannot be told: its {probes:.0f} probes may be noise alone."]
+    blind = [f"{facts.title(name)} ({row['probes']:.0f})" for name, row in found.items() if name not in told]
+    said = []
+    if blind:
+        said.append(
+            f"Whether tasks conflict cannot be told of {joined(blind)}: so many probes may be noise alone."
+        )
     apart = [name for name in told if found[name]["free_high"] < 0]
+    cosines = f"(cosine less noise: {joined(list(told.values()))})"
     if "gensr" in apart:
-        return [
-            "The paper's claim that GenSR removes gradient conflict is not seen here: its tasks pull apart (cosine "
-            f"less noise: {joined(list(told.values()))})."
-        ]
-    if len(told) > 1 and not apart:
-        return [
-            "No model's tasks pull apart, so there is no gradient conflict to remove (cosine less noise: "
-            f"{joined(list(told.values()))})."
-        ]
-    return []
+        said.append(
+            f"The paper's claim that GenSR removes gradient conflict is not seen here: its tasks pull apart {cosines}."
+        )
+    elif len(told) > 1 and "gensr" in told and not apart:
+        said.append(
+            f"None of these pulls its tasks apart, so there is no gradient conflict to remove {cosines}."
+        )
+    return said
 
 
 def _few_users(facts: RunFacts) -> list[str]:

@@ -308,8 +308,8 @@ def gradients(facts: RunFacts) -> Table | None:
     caption = "Cosine of the task gradients along training (§6.5)"
     note = (
         "Models differ in noise, as their batches differ in size, so they are compared by the cosine less noise: on "
-        "half the rows, by √(one task's halves in recommendation × in search). Bootstrap and Welch's t-test, as if "
-        "probes were independent, corrected for all models."
+        "half the rows, by √(one task's halves in recommendation × in search); none where one of these may be noise "
+        "alone. Bootstrap and Welch's t-test, as if probes were independent, corrected for all models."
     )
     return Table("gradients", caption, columns, rows, note=note) if rows else None
 
