@@ -17,7 +17,6 @@ from gensr_model.reporting.tables import text as words
 
 _COLORS = {"gensr": 1, "two_head": 2, "unisar": 3}
 _DRAWN = 6  # models in one figure
-_HOLM = "p (Holm)"
 _CLOSE = 1e-12
 
 
@@ -52,7 +51,8 @@ def _information(facts: RunFacts) -> list[Block]:
 
 
 def _gradients(facts: RunFacts) -> list[Block]:
-    drawn, found = [figure for figure in (conflict(facts), disagreement(facts)) if figure], gradients(facts)
+    drawn = [figure for figure in (conflict(facts), disagreement(facts)) if figure]
+    found = [table(each) for each in (gradients(facts), noise_free(facts)) if each]
     blocks = [heading("Gradient conflict (Figure 4)")] if drawn or found else []
     if blocks:
         blocks.append(
@@ -70,8 +70,7 @@ def _gradients(facts: RunFacts) -> list[Block]:
                 else "Not the paper's data: what it says of its Figure 4 is not shown."
             )
         )
-    blocks += [figures(*drawn)] if drawn else []
-    return blocks + ([table(found)] if found else [])
+    return [*blocks, *([figures(*drawn)] if drawn else []), *found]
 
 
 def _space(facts: RunFacts) -> list[Block]:
@@ -226,8 +225,9 @@ def information(facts: RunFacts) -> Table | None:
 def information_gaps(facts: RunFacts) -> Table | None:
     """By how much GenSR's answers tell more than another model's, with intervals."""
     columns = [Column("GenSR less", False), Column("Task", False),
-               Column("Exact, nats", says="of the whole input"), Column(f"{facts.confidence} interval"), Column(_HOLM),
-               Column("I(Ŷ; Y), nats"), Column(f"{facts.confidence} interval"), Column(_HOLM)]  # fmt: skip
+               Column("Exact, nats", says="of the whole input"), Column(f"{facts.confidence} interval"),
+               Column("p (Holm)"),
+               Column("I(Ŷ; Y), nats"), Column(f"{facts.confidence} interval"), Column("p (Holm)")]  # fmt: skip
     rows = []
     for (model, task), f in facts.analysis("information").items():
         if "exact_gap" not in f:
@@ -289,39 +289,43 @@ def gradients(facts: RunFacts) -> Table | None:
                Column("below 0"), Column("One task's halves", says="mean cosine of its random halves"),
                Column("below 0"), Column("Tasks − one task", says="on half the rows; 0: as one task with itself"),
                Column("± standard error", says="as if probes were independent"),
-               Column("Norm, recommendation"), Column("Norm, search"), Column("Probes"),
-               Column("Tasks, less noise", says="on half the rows, by what one task's halves have; 1: as one task"),
-               Column(f"{facts.confidence} interval"), Column("GenSR − it", says="of tasks, less noise"),
-               Column(f"{facts.confidence} interval"), Column(_HOLM)]  # fmt: skip
+               Column("Norm, recommendation"), Column("Norm, search"), Column("Probes")]  # fmt: skip
     names = ("mean_cosine", "std_cosine", "min_cosine", "share_negative", "mean_halves", "share_negative_halves",
              "mean_null", "share_negative_null", "gap", "gap_error", "mean_norm_recommendation",
              "mean_norm_search")  # fmt: skip
     rows = [
-        [
-            words(facts.title(model)),
-            *(number(f.get(name), 3) for name in names),
-            count(f["probes"]),
-            *_less(f, facts),
-        ]
+        [words(facts.title(model)), *(number(f.get(name), 3) for name in names), count(f["probes"])]
         for (model,), f in facts.analysis("gradient").items()
     ]
     caption = "Cosine of the task gradients along training (§6.5)"
+    return Table("gradients", caption, columns, rows) if rows else None
+
+
+def noise_free(facts: RunFacts) -> Table | None:
+    """What is left of the cosine without noise, and GenSR's beside the others'."""
+    columns = [Column("Model", False), Column("Cosine less noise", says="1: as one task; below 0 tasks pull apart"),
+               Column(f"{facts.confidence} interval"), Column("GenSR − it"), Column(f"{facts.confidence} interval"),
+               Column("p (Holm)")]  # fmt: skip
+    found = facts.analysis("gradient")
+    rows = [[words(facts.title(model)), *_less(f, facts)] for (model,), f in found.items()]
     note = (
         "Models differ in noise, as their batches differ in size, so they are compared by the cosine less noise: on "
         "half the rows, by √(one task's halves in recommendation × in search); none where one of these may be noise "
         "alone. Bootstrap and Welch's t-test, as if probes were independent, corrected for all models."
     )
-    return Table("gradients", caption, columns, rows, note=note) if rows else None
+    if not any("free" in f for f in found.values()):
+        return None
+    return Table("gradients-noise-free", "The tasks' cosine less noise", columns, rows, note=note)
 
 
 def _less(found: dict[str, float], facts: RunFacts) -> list[Cell]:
-    """The tasks' cosine less noise, and GenSR's less this model's; empty where neither can be told."""
+    """The tasks' cosine less noise, and GenSR's less this model's; a dash where it cannot be told."""
     cells: list[Cell] = []
     for name, sign in (("free", False), ("less", True)):
         if name not in found:
-            cells += [Cell(""), Cell("")]
+            cells += [number(None), number(None)]
             continue
         value, low, high = (found[f"{name}{end}"] for end in ("", "_low", "_high"))
         mark = VERDICTS[tested(value, found["less_p_holm"], facts)] if sign else ""
         cells += [number(value, 2, sign=sign, mark=mark), interval(value, low, high, digits=2)]
-    return [*cells, p_value(found["less_p_holm"]) if "less" in found else Cell("")]
+    return [*cells, p_value(found.get("less_p_holm"))]

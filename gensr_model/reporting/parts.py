@@ -49,8 +49,8 @@ _COLORS = {
 
 
 def segments(facts: RunFacts, found_rows: Sequence[dict[str, Any]], name: str = "segments") -> list[Table]:
-    """NDCG@10 of every model on each kind of user, target and query, GenSR's with its 95% interval by user and its lead
-    over the best other model; a table per task."""
+    """On each kind of user, target and query NDCG@10 of every model, GenSR's with its 95% interval by user, and where
+    it was compared its lead over the best other model: two tables per task."""
     made = []
     for task in TASKS:
         rows = [row for row in found_rows if row["task"] == task]
@@ -62,48 +62,54 @@ def segments(facts: RunFacts, found_rows: Sequence[dict[str, Any]], name: str = 
             if row["model"] == "gensr" and (error := row.get("ndcg_at_10_error")) is not None:
                 told = f"{kind['gensr'].text} ± {1.96 * error:.3f}"
                 kind["gensr"] = Cell(told, row["ndcg_at_10"])
-            kind |= _lead(facts, row)
-        # Pages can be made again of older runs, which compared no segments.
-        compared = list(_LEAD) if any("lead" in kind for kind in found.values()) else []
         body = [
-            [text(f"{by}: {segment}"), *(kind.get(m, number(None)) for m in ("samples", *models, *compared))]
+            [_segment(by, segment), kind["samples"], *(kind.get(m, number(None)) for m in models)]
             for (by, segment), kind in found.items()
         ]
         columns = [
             Column("Segment", False),
             *(Column(h, True) for h in ("Samples", *map(facts.title, models))),
-            *(Column(_LEAD[of].format(facts.confidence), of != "rival") for of in compared),
         ]
         if body:
             caption = f"{task.capitalize()}: NDCG@10 by segment of the test samples; GenSR's ± its 95% interval by user"
-            made.append(Table(f"{name}-{task}", caption, columns, body, note=_LEAD_NOTE if compared else ""))
+            made.append(Table(f"{name}-{task}", caption, columns, body))
+        # Pages can be made again of older runs, which compared no segments.
+        if led := [row for row in rows if row.get("lead") is not None]:
+            made.append(_leads(facts, led, f"{name}-leads-{task}", task))
     return made
 
 
-_LEAD = {
-    "lead": "GenSR − best other",
-    "rival": "which is",
-    "interval": "{} interval",
-    "p": "p (Holm)",
-}
+def _segment(by: str, segment: str) -> Cell:
+    return text(f"{by}: {segment}")
+
+
+def _leads(facts: RunFacts, rows: Sequence[dict[str, Any]], name: str, task: str) -> Table:
+    """GenSR against the best other model of every segment."""
+    columns = [Column("Segment", False), Column("Samples"), Column("GenSR"), Column("Best other", False),
+               Column("GenSR − it", says="difference in N@10, paired"), Column(f"{facts.confidence} interval"),
+               Column("p (Holm)")]  # fmt: skip
+    body = []
+    for row in rows:
+        value, p = row["lead"], row["lead_p_holm"]
+        body.append(
+            [
+                _segment(row["by"], row["segment"]),
+                count(row["samples"]),
+                number(row["ndcg_at_10"]),
+                text(facts.title(row["rival"])),
+                number(value, 4, sign=True, mark=VERDICTS[tested(value, p, facts)]),
+                interval(value, row["lead_low"], row["lead_high"]),
+                p_value(p),
+            ]
+        )
+    return Table(name, f"{task.capitalize()}: GenSR's lead by segment", columns, body, note=_LEAD_NOTE)
+
+
 _LEAD_NOTE = (
     "The best other model of each segment is chosen on its samples: where it is ahead, p is corrected for that, the "
     "interval is not. Paired bootstrap over users; t-test by user, corrected for all segments of both tasks, and none "
     f"of fewer than {FEWEST_USERS} users."
 )
-
-
-def _lead(facts: RunFacts, row: dict[str, Any]) -> dict[str, Cell]:
-    """GenSR against the best other model of a segment; nothing in the rows of others."""
-    if (value := row.get("lead")) is None:
-        return {}
-    low, high = row["lead_low"], row["lead_high"]
-    return {
-        "lead": number(value, 4, sign=True, mark=VERDICTS[tested(value, row["lead_p_holm"], facts)]),
-        "rival": text(facts.title(row["rival"])),
-        "interval": interval(value, low, high),
-        "p": p_value(row["lead_p_holm"]),
-    }
 
 
 def results(facts: RunFacts, task: str) -> Table:

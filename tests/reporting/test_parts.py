@@ -136,21 +136,18 @@ def test_segments_say_by_how_much_gensr_leads() -> None:
         key | {"segment": "c", "model": "gensr", "ndcg_at_10": 0.5} | dict.fromkeys(led),
         key | {"segment": "d", "model": "gensr", "ndcg_at_10": 0.5} | led | {"lead_p_holm": 0.3},
     ]
-    (made,) = parts.segments(RunFacts(summary={"config": {"retrain": {"confidence": 0.8}}}, made=""), rows)
-    assert [column.title for column in made.columns[4:]] == [
-        "GenSR − best other",
-        "which is",
-        "80% interval",
-        "p (Holm)",
+    known = RunFacts(summary={"config": {"retrain": {"confidence": 0.8}}}, made="")
+    values, made = parts.segments(known, rows)
+    assert (values.name, made.name) == ("segments-search", "segments-leads-search")
+    assert [len(values.rows), values.note] == [4, ""]
+    titles = ["Segment", "Samples", "GenSR", "Best other", "GenSR − it", "80% interval", "p (Holm)"]
+    assert [column.title for column in made.columns] == titles
+    assert [[cell.text for cell in row] for row in made.rows] == [
+        ["history: a", "12", "0.2500", "BM25", "−0.2500", "[−0.3750, −0.1250]", "< 0.001"],
+        ["history: b", "12", "0.5000", "BM25", "−0.2500", "[−0.3750, −0.1250]", "–"],
+        ["history: d", "12", "0.5000", "BM25", "−0.2500", "[−0.3750, −0.1250]", "0.300"],
     ]
-    shown = [[cell.text for cell in row[4:]] for row in made.rows]
-    assert shown == [
-        ["−0.2500", "BM25", "[−0.3750, −0.1250]", "< 0.001"],
-        ["−0.2500", "BM25", "[−0.3750, −0.1250]", "–"],
-        ["–", "–", "–", "–"],
-        ["−0.2500", "BM25", "[−0.3750, −0.1250]", "0.300"],
-    ]
-    assert [row[4].mark for row in made.rows] == ["bad", *["muted"] * 3], (
+    assert [row[4].mark for row in made.rows] == ["bad", "muted", "muted"], (
         "by p, which knows how many there are"
     )
     assert "fewer than 50 users" in made.note
