@@ -181,13 +181,15 @@ def _conflict(facts: RunFacts) -> list[str]:
         said.append(
             f"Whether tasks conflict cannot be told of {joined(blind)}: so many probes may be noise alone."
         )
+    if "gensr" not in told:
+        return said
     apart = [name for name in told if found[name]["free_high"] < 0]
     cosines = f"(cosine less noise: {joined(list(told.values()))})"
     if "gensr" in apart:
         said.append(
             f"The paper's claim that GenSR removes gradient conflict is not seen here: its tasks pull apart {cosines}."
         )
-    elif len(told) > 1 and "gensr" in told and not apart:
+    elif len(told) > 1 and not apart:
         said.append(
             f"None of these pulls its tasks apart, so there is no gradient conflict to remove {cosines}."
         )
