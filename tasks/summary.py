@@ -8,6 +8,7 @@ from typing import Any
 
 from gensr_model.config import SEARCH_ONLY, TASKS, PipelineConfig, digest
 from gensr_model.evaluation.compare import holm, paired_bootstrap
+from gensr_model.evaluation.diagnosis import FEWEST_USERS
 from gensr_model.evaluation.metrics import METRICS
 from gensr_model.reporting import facts
 from gensr_model.reporting.facts import how_it_came
@@ -31,7 +32,7 @@ _FREE = (
 _LEAD = "GenSR − best other"
 _LEAD_NOTE = (
     f"{_TESTED} The best other is chosen among the models on the samples of the segment: p is corrected for that where "
-    "it is ahead, the interval is not. Fewer than 50 users are not tested."
+    f"it is ahead, the interval is not. Fewer than {FEWEST_USERS} users are not tested."
 )
 
 

@@ -21,7 +21,7 @@ from gensr_model.files import write_json
 _RESAMPLES = 2_000
 _FEWEST = 20  # probes
 _ERRORS = 3  # standard errors that a null must be above 0
-_LEAST = 1e-3
+_LEAST = 1e-3  # of a null in a resample, which could divide by 0 otherwise
 
 
 def analyze_gradients(
@@ -102,9 +102,10 @@ def noise_free(
         if model == OURS or OURS not in terms:
             continue
         # Other draws than this model's, as the two were probed apart.
-        less, ours = _resampled(terms[OURS], seed + 1) - drawn, terms[OURS]
-        found[model] |= _with_ends("less", float(_free(ours.mean(axis=0)) - found[model]["free"]), less, tail)
-        sides = [pseudo_values(side, _free) for side in (ours, rows)]
+        less = _resampled(terms[OURS], seed + 1) - drawn
+        value = float(_free(terms[OURS].mean(axis=0)) - found[model]["free"])
+        found[model] |= _with_ends("less", value, less, tail)
+        sides = [pseudo_values(side, _free) for side in (terms[OURS], rows)]
         found[model]["less_p"] = float(stats.ttest_ind(*sides, equal_var=False).pvalue)
     tested = [row for row in found.values() if "less_p" in row]
     for row, p in zip(tested, holm([row["less_p"] for row in tested]), strict=True):

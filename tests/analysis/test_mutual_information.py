@@ -168,7 +168,7 @@ def test_rounding_is_no_difference() -> None:
 
 
 def test_answers_that_have_nothing_to_do_with_the_label_are_not_tested_about_it() -> None:
-    """There I(Ŷ; Y) is flat, and pseudo-values are not normal: such a test found a difference in a sixth of worlds."""
+    """There I(Ŷ; Y) is flat, and pseudo-values are not normal: a test finds differences that are none."""
     rng, label, worlds = np.random.default_rng(8), (np.arange(400) % 2).astype(np.int64), 200
     p = np.array([
         information_gaps(1.5 * a, 0.3 * b, label, resamples=1)["label"].p for a, b in rng.normal(size=(worlds, 2, 400))
