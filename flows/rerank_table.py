@@ -15,7 +15,7 @@ from gensr_model.config import PipelineConfig
 from gensr_model.errors import ConfigError
 from gensr_model.evaluation.reference import REFERENCES
 from tasks.inputs import Data
-from tasks.kept import check_files
+from tasks.kept import taken
 from tasks.place import Place, check, here
 from tasks.report import write_report
 from tasks.rerank_table import Compared, Failed, compare, publish_rerank
@@ -46,7 +46,7 @@ def check_systems(config: PipelineConfig) -> FanOut:
             f"train.tasks is {config.train.tasks!r}: rivals are compared on what each of them is for, give it both"
         )
     check_names(_names(config))
-    check_files(config.rerank.kept)
+    check_names(tuple({name for given in taken(config.rerank.kept, _names(config)) for name in given}))
     return fan_out(config.rerank)
 
 

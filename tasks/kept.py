@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from gensr_model.errors import ConfigError, DataError
-from gensr_model.evaluation.kept import read_costs, read_kept
+from gensr_model.evaluation.kept import kept_labels, read_costs, read_kept
 from gensr_model.evaluation.reference import REFERENCES
 from gensr_model.study_config import KeptRanks
 
@@ -19,26 +19,46 @@ _ROUNDED = 0.01
 Tables = dict[str, list[pa.Table]]  # system -> its ranks, one table a seed
 
 
-def check_files(files: tuple[KeptRanks, ...]) -> None:
-    """ConfigError for a file that is not there: known before hours of training."""
-    for file in (Path(of.path) for of in files):
+def taken(files: tuple[KeptRanks, ...], ranked: Collection[str]) -> list[dict[str, list[str]]]:
+    """Of each kept file, the systems that it gives to a run of ``ranked``, with their labels there (``gensr/seed1``).
+
+    Reads no ranks, so what is wrong is known before hours of training. Raises ConfigError for a file that is not there
+    or lacks a system that is named, DataError where two files hold a system and neither is said to have more seeds.
+    """
+    given: list[dict[str, list[str]]] = []
+    for of in files:
+        file, new = Path(of.path), dict[str, list[str]]()
         if not file.is_file():
             raise ConfigError(
                 f"rerank.kept: {file} does not exist, seen from {Path.cwd()}; name files that `benchmarks.keep` wrote "
                 "by their absolute paths"
             )
+        for label in kept_labels(file):
+            name = label.partition("/")[0]
+            if name not in ranked and (not of.systems or name in of.systems):
+                new.setdefault(name, []).append(label)
+        missing = sorted(set(of.systems) - new.keys() - set(ranked))
+        if missing:
+            raise ConfigError(f"rerank.kept: {file} has no ranks of {', '.join(missing)}")
+        twice = sorted({name for other in given for name in other} & new.keys() - set(REFERENCES))
+        if twice and not of.again:
+            raise DataError(
+                f"rerank.kept: {file} and a file before it both hold {', '.join(twice)}, perhaps under other settings; "
+                "name the systems to take of each, or say `again: true` of the later file where these are other seeds"
+            )
+        given.append(new)
+    return given
 
 
 def kept_systems(files: tuple[KeptRanks, ...], ranked: Tables) -> Tables:
     """The systems of kept files (``docs/results/*.parquet``) that were not ranked in this run.
 
-    Raises ConfigError where a file lacks a system that is named, DataError where its ranks are not of the same samples
-    and candidates: a reference must have the same ranks in the file as in this run, but for rounding. LightGCN, which
-    is trained, is asked only where no other is shared.
+    Raises what ``taken`` does, and DataError where a file's ranks are not of the same samples and candidates: a
+    reference must have the same ranks in the file as in this run, but for rounding. LightGCN, which is trained, is
+    asked only where no other is shared.
     """
-    check_files(files)
     found: Tables = {}
-    for of in files:
+    for of, new in zip(files, taken(files, ranked), strict=True):
         file, kept = Path(of.path), read_kept(Path(of.path))
         shared = [name for name in REFERENCES if name in kept and name in ranked]
         if not shared:
@@ -52,32 +72,20 @@ def kept_systems(files: tuple[KeptRanks, ...], ranked: Tables) -> Tables:
                     f"rerank.kept: {name} has other ranks in {file} than in this run ({other}), so the file is of "
                     "other samples or candidates and cannot stand in the same table"
                 )
-        new: Tables = {}
-        for label, ranks in kept.items():
-            name = label.partition("/")[0]  # gensr/seed1
-            if name not in ranked and (not of.systems or name in of.systems):
-                new.setdefault(name, []).append(ranks)
-        missing = sorted(set(of.systems) - new.keys() - ranked.keys())
-        if missing:
-            raise ConfigError(f"rerank.kept: {file} has no ranks of {', '.join(missing)}")
-        twice = sorted(found.keys() & new.keys() - set(REFERENCES))
-        if twice and not of.again:
-            raise DataError(
-                f"rerank.kept: {file} and a file before it both hold {', '.join(twice)}, perhaps under other settings; "
-                "name the systems to take of each, or say `again: true` of the later file where these are other seeds"
-            )
-        for name, tables in new.items():
+        for name, labels in new.items():
+            tables = [kept[label] for label in labels]
             found[name] = tables if name in REFERENCES else [*found.get(name, []), *tables]
     return found
 
 
-def kept_costs(files: tuple[KeptRanks, ...], names: Iterable[str]) -> dict[str, list[dict[str, float]]]:
-    """What these kept systems took in the runs that trained them, one entry for each file that says so."""
+def kept_costs(files: tuple[KeptRanks, ...], names: Collection[str]) -> dict[str, list[dict[str, float]]]:
+    """What these kept systems took in the runs that trained them: an entry a seed, empty where its file is silent."""
     found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for of in files:
-        for name, cost in read_costs(Path(of.path)).items():
+        costs = read_costs(Path(of.path))
+        for name in (label.partition("/")[0] for label in kept_labels(Path(of.path))):
             if name in found and (not of.systems or name in of.systems):
-                found[name].append(cost)
+                found[name].append(costs.get(name, {}))
     return found
 
 

@@ -42,8 +42,7 @@ class Failed(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What a system takes, the mean over its seeds (of a kept one, over its files); NaN where it is not known or, for a
-    reference, nothing."""
+    """What a system takes, the mean over its seeds; NaN where it is not known of each or, for a reference, nothing."""
 
     seconds_per_epoch: float  # validation included
     epochs: float  # until training stopped, the best one and those after it
@@ -139,9 +138,9 @@ def _cost(seeds: list[Ranked]) -> Cost:
     return Cost(*(sum(values) / len(values) for values in zip(*found, strict=True)))
 
 
-def _cost_of_kept(runs: list[dict[str, float]]) -> Cost:
-    told = {field: [run[field] for run in runs if field in run] for field in Cost._fields}
-    return Cost(*(sum(values) / len(values) if values else math.nan for values in told.values()))
+def _cost_of_kept(seeds: list[dict[str, float]]) -> Cost:
+    told = [[seed.get(field, math.nan) for seed in seeds] or [math.nan] for field in Cost._fields]
+    return Cost(*(sum(values) / len(values) for values in told))
 
 
 def _write_ranks(path: Path, done: list[Ranked], kept: Tables) -> None:

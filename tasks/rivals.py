@@ -212,10 +212,10 @@ def run_system(
             run.table(f"tuning_{name}.json", [{**t.point, "valid_ndcg_at_5": t.metric} for t in trials])
         final = overlay(config, point)
         trained = finetune(run, final, prepared, cf, option=name, alone=share, note=note)
-        ranks = rank_model(run, final, prepared, trained, option=name, note=note)
+        ranks = rank_model(run, final, prepared, trained, option=name, alone=share, note=note)
         return Ranked(name, seed, ranks, trained, point)
     found = train_system(run, config, prepared, name, tune=tune, share=share, note=note)
-    ranks = rank_system(run, config, prepared, found.result, name, note=note)
+    ranks = rank_system(run, config, prepared, found.result, name, share=share, note=note)
     return Ranked(name, seed, ranks, found.result, found.point)
 
 
@@ -250,11 +250,13 @@ def rank_system(
     prepared: StageResult,
     trained: StageResult,
     name: str,
+    *,
+    share: int = 0,
     note: str = "",
 ) -> StageResult:
-    """Rank the test positives of a trained rival's tasks."""
+    """Rank the test positives of a trained rival's tasks, where ``train_system`` would train it."""
     config = _without_text(config, name)
-    return _stages(name).rank(run, config, prepared, trained, option=name, note=note)
+    return _stages(name).rank(run, config, prepared, trained, option=name, alone=share, note=note)
 
 
 def _without_text(config: PipelineConfig, name: str) -> PipelineConfig:
@@ -268,7 +270,12 @@ def _tune_ours(
     run: Tracked, config: PipelineConfig, prepared: StageResult, cf: StageResult, name: str
 ) -> tuple[tuning.Point, list[tuning.Trial]]:
     """The fields of the config that are best on valid, under the same budget as a rival's, and all that were tried."""
-    short = {"train.epochs": config.rerank.trial_epochs, "train.two_head_epochs": config.rerank.trial_epochs}
+    budget = config.rerank
+    short = {
+        "train.epochs": budget.trial_epochs,
+        "train.two_head_epochs": budget.trial_epochs,
+        "train.patience": budget.patience,
+    }
 
     def trial(number: int, point: tuning.Point) -> float:
         found = finetune(

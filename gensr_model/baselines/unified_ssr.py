@@ -148,8 +148,9 @@ class UnifiedSSR(Rival):
             rows = torch.nonzero(batch.task == number).squeeze(1)
             if len(rows):
                 found = run(batch.take(rows))
-                scores = scores.index_copy(0, rows, found.scores)
-                sessions = sessions.index_copy(0, rows, found.sessions)
+                # Under autocast what was found is bf16.
+                scores = scores.index_copy(0, rows, found.scores.to(scores.dtype))
+                sessions = sessions.index_copy(0, rows, found.sessions.to(sessions.dtype))
         return Scored(scores, sessions)
 
     def score(self, batch: RivalBatch) -> Tensor:

@@ -204,7 +204,7 @@ class UniSAR(Rival):
         for number in range(len(TASKS)):
             rows = torch.nonzero(batch.task == number).squeeze(1)
             answers = self.towers[number](self.experts(features[rows], number)).squeeze(-1)
-            logits = logits.index_copy(0, rows, answers)
+            logits = logits.index_copy(0, rows, answers.to(logits.dtype))  # bf16 under autocast
         return logits
 
     def score(self, batch: RivalBatch) -> Tensor:

@@ -30,12 +30,16 @@ def widen(ranks: dict[str, pa.Table]) -> pa.Table:
     return wide
 
 
+def kept_labels(path: Path) -> list[str]:
+    """What a kept file calls its models: by name, and of many seeds each one (``gensr/seed1``)."""
+    return [name.removesuffix("/ties") for name in pq.read_schema(path).names if name.endswith("/ties")]
+
+
 def read_kept(path: Path) -> dict[str, pa.Table]:
-    """The ranks (``RANKS_SCHEMA``) of every model in a kept file."""
+    """The ranks (``RANKS_SCHEMA``) of every model in a kept file, by ``kept_labels``."""
     wide = pq.read_table(path)
-    names = [column.removesuffix("/ties") for column in wide.column_names if column.endswith("/ties")]
     found = {}
-    for name in names:
+    for name in kept_labels(path):
         rows = wide.filter(pc.is_valid(wide[f"{name}/ties"]))
         columns = [rows["sample_id"], rows["task"], rows[f"{name}/greater"], rows[f"{name}/ties"]]
         table = pa.table([*columns, rows["candidates"]], names=RANKS_SCHEMA.names)

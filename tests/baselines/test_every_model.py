@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from rival_inputs import MAX_HISTORY, batch, collator, of_tasks
 from small_dataset import USERS, write_dataset
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from gensr_model.baselines.inputs import FIELDS, MIXED, REC, USER, ContractError, History, RivalBatch
 from gensr_model.baselines.registry import SYSTEMS, System
@@ -205,6 +207,26 @@ def test_a_batch_of_one_task_or_of_one_sample_can_be_trained_on(
             loss = model.loss(found.take(part)).total
             assert loss.isfinite()
             loss.backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+class NoPromotion(TorchFunctionMode):
+    """Autocast on a CPU brings what ``index_copy`` is given to one type; on CUDA it does not, and that is an error."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in (Tensor.index_copy, torch.index_copy):
+            assert args[0].dtype == args[3].dtype, f"{args[3].dtype} copied into {args[0].dtype}"
+        return func(*args, **(kwargs or {}))
+
+
+def test_it_can_be_trained_in_bf16(dataset: PreparedDataset, system: System) -> None:
+    model, found = make(dataset, system), batch(dataset, system.model)
+    with torch.autocast("cpu", torch.bfloat16), NoPromotion():
+        loss = model.loss(found).total
+    loss.backward()
+    assert loss.isfinite()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
 

@@ -45,6 +45,21 @@ class Killed(Bias):
         return super().loss(batch)
 
 
+class KilledAtRanking(Bias):
+    """Can be trained, but not ranked in a process that has not trained it."""
+
+    learned = False
+
+    def loss(self, batch: RivalBatch) -> LossParts:
+        self.learned = True
+        return super().loss(batch)
+
+    def score(self, batch: RivalBatch) -> Tensor:
+        if not (self.training or self.learned):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().score(batch)
+
+
 class Deadly(Bias):
     """Ends the worker that had it trained, which may have a server of forks between them."""
 

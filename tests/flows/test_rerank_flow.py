@@ -20,13 +20,13 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from flows.rerank_table import rerank_table
 from gensr_model.baselines.registry import SYSTEMS
 from gensr_model.config import PipelineConfig
-from gensr_model.errors import ConfigError
-from gensr_model.evaluation.kept import read_kept
-from gensr_model.evaluation.metrics import per_sample
+from gensr_model.errors import ConfigError, DataError
+from gensr_model.evaluation.kept import read_kept, widen
+from gensr_model.evaluation.metrics import RankCounts, counts_table, per_sample
 from tasks.rivals import OURS
 from tasks.tracking import tracking_uri
 
-RERANK = {"trials": 2, "trial_epochs": 1, "epochs": 2, "batch_size": 64, "concurrency": 2}
+RERANK = {"trials": 2, "trial_epochs": 1, "epochs": 2, "patience": 2, "batch_size": 64, "concurrency": 2}
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +58,33 @@ def test_what_cannot_be_compared_is_named_before_anything_is_trained(
 ) -> None:
     with pytest.raises(ConfigError, match=said):
         rerank_table(tiny(rerank=rerank))
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize(
+    ("systems", "error", "said"),
+    [
+        ([], ConfigError, "'gone:Away' cannot be imported"),
+        (["tem"], ConfigError, r"kept\.parquet has no ranks of tem"),
+        (["aem"], DataError, "both hold aem"),
+    ],
+)
+def test_what_kept_files_cannot_give_is_told_before_anything_is_trained(
+    gensr_home: Path,
+    tmp_path: Path,
+    tiny: Callable[..., PipelineConfig],
+    systems: list[str],
+    error: type[Exception],
+    said: str,
+) -> None:
+    one = RankCounts(np.array([5], np.int32), np.array([0], np.int32))
+    ranks = counts_table(["s0"], ["search"], one, np.array([10]))
+    pq.write_table(widen({"popularity": ranks, "gone:Away": ranks, "aem": ranks}), tmp_path / "kept.parquet")
+    kept = [{"path": str(tmp_path / "kept.parquet"), "systems": systems}] * (1 + (systems == ["aem"]))
+    stages = set((gensr_home / "store").glob("*/*"))
+    with pytest.raises(error, match=said):
+        rerank_table(tiny(rerank={"systems": ["popularity"], "kept": kept}))
+    assert set((gensr_home / "store").glob("*/*")) == stages
     assert not (gensr_home / "store").exists()
 
 
@@ -145,23 +172,22 @@ def test_rivals_and_gensr_are_tuned_on_valid_and_a_killed_process_is_a_row(
     # A state folder of its own: the trainings in it are counted, and another test's would be among them or not.
     monkeypatch.setenv("GENSR_HOME", str(tmp_path))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    summary = rerank_table(
-        tiny(rerank=RERANK | {"systems": ["sasrec", "own_rivals:Killed", "gensr"], "tune": True})
-    )
-    (failed,) = summary["failed"]
-    assert failed["name"] == "own_rivals:Killed"
-    assert "killed by signal 9" in failed["error"]
+    killed = ["own_rivals:Killed", "own_rivals:KilledAtRanking"]
+    summary = rerank_table(tiny(rerank=RERANK | {"systems": ["sasrec", *killed, "gensr"], "tune": True}))
+    assert [failed["name"] for failed in summary["failed"]] == killed
+    assert all("killed by signal 9" in failed["error"] for failed in summary["failed"])
     assert set(summary["chosen"]["sasrec"]) == set(SYSTEMS["sasrec"].grid)
     assert set(summary["chosen"]["gensr"]) <= set(OURS["gensr"])
     trained = list((tmp_path / "store" / "finetune").glob("*/training.json"))
     assert len(trained) == RERANK["trials"]  # the training with what was chosen is one of the trials
-    (tuned,) = (tmp_path / "store" / "tune").glob("*/tuning.json")
+    tuned = [json.loads(p.read_text()) for p in (tmp_path / "store" / "tune").glob("*/tuning.json")]
     mlflow, run_id = MlflowClient(tracking_uri()), summary["mlflow"]["run_id"]
     tried = json.loads(
         Path(mlflow.download_artifacts(run_id, "tuning_gensr.json", str(tmp_path))).read_text()
     )
     assert set(tried["columns"]) == {*OURS["gensr"], "valid_ndcg_at_5"}
     assert len(tried["data"]) == RERANK["trials"]
-    told = json.loads(tuned.read_text())
-    assert told["chosen"] == summary["chosen"]["sasrec"]
-    assert len(told["trials"]) == RERANK["trials"]
+    assert [told["chosen"] for told in tuned].count(summary["chosen"]["sasrec"]) == 1
+    assert [len(told["trials"]) for told in tuned] == [
+        RERANK["trials"]
+    ] * 2  # SASRec's, and of what dies later

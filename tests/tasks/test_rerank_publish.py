@@ -156,19 +156,18 @@ def test_kept_systems_join_only_over_the_same_candidates(ranked: list[Ranked], t
 
 
 def test_what_kept_systems_took_comes_with_them(ranked: list[Ranked], tmp_path: Path) -> None:
-    files = []
+    files, kept = [], {"popularity": read_ranks(ranked[0].ranks), "aem": read_ranks(ranked[1].ranks)}
     for number, seconds in enumerate((2.0, 4.0)):
         costs = {
             "aem": {"seconds_per_epoch": seconds, "parameters": 7.0},
             "gensr": {"seconds_per_epoch": 9.0},
         }
-        table = widen({"popularity": read_ranks(ranked[0].ranks)})
+        table = widen(kept | {"gensr": read_ranks(ranked[2].ranks)})
         files.append(tmp_path / f"kept{number}.parquet")
         pq.write_table(table.replace_schema_metadata({"costs": json.dumps(costs)}), files[-1])
     silent = tmp_path / "silent.parquet"
-    pq.write_table(widen({"popularity": read_ranks(ranked[0].ranks)}), silent)
-    every = (of(files[0], systems=("aem",)), of(files[1]), of(silent))
-    found = kept_costs(every, ["aem", "gensr", "qem"])
+    pq.write_table(widen({"popularity": kept["popularity"], "gensr": kept["aem"]}), silent)
+    found = kept_costs((of(files[0], systems=("aem",)), of(files[1])), ["aem", "gensr", "qem"])
     assert [cost["seconds_per_epoch"] for cost in found["aem"]] == [2.0, 4.0]
     assert [cost["seconds_per_epoch"] for cost in found["gensr"]] == [9.0], "the first file is of AEM alone"
     assert found["qem"] == []
@@ -176,6 +175,21 @@ def test_what_kept_systems_took_comes_with_them(ranked: list[Ranked], tmp_path: 
     assert (aem.seconds_per_epoch, aem.parameters) == (3.0, 7.0)
     assert math.isnan(aem.epochs)
     assert all(math.isnan(value) for value in rerank_table._cost_of_kept([]))
+
+    gensr = kept_costs((of(files[1]), of(silent)), ["gensr"])["gensr"]
+    assert gensr == [{"seconds_per_epoch": 9.0}, {}], "a seed of which nothing is known is one"
+    assert math.isnan(rerank_table._cost_of_kept(gensr).seconds_per_epoch), (
+        "no mean of three where two are known"
+    )
+    seeds = widen(kept | {"aem/seed0": kept["aem"], "aem/seed1": kept["aem"]}).drop(
+        ["aem/greater", "aem/ties"]
+    )
+    pq.write_table(seeds.replace_schema_metadata({"costs": json.dumps({"aem": {"epochs": 3.0}})}), silent)
+    pq.write_table(
+        widen(kept).replace_schema_metadata({"costs": json.dumps({"aem": {"epochs": 6.0}})}), files[0]
+    )
+    both = kept_costs((of(silent), of(files[0])), ["aem"])["aem"]
+    assert rerank_table._cost_of_kept(both).epochs == 4.0, "a file of two seeds counts twice"
 
 
 def test_seconds_per_epoch_leave_out_what_was_trained_before_a_crash() -> None:
