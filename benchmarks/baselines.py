@@ -1,8 +1,8 @@
 """Every model's speed: samples per second in training, candidates per second in scoring, and what batches cost.
 
-    python -m benchmarks.baselines [--users 9000 | --dataset FOLDER] [--threads 2] [name ...]
+    python -m benchmarks.baselines [--users 10300 | --dataset FOLDER] [--threads 2] [name ...]
 
-9,000 generated users make about 100,000 training samples of each task; a prepared folder may be given in their place.
+10,300 generated users make about 100,000 training samples of each task; a prepared folder may be given in their place.
 Each model, all rivals, GenSR and two heads as in preset ``laptop``, runs in a process of its own and prints one JSON
 line. The last line compares the rivals' collator with a loop over samples and names the models that spend more than a
 fifth of a training step on their batch.
@@ -187,7 +187,7 @@ def main() -> None:
     known = (*SYSTEMS, *OURS)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("names", nargs="*", help=f"all where none is given: {', '.join(known)}")
-    parser.add_argument("--users", type=int, default=9_000, help="generated users, a third as many items")
+    parser.add_argument("--users", type=int, default=10_300, help="generated users, a third as many items")
     parser.add_argument("--dataset", type=Path, help="a prepared folder in place of generated data")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--child", help=argparse.SUPPRESS)

@@ -47,7 +47,7 @@ class TEM(QEM):
 
 
 class CoPPS(TEM):
-    """TEM, and two changed views of one history must be nearer than those of the batch's other users (InfoNCE).
+    """TEM, and two changed views of one history must be nearer than those of the batch's other samples (InfoNCE).
 
     A view crops, masks or reorders a run of ``share`` of the history, or substitutes ``share`` of its items; its vector
     is the output in the place of a learned token. Departure: an item is substituted by one found by the same query in

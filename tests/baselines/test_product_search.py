@@ -1,4 +1,4 @@
-"""The attention of AEM and ZAM on a purchase history of two items, by hand."""
+"""HEM's halves, and the attention of AEM and ZAM on a purchase history of two items, by hand."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gensr_model.baselines.inputs import Domain, History, RivalBatch
-from gensr_model.baselines.product_search import AEM, ZAM
+from gensr_model.baselines.product_search import AEM, HEM, ZAM
 from gensr_model.data.text import ItemText
 
 
@@ -58,3 +58,22 @@ def test_what_was_not_bought_has_no_weight(model: type[AEM], nothing: float) -> 
     torch.testing.assert_close(toy(model).score(bought([False, True])), torch.tensor([expected]))
     without = toy(model).score(bought([False, False]))
     torch.testing.assert_close(without, torch.tensor([[0.5 * QUERY, 0.0]]))
+
+
+def test_hems_intent_is_half_the_query_and_half_the_user() -> None:
+    text = ItemText(torch.tensor([2, 2]), torch.tensor([0, 1, 2]))
+    made = HEM(Domain(2, 2, 3, 4, text), dim=2)
+    with torch.no_grad():
+        made.items.table.weight.copy_(torch.eye(2))
+        made.words.weight[2] = torch.tensor([0.5, 0.0])
+        made.query.project.weight.copy_(torch.eye(2))
+        made.query.project.bias.zero_()
+        made.users.weight.copy_(torch.tensor([[0.0, 0.0], [4.0, -6.0]]))
+    asked = RivalBatch(
+        task=torch.tensor([1, 1]),
+        query=torch.tensor([[2], [2]]),
+        candidates=torch.tensor([[0, 1], [0, 1]]),
+        user=torch.tensor([0, 1]),
+    )
+    expected = [[0.5 * QUERY, 0.0], [0.5 * QUERY + 2.0, -3.0]]
+    torch.testing.assert_close(made.score(asked), torch.tensor(expected))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from gensr_model.baselines import parts
 from gensr_model.baselines.bert4rec import BERT4Rec
 from gensr_model.baselines.din import LocalActivation
-from gensr_model.baselines.fmlp_rec import Filter
+from gensr_model.baselines.fmlp_rec import Block, Filter
 from gensr_model.baselines.gru4rec import GRU4Rec
 from gensr_model.baselines.inputs import Domain, History, RivalBatch
 
@@ -57,6 +57,20 @@ def test_dins_attention_is_that_of_the_concatenation_and_its_pieces_change_nothi
     torch.testing.assert_close(attend(candidates, events, mask), expected)
     monkeypatch.setattr("gensr_model.baselines.din.PAIRS", 31)
     torch.testing.assert_close(attend(candidates, events, mask), expected)
+
+
+def test_fmlps_padding_is_zero_after_every_block() -> None:
+    """Bias and layer norm would fill it, and the next block's filter would carry that into the history."""
+    torch.manual_seed(0)
+    block, mask = Block(4, dim=3, dropout=0.0), torch.tensor([[False, False, True, True]])
+    for norm in block.norms:
+        nn.init.ones_(norm.bias)
+    seen: list[Tensor] = []
+    block.feed.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    found = block(torch.randn(1, 4, 3) * mask.unsqueeze(-1), mask)
+    for states in (seen[0], found):
+        assert (states[~mask] == 0).all()
+        assert (states[mask] != 0).all()
 
 
 def test_fmlps_filter_is_a_circular_convolution() -> None:
