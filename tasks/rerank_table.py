@@ -91,7 +91,8 @@ def compare(config: PipelineConfig, data: Data, outcomes: list[Ranked | Failed])
     text = markdown(config, names, rows, verdicts, costs, failed)
     if kept:
         text += f"\nFrom kept ranks, not trained in this run: {', '.join(map(title, kept))}. "
-        text += "What these took is from their own runs, so times may be of other machines or beside other work.\n"
+        text += "What these took is from their own runs, so times may be of other machines or beside other work; a cell is "
+        text += "empty where it is not known of every seed.\n"
     ran = [*data.stages, *(s for o in done for s in (o.trained, o.ranks) if s is not None)]
     summary = summarize_run(config, data, ran, {}, {}) | _summary(config, rows, verdicts, costs, done, failed)
     summary["systems"] = {name: {"title": title(name), "group": block(name)} for name in names}
