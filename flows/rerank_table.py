@@ -46,7 +46,8 @@ def check_systems(config: PipelineConfig) -> FanOut:
             f"train.tasks is {config.train.tasks!r}: rivals are compared on what each of them is for, give it both"
         )
     check_names(_names(config))
-    check_names(tuple({name for given in taken(config.rerank.kept, _names(config)) for name in given}))
+    for kept, given in zip(config.rerank.kept, taken(config.rerank.kept, _names(config)), strict=True):
+        check_names(tuple(given), f"rerank.kept ({kept.path})")
     return fan_out(config.rerank)
 
 

@@ -3,6 +3,7 @@ validation positives that chose the weights."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -42,9 +43,9 @@ def rank_model(
 ) -> dict[str, float]:
     """Reads the prepared dataset and a model bundle; writes the ranks of that model, its items matched by raw id."""
     del name  # only tells the runs apart
-    return evaluate.write_ranks(
-        work.out, evaluate.rank_bundle(bundle, PreparedDataset.open(prepared), "test", config, work.report)
-    )
+    began = time.monotonic()
+    found = evaluate.rank_bundle(bundle, PreparedDataset.open(prepared), "test", config, work.report)
+    return evaluate.write_ranks(work.out, found) | {"seconds_to_score": time.monotonic() - began}
 
 
 @stage(

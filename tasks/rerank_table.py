@@ -91,8 +91,8 @@ def compare(config: PipelineConfig, data: Data, outcomes: list[Ranked | Failed])
     text = markdown(config, names, rows, verdicts, costs, failed)
     if kept:
         text += f"\nFrom kept ranks, not trained in this run: {', '.join(map(title, kept))}. "
-        text += "What these took is from their own runs, so times may be of other machines or beside other work; a cell is "
-        text += "empty where it is not known of every seed.\n"
+        text += "What these took is from their own runs, so times may be of other machines or beside other work; a "
+        text += "cell is empty where it is not known of every seed.\n"
     ran = [*data.stages, *(s for o in done for s in (o.trained, o.ranks) if s is not None)]
     summary = summarize_run(config, data, ran, {}, {}) | _summary(config, rows, verdicts, costs, done, failed)
     summary["systems"] = {name: {"title": title(name), "group": block(name)} for name in names}
@@ -135,7 +135,9 @@ def _cost(seeds: list[Ranked]) -> Cost:
         timed = epochs * (1 - trained.get("resumed_at", 0.0) / steps) if steps else math.nan
         peak = trained.get("peak_memory_mb", math.nan)
         each = trained.get("seconds", math.nan) / timed if timed else math.nan
-        found.append((each, epochs, one.ranks.seconds, trained.get("parameters", math.nan), peak))
+        # Without the start of a process; a reference is ranked in this one.
+        scored = one.ranks.metrics.get("seconds_to_score", one.ranks.seconds)
+        found.append((each, epochs, scored, trained.get("parameters", math.nan), peak))
     return Cost(*(sum(values) / len(values) for values in zip(*found, strict=True)))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,33 +81,33 @@ def block(name: str) -> str:
     return "joint" if name in MODELS else find_system(name).block
 
 
-def find_system(name: str) -> System:
+def find_system(name: str, named_in: str = "rerank.systems") -> System:
     """A registered rival, or a ``Rival`` of one's own as ``module:Class``. Raises ConfigError where there is none."""
     if name in SYSTEMS:
         return SYSTEMS[name]
     module, _, attribute = name.partition(":")
     if not attribute:
         raise ConfigError(
-            f"rerank.systems: {name!r} is unknown; known: {', '.join(every_system())}, or module:Class"
+            f"{named_in}: {name!r} is unknown; known: {', '.join(every_system())}, or module:Class"
         )
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"rerank.systems: {name!r} cannot be imported: {error}") from error
+        raise ConfigError(f"{named_in}: {name!r} cannot be imported: {error}") from error
     if isinstance(found, System):
         return found
     if not (isinstance(found, type) and issubclass(found, Rival)):
-        raise ConfigError(f"rerank.systems: {name!r} is no Rival (gensr_model/baselines/rival.py)")
+        raise ConfigError(f"{named_in}: {name!r} is no Rival (gensr_model/baselines/rival.py)")
     return System(found, attribute, "of your own", LEARNING)
 
 
-def check_names(names: tuple[str, ...]) -> None:
+def check_names(names: tuple[str, ...], named_in: str = "rerank.systems") -> None:
     """Raise ConfigError for a name that is none, before anything is trained."""
     for name in names:
         if name not in (*REFERENCES, *MODELS):
-            find_system(name)
+            find_system(name, named_in)
     if len(set(names)) < len(names):
-        raise ConfigError(f"rerank.systems names one twice: {', '.join(names)}")
+        raise ConfigError(f"{named_in} names one twice: {', '.join(names)}")
 
 
 # --- stages of a rival -------------------------------------------------------------------------------------------
@@ -146,10 +147,10 @@ def rank_rival(
     work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str
 ) -> dict[str, float]:
     """Reads the prepared dataset and a rival's bundle; writes the rank of every test positive of its tasks."""
+    began = time.monotonic()
     dataset = PreparedDataset.open(prepared)
-    return write_ranks(
-        work.out, training.rank(bundle, find_system(name), dataset, "test", config, work.report)
-    )
+    found = training.rank(bundle, find_system(name), dataset, "test", config, work.report)
+    return write_ranks(work.out, found) | {"seconds_to_score": time.monotonic() - began}
 
 
 class _Stages(NamedTuple):
@@ -270,12 +271,7 @@ def _tune_ours(
     run: Tracked, config: PipelineConfig, prepared: StageResult, cf: StageResult, name: str
 ) -> tuple[tuning.Point, list[tuning.Trial]]:
     """The fields of the config that are best on valid, under the same budget as a rival's, and all that were tried."""
-    budget = config.rerank
-    short = {
-        "train.epochs": budget.trial_epochs,
-        "train.two_head_epochs": budget.trial_epochs,
-        "train.patience": budget.patience,
-    }
+    short = {"train.epochs": config.rerank.trial_epochs, "train.two_head_epochs": config.rerank.trial_epochs}
 
     def trial(number: int, point: tuning.Point) -> float:
         found = finetune(

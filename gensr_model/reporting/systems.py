@@ -72,7 +72,12 @@ def comparison(facts: RunFacts) -> Section | None:
         blocks += [table(Table("systems-failed", "Systems that were not ranked", columns, rows_failed))]
     if kept := study.get("kept"):
         names = ", ".join(facts.title(name) for name in kept)
-        blocks.append(note(f"From kept ranks of an earlier run, not trained in this one: {names}."))
+        blocks.append(
+            note(
+                f"From kept ranks of earlier runs, not trained in this one: {names}. What they took is from there, "
+                "and left out where it is not known of every seed."
+            )
+        )
     return Section("systems", "All systems", blocks)
 
 

@@ -1,4 +1,4 @@
-"""What tests/baselines/test_every_model.py asks of every rival, of GenSR and the two heads."""
+"""Fitting and padding, which tests/baselines/test_every_model.py asks of every rival, asked of GenSR and two heads."""
 
 from __future__ import annotations
 
