@@ -16,6 +16,7 @@ from gensr_model.study_config import KeptRanks
 # Share of samples whose place may differ: near-equal scores that another machine or version rounds otherwise. Over
 # other candidates nearly all would.
 _ROUNDED = 0.01
+_ASKED_LAST = ("lightgcn", "bm25")
 Tables = dict[str, list[pa.Table]]  # system -> its ranks, one table a seed
 
 
@@ -54,8 +55,8 @@ def kept_systems(files: tuple[KeptRanks, ...], ranked: Tables) -> Tables:
     """The systems of kept files (``docs/results/*.parquet``) that were not ranked in this run.
 
     Raises what ``taken`` does, and DataError where a file's ranks are not of the same samples and candidates: a
-    reference must have the same ranks in the file as in this run, but for rounding. LightGCN, which is trained, is
-    asked only where no other is shared.
+    reference must have the same ranks in the file as in this run, but for rounding. LightGCN, which is trained, and
+    BM25, whose text the config may set otherwise, are asked only where no other is shared.
     """
     found: Tables = {}
     for of, new in zip(files, taken(files, ranked), strict=True):
@@ -66,7 +67,7 @@ def kept_systems(files: tuple[KeptRanks, ...], ranked: Tables) -> Tables:
                 f"rerank.kept: {file} shares no reference ranker with this run, so nothing tells whether the "
                 f"candidates are the same. Add one of {', '.join(n for n in REFERENCES if n in kept)} to rerank.systems"
             )
-        for name in [name for name in shared if name != "lightgcn"] or shared:
+        for name in [name for name in shared if name not in _ASKED_LAST] or shared:
             if other := _differ(kept[name], ranked[name][0]):
                 raise DataError(
                     f"rerank.kept: {name} has other ranks in {file} than in this run ({other}), so the file is of "

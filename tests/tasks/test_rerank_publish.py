@@ -200,15 +200,18 @@ def test_seconds_per_epoch_leave_out_what_was_trained_before_a_crash() -> None:
     assert (whole.seconds_per_epoch, whole.seconds_to_score, whole.parameters) == (5.0, 3.0, 7.0)
 
 
-def test_rounding_and_a_trained_reference_tell_no_candidates_apart(tmp_path: Path) -> None:
+def test_rounding_a_trained_reference_and_other_text_tell_no_candidates_apart(tmp_path: Path) -> None:
     def ranks(moved: int) -> pa.Table:
         counts = RankCounts(np.array([5] * (300 - moved) + [6] * moved, np.int32), np.zeros(300, np.int32))
         return counts_table([f"s{n:03d}" for n in range(300)], ["search"] * 300, counts, np.full(300, 10))
 
     file = tmp_path / "kept.parquet"
-    pq.write_table(widen({"popularity": ranks(0), "lightgcn": ranks(0), "tem": ranks(9)}), file)
-    for here in ({"popularity": [ranks(3)]}, {"popularity": [ranks(0)], "lightgcn": [ranks(300)]}):
-        assert kept_systems((of(file),), here).keys() - {"lightgcn"} == {"tem"}
-    for here in ({"popularity": [ranks(4)]}, {"lightgcn": [ranks(300)]}):
+    pq.write_table(
+        widen({"popularity": ranks(0), "lightgcn": ranks(0), "bm25": ranks(0), "tem": ranks(9)}), file
+    )
+    other = {"lightgcn": [ranks(300)], "bm25": [ranks(300)]}  # trained, and of other text
+    for here in ({"popularity": [ranks(3)]}, {"popularity": [ranks(0)], **other}):
+        assert kept_systems((of(file),), here).keys() - other.keys() == {"tem"}
+    for here in ({"popularity": [ranks(4)]}, {"lightgcn": [ranks(300)]}, {"bm25": [ranks(300)]}):
         with pytest.raises(DataError, match=r"other ranks in .* \((4|300) of 300 samples\)"):
             kept_systems((of(file),), here)
