@@ -16,6 +16,7 @@ from gensr_model.study_config import KeptRanks
 # Share of samples whose place may differ: near-equal scores that another machine or version rounds otherwise. Over
 # other candidates nearly all would.
 _ROUNDED = 0.01
+# Trained, and of a text that the config may set otherwise: their ranks may differ over the same candidates.
 _ASKED_LAST = ("lightgcn", "bm25")
 Tables = dict[str, list[pa.Table]]  # system -> its ranks, one table a seed
 

@@ -74,10 +74,9 @@ class USER(Rival):
         events: Tensor = self.items.of(history)
         searched = history.mask & (history.behavior == 1)
         words = history.query[searched]  # (N, L)
-        clicked = self.clicked(self.words(words), words != 0, events[searched])
-        events = events.masked_scatter(
-            searched.unsqueeze(-1), clicked.to(events.dtype)
-        )  # bf16 under autocast
+        clicked: Tensor = self.clicked(self.words(words), words != 0, events[searched])
+        clicked = clicked.to(events.dtype)  # bf16 under autocast
+        events = events.masked_scatter(searched.unsqueeze(-1), clicked)
         return events + self.behavior(history.behavior)
 
     def _last(self, encoder: nn.Module, events: Tensor, mask: Tensor, intent: Tensor) -> Tensor:
