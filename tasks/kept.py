@@ -21,8 +21,11 @@ _ASKED_LAST = ("lightgcn", "bm25")
 Tables = dict[str, list[pa.Table]]  # system -> its ranks, one table a seed
 
 
-def taken(files: tuple[KeptRanks, ...], ranked: Collection[str]) -> list[dict[str, list[str]]]:
-    """Of each kept file, the systems that it gives to a run of ``ranked``, with their labels there (``gensr/seed1``).
+def taken(files: tuple[KeptRanks, ...], asked: Collection[str]) -> list[dict[str, list[str]]]:
+    """Of each kept file, the systems that it gives to a run of ``asked``, with their labels there (``gensr/seed1``).
+
+    A system that the run was asked for is taken from no file, and one that fails there has no ranks but a row that
+    says why.
 
     Reads no ranks, so what is wrong is known before hours of training. Raises ConfigError for a file that is not there
     or lacks a system that is named, DataError where two files hold a system and neither is said to have more seeds.
@@ -37,9 +40,9 @@ def taken(files: tuple[KeptRanks, ...], ranked: Collection[str]) -> list[dict[st
             )
         for label in kept_labels(file):
             name = label.partition("/")[0]
-            if name not in ranked and (not of.systems or name in of.systems):
+            if name not in asked and (not of.systems or name in of.systems):
                 new.setdefault(name, []).append(label)
-        missing = sorted(set(of.systems) - new.keys() - set(ranked))
+        missing = sorted(set(of.systems) - new.keys() - set(asked))
         if missing:
             raise ConfigError(f"rerank.kept: {file} has no ranks of {', '.join(missing)}")
         twice = sorted({name for other in given for name in other} & new.keys() - set(REFERENCES))
@@ -52,15 +55,15 @@ def taken(files: tuple[KeptRanks, ...], ranked: Collection[str]) -> list[dict[st
     return given
 
 
-def kept_systems(files: tuple[KeptRanks, ...], ranked: Tables) -> Tables:
-    """The systems of kept files (``docs/results/*.parquet``) that were not ranked in this run.
+def kept_systems(files: tuple[KeptRanks, ...], ranked: Tables, asked: Collection[str]) -> Tables:
+    """The systems of kept files (``docs/results/*.parquet``) that this run was not ``asked`` for.
 
     Raises what ``taken`` does, and DataError where a file's ranks are not of the same samples and candidates: a
     reference must have the same ranks in the file as in this run, but for rounding. LightGCN, which is trained, and
     BM25, whose text the config may set otherwise, are asked only where no other is shared.
     """
     found: Tables = {}
-    for of, new in zip(files, taken(files, ranked), strict=True):
+    for of, new in zip(files, taken(files, asked), strict=True):
         file, kept = Path(of.path), read_kept(Path(of.path))
         shared = [name for name in REFERENCES if name in kept and name in ranked]
         if not shared:

@@ -71,9 +71,9 @@ def compare(config: PipelineConfig, data: Data, outcomes: list[Ranked | Failed])
     tables = {
         name: [read_ranks(o.ranks) for o in done if o.name == name] for name in names if _any(done, name)
     }
-    kept = kept_systems(config.rerank.kept, tables)
+    kept = kept_systems(config.rerank.kept, tables, names)
     tables |= kept
-    names = list(dict.fromkeys([*names, *kept]))  # one that failed here may be kept
+    names += kept
     rows = means(tables)
     rule = config.retrain
     verdicts = against_best(
@@ -147,14 +147,17 @@ def _cost_of_kept(seeds: list[dict[str, float]]) -> Cost:
 
 
 def _write_ranks(path: Path, done: list[Ranked], kept: Tables) -> None:
-    """All per-sample ranks as one small table, `gensr_model.evaluation.kept.read_kept` reads it."""
+    """All per-sample ranks as one small table, `gensr_model.evaluation.kept.read_kept` reads it.
+
+    Kept trainings of one system are numbered as they come: a file of one training does not say its seed.
+    """
     seeds = {o.seed for o in done if o.trained}
     named = {
         o.name if len(seeds) < 2 or o.trained is None else f"{o.name}/seed{o.seed}": read_ranks(o.ranks)
         for o in done
     }
     for name, tables in kept.items():
-        named |= {name if len(tables) < 2 else f"{name}/seed{i}": table for i, table in enumerate(tables)}
+        named |= {name if len(tables) < 2 else f"{name}/training{i}": table for i, table in enumerate(tables)}
     pq.write_table(widen(named), path, compression="zstd")
 
 

@@ -16,7 +16,7 @@ from small_dataset import write_dataset
 from gensr_model.config import PipelineConfig
 from gensr_model.errors import ConfigError, DataError
 from gensr_model.evaluation.compare import against_best
-from gensr_model.evaluation.kept import read_kept, widen
+from gensr_model.evaluation.kept import kept_labels, read_kept, widen
 from gensr_model.evaluation.metrics import RankCounts, counts_table
 from gensr_model.evaluation.rerank_table import COLUMNS, means
 from gensr_model.report import NullReport
@@ -131,29 +131,56 @@ def test_kept_systems_join_only_over_the_same_candidates(ranked: list[Ranked], t
              "aem/seed0": read_ranks(ranked[1].ranks), "aem/seed1": read_ranks(ranked[3].ranks)}  # fmt: skip
     file = tmp_path / "kept.parquet"
     pq.write_table(widen(other), file)
-    found = kept_systems((of(file),), ours)
+    found = kept_systems((of(file),), ours, ours)
     assert {name: len(tables) for name, tables in found.items()} == {"gensr": 1, "aem": 2}
-    assert kept_systems((of(file),), ours | {"gensr": []}).keys() == {"aem"}  # what this run ranked stands
+    assert kept_systems((of(file),), ours, [*ours, "gensr"]).keys() == {"aem"}  # failed here or not
     assert means(ours | found)[0].keys() == means(ours)[0].keys()
     with pytest.raises(DataError, match=r"both hold aem, gensr, perhaps under other settings"):
-        kept_systems((of(file), of(file)), ours)
+        kept_systems((of(file), of(file)), ours, ours)
     only = of(file, systems=("gensr",))
-    assert kept_systems((only, of(file, systems=("aem",))), ours).keys() == {"gensr", "aem"}
-    more = kept_systems((of(file), of(file, systems=("gensr",), again=True)), ours)
+    assert kept_systems((only, of(file, systems=("aem",))), ours, ours).keys() == {"gensr", "aem"}
+    more = kept_systems((of(file), of(file, systems=("gensr",), again=True)), ours, ours)
     assert {name: len(tables) for name, tables in more.items()} == {"gensr": 2, "aem": 2}
     with pytest.raises(ConfigError, match=r"kept\.parquet has no ranks of jsr, tem"):
-        kept_systems((of(file, systems=("tem", "gensr", "jsr")),), ours)
+        kept_systems((of(file, systems=("tem", "gensr", "jsr")),), ours, ours)
     with pytest.raises(DataError, match="shares no reference ranker"):
-        kept_systems((of(file),), {"qem": ours["popularity"]})
+        kept_systems((of(file),), {"qem": ours["popularity"]}, ["qem"])
     moved = ours["popularity"][0].to_pydict()
     moved["greater"][0] += 1 if moved["greater"][0] < 9 else -1
     changed = pa.table(moved, schema=ours["popularity"][0].schema)
     with pytest.raises(DataError, match="popularity has other ranks in"):
-        kept_systems((of(file),), {"popularity": [changed]})
+        kept_systems((of(file),), {"popularity": [changed]}, ours)
     with pytest.raises(DataError, match=r"popularity has other ranks in .* \(not of the same samples\)"):
-        kept_systems((of(file),), {"popularity": [ours["popularity"][0].slice(1)]})
+        kept_systems((of(file),), {"popularity": [ours["popularity"][0].slice(1)]}, ours)
     with pytest.raises(ConfigError, match=r"none\.parquet does not exist, seen from"):
-        kept_systems((of(tmp_path / "none.parquet"),), ours)
+        kept_systems((of(tmp_path / "none.parquet"),), ours, ours)
+
+
+def test_one_that_fails_here_is_taken_from_no_kept_file_and_takes_no_table_down(
+    ranked: list[Ranked], tmp_path: Path
+) -> None:
+    """Nor do two files that hold it, which is known only after hours where nothing else asks."""
+    files = [tmp_path / "one.parquet", tmp_path / "two.parquet"]
+    for file in files:
+        ranks = {"popularity": read_ranks(ranked[0].ranks), "aem": read_ranks(ranked[1].ranks)}
+        pq.write_table(widen(ranks), file)
+    config = CONFIG.model_copy(
+        update={"rerank": CONFIG.rerank.model_copy(update={"kept": tuple(map(of, files))})}
+    )
+    popularity = Ranked("popularity", 0, ranked[0].ranks, None, {})
+    outcomes = [*ranked, popularity, Failed("aem", 0, "no memory")]
+    data = data_of(tmp_path / "prepared", [o.ranks for o in ranked], per_user=7)
+    found = rerank_table.compare(config, data, outcomes)
+    assert found.kept == {}
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in found.text.splitlines()]
+    assert ["aem", "0", "no memory"] in cells
+    assert "AEM" not in [row[0] for row in cells]
+
+
+def test_kept_trainings_are_numbered_and_claim_no_seed(ranked: list[Ranked], tmp_path: Path) -> None:
+    kept = {"aem": [read_ranks(ranked[n].ranks) for n in (0, 1)], "tem": [read_ranks(ranked[2].ranks)]}
+    rerank_table._write_ranks(tmp_path / "ranks.parquet", ranked[:1], kept)
+    assert kept_labels(tmp_path / "ranks.parquet") == ["qem", "aem/training0", "aem/training1", "tem"]
 
 
 def test_what_kept_systems_took_comes_with_them(ranked: list[Ranked], tmp_path: Path) -> None:
@@ -211,7 +238,7 @@ def test_rounding_a_trained_reference_and_other_text_tell_no_candidates_apart(tm
     )
     other = {"lightgcn": [ranks(300)], "bm25": [ranks(300)]}  # trained, and of other text
     for here in ({"popularity": [ranks(3)]}, {"popularity": [ranks(0)], **other}):
-        assert kept_systems((of(file),), here).keys() - other.keys() == {"tem"}
+        assert kept_systems((of(file),), here, here).keys() - other.keys() == {"tem"}
     for here in ({"popularity": [ranks(4)]}, {"lightgcn": [ranks(300)]}, {"bm25": [ranks(300)]}):
         with pytest.raises(DataError, match=r"other ranks in .* \((4|300) of 300 samples\)"):
-            kept_systems((of(file),), here)
+            kept_systems((of(file),), here, here)
