@@ -24,8 +24,7 @@ Tables = dict[str, list[pa.Table]]  # system -> its ranks, one table a seed
 def taken(files: tuple[KeptRanks, ...], asked: Collection[str]) -> list[dict[str, list[str]]]:
     """Of each kept file, the systems that it gives to a run of ``asked``, with their labels there (``gensr/seed1``).
 
-    A system that the run was asked for is taken from no file, and one that fails there has no ranks but a row that
-    says why.
+    A system that the run was asked for is taken from no file, not even where it fails.
 
     Reads no ranks, so what is wrong is known before hours of training. Raises ConfigError for a file that is not there
     or lacks a system that is named, DataError where two files hold a system and neither is said to have more seeds.

@@ -31,7 +31,7 @@ def widen(ranks: dict[str, pa.Table]) -> pa.Table:
 
 
 def kept_labels(path: Path) -> list[str]:
-    """What a kept file calls its models: by name, and of many seeds each one (``gensr/seed1``)."""
+    """What a kept file calls its models: by name, or each training of many: ``gensr/seed1``, ``gensr/training1``."""
     return [name.removesuffix("/ties") for name in pq.read_schema(path).names if name.endswith("/ties")]
 
 
