@@ -15,7 +15,7 @@ _SHORT_FULL_PROMPTS = {
     "recommendation_prompt": {"segments": ("recommend", "", "?")},
     "search_prompt": {"segments": ("search {query}", "", "?")},
 }
-_TWO_AT_ONCE = 2  # a small T5 gains nothing by a second core (benchmarks.together)
+_TWO_AT_ONCE = 2  # a small T5 gains little by a second core (benchmarks.together)
 _REFERENCES = ("popularity", "item_knn", "lightgcn", "bm25", "same_query")
 PRESETS: dict[str, dict[str, Any]] = {
     # Minutes on two cores: a small T5 and its tokenizer from scratch. What `make run` uses.
