@@ -7,7 +7,6 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.own_models import UNISAR, train_models
 from flows.shared import analyze_all, finish, prepare_data
 from flows.studies import check_studies, make_studies
 from gensr_model.config import PipelineConfig
@@ -15,9 +14,9 @@ from gensr_model.evaluation.reference import REFERENCES
 from tasks.diagnose import diagnosis
 from tasks.evaluate import rank_model, rank_reference
 from tasks.examples import draw_examples
-from tasks.finetune import MODELS
+from tasks.finetune import MODELS, finetune
 from tasks.registry import full_ranking_bundle, log_model
-from tasks.rivals import rank_system
+from tasks.rivals import rank_system, train_system
 from tasks.summary import numbers_of, summarize_run
 from tasks.tracking import parent_run
 
@@ -32,12 +31,14 @@ def full_pipeline(config: PipelineConfig) -> dict[str, Any]:
     fan = check_studies(config)
     with parent_run(config, "gensr/full-pipeline", str(flow_run.id)) as run:
         data = prepare_data(run, config)
-        made = train_models(run, config, data, unisar=config.analyses_unisar(full_pipeline=True))
-        trained = {model: found.result for model, found in made.items()}
-        stages = [*data.stages, *(stage for found in made.values() for stage in found.stages)]
+        trained = {model: finetune(run, config, data.prepared, data.cf, option=model) for model in MODELS}
         ranks = {m: rank_model(run, config, data.prepared, trained[m], option=m) for m in MODELS}
-        if UNISAR in trained:
-            ranks[UNISAR] = rank_system(run, config, data.prepared, trained[UNISAR], UNISAR)
+        stages = [*data.stages, *trained.values()]
+        if config.analyses_unisar(full_pipeline=True):
+            unisar = train_system(run, config, data.prepared, "unisar", tune=bool(config.rerank.tune))
+            trained["unisar"] = unisar.result
+            ranks["unisar"] = rank_system(run, config, data.prepared, unisar.result, "unisar")
+            stages += unisar.stages
         ranks |= {r: rank_reference(run, config, data.prepared, data.cf, option=r) for r in REFERENCES}
         analyses = analyze_all(run, config, data, list(trained.values())) if config.analysis.enabled else []
         log_model(run, trained["gensr"], full_ranking_bundle(run, config))
@@ -45,7 +46,7 @@ def full_pipeline(config: PipelineConfig) -> dict[str, Any]:
         stages += [*analyses, examples]
         summary = summarize_run(config, data, stages, ranks, numbers_of(analyses))
         summary["diagnosis"] = diagnosis(data.prepared, ranks, config.retrain, config.seed)
-        studies = make_studies(run, config, data, fan)
-        published = finish(run, summary | studies.told(), more=studies.texts)
-        studies.raise_failure()
+        made = make_studies(run, config, data, fan)
+        published = finish(run, summary | made.told(), more=made.texts)
+        made.raise_failure()
         return published

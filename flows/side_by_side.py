@@ -1,14 +1,13 @@
-"""Trainings of one flow, each a Prefect task, as many at once as the config allows."""
+"""The trials of a study, each a Prefect task, as many at once as the config allows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from prefect import task
+from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from prefect.futures import PrefectFuture
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from gensr_model.errors import TrainingError
 
@@ -35,16 +34,21 @@ def side_by_side(
     Raises:
         TrainingError: some failed; names each, and says why.
     """
-    found: list[Any]
-    if concurrency == 1:  # in this thread, where a cancelled flow stops at once
-        states = [_one(work, trial, 0, trial.name, return_state=True) for trial in trials]
+    runner: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=concurrency)
+    found: list[Found] = _all.with_options(task_runner=runner)(
+        work, trials, 0 if concurrency == 1 else concurrency
+    )
+    return found
+
+
+@flow(name="trials", validate_parameters=False)
+def _all(work: Callable[[Any, int], Any], trials: Sequence[Any], share: int) -> list[Any]:
+    if share:
+        futures = [_one.submit(work, trial, share, trial.name) for trial in trials]
+        found = [future.result(raise_on_failure=False) for future in futures]
+    else:  # in this thread, where a cancelled flow stops at once
+        states = [_one(work, trial, share, trial.name, return_state=True) for trial in trials]
         found = [state.result(raise_on_failure=False) for state in states]
-    else:  # in threads of the flow's own run: its page and `make run` show their log and progress
-        runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=concurrency)
-        with runner:
-            given = [{"work": work, "trial": t, "share": concurrency, "name": t.name} for t in trials]
-            futures: list[PrefectFuture[Any]] = [runner.submit(_one, arguments) for arguments in given]
-            found = [future.result(raise_on_failure=False) for future in futures]
     ended = list(zip(trials, found, strict=True))
     failed = [(trial.name, error) for trial, error in ended if isinstance(error, BaseException)]
     if failed:

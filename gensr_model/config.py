@@ -224,12 +224,6 @@ class PipelineConfig(Frozen):
     seed: int = Field(0, ge=0)
     # Factories, not defaults: the JSON schema that Prefect shows as a form then carries no default for a section,
     # so that choosing another preset in the form is not undone by the demo's values.
-    concurrency: int = Field(
-        default_factory=lambda: 1,
-        ge=1,
-        description="models trained at once, which share the cores: GenSR, two heads and UniSAR of a run; what a study "
-        "trains has the study's own",
-    )
     ingest: IngestConfig = Field(default_factory=lambda: IngestConfig())
     prepare: PrepareConfig = Field(default_factory=lambda: PrepareConfig())
     lightgcn: LightGCNConfig = Field(default_factory=lambda: LightGCNConfig())
@@ -250,8 +244,7 @@ class PipelineConfig(Frozen):
         if not isinstance(given, dict):
             return given
         preset = PRESETS.get(given.get("preset", "demo"), {})
-        filled: dict[str, Any] = {"name": _usual_name(given)}
-        filled |= {field: value for field, value in preset.items() if field not in _SECTIONS} | given
+        filled: dict[str, Any] = {"name": _usual_name(given)} | given
         for section, kind in _SECTIONS.items():
             over = given.get(section)
             if isinstance(over, BaseModel):

@@ -15,12 +15,10 @@ _SHORT_FULL_PROMPTS = {
     "recommendation_prompt": {"segments": ("recommend", "", "?")},
     "search_prompt": {"segments": ("search {query}", "", "?")},
 }
-_TWO_AT_ONCE = 2  # a small T5 gains little by a second core (benchmarks.together)
 _REFERENCES = ("popularity", "item_knn", "lightgcn", "bm25", "same_query")
 PRESETS: dict[str, dict[str, Any]] = {
     # Minutes on two cores: a small T5 and its tokenizer from scratch. What `make run` uses.
     "demo": {
-        "concurrency": _TWO_AT_ONCE,
         "lightgcn": {"epochs": 40},
         "model": {
             **_SHORT_PROMPTS,
@@ -44,7 +42,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # For ~60k interactions on two cores: what docs/results.md is measured with.
     "laptop": {
-        "concurrency": _TWO_AT_ONCE,
         "model": {**_SHORT_PROMPTS},
         "train": {"epochs": 8},
         "full_ranking": {**_SHORT_FULL_PROMPTS},
@@ -53,7 +50,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     # paper (docs/paper_to_code.md AK to AP), which need fewer epochs. Leaving a search out of its positive's text was
     # chosen on generated KuaiSAR files, where most queries are rare; on Amazon's data it concerns one search in 500.
     "best": {
-        "concurrency": _TWO_AT_ONCE,
         "lightgcn": {"folds": 6},
         "model": {
             **_SHORT_PROMPTS,

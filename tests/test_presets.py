@@ -58,9 +58,3 @@ def test_a_preset_sets_only_fields_that_exist_and_has_no_departure_but_in_best(p
 )
 def test_data_without_a_name_are_called_by_where_they_come_from(given: dict[str, Any], name: str) -> None:
     assert PipelineConfig.model_validate(given).name == name
-
-
-def test_a_field_beside_the_sections_comes_from_the_preset_too_and_what_is_given_wins() -> None:
-    at_once = {preset: PipelineConfig.model_validate({"preset": preset}).concurrency for preset in PRESETS}
-    assert at_once == {"demo": 2, "laptop": 2, "best": 2, "small": 1, "paper": 1}
-    assert PipelineConfig.model_validate({"preset": "best", "concurrency": 1}).concurrency == 1

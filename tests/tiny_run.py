@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 TINY: dict[str, Any] = {
     "name": "tiny",
-    "concurrency": 1,
     "source": {"kind": "generated", "users": 150, "items": 150, "events_per_user": 10},
     "prepare": {"negatives": 20},
     "lightgcn": {"epochs": 2, "folds": 2},

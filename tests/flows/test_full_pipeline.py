@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +23,6 @@ from gensr_model.config import TASKS, GeneratedSource, PipelineConfig
 from gensr_model.data.synthetic import write_amazon
 from gensr_model.errors import ConfigError, TrainingError
 from gensr_model.evaluation.reference import REFERENCES
-from gensr_model.finished import read_record
 from tasks import carry
 from tasks.tracking import tracking_uri
 
@@ -162,28 +160,6 @@ def test_raw_files_to_a_published_comparison(
     again = full_pipeline(config)
     assert all(s["reused"] for s in again["stages"])
     assert again["results"] == summary["results"]
-
-
-def test_models_trained_at_once_are_those_trained_one_after_the_other(
-    finished: Callable[[str], Finished], gensr_home: Path, tiny: Tiny
-) -> None:
-    apart = finished("kuaisar").summary
-    one_thread_each = max(2, os.cpu_count() or 2)  # as the other side has, or sums would be rounded otherwise
-    summary = full_pipeline(tiny(
-        name="tiny-kuaisar", format="kuaisar", concurrency=one_thread_each, analysis={"enabled": False}
-    ))  # fmt: skip
-    assert summary["results"] == apart["results"]
-    stages = {s["label"]: s for s in summary["stages"]}
-    assert not any(stage["reused"] for stage in stages.values())
-    for model in ("gensr", "two_head"):
-        found = read_record(gensr_home / "store" / "finetune" / stages[f"finetune-{model}"]["key"])
-        assert found["metrics"]["peak_memory_mb"] > 100, "it had a process of its own"
-    with get_client(sync_client=True) as client:
-        bars = client.read_artifacts(artifact_filter=ArtifactFilter(
-            key=ArtifactFilterKey(any_=["progress-finetune-gensr", "progress-finetune-two-head"]),
-            flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(summary["flow_run_id"])]),
-        ))  # fmt: skip
-    assert len(bars) == 2, "the flow run itself tells of both, which is where `make run` looks"
 
 
 def _check_mlflow(summary: dict) -> None:

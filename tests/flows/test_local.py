@@ -154,5 +154,4 @@ def test_a_deployment_shows_its_config_as_a_typed_form(name: str) -> None:
     train = definitions["TrainConfig"]["properties"]
     assert (train["checkpoint_every"]["type"], train["checkpoint_every"]["default"]) == ("integer", 100)
     assert "optimizer steps" in train["checkpoint_every"]["description"]
-    assert "default" not in config["concurrency"]
     assert "default" not in config["train"], "the form would undo a preset with the demo's values"
