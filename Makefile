@@ -27,7 +27,7 @@ test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow
 
 audit: $(INSTALLED)
-	@$(BIN)/python -m tasks.audit '$(or $(DATASET),$(error name a prepared folder: make audit DATASET=folder))'
+	@$(BIN)/python -m tasks.validate.audit '$(or $(DATASET),$(error name a prepared folder: make audit DATASET=folder))'
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

@@ -30,11 +30,11 @@ from benchmarks.common import in_child, prepared, seconds, tell
 from gensr_model.baselines.inputs import FIELDS, MIXED, READS_WORDS, REC, SRC, TEXT, Collator
 from gensr_model.baselines.registry import SYSTEMS
 from gensr_model.baselines.words import Lexicon
-from gensr_model.config import PipelineConfig, TrainConfig
+from gensr_model.config.model import TextConfig
+from gensr_model.config.pipeline import PipelineConfig, TrainConfig
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
-from gensr_model.files import write_tensors
-from gensr_model.model_config import TextConfig
-from gensr_model.training import bundle
+from gensr_model.models import bundle
+from gensr_model.runtime.files import write_tensors
 from gensr_model.training.trainer import TrainingData, make_optimizer
 
 HISTORY, BATCH, NEGATIVES = 30, 256, 4  # of a training batch

@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
-from gensr_model.config import PipelineConfig
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
-from tasks.ingest import build_raw, source_files
-from tasks.prepare import build_prepared
+from tasks.ingest.ingest import build_raw, source_files
+from tasks.prepare.prepare import build_prepared
 
 torch.set_num_threads(1)
 

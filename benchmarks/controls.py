@@ -12,11 +12,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gensr_model.baselines import parts
+from gensr_model.baselines import layers as L
+from gensr_model.baselines.base import System
 from gensr_model.baselines.inputs import REC, Domain, RivalBatch
 from gensr_model.baselines.query_seqrec import QuerySeqRec
 from gensr_model.baselines.registry import LEARNING
-from gensr_model.baselines.rival import System
 from gensr_model.models.gensr import LossParts
 
 
@@ -44,11 +44,11 @@ class WithoutSearches(QuerySeqRec):
         return self.state(history.item, history.item.new_zeros(*history.item.shape, 1), history.mask, nothing)
 
     def score(self, batch: RivalBatch) -> Tensor:
-        return parts.dot(self._state(batch), self.items(batch.candidates))
+        return L.dot(self._state(batch), self.items(batch.candidates))
 
     def loss(self, batch: RivalBatch) -> LossParts:
-        each = parts.catalogue_ce(self._state(batch), self.items.table.weight, batch.candidates[:, 0])
-        return parts.total({"ce": each})
+        each = L.catalogue_ce(self._state(batch), self.items.table.weight, batch.candidates[:, 0])
+        return L.total({"ce": each})
 
 
 WITHOUT_QUERIES = System(WithoutQueries, "Query-SeqRec without queries", "control", LEARNING)

@@ -10,18 +10,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gensr_model.config import RetrainConfig
+from gensr_model.config.pipeline import RetrainConfig
 from gensr_model.data.prepared import PreparedDataset
-from gensr_model.evaluation.kept import read_kept
-from tasks.diagnose import segments_of
-from tasks.summary import segments
+from gensr_model.evaluation.saved_ranks import read_kept
+from tasks.evaluate.diagnose import segments_of
+from tasks.publish.summary import segments
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("kept", type=Path, help="ranks that benchmarks.keep wrote")
+    parser.add_argument("kept", type=Path, help="ranks that benchmarks.save_ranks wrote")
     parser.add_argument("prepared", type=Path, help="the prepared dataset of that run")
     given = parser.parse_args()
     rows = segments_of(PreparedDataset.open(given.prepared), read_kept(given.kept), RetrainConfig())

@@ -17,9 +17,10 @@ import torch
 from torch import nn
 
 from benchmarks.common import prepared
+from gensr_model.models import bundle
 from gensr_model.models.dropout import Dropout, use_fast_dropout
-from gensr_model.report import NullReport
-from gensr_model.training import bundle, lightgcn
+from gensr_model.runtime.progress import NullReport
+from gensr_model.training import lightgcn
 from gensr_model.training.trainer import TrainingData
 
 _STEPS, _SHARE = 20, 0.1

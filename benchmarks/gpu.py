@@ -23,11 +23,11 @@ import transformers
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.drawn import HISTORY, DrawnData, drawn_data, drawn_model, flops, lists
-from gensr_model.config import TrainConfig
+from gensr_model.config.pipeline import TrainConfig
 from gensr_model.data.batches import Batch, BatchBuilder
 from gensr_model.data.prepared import PreparedDataset, Samples
-from gensr_model.devices import allow_bf16_attention, compile_blocks, default_device
 from gensr_model.models.gensr import GenSR
+from gensr_model.runtime.devices import allow_bf16_attention, compile_blocks, default_device
 from gensr_model.training.trainer import Loss, TrainingData, make_accelerator, make_optimizer, train_step
 
 NEGATIVES, CANDIDATES, WARM = 4, 100, 3

@@ -16,14 +16,15 @@ from typing import Any
 import torch
 
 from benchmarks.common import prepared
-from gensr_model.analysis.gradient_conflict import task_gradient_cosine
 from gensr_model.baselines.inputs import Collator
 from gensr_model.baselines.registry import SYSTEMS
 from gensr_model.baselines.words import Lexicon
-from gensr_model.config import PipelineConfig
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
-from gensr_model.report import NullReport
-from gensr_model.training import bundle, lightgcn, rival
+from gensr_model.models import bundle
+from gensr_model.runtime.progress import NullReport
+from gensr_model.training import baseline, lightgcn
+from gensr_model.training.gradient_probe import task_gradient_cosine
 from gensr_model.training.trainer import TrainingData, make_optimizer
 
 _STEPS, _LIMIT = 20, 0.05
@@ -38,9 +39,9 @@ def watched(
         return model, TrainingData(dataset, config.train, config.model.max_history, config.seed)
     system = SYSTEMS[kind]
     collator = Collator(dataset, system.reads, config.model.max_history, Lexicon.build(dataset, None))
-    settings = rival.training_settings(config, {})
+    settings = baseline.training_settings(config, {})
     data = TrainingData(dataset, settings, config.model.max_history, config.seed, builder=collator)
-    return rival.build(system, {}, collator), data
+    return baseline.build(system, {}, collator), data
 
 
 def cost(kind: str, dataset: PreparedDataset, cf: Path, config: PipelineConfig) -> dict[str, float]:

@@ -26,11 +26,11 @@ import pandas as pd
 import pyarrow as pa
 
 from benchmarks.common import seconds
-from gensr_model.config import GeneratedSource
+from gensr_model.config.pipeline import GeneratedSource
 from gensr_model.data.synthetic import write_amazon
-from tasks import literals
-from tasks.ingest_amazon import ITEMS, item_row, meta_blocks, parse_entry, review_blocks
-from tasks.rejects import time_bounds
+from tasks.ingest import python_literals
+from tasks.ingest.amazon import ITEMS, item_row, meta_blocks, parse_entry, review_blocks
+from tasks.ingest.rejects import time_bounds
 
 PROCESSES = 2
 _raw: list[bytes] = []  # the lines of a worker, and
@@ -56,9 +56,9 @@ def _table(_: int) -> pa.Table:
 
 def fast_values(lines: list[bytes]) -> list[Any]:
     """As ingest does it: the fast reader, and the slow one where that is not sure."""
-    found = [literals.parse(line) for line in lines]
+    found = [python_literals.parse(line) for line in lines]
     return [
-        parse_entry(line.decode()) if value is literals.UNSURE else value
+        parse_entry(line.decode()) if value is python_literals.UNSURE else value
         for line, value in zip(lines, found, strict=True)
     ]
 

@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gensr_model.config import PipelineConfig
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.config.studies import Variant
 from gensr_model.evaluation.ablation import CHANGES, ablation_rows
-from gensr_model.evaluation.kept import read_kept
-from gensr_model.study_config import Variant
-from tasks.study_tables import ablation
+from gensr_model.evaluation.saved_ranks import read_kept
+from tasks.publish.study_tables import ablation
 
 # What chooses the samples and their candidates, and what the statistics are made with: the same in all files.
 _SAME = ("format", "seed", "retrain.confidence", "retrain.bootstrap_samples", "ingest.earliest", "prepare.",
@@ -40,9 +40,11 @@ class Kept(NamedTuple):
 
 
 def read(path: Path) -> Kept:
-    """A file that ``benchmarks.keep`` wrote of an ablation; SystemExit where it is none."""
+    """A file that ``benchmarks.save_ranks`` wrote of an ablation; SystemExit where it is none."""
     if not path.is_file():
-        raise SystemExit(f"{path}: no such file; expected one that benchmarks.keep wrote of an ablation")
+        raise SystemExit(
+            f"{path}: no such file; expected one that benchmarks.save_ranks wrote of an ablation"
+        )
     told = {name.decode(): json.loads(value) for name, value in (pq.read_schema(path).metadata or {}).items()}
     found = read_kept(path)
     if "ablation" not in told.get("config", {}) or not found.keys() & (CHANGES.keys() - {"gensr"}):
@@ -127,7 +129,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("kept", type=Path, nargs="+", help="files that benchmarks.keep wrote of ablations")
+    parser.add_argument(
+        "kept", type=Path, nargs="+", help="files that benchmarks.save_ranks wrote of ablations"
+    )
     parser.add_argument(
         "--prepared", type=Path, help="the prepared folder, where a user has several test samples"
     )

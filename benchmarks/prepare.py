@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from benchmarks import pandas_prepare
 from benchmarks.shapes import kuaisar
 from benchmarks.sides import Cost, exponent, in_child, measured
-from gensr_model.config import PipelineConfig
+from gensr_model.config.pipeline import PipelineConfig
 
 SPLITS = ("train", "valid", "test")
 PANDAS = {"script": "", "careful": "_careful"}  # style -> how its results are named
@@ -39,7 +39,7 @@ SETTINGS: dict[str, Any] = {
 
 
 def ours(raw: Path, out: Path) -> None:
-    from tasks.prepare import build_prepared
+    from tasks.prepare.prepare import build_prepared
 
     build_prepared(raw, PipelineConfig.model_validate(SETTINGS), out)
 
@@ -47,7 +47,7 @@ def ours(raw: Path, out: Path) -> None:
 def raw_tables(rows: int, folder: Path) -> None:
     """Generate about ``rows`` rows of interactions and ingest them into ``folder/raw``; in a child of its own."""
     from gensr_model.data.synthetic import write_kuaisar
-    from tasks.ingest import build_raw
+    from tasks.ingest.ingest import build_raw
 
     write_kuaisar(folder / "csv", kuaisar(rows))
     (folder / "raw").mkdir()

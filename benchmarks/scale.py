@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from benchmarks.prepare import SETTINGS, ours, scratch
 from benchmarks.shapes import KUAISAR_FULL_ROWS, kuaisar
 from benchmarks.sides import in_child, measured
-from gensr_model.config import PipelineConfig
+from gensr_model.config.pipeline import PipelineConfig
 
 STEPS = ("generate", "ingest", "prepare")
 
@@ -33,7 +33,7 @@ def generate(rows: int, times: int, folder: Path) -> None:
 
 
 def ingest(place: Path) -> None:
-    from tasks.ingest import build_raw
+    from tasks.ingest.ingest import build_raw
 
     build_raw(PipelineConfig.model_validate(SETTINGS), place / "csv", place / "raw")
 

@@ -4,9 +4,9 @@
 
 The other side is a straightforward use of Hugging Face: one constrained ``generate`` over rows of a user and a
 candidate, in the best of several batch sizes. The same weights; probabilities are asserted equal. Each side in a
-process of its own. Ours keeps freed memory, as a stage does (``gensr_model.allocator``); the other side is measured as
-it is by itself (``speedup``) and with that as well (``speedup_both_kept``). Beside them stands the bound, by matrix
-products alone, and how near ours comes to what the machine does in one large product.
+process of its own. Ours keeps freed memory, as a stage does (``gensr_model.runtime.malloc``). The other side is
+measured as it is by itself (``speedup``) and with that as well (``speedup_both_kept``). Beside them stands the bound,
+by matrix products alone, and how near ours comes to what the machine does in one large product.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ import torch
 from benchmarks.common import in_child, seconds, tell
 from benchmarks.drawn import HISTORY, drawn_data, drawn_model, flops, lists
 from benchmarks.plain import Plain, collate
-from gensr_model.allocator import keep_freed_memory
 from gensr_model.data.batches import BatchBuilder
 from gensr_model.data.prepared import PreparedDataset
+from gensr_model.runtime.malloc import keep_freed_memory
 
 NEGATIVES, ROWS = 99, (25, 100, 400)  # rows that the other side may score together
 

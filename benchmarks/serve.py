@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common import prepared, tell
-from gensr_model.report import NullReport
-from gensr_model.serving import store
+from gensr_model.models import bundle, user_store
+from gensr_model.runtime.progress import NullReport
 from gensr_model.serving.service import Request, Service
-from gensr_model.training import bundle, lightgcn
+from gensr_model.training import lightgcn
 
 REQUESTS, CANDIDATES = 100, 100
 
@@ -54,7 +54,7 @@ def main() -> None:
         lightgcn.pretrain(dataset, few, 0, folder, NullReport())
         model, tokenizer = bundle.assemble("gensr", dataset, folder, config)
         bundle.save(folder, "gensr", model, tokenizer, dataset, config)
-        store.save(folder, dataset, folder, config.model.max_history)
+        user_store.save(folder, dataset, folder, config.model.max_history)
         service = Service.load(folder)
     rng = np.random.default_rng(0)
     users = dataset.table("users")["raw_id"].to_pylist()

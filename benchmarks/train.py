@@ -4,7 +4,7 @@
 
 The same drawn weights, samples and candidates, and no dropout, so that both walk through the same losses. Each side in
 a process of its own. A sample is one row of a user and a candidate. Ours keeps freed memory, as a stage does
-(``gensr_model.allocator``); the other side is measured as it is by itself (``speedup``) and with that as well
+(``gensr_model.runtime.malloc``); the other side is measured as it is by itself (``speedup``) and with that as well
 (``speedup_both_kept``). Beside them stands the bound: how many times the other side's matrix products are ours, if both
 did nothing else. ``share_of_bound`` above 1: with memory kept by both the other side still spends more on other things.
 """
@@ -27,12 +27,12 @@ from torch import Tensor
 from benchmarks.common import in_child, tell
 from benchmarks.drawn import HISTORY, drawn_data, drawn_model, flops, lists
 from benchmarks.plain import Plain, collate
-from gensr_model.allocator import keep_freed_memory
-from gensr_model.config import TrainConfig
+from gensr_model.config.pipeline import TrainConfig
 from gensr_model.data.batches import BatchBuilder
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.models.gensr import GenSR
 from gensr_model.models.views import distinct_users
+from gensr_model.runtime.malloc import keep_freed_memory
 from gensr_model.training.trainer import make_optimizer
 
 STEPS, NEGATIVES, WARM = 5, 4, 1

@@ -1,4 +1,4 @@
-"""Great Expectations suites, one file per table, each a plain builder. ``tasks/validate.py`` runs them.
+"""Great Expectations suites, one file per table, each a plain builder. ``tasks/validate/validate.py`` runs them.
 
 The first sentence of an expectation's ``notes`` is the rule as people read it; Data Docs and errors show it.
 """

@@ -7,17 +7,17 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.shared import finish, prepare_data
-from flows.side_by_side import side_by_side
-from gensr_model.config import PipelineConfig
+from flows.shared.steps import finish, prepare_data
+from flows.shared.trials import side_by_side
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.evaluation.ablation import CHANGES
-from tasks import studies
-from tasks.evaluate import rank_model
-from tasks.finetune import finetune
-from tasks.inputs import Data
-from tasks.pretrain import pretrain
-from tasks.stage import StageResult
-from tasks.tracking import Tracked, parent_run
+from tasks.core.stage import StageResult
+from tasks.core.tracking import Tracked, parent_run
+from tasks.evaluate.rank import rank_model
+from tasks.evaluate.run_data import Data
+from tasks.publish import study_summary
+from tasks.train.finetune import finetune
+from tasks.train.pretrain import pretrain
 
 
 @flow(name="ablation")
@@ -26,16 +26,16 @@ def ablation(config: PipelineConfig) -> dict[str, Any]:
 
     Every stage is kept, so a run that stops goes on where it was, and ``gensr`` is the model of gensr/full-pipeline.
     """
-    studies.check_ablation(config)
+    study_summary.check_ablation(config)
     with parent_run(config, "ablation/paper", str(flow_run.id)) as run:
-        return finish(run, ablate(run, config, prepare_data(run, config)), studies.ABLATION)
+        return finish(run, ablate(run, config, prepare_data(run, config)), study_summary.ABLATION)
 
 
 def ablate(run: Tracked, config: PipelineConfig, data: Data) -> dict[str, Any]:
     """The summary of the study; gensr/full-pipeline makes it, too."""
 
-    def train(trial: studies.Trial, share: int) -> tuple[StageResult, StageResult]:
-        changed = studies.of_trial(config, trial)
+    def train(trial: study_summary.Trial, share: int) -> tuple[StageResult, StageResult]:
+        changed = study_summary.of_trial(config, trial)
         with run.child(trial.name) as child:
             child.params(variant=trial.variant, seed=trial.seed, changes=CHANGES[trial.variant])
             cf = pretrain(child, changed, data.prepared, alone=share)
@@ -44,8 +44,8 @@ def ablate(run: Tracked, config: PipelineConfig, data: Data) -> dict[str, Any]:
             child.metrics(ranked.metrics)
         return model._replace(label=f"finetune-{trial.name}"), ranked._replace(label=f"evaluate-{trial.name}")
 
-    trials = studies.trials(config)
+    trials = study_summary.trials(config)
     found = side_by_side(train, trials, config.ablation.concurrency)
     ranks = {trial.name: ranked for trial, (_, ranked) in zip(trials, found, strict=True)}
     trained = [model for model, _ in found]
-    return studies.summarize_ablation(config, data, [*data.stages, *trained], ranks)
+    return study_summary.summarize_ablation(config, data, [*data.stages, *trained], ranks)

@@ -7,18 +7,18 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.shared import analyze_all, finish, prepare_data
-from flows.studies import check_studies, make_studies
-from gensr_model.config import PipelineConfig
+from flows.shared.run_studies import check_studies, make_studies
+from flows.shared.steps import analyze_all, finish, prepare_data
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.evaluation.reference import REFERENCES
-from tasks.diagnose import diagnosis
-from tasks.evaluate import rank_model, rank_reference
-from tasks.examples import draw_examples
-from tasks.finetune import MODELS, finetune
-from tasks.registry import full_ranking_bundle, log_model
-from tasks.rivals import rank_system, train_system
-from tasks.summary import numbers_of, summarize_run
-from tasks.tracking import parent_run
+from tasks.compare.baselines import rank_system, train_system
+from tasks.core.tracking import parent_run
+from tasks.evaluate.diagnose import diagnosis
+from tasks.evaluate.examples import draw_examples
+from tasks.evaluate.rank import rank_model, rank_reference
+from tasks.promote.model_registry import full_ranking_bundle, log_model
+from tasks.publish.summary import numbers_of, summarize_run
+from tasks.train.finetune import MODELS, finetune
 
 
 @flow(name="gensr")

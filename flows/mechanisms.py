@@ -7,13 +7,13 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.shared import analyze_all, finish, prepare_data
-from gensr_model.config import PipelineConfig
+from flows.shared.steps import analyze_all, finish, prepare_data
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.reporting.run_facts import MECHANISMS as KEY  # of the artifact
-from tasks.finetune import MODELS, finetune
-from tasks.rivals import train_system
-from tasks.summary import numbers_of, summarize_run
-from tasks.tracking import parent_run
+from tasks.compare.baselines import train_system
+from tasks.core.tracking import parent_run
+from tasks.publish.summary import numbers_of, summarize_run
+from tasks.train.finetune import MODELS, finetune
 
 
 @flow(name="analyze")

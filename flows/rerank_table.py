@@ -9,19 +9,19 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 
-from flows.fan_out import FanOut, fan_out
-from flows.shared import prepare_data
-from gensr_model.config import PipelineConfig
+from flows.shared.fan_out import FanOut, fan_out
+from flows.shared.steps import prepare_data
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError
 from gensr_model.evaluation.reference import REFERENCES
-from tasks.inputs import Data
-from tasks.kept import taken
-from tasks.place import Place, check, here
-from tasks.report import write_report
-from tasks.rerank_table import Compared, Failed, compare, publish_rerank
-from tasks.rivals import Ranked, check_names, every_system, run_system
-from tasks.stage import StageResult
-from tasks.tracking import Tracked, parent_run
+from tasks.compare.baselines import Ranked, check_names, every_system, run_system
+from tasks.compare.saved_ranks import taken
+from tasks.core.stage import StageResult
+from tasks.core.tracking import Tracked, parent_run
+from tasks.core.worker_check import Place, check, here
+from tasks.evaluate.run_data import Data
+from tasks.publish.comparison_table import Compared, Failed, compare, publish_rerank
+from tasks.publish.report import write_report
 
 
 @flow(name="compare")

@@ -7,16 +7,16 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.shared import prepare_data
-from gensr_model.config import PipelineConfig
-from tasks import registry
-from tasks.data import check_drift
-from tasks.evaluate import rank_model
-from tasks.finetune import finetune
-from tasks.profile import BINS
-from tasks.promotion import judge, require_both_tasks
-from tasks.publish import publish_decision
-from tasks.tracking import parent_run, run_logger
+from flows.shared.steps import prepare_data
+from gensr_model.config.pipeline import PipelineConfig
+from tasks.core.tracking import parent_run, run_logger
+from tasks.evaluate.rank import rank_model
+from tasks.promote import model_registry
+from tasks.promote.promotion import judge, require_both_tasks
+from tasks.publish.publish import publish_decision
+from tasks.train.finetune import finetune
+from tasks.validate.drift import check_drift
+from tasks.validate.profile import BINS
 
 
 @flow(name="retrain")
@@ -28,9 +28,9 @@ def retrain(config: PipelineConfig) -> dict[str, Any]:
     in the decision, or stop the run before training (``retrain.on_drift``).
     """
     require_both_tasks(config)
-    name = registry.served_name(config)
+    name = model_registry.served_name(config)
     with parent_run(config, "retrain/nightly", str(flow_run.id)) as run:
-        champion = registry.champion(run, name)
+        champion = model_registry.champion(run, name)
         data = prepare_data(run, config)
         run.artifacts(data.checks.path, (BINS,))  # what the next retraining compares its data with
         drift = check_drift(run, config, data.prepared, champion.data) if champion and champion.data else None
@@ -47,13 +47,13 @@ def retrain(config: PipelineConfig) -> dict[str, Any]:
         if champion is not None and champion.bundle.key != new.key:
             decision = decision.with_drift(drift, config)
         if decision.new_version:
-            full = registry.full_ranking_bundle(run, config)
-            uri = registry.log_model(run, new, full)
-            version = registry.register(run, name, uri, new, decision.says, full)
+            full = model_registry.full_ranking_bundle(run, config)
+            uri = model_registry.log_model(run, new, full)
+            version = model_registry.register(run, name, uri, new, decision.says, full)
             if decision.promote:
-                registry.crown(run, name, version, None if champion is None else champion.version)
-                newest = registry.full_ranking_bundle(run, config)
+                model_registry.crown(run, name, version, None if champion is None else champion.version)
+                newest = model_registry.full_ranking_bundle(run, config)
                 if newest is not None:  # it may have come while this version was made
-                    registry.serve_catalogue(run, config, newest)
+                    model_registry.serve_catalogue(run, config, newest)
         run_logger().info(decision.says)
         return publish_decision(run.run_id, str(flow_run.id), name, decision)

@@ -7,15 +7,15 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.shared import finish, prepare_data
-from flows.side_by_side import side_by_side
-from gensr_model.config import PipelineConfig, with_changes
-from tasks import studies
-from tasks.evaluate import rank_valid
-from tasks.finetune import finetune
-from tasks.inputs import Data
-from tasks.stage import StageResult
-from tasks.tracking import Tracked, parent_run
+from flows.shared.steps import finish, prepare_data
+from flows.shared.trials import side_by_side
+from gensr_model.config.pipeline import PipelineConfig, with_changes
+from tasks.core.stage import StageResult
+from tasks.core.tracking import Tracked, parent_run
+from tasks.evaluate.rank import rank_valid
+from tasks.evaluate.run_data import Data
+from tasks.publish import study_summary
+from tasks.train.finetune import finetune
 
 
 @flow(name="sweep")
@@ -24,25 +24,25 @@ def sweep(config: PipelineConfig) -> dict[str, Any]:
 
     Every point is kept, so a run that stops goes on where it was.
     """
-    studies.check_sweep(config)
+    study_summary.check_sweep(config)
     with parent_run(config, "sweep/tau-beta", str(flow_run.id)) as run:
-        return finish(run, search(run, config, prepare_data(run, config)), studies.SWEEP)
+        return finish(run, search(run, config, prepare_data(run, config)), study_summary.SWEEP)
 
 
 def search(run: Tracked, config: PipelineConfig, data: Data) -> dict[str, Any]:
     """The summary of the study; gensr/full-pipeline makes it, too."""
 
-    def train(point: studies.Point, share: int) -> tuple[StageResult, StageResult]:
+    def train(point: study_summary.Point, share: int) -> tuple[StageResult, StageResult]:
         with run.child(point.name) as child:
             child.params(tau=point.tau, beta=point.beta)
             changed = with_changes(config, {"model": {"tau": point.tau, "beta": point.beta}})
             model = finetune(child, changed, data.prepared, data.cf, option="gensr", alone=share)
-            child.metrics(studies.best_validation(model.path))
+            child.metrics(study_summary.best_validation(model.path))
             ranked = rank_valid(child, changed, data.prepared, model, option="gensr")
         return model._replace(label=f"finetune-{point.name}"), ranked._replace(
             label=f"rank-valid-{point.name}"
         )
 
-    points = studies.points(config)
+    points = study_summary.points(config)
     found = side_by_side(train, points, config.sweep.concurrency)
-    return studies.summarize_sweep(config, data, dict(zip(points, found, strict=True)))
+    return study_summary.summarize_sweep(config, data, dict(zip(points, found, strict=True)))

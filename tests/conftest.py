@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from tiny_run import STUDIES, TINY, Finished
 
-from gensr_model.config import PipelineConfig
-from tasks import sources
+from gensr_model.config.pipeline import PipelineConfig
+from tasks.core import code_version
 
 # Tiny models: a second thread only makes them wait for each other, ten times over where the cores are busy.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -39,8 +39,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def this_version(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test starts processes with a model's code, or knows rivals, that another test loaded."""
-    sources.only_this_version()
-    monkeypatch.setattr(sources, "_FOREIGN", {})
+    code_version.only_this_version()
+    monkeypatch.setattr(code_version, "_FOREIGN", {})
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gensr_model.data.prepared import SCHEMA_VERSION
-from tasks.evaluate import read_ranks
-from tasks.inputs import Data
-from tasks.stage import StageResult
+from tasks.core.stage import StageResult
+from tasks.evaluate.rank import read_ranks
+from tasks.evaluate.run_data import Data
 
 
 def data_of(folder: Path, ranks: Iterable[StageResult], per_user: int = 1) -> Data:

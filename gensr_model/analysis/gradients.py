@@ -12,11 +12,11 @@ import numpy.typing as npt
 from scipy import stats
 
 from gensr_model.analysis.figures import gradient_figure, validation_figure
-from gensr_model.analysis.gradient_conflict import GradientCosine
 from gensr_model.analysis.jackknife import pseudo_values
 from gensr_model.analysis.subjects import OURS
 from gensr_model.evaluation.compare import holm
-from gensr_model.files import write_json
+from gensr_model.runtime.files import write_json
+from gensr_model.training.gradient_probe import GradientCosine
 
 _RESAMPLES = 2_000
 _FEWEST = 20  # probes

@@ -14,13 +14,13 @@ from gensr_model.analysis.features import Features, Pairs, balanced_pairs, input
 from gensr_model.analysis.figures import information_figure
 from gensr_model.analysis.mutual_information import estimate_task_information, information_gaps
 from gensr_model.analysis.subjects import OURS, Subject, read
-from gensr_model.config import TASKS, PipelineConfig
+from gensr_model.config.pipeline import TASKS, PipelineConfig
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.evaluation.compare import holm
 from gensr_model.evaluation.scoring import fixed_subset
-from gensr_model.files import write_json
-from gensr_model.report import Report
-from gensr_model.training import bundle
+from gensr_model.models import bundle
+from gensr_model.runtime.files import write_json
+from gensr_model.runtime.progress import Report
 
 _FEWEST = 50  # users with a sample of a task below which a split into three says nothing
 Found = dict[str, dict[str, dict[str, float]]]  # model → task → fields of TaskInformation, "samples" and gaps

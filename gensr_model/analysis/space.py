@@ -27,14 +27,14 @@ from gensr_model.analysis.critics import standardise
 from gensr_model.analysis.features import Pairs, balanced_pairs, input_features
 from gensr_model.analysis.figures import Plane, space_figure
 from gensr_model.analysis.subjects import Subject, read
-from gensr_model.config import PipelineConfig
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.batches import BatchBuilder
 from gensr_model.data.prepared import IntArray, PreparedDataset
 from gensr_model.evaluation.scoring import fixed_subset
-from gensr_model.files import write_json
+from gensr_model.models import bundle
 from gensr_model.models.gensr import GenSR
-from gensr_model.report import Report
-from gensr_model.training import bundle
+from gensr_model.runtime.files import write_json
+from gensr_model.runtime.progress import Report
 
 Points = npt.NDArray[np.float32]
 INPUTS, WITHOUT_QUERY, UNTRAINED = "inputs", "inputs_without_query", "gensr_untrained"

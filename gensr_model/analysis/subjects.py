@@ -15,9 +15,10 @@ from gensr_model.analysis.features import Pairs
 from gensr_model.baselines.registry import SYSTEMS
 from gensr_model.data.batches import BatchBuilder, Builder
 from gensr_model.data.prepared import PreparedDataset
-from gensr_model.devices import default_device
 from gensr_model.errors import DataError
-from gensr_model.training import bundle, rival
+from gensr_model.models import bundle
+from gensr_model.runtime.devices import default_device
+from gensr_model.training import baseline
 
 OURS = "gensr"  # whom the others are compared with
 
@@ -37,7 +38,7 @@ def load(folder: Path, dataset: PreparedDataset) -> Subject:
         DataError: a rival's bundle is of no registered system, or of another dataset.
     """
     if bundle.kind(folder) == "rival":
-        trained = rival.load(folder, SYSTEMS[name_of(folder)], dataset)
+        trained = baseline.load(folder, SYSTEMS[name_of(folder)], dataset)
         return Subject(trained.model.to(default_device()), trained.collator)
     found = bundle.load(folder, dataset.items, dataset.queries)
     return Subject(found.model.to(default_device()), BatchBuilder(dataset, found.config.max_history))
@@ -52,7 +53,7 @@ def name_of(folder: Path) -> str:
     kind = bundle.kind(folder)
     if kind != "rival":
         return kind
-    title = json.loads((folder / rival.CONFIG).read_text())["title"]
+    title = json.loads((folder / baseline.CONFIG).read_text())["title"]
     for name, system in SYSTEMS.items():
         if system.title == title:
             return name

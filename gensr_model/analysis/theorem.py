@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 
 from gensr_model.analysis.figures import theorem_figure
-from gensr_model.files import write_json
-from gensr_model.report import Report
+from gensr_model.runtime.files import write_json
+from gensr_model.runtime.progress import Report
 
 WORLDS = {"independent": 0.0, "correlated": 0.5}  # correlation of any two coordinates within a class
 SIZES = (30, 100, 300, 1_000, 4_000)

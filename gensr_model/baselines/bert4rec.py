@@ -7,10 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from gensr_model.baselines import parts
+from gensr_model.baselines import layers as L
+from gensr_model.baselines.base import Rival
 from gensr_model.baselines.inputs import REC, Domain, RivalBatch
-from gensr_model.baselines.rival import Rival
-from gensr_model.config import Task
+from gensr_model.config.pipeline import Task
 from gensr_model.models.gensr import LossParts
 
 
@@ -19,7 +19,7 @@ class BERT4Rec(Rival):
 
     The training sequence is the history and the sample's own item. As in §3.6 it is a cloze, each place masked with
     probability ``mask_share``, for one half of the samples, and only the last place is masked for the other half.
-    Departure: the catalogue is sampled where it is large (``parts.catalogue_ce``).
+    Departure: the catalogue is sampled where it is large (``L.catalogue_ce``).
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({REC})
@@ -35,11 +35,11 @@ class BERT4Rec(Rival):
         mask_share: float = 0.2,
     ) -> None:
         super().__init__()
-        self.items = parts.ItemEmbedding(domain.n_items, dim)
+        self.items = L.ItemEmbedding(domain.n_items, dim)
         self.bias = nn.Parameter(torch.zeros(domain.n_items))
         self.hidden = nn.Parameter(torch.randn(dim) * 0.02)  # [MASK]
-        self.events = parts.HistoryEmbedding(dim, domain.max_history + 1, dropout)
-        self.encoder = parts.Transformer(dim, heads, layers, dropout, norm_first=False)
+        self.events = L.HistoryEmbedding(dim, domain.max_history + 1, dropout)
+        self.encoder = L.Transformer(dim, heads, layers, dropout, norm_first=False)
         self.head = nn.Sequential(nn.Linear(dim, dim), nn.GELU())
         self.mask_share = mask_share
 
@@ -56,7 +56,7 @@ class BERT4Rec(Rival):
         items = torch.cat([history.item, torch.zeros_like(history.item[:, :1])], dim=1)
         hidden = torch.cat([torch.zeros_like(history.mask), last], dim=1)
         state = self.encode(items, torch.cat([history.mask, last], dim=1), hidden)[:, -1]  # (B, d)
-        return parts.dot(state, self.items(batch.candidates)) + self.bias[batch.candidates]
+        return L.dot(state, self.items(batch.candidates)) + self.bias[batch.candidates]
 
     def loss(self, batch: RivalBatch) -> LossParts:
         history = batch.rec_history
@@ -67,10 +67,10 @@ class BERT4Rec(Rival):
         # The bias as one more column: softmax(state · item + bias) over the catalogue.
         rows = torch.cat([self.items.table.weight, self.bias.unsqueeze(1)], dim=1)
         states = torch.cat([states, states.new_ones(len(states), 1)], dim=1)
-        each = parts.catalogue_ce(states, rows, items[hidden])
+        each = L.catalogue_ce(states, rows, items[hidden])
         of = hidden.nonzero()[:, 0]  # (n,) the sample of each masked place
         sums = each.new_zeros(len(items)).index_add(0, of, each)
-        return parts.total({"cloze": sums / hidden.sum(dim=1)})  # Eq. 8
+        return L.total({"cloze": sums / hidden.sum(dim=1)})  # Eq. 8
 
     def _hide(self, mask: Tensor) -> Tensor:
         """(B, S) places to mask, at least one of each sample: the last, where none was drawn."""

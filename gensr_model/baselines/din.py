@@ -7,10 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from gensr_model.baselines import parts
+from gensr_model.baselines import layers as L
+from gensr_model.baselines.base import Rival
 from gensr_model.baselines.inputs import REC, USER, Domain, RivalBatch
-from gensr_model.baselines.rival import Rival
-from gensr_model.config import Task
+from gensr_model.config.pipeline import Task
 from gensr_model.models.gensr import LossParts
 
 PAIRS = 100_000  # candidate-event pairs weighed at once: bounds the memory of scoring, changes no score
@@ -63,10 +63,10 @@ class DIN(Rival):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        self.items = parts.ItemEmbedding(domain.n_items, dim)
-        self.users = parts.embedding(domain.n_users, dim)
+        self.items = L.ItemEmbedding(domain.n_items, dim)
+        self.users = L.embedding(domain.n_users, dim)
         self.attend = LocalActivation(dim, attention)
-        self.predict = parts.mlp((3 * dim, *hidden, 1), dropout)
+        self.predict = L.mlp((3 * dim, *hidden, 1), dropout)
 
     def score(self, batch: RivalBatch) -> Tensor:
         """(B, C) logits of a click."""
@@ -77,4 +77,4 @@ class DIN(Rival):
         return found
 
     def loss(self, batch: RivalBatch) -> LossParts:
-        return parts.total({"bce": parts.bce(self.score(batch))})
+        return L.total({"bce": L.bce(self.score(batch))})

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gensr_model.baselines import parts
+from gensr_model.baselines import layers as L
+from gensr_model.baselines.base import Rival
 from gensr_model.baselines.inputs import REC, Domain, RivalBatch
-from gensr_model.baselines.rival import Rival
-from gensr_model.config import Task
+from gensr_model.config.pipeline import Task
 from gensr_model.models.gensr import LossParts
 
 
@@ -61,8 +61,8 @@ class FMLPRec(Rival):
     def __init__(self, domain: Domain, dim: int = 64, layers: int = 2, dropout: float = 0.5) -> None:
         super().__init__()
         self.length = domain.max_history
-        self.items = parts.ItemEmbedding(domain.n_items, dim)
-        self.events = parts.HistoryEmbedding(dim, self.length, dropout)
+        self.items = L.ItemEmbedding(domain.n_items, dim)
+        self.events = L.HistoryEmbedding(dim, self.length, dropout)
         self.blocks = nn.ModuleList(Block(self.length, dim, dropout) for _ in range(layers))
 
     def score(self, batch: RivalBatch) -> Tensor:
@@ -73,7 +73,7 @@ class FMLPRec(Rival):
         x = self.events(F.pad(self.items.of(history), (0, 0, more, 0)), mask)
         for block in self.blocks:
             x = block(x, mask)
-        return parts.dot(x[:, -1], self.items(batch.candidates))
+        return L.dot(x[:, -1], self.items(batch.candidates))
 
     def loss(self, batch: RivalBatch) -> LossParts:
-        return parts.total({"bce": parts.bce(self.score(batch))})
+        return L.total({"bce": L.bce(self.score(batch))})

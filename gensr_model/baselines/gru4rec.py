@@ -7,10 +7,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from gensr_model.baselines import parts
+from gensr_model.baselines import layers as L
+from gensr_model.baselines.base import Rival
 from gensr_model.baselines.inputs import REC, Domain, History, RivalBatch
-from gensr_model.baselines.rival import Rival
-from gensr_model.config import Task
+from gensr_model.config.pipeline import Task
 from gensr_model.models.gensr import LossParts
 
 
@@ -33,11 +33,11 @@ class GRU4Rec(Rival):
         loss: Literal["ce", "bpr"] = "ce",
     ) -> None:
         super().__init__()
-        self.items = parts.ItemEmbedding(domain.n_items, dim)
+        self.items = L.ItemEmbedding(domain.n_items, dim)
         self.dropout = nn.Dropout(dropout)
         self.gru = nn.GRU(dim, hidden, batch_first=True)
         self.out = nn.Linear(hidden, dim)
-        self.rows_of = parts.sampled_ce if loss == "ce" else parts.bpr
+        self.rows_of = L.sampled_ce if loss == "ce" else L.bpr
 
     def state(self, history: History) -> Tensor:
         """(B, hidden) after the latest event; zeros, where a GRU begins, for an empty history."""
@@ -52,7 +52,7 @@ class GRU4Rec(Rival):
 
     def score(self, batch: RivalBatch) -> Tensor:
         """(B, C) state · item."""
-        return parts.dot(self.out(self.state(batch.rec_history)), self.items(batch.candidates))
+        return L.dot(self.out(self.state(batch.rec_history)), self.items(batch.candidates))
 
     def loss(self, batch: RivalBatch) -> LossParts:
-        return parts.total({"rank": self.rows_of(self.score(batch))})
+        return L.total({"rank": self.rows_of(self.score(batch))})

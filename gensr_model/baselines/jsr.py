@@ -11,10 +11,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from gensr_model.baselines import parts
+from gensr_model.baselines import layers as L
+from gensr_model.baselines.base import Rival
 from gensr_model.baselines.inputs import QUERY, USER, Domain, RivalBatch
-from gensr_model.baselines.rival import Rival
-from gensr_model.config import TASKS, Task
+from gensr_model.config.pipeline import TASKS, Task
 from gensr_model.models.gensr import LossParts
 
 
@@ -41,9 +41,9 @@ class JSR(Rival):
         word_negatives: int = 5,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.users = parts.embedding(domain.n_users, dim)
-        self.items = parts.ItemEmbedding(domain.n_items, dim)
-        self.words = parts.word_embedding(domain, dim)
+        self.users = L.embedding(domain.n_users, dim)
+        self.items = L.ItemEmbedding(domain.n_items, dim)
+        self.words = L.word_embedding(domain, dim)
         self.tell = nn.Linear(dim, dim)
         self.weights = {"search": search_weight, "words": word_weight}
         self.word_negatives = word_negatives
@@ -54,18 +54,18 @@ class JSR(Rival):
 
     def score(self, batch: RivalBatch) -> Tensor:
         """(B, C) u · i for recommendation, log-likelihood of the query for search."""
-        match = parts.dot(self.users(batch.user), self.items(batch.candidates))
-        likelihood = parts.dot(parts.mean_words(self.words, batch.query), self._told(batch.candidates))
+        match = L.dot(self.users(batch.user), self.items(batch.candidates))
+        likelihood = L.dot(L.mean_words(self.words, batch.query), self._told(batch.candidates))
         return torch.where((batch.task == 0).unsqueeze(1), match, likelihood)
 
     def loss(self, batch: RivalBatch) -> LossParts:
         """The sum of both tasks' pairwise losses and of the reconstruction of queries from the items they found."""
         asked = batch.task == 1
-        ranked = parts.bpr(self.score(batch))
+        ranked = L.bpr(self.score(batch))
         told = self._told(batch.candidates[asked, 0])
         rows = {
             "recommendation": ranked[~asked],
             "search": ranked[asked],
-            "words": parts.word_loss(told, batch.query[asked], self.words, self.word_negatives),
+            "words": L.word_loss(told, batch.query[asked], self.words, self.word_negatives),
         }
-        return parts.total(rows, self.weights)
+        return L.total(rows, self.weights)

@@ -7,10 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from gensr_model.baselines import parts
+from gensr_model.baselines import layers as L
+from gensr_model.baselines.base import Rival
 from gensr_model.baselines.inputs import REC, SRC, Domain, RivalBatch
-from gensr_model.baselines.rival import Rival
-from gensr_model.config import Task
+from gensr_model.config.pipeline import Task
 from gensr_model.models.gensr import LossParts
 
 
@@ -26,11 +26,11 @@ class NRHUB(Rival):
 
     def __init__(self, domain: Domain, dim: int = 64, attention: int = 64, dropout: float = 0.2) -> None:
         super().__init__()
-        self.items = parts.ItemEmbedding(domain.n_items, dim)
-        self.query = parts.QueryEncoder(parts.word_embedding(domain, dim), dim)
+        self.items = L.ItemEmbedding(domain.n_items, dim)
+        self.query = L.QueryEncoder(L.word_embedding(domain, dim), dim)
         self.project = nn.ModuleList(nn.Linear(dim, dim) for _ in range(2))
-        self.pools = nn.ModuleList(parts.AdditiveAttention(dim, attention) for _ in range(3))
-        self.views = parts.AdditiveAttention(dim, attention)
+        self.pools = nn.ModuleList(L.AdditiveAttention(dim, attention) for _ in range(3))
+        self.views = L.AdditiveAttention(dim, attention)
         self.dropout = nn.Dropout(dropout)
 
     def user(self, batch: RivalBatch) -> Tensor:
@@ -49,7 +49,7 @@ class NRHUB(Rival):
 
     def score(self, batch: RivalBatch) -> Tensor:
         """(B, C) user · item."""
-        return parts.dot(self.user(batch), self.items(batch.candidates))
+        return L.dot(self.user(batch), self.items(batch.candidates))
 
     def loss(self, batch: RivalBatch) -> LossParts:
-        return parts.total({"ce": parts.sampled_ce(self.score(batch))})
+        return L.total({"ce": L.sampled_ce(self.score(batch))})

@@ -10,10 +10,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from gensr_model.baselines import parts
+from gensr_model.baselines import layers as L
+from gensr_model.baselines.base import Rival
 from gensr_model.baselines.inputs import QUERY, SRC, TEXT, USER, Domain, RivalBatch
-from gensr_model.baselines.rival import Rival
-from gensr_model.config import Task
+from gensr_model.config.pipeline import Task
 from gensr_model.models.gensr import LossParts
 
 
@@ -32,10 +32,10 @@ class QEM(Rival):
         self, domain: Domain, dim: int = 64, words: int = 8, word_negatives: int = 5, word_weight: float = 1.0
     ) -> None:
         super().__init__()
-        self.items = parts.ItemEmbedding(domain.n_items, dim)
-        self.words = parts.word_embedding(domain, dim)
-        self.query = parts.QueryEncoder(self.words, dim)
-        self.text = parts.ItemWords(domain)
+        self.items = L.ItemEmbedding(domain.n_items, dim)
+        self.words = L.word_embedding(domain, dim)
+        self.query = L.QueryEncoder(self.words, dim)
+        self.text = L.ItemWords(domain)
         self.told, self.word_negatives, self.word_weight = words, word_negatives, word_weight
 
     def intent(self, query: Tensor, batch: RivalBatch) -> Tensor:
@@ -45,17 +45,17 @@ class QEM(Rival):
 
     def score(self, batch: RivalBatch) -> Tensor:
         """(B, C) intent · item."""
-        return parts.dot(self.intent(self.query(batch.query), batch), self.items(batch.candidates))
+        return L.dot(self.intent(self.query(batch.query), batch), self.items(batch.candidates))
 
     def loss(self, batch: RivalBatch) -> LossParts:
         positive = batch.candidates[:, 0]
         words = self.text.sample(positive, self.told)
-        rows = {"bce": parts.bce(self.score(batch)), "words": self._tell(self.items(positive), words)}
+        rows = {"bce": L.bce(self.score(batch)), "words": self._tell(self.items(positive), words)}
         rows |= self._more(batch, words)
-        return parts.total(rows, dict.fromkeys(rows, self.word_weight) | {"bce": 1.0})
+        return L.total(rows, dict.fromkeys(rows, self.word_weight) | {"bce": 1.0})
 
     def _tell(self, vectors: Tensor, words: Tensor) -> Tensor:
-        return parts.word_loss(vectors, words, self.words, self.word_negatives)
+        return L.word_loss(vectors, words, self.words, self.word_negatives)
 
     def _more(self, batch: RivalBatch, words: Tensor) -> dict[str, Tensor]:
         """Language-model losses of a model's own."""
@@ -70,7 +70,7 @@ class HEM(QEM):
 
     def __init__(self, domain: Domain, dim: int = 64, **rest: float) -> None:
         super().__init__(domain, dim, **rest)  # type: ignore[arg-type]
-        self.users = parts.embedding(domain.n_users, dim)
+        self.users = L.embedding(domain.n_users, dim)
 
     def intent(self, query: Tensor, batch: RivalBatch) -> Tensor:
         return 0.5 * query + 0.5 * self.users(batch.user)
@@ -95,11 +95,11 @@ class AEM(QEM):
         asked = torch.tanh(self.ask(query)).view(len(query), len(self.mix), -1)  # (B, heads, d)
         scores = torch.einsum("bhd,bnd,h->bn", asked, bought, self.mix)
         if not self.zero_attention:
-            return parts.attention_pool(scores, bought, mask)
+            return L.attention_pool(scores, bought, mask)
         # The zero vector has score 0 and adds nothing to the sum: it only takes weight away.
         scores = torch.cat([scores, scores.new_zeros(len(scores), 1)], dim=1)
         bought = torch.cat([bought, bought.new_zeros(len(bought), 1, bought.shape[2])], dim=1)
-        return parts.attention_pool(scores, bought, torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1))
+        return L.attention_pool(scores, bought, torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1))
 
     def intent(self, query: Tensor, batch: RivalBatch) -> Tensor:
         bought = batch.src_history

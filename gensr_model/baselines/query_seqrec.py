@@ -7,11 +7,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gensr_model.baselines import parts
+from gensr_model.baselines import layers as L
 from gensr_model.baselines.augment import peer, query_key
+from gensr_model.baselines.base import Rival
 from gensr_model.baselines.inputs import MIXED, Domain, RivalBatch
-from gensr_model.baselines.rival import Rival
-from gensr_model.config import Task
+from gensr_model.config.pipeline import Task
 from gensr_model.models.gensr import LossParts
 
 
@@ -21,7 +21,7 @@ class QuerySeqRec(Rival):
     Augmentation: of each search event of a training history, with probability ``replace``, the item becomes another
     one that the query found, and likewise the query another one that found the item: neighbours in the graph of
     queries and items. Departures: the graph is that of the batch; the loss is that of the last place, because each
-    training event is a sample; the catalogue is sampled where it is large (``parts.catalogue_ce``).
+    training event is a sample; the catalogue is sampled where it is large (``L.catalogue_ce``).
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({MIXED})
@@ -37,18 +37,18 @@ class QuerySeqRec(Rival):
         replace: float = 0.2,
     ) -> None:
         super().__init__()
-        self.items = parts.ItemEmbedding(domain.n_items, dim)
-        self.words = parts.word_embedding(domain, dim)
-        self.kinds = parts.embedding(2, dim)  # item, query
-        self.events = parts.HistoryEmbedding(dim, 2 * domain.max_history, dropout)
-        self.encoder = parts.Transformer(dim, heads, layers, dropout, feed_forward=dim)
+        self.items = L.ItemEmbedding(domain.n_items, dim)
+        self.words = L.word_embedding(domain, dim)
+        self.kinds = L.embedding(2, dim)  # item, query
+        self.events = L.HistoryEmbedding(dim, 2 * domain.max_history, dropout)
+        self.encoder = L.Transformer(dim, heads, layers, dropout, feed_forward=dim)
         self.replace = replace
 
     def state(self, items: Tensor, queries: Tensor, mask: Tensor, searched: Tensor) -> Tensor:
         """(B, H) item_idx, (B, H, L) words, where an event is, where it is a search → (B, d)."""
         pairs = torch.stack(
             [
-                parts.mean_words(self.words, queries) + self.kinds.weight[1],
+                L.mean_words(self.words, queries) + self.kinds.weight[1],
                 self.items(items) + self.kinds.weight[0],
             ],
             dim=2,
@@ -56,14 +56,14 @@ class QuerySeqRec(Rival):
         # An event of recommendation leaves the place of its query empty.
         there = torch.stack([mask & searched, mask], dim=2).flatten(1)  # (B, 2H)
         events = self.events(pairs.flatten(1, 2), there)
-        state: Tensor = self.encoder(events, there, parts.causal(there.shape[1], there.device))[:, -1]
+        state: Tensor = self.encoder(events, there, L.causal(there.shape[1], there.device))[:, -1]
         return state
 
     def score(self, batch: RivalBatch) -> Tensor:
         """(B, C) last state · item; all alike for an empty history."""
         history = batch.history
         state = self.state(history.item, history.query, history.mask, history.behavior == 1)
-        return parts.dot(state, self.items(batch.candidates))
+        return L.dot(state, self.items(batch.candidates))
 
     def loss(self, batch: RivalBatch) -> LossParts:
         history = batch.history
@@ -71,8 +71,8 @@ class QuerySeqRec(Rival):
         if self.replace:
             items, queries = self._replace(items, queries, searched)
         state = self.state(items, queries, history.mask, searched)
-        each = parts.catalogue_ce(state, self.items.table.weight, batch.candidates[:, 0])
-        return parts.total({"ce": each})
+        each = L.catalogue_ce(state, self.items.table.weight, batch.candidates[:, 0])
+        return L.total({"ce": each})
 
     def _replace(self, items: Tensor, queries: Tensor, searched: Tensor) -> tuple[Tensor, Tensor]:
         found, asked = items[searched], queries[searched]  # (n,), (n, L)

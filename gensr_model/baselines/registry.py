@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gensr_model.baselines.base import Grid, System
 from gensr_model.baselines.bert4rec import BERT4Rec
 from gensr_model.baselines.din import DIN
 from gensr_model.baselines.fmlp_rec import FMLPRec
@@ -10,7 +11,6 @@ from gensr_model.baselines.jsr import JSR
 from gensr_model.baselines.nrhub import NRHUB
 from gensr_model.baselines.product_search import AEM, HEM, QEM, ZAM
 from gensr_model.baselines.query_seqrec import QuerySeqRec
-from gensr_model.baselines.rival import Grid, System
 from gensr_model.baselines.sasrec import SASRec
 from gensr_model.baselines.sesrec import SESRec
 from gensr_model.baselines.tem import TEM, CoPPS

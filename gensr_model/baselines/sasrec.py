@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from gensr_model.baselines import parts
+from gensr_model.baselines import layers as L
+from gensr_model.baselines.base import Rival
 from gensr_model.baselines.inputs import REC, Domain, RivalBatch
-from gensr_model.baselines.rival import Rival
-from gensr_model.config import Task
+from gensr_model.config.pipeline import Task
 from gensr_model.models.gensr import LossParts
 
 
@@ -27,17 +27,17 @@ class SASRec(Rival):
         self, domain: Domain, dim: int = 64, layers: int = 2, heads: int = 2, dropout: float = 0.5
     ) -> None:
         super().__init__()
-        self.items = parts.ItemEmbedding(domain.n_items, dim)
-        self.events = parts.HistoryEmbedding(dim, domain.max_history, dropout)
-        self.encoder = parts.Transformer(dim, heads, layers, dropout, feed_forward=dim)
+        self.items = L.ItemEmbedding(domain.n_items, dim)
+        self.events = L.HistoryEmbedding(dim, domain.max_history, dropout)
+        self.encoder = L.Transformer(dim, heads, layers, dropout, feed_forward=dim)
 
     def score(self, batch: RivalBatch) -> Tensor:
         """(B, C) last state · item; all alike for an empty history."""
         history = batch.rec_history
         events = self.events(self.items.of(history), history.mask)
-        causal = parts.causal(events.shape[1], events.device)
+        causal = L.causal(events.shape[1], events.device)
         state = self.encoder(events, history.mask, causal)[:, -1]  # (B, d)
-        return parts.dot(state, self.items(batch.candidates))
+        return L.dot(state, self.items(batch.candidates))
 
     def loss(self, batch: RivalBatch) -> LossParts:
-        return parts.total({"bce": parts.bce(self.score(batch))})
+        return L.total({"bce": L.bce(self.score(batch))})

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gensr_model.baselines import parts
+from gensr_model.baselines import layers as L
 from gensr_model.baselines.augment import query_key
+from gensr_model.baselines.base import Rival
 from gensr_model.baselines.inputs import REC, SRC, USER, Domain, History, RivalBatch
-from gensr_model.baselines.rival import Rival
-from gensr_model.config import Task
+from gensr_model.config.pipeline import Task
 from gensr_model.models.gensr import LossParts
 
 
@@ -34,7 +34,7 @@ class CoAttention(nn.Module):
         own = [project(x) for project, x in zip(self.project, (one, two), strict=True)]
         met = (own[0] + affinity @ own[1], own[1] + affinity.transpose(1, 2) @ own[0])
         scores = (weigh(torch.tanh(x)).squeeze(-1) for weigh, x in zip(self.weigh, met, strict=True))
-        of_one, of_two = (parts.masked_softmax(s, mask) for s, mask in zip(scores, masks, strict=True))
+        of_one, of_two = (L.masked_softmax(s, mask) for s, mask in zip(scores, masks, strict=True))
         return of_one, of_two
 
 
@@ -82,23 +82,21 @@ class SESRec(Rival):
         margin: float = 0.1,
     ) -> None:
         super().__init__()
-        self.items = parts.ItemEmbedding(domain.n_items, dim)
-        self.users = parts.embedding(domain.n_users, dim)
-        self.words = parts.word_embedding(domain, dim)
-        self.events = nn.ModuleList(
-            parts.HistoryEmbedding(dim, domain.max_history, dropout) for _ in range(2)
-        )
-        self.encoders = nn.ModuleList(parts.Transformer(dim, heads, layers, dropout) for _ in range(2))
+        self.items = L.ItemEmbedding(domain.n_items, dim)
+        self.users = L.embedding(domain.n_users, dim)
+        self.words = L.word_embedding(domain, dim)
+        self.events = nn.ModuleList(L.HistoryEmbedding(dim, domain.max_history, dropout) for _ in range(2))
+        self.encoders = nn.ModuleList(L.Transformer(dim, heads, layers, dropout) for _ in range(2))
         self.co_attention = CoAttention(dim)
         self.ask = nn.ModuleList(nn.Linear(dim, dim, bias=False) for _ in range(6))
-        self.predict = parts.mlp((8 * dim, *hidden, 1), dropout)
+        self.predict = L.mlp((8 * dim, *hidden, 1), dropout)
         self.weights = {"align": align_weight, "triplet_rec": triplet_weight, "triplet_src": triplet_weight}
         self.tau, self.margin = tau, margin
 
     def states(self, batch: RivalBatch) -> list[Tensor]:
         """(B, R, d) and (B, S, d): both histories encoded, a search event as its query and its item."""
         recommended, searched = batch.rec_history, batch.src_history
-        asked = parts.mean_words(self.words, searched.query) * searched.mask.unsqueeze(-1)
+        asked = L.mean_words(self.words, searched.query) * searched.mask.unsqueeze(-1)
         raw = (self.items.of(recommended), self.items.of(searched) + asked)
         return [
             encode(embed(x, history.mask), history.mask)
@@ -113,8 +111,8 @@ class SESRec(Rival):
 
     def loss(self, batch: RivalBatch) -> LossParts:
         scores, triplets = self._ranked(batch)
-        rows = {"bce": parts.bce(scores), "align": self.align(batch.src_history), **triplets}
-        return parts.total(rows, self.weights)
+        rows = {"bce": L.bce(scores), "align": self.align(batch.src_history), **triplets}
+        return L.total(rows, self.weights)
 
     def _ranked(self, batch: RivalBatch) -> tuple[Tensor, dict[str, Tensor]]:
         masks = (batch.rec_history.mask, batch.src_history.mask)
@@ -127,7 +125,7 @@ class SESRec(Rival):
             mask, state = masks[number], states[number]
             parted = split(weights[number], mask)
             for ask, kept in zip(self.ask[3 * number : 3 * number + 3], (mask, *parted), strict=True):
-                seen.append(parts.attention_pool(ask(candidates) @ state.transpose(1, 2), state, kept))
+                seen.append(L.attention_pool(ask(candidates) @ state.transpose(1, 2), state, kept))
             triplets[f"triplet_{name}"] = triplet(state, weights[number], *parted, self.margin)
         return self.predict(torch.cat(seen, dim=-1)).squeeze(-1), triplets
 
@@ -136,7 +134,7 @@ class SESRec(Rival):
         rows = searched.mask[:, -1]
         item, words = searched.item[rows, -1], searched.query[rows, -1]
         key = query_key(words)
-        queries = F.normalize(parts.mean_words(self.words, words), dim=-1)
+        queries = F.normalize(L.mean_words(self.words, words), dim=-1)
         similar = queries @ F.normalize(self.items(item), dim=-1).T / self.tau  # (n, n)
         alike = (key.unsqueeze(1) == key) | (item.unsqueeze(1) == item)
         alike = alike & ~torch.eye(len(item), dtype=torch.bool, device=item.device)

@@ -7,7 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from gensr_model.baselines import augment, parts
+from gensr_model.baselines import augment
+from gensr_model.baselines import layers as L
 from gensr_model.baselines.inputs import QUERY, SRC, TEXT, Domain, RivalBatch
 from gensr_model.baselines.product_search import QEM
 from gensr_model.models.gensr import LossParts
@@ -31,8 +32,8 @@ class TEM(QEM):
     ) -> None:
         super().__init__(domain, dim, **rest)  # type: ignore[arg-type]
         self.latest = latest
-        self.events = parts.HistoryEmbedding(dim, latest, dropout)
-        self.encoder = parts.Transformer(dim, heads, layers, dropout, feed_forward)
+        self.events = L.HistoryEmbedding(dim, latest, dropout)
+        self.encoder = L.Transformer(dim, heads, layers, dropout, feed_forward)
 
     def encode(self, last: Tensor, bought: Tensor, mask: Tensor) -> Tensor:
         """The output in the place of ``last`` (B, d) behind purchases (B, H, d), (B, H): (B, d)."""
@@ -69,7 +70,7 @@ class CoPPS(TEM):
 
     def loss(self, batch: RivalBatch) -> LossParts:
         ranked = super().loss(batch)
-        contrast = parts.total({"contrast": self.contrast(batch)})
+        contrast = L.total({"contrast": self.contrast(batch)})
         total = ranked.total + self.contrast_weight * contrast.total
         return LossParts(total, ranked.parts | contrast.parts)
 
@@ -81,7 +82,7 @@ class CoPPS(TEM):
             return self.token.new_zeros(0)
         items, words, mask = bought.item[rows], bought.query[rows], bought.mask[rows]
         one, two = (self.view(items, words, mask) for _ in range(2))
-        return parts.info_nce(one, two, self.tau)
+        return L.info_nce(one, two, self.tau)
 
     def view(self, items: Tensor, words: Tensor, mask: Tensor) -> Tensor:
         """(n, H) item_idx, (n, H, L) words of their queries, (n, H) → (n, d), each sample changed in a way drawn."""

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gensr_model.baselines import parts
+from gensr_model.baselines import layers as L
+from gensr_model.baselines.base import Rival
 from gensr_model.baselines.inputs import QUERY, REC, SRC, USER, Domain, RivalBatch
-from gensr_model.baselines.rival import Rival
-from gensr_model.config import TASKS, Task
+from gensr_model.config.pipeline import TASKS, Task
 from gensr_model.models.gensr import LossParts
 
 
@@ -86,13 +86,13 @@ class UnifiedSSR(Rival):
         super().__init__()
         self.sessions = sessions
         self.weights = {"sessions": session_weight, "search": search_weight}
-        self.items = parts.ItemEmbedding(domain.n_items, dim)
-        self.words = parts.word_embedding(domain, dim)
-        self.users = parts.embedding(domain.n_users, dim)
-        self.start = nn.Parameter(parts.embedding(1, dim).weight.detach()[0])
-        self.placed = parts.HistoryEmbedding(dim, domain.max_history + 1, dropout)
+        self.items = L.ItemEmbedding(domain.n_items, dim)
+        self.words = L.word_embedding(domain, dim)
+        self.users = L.embedding(domain.n_users, dim)
+        self.start = nn.Parameter(L.embedding(1, dim).weight.detach()[0])
+        self.placed = L.HistoryEmbedding(dim, domain.max_history + 1, dropout)
         self.layers = nn.ModuleList(
-            parts.CrossBlock(dim, heads, dropout, feed_forward=2 * dim) for _ in range(layers)
+            L.CrossBlock(dim, heads, dropout, feed_forward=2 * dim) for _ in range(layers)
         )
         self.norm = nn.LayerNorm(dim)
         self.items_or_queries = nn.Parameter(torch.zeros(()))  # σ of it is at .5
@@ -107,7 +107,7 @@ class UnifiedSSR(Rival):
 
     def _encode(self, branches: list[Tensor], mask: Tensor, user: Tensor) -> list[Tensor]:
         """One branch, or two that attend to each other: (B, H, d) each."""
-        causal = parts.causal(mask.shape[1], mask.device)
+        causal = L.causal(mask.shape[1], mask.device)
         own = self.users(user).unsqueeze(1)
         states = [self.placed(branch + own, mask) for branch in branches]
         for layer in self.layers:
@@ -123,18 +123,18 @@ class UnifiedSSR(Rival):
         (states,) = self._encode([items], mask, batch.user)
         found = find_sessions(states, mask, self.sessions)
         state = states[:, -1] + found.last
-        return Scored(parts.dot(state, self.items(batch.candidates)), discrimination(found))
+        return Scored(L.dot(state, self.items(batch.candidates)), discrimination(found))
 
     def _search(self, batch: RivalBatch) -> Scored:
         """Place t has the item before and the query now, so that the last place has the query to be answered."""
         history, candidates = batch.src_history, self.items(batch.candidates)
         items, mask = self._started(self.items.of(history), history.mask)
-        asked = parts.mean_words(self.words, history.query)
-        queries = torch.cat([asked, parts.mean_words(self.words, batch.query).unsqueeze(1)], dim=1)
+        asked = L.mean_words(self.words, history.query)
+        queries = torch.cat([asked, L.mean_words(self.words, batch.query).unsqueeze(1)], dim=1)
         encoded = self._encode([items, queries], mask, batch.user)
         found = [find_sessions(states, mask, self.sessions) for states in encoded]
         by_items, by_queries = (
-            parts.dot(states[:, -1] + sessions.last, candidates)
+            L.dot(states[:, -1] + sessions.last, candidates)
             for states, sessions in zip(encoded, found, strict=True)
         )
         share = 0.1 + 0.8 * torch.sigmoid(self.items_or_queries)
@@ -160,6 +160,6 @@ class UnifiedSSR(Rival):
     def loss(self, batch: RivalBatch) -> LossParts:
         """L_r + w_s L_s + w L_sessions; a task that the batch lacks adds nothing."""
         found = self._run(batch)
-        click = parts.bce(found.scores)
+        click = L.bce(found.scores)
         rows = {task: click[batch.task == number] for number, task in enumerate(TASKS)}
-        return parts.total(rows | {"sessions": found.sessions}, self.weights)
+        return L.total(rows | {"sessions": found.sessions}, self.weights)

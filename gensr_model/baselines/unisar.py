@@ -16,10 +16,10 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gensr_model.baselines import parts
+from gensr_model.baselines import layers as L
+from gensr_model.baselines.base import Rival
 from gensr_model.baselines.inputs import MIXED, QUERY, USER, Domain, History, RivalBatch
-from gensr_model.baselines.rival import Rival
-from gensr_model.config import TASKS, Task
+from gensr_model.config.pipeline import TASKS, Task
 from gensr_model.models.gensr import LossParts
 from gensr_model.models.views import masked_mean
 
@@ -95,7 +95,7 @@ class Features(nn.Module):
 
     def __init__(self, count: int, dim: int) -> None:
         super().__init__()
-        self.table = parts.embedding(count, dim // 2)
+        self.table = L.embedding(count, dim // 2)
         self.project = nn.Linear(dim // 2, dim)
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -125,17 +125,15 @@ class UniSAR(Rival):
         super().__init__()
         self.weights = {"search": search_weight, "align": align_weight, "pairs": pair_weight}
         self.items, self.users = Features(domain.n_items, dim), Features(domain.n_users, dim)
-        self.query = parts.QueryEncoder(parts.word_embedding(domain, dim // 2), dim)
-        self.no_query = nn.Parameter(parts.embedding(1, dim).weight.detach()[0])
+        self.query = L.QueryEncoder(L.word_embedding(domain, dim // 2), dim)
+        self.no_query = nn.Parameter(L.embedding(1, dim).weight.detach()[0])
         # Place 0 and 1 are a behavior, as in History.behavior; the third has both.
-        self.placed = nn.ModuleList(
-            parts.HistoryEmbedding(dim, domain.max_history, dropout) for _ in range(3)
-        )
+        self.placed = nn.ModuleList(L.HistoryEmbedding(dim, domain.max_history, dropout) for _ in range(3))
         self.encoders = nn.ModuleList(
-            parts.Transformer(dim, heads, 1, dropout, feed_forward=dim, norm_first=False) for _ in range(3)
+            L.Transformer(dim, heads, 1, dropout, feed_forward=dim, norm_first=False) for _ in range(3)
         )
         self.fusions = nn.ModuleList(
-            parts.CrossBlock(dim, heads, dropout, feed_forward=dim, norm_first=False) for _ in range(2)
+            L.CrossBlock(dim, heads, dropout, feed_forward=dim, norm_first=False) for _ in range(2)
         )
         self.targets = nn.ModuleList(nn.Linear(dim, dim, bias=False) for _ in range(2))
         self.alignments = nn.ModuleList(Alignment(dim, align_tau) for _ in range(2))
@@ -181,7 +179,7 @@ class UniSAR(Rival):
         for number, (same, cross, mask) in enumerate(transitions):
             fused = self.fusions[number](same, mask, cross, mask)
             scores = candidates @ self.targets[number](fused).transpose(1, 2)  # (B, C, W)
-            found.append(parts.attention_pool(scores, fused, mask))
+            found.append(L.attention_pool(scores, fused, mask))
         return torch.cat(found, dim=-1)
 
     def hidden(self, batch: RivalBatch) -> Tensor:
@@ -232,14 +230,14 @@ class UniSAR(Rival):
     def loss(self, batch: RivalBatch) -> LossParts:
         """L_r + w_s L_s + w_a L_align + w_p L_pairs; a task that the batch lacks adds nothing."""
         transitions = self.transitions(batch.history)
-        click = parts.bce(self._logits(batch, transitions))
+        click = L.bce(self._logits(batch, transitions))
         rows: dict[str, Tensor] = {task: click[batch.task == number] for number, task in enumerate(TASKS)}
         rows |= {"align": self._align(batch, transitions), "pairs": self._pair(batch.history)}
-        return parts.total(rows, self.weights)
+        return L.total(rows, self.weights)
 
     def task_losses(self, batch: RivalBatch) -> tuple[Tensor, Tensor]:
         """L_r and L_s before weighting: mean binary cross-entropy of each task's rows, NaN for an absent task."""
-        click = parts.bce(self.score(batch))
+        click = L.bce(self.score(batch))
         return click[batch.task == 0].mean(), click[batch.task == 1].mean()
 
     def conflict_parameters(self) -> list[nn.Parameter]:

@@ -12,10 +12,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from gensr_model.baselines import parts
+from gensr_model.baselines import layers as L
+from gensr_model.baselines.base import Rival
 from gensr_model.baselines.inputs import MIXED, QUERY, Domain, History, RivalBatch
-from gensr_model.baselines.rival import Rival
-from gensr_model.config import TASKS, Task
+from gensr_model.config.pipeline import TASKS, Task
 from gensr_model.models.gensr import LossParts
 
 
@@ -34,8 +34,8 @@ class CoAttention(nn.Module):
         """(N, L, d) words, (N, L) which are there, (N, d) items → (N, d)."""
         keys = torch.cat([words, item.unsqueeze(1)], dim=1)
         there = torch.cat([there, there.new_ones(len(there), 1)], dim=1)
-        scores = parts.dot(self.affinity(item), keys) / item.shape[-1] ** 0.5
-        merged: Tensor = self.merge(torch.cat([parts.attention_pool(scores, keys, there), item], dim=-1))
+        scores = L.dot(self.affinity(item), keys) / item.shape[-1] ** 0.5
+        merged: Tensor = self.merge(torch.cat([L.attention_pool(scores, keys, there), item], dim=-1))
         return merged
 
 
@@ -57,15 +57,15 @@ class USER(Rival):
     ) -> None:  # fmt: skip
         super().__init__()
         self.session = session
-        self.items = parts.ItemEmbedding(domain.n_items, dim)
-        self.words = parts.word_embedding(domain, dim)
-        self.query = parts.QueryEncoder(self.words, dim)
+        self.items = L.ItemEmbedding(domain.n_items, dim)
+        self.words = L.word_embedding(domain, dim)
+        self.query = L.QueryEncoder(self.words, dim)
         self.clicked = CoAttention(dim)
-        self.behavior = parts.embedding(2, dim)
-        self.no_query = nn.Parameter(parts.embedding(1, dim).weight.detach()[0])
-        self.placed = parts.HistoryEmbedding(dim, domain.max_history + 1, dropout)
-        self.in_session = parts.Transformer(dim, heads, layers, dropout)
-        self.in_history = parts.Transformer(dim, heads, layers, dropout)
+        self.behavior = L.embedding(2, dim)
+        self.no_query = nn.Parameter(L.embedding(1, dim).weight.detach()[0])
+        self.placed = L.HistoryEmbedding(dim, domain.max_history + 1, dropout)
+        self.in_session = L.Transformer(dim, heads, layers, dropout)
+        self.in_history = L.Transformer(dim, heads, layers, dropout)
         self.combine = nn.Linear(3, 1)
         nn.init.ones_(self.combine.weight)
 
@@ -94,9 +94,9 @@ class USER(Rival):
         recent = slice(-self.session, None)
         short = self._last(self.in_session, events[:, recent], history.mask[:, recent], intent)
         long = self._last(self.in_history, events, history.mask, short)
-        found = [parts.dot(state, candidates) for state in (intent, short, long)]
+        found = [L.dot(state, candidates) for state in (intent, short, long)]
         mixed: Tensor = self.combine(torch.stack(found, dim=-1)).squeeze(-1)
         return mixed
 
     def loss(self, batch: RivalBatch) -> LossParts:
-        return parts.total({"bce": parts.bce(self.score(batch))})
+        return L.total({"bce": L.bce(self.score(batch))})

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from gensr_model.config.model import TextConfig
 from gensr_model.data.bm25 import item_texts
 from gensr_model.data.prepared import IntArray, PreparedDataset
 from gensr_model.data.text import ItemText
-from gensr_model.model_config import TextConfig
 
 PAD, UNKNOWN, FIRST = 0, 1, 2  # word ids: padding, a word outside the vocabulary, the vocabulary's first word
 MAX_WORDS = 50_000  # most frequent first

@@ -11,12 +11,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gensr_model.config import TASKS, PipelineConfig
+from gensr_model.config.pipeline import TASKS, PipelineConfig
+from gensr_model.config.studies import Variant
 from gensr_model.errors import DataError
 from gensr_model.evaluation.compare import holm, paired_p
 from gensr_model.evaluation.metrics import per_sample
 from gensr_model.evaluation.resampling import FloatArray, number_users, resampled_means
-from gensr_model.study_config import Variant
 
 METRIC = "ndcg_at_5"  # §6.6 speaks of it alone
 

@@ -12,18 +12,19 @@ import pyarrow as pa
 import torch
 from scipy import sparse
 
-from gensr_model.config import FullRankingConfig, PipelineConfig, Split, Task
+from gensr_model.config.model import TextConfig
+from gensr_model.config.pipeline import FullRankingConfig, PipelineConfig, Split, Task
 from gensr_model.data.batches import BatchBuilder
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
-from gensr_model.devices import default_device
 from gensr_model.errors import DataError, NaNScoreError
 from gensr_model.evaluation import reference
 from gensr_model.evaluation.metrics import RankCounts, counts_table
 from gensr_model.evaluation.scoring import fixed_subset
-from gensr_model.model_config import TextConfig
+from gensr_model.models import bundle
 from gensr_model.models.full_ranking import FullRanking
-from gensr_model.report import Report
-from gensr_model.training import bundle, lightgcn
+from gensr_model.runtime.devices import default_device
+from gensr_model.runtime.progress import Report
+from gensr_model.training import lightgcn
 
 _REFERENCE_BATCH = 1_024
 # (b samples) -> (b, I) scores of every item

@@ -7,15 +7,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gensr_model.config import PipelineConfig, Split
+from gensr_model.config.pipeline import PipelineConfig, Split
 from gensr_model.data.prepared import PreparedDataset
-from gensr_model.devices import compile_blocks, default_device
 from gensr_model.evaluation.metrics import ranks_table, summarize
 from gensr_model.evaluation.reference import score_reference
 from gensr_model.evaluation.scoring import fixed_subset, score_samples
-from gensr_model.files import write_json
-from gensr_model.report import Report
-from gensr_model.training import bundle
+from gensr_model.models import bundle
+from gensr_model.runtime.devices import compile_blocks, default_device
+from gensr_model.runtime.files import write_json
+from gensr_model.runtime.progress import Report
 
 RANKS = "ranks.parquet"
 

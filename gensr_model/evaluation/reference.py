@@ -15,11 +15,11 @@ import numpy.typing as npt
 import pyarrow as pa
 from scipy import sparse
 
+from gensr_model.config.model import TextConfig
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.errors import ConfigError
 from gensr_model.evaluation.metrics import ranks_table
 from gensr_model.evaluation.reference_text import Scorer, bm25, same_query
-from gensr_model.model_config import TextConfig
 from gensr_model.training import lightgcn
 
 FloatArray = npt.NDArray[np.float32]

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from gensr_model.config.model import TextConfig
 from gensr_model.data.bm25 import index_texts, item_texts, query_words
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
-from gensr_model.model_config import TextConfig
 
 Scorer = Callable[[Samples, IntArray], npt.NDArray[Any]]
 

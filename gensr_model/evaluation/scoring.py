@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from gensr_model.config import TASKS, Task
+from gensr_model.config.pipeline import TASKS, Task
 from gensr_model.data.batches import BatchBuilder, Builder
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
-from gensr_model.devices import allow_bf16_attention
-from gensr_model.report import Report
-from gensr_model.training.bundle import device_of
+from gensr_model.models.bundle import device_of
+from gensr_model.runtime.devices import allow_bf16_attention
+from gensr_model.runtime.progress import Report
 
 
 def fixed_subset(samples: Samples, per_task: int | None, tasks: Collection[Task] = TASKS) -> IntArray:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
 from transformers.activations import NewGELUActivation
 
+from gensr_model.config.model import BackboneConfig
 from gensr_model.data.text import EOS, PAD, ItemText, special_id
 from gensr_model.errors import ConfigError
-from gensr_model.model_config import BackboneConfig
 from gensr_model.models.views import pool_text
 
 

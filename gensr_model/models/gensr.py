@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import T5ForConditionalGeneration
 
-from gensr_model import parallel
-from gensr_model.config import ModelConfig
+from gensr_model.config.pipeline import ModelConfig
 from gensr_model.data.batches import Batch
 from gensr_model.data.text import ItemText, PromptTable
 from gensr_model.models.backbone import first_step_hidden
@@ -26,6 +25,7 @@ from gensr_model.models.views import (
     mean_tokens,
     pool_text,
 )
+from gensr_model.runtime import distributed
 
 
 class EncodedView(NamedTuple):
@@ -211,9 +211,9 @@ class DualViewT5(nn.Module, ABC):
         assert semantic is not None and self.align_semantic is not None  # noqa: PT018
         mask = batch.history_mask
         of_user = (batch.user, batch.history_end, mask.any(dim=1))
-        rows = distinct_users(*(parallel.gather_rows(each) for each in of_user)).rows
-        cf_view = parallel.gather_rows(self.align_cf(masked_mean(cf.history, mask)))
-        semantic_view = parallel.gather_rows(self.align_semantic(masked_mean(semantic.history, mask)))
+        rows = distinct_users(*(distributed.gather_rows(each) for each in of_user)).rows
+        cf_view = distributed.gather_rows(self.align_cf(masked_mean(cf.history, mask)))
+        semantic_view = distributed.gather_rows(self.align_semantic(masked_mean(semantic.history, mask)))
         return contrastive_loss(cf_view[rows], semantic_view[rows], self.config.tau)
 
     def loss(self, batch: Batch) -> LossParts:
@@ -221,7 +221,7 @@ class DualViewT5(nn.Module, ABC):
         encoded = self._encode(batch)
         # First, as it picks rows, for which the host waits until a GPU has done all that it was given.
         contrast = None if self.align_cf is None else self.contrastive(batch, encoded)
-        generation = parallel.mean(self.row_losses(batch, encoded))
+        generation = distributed.mean(self.row_losses(batch, encoded))
         parts = {"generation": generation.detach()}
         if contrast is None:
             return LossParts(generation, parts)

@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gensr_model import parallel
-from gensr_model.config import TASKS, ModelConfig
+from gensr_model.config.pipeline import TASKS, ModelConfig
 from gensr_model.data.batches import Batch
 from gensr_model.models.gensr import Catalogue, LossParts
 from gensr_model.models.views import (
@@ -24,6 +23,7 @@ from gensr_model.models.views import (
     pool_text,
     soft_filter,
 )
+from gensr_model.runtime import distributed
 
 
 class TwoHead(nn.Module):
@@ -127,7 +127,7 @@ class TwoHead(nn.Module):
     def loss(self, batch: Batch) -> LossParts:
         """Eq. 1: L = L_s + γ L_r; a task that the batch lacks adds nothing."""
         rows = self._row_losses(batch)
-        recommendation, search = (parallel.mean(rows[batch.task == number]) for number in (0, 1))
+        recommendation, search = (distributed.mean(rows[batch.task == number]) for number in (0, 1))
         parts = {"recommendation": recommendation.detach(), "search": search.detach()}
         return LossParts(search + self.gamma * recommendation, parts)
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from gensr_model.config import TASKS
-from gensr_model.reporting import findings, mechanisms, paper, parts, studies, study_findings
+from gensr_model.config.pipeline import TASKS
+from gensr_model.reporting import findings, mechanisms, paper, run_tables, study_findings, study_sections
 from gensr_model.reporting.run_facts import RunFacts
 from gensr_model.reporting.tables import Column, Table, count, number, text
 
@@ -41,28 +41,28 @@ def render(facts: RunFacts) -> str:
         "outcomes": study_findings.outcomes(facts),
         "problems": [*study_findings.problems(facts), *findings.what_did_not_work(facts)],
         "config": json.dumps(facts.summary["config"], indent=2, ensure_ascii=False),
-        "stages": parts.stages(facts),
+        "stages": run_tables.stages(facts),
         "counts": _counts(facts),
         "filter": _filter(facts),
-        "profile": parts.columns_of(facts),
+        "profile": run_tables.columns_of(facts),
         "checks": _checks(facts),
         "audits": _audits(facts),
-        "results": {task: parts.results(facts, task) for task in ranked},
-        "differences": {task: parts.differences(facts, facts.summary, task) for task in ranked},
+        "results": {task: run_tables.results(facts, task) for task in ranked},
+        "differences": {task: run_tables.differences(facts, facts.summary, task) for task in ranked},
         "papers_results": {task: _beside_paper(facts, task) for task in ranked},
-        "segments": parts.segments(facts, facts.segments),
-        "learning": parts.learning(facts),
-        "training": parts.training(facts) if facts.training else None,
-        "studies": studies.sections(facts),
+        "segments": run_tables.segments(facts, facts.segments),
+        "learning": run_tables.learning(facts),
+        "training": run_tables.training(facts) if facts.training else None,
+        "studies": study_sections.sections(facts),
         "mechanisms": mechanisms.section(facts),
-        "speed": parts.speed(facts),
+        "speed": run_tables.speed(facts),
     }
     context["contents"] = _contents(context)
     return _environment().get_template("report.html.j2").render(context)
 
 
 def _beside_paper(facts: RunFacts, task: str) -> Table | None:
-    return parts.papers_rows(
+    return run_tables.papers_rows(
         facts, paper.RANKING, task, facts.summary["results"][task].get("gensr", {}), "paper"
     )
 

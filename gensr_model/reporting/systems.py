@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from gensr_model.config import TASKS
-from gensr_model.evaluation.rerank_table import told_seeds
-from gensr_model.reporting import paper, parts
+from gensr_model.config.pipeline import TASKS
+from gensr_model.evaluation.comparison_table import told_seeds
+from gensr_model.reporting import paper, run_tables
 from gensr_model.reporting.charts import Figure, Interval, interval_chart
 from gensr_model.reporting.findings import VERDICTS, verdict
 from gensr_model.reporting.run_facts import RERANK, RunFacts
@@ -23,7 +23,7 @@ from gensr_model.reporting.tables import (
 )
 from gensr_model.reporting.tables import text as words
 
-_SHORT = {name: parts.METRICS[name] for name in paper.METRICS}
+_SHORT = {name: run_tables.METRICS[name] for name in paper.METRICS}
 
 
 def comparison(facts: RunFacts) -> Section | None:
@@ -50,7 +50,7 @@ def comparison(facts: RunFacts) -> Section | None:
                 table(_systems(facts, study, task, rows)),
             ]
             ours = {m: row["mean"] for m, row in rows.get("gensr", {}).items()}
-            beside = parts.papers_rows(facts, paper.RANKING, task, ours, "paper-systems")
+            beside = run_tables.papers_rows(facts, paper.RANKING, task, ours, "paper-systems")
             blocks += [table(beside)] if beside else []
     if not papers:
         blocks.append(
@@ -124,7 +124,7 @@ def _verdicts(facts: RunFacts, study: dict[str, Any]) -> Table:
     rows = [
         [
             words(v["task"]),
-            words(parts.METRICS[v["metric"]]),
+            words(run_tables.METRICS[v["metric"]]),
             words(facts.title(v["rival"])),
             number(v["mean_difference"], 4, sign=True, mark=VERDICTS[verdict(v)]),
             interval(v["mean_difference"], v["low"], v["high"]),
@@ -140,7 +140,7 @@ def _verdicts(facts: RunFacts, study: dict[str, Any]) -> Table:
 def _verdict_figure(facts: RunFacts, study: dict[str, Any]) -> Figure:
     rows = [
         Interval(
-            f"{v['task'].capitalize()}, {parts.METRICS[v['metric']]}",
+            f"{v['task'].capitalize()}, {run_tables.METRICS[v['metric']]}",
             v["mean_difference"],
             v["low"],
             v["high"],

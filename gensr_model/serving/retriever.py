@@ -10,9 +10,9 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from gensr_model.config.model import TextConfig
 from gensr_model.data.prepared import IntArray
 from gensr_model.evaluation.reference_text import item_texts
-from gensr_model.model_config import TextConfig
 
 LIMIT = 200
 

@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow.parquet as pq
 from torch import Tensor
 
-from gensr_model.config import Task
+from gensr_model.config.pipeline import Task
 from gensr_model.data.prepared import IntArray
 from gensr_model.errors import DataError
-from gensr_model.ranker import BEHAVIORS, Ranker
+from gensr_model.models import bundle
+from gensr_model.models.user_store import Store
+from gensr_model.serving.ranker import BEHAVIORS, Ranker
 from gensr_model.serving.retriever import LIMIT, Retriever
-from gensr_model.serving.store import Store
-from gensr_model.training import bundle
 
 CandidateSource = Literal["given", "retrieved", "full-ranking"]
 HistorySource = Literal["given", "stored", "unknown-user", "none"]

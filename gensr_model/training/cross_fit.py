@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gensr_model.config import LightGCNConfig
+from gensr_model.config.pipeline import LightGCNConfig
 from gensr_model.data.folds import fold_of
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import DataError
-from gensr_model.files import read_tensors, write_tensors
-from gensr_model.report import Report
+from gensr_model.runtime.files import read_tensors, write_tensors
+from gensr_model.runtime.progress import Report
 from gensr_model.training import lightgcn
 
 FILE = "folds.safetensors"

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from gensr_model.config import PipelineConfig
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import ConfigError
 from gensr_model.evaluation.metrics import ranks_table
 from gensr_model.evaluation.scoring import fixed_subset, score_samples
-from gensr_model.report import NullReport, Report
-from gensr_model.training import bundle
+from gensr_model.models import bundle
+from gensr_model.runtime.progress import NullReport, Report
 from gensr_model.training.fitting import Course, fit_bundle
 
 

@@ -10,15 +10,14 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from gensr_model.analysis.gradient_conflict import task_gradient_cosine
-from gensr_model.config import TASKS, PipelineConfig, TrainConfig
+from gensr_model.config.pipeline import TASKS, PipelineConfig, TrainConfig
 from gensr_model.data.batches import Batch
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation.metrics import summarize
-from gensr_model.files import write_json
-from gensr_model.report import Report
-from gensr_model.serving import store
-from gensr_model.training import bundle
+from gensr_model.models import bundle, user_store
+from gensr_model.runtime.files import write_json
+from gensr_model.runtime.progress import Report
+from gensr_model.training.gradient_probe import task_gradient_cosine
 from gensr_model.training.trainer import TrainingData, fit, make_accelerator
 
 Ranks = Callable[[bundle.Model], pa.Table]
@@ -73,7 +72,7 @@ def fit_bundle(
     )
     if accelerator.is_main_process:
         bundle.save(out, course.kind, model, tokenizer, dataset, config)
-        store.save(out, dataset, cf_folder, config.model.max_history)
+        user_store.save(out, dataset, cf_folder, config.model.max_history)
         write_json(out / "training.json", result._asdict() | {"chosen_by": course.metric})
         write_json(out / "gradients.json", gradients.entries())
     accelerator.wait_for_everyone()

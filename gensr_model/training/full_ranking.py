@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from gensr_model.config import PipelineConfig, TrainConfig
+from gensr_model.config.pipeline import PipelineConfig, TrainConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation.catalogue import model_scorer, rank_catalogue
 from gensr_model.evaluation.scoring import fixed_subset
+from gensr_model.models import bundle
 from gensr_model.models.full_ranking import FullRanking
-from gensr_model.report import NullReport, Report
-from gensr_model.training import bundle
+from gensr_model.runtime.progress import NullReport, Report
 from gensr_model.training.fitting import Course, fit_bundle
 
 KIND = "full_ranking"

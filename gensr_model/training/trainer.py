@@ -21,14 +21,14 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
-from gensr_model.config import TASKS, Task, TrainConfig
+from gensr_model.config.pipeline import TASKS, Task, TrainConfig
 from gensr_model.data.batches import BatchBuilder, Builder, NegativeSampler
 from gensr_model.data.prepared import PreparedDataset, Samples
-from gensr_model.devices import allow_bf16_attention, compile_blocks, default_device
 from gensr_model.errors import ConfigError, DivergedError
 from gensr_model.models.dropout import use_fast_dropout
 from gensr_model.models.gensr import LossParts
-from gensr_model.report import NullReport, Report
+from gensr_model.runtime.devices import allow_bf16_attention, compile_blocks, default_device
+from gensr_model.runtime.progress import NullReport, Report
 from gensr_model.training import checkpoint
 from gensr_model.training.checkpoint import Progress
 

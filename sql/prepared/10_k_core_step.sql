@@ -1,5 +1,5 @@
 -- One step of the k-core: keep users and items with at least $k interactions, both behaviors counted together, and,
--- if $both_behaviors, users who still have both. Repeated by tasks/prepare.py until no row goes.
+-- if $both_behaviors, users who still have both. Repeated by tasks/prepare/prepare.py until no row goes.
 create or replace table interactions as
 with kept_users as (
     select "user"

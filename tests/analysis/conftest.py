@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from trained_world import World
 
-from gensr_model.config import PipelineConfig
+from gensr_model.config.pipeline import PipelineConfig
 
 
 @pytest.fixture(scope="session")

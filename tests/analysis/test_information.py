@@ -15,9 +15,9 @@ from gensr_model.analysis import information
 from gensr_model.analysis.features import balanced_pairs, input_features
 from gensr_model.analysis.information import analyze_information
 from gensr_model.data.prepared import PreparedDataset
+from gensr_model.models import bundle
 from gensr_model.models.views import pool_text
-from gensr_model.report import NullReport
-from gensr_model.training import bundle
+from gensr_model.runtime.progress import NullReport
 
 if TYPE_CHECKING:
     from trained_world import World

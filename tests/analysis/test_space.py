@@ -23,7 +23,7 @@ from gensr_model.analysis.space import (
 )
 from gensr_model.analysis.subjects import Subject, read
 from gensr_model.data.batches import Batch, BatchBuilder
-from gensr_model.report import NullReport
+from gensr_model.runtime.progress import NullReport
 
 if TYPE_CHECKING:
     from trained_world import World

@@ -17,8 +17,8 @@ from gensr_model.analysis.subjects import load, name_of, read
 from gensr_model.baselines.registry import SYSTEMS
 from gensr_model.errors import DataError
 from gensr_model.evaluation.metrics import ranks_table
-from gensr_model.report import NullReport
-from gensr_model.training import rival
+from gensr_model.runtime.progress import NullReport
+from gensr_model.training import baseline
 
 if TYPE_CHECKING:
     from trained_world import World
@@ -38,7 +38,7 @@ def test_unisar_scores_here_are_those_that_it_is_ranked_by(world: World) -> None
         for n in range(lists.shape[1])
     ]
     found = ranks_table(every.sample_id, every.task_names, np.stack(columns, axis=1))
-    ranked = rival.rank(
+    ranked = baseline.rank(
         world.bundles["unisar"], SYSTEMS["unisar"], world.dataset, "test", world.config, NullReport()
     )
     in_order = [table.sort_by("sample_id").select(["sample_id", "greater"]) for table in (found, ranked)]
@@ -77,7 +77,7 @@ def test_a_bundle_has_the_name_that_tables_have(world: World, tmp_path: Path) ->
     assert {name_of(folder): folder for folder in world.bundles.values()} == world.bundles
     mine = tmp_path / "mine"
     shutil.copytree(world.bundles["unisar"], mine)
-    told = json.loads((mine / rival.CONFIG).read_text())
-    (mine / rival.CONFIG).write_text(json.dumps(told | {"title": "Mine"}))
+    told = json.loads((mine / baseline.CONFIG).read_text())
+    (mine / baseline.CONFIG).write_text(json.dumps(told | {"title": "Mine"}))
     with pytest.raises(DataError, match="a bundle of Mine, which is no system of"):
         load(mine, world.dataset)

@@ -18,7 +18,7 @@ from gensr_model.analysis.theorem import (
     make_task,
     simulate,
 )
-from gensr_model.report import NullReport
+from gensr_model.runtime.progress import NullReport
 
 
 @pytest.fixture(autouse=True)

@@ -9,11 +9,11 @@ from small_dataset import write_dataset
 from torch import Tensor
 
 from benchmarks.controls import WITHOUT_QUERIES, WITHOUT_SEARCHES
+from gensr_model.baselines.base import Rival, System
 from gensr_model.baselines.inputs import REC, RivalBatch
 from gensr_model.baselines.query_seqrec import QuerySeqRec
-from gensr_model.baselines.rival import Rival, System
 from gensr_model.data.prepared import PreparedDataset
-from tasks.rivals import find_system
+from tasks.compare.baselines import find_system
 
 CONTROLS = ("WITHOUT_QUERIES", "WITHOUT_SEARCHES")
 

@@ -14,10 +14,10 @@ from small_dataset import USERS, write_dataset
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from gensr_model.baselines.base import Rival
 from gensr_model.baselines.inputs import FIELDS, MIXED, REC, USER, ContractError, History, RivalBatch
 from gensr_model.baselines.registry import SYSTEMS, System
-from gensr_model.baselines.rival import Rival
-from gensr_model.config import TASKS
+from gensr_model.config.pipeline import TASKS
 from gensr_model.data.prepared import PreparedDataset
 
 pytestmark = pytest.mark.parametrize("system", SYSTEMS.values(), ids=SYSTEMS.keys())

@@ -13,9 +13,9 @@ from small_dataset import ITEMS, write_dataset
 
 from gensr_model.baselines.inputs import FIELDS, MIXED, QUERY, REC, SRC, TEXT, USER, Collator, ContractError
 from gensr_model.baselines.words import FIRST, MAX_QUERY_WORDS, UNKNOWN, Lexicon
+from gensr_model.config.model import TextConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import ConfigError
-from gensr_model.model_config import TextConfig
 
 
 @pytest.fixture(scope="module")

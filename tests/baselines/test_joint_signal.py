@@ -12,15 +12,15 @@ import torch
 from gensr_model.baselines.inputs import Collator
 from gensr_model.baselines.registry import SYSTEMS
 from gensr_model.baselines.words import Lexicon
-from gensr_model.config import PipelineConfig
+from gensr_model.config.model import TextConfig
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation.metrics import ranks_table, summarize
 from gensr_model.evaluation.reference import reference_scores
 from gensr_model.evaluation.scoring import score_samples
-from gensr_model.model_config import TextConfig
-from gensr_model.report import NullReport
-from tasks.ingest import build_raw, source_files
-from tasks.prepare import build_prepared
+from gensr_model.runtime.progress import NullReport
+from tasks.ingest.ingest import build_raw, source_files
+from tasks.prepare.prepare import build_prepared
 
 MAX_HISTORY, BATCH, NEGATIVES = 20, 128, 4
 

@@ -18,13 +18,13 @@ from rival_inputs import collator, of_tasks
 from small_dataset import SMALL_MODEL, Log, write_log
 
 from gensr_model.baselines.registry import SYSTEMS
-from gensr_model.config import PipelineConfig, Task, TrainConfig
+from gensr_model.config.pipeline import PipelineConfig, Task, TrainConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation.evaluate import rank_bundle
 from gensr_model.evaluation.metrics import ranks_table, summarize
 from gensr_model.evaluation.reference import popularity
 from gensr_model.evaluation.scoring import score_samples
-from gensr_model.report import NullReport
+from gensr_model.runtime.progress import NullReport
 from gensr_model.training import cross_fit
 from gensr_model.training.finetune import finetune, train_two_head
 from gensr_model.training.trainer import TrainingData

@@ -12,10 +12,10 @@ from small_dataset import write_dataset
 from torch import Tensor
 from torchjd.autojac import jac
 
-from gensr_model.analysis.gradient_conflict import task_gradient_cosine
 from gensr_model.baselines.inputs import Domain, History, RivalBatch
 from gensr_model.baselines.unisar import PLE, Alignment, Transitions, UniSAR, cross_type, of_behavior
 from gensr_model.data.prepared import PreparedDataset
+from gensr_model.training.gradient_probe import task_gradient_cosine
 
 R, S = 0, 1
 

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.join_ablations import join, read
-from gensr_model.config import PipelineConfig
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.evaluation.ablation import ablation_rows
-from gensr_model.evaluation.kept import widen
 from gensr_model.evaluation.metrics import ranks_table
+from gensr_model.evaluation.saved_ranks import widen
 
 STATISTICS = {"seed": 5, "retrain": {"confidence": 0.9, "bootstrap_samples": 500}}
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"

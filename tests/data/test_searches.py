@@ -10,9 +10,9 @@ import pytest
 from small_dataset import write_dataset
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
+from gensr_model.config.model import TextConfig
 from gensr_model.data.searches import lone_queries, with_searches
 from gensr_model.data.text import SEARCHES, encode_items
-from gensr_model.model_config import TextConfig
 
 
 class Dataset:

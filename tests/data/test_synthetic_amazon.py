@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from gensr_model.config import GeneratedSource
+from gensr_model.config.pipeline import GeneratedSource
 from gensr_model.data.synthetic import write_amazon
-from gensr_model.data.synthetic.words import STORE
+from gensr_model.data.synthetic.vocabulary import STORE
 
 SOURCE = GeneratedSource(users=300, items=400, events_per_user=10)
 REVIEWS, META = "reviews_Generated_5.json.gz", "meta_Generated.json.gz"

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from gensr_model.config import Format, PipelineConfig
+from gensr_model.config.model import TextConfig
+from gensr_model.config.pipeline import Format, PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation.metrics import ranks_table, summarize
 from gensr_model.evaluation.reference import reference_scores
-from gensr_model.model_config import TextConfig
-from tasks.ingest import build_raw, source_files
-from tasks.prepare import build_prepared
+from tasks.ingest.ingest import build_raw, source_files
+from tasks.prepare.prepare import build_prepared
 
 RECALL = "recall_at_10"
 

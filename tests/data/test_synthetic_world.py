@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gensr_model.config import GeneratedSource
+from gensr_model.config.pipeline import GeneratedSource
 from gensr_model.data.synthetic import world as worlds
+from gensr_model.data.synthetic.catalogue_text import item_texts
 from gensr_model.data.synthetic.kuaisar_text import build_text, captions
-from gensr_model.data.synthetic.text import item_texts
 from gensr_model.data.synthetic.world import STYLES, Choices, World, build_world, choose
 
 ITEMS = 600

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from small_dataset import write_dataset
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from gensr_model.config import FullRankingConfig, ModelConfig
+from gensr_model.config.model import TextConfig
+from gensr_model.config.pipeline import FullRankingConfig, ModelConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.data.text import (
     ItemText,
@@ -23,7 +24,6 @@ from gensr_model.data.text import (
     train_tokenizer,
 )
 from gensr_model.errors import ConfigError
-from gensr_model.model_config import TextConfig
 
 WORDS = ["<pad>", "</s>", "<unk>", "Yes", "No", *"abcdefghij", "recommend", "search", "item", "?"]
 

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 import pytest
 from scipy.stats import ttest_rel
 
-from gensr_model.config import PipelineConfig, with_changes
+from gensr_model.config.pipeline import PipelineConfig, with_changes
+from gensr_model.config.studies import USUAL_VARIANTS, Variant
 from gensr_model.errors import DataError
 from gensr_model.evaluation.ablation import (
     CHANGES,
@@ -24,7 +25,6 @@ from gensr_model.evaluation.ablation import (
 from gensr_model.evaluation.compare import holm
 from gensr_model.evaluation.metrics import RankCounts, counts_table, per_sample
 from gensr_model.reporting.facts import MODELS
-from gensr_model.study_config import USUAL_VARIANTS, Variant
 
 SECOND = 1 / math.log2(3)  # NDCG of rank 2
 

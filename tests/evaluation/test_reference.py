@@ -10,12 +10,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from gensr_model.config.model import TextConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import ConfigError
 from gensr_model.evaluation import reference
 from gensr_model.evaluation.reference import REFERENCES, reference_scores, score_reference
 from gensr_model.evaluation.reference_text import bm25, item_texts
-from gensr_model.model_config import TextConfig
 
 # A world of 3 users and 6 items. Items 4 and 5 have no training event.
 ITEMS = [

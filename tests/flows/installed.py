@@ -19,9 +19,8 @@ import psutil
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from flows import services
-from flows.local import ROOT
-from tasks.home import Home, server_environment
+from flows.local import ROOT, services
+from tasks.core.state_dir import Home, server_environment
 
 START_AND_RUN = 300.0  # seconds, generous: the machine may be busy
 

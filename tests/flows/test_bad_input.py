@@ -31,12 +31,12 @@ from raw_edits import (
     write_rows,
 )
 
-from flows.shared import prepare_data
-from gensr_model.config import GeneratedSource, PipelineConfig
+from flows.shared.steps import prepare_data
+from gensr_model.config.pipeline import GeneratedSource, PipelineConfig
 from gensr_model.data.synthetic import write_amazon, write_kuaisar
-from gensr_model.data.synthetic.amazon import META, REVIEWS
-from gensr_model.finished import is_complete
-from tasks.tracking import parent_run, tracking_uri
+from gensr_model.data.synthetic.amazon_writer import META, REVIEWS
+from gensr_model.runtime.stage_folder import is_complete
+from tasks.core.tracking import parent_run, tracking_uri
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 Tiny = Callable[..., PipelineConfig]

@@ -14,7 +14,7 @@ from prefect.utilities.callables import parameter_schema
 from prefect.utilities.importtools import import_object
 from prefect.utilities.schema_tools.validation import validate
 
-from gensr_model.config import PipelineConfig
+from gensr_model.config.pipeline import PipelineConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = re.compile(r"prefect deployment run ([a-z/-]+)(?: --watch)? --params '([^']*)'")

@@ -17,11 +17,11 @@ from distributed import Client, LocalCluster
 from prefect import flow, task
 from prefect.futures import wait
 
-from flows import fan_out
 from flows.rerank_table import rerank_table
-from gensr_model.config import PipelineConfig
+from flows.shared import fan_out
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.config.studies import RerankConfig
 from gensr_model.errors import ConfigError
-from gensr_model.study_config import RerankConfig
 
 
 def test_threads_of_this_machine_need_no_dask(monkeypatch: pytest.MonkeyPatch) -> None:

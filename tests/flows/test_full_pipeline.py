@@ -19,12 +19,12 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from tiny_run import Finished
 
 from flows.full_pipeline import full_pipeline
-from gensr_model.config import TASKS, GeneratedSource, PipelineConfig
+from gensr_model.config.pipeline import TASKS, GeneratedSource, PipelineConfig
 from gensr_model.data.synthetic import write_amazon
 from gensr_model.errors import ConfigError, TrainingError
 from gensr_model.evaluation.reference import REFERENCES
-from tasks import carry
-from tasks.tracking import tracking_uri
+from tasks.core.tracking import tracking_uri
+from tasks.remote import export
 
 Tiny = Callable[..., PipelineConfig]
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -36,7 +36,7 @@ def test_a_run_on_one_task_is_about_that_task_alone_and_a_study_that_fails_holds
     def broken(*_: object) -> None:
         raise TrainingError("the loss of step 3 is <nan>")
 
-    monkeypatch.setattr("flows.studies.search", broken)
+    monkeypatch.setattr("flows.shared.run_studies.search", broken)
     train = {"epochs": 1, "two_head_epochs": 1, "valid_samples": 40, "batch_size": 32, "tasks": "search"}
     state: State = full_pipeline(tiny(train=train, studies={"sweep": True}), return_state=True)
     assert state.is_failed()
@@ -73,8 +73,8 @@ def test_the_studies_are_part_of_the_run_and_take_what_it_has_trained(
     trained = {folder.name for folder in (gensr_home / "store" / "finetune").glob("*") if folder.is_dir()}
     assert len(trained) == 5, "GenSR, two heads, one variant and two more points: none of them twice"
     config = PipelineConfig.model_validate(summary["config"])
-    for kind in carry.KINDS:  # as the keys are those that the flow asks for
-        assert carry.out(tmp_path / kind, config, kind).jobs == (), (
+    for kind in export.KINDS:  # as the keys are those that the flow asks for
+        assert export.out(tmp_path / kind, config, kind).jobs == (), (
             "nothing is left to carry to another machine"
         )
     ours = summary["results"]["search"]["gensr"]["ndcg_at_10"]

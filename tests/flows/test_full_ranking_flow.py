@@ -17,11 +17,11 @@ from parsed import Parsed
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 
-from flows.full_ranking import full_ranking
 from flows.retrain import retrain
-from gensr_model.config import TASKS, PipelineConfig
+from flows.train_full_ranking import full_ranking
+from gensr_model.config.pipeline import TASKS, PipelineConfig
 from gensr_model.evaluation.reference import NEEDS_QUERY, REFERENCES
-from tasks.tracking import tracking_uri
+from tasks.core.tracking import tracking_uri
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -15,10 +15,11 @@ import yaml
 from prefect.client.orchestration import get_client
 from prefect.utilities.importtools import import_object
 
-from flows import installation, local
-from flows.services import ServiceError
-from gensr_model.config import PRESETS, PipelineConfig
-from tasks.home import Home, server_environment
+from flows import local
+from flows.local import installation
+from flows.local.services import ServiceError
+from gensr_model.config.pipeline import PRESETS, PipelineConfig
+from tasks.core.state_dir import Home, server_environment
 
 ROOT = local.ROOT
 

@@ -8,7 +8,7 @@ import pytest
 from prefect import flow
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-from flows.submit import Messages, Stand
+from flows.local.submit import Messages, Stand
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

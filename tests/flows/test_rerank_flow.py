@@ -19,12 +19,12 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 
 from flows.rerank_table import rerank_table
 from gensr_model.baselines.registry import SYSTEMS
-from gensr_model.config import PipelineConfig
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError, DataError
-from gensr_model.evaluation.kept import read_kept, widen
 from gensr_model.evaluation.metrics import RankCounts, counts_table, per_sample
-from tasks.rivals import OURS
-from tasks.tracking import tracking_uri
+from gensr_model.evaluation.saved_ranks import read_kept, widen
+from tasks.compare.baselines import OURS
+from tasks.core.tracking import tracking_uri
 
 RERANK = {"trials": 2, "trial_epochs": 1, "epochs": 2, "batch_size": 64, "concurrency": 2}
 

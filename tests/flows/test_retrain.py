@@ -13,13 +13,13 @@ from mlflow import MlflowClient
 from ranked_data import data_of
 
 from flows.retrain import retrain
-from gensr_model.config import PipelineConfig
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError, DataError
 from gensr_model.evaluation.metrics import RANKS_SCHEMA
-from tasks.inputs import ranked_users
-from tasks.promotion import decide, require_both_tasks
-from tasks.stage import StageResult
-from tasks.tracking import tracking_uri
+from tasks.core.stage import StageResult
+from tasks.core.tracking import tracking_uri
+from tasks.evaluate.run_data import ranked_users
+from tasks.promote.promotion import decide, require_both_tasks
 
 Tiny = Callable[..., PipelineConfig]
 
@@ -132,8 +132,8 @@ def test_first_run_promotes_itself_then_the_same_data_and_a_worse_model_keep_the
     assert len(MlflowClient(tracking_uri()).search_model_versions(f"name = '{name}'")) == 1
 
     with monkeypatch.context() as patch:
-        patch.setattr("tasks.promotion.serving_code", lambda: "of tomorrow")
-        patch.setattr("tasks.registry.serving_code", lambda: "of tomorrow")
+        patch.setattr("tasks.promote.promotion.serving_code", lambda: "of tomorrow")
+        patch.setattr("tasks.promote.model_registry.serving_code", lambda: "of tomorrow")
         renewed = retrain(tiny(train={"epochs": 2, "valid_samples": 40, "batch_size": 32}))
     assert renewed["says"].startswith("Renewed champion version 1")
     assert crowned() == "2"

@@ -15,7 +15,7 @@ from tiny_run import Finished
 from gensr_model.errors import DataError
 from gensr_model.reporting.page import render
 from gensr_model.reporting.run_facts import RunFacts
-from tasks.report import collect, main
+from tasks.publish.report import collect, main
 
 LINKS = {
     "MLflow": "http://127.0.0.1:5000/#/experiments/1/runs/a",

@@ -15,8 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
-from flows import services
-from flows.services import TOKEN, Service, ServiceError
+from flows.local import services
+from flows.local.services import TOKEN, Service, ServiceError
 
 HERE = Path(__file__).parent
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]

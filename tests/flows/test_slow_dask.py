@@ -13,8 +13,8 @@ import pytest
 from distributed import Client, LocalCluster, get_task_stream
 
 from flows.rerank_table import rerank_table
-from gensr_model.config import PipelineConfig
-from gensr_model.evaluation.kept import read_kept
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.evaluation.saved_ranks import read_kept
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_server")]
 QUICK = {"epochs": 1, "batch_size": 64, "tune": False}

@@ -16,7 +16,7 @@ import pytest
 from installed import Installed
 from tiny_run import TINY
 
-from flows.services import port_is_free
+from flows.local.services import port_is_free
 
 pytestmark = pytest.mark.slow
 

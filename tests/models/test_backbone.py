@@ -9,13 +9,12 @@ from small_dataset import write_cf, write_dataset
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
-from gensr_model.config import ModelConfig, PipelineConfig
+from gensr_model.config.model import BackboneConfig
+from gensr_model.config.pipeline import ModelConfig, PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.data.text import train_tokenizer
 from gensr_model.errors import ConfigError
-from gensr_model.model_config import BackboneConfig
-from gensr_model.models import backbone
-from gensr_model.training import bundle
+from gensr_model.models import backbone, bundle
 
 
 @pytest.fixture(scope="module")

@@ -10,15 +10,14 @@ import torch
 from small_dataset import SMALL_MODEL, Small, write_cf, write_dataset
 from torch import Tensor, nn
 
-from gensr_model.config import PipelineConfig
+from gensr_model.config.model import TextConfig
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.batches import Batch, BatchBuilder
 from gensr_model.data.text import ItemText, encode_items
-from gensr_model.model_config import TextConfig
-from gensr_model.models import gensr
+from gensr_model.models import bundle, gensr
 from gensr_model.models.gensr import Catalogue, GenSR
 from gensr_model.models.two_head import TwoHead
 from gensr_model.models.views import CFTable, ItemEmbedding, drawn_cold, pool_text
-from gensr_model.training import bundle
 
 TEXT = {"title_tokens": 8, "description_tokens": 4, "include_searches": True, "searches_share": 0.8}
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from small_dataset import SMALL_MODEL, USERS, write_cf, write_dataset
 
-from gensr_model.config import PipelineConfig
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation.scoring import score_samples
-from gensr_model.report import NullReport
-from gensr_model.training import bundle
+from gensr_model.models import bundle
+from gensr_model.runtime.progress import NullReport
 from gensr_model.training.finetune import finetune, train_two_head
 
 # Every departure of ``best`` that adds an input, too: none of them may bring the future in.

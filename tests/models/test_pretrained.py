@@ -14,12 +14,11 @@ from torch import nn
 from transformers import T5ForConditionalGeneration
 from transformers.activations import NewGELUActivation
 
-from gensr_model.config import PipelineConfig
+from gensr_model.config.model import BackboneConfig
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.batches import Batch, BatchBuilder
 from gensr_model.data.prepared import PreparedDataset
-from gensr_model.model_config import BackboneConfig
-from gensr_model.models import backbone
-from gensr_model.training import bundle
+from gensr_model.models import backbone, bundle
 
 
 class Pretrained:

@@ -12,15 +12,15 @@ import torch
 from small_dataset import ITEMS, LENGTH, ROOMS, SMALL_MODEL, USERS, Log, Small, write_cf, write_log
 from torch import Tensor, nn
 
-from gensr_model.config import PipelineConfig
+from gensr_model.config.model import TextConfig
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.batches import BatchBuilder, NegativeSampler
 from gensr_model.data.searches import found, with_searches
 from gensr_model.data.text import SEARCHES, ItemText, encode_items
-from gensr_model.model_config import TextConfig
+from gensr_model.models import bundle
 from gensr_model.models.gensr import Catalogue, GenSR
 from gensr_model.models.two_head import TwoHead
 from gensr_model.models.views import CFTable, pool_text
-from gensr_model.training import bundle
 
 TEXT = {"title_tokens": 3, "description_tokens": 0, "include_searches": True, "searches_share": 0.8}
 

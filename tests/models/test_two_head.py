@@ -2,13 +2,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from gensr_model.analysis.gradient_conflict import task_gradient_cosine
-from gensr_model.config import ModelConfig
+from gensr_model.config.pipeline import ModelConfig
 from gensr_model.data.batches import Batch
 from gensr_model.data.text import ItemText, PromptTable
 from gensr_model.models.gensr import Catalogue
 from gensr_model.models.two_head import TwoHead
 from gensr_model.models.views import CFTable
+from gensr_model.training.gradient_probe import task_gradient_cosine
 
 ITEMS, WIDTH, CF = 7, 16, 8
 

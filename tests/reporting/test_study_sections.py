@@ -12,7 +12,7 @@ import study_summaries as made
 from parsed import Parsed
 from test_parts import facts
 
-from gensr_model.reporting import mechanisms, studies, study_findings, systems
+from gensr_model.reporting import mechanisms, study_findings, study_sections, systems
 from gensr_model.reporting.page import render
 from gensr_model.reporting.run_facts import RunFacts
 from gensr_model.reporting.sections import Section
@@ -88,7 +88,7 @@ def test_the_papers_tables_stand_only_beside_the_papers_data() -> None:
     ]
     full = of("full-ranking", "download", manifest=KINDLE)
     assert ["GenRet, the paper", "0.0221", "0.0311", "0.0197", "0.0277"] in tables(
-        studies.full_ranking(full)
+        study_sections.full_ranking(full)
     )["paper-full-search"]
     for name in ("rerank-table", "full-ranking"):
         page = render(of(name, "folder", manifest={"counts": {"users": 9_000}}))
@@ -100,7 +100,7 @@ def test_the_papers_tables_stand_only_beside_the_papers_data() -> None:
 
 
 def test_full_ranking_is_over_the_whole_catalogue_on_both_tasks() -> None:
-    section = studies.full_ranking(of("full-ranking"))
+    section = study_sections.full_ranking(of("full-ranking"))
     found = tables(section)
     assert found["full-search"][0][:2] == ["GenSR", "0.0525"]
     assert found["full-search"][1][-3:] == ["+0.0225", "[+0.0100, +0.0300]", "0.020"]
@@ -111,7 +111,7 @@ def test_full_ranking_is_over_the_whole_catalogue_on_both_tasks() -> None:
 
 
 def test_an_ablation_stands_with_its_interval_beside_the_papers_percentage() -> None:
-    section = studies.ablation(of("ablation"))
+    section = study_sections.ablation(of("ablation"))
     rows = tables(section)["ablation-table"]
     assert rows[1] == [
         "GenSR − CF view",
@@ -138,7 +138,7 @@ def test_an_ablation_stands_with_its_interval_beside_the_papers_percentage() -> 
 
 
 def test_the_sweep_draws_one_factor_at_a_time_and_marks_what_was_chosen_on_validation() -> None:
-    section = studies.sweep(of("sweep"))
+    section = study_sections.sweep(of("sweep"))
     assert section is not None
     assert "Chosen on validation: τ 0.09, β 0.1" in str(section.blocks[0].value)
     tau, beta = drawn(section)
@@ -169,7 +169,7 @@ def test_the_sweep_says_how_many_points_can_be_told_from_the_chosen() -> None:
         for name in [name for name in row if name.startswith(("recommendation_", "search_"))]:
             del row[name]
     assert study_findings.outcomes(known) == ["τ and β: 0.09 and 0.1 are the best of 5 points on validation."]
-    section = studies.sweep(known)
+    section = study_sections.sweep(known)
     assert section is not None
     assert tables(section)["sweep-table"][3] == ["0.050", "0.001", "0.2000", "0.1000", "0.3000", *[""] * 7]
 

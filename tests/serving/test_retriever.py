@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from gensr_model.model_config import TextConfig
+from gensr_model.config.model import TextConfig
 from gensr_model.serving.retriever import Retriever
 
 ITEMS, COLD = 60, 59

@@ -11,14 +11,13 @@ import pytest
 import torch
 from small_dataset import ITEMS, write_cf, write_dataset
 
-from gensr_model.config import PipelineConfig
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.batches import Batch
 from gensr_model.errors import DataError
+from gensr_model.models import bundle, user_store
 from gensr_model.models.full_ranking import FullRanking
-from gensr_model.ranker import BEHAVIORS
-from gensr_model.serving import store
+from gensr_model.serving.ranker import BEHAVIORS
 from gensr_model.serving.service import Request, Service
-from gensr_model.training import bundle
 
 MODEL = {
     "max_history": 5,
@@ -36,7 +35,7 @@ def saved(root: Path, kind: str, seed: int) -> Path:
     (root / "bundle").mkdir()
     model, tokenizer = bundle.assemble(kind, dataset, cf, config)
     bundle.save(root / "bundle", kind, model, tokenizer, dataset, config)
-    store.save(root / "bundle", dataset, cf, config.model.max_history)
+    user_store.save(root / "bundle", dataset, cf, config.model.max_history)
     return root / "bundle"
 
 

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv
 
-from tasks.duck import query, run
+from tasks.core.sql_runner import query, run
 
 HERE = Path(__file__).parent
 CASES = sorted(path.parent for path in HERE.rglob("case.json"))

@@ -18,8 +18,8 @@ import snowballstemmer
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tasks.duck import run
-from tasks.prepare import _stems
+from tasks.core.sql_runner import run
+from tasks.prepare.prepare import _stems
 
 Paths = list[list[str]]
 Item = tuple[str, Paths]  # title, category paths

@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-from gensr_model import parallel
-from gensr_model.config import PipelineConfig
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
-from gensr_model.report import NullReport
+from gensr_model.runtime import distributed
+from gensr_model.runtime.progress import NullReport
 from gensr_model.training import finetune, trainer
 
 CONFIG: dict[str, Any] = {
@@ -55,7 +55,7 @@ def main(root: Path, kind: str, out: Path) -> None:
     dataset, config = PreparedDataset.open(root / "prepared"), PipelineConfig.model_validate(CONFIG)
     TRAIN[kind](dataset, root / "cf", config, out / "steps", out, NullReport())
     process = trainer.make_accelerator().process_index
-    content = {"processes": parallel.processes(), "steps": steps}
+    content = {"processes": distributed.processes(), "steps": steps}
     (out / f"curve-{process}.json").write_text(json.dumps(content))
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gensr_model.errors import TrainingError
-from gensr_model.files import write_tensors
+from gensr_model.runtime.files import write_tensors
 from gensr_model.training import checkpoint
 from gensr_model.training.checkpoint import Progress
 

@@ -10,15 +10,16 @@ import torch
 from pydantic import ValidationError
 from small_dataset import ITEMS, SMALL_MODEL, write_cf, write_dataset
 
-from gensr_model.config import PipelineConfig
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.batches import Batch
 from gensr_model.data.folds import fold_of
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import DataError
-from gensr_model.files import read_tensors
+from gensr_model.models import bundle
 from gensr_model.models.views import unit_scale
-from gensr_model.report import NullReport
-from gensr_model.training import bundle, cross_fit, lightgcn
+from gensr_model.runtime.files import read_tensors
+from gensr_model.runtime.progress import NullReport
+from gensr_model.training import cross_fit, lightgcn
 from gensr_model.training.finetune import finetune, train_two_head
 from gensr_model.training.trainer import TrainingData
 

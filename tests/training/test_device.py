@@ -11,11 +11,12 @@ import torch
 from small_dataset import SMALL_MODEL, write_cf, write_dataset
 
 from gensr_model.baselines.registry import SYSTEMS
-from gensr_model.config import PipelineConfig
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation import evaluate
-from gensr_model.report import NullReport
-from gensr_model.training import bundle, finetune, lightgcn, rival, trainer
+from gensr_model.models import bundle
+from gensr_model.runtime.progress import NullReport
+from gensr_model.training import baseline, finetune, lightgcn, trainer
 
 DEVICE = torch.device("cpu", 7)  # for torch the CPU; told apart from it here
 CONFIG = PipelineConfig.model_validate(
@@ -72,9 +73,9 @@ def test_a_rival_is_ranked_on_the_device(
 ) -> None:
     system, out = SYSTEMS["sasrec"], tmp_path / "out"
     out.mkdir()
-    rival.train(system, {}, dataset, CONFIG, tmp_path / "steps", out, NullReport())
-    monkeypatch.setattr(rival, "default_device", lambda: DEVICE)
-    moved = moved_by(lambda: rival.rank(out, system, dataset, "test", CONFIG, NullReport()), monkeypatch)
+    baseline.train(system, {}, dataset, CONFIG, tmp_path / "steps", out, NullReport())
+    monkeypatch.setattr(baseline, "default_device", lambda: DEVICE)
+    moved = moved_by(lambda: baseline.rank(out, system, dataset, "test", CONFIG, NullReport()), monkeypatch)
     assert moved == ["SASRec"]
 
 

@@ -11,12 +11,13 @@ import pytest
 import torch
 from small_dataset import SMALL_MODEL, write_cf, write_dataset
 
-from gensr_model.config import PipelineConfig, TrainConfig
+from gensr_model.config.pipeline import PipelineConfig, TrainConfig
 from gensr_model.data.batches import Batch
 from gensr_model.errors import TrainingError
+from gensr_model.models import bundle
 from gensr_model.models.gensr import GenSR, LossParts
-from gensr_model.report import NullReport
-from gensr_model.training import bundle, checkpoint
+from gensr_model.runtime.progress import NullReport
+from gensr_model.training import checkpoint
 from gensr_model.training.trainer import FitResult, TrainingData, fit
 
 CONFIG = PipelineConfig.model_validate({"model": SMALL_MODEL})

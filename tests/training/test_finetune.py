@@ -16,16 +16,17 @@ import torch
 from safetensors.torch import load_file
 from small_dataset import ITEMS, USERS, write_cf, write_dataset
 
-from gensr_model.config import TASKS, PipelineConfig, TrainConfig, with_changes
+from gensr_model.config.pipeline import TASKS, PipelineConfig, TrainConfig, with_changes
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import ConfigError, DataError
 from gensr_model.evaluation.evaluate import rank_bundle, rank_reference
 from gensr_model.evaluation.metrics import RANKS_SCHEMA
 from gensr_model.evaluation.scoring import fixed_subset, score_samples
-from gensr_model.ranker import Ranker
-from gensr_model.report import NullReport
+from gensr_model.models import bundle
+from gensr_model.runtime.progress import NullReport
+from gensr_model.serving.ranker import Ranker
 from gensr_model.serving.service import Request, Service
-from gensr_model.training import bundle, trainer
+from gensr_model.training import trainer
 from gensr_model.training.finetune import Validation, finetune
 from gensr_model.training.fitting import validation_metrics
 from gensr_model.training.trainer import TrainingData, fit

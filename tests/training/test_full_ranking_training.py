@@ -12,17 +12,18 @@ import torch
 from scipy import sparse
 from small_dataset import ITEMS, USERS, write_cf, write_dataset
 
-from gensr_model.config import PipelineConfig
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.batches import BatchBuilder
 from gensr_model.data.prepared import Samples
 from gensr_model.errors import DataError
 from gensr_model.evaluation import catalogue
 from gensr_model.evaluation.metrics import RANKS_SCHEMA, rank_counts, summarize
 from gensr_model.evaluation.reference import NEEDS_QUERY, REFERENCES, reference_scores
+from gensr_model.models import bundle
 from gensr_model.models.full_ranking import FullRanking
-from gensr_model.report import NullReport
-from gensr_model.serving.store import Store
-from gensr_model.training import bundle, checkpoint, full_ranking
+from gensr_model.models.user_store import Store
+from gensr_model.runtime.progress import NullReport
+from gensr_model.training import checkpoint, full_ranking
 
 
 class Small:

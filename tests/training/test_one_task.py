@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from small_dataset import USERS, write_cf, write_dataset
 
-from gensr_model.config import TASKS, PipelineConfig
+from gensr_model.config.pipeline import TASKS, PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation import catalogue
 from gensr_model.evaluation.evaluate import rank_bundle
-from gensr_model.report import NullReport
+from gensr_model.runtime.progress import NullReport
 from gensr_model.training import full_ranking
 from gensr_model.training.finetune import finetune
 from gensr_model.training.trainer import TrainingData

@@ -13,15 +13,16 @@ from accelerate.state import AcceleratorState
 from small_dataset import SMALL_MODEL, write_cf, write_dataset
 from torch.nn.modules.module import register_module_forward_hook
 
-from gensr_model.analysis.gradient_conflict import GradientCosine, task_gradient_cosine
 from gensr_model.baselines.registry import SYSTEMS
-from gensr_model.config import PipelineConfig
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError
 from gensr_model.evaluation.evaluate import rank_bundle
-from gensr_model.files import read_tensors
-from gensr_model.report import NullReport
-from gensr_model.training import bundle, full_ranking, probed_rival
+from gensr_model.models import bundle
+from gensr_model.runtime.files import read_tensors
+from gensr_model.runtime.progress import NullReport
+from gensr_model.training import full_ranking, probed_baseline
 from gensr_model.training.finetune import Validation, finetune, train_two_head
+from gensr_model.training.gradient_probe import GradientCosine, task_gradient_cosine
 from gensr_model.training.trainer import TrainingData, fit, make_accelerator
 
 TRAIN = {"gensr": finetune, "two_head": train_two_head, "full_ranking": full_ranking.train}
@@ -71,7 +72,7 @@ def test_bf16_trains_every_model_and_keeps_fp32(
 def train_unisar(
     dataset: bundle.PreparedDataset, _: Path, config: PipelineConfig, *places: Any
 ) -> dict[str, float]:
-    return probed_rival.train(SYSTEMS["unisar"], {}, dataset, config, *places)
+    return probed_baseline.train(SYSTEMS["unisar"], {}, dataset, config, *places)
 
 
 PROBED = {"gensr": finetune, "two_head": train_two_head, "unisar": train_unisar}

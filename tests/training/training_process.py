@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from small_dataset import SMALL_MODEL
 
-from gensr_model.config import PipelineConfig
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import TrainingError
-from gensr_model.report import NullReport
+from gensr_model.runtime.progress import NullReport
 from gensr_model.training.finetune import finetune
 from gensr_model.training.trainer import TrainingData
 

@@ -3,7 +3,7 @@
 Always to be called generated data: no number measured on it says anything about Amazon or KuaiSAR.
 """
 
-from gensr_model.data.synthetic.amazon import write_amazon
-from gensr_model.data.synthetic.kuaisar import write_kuaisar
+from gensr_model.data.synthetic.amazon_writer import write_amazon
+from gensr_model.data.synthetic.kuaisar_writer import write_kuaisar
 
 __all__ = ["write_amazon", "write_kuaisar"]

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gensr_model.data.synthetic.kuaisar_text import KuaiText, captions
-from gensr_model.data.synthetic.words import TREE
+from gensr_model.data.synthetic.vocabulary import TREE
 from gensr_model.data.synthetic.world import World
 
 ROWS_PER_BLOCK = 100_000

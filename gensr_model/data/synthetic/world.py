@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gensr_model.config import GeneratedSource
-from gensr_model.data.synthetic.words import TREE, invented
+from gensr_model.config.pipeline import GeneratedSource
+from gensr_model.data.synthetic.vocabulary import TREE, invented
 
 STYLES = 6
 TASTES = 4  # leaves a user likes; the last one joins late in the user's life, the first one fades

@@ -1,0 +1,107 @@
+"""Keep a finished run for docs/results: its table, and the ranks of every model on every test sample in one small file.
+
+Of ``sweep/tau-beta``, which ranks no test samples, the file has a row per point.
+
+    python -m benchmarks.save_ranks .gensr/runs/latest [--to docs/results]
+
+Ranks are what metrics are made of, so later runs can be compared with this one sample by sample without training again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gensr_model.config.studies import KeptRanks
+from gensr_model.evaluation.evaluate import RANKS
+from gensr_model.evaluation.saved_ranks import widen
+
+STAGES = {"evaluate-full-": "evaluate-full", "evaluate-": "evaluate"}  # label of an evaluation -> its stage
+TOLD = (
+    "config",
+    "dataset_digest",
+    "config_hash",
+    "seed",
+    "seeds",
+    "chosen",
+    "costs",
+)  # of the summary, kept beside the ranks
+
+
+def keep(run: Path, to: Path) -> list[Path]:
+    """Write ``<dataset>-seed<n>.md`` and ``.parquet`` into the folder ``to``; returns both paths.
+
+    A study's name comes between: ``<dataset>-full-ranking-seed<n>``, whose ranks are among all items;
+    ``<dataset>-rerank-seed<n>``, which has every system; ``<dataset>-ablation-seed<n>``; ``<dataset>-sweep-seed<n>``,
+    which has its points. A study of several seeds names them all. A pipeline's stages are looked up in the store beside
+    its folder, ``<home>/runs/<flow run>``; the comparison and the sweep have their file in the folder.
+    """
+    if not (run / "summary.json").is_file():
+        raise SystemExit(f"{run}: no summary.json, so this is no run's folder; expected one of <home>/runs")
+    summary: dict[str, Any] = json.loads((run / "summary.json").read_text())
+    study = summary.get("study", "")
+    if (run / RANKS).is_file():
+        table, study = pq.read_table(run / RANKS), "rerank"
+    elif study == "sweep":
+        table = pq.read_table(run / "sweep.parquet")
+    else:
+        table = widen(_ranks(run, summary))
+    for place in (summary["config"]["source"], summary["config"].get("rerank", {})):
+        _forget_folders(place)
+    told = {name: json.dumps(summary[name]) for name in TOLD if name in summary}
+    to.mkdir(parents=True, exist_ok=True)
+    base = (
+        to / f"{summary['dataset']}{study and f'-{study}'}-seed{'-'.join(map(str, _seeds(summary, study)))}"
+    )
+    written = [base.with_name(f"{base.name}.md"), base.with_name(f"{base.name}.parquet")]
+    written[0].write_text((run / "table.md").read_text())
+    pq.write_table(table.replace_schema_metadata(told), written[1], compression="zstd")
+    return written
+
+
+def _seeds(summary: dict[str, Any], study: str) -> list[int]:
+    if study == "ablation":
+        return list(dict.fromkeys(summary["config"]["ablation"]["seeds"]))
+    seeds: list[int] = summary["seeds"] if "seeds" in summary else [summary["seed"]]
+    return seeds
+
+
+def _ranks(run: Path, summary: dict[str, Any]) -> dict[str, pa.Table]:
+    store = run.resolve().parents[1] / "store"
+    ranks = {}
+    for label, key in ((stage["label"], stage["key"]) for stage in summary["stages"]):
+        prefix = next((prefix for prefix in STAGES if label.startswith(prefix)), None)
+        if prefix is not None:
+            ranks[label.removeprefix(prefix)] = pq.read_table(store / STAGES[prefix] / key / RANKS)
+    if not ranks:
+        raise SystemExit(f"{run}: this run ranked no test samples, there is nothing to keep")
+    return ranks
+
+
+def _forget_folders(place: dict[str, Any]) -> None:
+    """Where files lay is this machine's own affair."""
+    if "path" in place:
+        place["path"] = Path(place["path"]).name
+    if "kept" in place:
+        kept = map(KeptRanks.model_validate, place["kept"])
+        place["kept"] = [of.without_folder() for of in kept]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path, help="a folder with summary.json, such as .gensr/runs/latest")
+    parser.add_argument("--to", type=Path, default=Path("docs/results"))
+    given = parser.parse_args()
+    for path in keep(given.run, given.to):
+        print(path)
+
+
+if __name__ == "__main__":
+    main()

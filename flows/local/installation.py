@@ -1,0 +1,75 @@
+"""One local installation: its state folder, its ports, its servers and worker, and the environment of them all."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NamedTuple
+
+from flows.local.services import Service, ServiceError
+from tasks.core.state_dir import Home, home, server_environment
+
+POOL = "gensr"
+PREFECT_PORT, MLFLOW_PORT = "GENSR_PREFECT_PORT", "GENSR_MLFLOW_PORT"
+USUAL_PORTS = {PREFECT_PORT: 4200, MLFLOW_PORT: 5000}
+
+
+class Local(NamedTuple):
+    """What the environment describes; nothing is started by making one."""
+
+    where: Home
+    prefect_port: int
+    mlflow_port: int
+    environment: dict[str, str]
+
+    @property
+    def prefect_url(self) -> str:
+        return f"http://127.0.0.1:{self.prefect_port}"
+
+    @property
+    def mlflow_url(self) -> str:
+        return f"http://127.0.0.1:{self.mlflow_port}"
+
+    @property
+    def prefect_server(self) -> Service:
+        port = str(self.prefect_port)
+        command = _module("prefect", "server", "start", "--host", "127.0.0.1", "--port", port)
+        health = f"{self.prefect_url}/api/health"
+        return Service("Prefect server", command, self.prefect_port, health, PREFECT_PORT)
+
+    @property
+    def mlflow_server(self) -> Service:
+        command = _module("mlflow", "server", "--host", "127.0.0.1", "--port", str(self.mlflow_port))
+        command += ["--workers", "1", "--backend-store-uri", self.where.mlflow_store]
+        command += ["--artifacts-destination", str(self.where.mlflow_artifacts)]
+        # Clients keep a connection and write every few seconds. The usual 5 s close it just as the next request comes.
+        command += ["--uvicorn-opts", "--timeout-keep-alive 300"]
+        return Service("MLflow server", command, self.mlflow_port, f"{self.mlflow_url}/health", MLFLOW_PORT)
+
+    @property
+    def worker(self) -> Service:
+        return Service("worker", _module("prefect", "worker", "start", "--pool", POOL, "--type", "process"))
+
+    @property
+    def services(self) -> list[Service]:
+        """In the order of ending: the worker before the server that it reports to."""
+        return [self.worker, self.prefect_server, self.mlflow_server]
+
+
+def local() -> Local:
+    """The installation that the environment describes. Raises ServiceError for a port that is none."""
+    where, prefect_port, mlflow_port = home(), _port(PREFECT_PORT), _port(MLFLOW_PORT)
+    if prefect_port == mlflow_port:
+        raise ServiceError(f"{PREFECT_PORT} and {MLFLOW_PORT} are both {mlflow_port}: they need two ports")
+    return Local(where, prefect_port, mlflow_port, server_environment(where, prefect_port, mlflow_port))
+
+
+def _port(name: str) -> int:
+    given = os.environ.get(name) or str(USUAL_PORTS[name])
+    if not given.isdecimal() or not 0 < int(given) < 65536:
+        raise ServiceError(f"{name}={given!r} is not a port: expected a number from 1 to 65535")
+    return int(given)
+
+
+def _module(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", name, *arguments]

@@ -1,0 +1,165 @@
+"""What the local commands ask of the Prefect server."""
+
+from __future__ import annotations
+
+import json
+from logging import ERROR
+from pathlib import Path
+from typing import NamedTuple
+from uuid import UUID
+
+from httpx import HTTPError
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    ArtifactFilterType,
+    FlowRunFilter,
+    FlowRunFilterName,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    LogFilter,
+    LogFilterFlowRunId,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import ArtifactSort, LogSort
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Crashed
+
+from tasks.core import tracking
+
+
+class Outcome(NamedTuple):
+    """How a flow run ended."""
+
+    id: str
+    completed: bool
+    state: str
+    message: str
+
+
+def ensure_pool(name: str) -> None:
+    """Create the process work pool where it does not exist."""
+    with get_client(sync_client=True) as client:
+        try:
+            client.read_work_pool(name)
+        except ObjectNotFound:
+            client.create_work_pool(WorkPoolCreate(name=name, type="process"))
+
+
+def crash_orphans(pool: str) -> int:
+    """Mark the pool's running flow runs as crashed; only for when no worker is up, so that none can be running.
+
+    A killed worker tells nobody: its runs would stay Running for ever, and ``retrain/nightly``, which runs one at a
+    time, would never run again.
+    """
+    unfinished = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
+    with get_client(sync_client=True) as client:
+        lost = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=unfinished))
+            ),
+            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
+        )
+        for run in lost:
+            client.set_flow_run_state(
+                run.id, Crashed(message="The worker of this run was killed."), force=True
+            )
+    return len(lost)
+
+
+def outcome(name: str) -> Outcome | None:
+    """The state of the flow run of that name; None where there is none."""
+    with get_client(sync_client=True) as client:
+        run = _run_of(client, name)
+    if run is None or run.state is None:
+        return None
+    state = run.state
+    return Outcome(
+        str(run.id), state.is_completed(), state.name or state.type.value, state.message or "no message"
+    )
+
+
+def _run_of(client: SyncPrefectClient, name: str) -> FlowRun | None:
+    runs = client.read_flow_runs(flow_run_filter=FlowRunFilter(name=FlowRunFilterName(any_=[name])), limit=1)
+    return runs[0] if runs else None
+
+
+class Stand(NamedTuple):
+    """How far the stage at work is."""
+
+    stage: str
+    percent: float
+    note: str
+
+
+class Messages:
+    """What a flow run, known by its name, logs about its stages, as it comes in."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._id: UUID | None = None
+        self._read = 0
+
+    def new(self) -> list[str]:
+        """The lines since the last call; none before the run exists, or while the server is too busy to answer."""
+        try:
+            return self._new()
+        except HTTPError:
+            return []  # the next call has them
+
+    def stand(self) -> Stand | None:
+        """Of the stage that told of itself last; None where none did, or where it is done."""
+        if self._id is None:
+            return None
+        latest = ArtifactFilter(
+            flow_run_id=ArtifactFilterFlowRunId(any_=[self._id]), type=ArtifactFilterType(any_=["progress"])
+        )
+        try:
+            with get_client(sync_client=True) as client:
+                found = client.read_artifacts(artifact_filter=latest, sort=ArtifactSort.UPDATED_DESC, limit=1)
+        except HTTPError:
+            return None
+        if not found or float(str(found[0].data)) >= 100.0:
+            return None
+        stage = (found[0].key or "").removeprefix("progress-")
+        return Stand(stage, float(str(found[0].data)), found[0].description or "")
+
+    def _new(self) -> list[str]:
+        with get_client(sync_client=True) as client:
+            if self._id is None:
+                run = _run_of(client, self.name)
+                if run is None:
+                    return []
+                self._id = run.id
+            logs = client.read_logs(
+                log_filter=LogFilter(flow_run_id=LogFilterFlowRunId(any_=[self._id])),
+                offset=self._read,
+                sort=LogSort.TIMESTAMP_ASC,
+            )
+        self._read += len(logs)
+        ours = [log for log in logs if log.name.split(".")[-1] == tracking.LOGGER or log.level >= ERROR]
+        return [f"{log.timestamp.astimezone():%H:%M:%S}  {log.message}" for log in ours]
+
+
+def end_tracking_of_ended_runs() -> None:
+    """Close the MLflow runs of flow runs that were killed: they could not do so themselves."""
+    with get_client(sync_client=True) as client:
+
+        def ended(flow_run_id: str) -> bool:
+            try:
+                state = client.read_flow_run(UUID(flow_run_id)).state
+            except ObjectNotFound:
+                return False  # of another Prefect server: not ours to judge
+            return state is not None and state.is_final()
+
+        tracking.end_runs(ended)
+
+
+def mlflow_link(summary: Path, mlflow_url: str) -> str:
+    """The page of the MLflow run that a run's summary belongs to."""
+    run = json.loads(summary.read_text())["mlflow"]
+    return f"{mlflow_url}/#/experiments/{run['experiment_id']}/runs/{run['run_id']}"

@@ -1,0 +1,73 @@
+"""The studies that gensr/full-pipeline makes after its own models, where ``studies`` in the config asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from flows.ablation import ablate
+from flows.rerank_table import check_systems, compare_systems
+from flows.shared.fan_out import FanOut
+from flows.sweep import search
+from flows.train_full_ranking import rank_catalogue
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.reporting.run_facts import ABLATION, FULL, RERANK, SWEEP
+from tasks.core.tracking import Tracked, run_logger
+from tasks.evaluate.run_data import Data
+from tasks.publish.publish import headline, part_of_run, study_text
+from tasks.publish.study_summary import check_ablation, check_sweep
+
+
+class Studies(NamedTuple):
+    """What the studies of a run came to, by name."""
+
+    summaries: dict[str, dict[str, Any]]
+    texts: list[str]  # Markdown
+    failed: dict[str, Exception]
+
+    def told(self) -> dict[str, Any]:
+        """What of it stands in the summary of the run."""
+        if not (self.summaries or self.failed):
+            return {}
+        why = {name: str(error) or type(error).__name__ for name, error in self.failed.items()}
+        return {"studies": self.summaries, "studies_failed": why}
+
+    def raise_failure(self) -> None:
+        """The run has failed where a study has; called when all else is published."""
+        for error in self.failed.values():
+            raise error
+
+
+def check_studies(config: PipelineConfig) -> FanOut | None:
+    """Raise ConfigError, before anything is trained, for a study that cannot be made; where systems are put to work."""
+    if config.studies.ablation:
+        check_ablation(config)
+    if config.studies.sweep:
+        check_sweep(config)
+    return check_systems(config) if config.studies.rerank else None
+
+
+def make_studies(run: Tracked, config: PipelineConfig, data: Data, fan: FanOut | None) -> Studies:
+    """Each study in a nested run of its own. One that fails is told of, and those after it are made."""
+    wanted, made = config.studies, Studies({}, [], {})
+    bodies: dict[str, Callable[[Tracked], tuple[dict[str, Any], str | None]]] = {}
+    if fan is not None:
+        bodies[RERANK] = lambda child: compare_systems(child, config, data, fan)[:2]
+    if wanted.full_ranking:
+        bodies[FULL] = lambda child: (rank_catalogue(child, config, data)[2], None)
+    if wanted.ablation:
+        bodies[ABLATION] = lambda child: (ablate(child, config, data), None)
+    if wanted.sweep:
+        bodies[SWEEP] = lambda child: (search(child, config, data), None)
+    for name, body in bodies.items():
+        try:
+            with run.child(name) as child:
+                summary, text = body(child)
+                child.metrics(headline(summary))
+        except Exception as error:
+            run_logger().error("the study %s failed: %s", name, error)
+            made.failed[name] = error
+            continue
+        made.summaries[name] = part_of_run(summary)
+        made.texts.append(study_text(name, summary, text))
+    return made

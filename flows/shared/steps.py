@@ -1,0 +1,59 @@
+"""What several flows do: prepare the data, analyse trained models, and publish what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from prefect.runtime import flow_run
+
+from gensr_model.config.pipeline import PipelineConfig
+from tasks.core.stage import StageResult
+from tasks.core.tracking import Tracked
+from tasks.evaluate.analyze import analyze_gradients, analyze_information, analyze_space, analyze_theorem
+from tasks.evaluate.run_data import Data
+from tasks.ingest.ingest import find_source, ingest
+from tasks.prepare.prepare import prepare
+from tasks.publish.publish import publish, publish_profile
+from tasks.publish.report import write_report
+from tasks.train.pretrain import pretrain
+from tasks.validate.validate import check_prepared, check_raw
+
+
+def prepare_data(run: Tracked, config: PipelineConfig) -> Data:
+    """Raw files to a validated dataset and its collaborative table."""
+    source = find_source(config)
+    run.tags(dataset_digest=source.key)
+    raw = ingest(run, config, source)
+    raw_checks = check_raw(run, config, raw)
+    prepared = prepare(run, config, raw)
+    checks = check_prepared(run, config, prepared)
+    publish_profile(run.run_id, raw=str(raw_checks.path), prepared=str(checks.path))
+    cf = pretrain(run, config, prepared)
+    return Data(source, prepared, checks, cf, [raw, raw_checks, prepared, checks, cf])
+
+
+def analyze_all(
+    run: Tracked, config: PipelineConfig, data: Data, models: list[StageResult]
+) -> list[StageResult]:
+    """The analyses that the config asks for, on trained models."""
+    wanted, inputs, found = config.analysis, (data.prepared, data.cf, *models), []
+    if wanted.information:
+        found.append(analyze_information(run, config, *inputs))
+    if wanted.gradients:
+        found.append(analyze_gradients(run, config, *models))
+    if wanted.space and config.train.tasks == "both":  # it asks whether the tasks lie apart
+        found.append(analyze_space(run, config, *inputs))
+    if wanted.theorem:
+        found.append(analyze_theorem(run, config))
+    return found
+
+
+def finish(
+    run: Tracked, summary: dict[str, Any], key: str = "summary", more: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Publish the summary of this flow run as the artifact ``key``, and its report; returns it as published."""
+    flow_run_id = str(flow_run.id)
+    published = publish(run.run_id, flow_run_id, summary, key, list(more))
+    write_report(run.run_id, flow_run_id, published)
+    return published

@@ -1,0 +1,69 @@
+"""Full ranking (§6.3): raw logs in; a GenSR that names the item itself, compared over the whole catalogue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+from prefect.runtime import flow_run
+
+from flows.shared.steps import finish, prepare_data
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.evaluation.reference import REFERENCES
+from tasks.core.stage import StageResult
+from tasks.core.tracking import Tracked, parent_run, run_logger
+from tasks.evaluate.diagnose import diagnosis
+from tasks.evaluate.run_data import Data
+from tasks.promote import model_registry
+from tasks.promote.promotion import judge
+from tasks.train.full_ranking import KEY, finetune_full, rank_full, rank_full_reference, summarize_full
+
+
+@flow(name="train")
+def full_ranking(config: PipelineConfig) -> dict[str, Any]:
+    """Train GenSR for full ranking and publish its table beside the reference rankers'; returns the summary.
+
+    A model of both tasks is registered, and serves the whole catalogue unless it is worse than the one that does.
+    """
+    with parent_run(config, "train/full-ranking", str(flow_run.id)) as run:
+        data = prepare_data(run, config)
+        model, ranks, summary = rank_catalogue(run, config, data)
+        if config.train.tasks == "both":
+            _challenge(run, config, data.prepared, model, ranks)
+        return finish(run, summary, KEY)
+
+
+def rank_catalogue(
+    run: Tracked, config: PipelineConfig, data: Data
+) -> tuple[StageResult, StageResult, dict[str, Any]]:
+    """The model, its ranks, and the summary of the study; gensr/full-pipeline makes it, too, and registers nothing."""
+    model = finetune_full(run, config, data.prepared, data.cf)
+    ranks = {"gensr": rank_full(run, config, data.prepared, model, option="gensr")}
+    ranks |= {r: rank_full_reference(run, config, data.prepared, data.cf, option=r) for r in REFERENCES}
+    summary = summarize_full(config, data, [*data.stages, model], ranks)
+    summary["diagnosis"] = diagnosis(data.prepared, ranks, config.retrain, config.seed)
+    return model, ranks["gensr"], summary
+
+
+def _challenge(
+    run: Tracked, config: PipelineConfig, prepared: StageResult, model: StageResult, ranks: StageResult
+) -> None:
+    name = model_registry.full_ranking_name(config)
+    champion = model_registry.champion(run, name)
+    decision = judge(
+        model,
+        ranks,
+        champion,
+        lambda bundle: rank_full(run, config, prepared, bundle, option="champion"),
+        prepared,
+        config,
+    )
+    if decision.new_version:
+        version = model_registry.register(
+            run, name, model_registry.log_model(run, model), model, decision.says
+        )
+        if decision.promote:
+            model_registry.crown(run, name, version, None if champion is None else champion.version)
+            model_registry.serve_catalogue(run, config, model)
+    run.tags(decision=decision.says)
+    run_logger().info("%s: %s", name, decision.says)

@@ -1,0 +1,53 @@
+"""What the harness asks of a rival."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor, nn
+
+from gensr_model.baselines.inputs import RivalBatch
+from gensr_model.config.pipeline import Task
+from gensr_model.models.gensr import LossParts
+
+Grid = dict[str, tuple[Any, ...]]  # hyperparameter -> values to try, the default first
+
+
+class Rival(nn.Module, ABC):
+    """A system that ranks candidates; built as ``Class(domain, **hyperparameters)``, each with a default.
+
+    A model for both tasks gets batches in which they are mixed.
+    """
+
+    reads: ClassVar[frozenset[str]]  # of inputs.FIELDS
+    tasks: ClassVar[tuple[Task, ...]]
+    fixed_length: ClassVar[bool] = (
+        False  # its history has one length, so that more padding may change a score
+    )
+
+    @abstractmethod
+    def loss(self, batch: RivalBatch) -> LossParts:
+        """What is minimised; column 0 of the candidates is the positive, the others are sampled negatives."""
+
+    @abstractmethod
+    def score(self, batch: RivalBatch) -> Tensor:
+        """(B, C), larger is better. The place of a candidate in its list must not matter."""
+
+
+class System(NamedTuple):
+    """A rival as the table has it."""
+
+    model: type[Rival]
+    title: str
+    block: str  # of the paper's tables: recommendation, search, search-enhanced, joint
+    grid: Grid  # what is tuned on valid
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The input contract."""
+        return self.model.reads
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        return self.model.tasks

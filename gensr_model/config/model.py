@@ -1,0 +1,181 @@
+"""Configs of the models: LightGCN, GenSR with its text, prompts and backbone, and full ranking."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from gensr_model.config.base import Frozen
+
+
+class TextConfig(Frozen):
+    """Which fields an item's text has, each with its own token budget (DESIGN §4)."""
+
+    include_category: bool = Field(
+        False, description="queries are made from categories: with them search is matching"
+    )
+    include_searches: bool = Field(
+        False,
+        description="the queries of training's searches that ended at an item are a field of its text, for GenSR and "
+        "two heads; BM25 and rivals do not read it. Not the paper's",
+    )
+    searches_share: float = Field(
+        0.5,
+        gt=0,
+        lt=1,
+        description="share of that field in the vector of an item that has it; within it rare tokens weigh more",
+    )
+    searches_leave_one_out: bool = Field(
+        False,
+        description="in training a search's positive is read without the words that this search alone put into its "
+        "text, as the positive of a search that is yet to come is; only where searches are in the text",
+    )
+    pooling: Literal["tokens", "fields"] = Field(
+        "tokens",
+        description="an item's vector is the mean over all its tokens, or the mean of its fields' means, in which a "
+        "short title weighs as much as a long description",
+    )
+    category_tokens: int = 32
+    searches_tokens: int = 64
+    title_tokens: int = 48
+    description_tokens: int = 128
+
+
+class LightGCNConfig(Frozen):
+    """§5.1.1 and footnote 2: LightGCN on recommendation behavior only."""
+
+    dim: int = Field(64, ge=1)
+    layers: int = Field(3, ge=0)
+    learning_rate: float = Field(5e-3, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    batch_size: int = Field(4096, ge=1)
+    epochs: int = Field(60, ge=1)
+    patience: int = Field(6, ge=1, description="evaluations without a better valid recall@20 before stopping")
+    evaluate_every: int = Field(2, ge=1)
+    folds: int = Field(
+        0,
+        ge=0,
+        description="cross-fitting: so many more tables, each trained without one fold of the purchases; a training "
+        "sample reads that without its own, all else the table of all. 0 is the paper's, one table for all",
+    )
+
+
+class BackboneConfig(Frozen):
+    """Any T5: a hub name or folder, or a small one of this shape with a tokenizer trained on the corpus."""
+
+    name_or_path: str | None = None
+    first_layers: int | None = Field(
+        None, description="keep only the first k layers of a pretrained backbone"
+    )
+    vocab_size: int = 8_000
+    d_model: int = 64
+    d_kv: int = 16
+    d_ff: int = 256
+    heads: int = 4
+    encoder_layers: int = 2
+    decoder_layers: int = 1
+    dropout: float = 0.1
+
+
+class Prompt(Frozen):
+    """The five text segments of a task (Eq. 9); ``{query}`` may stand in any of them."""
+
+    segments: tuple[str, str, str, str, str]
+
+
+class ModelConfig(Frozen):
+    """GenSR (§5) with every switch that the paper's ablations need."""
+
+    backbone: BackboneConfig = BackboneConfig()
+    text: TextConfig = TextConfig()
+    max_history: int = Field(30, ge=1, description="latest events that a history keeps")
+    max_query_tokens: int = Field(16, ge=1)
+    cf_view: bool = True
+    semantic_view: bool = True
+    soft_filter: bool = True
+    filter_identity: bool = Field(
+        False,
+        description="the soft filter starts as a mean of the history as it is, weighted by likeness to the candidate: "
+        "its four matrices begin as identities, not at random",
+    )
+    interaction: bool = Field(
+        False,
+        description="the history's placeholders hold the product of history and candidate, too. Not the paper's",
+    )
+    query_interaction: bool = Field(
+        False,
+        description="the candidate's placeholder of text holds its product with the query's words. Not the paper's",
+    )
+    cold_items: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of a training batch's items that stand in it as items nobody has met: the CF table's cold "
+        "vector, no searches in the text. Without it a model learns that such an item is never liked. Not the paper's",
+    )
+    freeze_cf: bool = True
+    item_embedding: bool = Field(
+        False,
+        description="each item has a vector of its own, learned from zero and added to that of its text: what others' "
+        "searches say of it finds a place there. Not the paper's",
+    )
+    behavior_embedding: bool = Field(True, description="b_n of H_u, added to both views")
+    position_embedding: bool = Field(True, description="Eq. 5-6 alone are order-blind: docs/paper_to_code.md")
+    view_heads: int = Field(4, ge=1)
+    view_dropout: float = Field(0.1, ge=0, lt=1)
+    beta: float = Field(0.1, ge=0, description="weight of the contrastive loss (Eq. 11); 0 turns it off")
+    tau: float = Field(0.05, gt=0, description="temperature of the contrastive loss (Eq. 10)")
+    answer_loss: Literal["vocabulary", "yes_no", "listwise"] = Field(
+        "vocabulary",
+        description="Eq. 12 over the whole vocabulary, or normalised over the two answers; listwise: a softmax of "
+        "z_yes − z_no over a positive and its negatives, which is not the paper's",
+    )
+    recommendation_prompt: Prompt = Prompt(
+        segments=(
+            "recommend . history by behavior :",
+            "history by text :",
+            "candidate by behavior :",
+            "candidate by text :",
+            "answer :",
+        )
+    )
+    search_prompt: Prompt = Prompt(
+        segments=(
+            "search {query} . history by behavior :",
+            "history by text :",
+            "candidate by behavior :",
+            "candidate by text :",
+            "answer :",
+        )
+    )
+
+
+class HistoryPrompt(Frozen):
+    """The three text segments around the two history placeholders of full ranking; ``{query}`` may stand in any."""
+
+    segments: tuple[str, str, str]
+
+
+class FullRankingConfig(Frozen):
+    """§6.3: GenSR says which item, over the whole catalogue. Beside what ``model`` and ``train`` say."""
+
+    epochs: int = Field(10, ge=1)
+    batch_size: int = Field(
+        128, ge=1, description="training samples in a micro-batch; there are no negatives"
+    )
+    valid_samples: int = Field(1_000, ge=1, description="fixed validation samples per task while training")
+    sampled_above: int = Field(
+        100_000, ge=0, description="catalogues larger than this train with a sampled softmax"
+    )
+    sampled_items: int = Field(8_192, ge=1, description="items drawn per batch for the sampled softmax")
+    mask_met: bool = Field(True, description="leave out of the ranking what the user met before the sample")
+    scores_held: int = Field(
+        8_000_000, ge=1, description="scores in memory at once while evaluating, at least one sample's"
+    )
+    recommendation_prompt: HistoryPrompt = HistoryPrompt(
+        segments=("recommend . history by behavior :", "history by text :", "item :")
+    )
+    search_prompt: HistoryPrompt = HistoryPrompt(
+        segments=("search {query} . history by behavior :", "history by text :", "item :")
+    )

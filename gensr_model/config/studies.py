@@ -1,0 +1,168 @@
+"""Configs of the studies: the analyses of trained models, and what trains many: comparison, ablation, sweep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from gensr_model.config.base import Frozen
+
+# What any config of GenSR can be without: the paper's ablations, and one task alone.
+UsualVariant = Literal[
+    "gensr",
+    "no_cf_view",
+    "no_semantic_view",
+    "no_soft_filter",
+    "no_contrastive",
+    "recommendation_only",
+    "search_only",
+]
+# Without one of the switches that are not the paper's, where the config has it on.
+DepartureVariant = Literal[
+    "no_searches",
+    "no_leave_one_out",
+    "no_folds",
+    "no_interaction",
+    "no_query_interaction",
+    "no_cold_items",
+    "no_filter_identity",
+]
+
+
+def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"a seed stands twice in {list(seeds)}: it would count as two trainings")
+    return seeds
+
+
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(_distinct)]
+Variant = Literal[UsualVariant, DepartureVariant, "prompts_24", "prompts_64"]
+USUAL_VARIANTS: tuple[UsualVariant, ...] = get_args(UsualVariant)
+DEPARTURE_VARIANTS: tuple[DepartureVariant, ...] = get_args(DepartureVariant)
+
+
+class AnalysisConfig(Frozen):
+    """The paper's explanation of itself, measured on the trained models (§4, §6.4, §6.5)."""
+
+    enabled: bool = Field(True, description="off: none of the analyses in gensr/full-pipeline")
+    information: bool = Field(True, description="mutual information of answers (Table 5)")
+    gradients: bool = Field(True, description="gradient conflict along training (Fig. 4)")
+    space: bool = Field(True, description="the tasks in parameter space (Fig. 3)")
+    theorem: bool = Field(True, description="Theorem 4.1's Gaussian world, simulated")
+    mine_samples: int = Field(
+        4_000, ge=1, description="test samples per task, of which each user's first is taken"
+    )
+    mine_steps: int = Field(1_500, ge=1, description="of a critic, unless held-out samples stop it before")
+    mine_seeds: int = Field(3, ge=1, description="critics per estimate, each with its own split")
+    negatives_per_positive: int = Field(
+        1, ge=1, description="balance of the labels Y that answers are read on"
+    )
+    space_samples: int = Field(
+        1_000, ge=1, description="test samples per task in the pictures of parameter space"
+    )
+    theorem_trials: int = Field(100, ge=1, description="simulated data sets per sample size")
+    gradient_every: int = Field(30, ge=0, description="steps between gradient cosines; 0 turns them off")
+    unisar: Literal["never", "mechanisms", "always"] = Field(
+        "mechanisms",
+        description="train UniSAR, which the paper compares with, and analyse it too: never, in analyze/mechanisms "
+        "alone, or in gensr/full-pipeline as well; trained as `rerank` says, on both tasks or not at all",
+    )
+
+
+class KeptRanks(Frozen):
+    """A file of ranks that ``benchmarks.save_ranks`` wrote, as under ``docs/results``; a path alone stands for it."""
+
+    path: str
+    systems: tuple[str, ...] = Field((), description="only these of the file; none named means all")
+    again: bool = Field(
+        False, description="its systems may be in a file before it, too: these are further seeds of theirs"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_path(cls, given: Any) -> Any:
+        return {"path": given} if isinstance(given, str) else given
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Prefect's server checks parameters by the schema alone, so a path has to be in it."""
+        return {"anyOf": [{"type": "string", "title": "path"}, handler(core)]}
+
+    def without_folder(self) -> dict[str, Any]:
+        """As JSON, the file by its name alone: where it lay is private."""
+        return self.model_dump(mode="json") | {"path": Path(self.path).name}
+
+
+class RerankConfig(Frozen):
+    """Every system of the paper on the same candidates: ``compare/rerank-table``."""
+
+    systems: tuple[str, ...] = Field(
+        (), description="gensr, two_head, references and rivals by name, or module:Class; none means all"
+    )
+    seeds: Seeds = Field((0,), description="of training; the data and its lists stay")
+    tune: bool | None = Field(
+        None,
+        description="search each system's grid on valid first, on the first seed; left open, compare/rerank-table "
+        "does, and the analyses, which tune no other model, do not tune UniSAR",
+    )
+    trials: int = Field(4, ge=1, description="points of a grid that are tried, the same number for all")
+    trial_epochs: int = Field(5, ge=1, description="epochs of a trial, the same for all")
+    epochs: int = Field(30, ge=1, description="of a rival's training; GenSR's are train.epochs")
+    patience: int = Field(
+        6, ge=1, description="epochs without a better valid NDCG@5; some rise only after five"
+    )
+    learning_rate: float = Field(1e-3, gt=0, description="of a rival whose grid has none")
+    batch_size: int = Field(256, ge=1, description="a rival's training positives in a batch")
+    score_batch_size: int = Field(256, ge=1, description="samples that a rival scores together")
+    concurrency: int = Field(2, ge=1, description="systems at work at once, which share the cores")
+    dask: str | None = Field(
+        None,
+        min_length=1,
+        description="a Dask scheduler (tcp://host:8786) whose workers take the systems, as many at once as these "
+        "have threads, whatever `concurrency` says; None means threads of this machine",
+    )
+    kept: tuple[KeptRanks, ...] = Field(
+        (), description="kept ranks whose systems join the table as they are, without training"
+    )
+
+
+class AblationConfig(Frozen):
+    """``ablation/paper`` (§6.6): GenSR beside GenSR without one of its parts."""
+
+    variants: tuple[Variant, ...] = Field(
+        USUAL_VARIANTS,
+        description="gensr itself is always among them; beside the paper's and a task alone: no_searches, "
+        "no_leave_one_out, no_folds, no_interaction, no_query_interaction, no_cold_items and no_filter_identity take "
+        "away what is not the paper's and the config has switched on, prompts_24 and prompts_64 have prompts of so "
+        "many words and placeholders beside the query",
+    )
+    seeds: Seeds = Field(
+        (0,),
+        description="of LightGCN and training; the data and its candidates stay those of `seed`",
+    )
+    concurrency: int = Field(2, ge=1, description="variants at work at once, which share the cores")
+
+
+class SweepConfig(Frozen):
+    """``sweep/tau-beta`` (§6.1.3): one factor at a time, the other as in ``model``; the paper's grids."""
+
+    tau: tuple[Annotated[float, Field(gt=0)], ...] = (0.01, 0.03, 0.05, 0.07, 0.09)
+    beta: tuple[Annotated[float, Field(ge=0)], ...] = (0.001, 0.01, 0.1, 0.15, 0.2, 0.25, 0.3)
+    concurrency: int = Field(2, ge=1, description="trainings at once, which share the cores")
+
+
+class StudiesConfig(Frozen):
+    """Which studies gensr/full-pipeline makes after its own models, each as its section of the config says."""
+
+    rerank: bool = Field(False, description="all systems, as compare/rerank-table; sizes are in `rerank`")
+    full_ranking: bool = Field(
+        False, description="over the whole catalogue, as train/full-ranking; registers no model"
+    )
+    ablation: bool = Field(
+        False, description="GenSR without its parts, as ablation/paper; sizes are in `ablation`"
+    )
+    sweep: bool = Field(False, description="τ and β, as sweep/tau-beta; the grids are in `sweep`")

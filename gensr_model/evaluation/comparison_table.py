@@ -1,0 +1,80 @@
+"""Tables 2 and 3 of the paper for our data: every system on the same lists, the mean over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gensr_model.config.pipeline import TASKS
+from gensr_model.evaluation.compare import Verdict
+from gensr_model.evaluation.metrics import METRICS, per_sample
+
+COLUMNS = {
+    "recall_at_5": "R@5",
+    "recall_at_10": "R@10",
+    "ndcg_at_5": "N@5",
+    "ndcg_at_10": "N@10",
+}  # the paper's
+SIGNIFICANT = 0.01  # the paper's star
+
+
+def told_seeds(counts: Iterable[int]) -> str:
+    """Over how many seeds a table's means are, from the number that each trained system has."""
+    found = set(counts) or {1}
+    least, most = min(found), max(found)
+    if most == 1:
+        return "1 seed"
+    return f"mean of {most} seeds" if least == most else f"means of {least} to {most} seeds"
+
+
+def means(ranks: Mapping[str, Sequence[pa.Table]]) -> list[dict[str, Any]]:
+    """One row per (task, system, metric): mean and standard deviation over seeds, seeds, test samples.
+
+    Args:
+        ranks: of every system its ranks tables, one per seed. The deviation of one seed is NaN.
+    """
+    rows = []
+    for task in TASKS:
+        for name, tables in ranks.items():
+            of_task = [table.filter(pc.equal(table["task"], task)) for table in tables]
+            if not of_task or not of_task[0].num_rows:
+                continue
+            for metric in METRICS:
+                values = [float(per_sample(table, metric).mean()) for table in of_task]
+                deviation = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+                row = {"task": task, "system": name, "metric": metric, "mean": float(np.mean(values))}
+                rows.append(
+                    row | {"deviation": deviation, "seeds": len(values), "samples": of_task[0].num_rows}
+                )
+    return rows
+
+
+def places(rows: list[dict[str, Any]], task: str, metric: str) -> dict[str, int]:
+    """System -> 1 for the best of a column, 2 for the second, 3 for all others; equal means share a place."""
+    column = {
+        row["system"]: round(row["mean"], 4)
+        for row in rows
+        if row["task"] == task and row["metric"] == metric
+    }
+    order = sorted(set(column.values()), reverse=True)
+    return {name: min(order.index(value) + 1, 3) for name, value in column.items()}
+
+
+def cell(value: float, place: int, star: bool) -> str:
+    """Best bold, second underlined, a star for a significant lead."""
+    text = f"{value:.4f}"
+    marked = {1: f"**{text}**", 2: f"<u>{text}</u>"}.get(place, text)
+    return marked + ("*" if star else "")
+
+
+def starred(verdicts: Sequence[Verdict], task: str, metric: str) -> bool:
+    """Whether ours leads the best rival of a column significantly, after correction."""
+    return any(
+        v.p_holm < SIGNIFICANT and v.compared.mean_difference > 0
+        for v in verdicts
+        if (v.task, v.metric) == (task, metric)
+    )

@@ -1,0 +1,191 @@
+"""A trained model as one folder: configuration, weights, tokenizer, and the raw ids of its items. No pickle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+from tokenizers import Tokenizer
+from torch import nn
+from transformers import T5ForConditionalGeneration
+
+from gensr_model.config.pipeline import FullRankingConfig, ModelConfig, PipelineConfig
+from gensr_model.data.prepared import PreparedDataset
+from gensr_model.data.searches import lone_queries, with_searches
+from gensr_model.data.text import (
+    SEARCHES,
+    answer_ids,
+    encode_items,
+    encode_prompts,
+    load_tokenizer,
+    train_tokenizer,
+)
+from gensr_model.errors import DataError
+from gensr_model.models import backbone as backbones
+from gensr_model.models.full_ranking import FullRanking
+from gensr_model.models.gensr import Catalogue, DualViewT5, GenSR
+from gensr_model.models.two_head import TwoHead
+from gensr_model.models.views import CFTable, unit_scale
+from gensr_model.runtime.files import (
+    load_module_tensors,
+    module_tensors,
+    read_tensors,
+    write_json,
+    write_tensors,
+)
+from gensr_model.training import cross_fit, lightgcn
+
+Model = GenSR | TwoHead | FullRanking
+CONFIG, WEIGHTS, TOKENIZER, ITEMS = "config.json", "model.safetensors", "tokenizer.json", "items.parquet"
+
+
+class Loaded(NamedTuple):
+    """A model ready to score samples of a dataset."""
+
+    model: Model
+    tokenizer: Tokenizer
+    config: ModelConfig
+    unknown_item_share: float  # of the dataset's items, those the model was not trained with
+
+
+def _catalogue(
+    tokenizer: Tokenizer, items: pa.Table, queries: list[str], config: ModelConfig, full: FullRankingConfig | None,
+    known: pa.Table | None = None,
+) -> Catalogue:  # fmt: skip
+    text = encode_items(tokenizer, items, config.text, known)
+    return Catalogue(text, encode_prompts(tokenizer, queries, config, full))
+
+
+def _items(dataset: PreparedDataset, config: ModelConfig) -> pa.Table:
+    """The dataset's items with what a model of this config reads beside their own columns."""
+    return with_searches(dataset) if config.text.include_searches else dataset.items
+
+
+def _model(
+    kind: str, config: ModelConfig, backbone: T5ForConditionalGeneration, cf: CFTable, catalogue: Catalogue,
+    tokenizer: Tokenizer, gamma: float,
+) -> Model:  # fmt: skip
+    if kind == "two_head":
+        return TwoHead(config, backbone.shared.weight, cf, catalogue, gamma)
+    return GenSR(config, backbone, cf, catalogue, answer_ids(tokenizer))
+
+
+def _cf_table(folder: Path, config: PipelineConfig) -> CFTable:
+    found, folds = lightgcn.load(folder), cross_fit.load(folder, config.lightgcn.folds)
+    scaled = None
+    if folds is not None:
+        pairs = zip(*folds, strict=True)
+        scaled = torch.stack([unit_scale(*pair) for pair in pairs]), folds.item_has_edges
+    table = unit_scale(found.item, found.item_has_edges)
+    return CFTable(table, found.item_has_edges, config.model.freeze_cf, scaled)
+
+
+def assemble(
+    kind: str, dataset: PreparedDataset, cf_folder: Path, config: PipelineConfig
+) -> tuple[Model, Tokenizer]:
+    """A fresh model over a dataset and its LightGCN table: the same weights for the same seed."""
+    torch.manual_seed(config.seed)
+    if config.model.backbone.name_or_path is None:
+        tokenizer = train_tokenizer(dataset, config.model)
+        backbone = T5ForConditionalGeneration(backbones.scratch_config(config.model.backbone, tokenizer))
+    else:
+        backbone, tokenizer = backbones.load_pretrained(config.model.backbone)
+    cf = _cf_table(cf_folder, config)
+    items = _items(dataset, config.model)
+    if kind == "full_ranking":
+        shape = config.model.model_copy(
+            update={"soft_filter": False, "interaction": False, "cold_items": 0.0}
+        )
+        catalogue = _catalogue(tokenizer, items, dataset.queries, shape, config.full_ranking)
+        first = backbones.add_item_tokens(backbone, catalogue.text)
+        return FullRanking(shape, config.full_ranking, backbone, cf, catalogue, first), tokenizer
+    catalogue = _catalogue(tokenizer, items, dataset.queries, config.model, None)
+    text = config.model.text
+    if text.include_searches and text.searches_leave_one_out:
+        catalogue.lone_query = lone_queries(tokenizer, dataset, items, catalogue.text, text.searches_tokens)
+    return _model(
+        kind, config.model, backbone, cf, catalogue, tokenizer, config.train.two_head_gamma
+    ), tokenizer
+
+
+def save(
+    out: Path, kind: str, model: Model, tokenizer: Tokenizer, dataset: PreparedDataset, config: PipelineConfig
+) -> None:
+    """Write the bundle into an existing folder."""
+    content: dict[str, Any] = {
+        "kind": kind,
+        "model": model.config.model_dump(mode="json"),
+        "full_ranking": model.full.model_dump(mode="json") if isinstance(model, FullRanking) else None,
+        "gamma": config.train.two_head_gamma,
+        "cf_dim": model.cf.dim,
+        "backbone": backbones.config_to_json(model.backbone) if isinstance(model, DualViewT5) else None,
+    }
+    write_json(out / CONFIG, content)
+    write_tensors(out / WEIGHTS, module_tensors(model))
+    tokenizer.save(str(out / TOKENIZER))
+    pq.write_table(_items(dataset, config.model), out / ITEMS)
+
+
+def load(folder: Path, items: pa.Table | None = None, queries: list[str] | None = None) -> Loaded:
+    """Load a bundle over another catalogue of items and queries, matched by raw id; its own where none is given.
+
+    Items that the model does not know take its cold vector; their text is read as any other, without searches.
+    How rare a word of the searches is stays what it was in training.
+
+    Raises:
+        DataError: the folder is no bundle.
+    """
+    if not (folder / CONFIG).is_file():
+        raise DataError(f"{folder}: no {CONFIG}, so this is not a model bundle")
+    content = json.loads((folder / CONFIG).read_text())
+    config = ModelConfig.model_validate(content["model"])
+    tokenizer = load_tokenizer(folder / TOKENIZER)
+    own = pq.read_table(folder / ITEMS)
+    items = own if items is None else items
+    known = None if items["raw_id"].equals(own["raw_id"]) else own
+    rows = pc.index_in(items["raw_id"], value_set=own["raw_id"].combine_chunks())
+    if config.text.include_searches and SEARCHES not in items.column_names:
+        items = items.append_column(SEARCHES, pc.fill_null(own[SEARCHES].take(rows), ""))
+    tensors = read_tensors(folder / WEIGHTS)
+    cf = CFTable(
+        torch.zeros_like(tensors["cf.table"]), torch.zeros_like(tensors["cf.known"]), config.freeze_cf
+    )
+    full = FullRankingConfig.model_validate(content["full_ranking"]) if content.get("full_ranking") else None
+    catalogue = _catalogue(tokenizer, items, queries or [], config, full, known)
+    model: Model
+    if full is not None:
+        backbone = backbones.build(content["backbone"])
+        first = backbone.lm_head.out_features - own.num_rows  # the items' tokens are the last
+        model = FullRanking(config, full, backbone, cf, catalogue, first)
+    elif content["kind"] == "two_head":
+        model = TwoHead(config, torch.zeros_like(tensors["words.weight"]), cf, catalogue, content["gamma"])
+    else:
+        model = GenSR(config, backbones.build(content["backbone"]), cf, catalogue, answer_ids(tokenizer))
+    load_module_tensors(model, tensors)
+    places = torch.from_numpy(pc.fill_null(rows, -1).to_numpy().astype(np.int64))
+    model.select(places)
+    model.eval()
+    return Loaded(model, tokenizer, config, float((places < 0).float().mean()) if len(places) else 0.0)
+
+
+def kind(folder: Path) -> str:
+    """Which kind of model a bundle holds, as it was given to ``assemble``."""
+    found: str = json.loads((folder / CONFIG).read_text())["kind"]
+    return found
+
+
+def item_ids(folder: Path) -> list[str]:
+    """Raw ids of the items a bundle was trained with, by item_idx."""
+    ids: list[str] = pq.read_table(folder / ITEMS, columns=["raw_id"])["raw_id"].to_pylist()
+    return ids
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's parameters are."""
+    return next(model.parameters()).device

@@ -1,0 +1,171 @@
+"""Train and rank on a machine that has this package and nothing of the pipeline: a lent GPU, say.
+
+    python -m gensr_model.remote.worker PARCEL [--at-once 4]
+
+PARCEL is a folder that ``python -m tasks.remote.export out`` packed; what is made is put into it, and
+``python -m tasks.remote.export back`` brings it into the store.
+Each model is trained in a process of its own, ``--at-once`` of them side by side. What
+is finished is not done again, and a killed training goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import multiprocessing
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import torch
+
+from gensr_model.data.prepared import PreparedDataset
+from gensr_model.errors import ConfigError, GensrError
+from gensr_model.evaluation import evaluate
+from gensr_model.remote import job_bundle
+from gensr_model.remote.job_bundle import Job
+from gensr_model.runtime.devices import default_device, peak_of_this_process
+from gensr_model.runtime.malloc import keep_freed_memory
+from gensr_model.runtime.progress import NullReport, Report, TerminalReport
+from gensr_model.runtime.stage_folder import filled, is_complete, seal
+from gensr_model.training import cross_fit, finetune
+
+Metrics = dict[str, float]
+
+
+def run(folder: Path, at_once: int = 1) -> list[str]:
+    """Do all that is not done; returns what failed, one line each.
+
+    Raises:
+        ConfigError: the folder is no parcel, or one of other code, or another process works on it.
+    """
+    jobs = job_bundle.read(folder).jobs
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"{folder}: another process works on this parcel; wait for it, or pack another"
+            ) from None
+        return _work(folder, jobs, at_once)
+
+
+def _work(folder: Path, jobs: tuple[Job, ...], at_once: int) -> list[str]:
+    threads = max(1, (os.cpu_count() or 1) // at_once)
+    # A table is shared by jobs, so all of them come first.
+    tables: dict[str, Job] = {}
+    for job in jobs:
+        if not is_complete(job_bundle.place(folder, "pretrain", job.pretrain)):
+            tables.setdefault(job.pretrain, job)
+    failed = _side_by_side(_table, folder, tables.values(), at_once, threads)
+    lost = {job.pretrain: name for name in failed for job in tables.values() if job.name == name}
+    for job in jobs:
+        if job.pretrain in lost:
+            failed.setdefault(job.name, f"its LightGCN table failed, see {lost[job.pretrain]}")
+    ready = [job for job in jobs if job.pretrain not in lost]
+    failed |= _side_by_side(_model, folder, ready, at_once, threads)
+    return [f"{name}: {why}" for name, why in failed.items()]
+
+
+def _side_by_side(
+    work: Callable[[Path, Job, int, bool], list[str]],
+    folder: Path,
+    jobs: Iterable[Job],
+    at_once: int,
+    threads: int,
+) -> dict[str, str]:
+    """Why each job failed that did. A process that is killed ends all; what was finished stays."""
+    context = multiprocessing.get_context("spawn")  # CUDA cannot be forked
+    with ProcessPoolExecutor(at_once, mp_context=context, max_tasks_per_child=1) as pool:
+        told: dict[Future[list[str]], str] = {
+            pool.submit(work, folder, job, threads, at_once == 1): job.name for job in jobs
+        }
+        failed = {}
+        for done in as_completed(told):
+            if (error := done.exception()) is not None:
+                failed[told[done]] = f"{type(error).__name__}: {error}"
+                continue
+            for line in done.result():
+                print(f"{told[done]}: {line}", flush=True)
+    return failed
+
+
+def _table(folder: Path, job: Job, threads: int, bar: bool) -> list[str]:
+    config, dataset = job.config, _begin(folder, threads)
+
+    def fill(out: Path, _: Path, report: Report) -> Metrics:
+        return cross_fit.pretrain(dataset, config.lightgcn, config.seed, out, report)
+
+    return _once(folder, "pretrain", job.pretrain, fill, _report(job, bar))
+
+
+def _model(folder: Path, job: Job, threads: int, bar: bool) -> list[str]:
+    config, dataset = job.config, _begin(folder, threads)
+    cf, model = (
+        job_bundle.place(folder, stage, key)
+        for stage, key in (("pretrain", job.pretrain), ("finetune", job.finetune))
+    )
+
+    def train(out: Path, checkpoints: Path, report: Report) -> Metrics:
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        made = finetune.TRAIN[job.model](dataset, cf, config, checkpoints, out, report)
+        return made | peak_of_this_process()
+
+    def rank(out: Path, _: Path, report: Report) -> Metrics:
+        return evaluate.write_ranks(out, evaluate.rank_bundle(model, dataset, job.split, config, report))
+
+    lines = _once(folder, "finetune", job.finetune, train, _report(job, bar))
+    return lines + _once(folder, job.ranking, job.evaluate, rank, _report(job, bar))
+
+
+def _begin(folder: Path, threads: int) -> PreparedDataset:
+    keep_freed_memory()
+    torch.set_num_threads(threads)
+    return PreparedDataset.open(job_bundle.place(folder, "prepare", job_bundle.read(folder).prepared))
+
+
+def _report(job: Job, bar: bool) -> Report:
+    return TerminalReport(job.name) if bar else NullReport()
+
+
+def _once(
+    folder: Path, stage: str, key: str, fill: Callable[[Path, Path, Report], Metrics], report: Report
+) -> list[str]:
+    """Fill the stage's folder, aside, and rename it; nothing where it is complete."""
+    out = job_bundle.place(folder, stage, key)
+    if is_complete(out):
+        return []
+    checkpoints = folder / "checkpoints" / f"{stage}-{key}"
+    device = torch.cuda.get_device_name() if default_device().type == "cuda" else "another machine's CPU"
+    with filled(out) as aside:
+        begun = time.monotonic()
+        metrics = fill(aside, checkpoints, report)
+        seconds = time.monotonic() - begun
+        seal(aside, stage, key, metrics, seconds, (0, 0), device)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return [f"{stage} in {seconds:.0f} s"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parcel", type=Path)
+    parser.add_argument("--at-once", type=int, default=1, help="models in training side by side")
+    given = parser.parse_args()
+    if given.at_once < 1:
+        parser.error("--at-once must be 1 or more")
+    try:
+        failed = run(given.parcel, given.at_once)
+    except (GensrError, OSError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+    if failed:
+        sys.exit("\n".join([*failed, "Call it again: what is finished is not done again."]))
+
+
+if __name__ == "__main__":
+    main()

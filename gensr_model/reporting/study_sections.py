@@ -1,0 +1,206 @@
+"""The studies in a report: full ranking (Table 4), the ablation (Figure 5), τ and β (Figure 6)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gensr_model.config.pipeline import TASKS
+from gensr_model.reporting import paper, run_tables, systems
+from gensr_model.reporting.charts import Figure, Interval, Series, interval_chart, line_chart
+from gensr_model.reporting.findings import VERDICTS, tested
+from gensr_model.reporting.run_facts import ABLATION, FULL, SWEEP, RunFacts
+from gensr_model.reporting.sections import Block, Section, figures, heading, note, table, text
+from gensr_model.reporting.tables import Cell, Column, Table, interval, mark_best, number, p_value, percent
+from gensr_model.reporting.tables import text as words
+
+_TASK_COLORS = {"recommendation": 3, "search": 4, "metric": 1}
+
+
+def sections(facts: RunFacts) -> list[Section]:
+    """One section per study that the run has."""
+    made = (systems.comparison(facts), full_ranking(facts), ablation(facts), sweep(facts))
+    return [section for section in made if section is not None]
+
+
+# --- Table 4 -----------------------------------------------------------------------------------------------------
+
+
+def full_ranking(facts: RunFacts) -> Section | None:
+    """GenSR that names the item itself, and the references, over the whole catalogue."""
+    study = facts.studies.get(FULL)
+    if study is None:
+        return None
+    blocks = [
+        text(
+            f"GenSR generates the item itself (§6.3); every model ranks the positive among {study['among']}."
+        )
+    ]
+    for task in TASKS:
+        rows = study["results"].get(task, {})
+        if not rows:
+            continue
+        samples = int(next(iter(rows.values()))["samples"])
+        caption = f"{task.capitalize()} over the whole catalogue: {samples:,} test samples"
+        blocks += [heading(task.capitalize()), table(run_tables.ranking(facts, study, task, "full", caption))]
+        drawn = run_tables.differences(facts, study, task)
+        blocks += [figures(drawn)] if drawn else []
+        beside = run_tables.papers_rows(facts, paper.FULL_RANKING, task, rows.get("gensr", {}), "paper-full")
+        blocks += [table(beside)] if beside else []
+    if not paper.is_papers_data(facts):
+        blocks.append(
+            note("Not the paper's data: its Table 4 is not comparable with this, so it is not shown.")
+        )
+    found = run_tables.segments(facts, study.get("diagnosis", []), "full-segments")
+    return Section("full", "Full ranking (Table 4)", [*blocks, *map(table, found)])
+
+
+# --- Figure 5 ----------------------------------------------------------------------------------------------------
+
+
+def ablation(facts: RunFacts) -> Section | None:
+    """What NDCG@5 is without a part, relative to the whole model."""
+    study = facts.studies.get(ABLATION)
+    if study is None:
+        return None
+    seeds = ", ".join(map(str, facts.summary["config"]["ablation"]["seeds"]))
+    blocks: list[Block] = [
+        text(
+            f"GenSR without one of its parts, on the same data and candidates (§6.6): relative change of NDCG@5, with "
+            f"the paired {facts.confidence} bootstrap interval over test users. Seeds of training: {seeds}."
+        )
+    ]
+    drawn = [figure for task in TASKS if (figure := _ablation_figure(facts, study[ABLATION], task))]
+    blocks += [figures(*drawn)] if drawn else []
+    columns = [Column("Model", False), Column("Task", False), Column("N@5"), Column("± seeds"), Column("Change"),
+               Column(f"{facts.confidence} interval, %"),
+               Column("p (Holm)", says="paired t-test by user, two-sided, corrected for all variants on both tasks"),
+               Column("Paper, Amazon", says="the paper's change on its own data, Amazon Kindle Store")]  # fmt: skip
+    rows = []
+    for row in study[ABLATION]:
+        whole = row["variant"] == "gensr"
+        change = Cell("") if whole else percent(row["change"], mark=VERDICTS[_worth(row)])
+        bounds = Cell("") if whole else interval(row["change"], row["low"], row["high"], 100, 1)
+        rows.append([words(facts.title(row["variant"])), words(row["task"]), number(row["value"]),
+                     number(row["std_over_seeds"]), change, bounds,
+                     Cell("") if whole else p_value(row.get("p_holm")), percent(row["paper"])])  # fmt: skip
+    says = (
+        "The paper's percentages are of its own data, backbone and size, not of these. It tells one figure for a "
+        "single view, not which one is left; it does not train on one task alone."
+    )
+    blocks.append(table(Table("ablation-table", "What each part is worth", columns, rows, says)))
+    return Section("ablation", "Ablation (Figure 5)", blocks)
+
+
+def _worth(row: dict[str, Any]) -> str:
+    """Of the part that a variant lacks: good where N@5 is lower without it, bad where it is higher."""
+    if row["high"] < 0:
+        return "good"
+    return "bad" if row["low"] > 0 else "open"
+
+
+def _ablation_figure(facts: RunFacts, rows: list[dict[str, Any]], task: str) -> Figure | None:
+    bars = [
+        Interval(
+            facts.title(row["variant"]),
+            100 * row["change"],
+            100 * row["low"],
+            100 * row["high"],
+            _worth(row),
+            None if row["paper"] is None else 100 * row["paper"],
+        )
+        for row in rows
+        if row["task"] == task and row["variant"] != "gensr"
+    ]
+    if not bars:
+        return None
+    title = f"{task.capitalize()}: change of NDCG@5 without a part"
+    says = (
+        "Left of the line the part earns something. Diamonds: the paper's change, on its own data (Amazon)."
+    )
+    return Figure(interval_chart(title, bars, "relative change, %", digits=1), title, says)
+
+
+# --- Figure 6 ----------------------------------------------------------------------------------------------------
+
+
+def sweep(facts: RunFacts) -> Section | None:
+    """Valid NDCG@5 over τ and over β, the chosen point marked."""
+    study = facts.studies.get(SWEEP)
+    if study is None:
+        return None
+    rows, model = study[SWEEP], facts.summary["config"]["model"]
+    chosen = next(row for row in rows if row["chosen"])
+    blocks = [
+        text(
+            f"One factor at a time, the other as configured (τ {model['tau']:g}, β {model['beta']:g}). Chosen on "
+            f"validation: τ {chosen['tau']:g}, β {chosen['beta']:g}, with a mean NDCG@5 of {chosen['metric']:.4f}. "
+            "The test split is not read."
+        )
+    ]
+    says = "In the paper's text recommendation is about 1.5% below its peak at τ = 0.01, 0.8% at τ = 0.09 (§6.7)."
+    if not paper.is_papers_data(facts):
+        says = "Not the paper's data: what it says of its Figure 6 is not shown."
+    blocks.append(note(says))
+    drawn = [_curve(rows, "tau", "τ", "beta", model["beta"]), _curve(rows, "beta", "β", "tau", model["tau"])]
+    blocks.append(figures(*(figure for figure in drawn if figure)))
+    columns = [
+        Column("τ"),
+        Column("β"),
+        Column("Mean"),
+        Column("Recommendation"),
+        Column("Search"),
+        *(
+            column
+            for task in TASKS
+            for column in (
+                Column(f"{task.capitalize()}, from the chosen"),
+                Column(f"{facts.confidence} interval, %"),
+                Column("p (Holm)", says="paired t-test by user, corrected for all points on both tasks"),
+            )
+        ),
+        Column("Chosen", False),
+    ]
+    body = mark_best(
+        [
+            [number(row["tau"], 3), number(row["beta"], 3), *(number(row[n]) for n in ("metric", *TASKS)),
+             *(cell for task in TASKS for cell in _from_chosen(facts, row, task)),
+             words("chosen") if row["chosen"] else Cell("")]
+            for row in rows
+        ],
+        range(2, 5),
+    )  # fmt: skip
+    blocks.append(table(Table("sweep-table", "Validation NDCG@5 of every point", columns, body)))
+    blocks.append(note("The point is chosen on the same samples, which favours it."))
+    return Section("sweep", "τ and β (Figure 6)", blocks)
+
+
+def _from_chosen(facts: RunFacts, row: dict[str, Any], task: str) -> list[Cell]:
+    """Change of a task's NDCG@5 from the chosen point, its interval and p; blank for that point itself, and where the
+    sweep was made without ranks. Marked where p says so: the best of many is above some of them by chance."""
+    change, low, high, p = (row.get(f"{task}_{name}") for name in ("change", "low", "high", "p_holm"))
+    if change is None or low is None or high is None:
+        return [Cell("")] * 3
+    return [
+        percent(change, mark=VERDICTS[tested(change, p, facts)]),
+        interval(change, low, high, 100, 1),
+        p_value(p),
+    ]
+
+
+def _curve(rows: list[dict[str, Any]], name: str, letter: str, other: str, held: float) -> Figure | None:
+    """NDCG@5 over the grid of one factor, its points evenly spaced as in the paper."""
+    line = sorted((row for row in rows if row[other] == held), key=lambda row: row[name])
+    if len(line) < 2:
+        return None
+    drawn = [
+        Series(
+            title, [(n, row[key]) for n, row in enumerate(line) if row[key] is not None], _TASK_COLORS[key]
+        )
+        for key, title in (("recommendation", "recommendation"), ("search", "search"), ("metric", "mean"))
+    ]
+    places = [(float(n), f"{row[name]:g}") for n, row in enumerate(line)]
+    marked = next((float(n) for n, row in enumerate(line) if row["chosen"]), None)
+    title = f"Validation NDCG@5 over {letter}"
+    lines = [each for each in drawn if each.points]
+    says = "The dashed line is the point that was chosen on validation." if marked is not None else ""
+    return Figure(line_chart(title, lines, x_label=letter, places=places, marked=marked), title, says)

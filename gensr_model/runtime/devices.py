@@ -1,0 +1,60 @@
+"""Where models run, what they took of it, and whether their blocks are compiled for it."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from pathlib import Path
+
+import torch
+import torch._dynamo
+from torch import nn
+
+from gensr_model.config.pipeline import Compile
+
+_WIDE = 512  # of a backbone; below, a GPU waits for Python between kernels rather than for memory
+# Dropout by PyTorch's own kernels: less of a GPU's time than what Inductor makes (docs/speed.md), and eager's numbers.
+_OPTIONS = {"fallback_random": True}
+PEAK_OF_PROCESS = "peak_memory_mb"  # the metric by which a training's own process tells its peak
+
+
+def default_device() -> torch.device:
+    """The first CUDA device, or the CPU where there is none or ``ACCELERATE_USE_CPU`` asks for it."""
+    on_cpu = os.environ.get("ACCELERATE_USE_CPU", "false").lower() == "true"
+    return torch.device("cuda" if torch.cuda.is_available() and not on_cpu else "cpu")
+
+
+def peak_of_this_process() -> dict[str, float]:
+    """``PEAK_OF_PROCESS``: MiB of the GPU where there is one, else of the process, Python and torch included."""
+    if torch.cuda.is_available():
+        return {PEAK_OF_PROCESS: torch.cuda.max_memory_allocated() / 2**20}
+    try:  # Linux: getrusage would tell the parent's peak where that is higher
+        status = Path("/proc/self/status").read_text()
+        return {PEAK_OF_PROCESS: float(status.split("VmHWM:")[1].split()[0]) / 2**10}
+    except (OSError, IndexError):
+        unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
+        return {PEAK_OF_PROCESS: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit}
+
+
+def allow_bf16_attention() -> None:
+    """Where attention has no fused kernel, as for the decoder's one query, let it add up in bf16 under autocast too."""
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
+
+
+def compile_blocks(model: nn.Module, wanted: Compile) -> bool:
+    """Compile the blocks of a model's T5 in place, where that pays or is asked for; True where it was done.
+
+    Block by block: all blocks of a stack share one compiled program, and parameters keep their names.
+    """
+    backbone = getattr(model, "backbone", None)
+    if backbone is None or wanted == "no":
+        return False
+    if wanted == "auto" and (default_device().type == "cpu" or backbone.model_dim < _WIDE):
+        return False
+    # First block and others, of either stack, in training and in validation: as many programs of one function.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
+    for stack in (backbone.encoder, backbone.decoder):
+        for block in stack.block:
+            block.compile(options=_OPTIONS)
+    return True

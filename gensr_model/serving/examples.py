@@ -1,0 +1,104 @@
+"""A few rankings in words, for a person to judge: drawn by the seed, whatever they look like."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gensr_model.config.pipeline import TASKS, PipelineConfig
+from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
+from gensr_model.evaluation.metrics import rank_counts
+from gensr_model.evaluation.scoring import fixed_subset, score_samples
+from gensr_model.models import bundle
+from gensr_model.runtime.devices import default_device
+from gensr_model.runtime.progress import Report
+from gensr_model.serving.ranker import BEHAVIORS
+
+_SHOWN_HISTORY, _SHOWN_TOP = 8, 5
+
+
+def example_rankings(
+    folder: Path, dataset: PreparedDataset, config: PipelineConfig, per_task: int, report: Report
+) -> list[dict[str, Any]]:
+    """What the model of a bundle makes of ``per_task`` test samples of each task, of those that it is measured on.
+
+    Each has "task", "user", "query" (None without), "history" (the latest items, oldest first, each "title" and
+    "behaviors"; events in a row with one item are one), "history_length" (events that the model read), "candidates"
+    (how many were ranked), "top" (the first five: "title", "probability", "true") and "true" (the positive: "title",
+    "probability", "place", and "level" others with its very score, which "top" puts before it). A task without
+    candidates has none.
+    """
+    loaded = bundle.load(folder, dataset.items, dataset.queries)
+    loaded.model.to(default_device())
+    every, negatives = dataset.evaluated("test", config.evaluation.protocol)
+    measured = fixed_subset(every, config.evaluation.max_test_samples, config.train.trained_tasks)
+    rows = _drawn(every, measured, per_task, config.seed)
+    samples = every.take(rows)
+    scores = score_samples(
+        loaded.model,
+        dataset,
+        samples,
+        negatives[rows],
+        max_history=loaded.config.max_history,
+        batch_size=config.evaluation.batch_size,
+        report=report,
+    )
+    lists = np.concatenate([samples.item[:, None], negatives[rows]], axis=1)
+    titles = item_titles(dataset)
+    users = dataset.table("users")["raw_id"]
+    counts = rank_counts(scores)
+    found = []
+    for n in range(len(rows)):
+        probability = 1.0 / (1.0 + np.exp(-scores[n].astype(np.float64)))
+        query = int(samples.query[n])
+        found.append(
+            {
+                "task": TASKS[samples.task[n]],
+                "user": str(users[int(samples.user[n])].as_py()),
+                "query": dataset.queries[query] if query >= 0 else None,
+                **_history(dataset, samples, n, loaded.config.max_history, titles),
+                "candidates": lists.shape[1],
+                "top": [
+                    {"title": titles[lists[n, c]], "probability": float(probability[c]), "true": bool(c == 0)}
+                    for c in np.lexsort((np.arange(lists.shape[1]) == 0, -scores[n]))[:_SHOWN_TOP]
+                ],
+                "true": {
+                    "title": titles[lists[n, 0]],
+                    "probability": float(probability[0]),
+                    "place": int(counts.greater[n]) + 1,
+                    "level": int(counts.ties[n]),
+                },
+            }
+        )
+    return found
+
+
+def item_titles(dataset: PreparedDataset) -> list[str]:
+    """(I,) what a person would call each item: its title, or else its categories, or else its id."""
+    columns = (dataset.items[name].to_pylist() for name in ("title", "category_text", "raw_id"))
+    return [title or categories or raw_id for title, categories, raw_id in zip(*columns, strict=True)]
+
+
+def _drawn(every: Samples, measured: IntArray, per_task: int, seed: int) -> IntArray:
+    rng = np.random.default_rng([seed, 5])
+    chosen = []
+    for number in range(len(TASKS)):
+        rows = measured[every.task[measured] == number]
+        chosen.append(rng.choice(rows, size=min(per_task, len(rows)), replace=False))
+    return np.concatenate(chosen).astype(np.int64)
+
+
+def _history(
+    dataset: PreparedDataset, samples: Samples, n: int, max_history: int, titles: list[str]
+) -> dict[str, Any]:
+    end = int(samples.history_end[n])
+    read = min(end - int(samples.history_start[n]), max_history)
+    events = ((int(dataset.events.item[e]), int(dataset.events.behavior[e])) for e in range(end - read, end))
+    shown = [
+        {"title": titles[item], "behaviors": list(dict.fromkeys(BEHAVIORS[how] for _, how in group))}
+        for item, group in itertools.groupby(events, key=lambda event: event[0])
+    ]
+    return {"history": shown[-_SHOWN_HISTORY:], "history_length": read}

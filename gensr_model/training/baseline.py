@@ -1,0 +1,297 @@
+"""Tune, train, save and rank a rival: the trainer, sampler, early stop and evaluator of GenSR."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import nn
+
+from gensr_model.baselines.base import Rival, System
+from gensr_model.baselines.inputs import READS_WORDS, TEXT, Collator
+from gensr_model.baselines.words import Lexicon
+from gensr_model.config.model import TextConfig
+from gensr_model.config.pipeline import PipelineConfig, Split, Task, TrainConfig, digest
+from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
+from gensr_model.errors import DataError
+from gensr_model.evaluation.metrics import ranks_table, summarize
+from gensr_model.evaluation.scoring import fixed_subset, score_samples
+from gensr_model.runtime.devices import default_device
+from gensr_model.runtime.files import (
+    load_module_tensors,
+    module_tensors,
+    read_tensors,
+    write_json,
+    write_tensors,
+)
+from gensr_model.runtime.progress import NullReport, Report
+from gensr_model.training import tuning
+from gensr_model.training.trainer import FitResult, TrainingData, fit, make_accelerator
+
+CONFIG, WEIGHTS, WORDS, ITEMS = "config.json", "model.safetensors", "words.json", "items.parquet"
+OF_TRAINER = ("learning_rate", "weight_decay", "batch_size")  # the other hyperparameters are the model's
+_CHECKPOINT_EVERY = 1_000  # steps; a rival's are short
+
+
+class Loaded(NamedTuple):
+    """A rival ready to score samples of the dataset it was trained on."""
+
+    model: Rival
+    collator: Collator
+
+
+def tune(
+    system: System,
+    dataset: PreparedDataset,
+    config: PipelineConfig,
+    checkpoints: Path,
+    out: Path,
+    report: Report,
+) -> dict[str, float]:
+    """Try ``rerank.trials`` points of the system's grid for ``rerank.trial_epochs`` each, on the configured seed.
+
+    Writes ``tuning.json``: the chosen point and all trials. A finished trial is not repeated after a crash.
+    """
+    lexicon, tried = _lexicon(system, dataset, config.model.text), checkpoints / "trials"
+    tried.mkdir(parents=True, exist_ok=True)
+
+    def run(number: int, point: tuning.Point) -> float:
+        known = tried / f"{number}.json"
+        if not known.is_file():
+            folder = checkpoints / f"trial-{number}"
+            _, result = _fit(
+                system, point, dataset, lexicon, config, config.rerank.trial_epochs, folder, NullReport()
+            )
+            write_json(known, {"metric": result.best_metric})
+        metric: float = json.loads(known.read_text())["metric"]
+        report.metrics({"tuning/metric": metric}, number)
+        report.progress(number + 1, config.rerank.trials, f"tuning, {point}: {metric:.4f}")
+        return metric
+
+    best, trials = tuning.choose(system.grid, config.rerank.trials, run)
+    shown = [t._asdict() | {"metric": t.metric if np.isfinite(t.metric) else None} for t in trials]
+    write_json(out / "tuning.json", {"chosen": best.point, "trials": shown})
+    return {"best_valid_ndcg_at_5": best.metric, "trials": float(len(trials))}
+
+
+def chosen(folder: Path) -> tuning.Point:
+    """The point that ``tune`` wrote."""
+    point: tuning.Point = json.loads((folder / "tuning.json").read_text())["chosen"]
+    return point
+
+
+def train(
+    system: System,
+    point: tuning.Point,
+    dataset: PreparedDataset,
+    config: PipelineConfig,
+    checkpoints: Path,
+    out: Path,
+    report: Report,
+) -> dict[str, float]:
+    """Train with the hyperparameters of ``point``; continues from ``checkpoints``.
+
+    Writes the bundle and ``training.json``. ``seconds_per_epoch`` has the validations in it.
+    """
+    lexicon = _lexicon(system, dataset, config.model.text)
+    model, result = _fit(system, point, dataset, lexicon, config, config.rerank.epochs, checkpoints, report)
+    save(out, system, point, model, dataset, lexicon, config.model.max_history)
+    write_json(out / "training.json", result._asdict() | {"point": point})
+    return {
+        "best_valid_ndcg_at_5": result.best_metric,
+        "steps": float(result.steps),
+        "epochs": result.epochs,
+        "parameters": float(sum(p.numel() for p in model.parameters())),
+        "seconds": result.seconds,
+        "resumed_at": float(result.resumed_at),
+    }
+
+
+def _fit(
+    system: System,
+    point: tuning.Point,
+    dataset: PreparedDataset,
+    lexicon: Lexicon | None,
+    config: PipelineConfig,
+    epochs: int,
+    folder: Path,
+    report: Report,
+) -> tuple[Rival, FitResult]:
+    collator = Collator(dataset, system.reads, config.model.max_history, lexicon)
+    torch.manual_seed(config.seed)
+    model = build(system, point, collator)
+    settings = training_settings(config, point)
+    result = fit(
+        model,
+        TrainingData(
+            dataset, settings, collator.max_history, config.seed, builder=collator, tasks=system.tasks
+        ),
+        settings,
+        seed=config.seed,
+        epochs=epochs,
+        folder=folder,
+        validate=Validation(model, dataset, collator, system.tasks, config),
+        report=report,
+        accelerator=make_accelerator(settings.precision),
+    )
+    return model, result
+
+
+def build(system: System, point: tuning.Point, collator: Collator) -> Rival:
+    """The model of a system with a point's hyperparameters, those of the trainer left out."""
+    return system.model(collator.domain, **{k: v for k, v in point.items() if k not in OF_TRAINER})
+
+
+def training_settings(config: PipelineConfig, point: tuning.Point) -> TrainConfig:
+    """``train`` with what ``rerank`` says for rivals, and the point's own values."""
+    own = config.rerank
+    changes = {"learning_rate": own.learning_rate, "batch_size": own.batch_size, "patience": own.patience}
+    changes |= {"accumulation": 1, "validations_per_epoch": 1, "checkpoint_every": _CHECKPOINT_EVERY}
+    return config.train.model_copy(update=changes | {k: v for k, v in point.items() if k in OF_TRAINER})
+
+
+def _lexicon(system: System, dataset: PreparedDataset, text: TextConfig) -> Lexicon | None:
+    if not system.reads & READS_WORDS:
+        return None
+    return Lexicon.build(dataset, text if TEXT in system.reads else None)
+
+
+class Validation:
+    """Metrics of the fixed validation samples; ``metric`` is the mean NDCG@5 of the model's tasks."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        dataset: PreparedDataset,
+        collator: Collator,
+        tasks: tuple[Task, ...],
+        config: PipelineConfig,
+    ) -> None:
+        self.model, self.dataset, self.collator, self.config = model, dataset, collator, config
+        self.samples, self.negatives = _lists(dataset, "valid", tasks, config.train.valid_samples, config)
+
+    def __call__(self) -> dict[str, float]:
+        ranks = _rank(
+            self.model, self.dataset, self.collator, self.samples, self.negatives, self.config, NullReport()
+        )
+        summary = summarize(ranks)
+        found = {f"{task}/{name}": value for task, row in summary.items() for name, value in row.items()}
+        found["metric"] = float(np.mean([row["ndcg_at_5"] for row in summary.values()]))
+        return found
+
+
+def rank(
+    folder: Path,
+    system: System,
+    dataset: PreparedDataset,
+    split: Split,
+    config: PipelineConfig,
+    report: Report,
+) -> pa.Table:
+    """Per-sample ranks of a trained rival on the frozen candidates of its tasks."""
+    loaded = load(folder, system, dataset)
+    loaded.model.to(default_device())
+    samples, negatives = _lists(dataset, split, system.tasks, config.evaluation.max_test_samples, config)
+    return _rank(loaded.model, dataset, loaded.collator, samples, negatives, config, report)
+
+
+def _lists(
+    dataset: PreparedDataset, split: Split, tasks: tuple[Task, ...], most: int | None, config: PipelineConfig
+) -> tuple[Samples, IntArray]:
+    every, negatives = dataset.evaluated(split, config.evaluation.protocol)
+    rows = fixed_subset(every, most, tasks)
+    if not len(rows):
+        raise DataError(
+            f"{dataset.folder}: the protocol {config.evaluation.protocol!r} has no {split} candidates for "
+            f"{' or '.join(tasks)}, which is all that this model ranks"
+        )
+    return every.take(rows), negatives[rows]
+
+
+def _rank(
+    model: nn.Module,
+    dataset: PreparedDataset,
+    collator: Collator,
+    samples: Samples,
+    negatives: IntArray,
+    config: PipelineConfig,
+    report: Report,
+) -> pa.Table:
+    scores = score_samples(
+        model,
+        dataset,
+        samples,
+        negatives,
+        max_history=collator.max_history,
+        batch_size=config.rerank.score_batch_size,
+        report=report,
+        builder=collator,
+    )
+    return ranks_table(samples.sample_id, samples.task_names, scores)
+
+
+def save(
+    out: Path,
+    system: System,
+    point: tuning.Point,
+    model: nn.Module,
+    dataset: PreparedDataset,
+    lexicon: Lexicon | None,
+    max_history: int,
+) -> None:
+    """Write the bundle into an existing folder: JSON, safetensors, and the raw ids of the items. No pickle."""
+    content: dict[str, Any] = {
+        "kind": "rival",
+        "title": system.title,
+        "reads": sorted(system.reads),
+        "tasks": system.tasks,
+        "point": point,
+        "max_history": max_history,
+        "users": _users(dataset),
+        "text": None if lexicon is None or lexicon.fields is None else lexicon.fields.model_dump(mode="json"),
+    }
+    write_json(out / CONFIG, content)
+    write_tensors(out / WEIGHTS, module_tensors(model))
+    if lexicon is not None:
+        write_json(out / WORDS, lexicon.words)
+    pq.write_table(dataset.items.select(["raw_id"]), out / ITEMS)
+
+
+def load(folder: Path, system: System, dataset: PreparedDataset) -> Loaded:
+    """A saved rival over the dataset it was trained on.
+
+    Raises:
+        DataError: the folder is no bundle, or of another dataset. A rival's items and users are its parameters.
+    """
+    if not (folder / CONFIG).is_file():
+        raise DataError(f"{folder}: no {CONFIG}, so this is not a model bundle")
+    content = json.loads((folder / CONFIG).read_text())
+    if content["kind"] != "rival" or content["reads"] != sorted(system.reads):
+        raise DataError(
+            f"{folder}: a bundle of {content.get('title', content['kind'])}, not of {system.title}"
+        )
+    own = pq.read_table(folder / ITEMS)
+    if own["raw_id"].to_pylist() != dataset.items["raw_id"].to_pylist() or content["users"] != _users(
+        dataset
+    ):
+        raise DataError(
+            f"{folder}: trained on other items or users than {dataset.folder} has: train it again"
+        )
+    lexicon = None
+    if (folder / WORDS).is_file():
+        fields = None if content["text"] is None else TextConfig.model_validate(content["text"])
+        lexicon = Lexicon.of(json.loads((folder / WORDS).read_text()), dataset, fields)
+    collator = Collator(dataset, system.reads, content["max_history"], lexicon)
+    model = build(system, content["point"], collator)
+    load_module_tensors(model, read_tensors(folder / WEIGHTS))
+    model.eval()
+    return Loaded(model, collator)
+
+
+def _users(dataset: PreparedDataset) -> str:
+    return digest(dataset.table("users")["raw_id"].to_pylist())

@@ -1,0 +1,297 @@
+"""Every system of the comparison by name, tuned, trained and ranked: GenSR, two heads, references, rivals.
+
+A rival's stages depend on its own module and on what that imports, not on the registry: adding one retrains nobody.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gensr_model.baselines.base import Grid, Rival, System
+from gensr_model.baselines.inputs import TEXT
+from gensr_model.baselines.registry import LEARNING, SYSTEMS
+from gensr_model.config.model import TextConfig
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.data.prepared import PreparedDataset
+from gensr_model.errors import ConfigError
+from gensr_model.evaluation.evaluate import write_ranks
+from gensr_model.evaluation.reference import REFERENCES
+from gensr_model.reporting.facts import MODELS as MODEL_TITLES
+from gensr_model.training import baseline as training
+from gensr_model.training import probed_baseline, tuning
+from tasks.core.code_version import foreign, place_of
+from tasks.core.stage import Stage, StageResult, stage
+from tasks.core.tracking import Tracked, run_logger
+from tasks.core.work import Work
+from tasks.evaluate.rank import rank_model, rank_reference
+from tasks.train.finetune import MODELS, finetune, how_it_ended
+
+# What is tuned for GenSR and two heads: fields of the config; None leaves the value that the config has.
+OURS: dict[str, Grid] = {
+    "gensr": {
+        "train.learning_rate": (None, 3e-3, 3e-4),
+        "train.weight_decay": (None, 0.1),
+        "model.beta": (None, 0.01),
+    },
+    "two_head": {"train.learning_rate": (None, 3e-3, 3e-4), "train.weight_decay": (None, 0.1)},
+}
+
+
+class Trained(NamedTuple):
+    """A rival, trained."""
+
+    result: StageResult
+    tuned: StageResult | None  # None where it was not
+    point: tuning.Point  # chosen hyperparameters
+
+    @property
+    def stages(self) -> list[StageResult]:
+        """What ran, in order."""
+        return [stage for stage in (self.tuned, self.result) if stage is not None]
+
+
+class Ranked(NamedTuple):
+    """A system with one seed: its ranks, and what it took."""
+
+    name: str
+    seed: int
+    ranks: StageResult
+    trained: StageResult | None  # None for a reference
+    point: tuning.Point  # chosen hyperparameters
+
+
+def every_system() -> tuple[str, ...]:
+    """Names of all systems, in the order of the table."""
+    return (*REFERENCES, *SYSTEMS, *MODELS[::-1])
+
+
+def title(name: str) -> str:
+    """What the table calls a system."""
+    return MODEL_TITLES[name] if name in MODEL_TITLES else find_system(name).title
+
+
+def block(name: str) -> str:
+    """The group of the paper's table."""
+    if name in REFERENCES:
+        return "reference"
+    return "joint" if name in MODELS else find_system(name).block
+
+
+def find_system(name: str, named_in: str = "rerank.systems") -> System:
+    """A registered rival, or a ``Rival`` of one's own as ``module:Class``. Raises ConfigError where there is none."""
+    if name in SYSTEMS:
+        return SYSTEMS[name]
+    module, _, attribute = name.partition(":")
+    if not attribute:
+        raise ConfigError(
+            f"{named_in}: {name!r} is unknown; known: {', '.join(every_system())}, or module:Class"
+        )
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{named_in}: {name!r} cannot be imported: {error}") from error
+    if isinstance(found, System):
+        return found
+    if not (isinstance(found, type) and issubclass(found, Rival)):
+        raise ConfigError(f"{named_in}: {name!r} is no Rival (gensr_model/baselines/base.py)")
+    return System(found, attribute, "of your own", LEARNING)
+
+
+def check_names(names: tuple[str, ...], named_in: str = "rerank.systems") -> None:
+    """Raise ConfigError for a name that is none, before anything is trained."""
+    for name in names:
+        if name not in (*REFERENCES, *MODELS):
+            find_system(name, named_in)
+    if len(set(names)) < len(names):
+        raise ConfigError(f"{named_in} names one twice: {', '.join(names)}")
+
+
+# --- stages of a rival -------------------------------------------------------------------------------------------
+# Module-level functions, so that a process of its own can find them by name.
+
+
+def tune_rival(work: Work, config: PipelineConfig, prepared: Path, name: str) -> dict[str, float]:
+    """Reads the prepared dataset; writes which point of the grid is best on valid."""
+    work.checkpoints.mkdir(parents=True, exist_ok=True)
+    dataset = PreparedDataset.open(prepared)
+    return training.tune(find_system(name), dataset, config, work.checkpoints, work.out, work.report)
+
+
+def train_rival(work: Work, config: PipelineConfig, prepared: Path, *tuned_and_name: Any) -> dict[str, float]:
+    """Reads the prepared dataset and, where it was tuned, the chosen point; writes the bundle."""
+    *tuned, name = tuned_and_name
+    point = training.chosen(tuned[0]) if tuned else tuning.default(find_system(name).grid)
+    work.checkpoints.mkdir(parents=True, exist_ok=True)
+    dataset = PreparedDataset.open(prepared)
+    return training.train(find_system(name), point, dataset, config, work.checkpoints, work.out, work.report)
+
+
+def train_probed_rival(
+    work: Work, config: PipelineConfig, prepared: Path, *tuned_and_name: Any
+) -> dict[str, float]:
+    """As ``train_rival``; writes how far the gradients of both tasks agreed along training, too."""
+    *tuned, name = tuned_and_name
+    point = training.chosen(tuned[0]) if tuned else tuning.default(find_system(name).grid)
+    work.checkpoints.mkdir(parents=True, exist_ok=True)
+    dataset = PreparedDataset.open(prepared)
+    return probed_baseline.train(
+        find_system(name), point, dataset, config, work.checkpoints, work.out, work.report
+    )
+
+
+def rank_rival(
+    work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str
+) -> dict[str, float]:
+    """Reads the prepared dataset and a rival's bundle; writes the rank of every test positive of its tasks."""
+    began = time.monotonic()
+    dataset = PreparedDataset.open(prepared)
+    found = training.rank(bundle, find_system(name), dataset, "test", config, work.report)
+    return write_ranks(work.out, found) | {"seconds_to_score": time.monotonic() - began}
+
+
+class _Stages(NamedTuple):
+    tune: Stage
+    train: Stage
+    rank: Stage
+
+
+def _stages(name: str) -> _Stages:
+    system = find_system(name)
+    module = inspect.getmodule(system.model)
+    assert module is not None  # it was imported
+    file = Path(inspect.getfile(module)).resolve()
+    code: tuple[str, ...] = ("gensr_model/training/baseline.py",)
+    facts: dict[str, Any] = {"model": f"{module.__name__}:{system.model.__qualname__}"}
+    if (place := place_of(file)) is not None:
+        code += (place,)
+    else:
+        imported, facts["source"] = foreign(file)
+        code += imported
+    fit = tuple(
+        f"rerank.{field}" for field in ("batch_size", "patience", "learning_rate", "score_batch_size")
+    )
+    fit += tuple(
+        f"train.{f}"
+        for f in ("weight_decay", "warmup_share", "clip_norm", "negatives", "valid_samples", "precision")
+    )
+    fit += ("model.max_history", "model.text", "evaluation.protocol", "seed")
+    grid = {"grid": json.loads(json.dumps(system.grid))}
+    build, learned, until = train_rival, code, (*fit, "rerank.epochs")
+    if probed_baseline.can_be_probed(system.model):
+        build, learned = train_probed_rival, (*code, "gensr_model/training/probed_baseline.py")
+        until += ("analysis.gradient_every",)
+    return _Stages(
+        stage("tune", code=code, config=(*fit, "rerank.trials", "rerank.trial_epochs"), artifacts=("*.json",),
+              facts=facts | grid, tags=lambda folder: {"chosen": json.dumps(training.chosen(folder))})(tune_rival),
+        stage("train-rival", code=learned, config=until, artifacts=("*.json",),
+              facts=facts | {"default": tuning.default(system.grid)},
+              tags=lambda folder: {"stopped": how_it_ended(folder)["stopped"]})(build),
+        stage("evaluate", code=code, config=("evaluation",), artifacts=("*",), facts=facts)(rank_rival),
+    )  # fmt: skip
+
+
+# --- one system --------------------------------------------------------------------------------------------------
+
+
+def run_system(
+    run: Tracked, config: PipelineConfig, prepared: StageResult, cf: StageResult, name: str, seed: int
+) -> Ranked:
+    """Tune, train and rank one system with one seed, as far as the store does not have it."""
+    config = config.model_copy(update={"seed": seed})
+    if name in REFERENCES:
+        return Ranked(name, seed, rank_reference(run, config, prepared, cf, option=name), None, {})
+    share, note = config.rerank.concurrency, f"seed{seed}"
+    tune = config.rerank.tune is not False
+    if name in MODELS:
+        first = config.model_copy(update={"seed": config.rerank.seeds[0]})
+        point, trials = _tune_ours(run, first, prepared, cf, name) if tune else ({}, [])
+        if trials and seed == first.seed:
+            run.table(f"tuning_{name}.json", [{**t.point, "valid_ndcg_at_5": t.metric} for t in trials])
+        final = overlay(config, point)
+        trained = finetune(run, final, prepared, cf, option=name, alone=share, note=note)
+        ranks = rank_model(run, final, prepared, trained, option=name, alone=share, note=note)
+        return Ranked(name, seed, ranks, trained, point)
+    found = train_system(run, config, prepared, name, tune=tune, share=share, note=note)
+    ranks = rank_system(run, config, prepared, found.result, name, share=share, note=note)
+    return Ranked(name, seed, ranks, found.result, found.point)
+
+
+def train_system(
+    run: Tracked,
+    config: PipelineConfig,
+    prepared: StageResult,
+    name: str,
+    *,
+    tune: bool,
+    share: int = 0,
+    note: str = "",
+) -> Trained:
+    """Train a rival with the config's seed, tuned first on the first seed of ``rerank`` where that is wanted.
+
+    In this process, or each in one of its own, one of ``share`` that share the cores.
+    """
+    config = _without_text(config, name)
+    stages, tuned, point = _stages(name), None, tuning.default(find_system(name).grid)
+    if tune:
+        first = config.model_copy(update={"seed": config.rerank.seeds[0]})
+        tuned = stages.tune(run, first, prepared, option=name, alone=share)
+        point = training.chosen(tuned.path)
+    inputs = [prepared] if tuned is None else [prepared, tuned]
+    result = stages.train(run, config, *inputs, option=name, alone=share, note=note)
+    return Trained(result, tuned, point)
+
+
+def rank_system(
+    run: Tracked,
+    config: PipelineConfig,
+    prepared: StageResult,
+    trained: StageResult,
+    name: str,
+    *,
+    share: int = 0,
+    note: str = "",
+) -> StageResult:
+    """Rank the test positives of a trained rival's tasks, where ``train_system`` would train it."""
+    config = _without_text(config, name)
+    return _stages(name).rank(run, config, prepared, trained, option=name, alone=share, note=note)
+
+
+def _without_text(config: PipelineConfig, name: str) -> PipelineConfig:
+    """A rival that reads no text has one result for all settings of it."""
+    if TEXT in find_system(name).reads:
+        return config
+    return config.model_copy(update={"model": config.model.model_copy(update={"text": TextConfig()})})
+
+
+def _tune_ours(
+    run: Tracked, config: PipelineConfig, prepared: StageResult, cf: StageResult, name: str
+) -> tuple[tuning.Point, list[tuning.Trial]]:
+    """The fields of the config that are best on valid, under the same budget as a rival's, and all that were tried."""
+    short = {"train.epochs": config.rerank.trial_epochs, "train.two_head_epochs": config.rerank.trial_epochs}
+
+    def trial(number: int, point: tuning.Point) -> float:
+        found = finetune(
+            run, overlay(config, point | short), prepared, cf,
+            option=name, alone=config.rerank.concurrency, note=f"trial{number}",
+        )  # fmt: skip
+        return found.metrics["best_valid_ndcg_at_5"]
+
+    best, trials = tuning.choose(OURS[name], config.rerank.trials, trial)
+    for tried in trials:
+        run_logger().info("tuning %s: %s gives %.4f on valid", name, tried.point, tried.metric)
+    return {field: value for field, value in best.point.items() if value is not None}, trials
+
+
+def overlay(config: PipelineConfig, point: tuning.Point) -> PipelineConfig:
+    """The config with some fields (``train.learning_rate``) replaced; None leaves one as it is."""
+    tree = config.model_dump()
+    for path, value in point.items():
+        if value is not None:
+            section, field = path.split(".")
+            tree[section][field] = value
+    return PipelineConfig.model_validate(tree)

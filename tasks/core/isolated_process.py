@@ -1,0 +1,160 @@
+"""A stage's function in a process of its own.
+
+Training seeds torch's one random generator, so two trainings cannot share a process; and a process of its own gives a
+system its own peak of memory, and dies alone. Only JSON-like values and picklable arguments cross, in memory.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import sys
+import threading
+from multiprocessing import connection
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, SpawnContext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.errors import DivergedError, GensrError, TrainingError
+from gensr_model.runtime.devices import peak_of_this_process
+from gensr_model.runtime.malloc import keep_freed_memory
+from gensr_model.runtime.progress import Report
+from tasks.core.code_version import must_be, only_this_version, versions
+
+Metrics = dict[str, float]
+
+
+class AloneError(TrainingError):
+    """The function failed, or its process died: says how."""
+
+
+class _PipeReport:
+    """Tells the parent."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe = pipe
+
+    def metrics(self, values: dict[str, float], step: int) -> None:
+        self.pipe.send(("metrics", values, step))
+
+    def progress(self, done: int, total: int, note: str) -> None:
+        self.pipe.send(("progress", done, total, note))
+
+
+def run_alone(
+    module: str,
+    name: str,
+    folders: tuple[Path, Path],
+    report: Report,
+    arguments: tuple[Any, ...],
+    share: int,
+) -> Metrics:
+    """Run ``module.name`` of a stage in a new process; its metrics and ``peak_memory_mb``.
+
+    Args:
+        folders: the output and the checkpoints of its Work.
+        arguments: what follows Work: the config, the input folders, the option.
+        share: how many such processes share the cores.
+    Raises:
+        DivergedError: it raised that.
+        AloneError: it raised another error, or was killed, or the sources have changed since this process began.
+    """
+    context = _context()
+    # A Dask worker is a daemon, which may have no children: they might outlive it. Ours die with it, however it ends.
+    multiprocessing.current_process().daemon = False
+    ours, theirs = context.Pipe(duplex=False)
+    threads = max(1, (os.cpu_count() or 1) // share)
+    process = context.Process(
+        target=_child,
+        args=(theirs, dict(os.environ), versions(), module, name, folders, arguments, threads),
+        daemon=True,
+    )
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()  # what a training in this process has left reserved is the new one's to use
+    only_this_version()
+    process.start()
+    theirs.close()
+    try:
+        while True:
+            try:
+                kind, *said = ours.recv()
+            except EOFError:
+                process.join()
+                raise AloneError(f"{module}.{name}: {_how_it_died(process.exitcode)}") from None
+            if kind == "done":
+                return dict(said[0])
+            if kind == "failed":
+                raise DivergedError(said[0]) if said[1] else AloneError(said[0])
+            getattr(report, kind)(*said)
+    finally:
+        if process.is_alive():
+            process.join(timeout=10)
+            process.terminate()
+        process.join()
+        ours.close()
+
+
+def _context() -> ForkServerContext | SpawnContext:
+    """How a process begins: never as a fork of this one, which would copy locks that its other threads hold.
+
+    On Linux it is forked from a server that has imported what a stage needs and does nothing else, which saves five
+    seconds of a core each time (``benchmarks.isolated_process``) and takes 0.6 GB until this process ends. A forked
+    process cannot use a GPU that its server has looked at, and libraries of macOS do not bear a fork, so there every
+    process imports all by itself.
+    """
+    if torch.cuda.is_available() or sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tasks.compare.baselines"])
+    return context
+
+
+def _how_it_died(code: int | None) -> str:
+    if code is not None and code < 0:
+        hint = "; signal 9 is often the system's answer to too little memory" if code == -9 else ""
+        return f"its process was killed by signal {-code}{hint}"
+    return f"its process ended with code {code} and without a result"
+
+
+def _child(
+    pipe: Connection,
+    environment: dict[str, str],
+    code: dict[str, str],
+    module: str,
+    name: str,
+    folders: tuple[Path, Path],
+    arguments: tuple[PipelineConfig, ...],
+    threads: int,
+) -> None:
+    os.environ.clear()  # a server's is that of the first of its processes
+    os.environ.update(environment)
+    from tasks.core.stage import Stage
+    from tasks.core.work import Work
+
+    keep_freed_memory()
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    torch.set_num_threads(threads)
+    try:
+        must_be(code)
+        found = getattr(importlib.import_module(module), name)
+        build = found.build if isinstance(found, Stage) else found
+        metrics = build(Work(*folders, _PipeReport(pipe)), *arguments) or {}
+    except Exception as error:
+        said = str(error) if isinstance(error, GensrError) else f"{type(error).__name__}: {error}"
+        error.add_note(f"(in the process of {module}.{name})")
+        pipe.send(("failed", said, isinstance(error, DivergedError)))
+        raise  # the traceback goes to the process's stderr
+    pipe.send(("done", metrics | peak_of_this_process()))
+
+
+def _die_with_parent() -> None:
+    """A parent that is killed outright ends no child; nobody would wait for this one's result."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)

@@ -1,0 +1,62 @@
+"""How much memory a stage takes at its highest, of the process and of the GPU."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+
+import psutil
+import torch
+
+from gensr_model.runtime.devices import PEAK_OF_PROCESS
+
+_EVERY = 0.1  # seconds between two looks
+
+
+class PeakMemory:
+    """Around a block of work: the highest memory seen meanwhile, in bytes, 0 before the block has begun.
+
+    Attributes:
+        process: resident memory of this process, looked at every tenth of a second, libraries and data included.
+        gpu: what torch allocated on the current GPU; 0 without one.
+    """
+
+    def __init__(self) -> None:
+        self.process = self.gpu = 0
+        self._self = psutil.Process()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="peak-memory", daemon=True)
+
+    def __enter__(self) -> PeakMemory:
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        self._look()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._look()
+        if torch.cuda.is_available():
+            self.gpu = torch.cuda.max_memory_allocated()
+
+    def of_work(self, metrics: dict[str, float]) -> tuple[int, int]:
+        """Bytes of the process and of the GPU: those of the block, or of the process of its own that it worked in.
+
+        Such a process tells its peak as the metric ``PEAK_OF_PROCESS``, of the GPU where there is one; nothing else
+        is known of it.
+        """
+        if PEAK_OF_PROCESS not in metrics:
+            return self.process, self.gpu
+        told = int(metrics[PEAK_OF_PROCESS] * 2**20)
+        return (0, told) if torch.cuda.is_available() else (told, 0)
+
+    def _watch(self) -> None:
+        while not self._ended.wait(_EVERY):
+            self._look()
+
+    def _look(self) -> None:
+        self.process = max(self.process, self._self.memory_info().rss)

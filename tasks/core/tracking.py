@@ -1,0 +1,295 @@
+"""All that the pipeline says to MLflow: a parent run per flow run, nested runs, metrics in batches, artifacts.
+
+Run ids travel explicitly: inside Prefect's tasks ``mlflow.active_run()`` knows of no run.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.logging import get_run_logger
+
+import gensr_model
+from gensr_model.config.pipeline import PipelineConfig, digest
+from gensr_model.runtime.progress import TerminalReport
+from tasks.core.state_dir import home
+
+EXPERIMENT = "gensr"
+LOGGER = "gensr"
+_PER_CALL = 1_000  # MLflow's limit of metrics
+_KEPT = 20_000  # metrics that wait while MLflow cannot be reached
+_AFTER_FAILURE = 600.0  # seconds: a try, with what MLflow retries itself, holds training up for minutes
+_FLUSH_EVERY = 5.0  # seconds; one batched call costs what one metric costs
+_PROGRESS_EVERY = 3.0
+_LOG_EVERY = 20.0
+_SYSTEM_EVERY = 5.0
+
+
+def run_logger() -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
+    """Logs to the Prefect run under a name of our own, by which ``make run`` picks what to show."""
+    if FlowRunContext.get() or TaskRunContext.get():
+        return get_run_logger().getChild(LOGGER)  # type: ignore[union-attr]
+    return logging.getLogger(LOGGER)
+
+
+def tracking_uri() -> str:
+    """``$MLFLOW_TRACKING_URI``, or the SQLite file under GENSR_HOME."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or home().mlflow_store
+
+
+class Tracked(NamedTuple):
+    """An MLflow run of ours."""
+
+    client: MlflowClient
+    experiment_id: str
+    run_id: str
+
+    @staticmethod
+    def existing(run_id: str) -> Tracked:
+        client = MlflowClient(tracking_uri())
+        return Tracked(client, client.get_run(run_id).info.experiment_id, run_id)
+
+    @contextmanager
+    def child(self, name: str) -> Iterator[Tracked]:
+        """A nested run, finished or failed as its block ends."""
+        with _run(self.client, self.experiment_id, name, {"mlflow.parentRunId": self.run_id}) as run:
+            yield run
+
+    def metrics(self, values: dict[str, float], step: int = 0) -> None:
+        """Log finite values in one call."""
+        self.client.log_batch(self.run_id, metrics=_as_metrics(values, step))
+
+    def tags(self, **values: str) -> None:
+        self.client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in values.items()])
+
+    def params(self, **values: object) -> None:
+        self.client.log_batch(self.run_id, params=[Param(k, str(v)) for k, v in values.items()])
+
+    def artifacts(self, folder: Path, patterns: tuple[str, ...]) -> None:
+        """Log the files of ``folder`` that match, each under its own relative folder."""
+        for path in sorted({p for pattern in patterns for p in folder.glob(pattern) if p.is_file()}):
+            inside = path.parent.relative_to(folder).as_posix()
+            self.client.log_artifact(self.run_id, str(path), None if inside == "." else inside)
+
+    def table(self, name: str, rows: list[dict[str, Any]]) -> None:
+        """Log rows of equal keys as a table that MLflow shows; ``name`` ends in ``.json``."""
+        self.client.log_table(self.run_id, {key: [row[key] for row in rows] for key in rows[0]}, name)
+
+    def report(self, name: str) -> RunReport:
+        return RunReport(self, name)
+
+    @contextmanager
+    def system_metrics(self) -> Iterator[None]:
+        """While the block runs, log the machine's load every few seconds: CPU, memory, disk, network, GPU.
+
+        The GPU's only where the package ``nvidia-ml-py`` is installed. A shorter block logs nothing.
+        """
+        logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)  # it tells of its start and end
+        monitor = SystemMetricsMonitor(
+            self.run_id, sampling_interval=_SYSTEM_EVERY, tracking_uri=tracking_uri()
+        )
+        monitor.start()
+        try:
+            yield
+        finally:
+            monitor.finish()
+
+
+@contextmanager
+def parent_run(config: PipelineConfig, flow: str, flow_run_id: str) -> Iterator[Tracked]:
+    """The run of a whole flow run, with the tags that are enough to repeat it."""
+    client = MlflowClient(tracking_uri())
+    commit = git_commit()
+    tags = {
+        "flow": flow,
+        "dataset": config.name,
+        "format": config.format,
+        "preset": config.preset,
+        "seed": str(config.seed),
+        "config_hash": digest(config),
+        "config": config.model_dump_json(),
+        "prefect_flow_run_id": flow_run_id,
+    } | ({"mlflow.source.git.commit": commit, "git_commit": commit} if commit else {})
+    with _run(client, experiment_id(client), f"{config.name}-{flow_run_id[:8]}", tags) as run:
+        params = [Param(k, str(v)[:500]) for k, v in _leaves(config.model_dump(mode="json"))]
+        for start in range(0, len(params), 100):  # MLflow's limit per call
+            client.log_batch(run.run_id, params=params[start : start + 100])
+        client.log_dict(run.run_id, config.model_dump(mode="json"), "config.json")
+        yield run
+
+
+def experiment_id(client: MlflowClient) -> str:
+    """The experiment, made on first use. This also initialises a fresh SQLite file, before anything fans out."""
+    known = client.get_experiment_by_name(EXPERIMENT)
+    if known:
+        return str(known.experiment_id)
+    local = tracking_uri().startswith("sqlite")
+    place = None
+    if local:
+        home().mlflow_artifacts.mkdir(parents=True, exist_ok=True)
+        place = home().mlflow_artifacts.as_uri()
+    try:
+        return str(client.create_experiment(EXPERIMENT, artifact_location=place))
+    except MlflowException:
+        known = client.get_experiment_by_name(EXPERIMENT)  # another process was first
+        if known is None:
+            raise
+        return str(known.experiment_id)
+
+
+def end_runs(ended: Callable[[str], bool]) -> int:
+    """Mark as KILLED the unfinished runs, children first, whose flow run has ended; how many flow runs those were.
+
+    ``ended`` says so of a Prefect flow-run id.
+    """
+    client = MlflowClient(tracking_uri())
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is None:
+        return 0
+    places = [experiment.experiment_id]
+    unfinished = "attributes.status = 'RUNNING'"
+    parents = client.search_runs(places, f"{unfinished} and tags.prefect_flow_run_id LIKE '%'")
+    lost = [p for p in parents if ended(p.data.tags["prefect_flow_run_id"])]
+
+    def end(run_id: str) -> None:
+        """Those nested in it first: a study's stages are nested in its trials."""
+        for child in client.search_runs(places, f"{unfinished} and tags.`mlflow.parentRunId` = '{run_id}'"):
+            end(child.info.run_id)
+        client.set_terminated(run_id, "KILLED")
+
+    for parent in lost:
+        end(parent.info.run_id)
+    return len(lost)
+
+
+def git_commit() -> str | None:
+    """HEAD of the checkout that the code runs from, marked where it differs; None outside a checkout."""
+    root = Path(gensr_model.__file__).resolve().parent.parent
+    try:
+        head = subprocess.run(
+            ["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        )
+        ours = subprocess.run(["git", "-C", root, "ls-files", "gensr_model"], capture_output=True, text=True)
+        dirty = subprocess.run(["git", "-C", root, "status", "--porcelain"], capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    if not ours.stdout:  # installed into an environment that lies in somebody else's checkout
+        return None
+    return head.stdout.strip() + ("-dirty" if dirty.stdout.strip() else "")
+
+
+class RunReport:
+    """gensr_model's Report: step metrics to MLflow in batches, progress to Prefect's artifact and to a terminal."""
+
+    def __init__(self, run: Tracked, name: str) -> None:
+        self.run, self.name = run, name
+        self._waiting: list[Metric] = []
+        self._flushed, self._pause = time.monotonic(), _FLUSH_EVERY
+        self._artifact: UUID | None = None
+        self._shown = self._logged = -math.inf
+        self._in_task = TaskRunContext.get() is not None
+        self._bar = TerminalReport(name)
+
+    def metrics(self, values: dict[str, float], step: int) -> None:
+        self._waiting += _as_metrics(values, step)
+        since = time.monotonic() - self._flushed
+        if since > self._pause or (len(self._waiting) >= 500 and self._pause == _FLUSH_EVERY):
+            self.flush()
+
+    def progress(self, done: int, total: int, note: str) -> None:
+        self._bar.progress(done, total, note)
+        now = time.monotonic()
+        if not self._in_task or (done < total and now - self._shown < _PROGRESS_EVERY):
+            return
+        self._shown = now
+        try:
+            self._show(100.0 * done / max(total, 1), note)
+        except Exception as error:  # hours of training are worth more than their bar
+            run_logger().warning("progress is not shown: %s: %s", type(error).__name__, error)
+        if now - self._logged > _LOG_EVERY:
+            self._logged = now
+            run_logger().info("%s: %d of %d (%s)", self.name, done, total, note)
+
+    def _show(self, share: float, note: str) -> None:
+        if self._artifact is None:
+            key = re.sub("[^a-z0-9]+", "-", f"progress-{self.name}".lower())  # all that Prefect takes
+            self._artifact = create_progress_artifact(share, key=key, description=note)  # type: ignore[assignment]
+        else:
+            update_progress_artifact(self._artifact, share, description=note)
+
+    def flush(self) -> None:
+        """Send what waits. What MLflow does not take waits for the next time, up to a bound: curves are no work."""
+        self._pause = _FLUSH_EVERY
+        try:
+            while self._waiting:
+                self.run.client.log_batch(self.run.run_id, metrics=self._waiting[:_PER_CALL])
+                del self._waiting[:_PER_CALL]
+        except (MlflowException, OSError) as error:
+            self._pause = _AFTER_FAILURE
+            lost = max(0, len(self._waiting) - _KEPT)
+            del self._waiting[:lost]
+            run_logger().warning(
+                "MLflow takes no metrics now (%s: %s); %d wait for another try, %d are lost",
+                type(error).__name__, str(error).partition("\n")[0], len(self._waiting), lost,
+            )  # fmt: skip
+        self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        """Send what waits, and leave the terminal."""
+        self._bar.close()
+        self.flush()
+        if self._waiting:
+            run_logger().warning(
+                "%d metrics of %s are lost: MLflow did not take them", len(self._waiting), self.name
+            )
+
+
+@contextmanager
+def told_beside(error: BaseException) -> Iterator[None]:
+    """For what reports ``error``: where the report fails too, that becomes a note on the error, not the error."""
+    try:
+        yield
+    except Exception as second:
+        error.add_note(f"and this could not be reported: {type(second).__name__}: {second}")
+
+
+@contextmanager
+def _run(client: MlflowClient, experiment: str, name: str, tags: dict[str, str]) -> Iterator[Tracked]:
+    run_id = client.create_run(experiment, run_name=name, tags=tags).info.run_id
+    try:
+        yield Tracked(client, experiment, run_id)
+    except BaseException as error:
+        with told_beside(error):
+            client.set_tag(run_id, "error", f"{type(error).__name__}: {error}"[:4000])
+            client.set_terminated(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
+    client.set_terminated(run_id, "FINISHED")
+
+
+def _as_metrics(values: dict[str, float], step: int) -> list[Metric]:
+    now = int(time.time() * 1000)
+    return [Metric(k, float(v), now, step) for k, v in values.items() if math.isfinite(v)]
+
+
+def _leaves(tree: dict[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

@@ -1,0 +1,73 @@
+"""Stage 8: what the trained models' answers tell about their input, whether their tasks pull together and lie apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gensr_model.analysis import gradients, information, space, theorem
+from gensr_model.analysis.subjects import Subject, load, name_of
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.data.prepared import PreparedDataset
+from tasks.core.stage import stage
+from tasks.core.work import Work
+
+_CODE = ("tasks/evaluate/analyze.py",)
+_FIGURES = ("*.json", "*.png")
+# What test samples, input features and scores follow from, beside the inputs.
+_SAMPLES = (
+    "lightgcn.folds",
+    "analysis.negatives_per_positive",
+    "model",
+    "seed",
+    "train.tasks",
+    "train.two_head_gamma",
+    "evaluation.protocol",
+    "evaluation.batch_size",
+)
+
+
+@stage(
+    "analyze-information",
+    code=_CODE,
+    config=(
+        "analysis.mine_samples",
+        "analysis.mine_steps",
+        "analysis.mine_seeds",
+        "retrain.confidence",
+        *_SAMPLES,
+    ),
+    artifacts=_FIGURES,
+)
+def analyze_information(
+    work: Work, config: PipelineConfig, prepared: Path, cf: Path, *bundles: Path
+) -> dict[str, float]:
+    """Reads the prepared dataset, the LightGCN table and model bundles; writes their mutual information (Table 5)."""
+    dataset = PreparedDataset.open(prepared)
+    subjects = _subjects(dataset, bundles)
+    return information.analyze_information(dataset, cf, subjects, config, work.out, work.report)
+
+
+@stage("analyze-gradients", code=_CODE, config=("retrain.confidence", "seed"), artifacts=_FIGURES)
+def analyze_gradients(work: Work, config: PipelineConfig, *bundles: Path) -> dict[str, float]:
+    """Reads what training left in model bundles; writes the conflict of their tasks' gradients (Fig. 4)."""
+    models = {name_of(folder): folder for folder in bundles}
+    return gradients.analyze_gradients(models, work.out, config.retrain.confidence, config.seed)
+
+
+@stage("analyze-space", code=_CODE, config=("analysis.space_samples", *_SAMPLES), artifacts=_FIGURES)
+def analyze_space(
+    work: Work, config: PipelineConfig, prepared: Path, cf: Path, *bundles: Path
+) -> dict[str, float]:
+    """Reads the prepared dataset, the LightGCN table and model bundles; writes where their tasks lie (Fig. 3)."""
+    dataset = PreparedDataset.open(prepared)
+    return space.analyze_space(dataset, cf, _subjects(dataset, bundles), config, work.out, work.report)
+
+
+@stage("analyze-theorem", code=_CODE, config=("analysis.theorem_trials", "seed"), artifacts=_FIGURES)
+def analyze_theorem(work: Work, config: PipelineConfig) -> dict[str, float]:
+    """Reads nothing; writes the simulation of Theorem 4.1."""
+    return theorem.analyze_theorem(config.analysis.theorem_trials, config.seed, work.out, work.report)
+
+
+def _subjects(dataset: PreparedDataset, bundles: tuple[Path, ...]) -> dict[str, Subject]:
+    return {name_of(folder): load(folder, dataset) for folder in bundles}

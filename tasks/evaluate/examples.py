@@ -1,0 +1,27 @@
+"""Stage 9: ten rankings of GenSR in words, for the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.data.prepared import PreparedDataset
+from gensr_model.runtime.files import write_json
+from gensr_model.serving.examples import example_rankings
+from tasks.core.stage import stage
+from tasks.core.work import Work
+
+EXAMPLES = "examples.json"
+_PER_TASK = 5
+
+
+@stage(
+    "examples",
+    code=("tasks/evaluate/examples.py",),
+    config=("evaluation", "seed", "train.tasks"),
+    artifacts=(EXAMPLES,),
+)
+def draw_examples(work: Work, config: PipelineConfig, prepared: Path, bundle: Path) -> None:
+    """Reads the prepared dataset and GenSR's bundle; writes five rankings of each task."""
+    dataset = PreparedDataset.open(prepared)
+    write_json(work.out / EXAMPLES, example_rankings(bundle, dataset, config, _PER_TASK, work.report))

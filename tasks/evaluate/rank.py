@@ -1,0 +1,71 @@
+"""Stage 7: the rank of every test positive among its frozen candidates, one file per model; of a sweep, of the
+validation positives that chose the weights."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.data.prepared import PreparedDataset
+from gensr_model.evaluation import evaluate
+from tasks.core.stage import StageResult, stage
+from tasks.core.work import Work
+
+_CODE = ("tasks/evaluate/rank.py",)
+
+
+@stage(
+    "evaluate",
+    code=_CODE,
+    config=("evaluation", "model.text", "train.tasks"),
+    artifacts=("*",),
+)
+def rank_reference(
+    work: Work, config: PipelineConfig, prepared: Path, cf: Path, name: str
+) -> dict[str, float]:
+    """Reads the prepared dataset and the LightGCN table; writes the ranks of one reference ranker."""
+    return evaluate.write_ranks(
+        work.out, evaluate.rank_reference(name, PreparedDataset.open(prepared), "test", cf, config)
+    )
+
+
+@stage(
+    "evaluate",
+    code=_CODE,
+    config=("evaluation", "train.tasks", "train.compile"),
+    artifacts=("*",),
+)
+def rank_model(
+    work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str
+) -> dict[str, float]:
+    """Reads the prepared dataset and a model bundle; writes the ranks of that model, its items matched by raw id."""
+    del name  # only tells the runs apart
+    began = time.monotonic()
+    found = evaluate.rank_bundle(bundle, PreparedDataset.open(prepared), "test", config, work.report)
+    return evaluate.write_ranks(work.out, found) | {"seconds_to_score": time.monotonic() - began}
+
+
+@stage(
+    "rank-valid",
+    code=_CODE,
+    config=("evaluation", "train.tasks", "train.compile", "train.valid_samples"),
+    artifacts=("*",),
+    unread={"gensr": ("evaluation.max_test_samples",)},
+)
+def rank_valid(
+    work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str
+) -> dict[str, float]:
+    """As ``rank_model``, of the validation samples that chose the model's weights; test is not read."""
+    del name
+    return evaluate.write_ranks(
+        work.out, evaluate.rank_bundle(bundle, PreparedDataset.open(prepared), "valid", config, work.report)
+    )
+
+
+def read_ranks(result: StageResult) -> pa.Table:
+    """The per-sample ranks that an evaluation wrote."""
+    return pq.read_table(result.path / evaluate.RANKS)

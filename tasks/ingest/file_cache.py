@@ -1,0 +1,170 @@
+"""Raw files that grow day by day: each is parsed once, and the tables of ``raw/`` are put together from the parts.
+
+A part is what one raw file became: accepted rows, rejected lines, counts. It is found again by what decides it: the
+file's name and content, the code, the settings. The order of the parts is that of the files' labels, never that in
+which they were parsed, so that a folder read in steps and one read at once give the same tables.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from gensr_model.config.pipeline import digest
+from gensr_model.errors import DataError
+from gensr_model.runtime.files import write_json
+from tasks.core import sql_runner
+from tasks.ingest.rejects import FUTURE, REJECTED, Account, Output, cut
+
+_NAME = re.compile(r"(?P<stem>[^.]+)(?:\.(?P<label>[\w-]+))?\.(?P<kind>csv|jsonl?)(?:\.gz)?")
+ROWS, REJECTS, RECORD = "rows.parquet", "rejects.parquet", "part.json"
+
+# (accepted rows with the columns of the table's schema but ``file``, rejected lines), block by block.
+Blocks = Iterator[tuple[pa.Table, pa.Table]]
+
+
+class Name(NamedTuple):
+    """What the name of a raw file says: ``rec_inter.2023-06-01.csv.gz`` is part ``2023-06-01`` of ``rec_inter``."""
+
+    stem: str
+    label: str  # empty for the plain name
+    kind: str  # csv, json or jsonl
+
+
+def name_of(path: Path) -> Name | None:
+    """The parts of a raw file's name, or None for a file of another kind."""
+    found = _NAME.fullmatch(path.name)
+    return Name(found["stem"], found["label"] or "", found["kind"]) if found else None
+
+
+def in_order(files: Iterable[Path]) -> tuple[Path, ...]:
+    """The files of one table by label, the one without a label first. DataError if two have the same label."""
+    by_label: dict[str, Path] = {}
+    for path in sorted(files):
+        name = name_of(path)
+        assert name is not None  # the caller found it by its name
+        if name.label in by_label:
+            raise DataError(
+                f"{path.parent}: {by_label[name.label].name} and {path.name} are the same part of the data; "
+                "keep one of them in the folder."
+            )
+        by_label[name.label] = path
+    return tuple(by_label[label] for label in sorted(by_label))
+
+
+class Parts:
+    """The kept parts in ``folder``; ``key`` names the code and the settings that decide them."""
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self.folder, self.key = folder, key
+
+    def read(
+        self, path: Path, table: str, schema: pa.Schema, blocks: Callable[[], Blocks], account: Account
+    ) -> Path:
+        """The Parquet file of the accepted rows of ``path``, booked in ``account``; parsed only if it is not kept.
+
+        Raises what ``blocks`` raises, with the blocks before it booked.
+        """
+        account.open(path)
+        sha256 = account.files[path.name]["sha256"]
+        part = self.folder / digest([self.key, table, path.name, sha256], length=24)
+        if not _usable(part):
+            self._parse(part, path, schema, blocks, account)
+            return part / ROWS
+        account.add(path, pq.read_metadata(part / ROWS).num_rows, pq.read_table(part / REJECTS))
+        return part / ROWS
+
+    def _parse(
+        self, part: Path, path: Path, schema: pa.Schema, blocks: Callable[[], Blocks], account: Account
+    ) -> None:
+        aside = part.with_name(f"{part.name}.tmp-{os.getpid()}")
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        try:
+            output, rejects = Output(aside / ROWS, schema), [REJECTED.empty_table()]
+            for accepted, rejected in blocks():
+                account.add(path, len(accepted), rejected)
+                rejects.append(cut(rejected).cast(REJECTED))  # uncut they are the whole file at worst
+                if "file" in schema.names:
+                    names = pa.repeat(pa.scalar(path.name), len(accepted))
+                    accepted = accepted.append_column("file", names)
+                output.write(accepted.select(schema.names))
+            output.close()
+            rejected = pa.concat_tables(rejects)
+            pq.write_table(rejected, aside / REJECTS, compression="zstd")
+            # A line from the future is one of the past tomorrow: such a part is parsed anew the next time.
+            lasting = not pc.any(pc.equal(rejected["reason"], FUTURE)).as_py()
+            files = {name: (aside / name).stat().st_size for name in (ROWS, REJECTS)}
+            write_json(aside / RECORD, {"raw_file": path.name, "lasting": lasting, "files": files})
+            _put(aside, part)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _put(aside: Path, part: Path) -> None:
+    """Rename ``aside`` to ``part``, unless another process has put the same part there meanwhile."""
+    while not _usable(part):
+        shutil.rmtree(part, ignore_errors=True)
+        try:
+            aside.rename(part)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise  # else another process was between the two lines above
+        else:
+            return
+
+
+def _usable(part: Path) -> bool:
+    """Whether the part is complete and does not depend on the day on which it was parsed."""
+    try:
+        record: dict[str, Any] = json.loads((part / RECORD).read_text())
+        sizes = record["files"].items()
+        return bool(record["lasting"]) and all((part / name).stat().st_size == size for name, size in sizes)
+    except (FileNotFoundError, json.JSONDecodeError, KeyError):
+        return False
+
+
+def put_together(parts: list[Path], table: Path, schema: pa.Schema) -> None:
+    """Write the Parquet file ``table``: the rows of ``parts`` in their order, one row group in memory at a time.
+
+    A single part is linked, not copied.
+    """
+    if len(parts) == 1:
+        try:
+            table.hardlink_to(parts[0])
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(parts[0], table)
+        return
+    output = Output(table, schema)
+    for part in parts:
+        with pq.ParquetFile(part) as file:
+            for group in range(file.num_row_groups):
+                output.write(file.read_row_group(group))
+    output.close()
+
+
+def keep_first(con: duckdb.DuckDBPyConnection, queries: str, table: Path) -> int:
+    """Drop further rows of an id from the Parquet file ``table``; returns how many there were.
+
+    ``queries`` with "repeated" and "first" in place of ``{}`` names the queries that count and that keep.
+    """
+    params = {"path": str(table)}
+    ((repeated,),) = con.sql(sql_runner.query(queries.format("repeated")), params=params).fetchall()
+    if repeated:
+        aside = table.with_suffix(".first.parquet")
+        con.sql(sql_runner.query(queries.format("first")), params=params).write_parquet(
+            str(aside), compression="zstd"
+        )
+        aside.replace(table)
+    return int(repeated)

@@ -1,0 +1,114 @@
+"""The account of an ingest: what was read, accepted and rejected per file, and when a share of bad rows is too much."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gensr_model.errors import DataError
+from tasks.ingest.raw_files import file_digest
+
+SCHEMA = pa.schema(
+    [("file", pa.string()), ("line", pa.int64()), ("reason", pa.string()), ("excerpt", pa.string())]
+)
+REJECTED = pa.schema([("line", pa.int64()), ("reason", pa.string()), ("excerpt", pa.string())])
+EXCERPT = 200  # characters of a rejected line that are kept
+SHOWN = 10
+AHEAD_MS = 2 * 86_400_000  # clocks and time zones: this far ahead of now is not yet the future
+FUTURE = "timestamp in the future"  # the one reason that a later day takes back
+WRONG_UNIT = "timestamp in the wrong unit"  # how the reasons that sql/ gives for it begin
+
+
+def cut(rejects: pa.Table) -> pa.Table:
+    """The table with the first characters of each ``excerpt`` alone: rejected lines may be as long as they like."""
+    excerpt = pa.compute.utf8_slice_codeunits(rejects["excerpt"].cast(pa.string()), 0, EXCERPT)
+    return rejects.set_column(rejects.schema.get_field_index("excerpt"), "excerpt", excerpt)
+
+
+class Account:
+    """Collects rejected rows and counts; ``check`` stops a run whose input is mostly not what it should be."""
+
+    def __init__(self, max_share: float) -> None:
+        self.max_share = max_share
+        self.files: dict[str, dict[str, Any]] = {}
+        self._rejects: list[pa.Table] = []
+
+    def open(self, path: Path) -> None:
+        """Start the account of an input file, with its size and digest."""
+        size, sha256 = path.stat().st_size, file_digest(path)
+        counts = {"read": 0, "accepted": 0, "rejected": 0}
+        self.files[path.name] = {"name": path.name, "bytes": size, "sha256": sha256, **counts}
+
+    def add(self, path: Path, accepted: int, rejects: pa.Table) -> None:
+        """Book a block: ``accepted`` rows and a table with columns line, reason and excerpt."""
+        entry = self.files[path.name]
+        entry["read"] += accepted + len(rejects)
+        entry["accepted"] += accepted
+        entry["rejected"] += len(rejects)
+        if len(rejects):
+            rejects = rejects.sort_by("line")
+            excerpt = cut(rejects)["excerpt"]
+            names = pa.array([path.name] * len(rejects), pa.string())
+            columns = [names, rejects["line"], rejects["reason"], excerpt]
+            self._rejects.append(pa.table(columns, schema=SCHEMA))
+
+    def check(self, path: Path) -> None:
+        """Raise DataError, showing the first ten rejects, if the file's share of bad rows is above the limit."""
+        entry = self.files[path.name]
+        read, rejected = entry["read"], entry["rejected"]
+        if read == 0:
+            raise DataError(f"{path}: the file holds a header or blank lines, but no row of data.")
+        if rejected <= self.max_share * read and entry["accepted"]:
+            return
+        rows = [row for row in self.rejects().to_pylist() if row["file"] == path.name]
+        reasons = Counter(row["reason"] for row in rows)
+        reason, most = reasons.most_common(1)[0]
+        shown = "\n".join(f"  line {r['line']}: {r['reason']}: {r['excerpt'][:120]}" for r in rows[:SHOWN])
+        hint = f"The most frequent reason ({most:,} rows): {reason}."
+        if reason.startswith(WRONG_UNIT) and most > read / 2:
+            hint = (
+                f"Most timestamps of the file are off by the same unit ({most:,} of {read:,} rows): {reason}."
+            )
+        raise DataError(
+            f"{path}: {rejected:,} of {read:,} rows ({rejected / read:.1%}) cannot be used; at most "
+            f"{self.max_share:.1%} may be (ingest.max_reject_share). {hint} The first ones:\n{shown}\n"
+            "Repair the file, or raise ingest.max_reject_share if these rows may be left out."
+        )
+
+    def rejects(self) -> pa.Table:
+        """All rejected rows so far, in the order of reading."""
+        return pa.concat_tables([SCHEMA.empty_table(), *self._rejects])
+
+    def summary(self) -> dict[str, Any]:
+        """The manifest's part: totals and one entry per file."""
+        entries = list(self.files.values())
+        return {key: sum(e[key] for e in entries) for key in ("read", "accepted", "rejected")} | {
+            "files": entries
+        }
+
+
+class Output:
+    """A Parquet file written block by block."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+        self.rows = 0
+
+    def write(self, table: pa.Table) -> None:
+        self._writer.write_table(table.cast(self._writer.schema))
+        self.rows += len(table)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def time_bounds(earliest_day: str) -> dict[str, int]:
+    """Query parameters ``earliest`` and ``latest``: the milliseconds between which a timestamp makes sense."""
+    day = dt.datetime.fromisoformat(earliest_day).replace(tzinfo=dt.UTC)
+    return {"earliest": int(day.timestamp() * 1000), "latest": int(time.time() * 1000) + AHEAD_MS}

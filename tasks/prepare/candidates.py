@@ -1,0 +1,149 @@
+"""The frozen candidate lists: negatives per evaluation sample and protocol, slice by slice.
+
+Every list holds distinct items that the user met in no split and by no behavior. It depends on (seed, sample_id,
+catalogue, what the user met) alone, and for ``popularity`` on the training counts, for ``bm25`` on query and texts.
+
+``uniform``
+    Every item has the same chance (§6.1.3).
+``popularity``
+    Without replacement, an item's chance in proportion to its training recommendation events + 1.
+``bm25``
+    Search samples only: the items that BM25 finds best for the query, equal scores in the order of a digest; where
+    fewer items have a word of the query, the rest is uniform. Texts are title, brand and description as
+    ``TextConfig()`` cuts them, never categories, and do not follow the model's config.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from gensr_model.config.model import TextConfig
+from gensr_model.config.pipeline import SEARCH_ONLY, PrepareConfig, Protocol
+from gensr_model.data.bm25 import TextIndex, best_matches, index_texts, item_texts
+from gensr_model.data.draws import IntArray, Negatives, streams
+from gensr_model.errors import DataError
+from tasks.core.sql_runner import run, to_arrow
+from tasks.prepare import schemas as files
+
+_SLICE = 4_096  # samples drawn together: bounds memory, does not change what is drawn
+_QUERIES = 256  # queries matched together, and
+_SCORES = 50_000_000  # scores held at once: few queries at a time where the catalogue is large
+_SALTS: dict[Protocol, int] = {"uniform": 0, "popularity": 1, "bm25": 2}
+
+
+def draw_candidates(
+    con: duckdb.DuckDBPyConnection, split: str, config: PrepareConfig, seed: int, path: Path
+) -> int:
+    """Draw ``config.negatives`` items per sample of ``split`` and protocol, write ``path``, return the number of lists.
+
+    Reads the tables samples, items, users, queries and met of ``con``. Lists of the first of ``config.protocols``
+    stand first, each protocol's in the order of the samples. Raises DataError where a user leaves too few items.
+    Beside slices it holds 8 bytes per pair of an evaluated user and a met item.
+    """
+    fewest = files.one_row(con, "prepared/41_fewest_unmet")
+    items, met = fewest["items"], fewest["met"]
+    if items - met < config.negatives:
+        raise DataError(
+            f"the catalogue is too small for {config.negatives} negatives: user {fewest['raw_id']!r} met {met} of "
+            f"{items} items, which leaves {items - met}. Lower prepare.negatives or bring more items"
+        )
+    keys = to_arrow(con, "prepared/43_met_keys", {"items": items})["key"].to_numpy()
+    drawings = (
+        _Drawing(con, protocol, config, seed, Negatives(items, keys, _weights(con, protocol), config.negatives), met)
+        for protocol in config.protocols
+    )  # fmt: skip
+    return files.write(path, files.CANDIDATES, (batch for each in drawings for batch in each.lists(split)))
+
+
+def _weights(con: duckdb.DuckDBPyConnection, protocol: Protocol) -> IntArray | None:
+    if protocol != "popularity":
+        return None
+    weights: IntArray = to_arrow(con, "prepared/42_item_weights")["weight"].to_numpy()
+    return weights
+
+
+class _Slice:
+    """Some samples: ids, users (n,), and what stands in their lists before anything is drawn (n, count)."""
+
+    def __init__(self, rows: pa.Table, count: int) -> None:
+        self.sample_id = rows["sample_id"].combine_chunks()
+        self.user: IntArray = rows["user_idx"].to_numpy().astype(np.int64)
+        self.lists: IntArray = np.full((len(rows), count), -1, np.int64)
+
+
+class _Drawing:
+    """One protocol on one catalogue; ``most_met``: how many items an evaluated user met at most."""
+
+    def __init__(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        protocol: Protocol,
+        config: PrepareConfig,
+        seed: int,
+        negatives: Negatives,
+        most_met: int,
+    ) -> None:
+        self.con, self.protocol, self.seed, self.negatives = con, protocol, seed, negatives
+        self.threads = config.threads
+        self.keep = negatives.count + most_met  # matches that leave enough whatever the user met
+
+    def lists(self, split: str) -> Iterator[pa.RecordBatch]:
+        """The lists of a split, in the order of its samples; as many slices are drawn at once as there are threads."""
+        waiting: deque[Future[pa.RecordBatch]] = deque()
+        with ThreadPoolExecutor(self.threads) as pool:
+            for part in self._slices(split):
+                waiting.append(pool.submit(self._draw, part))
+                if len(waiting) > self.threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def _slices(self, split: str) -> Iterator[_Slice]:
+        only = {"split": split, "searches_only": self.protocol in SEARCH_ONLY}
+        run(self.con, "prepared/44_numbered_samples", only)
+        index = self._index() if self.protocol == "bm25" else None
+        for first in range(0, self.con.table("numbered_samples").shape[0], _SLICE):
+            run(self.con, "prepared/46_slice", {"first": first, "stop": first + _SLICE})
+            part = _Slice(to_arrow(self.con, "prepared/47_slice_samples"), self.negatives.count)
+            if index is not None:
+                self._match(index, first, part.lists)
+            yield part
+
+    def _draw(self, part: _Slice) -> pa.RecordBatch:
+        start = streams(self.seed, _SALTS[self.protocol], part.sample_id.to_pylist())
+        lists = self.negatives.fill(start, part.user, part.lists)
+        offsets = np.arange(0, lists.size + 1, self.negatives.count, dtype=np.int32)
+        columns = [
+            part.sample_id,
+            pa.array([self.protocol] * len(lists)),
+            pa.ListArray.from_arrays(offsets, lists.ravel().astype(np.int32)),
+        ]
+        return pa.record_batch(columns, names=files.CANDIDATES.names)
+
+    def _index(self) -> TextIndex:
+        return index_texts(item_texts(to_arrow(self.con, "prepared/45_item_fields"), TextConfig()))
+
+    def _match(self, index: TextIndex, first: int, lists: IntArray) -> None:
+        """The best matches of the slice's queries into ``lists``; a few queries at a time against all items."""
+        asked = to_arrow(self.con, "prepared/48_slice_queries")
+        size = max(1, min(_QUERIES, _SCORES // self.negatives.items))
+        for start in range(0, asked.num_rows, size):
+            part = asked.slice(start, size)
+            found = best_matches(index, part["text"].to_pylist(), self.keep)
+            query = part["query_idx"].combine_chunks().take(pa.array(found.query))
+            self.con.register(
+                "matches", pa.table({"query_idx": query, "item_idx": found.item, "score": found.score})
+            )
+            best = to_arrow(
+                self.con, "prepared/49_best_matches", {"negatives": self.negatives.count, "seed": self.seed}
+            )
+            row = best["number"].to_numpy() - first
+            lists[row, best["place"].to_numpy()] = best["item_idx"].to_numpy()
+            self.con.unregister("matches")

@@ -1,0 +1,279 @@
+"""Models in MLflow: logged once as pyfunc, registered by dataset, and the alias ``champion``.
+
+``gensr-<name>`` is the model that serves. ``gensr-<name>-full-ranking`` generates items (§6.3): a version of
+``gensr-<name>`` holds that model's champion beside GenSR, and ranks the catalogue by it where a request has no
+candidates. What a version answers never changes: a new full-ranking champion makes a new version.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+import mlflow
+import pandas as pd
+import pyarrow.parquet as pq
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+from mlflow.types.schema import Array, DataType
+
+import gensr_model
+from gensr_model.config.pipeline import PipelineConfig, digest
+from gensr_model.errors import DataError, GensrError
+from tasks.core.code_version import code_digest
+from tasks.core.stage import StageResult
+from tasks.core.state_dir import home
+from tasks.core.tracking import Tracked, run_logger, tracking_uri
+from tasks.promote import pyfunc_model
+from tasks.validate.profile import BINS
+
+CHAMPION = "champion"
+_TRIES = 3  # to serve a catalogue while champions change
+NONE = "none"  # the key of a full-ranking model that is not there
+_REQUIRED = ("bm25s", "numpy", "pandas", "pyarrow", "pydantic", "safetensors", "scipy", "tokenizers", "torch",
+             "torch-geometric", "transformers")  # fmt: skip
+_TEXT, _TEXTS = DataType.string, Array(DataType.string)
+SIGNATURE = ModelSignature(
+    inputs=Schema(
+        [
+            ColSpec(_TEXT, "user", required=False),
+            ColSpec(_TEXTS, "history", required=False),
+            ColSpec(_TEXTS, "behaviors", required=False),
+            ColSpec(_TEXT, "query", required=False),
+            ColSpec(_TEXTS, "candidates", required=False),
+            ColSpec(DataType.double, "top_n", required=False),  # an integer column could hold no null
+        ]
+    ),
+    outputs=Schema(
+        [
+            ColSpec(_TEXTS, "items"),
+            ColSpec(Array(DataType.double), "scores"),
+            ColSpec(_TEXT, "task"),
+            ColSpec(_TEXT, "candidate_source"),
+            ColSpec(_TEXT, "history_source"),
+            ColSpec(_TEXTS, "notes"),
+        ]
+    ),
+    params=ParamSchema([ParamSpec("top_n", DataType.integer, 0)]),
+)
+
+
+class ChampionMoved(GensrError):
+    """The alias ``champion`` is not where it was."""
+
+
+class Champion(NamedTuple):
+    """The model that serves now: its version, and the bundle and the bins of its data as inputs of stages."""
+
+    version: str
+    bundle: StageResult
+    data: StageResult | None  # None where the run that registered the version logged none
+    catalogue_key: str  # of the full-ranking model in it, or NONE
+    code: str  # digest of the code in it, which answers requests
+
+
+def served_name(config: PipelineConfig) -> str:
+    """The registered model that serves."""
+    return f"gensr-{config.name}"
+
+
+def full_ranking_name(config: PipelineConfig) -> str:
+    """The registered full-ranking model."""
+    return f"{served_name(config)}-full-ranking"
+
+
+def full_ranking_bundle(run: Tracked, config: PipelineConfig) -> StageResult | None:
+    """The bundle of the full-ranking champion; None where there is none."""
+    found = champion(run, full_ranking_name(config))
+    return None if found is None else found.bundle
+
+
+def log_model(run: Tracked, bundle: StageResult, catalogue: StageResult | None = None) -> str:
+    """The MLflow model of a bundle, and of a full-ranking one beside it; its URI, also as the run's tag.
+
+    Logged unless an earlier run did.
+    """
+    keys = _keys(bundle, catalogue) | {"serving_code": serving_code()}
+    wanted = " and ".join(f"tags.{name} = '{key}'" for name, key in keys.items())
+    known = run.client.search_runs(
+        [run.experiment_id], f"{wanted} and tags.model_uri LIKE 'models:/%'", max_results=1
+    )
+    uri = str(known[0].data.tags["model_uri"]) if known else None
+    with run.child("model") as child:
+        uri = uri or _log(child, bundle.path, None if catalogue is None else catalogue.path)
+        child.tags(**keys, model_uri=uri)
+    return uri
+
+
+def serving_code() -> str:
+    """The digest of what an MLflow model takes along and answers requests with."""
+    return code_digest(("tasks/promote/pyfunc_model.py",))
+
+
+def _keys(bundle: StageResult, catalogue: StageResult | None) -> dict[str, str]:
+    return {"bundle_key": bundle.key, "catalogue_key": NONE if catalogue is None else catalogue.key}
+
+
+def register(
+    run: Tracked,
+    name: str,
+    model_uri: str,
+    bundle: StageResult,
+    note: str,
+    catalogue: StageResult | None = None,
+) -> str:
+    """A new version of the registered model ``name``; its number."""
+    try:
+        run.client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    tags = {**_keys(bundle, catalogue), "serving_code": serving_code(), "decision": note}
+    version = run.client.create_model_version(
+        name, model_uri, run.run_id, tags=tags, model_id=model_uri.removeprefix("models:/")
+    )
+    return str(version.version)
+
+
+def crown(run: Tracked, name: str, version: str, over: str | None) -> None:
+    """Move the alias ``champion`` from version ``over``, which this one was judged against, to this one.
+
+    Raises:
+        ChampionMoved: another run, or a person, moved the alias meanwhile; it stays where it is.
+    """
+    found = _alias(run, name)
+    now = None if found is None else str(found.version)
+    if now != over:
+        raise ChampionMoved(
+            f"the champion of {name} is version {now or 'none'} now and was {over or 'none'} when this run looked: "
+            f"version {version} is registered but does not serve. Run again to judge it against the new one"
+        )
+    run.client.set_registered_model_alias(name, CHAMPION, version)
+
+
+def serve_catalogue(run: Tracked, config: PipelineConfig, catalogue: StageResult) -> str | None:
+    """Let what serves rank the catalogue by this full-ranking bundle: a new champion with the GenSR of the old one.
+
+    Its version; None where nothing serves yet, or already with this bundle. Where the champion changes meanwhile, it is
+    made again from the new one.
+    """
+    for _ in range(_TRIES):
+        try:
+            return _serve_catalogue(run, config, catalogue)
+        except ChampionMoved as error:
+            run_logger().warning("%s", error)
+    return _serve_catalogue(run, config, catalogue)
+
+
+def _serve_catalogue(run: Tracked, config: PipelineConfig, catalogue: StageResult) -> str | None:
+    name = served_name(config)
+    served = champion(run, name)
+    if served is None or served.catalogue_key == catalogue.key:
+        return None
+    if served.data is not None:  # what the next retraining compares its data with
+        run.artifacts(served.data.path, (BINS,))
+    note = f"The GenSR of version {served.version}, with the new full-ranking champion."
+    uri = log_model(run, served.bundle, catalogue)
+    version = register(run, name, uri, served.bundle, note, catalogue)
+    crown(run, name, version, served.version)
+    return version
+
+
+def champion(run: Tracked, name: str) -> Champion | None:
+    """The current champion, its bundle fetched to this machine; None before the first promotion."""
+    version = _alias(run, name)
+    if version is None:
+        return None
+    key = version.tags.get("bundle_key")
+    if key is None:
+        raise DataError(
+            f"version {version.version} of the model {name} has the alias {CHAMPION} but was not registered by "
+            "retrain/nightly or train/full-ranking: move the alias to a version with the tag bundle_key, or delete it "
+            "and run again"
+        )
+    folder = home().root / "champions" / f"{name}-{key}"
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
+            source = f"models:/{name}/{version.version}"
+            mlflow.set_tracking_uri(tracking_uri())  # `models:/` asks the global registry, whatever is passed
+            fetched = mlflow.artifacts.download_artifacts(source, dst_path=aside)
+            inside = Model.load(fetched).flavors.get("python_function", {}).get("artifacts", {})
+            if "bundle" not in inside:
+                raise DataError(f"{source}: no model bundle among its artifacts")
+            _become(Path(fetched) / inside["bundle"]["path"], folder)
+    data = _data_of(run, str(version.run_id), folder.with_name(f"{name}-data-{version.run_id}"))
+    bundle = StageResult("champion", key, folder, {}, 0.0, True)
+    tags = version.tags
+    return Champion(
+        str(version.version), bundle, data, tags.get("catalogue_key", NONE), tags.get("serving_code", NONE)
+    )
+
+
+def _alias(run: Tracked, name: str) -> ModelVersion | None:
+    """The version that the alias ``champion`` names."""
+    try:
+        return run.client.get_model_version_by_alias(name, CHAMPION)
+    except MlflowException as error:
+        if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+            return None
+        raise
+
+
+def _data_of(run: Tracked, run_id: str, folder: Path) -> StageResult | None:
+    """The bins that ``retrain/nightly`` logged to the run that registered a version, fetched into ``folder``."""
+    if not folder.is_dir():
+        if BINS not in {file.path for file in run.client.list_artifacts(run_id)}:
+            return None
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
+            inner = Path(aside) / "data"
+            inner.mkdir()
+            run.client.download_artifacts(run_id, BINS, str(inner))
+            _become(inner, folder)
+    key = digest(json.loads((folder / BINS).read_text(encoding="utf-8")))
+    return StageResult("champion-data", key, folder, {}, 0.0, True)
+
+
+def _become(fetched: Path, folder: Path) -> None:
+    """Rename, unless another run that fetched the same was faster."""
+    try:
+        fetched.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+
+
+def _log(run: Tracked, bundle: Path, catalogue: Path | None) -> str:
+    ids = pq.read_table(bundle / "items.parquet", columns=["raw_id"])["raw_id"].slice(0, 6).to_pylist()
+    user = pq.read_table(bundle / "users.parquet", columns=["raw_id"])["raw_id"][0].as_py()
+    example = pd.DataFrame(
+        {
+            "user": [None, user],
+            "history": [ids[:2], None],
+            "behaviors": [["rec", "src"], None],
+            "query": ["blue", None],
+            "candidates": [ids[2:], None],
+            "top_n": [None, 3.0],
+        }
+    )
+    logging.getLogger("mlflow.models.model").setLevel(logging.ERROR)
+    mlflow.set_tracking_uri(tracking_uri())
+    mlflow.set_experiment(experiment_id=run.experiment_id)
+    with mlflow.start_run(run_id=run.run_id, log_system_metrics=False):
+        info = mlflow.pyfunc.log_model(
+            name="gensr",
+            python_model=str(Path(pyfunc_model.__file__)),
+            artifacts={"bundle": str(bundle)} | ({} if catalogue is None else {"catalogue": str(catalogue)}),
+            code_paths=[str(Path(gensr_model.__file__).parent)],
+            signature=SIGNATURE,
+            input_example=example,
+            pip_requirements=[f"{p}=={metadata.version(p).split('+')[0]}" for p in ("mlflow", *_REQUIRED)],
+        )
+    return str(info.model_uri)

@@ -1,0 +1,156 @@
+"""Stage 10: the summary where people look for it: a file, a Prefect artifact, the MLflow run."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from prefect import task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from gensr_model.reporting.run_facts import ABLATION, SWEEP
+from gensr_model.runtime.files import write_json
+from tasks.core.state_dir import home
+from tasks.core.tracking import Tracked, tracking_uri
+from tasks.promote.promotion import Decision
+from tasks.publish import summary as summaries
+from tasks.validate.profile import PROFILE
+
+REPORT = "report.html"
+_SAID_BY_THE_RUN = {"dataset", "format", "source", "preset", "seed", "negatives", "config", "config_hash",
+                    "dataset_digest", "commit"}  # fmt: skip
+
+
+@task(name="publish", task_run_name="publish")
+def publish(
+    run_id: str, flow_run_id: str, summary: dict[str, Any], key: str = "summary", more: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Write ``runs/<flow run>/summary.json`` and ``table.md``, the artifact ``key``, and MLflow's copy of both.
+
+    The artifact links the page that ``write_report`` makes of what this returns: the table is out before it, so that no
+    fault of the page can hold it back.
+
+    ``more`` is Markdown that follows the table. Rows that a summary, or a study in it, has beside its results are a
+    Parquet file and a table in MLflow, too.
+    """
+    run = Tracked.existing(run_id)
+    full = summary | {
+        "mlflow": {"experiment_id": run.experiment_id, "run_id": run_id},
+        "flow_run_id": flow_run_id,
+    }
+    table = "\n".join([summaries.table(full), *more])
+    folder = home().runs / flow_run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "summary.json", full, sort_keys=False)  # a report made of it has this order, too
+    (folder / "table.md").write_text(table)
+    point_latest(flow_run_id)
+    studies = full.get("studies", {})
+    for name in ("diagnosis", ABLATION, SWEEP):
+        if rows := full.get(name) or studies.get(name, {}).get(name):
+            pq.write_table(pa.Table.from_pylist(rows), folder / f"{name}.parquet")
+            run.table(f"{name}.json", rows)
+    run.artifacts(folder, ("*",))
+    run.metrics(headline(full))
+    create_markdown_artifact(table + links_text(full), key=key, description=f"{full['dataset']}: results")
+    return full
+
+
+@task(name="publish-profile", task_run_name="publish-profile")
+def publish_profile(run_id: str, raw: str, prepared: str) -> None:
+    """What the tables look like, from the folders of the two validations: a table in Prefect and one in MLflow."""
+    columns: list[dict[str, Any]] = []
+    for folder in (raw, prepared):
+        columns += json.loads((Path(folder) / PROFILE).read_text(encoding="utf-8"))["columns"]
+    first = ("table", "column")
+    rows = [{name: row[name] for name in (*first, *(n for n in row if n not in first))} for row in columns]
+    Tracked.existing(run_id).table("profile.json", rows)
+    create_table_artifact(rows, key="profile", description="Columns of the raw and of the prepared tables")
+
+
+def headline(summary: dict[str, Any]) -> dict[str, float]:
+    """``model/task/metric`` of every model, so that runs can be compared in one MLflow table."""
+    results = summary["results"]
+    if isinstance(results, list):  # of all systems: rows of means over seeds
+        return {f"{r['system']}/{r['task']}/{r['metric']}": r["mean"] for r in results}
+    rows = ((name, task, row) for task, found in results.items() for name, row in found.items())
+    return {f"{name}/{task}/{m}": value for name, task, row in rows for m, value in row.items()} | summary[
+        "analysis"
+    ]
+
+
+def part_of_run(study: dict[str, Any]) -> dict[str, Any]:
+    """A study's summary within that of the run that made it, without what both say."""
+    return {name: value for name, value in study.items() if name not in _SAID_BY_THE_RUN}
+
+
+def study_text(name: str, study: dict[str, Any], text: str | None) -> str:
+    """A study's own Markdown, or its tables, under a heading of its own."""
+    shown = text or summaries.table(study | {"stages": [], "training": {}})
+    return "\n".join([f"# Study: {name}", *shown.splitlines()[1:], ""])
+
+
+def links(summary: dict[str, Any]) -> dict[str, str]:
+    """Name -> address of the run in MLflow and in Prefect, where these are servers."""
+    found = {}
+    uri, api = tracking_uri(), os.environ.get("PREFECT_API_URL", "")
+    if uri.startswith("http"):
+        run = summary["mlflow"]
+        found["MLflow"] = f"{uri}/#/experiments/{run['experiment_id']}/runs/{run['run_id']}"
+    if api:
+        found["Prefect"] = f"{api.removesuffix('/api')}/runs/flow-run/{summary['flow_run_id']}"
+    return found
+
+
+def links_text(summary: dict[str, Any]) -> str:
+    """The end of the artifact; the report is a file, so it is shown by MLflow's server or named."""
+    found = links(summary)
+    path = home().runs / summary["flow_run_id"] / REPORT
+    at_mlflow = f" ([in MLflow]({found['MLflow']}/artifacts/{REPORT}))" if "MLflow" in found else ""
+    lines = [f"- Report: `{path}`{at_mlflow}"]
+    lines += [f"- [{name} run]({address})" for name, address in found.items()]
+    return "\n".join(["", "## Links", "", *lines, ""])
+
+
+def point_latest(flow_run_id: str) -> None:
+    """``runs/latest`` is a copy, written aside: links are not everywhere to be had. One run at a time replaces it."""
+    runs = home().runs
+    latest, aside, old = runs / "latest", runs / "latest.tmp", runs / "latest.old"
+    with (runs / "latest.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in (aside, old):
+            shutil.rmtree(left, ignore_errors=True)
+        shutil.copytree(runs / flow_run_id, aside)
+        if latest.exists():
+            latest.rename(old)
+        aside.rename(latest)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+@task(name="publish-decision", task_run_name="publish-decision")
+def publish_decision(run_id: str, flow_run_id: str, model: str, decision: Decision) -> dict[str, Any]:
+    """Write the decision of a retraining to ``runs/<flow run>/decision.json``, to MLflow and as an artifact."""
+    run = Tracked.existing(run_id)
+    content = {
+        "model": model,
+        "promoted": decision.promote,
+        "says": decision.says,
+        "metrics": decision.metrics,
+        "mlflow": {"experiment_id": run.experiment_id, "run_id": run_id},
+    }
+    folder = home().runs / flow_run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "decision.json", content)
+    run.artifacts(folder, ("decision.json",))
+    run.metrics(decision.metrics)
+    run.tags(promoted=str(decision.promote).lower(), decision=decision.says)
+    create_markdown_artifact(
+        f"# {model}\n\n{decision.says}\n", key="champion", description=decision.says[:200]
+    )
+    return content

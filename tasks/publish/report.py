@@ -1,0 +1,204 @@
+"""The last step: ``report.html``, all of a finished run on one page, from the folders that its stages left.
+
+Alone, for any finished run: ``python -m tasks.publish.report .gensr/runs/latest``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from prefect import task
+
+from gensr_model.config.studies import KeptRanks
+from gensr_model.errors import DataError, GensrError
+from gensr_model.reporting.page import render
+from gensr_model.reporting.run_facts import ABLATION, FULL, MECHANISMS, RERANK, SPACE, SWEEP, RunFacts
+from gensr_model.runtime.stage_folder import RECORD
+from tasks.core.state_dir import home
+from tasks.core.tracking import Tracked
+from tasks.evaluate.examples import EXAMPLES
+from tasks.publish.publish import REPORT, links, point_latest
+from tasks.publish.summary import trained_model
+from tasks.validate.audit import audit_rule
+
+_AUDITS, _PROBES = "audits.json", "gradients.json"
+_PATH = re.compile(r"(?<![\w/:.])/(?:[^\s'\":;,()]+/)+([^\s'\":;,()]+)")  # absolute, of more than one name
+_DATA = {"ingest", "validate-raw", "prepare", "validate"}  # stages that every run has
+
+
+@task(name="report", task_run_name="report")
+def write_report(run_id: str, flow_run_id: str, summary: dict[str, Any]) -> str:
+    """Write ``runs/<flow run>/report.html`` from a published summary, and MLflow's copy; returns its path."""
+    where = home()
+    folder = where.runs / flow_run_id
+    page = folder / REPORT
+    page.write_text(render(collect(summary, where.store)), encoding="utf-8")
+    Tracked.existing(run_id).artifacts(folder, (REPORT,))
+    point_latest(flow_run_id)
+    return str(page)
+
+
+def collect(summary: dict[str, Any], store: Path) -> RunFacts:
+    """What the stages of a run left in the store; DataError where a folder of the run is gone."""
+    folders = {s["label"]: _folder(store, s["label"], s["key"]) for s in summary["stages"]}
+    if not folders.keys() >= _DATA:
+        raise DataError(
+            "this run's summary does not name all stages of its data: run it again with this version"
+        )
+    ingest, prepare = folders["ingest"], folders["prepare"]
+    checks = [folders["validate-raw"], folders["validate"]]
+    trained = {model: folders[s["label"]] for s in summary["stages"] if (model := trained_model(s["label"]))}
+    audits = _json(folders["validate"] / _AUDITS)
+    rejects = pq.read_table(ingest / "rejects.parquet", columns=["reason"])["reason"].to_pylist()
+    main, studies = _apart(_without_paths(summary))
+    return RunFacts(
+        summary=main,
+        made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        links=links(summary),
+        manifest=_json(prepare / "manifest.json"),
+        reading=_json(ingest / "manifest.json"),
+        rejects=dict(Counter(rejects).most_common()),
+        profile=[row for folder in checks for row in _json(folder / "profile.json")["columns"]],
+        checks=[row for folder in checks for row in _suites(folder)],
+        audits=[
+            {"name": a["name"], "rule": audit_rule(a["name"]), "violations": a["violations"]}
+            for a in audits["audits"]
+        ],
+        audit_figures=audits["figures"],
+        training={model: _json(folder / "training.json") for model, folder in trained.items()},
+        gradients=_probes(summary, trained),
+        stages=[_stage(folders[s["label"]], s) for s in summary["stages"]]
+        + _stages_of_studies(summary, store),
+        examples=_json(folders["examples"] / EXAMPLES) if "examples" in folders else [],
+        segments=main.get("diagnosis", []),
+        studies=studies,
+        pictures=_pictures(folders),
+    )
+
+
+def _apart(summary: dict[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The summary of what the run itself ranked, and those of its studies by name."""
+    studies, name = dict(summary.get("studies", {})), summary.get("study")
+    if name in (RERANK, FULL, ABLATION, SWEEP):
+        studies[name] = summary
+    if name in (RERANK, FULL):  # their results stand in the study's own section
+        summary = summary | {"results": {}, "comparisons": {}, "diagnosis": []}
+    return summary, studies
+
+
+def _probes(summary: dict[str, Any], trained: dict[str, Path]) -> dict[str, list[dict[str, float]]]:
+    """Of the models that gradients are compared of: those of a run, not the many of a study."""
+    if summary.get("study", MECHANISMS) != MECHANISMS:
+        return {}
+    return {name: _json(folder / _PROBES) for name, folder in trained.items() if (folder / _PROBES).is_file()}
+
+
+def _stage(folder: Path, stage: dict[str, Any]) -> dict[str, Any]:
+    record = _json(folder / RECORD)
+    told = {name: stage[name] for name in ("label", "seconds", "reused")}
+    told["built_on"] = record.get("built_on", "")
+    peaks = {name: record.get(name, 0) for name in ("peak_bytes", "peak_gpu_bytes")}
+    return told | peaks | {"metrics": record["metrics"]}
+
+
+def _stages_of_studies(summary: dict[str, Any], store: Path) -> list[dict[str, Any]]:
+    """Stages that a study within a run has beside the run's own, labelled by the study."""
+    known, rows = {s["key"] for s in summary["stages"]}, []
+    for name, study in summary.get("studies", {}).items():
+        for s in study["stages"]:
+            if s["key"] not in known:
+                known.add(s["key"])
+                rows.append(
+                    _stage(_folder(store, s["label"], s["key"]), s | {"label": f"{name}: {s['label']}"})
+                )
+    return rows
+
+
+def _pictures(folders: dict[str, Path]) -> dict[str, bytes]:
+    """Figures that are no drawing of numbers: there is none where a task had too few samples."""
+    drawn = folders["analyze-space"] / "space.png" if "analyze-space" in folders else None
+    return {SPACE: drawn.read_bytes()} if drawn and drawn.is_file() else {}
+
+
+def _folder(store: Path, label: str, key: str) -> Path:
+    """A stage's folder by its label, ``<stage>-<option>-<note>``; some stages have a dash in their name."""
+    parts = label.split("-")
+    for end in range(len(parts), 0, -1):
+        folder = store / "-".join(parts[:end]) / key
+        if (folder / RECORD).is_file():
+            return folder
+    raise DataError(
+        f"{store}: the folder of stage {label} ({key}) is gone; run the pipeline again, it builds what is missing"
+    )
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _suites(folder: Path) -> list[dict[str, Any]]:
+    """Rows of "suite", "expectations", "failed" of a validation."""
+    suites = _json(folder / "validation.json")["suites"]
+    return [
+        {
+            "suite": name,
+            "expectations": len(found["results"]),
+            "failed": sum(not r["success"] for r in found["results"]),
+        }
+        for name, found in suites.items()
+    ]
+
+
+def _without_paths(summary: dict[str, Any]) -> dict[str, Any]:
+    """The summary, folders and files by their names alone: a report is passed on, and where they lay is private."""
+    summary = json.loads(json.dumps(summary))
+    config = summary["config"]
+    places = (config["source"], "path"), (config["model"]["backbone"], "name_or_path")
+    for place, name in places:
+        if Path(place.get(name) or "").is_absolute():
+            place[name] = Path(place[name]).name
+    kept = map(KeptRanks.model_validate, config["rerank"]["kept"])
+    config["rerank"]["kept"] = [of.without_folder() for of in kept]
+    why = summary.get("studies_failed", {})
+    why.update({name: _shortened(error) for name, error in why.items()})
+    for study in (summary, *summary.get("studies", {}).values()):
+        for system in study.get("failed", []):
+            system["error"] = _shortened(system["error"])
+    return dict(summary)
+
+
+def _shortened(said: str) -> str:
+    """An error with absolute paths cut to their last name; addresses of the web stay."""
+    return _PATH.sub(r"\1", said)
+
+
+def main(arguments: list[str]) -> int:
+    """Write the report of a finished run beside its summary; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tasks.publish.report", description=__doc__)
+    parser.add_argument("run", type=Path, help="a folder with summary.json, such as .gensr/runs/latest")
+    run = parser.parse_args(arguments).run.resolve()
+    try:
+        if not (run / "summary.json").is_file():
+            raise DataError(f"{run}: no summary.json; name the folder of a finished run")
+        page = render(collect(_json(run / "summary.json"), run.parents[1] / "store"))
+    except GensrError as error:
+        print(f"gensr: {error}", file=sys.stderr)
+        return 1
+    aside = run / f"{REPORT}.tmp-{os.getpid()}"
+    aside.write_text(page, encoding="utf-8")
+    aside.replace(run / REPORT)
+    print(run / REPORT)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

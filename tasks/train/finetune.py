@@ -1,0 +1,46 @@
+"""Stage 6: fine-tune GenSR, or its discriminative comparator, from the last checkpoint if there is one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.data.prepared import PreparedDataset
+from gensr_model.training import finetune as training
+from tasks.core.stage import stage
+from tasks.core.work import Work
+
+MODELS = tuple(training.TRAIN)
+
+
+def how_it_ended(folder: Path) -> dict[str, Any]:
+    """Steps, epochs, the best of what validation chose by, and why training stopped, of a finished stage's folder."""
+    found = json.loads((folder / "training.json").read_text())
+    told = {name: found[name] for name in ("steps", "epochs", "best_metric", "stopped")}
+    return told | {"chosen_by": found.get("chosen_by", "ndcg_at_5")}  # rivals name none
+
+
+@stage(
+    "finetune",
+    code=("tasks/train/finetune.py",),
+    config=(
+        "model",
+        "lightgcn.folds",
+        "train",
+        "seed",
+        "analysis.gradient_every",
+        "evaluation.protocol",
+        "evaluation.batch_size",
+        "evaluation.precision",
+    ),
+    artifacts=("*.json",),
+    tags=lambda folder: {"stopped": how_it_ended(folder)["stopped"]},
+    unread={"gensr": ("train.two_head_epochs", "train.two_head_gamma"), "two_head": ("train.epochs",)},
+)
+def finetune(work: Work, config: PipelineConfig, prepared: Path, cf: Path, model: str) -> dict[str, float]:
+    """Reads the prepared dataset and the LightGCN table; writes the model bundle."""
+    dataset = PreparedDataset.open(prepared)
+    work.checkpoints.mkdir(parents=True, exist_ok=True)
+    return training.TRAIN[model](dataset, cf, config, work.checkpoints, work.out, work.report)

@@ -1,0 +1,24 @@
+"""Stage 5: the collaborative table that GenSR's CF view starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.data.prepared import PreparedDataset
+from gensr_model.training import cross_fit
+from tasks.core.stage import stage
+from tasks.core.work import Work
+
+
+@stage(
+    "pretrain",
+    code=("tasks/train/pretrain.py",),
+    config=("lightgcn", "seed"),
+    artifacts=("*.safetensors", "*.json"),
+)
+def pretrain(work: Work, config: PipelineConfig, prepared: Path) -> dict[str, float]:
+    """Reads the prepared dataset; writes ``lightgcn.safetensors``, and ``folds.safetensors`` where they are wanted."""
+    return cross_fit.pretrain(
+        PreparedDataset.open(prepared), config.lightgcn, config.seed, work.out, work.report
+    )

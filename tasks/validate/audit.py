@@ -1,0 +1,170 @@
+"""Audits of a prepared folder: every ``sql/audit`` query returns the rows that break a promise of DESIGN §3.
+
+Alone, on any prepared folder: ``python -m tasks.validate.audit FOLDER`` (``make audit DATASET=FOLDER``). It prints each
+audit with the number of rows that break it, and figures that are no violation but that a reader should know. The exit
+status is 0 only if nothing breaks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import pyarrow as pa
+
+from gensr_model.config.pipeline import SEARCH_ONLY, PrepareConfig
+from gensr_model.errors import DataError, GensrError
+from tasks.core.code_version import source_files
+from tasks.core.sql_runner import connect, query, run
+from tasks.prepare import schemas as files
+
+_SHOWN = 5
+_VIEWS = ("00_samples", "01_candidates", "02_user_ranges", "03_never_negative")
+_FIGURES = ("prepared/60_later_share", "audit/figures/20_query_in_text", "audit/figures/30_repeated_targets")
+_AMAZON_FIGURES = ("audit/figures/40_position_cut",)
+
+
+class AuditResult(NamedTuple):
+    """One audit: its name, how many rows break it (0 on a good dataset), and up to five of them."""
+
+    name: str
+    violations: int
+    sample: list[dict[str, Any]]
+
+
+class Figure(NamedTuple):
+    """What is printed and never fails: a query, what it tells, and its one row."""
+
+    name: str
+    rule: str
+    values: dict[str, float | None]
+
+
+def audit_names() -> list[str]:
+    """The files of ``sql/audit`` that are audits, in order, without ``.sql``."""
+    found = (Path(file) for file in source_files(("sql/audit",)))
+    return sorted(f.stem for f in found if f.parent == Path("sql/audit") and f.stem not in _VIEWS)
+
+
+def audit_rule(name: str) -> str:
+    """What the audit looks for: the comment that its file starts with."""
+    return _comment(f"audit/{name}")
+
+
+def _comment(name: str) -> str:
+    lines = query(name).splitlines()
+    comment = itertools.takewhile(lambda line: line.startswith("--"), lines)
+    return " ".join(line.removeprefix("--").strip() for line in comment)
+
+
+def audit_folder(prepared: Path, config: PrepareConfig, temp: Path) -> list[AuditResult]:
+    """Run every audit on the folder ``prepared``; ``temp`` is where DuckDB may spill.
+
+    Raises DataError for a file of the folder that is missing. Violations are returned, not raised.
+    """
+    with connect(config, temp) as con:
+        open_prepared(con, prepared, config)
+        return run_audits(con)
+
+
+def open_prepared(con: duckdb.DuckDBPyConnection, prepared: Path, config: PrepareConfig) -> None:
+    """A view per file, with ``file_row_number``, and the views that audits share; DataError for a missing file."""
+    for table in files.TABLES:
+        path = prepared / f"{table}.parquet"
+        if path.is_file():
+            con.read_parquet(str(path), file_row_number=True).create_view(table)
+        elif table in files.OPTIONAL:
+            con.register(table, files.TABLES[table].empty_table())
+        else:
+            raise DataError(f"{path}: missing; this is no complete prepared dataset, run prepare again")
+    con.register("settings", pa.table({"negatives": [config.negatives]}))
+    drawn = [{"protocol": name, "searches_only": name in SEARCH_ONLY} for name in config.protocols]
+    con.register("protocols", pa.Table.from_pylist(drawn))
+    for name in _VIEWS:
+        run(con, f"audit/{name}")
+
+
+def run_audits(con: duckdb.DuckDBPyConnection) -> list[AuditResult]:
+    """Every audit on what ``open_prepared`` opened, in the order of their files."""
+    return [_audit(con, name) for name in audit_names()]
+
+
+def _audit(con: duckdb.DuckDBPyConnection, name: str) -> AuditResult:
+    violations, sample = 0, list[dict[str, Any]]()
+    for batch in con.sql(query(f"audit/{name}")).to_arrow_reader():
+        violations += batch.num_rows
+        if len(sample) < _SHOWN:
+            sample += batch.slice(0, _SHOWN - len(sample)).to_pylist()
+    return AuditResult(name, violations, sample)
+
+
+def audit_figures(con: duckdb.DuckDBPyConnection, dataset_format: str) -> list[Figure]:
+    """The figures of what ``open_prepared`` opened; a share of nothing is None."""
+    names = _FIGURES + (_AMAZON_FIGURES if dataset_format == "amazon" else ())
+    return [Figure(name.rsplit("/")[-1], _comment(name), files.one_row(con, name)) for name in names]
+
+
+def report(results: list[AuditResult], figures: list[Figure]) -> str:
+    """Both as text: a line per audit, the rows that break one beneath it, then the figures."""
+    lines = [f"{'audit':<34} {'rows':>8}", "-" * 43]
+    for result in results:
+        lines.append(f"{result.name:<34} {result.violations:>8}")
+        if result.violations:
+            lines.append(f"    {audit_rule(result.name)}")
+            lines += [f"    {row}" for row in result.sample]
+    broken = sum(result.violations > 0 for result in results)
+    lines += ["", f"{len(results)} audits, {broken} broken", "", "Figures (never a failure)"]
+    for figure in figures:
+        lines += ["", f"{figure.name}: {figure.rule}"]
+        lines += [f"    {name:<28} {_shown(value):>10}" for name, value in figure.values.items()]
+    return "\n".join(lines)
+
+
+def _shown(value: float | None) -> str:
+    if value is None:
+        return "none"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def audit_alone(prepared: Path) -> tuple[list[AuditResult], list[Figure]]:
+    """Audits and figures of a folder by its own manifest; DataError where it is no complete prepared dataset."""
+    path = prepared / "manifest.json"
+    if not path.is_file():
+        raise DataError(
+            f"{path}: missing; this is no complete prepared dataset, name the folder that prepare wrote"
+        )
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        dataset_format, config = manifest["format"], PrepareConfig.model_validate(manifest["config"])
+    except (ValueError, KeyError) as error:  # JSON's and pydantic's errors are ValueErrors
+        raise DataError(
+            f"{path}: not the manifest of a dataset of this version; prepare again: {error}"
+        ) from error
+    with tempfile.TemporaryDirectory() as temp, connect(config, Path(temp)) as con:
+        open_prepared(con, prepared, config)
+        return run_audits(con), audit_figures(con, dataset_format)
+
+
+def main(arguments: list[str]) -> int:
+    """Print the audits of a folder; 0 if none is broken, 1 if one is, 2 where the folder cannot be audited."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tasks.validate.audit", description="Audit a prepared dataset."
+    )
+    parser.add_argument("folder", type=Path, help="a folder that prepare wrote, with its manifest.json")
+    try:
+        results, figures = audit_alone(parser.parse_args(arguments).folder)
+    except GensrError as error:
+        print(f"gensr: {error}", file=sys.stderr)
+        return 2
+    print(report(results, figures))
+    return int(any(result.violations for result in results))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

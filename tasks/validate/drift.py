@@ -1,0 +1,76 @@
+"""Drift: the new data of a retraining beside the data of the champion, feature by feature."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from expectations import drift as drift_suite
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.errors import DataError
+from tasks.core.sql_runner import run, to_arrow
+from tasks.core.stage import stage
+from tasks.core.work import Work
+from tasks.prepare.prepare import PREPARE_FIELDS
+from tasks.validate.audit import open_prepared
+from tasks.validate.ge_runner import Check, examine
+from tasks.validate.profile import BINS
+from tasks.validate.validate import connection
+
+_REFERENCE = pa.schema([("feature", pa.string()), ("upper", pa.int64()), ("rows", pa.int64())])
+
+
+def measure_drift(prepared: Path, champion_data: Path, config: PipelineConfig, out: Path) -> dict[str, float]:
+    """Compare the folder ``prepared`` with the champion's ``bins.json``; write ``validation.json`` and ``data_docs/``.
+
+    Returns ``psi/<feature>`` and ``drifted``, the number of features above ``retrain.max_psi``. Raises DataError, after
+    writing, where there is one and ``retrain.on_drift`` is ``stop``.
+    """
+    rule = config.retrain
+    bins = json.loads((champion_data / BINS).read_text(encoding="utf-8"))
+    with connection(config, out) as con:
+        open_prepared(con, prepared, config.prepare)
+        run(con, "drift/10_histogram")
+        con.register("reference", pa.Table.from_pylist(bins, _REFERENCE))
+        found = {row["feature"]: float(row["psi"]) for row in to_arrow(con, "drift/30_psi").to_pylist()}
+    if not found:
+        raise DataError(
+            f"{champion_data / BINS}: no feature that drift is measured by, so it is of another version; delete the "
+            "champion's alias or register a champion anew"
+        )
+    check = Check(drift_suite.suite(found, rule.max_psi), pd.DataFrame([found]))
+    outcome = examine([check], out)
+    if outcome.failures and rule.on_drift == "stop":
+        raise DataError(
+            "the data are no longer like those that the champion was trained on (retrain.on_drift is stop):\n- "
+            + "\n- ".join(outcome.failures)
+        )
+    return {**{f"psi/{name}": psi for name, psi in found.items()}, "drifted": float(len(outcome.failures))}
+
+
+def drift_says(metrics: dict[str, float] | None, max_psi: float) -> str:
+    """One sentence on the figures of ``measure_drift``; None: the champion's version holds no bins."""
+    if metrics is None:
+        return "Data drift: unknown, the champion's version holds no profile of its data."
+    found = sorted(
+        ((psi, name.removeprefix("psi/")) for name, psi in metrics.items() if name.startswith("psi/")),
+        reverse=True,
+    )
+    above = ", ".join(f"{name} {psi:.3f}" for psi, name in found if psi > max_psi)
+    if above:
+        return f"Warning, data drift since the champion's data: PSI above {max_psi:g} for {above}."
+    return f"Data drift since the champion's data: none, PSI at most {found[0][0]:.3f} ({found[0][1]})."
+
+
+@stage(
+    "drift",
+    code=("tasks/validate/drift.py", "sql/drift", "sql/audit"),
+    config=(*PREPARE_FIELDS, "retrain.max_psi", "retrain.on_drift"),
+    artifacts=("**/*",),
+)
+def check_drift(work: Work, config: PipelineConfig, prepared: Path, champion_data: Path) -> dict[str, float]:
+    """Reads the prepared dataset and the bins of the champion's; stops the run only where the config says so."""
+    return measure_drift(prepared, champion_data, config, work.out)

@@ -1,0 +1,186 @@
+"""Stage validate: Great Expectations on the raw tables, on the prepared dataset and on the audits of its promises.
+
+DuckDB reads the tables and hands over plain frames (TRAPS: its SQLAlchemy engine fails in Great Expectations). A
+table above ``FRAME_ROWS`` rows is looked at every n-th row; what must hold of every row is an audit, in SQL.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+
+from expectations import audits as audit_suite
+from expectations import (
+    prepared_candidates,
+    prepared_events,
+    prepared_items,
+    prepared_samples,
+    raw_items,
+    raw_reading,
+    raw_rec,
+    raw_reviews,
+    raw_src,
+)
+from gensr_model.config.pipeline import Format, PipelineConfig
+from gensr_model.errors import DataError
+from tasks.core.sql_runner import connect, query
+from tasks.core.stage import stage
+from tasks.core.work import Work
+from tasks.ingest.rejects import time_bounds
+from tasks.prepare import schemas as files
+from tasks.prepare.prepare import PREPARE_FIELDS
+from tasks.validate import profile
+from tasks.validate.audit import AuditResult, audit_figures, audit_rule, open_prepared, run_audits
+from tasks.validate.ge_runner import Check, run_checks
+
+FRAME_ROWS = 1_000_000
+RAW_TABLES: dict[Format, tuple[str, ...]] = {
+    "amazon": ("reviews", "items"),
+    "kuaisar": ("rec", "src", "items"),
+}
+
+
+def validate_folders(raw: Path, prepared: Path, config: PipelineConfig, out: Path) -> dict[str, float]:
+    """``validate_raw`` into ``out/raw``, then ``validate_prepared`` into ``out/prepared``; figures of both."""
+    figures: dict[str, float] = {}
+    for name, validate, folder in (("raw", validate_raw, raw), ("prepared", validate_prepared, prepared)):
+        (out / name).mkdir()
+        figures.update(
+            {f"{name}_{key}": value for key, value in validate(folder, config, out / name).items()}
+        )
+    return figures
+
+
+def validate_raw(raw: Path, config: PipelineConfig, out: Path) -> dict[str, float]:
+    """Check the folder ``raw``; write ``validation.json``, ``profile.json`` and ``data_docs/`` into the folder ``out``.
+
+    Returns the number of expectations and how many failed (0). Raises DataError, after writing, that names each
+    failed expectation with its count and a sample; and for a table that is missing.
+    """
+    earliest, latest = _credible_times(config)
+    with connection(config, out) as con:
+        for table in RAW_TABLES[config.format]:
+            path = raw / f"{table}.parquet"
+            if not path.is_file():
+                raise DataError(
+                    f"{path}: missing; a raw folder of format {config.format} has it, run ingest again"
+                )
+            con.read_parquet(str(path), file_row_number=True).create_view(f"raw_{table}")
+        suites = {
+            "raw_reviews": raw_reviews.suite(earliest, latest),
+            "raw_rec": raw_rec.suite(earliest, latest),
+            "raw_src": raw_src.suite(earliest, latest),
+            "raw_items": raw_items.suite(),
+        }
+        tables = [f"raw_{table}" for table in RAW_TABLES[config.format]]
+        checks = [Check(suites[table], _frame(con, table)) for table in tables]
+        profile.write_profile(con, tables, out)
+    checks.append(Check(raw_reading.suite(), _reading(raw)))
+    return run_checks(checks, "raw data", out)
+
+
+def validate_prepared(prepared: Path, config: PipelineConfig, out: Path) -> dict[str, float]:
+    """Check the folder ``prepared`` and run its audits; write the reports into the folder ``out``.
+
+    They are ``validation.json``, ``audits.json``, ``profile.json``, ``bins.json`` (for drift) and ``data_docs/``.
+
+    Returns the number of expectations, how many failed (0), and the audits' figures as ``audit/<query>/<figure>``, such
+    as the share of training purchases later than a test purchase. Raises DataError as ``validate_raw`` does.
+    """
+    earliest, latest = _credible_times(config)
+    suites = {
+        "items": prepared_items.suite(),
+        "events": prepared_events.suite(earliest, latest),
+        **{f"samples_{split}": prepared_samples.suite(split) for split in ("train", "valid", "test")},
+        **{
+            f"candidates_{split}": prepared_candidates.suite(
+                split, config.prepare.negatives, config.prepare.protocols
+            )
+            for split in ("valid", "test")
+        },
+    }
+    with connection(config, out) as con:
+        open_prepared(con, prepared, config.prepare)
+        checks = [Check(suite, _frame(con, table)) for table, suite in suites.items()]
+        results = run_audits(con)
+        figures = audit_figures(con, config.format)
+        profile.write_profile(con, list(files.TABLES), out)
+        profile.write_bins(con, out)
+    checks.append(_audits(results))
+    report = {"audits": [r._asdict() for r in results], "figures": [f._asdict() for f in figures]}
+    (out / "audits.json").write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")
+    told = {f"audit/{f.name}/{n}": float(v) for f in figures for n, v in f.values.items() if v is not None}
+    return {**run_checks(checks, "prepared dataset", out), **told}
+
+
+def _audits(results: list[AuditResult]) -> Check:
+    suite = audit_suite.suite({result.name: audit_rule(result.name) for result in results})
+    frame = pd.DataFrame([{result.name: result.violations for result in results}])
+    found = {r.name: f"{r.violations} rows, for example {r.sample}" for r in results if r.violations}
+    return Check(suite, frame, found)
+
+
+@contextlib.contextmanager
+def connection(config: PipelineConfig, out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """DuckDB within the config's bounds; what it spills into the folder ``out`` is gone afterwards."""
+    temp = out / "duckdb-temp"
+    with connect(config.prepare, temp) as con:
+        yield con
+    shutil.rmtree(temp, ignore_errors=True)
+
+
+def _frame(con: duckdb.DuckDBPyConnection, table: str) -> pd.DataFrame:
+    rows = con.table(table).shape[0]
+    every = -(-rows // FRAME_ROWS) or 1
+    frame: pd.DataFrame = con.sql(query(f"validate/{table}"), params={"every": every}).df()
+    return frame
+
+
+def _reading(raw: Path) -> pd.DataFrame:
+    path = raw / "manifest.json"
+    if not path.is_file():
+        raise DataError(f"{path}: missing, so this is no folder that ingest completed; run ingest again")
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    parts = [manifest, *manifest["files"]]
+    return pd.DataFrame([{"read": p["read"], "accounted": p["accepted"] + p["rejected"]} for p in parts])
+
+
+def _credible_times(config: PipelineConfig) -> tuple[int, int]:
+    """(earliest, latest), ms since 1970 UTC: ingest's own bounds, so that no row that it accepts fails here."""
+    bounds = time_bounds(config.ingest.earliest)
+    return bounds["earliest"], bounds["latest"]
+
+
+@stage(
+    "validate-raw",
+    code=("tasks/validate/validate.py", "sql/validate", "sql/profile"),
+    config=("format", "ingest"),
+    artifacts=("**/*",),
+)
+def check_raw(work: Work, config: PipelineConfig, raw: Path) -> dict[str, float]:
+    """Reads ``raw/``; writes results and Data Docs. A failing expectation stops the run before the long stages."""
+    return validate_raw(raw, config, work.out)
+
+
+@stage(
+    "validate",
+    code=(
+        "tasks/validate/validate.py",
+        "sql/validate",
+        "sql/audit",
+        "sql/prepared",
+        "sql/profile",
+        "sql/drift",
+    ),
+    config=("format", "ingest", *PREPARE_FIELDS),
+    artifacts=("**/*",),
+)
+def check_prepared(work: Work, config: PipelineConfig, prepared: Path) -> dict[str, float]:
+    """Reads the prepared dataset; audits its promises, writes results and Data Docs. A failure stops the run."""
+    return validate_prepared(prepared, config, work.out)

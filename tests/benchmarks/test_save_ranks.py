@@ -1,0 +1,172 @@
+"""Kept ranks give the run's own figures back, and nothing but them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from benchmarks.save_ranks import keep
+from gensr_model.evaluation.evaluate import RANKS
+from gensr_model.evaluation.metrics import RankCounts, counts_table, ranks_table, summarize
+from gensr_model.evaluation.saved_ranks import read_kept, widen
+
+RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
+
+
+def ranks(rng: np.random.Generator, tasks: list[str]) -> pa.Table:
+    """Of the samples of some tasks, in an order of their own."""
+    order = rng.permutation([(f"{task[0]}{n}", task) for task in tasks for n in range(20)])
+    return ranks_table(order[:, 0], order[:, 1], rng.integers(0, 6, (len(order), 10)).astype(float))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> tuple[Path, dict[str, pa.Table]]:
+    rng = np.random.default_rng(0)
+    both = ["recommendation", "search"]
+    made = {"gensr": ranks(rng, both), "popularity": ranks(rng, both), "bm25": ranks(rng, ["search"])}
+    stages = [{"label": "prepare", "key": "p"}]
+    for name, table in made.items():
+        folder = tmp_path / "home" / "store" / "evaluate" / f"key-{name}"
+        folder.mkdir(parents=True)
+        pq.write_table(table, folder / RANKS)
+        stages.append({"label": f"evaluate-{name}", "key": folder.name})
+    place = tmp_path / "home" / "runs" / "latest"
+    place.mkdir(parents=True)
+    config = {"source": {"kind": "folder", "path": "/somewhere/here/mine"}}
+    told = {"dataset": "mine", "seed": 3, "config": config, "dataset_digest": "d", "config_hash": "c"}
+    (place / "summary.json").write_text(json.dumps(told | {"stages": stages}))
+    (place / "table.md").write_text("# mine\n")
+    return place, made
+
+
+def test_kept_ranks_are_those_of_the_run(run: tuple[Path, dict[str, pa.Table]], tmp_path: Path) -> None:
+    place, made = run
+    table, parquet = keep(place, tmp_path / "kept")
+    assert (table.name, parquet.name) == ("mine-seed3.md", "mine-seed3.parquet")
+    assert b"somewhere" not in parquet.read_bytes()
+    kept = read_kept(parquet)
+    assert kept.keys() == made.keys()
+    for name, expected in made.items():
+        assert kept[name].sort_by("sample_id") == expected.sort_by("sample_id"), name
+
+
+def test_a_folder_that_is_no_runs_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"nothing: no summary\.json.*<home>/runs"):
+        keep(tmp_path / "nothing", tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
+
+
+def test_a_full_ranking_run_is_kept_under_a_name_of_its_own(
+    run: tuple[Path, dict[str, pa.Table]], tmp_path: Path
+) -> None:
+    """Its lists are the catalogue without what each user met: of many lengths, and longer than 16 bits can say."""
+    place, made = run
+    rng = np.random.default_rng(1)
+    length = dict(zip(made["gensr"]["sample_id"].to_pylist(), rng.integers(50_000, 60_000, 40), strict=True))
+    summary = json.loads((place / "summary.json").read_text())
+    summary |= {"study": "full-ranking", "stages": [{"label": "prepare", "key": "p"}]}
+    full = {}
+    for name, table in made.items():
+        lengths = np.array([length[i] for i in table["sample_id"].to_pylist()])
+        counts = RankCounts(
+            rng.integers(0, 40_000, len(table)).astype(np.int32), np.zeros(len(table), np.int32)
+        )
+        full[name] = counts_table(table["sample_id"], table["task"], counts, lengths)
+        folder = tmp_path / "home" / "store" / "evaluate-full" / f"key-{name}"
+        folder.mkdir(parents=True)
+        pq.write_table(full[name], folder / RANKS)
+        summary["stages"].append({"label": f"evaluate-full-{name}", "key": folder.name})
+    (place / "summary.json").write_text(json.dumps(summary))
+    table_md, parquet = keep(place, tmp_path / "kept")
+    assert (table_md.name, parquet.name) == ("mine-full-ranking-seed3.md", "mine-full-ranking-seed3.parquet")
+    kept = read_kept(parquet)
+    assert kept.keys() == full.keys()
+    for name, expected in full.items():
+        assert kept[name].sort_by("sample_id") == expected.sort_by("sample_id"), name
+    with pytest.raises(ValueError, match="lists of two lengths"):
+        widen({"gensr": full["gensr"], "popularity": made["popularity"]})
+
+
+def test_a_comparison_is_kept_with_what_was_chosen_and_without_folders(
+    run: tuple[Path, dict[str, pa.Table]], tmp_path: Path
+) -> None:
+    place, made = run
+    pq.write_table(widen(made), place / RANKS)
+    config = {
+        "source": {"kind": "generated"},
+        "rerank": {"kept": ["/somewhere/here/ours.parquet", {"path": "/somewhere/b.parquet"}]},
+    }
+    told = {
+        "dataset": "mine",
+        "seeds": [0, 2],
+        "config": config,
+        "config_hash": "c",
+        "chosen": {"gensr": {"beta": 1}},
+    }
+    (place / "summary.json").write_text(json.dumps(told))
+    table, parquet = keep(place, tmp_path / "kept")
+    assert (table.name, parquet.name) == ("mine-rerank-seed0-2.md", "mine-rerank-seed0-2.parquet")
+    assert b"somewhere" not in parquet.read_bytes()
+    told_of = json.loads(pq.read_schema(parquet).metadata[b"config"])["rerank"]["kept"]
+    assert [of["path"] for of in told_of] == ["ours.parquet", "b.parquet"]
+    assert json.loads(pq.read_schema(parquet).metadata[b"chosen"]) == {"gensr": {"beta": 1}}
+    assert read_kept(parquet).keys() == made.keys()
+
+
+def test_a_sweep_is_kept_with_a_row_per_point(run: tuple[Path, dict[str, pa.Table]], tmp_path: Path) -> None:
+    place, _ = run
+    points = pa.table({"tau": [0.05, 0.09], "beta": [0.1, 0.1], "metric": [0.5, 0.6]})
+    pq.write_table(points, place / "sweep.parquet")
+    summary = json.loads((place / "summary.json").read_text()) | {"study": "sweep", "stages": []}
+    (place / "summary.json").write_text(json.dumps(summary))
+    table, parquet = keep(place, tmp_path / "kept")
+    assert (table.name, parquet.name) == ("mine-sweep-seed3.md", "mine-sweep-seed3.parquet")
+    assert pq.read_table(parquet).to_pylist() == points.to_pylist()
+    assert b"somewhere" not in parquet.read_bytes()
+
+
+@pytest.mark.parametrize("parquet", sorted(RESULTS.glob("*-sweep-seed*.parquet")), ids=lambda path: path.stem)
+def test_a_sweeps_table_in_docs_has_the_points_beside_it(parquet: Path) -> None:
+    rows = [
+        line.split("|")[1:-1] for line in parquet.with_suffix(".md").read_text().splitlines() if "|" in line
+    ]
+    shown = {tuple(cell.strip().strip("*") for cell in row[:5]) for row in rows}
+    for point in pq.read_table(parquet).to_pylist():
+        numbers = (f"{point[name]:.4f}" for name in ("metric", "recommendation", "search"))
+        assert (f"{point['tau']:g}", f"{point['beta']:g}", *numbers) in shown
+
+
+METRICS = {
+    f"{letter}@{k}": f"{name}_at_{k}"
+    for letter, name in (("R", "recall"), ("N", "ndcg"))
+    for k in (1, 5, 10, 20)
+}
+
+
+@pytest.mark.parametrize(
+    "parquet",
+    sorted(path for path in RESULTS.glob("*.parquet") if "-sweep-seed" not in path.name),
+    ids=lambda path: path.stem,
+)
+def test_the_tables_in_docs_are_made_of_the_ranks_beside_them(parquet: Path) -> None:
+    shown, columns = set(), []
+    for line in parquet.with_suffix(".md").read_text().splitlines():
+        cells = [re.sub(r"[*]|</?u>", "", cell).strip() for cell in line.split("|")]
+        if sum(cell in METRICS for cell in cells) > 1:  # a head
+            columns = [number for number, cell in enumerate(cells) if cell in METRICS or cell == "MRR"]
+            names = [METRICS.get(cells[number], "mrr") for number in columns]
+        elif columns and len(cells) > max(columns):
+            shown.add(tuple(cells[number] for number in columns))
+    seeds: dict[str, list[dict[str, dict[str, float]]]] = {}
+    for label, found in read_kept(parquet).items():
+        seeds.setdefault(label.partition("/")[0], []).append(summarize(found))  # gensr/seed1 is gensr's
+    for of_system in seeds.values():
+        for task in of_system[0]:
+            means = (np.mean([one[task][name] for one in of_system]) for name in names)
+            assert tuple(f"{mean:.4f}" for mean in means) in shown

@@ -1,0 +1,138 @@
+"""What decides whether a rival is trained again, and what the names of systems mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gensr_model.baselines.registry import SYSTEMS
+from gensr_model.baselines.sasrec import SASRec
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.errors import ConfigError
+from tasks.compare import baselines
+from tasks.core import code_version
+from tasks.core.code_version import source_files
+from tasks.core.stage import StageResult
+
+PREPARED = StageResult("prepare", "p", Path("nowhere"), {}, 0.0, False)
+
+
+def keys(name: str, **config: object) -> list[str]:
+    stages = baselines._stages(name)
+    given = PipelineConfig.model_validate(config)
+    return [stage.key(given, PREPARED, option=name) for stage in stages]
+
+
+def test_a_new_system_and_a_change_in_another_model_train_nobody_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, search = keys("sasrec"), keys("zam")
+    monkeypatch.setitem(SYSTEMS, "another", SYSTEMS["qem"])
+    assert keys("sasrec") == before
+    files = code_version.source_files(("gensr_model/training/baseline.py", "gensr_model/baselines/sasrec.py"))
+    assert "gensr_model/baselines/sasrec.py" in files
+    assert "gensr_model/baselines/layers.py" in files
+    assert "gensr_model/training/trainer.py" in files
+    assert "gensr_model/baselines/registry.py" not in files
+    assert "gensr_model/baselines/product_search.py" not in files
+    assert keys("zam") == search != before
+
+
+def test_the_grid_decides_the_tuning_its_first_point_training_too_and_genSR_epochs_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tune, train, rank = keys("sasrec")
+    own = SYSTEMS["sasrec"].grid
+    for grid, begins_alike in (({k: (*v, v[0]) for k, v in own.items()}, True), ({"dropout": (0.9,)}, False)):
+        monkeypatch.setitem(SYSTEMS, "sasrec", SYSTEMS["sasrec"]._replace(grid=grid))
+        found = keys("sasrec")
+        assert found[0] != tune
+        assert (found[1] == train) is begins_alike
+        assert found[2] == rank
+    monkeypatch.undo()
+    assert keys("sasrec", train={"epochs": 9}, rerank={"concurrency": 7, "seeds": [3]}) == [tune, train, rank]
+    assert keys("sasrec", train={"negatives": 9})[:2] != [tune, train]
+    assert keys("sasrec", seed=1)[1] != train
+    assert keys("sasrec", rerank={"epochs": 9}) == [tune, keys("sasrec", rerank={"epochs": 9})[1], rank]
+
+
+def test_precision_is_in_the_key_of_what_is_trained() -> None:
+    tune, train, rank = keys("sasrec")
+    other = keys("sasrec", train={"precision": "bf16"})
+    assert other[0] != tune
+    assert other[1] != train
+    assert other[2] == rank  # its key has the training's besides
+
+
+def test_gradient_probes_are_in_the_key_of_the_training_that_has_them_and_in_no_other() -> None:
+    every = {"analysis": {"gradient_every": 7}}
+    tune, train, rank = keys("unisar")
+    assert keys("unisar", **every) == [tune, keys("unisar", **every)[1], rank]
+    assert keys("unisar", **every)[1] != train
+    for name in ("sasrec", "unified_ssr"):
+        assert keys(name, **every) == keys(name)
+        assert "gensr_model/training/probed_baseline.py" not in baselines._stages(name).train.code
+    assert "gensr_model/training/probed_baseline.py" in baselines._stages("unisar").train.code
+
+
+def test_unisar_is_analysed_where_the_config_says_so_and_never_on_one_task() -> None:
+    def analysed(when: str, tasks: str = "both", enabled: bool = True) -> tuple[bool, bool]:
+        given = {"analysis": {"unisar": when, "enabled": enabled}, "train": {"tasks": tasks}}
+        config = PipelineConfig.model_validate(given)
+        return config.analyses_unisar(), config.analyses_unisar(full_pipeline=True)
+
+    assert PipelineConfig().analysis.unisar == "mechanisms"
+    assert [analysed(when) for when in ("never", "mechanisms", "always")] == [
+        (False, False),
+        (True, False),
+        (True, True),
+    ]
+    assert analysed("always", tasks="search") == (False, False)
+    assert analysed("always", enabled=False) == (True, False)  # of the pipeline's analyses
+
+
+def test_a_rival_from_outside_the_package_counts_by_its_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = (
+        "from gensr_model.baselines.sasrec import SASRec\nimport mine_layers\nclass Mine(SASRec):\n    pass\n"
+    )
+    (tmp_path / "mine_alone.py").write_text(source)
+    (tmp_path / "mine_layers.py").write_text("WIDTH = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = baselines.find_system("mine_alone:Mine")
+    assert issubclass(found.model, SASRec)
+    assert found.title == "Mine"
+    assert "gensr_model/baselines/layers.py" in source_files(baselines._stages("mine_alone:Mine").train.code)
+    for file in ("mine_layers.py", "mine_alone.py"):  # what it imports counts, too
+        before, told = keys("mine_alone:Mine"), code_version.versions()
+        with (tmp_path / file).open("a") as more:
+            more.write("# changed\n")
+        assert keys("mine_alone:Mine") == before, "this process has imported what it was"
+        code_version.must_be(told)
+        monkeypatch.setattr(code_version, "_FOREIGN", {})  # another process reads it anew
+        with pytest.raises(ConfigError, match=r"mine_alone\.py changed after this run had begun"):
+            code_version.must_be(told)
+        assert all(old != new for old, new in zip(before, keys("mine_alone:Mine"), strict=True))
+
+
+def test_every_system_has_a_title_and_a_group_of_the_table() -> None:
+    names = baselines.every_system()
+    assert {"popularity", "bm25", "sasrec", "zam", "two_head", "gensr"} <= set(names)
+    assert names[-1] == "gensr"
+    titles = [baselines.title(name) for name in names]
+    assert len(set(titles)) == len(titles)
+    groups = {"reference", "recommendation", "search", "search-enhanced", "joint"}
+    assert {baselines.block(name) for name in names} <= groups
+
+
+def test_an_overlay_replaces_what_has_a_value() -> None:
+    config = PipelineConfig(preset="laptop")
+    changed = baselines.overlay(config, {"train.learning_rate": 0.5, "model.beta": None, "train.epochs": 1})
+    assert (changed.train.learning_rate, changed.train.epochs) == (0.5, 1)
+    assert changed.model == config.model
+    for grid in baselines.OURS.values():
+        for field, values in grid.items():
+            assert values[0] is None  # the first trial is the config as it is
+            assert baselines.overlay(config, {field: values[-1]}) != config

@@ -1,0 +1,49 @@
+"""Values that would train nothing, or fail after hours, are refused with the field's name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from gensr_model.config.pipeline import PipelineConfig
+
+REFUSED: list[tuple[str, Any]] = [
+    ("train.patience", 0),
+    ("train.epochs", 0),
+    ("train.batch_size", 0),
+    ("train.checkpoint_every", 0),
+    ("train.validations_per_epoch", 0),
+    ("train.valid_samples", -1),
+    ("train.learning_rate", 0),
+    ("lightgcn.evaluate_every", 0),
+    ("lightgcn.epochs", 0),
+    ("full_ranking.epochs", 0),
+    ("evaluation.max_test_samples", -1),
+    ("evaluation.batch_size", 0),
+    ("retrain.confidence", 95),
+    ("retrain.bootstrap_samples", 0),
+    ("analysis.gradient_every", -1),
+    ("ingest.earliest", "soon"),
+    ("seed", -1),
+    ("train.learning_rate", float("inf")),
+    ("model.tau", float("nan")),
+    ("model.max_history", 0),
+    ("model.view_dropout", 1),
+    ("rerank.seeds", [-1]),
+    ("rerank.seeds", [0, 0]),
+    ("ablation.seeds", [0, -1]),
+    ("sweep.tau", [0.0]),
+    ("sweep.beta", [0.1, -0.1]),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), REFUSED)
+def test_a_value_without_meaning_is_refused_by_name(field: str, value: Any) -> None:
+    section, _, name = field.rpartition(".")
+    given = {section: {name: value}} if section else {name: value}
+    with pytest.raises(ValidationError) as told:
+        PipelineConfig.model_validate(given)
+    path = tuple(field.split("."))
+    assert {error["loc"][: len(path)] for error in told.value.errors()} == {path}

@@ -1,0 +1,60 @@
+"""What the named presets are."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+
+from gensr_model.config.pipeline import PipelineConfig, with_changes
+from gensr_model.config.presets import PRESETS
+from gensr_model.config.studies import DEPARTURE_VARIANTS, USUAL_VARIANTS, Variant
+from gensr_model.evaluation.ablation import CHANGES
+
+
+def test_best_is_laptop_with_the_departures_that_its_ablation_takes_away() -> None:
+    best = PipelineConfig.model_validate({"preset": "best"})
+    assert set(DEPARTURE_VARIANTS) <= set(best.ablation.variants) <= set(get_args(Variant))
+    plain = best
+    for variant in DEPARTURE_VARIANTS:
+        without = with_changes(plain, CHANGES[variant])
+        assert without != plain, f"{variant} is not on"
+        plain = without
+    laptop = PipelineConfig.model_validate({"preset": "laptop"}).model_dump()
+    rest = {
+        (section, field)
+        for section in laptop
+        if isinstance(laptop[section], dict)
+        for field, value in laptop[section].items()
+        if plain.model_dump()[section][field] != value
+    }
+    assert rest == {
+        ("model", "answer_loss"),
+        ("model", "text"),  # the share of the searches, which are off here
+        ("train", "learning_rate"),
+        ("train", "epochs"),
+        ("ablation", "variants"),
+    }
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_sets_only_fields_that_exist_and_has_no_departure_but_in_best(preset: str) -> None:
+    config = PipelineConfig.model_validate({"preset": preset})
+    assert config.preset == preset
+    off = [variant for variant in DEPARTURE_VARIANTS if with_changes(config, CHANGES[variant]) == config]
+    assert off == ([] if preset == "best" else list(DEPARTURE_VARIANTS))
+    assert [v for v in USUAL_VARIANTS if with_changes(config, CHANGES[v]) == config] == ["gensr"]
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({}, "generated-amazon"),
+        ({"format": "kuaisar"}, "generated-kuaisar"),
+        ({"source": {"kind": "folder", "path": "mine"}}, "folder-amazon"),
+        ({"source": {"kind": "download"}, "format": "kuaisar"}, "download-kuaisar"),
+        ({"name": "mine", "format": "kuaisar"}, "mine"),
+    ],
+)
+def test_data_without_a_name_are_called_by_where_they_come_from(given: dict[str, Any], name: str) -> None:
+    assert PipelineConfig.model_validate(given).name == name

@@ -1,0 +1,148 @@
+"""A stage's function in a process of its own: results, reports, errors and deaths come back."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.errors import DataError, DivergedError
+from tasks.core.isolated_process import AloneError, run_alone
+from tasks.core.work import Work
+
+
+def work(at: Work, config: PipelineConfig, how: str) -> dict[str, float]:
+    """What the tests run alone."""
+    if how == "raise":
+        raise ValueError("not\nthis")
+    if how == "say":
+        raise DataError("the file is empty")
+    if how == "diverge":
+        raise DivergedError("the loss of step 4 is nan")
+    if how == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "exit":
+        os._exit(3)
+    if how == "sleep":
+        (at.out / "pid").write_text(str(os.getpid()))
+        time.sleep(300)
+    at.report.metrics({"loss": 2.0}, 7)
+    at.report.progress(1, 2, "half")
+    held = bytearray(b"x") * (200 * 2**20 if how == "much" else 1)  # written, so that it is there
+    assert held[0]
+    origin = {"parent": float(os.getppid()), "told": float(os.environ.get("GENSR_TOLD", "0"))}
+    origin["imported"] = float("tasks.compare.baselines" in sys.modules)  # which nothing here imports
+    return {"pid": float(os.getpid()), "seed": float(config.seed)} | origin
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.said: list[tuple[object, ...]] = []
+
+    def metrics(self, values: dict[str, float], step: int) -> None:
+        self.said.append((values, step))
+
+    def progress(self, done: int, total: int, note: str) -> None:
+        self.said.append((done, total, note))
+
+
+def alone(folder: Path, how: str, report: Heard | None = None) -> dict[str, float]:
+    arguments = (PipelineConfig(seed=5), how)
+    return run_alone(__name__, "work", (folder, folder), report or Heard(), arguments, share=1)
+
+
+def test_results_and_reports_come_back_with_the_peak_of_memory(tmp_path: Path) -> None:
+    heard = Heard()
+    little = alone(tmp_path, "little", heard)
+    assert heard.said == [({"loss": 2.0}, 7), (1, 2, "half")]
+    assert little["seed"] == 5
+    assert little["pid"] != os.getpid()
+    much = alone(tmp_path, "much")
+    assert 150 < much["peak_memory_mb"] - little["peak_memory_mb"] < 250
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or torch.cuda.is_available(), reason="each imports by itself there"
+)
+def test_processes_come_from_one_server_and_have_the_environment_of_their_own_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = alone(tmp_path, "little")
+    monkeypatch.setenv("GENSR_TOLD", "7")
+    second = alone(tmp_path, "little")
+    assert first["parent"] == second["parent"] != os.getpid()
+    assert psutil.Process(int(first["parent"])).ppid() == os.getpid()
+    assert first["pid"] != second["pid"]
+    assert first["imported"] == second["imported"] == 1, (
+        "a wrong name of what to import is passed over in silence"
+    )
+    assert (first["told"], second["told"]) == (0, 7)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("raise", "^ValueError: not\nthis$"),
+        ("say", "^the file is empty$"),
+        ("die", r"test_alone\.work: its process was killed by signal 9; .* too little memory$"),
+        ("exit", "ended with code 3 and without a result$"),
+    ],
+)
+def test_an_error_or_a_death_is_said(tmp_path: Path, how: str, said: str) -> None:
+    with pytest.raises(AloneError, match=said):
+        alone(tmp_path, how)
+
+
+def test_a_daemon_may_run_something_alone(tmp_path: Path) -> None:
+    """As the processes of Dask's workers are."""
+    pool = multiprocessing.get_context("spawn").Pool(1)
+    with pool:
+        assert pool.apply(alone, (tmp_path, "little"))["seed"] == 5
+
+
+def test_it_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    code = f"import sys; sys.path[:0] = {sys.path!r}; import test_alone as t, pathlib; "
+    code += f"t.alone(pathlib.Path({str(tmp_path)!r}), 'sleep')"
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        told = tmp_path / "pid"
+        while not (told.is_file() and told.read_text()):
+            assert parent.poll() is None
+            time.sleep(0.05)
+        child = psutil.Process(int(told.read_text()))
+    finally:
+        parent.kill()
+        parent.wait()
+    child.wait(timeout=60)
+
+
+def test_a_training_that_diverges_says_so_as_if_it_were_in_this_process(tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match="the loss of step 4 is nan"):
+        alone(tmp_path, "diverge")
+
+
+def test_a_child_of_other_code_than_the_run_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.core.isolated_process.versions", lambda: {"": "the code when this run began"})
+    with pytest.raises(AloneError, match=r"gensr changed after this run had begun.*start it again"):
+        alone(tmp_path, "little")
+
+
+def test_the_code_of_a_model_loaded_from_mlflow_is_not_what_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow puts it first on the path of a process that loads the model."""
+    old = tmp_path / "artifacts" / "code"
+    (old / "gensr_model").mkdir(parents=True)
+    (old / "gensr_model" / "__init__.py").write_text("raise RuntimeError('of another day')")
+    monkeypatch.setattr(sys, "path", [str(old), *sys.path])
+    assert alone(tmp_path, "little")["seed"] == 5
+    assert str(old) not in sys.path

@@ -1,0 +1,61 @@
+"""Where state is kept: GENSR_HOME, and an environment in which no other server's settings are left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks.core.state_dir import Home, home, server_environment
+
+
+def test_the_state_folder_is_gensr_home_else_a_folder_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GENSR_HOME", raising=False)
+    assert home().root == tmp_path / ".gensr"
+    monkeypatch.setenv("GENSR_HOME", "")
+    assert home().root == tmp_path / ".gensr"
+    monkeypatch.setenv("GENSR_HOME", "state/mine")
+    assert home().root == tmp_path / "state" / "mine"
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    monkeypatch.setenv("GENSR_HOME", "~/gensr")
+    assert home().root == tmp_path / "user" / "gensr"
+    assert not list(tmp_path.iterdir()), "asking for the folder makes none"
+
+
+def test_every_path_is_inside_and_they_differ(tmp_path: Path) -> None:
+    here = Home(tmp_path)
+    paths = [
+        here.store,
+        here.checkpoints,
+        here.results,
+        here.runs,
+        here.services,
+        here.logs,
+        here.mlflow_artifacts,
+    ]
+    assert all(path.is_relative_to(tmp_path) for path in paths)
+    assert len(set(paths)) == len(paths)
+    assert here.mlflow_store == f"sqlite:///{tmp_path}/mlflow/mlflow.db"
+
+
+def test_servers_get_only_our_settings_of_prefect_and_mlflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PREFECT_API_KEY", "PREFECT_PROFILE", "MLFLOW_TRACKING_TOKEN", "MLFLOW_REGISTRY_URI"):
+        monkeypatch.setenv(name, "another server's")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere")
+    monkeypatch.setenv("GENSR_HOME", "elsewhere")
+    monkeypatch.setenv("SOMETHING_ELSE", "kept")
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    found = server_environment(Home(tmp_path), prefect_port=4321, mlflow_port=5432)
+    assert "another server's" not in found.values()
+    assert found["GENSR_HOME"] == str(tmp_path)
+    assert found["PREFECT_API_URL"] == "http://127.0.0.1:4321/api"
+    assert found["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5432"
+    assert found["PREFECT_SERVER_DATABASE_CONNECTION_URL"].endswith(f"{tmp_path}/prefect/prefect.db")
+    assert found["PREFECT_RESULTS_LOCAL_STORAGE_PATH"] == str(Home(tmp_path).results)
+    assert found["SOMETHING_ELSE"] == "kept"
+    assert found["GOMP_SPINCOUNT"] == "1000"

@@ -1,0 +1,38 @@
+"""Links in README and docs lead somewhere: to a file of the repository, and to a heading that it has."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def anchors(page: Path) -> set[str]:
+    """As the forge makes them of headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    kept = ("".join(c for c in heading.lower() if c.isalnum() or c in " -_") for heading in headings)
+    return {heading.replace(" ", "-") for heading in kept}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+    broken = []
+    for link in links:
+        path, _, anchor = link.partition("#")
+        if link.startswith(("http://", "https://")):
+            continue
+        target = Path(os.path.normpath(page.parent / path)) if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    assert not broken
+
+
+def test_the_pages_that_a_newcomer_needs_are_linked_from_the_readme() -> None:
+    linked = set(re.findall(r"\(docs/([a-z_]+\.md)", (ROOT / "README.md").read_text()))
+    assert linked == {page.name for page in PAGES[1:]}

@@ -1,0 +1,236 @@
+"""Downloads against a local server that misbehaves in the ways that real ones do."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import io
+import threading
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from gensr_model.config.pipeline import DownloadSource, PipelineConfig, RemoteFile
+from gensr_model.errors import DataError
+from tasks.ingest.download import fetch
+from tasks.ingest.ingest import source_files
+
+BODY = bytes(range(256)) * 12_000  # 3 MB: three chunks
+SHA256 = hashlib.sha256(BODY).hexdigest()
+
+
+@dataclass
+class Server:
+    """What the server does; ``requests`` are the Range headers that it saw."""
+
+    url: str = ""
+    body: bytes = BODY
+    ranges: bool = True
+    drops: int = 0  # this many answers end half-way
+    errors: int = 0  # this many answers are a 500
+    status: int | None = None  # every answer is this error
+    etag: str = '"one"'
+    requests: list[str | None] = field(default_factory=list)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    state = Server()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked = self.headers.get("Range")
+            state.requests.append(asked)
+            if state.status or state.errors:
+                state.errors -= 1
+                self.send_error(state.status or 500)
+                return
+            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and state.ranges else 0
+            if self.headers.get("If-Range") not in (None, state.etag):
+                start = 0
+            if start >= len(state.body):
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{len(state.body)}")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            rest = state.body[start:]
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Length", str(len(rest)))
+            self.send_header("ETag", state.etag)
+            if start:
+                self.send_header("Content-Range", f"bytes {start}-{len(state.body) - 1}/{len(state.body)}")
+            self.end_headers()
+            if state.drops:
+                state.drops -= 1
+                rest = rest[: len(rest) // 2]
+            self.wfile.write(rest)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=httpd.serve_forever, daemon=True)
+    thread.start()
+    state.url = f"http://127.0.0.1:{httpd.server_address[1]}/data.bin"
+    yield state
+    httpd.shutdown()
+    httpd.server_close()
+    thread.join()
+
+
+def get(server: Server, folder: Path, **known: object) -> bytes:
+    remote = RemoteFile.model_validate({"url": server.url, **known})
+    fetch(DownloadSource(files=(remote,)), "amazon", folder, pause_s=0.001)
+    names = [path.name for path in folder.iterdir()]
+    assert names == ["data.bin"]  # no part, no note of the version
+    return (folder / "data.bin").read_bytes()
+
+
+def test_a_dropped_connection_is_resumed(server: Server, tmp_path: Path) -> None:
+    server.drops = 2
+    assert get(server, tmp_path, sha256=SHA256, bytes=len(BODY)) == BODY
+    half = len(BODY) // 2
+    assert server.requests == [None, f"bytes={half}-", f"bytes={half + half // 2}-"]
+
+
+def test_a_server_that_ignores_range_sends_the_file_again(server: Server, tmp_path: Path) -> None:
+    server.drops, server.ranges = 1, False
+    assert get(server, tmp_path, sha256=SHA256) == BODY
+    assert len(server.requests) == 2
+
+
+def test_a_file_that_changed_between_attempts_is_not_stitched(server: Server, tmp_path: Path) -> None:
+    server.drops, server.status = 1, None
+    remote = RemoteFile(url=server.url)
+    server.errors = 0
+
+    def change(name: str, have: int, total: int | None) -> None:
+        server.body, server.etag = BODY[::-1], '"two"'
+
+    fetch(DownloadSource(files=(remote,)), "amazon", tmp_path, pause_s=0.001, progress=change)
+    assert (tmp_path / "data.bin").read_bytes() == BODY[::-1]
+
+
+def test_server_errors_are_retried(server: Server, tmp_path: Path) -> None:
+    server.errors = 3
+    assert get(server, tmp_path) == BODY
+    assert len(server.requests) == 4
+
+
+def test_a_server_that_stays_broken_is_given_up(server: Server, tmp_path: Path) -> None:
+    server.status = 503
+    with pytest.raises(DataError, match="gave up after 6 attempts"):
+        get(server, tmp_path)
+    assert len(server.requests) == 6
+
+
+def test_a_missing_file_is_not_retried(server: Server, tmp_path: Path) -> None:
+    server.status = 404
+    with pytest.raises(DataError, match="answers 404"):
+        get(server, tmp_path)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("known", "message"),
+    [
+        ({"sha256": "0" * 64}, "sha256 is"),
+        ({"md5": "0" * 32}, "md5 is"),
+        ({"bytes": 7}, "instead of 7"),
+    ],
+)
+def test_a_file_that_is_not_the_expected_one_is_refused(
+    server: Server, tmp_path: Path, known: dict[str, object], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        get(server, tmp_path, **known)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stale_part_is_thrown_away_when_the_digest_is_wrong(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "data.bin.part").write_bytes(b"another file" * 100)
+    assert get(server, tmp_path, sha256=SHA256) == BODY
+    assert server.requests == ["bytes=1200-", None]
+
+
+@pytest.mark.parametrize("extra", [b"", b"too much"])
+def test_a_part_that_is_complete_or_too_long(server: Server, tmp_path: Path, extra: bytes) -> None:
+    (tmp_path / "data.bin.part").write_bytes(BODY + extra)
+    assert get(server, tmp_path, sha256=SHA256) == BODY
+    assert len(server.requests) == (2 if extra else 1)
+
+
+def test_a_file_that_is_there_is_not_fetched_again(server: Server, tmp_path: Path) -> None:
+    get(server, tmp_path)
+    get(server, tmp_path)
+    assert len(server.requests) == 1
+
+
+def test_an_address_that_nobody_serves(tmp_path: Path) -> None:
+    source = DownloadSource(files=(RemoteFile(url="http://127.0.0.1:9/data.bin"),))
+    with pytest.raises(DataError, match="gave up"):
+        fetch(source, "amazon", tmp_path, pause_s=0.001)
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "http://host/", "http://host/.."])
+def test_addresses_that_name_no_file(tmp_path: Path, url: str) -> None:
+    with pytest.raises(DataError, match="not the http"):
+        fetch(DownloadSource(files=(RemoteFile(url=url),)), "amazon", tmp_path)
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def get_zip(server: Server, folder: Path) -> None:
+    remote = RemoteFile(url=server.url.replace("data.bin", "KuaiSAR_v2.zip"))
+    fetch(DownloadSource(files=(remote,)), "kuaisar", folder, pause_s=0.001)
+
+
+def test_a_zip_is_unpacked_and_removed(server: Server, tmp_path: Path) -> None:
+    server.body = zipped({"KuaiSAR_v2/rec_inter.csv": b"user_id\n1\n"})
+    get_zip(server, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["KuaiSAR_v2"]
+    assert (tmp_path / "KuaiSAR_v2" / "KuaiSAR_v2" / "rec_inter.csv").read_bytes() == b"user_id\n1\n"
+    get_zip(server, tmp_path)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("member", ["../evil.csv", "/evil.csv", "a/../../evil.csv", "..\\evil.csv"])
+def test_a_zip_that_reaches_out_of_its_folder_is_refused(server: Server, tmp_path: Path, member: str) -> None:
+    server.body = zipped({"rec_inter.csv": b"fine", member: b"evil"})
+    folder = tmp_path / "in"
+    for _ in range(2):  # the archive stays, and is refused again
+        with pytest.raises(DataError, match="outside the folder"):
+            get_zip(server, folder)
+    assert [path.name for path in folder.iterdir()] == ["KuaiSAR_v2.zip"]
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_a_damaged_zip_is_deleted_and_can_be_had_again(server: Server, tmp_path: Path) -> None:
+    good = zipped({"rec_inter.csv": b"fine" * 1000})
+    server.body = good[:20] + b"\xff" + good[21:-30] + good[-22:]
+    with pytest.raises(DataError, match="not a readable zip"):
+        get_zip(server, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    server.body = good
+    get_zip(server, tmp_path)
+    assert (tmp_path / "KuaiSAR_v2" / "rec_inter.csv").exists()
+
+
+def test_source_files_downloads_into_the_home(server: Server, tmp_path: Path) -> None:
+    files = [
+        {"url": server.url.replace("data.bin", name)} for name in ("reviews_X_5.json.gz", "meta_X.json.gz")
+    ]
+    config = PipelineConfig.model_validate({"source": {"kind": "download", "files": files}})
+    folder = source_files(config, tmp_path)
+    assert folder.is_relative_to(tmp_path)
+    assert sorted(path.name for path in folder.iterdir()) == ["meta_X.json.gz", "reviews_X_5.json.gz"]

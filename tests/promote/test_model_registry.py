@@ -1,0 +1,264 @@
+"""Models in MLflow, on a real SQLite store: what is logged, and which champion retraining compares with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+import pytest
+from logged_model import Logged
+from mlflow.exceptions import MlflowException
+
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.errors import DataError
+from gensr_model.serving.service import Answer, Request, Service
+from tasks.core.stage import StageResult
+from tasks.core.tracking import parent_run
+from tasks.promote import model_registry
+
+
+def test_no_champion_then_a_foreign_one_then_one_without_a_bundle(gensr_home: Path, tmp_path: Path) -> None:
+    with parent_run(PipelineConfig(), "retrain/nightly", "0" * 8) as run:
+        assert model_registry.champion(run, "gensr-x") is None
+        run.client.create_registered_model("gensr-x")
+        assert model_registry.champion(run, "gensr-x") is None
+        (tmp_path / "model").mkdir()
+        (tmp_path / "model" / "MLmodel").write_text("flavors: {}\n")
+        by_hand = run.client.create_model_version("gensr-x", (tmp_path / "model").as_uri(), run.run_id)
+        model_registry.crown(run, "gensr-x", str(by_hand.version), None)
+        with pytest.raises(DataError, match=r"version 1 of the model gensr-x .* was not registered by"):
+            model_registry.champion(run, "gensr-x")
+
+        bundle = StageResult("finetune", "k1", tmp_path, {}, 0.0, False)
+        version = model_registry.register(run, "gensr-x", (tmp_path / "model").as_uri(), bundle, "first")
+        model_registry.crown(run, "gensr-x", version, str(by_hand.version))
+        with pytest.raises(DataError, match="no model bundle among"):
+            model_registry.champion(run, "gensr-x")
+        assert not list((gensr_home / "champions").iterdir()), "nothing half-fetched stays"
+
+
+# --- a model that was really logged ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Logged]:
+    root = tmp_path_factory.mktemp("logged")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GENSR_HOME", str(root / "home"))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield Logged(root)
+
+
+CANDIDATES = ["i4", "i9", "i17", "i25"]
+
+
+@pytest.mark.parametrize("query", [None, "", "kitchen"])
+def test_a_logged_model_ranks_as_the_ranker(logged: Logged, query: str | None) -> None:
+    request = pd.DataFrame({"history": [["i1", "i2"]], "query": [query], "candidates": [CANDIDATES]})
+    (answer,) = logged.model.predict(request).to_dict("records")
+    expected = logged.ranker.rank(["i1", "i2"], query or None, CANDIDATES)
+    assert answer["items"] == [item for item, _ in expected]
+    assert answer["scores"] == pytest.approx([score for _, score in expected])
+    assert len(set(answer["scores"])) == len(CANDIDATES)
+
+
+def test_a_logged_model_answers_row_by_row_and_keeps_the_best(logged: Logged) -> None:
+    request = pd.DataFrame(
+        {
+            "history": [["i1"], [], ["i3", "gone"]],
+            "query": ["kitchen", None, "garden"],
+            "candidates": [CANDIDATES, CANDIDATES[:2], CANDIDATES],
+        }
+    )
+    every = logged.model.predict(request)
+    assert every.columns.tolist() == list(Answer._fields)
+    assert [sorted(items) for items in every["items"]] == [
+        sorted(CANDIDATES), sorted(CANDIDATES[:2]), sorted(CANDIDATES)
+    ]  # fmt: skip
+    best = logged.model.predict(request, params={"top_n": 1})
+    assert best["items"].tolist() == [items[:1] for items in every["items"]]
+
+
+def test_a_request_without_queries_is_recommendation(logged: Logged) -> None:
+    request = pd.DataFrame({"history": [["i1"]], "candidates": [CANDIDATES]})
+    assert logged.model.predict(request)["items"][0] == [
+        item for item, _ in logged.ranker.rank(["i1"], None, CANDIDATES)
+    ]
+
+
+def test_every_column_may_be_left_out_or_null(logged: Logged) -> None:
+    """A user, a history and nothing at all, in one frame; then each column alone."""
+    request = pd.DataFrame(
+        {
+            "user": ["u12", None, None, "nobody"],
+            "history": [None, ["i1", "i2"], None, None],
+            "behaviors": [None, ["rec", "src"], None, None],
+            "query": [None, "kitchen", "garden", None],
+            "candidates": [None, CANDIDATES, None, CANDIDATES],
+            "top_n": [3, 2, 5, None],
+        }
+    )
+    answers = [Answer(**row) for row in logged.model.predict(request).to_dict("records")]
+    expected = [
+        Request("u12", top_n=3),
+        Request(None, ["i1", "i2"], ["rec", "src"], "kitchen", CANDIDATES, 2),
+        Request(query="garden", top_n=5),
+        Request("nobody", candidates=CANDIDATES),
+    ]
+    assert answers == [logged.service.answer(each) for each in expected]
+    assert [answer.candidate_source for answer in answers] == ["retrieved", "given", "retrieved", "given"]
+    assert [answer.history_source for answer in answers] == ["stored", "given", "none", "unknown-user"]
+    for column in request.columns.drop("behaviors"):
+        alone = request.loc[[1], [column]] if column != "user" else request.loc[[0], [column]]
+        assert len(logged.model.predict(alone)["items"].iloc[0]) > 0
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "says"),
+    [
+        ("candidates", ["i4", "nope"], r"row 1: candidates the model does not know: \['nope'\]"),
+        ("top_n", 0.0, "row 1: top_n: expected 1 or more"),
+        ("top_n", 1.5, "row 1: top_n: expected a whole number, got 1.5"),
+    ],
+)
+def test_a_wrong_row_is_named(logged: Logged, column: str, value: object, says: str) -> None:
+    good: dict[str, object] = {"history": ["i1"], "candidates": CANDIDATES, "top_n": 2.0}
+    with pytest.raises(MlflowException, match=says):
+        logged.model.predict(pd.DataFrame([good, good | {column: value}]))
+
+
+def test_what_was_logged_holds_no_pickle_and_pins_what_it_needs(logged: Logged) -> None:
+    folder = Path(mlflow.artifacts.download_artifacts(logged.uri))
+    suffixes = {p.suffix for p in folder.rglob("*") if p.is_file()}
+    assert not suffixes & {".pkl", ".pickle", ".pt", ".pth", ".bin"}
+    pinned = (folder / "requirements.txt").read_text().splitlines()
+    assert all("==" in line and "+" not in line for line in pinned)
+    assert {"mlflow", "torch", "transformers"} <= {line.split("==")[0] for line in pinned}
+
+
+def test_a_bundle_is_logged_once(logged: Logged) -> None:
+    with parent_run(PipelineConfig(), "gensr", "2" * 8) as run:
+        assert model_registry.log_model(run, logged.bundle) == logged.uri
+        assert model_registry.log_model(run, logged.bundle._replace(key="k2")) != logged.uri
+
+
+def test_the_champion_is_fetched_with_its_bundle(logged: Logged) -> None:
+    first, second = (
+        model_registry.register(logged.run, "gensr-y", logged.uri, logged.bundle, note)
+        for note in ("first", "better")
+    )
+    assert (first, second) == ("1", "2")
+    assert model_registry.champion(logged.run, "gensr-y") is None
+    model_registry.crown(logged.run, "gensr-y", second, None)
+    for _ in range(2):  # fetched, then found
+        found = model_registry.champion(logged.run, "gensr-y")
+        assert found is not None
+        assert (found.version, found.bundle.key) == ("2", "k1")
+        fetched = {p.name: p.read_bytes() for p in found.bundle.path.iterdir()}
+        assert fetched == {p.name: p.read_bytes() for p in logged.folder.iterdir()}
+    assert logged.run.client.get_model_version("gensr-y", "2").tags["decision"] == "better"
+
+
+def test_an_alias_that_was_moved_meanwhile_stays_where_it_is(logged: Logged) -> None:
+    """A person who rolls back is not overruled by a run that was judged against another champion."""
+    one, two, three = (
+        model_registry.register(logged.run, "gensr-m", logged.uri, logged.bundle, n) for n in "abc"
+    )
+    model_registry.crown(logged.run, "gensr-m", two, None)
+    logged.run.client.set_registered_model_alias("gensr-m", model_registry.CHAMPION, one)
+    with pytest.raises(
+        model_registry.ChampionMoved, match=r"is version 1 now and was 2 when this run looked"
+    ):
+        model_registry.crown(logged.run, "gensr-m", three, two)
+    with pytest.raises(model_registry.ChampionMoved, match=r"is version 1 now and was none"):
+        model_registry.crown(logged.run, "gensr-m", three, None)
+    found = model_registry.champion(logged.run, "gensr-m")
+    assert found is not None
+    assert found.version == one
+
+
+def test_a_catalogue_is_served_with_the_champion_that_came_meanwhile(
+    logged: Logged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, config = logged.run, logged.config.model_copy(update={"name": "w"})
+    name, make = model_registry.served_name(config), model_registry.log_model
+    model_registry.crown(
+        run, name, model_registry.register(run, name, logged.uri, logged.bundle, "first"), None
+    )
+    newer = model_registry.register(run, name, logged.uri, logged.bundle._replace(key="k9"), "newer")
+
+    def log(*given: Any) -> str:
+        uri = make(*given)
+        if (found := model_registry.champion(run, name)) and found.version == "1":
+            model_registry.crown(run, name, newer, "1")
+        return uri
+
+    monkeypatch.setattr(model_registry, "log_model", log)
+    version = model_registry.serve_catalogue(run, config, logged.full)
+    found = model_registry.champion(run, name)
+    assert found is not None
+    assert (found.version, found.bundle.key, found.catalogue_key) == (version, "k9", "f1")
+
+
+def test_new_code_that_answers_requests_is_logged_anew(
+    logged: Logged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with parent_run(PipelineConfig(), "gensr", "3" * 8) as run:
+        monkeypatch.setattr(model_registry, "code_digest", lambda roots: "of another day")
+        assert model_registry.log_model(run, logged.bundle) != logged.uri
+
+
+def test_two_runs_that_fetch_the_same_go_on_with_one_copy(tmp_path: Path) -> None:
+    for name in ("mine", "theirs"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    model_registry._become(tmp_path / "theirs", tmp_path / "there")
+    model_registry._become(tmp_path / "mine", tmp_path / "there")
+    assert (tmp_path / "there" / "file").read_text() == "theirs"
+    with pytest.raises(OSError, match="No such file"):
+        model_registry._become(tmp_path / "gone", tmp_path / "elsewhere")
+
+
+def test_what_serves_ranks_the_catalogue_by_the_full_ranking_champion(logged: Logged) -> None:
+    """From no full-ranking model to a registered one: the served champion gets it, and says so in its answers."""
+    run, config = logged.run, logged.config.model_copy(update={"name": "z"})
+    served, full = model_registry.served_name(config), model_registry.full_ranking_name(config)
+    assert model_registry.full_ranking_bundle(run, config) is None
+    assert model_registry.serve_catalogue(run, config, logged.full) is None, "nothing serves yet"
+    model_registry.crown(
+        run, served, model_registry.register(run, served, logged.uri, logged.bundle, "first"), None
+    )
+
+    version = model_registry.register(
+        run, full, model_registry.log_model(run, logged.full), logged.full, "first"
+    )
+    model_registry.crown(run, full, version, None)
+    known = model_registry.full_ranking_bundle(run, config)
+    assert known is not None
+    assert known.key == "f1"
+    assert model_registry.serve_catalogue(run, config, known) == "2"
+    assert model_registry.serve_catalogue(run, config, known) is None, "it serves already"
+
+    request = pd.DataFrame({"user": ["u12", "u12"], "query": [None, "kitchen"], "top_n": [5.0, 5.0]})
+    before, after = (
+        mlflow.pyfunc.load_model(f"models:/{served}/{number}").predict(request) for number in (1, 2)
+    )
+    assert before["candidate_source"].tolist() == ["retrieved"] * 2
+    assert after["candidate_source"].tolist() == ["full-ranking"] * 2
+    expected = Service.load(logged.folder, logged.full.path)
+    for row, query in enumerate((None, "kitchen")):
+        answer = expected.answer(Request("u12", query=query, top_n=5))
+        assert after["items"][row] == answer.items
+        assert after["scores"][row] == pytest.approx(answer.scores)
+        assert before["items"][row] == logged.service.answer(Request("u12", query=query, top_n=5)).items
+    given = request.assign(candidates=[CANDIDATES] * 2)
+    alone = mlflow.pyfunc.load_model(f"models:/{full}@champion")
+    assert alone.predict(request)["items"].tolist() == after["items"].tolist()
+    assert alone.predict(given)["candidate_source"].tolist() == ["given"] * 2
+
+    crowned = model_registry.champion(run, served)
+    assert crowned is not None
+    assert (crowned.version, crowned.bundle.key, crowned.catalogue_key) == ("2", "k1", "f1")

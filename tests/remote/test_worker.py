@@ -1,0 +1,209 @@
+"""Training and ranking where nothing but the library is, and the way there and back."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gensr_model.config.pipeline import PipelineConfig, with_changes
+from gensr_model.errors import ConfigError
+from gensr_model.remote import job_bundle, worker
+from gensr_model.runtime.stage_folder import is_complete, read_record
+from tasks.core.stage import Stage, StageResult, build_folder
+from tasks.core.state_dir import Home
+from tasks.ingest.ingest import find_source, ingest
+from tasks.prepare.prepare import prepare
+from tasks.remote import export
+
+Tiny = Callable[..., PipelineConfig]
+ABSENT = ("prefect", "duckdb", "mlflow", "great_expectations", "bm25s", "tasks", "flows")
+
+
+def data_in_the_store(home: Path, config: PipelineConfig) -> StageResult:
+    """Ingested and prepared, without the checks, as a flow would have it."""
+    found = find_source.fn(config)
+    for stage in (ingest, prepare):
+        found = _built(home, stage, config, found)
+    return found
+
+
+def _built(home: Path, stage: Stage, config: PipelineConfig, given: StageResult) -> StageResult:
+    return build_folder(
+        Home(home), stage.name, stage.key(config, given), lambda work: stage.build(work, config, given.path)
+    )
+
+
+def on_a_bare_machine(tmp_path: Path, folder: Path, *more: str) -> subprocess.Popen[str]:
+    """The command where an import of the pipeline fails, in the processes that it starts as well."""
+    (tmp_path / "bare").mkdir(exist_ok=True)
+    (tmp_path / "bare" / "sitecustomize.py").write_text(
+        f"import sys\nfor name in {ABSENT!r}: sys.modules[name] = None\n"
+    )
+    root = Path(worker.__file__).parents[2]
+    paths = os.pathsep.join([str(tmp_path / "bare"), str(root)])
+    return subprocess.Popen(
+        [sys.executable, "-m", "gensr_model.remote.worker", str(folder), *more],
+        env=os.environ | {"PYTHONPATH": paths}, cwd=tmp_path, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+
+
+def keys(packed: job_bundle.Parcel) -> list[tuple[str, str]]:
+    return [of for job in packed.jobs for of in export.stages_of(job)]
+
+
+def test_models_are_trained_elsewhere_and_found_in_the_store(
+    gensr_home: Path, tmp_path: Path, tiny: Tiny
+) -> None:
+    config, folder = tiny(), tmp_path / "parcel"
+    with pytest.raises(ConfigError, match="no data prepared with this config"):
+        export.out(folder, config, "models")
+    data_in_the_store(gensr_home, config)
+    packed = export.out(folder, config, "models")
+    assert [job.name for job in packed.jobs] == ["gensr", "two_head"]
+    assert packed.jobs[0].pretrain == packed.jobs[1].pretrain
+    with pytest.raises(ConfigError, match="is not empty"):
+        export.out(folder, config, "models")
+    assert export.back(folder) == [], "nothing is made yet"
+
+    done = on_a_bare_machine(tmp_path, folder, "--at-once", "2")
+    said, errors = done.communicate(timeout=300)
+    assert done.returncode == 0, errors
+    assert sorted(line.rsplit(" in ", 1)[0] for line in said.splitlines()) == [
+        "gensr: evaluate", "gensr: finetune", "gensr: pretrain", "two_head: evaluate", "two_head: finetune"
+    ]  # fmt: skip
+    for stage, key in keys(packed):
+        assert is_complete(job_bundle.place(folder, stage, key))
+        assert not is_complete(gensr_home / "store" / stage / key)
+    assert not list((folder / "checkpoints").iterdir())
+
+    assert export.back(folder) == [
+        "gensr: pretrain", "gensr: finetune", "gensr: evaluate", "two_head: finetune", "two_head: evaluate"
+    ]  # fmt: skip
+    for stage, key in keys(packed):
+        record = read_record(gensr_home / "store" / stage / key)
+        assert record["built_on"] == "another machine's CPU"
+        assert record["metrics"]
+    assert export.back(folder) == []
+    assert export.out(tmp_path / "again", config, "models").jobs == ()
+    assert not (tmp_path / "again").exists()
+    # What one of them lacks is packed with what there is.
+    shutil.rmtree(gensr_home / "store" / "evaluate" / str(packed.jobs[0].evaluate))
+    (left,) = export.out(tmp_path / "again", config, "models").jobs
+    assert left == packed.jobs[0]
+    assert is_complete(job_bundle.place(tmp_path / "again", "finetune", left.finetune))
+
+
+@pytest.mark.slow
+def test_a_training_that_was_killed_goes_on(gensr_home: Path, tmp_path: Path, tiny: Tiny) -> None:
+    config = tiny(train={"epochs": 3, "batch_size": 32, "valid_samples": 20, "checkpoint_every": 10})
+    data_in_the_store(gensr_home, config)
+    packed = export.out(tmp_path / "parcel", config, "sweep")
+    one = packed.model_copy(update={"jobs": packed.jobs[:1]})
+    job_bundle.write(tmp_path / "parcel", one)
+    job = one.jobs[0]
+    checkpoints = tmp_path / "parcel" / "checkpoints" / f"finetune-{job.finetune}"
+    first = on_a_bare_machine(tmp_path, tmp_path / "parcel")
+    ends = time.monotonic() + 240
+    while not (checkpoints / "last").is_dir():
+        assert first.poll() is None, first.communicate()[1]
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    assert not is_complete(job_bundle.place(tmp_path / "parcel", "finetune", job.finetune))
+    second = on_a_bare_machine(tmp_path, tmp_path / "parcel")
+    said, errors = second.communicate(timeout=300)
+    assert second.returncode == 0, errors
+    assert said.startswith(f"{job.name}: finetune in "), "the table is not made again, and test is not read"
+    record = read_record(job_bundle.place(tmp_path / "parcel", "finetune", job.finetune))
+    assert record["metrics"]["resumed_at"] > 0
+
+
+def test_one_that_fails_does_not_keep_the_others_from_being_trained(
+    gensr_home: Path, tmp_path: Path, tiny: Tiny
+) -> None:
+    config, folder = tiny(), tmp_path / "parcel"
+    data_in_the_store(gensr_home, config)
+    packed = export.out(folder, config, "models")
+    nowhere = with_changes(config, {"model": {"backbone": {"name_or_path": "/nowhere"}}})
+    broken = packed.jobs[0].model_copy(update={"config": nowhere})
+    job_bundle.write(folder, packed.model_copy(update={"jobs": (broken, packed.jobs[1])}))
+    (said,) = worker.run(folder, at_once=2)
+    assert said.startswith("gensr: ")
+    assert "/nowhere" in said
+    assert not is_complete(job_bundle.place(folder, "finetune", packed.jobs[0].finetune))
+    assert is_complete(job_bundle.place(folder, "evaluate", str(packed.jobs[1].evaluate)))
+    with pytest.raises(ConfigError, match="gensr has other keys"):
+        export.back(folder)
+
+    shutil.rmtree(job_bundle.place(folder, "pretrain", packed.jobs[0].pretrain))
+    samples = job_bundle.place(folder, "prepare", packed.prepared) / "manifest.json"
+    samples.write_text("{}")
+    no_table, without = worker.run(folder, at_once=2)
+    assert no_table.startswith("gensr: ")
+    assert without == "two_head: its LightGCN table failed, see gensr"
+
+
+def test_other_code_and_work_at_the_same_time_are_refused(
+    gensr_home: Path, tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "parcel"
+    data_in_the_store(gensr_home, tiny())
+    export.out(folder, tiny(), "ablation")
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ConfigError, match="another process works on this parcel"):
+            worker.run(folder)
+    monkeypatch.setattr(job_bundle, "library_digest", lambda: "of another day")
+    for there_or_here in (worker.run, export.back):
+        with pytest.raises(ConfigError, match="written by another version of gensr_model"):
+            there_or_here(folder)
+
+
+def test_what_is_no_parcel_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for main, command in ((worker.main, []), (export.main, ["back"])):
+        monkeypatch.setattr(sys, "argv", ["it", *command, str(tmp_path)])
+        with pytest.raises(SystemExit, match=r"has no parcel\.json: name a folder"):
+            main()
+    (tmp_path / "parcel.json").write_text('{"jobs": []}')
+    with pytest.raises(ConfigError, match=r"parcel\.json is not what .* \(fields: library, prepared\)"):
+        job_bundle.read(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["offline", str(tmp_path), "--at-once", "0"])
+    with pytest.raises(SystemExit):
+        worker.main()
+    assert "1 or more" in capsys.readouterr().err
+    (tmp_path / "config.json").write_text(json.dumps({"prset": "demo"}))
+    out = ["carry", "out", str(tmp_path / "new"), "--config", str(tmp_path / "config.json")]
+    monkeypatch.setattr(sys, "argv", out)
+    with pytest.raises(SystemExit, match="prset"):
+        export.main()
+
+
+def test_the_jobs_are_those_of_the_study(gensr_home: Path, tmp_path: Path, tiny: Tiny) -> None:
+    own: dict[str, Any] = {"ablation": {"variants": ["no_cf_view"], "seeds": [0, 3]}}
+    own["sweep"] = {"tau": [0.05, 0.09], "beta": [0.3]}
+    config = tiny(**own)
+    data_in_the_store(gensr_home, config)
+    packed = export.out(tmp_path / "ablation", config, "ablation")
+    assert [job.name for job in packed.jobs] == ["gensr", "no_cf_view", "gensr-seed3", "no_cf_view-seed3"]
+    assert len({job.pretrain for job in packed.jobs}) == 2, "a table for each seed"
+    assert len(set(keys(packed))) == 2 + 4 + 4
+    swept = export.out(tmp_path / "sweep", config, "sweep")
+    assert {(job.config.model.tau, job.config.model.beta) for job in swept.jobs} == {
+        (0.05, config.model.beta), (0.09, config.model.beta), (config.model.tau, 0.3)
+    }  # fmt: skip
+    assert {(job.split, job.ranking) for job in swept.jobs} == {("valid", "rank-valid")}, "test is not read"

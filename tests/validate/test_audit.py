@@ -1,0 +1,307 @@
+"""Every audit finds the fault that it is there for, and nothing on a good dataset."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from prepare_inputs import DAY, amazon_raw, config, kuaisar_raw, prepared, random_amazon, rows
+
+from gensr_model.data.batches import NegativeSampler
+from gensr_model.data.prepared import PreparedDataset
+from gensr_model.errors import DataError
+from tasks.core.sql_runner import connect
+from tasks.prepare.schemas import TABLES
+from tasks.validate.audit import audit_alone, audit_folder, audit_names, audit_rule, main, open_prepared
+
+SETTINGS = config(negatives=10, protocols=("uniform", "popularity", "bm25"))
+Row = dict[str, Any]
+Fault = Callable[[Path], None]
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    raw = random_amazon(tmp_path_factory.mktemp("audit") / "raw")
+    return prepared(raw, SETTINGS)
+
+
+def change(folder: Path, table: str, edit: Callable[[list[Row]], list[Row]]) -> None:
+    """Rewrite a table of ``folder`` after ``edit``."""
+    edited = edit(rows(folder, table))
+    pq.write_table(pa.Table.from_pylist(edited, TABLES[table]), folder / f"{table}.parquet")
+
+
+def set_field(table: str, field: str, value: Callable[[Path, list[Row], int], Any], at: int = 0) -> Fault:
+    """A fault: one field of row ``at`` becomes ``value(folder, rows, at)``."""
+
+    def fault(folder: Path) -> None:
+        def edit(found: list[Row]) -> list[Row]:
+            found[at][field] = value(folder, found, at)
+            return found
+
+        change(folder, table, edit)
+
+    return fault
+
+
+def own_end(_: Path, found: list[Row], at: int) -> int:
+    """A history that runs one event on, into the sample's own time."""
+    return int(found[at]["history_end"]) + 1
+
+
+def tie_end(folder: Path, found: list[Row], at: int) -> int:
+    """A history that takes in all events of the sample's own time, as one cut by ``ts <=`` does."""
+    own = found[at]["user_idx"], found[at]["ts"]
+    return max(n for n, e in enumerate(rows(folder, "events")) if (e["user_idx"], e["ts"]) == own) + 1
+
+
+def met_by_user(folder: Path, found: list[Row], at: int) -> list[int]:
+    """A list whose last item is one that the sample's user met, and not the target."""
+    sample = rows(folder, "samples_test")[at]
+    met = {e["item_idx"] for e in rows(folder, "events") if e["user_idx"] == sample["user_idx"]}
+    return [*found[at]["item_idx"][:-1], min(met - {sample["item_idx"]})]
+
+
+def target_listed(folder: Path, found: list[Row], at: int) -> list[int]:
+    return [*found[at]["item_idx"][:-1], rows(folder, "samples_test")[at]["item_idx"]]
+
+
+def move_sample(folder: Path, task: str) -> None:
+    """The last test sample of ``task`` goes to train, its twin stays."""
+    test = rows(folder, "samples_test")
+    moved = [s for s in test if s["task"] == task][-1]
+    change(folder, "samples_train", lambda found: [*found, moved])
+    change(folder, "samples_test", lambda found: [s for s in found if s != moved])
+    change(
+        folder, "candidates_test", lambda found: [c for c in found if c["sample_id"] != moved["sample_id"]]
+    )
+
+
+def target_pair(folder: Path) -> Row:
+    sample = rows(folder, "samples_valid")[0]
+    return {"user_idx": sample["user_idx"], "item_idx": sample["item_idx"]}
+
+
+def fresh_pair(folder: Path) -> Row:
+    """The user and target of a held-out sample that the user did not meet in training."""
+    trained = {(s["user_idx"], s["item_idx"]) for s in rows(folder, "samples_train")}
+    held_out = ((s["user_idx"], s["item_idx"]) for s in rows(folder, "samples_test"))
+    user, item = next(pair for pair in held_out if pair not in trained)
+    return {"user_idx": user, "item_idx": item}
+
+
+def swap(table: str, a: int, b: int) -> Fault:
+    def edit(found: list[Row]) -> list[Row]:
+        found[a], found[b] = found[b], found[a]
+        return found
+
+    return lambda folder: change(folder, table, edit)
+
+
+FAULTS: dict[str, list[Fault]] = {
+    "10_event_out_of_order": [swap("events", 0, 5)],
+    "11_history_not_before_sample": [
+        set_field("samples_test", "history_end", own_end),
+        set_field("samples_train", "history_end", own_end, at=7),
+        set_field("samples_test", "history_end", lambda *_: 0, at=3),  # another user's events
+        set_field("samples_test", "history_end", lambda *_: 10**9),
+    ],
+    "12_history_misses_event": [
+        set_field("samples_test", "history_end", lambda f, r, n: r[n]["history_end"] - 1)
+    ],
+    "13_duplicate_event": [lambda folder: change(folder, "events", lambda found: [found[0], *found])],
+    "14_query_of_wrong_behavior": [
+        set_field("events", "query_idx", lambda f, r, n: 0 if r[n]["behavior"] == "rec" else None),
+        set_field("samples_valid", "query_idx", lambda *_: 0),
+    ],
+    "15_sample_without_event": [
+        lambda folder: change(folder, "samples_train", lambda found: found[1:]),
+        set_field("samples_train", "ts", lambda f, r, n: r[n]["ts"] + 1),
+    ],
+    "16_target_in_history": [
+        set_field("samples_test", "history_end", tie_end),
+        set_field("samples_train", "history_end", tie_end, at=7),
+    ],
+    "20_candidate_repeated": [
+        set_field(
+            "candidates_test", "item_idx", lambda f, r, n: [*r[n]["item_idx"][:-1], r[n]["item_idx"][0]]
+        )
+    ],
+    "21_candidate_met": [set_field("candidates_test", "item_idx", met_by_user)],
+    "22_candidate_is_target": [set_field("candidates_test", "item_idx", target_listed)],
+    "23_candidate_count": [
+        set_field("candidates_valid", "item_idx", lambda f, r, n: r[n]["item_idx"][:-1]),
+        set_field("candidates_valid", "item_idx", lambda *_: None),
+    ],
+    "24_candidate_misaligned": [
+        swap("candidates_test", 0, 1),
+        lambda folder: change(folder, "candidates_valid", lambda found: found[:-1]),
+        set_field("candidates_test", "protocol", lambda *_: "popularity"),
+        set_field("candidates_valid", "protocol", lambda *_: "alphabetical"),
+    ],
+    "30_unresolved_id": [
+        set_field("candidates_test", "item_idx", lambda f, r, n: [*r[n]["item_idx"][:-1], 10**6]),
+        set_field("events", "item_idx", lambda *_: -1),
+        set_field("samples_train", "user_idx", lambda *_: 10**6),
+        set_field("graph", "item_idx", lambda *_: 10**6),
+        set_field("item_queries", "query_idx", lambda *_: 10**6),
+    ],
+    "31_index_not_row": [swap("items", 2, 3), swap("users", 0, 1), swap("queries", 0, 1)],
+    "40_sample_in_two_splits": [
+        lambda folder: change(
+            folder, "samples_train", lambda found: [*found, rows(folder, "samples_test")[0]]
+        ),
+        lambda folder: change(
+            folder, "samples_valid", lambda found: [*found, {**found[0], "sample_id": "f" * 16}]
+        ),
+    ],
+    "41_twin_in_other_split": [
+        lambda folder: move_sample(folder, "search"),
+        lambda folder: move_sample(folder, "recommendation"),
+    ],
+    "42_split_against_time": [set_field("samples_test", "ts", lambda f, r, n: r[n]["ts"] - 100 * DAY)],
+    "43_target_never_negative": [
+        lambda folder: change(
+            folder, "samples_train", lambda found: [*found, {**found[0], **fresh_pair(folder)}]
+        ),
+        lambda folder: change(
+            folder, "samples_train", lambda found: [*found, *rows(folder, "samples_valid")]
+        ),
+    ],
+    "50_graph_holds_target": [
+        lambda folder: change(folder, "graph", lambda found: [*found, target_pair(folder)])
+    ],
+    "51_graph_differs": [
+        lambda folder: change(folder, "graph", lambda found: found[1:]),
+        lambda folder: change(folder, "graph", lambda found: [found[0], *found]),
+        set_field("graph", "user_idx", lambda f, r, n: (r[n]["user_idx"] + 1) % 40),
+    ],
+}
+CASES = [
+    pytest.param(name, fault, id=f"{name}-{n}")
+    for name, faults in FAULTS.items()
+    for n, fault in enumerate(faults)
+]
+
+
+def test_every_audit_has_a_planted_fault_and_says_what_it_looks_for() -> None:
+    assert audit_names() == sorted(FAULTS)
+    for name in audit_names():
+        assert len(audit_rule(name)) > 20, name
+
+
+def test_good_amazon_has_no_violation(good: Path, tmp_path: Path) -> None:
+    results = audit_folder(good, SETTINGS.prepare, tmp_path)
+    assert [(r.name, r.violations) for r in results] == [(name, 0) for name in audit_names()]
+
+
+def test_good_kuaisar_has_no_violation(tmp_path: Path) -> None:
+    start = 1_600_000_000_000
+    rec = [
+        {"user": f"u{n % 9}", "item": f"i{n % 13}", "ts": start + (n % 50) * DAY // 10} for n in range(200)
+    ]
+    src = [
+        {"user": f"u{n % 9}", "item": f"i{n % 17}", "ts": start + (n % 50) * DAY // 10} for n in range(150)
+    ]
+    many = {"user": "far", "ts": start - 9 * DAY}
+    rare = [{**many, "item": f"x{n}"} for n in range(9)]
+    settings = config("kuaisar", negatives=5, protocols=SETTINGS.prepare.protocols)
+    folder = prepared(kuaisar_raw(tmp_path / "raw", [*rec, *rare], [*src, *rare], []), settings)
+    results = audit_folder(folder, settings.prepare, tmp_path / "temp")
+    assert [(r.name, r.violations) for r in results] == [(name, 0) for name in audit_names()]
+
+
+@pytest.mark.parametrize(("name", "fault"), CASES)
+def test_a_planted_fault_is_found(good: Path, tmp_path: Path, name: str, fault: Fault) -> None:
+    folder = tmp_path / "faulty"
+    shutil.copytree(good, folder)
+    fault(folder)
+    found = {r.name: r for r in audit_folder(folder, SETTINGS.prepare, tmp_path / "temp")}
+    assert found[name].violations > 0
+    assert 0 < len(found[name].sample) <= 5
+
+
+def test_a_missing_file_is_an_error(good: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "incomplete"
+    shutil.copytree(good, folder)
+    (folder / "graph.parquet").unlink()
+    with pytest.raises(DataError, match=r"graph\.parquet: missing"):
+        audit_folder(folder, config().prepare, tmp_path / "temp")
+
+
+def test_the_sampler_leaves_out_what_the_audit_says_that_it_leaves_out(good: Path, tmp_path: Path) -> None:
+    settings = SETTINGS.prepare
+    with connect(settings, tmp_path / "temp") as con:
+        open_prepared(con, good, settings)
+        pairs = con.table("never_negative").fetchall()
+    dataset = PreparedDataset.open(good)
+    sampler = NegativeSampler(dataset, dataset.samples("train"))
+    assert sampler.met.tolist() == sorted(user * dataset.n_items + item for user, item in pairs)
+
+
+def test_the_command_prints_every_audit_and_figure_and_exits_by_violations(
+    good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(good)]) == 0
+    told = capsys.readouterr().out
+    assert all(name in told for name in audit_names())
+    assert f"{len(FAULTS)} audits, 0 broken" in told
+    assert all(name in told for name in ("later_share", "only_by_categories", "answer_in_history"))
+
+    folder = tmp_path / "faulty"
+    shutil.copytree(good, folder)
+    set_field("candidates_test", "item_idx", met_by_user)(folder)
+    assert main([str(folder)]) == 1
+    told = capsys.readouterr().out
+    assert f"{len(FAULTS)} audits, 1 broken" in told
+    assert rows(folder, "candidates_test")[0]["sample_id"] in told
+
+    assert main([str(tmp_path)]) == 2
+    assert "manifest.json: missing" in capsys.readouterr().err
+    for content in ("{}", "no JSON", '{"format": "amazon", "config": {"negatives": -1}}'):
+        (folder / "manifest.json").write_text(content)
+        assert main([str(folder)]) == 2
+        assert "not the manifest of a dataset of this version" in capsys.readouterr().err
+
+
+def figures_of(folder: Path) -> dict[str, dict[str, float | None]]:
+    return {figure.name: figure.values for figure in audit_alone(folder)[1]}
+
+
+def test_figures_by_hand(tmp_path: Path) -> None:
+    """u buys A, B, C and A again, v buys D; titles are "title X": of the paths, only the word of D's is in one."""
+    purchases = [("u", "A", 0), ("u", "B", 1), ("u", "C", 2), ("u", "A", 3), ("v", "D", 9)]
+    paths = {**{item: [["Top", f"Kind {item}{item}"]] for item in "ABC"}, "D": [["Title", "Title"]]}
+    found = figures_of(prepared(amazon_raw(tmp_path / "raw", purchases, paths), config()))
+    assert found["60_later_share"]["later_share"] == pytest.approx(
+        1 / 3
+    )  # of A, B, D only D is after u's last
+    assert found["20_query_in_text"] == {
+        "search_samples": 5,
+        "with_categories": 1.0,
+        "without_categories": pytest.approx(1 / 5),
+        "only_by_categories": pytest.approx(4 / 5),
+    }
+    held_out = {"held_out_samples": 4, "met_in_training": 2, "share": 0.5}  # A again, in both tasks
+    assert found["30_repeated_targets"] == held_out
+    assert found["40_position_cut"] == {
+        "samples": 10,
+        "history_not_earlier": 5,  # every search event stands behind its own purchase
+        "answer_in_history": 5,
+        "answer_in_history_share": 0.5,
+    }
+
+
+def test_ties_leak_beyond_twins_when_histories_are_cut_by_position(tmp_path: Path) -> None:
+    """B and C of one day: C's two samples would see B's events, B's search event only its twin."""
+    purchases = [("u", item, day) for item, day in (("A", 0), ("B", 1), ("C", 1), ("D", 2))]
+    raw = amazon_raw(
+        tmp_path / "raw", [*purchases, ("v", "E", 0)], {i: [["Top", f"Kind {i}{i}"]] for i in "ABCDE"}
+    )
+    cut = figures_of(prepared(raw, config()))["40_position_cut"]
+    assert (cut["samples"], cut["history_not_earlier"], cut["answer_in_history"]) == (10, 6, 5)
