@@ -3,9 +3,9 @@
     python -m benchmarks.baselines [--users 10300 | --dataset FOLDER] [--threads 2] [name ...]
 
 10,300 generated users make about 100,000 training samples of each task; a prepared folder may be given in their place.
-Each model, all rivals, GenSR and two heads as in preset ``laptop``, runs in a process of its own and prints one JSON
-line. The last line compares the rivals' collator with a loop over samples and names the models that spend more than a
-fifth of a training step on their batch.
+Each model, all baselines, GenSR and two heads as in preset ``laptop``, runs in a process of its own and prints one JSON
+line. The last line compares the baselines' collator with a loop over samples and names the models that spend more
+than a fifth of a training step on their batch.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from torch import nn
 
 from benchmarks.common import in_child, prepared, seconds, tell
 from gensr_model.baselines.inputs import FIELDS, MIXED, READS_WORDS, REC, SRC, TEXT, Collator
-from gensr_model.baselines.registry import SYSTEMS
+from gensr_model.baselines.registry import BASELINES
 from gensr_model.baselines.words import Lexicon
 from gensr_model.config.model import TextConfig
 from gensr_model.config.pipeline import PipelineConfig, TrainConfig
@@ -97,8 +97,8 @@ def _score(model: Any, data: TrainingData, n_items: int) -> float:
     return LISTS * LENGTH / seconds(score, repeat=3)
 
 
-def _rival(name: str, dataset: PreparedDataset) -> tuple[TrainingData, Callable[[], nn.Module]]:
-    system = SYSTEMS[name]
+def _baseline(name: str, dataset: PreparedDataset) -> tuple[TrainingData, Callable[[], nn.Module]]:
+    system = BASELINES[name]
     lexicon = None
     if system.reads & READS_WORDS:
         lexicon = Lexicon.build(dataset, TextConfig() if TEXT in system.reads else None)
@@ -127,7 +127,7 @@ def _ours(kind: str, dataset: PreparedDataset) -> tuple[TrainingData, Callable[[
 def measure(name: str, folder: Path) -> dict[str, Any]:
     """One model, alone in this process: memory is how far the peak rises above the loaded data."""
     dataset = PreparedDataset.open(folder)
-    data, make = _ours(name, dataset) if name in OURS else _rival(name, dataset)
+    data, make = _ours(name, dataset) if name in OURS else _baseline(name, dataset)
     before = psutil.Process().memory_info().rss / 2**20
 
     def peak_mb() -> int:
@@ -184,7 +184,7 @@ def compare_with_loop(dataset: PreparedDataset, **more: Any) -> None:
 
 
 def main() -> None:
-    known = (*SYSTEMS, *OURS)
+    known = (*BASELINES, *OURS)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("names", nargs="*", help=f"all where none is given: {', '.join(known)}")
     parser.add_argument("--users", type=int, default=10_300, help="generated users, a third as many items")

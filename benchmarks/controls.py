@@ -1,4 +1,4 @@
-"""Controls: Query-SeqRec without what is said to make it the best rival, to be ranked beside it.
+"""Controls: Query-SeqRec without what is said to make it the best baseline, to be ranked beside it.
 
 Name them in ``rerank.systems`` of ``compare/rerank-table`` as ``benchmarks.controls:WITHOUT_QUERIES`` and
 ``benchmarks.controls:WITHOUT_SEARCHES``, with the repository's root importable where the flow runs. All else is
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from gensr_model.baselines import layers as L
-from gensr_model.baselines.base import System
-from gensr_model.baselines.inputs import REC, Domain, RivalBatch
+from gensr_model.baselines.base import BaselineSpec
+from gensr_model.baselines.inputs import REC, BaselineBatch, Domain
 from gensr_model.baselines.query_seqrec import QuerySeqRec
 from gensr_model.baselines.registry import LEARNING
 from gensr_model.models.gensr import LossParts
@@ -38,18 +38,18 @@ class WithoutSearches(QuerySeqRec):
     def __init__(self, domain: Domain, dim: int = 64, dropout: float = 0.2) -> None:
         super().__init__(domain._replace(n_words=1), dim, dropout=dropout, replace=0.0)  # padding alone
 
-    def _state(self, batch: RivalBatch) -> Tensor:
+    def _state(self, batch: BaselineBatch) -> Tensor:
         history = batch.rec_history
         nothing = torch.zeros_like(history.mask)
         return self.state(history.item, history.item.new_zeros(*history.item.shape, 1), history.mask, nothing)
 
-    def score(self, batch: RivalBatch) -> Tensor:
+    def score(self, batch: BaselineBatch) -> Tensor:
         return L.dot(self._state(batch), self.items(batch.candidates))
 
-    def loss(self, batch: RivalBatch) -> LossParts:
+    def loss(self, batch: BaselineBatch) -> LossParts:
         each = L.catalogue_ce(self._state(batch), self.items.table.weight, batch.candidates[:, 0])
         return L.total({"ce": each})
 
 
-WITHOUT_QUERIES = System(WithoutQueries, "Query-SeqRec without queries", "control", LEARNING)
-WITHOUT_SEARCHES = System(WithoutSearches, "Query-SeqRec without searches", "control", LEARNING)
+WITHOUT_QUERIES = BaselineSpec(WithoutQueries, "Query-SeqRec without queries", "control", LEARNING)
+WITHOUT_SEARCHES = BaselineSpec(WithoutSearches, "Query-SeqRec without searches", "control", LEARNING)

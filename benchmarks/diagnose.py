@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gensr_model.config.pipeline import RetrainConfig
 from gensr_model.data.prepared import PreparedDataset
-from gensr_model.evaluation.saved_ranks import read_kept
+from gensr_model.evaluation.saved_ranks import read_saved_ranks
 from tasks.evaluate.diagnose import segments_of
 from tasks.publish.summary import segments
 
@@ -21,10 +21,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("kept", type=Path, help="ranks that benchmarks.save_ranks wrote")
+    parser.add_argument("saved_ranks", type=Path, help="ranks that benchmarks.save_ranks wrote")
     parser.add_argument("prepared", type=Path, help="the prepared dataset of that run")
     given = parser.parse_args()
-    rows = segments_of(PreparedDataset.open(given.prepared), read_kept(given.kept), RetrainConfig())
+    rows = segments_of(
+        PreparedDataset.open(given.prepared), read_saved_ranks(given.saved_ranks), RetrainConfig()
+    )
     print("\n".join(segments(rows)))
 
 

@@ -18,7 +18,7 @@ from gensr_model.config.pipeline import ModelConfig, PipelineConfig
 from gensr_model.data.prepared import Events, IntArray, Samples
 from gensr_model.data.text import ItemText, PromptTable
 from gensr_model.models.backbone import fuse_gelu
-from gensr_model.models.gensr import Catalogue, GenSR
+from gensr_model.models.gensr import GenSR, TextBuffers
 from gensr_model.models.views import CFTable
 
 ITEMS, QUERIES, USERS, HISTORY = 4_000, 500, 2_000, 30
@@ -85,7 +85,7 @@ def drawn_model(shape: str, prompt_tokens: int, dropout: float = 0.1, seed: int 
     fuse_gelu(backbone)
     budget = config.text.title_tokens + config.text.description_tokens
     text = ItemText(torch.randint(3, 32_000, (ITEMS * budget,)), torch.arange(ITEMS + 1) * budget)
-    catalogue = Catalogue(text, _prompts(prompt_tokens))
+    catalogue = TextBuffers(text, _prompts(prompt_tokens))
     cf = CFTable(torch.randn(ITEMS, 64), torch.ones(ITEMS, dtype=torch.bool))
     return GenSR(config, backbone, cf, catalogue, (465, 2163))
 

@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.common import prepared
 from gensr_model.baselines.inputs import Collator
-from gensr_model.baselines.registry import SYSTEMS
+from gensr_model.baselines.registry import BASELINES
 from gensr_model.baselines.words import Lexicon
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
@@ -37,7 +37,7 @@ def watched(
     if kind != "unisar":
         model, _ = bundle.assemble(kind, dataset, cf, config)
         return model, TrainingData(dataset, config.train, config.model.max_history, config.seed)
-    system = SYSTEMS[kind]
+    system = BASELINES[kind]
     collator = Collator(dataset, system.reads, config.model.max_history, Lexicon.build(dataset, None))
     settings = baseline.training_settings(config, {})
     data = TrainingData(dataset, settings, config.model.max_history, config.seed, builder=collator)

@@ -20,7 +20,7 @@ import torch
 from benchmarks.common import tell
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.runtime.progress import NullReport
-from tasks.core.isolated_process import run_alone
+from tasks.core.isolated_process import run_in_subprocess
 from tasks.core.work import Work
 
 AFTER_THE_FIRST = 8
@@ -33,7 +33,7 @@ def work(at: Work, config: PipelineConfig) -> dict[str, float]:
 
 def _run(seed: int, folder: Path) -> tuple[float, dict[str, float]]:
     begun = time.perf_counter()
-    made = run_alone(
+    made = run_in_subprocess(
         "benchmarks.isolated_process",
         "work",
         (folder, folder),

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.config.studies import Variant
 from gensr_model.evaluation.ablation import CHANGES, ablation_rows
-from gensr_model.evaluation.saved_ranks import read_kept
+from gensr_model.evaluation.saved_ranks import read_saved_ranks
 from tasks.publish.study_tables import ablation
 
 # What chooses the samples and their candidates, and what the statistics are made with: the same in all files.
@@ -29,8 +29,8 @@ _SAME = ("format", "seed", "retrain.confidence", "retrain.bootstrap_samples", "i
 _NO_MATTER = ("prepare.threads", "prepare.memory_limit", "ablation.")  # seeds are named by themselves
 
 
-class Kept(NamedTuple):
-    """A kept ablation."""
+class Saved(NamedTuple):
+    """A saved ablation."""
 
     path: Path
     dataset: str  # digest of the raw files
@@ -39,14 +39,14 @@ class Kept(NamedTuple):
     ranks: dict[Variant, list[pa.Table]]  # one table per seed, in the order of ``seeds``
 
 
-def read(path: Path) -> Kept:
+def read(path: Path) -> Saved:
     """A file that ``benchmarks.save_ranks`` wrote of an ablation; SystemExit where it is none."""
     if not path.is_file():
         raise SystemExit(
             f"{path}: no such file; expected one that benchmarks.save_ranks wrote of an ablation"
         )
     told = {name.decode(): json.loads(value) for name, value in (pq.read_schema(path).metadata or {}).items()}
-    found = read_kept(path)
+    found = read_saved_ranks(path)
     if "ablation" not in told.get("config", {}) or not found.keys() & (CHANGES.keys() - {"gensr"}):
         raise SystemExit(f"{path}: not of an ablation; it has the ranks of {', '.join(found) or 'nothing'}")
     config = told["config"]
@@ -56,10 +56,10 @@ def read(path: Path) -> Kept:
         for name in CHANGES
         if name in found
     }
-    return Kept(path, told["dataset_digest"], config, seeds, ranks)
+    return Saved(path, told["dataset_digest"], config, seeds, ranks)
 
 
-def join(files: Sequence[Kept], users: pa.Table | None) -> str:
+def join(files: Sequence[Saved], users: pa.Table | None) -> str:
     """The Markdown page of all files together; SystemExit where they do not rank the same candidates.
 
     ``users`` as in `relative_change`: None where every sample of a task is of another user.
@@ -97,7 +97,7 @@ def join(files: Sequence[Kept], users: pa.Table | None) -> str:
     )
 
 
-def _said(file: Kept, first: Kept, shared: list[Variant]) -> Iterator[str]:
+def _said(file: Saved, first: Saved, shared: list[Variant]) -> Iterator[str]:
     seeds = ", ".join(map(str, file.seeds))
     lone = [name for name in file.ranks if name not in shared]
     left_out = f"; left out, as not in every file: {', '.join(lone)}" if lone else ""
@@ -106,7 +106,7 @@ def _said(file: Kept, first: Kept, shared: list[Variant]) -> Iterator[str]:
     yield f"[{file.path.name}]({file.path.name}): seeds {seeds}{left_out}{other}"
 
 
-def differences(a: Kept, b: Kept) -> list[tuple[str, str, str]]:
+def differences(a: Saved, b: Saved) -> list[tuple[str, str, str]]:
     """Dotted name and both values of every setting that differs; a setting that a file's version lacked is "absent"."""
     mine, theirs = dict(_flat(a.config)), dict(_flat(b.config))
     found = []
@@ -130,14 +130,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "kept", type=Path, nargs="+", help="files that benchmarks.save_ranks wrote of ablations"
+        "saved_ranks", type=Path, nargs="+", help="files that benchmarks.save_ranks wrote of ablations"
     )
     parser.add_argument(
         "--prepared", type=Path, help="the prepared folder, where a user has several test samples"
     )
     parser.add_argument("--to", type=Path, help="a Markdown file to write; the page is printed else")
     given = parser.parse_args()
-    files = [read(path) for path in given.kept]
+    files = [read(path) for path in given.saved_ranks]
     users = None
     if given.prepared:
         users = pq.read_table(given.prepared / "samples_test.parquet", columns=["sample_id", "user_idx"])

@@ -28,7 +28,7 @@ from gensr_model.runtime.malloc import keep_freed_memory
 from gensr_model.training.trainer import make_optimizer
 
 STEPS, WARM = 12, 2
-SIDES = ("kept", "given back")
+SIDES = ("saved_ranks", "given back")
 REPEAT = 3  # processes of each side, in turns: the machine may have other work
 
 
@@ -64,7 +64,7 @@ def steps(what: str, rows: int, prompt: int) -> Callable[[], float]:
 
 def child(side: str, what: str, rows: int, prompt: int) -> dict[str, Any]:
     """One side: seconds of the median step, what each gave, page faults of a step, peak memory."""
-    if side == "kept" and not keep_freed_memory():
+    if side == "saved_ranks" and not keep_freed_memory():
         sys.exit("the C library is not glibc: there is nothing to compare")
     step, found, times = steps(what, rows, prompt), [], []
     for number in range(STEPS):

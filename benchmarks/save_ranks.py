@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gensr_model.config.studies import KeptRanks
+from gensr_model.config.studies import SavedRanks
 from gensr_model.evaluation.evaluate import RANKS
 from gensr_model.evaluation.saved_ranks import widen
 
@@ -87,9 +87,9 @@ def _forget_folders(place: dict[str, Any]) -> None:
     """Where files lay is this machine's own affair."""
     if "path" in place:
         place["path"] = Path(place["path"]).name
-    if "kept" in place:
-        kept = map(KeptRanks.model_validate, place["kept"])
-        place["kept"] = [of.without_folder() for of in kept]
+    if "saved_ranks" in place:
+        kept = map(SavedRanks.model_validate, place["saved_ranks"])
+        place["saved_ranks"] = [of.without_folder() for of in kept]
 
 
 def main() -> None:

@@ -35,11 +35,11 @@ def ablate(run: Tracked, config: PipelineConfig, data: Data) -> dict[str, Any]:
     """The summary of the study; gensr/full-pipeline makes it, too."""
 
     def train(trial: study_summary.Trial, share: int) -> tuple[StageResult, StageResult]:
-        changed = study_summary.of_trial(config, trial)
+        changed = study_summary.trial_config(config, trial)
         with run.child(trial.name) as child:
             child.params(variant=trial.variant, seed=trial.seed, changes=CHANGES[trial.variant])
-            cf = pretrain(child, changed, data.prepared, alone=share)
-            model = finetune(child, changed, data.prepared, cf, option="gensr", alone=share)
+            cf = pretrain(child, changed, data.prepared, parallel_jobs=share)
+            model = finetune(child, changed, data.prepared, cf, option="gensr", parallel_jobs=share)
             ranked = rank_model(child, changed, data.prepared, model, option=trial.variant)
             child.metrics(ranked.metrics)
         return model._replace(label=f"finetune-{trial.name}"), ranked._replace(label=f"evaluate-{trial.name}")

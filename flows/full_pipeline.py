@@ -11,7 +11,7 @@ from flows.shared.run_studies import check_studies, make_studies
 from flows.shared.steps import analyze_all, finish, prepare_data
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.evaluation.reference import REFERENCES
-from tasks.compare.baselines import rank_system, train_system
+from tasks.compare.baselines import rank_baseline_stage, train_baseline_stages
 from tasks.core.tracking import parent_run
 from tasks.evaluate.diagnose import diagnosis
 from tasks.evaluate.examples import draw_examples
@@ -23,7 +23,7 @@ from tasks.train.finetune import MODELS, finetune
 
 @flow(name="gensr")
 def full_pipeline(config: PipelineConfig) -> dict[str, Any]:
-    """Train GenSR and its comparators on the configured data and publish the comparison; returns the summary.
+    """Train GenSR and its compared systems on the configured data and publish the comparison; returns the summary.
 
     ``studies`` in the config adds studies, on the same data and with what is trained already. Where one fails, the run
     fails, when all else is published.
@@ -35,9 +35,11 @@ def full_pipeline(config: PipelineConfig) -> dict[str, Any]:
         ranks = {m: rank_model(run, config, data.prepared, trained[m], option=m) for m in MODELS}
         stages = [*data.stages, *trained.values()]
         if config.analyses_unisar(full_pipeline=True):
-            unisar = train_system(run, config, data.prepared, "unisar", tune=bool(config.rerank.tune))
+            unisar = train_baseline_stages(
+                run, config, data.prepared, "unisar", tune=bool(config.rerank.tune)
+            )
             trained["unisar"] = unisar.result
-            ranks["unisar"] = rank_system(run, config, data.prepared, unisar.result, "unisar")
+            ranks["unisar"] = rank_baseline_stage(run, config, data.prepared, unisar.result, "unisar")
             stages += unisar.stages
         ranks |= {r: rank_reference(run, config, data.prepared, data.cf, option=r) for r in REFERENCES}
         analyses = analyze_all(run, config, data, list(trained.values())) if config.analysis.enabled else []

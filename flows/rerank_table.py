@@ -18,7 +18,7 @@ from tasks.compare.baselines import Ranked, check_names, every_system, run_syste
 from tasks.compare.saved_ranks import taken
 from tasks.core.stage import StageResult
 from tasks.core.tracking import Tracked, parent_run
-from tasks.core.worker_check import Place, check, here
+from tasks.core.worker_check import WorkerEnvironment, check, here
 from tasks.evaluate.run_data import Data
 from tasks.publish.comparison_table import Compared, Failed, compare, publish_rerank
 from tasks.publish.report import write_report
@@ -43,11 +43,13 @@ def check_systems(config: PipelineConfig) -> FanOut:
     """Where systems are put to work; ConfigError, before anything is trained, for what cannot be done."""
     if config.train.tasks != "both":
         raise ConfigError(
-            f"train.tasks is {config.train.tasks!r}: rivals are compared on what each of them is for, give it both"
+            f"train.tasks is {config.train.tasks!r}: baselines are compared on what each of them is for, give it both"
         )
     check_names(_names(config))
-    for kept, given in zip(config.rerank.kept, taken(config.rerank.kept, _names(config)), strict=True):
-        check_names(tuple(given), f"rerank.kept ({kept.path})")
+    for kept, given in zip(
+        config.rerank.saved_ranks, taken(config.rerank.saved_ranks, _names(config)), strict=True
+    ):
+        check_names(tuple(given), f"rerank.saved_ranks ({kept.path})")
     return fan_out(config.rerank)
 
 
@@ -84,7 +86,7 @@ def rank_one(
     cf: StageResult,
     name: str,
     seed: int,
-    flow: Place,
+    flow: WorkerEnvironment,
 ) -> Ranked:
     """One system with one seed; its stages, and what trains, run in it."""
     check(flow)  # a Dask worker may have joined late

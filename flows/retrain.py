@@ -12,7 +12,7 @@ from gensr_model.config.pipeline import PipelineConfig
 from tasks.core.tracking import parent_run, run_logger
 from tasks.evaluate.rank import rank_model
 from tasks.promote import model_registry
-from tasks.promote.promotion import judge, require_both_tasks
+from tasks.promote.promotion import decide_promotion, require_both_tasks
 from tasks.publish.publish import publish_decision
 from tasks.train.finetune import finetune
 from tasks.validate.drift import check_drift
@@ -36,7 +36,7 @@ def retrain(config: PipelineConfig) -> dict[str, Any]:
         drift = check_drift(run, config, data.prepared, champion.data) if champion and champion.data else None
         new = finetune(run, config, data.prepared, data.cf, option="gensr")
         ranks = rank_model(run, config, data.prepared, new, option="gensr")
-        decision = judge(
+        decision = decide_promotion(
             new,
             ranks,
             champion,
@@ -51,7 +51,7 @@ def retrain(config: PipelineConfig) -> dict[str, Any]:
             uri = model_registry.log_model(run, new, full)
             version = model_registry.register(run, name, uri, new, decision.says, full)
             if decision.promote:
-                model_registry.crown(run, name, version, None if champion is None else champion.version)
+                model_registry.promote(run, name, version, None if champion is None else champion.version)
                 newest = model_registry.full_ranking_bundle(run, config)
                 if newest is not None:  # it may have come while this version was made
                     model_registry.serve_catalogue(run, config, newest)

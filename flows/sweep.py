@@ -36,7 +36,7 @@ def search(run: Tracked, config: PipelineConfig, data: Data) -> dict[str, Any]:
         with run.child(point.name) as child:
             child.params(tau=point.tau, beta=point.beta)
             changed = with_changes(config, {"model": {"tau": point.tau, "beta": point.beta}})
-            model = finetune(child, changed, data.prepared, data.cf, option="gensr", alone=share)
+            model = finetune(child, changed, data.prepared, data.cf, option="gensr", parallel_jobs=share)
             child.metrics(study_summary.best_validation(model.path))
             ranked = rank_valid(child, changed, data.prepared, model, option="gensr")
         return model._replace(label=f"finetune-{point.name}"), ranked._replace(

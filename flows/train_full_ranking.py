@@ -15,7 +15,7 @@ from tasks.core.tracking import Tracked, parent_run, run_logger
 from tasks.evaluate.diagnose import diagnosis
 from tasks.evaluate.run_data import Data
 from tasks.promote import model_registry
-from tasks.promote.promotion import judge
+from tasks.promote.promotion import decide_promotion
 from tasks.train.full_ranking import KEY, finetune_full, rank_full, rank_full_reference, summarize_full
 
 
@@ -50,7 +50,7 @@ def _challenge(
 ) -> None:
     name = model_registry.full_ranking_name(config)
     champion = model_registry.champion(run, name)
-    decision = judge(
+    decision = decide_promotion(
         model,
         ranks,
         champion,
@@ -63,7 +63,7 @@ def _challenge(
             run, name, model_registry.log_model(run, model), model, decision.says
         )
         if decision.promote:
-            model_registry.crown(run, name, version, None if champion is None else champion.version)
+            model_registry.promote(run, name, version, None if champion is None else champion.version)
             model_registry.serve_catalogue(run, config, model)
     run.tags(decision=decision.says)
     run_logger().info("%s: %s", name, decision.says)

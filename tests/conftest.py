@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def this_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test starts processes with a model's code, or knows rivals, that another test loaded."""
+    """No test starts processes with a model's code, or knows baselines, that another test loaded."""
     code_version.only_this_version()
     monkeypatch.setattr(code_version, "_FOREIGN", {})
 

@@ -8,7 +8,7 @@ import torch
 from small_dataset import write_dataset
 
 from gensr_model.analysis import subjects
-from gensr_model.baselines.registry import SYSTEMS
+from gensr_model.baselines.registry import BASELINES
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.runtime.progress import NullReport
 from gensr_model.training import cross_fit, probed_baseline
@@ -28,7 +28,7 @@ class World:
         for name, train in (("gensr", finetune), ("two_head", train_two_head)):
             train(self.dataset, self.cf, config, root / f"{name}-steps", self.bundles[name], NullReport())
         out, steps = self.bundles["unisar"], root / "unisar-steps"
-        probed_baseline.train(SYSTEMS["unisar"], {}, self.dataset, config, steps, out, NullReport())
+        probed_baseline.train(BASELINES["unisar"], {}, self.dataset, config, steps, out, NullReport())
         self.subjects = {name: subjects.load(folder, self.dataset) for name, folder in self.bundles.items()}
 
     def with_analysis(self, **changes: float) -> PipelineConfig:

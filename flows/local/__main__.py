@@ -31,7 +31,7 @@ from flows.local.installation import POOL, Local, local
 from flows.local.services import ServiceError
 from gensr_model.config.pipeline import FolderSource, PipelineConfig
 from gensr_model.runtime.progress import TerminalReport
-from tasks.core.state_dir import Home
+from tasks.core.state_dir import StateDir
 
 if TYPE_CHECKING:
     from flows.local import submit
@@ -191,7 +191,7 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def _one_at_a_time(where: Home) -> Iterator[None]:
+def _one_at_a_time(where: StateDir) -> Iterator[None]:
     with (where.services / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -216,9 +216,9 @@ def read_config(text: str | None) -> dict[str, Any]:
     name = given.get("model", {}).get("backbone", {}).get("name_or_path")
     if name and Path(name).expanduser().is_dir():  # else a model of the hub
         given["model"]["backbone"]["name_or_path"] = _absolute(name)
-    if "kept" in given.get("rerank", {}):
-        kept = [file.model_dump(mode="json") for file in config.rerank.kept]
-        given["rerank"]["kept"] = [{**file, "path": _absolute(file["path"])} for file in kept]
+    if "saved_ranks" in given.get("rerank", {}):
+        kept = [file.model_dump(mode="json") for file in config.rerank.saved_ranks]
+        given["rerank"]["saved_ranks"] = [{**file, "path": _absolute(file["path"])} for file in kept]
     return given
 
 

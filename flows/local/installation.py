@@ -7,7 +7,7 @@ import sys
 from typing import NamedTuple
 
 from flows.local.services import Service, ServiceError
-from tasks.core.state_dir import Home, home, server_environment
+from tasks.core.state_dir import StateDir, server_environment, state_dir
 
 POOL = "gensr"
 PREFECT_PORT, MLFLOW_PORT = "GENSR_PREFECT_PORT", "GENSR_MLFLOW_PORT"
@@ -17,7 +17,7 @@ USUAL_PORTS = {PREFECT_PORT: 4200, MLFLOW_PORT: 5000}
 class Local(NamedTuple):
     """What the environment describes; nothing is started by making one."""
 
-    where: Home
+    where: StateDir
     prefect_port: int
     mlflow_port: int
     environment: dict[str, str]
@@ -58,7 +58,7 @@ class Local(NamedTuple):
 
 def local() -> Local:
     """The installation that the environment describes. Raises ServiceError for a port that is none."""
-    where, prefect_port, mlflow_port = home(), _port(PREFECT_PORT), _port(MLFLOW_PORT)
+    where, prefect_port, mlflow_port = state_dir(), _port(PREFECT_PORT), _port(MLFLOW_PORT)
     if prefect_port == mlflow_port:
         raise ServiceError(f"{PREFECT_PORT} and {MLFLOW_PORT} are both {mlflow_port}: they need two ports")
     return Local(where, prefect_port, mlflow_port, server_environment(where, prefect_port, mlflow_port))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gensr_model.data.batches import Batch, BatchBuilder
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
-from gensr_model.models.gensr import Catalogue
+from gensr_model.models.gensr import TextBuffers
 from gensr_model.models.views import CFTable, masked_mean, pool_text
 
 _WIDEST = (
@@ -52,7 +52,7 @@ def input_features(
     pairs: Pairs,
     cf: CFTable,
     words: nn.Embedding,
-    catalogue: Catalogue,
+    catalogue: TextBuffers,
     max_history: int,
 ) -> Features:
     """Features of the chosen candidates, the same for every model that is analysed.
@@ -74,7 +74,7 @@ def input_features(
     return Features(torch.cat(narrow, dim=1).numpy(), tuple(block.shape[1] for block in narrow))
 
 
-def _batch_features(batch: Batch, cf: CFTable, words: nn.Embedding, catalogue: Catalogue) -> list[Tensor]:
+def _batch_features(batch: Batch, cf: CFTable, words: nn.Embedding, catalogue: TextBuffers) -> list[Tensor]:
     blocks, cosines = [], []
     item_vectors = [cf(batch.items), pool_text(words, catalogue.text, batch.items)]  # each (M, d)
     for vectors in item_vectors:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from gensr_model.analysis.features import Pairs
-from gensr_model.baselines.registry import SYSTEMS
+from gensr_model.baselines.registry import BASELINES
 from gensr_model.data.batches import BatchBuilder, Builder
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import DataError
@@ -32,29 +32,29 @@ class Subject(NamedTuple):
 
 
 def load(folder: Path, dataset: PreparedDataset) -> Subject:
-    """The model of a bundle: GenSR, two heads, or a registered rival, which has batches of its own kind.
+    """The model of a bundle: GenSR, two heads, or a registered baseline, which has batches of its own kind.
 
     Raises:
-        DataError: a rival's bundle is of no registered system, or of another dataset.
+        DataError: a baseline's bundle is of no registered system, or of another dataset.
     """
-    if bundle.kind(folder) == "rival":
-        trained = baseline.load(folder, SYSTEMS[name_of(folder)], dataset)
+    if bundle.kind(folder) == "baseline":
+        trained = baseline.load(folder, BASELINES[name_of(folder)], dataset)
         return Subject(trained.model.to(default_device()), trained.collator)
     found = bundle.load(folder, dataset.items, dataset.queries)
     return Subject(found.model.to(default_device()), BatchBuilder(dataset, found.config.max_history))
 
 
 def name_of(folder: Path) -> str:
-    """What tables and numbers call the model of a bundle: its kind, or of a rival its name in the registry.
+    """What tables and numbers call the model of a bundle: its kind, or of a baseline its name in the registry.
 
     Raises:
-        DataError: no registered system has the title that a rival's bundle has.
+        DataError: no registered system has the title that a baseline's bundle has.
     """
     kind = bundle.kind(folder)
-    if kind != "rival":
+    if kind != "baseline":
         return kind
     title = json.loads((folder / baseline.CONFIG).read_text())["title"]
-    for name, system in SYSTEMS.items():
+    for name, system in BASELINES.items():
         if system.title == title:
             return name
     raise DataError(f"{folder}: a bundle of {title}, which is no system of gensr_model/baselines/registry.py")

@@ -1,4 +1,4 @@
-"""What the harness asks of a rival."""
+"""What the harness asks of a baseline."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from gensr_model.baselines.inputs import RivalBatch
+from gensr_model.baselines.inputs import BaselineBatch
 from gensr_model.config.pipeline import Task
 from gensr_model.models.gensr import LossParts
 
 Grid = dict[str, tuple[Any, ...]]  # hyperparameter -> values to try, the default first
 
 
-class Rival(nn.Module, ABC):
+class Baseline(nn.Module, ABC):
     """A system that ranks candidates; built as ``Class(domain, **hyperparameters)``, each with a default.
 
     A model for both tasks gets batches in which they are mixed.
@@ -27,18 +27,18 @@ class Rival(nn.Module, ABC):
     )
 
     @abstractmethod
-    def loss(self, batch: RivalBatch) -> LossParts:
+    def loss(self, batch: BaselineBatch) -> LossParts:
         """What is minimised; column 0 of the candidates is the positive, the others are sampled negatives."""
 
     @abstractmethod
-    def score(self, batch: RivalBatch) -> Tensor:
+    def score(self, batch: BaselineBatch) -> Tensor:
         """(B, C), larger is better. The place of a candidate in its list must not matter."""
 
 
-class System(NamedTuple):
-    """A rival as the table has it."""
+class BaselineSpec(NamedTuple):
+    """A baseline as the table has it."""
 
-    model: type[Rival]
+    model: type[Baseline]
     title: str
     block: str  # of the paper's tables: recommendation, search, search-enhanced, joint
     grid: Grid  # what is tuned on valid

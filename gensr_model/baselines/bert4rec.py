@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from gensr_model.baselines import layers as L
-from gensr_model.baselines.base import Rival
-from gensr_model.baselines.inputs import REC, Domain, RivalBatch
+from gensr_model.baselines.base import Baseline
+from gensr_model.baselines.inputs import REC, BaselineBatch, Domain
 from gensr_model.config.pipeline import Task
 from gensr_model.models.gensr import LossParts
 
 
-class BERT4Rec(Rival):
+class BERT4Rec(Baseline):
     """The state at a [MASK] behind the history · item + the item's bias.
 
     The training sequence is the history and the sample's own item. As in §3.6 it is a cloze, each place masked with
@@ -49,7 +49,7 @@ class BERT4Rec(Rival):
         states: Tensor = self.head(self.encoder(self.events(events, mask), mask))
         return states
 
-    def score(self, batch: RivalBatch) -> Tensor:
+    def score(self, batch: BaselineBatch) -> Tensor:
         """(B, C) logits of Eq. 7."""
         history = batch.rec_history
         last = history.mask.new_ones(len(history.mask), 1)
@@ -58,7 +58,7 @@ class BERT4Rec(Rival):
         state = self.encode(items, torch.cat([history.mask, last], dim=1), hidden)[:, -1]  # (B, d)
         return L.dot(state, self.items(batch.candidates)) + self.bias[batch.candidates]
 
-    def loss(self, batch: RivalBatch) -> LossParts:
+    def loss(self, batch: BaselineBatch) -> LossParts:
         history = batch.rec_history
         items = torch.cat([history.item, batch.candidates[:, :1]], dim=1)  # (B, S)
         mask = torch.cat([history.mask, history.mask.new_ones(len(items), 1)], dim=1)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from gensr_model.baselines import layers as L
-from gensr_model.baselines.base import Rival
-from gensr_model.baselines.inputs import REC, USER, Domain, RivalBatch
+from gensr_model.baselines.base import Baseline
+from gensr_model.baselines.inputs import REC, USER, BaselineBatch, Domain
 from gensr_model.config.pipeline import Task
 from gensr_model.models.gensr import LossParts
 
@@ -44,7 +44,7 @@ class LocalActivation(nn.Module):
         return weights * mask.unsqueeze(1)
 
 
-class DIN(Rival):
+class DIN(Baseline):
     """MLP over [attended history, candidate, user], trained with cross-entropy.
 
     Departures: PReLU in place of Dice, whose batch statistics tie a sample's loss to its batch; the trainer's weight
@@ -68,7 +68,7 @@ class DIN(Rival):
         self.attend = LocalActivation(dim, attention)
         self.predict = L.mlp((3 * dim, *hidden, 1), dropout)
 
-    def score(self, batch: RivalBatch) -> Tensor:
+    def score(self, batch: BaselineBatch) -> Tensor:
         """(B, C) logits of a click."""
         history, candidates = batch.rec_history, self.items(batch.candidates)
         pooled = self.attend(candidates, self.items.of(history), history.mask)
@@ -76,5 +76,5 @@ class DIN(Rival):
         found: Tensor = self.predict(torch.cat([pooled, candidates, user], dim=-1)).squeeze(-1)
         return found
 
-    def loss(self, batch: RivalBatch) -> LossParts:
+    def loss(self, batch: BaselineBatch) -> LossParts:
         return L.total({"bce": L.bce(self.score(batch))})

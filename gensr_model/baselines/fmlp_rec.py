@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gensr_model.baselines import layers as L
-from gensr_model.baselines.base import Rival
-from gensr_model.baselines.inputs import REC, Domain, RivalBatch
+from gensr_model.baselines.base import Baseline
+from gensr_model.baselines.inputs import REC, BaselineBatch, Domain
 from gensr_model.config.pipeline import Task
 from gensr_model.models.gensr import LossParts
 
@@ -47,7 +47,7 @@ class Block(nn.Module):
         return found
 
 
-class FMLPRec(Rival):
+class FMLPRec(Baseline):
     """The last state of a history of fixed length · item.
 
     Departures: cross-entropy, as for SASRec, in place of the pairwise loss; padding is zero before every block, so
@@ -65,7 +65,7 @@ class FMLPRec(Rival):
         self.events = L.HistoryEmbedding(dim, self.length, dropout)
         self.blocks = nn.ModuleList(Block(self.length, dim, dropout) for _ in range(layers))
 
-    def score(self, batch: RivalBatch) -> Tensor:
+    def score(self, batch: BaselineBatch) -> Tensor:
         """(B, C) last state · item; all alike for an empty history."""
         history = batch.rec_history
         more = self.length - history.mask.shape[1]
@@ -75,5 +75,5 @@ class FMLPRec(Rival):
             x = block(x, mask)
         return L.dot(x[:, -1], self.items(batch.candidates))
 
-    def loss(self, batch: RivalBatch) -> LossParts:
+    def loss(self, batch: BaselineBatch) -> LossParts:
         return L.total({"bce": L.bce(self.score(batch))})

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from gensr_model.baselines import layers as L
-from gensr_model.baselines.base import Rival
-from gensr_model.baselines.inputs import REC, Domain, History, RivalBatch
+from gensr_model.baselines.base import Baseline
+from gensr_model.baselines.inputs import REC, BaselineBatch, Domain, History
 from gensr_model.config.pipeline import Task
 from gensr_model.models.gensr import LossParts
 
 
-class GRU4Rec(Rival):
+class GRU4Rec(Baseline):
     """The last hidden state, brought to the width of the items, · item.
 
     Departures: negatives are the harness's, not the other sessions of the batch; input and output share one item
@@ -50,9 +50,9 @@ class GRU4Rec(Rival):
         last = (length - 1).clamp(min=0)
         return states[torch.arange(len(length), device=length.device), last] * (length > 0).unsqueeze(1)
 
-    def score(self, batch: RivalBatch) -> Tensor:
+    def score(self, batch: BaselineBatch) -> Tensor:
         """(B, C) state · item."""
         return L.dot(self.out(self.state(batch.rec_history)), self.items(batch.candidates))
 
-    def loss(self, batch: RivalBatch) -> LossParts:
+    def loss(self, batch: BaselineBatch) -> LossParts:
         return L.total({"rank": self.rows_of(self.score(batch))})

@@ -63,7 +63,7 @@ class History(_Declared):
     query: Tensor  # (B, H, L) word ids, 0 at padding and for recommendation; not of ``rec_history``
 
 
-class RivalBatch(_Declared):
+class BaselineBatch(_Declared):
     """B samples with C candidates each, and the declared fields."""
 
     candidates: Tensor  # (B, C) item_idx; in training column 0 is the positive
@@ -74,9 +74,9 @@ class RivalBatch(_Declared):
     src_history: History  # search events alone: what was bought or clicked in search, and the query
     history: History  # both, in the order of time
 
-    def take(self, rows: Tensor) -> RivalBatch:
+    def take(self, rows: Tensor) -> BaselineBatch:
         """The samples at ``rows`` (indices or a mask)."""
-        return RivalBatch(**{name: _rows(value, rows) for name, value in self.__dict__.items()})
+        return BaselineBatch(**{name: _rows(value, rows) for name, value in self.__dict__.items()})
 
 
 def _rows(value: Tensor | History, rows: Tensor) -> Tensor | History:
@@ -131,7 +131,7 @@ class Collator:
             self._of.append(np.flatnonzero(chosen))
             self._before.append(np.concatenate([[0], np.cumsum(chosen)]))
 
-    def build(self, samples: Samples, candidates: IntArray) -> RivalBatch:
+    def build(self, samples: Samples, candidates: IntArray) -> BaselineBatch:
         """A batch of ``samples`` (B) with ``candidates`` (B, C) item_idx."""
         fields: dict[str, Any] = {
             "candidates": torch.from_numpy(candidates.astype(np.int64)),
@@ -148,7 +148,7 @@ class Collator:
                 fields[name] = self._history(start, end, self._of[behavior], name)
         if MIXED in self.contract:
             fields[MIXED] = self._history(samples.history_start, samples.history_end, None, MIXED)
-        return RivalBatch(**fields)
+        return BaselineBatch(**fields)
 
     def _history(self, start: IntArray, end: IntArray, events: IntArray | None, name: str) -> History:
         """Events start…end of each sample (B,) each, numbers into ``events`` or of the events themselves."""

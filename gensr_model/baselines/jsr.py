@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from gensr_model.baselines import layers as L
-from gensr_model.baselines.base import Rival
-from gensr_model.baselines.inputs import QUERY, USER, Domain, RivalBatch
+from gensr_model.baselines.base import Baseline
+from gensr_model.baselines.inputs import QUERY, USER, BaselineBatch, Domain
 from gensr_model.config.pipeline import TASKS, Task
 from gensr_model.models.gensr import LossParts
 
 
-class JSR(Rival):
+class JSR(Baseline):
     """One item vector for both tasks: it matches the user's, and tells the words of the queries that find it.
 
     A search is ranked by the likelihood of the query under the item, log p(q | i) up to a constant of the query: the
@@ -52,13 +52,13 @@ class JSR(Rival):
         """(...) item_idx → (..., d) what the items tell words with."""
         return torch.tanh(self.tell(self.items(items)))
 
-    def score(self, batch: RivalBatch) -> Tensor:
+    def score(self, batch: BaselineBatch) -> Tensor:
         """(B, C) u · i for recommendation, log-likelihood of the query for search."""
         match = L.dot(self.users(batch.user), self.items(batch.candidates))
         likelihood = L.dot(L.mean_words(self.words, batch.query), self._told(batch.candidates))
         return torch.where((batch.task == 0).unsqueeze(1), match, likelihood)
 
-    def loss(self, batch: RivalBatch) -> LossParts:
+    def loss(self, batch: BaselineBatch) -> LossParts:
         """The sum of both tasks' pairwise losses and of the reconstruction of queries from the items they found."""
         asked = batch.task == 1
         ranked = L.bpr(self.score(batch))

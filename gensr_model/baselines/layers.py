@@ -1,4 +1,4 @@
-"""The parts that rivals are made of, each written once. A mask is True where something is."""
+"""The parts that baselines are made of, each written once. A mask is True where something is."""
 
 from __future__ import annotations
 

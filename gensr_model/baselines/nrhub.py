@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from gensr_model.baselines import layers as L
-from gensr_model.baselines.base import Rival
-from gensr_model.baselines.inputs import REC, SRC, Domain, RivalBatch
+from gensr_model.baselines.base import Baseline
+from gensr_model.baselines.inputs import REC, SRC, BaselineBatch, Domain
 from gensr_model.config.pipeline import Task
 from gensr_model.models.gensr import LossParts
 
 
-class NRHUB(Rival):
+class NRHUB(Baseline):
     """User · item, the user a sum of three views under attention: queries, items found by them, items recommended.
 
     Each view is its events under an attention of its own. Departures: the paper's views are queries, web pages and
@@ -33,7 +33,7 @@ class NRHUB(Rival):
         self.views = L.AdditiveAttention(dim, attention)
         self.dropout = nn.Dropout(dropout)
 
-    def user(self, batch: RivalBatch) -> Tensor:
+    def user(self, batch: BaselineBatch) -> Tensor:
         """(B, d); a view without events is left out, and a user without any is zeros."""
         searched, recommended = batch.src_history, batch.rec_history
         of_items = [
@@ -47,9 +47,9 @@ class NRHUB(Rival):
         user: Tensor = self.views(torch.stack(found, dim=1), there)
         return user
 
-    def score(self, batch: RivalBatch) -> Tensor:
+    def score(self, batch: BaselineBatch) -> Tensor:
         """(B, C) user · item."""
         return L.dot(self.user(batch), self.items(batch.candidates))
 
-    def loss(self, batch: RivalBatch) -> LossParts:
+    def loss(self, batch: BaselineBatch) -> LossParts:
         return L.total({"ce": L.sampled_ce(self.score(batch))})

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from gensr_model.baselines import layers as L
-from gensr_model.baselines.base import Rival
-from gensr_model.baselines.inputs import QUERY, SRC, TEXT, USER, Domain, RivalBatch
+from gensr_model.baselines.base import Baseline
+from gensr_model.baselines.inputs import QUERY, SRC, TEXT, USER, BaselineBatch, Domain
 from gensr_model.config.pipeline import Task
 from gensr_model.models.gensr import LossParts
 
 
-class QEM(Rival):
+class QEM(Baseline):
     """No user: q · i. Every model of the family also makes an item tell the words of its text.
 
     Args:
@@ -38,16 +38,16 @@ class QEM(Rival):
         self.text = L.ItemWords(domain)
         self.told, self.word_negatives, self.word_weight = words, word_negatives, word_weight
 
-    def intent(self, query: Tensor, batch: RivalBatch) -> Tensor:
+    def intent(self, query: Tensor, batch: BaselineBatch) -> Tensor:
         """What is looked for (B, d), of query vectors (B, d)."""
         del batch
         return query
 
-    def score(self, batch: RivalBatch) -> Tensor:
+    def score(self, batch: BaselineBatch) -> Tensor:
         """(B, C) intent · item."""
         return L.dot(self.intent(self.query(batch.query), batch), self.items(batch.candidates))
 
-    def loss(self, batch: RivalBatch) -> LossParts:
+    def loss(self, batch: BaselineBatch) -> LossParts:
         positive = batch.candidates[:, 0]
         words = self.text.sample(positive, self.told)
         rows = {"bce": L.bce(self.score(batch)), "words": self._tell(self.items(positive), words)}
@@ -57,7 +57,7 @@ class QEM(Rival):
     def _tell(self, vectors: Tensor, words: Tensor) -> Tensor:
         return L.word_loss(vectors, words, self.words, self.word_negatives)
 
-    def _more(self, batch: RivalBatch, words: Tensor) -> dict[str, Tensor]:
+    def _more(self, batch: BaselineBatch, words: Tensor) -> dict[str, Tensor]:
         """Language-model losses of a model's own."""
         del batch, words
         return {}
@@ -72,10 +72,10 @@ class HEM(QEM):
         super().__init__(domain, dim, **rest)  # type: ignore[arg-type]
         self.users = L.embedding(domain.n_users, dim)
 
-    def intent(self, query: Tensor, batch: RivalBatch) -> Tensor:
+    def intent(self, query: Tensor, batch: BaselineBatch) -> Tensor:
         return 0.5 * query + 0.5 * self.users(batch.user)
 
-    def _more(self, batch: RivalBatch, words: Tensor) -> dict[str, Tensor]:
+    def _more(self, batch: BaselineBatch, words: Tensor) -> dict[str, Tensor]:
         return {"user_words": self._tell(self.users(batch.user), words)}
 
 
@@ -101,7 +101,7 @@ class AEM(QEM):
         bought = torch.cat([bought, bought.new_zeros(len(bought), 1, bought.shape[2])], dim=1)
         return L.attention_pool(scores, bought, torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1))
 
-    def intent(self, query: Tensor, batch: RivalBatch) -> Tensor:
+    def intent(self, query: Tensor, batch: BaselineBatch) -> Tensor:
         bought = batch.src_history
         return 0.5 * query + 0.5 * self.user(query, self.items.of(bought), bought.mask)
 

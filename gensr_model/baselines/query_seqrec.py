@@ -9,13 +9,13 @@ from torch import Tensor
 
 from gensr_model.baselines import layers as L
 from gensr_model.baselines.augment import peer, query_key
-from gensr_model.baselines.base import Rival
-from gensr_model.baselines.inputs import MIXED, Domain, RivalBatch
+from gensr_model.baselines.base import Baseline
+from gensr_model.baselines.inputs import MIXED, BaselineBatch, Domain
 from gensr_model.config.pipeline import Task
 from gensr_model.models.gensr import LossParts
 
 
-class QuerySeqRec(Rival):
+class QuerySeqRec(Baseline):
     """The last state of a causal transformer · item; a query is the mean of its words.
 
     Augmentation: of each search event of a training history, with probability ``replace``, the item becomes another
@@ -59,13 +59,13 @@ class QuerySeqRec(Rival):
         state: Tensor = self.encoder(events, there, L.causal(there.shape[1], there.device))[:, -1]
         return state
 
-    def score(self, batch: RivalBatch) -> Tensor:
+    def score(self, batch: BaselineBatch) -> Tensor:
         """(B, C) last state · item; all alike for an empty history."""
         history = batch.history
         state = self.state(history.item, history.query, history.mask, history.behavior == 1)
         return L.dot(state, self.items(batch.candidates))
 
-    def loss(self, batch: RivalBatch) -> LossParts:
+    def loss(self, batch: BaselineBatch) -> LossParts:
         history = batch.history
         items, queries, searched = history.item, history.query, history.mask & (history.behavior == 1)
         if self.replace:

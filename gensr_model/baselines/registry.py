@@ -1,8 +1,8 @@
-"""All rivals by name. To add one: a file with its ``Rival``, and a line here."""
+"""All baselines by name. To add one: a file with its ``Baseline``, and a line here."""
 
 from __future__ import annotations
 
-from gensr_model.baselines.base import Grid, System
+from gensr_model.baselines.base import BaselineSpec, Grid
 from gensr_model.baselines.bert4rec import BERT4Rec
 from gensr_model.baselines.din import DIN
 from gensr_model.baselines.fmlp_rec import FMLPRec
@@ -23,25 +23,25 @@ from gensr_model.baselines.user import USER
 LEARNING: Grid = {"learning_rate": (3e-3, 1e-3, 1e-2), "weight_decay": (0.01, 0.1)}
 
 
-SYSTEMS: dict[str, System] = {
-    "sasrec": System(SASRec, "SASRec", "recommendation", LEARNING | {"dropout": (0.5, 0.2)}),
-    "qem": System(QEM, "QEM", "search", LEARNING | {"word_weight": (1.0, 0.1)}),
-    "hem": System(HEM, "HEM", "search", LEARNING | {"word_weight": (1.0, 0.1)}),
-    "aem": System(AEM, "AEM", "search", LEARNING | {"word_weight": (1.0, 0.1)}),
-    "zam": System(ZAM, "ZAM", "search", LEARNING | {"word_weight": (1.0, 0.1)}),
-    "din": System(DIN, "DIN", "recommendation", LEARNING | {"dropout": (0.2, 0.0)}),
-    "gru4rec": System(GRU4Rec, "GRU4Rec", "recommendation", LEARNING | {"loss": ("ce", "bpr")}),
-    "bert4rec": System(BERT4Rec, "BERT4Rec", "recommendation", LEARNING | {"mask_share": (0.2, 0.5)}),
-    "fmlp_rec": System(FMLPRec, "FMLP-Rec", "recommendation", LEARNING | {"dropout": (0.5, 0.2)}),
-    "tem": System(TEM, "TEM", "search", LEARNING | {"word_weight": (1.0, 0.1)}),
-    "copps": System(CoPPS, "CoPPS", "search", LEARNING | {"contrast_weight": (0.1, 0.01)}),
-    "nrhub": System(NRHUB, "NRHUB", "search-enhanced", LEARNING | {"dropout": (0.2, 0.0)}),
-    "query_seqrec": System(
+BASELINES: dict[str, BaselineSpec] = {
+    "sasrec": BaselineSpec(SASRec, "SASRec", "recommendation", LEARNING | {"dropout": (0.5, 0.2)}),
+    "qem": BaselineSpec(QEM, "QEM", "search", LEARNING | {"word_weight": (1.0, 0.1)}),
+    "hem": BaselineSpec(HEM, "HEM", "search", LEARNING | {"word_weight": (1.0, 0.1)}),
+    "aem": BaselineSpec(AEM, "AEM", "search", LEARNING | {"word_weight": (1.0, 0.1)}),
+    "zam": BaselineSpec(ZAM, "ZAM", "search", LEARNING | {"word_weight": (1.0, 0.1)}),
+    "din": BaselineSpec(DIN, "DIN", "recommendation", LEARNING | {"dropout": (0.2, 0.0)}),
+    "gru4rec": BaselineSpec(GRU4Rec, "GRU4Rec", "recommendation", LEARNING | {"loss": ("ce", "bpr")}),
+    "bert4rec": BaselineSpec(BERT4Rec, "BERT4Rec", "recommendation", LEARNING | {"mask_share": (0.2, 0.5)}),
+    "fmlp_rec": BaselineSpec(FMLPRec, "FMLP-Rec", "recommendation", LEARNING | {"dropout": (0.5, 0.2)}),
+    "tem": BaselineSpec(TEM, "TEM", "search", LEARNING | {"word_weight": (1.0, 0.1)}),
+    "copps": BaselineSpec(CoPPS, "CoPPS", "search", LEARNING | {"contrast_weight": (0.1, 0.01)}),
+    "nrhub": BaselineSpec(NRHUB, "NRHUB", "search-enhanced", LEARNING | {"dropout": (0.2, 0.0)}),
+    "query_seqrec": BaselineSpec(
         QuerySeqRec, "Query-SeqRec", "search-enhanced", LEARNING | {"replace": (0.2, 0.0)}
     ),
-    "sesrec": System(SESRec, "SESRec", "search-enhanced", LEARNING | {"align_weight": (0.1, 0.01)}),
-    "jsr": System(JSR, "JSR", "joint", LEARNING | {"word_weight": (1.0, 0.1)}),
-    "user": System(USER, "USER", "joint", LEARNING | {"dropout": (0.1, 0.3)}),
-    "unified_ssr": System(UnifiedSSR, "UnifiedSSR", "joint", LEARNING | {"dropout": (0.5, 0.2)}),
-    "unisar": System(UniSAR, "UniSAR", "joint", LEARNING | {"search_weight": (0.1, 0.01, 1.0)}),
+    "sesrec": BaselineSpec(SESRec, "SESRec", "search-enhanced", LEARNING | {"align_weight": (0.1, 0.01)}),
+    "jsr": BaselineSpec(JSR, "JSR", "joint", LEARNING | {"word_weight": (1.0, 0.1)}),
+    "user": BaselineSpec(USER, "USER", "joint", LEARNING | {"dropout": (0.1, 0.3)}),
+    "unified_ssr": BaselineSpec(UnifiedSSR, "UnifiedSSR", "joint", LEARNING | {"dropout": (0.5, 0.2)}),
+    "unisar": BaselineSpec(UniSAR, "UniSAR", "joint", LEARNING | {"search_weight": (0.1, 0.01, 1.0)}),
 }

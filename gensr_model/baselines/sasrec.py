@@ -7,13 +7,13 @@ from typing import ClassVar
 from torch import Tensor
 
 from gensr_model.baselines import layers as L
-from gensr_model.baselines.base import Rival
-from gensr_model.baselines.inputs import REC, Domain, RivalBatch
+from gensr_model.baselines.base import Baseline
+from gensr_model.baselines.inputs import REC, BaselineBatch, Domain
 from gensr_model.config.pipeline import Task
 from gensr_model.models.gensr import LossParts
 
 
-class SASRec(Rival):
+class SASRec(Baseline):
     """The last state of the encoded history · item.
 
     The paper's loss at every position is here the loss of every sample: each training event is a sample whose history
@@ -31,7 +31,7 @@ class SASRec(Rival):
         self.events = L.HistoryEmbedding(dim, domain.max_history, dropout)
         self.encoder = L.Transformer(dim, heads, layers, dropout, feed_forward=dim)
 
-    def score(self, batch: RivalBatch) -> Tensor:
+    def score(self, batch: BaselineBatch) -> Tensor:
         """(B, C) last state · item; all alike for an empty history."""
         history = batch.rec_history
         events = self.events(self.items.of(history), history.mask)
@@ -39,5 +39,5 @@ class SASRec(Rival):
         state = self.encoder(events, history.mask, causal)[:, -1]  # (B, d)
         return L.dot(state, self.items(batch.candidates))
 
-    def loss(self, batch: RivalBatch) -> LossParts:
+    def loss(self, batch: BaselineBatch) -> LossParts:
         return L.total({"bce": L.bce(self.score(batch))})

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from gensr_model.baselines import layers as L
 from gensr_model.baselines.augment import query_key
-from gensr_model.baselines.base import Rival
-from gensr_model.baselines.inputs import REC, SRC, USER, Domain, History, RivalBatch
+from gensr_model.baselines.base import Baseline
+from gensr_model.baselines.inputs import REC, SRC, USER, BaselineBatch, Domain, History
 from gensr_model.config.pipeline import Task
 from gensr_model.models.gensr import LossParts
 
@@ -58,7 +58,7 @@ def triplet(states: Tensor, weights: Tensor, similar: Tensor, other: Tensor, mar
     )
 
 
-class SESRec(Rival):
+class SESRec(Baseline):
     """MLP over candidate, user, and what the candidate finds in both histories: in all, similar, dissimilar events.
 
     Loss: BCE + alignment InfoNCE of queries with the items they found + triplet losses of both histories.
@@ -93,7 +93,7 @@ class SESRec(Rival):
         self.weights = {"align": align_weight, "triplet_rec": triplet_weight, "triplet_src": triplet_weight}
         self.tau, self.margin = tau, margin
 
-    def states(self, batch: RivalBatch) -> list[Tensor]:
+    def states(self, batch: BaselineBatch) -> list[Tensor]:
         """(B, R, d) and (B, S, d): both histories encoded, a search event as its query and its item."""
         recommended, searched = batch.rec_history, batch.src_history
         asked = L.mean_words(self.words, searched.query) * searched.mask.unsqueeze(-1)
@@ -105,16 +105,16 @@ class SESRec(Rival):
             )
         ]
 
-    def score(self, batch: RivalBatch) -> Tensor:
+    def score(self, batch: BaselineBatch) -> Tensor:
         """(B, C) logits of a click."""
         return self._ranked(batch)[0]
 
-    def loss(self, batch: RivalBatch) -> LossParts:
+    def loss(self, batch: BaselineBatch) -> LossParts:
         scores, triplets = self._ranked(batch)
         rows = {"bce": L.bce(scores), "align": self.align(batch.src_history), **triplets}
         return L.total(rows, self.weights)
 
-    def _ranked(self, batch: RivalBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    def _ranked(self, batch: BaselineBatch) -> tuple[Tensor, dict[str, Tensor]]:
         masks = (batch.rec_history.mask, batch.src_history.mask)
         states = self.states(batch)
         weights = self.co_attention(*states, masks)

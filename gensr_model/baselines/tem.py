@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gensr_model.baselines import augment
 from gensr_model.baselines import layers as L
-from gensr_model.baselines.inputs import QUERY, SRC, TEXT, Domain, RivalBatch
+from gensr_model.baselines.inputs import QUERY, SRC, TEXT, BaselineBatch, Domain
 from gensr_model.baselines.product_search import QEM
 from gensr_model.models.gensr import LossParts
 
@@ -42,7 +42,7 @@ class TEM(QEM):
         found: Tensor = self.encoder(sequence, torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1))[:, -1]
         return found
 
-    def intent(self, query: Tensor, batch: RivalBatch) -> Tensor:
+    def intent(self, query: Tensor, batch: BaselineBatch) -> Tensor:
         bought = batch.src_history
         return self.encode(query, self.items.of(bought), bought.mask)
 
@@ -68,13 +68,13 @@ class CoPPS(TEM):
         self.token, self.hidden = (nn.Parameter(torch.randn(dim) * 0.02) for _ in range(2))
         self.share, self.tau, self.contrast_weight = share, tau, contrast_weight
 
-    def loss(self, batch: RivalBatch) -> LossParts:
+    def loss(self, batch: BaselineBatch) -> LossParts:
         ranked = super().loss(batch)
         contrast = L.total({"contrast": self.contrast(batch)})
         total = ranked.total + self.contrast_weight * contrast.total
         return LossParts(total, ranked.parts | contrast.parts)
 
-    def contrast(self, batch: RivalBatch) -> Tensor:
+    def contrast(self, batch: BaselineBatch) -> Tensor:
         """(n,) of the n samples with two purchases or more: fewer cannot be changed and told apart."""
         bought = batch.src_history
         rows = bought.mask.sum(dim=1) > 1

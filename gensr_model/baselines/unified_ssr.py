@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gensr_model.baselines import layers as L
-from gensr_model.baselines.base import Rival
-from gensr_model.baselines.inputs import QUERY, REC, SRC, USER, Domain, RivalBatch
+from gensr_model.baselines.base import Baseline
+from gensr_model.baselines.inputs import QUERY, REC, SRC, USER, BaselineBatch, Domain
 from gensr_model.config.pipeline import TASKS, Task
 from gensr_model.models.gensr import LossParts
 
@@ -65,7 +65,7 @@ class Scored(NamedTuple):
     sessions: Tensor  # (B,)
 
 
-class UnifiedSSR(Rival):
+class UnifiedSSR(Baseline):
     """Recommendation: the item branch over recommendation events, by itself. Search: items and queries side by side.
 
     Each layer attends to its own branch, then to the other, with the same parameters for both.
@@ -117,7 +117,7 @@ class UnifiedSSR(Rival):
             ]
         return [self.norm(state) * mask.unsqueeze(-1) for state in states]
 
-    def _recommend(self, batch: RivalBatch) -> Scored:
+    def _recommend(self, batch: BaselineBatch) -> Scored:
         history = batch.rec_history
         items, mask = self._started(self.items.of(history), history.mask)
         (states,) = self._encode([items], mask, batch.user)
@@ -125,7 +125,7 @@ class UnifiedSSR(Rival):
         state = states[:, -1] + found.last
         return Scored(L.dot(state, self.items(batch.candidates)), discrimination(found))
 
-    def _search(self, batch: RivalBatch) -> Scored:
+    def _search(self, batch: BaselineBatch) -> Scored:
         """Place t has the item before and the query now, so that the last place has the query to be answered."""
         history, candidates = batch.src_history, self.items(batch.candidates)
         items, mask = self._started(self.items.of(history), history.mask)
@@ -141,7 +141,7 @@ class UnifiedSSR(Rival):
         sessions = discrimination(found[0]) + discrimination(found[1]) + alignment(*found)
         return Scored(share * by_items + (1 - share) * by_queries, sessions)
 
-    def _run(self, batch: RivalBatch) -> Scored:
+    def _run(self, batch: BaselineBatch) -> Scored:
         scores = torch.zeros(batch.candidates.shape, device=batch.candidates.device)
         sessions = scores[:, 0]
         for number, run in enumerate((self._recommend, self._search)):
@@ -153,11 +153,11 @@ class UnifiedSSR(Rival):
                 sessions = sessions.index_copy(0, rows, found.sessions.to(sessions.dtype))
         return Scored(scores, sessions)
 
-    def score(self, batch: RivalBatch) -> Tensor:
+    def score(self, batch: BaselineBatch) -> Tensor:
         """(B, C) state · item; for search a learned mix of the branches, neither below a tenth."""
         return self._run(batch).scores
 
-    def loss(self, batch: RivalBatch) -> LossParts:
+    def loss(self, batch: BaselineBatch) -> LossParts:
         """L_r + w_s L_s + w L_sessions; a task that the batch lacks adds nothing."""
         found = self._run(batch)
         click = L.bce(found.scores)

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from gensr_model.baselines import layers as L
-from gensr_model.baselines.base import Rival
-from gensr_model.baselines.inputs import MIXED, QUERY, USER, Domain, History, RivalBatch
+from gensr_model.baselines.base import Baseline
+from gensr_model.baselines.inputs import MIXED, QUERY, USER, BaselineBatch, Domain, History
 from gensr_model.config.pipeline import TASKS, Task
 from gensr_model.models.gensr import LossParts
 from gensr_model.models.views import masked_mean
@@ -103,8 +103,8 @@ class Features(nn.Module):
         return torch.tanh(self.project(self.table(ids)))
 
 
-class UniSAR(Rival):
-    """The strongest discriminative comparator of the paper; its analyses (§6.4, §6.5) set GenSR beside it.
+class UniSAR(Baseline):
+    """The strongest discriminative compared system of the paper; its analyses (§6.4, §6.5) set GenSR beside it.
 
     Args:
         heads: of every transformer.
@@ -182,11 +182,11 @@ class UniSAR(Rival):
             found.append(L.attention_pool(scores, fused, mask))
         return torch.cat(found, dim=-1)
 
-    def hidden(self, batch: RivalBatch) -> Tensor:
+    def hidden(self, batch: BaselineBatch) -> Tensor:
         """(B, C, 2d) both interests, what the shared encoder gives to both tasks (§6.4.2); the query comes after it."""
         return self._interests(self.items(batch.candidates), self.transitions(batch.history))
 
-    def _logits(self, batch: RivalBatch, transitions: tuple[Transitions, Transitions]) -> Tensor:
+    def _logits(self, batch: BaselineBatch, transitions: tuple[Transitions, Transitions]) -> Tensor:
         """Fusion, target attention and multi-task heads: (B, C)."""
         candidates = self.items(batch.candidates)  # (B, C, d)
         interests = self._interests(candidates, transitions)
@@ -205,11 +205,11 @@ class UniSAR(Rival):
             logits = logits.index_copy(0, rows, answers.to(logits.dtype))  # bf16 under autocast
         return logits
 
-    def score(self, batch: RivalBatch) -> Tensor:
+    def score(self, batch: BaselineBatch) -> Tensor:
         """(B, C) logits of a click, each row from its own task's head."""
         return self._logits(batch, self.transitions(batch.history))
 
-    def _align(self, batch: RivalBatch, transitions: tuple[Transitions, Transitions]) -> Tensor:
+    def _align(self, batch: BaselineBatch, transitions: tuple[Transitions, Transitions]) -> Tensor:
         """(R,) of the rows whose history has both behaviors, so that there are transitions between them."""
         both = torch.stack([t.mask.any(dim=1) for t in transitions]).all(dim=0)
         user = batch.user[both]
@@ -227,7 +227,7 @@ class UniSAR(Rival):
         alike = _equal(item) | (query.unsqueeze(0) == query.unsqueeze(1)).all(-1)
         return self.pairs(self.query(query), self.items(item), alike)
 
-    def loss(self, batch: RivalBatch) -> LossParts:
+    def loss(self, batch: BaselineBatch) -> LossParts:
         """L_r + w_s L_s + w_a L_align + w_p L_pairs; a task that the batch lacks adds nothing."""
         transitions = self.transitions(batch.history)
         click = L.bce(self._logits(batch, transitions))
@@ -235,7 +235,7 @@ class UniSAR(Rival):
         rows |= {"align": self._align(batch, transitions), "pairs": self._pair(batch.history)}
         return L.total(rows, self.weights)
 
-    def task_losses(self, batch: RivalBatch) -> tuple[Tensor, Tensor]:
+    def task_losses(self, batch: BaselineBatch) -> tuple[Tensor, Tensor]:
         """L_r and L_s before weighting: mean binary cross-entropy of each task's rows, NaN for an absent task."""
         click = L.bce(self.score(batch))
         return click[batch.task == 0].mean(), click[batch.task == 1].mean()

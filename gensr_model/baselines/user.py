@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from gensr_model.baselines import layers as L
-from gensr_model.baselines.base import Rival
-from gensr_model.baselines.inputs import MIXED, QUERY, Domain, History, RivalBatch
+from gensr_model.baselines.base import Baseline
+from gensr_model.baselines.inputs import MIXED, QUERY, BaselineBatch, Domain, History
 from gensr_model.config.pipeline import TASKS, Task
 from gensr_model.models.gensr import LossParts
 
@@ -39,7 +39,7 @@ class CoAttention(nn.Module):
         return merged
 
 
-class USER(Rival):
+class USER(Baseline):
     """An item is scored by the intent, by the session encoder's view of it, and by the history encoder's.
 
     The intent is the query, or for recommendation a learned token; it is the last place of both sequences.
@@ -86,7 +86,7 @@ class USER(Rival):
         state: Tensor = encoder(self.placed(sequence, mask), mask)[:, -1]
         return state
 
-    def score(self, batch: RivalBatch) -> Tensor:
+    def score(self, batch: BaselineBatch) -> Tensor:
         """(B, C) a learned mix of three dot products with the candidate."""
         history, candidates = batch.history, self.items(batch.candidates)
         intent = torch.where((batch.task == 1).unsqueeze(1), self.query(batch.query), self.no_query)
@@ -98,5 +98,5 @@ class USER(Rival):
         mixed: Tensor = self.combine(torch.stack(found, dim=-1)).squeeze(-1)
         return mixed
 
-    def loss(self, batch: RivalBatch) -> LossParts:
+    def loss(self, batch: BaselineBatch) -> LossParts:
         return L.total({"bce": L.bce(self.score(batch))})

@@ -1,4 +1,4 @@
-"""Queries and item texts as word ids: one vocabulary for every rival. KuaiSAR's anonymised words are words too."""
+"""Queries and item texts as word ids: one vocabulary for every baseline. KuaiSAR's anonymised words are words too."""
 
 from __future__ import annotations
 

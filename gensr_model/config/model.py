@@ -18,7 +18,7 @@ class TextConfig(Frozen):
     include_searches: bool = Field(
         False,
         description="the queries of training's searches that ended at an item are a field of its text, for GenSR and "
-        "two heads; BM25 and rivals do not read it. Not the paper's",
+        "two heads; BM25 and baselines do not read it. Not the paper's",
     )
     searches_share: float = Field(
         0.5,

@@ -140,7 +140,7 @@ class TrainConfig(Frozen):
     validations_per_epoch: int = Field(1, ge=1)
     valid_samples: int = Field(1_000, ge=1, description="fixed validation samples per task while training")
     checkpoint_every: int = Field(100, ge=1, description="optimizer steps between checkpoints")
-    two_head_gamma: float = Field(1.0, ge=0, description="γ of Eq. 1, for the discriminative comparator")
+    two_head_gamma: float = Field(1.0, ge=0, description="γ of Eq. 1, for the discriminative compared system")
     two_head_epochs: int = Field(3, ge=1)
 
     @property

@@ -73,7 +73,7 @@ class AnalysisConfig(Frozen):
     )
 
 
-class KeptRanks(Frozen):
+class SavedRanks(Frozen):
     """A file of ranks that ``benchmarks.save_ranks`` wrote, as under ``docs/results``; a path alone stands for it."""
 
     path: str
@@ -101,7 +101,7 @@ class RerankConfig(Frozen):
     """Every system of the paper on the same candidates: ``compare/rerank-table``."""
 
     systems: tuple[str, ...] = Field(
-        (), description="gensr, two_head, references and rivals by name, or module:Class; none means all"
+        (), description="gensr, two_head, references and baselines by name, or module:Class; none means all"
     )
     seeds: Seeds = Field((0,), description="of training; the data and its lists stay")
     tune: bool | None = Field(
@@ -111,13 +111,13 @@ class RerankConfig(Frozen):
     )
     trials: int = Field(4, ge=1, description="points of a grid that are tried, the same number for all")
     trial_epochs: int = Field(5, ge=1, description="epochs of a trial, the same for all")
-    epochs: int = Field(30, ge=1, description="of a rival's training; GenSR's are train.epochs")
+    epochs: int = Field(30, ge=1, description="of a baseline's training; GenSR's are train.epochs")
     patience: int = Field(
         6, ge=1, description="epochs without a better valid NDCG@5; some rise only after five"
     )
-    learning_rate: float = Field(1e-3, gt=0, description="of a rival whose grid has none")
-    batch_size: int = Field(256, ge=1, description="a rival's training positives in a batch")
-    score_batch_size: int = Field(256, ge=1, description="samples that a rival scores together")
+    learning_rate: float = Field(1e-3, gt=0, description="of a baseline whose grid has none")
+    batch_size: int = Field(256, ge=1, description="a baseline's training positives in a batch")
+    score_batch_size: int = Field(256, ge=1, description="samples that a baseline scores together")
     concurrency: int = Field(2, ge=1, description="systems at work at once, which share the cores")
     dask: str | None = Field(
         None,
@@ -125,8 +125,8 @@ class RerankConfig(Frozen):
         description="a Dask scheduler (tcp://host:8786) whose workers take the systems, as many at once as these "
         "have threads, whatever `concurrency` says; None means threads of this machine",
     )
-    kept: tuple[KeptRanks, ...] = Field(
-        (), description="kept ranks whose systems join the table as they are, without training"
+    saved_ranks: tuple[SavedRanks, ...] = Field(
+        (), description="saved ranks whose systems join the table as they are, without training"
     )
 
 

@@ -104,7 +104,7 @@ def beam_search(decoder: Decoder, trie: TokenTrie, beams: int) -> Beams:
     return _best(best, None, beams)
 
 
-class _Kept(NamedTuple):
+class _Saved(NamedTuple):
     """Hypotheses (U, ≤ k): the beam each came from, its node, its item where it ended, its score."""
 
     beam: Tensor
@@ -129,7 +129,7 @@ def _continuations(trie: TokenTrie, node: Tensor) -> tuple[Tensor, Tensor, Tenso
 
 def _select(
     scores: Tensor, child: Tensor, beam: Tensor | None, trie: TokenTrie, beams: int
-) -> tuple[_Kept, _Kept]:
+) -> tuple[_Saved, _Saved]:
     """Of the continuations (U, W): the ended ones among the best k, and the best k that go on.
 
     Twice k are looked at, as Hugging Face does, so that k can go on where k end. A beam that is missing stands at a
@@ -140,15 +140,15 @@ def _select(
     came = torch.zeros_like(node) if beam is None else beam.gather(1, place)
     item = trie.item[node].masked_fill(score.isneginf(), -1)
     ended = item >= 0
-    top = _Kept(came, node, item, score.masked_fill(~ended, -torch.inf))
+    top = _Saved(came, node, item, score.masked_fill(~ended, -torch.inf))
     running, order = score.masked_fill(ended, -torch.inf).topk(min(beams, score.shape[1]), dim=1)
     leaf = len(trie.item) - 1  # the last node of the deepest level
     live_node = node.gather(1, order).masked_fill(running.isneginf(), leaf)
-    live = _Kept(came.gather(1, order), live_node, item.gather(1, order), running)
-    return _Kept(*(field[:, :beams] for field in top)), live
+    live = _Saved(came.gather(1, order), live_node, item.gather(1, order), running)
+    return _Saved(*(field[:, :beams] for field in top)), live
 
 
-def _best(known: Beams, found: _Kept | None, beams: int) -> Beams:
+def _best(known: Beams, found: _Saved | None, beams: int) -> Beams:
     """The best k ids of those known and those just found."""
     items, scores = known
     if found is not None:

@@ -69,8 +69,8 @@ class Verdict(NamedTuple):
 
     task: str
     metric: str
-    rival: str  # best mean over its seeds
-    compared: Comparison  # ours − the rival, each sample's metric averaged over the seeds
+    baseline: str  # best mean over its seeds
+    compared: Comparison  # ours − the baseline, each sample's metric averaged over the seeds
     p_holm: float  # of the t-test, corrected for all columns
 
 
@@ -85,12 +85,13 @@ def against_best(
     *,
     users: pa.Table | None,
 ) -> list[Verdict]:
-    """The starred comparison of Tables 2 and 3, for every column in which ours has a rival.
+    """The starred comparison of Tables 2 and 3, for every column in which ours has a baseline.
 
     Args:
         ranks: of every system its ranks tables, one per seed.
         users: who is resampled, as in `paired_bootstrap`.
-    The family of Holm's correction is all columns together. The rival is chosen on the same samples, which favours it.
+    The family of Holm's correction is all columns together. The baseline is chosen on the same samples, which favours
+    it.
     Raises DataError where two systems ranked different samples of a task.
     """
     found = []
@@ -102,10 +103,10 @@ def against_best(
             continue
         for metric in metrics:
             means = {n: np.mean([per_sample(t, metric).mean() for t in of_task[n]]) for n in others}
-            rival = max(others, key=means.__getitem__)
-            ids, difference = _difference_of_means(of_task[ours], of_task[rival], metric)
+            baseline = max(others, key=means.__getitem__)
+            ids, difference = _difference_of_means(of_task[ours], of_task[baseline], metric)
             compared = _compare(difference, number_users(ids, users), samples, confidence, seed)
-            found.append(Verdict(task, metric, rival, compared, float("nan")))
+            found.append(Verdict(task, metric, baseline, compared, float("nan")))
     corrected = holm([verdict.compared.p for verdict in found])
     return [verdict._replace(p_holm=p) for verdict, p in zip(found, corrected, strict=True)]
 

@@ -22,7 +22,7 @@ COLUMNS = {
 SIGNIFICANT = 0.01  # the paper's star
 
 
-def told_seeds(counts: Iterable[int]) -> str:
+def seeds_text(counts: Iterable[int]) -> str:
     """Over how many seeds a table's means are, from the number that each trained system has."""
     found = set(counts) or {1}
     least, most = min(found), max(found)
@@ -72,7 +72,7 @@ def cell(value: float, place: int, star: bool) -> str:
 
 
 def starred(verdicts: Sequence[Verdict], task: str, metric: str) -> bool:
-    """Whether ours leads the best rival of a column significantly, after correction."""
+    """Whether ours leads the best baseline of a column significantly, after correction."""
     return any(
         v.p_holm < SIGNIFICANT and v.compared.mean_difference > 0
         for v in verdicts

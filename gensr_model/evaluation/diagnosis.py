@@ -91,7 +91,7 @@ class Lead(NamedTuple):
     task: str
     by: str
     segment: str
-    rival: str
+    baseline: str
     lead: float
     lead_low: float
     lead_high: float
@@ -109,7 +109,7 @@ def leads(
 ) -> list[Lead]:
     """Where ours leads, where not, and what can be told from chance: every segment of ``diagnose``.
 
-    The rival is chosen on the samples that it is compared on, so where it is ahead p is multiplied by the number of
+    The baseline is chosen on the samples that it is compared on, so where it is ahead p is multiplied by the number of
     others (Bonferroni) before Holm's correction; the interval is not widened. Of a segment of fewer than
     ``FEWEST_USERS`` there is no p. A segment is left out where ours or every other has no ranks. Resamples, confidence
     and seed are those of ``compare.against_best``; raises as it does, and as ``diagnose``.
@@ -137,7 +137,14 @@ def leads(
                     p.append(min(1.0, by.p * chosen_among) if by.users >= FEWEST_USERS else float("nan"))
                     found.append(
                         Lead(
-                            task, cut.name, segment, verdict.rival, by.mean_difference, by.low, by.high, p[-1]
+                            task,
+                            cut.name,
+                            segment,
+                            verdict.baseline,
+                            by.mean_difference,
+                            by.low,
+                            by.high,
+                            p[-1],
                         )
                     )
     return [lead._replace(lead_p_holm=value) for lead, value in zip(found, holm(p), strict=True)]

@@ -30,16 +30,16 @@ def widen(ranks: dict[str, pa.Table]) -> pa.Table:
     return wide
 
 
-def kept_labels(path: Path) -> list[str]:
-    """What a kept file calls its models: by name, or each training of many: ``gensr/seed1``, ``gensr/training1``."""
+def saved_labels(path: Path) -> list[str]:
+    """What a saved file calls its models: by name, or each training of many: ``gensr/seed1``, ``gensr/training1``."""
     return [name.removesuffix("/ties") for name in pq.read_schema(path).names if name.endswith("/ties")]
 
 
-def read_kept(path: Path) -> dict[str, pa.Table]:
-    """The ranks (``RANKS_SCHEMA``) of every model in a kept file, by ``kept_labels``."""
+def read_saved_ranks(path: Path) -> dict[str, pa.Table]:
+    """The ranks (``RANKS_SCHEMA``) of every model in a saved file, by ``saved_labels``."""
     wide = pq.read_table(path)
     found = {}
-    for name in kept_labels(path):
+    for name in saved_labels(path):
         rows = wide.filter(pc.is_valid(wide[f"{name}/ties"]))
         columns = [rows["sample_id"], rows["task"], rows[f"{name}/greater"], rows[f"{name}/ties"]]
         table = pa.table([*columns, rows["candidates"]], names=RANKS_SCHEMA.names)

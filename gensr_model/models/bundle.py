@@ -29,7 +29,7 @@ from gensr_model.data.text import (
 from gensr_model.errors import DataError
 from gensr_model.models import backbone as backbones
 from gensr_model.models.full_ranking import FullRanking
-from gensr_model.models.gensr import Catalogue, DualViewT5, GenSR
+from gensr_model.models.gensr import DualViewT5, GenSR, TextBuffers
 from gensr_model.models.two_head import TwoHead
 from gensr_model.models.views import CFTable, unit_scale
 from gensr_model.runtime.files import (
@@ -57,9 +57,9 @@ class Loaded(NamedTuple):
 def _catalogue(
     tokenizer: Tokenizer, items: pa.Table, queries: list[str], config: ModelConfig, full: FullRankingConfig | None,
     known: pa.Table | None = None,
-) -> Catalogue:  # fmt: skip
+) -> TextBuffers:  # fmt: skip
     text = encode_items(tokenizer, items, config.text, known)
-    return Catalogue(text, encode_prompts(tokenizer, queries, config, full))
+    return TextBuffers(text, encode_prompts(tokenizer, queries, config, full))
 
 
 def _items(dataset: PreparedDataset, config: ModelConfig) -> pa.Table:
@@ -68,7 +68,7 @@ def _items(dataset: PreparedDataset, config: ModelConfig) -> pa.Table:
 
 
 def _model(
-    kind: str, config: ModelConfig, backbone: T5ForConditionalGeneration, cf: CFTable, catalogue: Catalogue,
+    kind: str, config: ModelConfig, backbone: T5ForConditionalGeneration, cf: CFTable, catalogue: TextBuffers,
     tokenizer: Tokenizer, gamma: float,
 ) -> Model:  # fmt: skip
     if kind == "two_head":

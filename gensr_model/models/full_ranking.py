@@ -14,7 +14,7 @@ from gensr_model.data.batches import Batch
 from gensr_model.decoding.beam import Beams, CachedDecoder, beam_search
 from gensr_model.decoding.trie import build
 from gensr_model.errors import ConfigError
-from gensr_model.models.gensr import Catalogue, DualViewT5, Encoded
+from gensr_model.models.gensr import DualViewT5, Encoded, TextBuffers
 from gensr_model.models.views import CFTable, masked_mean
 
 
@@ -36,7 +36,7 @@ class FullRanking(DualViewT5):
         full: FullRankingConfig,
         backbone: T5ForConditionalGeneration,
         cf: CFTable,
-        catalogue: Catalogue,
+        catalogue: TextBuffers,
         first_item: int,
     ) -> None:
         assert not config.soft_filter

@@ -51,14 +51,14 @@ class LossParts(NamedTuple):
 
 
 class TrainingBatch(NamedTuple):
-    """A batch as ``Catalogue.training_batch`` has it. In evaluation it is as it came, nothing cold or left out."""
+    """A batch as ``TextBuffers.training_batch`` has it. In evaluation it is as it came, nothing cold or left out."""
 
     batch: Batch
     cold: Tensor | None  # (M,) which of the batch's items stand in it as items nobody has met
     left_out: Tensor | None  # (B,) query whose words the last B items, the positives, are read without
 
 
-class Catalogue(nn.Module):
+class TextBuffers(nn.Module):
     """The texts that belong to a dataset, not to the model: item token bags and prompts of its queries."""
 
     def __init__(self, text: ItemText, prompts: PromptTable) -> None:
@@ -120,7 +120,7 @@ class DualViewT5(nn.Module, ABC):
     """
 
     def __init__(
-        self, config: ModelConfig, backbone: T5ForConditionalGeneration, cf: CFTable, catalogue: Catalogue
+        self, config: ModelConfig, backbone: T5ForConditionalGeneration, cf: CFTable, catalogue: TextBuffers
     ) -> None:
         super().__init__()
         self.config, self.backbone, self.cf, self.catalogue = config, backbone, cf, catalogue
@@ -248,7 +248,7 @@ class GenSR(DualViewT5):
         config: ModelConfig,
         backbone: T5ForConditionalGeneration,
         cf: CFTable,
-        catalogue: Catalogue,
+        catalogue: TextBuffers,
         answers: tuple[int, int],
     ) -> None:
         super().__init__(config, backbone, cf, catalogue)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gensr_model.config.pipeline import TASKS, ModelConfig
 from gensr_model.data.batches import Batch
-from gensr_model.models.gensr import Catalogue, LossParts
+from gensr_model.models.gensr import LossParts, TextBuffers
 from gensr_model.models.views import (
     CFTable,
     HistoryEncoder,
@@ -37,7 +37,7 @@ class TwoHead(nn.Module):
     """
 
     def __init__(
-        self, config: ModelConfig, words: Tensor, cf: CFTable, catalogue: Catalogue, gamma: float
+        self, config: ModelConfig, words: Tensor, cf: CFTable, catalogue: TextBuffers, gamma: float
     ) -> None:
         super().__init__()
         self.config, self.cf, self.catalogue, self.gamma = config, cf, catalogue, gamma

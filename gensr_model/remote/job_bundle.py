@@ -1,6 +1,6 @@
 """What travels to a machine without the pipeline and back: trainings to make, and the folders they need.
 
-``PARCEL/parcel.json`` says which; ``PARCEL/store/<stage>/<key>`` are folders as the pipeline's own store has them.
+``JOBS/job_bundle.json`` says which; ``JOBS/store/<stage>/<key>`` are folders as the pipeline's own store has them.
 ``tasks.remote.export`` packs and unpacks, ``gensr_model.remote.worker`` does the work.
 """
 
@@ -19,7 +19,7 @@ from gensr_model.config.pipeline import PipelineConfig, Split
 from gensr_model.errors import ConfigError
 from gensr_model.runtime.files import write_json
 
-FILE = "parcel.json"
+FILE = "job_bundle.json"
 
 
 class Job(Frozen):
@@ -40,7 +40,7 @@ class Job(Frozen):
         return "rank-valid" if self.split == "valid" else "evaluate"
 
 
-class Parcel(Frozen):
+class JobBundle(Frozen):
     """Jobs over one prepared dataset."""
 
     library: str = Field(description="`library_digest` of the code that the keys were made with")
@@ -59,33 +59,33 @@ def library_digest() -> str:
     return found.hexdigest()
 
 
-def write(folder: Path, parcel: Parcel) -> None:
-    """``parcel.json`` of the folder."""
-    write_json(folder / FILE, parcel.model_dump(mode="json"))
+def write(folder: Path, bundle: JobBundle) -> None:
+    """``job_bundle.json`` of the folder."""
+    write_json(folder / FILE, bundle.model_dump(mode="json"))
 
 
-def read(folder: Path) -> Parcel:
-    """The parcel in a folder. Raises ConfigError where there is none, or one of other code."""
+def read(folder: Path) -> JobBundle:
+    """The job bundle in a folder. Raises ConfigError where there is none, or one of other code."""
     path = folder / FILE
     if not path.is_file():
         raise ConfigError(
             f"{folder} has no {FILE}: name a folder that `python -m tasks.remote.export out` has written"
         )
     try:
-        parcel = Parcel.model_validate_json(path.read_text())
+        bundle = JobBundle.model_validate_json(path.read_text())
     except ValidationError as error:
         fields = ", ".join(".".join(map(str, of["loc"])) for of in error.errors())
         raise ConfigError(
             f"{path} is not what `python -m tasks.remote.export out` writes (fields: {fields}): pack it again"
         ) from error
-    if parcel.library != library_digest():
+    if bundle.library != library_digest():
         raise ConfigError(
             f"{path} was written by another version of gensr_model than this one: its results would stand under a "
             "wrong key. Use the same checkout on both machines, or pack it again"
         )
-    return parcel
+    return bundle
 
 
 def place(folder: Path, stage: str, key: str) -> Path:
-    """Where a parcel has a folder of the store."""
+    """Where a job bundle has a folder of the store."""
     return folder / "store" / stage / key

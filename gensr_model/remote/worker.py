@@ -1,8 +1,8 @@
 """Train and rank on a machine that has this package and nothing of the pipeline: a lent GPU, say.
 
-    python -m gensr_model.remote.worker PARCEL [--at-once 4]
+    python -m gensr_model.remote.worker JOBS [--at-once 4]
 
-PARCEL is a folder that ``python -m tasks.remote.export out`` packed; what is made is put into it, and
+JOBS is a folder that ``python -m tasks.remote.export out`` packed; what is made is put into it, and
 ``python -m tasks.remote.export back`` brings it into the store.
 Each model is trained in a process of its own, ``--at-once`` of them side by side. What
 is finished is not done again, and a killed training goes on from its last checkpoint.
@@ -31,7 +31,7 @@ from gensr_model.remote.job_bundle import Job
 from gensr_model.runtime.devices import default_device, peak_of_this_process
 from gensr_model.runtime.malloc import keep_freed_memory
 from gensr_model.runtime.progress import NullReport, Report, TerminalReport
-from gensr_model.runtime.stage_folder import filled, is_complete, seal
+from gensr_model.runtime.stage_folder import atomic_dir, is_complete, write_manifest
 from gensr_model.training import cross_fit, finetune
 
 Metrics = dict[str, float]
@@ -41,7 +41,7 @@ def run(folder: Path, at_once: int = 1) -> list[str]:
     """Do all that is not done; returns what failed, one line each.
 
     Raises:
-        ConfigError: the folder is no parcel, or one of other code, or another process works on it.
+        ConfigError: the folder is no job bundle, or one of other code, or another process works on it.
     """
     jobs = job_bundle.read(folder).jobs
     with (folder / "lock").open("w") as lock:
@@ -49,7 +49,7 @@ def run(folder: Path, at_once: int = 1) -> list[str]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigError(
-                f"{folder}: another process works on this parcel; wait for it, or pack another"
+                f"{folder}: another process works on this job bundle; wait for it, or pack another"
             ) from None
         return _work(folder, jobs, at_once)
 
@@ -141,11 +141,11 @@ def _once(
         return []
     checkpoints = folder / "checkpoints" / f"{stage}-{key}"
     device = torch.cuda.get_device_name() if default_device().type == "cuda" else "another machine's CPU"
-    with filled(out) as aside:
+    with atomic_dir(out) as aside:
         begun = time.monotonic()
         metrics = fill(aside, checkpoints, report)
         seconds = time.monotonic() - begun
-        seal(aside, stage, key, metrics, seconds, (0, 0), device)
+        write_manifest(aside, stage, key, metrics, seconds, (0, 0), device)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return [f"{stage} in {seconds:.0f} s"]
 
@@ -154,13 +154,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("parcel", type=Path)
+    parser.add_argument("jobs", type=Path)
     parser.add_argument("--at-once", type=int, default=1, help="models in training side by side")
     given = parser.parse_args()
     if given.at_once < 1:
         parser.error("--at-once must be 1 or more")
     try:
-        failed = run(given.parcel, given.at_once)
+        failed = run(given.jobs, given.at_once)
     except (GensrError, OSError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
     if failed:

@@ -106,7 +106,7 @@ def _losing_segments(facts: RunFacts) -> list[str]:
     said = []
     for task in TASKS:
         behind = [
-            f"{row['by']} {row['segment']} ({facts.title(row['rival'])} by {-row['lead']:.3f})"
+            f"{row['by']} {row['segment']} ({facts.title(row['baseline'])} by {-row['lead']:.3f})"
             for row in facts.segments
             if row["task"] == task and row.get("lead") is not None
             if tested(row["lead"], row["lead_p_holm"], facts) == "bad"

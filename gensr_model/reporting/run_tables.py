@@ -96,7 +96,7 @@ def _leads(facts: RunFacts, rows: Sequence[dict[str, Any]], name: str, task: str
                 _segment(row["by"], row["segment"]),
                 count(row["samples"]),
                 number(row["ndcg_at_10"]),
-                text(facts.title(row["rival"])),
+                text(facts.title(row["baseline"])),
                 number(value, 4, sign=True, mark=VERDICTS[tested(value, p, facts)]),
                 interval(value, row["lead_low"], row["lead_high"]),
                 p_value(p),
@@ -246,14 +246,14 @@ def speed(facts: RunFacts) -> Table | None:
     ranked = _per_model(facts)
     for name in in_order(ranked):
         tasks = ranked[name]
-        rival, rank = by_label.get(f"train-rival-{name}"), by_label.get(f"evaluate-{name}")
-        train = rival or by_label.get(f"finetune-{name}")
+        baseline, rank = by_label.get(f"train-baseline-{name}"), by_label.get(f"evaluate-{name}")
+        train = baseline or by_label.get(f"finetune-{name}")
         told = facts.training.get(name)
         per_second = (
             told["steps"] / told["seconds"] if told and told["seconds"] and not told["resumed_at"] else None
         )
         batch = config["train"]["batch_size"] * config["train"]["accumulation"]
-        positives = config["rerank"]["batch_size"] if rival else batch
+        positives = config["rerank"]["batch_size"] if baseline else batch
         rows_per_step = positives * (1 + config["train"]["negatives"])
         scored = sum(tasks.values()) * (1 + facts.summary["negatives"])
         rows.append(

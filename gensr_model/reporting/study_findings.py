@@ -30,9 +30,10 @@ def problems(facts: RunFacts) -> list[str]:
     for task in TASKS:
         lost = [v for v in comparison.get("verdicts", []) if v["task"] == task and verdict(v) == "bad"]
         if lost:
-            rivals = joined(list(dict.fromkeys(facts.title(v["rival"]) for v in lost)))
+            baselines = joined(list(dict.fromkeys(facts.title(v["baseline"]) for v in lost)))
             said.append(
-                f"{task.capitalize()}, all systems: GenSR is below {rivals} in {len(lost)} of the paper's four metrics."
+                f"{task.capitalize()}, all systems: GenSR is below {baselines} in {len(lost)} of the paper's "
+                f"four metrics."
             )
     for task in TASKS:
         rows = [row for row in facts.studies.get(ABLATION, {}).get(ABLATION, [])
@@ -78,7 +79,7 @@ def _comparison(facts: RunFacts) -> list[str]:
 def _against(facts: RunFacts, v: dict[str, Any], order: dict[str, float]) -> str:
     says = {"good": "above", "bad": "below", "open": "not told apart from"}[verdict(v)]
     holm = f", p (Holm) {p_value(v['p_holm']).text}" if "p_holm" in v else ""
-    return f"{says} the best rival, {facts.title(v['rival'])} ({order[v['rival']]:.4f}{holm})"
+    return f"{says} the best baseline, {facts.title(v['baseline'])} ({order[v['baseline']]:.4f}{holm})"
 
 
 def _full(facts: RunFacts) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gensr_model.config.pipeline import TASKS
-from gensr_model.evaluation.comparison_table import told_seeds
+from gensr_model.evaluation.comparison_table import seeds_text
 from gensr_model.reporting import paper, run_tables
 from gensr_model.reporting.charts import Figure, Interval, interval_chart
 from gensr_model.reporting.findings import VERDICTS, verdict
@@ -27,13 +27,13 @@ _SHORT = {name: run_tables.METRICS[name] for name in paper.METRICS}
 
 
 def comparison(facts: RunFacts) -> Section | None:
-    """Every system on the same candidates, the tests of GenSR against the best rival, and what failed."""
+    """Every system on the same candidates, the tests of GenSR against the best baseline, and what failed."""
     study = facts.studies.get(RERANK)
     if study is None:
         return None
     config = facts.summary["config"]
     trained = (name for name, system in study["systems"].items() if system["group"] != "reference")
-    seeds = told_seeds(row["seeds"] for name in trained for row in study["results"] if row["system"] == name)
+    seeds = seeds_text(row["seeds"] for name in trained for row in study["results"] if row["system"] == name)
     blocks = [
         text(
             f"Every system ranks the same positive among the same {config['prepare']['negatives']} frozen negatives "
@@ -60,7 +60,7 @@ def comparison(facts: RunFacts) -> Section | None:
         )
     if study["verdicts"]:
         blocks += [
-            heading("GenSR against the best rival"),
+            heading("GenSR against the best baseline"),
             figures(_verdict_figure(facts, study)),
             table(_verdicts(facts, study)),
         ]
@@ -70,11 +70,11 @@ def comparison(facts: RunFacts) -> Section | None:
         ]
         columns = [Column("System", False), Column("Seed"), Column("Why", False)]
         blocks += [table(Table("systems-failed", "Systems that were not ranked", columns, rows_failed))]
-    if kept := study.get("kept"):
+    if kept := study.get("saved_ranks"):
         names = ", ".join(facts.title(name) for name in kept)
         blocks.append(
             note(
-                f"From kept ranks of earlier runs, not trained in this one: {names}. What they took is from there, "
+                f"From saved ranks of earlier runs, not trained in this one: {names}. What they took is from there, "
                 "and left out where it is not known of every seed."
             )
         )
@@ -118,14 +118,14 @@ def _systems(facts: RunFacts, study: dict[str, Any], task: str, rows: dict[str, 
 
 
 def _verdicts(facts: RunFacts, study: dict[str, Any]) -> Table:
-    columns = [Column("Task", False), Column("Metric", False), Column("Best rival", False), Column("GenSR − it"),
+    columns = [Column("Task", False), Column("Metric", False), Column("Best baseline", False), Column("GenSR − it"),
                Column(f"{facts.confidence} interval", says="paired bootstrap over test users"), Column("p"),
                Column("p (Holm)", says="paired t-test by user, corrected for all columns of both tables")]  # fmt: skip
     rows = [
         [
             words(v["task"]),
             words(run_tables.METRICS[v["metric"]]),
-            words(facts.title(v["rival"])),
+            words(facts.title(v["baseline"])),
             number(v["mean_difference"], 4, sign=True, mark=VERDICTS[verdict(v)]),
             interval(v["mean_difference"], v["low"], v["high"]),
             p_value(v.get("p")),
@@ -133,7 +133,7 @@ def _verdicts(facts: RunFacts, study: dict[str, Any]) -> Table:
         ]
         for v in study["verdicts"]
     ]
-    says = "The rival is the best by its mean on the same test samples, which favours it."
+    says = "The baseline is the best by its mean on the same test samples, which favours it."
     return Table("systems-verdicts", "Paired tests, column by column", columns, rows, says)
 
 
@@ -148,5 +148,5 @@ def _verdict_figure(facts: RunFacts, study: dict[str, Any]) -> Figure:
         )
         for v in study["verdicts"]
     ]
-    title = "GenSR minus the best rival of each column"
+    title = "GenSR minus the best baseline of each column"
     return Figure(interval_chart(title, rows, "difference"), title, "Right of the line GenSR is better.")

@@ -16,7 +16,7 @@ RECORD = "stage.json"
 
 
 @contextmanager
-def filled(folder: Path) -> Iterator[Path]:
+def atomic_dir(folder: Path) -> Iterator[Path]:
     """A new folder aside, which becomes ``folder`` when the block ends well and goes when it does not.
 
     What a killed process left, and ``folder`` itself, complete no more, go first: hold a lock.
@@ -33,7 +33,7 @@ def filled(folder: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def seal(
+def write_manifest(
     folder: Path,
     name: str,
     key: str,

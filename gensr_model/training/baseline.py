@@ -1,4 +1,4 @@
-"""Tune, train, save and rank a rival: the trainer, sampler, early stop and evaluator of GenSR."""
+"""Tune, train, save and rank a baseline: the trainer, sampler, early stop and evaluator of GenSR."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import nn
 
-from gensr_model.baselines.base import Rival, System
+from gensr_model.baselines.base import Baseline, BaselineSpec
 from gensr_model.baselines.inputs import READS_WORDS, TEXT, Collator
 from gensr_model.baselines.words import Lexicon
 from gensr_model.config.model import TextConfig
@@ -35,18 +35,18 @@ from gensr_model.training.trainer import FitResult, TrainingData, fit, make_acce
 
 CONFIG, WEIGHTS, WORDS, ITEMS = "config.json", "model.safetensors", "words.json", "items.parquet"
 OF_TRAINER = ("learning_rate", "weight_decay", "batch_size")  # the other hyperparameters are the model's
-_CHECKPOINT_EVERY = 1_000  # steps; a rival's are short
+_CHECKPOINT_EVERY = 1_000  # steps; a baseline's are short
 
 
 class Loaded(NamedTuple):
-    """A rival ready to score samples of the dataset it was trained on."""
+    """A baseline ready to score samples of the dataset it was trained on."""
 
-    model: Rival
+    model: Baseline
     collator: Collator
 
 
 def tune(
-    system: System,
+    system: BaselineSpec,
     dataset: PreparedDataset,
     config: PipelineConfig,
     checkpoints: Path,
@@ -86,7 +86,7 @@ def chosen(folder: Path) -> tuning.Point:
 
 
 def train(
-    system: System,
+    system: BaselineSpec,
     point: tuning.Point,
     dataset: PreparedDataset,
     config: PipelineConfig,
@@ -113,7 +113,7 @@ def train(
 
 
 def _fit(
-    system: System,
+    system: BaselineSpec,
     point: tuning.Point,
     dataset: PreparedDataset,
     lexicon: Lexicon | None,
@@ -121,7 +121,7 @@ def _fit(
     epochs: int,
     folder: Path,
     report: Report,
-) -> tuple[Rival, FitResult]:
+) -> tuple[Baseline, FitResult]:
     collator = Collator(dataset, system.reads, config.model.max_history, lexicon)
     torch.manual_seed(config.seed)
     model = build(system, point, collator)
@@ -142,20 +142,20 @@ def _fit(
     return model, result
 
 
-def build(system: System, point: tuning.Point, collator: Collator) -> Rival:
+def build(system: BaselineSpec, point: tuning.Point, collator: Collator) -> Baseline:
     """The model of a system with a point's hyperparameters, those of the trainer left out."""
     return system.model(collator.domain, **{k: v for k, v in point.items() if k not in OF_TRAINER})
 
 
 def training_settings(config: PipelineConfig, point: tuning.Point) -> TrainConfig:
-    """``train`` with what ``rerank`` says for rivals, and the point's own values."""
+    """``train`` with what ``rerank`` says for baselines, and the point's own values."""
     own = config.rerank
     changes = {"learning_rate": own.learning_rate, "batch_size": own.batch_size, "patience": own.patience}
     changes |= {"accumulation": 1, "validations_per_epoch": 1, "checkpoint_every": _CHECKPOINT_EVERY}
     return config.train.model_copy(update=changes | {k: v for k, v in point.items() if k in OF_TRAINER})
 
 
-def _lexicon(system: System, dataset: PreparedDataset, text: TextConfig) -> Lexicon | None:
+def _lexicon(system: BaselineSpec, dataset: PreparedDataset, text: TextConfig) -> Lexicon | None:
     if not system.reads & READS_WORDS:
         return None
     return Lexicon.build(dataset, text if TEXT in system.reads else None)
@@ -187,13 +187,13 @@ class Validation:
 
 def rank(
     folder: Path,
-    system: System,
+    system: BaselineSpec,
     dataset: PreparedDataset,
     split: Split,
     config: PipelineConfig,
     report: Report,
 ) -> pa.Table:
-    """Per-sample ranks of a trained rival on the frozen candidates of its tasks."""
+    """Per-sample ranks of a trained baseline on the frozen candidates of its tasks."""
     loaded = load(folder, system, dataset)
     loaded.model.to(default_device())
     samples, negatives = _lists(dataset, split, system.tasks, config.evaluation.max_test_samples, config)
@@ -237,7 +237,7 @@ def _rank(
 
 def save(
     out: Path,
-    system: System,
+    system: BaselineSpec,
     point: tuning.Point,
     model: nn.Module,
     dataset: PreparedDataset,
@@ -246,7 +246,7 @@ def save(
 ) -> None:
     """Write the bundle into an existing folder: JSON, safetensors, and the raw ids of the items. No pickle."""
     content: dict[str, Any] = {
-        "kind": "rival",
+        "kind": "baseline",
         "title": system.title,
         "reads": sorted(system.reads),
         "tasks": system.tasks,
@@ -262,16 +262,16 @@ def save(
     pq.write_table(dataset.items.select(["raw_id"]), out / ITEMS)
 
 
-def load(folder: Path, system: System, dataset: PreparedDataset) -> Loaded:
-    """A saved rival over the dataset it was trained on.
+def load(folder: Path, system: BaselineSpec, dataset: PreparedDataset) -> Loaded:
+    """A saved baseline over the dataset it was trained on.
 
     Raises:
-        DataError: the folder is no bundle, or of another dataset. A rival's items and users are its parameters.
+        DataError: the folder is no bundle, or of another dataset. A baseline's items and users are its parameters.
     """
     if not (folder / CONFIG).is_file():
         raise DataError(f"{folder}: no {CONFIG}, so this is not a model bundle")
     content = json.loads((folder / CONFIG).read_text())
-    if content["kind"] != "rival" or content["reads"] != sorted(system.reads):
+    if content["kind"] != "baseline" or content["reads"] != sorted(system.reads):
         raise DataError(
             f"{folder}: a bundle of {content.get('title', content['kind'])}, not of {system.title}"
         )

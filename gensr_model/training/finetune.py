@@ -1,4 +1,4 @@
-"""Fine-tune GenSR (§5.2), or its discriminative comparator (Eq. 1), and write the model bundle."""
+"""Fine-tune GenSR (§5.2), or its discriminative compared system (Eq. 1), and write the model bundle."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gensr_model.evaluation.metrics import ranks_table
 from gensr_model.evaluation.scoring import fixed_subset, score_samples
 from gensr_model.models import bundle
 from gensr_model.runtime.progress import NullReport, Report
-from gensr_model.training.fitting import Course, fit_bundle
+from gensr_model.training.fitting import TrainingSpec, fit_bundle
 
 
 def finetune(
@@ -55,7 +55,7 @@ def _train(
     out: Path,
     report: Report,
 ) -> dict[str, float]:
-    course = Course(
+    course = TrainingSpec(
         kind,
         config.train.model_copy(update={"epochs": epochs}),
         "ndcg_at_5",

@@ -1,4 +1,4 @@
-"""From a fresh model to its bundle: what every way to train GenSR, and its comparator, does alike."""
+"""From a fresh model to its bundle: what every way to train GenSR, and its compared system, does alike."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gensr_model.training.trainer import TrainingData, fit, make_accelerator
 Ranks = Callable[[bundle.Model], pa.Table]
 
 
-class Course(NamedTuple):
+class TrainingSpec(NamedTuple):
     """How one kind of model is trained."""
 
     kind: str  # of ``bundle.assemble``
@@ -34,7 +34,7 @@ class Course(NamedTuple):
 
 
 def fit_bundle(
-    course: Course,
+    course: TrainingSpec,
     dataset: PreparedDataset,
     cf_folder: Path,
     config: PipelineConfig,

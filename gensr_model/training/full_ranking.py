@@ -13,7 +13,7 @@ from gensr_model.evaluation.scoring import fixed_subset
 from gensr_model.models import bundle
 from gensr_model.models.full_ranking import FullRanking
 from gensr_model.runtime.progress import NullReport, Report
-from gensr_model.training.fitting import Course, fit_bundle
+from gensr_model.training.fitting import TrainingSpec, fit_bundle
 
 KIND = "full_ranking"
 
@@ -27,7 +27,7 @@ def train(
     report: Report,
 ) -> dict[str, float]:
     """Train, early stopped on the mean valid NDCG@10 over the whole catalogue; see ``fit_bundle`` for the files."""
-    course = Course(KIND, training_settings(config), "ndcg_at_10", Validation(dataset, config))
+    course = TrainingSpec(KIND, training_settings(config), "ndcg_at_10", Validation(dataset, config))
     return fit_bundle(course, dataset, cf_folder, config, checkpoints, out, report)
 
 

@@ -1,7 +1,8 @@
-"""Train a rival of both tasks and probe along the way whether its tasks' gradients agree (§6.5), as GenSR's are probed.
+"""Train a baseline of both tasks and probe along the way whether its tasks' gradients agree (§6.5), as GenSR's are
+probed.
 
-Beside ``training/rival.py``, not in it: the text of that file decides whether a trained rival is used again, and what
-only some rivals need shall train no other one anew.
+Beside ``training/baseline.py``, not in it: the text of that file decides whether a trained baseline is used again,
+and what only some baselines need shall train no other one anew.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 import torch
 
-from gensr_model.baselines.base import Rival, System
+from gensr_model.baselines.base import Baseline, BaselineSpec
 from gensr_model.baselines.inputs import READS_WORDS, TEXT, Collator
 from gensr_model.baselines.words import Lexicon
 from gensr_model.config.pipeline import PipelineConfig
@@ -23,13 +24,13 @@ from gensr_model.training.fitting import GradientLog
 from gensr_model.training.trainer import TrainingData, fit, make_accelerator
 
 
-def can_be_probed(model: type[Rival]) -> bool:
-    """Whether a rival has what the probe asks for: ``task_losses(batch)`` and ``conflict_parameters()``."""
+def can_be_probed(model: type[Baseline]) -> bool:
+    """Whether a baseline has what the probe asks for: ``task_losses(batch)`` and ``conflict_parameters()``."""
     return hasattr(model, "task_losses") and hasattr(model, "conflict_parameters")
 
 
 def train(
-    system: System,
+    system: BaselineSpec,
     point: tuning.Point,
     dataset: PreparedDataset,
     config: PipelineConfig,
@@ -47,7 +48,7 @@ def train(
     collator = Collator(dataset, system.reads, config.model.max_history, lexicon)
     torch.manual_seed(config.seed)
     model = baseline.build(system, point, collator)
-    probed: Any = model  # a Rival need not have what ``can_be_probed`` asks for
+    probed: Any = model  # a Baseline need not have what ``can_be_probed`` asks for
     gradients = GradientLog(probed, config.analysis.gradient_every, checkpoints / "gradients", report)
     settings = baseline.training_settings(config, point)
     result = fit(

@@ -1,6 +1,6 @@
-"""Every system of the comparison by name, tuned, trained and ranked: GenSR, two heads, references, rivals.
+"""Every system of the comparison by name, tuned, trained and ranked: GenSR, two heads, references, baselines.
 
-A rival's stages depend on its own module and on what that imports, not on the registry: adding one retrains nobody.
+A baseline's stages depend on its own module and on what that imports, not on the registry: adding one retrains nobody.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gensr_model.baselines.base import Grid, Rival, System
+from gensr_model.baselines.base import Baseline, BaselineSpec, Grid
 from gensr_model.baselines.inputs import TEXT
-from gensr_model.baselines.registry import LEARNING, SYSTEMS
+from gensr_model.baselines.registry import BASELINES, LEARNING
 from gensr_model.config.model import TextConfig
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
@@ -43,7 +43,7 @@ OURS: dict[str, Grid] = {
 
 
 class Trained(NamedTuple):
-    """A rival, trained."""
+    """A baseline, trained."""
 
     result: StageResult
     tuned: StageResult | None  # None where it was not
@@ -67,25 +67,25 @@ class Ranked(NamedTuple):
 
 def every_system() -> tuple[str, ...]:
     """Names of all systems, in the order of the table."""
-    return (*REFERENCES, *SYSTEMS, *MODELS[::-1])
+    return (*REFERENCES, *BASELINES, *MODELS[::-1])
 
 
 def title(name: str) -> str:
     """What the table calls a system."""
-    return MODEL_TITLES[name] if name in MODEL_TITLES else find_system(name).title
+    return MODEL_TITLES[name] if name in MODEL_TITLES else find_baseline(name).title
 
 
 def block(name: str) -> str:
     """The group of the paper's table."""
     if name in REFERENCES:
         return "reference"
-    return "joint" if name in MODELS else find_system(name).block
+    return "joint" if name in MODELS else find_baseline(name).block
 
 
-def find_system(name: str, named_in: str = "rerank.systems") -> System:
-    """A registered rival, or a ``Rival`` of one's own as ``module:Class``. Raises ConfigError where there is none."""
-    if name in SYSTEMS:
-        return SYSTEMS[name]
+def find_baseline(name: str, named_in: str = "rerank.systems") -> BaselineSpec:
+    """A registered baseline, or a ``Baseline`` named as ``module:Class``. Raises ConfigError where there is none."""
+    if name in BASELINES:
+        return BASELINES[name]
     module, _, attribute = name.partition(":")
     if not attribute:
         raise ConfigError(
@@ -95,62 +95,66 @@ def find_system(name: str, named_in: str = "rerank.systems") -> System:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"{named_in}: {name!r} cannot be imported: {error}") from error
-    if isinstance(found, System):
+    if isinstance(found, BaselineSpec):
         return found
-    if not (isinstance(found, type) and issubclass(found, Rival)):
-        raise ConfigError(f"{named_in}: {name!r} is no Rival (gensr_model/baselines/base.py)")
-    return System(found, attribute, "of your own", LEARNING)
+    if not (isinstance(found, type) and issubclass(found, Baseline)):
+        raise ConfigError(f"{named_in}: {name!r} is no Baseline (gensr_model/baselines/base.py)")
+    return BaselineSpec(found, attribute, "of your own", LEARNING)
 
 
 def check_names(names: tuple[str, ...], named_in: str = "rerank.systems") -> None:
     """Raise ConfigError for a name that is none, before anything is trained."""
     for name in names:
         if name not in (*REFERENCES, *MODELS):
-            find_system(name, named_in)
+            find_baseline(name, named_in)
     if len(set(names)) < len(names):
         raise ConfigError(f"{named_in} names one twice: {', '.join(names)}")
 
 
-# --- stages of a rival -------------------------------------------------------------------------------------------
+# --- stages of a baseline -------------------------------------------------------------------------------------------
 # Module-level functions, so that a process of its own can find them by name.
 
 
-def tune_rival(work: Work, config: PipelineConfig, prepared: Path, name: str) -> dict[str, float]:
+def tune_baseline(work: Work, config: PipelineConfig, prepared: Path, name: str) -> dict[str, float]:
     """Reads the prepared dataset; writes which point of the grid is best on valid."""
     work.checkpoints.mkdir(parents=True, exist_ok=True)
     dataset = PreparedDataset.open(prepared)
-    return training.tune(find_system(name), dataset, config, work.checkpoints, work.out, work.report)
+    return training.tune(find_baseline(name), dataset, config, work.checkpoints, work.out, work.report)
 
 
-def train_rival(work: Work, config: PipelineConfig, prepared: Path, *tuned_and_name: Any) -> dict[str, float]:
-    """Reads the prepared dataset and, where it was tuned, the chosen point; writes the bundle."""
-    *tuned, name = tuned_and_name
-    point = training.chosen(tuned[0]) if tuned else tuning.default(find_system(name).grid)
-    work.checkpoints.mkdir(parents=True, exist_ok=True)
-    dataset = PreparedDataset.open(prepared)
-    return training.train(find_system(name), point, dataset, config, work.checkpoints, work.out, work.report)
-
-
-def train_probed_rival(
+def train_baseline(
     work: Work, config: PipelineConfig, prepared: Path, *tuned_and_name: Any
 ) -> dict[str, float]:
-    """As ``train_rival``; writes how far the gradients of both tasks agreed along training, too."""
+    """Reads the prepared dataset and, where it was tuned, the chosen point; writes the bundle."""
     *tuned, name = tuned_and_name
-    point = training.chosen(tuned[0]) if tuned else tuning.default(find_system(name).grid)
+    point = training.chosen(tuned[0]) if tuned else tuning.default(find_baseline(name).grid)
     work.checkpoints.mkdir(parents=True, exist_ok=True)
     dataset = PreparedDataset.open(prepared)
-    return probed_baseline.train(
-        find_system(name), point, dataset, config, work.checkpoints, work.out, work.report
+    return training.train(
+        find_baseline(name), point, dataset, config, work.checkpoints, work.out, work.report
     )
 
 
-def rank_rival(
+def train_probed_baseline(
+    work: Work, config: PipelineConfig, prepared: Path, *tuned_and_name: Any
+) -> dict[str, float]:
+    """As ``train_baseline``; writes how far the gradients of both tasks agreed along training, too."""
+    *tuned, name = tuned_and_name
+    point = training.chosen(tuned[0]) if tuned else tuning.default(find_baseline(name).grid)
+    work.checkpoints.mkdir(parents=True, exist_ok=True)
+    dataset = PreparedDataset.open(prepared)
+    return probed_baseline.train(
+        find_baseline(name), point, dataset, config, work.checkpoints, work.out, work.report
+    )
+
+
+def rank_baseline(
     work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str
 ) -> dict[str, float]:
-    """Reads the prepared dataset and a rival's bundle; writes the rank of every test positive of its tasks."""
+    """Reads the prepared dataset and a baseline's bundle; writes the rank of every test positive of its tasks."""
     began = time.monotonic()
     dataset = PreparedDataset.open(prepared)
-    found = training.rank(bundle, find_system(name), dataset, "test", config, work.report)
+    found = training.rank(bundle, find_baseline(name), dataset, "test", config, work.report)
     return write_ranks(work.out, found) | {"seconds_to_score": time.monotonic() - began}
 
 
@@ -161,7 +165,7 @@ class _Stages(NamedTuple):
 
 
 def _stages(name: str) -> _Stages:
-    system = find_system(name)
+    system = find_baseline(name)
     module = inspect.getmodule(system.model)
     assert module is not None  # it was imported
     file = Path(inspect.getfile(module)).resolve()
@@ -181,17 +185,17 @@ def _stages(name: str) -> _Stages:
     )
     fit += ("model.max_history", "model.text", "evaluation.protocol", "seed")
     grid = {"grid": json.loads(json.dumps(system.grid))}
-    build, learned, until = train_rival, code, (*fit, "rerank.epochs")
+    build, learned, until = train_baseline, code, (*fit, "rerank.epochs")
     if probed_baseline.can_be_probed(system.model):
-        build, learned = train_probed_rival, (*code, "gensr_model/training/probed_baseline.py")
+        build, learned = train_probed_baseline, (*code, "gensr_model/training/probed_baseline.py")
         until += ("analysis.gradient_every",)
     return _Stages(
         stage("tune", code=code, config=(*fit, "rerank.trials", "rerank.trial_epochs"), artifacts=("*.json",),
-              facts=facts | grid, tags=lambda folder: {"chosen": json.dumps(training.chosen(folder))})(tune_rival),
-        stage("train-rival", code=learned, config=until, artifacts=("*.json",),
+              facts=facts | grid, tags=lambda folder: {"chosen": json.dumps(training.chosen(folder))})(tune_baseline),
+        stage("train-baseline", code=learned, config=until, artifacts=("*.json",),
               facts=facts | {"default": tuning.default(system.grid)},
               tags=lambda folder: {"stopped": how_it_ended(folder)["stopped"]})(build),
-        stage("evaluate", code=code, config=("evaluation",), artifacts=("*",), facts=facts)(rank_rival),
+        stage("evaluate", code=code, config=("evaluation",), artifacts=("*",), facts=facts)(rank_baseline),
     )  # fmt: skip
 
 
@@ -213,15 +217,15 @@ def run_system(
         if trials and seed == first.seed:
             run.table(f"tuning_{name}.json", [{**t.point, "valid_ndcg_at_5": t.metric} for t in trials])
         final = overlay(config, point)
-        trained = finetune(run, final, prepared, cf, option=name, alone=share, note=note)
-        ranks = rank_model(run, final, prepared, trained, option=name, alone=share, note=note)
+        trained = finetune(run, final, prepared, cf, option=name, parallel_jobs=share, note=note)
+        ranks = rank_model(run, final, prepared, trained, option=name, parallel_jobs=share, note=note)
         return Ranked(name, seed, ranks, trained, point)
-    found = train_system(run, config, prepared, name, tune=tune, share=share, note=note)
-    ranks = rank_system(run, config, prepared, found.result, name, share=share, note=note)
+    found = train_baseline_stages(run, config, prepared, name, tune=tune, share=share, note=note)
+    ranks = rank_baseline_stage(run, config, prepared, found.result, name, share=share, note=note)
     return Ranked(name, seed, ranks, found.result, found.point)
 
 
-def train_system(
+def train_baseline_stages(
     run: Tracked,
     config: PipelineConfig,
     prepared: StageResult,
@@ -231,22 +235,22 @@ def train_system(
     share: int = 0,
     note: str = "",
 ) -> Trained:
-    """Train a rival with the config's seed, tuned first on the first seed of ``rerank`` where that is wanted.
+    """Train a baseline with the config's seed, tuned first on the first seed of ``rerank`` where that is wanted.
 
     In this process, or each in one of its own, one of ``share`` that share the cores.
     """
     config = _without_text(config, name)
-    stages, tuned, point = _stages(name), None, tuning.default(find_system(name).grid)
+    stages, tuned, point = _stages(name), None, tuning.default(find_baseline(name).grid)
     if tune:
         first = config.model_copy(update={"seed": config.rerank.seeds[0]})
-        tuned = stages.tune(run, first, prepared, option=name, alone=share)
+        tuned = stages.tune(run, first, prepared, option=name, parallel_jobs=share)
         point = training.chosen(tuned.path)
     inputs = [prepared] if tuned is None else [prepared, tuned]
-    result = stages.train(run, config, *inputs, option=name, alone=share, note=note)
+    result = stages.train(run, config, *inputs, option=name, parallel_jobs=share, note=note)
     return Trained(result, tuned, point)
 
 
-def rank_system(
+def rank_baseline_stage(
     run: Tracked,
     config: PipelineConfig,
     prepared: StageResult,
@@ -256,14 +260,14 @@ def rank_system(
     share: int = 0,
     note: str = "",
 ) -> StageResult:
-    """Rank the test positives of a trained rival's tasks, where ``train_system`` would train it."""
+    """Rank the test positives of a trained baseline's tasks, where ``train_baseline_stages`` would train it."""
     config = _without_text(config, name)
-    return _stages(name).rank(run, config, prepared, trained, option=name, alone=share, note=note)
+    return _stages(name).rank(run, config, prepared, trained, option=name, parallel_jobs=share, note=note)
 
 
 def _without_text(config: PipelineConfig, name: str) -> PipelineConfig:
-    """A rival that reads no text has one result for all settings of it."""
-    if TEXT in find_system(name).reads:
+    """A baseline that reads no text has one result for all settings of it."""
+    if TEXT in find_baseline(name).reads:
         return config
     return config.model_copy(update={"model": config.model.model_copy(update={"text": TextConfig()})})
 
@@ -271,13 +275,13 @@ def _without_text(config: PipelineConfig, name: str) -> PipelineConfig:
 def _tune_ours(
     run: Tracked, config: PipelineConfig, prepared: StageResult, cf: StageResult, name: str
 ) -> tuple[tuning.Point, list[tuning.Trial]]:
-    """The fields of the config that are best on valid, under the same budget as a rival's, and all that were tried."""
+    """The fields of the config that are best on valid, under a baseline's budget, and all that were tried."""
     short = {"train.epochs": config.rerank.trial_epochs, "train.two_head_epochs": config.rerank.trial_epochs}
 
     def trial(number: int, point: tuning.Point) -> float:
         found = finetune(
             run, overlay(config, point | short), prepared, cf,
-            option=name, alone=config.rerank.concurrency, note=f"trial{number}",
+            option=name, parallel_jobs=config.rerank.concurrency, note=f"trial{number}",
         )  # fmt: skip
         return found.metrics["best_valid_ndcg_at_5"]
 

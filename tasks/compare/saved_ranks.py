@@ -1,4 +1,4 @@
-"""Systems that were ranked in an earlier run and join a table by their kept ranks, without being trained again."""
+"""Systems that were ranked in an earlier run and join a table by their saved ranks, without being trained again."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gensr_model.config.studies import KeptRanks
+from gensr_model.config.studies import SavedRanks
 from gensr_model.errors import ConfigError, DataError
 from gensr_model.evaluation.reference import REFERENCES
-from gensr_model.evaluation.saved_ranks import kept_labels, read_costs, read_kept
+from gensr_model.evaluation.saved_ranks import read_costs, read_saved_ranks, saved_labels
 
 # Share of samples whose place may differ: near-equal scores that another machine or version rounds otherwise. Over
 # other candidates nearly all would.
@@ -21,8 +21,8 @@ _ASKED_LAST = ("lightgcn", "bm25")
 Tables = dict[str, list[pa.Table]]  # system -> its ranks, one table a seed
 
 
-def taken(files: tuple[KeptRanks, ...], asked: Collection[str]) -> list[dict[str, list[str]]]:
-    """Of each kept file, the systems that it gives to a run of ``asked``, with their labels there (``gensr/seed1``).
+def taken(files: tuple[SavedRanks, ...], asked: Collection[str]) -> list[dict[str, list[str]]]:
+    """Of each saved file, the systems that it gives to a run of ``asked``, with their labels there (``gensr/seed1``).
 
     A system that the run was asked for is taken from no file, not even where it fails.
 
@@ -34,28 +34,30 @@ def taken(files: tuple[KeptRanks, ...], asked: Collection[str]) -> list[dict[str
         file, new = Path(of.path), dict[str, list[str]]()
         if not file.is_file():
             raise ConfigError(
-                f"rerank.kept: {file} does not exist, seen from {Path.cwd()}; name files that `benchmarks.save_ranks` "
+                f"rerank.saved_ranks: {file} does not exist, seen from {Path.cwd()}; name files that "
+                f"`benchmarks.save_ranks` "
                 "wrote by their absolute paths"
             )
-        for label in kept_labels(file):
+        for label in saved_labels(file):
             name = label.partition("/")[0]
             if name not in asked and (not of.systems or name in of.systems):
                 new.setdefault(name, []).append(label)
         missing = sorted(set(of.systems) - new.keys() - set(asked))
         if missing:
-            raise ConfigError(f"rerank.kept: {file} has no ranks of {', '.join(missing)}")
+            raise ConfigError(f"rerank.saved_ranks: {file} has no ranks of {', '.join(missing)}")
         twice = sorted({name for other in given for name in other} & new.keys() - set(REFERENCES))
         if twice and not of.again:
             raise DataError(
-                f"rerank.kept: {file} and a file before it both hold {', '.join(twice)}, perhaps under other settings; "
+                f"rerank.saved_ranks: {file} and a file before it both hold {', '.join(twice)}, perhaps under "
+                f"other settings; "
                 "name the systems to take of each, or say `again: true` of the later file where these are other seeds"
             )
         given.append(new)
     return given
 
 
-def kept_systems(files: tuple[KeptRanks, ...], ranked: Tables, asked: Collection[str]) -> Tables:
-    """The systems of kept files (``docs/results/*.parquet``) that this run was not ``asked`` for.
+def saved_systems(files: tuple[SavedRanks, ...], ranked: Tables, asked: Collection[str]) -> Tables:
+    """The systems of saved files (``docs/results/*.parquet``) that this run was not ``asked`` for.
 
     Raises what ``taken`` does, and DataError where a file's ranks are not of the same samples and candidates: a
     reference must have the same ranks in the file as in this run, but for rounding. LightGCN, which is trained, and
@@ -63,17 +65,18 @@ def kept_systems(files: tuple[KeptRanks, ...], ranked: Tables, asked: Collection
     """
     found: Tables = {}
     for of, new in zip(files, taken(files, asked), strict=True):
-        file, kept = Path(of.path), read_kept(Path(of.path))
+        file, kept = Path(of.path), read_saved_ranks(Path(of.path))
         shared = [name for name in REFERENCES if name in kept and name in ranked]
         if not shared:
             raise DataError(
-                f"rerank.kept: {file} shares no reference ranker with this run, so nothing tells whether the "
+                f"rerank.saved_ranks: {file} shares no reference ranker with this run, so nothing tells whether the "
                 f"candidates are the same. Add one of {', '.join(n for n in REFERENCES if n in kept)} to rerank.systems"
             )
         for name in [name for name in shared if name not in _ASKED_LAST] or shared:
             if other := _differ(kept[name], ranked[name][0]):
                 raise DataError(
-                    f"rerank.kept: {name} has other ranks in {file} than in this run ({other}), so the file is of "
+                    f"rerank.saved_ranks: {name} has other ranks in {file} than in this run ({other}), so the "
+                    f"file is of "
                     "other samples or candidates and cannot stand in the same table"
                 )
         for name, labels in new.items():
@@ -82,12 +85,12 @@ def kept_systems(files: tuple[KeptRanks, ...], ranked: Tables, asked: Collection
     return found
 
 
-def kept_costs(files: tuple[KeptRanks, ...], names: Collection[str]) -> dict[str, list[dict[str, float]]]:
-    """What these kept systems took in the runs that trained them: an entry a seed, empty where its file is silent."""
+def saved_costs(files: tuple[SavedRanks, ...], names: Collection[str]) -> dict[str, list[dict[str, float]]]:
+    """What these saved systems took in the runs that trained them: an entry a seed, empty where its file is silent."""
     found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for of in files:
         costs = read_costs(Path(of.path))
-        for name in (label.partition("/")[0] for label in kept_labels(Path(of.path))):
+        for name in (label.partition("/")[0] for label in saved_labels(Path(of.path))):
             if name in found and (not of.systems or name in of.systems):
                 found[name].append(costs.get(name, {}))
     return found

@@ -1,8 +1,8 @@
 """Which source files an output depends on, so that changed code is never answered with old results.
 
-Our files are read when this module is imported, once, and those of a rival from outside when they are first asked for:
-the code that a process runs is that of its beginning, whatever happens to the files while it runs. Queries are run from
-what was read, and processes that a run starts compare what they read with it (``versions``).
+Our files are read when this module is imported, once, and those of a baseline from outside when they are first asked
+for: the code that a process runs is that of its beginning, whatever happens to the files while it runs. Queries are
+run from what was read, and processes that a run starts compare what they read with it (``versions``).
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def all_code() -> str:
 
 
 def versions() -> dict[str, str]:
-    """What this process has read: the digest of our code under ``""``, and of rivals from outside under their files."""
+    """What this process has read: the digest of our code under ``""``; of baselines from outside under their files."""
     return {"": all_code(), **{str(file): digest for file, (_, digest) in _FOREIGN.items()}}
 
 
@@ -94,7 +94,7 @@ def _version(file: str) -> str:
 
 
 def place_of(file: Path) -> str | None:
-    """Where a file lies from ``SOURCES``, if it is one of ours; a rival or a test beside our packages is none."""
+    """Where a file lies from ``SOURCES``, if it is one of ours; a baseline or a test beside our packages is none."""
     place = file.relative_to(SOURCES).as_posix() if file.is_relative_to(SOURCES) else ""
     return place if place in _frozen() else None
 

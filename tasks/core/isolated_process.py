@@ -29,7 +29,7 @@ from tasks.core.code_version import must_be, only_this_version, versions
 Metrics = dict[str, float]
 
 
-class AloneError(TrainingError):
+class SubprocessError(TrainingError):
     """The function failed, or its process died: says how."""
 
 
@@ -46,7 +46,7 @@ class _PipeReport:
         self.pipe.send(("progress", done, total, note))
 
 
-def run_alone(
+def run_in_subprocess(
     module: str,
     name: str,
     folders: tuple[Path, Path],
@@ -62,7 +62,7 @@ def run_alone(
         share: how many such processes share the cores.
     Raises:
         DivergedError: it raised that.
-        AloneError: it raised another error, or was killed, or the sources have changed since this process began.
+        SubprocessError: it raised another error, or was killed, or the sources have changed since this process began.
     """
     context = _context()
     # A Dask worker is a daemon, which may have no children: they might outlive it. Ours die with it, however it ends.
@@ -85,11 +85,11 @@ def run_alone(
                 kind, *said = ours.recv()
             except EOFError:
                 process.join()
-                raise AloneError(f"{module}.{name}: {_how_it_died(process.exitcode)}") from None
+                raise SubprocessError(f"{module}.{name}: {_how_it_died(process.exitcode)}") from None
             if kind == "done":
                 return dict(said[0])
             if kind == "failed":
-                raise DivergedError(said[0]) if said[1] else AloneError(said[0])
+                raise DivergedError(said[0]) if said[1] else SubprocessError(said[0])
             getattr(report, kind)(*said)
     finally:
         if process.is_alive():

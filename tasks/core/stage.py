@@ -23,12 +23,12 @@ from prefect.context import TaskRunContext
 from gensr_model.config.pipeline import PipelineConfig, digest
 from gensr_model.runtime.malloc import give_back_freed_memory, keep_freed_memory
 from gensr_model.runtime.progress import NullReport, Report
-from gensr_model.runtime.stage_folder import filled, is_complete, read_record, seal
+from gensr_model.runtime.stage_folder import atomic_dir, is_complete, read_record, write_manifest
 from tasks.core.code_version import code_digest, source_of
-from tasks.core.isolated_process import run_alone
+from tasks.core.isolated_process import run_in_subprocess
 from tasks.core.peak_memory import PeakMemory
-from tasks.core.state_dir import Home, home
-from tasks.core.tracking import Tracked, run_logger, told_beside
+from tasks.core.state_dir import StateDir, state_dir
+from tasks.core.tracking import Tracked, error_context, run_logger
 from tasks.core.work import Builder, Work
 
 
@@ -50,8 +50,9 @@ class StageResult(NamedTuple):
 class Stage:
     """Call it with the tracked run, the config and the input stages.
 
-    ``option`` names a variant (a model, a ranker). ``alone`` runs the function in a process of its own, one of so many
-    that share the cores, and adds the metric ``peak_memory_mb``; ``note`` is added to the label. Neither is in the key.
+    ``option`` names a variant (a model, a ranker). ``parallel_jobs`` runs the function in a process of its own, one
+    of so many that share the cores, and adds the metric ``peak_memory_mb``; ``note`` is added to the label. Neither
+    is in the key.
     """
 
     def __init__(
@@ -84,11 +85,11 @@ class Stage:
         config: PipelineConfig,
         *inputs: StageResult,
         option: str | None = None,
-        alone: int = 0,
+        parallel_jobs: int = 0,
         note: str = "",
     ) -> StageResult:
         key = self.key(config, *inputs, option=option)
-        where = home()
+        where = state_dir()
         label = "-".join(part for part in (self.name, option, note) if part)
         with run.child(label) as child:
             known = self._task.with_options(
@@ -97,7 +98,7 @@ class Stage:
             paths = [str(i.path) for i in inputs]
             state = cast(
                 State[dict[str, Any]],
-                known(label, key, config, paths, option, child.run_id, alone, return_state=True),
+                known(label, key, config, paths, option, child.run_id, parallel_jobs, return_state=True),
             )
             record = state.result() | {
                 "path": where.store / self.name / key
@@ -133,7 +134,7 @@ class Stage:
         inputs: list[str],
         option: str | None,
         run_id: str,
-        alone: int = 0,
+        parallel_jobs: int = 0,
     ) -> dict[str, Any]:
         run = Tracked.existing(run_id)
         report = run.report(label)
@@ -141,16 +142,18 @@ class Stage:
 
         def built(work: Work) -> dict[str, float] | None:
             arguments = (config, *map(Path, inputs), *options)
-            if not alone:
+            if not parallel_jobs:
                 return self.build(work, *arguments)
             where = (work.out, work.checkpoints)
-            return run_alone(self.build.__module__, self.build.__name__, where, work.report, arguments, alone)
+            return run_in_subprocess(
+                self.build.__module__, self.build.__name__, where, work.report, arguments, parallel_jobs
+            )
 
         def fill(work: Work) -> dict[str, float] | None:
             try:
                 metrics = built(work)
             except Exception as error:
-                with told_beside(error):
+                with error_context(error):
                     report.close()
                     run.artifacts(work.out, self.artifacts)  # what explains it: validation results, rejects
                 raise
@@ -158,7 +161,7 @@ class Stage:
             return metrics
 
         with run.system_metrics():
-            found = build_folder(home(), self.name, key, fill, report)
+            found = build_folder(state_dir(), self.name, key, fill, report)
         return found._asdict() | {"path": str(found.path)}
 
 
@@ -187,7 +190,7 @@ def stage(
 
 
 def build_folder(
-    where: Home,
+    where: StateDir,
     name: str,
     key: str,
     fill: Callable[[Work], dict[str, float] | None],
@@ -202,26 +205,26 @@ def build_folder(
         checkpoints = where.checkpoints / f"{name}-{key}"
         try:
             keep_freed_memory()
-            with filled(folder) as aside:
+            with atomic_dir(folder) as aside:
                 started = time.monotonic()
                 with PeakMemory() as peak:
                     metrics = fill(Work(aside, checkpoints, report or NullReport())) or {}
                 seconds = time.monotonic() - started
-                record = seal(aside, name, key, metrics, seconds, peak.of_work(metrics))
+                record = write_manifest(aside, name, key, metrics, seconds, peak.of_work(metrics))
         finally:
             give_back_freed_memory()
         shutil.rmtree(checkpoints, ignore_errors=True)
     return _result(record | {"path": str(folder)}, reused=False)
 
 
-def adopt(where: Home, name: str, key: str, folder: Path) -> bool:
+def adopt(where: StateDir, name: str, key: str, folder: Path) -> bool:
     """Take a finished folder that another machine made into the store; False where it is there already."""
     target = where.store / name / key
     target.parent.mkdir(parents=True, exist_ok=True)
     with _alone(target):
         if is_complete(target):
             return False
-        with filled(target) as aside:
+        with atomic_dir(target) as aside:
             shutil.copytree(folder, aside, dirs_exist_ok=True)
     return True
 

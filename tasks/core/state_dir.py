@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 
-class Home(NamedTuple):
+class StateDir(NamedTuple):
     """The state folder; every path that the pipeline writes outside a caller's own folder starts here."""
 
     root: Path
@@ -56,12 +56,12 @@ class Home(NamedTuple):
         return self.root / "mlflow" / "artifacts"
 
 
-def home() -> Home:
+def state_dir() -> StateDir:
     """The state folder: ``$GENSR_HOME``, or ``.gensr`` in the working directory."""
-    return Home(Path(os.environ.get("GENSR_HOME") or ".gensr").expanduser().resolve())
+    return StateDir(Path(os.environ.get("GENSR_HOME") or ".gensr").expanduser().resolve())
 
 
-def server_environment(where: Home, prefect_port: int, mlflow_port: int) -> dict[str, str]:
+def server_environment(where: StateDir, prefect_port: int, mlflow_port: int) -> dict[str, str]:
     """The environment of the servers, the worker and their clients.
 
     What the caller's shell says to Prefect or MLflow is left out on purpose: a profile or an API key of another

@@ -28,7 +28,7 @@ from prefect.logging import get_run_logger
 import gensr_model
 from gensr_model.config.pipeline import PipelineConfig, digest
 from gensr_model.runtime.progress import TerminalReport
-from tasks.core.state_dir import home
+from tasks.core.state_dir import state_dir
 
 EXPERIMENT = "gensr"
 LOGGER = "gensr"
@@ -50,7 +50,7 @@ def run_logger() -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
 
 def tracking_uri() -> str:
     """``$MLFLOW_TRACKING_URI``, or the SQLite file under GENSR_HOME."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or home().mlflow_store
+    return os.environ.get("MLFLOW_TRACKING_URI") or state_dir().mlflow_store
 
 
 class Tracked(NamedTuple):
@@ -142,8 +142,8 @@ def experiment_id(client: MlflowClient) -> str:
     local = tracking_uri().startswith("sqlite")
     place = None
     if local:
-        home().mlflow_artifacts.mkdir(parents=True, exist_ok=True)
-        place = home().mlflow_artifacts.as_uri()
+        state_dir().mlflow_artifacts.mkdir(parents=True, exist_ok=True)
+        place = state_dir().mlflow_artifacts.as_uri()
     try:
         return str(client.create_experiment(EXPERIMENT, artifact_location=place))
     except MlflowException:
@@ -261,7 +261,7 @@ class RunReport:
 
 
 @contextmanager
-def told_beside(error: BaseException) -> Iterator[None]:
+def error_context(error: BaseException) -> Iterator[None]:
     """For what reports ``error``: where the report fails too, that becomes a note on the error, not the error."""
     try:
         yield
@@ -275,7 +275,7 @@ def _run(client: MlflowClient, experiment: str, name: str, tags: dict[str, str])
     try:
         yield Tracked(client, experiment, run_id)
     except BaseException as error:
-        with told_beside(error):
+        with error_context(error):
             client.set_tag(run_id, "error", f"{type(error).__name__}: {error}"[:4000])
             client.set_terminated(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
         raise

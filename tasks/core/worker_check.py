@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from gensr_model.errors import ConfigError
 from tasks.core.code_version import all_code
-from tasks.core.state_dir import home
+from tasks.core.state_dir import state_dir
 from tasks.core.tracking import tracking_uri
 
 
-class Place(NamedTuple):
+class WorkerEnvironment(NamedTuple):
     """What all processes of one flow run have in common."""
 
     home: str
@@ -20,12 +20,12 @@ class Place(NamedTuple):
     code: str  # digest of the sources
 
 
-def here() -> Place:
+def here() -> WorkerEnvironment:
     """The place of this process."""
-    return Place(str(home().root), tracking_uri(), all_code())
+    return WorkerEnvironment(str(state_dir().root), tracking_uri(), all_code())
 
 
-def check(flow: Place) -> None:
+def check(flow: WorkerEnvironment) -> None:
     """Raise ConfigError where this process is not at the place of the flow: it would build stages that nobody finds."""
     ours = here()
     named = zip(("GENSR_HOME", "MLFLOW_TRACKING_URI", "the digest of the code"), ours, flow, strict=True)

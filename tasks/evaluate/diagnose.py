@@ -15,7 +15,7 @@ from tasks.core.stage import StageResult
 from tasks.evaluate.rank import read_ranks
 
 _OURS = "gensr"
-_NO_LEAD = dict.fromkeys(("rival", "lead", "lead_low", "lead_high", "lead_p_holm"))
+_NO_LEAD = dict.fromkeys(("baseline", "lead", "lead_low", "lead_high", "lead_p_holm"))
 
 
 def diagnosis(

@@ -21,7 +21,7 @@ from gensr_model.errors import DataError
 from tasks.core import sql_runner
 from tasks.core.code_version import code_digest
 from tasks.core.stage import StageResult, stage
-from tasks.core.state_dir import home
+from tasks.core.state_dir import state_dir
 from tasks.core.work import Work
 from tasks.ingest.amazon import amazon_files, read_amazon
 from tasks.ingest.download import PUBLISHED, fetch
@@ -52,7 +52,7 @@ def source_files(config: PipelineConfig, home: Path) -> Path:
     return folder
 
 
-GENERATOR_VERSION = 3  # raise it when the generated world changes, so that kept files are written anew
+GENERATOR_VERSION = 3  # raise it when the generated world changes, so that saved files are written anew
 
 
 def _generate(format: Format, source: GeneratedSource, folder: Path) -> None:
@@ -114,7 +114,7 @@ def build_raw(config: PipelineConfig, source_folder: Path, out: Path, kept: Path
 @task(name="source", task_run_name="source")
 def find_source(config: PipelineConfig) -> StageResult:
     """Generate, download or look up the raw files; the key is the digest of their names and contents."""
-    folder = source_files(config, home().root)
+    folder = source_files(config, state_dir().root)
     return StageResult("source", source_digest(folder, config.format), folder, {}, 0.0, False)
 
 
@@ -129,4 +129,4 @@ def ingest(work: Work, config: PipelineConfig, source: Path) -> None:
 
     What each file became is kept in the state folder, so that of a folder that grew only new files are parsed.
     """
-    build_raw(config, source, work.out, kept=home().parts)
+    build_raw(config, source, work.out, kept=state_dir().parts)

@@ -28,7 +28,7 @@ from gensr_model.config.pipeline import PipelineConfig, digest
 from gensr_model.errors import DataError, GensrError
 from tasks.core.code_version import code_digest
 from tasks.core.stage import StageResult
-from tasks.core.state_dir import home
+from tasks.core.state_dir import state_dir
 from tasks.core.tracking import Tracked, run_logger, tracking_uri
 from tasks.promote import pyfunc_model
 from tasks.validate.profile import BINS
@@ -141,7 +141,7 @@ def register(
     return str(version.version)
 
 
-def crown(run: Tracked, name: str, version: str, over: str | None) -> None:
+def promote(run: Tracked, name: str, version: str, over: str | None) -> None:
     """Move the alias ``champion`` from version ``over``, which this one was judged against, to this one.
 
     Raises:
@@ -152,7 +152,7 @@ def crown(run: Tracked, name: str, version: str, over: str | None) -> None:
     if now != over:
         raise ChampionMoved(
             f"the champion of {name} is version {now or 'none'} now and was {over or 'none'} when this run looked: "
-            f"version {version} is registered but does not serve. Run again to judge it against the new one"
+            f"version {version} is registered but does not serve. Run again to compare it with the new one"
         )
     run.client.set_registered_model_alias(name, CHAMPION, version)
 
@@ -181,7 +181,7 @@ def _serve_catalogue(run: Tracked, config: PipelineConfig, catalogue: StageResul
     note = f"The GenSR of version {served.version}, with the new full-ranking champion."
     uri = log_model(run, served.bundle, catalogue)
     version = register(run, name, uri, served.bundle, note, catalogue)
-    crown(run, name, version, served.version)
+    promote(run, name, version, served.version)
     return version
 
 
@@ -197,7 +197,7 @@ def champion(run: Tracked, name: str) -> Champion | None:
             "retrain/nightly or train/full-ranking: move the alias to a version with the tag bundle_key, or delete it "
             "and run again"
         )
-    folder = home().root / "champions" / f"{name}-{key}"
+    folder = state_dir().root / "champions" / f"{name}-{key}"
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as aside:

@@ -48,7 +48,7 @@ def require_both_tasks(config: PipelineConfig) -> None:
         )
 
 
-def judge(
+def decide_promotion(
     new: StageResult,
     ranks: StageResult,
     champion: Champion | None,

@@ -15,14 +15,14 @@ from prefect.cache_policies import NO_CACHE
 from gensr_model.config.pipeline import TASKS, PipelineConfig
 from gensr_model.errors import DataError
 from gensr_model.evaluation.compare import Verdict, against_best
-from gensr_model.evaluation.comparison_table import COLUMNS, cell, means, places, starred, told_seeds
+from gensr_model.evaluation.comparison_table import COLUMNS, cell, means, places, seeds_text, starred
 from gensr_model.evaluation.reference import REFERENCES
 from gensr_model.evaluation.saved_ranks import widen
 from gensr_model.reporting.run_facts import RERANK as KEY  # of the artifact
 from gensr_model.runtime.files import write_json
 from tasks.compare.baselines import Ranked, block, title
-from tasks.compare.saved_ranks import Tables, kept_costs, kept_systems
-from tasks.core.state_dir import home
+from tasks.compare.saved_ranks import Tables, saved_costs, saved_systems
+from tasks.core.state_dir import state_dir
 from tasks.core.tracking import Tracked
 from tasks.evaluate.rank import read_ranks
 from tasks.evaluate.run_data import Data, ranked_users
@@ -58,7 +58,7 @@ class Compared(NamedTuple):
     text: str  # Markdown
     rows: list[dict[str, Any]]  # of ``evaluation.rerank_table.means``
     done: list[Ranked]
-    kept: Tables
+    saved_ranks: Tables
 
 
 def compare(config: PipelineConfig, data: Data, outcomes: list[Ranked | Failed]) -> Compared:
@@ -71,7 +71,7 @@ def compare(config: PipelineConfig, data: Data, outcomes: list[Ranked | Failed])
     tables = {
         name: [read_ranks(o.ranks) for o in done if o.name == name] for name in names if _any(done, name)
     }
-    kept = kept_systems(config.rerank.kept, tables, names)
+    kept = saved_systems(config.rerank.saved_ranks, tables, names)
     tables |= kept
     names += kept
     rows = means(tables)
@@ -87,16 +87,18 @@ def compare(config: PipelineConfig, data: Data, outcomes: list[Ranked | Failed])
         users=ranked_users(data.prepared),
     )
     costs = {name: _cost([o for o in done if o.name == name]) for name in tables}
-    costs |= {name: _cost_of_kept(found) for name, found in kept_costs(config.rerank.kept, kept).items()}
+    costs |= {
+        name: _cost_of_saved(found) for name, found in saved_costs(config.rerank.saved_ranks, kept).items()
+    }
     text = markdown(config, names, rows, verdicts, costs, failed)
     if kept:
-        text += f"\nFrom kept ranks, not trained in this run: {', '.join(map(title, kept))}. "
+        text += f"\nFrom saved ranks, not trained in this run: {', '.join(map(title, kept))}. "
         text += "What these took is from their own runs, so times may be of other machines or beside other work; a "
         text += "cell is empty where it is not known of every seed.\n"
     ran = [*data.stages, *(s for o in done for s in (o.trained, o.ranks) if s is not None)]
     summary = summarize_run(config, data, ran, {}, {}) | _summary(config, rows, verdicts, costs, done, failed)
     summary["systems"] = {name: {"title": title(name), "group": block(name)} for name in names}
-    return Compared(summary | {"study": KEY, "kept": list(kept)}, text, rows, done, kept)
+    return Compared(summary | {"study": KEY, "saved_ranks": list(kept)}, text, rows, done, kept)
 
 
 @task(name="publish-rerank", task_run_name="publish-rerank", cache_policy=NO_CACHE)
@@ -106,12 +108,12 @@ def publish_rerank(run_id: str, flow_run_id: str, compared: Compared) -> dict[st
     mlflow = {"experiment_id": run.experiment_id, "run_id": run_id}
     summary = compared.summary | {"flow_run_id": flow_run_id, "mlflow": mlflow}
     rows, text = compared.rows, compared.text
-    folder = home().runs / flow_run_id
+    folder = state_dir().runs / flow_run_id
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / SUMMARY, summary)
     (folder / MARKDOWN).write_text(text)
     pq.write_table(pa.Table.from_pylist(rows), folder / TABLE)
-    _write_ranks(folder / RANKS, compared.done, compared.kept)
+    _write_ranks(folder / RANKS, compared.done, compared.saved_ranks)
     point_latest(flow_run_id)
     run.artifacts(folder, ("*",))
     run.metrics(headline(summary))
@@ -141,15 +143,15 @@ def _cost(seeds: list[Ranked]) -> Cost:
     return Cost(*(sum(values) / len(values) for values in zip(*found, strict=True)))
 
 
-def _cost_of_kept(seeds: list[dict[str, float]]) -> Cost:
+def _cost_of_saved(seeds: list[dict[str, float]]) -> Cost:
     told = [[seed.get(field, math.nan) for seed in seeds] or [math.nan] for field in Cost._fields]
     return Cost(*(sum(values) / len(values) for values in told))
 
 
 def _write_ranks(path: Path, done: list[Ranked], kept: Tables) -> None:
-    """All per-sample ranks as one small table, `gensr_model.evaluation.saved_ranks.read_kept` reads it.
+    """All per-sample ranks as one small table, `gensr_model.evaluation.saved_ranks.read_saved_ranks` reads it.
 
-    Kept trainings of one system are numbered as they come: a file of one training does not say its seed.
+    Saved trainings of one system are numbered as they come: a file of one training does not say its seed.
     """
     seeds = {o.seed for o in done if o.trained}
     named = {
@@ -208,7 +210,7 @@ def markdown(
         lines += [
             f"## {name.capitalize()} (the paper's Table {number}): {told}, 1 positive among "
             f"{config.prepare.negatives} negatives ({config.evaluation.protocol}), "
-            + told_seeds(r["seeds"] for r in rows if r["task"] == name and r["system"] not in REFERENCES),
+            + seeds_text(r["seeds"] for r in rows if r["task"] == name and r["system"] not in REFERENCES),
             "",
             *grid(["system", "group", *COLUMNS.values(), "seeds", *_COST], body),
             "",
@@ -252,7 +254,7 @@ def _tests(verdicts: list[Verdict], config: PipelineConfig) -> list[str]:
         [
             v.task,
             COLUMNS[v.metric],
-            title(v.rival),
+            title(v.baseline),
             f"{v.compared.mean_difference:+.4f} [{v.compared.low:+.4f}, {v.compared.high:+.4f}]",
             f"{v.compared.t:.2f}",
             f"{v.compared.p:.2g}",

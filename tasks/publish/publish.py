@@ -17,7 +17,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from gensr_model.reporting.run_facts import ABLATION, SWEEP
 from gensr_model.runtime.files import write_json
-from tasks.core.state_dir import home
+from tasks.core.state_dir import state_dir
 from tasks.core.tracking import Tracked, tracking_uri
 from tasks.promote.promotion import Decision
 from tasks.publish import summary as summaries
@@ -46,7 +46,7 @@ def publish(
         "flow_run_id": flow_run_id,
     }
     table = "\n".join([summaries.table(full), *more])
-    folder = home().runs / flow_run_id
+    folder = state_dir().runs / flow_run_id
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "summary.json", full, sort_keys=False)  # a report made of it has this order, too
     (folder / "table.md").write_text(table)
@@ -111,7 +111,7 @@ def links(summary: dict[str, Any]) -> dict[str, str]:
 def links_text(summary: dict[str, Any]) -> str:
     """The end of the artifact; the report is a file, so it is shown by MLflow's server or named."""
     found = links(summary)
-    path = home().runs / summary["flow_run_id"] / REPORT
+    path = state_dir().runs / summary["flow_run_id"] / REPORT
     at_mlflow = f" ([in MLflow]({found['MLflow']}/artifacts/{REPORT}))" if "MLflow" in found else ""
     lines = [f"- Report: `{path}`{at_mlflow}"]
     lines += [f"- [{name} run]({address})" for name, address in found.items()]
@@ -120,7 +120,7 @@ def links_text(summary: dict[str, Any]) -> str:
 
 def point_latest(flow_run_id: str) -> None:
     """``runs/latest`` is a copy, written aside: links are not everywhere to be had. One run at a time replaces it."""
-    runs = home().runs
+    runs = state_dir().runs
     latest, aside, old = runs / "latest", runs / "latest.tmp", runs / "latest.old"
     with (runs / "latest.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -144,7 +144,7 @@ def publish_decision(run_id: str, flow_run_id: str, model: str, decision: Decisi
         "metrics": decision.metrics,
         "mlflow": {"experiment_id": run.experiment_id, "run_id": run_id},
     }
-    folder = home().runs / flow_run_id
+    folder = state_dir().runs / flow_run_id
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "decision.json", content)
     run.artifacts(folder, ("decision.json",))

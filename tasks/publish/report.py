@@ -18,12 +18,12 @@ from typing import Any
 import pyarrow.parquet as pq
 from prefect import task
 
-from gensr_model.config.studies import KeptRanks
+from gensr_model.config.studies import SavedRanks
 from gensr_model.errors import DataError, GensrError
 from gensr_model.reporting.page import render
 from gensr_model.reporting.run_facts import ABLATION, FULL, MECHANISMS, RERANK, SPACE, SWEEP, RunFacts
 from gensr_model.runtime.stage_folder import RECORD
-from tasks.core.state_dir import home
+from tasks.core.state_dir import state_dir
 from tasks.core.tracking import Tracked
 from tasks.evaluate.examples import EXAMPLES
 from tasks.publish.publish import REPORT, links, point_latest
@@ -38,7 +38,7 @@ _DATA = {"ingest", "validate-raw", "prepare", "validate"}  # stages that every r
 @task(name="report", task_run_name="report")
 def write_report(run_id: str, flow_run_id: str, summary: dict[str, Any]) -> str:
     """Write ``runs/<flow run>/report.html`` from a published summary, and MLflow's copy; returns its path."""
-    where = home()
+    where = state_dir()
     folder = where.runs / flow_run_id
     page = folder / REPORT
     page.write_text(render(collect(summary, where.store)), encoding="utf-8")
@@ -166,8 +166,8 @@ def _without_paths(summary: dict[str, Any]) -> dict[str, Any]:
     for place, name in places:
         if Path(place.get(name) or "").is_absolute():
             place[name] = Path(place[name]).name
-    kept = map(KeptRanks.model_validate, config["rerank"]["kept"])
-    config["rerank"]["kept"] = [of.without_folder() for of in kept]
+    kept = map(SavedRanks.model_validate, config["rerank"]["saved_ranks"])
+    config["rerank"]["saved_ranks"] = [of.without_folder() for of in kept]
     why = summary.get("studies_failed", {})
     why.update({name: _shortened(error) for name, error in why.items()})
     for study in (summary, *summary.get("studies", {}).values()):

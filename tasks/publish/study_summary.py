@@ -82,7 +82,7 @@ def trials(config: PipelineConfig) -> list[Trial]:
     ]
 
 
-def of_trial(config: PipelineConfig, trial: Trial) -> PipelineConfig:
+def trial_config(config: PipelineConfig, trial: Trial) -> PipelineConfig:
     """The config that a trial is pretrained, trained and ranked with. Data are prepared with the study's own."""
     return with_changes(config, {"seed": trial.seed, **CHANGES[trial.variant]})
 

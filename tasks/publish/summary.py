@@ -44,7 +44,7 @@ def model_title(name: str) -> str:
 
 def trained_model(label: str) -> str | None:
     """The model that the stage of this label trained, as tables name it; None where it trained none of theirs."""
-    for stage in ("finetune-", "train-rival-"):
+    for stage in ("finetune-", "train-baseline-"):
         if label.startswith(stage):
             return label.removeprefix(stage)
     return None
@@ -292,7 +292,7 @@ def segments(rows: list[dict[str, Any]]) -> list[str]:
             told = f" ± {1.96 * error:.3f}" if shown else ""
             of_segment[row["model"]] = f"{row['ndcg_at_10']:.4f}{told}"
             if lead := _gap(row, "lead", 4):
-                of_segment[_LEAD] = f"{lead} ({model_title(row['rival'])})"
+                of_segment[_LEAD] = f"{lead} ({model_title(row['baseline'])})"
         compared = [_LEAD] if any(_LEAD in found for found in cells.values()) else []
         body = [
             [by, segment, found["samples"], *(found.get(column, "") for column in (*models, *compared))]

@@ -1,8 +1,8 @@
 """Pack trainings for a machine without the pipeline, and take what it made into the store.
 
-    python -m tasks.remote.export out PARCEL --config config.json --of models|ablation|sweep    here
-    python -m gensr_model.remote.worker PARCEL                                                 there, a lent GPU, say
-    python -m tasks.remote.export back PARCEL                                                    here
+    python -m tasks.remote.export out JOBS --config config.json --of models|ablation|sweep    here
+    python -m gensr_model.remote.worker JOBS                                                 there, a lent GPU, say
+    python -m tasks.remote.export back JOBS                                                    here
 
 CONFIG is the tree that a deployment takes as ``config``. The flow then finds its trainings done:
 ``gensr/full-pipeline`` those of ``models``, ``ablation/paper`` and ``sweep/tau-beta`` their own. The prepared data must
@@ -21,10 +21,10 @@ from pydantic import ValidationError
 from gensr_model.config.pipeline import PipelineConfig, Split, with_changes
 from gensr_model.errors import ConfigError, GensrError
 from gensr_model.remote import job_bundle
-from gensr_model.remote.job_bundle import Job, Parcel
+from gensr_model.remote.job_bundle import Job, JobBundle
 from gensr_model.runtime.stage_folder import is_complete
 from tasks.core.stage import StageResult, adopt
-from tasks.core.state_dir import home
+from tasks.core.state_dir import state_dir
 from tasks.evaluate.rank import rank_model, rank_valid
 from tasks.ingest.ingest import find_source, ingest
 from tasks.prepare.prepare import prepare
@@ -35,7 +35,7 @@ from tasks.train.pretrain import pretrain
 KINDS = ("models", "ablation", "sweep")
 
 
-def out(folder: Path, config: PipelineConfig, kind: str) -> Parcel:
+def out(folder: Path, config: PipelineConfig, kind: str) -> JobBundle:
     """Write what a flow would train and the store does not have; returns it.
 
     Raises:
@@ -48,17 +48,17 @@ def out(folder: Path, config: PipelineConfig, kind: str) -> Parcel:
     )
     if not is_complete(prepared.path):
         raise ConfigError(
-            f"the store {home().store} has no data prepared with this config: run compare/rerank-table with "
+            f"the store {state_dir().store} has no data prepared with this config: run compare/rerank-table with "
             '`"rerank": {"systems": ["popularity"]}` first'
         )
     jobs = [job for job in _jobs(config, kind, prepared) if not _is_done(job)]
-    found = Parcel(library=job_bundle.library_digest(), prepared=prepared.key, jobs=tuple(jobs))
+    found = JobBundle(library=job_bundle.library_digest(), prepared=prepared.key, jobs=tuple(jobs))
     if jobs:
         needed = {("prepare", prepared.key), *(("pretrain", job.pretrain) for job in jobs)}
         needed |= {("finetune", job.finetune) for job in jobs}
         for stage, key in sorted(needed):
-            if is_complete(home().store / stage / key):
-                shutil.copytree(home().store / stage / key, job_bundle.place(folder, stage, key))
+            if is_complete(state_dir().store / stage / key):
+                shutil.copytree(state_dir().store / stage / key, job_bundle.place(folder, stage, key))
         job_bundle.write(folder, found)
     return found
 
@@ -67,7 +67,7 @@ def back(folder: Path) -> list[str]:
     """Take each finished folder into the store; returns what was taken, a line each.
 
     Raises:
-        ConfigError: the folder is no parcel, or the code has changed since it was packed.
+        ConfigError: the folder is no job bundle, or the code has changed since it was packed.
     """
     packed, taken = job_bundle.read(folder), []
     prepared = _known("prepare", packed.prepared)
@@ -80,7 +80,7 @@ def back(folder: Path) -> list[str]:
     for job in packed.jobs:
         for stage, key in stages_of(job):
             made = job_bundle.place(folder, stage, key)
-            if is_complete(made) and adopt(home(), stage, key, made):
+            if is_complete(made) and adopt(state_dir(), stage, key, made):
                 taken.append(f"{job.name}: {stage}")
     return taken
 
@@ -91,7 +91,9 @@ def _jobs(config: PipelineConfig, kind: str, prepared: StageResult) -> list[Job]
     if kind == "ablation":
         study_summary.check_ablation(config)
         return [
-            _job(trial.name, study_summary.of_trial(config, trial), "gensr", prepared, option=trial.variant)
+            _job(
+                trial.name, study_summary.trial_config(config, trial), "gensr", prepared, option=trial.variant
+            )
             for trial in study_summary.trials(config)
         ]
     study_summary.check_sweep(config)
@@ -115,7 +117,7 @@ def _job(
 
 
 def _known(stage: str, key: str) -> StageResult:
-    return StageResult(stage, key, home().store / stage / key, {}, 0.0, False)
+    return StageResult(stage, key, state_dir().store / stage / key, {}, 0.0, False)
 
 
 def stages_of(job: Job) -> list[tuple[str, str]]:
@@ -123,7 +125,7 @@ def stages_of(job: Job) -> list[tuple[str, str]]:
 
 
 def _is_done(job: Job) -> bool:
-    return all(is_complete(home().store / stage / key) for stage, key in stages_of(job))
+    return all(is_complete(state_dir().store / stage / key) for stage, key in stages_of(job))
 
 
 def main() -> None:
@@ -132,19 +134,19 @@ def main() -> None:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     packing = commands.add_parser("out", help="pack")
-    packing.add_argument("parcel", type=Path)
+    packing.add_argument("jobs", type=Path)
     packing.add_argument("--config", type=Path, required=True, help="a JSON file")
     packing.add_argument("--of", choices=KINDS, default="models")
     unpacking = commands.add_parser("back", help="take what was made into the store")
-    unpacking.add_argument("parcel", type=Path)
+    unpacking.add_argument("jobs", type=Path)
     given = parser.parse_args()
     try:
         if given.command == "out":
             config = PipelineConfig.model_validate_json(given.config.read_text())
-            packed = out(given.parcel, config, given.of)
+            packed = out(given.jobs, config, given.of)
             said = [job.name for job in packed.jobs] or ["nothing to train: the store has it all"]
         else:
-            said = back(given.parcel) or ["nothing new"]
+            said = back(given.jobs) or ["nothing new"]
         print("\n".join(said))
     except (GensrError, OSError, ValidationError) as error:
         sys.exit(f"{type(error).__name__}: {error}")

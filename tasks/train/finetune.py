@@ -1,4 +1,4 @@
-"""Stage 6: fine-tune GenSR, or its discriminative comparator, from the last checkpoint if there is one."""
+"""Stage 6: fine-tune GenSR, or its discriminative compared system, from the last checkpoint if there is one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def how_it_ended(folder: Path) -> dict[str, Any]:
     """Steps, epochs, the best of what validation chose by, and why training stopped, of a finished stage's folder."""
     found = json.loads((folder / "training.json").read_text())
     told = {name: found[name] for name in ("steps", "epochs", "best_metric", "stopped")}
-    return told | {"chosen_by": found.get("chosen_by", "ndcg_at_5")}  # rivals name none
+    return told | {"chosen_by": found.get("chosen_by", "ndcg_at_5")}  # baselines name none
 
 
 @stage(

@@ -19,7 +19,7 @@ from tasks.train.finetune import how_it_ended
 _CODE = ("tasks/train/full_ranking.py",)
 # `full_ranking` has its own of the first four.
 _UNREAD = ("epochs", "batch_size", "negatives", "valid_samples", "two_head_epochs", "two_head_gamma")
-KEY = "full-ranking"  # of the artifact, and of kept files
+KEY = "full-ranking"  # of the artifact, and of saved files
 
 
 @stage(

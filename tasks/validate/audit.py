@@ -132,7 +132,7 @@ def _shown(value: float | None) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def audit_alone(prepared: Path) -> tuple[list[AuditResult], list[Figure]]:
+def audit_by_itself(prepared: Path) -> tuple[list[AuditResult], list[Figure]]:
     """Audits and figures of a folder by its own manifest; DataError where it is no complete prepared dataset."""
     path = prepared / "manifest.json"
     if not path.is_file():
@@ -158,7 +158,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("folder", type=Path, help="a folder that prepare wrote, with its manifest.json")
     try:
-        results, figures = audit_alone(parser.parse_args(arguments).folder)
+        results, figures = audit_by_itself(parser.parse_args(arguments).folder)
     except GensrError as error:
         print(f"gensr: {error}", file=sys.stderr)
         return 2

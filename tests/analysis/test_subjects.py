@@ -14,7 +14,7 @@ from small_dataset import USERS
 
 from gensr_model.analysis.features import Pairs, balanced_pairs
 from gensr_model.analysis.subjects import load, name_of, read
-from gensr_model.baselines.registry import SYSTEMS
+from gensr_model.baselines.registry import BASELINES
 from gensr_model.errors import DataError
 from gensr_model.evaluation.metrics import ranks_table
 from gensr_model.runtime.progress import NullReport
@@ -39,7 +39,7 @@ def test_unisar_scores_here_are_those_that_it_is_ranked_by(world: World) -> None
     ]
     found = ranks_table(every.sample_id, every.task_names, np.stack(columns, axis=1))
     ranked = baseline.rank(
-        world.bundles["unisar"], SYSTEMS["unisar"], world.dataset, "test", world.config, NullReport()
+        world.bundles["unisar"], BASELINES["unisar"], world.dataset, "test", world.config, NullReport()
     )
     in_order = [table.sort_by("sample_id").select(["sample_id", "greater"]) for table in (found, ranked)]
     assert in_order[0].equals(in_order[1])

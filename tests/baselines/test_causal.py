@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from rival_inputs import batch
+from baseline_inputs import batch
 from small_dataset import write_dataset
 from test_every_model import trained
 from torch import Tensor
 
-from gensr_model.baselines.registry import SYSTEMS
+from gensr_model.baselines.registry import BASELINES
 from gensr_model.data.prepared import PreparedDataset
 
 
@@ -29,7 +29,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
 def test_another_latest_event_moves_no_earlier_state(
     dataset: PreparedDataset, name: str, goes_in: str, comes_out: str
 ) -> None:
-    system = SYSTEMS[name]
+    system = BASELINES[name]
     model = trained(dataset, system)
     rows = batch(dataset, system.model, with_history=True)
     states: list[Tensor] = []

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
-from rival_inputs import batch, collator
+from baseline_inputs import batch, collator
 from small_dataset import write_dataset
 from torch import Tensor
 
 from benchmarks.controls import WITHOUT_QUERIES, WITHOUT_SEARCHES
-from gensr_model.baselines.base import Rival, System
-from gensr_model.baselines.inputs import REC, RivalBatch
+from gensr_model.baselines.base import Baseline, BaselineSpec
+from gensr_model.baselines.inputs import REC, BaselineBatch
 from gensr_model.baselines.query_seqrec import QuerySeqRec
 from gensr_model.data.prepared import PreparedDataset
-from tasks.compare.baselines import find_system
+from tasks.compare.baselines import find_baseline
 
 CONTROLS = ("WITHOUT_QUERIES", "WITHOUT_SEARCHES")
 
@@ -23,7 +23,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
     return write_dataset(tmp_path_factory.mktemp("controls") / "prepared")
 
 
-def trained(dataset: PreparedDataset, model: type[Rival]) -> tuple[Rival, RivalBatch]:
+def trained(dataset: PreparedDataset, model: type[Baseline]) -> tuple[Baseline, BaselineBatch]:
     torch.manual_seed(0)
     made, rows = model(collator(dataset, model).domain), batch(dataset, model, with_history=True)
     optimizer = torch.optim.Adam(made.parameters(), 1e-2)
@@ -37,14 +37,14 @@ def trained(dataset: PreparedDataset, model: type[Rival]) -> tuple[Rival, RivalB
 
 
 @pytest.mark.parametrize("name", CONTROLS)
-def test_a_control_is_named_as_a_rival_of_ones_own(name: str) -> None:
-    system = find_system(f"benchmarks.controls:{name}")
-    assert isinstance(system, System)
+def test_a_control_is_named_as_a_baseline_of_ones_own(name: str) -> None:
+    system = find_baseline(f"benchmarks.controls:{name}")
+    assert isinstance(system, BaselineSpec)
     assert system.tasks == ("recommendation",)
 
 
 def test_without_queries_no_query_moves_a_score_and_every_item_does(dataset: PreparedDataset) -> None:
-    def moved(model: Rival, rows: RivalBatch) -> tuple[bool, bool]:
+    def moved(model: Baseline, rows: BaselineBatch) -> tuple[bool, bool]:
         history = rows.history
         there = history.query > 0
         other = history.replace(query=torch.where(there, history.query.flip(0) % 3 + 2, history.query))

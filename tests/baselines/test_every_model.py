@@ -1,4 +1,4 @@
-"""What holds for every rival; registering one is enough to have it tested."""
+"""What holds for every baseline; registering one is enough to have it tested."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rival_inputs import MAX_HISTORY, batch, collator, of_tasks
+from baseline_inputs import MAX_HISTORY, batch, collator, of_tasks
 from small_dataset import USERS, write_dataset
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from gensr_model.baselines.base import Rival
-from gensr_model.baselines.inputs import FIELDS, MIXED, REC, USER, ContractError, History, RivalBatch
-from gensr_model.baselines.registry import SYSTEMS, System
+from gensr_model.baselines.base import Baseline
+from gensr_model.baselines.inputs import FIELDS, MIXED, REC, USER, BaselineBatch, ContractError, History
+from gensr_model.baselines.registry import BASELINES, BaselineSpec
 from gensr_model.config.pipeline import TASKS
 from gensr_model.data.prepared import PreparedDataset
 
-pytestmark = pytest.mark.parametrize("system", SYSTEMS.values(), ids=SYSTEMS.keys())
+pytestmark = pytest.mark.parametrize("system", BASELINES.values(), ids=BASELINES.keys())
 HISTORIES = ("rec_history", "src_history", "history")
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
-    return write_dataset(tmp_path_factory.mktemp("rivals") / "prepared")
+    return write_dataset(tmp_path_factory.mktemp("baselines") / "prepared")
 
 
-def make(dataset: PreparedDataset, system: System) -> Rival:
+def make(dataset: PreparedDataset, system: BaselineSpec) -> Baseline:
     torch.manual_seed(0)
     return system.model(collator(dataset, system.model).domain)
 
 
-def trained(dataset: PreparedDataset, system: System, steps: int = 8) -> Rival:
+def trained(dataset: PreparedDataset, system: BaselineSpec, steps: int = 8) -> Baseline:
     """After some steps, so that nothing is still at a start where it does not matter; ready to score."""
     model, found = make(dataset, system), batch(dataset, system.model)
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
@@ -45,7 +45,7 @@ def trained(dataset: PreparedDataset, system: System, steps: int = 8) -> Rival:
     return model.eval()
 
 
-def changed(found: RivalBatch, change: Callable[[History], History]) -> RivalBatch:
+def changed(found: BaselineBatch, change: Callable[[History], History]) -> BaselineBatch:
     """The batch with every history changed."""
     return found.replace(
         **{name: change(found.__dict__[name]) for name in HISTORIES if name in found.__dict__}
@@ -53,12 +53,12 @@ def changed(found: RivalBatch, change: Callable[[History], History]) -> RivalBat
 
 
 @torch.inference_mode()
-def scores(model: Rival, found: RivalBatch) -> Tensor:
+def scores(model: Baseline, found: BaselineBatch) -> Tensor:
     return model.score(found)
 
 
 def test_scores_have_the_shape_of_the_lists_and_gradients_are_finite(
-    dataset: PreparedDataset, system: System
+    dataset: PreparedDataset, system: BaselineSpec
 ) -> None:
     model = make(dataset, system)
     found = batch(dataset, system.model, 17)
@@ -73,7 +73,7 @@ def test_scores_have_the_shape_of_the_lists_and_gradients_are_finite(
     assert not still, f"parameters that no loss reaches: {still}"
 
 
-def test_it_overfits_32_samples(dataset: PreparedDataset, system: System) -> None:
+def test_it_overfits_32_samples(dataset: PreparedDataset, system: BaselineSpec) -> None:
     """Dropout off: whether a model can fit, not how it is kept from it. Samples without any history are left out."""
     model = make(dataset, system)
     for module in model.modules():
@@ -99,7 +99,7 @@ def test_it_overfits_32_samples(dataset: PreparedDataset, system: System) -> Non
     assert loss.item() < first
 
 
-def test_what_happens_after_a_sample_changes_nothing(dataset: PreparedDataset, system: System) -> None:
+def test_what_happens_after_a_sample_changes_nothing(dataset: PreparedDataset, system: BaselineSpec) -> None:
     model = trained(dataset, system)
     samples = of_tasks(dataset.samples("train"), system.model)
     rng = np.random.default_rng(1)
@@ -127,7 +127,7 @@ def test_what_happens_after_a_sample_changes_nothing(dataset: PreparedDataset, s
     assert torch.equal(before, after)
 
 
-def test_what_stands_at_padding_changes_nothing(dataset: PreparedDataset, system: System) -> None:
+def test_what_stands_at_padding_changes_nothing(dataset: PreparedDataset, system: BaselineSpec) -> None:
     model, found = trained(dataset, system), batch(dataset, system.model)
 
     def noise(history: History) -> History:
@@ -145,7 +145,7 @@ def test_what_stands_at_padding_changes_nothing(dataset: PreparedDataset, system
     torch.testing.assert_close(scores(model, noisy), scores(model, found), atol=1e-5, rtol=1e-5)
 
 
-def test_longer_padding_changes_nothing(dataset: PreparedDataset, system: System) -> None:
+def test_longer_padding_changes_nothing(dataset: PreparedDataset, system: BaselineSpec) -> None:
     if system.model.fixed_length:
         pytest.skip("its history has one length")
     model, found = trained(dataset, system), batch(dataset, system.model)
@@ -169,7 +169,7 @@ def test_longer_padding_changes_nothing(dataset: PreparedDataset, system: System
 
 
 def test_without_history_or_query_scores_and_losses_are_finite(
-    dataset: PreparedDataset, system: System
+    dataset: PreparedDataset, system: BaselineSpec
 ) -> None:
     model, found = trained(dataset, system), batch(dataset, system.model)
     empty = changed(found, lambda h: History(**{k: torch.zeros_like(v) for k, v in h.__dict__.items()}))
@@ -185,7 +185,9 @@ def test_without_history_or_query_scores_and_losses_are_finite(
         assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
 
-def test_a_score_depends_on_its_sample_and_candidate_alone(dataset: PreparedDataset, system: System) -> None:
+def test_a_score_depends_on_its_sample_and_candidate_alone(
+    dataset: PreparedDataset, system: BaselineSpec
+) -> None:
     model, found = trained(dataset, system), batch(dataset, system.model, 12)
     whole = scores(model, found)
     places = torch.tensor([3, 1, 4, 0, 2])
@@ -198,7 +200,7 @@ def test_a_score_depends_on_its_sample_and_candidate_alone(dataset: PreparedData
 
 
 def test_a_batch_of_one_task_or_of_one_sample_can_be_trained_on(
-    dataset: PreparedDataset, system: System
+    dataset: PreparedDataset, system: BaselineSpec
 ) -> None:
     model, found = make(dataset, system), batch(dataset, system.model)
     for task in system.tasks:
@@ -221,7 +223,7 @@ class NoPromotion(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_it_can_be_trained_in_bf16(dataset: PreparedDataset, system: System) -> None:
+def test_it_can_be_trained_in_bf16(dataset: PreparedDataset, system: BaselineSpec) -> None:
     model, found = make(dataset, system), batch(dataset, system.model)
     with torch.autocast("cpu", torch.bfloat16), NoPromotion():
         loss = model.loss(found).total
@@ -230,21 +232,23 @@ def test_it_can_be_trained_in_bf16(dataset: PreparedDataset, system: System) -> 
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
 
-def _use(model: Rival, found: RivalBatch) -> None:
+def _use(model: Baseline, found: BaselineBatch) -> None:
     model.loss(found)
     model.score(found)
 
 
-def test_it_reads_every_field_that_it_declares_and_no_other(dataset: PreparedDataset, system: System) -> None:
+def test_it_reads_every_field_that_it_declares_and_no_other(
+    dataset: PreparedDataset, system: BaselineSpec
+) -> None:
     model, found = make(dataset, system), batch(dataset, system.model)
     for name in system.reads - {"item_text"}:
         fields = {k: v for k, v in found.__dict__.items() if k != name}
         with pytest.raises(ContractError, match=name):
-            _use(model, RivalBatch(**fields))
+            _use(model, BaselineBatch(**fields))
     assert (collator(dataset, system.model).domain.item_text is not None) == ("item_text" in system.reads)
 
 
-def test_its_block_says_what_it_may_read(dataset: PreparedDataset, system: System) -> None:
+def test_its_block_says_what_it_may_read(dataset: PreparedDataset, system: BaselineSpec) -> None:
     """A model for recommendation alone is given no search; one for search alone has the searches as its history."""
     forbidden = {"recommendation": FIELDS - {REC, USER}, "search": frozenset({REC, MIXED})}
     assert not system.model.reads & forbidden.get(system.block, frozenset())
@@ -256,7 +260,9 @@ def test_its_block_says_what_it_may_read(dataset: PreparedDataset, system: Syste
     assert system.model.tasks == tasks.get(system.block, TASKS)
 
 
-def test_the_same_seed_makes_the_same_model(dataset: PreparedDataset, system: System, tmp_path: Path) -> None:
+def test_the_same_seed_makes_the_same_model(
+    dataset: PreparedDataset, system: BaselineSpec, tmp_path: Path
+) -> None:
     one, two = make(dataset, system), make(dataset, system)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
     assert all(buffer.dtype != torch.float64 for buffer in [*one.parameters(), *one.buffers()])

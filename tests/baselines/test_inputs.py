@@ -63,7 +63,7 @@ def test_a_model_gets_what_it_declares_and_nothing_else(dataset: PreparedDataset
     assert set(batch.__dict__) == {"candidates", "task", REC}
     assert set(batch.rec_history.__dict__) == {"item", "mask"}
     for name in (USER, QUERY, SRC, MIXED):
-        with pytest.raises(ContractError, match=f"RivalBatch.{name} is not there: .* does not declare it"):
+        with pytest.raises(ContractError, match=f"BaselineBatch.{name} is not there: .* does not declare it"):
             getattr(batch, name)
     with pytest.raises(ContractError, match=r"History\.query"):
         _ = batch.rec_history.query

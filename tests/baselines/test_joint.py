@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from gensr_model.baselines.inputs import Domain, RivalBatch
+from gensr_model.baselines.inputs import BaselineBatch, Domain
 from gensr_model.baselines.jsr import JSR
 from gensr_model.baselines.unified_ssr import UnifiedSSR, alignment, discrimination, find_sessions
 from gensr_model.baselines.user import CoAttention
@@ -26,7 +26,7 @@ def test_the_loss_of_jsr_by_hand() -> None:
         model.words.weight[2] = torch.tensor([0.3, -0.4])
         model.tell.weight.copy_(torch.eye(2))
         model.tell.bias.fill_(0.1)
-    found = RivalBatch(
+    found = BaselineBatch(
         user=torch.tensor([0, 0]),
         task=torch.tensor([0, 1]),
         query=torch.tensor([[0], [2]]),

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gensr_model.baselines.inputs import Collator
-from gensr_model.baselines.registry import SYSTEMS
+from gensr_model.baselines.registry import BASELINES
 from gensr_model.baselines.words import Lexicon
 from gensr_model.config.model import TextConfig
 from gensr_model.config.pipeline import PipelineConfig
@@ -71,8 +71,8 @@ JOINT: dict[str, tuple[int, dict[str, float]]] = {
 }
 
 
-def test_every_joint_rival_of_the_registry_is_tested_here() -> None:
-    assert set(JOINT) == {name for name, system in SYSTEMS.items() if len(system.tasks) == 2}
+def test_every_joint_baseline_of_the_registry_is_tested_here() -> None:
+    assert set(JOINT) == {name for name, system in BASELINES.items() if len(system.tasks) == 2}
 
 
 # Popularity has .19 and .20. Bounds are at most half of what a model has above it with these epochs or one more:
@@ -83,7 +83,7 @@ def test_joint_models_beat_popularity_on_both_tasks(
     popularity: dict[str, float],
     name: str,
 ) -> None:
-    system, (epochs, options) = SYSTEMS[name], JOINT[name]
+    system, (epochs, options) = BASELINES[name], JOINT[name]
     collator = Collator(dataset, system.reads, MAX_HISTORY, Lexicon.build(dataset, None))
     torch.manual_seed(0)
     model = system.model(collator.domain, **options)

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from gensr_model.baselines.inputs import Domain, History, RivalBatch
+from gensr_model.baselines.inputs import BaselineBatch, Domain, History
 from gensr_model.baselines.product_search import AEM, HEM, ZAM
 from gensr_model.data.text import ItemText
 
@@ -27,9 +27,9 @@ def toy(model: type[AEM]) -> AEM:
     return made
 
 
-def bought(mask: list[bool]) -> RivalBatch:
+def bought(mask: list[bool]) -> BaselineBatch:
     history = History(item=torch.tensor([[0, 1]]), mask=torch.tensor([mask]), query=torch.full((1, 2, 1), 2))
-    return RivalBatch(
+    return BaselineBatch(
         task=torch.tensor([1]),
         query=torch.tensor([[2]]),
         candidates=torch.tensor([[0, 1]]),
@@ -69,7 +69,7 @@ def test_hems_intent_is_half_the_query_and_half_the_user() -> None:
         made.query.project.weight.copy_(torch.eye(2))
         made.query.project.bias.zero_()
         made.users.weight.copy_(torch.tensor([[0.0, 0.0], [4.0, -6.0]]))
-    asked = RivalBatch(
+    asked = BaselineBatch(
         task=torch.tensor([1, 1]),
         query=torch.tensor([[2], [2]]),
         candidates=torch.tensor([[0, 1], [0, 1]]),

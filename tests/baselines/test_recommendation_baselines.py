@@ -1,4 +1,4 @@
-"""The formulas of the recommendation rivals, computed by hand or in another way."""
+"""The formulas of the recommendation baselines, computed by hand or in another way."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gensr_model.baselines.bert4rec import BERT4Rec
 from gensr_model.baselines.din import LocalActivation
 from gensr_model.baselines.fmlp_rec import Block, Filter
 from gensr_model.baselines.gru4rec import GRU4Rec
-from gensr_model.baselines.inputs import Domain, History, RivalBatch
+from gensr_model.baselines.inputs import BaselineBatch, Domain, History
 
 DOMAIN = Domain(n_items=12, n_users=3, n_words=0, max_history=5)
 
@@ -128,7 +128,7 @@ def test_bert4recs_loss_is_the_mean_over_masked_places_of_the_softmax_over_items
     model = BERT4Rec(DOMAIN, dim=4).eval()
     nn.init.normal_(model.bias)
     found = history([3, 1, 4], [2])
-    batch = RivalBatch(rec_history=found, candidates=torch.tensor([[7, 0], [8, 1]]))
+    batch = BaselineBatch(rec_history=found, candidates=torch.tensor([[7, 0], [8, 1]]))
     hidden = torch.tensor([[False, True, False, True], [False, False, False, True]])
     model._hide = lambda mask: hidden  # type: ignore[method-assign]
     items = torch.cat([found.item, batch.candidates[:, :1]], dim=1)

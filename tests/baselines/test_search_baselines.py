@@ -1,4 +1,4 @@
-"""The formulas of TEM, CoPPS and the search-enhanced rivals, computed by hand or in another way."""
+"""The formulas of TEM, CoPPS and the search-enhanced baselines, computed by hand or in another way."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gensr_model.baselines import augment
-from gensr_model.baselines.inputs import Domain, History, RivalBatch
+from gensr_model.baselines.inputs import BaselineBatch, Domain, History
 from gensr_model.baselines.nrhub import NRHUB
 from gensr_model.baselines.query_seqrec import QuerySeqRec
 from gensr_model.baselines.sesrec import CoAttention, SESRec, split, triplet
@@ -68,7 +68,7 @@ def test_copps_contrasts_only_histories_that_can_be_changed_and_substitutes_by_q
     bought = searched([[5, 6, 7], [8, 9, 10]], [[[2], [2], [3]], [[2], [3], [4]]])
     bought.mask[1, :2] = False
     empty = torch.zeros(2, 1, dtype=torch.long)
-    batch = RivalBatch(src_history=bought, query=empty + 2, candidates=torch.tensor([[1, 2], [3, 4]]))
+    batch = BaselineBatch(src_history=bought, query=empty + 2, candidates=torch.tensor([[1, 2], [3, 4]]))
     assert model.contrast(batch).shape == (1,)
     seen: list[torch.Tensor] = []
     model.items.register_forward_hook(lambda module, args, out: seen.append(args[0]))
@@ -121,7 +121,7 @@ def test_nrhubs_user_of_one_event_a_view_by_hand() -> None:
     torch.manual_seed(0)
     model = NRHUB(DOMAIN, dim=4, attention=3).eval()
     recommended = History(item=torch.tensor([[5]]), mask=torch.tensor([[True]]))
-    batch = RivalBatch(src_history=searched([[7]], [[[2, 3]]]), rec_history=recommended)
+    batch = BaselineBatch(src_history=searched([[7]], [[[2, 3]]]), rec_history=recommended)
     vectors = model.items.table.weight
     query = torch.tanh(model.query.project((model.query.words.weight[2] + model.query.words.weight[3]) / 2))
     views = torch.stack([query, model.project[0](vectors[7]), model.project[1](vectors[5])])
@@ -176,10 +176,10 @@ def test_sesrec_aligns_a_query_with_its_item_and_not_against_its_own_kind() -> N
             for q in (2, 2, 3, 4)
         ]
     ).exp()
-    rivals = {0: [0, 3], 1: [1, 2, 3], 2: [2, 1, 3], 3: [3, 0, 1, 2]}
+    baselines = {0: [0, 3], 1: [1, 2, 3], 2: [2, 1, 3], 3: [3, 0, 1, 2]}
     expected = [
         -(math.log(similar[n, n] / similar[n, k].sum()) + math.log(similar[n, n] / similar[k, n].sum())) / 2
-        for n, k in rivals.items()
+        for n, k in baselines.items()
     ]
     torch.testing.assert_close(model.align(found), torch.tensor(expected), atol=1e-4, rtol=1e-4)
 
@@ -188,7 +188,7 @@ def test_sesrec_aligns_a_query_with_its_item_and_not_against_its_own_kind() -> N
 def test_weights_of_further_losses_are_those_given(model: type[CoPPS] | type[SESRec]) -> None:
     name, part = ("contrast_weight", "contrast") if model is CoPPS else ("align_weight", "align")
     history = searched([[5, 6], [8, 9]], [[[2], [3]], [[2], [4]]])
-    batch = RivalBatch(
+    batch = BaselineBatch(
         src_history=history,
         rec_history=History(item=history.item, mask=history.mask),
         user=torch.tensor([0, 1]),

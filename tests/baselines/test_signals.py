@@ -1,4 +1,4 @@
-"""Each rival finds the signal that it is made for: on held-out samples it beats a ranker that cannot see it.
+"""Each baseline finds the signal that it is made for: on held-out samples it beats a ranker that cannot see it.
 
 In the generated logs a user goes through rooms, often from one to the next, and has a style. A query names the room
 that the user is in, and what is recommended after it comes from there, too. So the history of recommendations tells
@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from rival_inputs import collator, of_tasks
+from baseline_inputs import collator, of_tasks
 from small_dataset import SMALL_MODEL, Log, write_log
 
-from gensr_model.baselines.registry import SYSTEMS
+from gensr_model.baselines.registry import BASELINES
 from gensr_model.config.pipeline import PipelineConfig, Task, TrainConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation.evaluate import rank_bundle
@@ -85,10 +85,10 @@ def write_rooms(folder: Path, found: bool = True, asked: bool = True) -> Prepare
 
 
 class Training:
-    """A rival in training, some steps at a time."""
+    """A baseline in training, some steps at a time."""
 
     def __init__(self, dataset: PreparedDataset, name: str) -> None:
-        self.dataset, self.system, self.step = dataset, SYSTEMS[name], 0
+        self.dataset, self.system, self.step = dataset, BASELINES[name], 0
         self.collator = collator(dataset, self.system.model)
         torch.manual_seed(0)
         self.model = self.system.model(self.collator.domain, dim=32)
@@ -149,8 +149,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 
 def of_task(task: Task) -> list[str]:
-    """Rivals of one task; the joint ones have signals of their own to find."""
-    return [name for name, system in SYSTEMS.items() if system.tasks == (task,)]
+    """Baselines of one task; the joint ones have signals of their own to find."""
+    return [name for name, system in BASELINES.items() if system.tasks == (task,)]
 
 
 @pytest.mark.parametrize("name", of_task("recommendation"))

@@ -7,12 +7,12 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from rival_inputs import batch, collator
+from baseline_inputs import batch, collator
 from small_dataset import write_dataset
 from torch import Tensor
 from torchjd.autojac import jac
 
-from gensr_model.baselines.inputs import Domain, History, RivalBatch
+from gensr_model.baselines.inputs import BaselineBatch, Domain, History
 from gensr_model.baselines.unisar import PLE, Alignment, Transitions, UniSAR, cross_type, of_behavior
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.training.gradient_probe import task_gradient_cosine
@@ -171,7 +171,7 @@ def test_gradients_of_both_tasks_meet_in_the_encoder_of_both_behaviors(dataset: 
     assert -1 <= cosine.cosine <= 1
     assert min(cosine.norm_search, cosine.norm_recommendation) > 0
     assert all(p.grad is None for p in model.parameters())
-    one: RivalBatch = found.take(found.task == S)
+    one: BaselineBatch = found.take(found.task == S)
     assert task_gradient_cosine(model, one, shared) is None
 
 

@@ -1,4 +1,4 @@
-"""Kept ranks give the run's own figures back, and nothing but them."""
+"""Saved ranks give the run's own figures back, and nothing but them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from benchmarks.save_ranks import keep
 from gensr_model.evaluation.evaluate import RANKS
 from gensr_model.evaluation.metrics import RankCounts, counts_table, ranks_table, summarize
-from gensr_model.evaluation.saved_ranks import read_kept, widen
+from gensr_model.evaluation.saved_ranks import read_saved_ranks, widen
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 
@@ -47,10 +47,10 @@ def run(tmp_path: Path) -> tuple[Path, dict[str, pa.Table]]:
 
 def test_kept_ranks_are_those_of_the_run(run: tuple[Path, dict[str, pa.Table]], tmp_path: Path) -> None:
     place, made = run
-    table, parquet = keep(place, tmp_path / "kept")
+    table, parquet = keep(place, tmp_path / "saved_ranks")
     assert (table.name, parquet.name) == ("mine-seed3.md", "mine-seed3.parquet")
     assert b"somewhere" not in parquet.read_bytes()
-    kept = read_kept(parquet)
+    kept = read_saved_ranks(parquet)
     assert kept.keys() == made.keys()
     for name, expected in made.items():
         assert kept[name].sort_by("sample_id") == expected.sort_by("sample_id"), name
@@ -58,8 +58,8 @@ def test_kept_ranks_are_those_of_the_run(run: tuple[Path, dict[str, pa.Table]], 
 
 def test_a_folder_that_is_no_runs_is_named(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"nothing: no summary\.json.*<home>/runs"):
-        keep(tmp_path / "nothing", tmp_path / "kept")
-    assert not (tmp_path / "kept").exists()
+        keep(tmp_path / "nothing", tmp_path / "saved_ranks")
+    assert not (tmp_path / "saved_ranks").exists()
 
 
 def test_a_full_ranking_run_is_kept_under_a_name_of_its_own(
@@ -83,9 +83,9 @@ def test_a_full_ranking_run_is_kept_under_a_name_of_its_own(
         pq.write_table(full[name], folder / RANKS)
         summary["stages"].append({"label": f"evaluate-full-{name}", "key": folder.name})
     (place / "summary.json").write_text(json.dumps(summary))
-    table_md, parquet = keep(place, tmp_path / "kept")
+    table_md, parquet = keep(place, tmp_path / "saved_ranks")
     assert (table_md.name, parquet.name) == ("mine-full-ranking-seed3.md", "mine-full-ranking-seed3.parquet")
-    kept = read_kept(parquet)
+    kept = read_saved_ranks(parquet)
     assert kept.keys() == full.keys()
     for name, expected in full.items():
         assert kept[name].sort_by("sample_id") == expected.sort_by("sample_id"), name
@@ -100,7 +100,7 @@ def test_a_comparison_is_kept_with_what_was_chosen_and_without_folders(
     pq.write_table(widen(made), place / RANKS)
     config = {
         "source": {"kind": "generated"},
-        "rerank": {"kept": ["/somewhere/here/ours.parquet", {"path": "/somewhere/b.parquet"}]},
+        "rerank": {"saved_ranks": ["/somewhere/here/ours.parquet", {"path": "/somewhere/b.parquet"}]},
     }
     told = {
         "dataset": "mine",
@@ -110,13 +110,13 @@ def test_a_comparison_is_kept_with_what_was_chosen_and_without_folders(
         "chosen": {"gensr": {"beta": 1}},
     }
     (place / "summary.json").write_text(json.dumps(told))
-    table, parquet = keep(place, tmp_path / "kept")
+    table, parquet = keep(place, tmp_path / "saved_ranks")
     assert (table.name, parquet.name) == ("mine-rerank-seed0-2.md", "mine-rerank-seed0-2.parquet")
     assert b"somewhere" not in parquet.read_bytes()
-    told_of = json.loads(pq.read_schema(parquet).metadata[b"config"])["rerank"]["kept"]
+    told_of = json.loads(pq.read_schema(parquet).metadata[b"config"])["rerank"]["saved_ranks"]
     assert [of["path"] for of in told_of] == ["ours.parquet", "b.parquet"]
     assert json.loads(pq.read_schema(parquet).metadata[b"chosen"]) == {"gensr": {"beta": 1}}
-    assert read_kept(parquet).keys() == made.keys()
+    assert read_saved_ranks(parquet).keys() == made.keys()
 
 
 def test_a_sweep_is_kept_with_a_row_per_point(run: tuple[Path, dict[str, pa.Table]], tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_sweep_is_kept_with_a_row_per_point(run: tuple[Path, dict[str, pa.Tabl
     pq.write_table(points, place / "sweep.parquet")
     summary = json.loads((place / "summary.json").read_text()) | {"study": "sweep", "stages": []}
     (place / "summary.json").write_text(json.dumps(summary))
-    table, parquet = keep(place, tmp_path / "kept")
+    table, parquet = keep(place, tmp_path / "saved_ranks")
     assert (table.name, parquet.name) == ("mine-sweep-seed3.md", "mine-sweep-seed3.parquet")
     assert pq.read_table(parquet).to_pylist() == points.to_pylist()
     assert b"somewhere" not in parquet.read_bytes()
@@ -164,7 +164,7 @@ def test_the_tables_in_docs_are_made_of_the_ranks_beside_them(parquet: Path) -> 
         elif columns and len(cells) > max(columns):
             shown.add(tuple(cells[number] for number in columns))
     seeds: dict[str, list[dict[str, dict[str, float]]]] = {}
-    for label, found in read_kept(parquet).items():
+    for label, found in read_saved_ranks(parquet).items():
         seeds.setdefault(label.partition("/")[0], []).append(summarize(found))  # gensr/seed1 is gensr's
     for of_system in seeds.values():
         for task in of_system[0]:

@@ -1,4 +1,4 @@
-"""What decides whether a rival is trained again, and what the names of systems mean."""
+"""What decides whether a baseline is trained again, and what the names of systems mean."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gensr_model.baselines.registry import SYSTEMS
+from gensr_model.baselines.registry import BASELINES
 from gensr_model.baselines.sasrec import SASRec
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError
@@ -28,7 +28,7 @@ def test_a_new_system_and_a_change_in_another_model_train_nobody_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, search = keys("sasrec"), keys("zam")
-    monkeypatch.setitem(SYSTEMS, "another", SYSTEMS["qem"])
+    monkeypatch.setitem(BASELINES, "another", BASELINES["qem"])
     assert keys("sasrec") == before
     files = code_version.source_files(("gensr_model/training/baseline.py", "gensr_model/baselines/sasrec.py"))
     assert "gensr_model/baselines/sasrec.py" in files
@@ -43,9 +43,9 @@ def test_the_grid_decides_the_tuning_its_first_point_training_too_and_genSR_epoc
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tune, train, rank = keys("sasrec")
-    own = SYSTEMS["sasrec"].grid
+    own = BASELINES["sasrec"].grid
     for grid, begins_alike in (({k: (*v, v[0]) for k, v in own.items()}, True), ({"dropout": (0.9,)}, False)):
-        monkeypatch.setitem(SYSTEMS, "sasrec", SYSTEMS["sasrec"]._replace(grid=grid))
+        monkeypatch.setitem(BASELINES, "sasrec", BASELINES["sasrec"]._replace(grid=grid))
         found = keys("sasrec")
         assert found[0] != tune
         assert (found[1] == train) is begins_alike
@@ -92,7 +92,7 @@ def test_unisar_is_analysed_where_the_config_says_so_and_never_on_one_task() -> 
     assert analysed("always", enabled=False) == (True, False)  # of the pipeline's analyses
 
 
-def test_a_rival_from_outside_the_package_counts_by_its_source(
+def test_a_baseline_from_outside_the_package_counts_by_its_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = (
@@ -101,7 +101,7 @@ def test_a_rival_from_outside_the_package_counts_by_its_source(
     (tmp_path / "mine_alone.py").write_text(source)
     (tmp_path / "mine_layers.py").write_text("WIDTH = 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    found = baselines.find_system("mine_alone:Mine")
+    found = baselines.find_baseline("mine_alone:Mine")
     assert issubclass(found.model, SASRec)
     assert found.title == "Mine"
     assert "gensr_model/baselines/layers.py" in source_files(baselines._stages("mine_alone:Mine").train.code)

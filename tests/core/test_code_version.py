@@ -124,9 +124,9 @@ def test_the_source_of_a_function_is_what_was_imported(tree: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("content", [b"\xef\xbb\xbfimport os\n", b"# coding: latin-1\nname = '\xe9'\n"])
-def test_a_rival_of_any_encoding_that_python_reads(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / "rival.py").write_bytes(content)
-    assert code_version.foreign(tmp_path / "rival.py")[0] == ()
+def test_a_baseline_of_any_encoding_that_python_reads(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "baseline.py").write_bytes(content)
+    assert code_version.foreign(tmp_path / "baseline.py")[0] == ()
 
 
 @pytest.mark.parametrize(
@@ -138,21 +138,21 @@ def test_a_rival_of_any_encoding_that_python_reads(content: bytes, tmp_path: Pat
         ("import beside", False),
     ],
 )
-def test_a_rival_in_a_package_counts_with_the_modules_of_its_package(
+def test_a_baseline_in_a_package_counts_with_the_modules_of_its_package(
     line: str, counts: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And not with what is installed beside that package."""
     (tmp_path / "mine" / "deep").mkdir(parents=True)
     for name in ("mine/__init__.py", "mine/deep/__init__.py", "mine/layers.py", "beside.py"):
         (tmp_path / name).write_text("WIDTH = 1\n")
-    rival = tmp_path / "mine" / "deep" / "rival.py"
-    rival.write_text(line.replace("from .l", "from ..l") + "\n")
-    before = code_version.foreign(rival)
+    baseline = tmp_path / "mine" / "deep" / "baseline.py"
+    baseline.write_text(line.replace("from .l", "from ..l") + "\n")
+    before = code_version.foreign(baseline)
     changed = tmp_path / ("mine/layers.py" if counts else "beside.py")
     changed.write_text("WIDTH = 2\n")
-    assert code_version.foreign(rival) == before
+    assert code_version.foreign(baseline) == before
     monkeypatch.setattr(code_version, "_FOREIGN", {})
-    assert (code_version.foreign(rival) != before) is counts
+    assert (code_version.foreign(baseline) != before) is counts
 
 
 def test_this_version_comes_first_and_nothing_else_goes(

@@ -16,7 +16,7 @@ import torch
 
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError, DivergedError
-from tasks.core.isolated_process import AloneError, run_alone
+from tasks.core.isolated_process import SubprocessError, run_in_subprocess
 from tasks.core.work import Work
 
 
@@ -57,7 +57,7 @@ class Heard:
 
 def alone(folder: Path, how: str, report: Heard | None = None) -> dict[str, float]:
     arguments = (PipelineConfig(seed=5), how)
-    return run_alone(__name__, "work", (folder, folder), report or Heard(), arguments, share=1)
+    return run_in_subprocess(__name__, "work", (folder, folder), report or Heard(), arguments, share=1)
 
 
 def test_results_and_reports_come_back_with_the_peak_of_memory(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_processes_come_from_one_server_and_have_the_environment_of_their_own_mo
     ],
 )
 def test_an_error_or_a_death_is_said(tmp_path: Path, how: str, said: str) -> None:
-    with pytest.raises(AloneError, match=said):
+    with pytest.raises(SubprocessError, match=said):
         alone(tmp_path, how)
 
 
@@ -132,7 +132,7 @@ def test_a_training_that_diverges_says_so_as_if_it_were_in_this_process(tmp_path
 
 def test_a_child_of_other_code_than_the_run_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.core.isolated_process.versions", lambda: {"": "the code when this run began"})
-    with pytest.raises(AloneError, match=r"gensr changed after this run had begun.*start it again"):
+    with pytest.raises(SubprocessError, match=r"gensr changed after this run had begun.*start it again"):
         alone(tmp_path, "little")
 
 

@@ -18,7 +18,7 @@ from gensr_model.runtime.stage_folder import is_complete
 from tasks.core import stage as stages
 from tasks.core import tracking
 from tasks.core.stage import StageResult, adopt, build_folder, stage
-from tasks.core.state_dir import Home
+from tasks.core.state_dir import StateDir
 from tasks.core.tracking import Tracked, parent_run
 from tasks.core.work import Work
 from tasks.train.finetune import finetune
@@ -32,7 +32,7 @@ def write_word(work: Work) -> dict[str, float]:
 
 
 def test_a_complete_folder_is_not_built_again(tmp_path: Path) -> None:
-    where = Home(tmp_path)
+    where = StateDir(tmp_path)
     first = build_folder(where, "words", "k1", write_word)
 
     def never(work: Work) -> None:
@@ -49,7 +49,7 @@ def test_a_complete_folder_is_not_built_again(tmp_path: Path) -> None:
     "harm", ["removed", "cut short", "no record", "half a record", "inner folder", "all"]
 )
 def test_a_damaged_folder_is_built_again(tmp_path: Path, harm: str) -> None:
-    built = build_folder(Home(tmp_path), "words", "k1", write_word)
+    built = build_folder(StateDir(tmp_path), "words", "k1", write_word)
     word, record = built.path / "deep" / "word.txt", built.path / "stage.json"
     damage: dict[str, Callable[[], object]] = {
         "removed": word.unlink,
@@ -61,15 +61,15 @@ def test_a_damaged_folder_is_built_again(tmp_path: Path, harm: str) -> None:
     }
     damage[harm]()
     assert not is_complete(built.path)
-    again = build_folder(Home(tmp_path), "words", "k1", write_word)
+    again = build_folder(StateDir(tmp_path), "words", "k1", write_word)
     assert not again.reused
     assert is_complete(again.path)
     assert (again.path / "deep" / "word.txt").read_text() == "hello"
 
 
 def test_a_folder_of_another_machine_takes_the_place_of_what_is_not_complete(tmp_path: Path) -> None:
-    made = build_folder(Home(tmp_path / "there"), "words", "k1", write_word).path
-    here = Home(tmp_path / "here")
+    made = build_folder(StateDir(tmp_path / "there"), "words", "k1", write_word).path
+    here = StateDir(tmp_path / "here")
     half = here.store / "words" / "k1"
     half.mkdir(parents=True)
     (half / "half").write_text("...")
@@ -88,30 +88,30 @@ def test_a_failing_build_leaves_nothing_and_keeps_its_checkpoints(tmp_path: Path
         raise RuntimeError("disk on fire")
 
     with pytest.raises(RuntimeError, match="disk on fire"):
-        build_folder(Home(tmp_path), "train", "k1", fail)
+        build_folder(StateDir(tmp_path), "train", "k1", fail)
     assert [p.name for p in (tmp_path / "store" / "train").iterdir()] == ["k1.lock"]
 
     def resume(work: Work) -> None:
         assert (work.checkpoints / "last").read_text() == "step 7"
 
-    build_folder(Home(tmp_path), "train", "k1", resume)
+    build_folder(StateDir(tmp_path), "train", "k1", resume)
     assert not (tmp_path / "checkpoints" / "train-k1").exists()
 
 
 def test_a_killed_build_leaves_no_complete_folder_and_the_next_one_succeeds(tmp_path: Path) -> None:
     program = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from tasks.core.state_dir import Home; from tasks.core.stage import build_folder\n"
+        "from tasks.core.state_dir import StateDir; from tasks.core.stage import build_folder\n"
         "def fill(work):\n"
         "    (work.out / 'half').write_text('...'); os.kill(os.getpid(), signal.SIGKILL)\n"
-        "build_folder(Home(Path(sys.argv[1])), 'words', 'k1', fill)\n"
+        "build_folder(StateDir(Path(sys.argv[1])), 'words', 'k1', fill)\n"
     )
     died = subprocess.run([sys.executable, "-c", program, tmp_path], env=dict(os.environ), timeout=120)
     assert died.returncode == -9
     folder = tmp_path / "store" / "words" / "k1"
     assert not folder.exists()
     assert list(folder.parent.glob("k1.tmp-*"))
-    built = build_folder(Home(tmp_path), "words", "k1", write_word)
+    built = build_folder(StateDir(tmp_path), "words", "k1", write_word)
     assert is_complete(built.path)
     assert not (built.path / "half").exists()
     assert not list(folder.parent.glob("k1.tmp-*"))

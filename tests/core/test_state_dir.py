@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.state_dir import Home, home, server_environment
+from tasks.core.state_dir import StateDir, server_environment, state_dir
 
 
 def test_the_state_folder_is_gensr_home_else_a_folder_here(
@@ -14,19 +14,19 @@ def test_the_state_folder_is_gensr_home_else_a_folder_here(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GENSR_HOME", raising=False)
-    assert home().root == tmp_path / ".gensr"
+    assert state_dir().root == tmp_path / ".gensr"
     monkeypatch.setenv("GENSR_HOME", "")
-    assert home().root == tmp_path / ".gensr"
+    assert state_dir().root == tmp_path / ".gensr"
     monkeypatch.setenv("GENSR_HOME", "state/mine")
-    assert home().root == tmp_path / "state" / "mine"
+    assert state_dir().root == tmp_path / "state" / "mine"
     monkeypatch.setenv("HOME", str(tmp_path / "user"))
     monkeypatch.setenv("GENSR_HOME", "~/gensr")
-    assert home().root == tmp_path / "user" / "gensr"
+    assert state_dir().root == tmp_path / "user" / "gensr"
     assert not list(tmp_path.iterdir()), "asking for the folder makes none"
 
 
 def test_every_path_is_inside_and_they_differ(tmp_path: Path) -> None:
-    here = Home(tmp_path)
+    here = StateDir(tmp_path)
     paths = [
         here.store,
         here.checkpoints,
@@ -48,14 +48,14 @@ def test_servers_get_only_our_settings_of_prefect_and_mlflow(
         monkeypatch.setenv(name, "another server's")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere")
     monkeypatch.setenv("GENSR_HOME", "elsewhere")
-    monkeypatch.setenv("SOMETHING_ELSE", "kept")
+    monkeypatch.setenv("SOMETHING_ELSE", "saved_ranks")
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
-    found = server_environment(Home(tmp_path), prefect_port=4321, mlflow_port=5432)
+    found = server_environment(StateDir(tmp_path), prefect_port=4321, mlflow_port=5432)
     assert "another server's" not in found.values()
     assert found["GENSR_HOME"] == str(tmp_path)
     assert found["PREFECT_API_URL"] == "http://127.0.0.1:4321/api"
     assert found["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5432"
     assert found["PREFECT_SERVER_DATABASE_CONNECTION_URL"].endswith(f"{tmp_path}/prefect/prefect.db")
-    assert found["PREFECT_RESULTS_LOCAL_STORAGE_PATH"] == str(Home(tmp_path).results)
-    assert found["SOMETHING_ELSE"] == "kept"
+    assert found["PREFECT_RESULTS_LOCAL_STORAGE_PATH"] == str(StateDir(tmp_path).results)
+    assert found["SOMETHING_ELSE"] == "saved_ranks"
     assert found["GOMP_SPINCOUNT"] == "1000"

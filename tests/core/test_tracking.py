@@ -127,7 +127,7 @@ def test_progress_outside_a_task_is_silent_and_inside_it_is_thinned(
     monkeypatch.setattr(tracking, "create_progress_artifact", create)
     monkeypatch.setattr(tracking, "update_progress_artifact", lambda _, share, **__: shown.append(share))
     with parent_run(PipelineConfig(), "gensr", "x") as run:
-        report = run.report("train-rival-my_rivals:Mine")
+        report = run.report("train-baseline-my_baselines:Mine")
         report.progress(1, 2, "outside")
         assert shown == []
         report._in_task, report._logged = True, float("inf")
@@ -137,7 +137,7 @@ def test_progress_outside_a_task_is_silent_and_inside_it_is_thinned(
     assert shown[-1] == 100.0
     assert len(shown) < 5
     assert keys == [
-        "progress-train-rival-my-rivals-mine"
+        "progress-train-baseline-my-baselines-mine"
     ]  # Prefect takes lower-case letters, digits and dashes
 
 

@@ -14,7 +14,7 @@ from gensr_model.evaluation.diagnosis import diagnose, leads
 from gensr_model.evaluation.metrics import ranks_table
 from tasks.evaluate.diagnose import segments_of
 
-LEAD = ["rival", "lead", "lead_low", "lead_high", "lead_p_holm"]
+LEAD = ["baseline", "lead", "lead_low", "lead_high", "lead_p_holm"]
 
 
 def test_gensrs_rows_have_its_lead_and_nothing_that_json_lacks(

@@ -117,7 +117,7 @@ def test_holm_keeps_the_family_wise_error_where_single_tests_do_not() -> None:
     assert np.mean([min(compare.holm(row)) < 0.05 for row in p]) == pytest.approx(0.05, abs=0.03)
 
 
-def test_ours_stands_against_the_best_rival_of_each_column() -> None:
+def test_ours_stands_against_the_best_baseline_of_each_column() -> None:
     rng = np.random.default_rng(2)
     places = rng.integers(1, 30, size=600)
     seeds = [ranks(np.maximum(1, places - rng.integers(0, 3, size=600))) for _ in range(3)]
@@ -125,7 +125,7 @@ def test_ours_stands_against_the_best_rival_of_each_column() -> None:
     found = compare.against_best(
         table, "ours", ("recommendation", "search"), ("ndcg_at_5", "mrr"), users=None
     )
-    assert [(v.task, v.metric, v.rival) for v in found] == [
+    assert [(v.task, v.metric, v.baseline) for v in found] == [
         ("search", "ndcg_at_5", "close"),
         ("search", "mrr", "close"),
     ]

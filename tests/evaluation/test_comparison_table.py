@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from gensr_model.evaluation.compare import Comparison, Verdict
-from gensr_model.evaluation.comparison_table import cell, means, places, starred, told_seeds
+from gensr_model.evaluation.comparison_table import cell, means, places, seeds_text, starred
 from gensr_model.evaluation.metrics import ranks_table
 
 
@@ -67,4 +67,4 @@ def test_a_star_needs_a_lead_that_holds_after_correction(
     ],
 )
 def test_a_table_says_over_how_many_seeds_its_means_are(counts: list[int], said: str) -> None:
-    assert told_seeds(iter(counts)) == said
+    assert seeds_text(iter(counts)) == said

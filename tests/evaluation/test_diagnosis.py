@@ -185,7 +185,7 @@ def test_ours_is_compared_with_the_best_other_of_every_segment(
             model: mean for (model, *of), mean in means.items() if tuple(of) == lead[:3] and model != "gensr"
         }
         best = max(theirs.values())
-        assert theirs[lead.rival] == best
+        assert theirs[lead.baseline] == best
         assert lead.lead == pytest.approx(means["gensr", *lead[:3]] - best)
 
         def inside(table: pa.Table, lead: Lead = lead) -> pa.Table:
@@ -197,13 +197,13 @@ def test_ours_is_compared_with_the_best_other_of_every_segment(
 
         users = pa.table({"sample_id": pa.array(samples.sample_id, pa.string()), "user_idx": samples.user})
         alone = paired_bootstrap(
-            inside(ranks), inside(every[lead.rival]), "ndcg_at_10", 300, 0.9, seed=2, users=users
+            inside(ranks), inside(every[lead.baseline]), "ndcg_at_10", 300, 0.9, seed=2, users=users
         )
         assert (lead.lead_low, lead.lead_high) == (alone.low, alone.high)
         chosen_among = len(theirs) if lead.lead < 0 else 1
         p.append(min(1, alone.p * chosen_among) if alone.users >= 20 else math.nan)
     assert [lead.lead_p_holm for lead in found] == pytest.approx(holm(p), nan_ok=True)
-    assert len({lead.rival for lead in found}) > 1
+    assert len({lead.baseline for lead in found}) > 1
     assert 0 < np.isnan(p).sum() < len(p)
     assert {lead.lead < 0 for lead in found if not math.isnan(lead.lead_p_holm)} == {True, False}
 

@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from flows.local import ROOT, services
-from tasks.core.state_dir import Home, server_environment
+from tasks.core.state_dir import StateDir, server_environment
 
 START_AND_RUN = 300.0  # seconds, generous: the machine may be busy
 
@@ -29,7 +29,7 @@ class Installed:
     """Commands as a person types them, and what the servers answer."""
 
     def __init__(self, folder: Path) -> None:
-        self.home = Home(folder / "a home")  # with a space, as home folders may have
+        self.home = StateDir(folder / "a home")  # with a space, as home folders may have
         self.prefect_port, self.mlflow_port = _free_ports()
         self.environment = {
             k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))

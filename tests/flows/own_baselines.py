@@ -1,4 +1,4 @@
-"""Rivals from outside the package, as a user has them: one that works, and some that end badly."""
+"""Baselines from outside the package, as a user has them: one that works, and some that end badly."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from gensr_model.baselines import layers as L
-from gensr_model.baselines.base import Rival
-from gensr_model.baselines.inputs import Domain, RivalBatch
+from gensr_model.baselines.base import Baseline
+from gensr_model.baselines.inputs import BaselineBatch, Domain
 from gensr_model.config.pipeline import TASKS, Task
 from gensr_model.models.gensr import LossParts
 
 
-class Bias(Rival):
+class Bias(Baseline):
     """One number per item."""
 
     reads: ClassVar[frozenset[str]] = frozenset()
@@ -27,20 +27,20 @@ class Bias(Rival):
         super().__init__()
         self.bias = torch.nn.Parameter(torch.zeros(domain.n_items))
 
-    def score(self, batch: RivalBatch) -> Tensor:
+    def score(self, batch: BaselineBatch) -> Tensor:
         return self.bias[batch.candidates]
 
-    def loss(self, batch: RivalBatch) -> LossParts:
+    def loss(self, batch: BaselineBatch) -> LossParts:
         return L.total({"bce": L.bce(self.score(batch))})
 
 
 class Broken(Bias):
-    def loss(self, batch: RivalBatch) -> LossParts:
+    def loss(self, batch: BaselineBatch) -> LossParts:
         raise ZeroDivisionError("no | way\nto train this")
 
 
 class Killed(Bias):
-    def loss(self, batch: RivalBatch) -> LossParts:
+    def loss(self, batch: BaselineBatch) -> LossParts:
         os.kill(os.getpid(), signal.SIGKILL)
         return super().loss(batch)
 
@@ -50,11 +50,11 @@ class KilledAtRanking(Bias):
 
     learned = False
 
-    def loss(self, batch: RivalBatch) -> LossParts:
+    def loss(self, batch: BaselineBatch) -> LossParts:
         self.learned = True
         return super().loss(batch)
 
-    def score(self, batch: RivalBatch) -> Tensor:
+    def score(self, batch: BaselineBatch) -> Tensor:
         if not (self.training or self.learned):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().score(batch)
@@ -63,7 +63,7 @@ class KilledAtRanking(Bias):
 class Deadly(Bias):
     """Ends the worker that had it trained, which may have a server of forks between them."""
 
-    def loss(self, batch: RivalBatch) -> LossParts:
+    def loss(self, batch: BaselineBatch) -> LossParts:
         above = (p for p in psutil.Process().parents() if "forkserver" not in " ".join(p.cmdline()))
         os.kill(next(above).pid, signal.SIGKILL)
         return super().loss(batch)

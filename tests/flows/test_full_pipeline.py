@@ -90,7 +90,7 @@ def test_the_studies_are_part_of_the_run_and_take_what_it_has_trained(
     assert {"ablation.parquet", "sweep.parquet", "report.html"} <= {file.name for file in folder.iterdir()}
     page = Parsed((folder / "report.html").read_text())
     assert {"systems", "full", "ablation", "sweep", "results", "mechanisms", "examples"} <= set(page.ids)
-    assert "rerank-table: train-rival-qem-seed0" in page.text
+    assert "rerank-table: train-baseline-qem-seed0" in page.text
     client = MlflowClient(tracking_uri())
     names = "tags.`mlflow.parentRunId` = '{}'"
     experiment = summary["mlflow"]["experiment_id"]
@@ -99,7 +99,7 @@ def test_the_studies_are_part_of_the_run_and_take_what_it_has_trained(
         for c in client.search_runs([experiment], names.format(summary["mlflow"]["run_id"]))
     }
     nested = client.search_runs([experiment], names.format(children["rerank-table"].info.run_id))
-    assert {"train-rival-qem-seed0", "evaluate-bm25"} <= {run.info.run_name for run in nested}
+    assert {"train-baseline-qem-seed0", "evaluate-bm25"} <= {run.info.run_name for run in nested}
     assert children["full-ranking"].data.metrics["gensr/search/mrr"] > 0
     assert not client.search_registered_models(), "a study registers no model"
 

@@ -86,4 +86,4 @@ def test_raw_files_to_a_published_table_over_the_whole_catalogue(
     version = mlflow.get_model_version_by_alias("gensr-tiny", "champion")
     (key,) = [s["key"] for s in other["stages"] if s["label"] == "finetune-full"]
     assert (str(version.version), version.tags["catalogue_key"]) == ("2", key)
-    assert retrain(config)["says"].startswith("Kept champion version 2: nothing has changed")
+    assert retrain(config)["says"].startswith("Saved champion version 2: nothing has changed")

@@ -19,7 +19,7 @@ from flows import local
 from flows.local import installation
 from flows.local.services import ServiceError
 from gensr_model.config.pipeline import PRESETS, PipelineConfig
-from tasks.core.state_dir import Home, server_environment
+from tasks.core.state_dir import StateDir, server_environment
 
 ROOT = local.ROOT
 
@@ -99,8 +99,8 @@ def test_a_given_config_stays_as_given_but_for_relative_paths(
     for name, said in (("flan", str(tmp_path / "flan")), ("google/flan-t5-small", "google/flan-t5-small")):
         found = local.read_config(json.dumps({"model": {"backbone": {"name_or_path": name}}}))
         assert found["model"]["backbone"]["name_or_path"] == said
-    found = local.read_config(json.dumps({"rerank": {"kept": ["ranks.parquet"]}}))
-    assert [file["path"] for file in found["rerank"]["kept"]] == [str(tmp_path / "ranks.parquet")]
+    found = local.read_config(json.dumps({"rerank": {"saved_ranks": ["ranks.parquet"]}}))
+    assert [file["path"] for file in found["rerank"]["saved_ranks"]] == [str(tmp_path / "ranks.parquet")]
 
 
 def test_nothing_that_the_shell_says_to_prefect_or_mlflow_reaches_the_servers(
@@ -108,7 +108,7 @@ def test_nothing_that_the_shell_says_to_prefect_or_mlflow_reaches_the_servers(
 ) -> None:
     monkeypatch.setenv("PREFECT_API_KEY", "secret")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example")
-    found = server_environment(Home(tmp_path), 4201, 5001)
+    found = server_environment(StateDir(tmp_path), 4201, 5001)
     assert "PREFECT_API_KEY" not in found
     assert found["PREFECT_API_URL"] == "http://127.0.0.1:4201/api"
     assert found["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5001"

@@ -93,7 +93,7 @@ def test_raw_files_to_published_analyses(gensr_home: Path, tiny: Callable[..., P
     # The pipeline with UniSAR, untuned here too, and the table of all systems, take what was trained here.
     whole = full_pipeline(tiny(analysis=fewer | {"enabled": True, "unisar": "always"}, rerank=rerank))
     reused = {stage["label"]: stage["reused"] for stage in whole["stages"]}
-    assert reused["train-rival-unisar"]
+    assert reused["train-baseline-unisar"]
     assert not reused["evaluate-unisar"]
     for task in ("recommendation", "search"):
         assert whole["results"][task]["unisar"]["samples"] == whole["results"][task]["gensr"]["samples"]
@@ -104,7 +104,7 @@ def test_raw_files_to_published_analyses(gensr_home: Path, tiny: Callable[..., P
         assert "UniSAR" in page[start : page.index("</table>", start)], part
     compared = rerank_table(tiny(analysis=fewer, rerank=rerank | {"tune": False}))  # it would tune
     assert [(s["label"], s["reused"]) for s in compared["stages"] if s["label"].endswith("seed0")] == [
-        ("train-rival-unisar-seed0", True),
+        ("train-baseline-unisar-seed0", True),
         ("evaluate-unisar-seed0", True),
     ]
 

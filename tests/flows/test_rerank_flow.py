@@ -18,11 +18,11 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 
 from flows.rerank_table import rerank_table
-from gensr_model.baselines.registry import SYSTEMS
+from gensr_model.baselines.registry import BASELINES
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError, DataError
 from gensr_model.evaluation.metrics import RankCounts, counts_table, per_sample
-from gensr_model.evaluation.saved_ranks import read_kept, widen
+from gensr_model.evaluation.saved_ranks import read_saved_ranks, widen
 from tasks.compare.baselines import OURS
 from tasks.core.tracking import tracking_uri
 
@@ -47,10 +47,13 @@ def gensr_home(store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("rerank", "said"),
     [
         ({"systems": ["sasrek"]}, "'sasrek' is unknown; known: popularity, .*sasrec, .*or module:Class"),
-        ({"systems": ["own_rivals:Nobody"]}, "'own_rivals:Nobody' cannot be imported"),
-        ({"systems": ["pathlib:Path"]}, "'pathlib:Path' is no Rival"),
+        ({"systems": ["own_baselines:Nobody"]}, "'own_baselines:Nobody' cannot be imported"),
+        ({"systems": ["pathlib:Path"]}, "'pathlib:Path' is no Baseline"),
         ({"systems": ["sasrec", "sasrec"]}, "names one twice"),
-        ({"systems": ["popularity"], "kept": ["none.parquet"]}, "none.parquet does not exist, seen from"),
+        (
+            {"systems": ["popularity"], "saved_ranks": ["none.parquet"]},
+            "none.parquet does not exist, seen from",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_named_before_anything_is_trained(
@@ -66,7 +69,7 @@ def test_what_cannot_be_compared_is_named_before_anything_is_trained(
 @pytest.mark.parametrize(
     ("systems", "error", "said"),
     [
-        ([], ConfigError, r"rerank\.kept .*kept\.parquet.: 'gone:Away' cannot be imported"),
+        ([], ConfigError, r"rerank\.saved_ranks .*kept\.parquet.: 'gone:Away' cannot be imported"),
         (["tem"], ConfigError, r"kept\.parquet has no ranks of tem"),
         (["aem"], DataError, "both hold aem"),
     ],
@@ -85,7 +88,7 @@ def test_what_kept_files_cannot_give_is_told_before_anything_is_trained(
     kept = [{"path": str(tmp_path / "kept.parquet"), "systems": systems}] * (1 + (systems == ["aem"]))
     stages = set((gensr_home / "store").glob("*/*"))
     with pytest.raises(error, match=said):
-        rerank_table(tiny(rerank={"systems": ["popularity"], "kept": kept}))
+        rerank_table(tiny(rerank={"systems": ["popularity"], "saved_ranks": kept}))
     assert set((gensr_home / "store").glob("*/*")) == stages
 
 
@@ -93,23 +96,23 @@ def test_what_kept_files_cannot_give_is_told_before_anything_is_trained(
 def test_all_systems_stand_in_one_table_and_one_that_fails_says_why(
     gensr_home: Path, tiny: Callable[..., PipelineConfig]
 ) -> None:
-    systems = ["popularity", "bm25", "own_rivals:Bias", "own_rivals:Broken", "gensr"]
+    systems = ["popularity", "bm25", "own_baselines:Bias", "own_baselines:Broken", "gensr"]
     summary = rerank_table(tiny(rerank=RERANK | {"systems": systems, "seeds": [0, 1], "tune": False}))
     why = {(f["name"], f["seed"]): f["error"] for f in summary["failed"]}
-    assert set(why) == {("own_rivals:Broken", 0), ("own_rivals:Broken", 1)}
-    assert "ZeroDivisionError: no | way" in why["own_rivals:Broken", 0]
+    assert set(why) == {("own_baselines:Broken", 0), ("own_baselines:Broken", 1)}
+    assert "ZeroDivisionError: no | way" in why["own_baselines:Broken", 0]
 
     folder = gensr_home / "runs" / summary["flow_run_id"]
     rows = pq.read_table(folder / "table.parquet").to_pylist()
     found = {(r["task"], r["system"]): r for r in rows if r["metric"] == "ndcg_at_10"}
-    assert {s for t, s in found if t == "recommendation"} == {"popularity", "own_rivals:Bias", "gensr"}
-    assert {s for t, s in found if t == "search"} == {"popularity", "bm25", "own_rivals:Bias", "gensr"}
-    assert found["search", "gensr"]["seeds"] == found["search", "own_rivals:Bias"]["seeds"] == 2
+    assert {s for t, s in found if t == "recommendation"} == {"popularity", "own_baselines:Bias", "gensr"}
+    assert {s for t, s in found if t == "search"} == {"popularity", "bm25", "own_baselines:Bias", "gensr"}
+    assert found["search", "gensr"]["seeds"] == found["search", "own_baselines:Bias"]["seeds"] == 2
     assert found["search", "bm25"]["seeds"] == 1
 
     # The table is the mean over the seeds of the ranks that lie beside it.
-    ranks = read_kept(folder / "ranks.parquet")
-    assert {"gensr/seed0", "gensr/seed1", "own_rivals:Bias/seed1", "popularity"} <= set(ranks)
+    ranks = read_saved_ranks(folder / "ranks.parquet")
+    assert {"gensr/seed0", "gensr/seed1", "own_baselines:Bias/seed1", "popularity"} <= set(ranks)
     of_task = [ranks[f"gensr/seed{s}"].filter(pc.field("task") == "search") for s in (0, 1)]
     seeds = [per_sample(table, "ndcg_at_10").mean() for table in of_task]
     assert found["search", "gensr"]["mean"] == pytest.approx(np.mean(seeds))
@@ -118,7 +121,7 @@ def test_all_systems_stand_in_one_table_and_one_that_fails_says_why(
 
     assert {(v["task"], v["metric"]) for v in summary["verdicts"]} >= {("search", "ndcg_at_5")}
     assert all(v["p"] <= v["p_holm"] <= 1 for v in summary["verdicts"])
-    for name in ("own_rivals:Bias", "gensr"):
+    for name in ("own_baselines:Bias", "gensr"):
         cost = summary["costs"][name]
         assert 100 < cost["peak_memory_mb"] < 10_000
         assert min(cost["parameters"], cost["seconds_per_epoch"], cost["seconds_to_score"]) > 0
@@ -156,7 +159,7 @@ def test_all_systems_stand_in_one_table_and_one_that_fails_says_why(
 
     # A second run trains nothing that is finished, also where another system has joined.
     built = {p: p.stat().st_mtime_ns for p in (gensr_home / "store").rglob("model.safetensors")}
-    joined = ["item_knn", "own_rivals:Bias", "gensr"]
+    joined = ["item_knn", "own_baselines:Bias", "gensr"]
     again = rerank_table(tiny(rerank=RERANK | {"systems": joined, "seeds": [0, 1], "tune": False}))
     assert all(s["reused"] for s in again["stages"] if s["label"] != "evaluate-item_knn")
     assert {p: p.stat().st_mtime_ns for p in (gensr_home / "store").rglob("model.safetensors")} == built
@@ -167,17 +170,17 @@ def test_all_systems_stand_in_one_table_and_one_that_fails_says_why(
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_rivals_and_gensr_are_tuned_on_valid_and_a_killed_process_is_a_row(
+def test_baselines_and_gensr_are_tuned_on_valid_and_a_killed_process_is_a_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Callable[..., PipelineConfig]
 ) -> None:
     # A state folder of its own: the trainings in it are counted, and another test's would be among them or not.
     monkeypatch.setenv("GENSR_HOME", str(tmp_path))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    killed = ["own_rivals:Killed", "own_rivals:KilledAtRanking"]
+    killed = ["own_baselines:Killed", "own_baselines:KilledAtRanking"]
     summary = rerank_table(tiny(rerank=RERANK | {"systems": ["sasrec", *killed, "gensr"], "tune": True}))
     assert [failed["name"] for failed in summary["failed"]] == killed
     assert all("killed by signal 9" in failed["error"] for failed in summary["failed"])
-    assert set(summary["chosen"]["sasrec"]) == set(SYSTEMS["sasrec"].grid)
+    assert set(summary["chosen"]["sasrec"]) == set(BASELINES["sasrec"].grid)
     assert set(summary["chosen"]["gensr"]) <= set(OURS["gensr"])
     trained = list((tmp_path / "store" / "finetune").glob("*/training.json"))
     assert len(trained) == RERANK["trials"]  # the training with what was chosen is one of the trials

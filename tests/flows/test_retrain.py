@@ -63,7 +63,7 @@ def test_only_a_model_that_is_not_worse_on_either_task_is_promoted(
     assert decision.promote is promoted
     assert decision.new_version
     assert decision.says.startswith(
-        "Promoted over champion version 3" if promoted else "Kept champion version 3"
+        "Promoted over champion version 3" if promoted else "Saved champion version 3"
     )
     assert "unknown to the champion: 12.5%" in decision.says
     assert all(
@@ -118,13 +118,13 @@ def test_first_run_promotes_itself_then_the_same_data_and_a_worse_model_keep_the
 ) -> None:
     name = "gensr-tiny"
 
-    def crowned() -> str:
+    def promoted() -> str:
         return str(MlflowClient(tracking_uri()).get_model_version_by_alias(name, "champion").version)
 
     first = retrain(tiny(train={"epochs": 2, "valid_samples": 40, "batch_size": 32}))
     assert first["promoted"]
     assert "first model" in first["says"]
-    assert crowned() == "1"
+    assert promoted() == "1"
 
     same = retrain(tiny(train={"epochs": 2, "valid_samples": 40, "batch_size": 32}))
     assert not same["promoted"]
@@ -136,18 +136,18 @@ def test_first_run_promotes_itself_then_the_same_data_and_a_worse_model_keep_the
         patch.setattr("tasks.promote.model_registry.serving_code", lambda: "of tomorrow")
         renewed = retrain(tiny(train={"epochs": 2, "valid_samples": 40, "batch_size": 32}))
     assert renewed["says"].startswith("Renewed champion version 1")
-    assert crowned() == "2"
+    assert promoted() == "2"
     MlflowClient(tracking_uri()).set_registered_model_alias(name, "champion", "1")
 
     grown = {"kind": "generated", "users": 220, "items": 200, "events_per_user": 10}
     untrained = {"epochs": 1, "learning_rate": 1e-9, "valid_samples": 40, "batch_size": 32}
     worse = retrain(tiny(source=grown, train=untrained, retrain={"delta": 0.0}))
     assert not worse["promoted"]
-    assert worse["says"].startswith("Kept champion version 1")
+    assert worse["says"].startswith("Saved champion version 1")
     assert worse["metrics"]["champion_unknown_item_share"] > 0
     assert "data drift since the champion's data" in worse["says"].lower()
     assert worse["metrics"]["drift/psi/events_per_user"] > 0
-    assert crowned() == "1"
+    assert promoted() == "1"
     assert len(MlflowClient(tracking_uri()).search_model_versions(f"name = '{name}'")) == 3
 
     strict = {"max_psi": 0.0, "on_drift": "stop"}

@@ -14,7 +14,7 @@ from distributed import Client, LocalCluster, get_task_stream
 
 from flows.rerank_table import rerank_table
 from gensr_model.config.pipeline import PipelineConfig
-from gensr_model.evaluation.saved_ranks import read_kept
+from gensr_model.evaluation.saved_ranks import read_saved_ranks
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_server")]
 QUICK = {"epochs": 1, "batch_size": 64, "tune": False}
@@ -36,13 +36,13 @@ def cluster(gensr_home: Path) -> Iterator[LocalCluster]:
 
 
 def ranks_of(home: Path, run: str) -> dict[str, pa.Table]:
-    return read_kept(home / "runs" / run / "ranks.parquet")
+    return read_saved_ranks(home / "runs" / run / "ranks.parquet")
 
 
 def test_two_workers_make_the_table_that_threads_make_and_a_crash_is_a_row(
     gensr_home: Path, tiny: Callable[..., PipelineConfig], cluster: LocalCluster
 ) -> None:
-    systems = ["own_rivals:Bias", "own_rivals:Broken", "sasrec", "popularity"]
+    systems = ["own_baselines:Bias", "own_baselines:Broken", "sasrec", "popularity"]
     quick = QUICK | {"dask": cluster.scheduler_address}
     with Client(cluster) as client, get_task_stream(client) as told:
         fanned = rerank_table(tiny(rerank=quick | {"systems": systems}))
@@ -53,12 +53,12 @@ def test_two_workers_make_the_table_that_threads_make_and_a_crash_is_a_row(
     assert len(set(pids.values())) == 2
 
     (failed,) = fanned["failed"]
-    assert failed["name"] == "own_rivals:Broken"
+    assert failed["name"] == "own_baselines:Broken"
     assert "ZeroDivisionError: no | way" in failed["error"]
 
-    for stage in ("train-rival", "evaluate"):
+    for stage in ("train-baseline", "evaluate"):
         shutil.rmtree(gensr_home / "store" / stage)
-    systems.remove("own_rivals:Broken")
+    systems.remove("own_baselines:Broken")
     threads = rerank_table(tiny(rerank=QUICK | {"systems": systems}))
     assert not any(s["reused"] for s in threads["stages"] if s["label"].startswith(("train-", "evaluate-")))
     by_workers, by_threads = (ranks_of(gensr_home, s["flow_run_id"]) for s in (fanned, threads))
@@ -71,8 +71,8 @@ def test_a_system_that_takes_its_worker_down_is_a_row(
     gensr_home: Path, tiny: Callable[..., PipelineConfig], cluster: LocalCluster
 ) -> None:
     quick = QUICK | {"dask": cluster.scheduler_address}
-    summary = rerank_table(tiny(rerank=quick | {"systems": ["own_rivals:Deadly", "popularity"]}))
+    summary = rerank_table(tiny(rerank=quick | {"systems": ["own_baselines:Deadly", "popularity"]}))
     (failed,) = summary["failed"]
-    assert failed["name"] == "own_rivals:Deadly"
+    assert failed["name"] == "own_baselines:Deadly"
     assert "died" in failed["error"]
     assert {row["system"] for row in summary["results"]} == {"popularity"}

@@ -25,7 +25,7 @@ from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError, TrainingError
 from gensr_model.evaluation.evaluate import RANKS
 from gensr_model.evaluation.metrics import summarize
-from gensr_model.evaluation.saved_ranks import read_kept
+from gensr_model.evaluation.saved_ranks import read_saved_ranks
 from gensr_model.remote import worker
 from tasks.core.tracking import tracking_uri
 from tasks.publish import study_summary
@@ -114,9 +114,9 @@ def test_the_ablation_trains_each_variant_with_each_seed_and_goes_on_where_it_st
     assert (trial.data.params["variant"], trial.data.params["seed"]) == ("no_cf_view", "1")
     assert "evaluate-no_cf_view" in children(client, trial.info.run_id)
 
-    _, parquet = keep(folder, tmp_path / "kept")
+    _, parquet = keep(folder, tmp_path / "saved_ranks")
     assert parquet.name == "tiny-ablation-seed0-1.parquet"
-    kept = read_kept(parquet)
+    kept = read_saved_ranks(parquet)
     assert set(kept) == {*VARIANTS, *(f"{variant}-seed1" for variant in VARIANTS)}
     assert set(summarize(kept["search_only"])) == {"search"}
 

@@ -95,7 +95,7 @@ def test_a_new_day_is_parsed_alone_and_gives_what_everything_at_once_gives(
     waiting.mkdir()
     for path in new:
         shutil.move(path, waiting / path.name)
-    kept = tmp_path / "kept"
+    kept = tmp_path / "saved_ranks"
     (tmp_path / "before").mkdir()
     build_raw(config(format), days, tmp_path / "before", kept)
     before = source_digest(days, format)
@@ -130,7 +130,7 @@ def test_parts_in_the_order_of_their_labels_are_the_file_that_they_were_cut_from
 
 def test_a_part_whose_content_or_settings_changed_is_parsed_again(tmp_path: Path, opened: list[str]) -> None:
     source = whole("kuaisar", tmp_path / "source")
-    kept = tmp_path / "kept"
+    kept = tmp_path / "saved_ranks"
 
     def parsed(place: str, settings: PipelineConfig) -> list[str]:
         opened.clear()
@@ -158,11 +158,13 @@ def test_rejected_lines_of_a_kept_part_are_told_again(tmp_path: Path) -> None:
         file.write("no number of fields " + 700 * "x" + "\n")
     for place in ("first", "again"):
         (tmp_path / place).mkdir()
-        build_raw(config("kuaisar"), source, tmp_path / place, tmp_path / "kept")
+        build_raw(config("kuaisar"), source, tmp_path / place, tmp_path / "saved_ranks")
     assert pq.read_table(tmp_path / "first" / "rejects.parquet").num_rows == 1
     assert digests(tmp_path / "first") == digests(tmp_path / "again")
     excerpts = [
-        e for part in (tmp_path / "kept").rglob(REJECTS) for e in pq.read_table(part)["excerpt"].to_pylist()
+        e
+        for part in (tmp_path / "saved_ranks").rglob(REJECTS)
+        for e in pq.read_table(part)["excerpt"].to_pylist()
     ]
     assert [len(excerpt) for excerpt in excerpts] == [EXCERPT]
 
@@ -176,7 +178,7 @@ def test_a_part_with_a_line_from_the_future_is_not_reused(tmp_path: Path, opened
     for place in ("first", "again"):
         opened.clear()
         (tmp_path / place).mkdir()
-        build_raw(config("kuaisar"), source, tmp_path / place, tmp_path / "kept")
+        build_raw(config("kuaisar"), source, tmp_path / place, tmp_path / "saved_ranks")
     assert opened == ["rec_inter.csv"]
 
 

@@ -1,4 +1,4 @@
-"""Fitting and padding, which tests/baselines/test_every_model.py asks of every rival, asked of GenSR and two heads."""
+"""Fitting and padding, as tests/baselines/test_every_model.py asks of every baseline, for GenSR and two heads."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.batches import Batch, BatchBuilder
 from gensr_model.data.text import ItemText, encode_items
 from gensr_model.models import bundle, gensr
-from gensr_model.models.gensr import Catalogue, GenSR
+from gensr_model.models.gensr import GenSR, TextBuffers
 from gensr_model.models.two_head import TwoHead
 from gensr_model.models.views import CFTable, ItemEmbedding, drawn_cold, pool_text
 
@@ -63,7 +63,7 @@ def test_a_cold_item_is_read_as_one_that_training_never_met(
     plain = TextConfig.model_validate(TEXT | {"include_searches": False})
     text = encode_items(tokenizer, small.dataset.items, plain)
     prompts = unmet.catalogue.prompts(torch.tensor([*range(small.dataset.n_queries), -1]))
-    unmet.catalogue = Catalogue(text, prompts)
+    unmet.catalogue = TextBuffers(text, prompts)
     monkeypatch.setattr(
         gensr, "drawn_cold", lambda share, items: torch.ones_like(items, dtype=torch.bool) if share else None
     )

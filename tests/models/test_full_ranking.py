@@ -14,7 +14,7 @@ from gensr_model.data.text import ItemText, PromptTable
 from gensr_model.errors import ConfigError
 from gensr_model.models.backbone import add_item_tokens
 from gensr_model.models.full_ranking import FullRanking, sampled_cross_entropy
-from gensr_model.models.gensr import Catalogue
+from gensr_model.models.gensr import TextBuffers
 from gensr_model.models.views import CFTable, masked_mean
 
 TEXT = ItemText(torch.arange(2 * ITEMS) + 10, torch.arange(ITEMS + 1) * 2)
@@ -36,7 +36,7 @@ def make(tied: bool = True, scaled: bool = True, full: FullRankingConfig | None 
     t5.set_input_embeddings(t5.shared)
     first = add_item_tokens(t5, TEXT)
     cf = CFTable(torch.randn(ITEMS, CF), torch.arange(ITEMS) != 4)
-    made = FullRanking(config, full or FullRankingConfig(), t5, cf, Catalogue(TEXT, prompts), first)
+    made = FullRanking(config, full or FullRankingConfig(), t5, cf, TextBuffers(TEXT, prompts), first)
     with torch.no_grad():
         made.backbone.lm_head.weight[first:] += 0.3 * torch.randn(ITEMS, t5.model_dim)
     return made.eval()

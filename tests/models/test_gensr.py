@@ -11,7 +11,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 from gensr_model.config.pipeline import ModelConfig
 from gensr_model.data.batches import Batch
 from gensr_model.data.text import ItemText, PromptTable
-from gensr_model.models.gensr import Catalogue, GenSR, listwise_loss
+from gensr_model.models.gensr import GenSR, TextBuffers, listwise_loss
 from gensr_model.models.views import CFTable
 
 ITEMS, WIDTH, CF, VOCABULARY, NO, YES = 9, 16, 8, 40, 37, 38
@@ -48,7 +48,7 @@ def make(tied: bool = True, scaled: bool = True, **switches: object) -> GenSR:
     known = torch.ones(ITEMS, dtype=torch.bool)
     known[4] = False
     cf = CFTable(torch.randn(ITEMS, CF), known)
-    return GenSR(config, backbone(tied, scaled), cf, Catalogue(text, prompts), (NO, YES))
+    return GenSR(config, backbone(tied, scaled), cf, TextBuffers(text, prompts), (NO, YES))
 
 
 def batch(candidates: int = 4) -> Batch:

@@ -1,4 +1,4 @@
-"""GenSR and the two heads know nothing of what happens after a sample; the rivals' test is in baselines."""
+"""GenSR and the two heads know nothing of what happens after a sample; the baselines' test is in baselines."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from gensr_model.data.batches import BatchBuilder, NegativeSampler
 from gensr_model.data.searches import found, with_searches
 from gensr_model.data.text import SEARCHES, ItemText, encode_items
 from gensr_model.models import bundle
-from gensr_model.models.gensr import Catalogue, GenSR
+from gensr_model.models.gensr import GenSR, TextBuffers
 from gensr_model.models.two_head import TwoHead
 from gensr_model.models.views import CFTable, pool_text
 
@@ -139,7 +139,7 @@ def test_training_reads_the_positive_without_the_samples_own_search(small: Small
             if (item, query) in pairs:
                 other = without(small, tokenizer, item, query, "tokens")
                 prompts = catalogue.prompts(torch.tensor([*range(small.dataset.n_queries), -1]))
-                plain.catalogue = Catalogue(replaced(catalogue.text, item, other), prompts)
+                plain.catalogue = TextBuffers(replaced(catalogue.text, item, other), prompts)
             expected = plain.score(batch.take(torch.tensor([row])))[0]
             torch.testing.assert_close(trained[row], expected, atol=1e-5, rtol=1e-4)
             changed += not torch.allclose(expected[0], usual[row, 0], atol=1e-4)

@@ -5,7 +5,7 @@ from torch import Tensor
 from gensr_model.config.pipeline import ModelConfig
 from gensr_model.data.batches import Batch
 from gensr_model.data.text import ItemText, PromptTable
-from gensr_model.models.gensr import Catalogue
+from gensr_model.models.gensr import TextBuffers
 from gensr_model.models.two_head import TwoHead
 from gensr_model.models.views import CFTable
 from gensr_model.training.gradient_probe import task_gradient_cosine
@@ -27,7 +27,7 @@ def make(gamma: float = 1.0, **switches: object) -> TwoHead:
     )
     known = torch.ones(ITEMS, dtype=torch.bool)
     cf = CFTable(torch.randn(ITEMS, CF), known)
-    return TwoHead(config, torch.randn(40, WIDTH), cf, Catalogue(text, prompts), gamma)
+    return TwoHead(config, torch.randn(40, WIDTH), cf, TextBuffers(text, prompts), gamma)
 
 
 def batch(task: list[int], query: list[int]) -> Batch:

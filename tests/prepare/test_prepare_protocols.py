@@ -18,7 +18,7 @@ from test_prepare_candidates import met_items, mixed, number, stream
 
 import tasks.prepare.candidates
 from gensr_model.data.prepared import PreparedDataset
-from tasks.validate.audit import audit_alone
+from tasks.validate.audit import audit_by_itself
 
 ALL = ("uniform", "popularity", "bm25")
 WORDS = ["amber", "birch", "coral", "delta", "ember", "fjord", "grove"]
@@ -170,7 +170,7 @@ def test_other_protocols_leave_uniform_as_it_is_and_all_pass_the_audits(tmp_path
     assert rows(alone, "candidates_test") == lists_of(every, "test", "uniform")
     order = [c["protocol"] for c in rows(every, "candidates_test")]
     assert [name for name, _ in itertools.groupby(order)] == ["bm25", "popularity", "uniform"]
-    assert [r for r in audit_alone(every)[0] if r.violations] == []
+    assert [r for r in audit_by_itself(every)[0] if r.violations] == []
     dataset = PreparedDataset.open(every)
     samples, negatives = dataset.evaluated("test", "bm25")
     assert set(samples.task_names) == {"search"}

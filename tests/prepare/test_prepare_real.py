@@ -9,7 +9,7 @@ from prepare_inputs import counts, prepared, rows
 
 from gensr_model.config.pipeline import PipelineConfig
 from tasks.ingest.ingest import build_raw
-from tasks.validate.audit import audit_alone, audit_folder
+from tasks.validate.audit import audit_by_itself, audit_folder
 
 
 def raw_of(folder: Path, config: PipelineConfig, tmp_path: Path) -> Path:
@@ -32,7 +32,7 @@ def test_digital_music(real_data: Path, tmp_path: Path) -> None:
     assert (found["users"], found["items"], found["category_queries"]["purchases"]) == (268, 206, 2480)
     assert found["events"] == 4960
     assert found["samples"]["test"]["search"] == {"samples": 268, "empty_history": 1}
-    results, figures = audit_alone(folder)
+    results, figures = audit_by_itself(folder)
     assert [r for r in results if r.violations] == []
     cut = next(f.values for f in figures if f.name == "40_position_cut")
     # Every search sample would see its own purchase, and further samples another purchase of their day.

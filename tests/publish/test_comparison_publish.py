@@ -14,16 +14,16 @@ from ranked_data import data_of
 from small_dataset import write_dataset
 
 from gensr_model.config.pipeline import PipelineConfig
-from gensr_model.config.studies import KeptRanks
+from gensr_model.config.studies import SavedRanks
 from gensr_model.errors import ConfigError, DataError
 from gensr_model.evaluation.compare import against_best
 from gensr_model.evaluation.comparison_table import COLUMNS, means
 from gensr_model.evaluation.metrics import RankCounts, counts_table
-from gensr_model.evaluation.saved_ranks import kept_labels, read_kept, widen
+from gensr_model.evaluation.saved_ranks import read_saved_ranks, saved_labels, widen
 from gensr_model.runtime.progress import NullReport
 from tasks.compare import baselines
 from tasks.compare.baselines import Ranked
-from tasks.compare.saved_ranks import kept_costs, kept_systems
+from tasks.compare.saved_ranks import saved_costs, saved_systems
 from tasks.core.stage import StageResult
 from tasks.core.work import Work
 from tasks.evaluate.rank import read_ranks
@@ -43,7 +43,7 @@ CONFIG = PipelineConfig.model_validate(
 
 @pytest.fixture(scope="module")
 def ranked(tmp_path_factory: pytest.TempPathFactory) -> list[Ranked]:
-    """Two rivals with two seeds; the stages' own functions, in this process. ZAM stands in for ours."""
+    """Two baselines with two seeds; the stages' own functions, in this process. ZAM stands in for ours."""
     root = tmp_path_factory.mktemp("table")
     prepared = write_dataset(root / "prepared").folder
     found = []
@@ -58,9 +58,9 @@ def ranked(tmp_path_factory: pytest.TempPathFactory) -> list[Ranked]:
                 before = [StageResult("", "", prepared, {}, 1.0, False), *done[-1:]]
                 inputs = [stage.path for stage in before]
                 made = {
-                    "tune": baselines.tune_rival,
-                    "train": baselines.train_rival,
-                    "rank": baselines.rank_rival,
+                    "tune": baselines.tune_baseline,
+                    "train": baselines.train_baseline,
+                    "rank": baselines.rank_baseline,
                 }[step](work, config, *inputs, name)
                 known = {"train": {"peak_memory_mb": 300.0 + seed}, "rank": {"seconds_to_score": 2.0}}
                 made |= known.get(step, {})
@@ -93,7 +93,7 @@ def test_the_page_has_a_row_per_system_and_says_what_failed(ranked: list[Ranked]
     assert body[3][-1] == "300"  # the mean of 300 and 301, as even
     assert body[3][-3] == "2.0"  # not the stage's 9: a process's start is not in it
     assert any("aem" in line and "no / more memory" in line for line in page)
-    assert [v.rival for v in verdicts] == ["qem"] * 4
+    assert [v.baseline for v in verdicts] == ["qem"] * 4
 
 
 def test_systems_are_compared_by_user(ranked: list[Ranked], tmp_path: Path) -> None:
@@ -112,9 +112,9 @@ def test_what_is_kept_is_json_and_gives_the_ranks_back(ranked: list[Ranked], tmp
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
     assert summary["chosen"] == {"gensr": {"learning_rate": 1e-3}, "qem": {"learning_rate": 1e-3}}
     assert {v["metric"] for v in summary["verdicts"]} == set(COLUMNS)
-    assert {"t", "p", "low", "high", "rival"} <= set(summary["verdicts"][0])
+    assert {"t", "p", "low", "high", "baseline"} <= set(summary["verdicts"][0])
     comparison_table._write_ranks(tmp_path / "ranks.parquet", ranked, {})
-    kept = read_kept(tmp_path / "ranks.parquet")
+    kept = read_saved_ranks(tmp_path / "ranks.parquet")
     assert set(kept) == {f"{name}/seed{seed}" for name in ("gensr", "qem") for seed in (0, 1)}
     of_seed = next(o for o in ranked if (o.name, o.seed) == ("qem", 1))
     expected = read_ranks(of_seed.ranks).sort_by("sample_id")
@@ -126,8 +126,8 @@ def test_what_is_kept_is_json_and_gives_the_ranks_back(ranked: list[Ranked], tmp
     )
 
 
-def of(file: Path, **rest: object) -> KeptRanks:
-    return KeptRanks.model_validate({"path": str(file), **rest})
+def of(file: Path, **rest: object) -> SavedRanks:
+    return SavedRanks.model_validate({"path": str(file), **rest})
 
 
 def test_kept_systems_join_only_over_the_same_candidates(ranked: list[Ranked], tmp_path: Path) -> None:
@@ -137,29 +137,29 @@ def test_kept_systems_join_only_over_the_same_candidates(ranked: list[Ranked], t
              "aem/seed0": read_ranks(ranked[1].ranks), "aem/seed1": read_ranks(ranked[3].ranks)}  # fmt: skip
     file = tmp_path / "kept.parquet"
     pq.write_table(widen(other), file)
-    found = kept_systems((of(file),), ours, ours)
+    found = saved_systems((of(file),), ours, ours)
     assert {name: len(tables) for name, tables in found.items()} == {"gensr": 1, "aem": 2}
-    assert kept_systems((of(file),), ours, [*ours, "gensr"]).keys() == {"aem"}  # failed here or not
+    assert saved_systems((of(file),), ours, [*ours, "gensr"]).keys() == {"aem"}  # failed here or not
     assert means(ours | found)[0].keys() == means(ours)[0].keys()
     with pytest.raises(DataError, match=r"both hold aem, gensr, perhaps under other settings"):
-        kept_systems((of(file), of(file)), ours, ours)
+        saved_systems((of(file), of(file)), ours, ours)
     only = of(file, systems=("gensr",))
-    assert kept_systems((only, of(file, systems=("aem",))), ours, ours).keys() == {"gensr", "aem"}
-    more = kept_systems((of(file), of(file, systems=("gensr",), again=True)), ours, ours)
+    assert saved_systems((only, of(file, systems=("aem",))), ours, ours).keys() == {"gensr", "aem"}
+    more = saved_systems((of(file), of(file, systems=("gensr",), again=True)), ours, ours)
     assert {name: len(tables) for name, tables in more.items()} == {"gensr": 2, "aem": 2}
     with pytest.raises(ConfigError, match=r"kept\.parquet has no ranks of jsr, tem"):
-        kept_systems((of(file, systems=("tem", "gensr", "jsr")),), ours, ours)
+        saved_systems((of(file, systems=("tem", "gensr", "jsr")),), ours, ours)
     with pytest.raises(DataError, match="shares no reference ranker"):
-        kept_systems((of(file),), {"qem": ours["popularity"]}, ["qem"])
+        saved_systems((of(file),), {"qem": ours["popularity"]}, ["qem"])
     moved = ours["popularity"][0].to_pydict()
     moved["greater"][0] += 1 if moved["greater"][0] < 9 else -1
     changed = pa.table(moved, schema=ours["popularity"][0].schema)
     with pytest.raises(DataError, match="popularity has other ranks in"):
-        kept_systems((of(file),), {"popularity": [changed]}, ours)
+        saved_systems((of(file),), {"popularity": [changed]}, ours)
     with pytest.raises(DataError, match=r"popularity has other ranks in .* \(not of the same samples\)"):
-        kept_systems((of(file),), {"popularity": [ours["popularity"][0].slice(1)]}, ours)
+        saved_systems((of(file),), {"popularity": [ours["popularity"][0].slice(1)]}, ours)
     with pytest.raises(ConfigError, match=r"none\.parquet does not exist, seen from"):
-        kept_systems((of(tmp_path / "none.parquet"),), ours, ours)
+        saved_systems((of(tmp_path / "none.parquet"),), ours, ours)
 
 
 def test_one_that_fails_here_is_taken_from_no_kept_file_and_takes_no_table_down(
@@ -171,13 +171,13 @@ def test_one_that_fails_here_is_taken_from_no_kept_file_and_takes_no_table_down(
         ranks = {"popularity": read_ranks(ranked[0].ranks), "aem": read_ranks(ranked[1].ranks)}
         pq.write_table(widen(ranks), file)
     config = CONFIG.model_copy(
-        update={"rerank": CONFIG.rerank.model_copy(update={"kept": tuple(map(of, files))})}
+        update={"rerank": CONFIG.rerank.model_copy(update={"saved_ranks": tuple(map(of, files))})}
     )
     popularity = Ranked("popularity", 0, ranked[0].ranks, None, {})
     outcomes = [*ranked, popularity, Failed("aem", 0, "no memory")]
     data = data_of(tmp_path / "prepared", [o.ranks for o in ranked], per_user=7)
     found = comparison_table.compare(config, data, outcomes)
-    assert found.kept == {}
+    assert found.saved_ranks == {}
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in found.text.splitlines()]
     assert ["aem", "0", "no memory"] in cells
     assert "AEM" not in [row[0] for row in cells]
@@ -186,7 +186,7 @@ def test_one_that_fails_here_is_taken_from_no_kept_file_and_takes_no_table_down(
 def test_kept_trainings_are_numbered_and_claim_no_seed(ranked: list[Ranked], tmp_path: Path) -> None:
     kept = {"aem": [read_ranks(ranked[n].ranks) for n in (0, 1)], "tem": [read_ranks(ranked[2].ranks)]}
     comparison_table._write_ranks(tmp_path / "ranks.parquet", ranked[:1], kept)
-    assert kept_labels(tmp_path / "ranks.parquet") == ["qem", "aem/training0", "aem/training1", "tem"]
+    assert saved_labels(tmp_path / "ranks.parquet") == ["qem", "aem/training0", "aem/training1", "tem"]
 
 
 def test_what_kept_systems_took_comes_with_them(ranked: list[Ranked], tmp_path: Path) -> None:
@@ -201,18 +201,18 @@ def test_what_kept_systems_took_comes_with_them(ranked: list[Ranked], tmp_path: 
         pq.write_table(table.replace_schema_metadata({"costs": json.dumps(costs)}), files[-1])
     silent = tmp_path / "silent.parquet"
     pq.write_table(widen({"popularity": kept["popularity"], "gensr": kept["aem"]}), silent)
-    found = kept_costs((of(files[0], systems=("aem",)), of(files[1])), ["aem", "gensr", "qem"])
+    found = saved_costs((of(files[0], systems=("aem",)), of(files[1])), ["aem", "gensr", "qem"])
     assert [cost["seconds_per_epoch"] for cost in found["aem"]] == [2.0, 4.0]
     assert [cost["seconds_per_epoch"] for cost in found["gensr"]] == [9.0], "the first file is of AEM alone"
     assert found["qem"] == []
-    aem = comparison_table._cost_of_kept(found["aem"])
+    aem = comparison_table._cost_of_saved(found["aem"])
     assert (aem.seconds_per_epoch, aem.parameters) == (3.0, 7.0)
     assert math.isnan(aem.epochs)
-    assert all(math.isnan(value) for value in comparison_table._cost_of_kept([]))
+    assert all(math.isnan(value) for value in comparison_table._cost_of_saved([]))
 
-    gensr = kept_costs((of(files[1]), of(silent)), ["gensr"])["gensr"]
+    gensr = saved_costs((of(files[1]), of(silent)), ["gensr"])["gensr"]
     assert gensr == [{"seconds_per_epoch": 9.0}, {}], "a seed of which nothing is known is one"
-    assert math.isnan(comparison_table._cost_of_kept(gensr).seconds_per_epoch), (
+    assert math.isnan(comparison_table._cost_of_saved(gensr).seconds_per_epoch), (
         "no mean of three where two are known"
     )
     seeds = widen(kept | {"aem/seed0": kept["aem"], "aem/seed1": kept["aem"]}).drop(
@@ -222,8 +222,8 @@ def test_what_kept_systems_took_comes_with_them(ranked: list[Ranked], tmp_path: 
     pq.write_table(
         widen(kept).replace_schema_metadata({"costs": json.dumps({"aem": {"epochs": 6.0}})}), files[0]
     )
-    both = kept_costs((of(silent), of(files[0])), ["aem"])["aem"]
-    assert comparison_table._cost_of_kept(both).epochs == 4.0, "a file of two seeds counts twice"
+    both = saved_costs((of(silent), of(files[0])), ["aem"])["aem"]
+    assert comparison_table._cost_of_saved(both).epochs == 4.0, "a file of two seeds counts twice"
 
 
 def test_seconds_per_epoch_leave_out_what_was_trained_before_a_crash() -> None:
@@ -244,7 +244,7 @@ def test_rounding_a_trained_reference_and_other_text_tell_no_candidates_apart(tm
     )
     other = {"lightgcn": [ranks(300)], "bm25": [ranks(300)]}  # trained, and of other text
     for here in ({"popularity": [ranks(3)]}, {"popularity": [ranks(0)], **other}):
-        assert kept_systems((of(file),), here, here).keys() - other.keys() == {"tem"}
+        assert saved_systems((of(file),), here, here).keys() - other.keys() == {"tem"}
     for here in ({"popularity": [ranks(4)]}, {"lightgcn": [ranks(300)]}, {"bm25": [ranks(300)]}):
         with pytest.raises(DataError, match=r"other ranks in .* \((4|300) of 300 samples\)"):
-            kept_systems((of(file),), here, here)
+            saved_systems((of(file),), here, here)

@@ -288,7 +288,7 @@ def test_segments_have_a_table_per_task_with_a_column_per_model(summary: dict[st
         ["target", "head", "3", "0.5000 ± 0.196", "1.0000"],
         ["target", "tail", "1", "0.2500", ""],
     ]
-    led = {"rival": "bm25", "lead": -0.5, "lead_low": -0.7, "lead_high": -0.3, "lead_p_holm": None}
+    led = {"baseline": "bm25", "lead": -0.5, "lead_low": -0.7, "lead_high": -0.3, "lead_p_holm": None}
     rows[0] |= led
     rows[1] |= led | {"lead_p_holm": 0.04}
     head, *shown = cells(table(summary | {"diagnosis": rows}), "Where it fails: search")
@@ -327,12 +327,14 @@ def test_the_studies_have_their_tables(summary: dict[str, Any]) -> None:
     ]
 
 
-def test_a_rival_that_was_trained_stands_beside_gensr(ranks: dict[str, StageResult], tmp_path: Path) -> None:
+def test_a_baseline_that_was_trained_stands_beside_gensr(
+    ranks: dict[str, StageResult], tmp_path: Path
+) -> None:
     told = {"steps": 8, "epochs": 2.0, "best_metric": 0.25, "stopped": "patience"}
     (tmp_path / "training.json").write_text(json.dumps(told | {"point": {}}))
     stages = [
         StageResult("tune", "t", tmp_path, {}, 1.0, False, "tune-unisar"),
-        StageResult("train-rival", "k", tmp_path, {}, 1.0, False, "train-rival-unisar"),
+        StageResult("train-baseline", "k", tmp_path, {}, 1.0, False, "train-baseline-unisar"),
     ]
     made = summarize_run(
         CONFIG, data_of(tmp_path / "prepared", ranks.values()), stages, ranks, {"space/unisar/overlap": 0.5}

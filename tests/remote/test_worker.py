@@ -21,7 +21,7 @@ from gensr_model.errors import ConfigError
 from gensr_model.remote import job_bundle, worker
 from gensr_model.runtime.stage_folder import is_complete, read_record
 from tasks.core.stage import Stage, StageResult, build_folder
-from tasks.core.state_dir import Home
+from tasks.core.state_dir import StateDir
 from tasks.ingest.ingest import find_source, ingest
 from tasks.prepare.prepare import prepare
 from tasks.remote import export
@@ -40,7 +40,10 @@ def data_in_the_store(home: Path, config: PipelineConfig) -> StageResult:
 
 def _built(home: Path, stage: Stage, config: PipelineConfig, given: StageResult) -> StageResult:
     return build_folder(
-        Home(home), stage.name, stage.key(config, given), lambda work: stage.build(work, config, given.path)
+        StateDir(home),
+        stage.name,
+        stage.key(config, given),
+        lambda work: stage.build(work, config, given.path),
     )
 
 
@@ -59,7 +62,7 @@ def on_a_bare_machine(tmp_path: Path, folder: Path, *more: str) -> subprocess.Po
     )  # fmt: skip
 
 
-def keys(packed: job_bundle.Parcel) -> list[tuple[str, str]]:
+def keys(packed: job_bundle.JobBundle) -> list[tuple[str, str]]:
     return [of for job in packed.jobs for of in export.stages_of(job)]
 
 

@@ -22,7 +22,7 @@ def _mean(task: str, system: str, value: float, seeds: int) -> list[dict[str, An
 
 
 def _verdict(task: str, metric: str, mean: float, low: float, high: float) -> dict[str, Any]:
-    return {"task": task, "metric": metric, "rival": "qem", "mean_difference": mean, "low": low, "high": high,
+    return {"task": task, "metric": metric, "baseline": "qem", "mean_difference": mean, "low": low, "high": high,
             "t": 2.0, "p": 0.004, "p_holm": 0.032, "n": 400}  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def comparison() -> dict[str, Any]:
             "bm25": {},
         },
         "failed": [{"name": "mine:Own", "seed": s, "error": "ValueError: <b>no</b>"} for s in (0, 1)],
-        "kept": ["qem"],
+        "saved_ranks": ["qem"],
         "stages": [],
     }
 

@@ -128,7 +128,7 @@ def test_segments_have_a_row_each_and_a_column_per_model() -> None:
 
 def test_segments_say_by_how_much_gensr_leads() -> None:
     key = {"task": "search", "by": "history", "samples": 12}
-    led = {"rival": "bm25", "lead": -0.25, "lead_low": -0.375, "lead_high": -0.125, "lead_p_holm": 0.0004}
+    led = {"baseline": "bm25", "lead": -0.25, "lead_low": -0.375, "lead_high": -0.125, "lead_p_holm": 0.0004}
     rows = [
         key | {"segment": "a", "model": "gensr", "ndcg_at_10": 0.25} | led,
         key | {"segment": "a", "model": "bm25", "ndcg_at_10": 0.5} | dict.fromkeys(led),
@@ -278,7 +278,7 @@ def test_segments_that_gensr_loses_are_said() -> None:
         "model": "gensr",
         "ndcg_at_10": 0.5,
     }
-    lost = row | {"rival": "bm25", "lead": -0.25, "lead_low": -0.4, "lead_high": -0.1, "lead_p_holm": 0.01}
+    lost = row | {"baseline": "bm25", "lead": -0.25, "lead_low": -0.4, "lead_high": -0.1, "lead_p_holm": 0.01}
     others = [
         lost | {"segment": "head", "lead": 0.25},
         lost | {"segment": "unseen in training", "lead_p_holm": 0.2},
@@ -334,13 +334,13 @@ def test_a_few_probes_say_nothing_of_conflict() -> None:
         assert "no gradient conflict" not in said
 
 
-def test_a_rivals_speed_counts_its_own_batches() -> None:
+def test_a_baselines_speed_counts_its_own_batches() -> None:
     known = facts(
         training={"unisar": told([0.1], "patience"), "gensr": told([0.1], "patience")},
         stages=[
             stage | {"reused": False, "peak_bytes": 0, "peak_gpu_bytes": 0, "metrics": {"parameters": 7.0}}
             for stage in (
-                {"label": "train-rival-unisar", "seconds": 61.2},
+                {"label": "train-baseline-unisar", "seconds": 61.2},
                 {"label": "finetune-gensr", "seconds": 2.0},
                 {"label": "evaluate-unisar", "seconds": 4.0},
             )

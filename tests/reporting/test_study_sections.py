@@ -286,7 +286,7 @@ def test_outcomes_and_what_did_not_work_are_said() -> None:
     known.summary["studies_failed"] = {"sweep": "TrainingError: loss is nan"}
     outcome = " ".join(study_findings.outcomes(known))
     for said in (
-        "All systems, search: GenSR has place 2 of 3 by NDCG@10 (0.4000); below the best rival, "
+        "All systems, search: GenSR has place 2 of 3 by NDCG@10 (0.4000); below the best baseline, "
         "QEM (0.6125, p (Holm) 0.032).",
         "Full ranking, search: GenSR has place 1 of 2 by NDCG@10 (0.0525).",
         "Ablation, recommendation: the lowest is GenSR − CF view, −32.1% in NDCG@5 [−40.0%, −20.0%].",

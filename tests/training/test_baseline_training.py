@@ -1,4 +1,4 @@
-"""A rival from the prepared dataset to its ranks, by the trainer and the evaluator of GenSR."""
+"""A baseline from the prepared dataset to its ranks, by the trainer and the evaluator of GenSR."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 from small_dataset import write_dataset
 from torch import Tensor
 
-from gensr_model.baselines.base import Rival, System
-from gensr_model.baselines.inputs import Domain, RivalBatch
-from gensr_model.baselines.registry import SYSTEMS
+from gensr_model.baselines.base import Baseline, BaselineSpec
+from gensr_model.baselines.inputs import BaselineBatch, Domain
+from gensr_model.baselines.registry import BASELINES
 from gensr_model.config.pipeline import PipelineConfig, Task
 from gensr_model.config.studies import RerankConfig
 from gensr_model.data.prepared import PreparedDataset
@@ -38,7 +38,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
     return write_dataset(tmp_path_factory.mktemp("training") / "prepared")
 
 
-class Constant(Rival):
+class Constant(Baseline):
     """Its loss is not finite under a large step; it scores everything alike."""
 
     reads: ClassVar[frozenset[str]] = frozenset()
@@ -49,10 +49,10 @@ class Constant(Rival):
         del domain
         self.scale, self.weight = scale, torch.nn.Parameter(torch.ones(()))
 
-    def score(self, batch: RivalBatch) -> Tensor:
+    def score(self, batch: BaselineBatch) -> Tensor:
         return self.weight * torch.zeros_like(batch.candidates, dtype=torch.float32)
 
-    def loss(self, batch: RivalBatch) -> LossParts:
+    def loss(self, batch: BaselineBatch) -> LossParts:
         return LossParts(self.weight * self.scale + self.score(batch).sum(), {})
 
 
@@ -61,7 +61,7 @@ def train(
 ) -> dict[str, float]:
     folder.mkdir()
     return baseline.train(
-        SYSTEMS[name], point or {}, dataset, CONFIG, folder / "checkpoints", folder, NullReport()
+        BASELINES[name], point or {}, dataset, CONFIG, folder / "checkpoints", folder, NullReport()
     )
 
 
@@ -71,7 +71,7 @@ def test_training_ranks_the_models_own_tasks_and_a_saved_model_scores_as_the_tra
     metrics = train(dataset, "zam", tmp_path / "zam", {"learning_rate": 3e-2, "heads": 2})
     assert metrics["epochs"] == 3
     assert metrics["steps"] == 3 * int(np.ceil((dataset.samples("train").task == 1).sum() / 16))
-    ranks = baseline.rank(tmp_path / "zam", SYSTEMS["zam"], dataset, "test", CONFIG, NullReport())
+    ranks = baseline.rank(tmp_path / "zam", BASELINES["zam"], dataset, "test", CONFIG, NullReport())
     assert set(ranks["task"].to_pylist()) == {"search"}
     assert ranks.num_rows == (dataset.samples("test").task == 1).sum()
     # The query says which quarter of the items: far better than chance among ten.
@@ -103,7 +103,7 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(
     (tmp_path / "killed").rename(tmp_path / "before")
     (tmp_path / "killed").mkdir()
     again = baseline.train(
-        SYSTEMS["sasrec"],
+        BASELINES["sasrec"],
         {},
         dataset,
         CONFIG,
@@ -122,13 +122,13 @@ def test_a_bundle_of_other_data_or_of_another_system_is_refused(
 ) -> None:
     train(dataset, "hem", tmp_path / "hem")
     with pytest.raises(DataError, match="a bundle of HEM, not of SASRec"):
-        baseline.load(tmp_path / "hem", SYSTEMS["sasrec"], dataset)
+        baseline.load(tmp_path / "hem", BASELINES["sasrec"], dataset)
     with pytest.raises(DataError, match="not a model bundle"):
-        baseline.load(tmp_path, SYSTEMS["hem"], dataset)
+        baseline.load(tmp_path, BASELINES["hem"], dataset)
     other = PreparedDataset.open(dataset.folder)
     other.__dict__["items"] = dataset.items.slice(1)
     with pytest.raises(DataError, match="trained on other items or users"):
-        baseline.load(tmp_path / "hem", SYSTEMS["hem"], other)
+        baseline.load(tmp_path / "hem", BASELINES["hem"], other)
 
 
 def test_the_point_that_is_best_on_valid_is_chosen_and_the_same_are_tried_for_all(
@@ -136,7 +136,7 @@ def test_the_point_that_is_best_on_valid_is_chosen_and_the_same_are_tried_for_al
 ) -> None:
     # A step of 1e-9 leaves a model where it started.
     grid = {"learning_rate": (1e-9, 3e-2)}
-    system = SYSTEMS["qem"]._replace(grid=grid)
+    system = BASELINES["qem"]._replace(grid=grid)
     found = baseline.tune(system, dataset, CONFIG, tmp_path / "checkpoints", tmp_path, NullReport())
     assert baseline.chosen(tmp_path) == {"learning_rate": 3e-2}
     told = json.loads((tmp_path / "tuning.json").read_text())
@@ -151,7 +151,7 @@ def test_the_point_that_is_best_on_valid_is_chosen_and_the_same_are_tried_for_al
 
 
 def test_a_trial_that_diverges_loses_and_tuning_goes_on(dataset: PreparedDataset, tmp_path: Path) -> None:
-    system = System(Constant, "Constant", "search", {"scale": (float("nan"), 1.0)})
+    system = BaselineSpec(Constant, "Constant", "search", {"scale": (float("nan"), 1.0)})
     baseline.tune(system, dataset, CONFIG, tmp_path / "checkpoints", tmp_path, NullReport())
     assert baseline.chosen(tmp_path) == {"scale": 1.0}
     told = json.loads((tmp_path / "tuning.json").read_text())["trials"]
@@ -175,7 +175,7 @@ def test_only_divergence_is_the_points_fault() -> None:
 
 def test_every_grid_has_as_many_points_as_are_tried_and_begins_with_the_defaults() -> None:
     trials = RerankConfig().trials
-    for name, system in SYSTEMS.items():
+    for name, system in BASELINES.items():
         tried = tuning.points(system.grid, trials)
         assert len(tried) == trials, name
         assert tried[0] == {key: values[0] for key, values in system.grid.items()}

@@ -10,7 +10,7 @@ import pytest
 import torch
 from small_dataset import SMALL_MODEL, write_cf, write_dataset
 
-from gensr_model.baselines.registry import SYSTEMS
+from gensr_model.baselines.registry import BASELINES
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation import evaluate
@@ -68,10 +68,10 @@ def test_a_bundle_is_ranked_on_the_device_and_compiled(
     assert (moved, asked) == (["GenSR"], ["yes"])
 
 
-def test_a_rival_is_ranked_on_the_device(
+def test_a_baseline_is_ranked_on_the_device(
     dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    system, out = SYSTEMS["sasrec"], tmp_path / "out"
+    system, out = BASELINES["sasrec"], tmp_path / "out"
     out.mkdir()
     baseline.train(system, {}, dataset, CONFIG, tmp_path / "steps", out, NullReport())
     monkeypatch.setattr(baseline, "default_device", lambda: DEVICE)

@@ -23,7 +23,7 @@ from gensr_model.training.trainer import FitResult, TrainingData, fit
 CONFIG = PipelineConfig.model_validate({"model": SMALL_MODEL})
 
 
-class Course(NamedTuple):
+class TrainingSpec(NamedTuple):
     """A fresh model, another like it, and how to train the first for an epoch."""
 
     model: GenSR
@@ -34,11 +34,11 @@ class Course(NamedTuple):
 
 
 @pytest.fixture
-def course(tmp_path: Path) -> Callable[..., Course]:
+def course(tmp_path: Path) -> Callable[..., TrainingSpec]:
     torch.set_num_threads(1)
     dataset, cf = write_dataset(tmp_path / "prepared"), write_cf(tmp_path / "cf")
 
-    def make(**settings: int) -> Course:
+    def make(**settings: int) -> TrainingSpec:
         config = TrainConfig(batch_size=16, checkpoint_every=1, **settings)
         data = TrainingData(dataset, config, 5, seed=0)
         model, other = (bundle.assemble("gensr", dataset, cf, CONFIG)[0] for _ in range(2))
@@ -49,17 +49,17 @@ def course(tmp_path: Path) -> Callable[..., Course]:
                 validate=lambda: {"metric": 0.0}, report=NullReport(), probe=probe,
             )  # fmt: skip
 
-        return Course(model, other, data, tmp_path / "steps", run)
+        return TrainingSpec(model, other, data, tmp_path / "steps", run)
 
     return make
 
 
-def its_samples(course: Course, batch: int) -> str:
+def its_samples(course: TrainingSpec, batch: int) -> str:
     """How a message names the samples of a micro-batch."""
     return f"its samples: {', '.join(course.data.batch(batch)[0].sample_id[:10])} …"
 
 
-def test_a_loss_names_step_and_samples(course: Callable[..., Course]) -> None:
+def test_a_loss_names_step_and_samples(course: Callable[..., TrainingSpec]) -> None:
     made = course()
 
     def spoil(_: Batch, step: int) -> None:
@@ -73,7 +73,7 @@ def test_a_loss_names_step_and_samples(course: Callable[..., Course]) -> None:
 
 
 def test_of_several_micro_batches_the_one_that_is_not_finite_names_its_samples(
-    course: Callable[..., Course], monkeypatch: pytest.MonkeyPatch
+    course: Callable[..., TrainingSpec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, calls = course(accumulation=3), []
     real = made.model.loss
@@ -89,7 +89,7 @@ def test_of_several_micro_batches_the_one_that_is_not_finite_names_its_samples(
     assert its_samples(made, 4) in str(told.value)
 
 
-def test_a_gradient_stops_before_a_checkpoint_has_it(course: Callable[..., Course]) -> None:
+def test_a_gradient_stops_before_a_checkpoint_has_it(course: Callable[..., TrainingSpec]) -> None:
     """A finite loss with an infinite gradient: clipping turns every weight into NaN."""
     made, taken = course(accumulation=2), []
     made.model.backbone.shared.weight.register_hook(lambda grad: grad * (math.inf if 3 in taken else 1.0))

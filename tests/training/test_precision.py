@@ -13,7 +13,7 @@ from accelerate.state import AcceleratorState
 from small_dataset import SMALL_MODEL, write_cf, write_dataset
 from torch.nn.modules.module import register_module_forward_hook
 
-from gensr_model.baselines.registry import SYSTEMS
+from gensr_model.baselines.registry import BASELINES
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError
 from gensr_model.evaluation.evaluate import rank_bundle
@@ -72,7 +72,7 @@ def test_bf16_trains_every_model_and_keeps_fp32(
 def train_unisar(
     dataset: bundle.PreparedDataset, _: Path, config: PipelineConfig, *places: Any
 ) -> dict[str, float]:
-    return probed_baseline.train(SYSTEMS["unisar"], {}, dataset, config, *places)
+    return probed_baseline.train(BASELINES["unisar"], {}, dataset, config, *places)
 
 
 PROBED = {"gensr": finetune, "two_head": train_two_head, "unisar": train_unisar}

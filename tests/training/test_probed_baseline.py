@@ -1,4 +1,4 @@
-"""A rival of both tasks trained with gradient probes: the same training, and the probes beside the bundle."""
+"""A baseline of both tasks trained with gradient probes: the same training, and the probes beside the bundle."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from small_dataset import write_dataset
 
-from gensr_model.baselines.registry import SYSTEMS
+from gensr_model.baselines.registry import BASELINES
 from gensr_model.config.pipeline import PipelineConfig, with_changes
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.runtime.progress import NullReport
@@ -22,7 +22,7 @@ CONFIG = PipelineConfig.model_validate(
         "analysis": {"gradient_every": 4},
     }
 )
-UNISAR = SYSTEMS["unisar"]
+UNISAR = BASELINES["unisar"]
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +43,8 @@ def probes(folder: Path) -> list[dict[str, float]]:
     return found
 
 
-def test_unisar_is_the_rival_that_can_be_probed() -> None:
-    assert [name for name, system in SYSTEMS.items() if probed_baseline.can_be_probed(system.model)] == [
+def test_unisar_is_the_baseline_that_can_be_probed() -> None:
+    assert [name for name, system in BASELINES.items() if probed_baseline.can_be_probed(system.model)] == [
         "unisar"
     ]
 

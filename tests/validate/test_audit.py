@@ -17,7 +17,7 @@ from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import DataError
 from tasks.core.sql_runner import connect
 from tasks.prepare.schemas import TABLES
-from tasks.validate.audit import audit_alone, audit_folder, audit_names, audit_rule, main, open_prepared
+from tasks.validate.audit import audit_by_itself, audit_folder, audit_names, audit_rule, main, open_prepared
 
 SETTINGS = config(negatives=10, protocols=("uniform", "popularity", "bm25"))
 Row = dict[str, Any]
@@ -270,7 +270,7 @@ def test_the_command_prints_every_audit_and_figure_and_exits_by_violations(
 
 
 def figures_of(folder: Path) -> dict[str, dict[str, float | None]]:
-    return {figure.name: figure.values for figure in audit_alone(folder)[1]}
+    return {figure.name: figure.values for figure in audit_by_itself(folder)[1]}
 
 
 def test_figures_by_hand(tmp_path: Path) -> None:
