@@ -31,7 +31,8 @@ from gensr_model.baselines.inputs import FIELDS, MIXED, READS_WORDS, REC, SRC, T
 from gensr_model.baselines.registry import BASELINES
 from gensr_model.baselines.words import Lexicon
 from gensr_model.config.model import TextConfig
-from gensr_model.config.pipeline import PipelineConfig, TrainConfig
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.config.training import TrainConfig
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.models import bundle
 from gensr_model.runtime.files import write_tensors

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gensr_model.config.pipeline import RetrainConfig
+from gensr_model.config.evaluation import StatisticsConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation.saved_ranks import read_saved_ranks
 from tasks.evaluate.diagnose import segments_of
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("prepared", type=Path, help="the prepared dataset of that run")
     given = parser.parse_args()
     rows = segments_of(
-        PreparedDataset.open(given.prepared), read_saved_ranks(given.saved_ranks), RetrainConfig()
+        PreparedDataset.open(given.prepared), read_saved_ranks(given.saved_ranks), StatisticsConfig()
     )
     print("\n".join(segments(rows)))
 

@@ -14,7 +14,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import T5Config, T5ForConditionalGeneration
 
-from gensr_model.config.pipeline import ModelConfig, PipelineConfig
+from gensr_model.config.model import ModelConfig
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import Events, IntArray, Samples
 from gensr_model.data.text import ItemText, PromptTable
 from gensr_model.models.backbone import fuse_gelu

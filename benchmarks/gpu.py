@@ -23,7 +23,7 @@ import transformers
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.drawn import HISTORY, DrawnData, drawn_data, drawn_model, flops, lists
-from gensr_model.config.pipeline import TrainConfig
+from gensr_model.config.training import TrainConfig
 from gensr_model.data.batches import Batch, BatchBuilder
 from gensr_model.data.prepared import PreparedDataset, Samples
 from gensr_model.models.gensr import GenSR

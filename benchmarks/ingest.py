@@ -26,7 +26,7 @@ import pandas as pd
 import pyarrow as pa
 
 from benchmarks.common import seconds
-from gensr_model.config.pipeline import GeneratedSource
+from gensr_model.config.data import GeneratedSource
 from gensr_model.data.synthetic import write_amazon
 from tasks.ingest import python_literals
 from tasks.ingest.amazon import ITEMS, item_row, meta_blocks, parse_entry, review_blocks

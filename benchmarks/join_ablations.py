@@ -11,12 +11,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gensr_model.config.base import overlay
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.config.studies import Variant
 from gensr_model.evaluation.ablation import CHANGES, ablation_rows
@@ -24,8 +26,13 @@ from gensr_model.evaluation.saved_ranks import read_saved_ranks
 from tasks.publish.study_tables import ablation
 
 # What chooses the samples and their candidates, and what the statistics are made with: the same in all files.
-_SAME = ("format", "seed", "retrain.confidence", "retrain.bootstrap_samples", "ingest.earliest", "prepare.",
+_SAME = ("format", "seed", "statistics.confidence", "statistics.bootstrap_samples", "ingest.earliest", "prepare.",
          "evaluation.protocol", "evaluation.max_test_samples")  # fmt: skip
+# A saved file has its config as it was laid out on its day: where a setting stood then, and where it stands.
+_MOVED = {
+    "retrain.confidence": "statistics.confidence",
+    "retrain.bootstrap_samples": "statistics.bootstrap_samples",
+}
 _NO_MATTER = ("prepare.threads", "prepare.memory_limit", "ablation.")  # seeds are named by themselves
 
 
@@ -49,7 +56,7 @@ def read(path: Path) -> Saved:
     found = read_saved_ranks(path)
     if "ablation" not in told.get("config", {}) or not found.keys() & (CHANGES.keys() - {"gensr"}):
         raise SystemExit(f"{path}: not of an ablation; it has the ranks of {', '.join(found) or 'nothing'}")
-    config = told["config"]
+    config = _relocated(told["config"])
     seeds = list(dict.fromkeys(config["ablation"]["seeds"]))
     ranks = {
         name: [found[name if seed == seeds[0] else f"{name}-seed{seed}"] for seed in seeds]
@@ -57,6 +64,19 @@ def read(path: Path) -> Saved:
         if name in found
     }
     return Saved(path, told["dataset_digest"], config, seeds, ranks)
+
+
+def _relocated(config: dict[str, Any]) -> dict[str, Any]:
+    """The same settings, each where ``PipelineConfig`` has it."""
+    for old, new in _MOVED.items():
+        *sections, name = old.split(".")
+        section = reduce(lambda tree, key: tree.get(key, {}), sections, config)
+        if name in section:
+            value = section.pop(name)
+            for key in reversed(new.split(".")):
+                value = {key: value}
+            config = overlay(config, value)
+    return config
 
 
 def join(files: Sequence[Saved], users: pa.Table | None) -> str:
@@ -77,7 +97,7 @@ def join(files: Sequence[Saved], users: pa.Table | None) -> str:
         raise SystemExit(f"seeds {', '.join(map(str, seeds))}: one is there twice")
     shared = [name for name in first.ranks if all(name in file.ranks for file in files)]
     ranks = {name: [table for file in files for table in file.ranks[name]] for name in shared}
-    config = PipelineConfig.model_validate({name: first.config[name] for name in ("seed", "retrain")})
+    config = PipelineConfig.model_validate({name: first.config[name] for name in ("seed", "statistics")})
     rows = ablation_rows(ranks, config, users)
     told = config.model_dump(mode="json")
     told["ablation"]["seeds"] = seeds

@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.common import in_child, tell
 from benchmarks.drawn import HISTORY, drawn_data, drawn_model, lists
-from gensr_model.config.pipeline import TrainConfig
+from gensr_model.config.training import TrainConfig
 from gensr_model.data.batches import BatchBuilder
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.runtime.malloc import keep_freed_memory

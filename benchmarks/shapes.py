@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gensr_model.config.pipeline import GeneratedSource
+from gensr_model.config.data import GeneratedSource
 
 # 68,223 users, 61,934 items, about 990,000 purchases, about 4,300 queries.
 KINDLE = GeneratedSource(users=68_223, items=61_934, events_per_user=14.56)

@@ -27,7 +27,7 @@ from torch import Tensor
 from benchmarks.common import in_child, tell
 from benchmarks.drawn import HISTORY, drawn_data, drawn_model, flops, lists
 from benchmarks.plain import Plain, collate
-from gensr_model.config.pipeline import TrainConfig
+from gensr_model.config.training import TrainConfig
 from gensr_model.data.batches import BatchBuilder
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.models.gensr import GenSR

@@ -19,7 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.drawn import HISTORY, drawn_data, drawn_model, lists
 from benchmarks.gpu import by_kind
-from gensr_model.config.pipeline import TrainConfig
+from gensr_model.config.training import TrainConfig
 from gensr_model.data.batches import BatchBuilder
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.runtime.malloc import keep_freed_memory

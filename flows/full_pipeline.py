@@ -47,7 +47,7 @@ def full_pipeline(config: PipelineConfig) -> dict[str, Any]:
         examples = draw_examples(run, config, data.prepared, trained["gensr"])
         stages += [*analyses, examples]
         summary = summarize_run(config, data, stages, ranks, numbers_of(analyses))
-        summary["diagnosis"] = diagnosis(data.prepared, ranks, config.retrain, config.seed)
+        summary["diagnosis"] = diagnosis(data.prepared, ranks, config.statistics, config.seed)
         made = make_studies(run, config, data, fan)
         published = finish(run, summary | made.told(), more=made.texts)
         made.raise_failure()

@@ -41,7 +41,7 @@ def rank_catalogue(
     ranks = {"gensr": rank_full(run, config, data.prepared, model, option="gensr")}
     ranks |= {r: rank_full_reference(run, config, data.prepared, data.cf, option=r) for r in REFERENCES}
     summary = summarize_full(config, data, [*data.stages, model], ranks)
-    summary["diagnosis"] = diagnosis(data.prepared, ranks, config.retrain, config.seed)
+    summary["diagnosis"] = diagnosis(data.prepared, ranks, config.statistics, config.seed)
     return model, ranks["gensr"], summary
 
 

@@ -8,8 +8,8 @@ from small_dataset import ITEMS
 from gensr_model.baselines.base import Baseline
 from gensr_model.baselines.inputs import READS_WORDS, TEXT, BaselineBatch, Collator
 from gensr_model.baselines.words import Lexicon
+from gensr_model.config.base import TASKS
 from gensr_model.config.model import TextConfig
-from gensr_model.config.pipeline import TASKS
 from gensr_model.data.prepared import PreparedDataset, Samples
 
 MAX_HISTORY = 6

@@ -29,7 +29,8 @@ import flows
 from flows.local import services
 from flows.local.installation import POOL, Local, local
 from flows.local.services import ServiceError
-from gensr_model.config.pipeline import FolderSource, PipelineConfig
+from gensr_model.config.data import FolderSource
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.runtime.progress import TerminalReport
 from tasks.core.state_dir import StateDir
 

@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.stats import gaussian_kde
 
-from gensr_model.config.pipeline import TASKS
+from gensr_model.config.base import TASKS
 from gensr_model.reporting.facts import model_title
 
 Entries = Sequence[Mapping[str, float]]

@@ -14,7 +14,8 @@ from gensr_model.analysis.features import Features, Pairs, balanced_pairs, input
 from gensr_model.analysis.figures import information_figure
 from gensr_model.analysis.mutual_information import estimate_task_information, information_gaps
 from gensr_model.analysis.subjects import OURS, Subject, read
-from gensr_model.config.pipeline import TASKS, PipelineConfig
+from gensr_model.config.base import TASKS
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.evaluation.compare import holm
 from gensr_model.evaluation.scoring import fixed_subset
@@ -83,7 +84,7 @@ def analyze_information(
 def _gaps(
     ours: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32], labels: IntArray, config: PipelineConfig
 ) -> dict[str, float]:
-    gaps = information_gaps(ours, theirs, labels, config.retrain.confidence, config.seed)
+    gaps = information_gaps(ours, theirs, labels, config.statistics.confidence, config.seed)
     return {
         f"{of}_gap{name}": value
         for of, gap in gaps.items()

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor, nn
 
 from gensr_model.baselines.inputs import BaselineBatch
-from gensr_model.config.pipeline import Task
+from gensr_model.config.base import Task
 from gensr_model.models.gensr import LossParts
 
 Grid = dict[str, tuple[Any, ...]]  # hyperparameter -> values to try, the default first

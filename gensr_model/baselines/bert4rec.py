@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from gensr_model.baselines import layers as L
 from gensr_model.baselines.base import Baseline
 from gensr_model.baselines.inputs import REC, BaselineBatch, Domain
-from gensr_model.config.pipeline import Task
+from gensr_model.config.base import Task
 from gensr_model.models.gensr import LossParts
 
 

@@ -11,7 +11,7 @@ from gensr_model.baselines import layers as L
 from gensr_model.baselines.augment import peer, query_key
 from gensr_model.baselines.base import Baseline
 from gensr_model.baselines.inputs import MIXED, BaselineBatch, Domain
-from gensr_model.config.pipeline import Task
+from gensr_model.config.base import Task
 from gensr_model.models.gensr import LossParts
 
 

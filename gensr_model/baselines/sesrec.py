@@ -12,7 +12,7 @@ from gensr_model.baselines import layers as L
 from gensr_model.baselines.augment import query_key
 from gensr_model.baselines.base import Baseline
 from gensr_model.baselines.inputs import REC, SRC, USER, BaselineBatch, Domain, History
-from gensr_model.config.pipeline import Task
+from gensr_model.config.base import Task
 from gensr_model.models.gensr import LossParts
 
 

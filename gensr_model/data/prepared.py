@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from gensr_model.config.pipeline import TASKS, Protocol, Split, Task
+from gensr_model.config.base import TASKS, Protocol, Split, Task
 from gensr_model.errors import DataError
 
 SCHEMA_VERSION = 1

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 
-from gensr_model.config.model import TextConfig
-from gensr_model.config.pipeline import FullRankingConfig, ModelConfig
+from gensr_model.config.model import FullRankingConfig, ModelConfig, TextConfig
 from gensr_model.data.prepared import IntArray, PreparedDataset
 from gensr_model.errors import ConfigError
 

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gensr_model.config.pipeline import TASKS, PipelineConfig
+from gensr_model.config.base import TASKS
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.config.studies import Variant
 from gensr_model.errors import DataError
 from gensr_model.evaluation.compare import holm, paired_p
@@ -112,7 +113,7 @@ def changes(
             mine = of_task(tables, task)
             if not (mine[0].num_rows and whole[0].num_rows):
                 continue
-            rule = config.retrain
+            rule = config.statistics
             found = relative_change(
                 mine, whole, METRIC, rule.bootstrap_samples, rule.confidence, config.seed, users=users
             )

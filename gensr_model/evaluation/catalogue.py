@@ -12,8 +12,9 @@ import pyarrow as pa
 import torch
 from scipy import sparse
 
-from gensr_model.config.model import TextConfig
-from gensr_model.config.pipeline import FullRankingConfig, PipelineConfig, Split, Task
+from gensr_model.config.base import Split, Task
+from gensr_model.config.model import FullRankingConfig, TextConfig
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.batches import BatchBuilder
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.errors import DataError, NaNScoreError

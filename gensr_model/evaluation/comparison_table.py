@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gensr_model.config.pipeline import TASKS
+from gensr_model.config.base import TASKS
 from gensr_model.evaluation.compare import Verdict
 from gensr_model.evaluation.metrics import METRICS, per_sample
 

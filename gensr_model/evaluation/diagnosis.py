@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gensr_model.config.pipeline import TASKS, Split
+from gensr_model.config.base import TASKS, Split
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.errors import DataError
 from gensr_model.evaluation.compare import against_best, holm

@@ -7,7 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gensr_model.config.pipeline import PipelineConfig, Split
+from gensr_model.config.base import Split
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation.metrics import ranks_table, summarize
 from gensr_model.evaluation.reference import score_reference

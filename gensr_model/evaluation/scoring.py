@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from gensr_model.config.pipeline import TASKS, Task
+from gensr_model.config.base import TASKS, Task
 from gensr_model.data.batches import BatchBuilder, Builder
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.models.bundle import device_of

@@ -15,7 +15,8 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformers import T5ForConditionalGeneration
 
-from gensr_model.config.pipeline import FullRankingConfig, ModelConfig, PipelineConfig
+from gensr_model.config.model import FullRankingConfig, ModelConfig
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.data.searches import lone_queries, with_searches
 from gensr_model.data.text import (

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import T5ForConditionalGeneration
 
-from gensr_model.config.pipeline import FullRankingConfig, ModelConfig
+from gensr_model.config.model import FullRankingConfig, ModelConfig
 from gensr_model.data.batches import Batch
 from gensr_model.decoding.beam import Beams, CachedDecoder, beam_search
 from gensr_model.decoding.trie import build

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import T5ForConditionalGeneration
 
-from gensr_model.config.pipeline import ModelConfig
+from gensr_model.config.model import ModelConfig
 from gensr_model.data.batches import Batch
 from gensr_model.data.text import ItemText, PromptTable
 from gensr_model.models.backbone import first_step_hidden

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gensr_model.config.pipeline import TASKS, ModelConfig
+from gensr_model.config.base import TASKS
+from gensr_model.config.model import ModelConfig
 from gensr_model.data.batches import Batch
 from gensr_model.models.gensr import LossParts, TextBuffers
 from gensr_model.models.views import (

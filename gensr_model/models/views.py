@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gensr_model.config.pipeline import ModelConfig
+from gensr_model.config.model import ModelConfig
 from gensr_model.data.batches import Batch
 from gensr_model.data.folds import fold_of
 from gensr_model.data.text import ItemText

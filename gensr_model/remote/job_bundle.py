@@ -14,8 +14,8 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 import gensr_model
-from gensr_model.config.base import Frozen
-from gensr_model.config.pipeline import PipelineConfig, Split
+from gensr_model.config.base import Frozen, Split
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError
 from gensr_model.runtime.files import write_json
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gensr_model.config.pipeline import SEARCH_ONLY, TASKS
+from gensr_model.config.base import SEARCH_ONLY, TASKS
 from gensr_model.reporting.facts import in_order
 from gensr_model.reporting.run_facts import ABLATION, RERANK, RunFacts
 

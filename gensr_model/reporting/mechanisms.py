@@ -6,7 +6,7 @@ import base64
 import math
 from collections.abc import Callable
 
-from gensr_model.config.pipeline import TASKS
+from gensr_model.config.base import TASKS
 from gensr_model.reporting import paper
 from gensr_model.reporting.charts import Figure, Series, line_chart, smooth
 from gensr_model.reporting.findings import VERDICTS, tested

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from gensr_model.config.pipeline import TASKS
+from gensr_model.config.base import TASKS
 from gensr_model.reporting import findings, mechanisms, paper, run_tables, study_findings, study_sections
 from gensr_model.reporting.run_facts import RunFacts
 from gensr_model.reporting.tables import Column, Table, count, number, text

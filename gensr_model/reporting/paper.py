@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gensr_model.config.pipeline import Format, Task
+from gensr_model.config.base import Format, Task
 from gensr_model.reporting.facts import Facts
 
 METRICS = ("recall_at_5", "recall_at_10", "ndcg_at_5", "ndcg_at_10")

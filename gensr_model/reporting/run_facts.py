@@ -31,12 +31,12 @@ class RunFacts(Facts):
     @property
     def confidence(self) -> str:
         """Of all intervals, as ``95%``."""
-        return f"{100 * self.summary['config']['retrain']['confidence']:g}%"
+        return f"{100 * self.summary['config']['statistics']['confidence']:g}%"
 
     @property
     def alpha(self) -> float:
         """Below which a p value tells a difference: what the intervals leave out."""
-        return 1.0 - float(self.summary["config"]["retrain"]["confidence"])
+        return 1.0 - float(self.summary["config"]["statistics"]["confidence"])
 
     def title(self, name: str) -> str:
         """What people call a model, a system of a comparison or a trial of a study."""

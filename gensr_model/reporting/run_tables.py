@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gensr_model.config.pipeline import TASKS
+from gensr_model.config.base import TASKS
 from gensr_model.evaluation.diagnosis import FEWEST_USERS
 from gensr_model.reporting import paper
 from gensr_model.reporting.charts import COLORS, Figure, Interval, Series, interval_chart, line_chart

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gensr_model.config.pipeline import TASKS
+from gensr_model.config.base import TASKS
 from gensr_model.reporting.findings import joined, verdict
 from gensr_model.reporting.run_facts import ABLATION, FULL, RERANK, SWEEP, RunFacts
 from gensr_model.reporting.tables import p_value

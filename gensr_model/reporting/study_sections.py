@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gensr_model.config.pipeline import TASKS
+from gensr_model.config.base import TASKS
 from gensr_model.reporting import paper, run_tables, systems
 from gensr_model.reporting.charts import Figure, Interval, Series, interval_chart, line_chart
 from gensr_model.reporting.findings import VERDICTS, tested

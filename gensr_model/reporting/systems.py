@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gensr_model.config.pipeline import TASKS
+from gensr_model.config.base import TASKS
 from gensr_model.evaluation.comparison_table import seeds_text
 from gensr_model.reporting import paper, run_tables
 from gensr_model.reporting.charts import Figure, Interval, interval_chart

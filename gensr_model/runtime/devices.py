@@ -11,7 +11,7 @@ import torch
 import torch._dynamo
 from torch import nn
 
-from gensr_model.config.pipeline import Compile
+from gensr_model.config.training import Compile
 
 _WIDE = 512  # of a backbone; below, a GPU waits for Python between kernels rather than for memory
 # Dropout by PyTorch's own kernels: less of a GPU's time than what Inductor makes (docs/speed.md), and eager's numbers.

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from gensr_model.config.pipeline import TASKS, PipelineConfig
+from gensr_model.config.base import TASKS
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.evaluation.metrics import rank_counts
 from gensr_model.evaluation.scoring import fixed_subset, score_samples

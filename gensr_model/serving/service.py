@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from torch import Tensor
 
-from gensr_model.config.pipeline import Task
+from gensr_model.config.base import Task
 from gensr_model.data.prepared import IntArray
 from gensr_model.errors import DataError
 from gensr_model.models import bundle

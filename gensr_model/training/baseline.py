@@ -15,8 +15,10 @@ from torch import nn
 from gensr_model.baselines.base import Baseline, BaselineSpec
 from gensr_model.baselines.inputs import READS_WORDS, TEXT, Collator
 from gensr_model.baselines.words import Lexicon
+from gensr_model.config.base import Split, Task, digest
 from gensr_model.config.model import TextConfig
-from gensr_model.config.pipeline import PipelineConfig, Split, Task, TrainConfig, digest
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.config.training import TrainConfig
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.errors import DataError
 from gensr_model.evaluation.metrics import ranks_table, summarize

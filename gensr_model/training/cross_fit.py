@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gensr_model.config.pipeline import LightGCNConfig
+from gensr_model.config.model import LightGCNConfig
 from gensr_model.data.folds import fold_of
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import DataError

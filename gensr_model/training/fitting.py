@@ -10,7 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from gensr_model.config.pipeline import TASKS, PipelineConfig, TrainConfig
+from gensr_model.config.base import TASKS
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.config.training import TrainConfig
 from gensr_model.data.batches import Batch
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation.metrics import summarize

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from gensr_model.config.pipeline import PipelineConfig, TrainConfig
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.config.training import TrainConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation.catalogue import model_scorer, rank_catalogue
 from gensr_model.evaluation.scoring import fixed_subset

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch_geometric.nn.models import LightGCN
 
-from gensr_model.config.pipeline import LightGCNConfig
+from gensr_model.config.model import LightGCNConfig
 from gensr_model.data.prepared import IntArray, PreparedDataset
 from gensr_model.runtime.devices import default_device
 from gensr_model.runtime.files import read_tensors, write_json, write_tensors

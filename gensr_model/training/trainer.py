@@ -21,7 +21,8 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
-from gensr_model.config.pipeline import TASKS, Task, TrainConfig
+from gensr_model.config.base import TASKS, Task
+from gensr_model.config.training import TrainConfig
 from gensr_model.data.batches import BatchBuilder, Builder, NegativeSampler
 from gensr_model.data.prepared import PreparedDataset, Samples
 from gensr_model.errors import ConfigError, DivergedError

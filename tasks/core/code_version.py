@@ -30,9 +30,13 @@ _PARSING = threading.Lock()
 # What decides how a stage is run but not what it writes. The config's values are in the key themselves.
 RUNNERS = frozenset(
     {
-        "gensr_model/config/pipeline.py",
+        "gensr_model/config/base.py",
+        "gensr_model/config/data.py",
+        "gensr_model/config/evaluation.py",
         "gensr_model/config/model.py",
+        "gensr_model/config/pipeline.py",
         "gensr_model/config/studies.py",
+        "gensr_model/config/training.py",
         "tasks/core/stage.py",
         "tasks/core/isolated_process.py",
         "tasks/core/state_dir.py",

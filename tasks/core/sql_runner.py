@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from gensr_model.config.pipeline import PrepareConfig
+from gensr_model.config.data import PrepareConfig
 from gensr_model.errors import ConfigError
 from tasks.core import code_version
 

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple, cast
 from prefect import State, Task, task
 from prefect.context import TaskRunContext
 
-from gensr_model.config.pipeline import PipelineConfig, digest
+from gensr_model.config.base import digest
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.runtime.malloc import give_back_freed_memory, keep_freed_memory
 from gensr_model.runtime.progress import NullReport, Report
 from gensr_model.runtime.stage_folder import atomic_dir, is_complete, read_record, write_manifest

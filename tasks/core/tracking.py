@@ -26,7 +26,8 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging import get_run_logger
 
 import gensr_model
-from gensr_model.config.pipeline import PipelineConfig, digest
+from gensr_model.config.base import digest
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.runtime.progress import TerminalReport
 from tasks.core.state_dir import state_dir
 

@@ -33,7 +33,7 @@ _SAMPLES = (
         "analysis.mine_samples",
         "analysis.mine_steps",
         "analysis.mine_seeds",
-        "retrain.confidence",
+        "statistics.confidence",
         *_SAMPLES,
     ),
     artifacts=_FIGURES,
@@ -47,11 +47,11 @@ def analyze_information(
     return information.analyze_information(dataset, cf, subjects, config, work.out, work.report)
 
 
-@stage("analyze-gradients", code=_CODE, config=("retrain.confidence", "seed"), artifacts=_FIGURES)
+@stage("analyze-gradients", code=_CODE, config=("statistics.confidence", "seed"), artifacts=_FIGURES)
 def analyze_gradients(work: Work, config: PipelineConfig, *bundles: Path) -> dict[str, float]:
     """Reads what training left in model bundles; writes the conflict of their tasks' gradients (Fig. 4)."""
     models = {name_of(folder): folder for folder in bundles}
-    return gradients.analyze_gradients(models, work.out, config.retrain.confidence, config.seed)
+    return gradients.analyze_gradients(models, work.out, config.statistics.confidence, config.seed)
 
 
 @stage("analyze-space", code=_CODE, config=("analysis.space_samples", *_SAMPLES), artifacts=_FIGURES)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from gensr_model.config.pipeline import RetrainConfig
+from gensr_model.config.evaluation import StatisticsConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation.diagnosis import diagnose, leads
 from tasks.core.stage import StageResult
@@ -19,18 +19,18 @@ _NO_LEAD = dict.fromkeys(("baseline", "lead", "lead_low", "lead_high", "lead_p_h
 
 
 def diagnosis(
-    prepared: StageResult, ranks: dict[str, StageResult], how: RetrainConfig, seed: int
+    prepared: StageResult, ranks: dict[str, StageResult], statistics: StatisticsConfig, seed: int
 ) -> list[dict[str, Any]]:
     """Rows of ``segments_of`` for the models of a run on its test split."""
     read = {name: read_ranks(result) for name, result in ranks.items()}
-    return segments_of(PreparedDataset.open(prepared.path), read, how, seed)
+    return segments_of(PreparedDataset.open(prepared.path), read, statistics, seed)
 
 
 def segments_of(
-    dataset: PreparedDataset, ranks: Mapping[str, pa.Table], how: RetrainConfig, seed: int = 0
+    dataset: PreparedDataset, ranks: Mapping[str, pa.Table], statistics: StatisticsConfig, seed: int = 0
 ) -> list[dict[str, Any]]:
     """Rows of ``diagnose``, each with GenSR's lead over the best other model (``leads``): None in rows of others."""
-    found = leads(dataset, ranks, _OURS, how.bootstrap_samples, how.confidence, seed)
+    found = leads(dataset, ranks, _OURS, statistics.bootstrap_samples, statistics.confidence, seed)
     told = {(_OURS, lead.task, lead.by, lead.segment): lead for lead in found}
     rows: list[dict[str, Any]] = []
     for row in diagnose(dataset, ranks).to_pylist():

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gensr_model.config.pipeline import Split
+from gensr_model.config.base import Split
 from tasks.core.stage import StageResult
 
 

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from gensr_model.config.pipeline import DownloadSource, Format, RemoteFile
+from gensr_model.config.base import Format
+from gensr_model.config.data import DownloadSource, RemoteFile
 from gensr_model.errors import DataError
 
 _AMAZON = "http://snap.stanford.edu/data/amazon/productGraph/categoryFiles"

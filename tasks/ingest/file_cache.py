@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gensr_model.config.pipeline import digest
+from gensr_model.config.base import digest
 from gensr_model.errors import DataError
 from gensr_model.runtime.files import write_json
 from tasks.core import sql_runner

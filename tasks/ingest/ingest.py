@@ -15,7 +15,9 @@ from typing import Any
 import pyarrow.parquet as pq
 from prefect import task
 
-from gensr_model.config.pipeline import FolderSource, Format, GeneratedSource, PipelineConfig, digest
+from gensr_model.config.base import Format, digest
+from gensr_model.config.data import FolderSource, GeneratedSource
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.synthetic import write_amazon, write_kuaisar
 from gensr_model.errors import DataError
 from tasks.core import sql_runner

@@ -24,8 +24,9 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from gensr_model.config.base import SEARCH_ONLY, Protocol
+from gensr_model.config.data import PrepareConfig
 from gensr_model.config.model import TextConfig
-from gensr_model.config.pipeline import SEARCH_ONLY, PrepareConfig, Protocol
 from gensr_model.data.bm25 import TextIndex, best_matches, index_texts, item_texts
 from gensr_model.data.draws import IntArray, Negatives, streams
 from gensr_model.errors import DataError

@@ -11,7 +11,9 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from gensr_model.config.pipeline import TASKS, PipelineConfig, PrepareConfig, digest
+from gensr_model.config.base import TASKS, digest
+from gensr_model.config.data import PrepareConfig
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError
 from tasks.core.sql_runner import connect, run
 from tasks.core.stage import stage

@@ -24,7 +24,8 @@ from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import Array, DataType
 
 import gensr_model
-from gensr_model.config.pipeline import PipelineConfig, digest
+from gensr_model.config.base import digest
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError, GensrError
 from tasks.core.code_version import code_digest
 from tasks.core.stage import StageResult

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from gensr_model.config.pipeline import SEARCH_ONLY, TASKS, PipelineConfig
+from gensr_model.config.base import SEARCH_ONLY, TASKS
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError, DataError
 from gensr_model.evaluation.compare import Comparison, paired_bootstrap
 from tasks.core.stage import StageResult
@@ -99,8 +100,8 @@ def decide(
         found[task] = paired_bootstrap(
             ours,
             theirs,
-            samples=rule.bootstrap_samples,
-            confidence=rule.confidence,
+            samples=config.statistics.bootstrap_samples,
+            confidence=config.statistics.confidence,
             seed=config.seed,
             task=task,
             users=users,

@@ -12,7 +12,8 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from gensr_model.config.pipeline import TASKS, PipelineConfig
+from gensr_model.config.base import TASKS
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError
 from gensr_model.evaluation.compare import Verdict, against_best
 from gensr_model.evaluation.comparison_table import COLUMNS, cell, means, places, seeds_text, starred
@@ -75,14 +76,13 @@ def compare(config: PipelineConfig, data: Data, outcomes: list[Ranked | Failed])
     tables |= kept
     names += kept
     rows = means(tables)
-    rule = config.retrain
     verdicts = against_best(
         tables,
         OURS,
         TASKS,
         tuple(COLUMNS),
-        rule.bootstrap_samples,
-        rule.confidence,
+        config.statistics.bootstrap_samples,
+        config.statistics.confidence,
         config.seed,
         users=ranked_users(data.prepared),
     )
@@ -262,7 +262,7 @@ def _tests(verdicts: list[Verdict], config: PipelineConfig) -> list[str]:
         ]
         for v in verdicts
     ]
-    interval = f"GenSR − it [{100 * config.retrain.confidence:g}% bootstrap over users]"
+    interval = f"GenSR − it [{100 * config.statistics.confidence:g}% bootstrap over users]"
     head = ["task", "metric", "best other", interval, "t", "p", "p (Holm)"]
     return ["## GenSR against the best other system", "", *grid(head, body), ""] if body else []
 

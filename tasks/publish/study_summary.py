@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gensr_model.config.pipeline import SEARCH_ONLY, TASKS, PipelineConfig, with_changes
+from gensr_model.config.base import SEARCH_ONLY, TASKS
+from gensr_model.config.pipeline import PipelineConfig, with_changes
 from gensr_model.config.studies import Variant
 from gensr_model.errors import ConfigError
 from gensr_model.evaluation.ablation import CHANGES, METRIC, ablation_rows, changes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gensr_model.config.pipeline import TASKS
+from gensr_model.config.base import TASKS
 from gensr_model.reporting.facts import model_title
 
 
@@ -12,7 +12,7 @@ def ablation(rows: list[dict[str, Any]], config: dict[str, Any]) -> list[str]:
     """Markdown: what each part earns, a row per task and variant."""
     if not rows:
         return []
-    interval = f"change [{100 * config['retrain']['confidence']:g}%]"
+    interval = f"change [{100 * config['statistics']['confidence']:g}%]"
     body = [
         [
             model_title(row["variant"]),
@@ -55,7 +55,7 @@ def sweep(rows: list[dict[str, Any]], config: dict[str, Any]) -> list[str]:
          *(text for task in TASKS for text in change(row, task)), "chosen" if row["chosen"] else ""]
         for row in rows
     ]  # fmt: skip
-    interval = f"from the chosen [{100 * config['retrain']['confidence']:g}%]"
+    interval = f"from the chosen [{100 * config['statistics']['confidence']:g}%]"
     head = [
         "τ",
         "β",

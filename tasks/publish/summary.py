@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from gensr_model.config.pipeline import SEARCH_ONLY, TASKS, PipelineConfig, digest
+from gensr_model.config.base import SEARCH_ONLY, TASKS, digest
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.evaluation.compare import holm, paired_bootstrap
 from gensr_model.evaluation.diagnosis import FEWEST_USERS
 from gensr_model.evaluation.metrics import METRICS
@@ -84,8 +85,8 @@ def comparisons(
             compared = paired_bootstrap(
                 ours,
                 [read_ranks(result) for result in results_of],
-                samples=config.retrain.bootstrap_samples,
-                confidence=config.retrain.confidence,
+                samples=config.statistics.bootstrap_samples,
+                confidence=config.statistics.confidence,
                 seed=config.seed,
                 task=task,
                 users=users,
@@ -137,7 +138,7 @@ def table(summary: dict[str, Any]) -> str:
     ]
     lines += ablation(summary.get("ablation", []), summary["config"])
     lines += sweep(summary.get("sweep", []), summary["config"])
-    gap = f"GenSR − it, N@10 [{100 * summary['config']['retrain']['confidence']:g}%]"
+    gap = f"GenSR − it, N@10 [{100 * summary['config']['statistics']['confidence']:g}%]"
     if "ablation" in summary and len(seeds := summary["config"]["ablation"]["seeds"]) > 1:
         gap += f", mean of seeds {', '.join(map(str, seeds))}"
     for task, rows in summary["results"].items():

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from gensr_model.config.pipeline import PipelineConfig, Split, with_changes
+from gensr_model.config.base import Split
+from gensr_model.config.pipeline import PipelineConfig, with_changes
 from gensr_model.errors import ConfigError, GensrError
 from gensr_model.remote import job_bundle
 from gensr_model.remote.job_bundle import Job, JobBundle

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import duckdb
 import pyarrow as pa
 
-from gensr_model.config.pipeline import SEARCH_ONLY, PrepareConfig
+from gensr_model.config.base import SEARCH_ONLY
+from gensr_model.config.data import PrepareConfig
 from gensr_model.errors import DataError, GensrError
 from tasks.core.code_version import source_files
 from tasks.core.sql_runner import connect, query, run

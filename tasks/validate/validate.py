@@ -27,7 +27,8 @@ from expectations import (
     raw_reviews,
     raw_src,
 )
-from gensr_model.config.pipeline import Format, PipelineConfig
+from gensr_model.config.base import Format
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError
 from tasks.core.sql_runner import connect, query
 from tasks.core.stage import stage

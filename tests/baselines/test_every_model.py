@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from gensr_model.baselines.base import Baseline
 from gensr_model.baselines.inputs import FIELDS, MIXED, REC, USER, BaselineBatch, ContractError, History
 from gensr_model.baselines.registry import BASELINES, BaselineSpec
-from gensr_model.config.pipeline import TASKS
+from gensr_model.config.base import TASKS
 from gensr_model.data.prepared import PreparedDataset
 
 pytestmark = pytest.mark.parametrize("system", BASELINES.values(), ids=BASELINES.keys())

@@ -18,7 +18,9 @@ from baseline_inputs import collator, of_tasks
 from small_dataset import SMALL_MODEL, Log, write_log
 
 from gensr_model.baselines.registry import BASELINES
-from gensr_model.config.pipeline import PipelineConfig, Task, TrainConfig
+from gensr_model.config.base import Task
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.config.training import TrainConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation.evaluate import rank_bundle
 from gensr_model.evaluation.metrics import ranks_table, summarize

@@ -18,7 +18,7 @@ from gensr_model.evaluation.ablation import ablation_rows
 from gensr_model.evaluation.metrics import ranks_table
 from gensr_model.evaluation.saved_ranks import widen
 
-STATISTICS = {"seed": 5, "retrain": {"confidence": 0.9, "bootstrap_samples": 500}}
+STATISTICS = {"seed": 5, "statistics": {"confidence": 0.9, "bootstrap_samples": 500}}
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 
 
@@ -93,6 +93,23 @@ def test_files_that_do_not_belong_together_are_refused(
         read(tmp_path / "none.parquet")
     with pytest.raises(SystemExit, match="not of an ablation; it has the ranks of gensr"):
         read(kept(tmp_path / "c.parquet", {"gensr": one["gensr"]}, [0]))
+
+
+def test_settings_of_an_older_file_are_compared_where_they_stand(
+    tmp_path: Path, made: dict[str, list[pa.Table]]
+) -> None:
+    """The statistics were once part of ``retrain``: with the same values the files fit, with others they do not."""
+    one = {name: tables[0] for name, tables in made.items()}
+    new = read(kept(tmp_path / "new.parquet", one, [0]))
+    older = {"confidence": 0.9, "bootstrap_samples": 500, "delta": 0.005}
+    old = read(kept(tmp_path / "old.parquet", one, [1], statistics={}, retrain=older))
+    assert old.config["statistics"] == new.config["statistics"]
+    assert "change [90%]" in join([old, new], None)
+    other = read(
+        kept(tmp_path / "other.parquet", one, [2], statistics={}, retrain=older | {"confidence": 0.8})
+    )
+    with pytest.raises(SystemExit, match=r"they differ in statistics\.confidence"):
+        join([new, other], None)
 
 
 def test_the_joined_tables_in_docs_are_of_the_files_that_they_name() -> None:

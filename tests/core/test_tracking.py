@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from mlflow.exceptions import MlflowException
 
-from gensr_model.config.pipeline import PipelineConfig, digest
+from gensr_model.config.base import digest
+from gensr_model.config.pipeline import PipelineConfig
 from tasks.core import tracking
 from tasks.core.tracking import git_commit, parent_run
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from gensr_model.config.pipeline import GeneratedSource
+from gensr_model.config.data import GeneratedSource
 from gensr_model.data.synthetic import write_amazon
 from gensr_model.data.synthetic.vocabulary import STORE
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gensr_model.config.pipeline import GeneratedSource
+from gensr_model.config.data import GeneratedSource
 from gensr_model.data.synthetic import write_kuaisar
 
 SOURCE = GeneratedSource(users=400, items=500, events_per_user=12)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gensr_model.config.pipeline import GeneratedSource
+from gensr_model.config.data import GeneratedSource
 from gensr_model.data.synthetic import write_amazon, write_kuaisar
 from gensr_model.data.synthetic.gzipped import write_gzip
 from gensr_model.data.synthetic.world import _Shelf, build_world, choose

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
+from gensr_model.config.base import Format
 from gensr_model.config.model import TextConfig
-from gensr_model.config.pipeline import Format, PipelineConfig
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation.metrics import ranks_table, summarize
 from gensr_model.evaluation.reference import reference_scores

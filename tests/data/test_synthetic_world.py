@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gensr_model.config.pipeline import GeneratedSource
+from gensr_model.config.data import GeneratedSource
 from gensr_model.data.synthetic import world as worlds
 from gensr_model.data.synthetic.catalogue_text import item_texts
 from gensr_model.data.synthetic.kuaisar_text import build_text, captions

@@ -10,8 +10,7 @@ from pydantic import ValidationError
 from small_dataset import write_dataset
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from gensr_model.config.model import TextConfig
-from gensr_model.config.pipeline import FullRankingConfig, ModelConfig
+from gensr_model.config.model import FullRankingConfig, ModelConfig, TextConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.data.text import (
     ItemText,

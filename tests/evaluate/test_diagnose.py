@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from small_dataset import write_dataset
 
-from gensr_model.config.pipeline import RetrainConfig
+from gensr_model.config.evaluation import StatisticsConfig
 from gensr_model.evaluation import diagnosis
 from gensr_model.evaluation.diagnosis import diagnose, leads
 from gensr_model.evaluation.metrics import ranks_table
@@ -27,7 +27,7 @@ def test_gensrs_rows_have_its_lead_and_nothing_that_json_lacks(
         name: ranks_table(samples.sample_id, samples.task_names, rng.normal(size=(len(samples), 10)))
         for name in ("gensr", "two_head", "bm25")
     }
-    how = RetrainConfig(bootstrap_samples=200, confidence=0.8)
+    how = StatisticsConfig(bootstrap_samples=200, confidence=0.8)
     rows = segments_of(dataset, ranks, how, seed=3)
     plain = diagnose(dataset, ranks)
     assert [list(row) for row in rows] == [plain.column_names + LEAD] * len(plain)

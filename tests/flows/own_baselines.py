@@ -13,7 +13,7 @@ from torch import Tensor
 from gensr_model.baselines import layers as L
 from gensr_model.baselines.base import Baseline
 from gensr_model.baselines.inputs import BaselineBatch, Domain
-from gensr_model.config.pipeline import TASKS, Task
+from gensr_model.config.base import TASKS, Task
 from gensr_model.models.gensr import LossParts
 
 

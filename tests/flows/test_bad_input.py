@@ -32,7 +32,8 @@ from raw_edits import (
 )
 
 from flows.shared.steps import prepare_data
-from gensr_model.config.pipeline import GeneratedSource, PipelineConfig
+from gensr_model.config.data import GeneratedSource
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.synthetic import write_amazon, write_kuaisar
 from gensr_model.data.synthetic.amazon_writer import META, REVIEWS
 from gensr_model.runtime.stage_folder import is_complete

@@ -19,7 +19,9 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from tiny_run import Finished
 
 from flows.full_pipeline import full_pipeline
-from gensr_model.config.pipeline import TASKS, GeneratedSource, PipelineConfig
+from gensr_model.config.base import TASKS
+from gensr_model.config.data import GeneratedSource
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.synthetic import write_amazon
 from gensr_model.errors import ConfigError, TrainingError
 from gensr_model.evaluation.reference import REFERENCES

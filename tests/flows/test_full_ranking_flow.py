@@ -19,7 +19,8 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 
 from flows.retrain import retrain
 from flows.train_full_ranking import full_ranking
-from gensr_model.config.pipeline import TASKS, PipelineConfig
+from gensr_model.config.base import TASKS
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.evaluation.reference import NEEDS_QUERY, REFERENCES
 from tasks.core.tracking import tracking_uri
 

@@ -18,7 +18,8 @@ from prefect.utilities.importtools import import_object
 from flows import local
 from flows.local import installation
 from flows.local.services import ServiceError
-from gensr_model.config.pipeline import PRESETS, PipelineConfig
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.config.presets import PRESETS
 from tasks.core.state_dir import StateDir, server_environment
 
 ROOT = local.ROOT

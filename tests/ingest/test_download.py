@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from gensr_model.config.pipeline import DownloadSource, PipelineConfig, RemoteFile
+from gensr_model.config.data import DownloadSource, RemoteFile
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError
 from tasks.ingest.download import fetch
 from tasks.ingest.ingest import source_files

@@ -12,7 +12,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from gensr_model.config.pipeline import Format, GeneratedSource, PipelineConfig
+from gensr_model.config.base import Format
+from gensr_model.config.data import GeneratedSource
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.synthetic import write_amazon, write_kuaisar
 from gensr_model.errors import DataError
 from tasks.ingest import amazon, csv_blocks

@@ -11,7 +11,7 @@ import pytest
 from ingest_inputs import LEVELS, MS, NAMES, ROWS, ingest, kuaisar, lines, rejected_in, table
 
 import tasks.ingest.raw_files
-from gensr_model.config.pipeline import GeneratedSource
+from gensr_model.config.data import GeneratedSource
 from gensr_model.data.synthetic import write_kuaisar
 from gensr_model.errors import DataError
 

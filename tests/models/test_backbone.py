@@ -9,8 +9,8 @@ from small_dataset import write_cf, write_dataset
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
-from gensr_model.config.model import BackboneConfig
-from gensr_model.config.pipeline import ModelConfig, PipelineConfig
+from gensr_model.config.model import BackboneConfig, ModelConfig
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.data.text import train_tokenizer
 from gensr_model.errors import ConfigError

@@ -9,7 +9,7 @@ from test_gensr import CF, ITEMS, backbone, batch, rows_of
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutput
 
-from gensr_model.config.pipeline import FullRankingConfig, ModelConfig
+from gensr_model.config.model import FullRankingConfig, ModelConfig
 from gensr_model.data.text import ItemText, PromptTable
 from gensr_model.errors import ConfigError
 from gensr_model.models.backbone import add_item_tokens

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from generation import generated
 from transformers import T5Config, T5ForConditionalGeneration
 
-from gensr_model.config.pipeline import ModelConfig
+from gensr_model.config.model import ModelConfig
 from gensr_model.data.batches import Batch
 from gensr_model.data.text import ItemText, PromptTable
 from gensr_model.models.gensr import GenSR, TextBuffers, listwise_loss

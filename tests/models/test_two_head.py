@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gensr_model.config.pipeline import ModelConfig
+from gensr_model.config.model import ModelConfig
 from gensr_model.data.batches import Batch
 from gensr_model.data.text import ItemText, PromptTable
 from gensr_model.models.gensr import TextBuffers

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from gensr_model.config.pipeline import ModelConfig
+from gensr_model.config.model import ModelConfig
 from gensr_model.data.text import ItemText
 from gensr_model.models.views import (
     CFTable,

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from ranked_data import data_of
 
-from gensr_model.config.pipeline import PipelineConfig, digest
+from gensr_model.config.base import digest
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.evaluation.evaluate import RANKS
 from gensr_model.evaluation.metrics import METRICS, RANKS_SCHEMA, summarize
 from tasks.core.stage import StageResult
@@ -20,7 +21,7 @@ from tasks.publish.study_summary import summarize_ablation
 from tasks.publish.summary import comparisons, numbers_of, results, summarize_run, table
 
 SECOND = 0.6309  # 1 / log2(3): NDCG of rank 2
-CONFIG = PipelineConfig.model_validate({"name": "toys", "retrain": {"confidence": 0.8}})
+CONFIG = PipelineConfig.model_validate({"name": "toys", "statistics": {"confidence": 0.8}})
 ANALYSIS = {
     **{f"information/gensr/search/{name}": value for name, value in (
         ("mine_nats", 0.5), ("mine_std", 0.0625), ("infonce_nats", 0.475), ("infonce_std", 0.125), ("smile_nats", 0.55),

@@ -136,7 +136,7 @@ def test_segments_say_by_how_much_gensr_leads() -> None:
         key | {"segment": "c", "model": "gensr", "ndcg_at_10": 0.5} | dict.fromkeys(led),
         key | {"segment": "d", "model": "gensr", "ndcg_at_10": 0.5} | led | {"lead_p_holm": 0.3},
     ]
-    known = RunFacts(summary={"config": {"retrain": {"confidence": 0.8}}}, made="")
+    known = RunFacts(summary={"config": {"statistics": {"confidence": 0.8}}}, made="")
     values, made = run_tables.segments(known, rows)
     assert (values.name, made.name) == ("segments-search", "segments-leads-search")
     assert [len(values.rows), values.note] == [4, ""]

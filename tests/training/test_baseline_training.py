@@ -15,7 +15,8 @@ from torch import Tensor
 from gensr_model.baselines.base import Baseline, BaselineSpec
 from gensr_model.baselines.inputs import BaselineBatch, Domain
 from gensr_model.baselines.registry import BASELINES
-from gensr_model.config.pipeline import PipelineConfig, Task
+from gensr_model.config.base import Task
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.config.studies import RerankConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import DataError, DivergedError, TrainingError

@@ -11,7 +11,8 @@ import pytest
 import torch
 from small_dataset import SMALL_MODEL, write_cf, write_dataset
 
-from gensr_model.config.pipeline import PipelineConfig, TrainConfig
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.config.training import TrainConfig
 from gensr_model.data.batches import Batch
 from gensr_model.errors import TrainingError
 from gensr_model.models import bundle

@@ -16,7 +16,9 @@ import torch
 from safetensors.torch import load_file
 from small_dataset import ITEMS, USERS, write_cf, write_dataset
 
-from gensr_model.config.pipeline import TASKS, PipelineConfig, TrainConfig, with_changes
+from gensr_model.config.base import TASKS
+from gensr_model.config.pipeline import PipelineConfig, with_changes
+from gensr_model.config.training import TrainConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import ConfigError, DataError
 from gensr_model.evaluation.evaluate import rank_bundle, rank_reference

@@ -8,7 +8,7 @@ import torch
 from small_dataset import ITEMS, USERS, write_dataset
 from torch_geometric.nn.models import LightGCN
 
-from gensr_model.config.pipeline import LightGCNConfig
+from gensr_model.config.model import LightGCNConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.runtime.progress import NullReport
 from gensr_model.training import lightgcn

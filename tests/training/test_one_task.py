@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from small_dataset import USERS, write_cf, write_dataset
 
-from gensr_model.config.pipeline import TASKS, PipelineConfig
+from gensr_model.config.base import TASKS
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation import catalogue
 from gensr_model.evaluation.evaluate import rank_bundle

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from small_dataset import write_cf, write_dataset
 
-from gensr_model.config.pipeline import TrainConfig
+from gensr_model.config.training import TrainConfig
 from gensr_model.errors import ConfigError
 from gensr_model.training.trainer import TrainingData
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gensr_model.config.pipeline import GeneratedSource
+from gensr_model.config.data import GeneratedSource
 from gensr_model.data.synthetic.catalogue_text import item_texts, joined
 from gensr_model.data.synthetic.gzipped import write_gzip
 from gensr_model.data.synthetic.vocabulary import PRAISE, STORE

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from gensr_model.config.pipeline import GeneratedSource
+from gensr_model.config.data import GeneratedSource
 from gensr_model.data.synthetic.kuaisar_items import item_tables
 from gensr_model.data.synthetic.kuaisar_text import KuaiText, build_text, queries
 from gensr_model.data.synthetic.world import THREADS, Choices, World, build_world, choose

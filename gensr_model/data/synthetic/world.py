@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gensr_model.config.pipeline import GeneratedSource
+from gensr_model.config.data import GeneratedSource
 from gensr_model.data.synthetic.vocabulary import TREE, invented
 
 STYLES = 6

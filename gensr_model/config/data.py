@@ -1,0 +1,76 @@
+"""Configs of the data: where the raw files come from, how they are read, and how samples are made of them."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from gensr_model.config.base import Frozen, Protocol
+
+
+class GeneratedSource(Frozen):
+    """Generated files in the exact raw format; never to be called anybody's real data."""
+
+    kind: Literal["generated"] = "generated"
+    users: int = Field(1_200, ge=20)
+    items: int = Field(800, ge=150)
+    events_per_user: float = Field(
+        12.0, gt=0, description="mean purchases (amazon) or clicks (kuaisar) of a user"
+    )
+    search_share: float = Field(
+        0.45, gt=0, lt=1, description="share of the clicks that are made in search (kuaisar)"
+    )
+    world_seed: int = Field(0, description="seed of the generated world, apart from the seed of training")
+
+
+class FolderSource(Frozen):
+    """Raw files in a folder, named as published (``*.gz`` or plain)."""
+
+    kind: Literal["folder"] = "folder"
+    path: str
+
+
+class RemoteFile(Frozen):
+    """One file to download; size and digest are checked where given."""
+
+    url: str
+    bytes: int | None = None
+    sha256: str | None = None
+    md5: str | None = None
+
+
+class DownloadSource(Frozen):
+    """Raw files from the public address; without ``files`` the published ones of the format."""
+
+    kind: Literal["download"] = "download"
+    files: tuple[RemoteFile, ...] = ()
+
+
+Source = Annotated[GeneratedSource | FolderSource | DownloadSource, Field(discriminator="kind")]
+
+
+class IngestConfig(Frozen):
+    max_reject_share: float = Field(
+        0.01, ge=0, le=1, description="above this share of bad rows the run stops"
+    )
+    earliest: str = Field("1995-01-01", description="timestamps before this day are rejected: YYYY-MM-DD")
+
+    @field_validator("earliest")
+    @classmethod
+    def _is_a_day(cls, given: str) -> str:
+        return date.fromisoformat(given).isoformat()
+
+
+class PrepareConfig(Frozen):
+    min_interactions: int = Field(5, ge=1, description="k of the k-core over users and items (§6.1.1)")
+    negatives: int = Field(99, ge=1, description="frozen negatives per evaluation sample (§6.1.3)")
+    protocols: tuple[Protocol, ...] = Field(
+        ("uniform",),
+        min_length=1,
+        description="how negatives are drawn, each frozen beside the others: uniform, popularity, bm25 (search only)",
+    )
+    stem_queries: bool = False
+    memory_limit: str = Field("8GB", description="DuckDB's; beyond it DuckDB spills to its temp folder")
+    threads: int = Field(2, ge=1)

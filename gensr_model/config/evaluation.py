@@ -1,0 +1,39 @@
+"""How trained models are ranked, compared with one another, and promoted."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from gensr_model.config.base import Frozen, Protocol
+
+
+class EvaluationConfig(Frozen):
+    protocol: Protocol = Field("uniform", description="which of prepare.protocols models are ranked on")
+    batch_size: int = Field(64, ge=1, description="samples scored together")
+    precision: Literal["no", "bf16"] = Field(
+        "no",
+        description="of GenSR's T5 when it scores candidates; bf16: several times faster on a GPU, and close scores "
+        "may change places. Other models score in fp32 always",
+    )
+    max_test_samples: int | None = Field(None, ge=1, description="per task; None = the full test split")
+
+
+class StatisticsConfig(Frozen):
+    """How differences between models are tested: the intervals of every table, study and promotion."""
+
+    bootstrap_samples: int = Field(2_000, ge=1, description="resamples of the test users per interval")
+    confidence: float = Field(0.95, gt=0, lt=1, description="of the bootstrap intervals, as a share")
+
+
+class RetrainConfig(Frozen):
+    """When the nightly run may move the alias ``champion``."""
+
+    delta: float = Field(0.005, ge=0, description="allowed loss in NDCG@10, on both tasks")
+    max_psi: float = Field(
+        0.25, ge=0, description="population stability index above which a feature of the data has drifted"
+    )
+    on_drift: Literal["warn", "stop"] = Field(
+        "warn", description="say it in the decision, or stop before training"
+    )
