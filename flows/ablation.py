@@ -7,10 +7,11 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
+from flows.shared.side_by_side import side_by_side
 from flows.shared.steps import finish, prepare_data
-from flows.shared.trials import side_by_side
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.evaluation.ablation import CHANGES
+from tasks.compare import trials
 from tasks.core.stage import StageResult
 from tasks.core.tracking import Tracked, parent_run
 from tasks.evaluate.rank import rank_model
@@ -26,7 +27,7 @@ def ablation(config: PipelineConfig) -> dict[str, Any]:
 
     Every stage is kept, so a run that stops goes on where it was, and ``gensr`` is the model of gensr/full-pipeline.
     """
-    study_summary.check_ablation(config)
+    trials.check_ablation(config)
     with parent_run(config, "ablation/paper", str(flow_run.id)) as run:
         return finish(run, ablate(run, config, prepare_data(run, config)), study_summary.ABLATION)
 
@@ -34,8 +35,8 @@ def ablation(config: PipelineConfig) -> dict[str, Any]:
 def ablate(run: Tracked, config: PipelineConfig, data: Data) -> dict[str, Any]:
     """The summary of the study; gensr/full-pipeline makes it, too."""
 
-    def train(trial: study_summary.Trial, share: int) -> tuple[StageResult, StageResult]:
-        changed = study_summary.trial_config(config, trial)
+    def train(trial: trials.Trial, share: int) -> tuple[StageResult, StageResult]:
+        changed = trials.trial_config(config, trial)
         with run.child(trial.name) as child:
             child.params(variant=trial.variant, seed=trial.seed, changes=CHANGES[trial.variant])
             cf = pretrain(child, changed, data.prepared, parallel_jobs=share)
@@ -44,8 +45,8 @@ def ablate(run: Tracked, config: PipelineConfig, data: Data) -> dict[str, Any]:
             child.metrics(ranked.metrics)
         return model._replace(label=f"finetune-{trial.name}"), ranked._replace(label=f"evaluate-{trial.name}")
 
-    trials = study_summary.trials(config)
-    found = side_by_side(train, trials, config.ablation.concurrency)
-    ranks = {trial.name: ranked for trial, (_, ranked) in zip(trials, found, strict=True)}
+    planned = trials.trials(config)
+    found = side_by_side(train, planned, config.ablation.concurrency)
+    ranks = {trial.name: ranked for trial, (_, ranked) in zip(planned, found, strict=True)}
     trained = [model for model, _ in found]
     return study_summary.summarize_ablation(config, data, [*data.stages, *trained], ranks)

@@ -7,7 +7,7 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.shared.run_studies import check_studies, make_studies
+from flows.pipeline_studies import check_studies, make_studies
 from flows.shared.steps import analyze_all, finish, prepare_data
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.evaluation.reference import REFERENCES

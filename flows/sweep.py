@@ -7,9 +7,10 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
+from flows.shared.side_by_side import side_by_side
 from flows.shared.steps import finish, prepare_data
-from flows.shared.trials import side_by_side
 from gensr_model.config.pipeline import PipelineConfig, with_changes
+from tasks.compare import trials
 from tasks.core.stage import StageResult
 from tasks.core.tracking import Tracked, parent_run
 from tasks.evaluate.rank import rank_valid
@@ -24,7 +25,7 @@ def sweep(config: PipelineConfig) -> dict[str, Any]:
 
     Every point is kept, so a run that stops goes on where it was.
     """
-    study_summary.check_sweep(config)
+    trials.check_sweep(config)
     with parent_run(config, "sweep/tau-beta", str(flow_run.id)) as run:
         return finish(run, search(run, config, prepare_data(run, config)), study_summary.SWEEP)
 
@@ -32,7 +33,7 @@ def sweep(config: PipelineConfig) -> dict[str, Any]:
 def search(run: Tracked, config: PipelineConfig, data: Data) -> dict[str, Any]:
     """The summary of the study; gensr/full-pipeline makes it, too."""
 
-    def train(point: study_summary.Point, share: int) -> tuple[StageResult, StageResult]:
+    def train(point: trials.Point, share: int) -> tuple[StageResult, StageResult]:
         with run.child(point.name) as child:
             child.params(tau=point.tau, beta=point.beta)
             changed = with_changes(config, {"model": {"tau": point.tau, "beta": point.beta}})
@@ -43,6 +44,6 @@ def search(run: Tracked, config: PipelineConfig, data: Data) -> dict[str, Any]:
             label=f"rank-valid-{point.name}"
         )
 
-    points = study_summary.points(config)
+    points = trials.points(config)
     found = side_by_side(train, points, config.sweep.concurrency)
     return study_summary.summarize_sweep(config, data, dict(zip(points, found, strict=True)))

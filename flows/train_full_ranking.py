@@ -16,7 +16,8 @@ from tasks.evaluate.diagnose import diagnosis
 from tasks.evaluate.run_data import Data
 from tasks.promote import model_registry
 from tasks.promote.promotion import decide_promotion
-from tasks.train.full_ranking import KEY, finetune_full, rank_full, rank_full_reference, summarize_full
+from tasks.publish.full_ranking_summary import KEY, summarize_full
+from tasks.train.full_ranking import finetune_full, rank_full, rank_full_reference
 
 
 @flow(name="train")

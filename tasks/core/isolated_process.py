@@ -25,6 +25,7 @@ from gensr_model.runtime.devices import peak_of_this_process
 from gensr_model.runtime.malloc import keep_freed_memory
 from gensr_model.runtime.progress import Report
 from tasks.core.code_version import must_be, only_this_version, versions
+from tasks.core.work import Work
 
 Metrics = dict[str, float]
 
@@ -133,16 +134,14 @@ def _child(
 ) -> None:
     os.environ.clear()  # a server's is that of the first of its processes
     os.environ.update(environment)
-    from tasks.core.stage import Stage
-    from tasks.core.work import Work
 
     keep_freed_memory()
     threading.Thread(target=_die_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     try:
         must_be(code)
-        found = getattr(importlib.import_module(module), name)
-        build = found.build if isinstance(found, Stage) else found
+        function = getattr(importlib.import_module(module), name)
+        build = getattr(function, "build", function)  # of a stage, what fills its folder
         metrics = build(Work(*folders, _PipeReport(pipe)), *arguments) or {}
     except Exception as error:
         said = str(error) if isinstance(error, GensrError) else f"{type(error).__name__}: {error}"

@@ -24,12 +24,12 @@ from gensr_model.errors import ConfigError, GensrError
 from gensr_model.remote import job_bundle
 from gensr_model.remote.job_bundle import Job, JobBundle
 from gensr_model.runtime.stage_folder import is_complete
+from tasks.compare import trials
 from tasks.core.stage import StageResult, adopt
 from tasks.core.state_dir import state_dir
 from tasks.evaluate.rank import rank_model, rank_valid
 from tasks.ingest.ingest import find_source, ingest
 from tasks.prepare.prepare import prepare
-from tasks.publish import study_summary
 from tasks.train.finetune import MODELS, finetune
 from tasks.train.pretrain import pretrain
 
@@ -90,19 +90,17 @@ def _jobs(config: PipelineConfig, kind: str, prepared: StageResult) -> list[Job]
     if kind == "models":
         return [_job(model, config, model, prepared, option=model) for model in MODELS]
     if kind == "ablation":
-        study_summary.check_ablation(config)
+        trials.check_ablation(config)
         return [
-            _job(
-                trial.name, study_summary.trial_config(config, trial), "gensr", prepared, option=trial.variant
-            )
-            for trial in study_summary.trials(config)
+            _job(trial.name, trials.trial_config(config, trial), "gensr", prepared, option=trial.variant)
+            for trial in trials.trials(config)
         ]
-    study_summary.check_sweep(config)
+    trials.check_sweep(config)
     return [
         _job(
             point.name, with_changes(config, {"model": point._asdict()}), "gensr", prepared, "gensr", "valid"
         )
-        for point in study_summary.points(config)
+        for point in trials.points(config)
     ]
 
 

@@ -1,25 +1,21 @@
-"""Full ranking (§6.3): train GenSR to generate items, rank the whole catalogue, and say so in the summary."""
+"""Full ranking (§6.3): train GenSR to generate items, and rank the whole catalogue."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation import catalogue
 from gensr_model.evaluation.evaluate import write_ranks
 from gensr_model.training import full_ranking as training
-from tasks.core.stage import StageResult, stage
+from tasks.core.stage import stage
 from tasks.core.work import Work
-from tasks.evaluate.run_data import Data
-from tasks.publish.summary import summarize_run
 from tasks.train.finetune import how_it_ended
 
 _CODE = ("tasks/train/full_ranking.py",)
 # `full_ranking` has its own of the first four.
 _UNREAD = ("epochs", "batch_size", "negatives", "valid_samples", "two_head_epochs", "two_head_gamma")
-KEY = "full-ranking"  # of the artifact, and of saved files
 
 
 @stage(
@@ -60,13 +56,3 @@ def rank_full_reference(
     dataset = PreparedDataset.open(prepared)
     ranks = catalogue.rank_reference(name, dataset, "test", cf, config, work.report)
     return write_ranks(work.out, ranks) | {"items": float(dataset.n_items)}
-
-
-def summarize_full(
-    config: PipelineConfig, data: Data, stages: list[StageResult], ranks: dict[str, StageResult]
-) -> dict[str, Any]:
-    """The summary of a run whose lists are the whole catalogue."""
-    items = int(ranks["gensr"].metrics["items"])
-    met = ", without those the user had met" if config.full_ranking.mask_met else ""
-    among = f"all {items:,} items{met}"
-    return summarize_run(config, data, stages, ranks, {}) | {"study": KEY, "among": among}

@@ -93,7 +93,7 @@ def test_processes_come_from_one_server_and_have_the_environment_of_their_own_mo
     [
         ("raise", "^ValueError: not\nthis$"),
         ("say", "^the file is empty$"),
-        ("die", r"test_alone\.work: its process was killed by signal 9; .* too little memory$"),
+        ("die", r"test_isolated_process\.work: its process was killed by signal 9; .* too little memory$"),
         ("exit", "ended with code 3 and without a result$"),
     ],
 )
@@ -110,7 +110,7 @@ def test_a_daemon_may_run_something_alone(tmp_path: Path) -> None:
 
 
 def test_it_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
-    code = f"import sys; sys.path[:0] = {sys.path!r}; import test_alone as t, pathlib; "
+    code = f"import sys; sys.path[:0] = {sys.path!r}; import test_isolated_process as t, pathlib; "
     code += f"t.alone(pathlib.Path({str(tmp_path)!r}), 'sleep')"
     parent = subprocess.Popen([sys.executable, "-c", code])
     try:

@@ -19,7 +19,8 @@ import psutil
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from flows.local import ROOT, services
+from flows.local import services
+from flows.local.command import ROOT
 from tasks.core.state_dir import StateDir, server_environment
 
 START_AND_RUN = 300.0  # seconds, generous: the machine may be busy

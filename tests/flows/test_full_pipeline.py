@@ -38,7 +38,7 @@ def test_a_run_on_one_task_is_about_that_task_alone_and_a_study_that_fails_holds
     def broken(*_: object) -> None:
         raise TrainingError("the loss of step 3 is <nan>")
 
-    monkeypatch.setattr("flows.shared.run_studies.search", broken)
+    monkeypatch.setattr("flows.pipeline_studies.search", broken)
     train = {"epochs": 1, "two_head_epochs": 1, "valid_samples": 40, "batch_size": 32, "tasks": "search"}
     state: State = full_pipeline(tiny(train=train, studies={"sweep": True}), return_state=True)
     assert state.is_failed()

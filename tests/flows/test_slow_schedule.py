@@ -11,7 +11,7 @@ import yaml
 from installed import START_AND_RUN, Installed, wait_for
 from tiny_run import TINY
 
-from flows.local import ROOT
+from flows.local.command import ROOT
 
 pytestmark = pytest.mark.slow
 

@@ -17,9 +17,9 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 
 from benchmarks.save_ranks import keep
 from flows.ablation import ablation
+from flows.pipeline_studies import check_studies
 from flows.rerank_table import rerank_table
-from flows.shared.run_studies import check_studies
-from flows.shared.trials import side_by_side
+from flows.shared.side_by_side import side_by_side
 from flows.sweep import sweep
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError, TrainingError
@@ -27,8 +27,8 @@ from gensr_model.evaluation.evaluate import RANKS
 from gensr_model.evaluation.metrics import summarize
 from gensr_model.evaluation.saved_ranks import read_saved_ranks
 from gensr_model.remote import worker
+from tasks.compare import trials
 from tasks.core.tracking import tracking_uri
-from tasks.publish import study_summary
 from tasks.remote import export
 
 Tiny = Callable[..., PipelineConfig]
@@ -137,7 +137,7 @@ def test_the_sweep_trains_each_point_once_and_chooses_on_valid(
     store, keys = gensr_home / "store" / "rank-valid", {s["label"]: s["key"] for s in summary["stages"]}
     for row in summary["sweep"]:
         ranks = pq.read_table(
-            store / keys[f"rank-valid-{study_summary.Point(row['tau'], row['beta']).name}"] / RANKS
+            store / keys[f"rank-valid-{trials.Point(row['tau'], row['beta']).name}"] / RANKS
         )
         assert row["recommendation"] == pytest.approx(summarize(ranks)["recommendation"]["ndcg_at_5"])
         found = [row[f"{task}_change"] for task in ("recommendation", "search")]
@@ -156,7 +156,7 @@ def test_the_sweep_trains_each_point_once_and_chooses_on_valid(
     assert f"Chosen on validation: τ {chosen['tau']:g}, β {chosen['beta']:g}" in page.text
     client = MlflowClient(tracking_uri())
     nested = children(client, summary["mlflow"]["run_id"])
-    first, second = (nested[study_summary.Point(*point).name].info for point in points[:2])
+    first, second = (nested[trials.Point(*point).name].info for point in points[:2])
     assert max(first.start_time, second.start_time) < min(first.end_time, second.end_time), "side by side"
     point = nested["tau=0.09-beta=0.1"]
     assert (point.data.params["tau"], point.data.params["beta"]) == ("0.09", "0.1")
@@ -188,7 +188,7 @@ def test_the_sweep_trains_each_point_once_and_chooses_on_valid(
 
 
 def test_the_papers_grids_are_eleven_runs() -> None:
-    points = study_summary.points(PipelineConfig(preset="laptop"))
+    points = trials.points(PipelineConfig(preset="laptop"))
     assert len(points) == 11
     assert len({point.name for point in points}) == 11
     assert {(p.tau, p.beta) for p in points} == {
@@ -218,7 +218,7 @@ def test_what_a_study_cannot_do_is_refused_before_anything_is_trained(gensr_home
         with pytest.raises(ConfigError, match=said):
             check_studies(tiny(**changes, studies={study: True}))
     assert not (gensr_home / "store").exists()
-    study_summary.check_ablation(tiny(**of_search, ablation={"variants": VARIANTS}))
+    trials.check_ablation(tiny(**of_search, ablation={"variants": VARIANTS}))
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -226,13 +226,13 @@ def test_what_a_study_cannot_do_is_refused_before_anything_is_trained(gensr_home
 def test_a_trial_that_fails_is_named_and_holds_no_other_back(gensr_home: Path, concurrency: int) -> None:
     ended = []
 
-    def work(trial: study_summary.Point, share: int) -> int:
+    def work(trial: trials.Point, share: int) -> int:
         if trial.tau > 0.1:
             raise ValueError(f"no weights at {trial.tau}")
         ended.append(trial.tau)
         return share
 
-    points = [study_summary.Point(tau, 0.1) for tau in (0.2, 0.01, 0.3, 0.05)]
+    points = [trials.Point(tau, 0.1) for tau in (0.2, 0.01, 0.3, 0.05)]
     with pytest.raises(
         TrainingError,
         match=r"^tau=0\.2-beta=0\.1: no weights at 0\.2; tau=0\.3-beta=0\.1: no weights at 0\.3$",

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 import study_summaries as made
 from parsed import Parsed
-from test_parts import facts
+from test_run_tables import facts
 
 from gensr_model.reporting import mechanisms, study_findings, study_sections, systems
 from gensr_model.reporting.page import render

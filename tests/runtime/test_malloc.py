@@ -15,7 +15,7 @@ from gensr_model.runtime import malloc
 _SCRIPT = """
 import json, resource, sys
 import psutil, torch
-from gensr_model.allocator import give_back_freed_memory, keep_freed_memory
+from gensr_model.runtime.malloc import give_back_freed_memory, keep_freed_memory
 kept = keep_freed_memory() if sys.argv[1] == "keep" else None
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt

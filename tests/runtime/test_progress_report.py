@@ -15,7 +15,7 @@ import pytest
 from gensr_model.runtime.progress import TerminalReport
 
 SCRIPT = """
-from gensr_model.report import TerminalReport
+from gensr_model.runtime.progress import TerminalReport
 bar = TerminalReport("finetune-gensr")
 for done in (1, 20, 40):
     bar.progress(done, 40, f"loss 0.{done}")

@@ -12,10 +12,10 @@ from flows.sweep import search
 from flows.train_full_ranking import rank_catalogue
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.reporting.run_facts import ABLATION, FULL, RERANK, SWEEP
+from tasks.compare.trials import check_ablation, check_sweep
 from tasks.core.tracking import Tracked, run_logger
 from tasks.evaluate.run_data import Data
 from tasks.publish.publish import headline, part_of_run, study_text
-from tasks.publish.study_summary import check_ablation, check_sweep
 
 
 class Studies(NamedTuple):

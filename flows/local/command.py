@@ -1,0 +1,258 @@
+"""``make run`` and ``make stop``: local servers, the deployments, one watched run and its table.
+
+    python -m flows.local run [--config JSON]     start what is not up, deploy, run gensr/full-pipeline, show the table
+    python -m flows.local up                      only start and deploy
+    python -m flows.local stop                    end what run or up started
+
+Ports: GENSR_PREFECT_PORT (4200) and GENSR_MLFLOW_PORT (5000); state: GENSR_HOME (.gensr).
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from tqdm import tqdm
+
+import flows
+from flows.local import services
+from flows.local.installation import POOL, Local, local
+from flows.local.services import ServiceError
+from gensr_model.config.data import FolderSource
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.runtime.progress import TerminalReport
+from tasks.core.state_dir import StateDir
+
+if TYPE_CHECKING:
+    from flows.local import submit
+
+ROOT = Path(flows.__file__).resolve().parent.parent  # where prefect.yaml is
+PREFECT = [sys.executable, "-m", "prefect", "--no-prompt"]
+
+
+def up(here: Local) -> None:
+    """Start the servers and the worker that are not up, and apply ``prefect.yaml``. Raises ServiceError."""
+    where = here.where
+    for folder in (where.root / "prefect", where.mlflow_artifacts, where.services, where.logs):
+        folder.mkdir(parents=True, exist_ok=True)
+    with _one_at_a_time(where):
+        servers = [here.prefect_server, here.mlflow_server]
+        for server in servers:
+            services.check(server, where.services)  # before anything is started
+        for server in servers:
+            if services.start(server, where.services, where.logs, here.environment, ROOT):
+                say(f"starting the {server.name} on 127.0.0.1:{server.port}")
+        for server in servers:
+            services.wait_healthy(server, where.services, where.logs)
+        _worker(here)
+        deploy = [*PREFECT, "deploy", "--all"]
+        done = subprocess.run(
+            deploy, cwd=ROOT, env=here.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
+    if done.returncode:
+        raise ServiceError(f"`prefect deploy --all` failed:\n{done.stdout}{done.stderr}")
+    say(
+        "deployed prefect.yaml: gensr/full-pipeline, train/full-ranking, compare/rerank-table, analyze/mechanisms, "
+        "ablation/paper, sweep/tau-beta, retrain/nightly"
+    )
+
+
+def _worker(here: Local) -> None:
+    """Start the worker unless it is up, after putting in order what a killed one left."""
+    from flows.local import (
+        submit,  # reads Prefect's settings when it is imported, so not before they are known
+    )
+
+    submit.ensure_pool(POOL)
+    if services.is_up(here.worker, here.where.services):
+        return
+    services.end_leftovers(
+        here.worker, here.where.services
+    )  # a flow run may outlive its worker: not beside a new one
+    if lost := submit.crash_orphans(POOL):
+        say(f"marked {lost} run(s) as crashed whose worker is gone; training goes on from its checkpoint")
+    submit.end_tracking_of_ended_runs()
+    services.start(here.worker, here.where.services, here.where.logs, here.environment, ROOT)
+    say("starting the worker")
+
+
+def run(here: Local, config: dict[str, Any]) -> int:
+    """Bring everything up, run the full pipeline and show its table; the exit status."""
+    up(here)
+    from flows.local import submit
+
+    name = f"{time.strftime('run-%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
+    say(f"Prefect {here.prefect_url}    MLflow {here.mlflow_url}    logs {here.where.logs}")
+    command = [*PREFECT, "deployment", "run", "gensr/full-pipeline", "--watch", "--flow-run-name", name]
+    if config:
+        command += ["--params", json.dumps({"config": config})]
+    messages = submit.Messages(name)
+    shown = Shown(messages)
+    status = _watch(here, command, shown)
+    shown.close()
+    print_lines(messages.new())
+    outcome = submit.outcome(name)
+    if outcome is None:
+        log = here.where.logs / "watch.log"
+        print(log.read_text(errors="replace"), file=sys.stderr)
+        say(f"the run could not be created: see the message above, from {log}")
+        return status or 1
+    page = f"{here.prefect_url}/runs/flow-run/{outcome.id}"
+    if not outcome.completed:
+        submit.end_tracking_of_ended_runs()
+        print(f"\nThe run {name} ended as {outcome.state}: {outcome.message}\n{page}", file=sys.stderr)
+        return 1
+    folder = here.where.runs / outcome.id
+    print("\n" + (folder / "table.md").read_text())
+    print(f"Prefect  {page}")
+    print(f"MLflow   {submit.mlflow_link(folder / 'summary.json', here.mlflow_url)}")
+    print(f"Summary  {folder / 'summary.json'}")
+    print(f"Report   {folder / 'report.html'}")
+    return status
+
+
+class Shown:
+    """What people see of a run: the stages' lines and, in a terminal, how far the stage at work is."""
+
+    def __init__(self, messages: submit.Messages) -> None:
+        self.messages = messages
+        self._bar = TerminalReport("")
+
+    def __call__(self) -> None:
+        with tqdm.external_write_mode(file=sys.stderr):
+            print_lines(self.messages.new())
+        if not sys.stderr.isatty():
+            return
+        stand = self.messages.stand()
+        if stand is None or stand.stage != self._bar.name:
+            self.close()
+        if stand is not None:
+            self._bar.name = stand.stage
+            self._bar.progress(round(stand.percent), 100, stand.note)
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+def _watch(here: Local, command: list[str], show_progress: Callable[[], None]) -> int:
+    """Exit status of the watching command; ServiceError when a service ends meanwhile, for it would wait for ever.
+
+    What the command itself prints, every event of the run, goes to a log; people see the stages' own lines.
+    """
+    log = (here.where.logs / "watch.log").open("wb")
+    with (
+        log,
+        subprocess.Popen(
+            command, cwd=ROOT, env=here.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        ) as watching,
+    ):
+        try:
+            while True:
+                try:
+                    return watching.wait(timeout=2)
+                except subprocess.TimeoutExpired:
+                    show_progress()
+                    for service in here.services:
+                        if not services.is_up(service, here.where.services):
+                            raise ServiceError(
+                                f"the {service.name} ended during the run, see {service.log(here.where.logs)}; "
+                                "run again: finished stages are reused, training goes on from its checkpoint"
+                            ) from None
+        finally:
+            watching.terminate()
+
+
+def stop(here: Local) -> None:
+    """End what ``up`` started here, and nothing else."""
+    if not here.where.services.is_dir():
+        say(f"nothing was started in {here.where.root}")
+        return
+    with _one_at_a_time(here.where):
+        services.stop_all(here.where.services, [service.name for service in here.services], say)
+
+
+def print_lines(lines: list[str]) -> None:
+    for line in lines:
+        print(line, flush=True)
+
+
+def say(text: str) -> None:
+    print(f"gensr: {text}", flush=True)
+
+
+@contextmanager
+def _one_at_a_time(where: StateDir) -> Iterator[None]:
+    with (where.services / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def read_config(text: str | None) -> dict[str, Any]:
+    """The flow's parameter ``config`` as given, paths made absolute; ServiceError says what is wrong."""
+    try:
+        given = json.loads(text) if text else {}
+    except ValueError as error:
+        raise ServiceError(f"CONFIG is not JSON ({error}): {text}") from error
+    if not isinstance(given, dict):
+        raise ServiceError(f"CONFIG is not a JSON object: {text}")
+    try:
+        config = PipelineConfig.model_validate(given)
+    except ValidationError as error:
+        wrong = "\n".join(f"- {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ServiceError(f"CONFIG does not fit gensr_model/config/pipeline.py:\n{wrong}") from error
+    # The worker runs elsewhere.
+    if isinstance(config.source, FolderSource):
+        given["source"] = {**given["source"], "path": _absolute(config.source.path)}
+    name = given.get("model", {}).get("backbone", {}).get("name_or_path")
+    if name and Path(name).expanduser().is_dir():  # else a model of the hub
+        given["model"]["backbone"]["name_or_path"] = _absolute(name)
+    if "saved_ranks" in given.get("rerank", {}):
+        kept = [file.model_dump(mode="json") for file in config.rerank.saved_ranks]
+        given["rerank"]["saved_ranks"] = [{**file, "path": _absolute(file["path"])} for file in kept]
+    return given
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().resolve())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.local",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("action", choices=["run", "up", "stop"])
+    parser.add_argument(
+        "--config", help="the flow's parameter `config` as JSON; without it the deployment's own"
+    )
+    given = parser.parse_args(arguments)
+    try:
+        here = local()
+        os.environ.clear()
+        os.environ.update(here.environment)
+        if given.action == "run":
+            return run(here, read_config(given.config))
+        if given.action == "up":
+            up(here)
+        else:
+            stop(here)
+    except ServiceError as error:
+        print(f"gensr: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        say("interrupted; the servers stay up and a run that was started goes on: `make stop` ends them")
+        return 130
+    return 0

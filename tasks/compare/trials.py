@@ -1,0 +1,83 @@
+"""Which models the ablation study and the search over τ and β train."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from gensr_model.config.base import SEARCH_ONLY
+from gensr_model.config.pipeline import PipelineConfig, with_changes
+from gensr_model.config.studies import Variant
+from gensr_model.errors import ConfigError
+from gensr_model.evaluation.ablation import CHANGES
+
+
+class Trial(NamedTuple):
+    """A variant trained with a seed. The first seed's is named as the variant, the others after their seed."""
+
+    name: str
+    variant: Variant
+    seed: int
+
+
+class Point(NamedTuple):
+    """Hyper-parameters of the contrastive loss."""
+
+    tau: float
+    beta: float
+
+    @property
+    def name(self) -> str:
+        return f"tau={self.tau:g}-beta={self.beta:g}"
+
+
+def check_ablation(config: PipelineConfig) -> None:
+    """ConfigError for variants that cannot be compared, before anything is trained."""
+    if config.train.tasks != "both":
+        raise ConfigError(
+            f"train.tasks is {config.train.tasks!r}: the ablation trains on one task itself, give it both"
+        )
+    if config.evaluation.protocol in SEARCH_ONLY and "recommendation_only" in config.ablation.variants:
+        raise ConfigError(
+            f"evaluation.protocol is {config.evaluation.protocol!r}, whose candidates are for search alone: leave "
+            "recommendation_only out of ablation.variants"
+        )
+    same = [
+        v for v in config.ablation.variants if v != "gensr" and with_changes(config, CHANGES[v]) == config
+    ]
+    if not config.model.text.include_searches:  # then there is nothing to leave out of a text
+        same = [v for v in config.ablation.variants if v in (*same, "no_leave_one_out")]
+    if same:
+        raise ConfigError(
+            f"{', '.join(same)} would be GenSR as it is configured, trained twice: what it takes away is not "
+            f"switched on ({json.dumps({v: CHANGES[v] for v in same})}); leave it out of ablation.variants"
+        )
+
+
+def check_sweep(config: PipelineConfig) -> None:
+    """ConfigError for a search that has no point."""
+    if not points(config):
+        raise ConfigError("sweep.tau and sweep.beta are both empty: there is nothing to try")
+
+
+def trials(config: PipelineConfig) -> list[Trial]:
+    """Every variant, gensr first, with every seed; all variants of a seed before the next seed."""
+    seeds = list(dict.fromkeys(config.ablation.seeds))
+    variants: list[Variant] = list(dict.fromkeys(("gensr", *config.ablation.variants)))
+    return [
+        Trial(variant if seed == seeds[0] else f"{variant}-seed{seed}", variant, seed)
+        for seed in seeds
+        for variant in variants
+    ]
+
+
+def trial_config(config: PipelineConfig, trial: Trial) -> PipelineConfig:
+    """The config that a trial is pretrained, trained and ranked with. Data are prepared with the study's own."""
+    return with_changes(config, {"seed": trial.seed, **CHANGES[trial.variant]})
+
+
+def points(config: PipelineConfig) -> list[Point]:
+    """τ's grid at the configured β, then β's grid at the configured τ, each point once."""
+    own = config.model
+    grid = [Point(tau, own.beta) for tau in config.sweep.tau]
+    return list(dict.fromkeys([*grid, *(Point(own.tau, beta) for beta in config.sweep.beta)]))
