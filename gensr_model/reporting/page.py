@@ -141,8 +141,7 @@ def _checks(facts: RunFacts) -> Table | None:
 
 def _audits(facts: RunFacts) -> Table | None:
     rows = [
-        [text(a["name"].partition("_")[2].replace("_", " ")), count(a["violations"]), text(a["rule"])]
-        for a in facts.audits
+        [text(a["name"].replace("_", " ")), count(a["violations"]), text(a["rule"])] for a in facts.audits
     ]
     columns = [Column("Audit", False), Column("Rows that break it"), Column("What it looks for", False)]
     return Table("audits-table", "Audits of the prepared dataset", columns, rows) if rows else None

@@ -59,13 +59,3 @@ def run(
 def to_arrow(con: duckdb.DuckDBPyConnection, name: str, params: dict[str, Any] | None = None) -> pa.Table:
     """The rows of ``sql/<name>.sql``, one select statement, as an Arrow table."""
     return con.sql(query(name), params=params).to_arrow_table()
-
-
-def to_parquet(con: duckdb.DuckDBPyConnection, table_or_query: str, path: Path) -> None:
-    """Write a table or view of ``con``, or the rows of the query file of that name, as one Parquet file.
-
-    A name with a ``/`` is a query file (``prepared/40_events``); any other name is a table or view. Row order
-    is the order of the table or of the query.
-    """
-    relation = con.sql(query(table_or_query)) if "/" in table_or_query else con.table(table_or_query)
-    relation.write_parquet(str(path), compression="zstd")

@@ -115,7 +115,7 @@ def read_amazon(
         items.append(parts.read(path, "items", ITEMS, functools.partial(meta_blocks, path), account))
         account.check(path)
     put_together(items, out / "items.parquet", ITEMS)
-    repeated = keep_first(con, "amazon/{}_items", out / "items.parquet")
+    repeated = keep_first(con, "items", out)
     return {"repeated_items": repeated, "items_without_meta": _without_meta(con, out, files.meta)}
 
 

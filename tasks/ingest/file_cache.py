@@ -154,17 +154,15 @@ def put_together(parts: list[Path], table: Path, schema: pa.Schema) -> None:
     output.close()
 
 
-def keep_first(con: duckdb.DuckDBPyConnection, queries: str, table: Path) -> int:
-    """Drop further rows of an id from the Parquet file ``table``; returns how many there were.
-
-    ``queries`` with "repeated" and "first" in place of ``{}`` names the queries that count and that keep.
-    """
-    params = {"path": str(table)}
-    ((repeated,),) = con.sql(sql_runner.query(queries.format("repeated")), params=params).fetchall()
+def keep_first(con: duckdb.DuckDBPyConnection, table: str, folder: Path) -> int:
+    """Drop further rows of an id from ``<table>.parquet``, items or users; returns how many there were."""
+    path = folder / f"{table}.parquet"
+    params = {"path": str(path)}
+    ((repeated,),) = con.sql(sql_runner.query(f"raw/repeated_{table}"), params=params).fetchall()
     if repeated:
-        aside = table.with_suffix(".first.parquet")
-        con.sql(sql_runner.query(queries.format("first")), params=params).write_parquet(
+        aside = path.with_suffix(".first.parquet")
+        con.sql(sql_runner.query(f"raw/first_{table}"), params=params).write_parquet(
             str(aside), compression="zstd"
         )
-        aside.replace(table)
+        aside.replace(path)
     return int(repeated)

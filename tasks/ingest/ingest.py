@@ -79,7 +79,12 @@ def source_digest(folder: Path, format: Format) -> str:
     return digest([(p.name, p.stat().st_size, file_digest(p)) for p in input_files(folder, format)])
 
 
-CODE = ("tasks/ingest/ingest.py", "sql/amazon", "sql/kuaisar")  # what decides the tables of ``raw/``
+CODE = (
+    "tasks/ingest/ingest.py",
+    "sql/amazon",
+    "sql/kuaisar",
+    "sql/raw",
+)  # what decides the tables of ``raw/``
 
 
 def build_raw(config: PipelineConfig, source_folder: Path, out: Path, kept: Path | None = None) -> None:

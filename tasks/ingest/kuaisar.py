@@ -149,10 +149,7 @@ def read_kuaisar(
             if account.files[path.name]["read"] or not spec.may_be_absent:
                 account.check(path)
         put_together(found, out / f"{spec.table}.parquet", spec.schema)
-    return {
-        f"repeated_{table}": keep_first(con, f"kuaisar/{{}}_{table}", out / f"{table}.parquet")
-        for table in ("items", "users")
-    }
+    return {f"repeated_{table}": keep_first(con, table, out) for table in ("items", "users")}
 
 
 def _blocks(con: duckdb.DuckDBPyConnection, spec: Spec, path: Path, bounds: dict[str, int]) -> Blocks:

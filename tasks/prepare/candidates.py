@@ -48,14 +48,14 @@ def draw_candidates(
     stand first, each protocol's in the order of the samples. Raises DataError where a user leaves too few items.
     Beside slices it holds 8 bytes per pair of an evaluated user and a met item.
     """
-    fewest = files.one_row(con, "prepared/41_fewest_unmet")
+    fewest = files.one_row(con, "prepared/fewest_unmet")
     items, met = fewest["items"], fewest["met"]
     if items - met < config.negatives:
         raise DataError(
             f"the catalogue is too small for {config.negatives} negatives: user {fewest['raw_id']!r} met {met} of "
             f"{items} items, which leaves {items - met}. Lower prepare.negatives or bring more items"
         )
-    keys = to_arrow(con, "prepared/43_met_keys", {"items": items})["key"].to_numpy()
+    keys = to_arrow(con, "prepared/met_keys", {"items": items})["key"].to_numpy()
     drawings = (
         _Drawing(con, protocol, config, seed, Negatives(items, keys, _weights(con, protocol), config.negatives), met)
         for protocol in config.protocols
@@ -66,7 +66,7 @@ def draw_candidates(
 def _weights(con: duckdb.DuckDBPyConnection, protocol: Protocol) -> IntArray | None:
     if protocol != "popularity":
         return None
-    weights: IntArray = to_arrow(con, "prepared/42_item_weights")["weight"].to_numpy()
+    weights: IntArray = to_arrow(con, "prepared/item_weights")["weight"].to_numpy()
     return weights
 
 
@@ -108,11 +108,11 @@ class _Drawing:
 
     def _slices(self, split: str) -> Iterator[_Slice]:
         only = {"split": split, "searches_only": self.protocol in SEARCH_ONLY}
-        run(self.con, "prepared/44_numbered_samples", only)
+        run(self.con, "prepared/numbered_samples", only)
         index = self._index() if self.protocol == "bm25" else None
         for first in range(0, self.con.table("numbered_samples").shape[0], _SLICE):
-            run(self.con, "prepared/46_slice", {"first": first, "stop": first + _SLICE})
-            part = _Slice(to_arrow(self.con, "prepared/47_slice_samples"), self.negatives.count)
+            run(self.con, "prepared/slice", {"first": first, "stop": first + _SLICE})
+            part = _Slice(to_arrow(self.con, "prepared/slice_samples"), self.negatives.count)
             if index is not None:
                 self._match(index, first, part.lists)
             yield part
@@ -129,11 +129,11 @@ class _Drawing:
         return pa.record_batch(columns, names=files.CANDIDATES.names)
 
     def _index(self) -> TextIndex:
-        return index_texts(item_texts(to_arrow(self.con, "prepared/45_item_fields"), TextConfig()))
+        return index_texts(item_texts(to_arrow(self.con, "prepared/item_fields"), TextConfig()))
 
     def _match(self, index: TextIndex, first: int, lists: IntArray) -> None:
         """The best matches of the slice's queries into ``lists``; a few queries at a time against all items."""
-        asked = to_arrow(self.con, "prepared/48_slice_queries")
+        asked = to_arrow(self.con, "prepared/slice_queries")
         size = max(1, min(_QUERIES, _SCORES // self.negatives.items))
         for start in range(0, asked.num_rows, size):
             part = asked.slice(start, size)
@@ -143,7 +143,7 @@ class _Drawing:
                 "matches", pa.table({"query_idx": query, "item_idx": found.item, "score": found.score})
             )
             best = to_arrow(
-                self.con, "prepared/49_best_matches", {"negatives": self.negatives.count, "seed": self.seed}
+                self.con, "prepared/best_matches", {"negatives": self.negatives.count, "seed": self.seed}
             )
             row = best["number"].to_numpy() - first
             lists[row, best["place"].to_numpy()] = best["item_idx"].to_numpy()

@@ -43,25 +43,25 @@ def build_prepared(raw: Path, config: PipelineConfig, out: Path) -> None:
         _open_raw(con, raw, config)
         _interactions(con, config, counts)
         _filter(con, config, counts)
-        run(con, "prepared/12_item_rows")
+        run(con, "prepared/item_rows")
         if config.format == "amazon":
             _search_events(con, config, counts)
-        run(con, f"{config.format}/58_item_text")
-        for step in ("20_users", "21_items", "22_queries", "23_events"):
+        run(con, f"{config.format}/item_text")
+        for step in ("users", "items", "queries", "events"):
             run(con, f"prepared/{step}")
-        run(con, f"{config.format}/60_split")
-        for step in ("30_samples", "32_graph", "40_met"):
+        run(con, f"{config.format}/event_split")
+        for step in ("samples", "graph", "met"):
             run(con, f"prepared/{step}")
         _require_samples(con, config, counts)
         _write_tables(con, out, counts)
         if config.format == "amazon":
             path, schema = out / "item_queries.parquet", files.TABLES["item_queries"]
-            rows = files.rows_of(con, "amazon/97_item_queries")
+            rows = files.rows_of(con, "amazon/files/item_queries")
             counts["item_queries"] = files.write(path, schema, rows)
         for split in _EVAL_SPLITS:
             path = out / f"candidates_{split}.parquet"
             counts[f"candidates_{split}"] = draw_candidates(con, split, config.prepare, config.seed, path)
-        later_share = files.one_row(con, "prepared/60_later_share")["later_share"]
+        later_share = files.one_row(con, "prepared/later_share")["later_share"]
     shutil.rmtree(temp, ignore_errors=True)
     manifest = {
         "schema_version": SCHEMA_VERSION,
@@ -112,15 +112,14 @@ def _open_raw(con: duckdb.DuckDBPyConnection, raw: Path, config: PipelineConfig)
 def _interactions(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: dict[str, Any]) -> None:
     """Table ``interactions``: the engaged rows, each once."""
     if config.format == "amazon":
-        run(con, "amazon/45_interactions")
-        counts["read"] = files.one_row(con, "amazon/46_counts")
+        run(con, "amazon/interactions")
+        counts["read"] = files.one_row(con, "amazon/read_counts")
     else:
-        for step in ("50_rec_rows", "51_src_rows", "52_interactions"):
+        for step in ("rec_rows", "src_rows", "interactions"):
             run(con, f"kuaisar/{step}")
-        counts["read"] = files.one_row(con, "kuaisar/53_counts")
-        for step in ("54_drop_rec_rows", "55_drop_src_rows"):
-            run(con, f"kuaisar/{step}")
-    if files.one_row(con, "prepared/11_size")["interactions"] == 0:
+        counts["read"] = files.one_row(con, "kuaisar/read_counts")
+        run(con, "kuaisar/drop_rows")
+    if files.one_row(con, "prepared/size")["interactions"] == 0:
         raise DataError(
             f"no engaged row (a purchase, click = 1, click_cnt > 0) in the raw tables; read: {counts['read']}. "
             "Check that the source folder holds the interactions of this format"
@@ -139,14 +138,14 @@ def _filter(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: dict
     def keep(step: str, name: str, params: dict[str, Any] | None = None) -> bool:
         """One step of the filter; False once it removes nothing."""
         run(con, name, params)
-        steps.append({"step": step, **files.one_row(con, "prepared/11_size")})
+        steps.append({"step": step, **files.one_row(con, "prepared/size")})
         return bool(steps[-1]["interactions"] < steps[-2]["interactions"])
 
-    steps.append({"step": "read", **files.one_row(con, "prepared/11_size")})
+    steps.append({"step": "read", **files.one_row(con, "prepared/size")})
     if both:
-        keep("users with both behaviors", "prepared/09_both_behaviors")
+        keep("users with both behaviors", "prepared/both_behaviors")
     start, core = steps[-1], {"k": k, "both_behaviors": both}
-    while keep(f"k-core of {k}, round {len(steps) - steps.index(start)}", "prepared/10_k_core_step", core):
+    while keep(f"k-core of {k}, round {len(steps) - steps.index(start)}", "prepared/k_core_step", core):
         pass
     end = steps[-1]
     if end["interactions"] == 0:
@@ -165,15 +164,15 @@ def _filter(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: dict
 
 def _search_events(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: dict[str, Any]) -> None:
     """Amazon: add the search events, one query of the item drawn for each purchase (Ai et al. 2017)."""
-    for step in ("51_stop_words", "52_item_paths", "53_path_words"):
+    for step in ("stop_words", "item_paths", "path_words"):
         run(con, f"amazon/{step}")
-    words = [word for (word,) in run(con, "amazon/54_distinct_words").fetchall()]
+    words = [word for (word,) in run(con, "amazon/distinct_words").fetchall()]
     con.register("stems", _stems(words if config.prepare.stem_queries else []))
-    run(con, "amazon/55_path_queries")
-    run(con, "amazon/56_item_queries")
-    run(con, "amazon/57_search_events", {"seed": config.seed})
+    run(con, "amazon/path_queries")
+    run(con, "amazon/item_queries")
+    run(con, "amazon/search_events", {"seed": config.seed})
     con.unregister("stems")
-    made = counts["category_queries"] = files.one_row(con, "amazon/59_counts")
+    made = counts["category_queries"] = files.one_row(con, "amazon/search_counts")
     if made["items_with_query"] == 0:
         raise DataError(
             f"no item has a query: of {made['items']} items, {made['items_with_path']} have a category path of "
@@ -195,7 +194,7 @@ def _require_samples(con: duckdb.DuckDBPyConnection, config: PipelineConfig, cou
     """Count the samples of each split and task; DataError for one that is empty."""
     found = {
         (split, task): {"samples": samples, "empty_history": empty}
-        for split, task, samples, empty in run(con, "prepared/31_sample_counts").fetchall()
+        for split, task, samples, empty in run(con, "prepared/sample_counts").fetchall()
     }
     none = {"samples": 0, "empty_history": 0}
     splits = ("train", *_EVAL_SPLITS)
@@ -214,17 +213,11 @@ def _require_samples(con: duckdb.DuckDBPyConnection, config: PipelineConfig, cou
 
 
 def _write_tables(con: duckdb.DuckDBPyConnection, out: Path, counts: dict[str, Any]) -> None:
-    for table, name in (
-        ("items", "90_items"),
-        ("users", "91_users"),
-        ("queries", "92_queries"),
-        ("events", "93_events"),
-        ("graph", "95_graph"),
-    ):
-        batches = files.rows_of(con, f"prepared/{name}")
+    for table in ("items", "users", "queries", "events", "graph"):
+        batches = files.rows_of(con, f"prepared/files/{table}")
         counts[table] = files.write(out / f"{table}.parquet", files.TABLES[table], batches)
     for split in ("train", *_EVAL_SPLITS):
-        batches = files.rows_of(con, "prepared/94_samples", {"split": split})
+        batches = files.rows_of(con, "prepared/files/samples", {"split": split})
         counts[f"samples_{split}"] = files.write(out / f"samples_{split}.parquet", files.SAMPLES, batches)
 
 

@@ -21,14 +21,36 @@ import pyarrow as pa
 from gensr_model.config.base import SEARCH_ONLY
 from gensr_model.config.data import PrepareConfig
 from gensr_model.errors import DataError, GensrError
-from tasks.core.code_version import source_files
 from tasks.core.sql_runner import connect, query, run
 from tasks.prepare import schemas as files
 
 _SHOWN = 5
-_VIEWS = ("00_samples", "01_candidates", "02_user_ranges", "03_never_negative")
-_FIGURES = ("prepared/60_later_share", "audit/figures/20_query_in_text", "audit/figures/30_repeated_targets")
-_AMAZON_FIGURES = ("audit/figures/40_position_cut",)
+_VIEWS = ("samples", "candidates", "user_ranges", "never_negative")
+#: The queries of ``sql/audit``, in the order in which they run and are shown.
+AUDITS = (
+    "event_out_of_order",
+    "history_not_before_sample",
+    "history_misses_event",
+    "duplicate_event",
+    "query_of_wrong_behavior",
+    "sample_without_event",
+    "target_in_history",
+    "candidate_repeated",
+    "candidate_met",
+    "candidate_is_target",
+    "candidate_count",
+    "candidate_misaligned",
+    "unresolved_id",
+    "index_not_row",
+    "sample_in_two_splits",
+    "twin_in_other_split",
+    "split_against_time",
+    "target_never_negative",
+    "graph_holds_target",
+    "graph_differs",
+)
+_FIGURES = ("prepared/later_share", "audit/figures/query_in_text", "audit/figures/repeated_targets")
+_AMAZON_FIGURES = ("audit/figures/position_cut",)
 
 
 class AuditResult(NamedTuple):
@@ -45,12 +67,6 @@ class Figure(NamedTuple):
     name: str
     rule: str
     values: dict[str, float | None]
-
-
-def audit_names() -> list[str]:
-    """The files of ``sql/audit`` that are audits, in order, without ``.sql``."""
-    found = (Path(file) for file in source_files(("sql/audit",)))
-    return sorted(f.stem for f in found if f.parent == Path("sql/audit") and f.stem not in _VIEWS)
 
 
 def audit_rule(name: str) -> str:
@@ -88,12 +104,12 @@ def open_prepared(con: duckdb.DuckDBPyConnection, prepared: Path, config: Prepar
     drawn = [{"protocol": name, "searches_only": name in SEARCH_ONLY} for name in config.protocols]
     con.register("protocols", pa.Table.from_pylist(drawn))
     for name in _VIEWS:
-        run(con, f"audit/{name}")
+        run(con, f"audit/views/{name}")
 
 
 def run_audits(con: duckdb.DuckDBPyConnection) -> list[AuditResult]:
-    """Every audit on what ``open_prepared`` opened, in the order of their files."""
-    return [_audit(con, name) for name in audit_names()]
+    """Every audit on what ``open_prepared`` opened, in the order of ``AUDITS``."""
+    return [_audit(con, name) for name in AUDITS]
 
 
 def _audit(con: duckdb.DuckDBPyConnection, name: str) -> AuditResult:

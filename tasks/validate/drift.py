@@ -33,9 +33,9 @@ def measure_drift(prepared: Path, champion_data: Path, config: PipelineConfig, o
     bins = json.loads((champion_data / BINS).read_text(encoding="utf-8"))
     with connection(config, out) as con:
         open_prepared(con, prepared, config.prepare)
-        run(con, "drift/10_histogram")
+        run(con, "drift/histogram")
         con.register("reference", pa.Table.from_pylist(bins, _REFERENCE))
-        found = {row["feature"]: float(row["psi"]) for row in to_arrow(con, "drift/30_psi").to_pylist()}
+        found = {row["feature"]: float(row["psi"]) for row in to_arrow(con, "drift/psi").to_pylist()}
     if not found:
         raise DataError(
             f"{champion_data / BINS}: no feature that drift is measured by, so it is of another version; delete the "

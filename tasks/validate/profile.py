@@ -18,7 +18,7 @@ def write_profile(con: duckdb.DuckDBPyConnection, tables: list[str], out: Path) 
     """Write ``profile.json``: {"columns": a row per table and column, "ties": per day, where there are events}."""
     content: dict[str, Any] = {"columns": [row for table in tables for row in _columns(con, table)]}
     if "events" in tables:
-        content["ties"] = files.one_row(con, "profile/20_ties")
+        content["ties"] = files.one_row(con, "profile/ties")
     write_json(out / PROFILE, content)
 
 
@@ -27,12 +27,12 @@ def write_bins(con: duckdb.DuckDBPyConnection, out: Path) -> None:
 
     Leaves the table ``histogram`` in ``con``.
     """
-    run(con, "drift/10_histogram")
-    write_json(out / BINS, to_arrow(con, "drift/20_bins").to_pylist())
+    run(con, "drift/histogram")
+    write_json(out / BINS, to_arrow(con, "drift/bins").to_pylist())
 
 
 def _columns(con: duckdb.DuckDBPyConnection, table: str) -> list[dict[str, Any]]:
     relation = con.table(table)
     plain = [name for name in relation.columns if name != "file_row_number"]
     relation.select(*(duckdb.ColumnExpression(name) for name in plain)).create_view("profiled", replace=True)
-    return [{"table": table, **row} for row in to_arrow(con, "profile/10_columns").to_pylist()]
+    return [{"table": table, **row} for row in to_arrow(con, "profile/columns").to_pylist()]

@@ -34,7 +34,7 @@ def test_digital_music(real_data: Path, tmp_path: Path) -> None:
     assert found["samples"]["test"]["search"] == {"samples": 268, "empty_history": 1}
     results, figures = audit_by_itself(folder)
     assert [r for r in results if r.violations] == []
-    cut = next(f.values for f in figures if f.name == "40_position_cut")
+    cut = next(f.values for f in figures if f.name == "position_cut")
     # Every search sample would see its own purchase, and further samples another purchase of their day.
     moments = {(event["user_idx"], event["ts"]) for event in rows(folder, "events")}
     assert (cut["samples"], cut["answer_in_history"]) == (4960, 2480)

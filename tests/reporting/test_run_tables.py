@@ -245,14 +245,14 @@ def test_what_did_not_work_is_said() -> None:
         reading={"read": 1000, "accepted": 997, "rejected": 3},
         rejects={"no user": 2, "bad time": 1},
         audits=[
-            {"name": "10_x", "rule": "r.", "violations": 0},
-            {"name": "11_y", "rule": "Later events.", "violations": 7},
+            {"name": "a_x", "rule": "r.", "violations": 0},
+            {"name": "a_y", "rule": "Later events.", "violations": 7},
         ],
         manifest={"split": {"leave_one_out_later_share": 0.098}},
     )
     said = " ".join(what_did_not_work(known))
     for sentence in (
-        "Audit 11_y found 7 rows: Later events.",
+        "Audit a_y found 7 rows: Later events.",
         "3 of 1,000 raw lines could not be used: no user (2), bad time (1).",
         "Search: GenSR ranks worse than BM25.",
         "no difference from LightGCN",
@@ -264,7 +264,7 @@ def test_what_did_not_work_is_said() -> None:
         "were not analysed",
     ):
         assert sentence in said
-    assert "10_x" not in said
+    assert "a_x" not in said
     assert "another model is better" not in said
     assert "Two heads (Eq. 1) was still improving" not in said
 

@@ -69,7 +69,7 @@ def query_of(path: list[str], stop_words: set[str], stem: Callable[[str], str]) 
 @pytest.fixture(scope="module")
 def con() -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
-    run(connection, "amazon/51_stop_words")
+    run(connection, "amazon/stop_words")
     return connection
 
 
@@ -85,15 +85,15 @@ def made(con: duckdb.DuckDBPyConnection, catalogue: list[Item], stemmed: bool) -
         bought = {"user": "u", "behavior": "rec", "query": None}
         purchases = [{**bought, "item": row["item"], "ts": n, "source_row": n} for n, row in enumerate(rows)]
         con.from_arrow(pa.Table.from_pylist(purchases, INTERACTIONS)).create("interactions")
-        run(con, "amazon/52_item_paths")
-        run(con, "amazon/53_path_words")
-        distinct = [word for (word,) in run(con, "amazon/54_distinct_words").fetchall()]
+        run(con, "amazon/item_paths")
+        run(con, "amazon/path_words")
+        distinct = [word for (word,) in run(con, "amazon/distinct_words").fetchall()]
         con.register("stems", _stems(distinct if stemmed else []))
-        for step in ("55_path_queries", "56_item_queries"):
+        for step in ("path_queries", "item_queries"):
             run(con, f"amazon/{step}")
-        run(con, "amazon/57_search_events", {"seed": 0})
-        run(con, "amazon/58_item_text")
-        run(con, "prepared/21_items")
+        run(con, "amazon/search_events", {"seed": 0})
+        run(con, "amazon/item_text")
+        run(con, "prepared/items")
         return {
             name: con.table(name).to_arrow_table().to_pylist()
             for name in ("item_queries", "interactions", "items")

@@ -15,9 +15,10 @@ from prepare_inputs import DAY, amazon_raw, config, kuaisar_raw, prepared, rando
 from gensr_model.data.batches import NegativeSampler
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import DataError
+from tasks.core.code_version import SOURCES
 from tasks.core.sql_runner import connect
 from tasks.prepare.schemas import TABLES
-from tasks.validate.audit import audit_by_itself, audit_folder, audit_names, audit_rule, main, open_prepared
+from tasks.validate.audit import AUDITS, audit_by_itself, audit_folder, audit_rule, main, open_prepared
 
 SETTINGS = config(negatives=10, protocols=("uniform", "popularity", "bm25"))
 Row = dict[str, Any]
@@ -104,55 +105,55 @@ def swap(table: str, a: int, b: int) -> Fault:
 
 
 FAULTS: dict[str, list[Fault]] = {
-    "10_event_out_of_order": [swap("events", 0, 5)],
-    "11_history_not_before_sample": [
+    "event_out_of_order": [swap("events", 0, 5)],
+    "history_not_before_sample": [
         set_field("samples_test", "history_end", own_end),
         set_field("samples_train", "history_end", own_end, at=7),
         set_field("samples_test", "history_end", lambda *_: 0, at=3),  # another user's events
         set_field("samples_test", "history_end", lambda *_: 10**9),
     ],
-    "12_history_misses_event": [
+    "history_misses_event": [
         set_field("samples_test", "history_end", lambda f, r, n: r[n]["history_end"] - 1)
     ],
-    "13_duplicate_event": [lambda folder: change(folder, "events", lambda found: [found[0], *found])],
-    "14_query_of_wrong_behavior": [
+    "duplicate_event": [lambda folder: change(folder, "events", lambda found: [found[0], *found])],
+    "query_of_wrong_behavior": [
         set_field("events", "query_idx", lambda f, r, n: 0 if r[n]["behavior"] == "rec" else None),
         set_field("samples_valid", "query_idx", lambda *_: 0),
     ],
-    "15_sample_without_event": [
+    "sample_without_event": [
         lambda folder: change(folder, "samples_train", lambda found: found[1:]),
         set_field("samples_train", "ts", lambda f, r, n: r[n]["ts"] + 1),
     ],
-    "16_target_in_history": [
+    "target_in_history": [
         set_field("samples_test", "history_end", tie_end),
         set_field("samples_train", "history_end", tie_end, at=7),
     ],
-    "20_candidate_repeated": [
+    "candidate_repeated": [
         set_field(
             "candidates_test", "item_idx", lambda f, r, n: [*r[n]["item_idx"][:-1], r[n]["item_idx"][0]]
         )
     ],
-    "21_candidate_met": [set_field("candidates_test", "item_idx", met_by_user)],
-    "22_candidate_is_target": [set_field("candidates_test", "item_idx", target_listed)],
-    "23_candidate_count": [
+    "candidate_met": [set_field("candidates_test", "item_idx", met_by_user)],
+    "candidate_is_target": [set_field("candidates_test", "item_idx", target_listed)],
+    "candidate_count": [
         set_field("candidates_valid", "item_idx", lambda f, r, n: r[n]["item_idx"][:-1]),
         set_field("candidates_valid", "item_idx", lambda *_: None),
     ],
-    "24_candidate_misaligned": [
+    "candidate_misaligned": [
         swap("candidates_test", 0, 1),
         lambda folder: change(folder, "candidates_valid", lambda found: found[:-1]),
         set_field("candidates_test", "protocol", lambda *_: "popularity"),
         set_field("candidates_valid", "protocol", lambda *_: "alphabetical"),
     ],
-    "30_unresolved_id": [
+    "unresolved_id": [
         set_field("candidates_test", "item_idx", lambda f, r, n: [*r[n]["item_idx"][:-1], 10**6]),
         set_field("events", "item_idx", lambda *_: -1),
         set_field("samples_train", "user_idx", lambda *_: 10**6),
         set_field("graph", "item_idx", lambda *_: 10**6),
         set_field("item_queries", "query_idx", lambda *_: 10**6),
     ],
-    "31_index_not_row": [swap("items", 2, 3), swap("users", 0, 1), swap("queries", 0, 1)],
-    "40_sample_in_two_splits": [
+    "index_not_row": [swap("items", 2, 3), swap("users", 0, 1), swap("queries", 0, 1)],
+    "sample_in_two_splits": [
         lambda folder: change(
             folder, "samples_train", lambda found: [*found, rows(folder, "samples_test")[0]]
         ),
@@ -160,12 +161,12 @@ FAULTS: dict[str, list[Fault]] = {
             folder, "samples_valid", lambda found: [*found, {**found[0], "sample_id": "f" * 16}]
         ),
     ],
-    "41_twin_in_other_split": [
+    "twin_in_other_split": [
         lambda folder: move_sample(folder, "search"),
         lambda folder: move_sample(folder, "recommendation"),
     ],
-    "42_split_against_time": [set_field("samples_test", "ts", lambda f, r, n: r[n]["ts"] - 100 * DAY)],
-    "43_target_never_negative": [
+    "split_against_time": [set_field("samples_test", "ts", lambda f, r, n: r[n]["ts"] - 100 * DAY)],
+    "target_never_negative": [
         lambda folder: change(
             folder, "samples_train", lambda found: [*found, {**found[0], **fresh_pair(folder)}]
         ),
@@ -173,10 +174,10 @@ FAULTS: dict[str, list[Fault]] = {
             folder, "samples_train", lambda found: [*found, *rows(folder, "samples_valid")]
         ),
     ],
-    "50_graph_holds_target": [
+    "graph_holds_target": [
         lambda folder: change(folder, "graph", lambda found: [*found, target_pair(folder)])
     ],
-    "51_graph_differs": [
+    "graph_differs": [
         lambda folder: change(folder, "graph", lambda found: found[1:]),
         lambda folder: change(folder, "graph", lambda found: [found[0], *found]),
         set_field("graph", "user_idx", lambda f, r, n: (r[n]["user_idx"] + 1) % 40),
@@ -190,14 +191,15 @@ CASES = [
 
 
 def test_every_audit_has_a_planted_fault_and_says_what_it_looks_for() -> None:
-    assert audit_names() == sorted(FAULTS)
-    for name in audit_names():
+    assert list(AUDITS) == list(FAULTS)
+    assert set(AUDITS) == {path.stem for path in (SOURCES / "sql" / "audit").glob("*.sql")}
+    for name in AUDITS:
         assert len(audit_rule(name)) > 20, name
 
 
 def test_good_amazon_has_no_violation(good: Path, tmp_path: Path) -> None:
     results = audit_folder(good, SETTINGS.prepare, tmp_path)
-    assert [(r.name, r.violations) for r in results] == [(name, 0) for name in audit_names()]
+    assert [(r.name, r.violations) for r in results] == [(name, 0) for name in AUDITS]
 
 
 def test_good_kuaisar_has_no_violation(tmp_path: Path) -> None:
@@ -213,7 +215,7 @@ def test_good_kuaisar_has_no_violation(tmp_path: Path) -> None:
     settings = config("kuaisar", negatives=5, protocols=SETTINGS.prepare.protocols)
     folder = prepared(kuaisar_raw(tmp_path / "raw", [*rec, *rare], [*src, *rare], []), settings)
     results = audit_folder(folder, settings.prepare, tmp_path / "temp")
-    assert [(r.name, r.violations) for r in results] == [(name, 0) for name in audit_names()]
+    assert [(r.name, r.violations) for r in results] == [(name, 0) for name in AUDITS]
 
 
 @pytest.mark.parametrize(("name", "fault"), CASES)
@@ -249,7 +251,7 @@ def test_the_command_prints_every_audit_and_figure_and_exits_by_violations(
 ) -> None:
     assert main([str(good)]) == 0
     told = capsys.readouterr().out
-    assert all(name in told for name in audit_names())
+    assert all(name in told for name in AUDITS)
     assert f"{len(FAULTS)} audits, 0 broken" in told
     assert all(name in told for name in ("later_share", "only_by_categories", "answer_in_history"))
 
@@ -278,18 +280,16 @@ def test_figures_by_hand(tmp_path: Path) -> None:
     purchases = [("u", "A", 0), ("u", "B", 1), ("u", "C", 2), ("u", "A", 3), ("v", "D", 9)]
     paths = {**{item: [["Top", f"Kind {item}{item}"]] for item in "ABC"}, "D": [["Title", "Title"]]}
     found = figures_of(prepared(amazon_raw(tmp_path / "raw", purchases, paths), config()))
-    assert found["60_later_share"]["later_share"] == pytest.approx(
-        1 / 3
-    )  # of A, B, D only D is after u's last
-    assert found["20_query_in_text"] == {
+    assert found["later_share"]["later_share"] == pytest.approx(1 / 3)  # of A, B, D only D is after u's last
+    assert found["query_in_text"] == {
         "search_samples": 5,
         "with_categories": 1.0,
         "without_categories": pytest.approx(1 / 5),
         "only_by_categories": pytest.approx(4 / 5),
     }
     held_out = {"held_out_samples": 4, "met_in_training": 2, "share": 0.5}  # A again, in both tasks
-    assert found["30_repeated_targets"] == held_out
-    assert found["40_position_cut"] == {
+    assert found["repeated_targets"] == held_out
+    assert found["position_cut"] == {
         "samples": 10,
         "history_not_earlier": 5,  # every search event stands behind its own purchase
         "answer_in_history": 5,
@@ -303,5 +303,5 @@ def test_ties_leak_beyond_twins_when_histories_are_cut_by_position(tmp_path: Pat
     raw = amazon_raw(
         tmp_path / "raw", [*purchases, ("v", "E", 0)], {i: [["Top", f"Kind {i}{i}"]] for i in "ABCDE"}
     )
-    cut = figures_of(prepared(raw, config()))["40_position_cut"]
+    cut = figures_of(prepared(raw, config()))["position_cut"]
     assert (cut["samples"], cut["history_not_earlier"], cut["answer_in_history"]) == (10, 6, 5)

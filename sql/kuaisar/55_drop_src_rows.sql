@@ -1,1 +1,0 @@
-drop table src_rows
