@@ -15,13 +15,12 @@ import yaml
 from prefect.client.orchestration import get_client
 from prefect.utilities.importtools import import_object
 
-from flows.local import command, installation
+from flows.local import installation
+from flows.local.command import ROOT, read_config
 from flows.local.services import ServiceError
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.config.presets import PRESETS
 from tasks.core.state_dir import StateDir, server_environment
-
-ROOT = command.ROOT
 
 
 def deployments() -> dict[str, dict[str, Any]]:
@@ -84,7 +83,7 @@ def test_a_wrong_port_is_named(monkeypatch: pytest.MonkeyPatch, ports: dict[str,
 )
 def test_a_wrong_config_is_refused_with_its_field(text: str, said: str) -> None:
     with pytest.raises(ServiceError, match=said):
-        command.read_config(text)
+        read_config(text)
 
 
 def test_a_given_config_stays_as_given_but_for_relative_paths(
@@ -93,13 +92,13 @@ def test_a_given_config_stays_as_given_but_for_relative_paths(
     monkeypatch.chdir(tmp_path)
     given = {"preset": "laptop", "source": {"kind": "folder", "path": "mine"}}
     expected = {"preset": "laptop", "source": {"kind": "folder", "path": str(tmp_path / "mine")}}
-    assert command.read_config(json.dumps(given)) == expected
-    assert command.read_config(None) == {}
+    assert read_config(json.dumps(given)) == expected
+    assert read_config(None) == {}
     (tmp_path / "flan").mkdir()
     for name, said in (("flan", str(tmp_path / "flan")), ("google/flan-t5-small", "google/flan-t5-small")):
-        found = command.read_config(json.dumps({"model": {"backbone": {"name_or_path": name}}}))
+        found = read_config(json.dumps({"model": {"backbone": {"name_or_path": name}}}))
         assert found["model"]["backbone"]["name_or_path"] == said
-    found = command.read_config(json.dumps({"rerank": {"saved_ranks": ["ranks.parquet"]}}))
+    found = read_config(json.dumps({"rerank": {"saved_ranks": ["ranks.parquet"]}}))
     assert [file["path"] for file in found["rerank"]["saved_ranks"]] == [str(tmp_path / "ranks.parquet")]
 
 
