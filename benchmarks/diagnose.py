@@ -13,8 +13,10 @@ from pathlib import Path
 from gensr_model.config.evaluation import StatisticsConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation.saved_ranks import read_saved_ranks
+from gensr_model.reporting.renderers import markdown
+from gensr_model.reporting.run_facts import RunFacts
+from gensr_model.reporting.run_tables import segments
 from tasks.evaluate.diagnose import segments_of
-from tasks.publish.summary import segments
 
 
 def main() -> None:
@@ -24,10 +26,11 @@ def main() -> None:
     parser.add_argument("saved_ranks", type=Path, help="ranks that benchmarks.save_ranks wrote")
     parser.add_argument("prepared", type=Path, help="the prepared dataset of that run")
     given = parser.parse_args()
-    rows = segments_of(
-        PreparedDataset.open(given.prepared), read_saved_ranks(given.saved_ranks), StatisticsConfig()
-    )
-    print("\n".join(segments(rows)))
+    rule = StatisticsConfig()
+    ranks = read_saved_ranks(given.saved_ranks)
+    rows = segments_of(PreparedDataset.open(given.prepared), ranks, rule)
+    facts = RunFacts({"config": {"statistics": rule.model_dump()}})
+    print("\n".join(map(markdown, segments(facts, rows))))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,9 @@ from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.config.studies import Variant
 from gensr_model.evaluation.ablation import CHANGES, ablation_rows
 from gensr_model.evaluation.saved_ranks import read_saved_ranks
-from tasks.publish.study_tables import ablation
+from gensr_model.reporting.renderers import page
+from gensr_model.reporting.run_facts import ABLATION, RunFacts
+from gensr_model.reporting.study_sections import ablation
 
 # What chooses the samples and their candidates, and what the statistics are made with: the same in all files.
 _SAME = ("format", "seed", "statistics.confidence", "statistics.bootstrap_samples", "ingest.earliest", "prepare.",
@@ -99,22 +101,19 @@ def join(files: Sequence[Saved], users: pa.Table | None) -> str:
     ranks = {name: [table for file in files for table in file.ranks[name]] for name in shared}
     config = PipelineConfig.model_validate({name: first.config[name] for name in ("seed", "statistics")})
     rows = ablation_rows(ranks, config, users)
-    told = config.model_dump(mode="json")
-    told["ablation"]["seeds"] = seeds
-    return "\n".join(
-        [
-            f"# {first.config['name']}: ablation of {len(seeds)} seeds",
-            "",
-            *ablation(rows, told),
-            "Intervals and p are over test users, each sample's N@5 a mean over the seeds; "
-            "± is the standard deviation over seeds.",
-            "",
-            "Joined by `benchmarks.join_ablations` from:",
-            "",
-            *(f"- {line}" for file in files for line in _said(file, first, shared)),
-            "",
-        ]
-    )
+    dumped = config.model_dump(mode="json")
+    dumped["ablation"]["seeds"] = seeds
+    section = ablation(RunFacts({"config": dumped}, studies={ABLATION: {ABLATION: rows}}))
+    lines = [
+        page(f"{first.config['name']}: ablation of {len(seeds)} seeds", [section] if section else []),
+        "Intervals and p are over test users, each sample's N@5 a mean over the seeds; "
+        "± is the standard deviation over seeds.",
+        "",
+        "Joined by `benchmarks.join_ablations` from:",
+        "",
+        *(f"- {line}" for file in files for line in _said(file, first, shared)),
+    ]
+    return "\n".join([*lines, ""])
 
 
 def _said(file: Saved, first: Saved, shared: list[Variant]) -> Iterator[str]:

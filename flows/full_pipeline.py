@@ -49,6 +49,6 @@ def full_pipeline(config: PipelineConfig) -> dict[str, Any]:
         summary = summarize_run(config, data, stages, ranks, numbers_of(analyses))
         summary["diagnosis"] = diagnosis(data.prepared, ranks, config.statistics, config.seed)
         made = make_studies(run, config, data, fan)
-        published = finish(run, summary | made.told(), more=made.texts)
+        published = finish(run, summary | made.entries())
         made.raise_failure()
         return published

@@ -15,18 +15,17 @@ from gensr_model.reporting.run_facts import ABLATION, FULL, RERANK, SWEEP
 from tasks.compare.trials import check_ablation, check_sweep
 from tasks.core.tracking import Tracked, run_logger
 from tasks.evaluate.run_data import Data
-from tasks.publish.publish import headline, part_of_run, study_text
+from tasks.publish.publish import headline, part_of_run
 
 
 class Studies(NamedTuple):
     """What the studies of a run came to, by name."""
 
     summaries: dict[str, dict[str, Any]]
-    texts: list[str]  # Markdown
     failed: dict[str, Exception]
 
-    def told(self) -> dict[str, Any]:
-        """What of it stands in the summary of the run."""
+    def entries(self) -> dict[str, Any]:
+        """The entries of the run's summary."""
         if not (self.summaries or self.failed):
             return {}
         why = {name: str(error) or type(error).__name__ for name, error in self.failed.items()}
@@ -49,25 +48,24 @@ def check_studies(config: PipelineConfig) -> FanOut | None:
 
 def make_studies(run: Tracked, config: PipelineConfig, data: Data, fan: FanOut | None) -> Studies:
     """Each study in a nested run of its own. One that fails is told of, and those after it are made."""
-    wanted, made = config.studies, Studies({}, [], {})
-    bodies: dict[str, Callable[[Tracked], tuple[dict[str, Any], str | None]]] = {}
+    wanted, made = config.studies, Studies({}, {})
+    bodies: dict[str, Callable[[Tracked], dict[str, Any]]] = {}
     if fan is not None:
-        bodies[RERANK] = lambda child: compare_systems(child, config, data, fan)[:2]
+        bodies[RERANK] = lambda child: compare_systems(child, config, data, fan).summary
     if wanted.full_ranking:
-        bodies[FULL] = lambda child: (rank_catalogue(child, config, data)[2], None)
+        bodies[FULL] = lambda child: rank_catalogue(child, config, data)[2]
     if wanted.ablation:
-        bodies[ABLATION] = lambda child: (ablate(child, config, data), None)
+        bodies[ABLATION] = lambda child: ablate(child, config, data)
     if wanted.sweep:
-        bodies[SWEEP] = lambda child: (search(child, config, data), None)
+        bodies[SWEEP] = lambda child: search(child, config, data)
     for name, body in bodies.items():
         try:
             with run.child(name) as child:
-                summary, text = body(child)
+                summary = body(child)
                 child.metrics(headline(summary))
         except Exception as error:
             run_logger().error("the study %s failed: %s", name, error)
             made.failed[name] = error
             continue
         made.summaries[name] = part_of_run(summary)
-        made.texts.append(study_text(name, summary, text))
     return made

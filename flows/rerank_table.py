@@ -10,18 +10,18 @@ from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 
 from flows.shared.fan_out import FanOut, fan_out
-from flows.shared.steps import prepare_data
+from flows.shared.steps import finish, prepare_data
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError
 from gensr_model.evaluation.reference import REFERENCES
-from tasks.compare.baselines import Ranked, check_names, every_system, run_system
+from gensr_model.reporting.run_facts import RERANK
+from tasks.compare.baselines import Ranked, check_names, every_system, run_system, title
 from tasks.compare.saved_ranks import taken
 from tasks.core.stage import StageResult
 from tasks.core.tracking import Tracked, parent_run
 from tasks.core.worker_check import WorkerEnvironment, check, here
 from tasks.evaluate.run_data import Data
-from tasks.publish.comparison_table import Compared, Failed, compare, publish_rerank
-from tasks.publish.report import write_report
+from tasks.publish.comparison_table import Compared, Failed, compare
 
 
 @flow(name="compare")
@@ -33,10 +33,11 @@ def rerank_table(config: PipelineConfig) -> dict[str, Any]:
     fan = check_systems(config)
     with parent_run(config, "compare/rerank-table", str(flow_run.id)) as run:
         compared = compare_systems(run, config, prepare_data(run, config), fan)
-        flow_run_id = str(flow_run.id)
-        published = publish_rerank(run.run_id, flow_run_id, compared)
-        write_report(run.run_id, flow_run_id, published)
-        return published
+        run.table(
+            "rerank_table.json",
+            [r | {"title": title(r["system"])} for r in compared.tables["table"].to_pylist()],
+        )
+        return finish(run, compared.summary, RERANK, compared.tables)
 
 
 def check_systems(config: PipelineConfig) -> FanOut:

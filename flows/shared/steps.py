@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
+import pyarrow as pa
 from prefect.runtime import flow_run
 
 from gensr_model.config.pipeline import PipelineConfig
@@ -50,10 +51,10 @@ def analyze_all(
 
 
 def finish(
-    run: Tracked, summary: dict[str, Any], key: str = "summary", more: Sequence[str] = ()
+    run: Tracked, summary: dict[str, Any], key: str = "summary", tables: Mapping[str, pa.Table] | None = None
 ) -> dict[str, Any]:
-    """Publish the summary of this flow run as the artifact ``key``, and its report; returns it as published."""
+    """Publish the summary of this flow run as the artifact ``key``, with tables and report; returns it as published."""
     flow_run_id = str(flow_run.id)
-    published = publish(run.run_id, flow_run_id, summary, key, list(more))
+    published = publish(run.run_id, flow_run_id, summary, key, tables or {})
     write_report(run.run_id, flow_run_id, published)
     return published

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gensr_model.config.base import TASKS
-from gensr_model.evaluation.compare import Verdict
 from gensr_model.evaluation.metrics import METRICS, per_sample
 
 COLUMNS = {
@@ -51,30 +50,3 @@ def means(ranks: Mapping[str, Sequence[pa.Table]]) -> list[dict[str, Any]]:
                     row | {"deviation": deviation, "seeds": len(values), "samples": of_task[0].num_rows}
                 )
     return rows
-
-
-def places(rows: list[dict[str, Any]], task: str, metric: str) -> dict[str, int]:
-    """System -> 1 for the best of a column, 2 for the second, 3 for all others; equal means share a place."""
-    column = {
-        row["system"]: round(row["mean"], 4)
-        for row in rows
-        if row["task"] == task and row["metric"] == metric
-    }
-    order = sorted(set(column.values()), reverse=True)
-    return {name: min(order.index(value) + 1, 3) for name, value in column.items()}
-
-
-def cell(value: float, place: int, star: bool) -> str:
-    """Best bold, second underlined, a star for a significant lead."""
-    text = f"{value:.4f}"
-    marked = {1: f"**{text}**", 2: f"<u>{text}</u>"}.get(place, text)
-    return marked + ("*" if star else "")
-
-
-def starred(verdicts: Sequence[Verdict], task: str, metric: str) -> bool:
-    """Whether ours leads the best baseline of a column significantly, after correction."""
-    return any(
-        v.p_holm < SIGNIFICANT and v.compared.mean_difference > 0
-        for v in verdicts
-        if (v.task, v.metric) == (task, metric)
-    )

@@ -61,7 +61,7 @@ class Facts:
     """
 
     summary: dict[str, Any]
-    made: str
+    made: str = ""
     links: dict[str, str] = field(default_factory=dict)
     manifest: dict[str, Any] = field(default_factory=dict)
     reading: dict[str, Any] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from gensr_model.reporting.charts import Figure, Series, line_chart, smooth
 from gensr_model.reporting.findings import VERDICTS, tested
 from gensr_model.reporting.run_facts import SPACE, RunFacts
 from gensr_model.reporting.sections import Block, Section, figures, heading, note, table, text
-from gensr_model.reporting.tables import Cell, Column, Table, count, interval, number, p_value
+from gensr_model.reporting.tables import Cell, Column, Table, count, difference, interval, number, p_value
 from gensr_model.reporting.tables import text as words
 
 _COLORS = {"gensr": 1, "two_head": 2, "unisar": 3}
@@ -30,11 +30,6 @@ def _information(facts: RunFacts) -> list[Block]:
     found = information(facts)
     if found is None:
         return []
-    papers = (
-        table(papers_information(facts))
-        if paper.is_papers_data(facts)
-        else note("Not the paper's data: its Table 5 is not shown.")
-    )
     drawn = facts.summary["config"]["analysis"]["negatives_per_positive"]
     return [
         heading("Mutual information (Table 5)"),
@@ -46,7 +41,8 @@ def _information(facts: RunFacts) -> list[Block]:
         table(found),
         *([table(gaps)] if (gaps := information_gaps(facts)) else []),
         table(critics(facts)),
-        papers,
+        *([table(papers_information(facts))] if paper.is_papers_data(facts) else []),
+        *paper.not_shown(facts, "its Table 5 is not shown"),
     ]
 
 
@@ -62,14 +58,14 @@ def _gradients(facts: RunFacts) -> list[Block]:
                 "directions of their own, as tasks do."
             )
         )
-        blocks.append(
-            note(
-                "The paper shows curves without numbers; by its text UniSAR is often around or below −0.5, GenSR "
-                "above 0 throughout (§6.5)."
-                if paper.is_papers_data(facts)
-                else "Not the paper's data: what it says of its Figure 4 is not shown."
+        if paper.is_papers_data(facts):
+            blocks.append(
+                note(
+                    "The paper shows curves without numbers; by its text UniSAR is often around or below −0.5, GenSR "
+                    "above 0 throughout (§6.5)."
+                )
             )
-        )
+        blocks += paper.not_shown(facts, "what it says of its Figure 4 is not shown")
     return [*blocks, *([figures(*drawn)] if drawn else []), *found]
 
 
@@ -89,18 +85,16 @@ def _space(facts: RunFacts) -> list[Block]:
         title = "The tasks in the input and in the models' hidden states"
         source = f"data:image/png;base64,{base64.b64encode(facts.pictures[SPACE]).decode()}"
         blocks.append(figures(Figure(f'<img alt="{title}" src="{source}">', title, wide=True)))
-    columns = [Column("What", False), Column("Linear probe", says="held-out accuracy in telling the task"),
-               Column("Chance"), Column("Silhouette", says="0: the tasks' clouds are one; 1: far apart"),
-               Column("Overlap", says="of the densities in the picture; 1: the same"),
-               Column("Overlap, chance", says="of two random groups of the same points")]  # fmt: skip
+    columns = [Column("What", False), Column("Linear probe", hint="held-out accuracy in telling the task"),
+               Column("Chance"), Column("Silhouette", hint="0: the tasks' clouds are one; 1: far apart"),
+               Column("Overlap", hint="of the densities in the picture; 1: the same"),
+               Column("Overlap, chance", hint="of two random groups of the same points")]  # fmt: skip
     names = ("probe_accuracy", "chance", "silhouette", "overlap", "overlap_chance")
     rows = [
         [words(facts.title(what)), *(number(f[name], 3) for name in names)] for (what,), f in found.items()
     ]
     blocks.append(table(Table("space", "How far the tasks lie apart (§6.4.2)", columns, rows)))
-    if not paper.is_papers_data(facts):
-        blocks.append(note("Not the paper's data: its Figure 3 is of another model's inputs and states."))
-    return blocks
+    return blocks + paper.not_shown(facts, "its Figure 3 is of another model's inputs and states")
 
 
 def _theorem(facts: RunFacts) -> list[Block]:
@@ -116,7 +110,7 @@ def _theorem(facts: RunFacts) -> list[Block]:
     ]
     ends = [Column("Coordinates", False), Column("Samples")]
     sides = [Column("Generative"), Column("Discriminative"), Column("At w*"), Column("Eq. 4 holds")]
-    error = [Column("Error, gen.", says="of the parameters"), Column("Error, disc."), Column("Eq. 14 holds")]
+    error = [Column("Error, gen.", hint="of the parameters"), Column("Error, disc."), Column("Eq. 14 holds")]
     rows: dict[str, list[list[Cell]]] = {"gaussian": [], "label": []}
     for (world, n), f in found:
         errors = [number(f[f"{side}_error"], 2) for side in ("generative", "discriminative")]
@@ -206,11 +200,11 @@ def _along(
 
 def information(facts: RunFacts) -> Table | None:
     """Table 5 in nats and bits."""
-    columns = [Column("Model", False), Column("Task", False), Column("MINE, nats", says="on pooled features, held out"),
-               Column("± seeds", says="standard deviation over seeds"), Column("MINE, bits"),
-               Column("Exact, nats", says="of the whole input: H(mean p) − mean H(p)"), Column("Exact, bits"),
-               Column("Bound, nats", says="entropy of the answer, at most ln 2 = 0.693"),
-               Column("I(Ŷ; Y), nats", says="of the answer and the label, by counts"), Column("I(Ŷ; Y), bits"),
+    columns = [Column("Model", False), Column("Task", False), Column("MINE, nats", hint="on pooled features, held out"),
+               Column("± seeds", hint="standard deviation over seeds"), Column("MINE, bits"),
+               Column("Exact, nats", hint="of the whole input: H(mean p) − mean H(p)"), Column("Exact, bits"),
+               Column("Bound, nats", hint="entropy of the answer, at most ln 2 = 0.693"),
+               Column("I(Ŷ; Y), nats", hint="of the answer and the label, by counts"), Column("I(Ŷ; Y), bits"),
                Column("Samples")]  # fmt: skip
     rows = [
         [words(facts.title(model)), words(task), *(number(f.get(n), 3) for n in ("mine_nats", "mine_std", "mine_bits",
@@ -225,7 +219,7 @@ def information(facts: RunFacts) -> Table | None:
 def information_gaps(facts: RunFacts) -> Table | None:
     """By how much GenSR's answers tell more than another model's, with intervals."""
     columns = [Column("GenSR less", False), Column("Task", False),
-               Column("Exact, nats", says="of the whole input"), Column(f"{facts.confidence} interval"),
+               Column("Exact, nats", hint="of the whole input"), Column(f"{facts.confidence} interval"),
                Column("p (Holm)"),
                Column("I(Ŷ; Y), nats"), Column(f"{facts.confidence} interval"), Column("p (Holm)")]  # fmt: skip
     rows = []
@@ -236,12 +230,7 @@ def information_gaps(facts: RunFacts) -> Table | None:
         for of in ("exact", "label"):
             value, low, high = (f[f"{of}_gap{end}"] for end in ("", "_low", "_high"))
             p = f.get(f"{of}_gap_p_holm")
-            mark = VERDICTS[tested(value, p, facts)]
-            cells += [
-                number(value, 3, sign=True, mark=mark),
-                interval(value, low, high, digits=3),
-                p_value(p),
-            ]
+            cells += difference(value, low, high, p, VERDICTS[tested(value, p, facts)], 3)
         rows.append([words(facts.title(model)), words(task), *cells])
     note = (
         "Percentiles of a bootstrap over users, the same for both models; paired t-test of jackknife pseudo-values, "
@@ -259,7 +248,7 @@ def critics(facts: RunFacts) -> Table:
     for title in names:
         columns += [Column(f"{title}, nats"), Column("± seeds")]
     columns.append(
-        Column("Raw score, MINE, nats", says="critic-limited: no finite bound, and no property of the model")
+        Column("Raw score, MINE, nats", hint="critic-limited: no finite bound, and no property of the model")
     )
     rows = [
         [words(facts.title(model)), words(task),
@@ -285,10 +274,10 @@ def papers_information(facts: RunFacts) -> Table:
 def gradients(facts: RunFacts) -> Table | None:
     """The numbers under Figure 4."""
     columns = [Column("Model", False), Column("Mean"), Column("Standard deviation"), Column("Lowest"),
-               Column("Share below 0"), Column("On half the rows", says="the tasks, mean cosine of their halves"),
-               Column("below 0"), Column("One task's halves", says="mean cosine of its random halves"),
-               Column("below 0"), Column("Tasks − one task", says="on half the rows; 0: as one task with itself"),
-               Column("± standard error", says="as if probes were independent"),
+               Column("Share below 0"), Column("On half the rows", hint="the tasks, mean cosine of their halves"),
+               Column("below 0"), Column("One task's halves", hint="mean cosine of its random halves"),
+               Column("below 0"), Column("Tasks − one task", hint="on half the rows; 0: as one task with itself"),
+               Column("± standard error", hint="as if probes were independent"),
                Column("Norm, recommendation"), Column("Norm, search"), Column("Probes")]  # fmt: skip
     names = ("mean_cosine", "std_cosine", "min_cosine", "share_negative", "mean_halves", "share_negative_halves",
              "mean_null", "share_negative_null", "gap", "gap_error", "mean_norm_recommendation",
@@ -303,7 +292,7 @@ def gradients(facts: RunFacts) -> Table | None:
 
 def noise_free(facts: RunFacts) -> Table | None:
     """What is left of the cosine without noise, and GenSR's beside the others'."""
-    columns = [Column("Model", False), Column("Cosine less noise", says="1: as one task; below 0 tasks pull apart"),
+    columns = [Column("Model", False), Column("Cosine less noise", hint="1: as one task; below 0 tasks pull apart"),
                Column(f"{facts.confidence} interval"), Column("GenSR − it"), Column(f"{facts.confidence} interval"),
                Column("p (Holm)")]  # fmt: skip
     found = facts.analysis("gradient")

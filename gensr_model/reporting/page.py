@@ -6,15 +6,14 @@ import json
 from importlib import resources
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from gensr_model.config.base import TASKS
-from gensr_model.reporting import findings, mechanisms, paper, run_tables, study_findings, study_sections
+from gensr_model.reporting import findings, paper, run_sections, run_tables, study_findings
+from gensr_model.reporting.renderers import environment
 from gensr_model.reporting.run_facts import RunFacts
-from gensr_model.reporting.tables import Column, Table, count, number, text
-
-_TEMPLATES = "templates"
+from gensr_model.reporting.sections import Section
+from gensr_model.reporting.tables import Column, Table, count, text
 
 
 class Entry(NamedTuple):
@@ -26,17 +25,15 @@ class Entry(NamedTuple):
 
 def render(facts: RunFacts) -> str:
     """The page; every text of the data is escaped."""
-    ranked = [task for task in TASKS if facts.summary["results"].get(task)]
-    papers = paper.is_papers_data(facts)
+    sections = run_sections.of_report(facts)
     context: dict[str, Any] = {
         "facts": facts,
         "summary": facts.summary,
         "style": Markup(_file("style.css")),
         "script": Markup(_file("sort.js")),
         "paper_name": paper.DATA[facts.summary["format"]],
-        "papers": papers,
-        "tasks": ranked,
-        "samples": {t: int(next(iter(facts.summary["results"][t].values()))["samples"]) for t in ranked},
+        "papers": paper.is_papers_data(facts),
+        "tasks": [task for task in TASKS if facts.summary["results"].get(task)],
         "short": findings.in_short(facts),
         "outcomes": study_findings.outcomes(facts),
         "problems": [*study_findings.problems(facts), *findings.what_did_not_work(facts)],
@@ -47,60 +44,27 @@ def render(facts: RunFacts) -> str:
         "profile": run_tables.columns_of(facts),
         "checks": _checks(facts),
         "audits": _audits(facts),
-        "results": {task: run_tables.results(facts, task) for task in ranked},
-        "differences": {task: run_tables.differences(facts, facts.summary, task) for task in ranked},
-        "papers_results": {task: _beside_paper(facts, task) for task in ranked},
-        "segments": run_tables.segments(facts, facts.segments),
-        "learning": run_tables.learning(facts),
-        "training": run_tables.training(facts) if facts.training else None,
-        "studies": study_sections.sections(facts),
-        "mechanisms": mechanisms.section(facts),
-        "speed": run_tables.speed(facts),
+        "sections": sections,
+        "contents": _contents(facts, sections),
     }
-    context["contents"] = _contents(context)
-    return _environment().get_template("report.html.j2").render(context)
-
-
-def _beside_paper(facts: RunFacts, task: str) -> Table | None:
-    return run_tables.papers_rows(
-        facts, paper.RANKING, task, facts.summary["results"][task].get("gensr", {}), "paper"
-    )
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("gensr_model.reporting", _TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["svg"] = Markup  # of our own making: charts.py escapes what it is given
-    environment.filters["figure"] = lambda value, digits=4: number(value, digits).text
-    return environment
+    return environment().get_template("report.html.j2").render(context)
 
 
 def _file(name: str) -> str:
-    return resources.files("gensr_model.reporting").joinpath(_TEMPLATES, name).read_text(encoding="utf-8")
+    return resources.files("gensr_model.reporting").joinpath("templates", name).read_text(encoding="utf-8")
 
 
-def _contents(context: dict[str, Any]) -> list[Entry]:
-    facts: RunFacts = context["facts"]
-    every = [
+def _contents(facts: RunFacts, sections: list[Section]) -> list[Entry]:
+    entries = [
         (True, Entry("short", "In short")),
         (True, Entry("run", "What was run")),
         (bool(facts.manifest), Entry("data", "Data")),
         (bool(facts.audits or facts.checks), Entry("checks", "Checks and audits")),
-        (bool(context["tasks"]), Entry("results", "Results")),
-        (bool(facts.segments), Entry("segments", "Segments")),
-        *((True, Entry(section.name, section.title)) for section in context["studies"]),
-        (bool(facts.training), Entry("training", "Training")),
-        (bool(context["mechanisms"]), Entry("mechanisms", "Mechanisms")),
-        (bool(context["speed"]), Entry("speed", "Speed and memory")),
+        *((True, Entry(section.name, section.title)) for section in sections),
         (bool(facts.examples), Entry("examples", "Example rankings")),
         (True, Entry("failed", "What did not work")),
     ]
-    return [entry for there, entry in every if there]
+    return [entry for there, entry in entries if there]
 
 
 def _counts(facts: RunFacts) -> Table | None:

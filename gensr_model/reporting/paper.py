@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from gensr_model.config.base import Format, Task
 from gensr_model.reporting.facts import Facts
+from gensr_model.reporting.sections import Block, note
 
-METRICS = ("recall_at_5", "recall_at_10", "ndcg_at_5", "ndcg_at_10")
 Row = tuple[float, float, float, float]
 Rows = Mapping[Format, Mapping[str, Mapping[str, Row]]]  # data -> task -> system
 
@@ -91,3 +91,10 @@ def is_papers_data(facts: Facts) -> bool:
     users = facts.manifest.get("counts", {}).get("users", 0)
     expected = STATISTICS[facts.summary["format"]]["users"]
     return not facts.generated and abs(users - expected) <= _TOLERANCE * expected
+
+
+def not_shown(facts: Facts, which: str) -> list[Block]:
+    """A note that the paper's ``which`` is left out; nothing on its data, or where the data are not known."""
+    if not facts.manifest or is_papers_data(facts):
+        return []
+    return [note(f"Not the paper's data: {which}.")]

@@ -28,6 +28,21 @@ class RunFacts(Facts):
     studies: dict[str, dict[str, Any]] = field(default_factory=dict)
     pictures: dict[str, bytes] = field(default_factory=dict)
 
+    @classmethod
+    def of_summary(cls, summary: dict[str, Any], **known: Any) -> RunFacts:
+        """What ``summary.json`` alone holds, and what else is ``known``.
+
+        A study that the summary itself is of stands among the studies. What such a study ranked stands in its own
+        section, not among the results of the run.
+        """
+        studies, name = dict(summary.get("studies", {})), summary.get("study")
+        if name in (RERANK, FULL, ABLATION, SWEEP):
+            studies[name] = summary
+        if name in (RERANK, FULL):
+            summary = summary | {"results": {}, "comparisons": {}, "diagnosis": []}
+        own = {"training": summary.get("training", {}), "stages": summary.get("stages", [])}
+        return cls(summary, studies=studies, segments=summary.get("diagnosis", []), **own | known)
+
     @property
     def confidence(self) -> str:
         """Of all intervals, as ``95%``."""

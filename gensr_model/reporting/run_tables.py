@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gensr_model.config.base import TASKS
+from gensr_model.evaluation.comparison_table import COLUMNS
 from gensr_model.evaluation.diagnosis import FEWEST_USERS
 from gensr_model.reporting import paper
 from gensr_model.reporting.charts import COLORS, Figure, Interval, Series, interval_chart, line_chart
@@ -17,11 +18,10 @@ from gensr_model.reporting.tables import (
     Column,
     Table,
     count,
-    interval,
+    difference,
     mark_best,
     memory,
     number,
-    p_value,
     seconds,
     text,
 )
@@ -30,7 +30,7 @@ METRICS = {
     "recall_at_1": "R@1", "recall_at_5": "R@5", "recall_at_10": "R@10", "recall_at_20": "R@20",
     "ndcg_at_5": "N@5", "ndcg_at_10": "N@10", "ndcg_at_20": "N@20", "mrr": "MRR",
 }  # fmt: skip
-_SAYS = {
+_HINTS = {
     "R": "share of positives among the first {}",
     "N": "NDCG among the first {}: a higher place counts more",
 }
@@ -48,60 +48,47 @@ _COLORS = {
 }
 
 
-def segments(facts: RunFacts, found_rows: Sequence[dict[str, Any]], name: str = "segments") -> list[Table]:
+def segments(facts: RunFacts, rows: Sequence[dict[str, Any]], name: str = "segments") -> list[Table]:
     """On each kind of user, target and query NDCG@10 of every model, GenSR's with its 95% interval by user, and where
     it was compared its lead over the best other model: two tables per task."""
     made = []
     for task in TASKS:
-        rows = [row for row in found_rows if row["task"] == task]
-        models = in_order({row["model"]: row for row in rows})
-        found: dict[tuple[str, str], dict[str, Cell]] = {}
-        for row in rows:
-            kind = found.setdefault((row["by"], row["segment"]), {"samples": count(row["samples"])})
-            kind[row["model"]] = number(row["ndcg_at_10"])
+        mine = [row for row in rows if row["task"] == task]
+        models = in_order({row["model"]: row for row in mine})
+        cells: dict[tuple[str, str], dict[str, Cell]] = {}
+        for row in mine:
+            segment = cells.setdefault((row["by"], row["segment"]), {"samples": count(row["samples"])})
+            segment[row["model"]] = number(row["ndcg_at_10"])
             if row["model"] == "gensr" and (error := row.get("ndcg_at_10_error")) is not None:
-                told = f"{kind['gensr'].text} ± {1.96 * error:.3f}"
-                kind["gensr"] = Cell(told, row["ndcg_at_10"])
+                shown = f"{segment['gensr'].text} ± {1.96 * error:.3f}"
+                segment["gensr"] = Cell(shown, row["ndcg_at_10"])
         body = [
-            [_segment(by, segment), kind["samples"], *(kind.get(m, number(None)) for m in models)]
-            for (by, segment), kind in found.items()
+            [text(f"{by}: {segment}"), values["samples"], *(values.get(m, number(None)) for m in models)]
+            for (by, segment), values in cells.items()
         ]
-        columns = [
-            Column("Segment", False),
-            *(Column(h, True) for h in ("Samples", *map(facts.title, models))),
-        ]
+        columns = [Column("Segment", False), *map(Column, ("Samples", *map(facts.title, models)))]
         if body:
             caption = f"{task.capitalize()}: NDCG@10 by segment of the test samples; GenSR's ± its 95% interval by user"
             made.append(Table(f"{name}-{task}", caption, columns, body))
         # Pages can be made again of older runs, which compared no segments.
-        if led := [row for row in rows if row.get("lead") is not None]:
+        if led := [row for row in mine if row.get("lead") is not None]:
             made.append(_leads(facts, led, f"{name}-leads-{task}", task))
     return made
-
-
-def _segment(by: str, segment: str) -> Cell:
-    return text(f"{by}: {segment}")
 
 
 def _leads(facts: RunFacts, rows: Sequence[dict[str, Any]], name: str, task: str) -> Table:
     """GenSR against the best other model of every segment."""
     columns = [Column("Segment", False), Column("Samples"), Column("GenSR"), Column("Best other", False),
-               Column("GenSR − it", says="difference in N@10, paired"), Column(f"{facts.confidence} interval"),
+               Column("GenSR − it", hint="difference in N@10, paired"), Column(f"{facts.confidence} interval"),
                Column("p (Holm)")]  # fmt: skip
     body = []
     for row in rows:
-        value, p = row["lead"], row["lead_p_holm"]
+        lead, p = row["lead"], row["lead_p_holm"]
         body.append(
-            [
-                _segment(row["by"], row["segment"]),
-                count(row["samples"]),
-                number(row["ndcg_at_10"]),
-                text(facts.title(row["baseline"])),
-                number(value, 4, sign=True, mark=VERDICTS[tested(value, p, facts)]),
-                interval(value, row["lead_low"], row["lead_high"]),
-                p_value(p),
-            ]
-        )
+            [text(f"{row['by']}: {row['segment']}"), count(row["samples"]), number(row["ndcg_at_10"]),
+             text(facts.title(row["baseline"])),
+             *difference(lead, row["lead_low"], row["lead_high"], p, VERDICTS[tested(lead, p, facts)])]
+        )  # fmt: skip
     return Table(name, f"{task.capitalize()}: GenSR's lead by segment", columns, body, note=_LEAD_NOTE)
 
 
@@ -112,63 +99,72 @@ _LEAD_NOTE = (
 )
 
 
-def results(facts: RunFacts, task: str) -> Table:
-    """All models on one task, among the frozen candidates; GenSR minus each with its interval."""
-    return ranking(facts, facts.summary, task, "results", f"{task.capitalize()}, all models")
-
-
-def ranking(facts: RunFacts, summary: dict[str, Any], task: str, name: str, caption: str) -> Table:
+def results(facts: RunFacts, summary: dict[str, Any], task: str, name: str) -> Table:
     """The models of a summary, of the run or of a study, on one task; GenSR minus each with its interval."""
     rows = summary["results"][task]
     compared = summary["comparisons"].get(task, {})
     columns = [
         Column("Model", False),
-        *(Column(short, says=_says(short)) for short in METRICS.values()),
-        Column("GenSR − it", says="difference in N@10, paired"),
-        Column(f"{facts.confidence} interval", says="paired bootstrap over test users"),
-        Column("p (Holm)", says="paired t-test by user, two-sided, corrected for all models on both tasks"),
+        *(Column(short, hint=_hint(short)) for short in METRICS.values()),
+        Column("GenSR − it", hint="difference in N@10, paired"),
+        Column(f"{facts.confidence} interval", hint="paired bootstrap over test users"),
+        Column("p (Holm)", hint="paired t-test by user, two-sided, corrected for all models on both tasks"),
     ]
     body = []
     for model in in_order(rows):
-        row, found = rows[model], compared.get(model)
-        mark = VERDICTS[verdict(found)] if found else ""
-        body.append(
-            [
-                text(facts.title(model)),
-                *(number(row[m]) for m in METRICS),
-                number(found["mean_difference"], 4, sign=True, mark=mark) if found else Cell(""),
-                interval(found["mean_difference"], found["low"], found["high"]) if found else Cell(""),
-                p_value(found.get("p_holm")) if found else Cell(""),
-            ]
-        )
-    return Table(f"{name}-{task}", caption, columns, mark_best(body, range(1, 1 + len(METRICS))))
+        row, against = rows[model], compared.get(model)
+        gap = [Cell("")] * 3
+        if against:
+            gap = difference(*_bounds(against), against.get("p_holm"), VERDICTS[verdict(against)])
+        body.append([text(facts.title(model)), *(number(row[m]) for m in METRICS), *gap])
+    samples = int(next(iter(rows.values()))["samples"])
+    among = summary.get("among") or f"{facts.summary['negatives']} {_negatives(facts)}"
+    caption = f"{task.capitalize()}: {of_users(samples, compared.values())}, 1 positive among {among}"
+    seeds = facts.summary["config"]["ablation"]["seeds"] if "ablation" in summary else ()
+    note = f"GenSR − it: the mean of seeds {', '.join(map(str, seeds))}." if len(seeds) > 1 else ""
+    return Table(f"{name}-{task}", caption, columns, mark_best(body, range(1, 1 + len(METRICS))), note)
 
 
-def differences(facts: RunFacts, summary: dict[str, Any], task: str) -> Figure | None:
-    """GenSR minus every other model of a summary, with intervals."""
-    found = summary["comparisons"].get(task, {})
+def _negatives(facts: RunFacts) -> str:
+    protocol = facts.summary["config"]["evaluation"]["protocol"]
+    return "negatives" if protocol == "uniform" else f"negatives ({protocol})"
+
+
+def of_users(samples: int, compared: Iterable[Mapping[str, float]]) -> str:
+    """How many test samples, and of how many users where some have several: what is resampled."""
+    users = next((int(row["users"]) for row in compared if "users" in row), samples)
+    return f"{samples:,} test samples" + (f" of {users:,} users" if users < samples else "")
+
+
+def _bounds(compared: dict[str, float]) -> tuple[float, float, float]:
+    return compared["mean_difference"], compared["low"], compared["high"]
+
+
+def differences(facts: RunFacts, summary: dict[str, Any], task: str) -> list[Figure]:
+    """GenSR minus every other model of a summary, with intervals; none where nothing was compared."""
+    compared = summary["comparisons"].get(task, {})
     rows = [
-        Interval(facts.title(name), f["mean_difference"], f["low"], f["high"], verdict(f))
-        for name, f in ((name, found[name]) for name in in_order(found))
+        Interval(facts.title(name), *_bounds(compared[name]), verdict(compared[name]))
+        for name in in_order(compared)
     ]
     if not rows:
-        return None
+        return []
     title = f"{task.capitalize()}, GenSR minus each"
     note = "Right of the line GenSR is better; an interval across it tells no difference."
-    return Figure(interval_chart(title, rows, "difference in NDCG@10"), title, note)
+    return [Figure(interval_chart(title, rows, "difference in NDCG@10"), title, note)]
 
 
 def papers_rows(
     facts: RunFacts, known: paper.Rows, task: str, ours: dict[str, float], name: str
-) -> Table | None:
+) -> list[Table]:
     """The paper's rows for this task under our GenSR's; none for a run on other data."""
     if not paper.is_papers_data(facts):
-        return None
-    columns = [Column("Model", False), *(Column(METRICS[m]) for m in paper.METRICS)]
-    rows = [[text("GenSR, this run"), *(number(ours[m]) for m in paper.METRICS)]] if ours else []
+        return []
+    columns = [Column("Model", False), *(Column(METRICS[m]) for m in COLUMNS)]
+    rows = [[text("GenSR, this run"), *(number(ours[m]) for m in COLUMNS)]] if ours else []
     for model, values in known[facts.summary["format"]][task].items():
         rows.append([text(f"{model}, the paper"), *(number(v) for v in values)])
-    return Table(f"{name}-{task}", f"{task.capitalize()}, beside the paper", columns, rows)
+    return [Table(f"{name}-{task}", f"{task.capitalize()}, beside the paper", columns, rows)]
 
 
 def learning(facts: RunFacts) -> list[Figure]:
@@ -178,56 +174,45 @@ def learning(facts: RunFacts) -> list[Figure]:
     """
     if len(facts.training) > _DRAWN:
         return []
-    figures = []
-    for task in TASKS:
-        key = f"{task}/ndcg_at_5"
-        lines = [
-            Series(
-                facts.title(name),
-                [(v["step"], v[key]) for v in told["validations"] if key in v],
-                _color(name, n),
-            )
-            for n, (name, told) in enumerate(facts.training.items())
-        ]
-        lines = [line for line in lines if line.points]
-        if lines:
-            title = f"Validation NDCG@5, {task}"
-            figures.append(Figure(line_chart(title, lines), title))
-    for name, told in facts.training.items():
-        curve = told.get("curve", [])
-        names = [n for n in ("loss", *_COLORS) if curve and n in curve[0]]
-        lines = [
-            Series(part, [(p["step"], p[part]) for p in curve if part in p], _color(part, n))
-            for n, part in enumerate(dict.fromkeys(names))
-        ]
-        if lines:
-            title = f"Training loss, {facts.title(name)}"
-            figures.append(Figure(line_chart(title, lines), title))
-    norms = [
-        Series(
-            facts.title(name),
-            [(p["step"], p["gradient_norm"]) for p in told.get("curve", [])],
-            _color(name, n),
-        )
-        for n, (name, told) in enumerate(facts.training.items())
+    drawn = [
+        _curves(f"Validation NDCG@5, {task}", _lines(facts, "validations", f"{task}/ndcg_at_5"))
+        for task in TASKS
     ]
-    norms = [line for line in norms if line.points]
-    if norms:
-        figures.append(
-            Figure(line_chart("Gradient norm before clipping", norms), "Gradient norm before clipping")
-        )
-    return figures
+    for name, trained in facts.training.items():
+        curve = trained.get("curve", [])
+        parts = dict.fromkeys(n for n in ("loss", *_COLORS) if curve and n in curve[0])
+        lines = [Series(part, _points(curve, part), _color(part, n)) for n, part in enumerate(parts)]
+        drawn.append(_curves(f"Training loss, {facts.title(name)}", lines))
+    drawn.append(_curves("Gradient norm before clipping", _lines(facts, "curve", "gradient_norm")))
+    return [figure for figure in drawn if figure]
+
+
+def _lines(facts: RunFacts, where: str, key: str) -> list[Series]:
+    """A value along the training of every model."""
+    return [
+        Series(facts.title(name), _points(trained.get(where, []), key), _color(name, n))
+        for n, (name, trained) in enumerate(facts.training.items())
+    ]
+
+
+def _points(rows: Sequence[dict[str, float]], key: str) -> list[tuple[float, float]]:
+    return [(row["step"], row[key]) for row in rows if key in row]
+
+
+def _curves(title: str, lines: Sequence[Series]) -> Figure | None:
+    lines = [line for line in lines if line.points]
+    return Figure(line_chart(title, lines), title) if lines else None
 
 
 def training(facts: RunFacts) -> Table:
     """How training ended, per model."""
     columns = [Column("Model", False), Column("Epochs"), Column("Steps"),
-               Column("Best valid", says="mean over the trained tasks"), Column("of", False),
+               Column("Best valid", hint="mean over the trained tasks"), Column("of", False),
                Column("Validations"), Column("Stopped because", False)]  # fmt: skip
     rows = [
         [text(facts.title(name)), number(t["epochs"], 1), count(t["steps"]), number(t["best_metric"]),
          text(METRICS[t.get("chosen_by", "ndcg_at_5")]),
-         count(len(t["validations"])), text(t["stopped"])]
+         count(len(t["validations"]) if "validations" in t else None), text(t["stopped"])]
         for name, t in facts.training.items()
     ]  # fmt: skip
     return Table("training-table", "How training ended", columns, rows)
@@ -238,9 +223,9 @@ def speed(facts: RunFacts) -> Table | None:
     by_label = {stage["label"]: stage for stage in facts.stages}
     config = facts.summary["config"]
     columns = [Column("Model", False), Column("Parameters"), Column("Training time"),
-               Column("Steps/s"), Column("Rows/s", says="positives and negatives that training reads"),
+               Column("Steps/s"), Column("Rows/s", hint="positives and negatives that training reads"),
                Column("Peak, training"),
-               Column("Ranking time"), Column("Candidates/s", says="scored, with reading and loading the model"),
+               Column("Ranking time"), Column("Candidates/s", hint="scored, with reading and loading the model"),
                Column("Peak, ranking")]  # fmt: skip
     rows = []
     ranked = _per_model(facts)
@@ -248,10 +233,9 @@ def speed(facts: RunFacts) -> Table | None:
         tasks = ranked[name]
         baseline, rank = by_label.get(f"train-baseline-{name}"), by_label.get(f"evaluate-{name}")
         train = baseline or by_label.get(f"finetune-{name}")
-        told = facts.training.get(name)
-        per_second = (
-            told["steps"] / told["seconds"] if told and told["seconds"] and not told["resumed_at"] else None
-        )
+        run = facts.training.get(name)
+        timed = run and run["seconds"] and not run["resumed_at"]
+        per_second = run["steps"] / run["seconds"] if run and timed else None
         batch = config["train"]["batch_size"] * config["train"]["accumulation"]
         positives = config["rerank"]["batch_size"] if baseline else batch
         rows_per_step = positives * (1 + config["train"]["negatives"])
@@ -279,12 +263,7 @@ def stages(facts: RunFacts) -> Table:
     """Every stage: how long it took, and whether this run built it."""
     columns = [Column("Stage", False), Column("Time"), Column("In this run", False), Column("Peak memory")]
     rows = [
-        [
-            text(s["label"]),
-            seconds(s["seconds"]),
-            text(how_it_came(s)),
-            memory(s["peak_bytes"]),
-        ]
+        [text(s["label"]), seconds(s["seconds"]), text(how_it_came(s)), memory(s.get("peak_bytes"))]
         for s in facts.stages
     ]
     total = sum(s["seconds"] for s in facts.stages)
@@ -297,20 +276,20 @@ def stages(facts: RunFacts) -> Table:
 
 
 def _per_model(facts: RunFacts) -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, float]] = {}
+    samples: dict[str, dict[str, float]] = {}
     for task, rows in facts.summary["results"].items():
         for name, row in rows.items():
-            found.setdefault(name, {})[task] = row["samples"]
-    return found
+            samples.setdefault(name, {})[task] = row["samples"]
+    return samples
 
 
 def _color(name: str, place: int) -> int:
     return _COLORS.get(name, 1 + place % _DRAWN)
 
 
-def _says(short: str) -> str:
+def _hint(short: str) -> str:
     kind, _, cutoff = short.partition("@")
-    return _SAYS[kind].format(cutoff) if cutoff else "mean of 1/place"
+    return _HINTS[kind].format(cutoff) if cutoff else "mean of 1/place"
 
 
 def columns_of(facts: RunFacts) -> Sequence[Table]:

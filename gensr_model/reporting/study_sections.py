@@ -10,7 +10,7 @@ from gensr_model.reporting.charts import Figure, Interval, Series, interval_char
 from gensr_model.reporting.findings import VERDICTS, tested
 from gensr_model.reporting.run_facts import ABLATION, FULL, SWEEP, RunFacts
 from gensr_model.reporting.sections import Block, Section, figures, heading, note, table, text
-from gensr_model.reporting.tables import Cell, Column, Table, interval, mark_best, number, p_value, percent
+from gensr_model.reporting.tables import Cell, Column, Table, change, mark_best, number, percent
 from gensr_model.reporting.tables import text as words
 
 _TASK_COLORS = {"recommendation": 3, "search": 4, "metric": 1}
@@ -36,22 +36,18 @@ def full_ranking(facts: RunFacts) -> Section | None:
         )
     ]
     for task in TASKS:
-        rows = study["results"].get(task, {})
-        if not rows:
-            continue
-        samples = int(next(iter(rows.values()))["samples"])
-        caption = f"{task.capitalize()} over the whole catalogue: {samples:,} test samples"
-        blocks += [heading(task.capitalize()), table(run_tables.ranking(facts, study, task, "full", caption))]
-        drawn = run_tables.differences(facts, study, task)
-        blocks += [figures(drawn)] if drawn else []
-        beside = run_tables.papers_rows(facts, paper.FULL_RANKING, task, rows.get("gensr", {}), "paper-full")
-        blocks += [table(beside)] if beside else []
-    if not paper.is_papers_data(facts):
-        blocks.append(
-            note("Not the paper's data: its Table 4 is not comparable with this, so it is not shown.")
-        )
-    found = run_tables.segments(facts, study.get("diagnosis", []), "full-segments")
-    return Section("full", "Full ranking (Table 4)", [*blocks, *map(table, found)])
+        if rows := study["results"].get(task, {}):
+            drawn = run_tables.differences(facts, study, task)
+            ours = rows.get("gensr", {})
+            blocks += [
+                heading(task.capitalize()),
+                table(run_tables.results(facts, study, task, "full")),
+                *([figures(*drawn)] if drawn else []),
+                *map(table, run_tables.papers_rows(facts, paper.FULL_RANKING, task, ours, "paper-full")),
+            ]
+    blocks += paper.not_shown(facts, "its Table 4 is not comparable with this, so it is not shown")
+    by_segment = run_tables.segments(facts, study.get("diagnosis", []), "full-segments")
+    return Section("full", "Full ranking (Table 4)", [*blocks, *map(table, by_segment)])
 
 
 # --- Figure 5 ----------------------------------------------------------------------------------------------------
@@ -73,21 +69,22 @@ def ablation(facts: RunFacts) -> Section | None:
     blocks += [figures(*drawn)] if drawn else []
     columns = [Column("Model", False), Column("Task", False), Column("N@5"), Column("± seeds"), Column("Change"),
                Column(f"{facts.confidence} interval, %"),
-               Column("p (Holm)", says="paired t-test by user, two-sided, corrected for all variants on both tasks"),
-               Column("Paper, Amazon", says="the paper's change on its own data, Amazon Kindle Store")]  # fmt: skip
+               Column("p (Holm)", hint="paired t-test by user, two-sided, corrected for all variants on both tasks"),
+               Column("Paper, Amazon", hint="the paper's change on its own data, Amazon Kindle Store")]  # fmt: skip
     rows = []
     for row in study[ABLATION]:
-        whole = row["variant"] == "gensr"
-        change = Cell("") if whole else percent(row["change"], mark=VERDICTS[_worth(row)])
-        bounds = Cell("") if whole else interval(row["change"], row["low"], row["high"], 100, 1)
+        bounds = (row["change"], row["low"], row["high"], row.get("p_holm"), VERDICTS[_worth(row)])
+        worth = [Cell("")] * 3 if row["variant"] == "gensr" else change(*bounds)
         rows.append([words(facts.title(row["variant"])), words(row["task"]), number(row["value"]),
-                     number(row["std_over_seeds"]), change, bounds,
-                     Cell("") if whole else p_value(row.get("p_holm")), percent(row["paper"])])  # fmt: skip
-    says = (
+                     number(row["std_over_seeds"]), *worth, percent(row["paper"])])  # fmt: skip
+    caution = (
         "The paper's percentages are of its own data, backbone and size, not of these. It tells one figure for a "
         "single view, not which one is left; it does not train on one task alone."
     )
-    blocks.append(table(Table("ablation-table", "What each part is worth", columns, rows, says)))
+    blocks.append(table(Table("ablation-table", "What each part is worth", columns, rows, caution)))
+    if study is not facts.summary:  # a study within a run: the run's own results are of other models
+        ranked = [task for task in TASKS if study.get("results", {}).get(task)]
+        blocks += [table(run_tables.results(facts, study, task, "ablation")) for task in ranked]
     return Section("ablation", "Ablation (Figure 5)", blocks)
 
 
@@ -100,24 +97,16 @@ def _worth(row: dict[str, Any]) -> str:
 
 def _ablation_figure(facts: RunFacts, rows: list[dict[str, Any]], task: str) -> Figure | None:
     bars = [
-        Interval(
-            facts.title(row["variant"]),
-            100 * row["change"],
-            100 * row["low"],
-            100 * row["high"],
-            _worth(row),
-            None if row["paper"] is None else 100 * row["paper"],
-        )
+        Interval(facts.title(row["variant"]), 100 * row["change"], 100 * row["low"], 100 * row["high"], _worth(row),
+                 None if row["paper"] is None else 100 * row["paper"])
         for row in rows
         if row["task"] == task and row["variant"] != "gensr"
-    ]
+    ]  # fmt: skip
     if not bars:
         return None
     title = f"{task.capitalize()}: change of NDCG@5 without a part"
-    says = (
-        "Left of the line the part earns something. Diamonds: the paper's change, on its own data (Amazon)."
-    )
-    return Figure(interval_chart(title, bars, "relative change, %", digits=1), title, says)
+    how = "Left of the line the part earns something. Diamonds: the paper's change, on its own data (Amazon)."
+    return Figure(interval_chart(title, bars, "relative change, %", digits=1), title, how)
 
 
 # --- Figure 6 ----------------------------------------------------------------------------------------------------
@@ -137,29 +126,17 @@ def sweep(facts: RunFacts) -> Section | None:
             "The test split is not read."
         )
     ]
-    says = "In the paper's text recommendation is about 1.5% below its peak at τ = 0.01, 0.8% at τ = 0.09 (§6.7)."
-    if not paper.is_papers_data(facts):
-        says = "Not the paper's data: what it says of its Figure 6 is not shown."
-    blocks.append(note(says))
+    if paper.is_papers_data(facts):
+        peaks = "recommendation is about 1.5% below its peak at τ = 0.01, 0.8% at τ = 0.09 (§6.7)"
+        blocks.append(note(f"In the paper's text {peaks}."))
+    blocks += paper.not_shown(facts, "what it says of its Figure 6 is not shown")
     drawn = [_curve(rows, "tau", "τ", "beta", model["beta"]), _curve(rows, "beta", "β", "tau", model["tau"])]
     blocks.append(figures(*(figure for figure in drawn if figure)))
-    columns = [
-        Column("τ"),
-        Column("β"),
-        Column("Mean"),
-        Column("Recommendation"),
-        Column("Search"),
-        *(
-            column
-            for task in TASKS
-            for column in (
-                Column(f"{task.capitalize()}, from the chosen"),
-                Column(f"{facts.confidence} interval, %"),
-                Column("p (Holm)", says="paired t-test by user, corrected for all points on both tasks"),
-            )
-        ),
-        Column("Chosen", False),
-    ]
+    corrected = "paired t-test by user, corrected for all points on both tasks"
+    from_chosen = Column(f"{facts.confidence} interval, %"), Column("p (Holm)", hint=corrected)
+    columns = [*map(Column, ("τ", "β", "Mean", "Recommendation", "Search")),
+               *(c for task in TASKS for c in (Column(f"{task.capitalize()}, from the chosen"), *from_chosen)),
+               Column("Chosen", False)]  # fmt: skip
     body = mark_best(
         [
             [number(row["tau"], 3), number(row["beta"], 3), *(number(row[n]) for n in ("metric", *TASKS)),
@@ -177,14 +154,10 @@ def sweep(facts: RunFacts) -> Section | None:
 def _from_chosen(facts: RunFacts, row: dict[str, Any], task: str) -> list[Cell]:
     """Change of a task's NDCG@5 from the chosen point, its interval and p; blank for that point itself, and where the
     sweep was made without ranks. Marked where p says so: the best of many is above some of them by chance."""
-    change, low, high, p = (row.get(f"{task}_{name}") for name in ("change", "low", "high", "p_holm"))
-    if change is None or low is None or high is None:
+    value, low, high, p = (row.get(f"{task}_{name}") for name in ("change", "low", "high", "p_holm"))
+    if value is None or low is None or high is None:
         return [Cell("")] * 3
-    return [
-        percent(change, mark=VERDICTS[tested(change, p, facts)]),
-        interval(change, low, high, 100, 1),
-        p_value(p),
-    ]
+    return change(value, low, high, p, VERDICTS[tested(value, p, facts)])
 
 
 def _curve(rows: list[dict[str, Any]], name: str, letter: str, other: str, held: float) -> Figure | None:
@@ -202,5 +175,5 @@ def _curve(rows: list[dict[str, Any]], name: str, letter: str, other: str, held:
     marked = next((float(n) for n, row in enumerate(line) if row["chosen"]), None)
     title = f"Validation NDCG@5 over {letter}"
     lines = [each for each in drawn if each.points]
-    says = "The dashed line is the point that was chosen on validation." if marked is not None else ""
-    return Figure(line_chart(title, lines, x_label=letter, places=places, marked=marked), title, says)
+    how = "The dashed line is the point that was chosen on validation." if marked is not None else ""
+    return Figure(line_chart(title, lines, x_label=letter, places=places, marked=marked), title, how)

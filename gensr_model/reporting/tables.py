@@ -1,23 +1,21 @@
-"""Tables as data: what a cell says, by what it is sorted, and which of a column is best."""
+"""Tables as data: what a cell shows, what it is sorted by, and which of a column is best. `renderers` writes them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """A head; ``numeric`` columns stand right-aligned in figures of one width."""
 
     title: str
     numeric: bool = True
-    says: str = ""  # the head in full, where it is short
+    hint: str = ""  # the head in full, where it is short
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """What is shown, and the value that it is sorted by."""
 
     text: str
@@ -25,8 +23,7 @@ class Cell:
     mark: str = ""  # best, second, good, bad or muted
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """Rows of cells; the first cell of a row is its head."""
 
     name: str  # unique on the page
@@ -61,6 +58,18 @@ def percent(value: float | None, digits: int = 1, mark: str = "") -> Cell:
 def interval(value: float, low: float, high: float, scale: float = 1.0, digits: int = 4) -> Cell:
     """A cell of bounds, sorted by what they are around."""
     return Cell(f"[{scale * low:+.{digits}f}, {scale * high:+.{digits}f}]".replace("-", "−"), float(value))
+
+
+def difference(
+    value: float, low: float, high: float, p: float | None, mark: str = "", digits: int = 4
+) -> list[Cell]:
+    """Three cells: a difference with its sign, its bounds, and its corrected p."""
+    return [number(value, digits, True, mark), interval(value, low, high, digits=digits), p_value(p)]
+
+
+def change(value: float, low: float, high: float, p: float | None, mark: str = "") -> list[Cell]:
+    """Three cells: a relative change as a percentage, its bounds in percent, and its corrected p."""
+    return [percent(value, mark=mark), interval(value, low, high, 100, 1), p_value(p)]
 
 
 def p_value(value: float | None) -> Cell:
@@ -98,14 +107,17 @@ def duration(value: float) -> str:
 
 
 def mark_best(rows: Sequence[Sequence[Cell]], columns: Iterable[int]) -> list[list[Cell]]:
-    """The same rows, the largest value of each column marked best and the next one second; equals share a mark."""
+    """The same rows, the largest value of each column marked best and the next one second.
+
+    Values that are equal to four digits, as the cells show them, share a mark.
+    """
     marked = [list(row) for row in rows]
     for place in columns:
-        values = sorted(
-            {row[place].value for row in rows if isinstance(row[place].value, float)}, reverse=True
-        )  # type: ignore[type-var]
-        for value, mark in zip(values, ("best", "second"), strict=False):
-            for row in marked:
-                if row[place].value == value:
-                    row[place] = replace(row[place], mark=mark)
+        values = [row[place].value for row in rows]
+        shown = [round(value, 4) if isinstance(value, float) else None for value in values]
+        order = sorted({value for value in shown if value is not None}, reverse=True)
+        for value, mark in zip(order, ("best", "second"), strict=False):
+            for row, own in zip(marked, shown, strict=True):
+                if own == value:
+                    row[place] = row[place]._replace(mark=mark)
     return marked

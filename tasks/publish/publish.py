@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
 
+from gensr_model.reporting import renderers
 from gensr_model.reporting.run_facts import ABLATION, SWEEP
 from gensr_model.runtime.files import write_json
 from tasks.core.state_dir import state_dir
 from tasks.core.tracking import Tracked, tracking_uri
 from tasks.promote.promotion import Decision
-from tasks.publish import summary as summaries
+from tasks.publish.summary import sections_of
 from tasks.validate.profile import PROFILE
 
 REPORT = "report.html"
@@ -28,38 +31,49 @@ _SAID_BY_THE_RUN = {"dataset", "format", "source", "preset", "seed", "negatives"
                     "dataset_digest", "commit"}  # fmt: skip
 
 
-@task(name="publish", task_run_name="publish")
+@task(name="publish", task_run_name="publish", cache_policy=NO_CACHE)
 def publish(
-    run_id: str, flow_run_id: str, summary: dict[str, Any], key: str = "summary", more: Sequence[str] = ()
+    run_id: str,
+    flow_run_id: str,
+    summary: dict[str, Any],
+    key: str = "summary",
+    tables: Mapping[str, pa.Table] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Write ``runs/<flow run>/summary.json`` and ``table.md``, the artifact ``key``, and MLflow's copy of both.
 
     The artifact links the page that ``write_report`` makes of what this returns: the table is out before it, so that no
     fault of the page can hold it back.
 
-    ``more`` is Markdown that follows the table. Rows that a summary, or a study in it, has beside its results are a
-    Parquet file and a table in MLflow, too.
+    ``tables`` are written beside them, as ``<name>.parquet``. Rows that a summary, or a study in it, has beside its
+    results are a Parquet file and a table in MLflow, too.
     """
     run = Tracked.existing(run_id)
     full = summary | {
         "mlflow": {"experiment_id": run.experiment_id, "run_id": run_id},
         "flow_run_id": flow_run_id,
     }
-    table = "\n".join([summaries.table(full), *more])
+    text = markdown(full)
     folder = state_dir().runs / flow_run_id
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "summary.json", full, sort_keys=False)  # a report made of it has this order, too
-    (folder / "table.md").write_text(table)
-    point_latest(flow_run_id)
+    (folder / "table.md").write_text(text)
     studies = full.get("studies", {})
     for name in ("diagnosis", ABLATION, SWEEP):
         if rows := full.get(name) or studies.get(name, {}).get(name):
             pq.write_table(pa.Table.from_pylist(rows), folder / f"{name}.parquet")
             run.table(f"{name}.json", rows)
+    for name, rows_of in tables.items():
+        pq.write_table(rows_of, folder / f"{name}.parquet", compression="zstd")
+    point_latest(flow_run_id)
     run.artifacts(folder, ("*",))
     run.metrics(headline(full))
-    create_markdown_artifact(table + links_text(full), key=key, description=f"{full['dataset']}: results")
+    create_markdown_artifact(text + links_text(full), key=key, description=f"{full['dataset']}: results")
     return full
+
+
+def markdown(summary: dict[str, Any]) -> str:
+    """``table.md``: every table of a run and of its studies, GenSR first."""
+    return renderers.page(*sections_of(summary))
 
 
 @task(name="publish-profile", task_run_name="publish-profile")
@@ -90,12 +104,6 @@ def part_of_run(study: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in study.items() if name not in _SAID_BY_THE_RUN}
 
 
-def study_text(name: str, study: dict[str, Any], text: str | None) -> str:
-    """A study's own Markdown, or its tables, under a heading of its own."""
-    shown = text or summaries.table(study | {"stages": [], "training": {}})
-    return "\n".join([f"# Study: {name}", *shown.splitlines()[1:], ""])
-
-
 def links(summary: dict[str, Any]) -> dict[str, str]:
     """Name -> address of the run in MLflow and in Prefect, where these are servers."""
     found = {}
@@ -122,8 +130,7 @@ def point_latest(flow_run_id: str) -> None:
     """``runs/latest`` is a copy, written aside: links are not everywhere to be had. One run at a time replaces it."""
     runs = state_dir().runs
     latest, aside, old = runs / "latest", runs / "latest.tmp", runs / "latest.old"
-    with (runs / "latest.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(runs / "latest.lock"):
         for left in (aside, old):
             shutil.rmtree(left, ignore_errors=True)
         shutil.copytree(runs / flow_run_id, aside)

@@ -21,7 +21,7 @@ from prefect import task
 from gensr_model.config.studies import SavedRanks
 from gensr_model.errors import DataError, GensrError
 from gensr_model.reporting.page import render
-from gensr_model.reporting.run_facts import ABLATION, FULL, MECHANISMS, RERANK, SPACE, SWEEP, RunFacts
+from gensr_model.reporting.run_facts import MECHANISMS, SPACE, RunFacts
 from gensr_model.runtime.stage_folder import RECORD
 from tasks.core.state_dir import state_dir
 from tasks.core.tracking import Tracked
@@ -59,9 +59,8 @@ def collect(summary: dict[str, Any], store: Path) -> RunFacts:
     trained = {model: folders[s["label"]] for s in summary["stages"] if (model := trained_model(s["label"]))}
     audits = _json(folders["validate"] / _AUDITS)
     rejects = pq.read_table(ingest / "rejects.parquet", columns=["reason"])["reason"].to_pylist()
-    main, studies = _apart(_without_paths(summary))
-    return RunFacts(
-        summary=main,
+    return RunFacts.of_summary(
+        _without_paths(summary),
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         links=links(summary),
         manifest=_json(prepare / "manifest.json"),
@@ -79,20 +78,8 @@ def collect(summary: dict[str, Any], store: Path) -> RunFacts:
         stages=[_stage(folders[s["label"]], s) for s in summary["stages"]]
         + _stages_of_studies(summary, store),
         examples=_json(folders["examples"] / EXAMPLES) if "examples" in folders else [],
-        segments=main.get("diagnosis", []),
-        studies=studies,
         pictures=_pictures(folders),
     )
-
-
-def _apart(summary: dict[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """The summary of what the run itself ranked, and those of its studies by name."""
-    studies, name = dict(summary.get("studies", {})), summary.get("study")
-    if name in (RERANK, FULL, ABLATION, SWEEP):
-        studies[name] = summary
-    if name in (RERANK, FULL):  # their results stand in the study's own section
-        summary = summary | {"results": {}, "comparisons": {}, "diagnosis": []}
-    return summary, studies
 
 
 def _probes(summary: dict[str, Any], trained: dict[str, Path]) -> dict[str, list[dict[str, float]]]:

@@ -60,21 +60,23 @@ def test_files_of_one_seed_give_the_rows_of_one_run(tmp_path: Path, made: dict[s
     b = kept(tmp_path / "b.parquet", single, [9], model={"beta": 0.2, "new": True}, **there)
     page = join([read(a), read(b)], None)
     assert "# mine: ablation of 3 seeds" in page
-    assert "seeds 4, 7, 9" in page
+    assert "Seeds of training: 4, 7, 9." in page
     expected = ablation_rows(made, PipelineConfig.model_validate(STATISTICS), None)  # type: ignore[arg-type]
     assert len(expected) == 6
+    grid = [[c.strip() for c in line.replace("−", "-").strip("|").split("|")] for line in page.splitlines()]
     for row in expected:
-        assert f"{row['value']:.4f} ± {row['std_over_seeds']:.4f}" in page
+        cells = [f"{row['value']:.4f}", f"{row['std_over_seeds']:.4f}"]
+        (line,) = [each for each in grid if each[2:4] == cells]
         if row["variant"] != "gensr":
-            line = next(line for line in page.splitlines() if f"{row['value']:.4f} ±" in line)
-            assert f"{row['change']:+.1%} [{row['low']:+.1%}, {row['high']:+.1%}]" in line
-            assert re.search(rf"\| +{re.escape(format(row['p_holm'], '.2g'))} \|", line)
+            change, low, high = (f"{100 * row[name]:+.1f}" for name in ("change", "low", "high"))
+            p = "< 0.001" if row["p_holm"] < 0.001 else f"{row['p_holm']:.3f}"
+            assert line[4:7] == [f"{change}%", f"[{low}, {high}]", p]
     assert "GenSR − contrastive" not in page
     assert "left out, as not in every file: no_contrastive" in page
     assert "`model.beta` 0.2 instead of 0.1, `model.new` true instead of absent" in page
     assert '`train.precision` "no" instead of "auto"' in page
     assert "prepare.threads" not in page
-    assert "change [90%]" in page
+    assert "90% interval, %" in page
 
 
 def test_files_that_do_not_belong_together_are_refused(
@@ -104,7 +106,7 @@ def test_settings_of_an_older_file_are_compared_where_they_stand(
     older = {"confidence": 0.9, "bootstrap_samples": 500, "delta": 0.005}
     old = read(kept(tmp_path / "old.parquet", one, [1], statistics={}, retrain=older))
     assert old.config["statistics"] == new.config["statistics"]
-    assert "change [90%]" in join([old, new], None)
+    assert "90% interval, %" in join([old, new], None)
     other = read(
         kept(tmp_path / "other.parquet", one, [2], statistics={}, retrain=older | {"confidence": 0.8})
     )

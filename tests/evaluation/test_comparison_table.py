@@ -1,4 +1,4 @@
-"""Tables 2 and 3: means over seeds, places, marks."""
+"""Tables 2 and 3: means over seeds."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from gensr_model.evaluation.compare import Comparison, Verdict
-from gensr_model.evaluation.comparison_table import cell, means, places, seeds_text, starred
+from gensr_model.evaluation.comparison_table import means, seeds_text
 from gensr_model.evaluation.metrics import ranks_table
 
 
@@ -31,30 +30,6 @@ def test_means_are_over_seeds_and_a_task_that_a_system_does_not_serve_has_no_row
     assert searched["deviation"] == pytest.approx(math.sqrt(0.125))
     assert found["recommendation", "a"]["mean"] == 0.5
     assert math.isnan(found["search", "b"]["deviation"])
-
-
-def test_the_best_is_bold_the_second_underlined_and_equals_share_a_place() -> None:
-    values = {"a": 0.5, "b": 0.70001, "c": 0.7, "d": 0.6, "e": 0.1}  # b and c are equal as printed
-    rows = [{"task": "search", "system": s, "metric": "mrr", "mean": v} for s, v in values.items()]
-    rows.append({"task": "recommendation", "system": "f", "metric": "mrr", "mean": 0.9})
-    assert places(rows, "search", "mrr") == {"a": 3, "b": 1, "c": 1, "d": 2, "e": 3}
-    assert cell(0.70001, 1, star=True) == "**0.7000***"
-    assert cell(0.6, 2, star=False) == "<u>0.6000</u>"
-    assert cell(0.5, 3, star=False) == "0.5000"
-
-
-@pytest.mark.parametrize(
-    ("difference", "p_holm", "expected"),
-    [(0.1, 0.009, True), (0.1, 0.011, False), (-0.1, 0.001, False), (0.1, math.nan, False)],
-)
-def test_a_star_needs_a_lead_that_holds_after_correction(
-    difference: float, p_holm: float, expected: bool
-) -> None:
-    compared = Comparison(difference, 0.0, 0.2, 3.0, 0.001, 50, 50)
-    verdicts = [Verdict("search", "mrr", "b", compared, p_holm)]
-    assert starred(verdicts, "search", "mrr") is expected
-    assert not starred(verdicts, "search", "recall_at_5")
-    assert not starred(verdicts, "recommendation", "mrr")
 
 
 @pytest.mark.parametrize(

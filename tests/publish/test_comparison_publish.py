@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,6 @@ from small_dataset import write_dataset
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.config.studies import SavedRanks
 from gensr_model.errors import ConfigError, DataError
-from gensr_model.evaluation.compare import against_best
 from gensr_model.evaluation.comparison_table import COLUMNS, means
 from gensr_model.evaluation.metrics import RankCounts, counts_table
 from gensr_model.evaluation.saved_ranks import read_saved_ranks, saved_labels, widen
@@ -29,6 +29,7 @@ from tasks.core.work import Work
 from tasks.evaluate.rank import read_ranks
 from tasks.publish import comparison_table
 from tasks.publish.comparison_table import Failed
+from tasks.publish.publish import markdown
 
 CONFIG = PipelineConfig.model_validate(
     {
@@ -69,61 +70,59 @@ def ranked(tmp_path_factory: pytest.TempPathFactory) -> list[Ranked]:
     return found
 
 
-def test_the_page_has_a_row_per_system_and_says_what_failed(ranked: list[Ranked]) -> None:
-    tables = {name: [read_ranks(o.ranks) for o in ranked if o.name == name] for name in ("gensr", "qem")}
-    rows = means(tables)
-    verdicts = against_best(tables, "gensr", ("recommendation", "search"), tuple(COLUMNS), 200, users=None)
-    costs = {name: comparison_table._cost([o for o in ranked if o.name == name]) for name in tables}
-    failed = [Failed("aem", 1, "no | more\nmemory")]
-    page = comparison_table.markdown(
-        CONFIG, ["gensr", "qem", "aem"], rows, verdicts, costs, failed
-    ).splitlines()
-    assert (
-        "## Search (the paper's Table 3): 70 test samples, 1 positive among 9 negatives (uniform), mean of 2 seeds"
-        in page
-    )
-    assert not [line for line in page if line.startswith("## Recommendation")]  # nobody ranked it
-    head = next(n for n, line in enumerate(page) if line.startswith("| system"))
-    body = [[cell.strip() for cell in line.strip("|").split("|")] for line in page[head : head + 4]]
-    assert body[0] == ["system", "group", "R@5", "R@10", "N@5", "N@10", "seeds", "epochs", "s/epoch",
-                       "s to score", "parameters", "peak MB"]  # fmt: skip
-    assert [row[0] for row in body[2:]] == ["QEM", "GenSR"]  # ours last, as in the paper
-    assert body[3][3].startswith("**1.0000**")  # R@10 among ten: everyone's best
-    assert body[2][3].startswith("**1.0000**")
-    assert body[3][-1] == "300"  # the mean of 300 and 301, as even
-    assert body[3][-3] == "2.0"  # not the stage's 9: a process's start is not in it
-    assert any("aem" in line and "no / more memory" in line for line in page)
-    assert [v.baseline for v in verdicts] == ["qem"] * 4
-
-
-def test_systems_are_compared_by_user(ranked: list[Ranked], tmp_path: Path) -> None:
+def test_the_page_has_a_row_per_system_and_says_what_failed(ranked: list[Ranked], tmp_path: Path) -> None:
     data = data_of(tmp_path / "prepared", [o.ranks for o in ranked], per_user=7)
-    found = comparison_table.compare(CONFIG, data, list(ranked))
-    assert [(v["n"], v["users"]) for v in found.summary["verdicts"]] == [(70, 10)] * len(COLUMNS)
-    assert "## Search (the paper's Table 3): 70 test samples of 10 users, 1 positive" in found.text
+    done = comparison_table.compare(CONFIG, data, [*ranked, Failed("aem", 1, "no | more\nmemory")])
+    tested = [(v["n"], v["users"], v["baseline"]) for v in done.summary["verdicts"]]
+    assert tested == [(70, 10, "qem")] * len(COLUMNS)
+    page = markdown(done.summary)
+    assert "among the same 9 frozen negatives (uniform); mean of 2 seeds." in page
+    assert "**Search: 2 systems, 70 test samples of 10 users**\n" in page
+    assert "Recommendation: " not in page, "nobody ranked it"
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip("|"))] for line in page.splitlines()]
+    head = next(n for n, row in enumerate(cells) if row[0] == "System")
+    assert cells[head] == ["System", "Kind", "R@5", "R@10", "N@5", "N@10", "± seeds", "Seeds", "Epochs", "s/epoch",
+                           "s to score", "Parameters", "Peak memory"]  # fmt: skip
+    body = {row[0]: row for row in cells[head + 2 : head + 4]}
+    assert set(body) == {"QEM", "GenSR"}
+    assert body["QEM"][3] == body["GenSR"][3] == "**1.0000**"  # R@10 among ten: everyone's best
+    assert body["GenSR"][-1] == "315 MB"  # the mean of 300 and 301 MiB
+    assert body["GenSR"][-3] == "2.0"  # not the stage's 9: a process's start is not in it
+    assert ["AEM", "1", r"no \| more memory"] in cells
+
+
+@pytest.mark.parametrize(
+    ("difference", "p_holm", "starred"), [(0.1, 0.009, True), (0.1, 0.011, False), (-0.1, 0.001, False)]
+)
+def test_a_star_needs_a_lead_that_holds_after_correction(
+    ranked: list[Ranked], tmp_path: Path, difference: float, p_holm: float, starred: bool
+) -> None:
+    data = data_of(tmp_path / "prepared", [o.ranks for o in ranked], per_user=7)
+    summary = comparison_table.compare(CONFIG, data, list(ranked)).summary
+    summary["verdicts"] = [
+        v | {"mean_difference": difference, "p_holm": p_holm} for v in summary["verdicts"][:1]
+    ]
+    row = next(line for line in markdown(summary).splitlines() if line.startswith("| GenSR"))
+    assert [bool(re.search(r"\d\*(\s|\*\*\s|</u>)", cell)) for cell in row.split("|")[3:7]] == [
+        starred,
+        *[False] * 3,
+    ]
 
 
 def test_what_is_kept_is_json_and_gives_the_ranks_back(ranked: list[Ranked], tmp_path: Path) -> None:
-    tables = {name: [read_ranks(o.ranks) for o in ranked if o.name == name] for name in ("gensr", "qem")}
-    rows = means(tables)
-    costs = {name: comparison_table._cost([o for o in ranked if o.name == name]) for name in tables}
-    verdicts = against_best(tables, "gensr", ("search",), tuple(COLUMNS), 200, users=None)
-    summary = comparison_table._summary(CONFIG, rows, verdicts, costs, ranked, [])
+    data = data_of(tmp_path / "prepared", [o.ranks for o in ranked], per_user=7)
+    summary, tables = comparison_table.compare(CONFIG, data, list(ranked))
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
     assert summary["chosen"] == {"gensr": {"learning_rate": 1e-3}, "qem": {"learning_rate": 1e-3}}
     assert {v["metric"] for v in summary["verdicts"]} == set(COLUMNS)
     assert {"t", "p", "low", "high", "baseline"} <= set(summary["verdicts"][0])
-    comparison_table._write_ranks(tmp_path / "ranks.parquet", ranked, {})
-    kept = read_saved_ranks(tmp_path / "ranks.parquet")
-    assert set(kept) == {f"{name}/seed{seed}" for name in ("gensr", "qem") for seed in (0, 1)}
+    pq.write_table(tables["ranks"], tmp_path / "ranks.parquet")
+    saved = read_saved_ranks(tmp_path / "ranks.parquet")
+    assert set(saved) == {f"{name}/seed{seed}" for name in ("gensr", "qem") for seed in (0, 1)}
     of_seed = next(o for o in ranked if (o.name, o.seed) == ("qem", 1))
-    expected = read_ranks(of_seed.ranks).sort_by("sample_id")
-    assert (
-        kept["qem/seed1"]
-        .select(["sample_id", "greater", "ties"])
-        .sort_by("sample_id")
-        .equals(expected.select(["sample_id", "greater", "ties"]))
-    )
+    columns = ["sample_id", "greater", "ties"]
+    expected = read_ranks(of_seed.ranks).select(columns).sort_by("sample_id")
+    assert saved["qem/seed1"].select(columns).sort_by("sample_id").equals(expected)
 
 
 def of(file: Path, **rest: object) -> SavedRanks:
@@ -177,15 +176,15 @@ def test_one_that_fails_here_is_taken_from_no_kept_file_and_takes_no_table_down(
     outcomes = [*ranked, popularity, Failed("aem", 0, "no memory")]
     data = data_of(tmp_path / "prepared", [o.ranks for o in ranked], per_user=7)
     found = comparison_table.compare(config, data, outcomes)
-    assert found.saved_ranks == {}
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in found.text.splitlines()]
-    assert ["aem", "0", "no memory"] in cells
-    assert "AEM" not in [row[0] for row in cells]
+    assert found.summary["saved_ranks"] == []
+    page = markdown(found.summary)
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines()]
+    assert [row for row in cells if row[0] == "AEM"] == [["AEM", "0", "no memory"]]
 
 
 def test_kept_trainings_are_numbered_and_claim_no_seed(ranked: list[Ranked], tmp_path: Path) -> None:
     kept = {"aem": [read_ranks(ranked[n].ranks) for n in (0, 1)], "tem": [read_ranks(ranked[2].ranks)]}
-    comparison_table._write_ranks(tmp_path / "ranks.parquet", ranked[:1], kept)
+    pq.write_table(comparison_table.all_ranks(ranked[:1], kept), tmp_path / "ranks.parquet")
     assert saved_labels(tmp_path / "ranks.parquet") == ["qem", "aem/training0", "aem/training1", "tem"]
 
 
@@ -205,14 +204,14 @@ def test_what_kept_systems_took_comes_with_them(ranked: list[Ranked], tmp_path: 
     assert [cost["seconds_per_epoch"] for cost in found["aem"]] == [2.0, 4.0]
     assert [cost["seconds_per_epoch"] for cost in found["gensr"]] == [9.0], "the first file is of AEM alone"
     assert found["qem"] == []
-    aem = comparison_table._cost_of_saved(found["aem"])
+    aem = comparison_table.mean_saved_cost(found["aem"])
     assert (aem.seconds_per_epoch, aem.parameters) == (3.0, 7.0)
     assert math.isnan(aem.epochs)
-    assert all(math.isnan(value) for value in comparison_table._cost_of_saved([]))
+    assert all(math.isnan(value) for value in comparison_table.mean_saved_cost([]))
 
     gensr = saved_costs((of(files[1]), of(silent)), ["gensr"])["gensr"]
     assert gensr == [{"seconds_per_epoch": 9.0}, {}], "a seed of which nothing is known is one"
-    assert math.isnan(comparison_table._cost_of_saved(gensr).seconds_per_epoch), (
+    assert math.isnan(comparison_table.mean_saved_cost(gensr).seconds_per_epoch), (
         "no mean of three where two are known"
     )
     seeds = widen(kept | {"aem/seed0": kept["aem"], "aem/seed1": kept["aem"]}).drop(
@@ -223,13 +222,13 @@ def test_what_kept_systems_took_comes_with_them(ranked: list[Ranked], tmp_path: 
         widen(kept).replace_schema_metadata({"costs": json.dumps({"aem": {"epochs": 6.0}})}), files[0]
     )
     both = saved_costs((of(silent), of(files[0])), ["aem"])["aem"]
-    assert comparison_table._cost_of_saved(both).epochs == 4.0, "a file of two seeds counts twice"
+    assert comparison_table.mean_saved_cost(both).epochs == 4.0, "a file of two seeds counts twice"
 
 
 def test_seconds_per_epoch_leave_out_what_was_trained_before_a_crash() -> None:
     trained = {"epochs": 4.0, "steps": 40.0, "resumed_at": 20.0, "seconds": 10.0, "parameters": 7.0}
     ranks = StageResult("evaluate", "k", Path("nowhere"), {}, 3.0, False)
-    whole = comparison_table._cost([Ranked("a", 0, ranks, ranks._replace(metrics=trained), {})])
+    whole = comparison_table.mean_cost([Ranked("a", 0, ranks, ranks._replace(metrics=trained), {})])
     assert (whole.seconds_per_epoch, whole.seconds_to_score, whole.parameters) == (5.0, 3.0, 7.0)
 
 

@@ -17,8 +17,9 @@ from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.evaluation.evaluate import RANKS
 from gensr_model.evaluation.metrics import METRICS, RANKS_SCHEMA, summarize
 from tasks.core.stage import StageResult
+from tasks.publish.publish import markdown as table
 from tasks.publish.study_summary import summarize_ablation
-from tasks.publish.summary import comparisons, numbers_of, results, summarize_run, table
+from tasks.publish.summary import comparisons, numbers_of, results, summarize_run
 
 SECOND = 0.6309  # 1 / log2(3): NDCG of rank 2
 CONFIG = PipelineConfig.model_validate({"name": "toys", "statistics": {"confidence": 0.8}})
@@ -86,10 +87,10 @@ def summary(ranks: dict[str, StageResult], tmp_path: Path) -> dict[str, Any]:
     return summarize_run(CONFIG, data, [source, trained], ranks, ANALYSIS)
 
 
-def block(markdown: str, heading: str) -> list[str]:
-    """Lines of the table below the heading that starts like this."""
+def block(markdown: str, caption: str) -> list[str]:
+    """Lines of the grid below the caption that starts like this."""
     lines = markdown.splitlines()
-    start = next(n for n, line in enumerate(lines) if line.startswith(f"## {heading}")) + 2
+    start = next(n for n, line in enumerate(lines) if line.startswith(f"**{caption}")) + 2
     return list(itertools.takewhile(bool, lines[start:]))
 
 
@@ -141,7 +142,7 @@ def test_models_are_compared_by_user(ranks: dict[str, StageResult], tmp_path: Pa
         (task, row["n"], row["users"]) for task, rows in made["comparisons"].items() for row in rows.values()
     }
     assert found == {("recommendation", 2, 1), ("search", 4, 2)}
-    assert "## Search: 4 test samples of 2 users, 1 positive" in table(made)
+    assert "**Search: 4 test samples of 2 users, 1 positive" in table(made)
     alone = made["comparisons"]["recommendation"]["popularity"]
     assert (alone["low"], alone["high"]) == (-1, 1)  # of one user nothing is known
     assert "p" not in alone
@@ -188,23 +189,25 @@ def test_the_summary_is_json_and_says_what_was_run(summary: dict[str, Any]) -> N
 def test_the_table_of_a_task_has_a_row_per_ranker_and_the_difference(summary: dict[str, Any]) -> None:
     markdown = table(summary)
     assert markdown.startswith("# toys (amazon, generated data, preset demo)\n")
-    assert "## Recommendation: 2 test samples, 1 positive among 99 negatives\n" in markdown
-    assert "## Search: 4 test samples, 1 positive among 99 negatives\n" in markdown
+    assert "**Recommendation: 2 test samples, 1 positive among 99 negatives**\n" in markdown
+    assert "**Search: 4 test samples, 1 positive among 99 negatives**\n" in markdown
     head, gensr, popularity = cells(markdown, "Recommendation")
-    assert head == ["model", "R@1", "R@5", "R@10", "R@20", "N@5", "N@10", "N@20", "MRR",
-                    "GenSR − it, N@10 [80%]", "p (Holm)"]  # fmt: skip
-    assert gensr == ["GenSR", *["1.0000"] * 8, "", ""]
-    assert popularity == ["Popularity", "0.0000", *["1.0000"] * 3, *["0.6309"] * 3, "0.5000",
-                          "+0.3691 [+0.3691, +0.3691]", ""]  # fmt: skip  # the same everywhere: no t-test
-    _, gensr, popularity, bm25 = cells(markdown, "Search")
+    assert head == ["Model", "R@1", "R@5", "R@10", "R@20", "N@5", "N@10", "N@20", "MRR", "GenSR − it",
+                    "80% interval"]  # fmt: skip
+    assert gensr == ["GenSR", *["**1.0000**"] * 8, "", ""]
+    assert popularity == ["Popularity", "<u>0.0000</u>", *["**1.0000**"] * 3, *["<u>0.6309</u>"] * 3, "<u>0.5000</u>",
+                          "+0.3691", "[+0.3691, +0.3691]"]  # fmt: skip  # the same everywhere: no t-test
+    head, gensr, popularity, bm25 = cells(markdown, "Search: 4")
+    assert head[-1] == "p (Holm)"
     # MRR: (1 + 1 + 1 + 1/2) / 4; N: (3 + 0.6309) / 4.
-    assert gensr == ["GenSR", "0.7500", *["1.0000"] * 3, *["0.9077"] * 3, "0.8750", "", ""]
+    assert gensr == ["GenSR", "<u>0.7500</u>", *["**1.0000**"] * 3, *["<u>0.9077</u>"] * 3, "<u>0.8750</u>",
+                     "", "", ""]  # fmt: skip
     # Level with all 9 others: R@5 is 5/10. Level with one: MRR (1 + 1/2) / 2.
-    assert popularity[:4] == ["Popularity", "0.1500", "0.8750", "1.0000"]
+    assert popularity[:4] == ["Popularity", "0.1500", "<u>0.8750</u>", "**1.0000**"]
     assert popularity[8] == f"{(0.5 + 0.75 + 0.29290 + 0.5) / 4:.4f}"
     # Of two tests the smaller p is doubled: 2 · 0.1015. The larger stays.
-    assert popularity[-1] == "0.2"
-    assert bm25 == ["BM25", *["1.0000"] * 8, "-0.0923 [-0.1845, +0.0000]", "0.39"]
+    assert popularity[-1] == "0.203"
+    assert bm25 == ["BM25", *["**1.0000**"] * 8, "−0.0923", "[−0.1845, +0.0000]", "0.391"]
 
 
 def test_a_task_without_samples_has_no_table(ranks: dict[str, StageResult], tmp_path: Path) -> None:
@@ -213,50 +216,55 @@ def test_a_task_without_samples_has_no_table(ranks: dict[str, StageResult], tmp_
     data = data_of(tmp_path / "prepared", only.values())
     made = summarize_run(CONFIG, data, [], {**only, "bm25": ranks["bm25"]}, {})
     assert made["comparisons"] == {"recommendation": {}, "search": {}}
-    assert [row[0] for row in cells(table(made), "Recommendation")] == ["model", "GenSR"]
+    assert [row[0] for row in cells(table(made), "Recommendation")] == ["Model", "GenSR"]
     alone = summarize_run(CONFIG, data, [], only, {})
-    assert "## Search" not in table(alone)
+    assert "Search:" not in table(alone)
 
 
 def test_the_analyses_have_their_tables_and_none_without_them(summary: dict[str, Any]) -> None:
     markdown = table(summary)
-    head, row = cells(markdown, "What an answer tells")
-    assert row == ["GenSR", "search", "0.500 ± 0.062", "0.475 ± 0.125", "0.550 ± 0.250", "0.625 (0.902)",
-                   "0.250 (0.361)", "0.693", "1.750", "200", "", ""]  # fmt: skip
-    gaps = {"exact_gap": 0.1, "exact_gap_low": 0.02, "exact_gap_high": 0.18,
-            "label_gap": -0.01, "label_gap_low": -0.03, "label_gap_high": 0.01,
-            "exact_gap_p_holm": 0.0004, "label_gap_p_holm": 0.6}  # fmt: skip
-    other = {name.replace("/gensr/", "/two_head/"): value for name, value in ANALYSIS.items()
-             if name.startswith("information/")}  # fmt: skip
-    other |= {f"information/two_head/search/{name}": value for name, value in gaps.items()}
-    _, _, second = cells(table({**summary, "analysis": ANALYSIS | other}), "What an answer tells")
-    assert second[-2:] == ["+0.100 [+0.020, +0.180], p < .001", "-0.010 [-0.030, +0.010], p 0.600"]
+    _, row = cells(markdown, "What an answer tells")
+    assert row == [
+        "GenSR",
+        "search",
+        "0.500",
+        "0.062",
+        "0.721",
+        "0.625",
+        "0.902",
+        "0.693",
+        "0.250",
+        "0.361",
+        "200",
+    ]
+    _, row = cells(markdown, "The same by other estimators")
+    assert row[2:] == ["0.500", "0.062", "0.475", "0.125", "0.550", "0.250", "1.750"]
+    assert "How much more GenSR's answers tell" not in markdown
     assert "Labels stand 1:1, drawn candidates to positives." in markdown
-    assert head[-4] == "raw score: critic-limited, no finite bound"
-    assert "can be bits and cannot be nats" in markdown
-    head, row = cells(markdown, "Do the tasks pull together")
-    assert row == ["Two heads (Eq. 1)", "-0.250", "0.125", "-0.750", "0.875", "-0.200", "0.750", "0.100", "0.250",
-                   "-0.300 ± 0.062", "0.5, 2", "12", "", ""]  # fmt: skip
-    assert "less noise: on half" not in markdown.lower()
+    _, row = cells(markdown, "Cosine of the task gradients")
+    assert row == ["Two heads (Eq. 1)", "−0.250", "0.125", "−0.750", "0.875", "−0.200", "0.750", "0.100", "0.250",
+                   "−0.300", "0.062", "0.500", "2.000", "12"]  # fmt: skip
+    assert "less noise" not in markdown
     less = {"free": 0.25, "free_low": -0.5, "free_high": 1.0, "less": -0.5, "less_low": -0.75, "less_high": -0.25,
             "less_p_holm": 0.03}  # fmt: skip
     less = {f"gradient/two_head/{name}": value for name, value in less.items()}
     compared = table({**summary, "analysis": ANALYSIS | less})
-    assert cells(compared, "Do the tasks pull together")[1][-2:] == [
-        "+0.25 [-0.50, +1.00]", "-0.50 [-0.75, -0.25], p 0.030"
+    assert cells(compared, "The tasks' cosine less noise")[1][1:] == [
+        "0.25", "[−0.50, +1.00]", "−0.50", "[−0.75, −0.25]", "0.030"
     ]  # fmt: skip
-    assert "less noise: on half" in compared.lower()
-    assert head[1:5] == ["mean", "standard deviation", "lowest", "share below 0"]
-    head, row = cells(markdown, "Do the tasks lie apart")
+    _, row = cells(markdown, "How far the tasks lie apart")
     assert row == ["GenSR, untrained", "0.938", "0.500", "0.125", "0.250", "0.875"]
-    head, row, more = cells(markdown, "Theorem 4.1")
-    assert more[1] == "1000"  # by number, whatever the order of names
-    assert row == ["independent", "30", "1.50", "9.50", "99%", "1.600", "3.300", "1.250", "0%", "0.400", "0.300",
-                   "0.500", "95%"]  # fmt: skip
-    assert len(head) == len(row)
+    _, row, more = cells(markdown, "Parameter error")
+    assert more[1] == "1,000"  # by number, whatever the order of names
+    assert row == ["independent", "30", "1.50", "9.50", "99%", "1.600", "3.300", "1.250", "0%"]
+    assert cells(markdown, "Both sides of Eq. 4")[1][2:] == ["0.400", "0.300", "0.500", "95%"]
     without = table(summary | {"analysis": {}})
-    for heading in ("What an answer tells", "pull together", "lie apart", "Theorem"):
-        assert heading not in without
+    for caption in ("What an answer tells", "Cosine of the task", "lie apart", "Theorem"):
+        assert caption not in without
+
+
+def test_the_paper_is_not_spoken_of_where_nobody_knows_whose_data_these_are(summary: dict[str, Any]) -> None:
+    assert "Not the paper's data" not in table(summary)
 
 
 def test_numbers_of_analyses_leave_out_what_is_no_finding(tmp_path: Path) -> None:
@@ -267,36 +275,29 @@ def test_numbers_of_analyses_leave_out_what_is_no_finding(tmp_path: Path) -> Non
 
 
 def test_segments_have_a_table_per_task_with_a_column_per_model(summary: dict[str, Any]) -> None:
-    assert "Where it fails" not in table(summary)
-    row = {
-        "task": "search",
-        "by": "target",
-        "segment": "head",
-        "samples": 3,
-        "ndcg_at_10": 0.5,
-        "ndcg_at_10_error": 0.1,
-    }
+    assert "by segment" not in table(summary)
+    row = {"task": "search", "by": "target", "segment": "head", "samples": 3, "ndcg_at_10": 0.5,
+           "ndcg_at_10_error": 0.1}  # fmt: skip
+    tail = {"segment": "tail", "samples": 1, "ndcg_at_10": 0.25, "ndcg_at_10_error": None}
     rows = [
         row | {"model": "gensr"},
-        row
-        | {"model": "gensr", "segment": "tail", "samples": 1, "ndcg_at_10": 0.25, "ndcg_at_10_error": None},
+        row | {"model": "gensr"} | tail,
         row | {"model": "bm25", "ndcg_at_10": 1.0},
     ]
     markdown = table(summary | {"diagnosis": rows})
-    assert "Where it fails: recommendation" not in markdown
-    assert cells(markdown, "Where it fails: search") == [
-        ["by", "segment", "samples", "GenSR", "BM25"],
-        ["target", "head", "3", "0.5000 ± 0.196", "1.0000"],
-        ["target", "tail", "1", "0.2500", ""],
+    assert "Recommendation: NDCG@10 by segment" not in markdown
+    assert cells(markdown, "Search: NDCG@10 by segment") == [
+        ["Segment", "Samples", "GenSR", "BM25"],
+        ["target: head", "3", "0.5000 ± 0.196", "1.0000"],
+        ["target: tail", "1", "0.2500", "–"],
     ]
     led = {"baseline": "bm25", "lead": -0.5, "lead_low": -0.7, "lead_high": -0.3, "lead_p_holm": None}
     rows[0] |= led
     rows[1] |= led | {"lead_p_holm": 0.04}
-    head, *shown = cells(table(summary | {"diagnosis": rows}), "Where it fails: search")
-    assert head[-1] == "GenSR − best other"
-    assert [row[-1] for row in shown] == [
-        "-0.5000 [-0.7000, -0.3000] (BM25)",
-        "-0.5000 [-0.7000, -0.3000], p 0.040 (BM25)",
+    _, *shown = cells(table(summary | {"diagnosis": rows}), "Search: GenSR's lead by segment")
+    assert [row[3:] for row in shown] == [
+        ["BM25", "−0.5000", "[−0.7000, −0.3000]", "–"],
+        ["BM25", "−0.5000", "[−0.7000, −0.3000]", "0.040"],
     ]
 
 
@@ -305,11 +306,11 @@ def test_the_studies_have_their_tables(summary: dict[str, Any]) -> None:
            "high": 0.0, "n": 9, "std_over_seeds": None, "paper": None, "p_holm": None}  # fmt: skip
     worse = {"variant": "no_soft_filter", "value": 0.45, "change": -0.1, "low": -0.15, "high": 0.02,
              "std_over_seeds": 0.01, "paper": -0.031, "p_holm": 0.125}  # fmt: skip
-    markdown = table(summary | {"ablation": [row, row | worse]})
-    assert cells(markdown, "Ablation") == [
-        ["model", "task", "N@5", "change [80%]", "p (Holm)", "paper, Amazon"],
-        ["GenSR", "search", "0.5000", "", "", ""],
-        ["GenSR − soft filter", "search", "0.4500 ± 0.0100", "-10.0% [-15.0%, +2.0%]", "0.12", "-3.1%"],
+    study = {"study": "ablation", "ablation": [row, row | worse]}
+    assert cells(table(summary | study), "What each part is worth") == [
+        ["Model", "Task", "N@5", "± seeds", "Change", "80% interval, %", "p (Holm)", "Paper, Amazon"],
+        ["GenSR", "search", "0.5000", "–", "", "", "", "–"],
+        ["GenSR − soft filter", "search", "0.4500", "0.0100", "−10.0%", "[−15.0, +2.0]", "0.125", "−3.1%"],
     ]
     point = {
         "tau": 0.05,
@@ -321,10 +322,20 @@ def test_the_studies_have_their_tables(summary: dict[str, Any]) -> None:
     }
     told = {"change": -0.1, "low": -0.2, "high": 0.05, "p": 0.2, "p_holm": 0.4}
     other = point | {"beta": 0.3, "chosen": False} | {f"recommendation_{name}": v for name, v in told.items()}
-    markdown = table(summary | {"sweep": [point, other]})
-    assert cells(markdown, "τ and β")[1:] == [
-        ["0.05", "0.001", "0.2500", "0.2500", "", "", "", "", "", "chosen"],
-        ["0.05", "0.3", "0.2500", "0.2500", "", "-10.0% [-20.0%, +5.0%]", "0.4", "", "", ""],
+    markdown = table(summary | {"study": "sweep", "sweep": [point, other]})
+    assert cells(markdown, "Validation NDCG@5 of every point") == [
+        [
+            "τ",
+            "β",
+            "Mean",
+            "Recommendation",
+            "Recommendation, from the chosen",
+            "80% interval, %",
+            "p (Holm)",
+            "Chosen",
+        ],
+        ["0.050", "0.001", "**0.2500**", "**0.2500**", "", "", "", "chosen"],
+        ["0.050", "0.300", "**0.2500**", "**0.2500**", "−10.0%", "[−20.0, +5.0]", "0.400", ""],
     ]
 
 
@@ -341,9 +352,9 @@ def test_a_baseline_that_was_trained_stands_beside_gensr(
         CONFIG, data_of(tmp_path / "prepared", ranks.values()), stages, ranks, {"space/unisar/overlap": 0.5}
     )
     assert made["training"] == {"unisar": told | {"chosen_by": "ndcg_at_5"}}
-    assert cells(table(made | {"analysis": {}}), "Training")[1][0] == "UniSAR"
+    assert cells(table(made | {"analysis": {}}), "How training ended")[1][0] == "UniSAR"
     renamed = {name.replace("gensr_untrained", "unisar"): value for name, value in ANALYSIS.items()}
-    assert cells(table(made | {"analysis": renamed}), "Do the tasks lie apart")[1][0] == "UniSAR"
+    assert cells(table(made | {"analysis": renamed}), "How far the tasks lie apart")[1][0] == "UniSAR"
 
 
 def test_training_says_why_it_stopped(summary: dict[str, Any]) -> None:
@@ -356,41 +367,31 @@ def test_training_says_why_it_stopped(summary: dict[str, Any]) -> None:
             "chosen_by": "ndcg_at_10",
         }
     }
-    assert cells(table(summary), "Training") == [
-        ["model", "epochs", "steps", "best valid", "of", "stopped because"],
+    assert cells(table(summary), "How training ended") == [
+        ["Model", "Epochs", "Steps", "Best valid", "of", "Stopped because"],
         ["GenSR", "4.5", "36", "0.3000", "N@10", "patience"],
     ]
     assert "## Training" not in table(summary | {"training": {}})
 
 
 def test_stages_say_how_long_they_took_and_whether_they_were_reused(summary: dict[str, Any]) -> None:
-    assert cells(table(summary), "Stages")[:4] == [
-        ["stage", "seconds", "in this run"],
-        ["ingest", "1.5", "built"],
-        ["finetune-gensr", "61.2", "built"],
-        ["evaluate-gensr", "0.2", "reused"],
+    assert cells(table(summary), "Time per stage")[:4] == [
+        ["Stage", "Time", "In this run"],
+        ["ingest", "1.5 s", "built"],
+        ["finetune-gensr", "1 min 01 s", "built"],
+        ["evaluate-gensr", "0.2 s", "reused"],
     ]
     stages = [s | {"reused": True, "built_on": "a lent GPU"} for s in summary["stages"]]
-    assert cells(table(summary | {"stages": stages}), "Stages")[1] == [
+    assert cells(table(summary | {"stages": stages}), "Time per stage")[1] == [
         "ingest",
-        "1.5",
+        "1.5 s",
         "reused, built on a lent GPU",
     ]
 
 
 @pytest.mark.parametrize(
-    "heading",
-    [
-        "Recommendation",
-        "Search",
-        "What an answer",
-        "Do the tasks pull",
-        "Do the tasks lie",
-        "Theorem",
-        "Training",
-        "Stages",
-    ],
+    "caption", ["Recommendation", "What an answer", "Cosine of the task", "Both sides", "Time"]
 )
-def test_the_columns_line_up_in_a_terminal(summary: dict[str, Any], heading: str) -> None:
-    bars = {tuple(n for n, c in enumerate(line) if c == "|") for line in block(table(summary), heading)}
+def test_the_columns_line_up_in_a_terminal(summary: dict[str, Any], caption: str) -> None:
+    bars = {tuple(n for n, c in enumerate(line) if c == "|") for line in block(table(summary), caption)}
     assert len(bars) == 1

@@ -11,7 +11,8 @@ from ranked_data import data_of
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.evaluation.metrics import RANKS_SCHEMA, summarize
 from tasks.core.stage import StageResult
-from tasks.publish.summary import summarize_run, table
+from tasks.publish.publish import markdown as table
+from tasks.publish.summary import summarize_run
 
 
 def ranked(folder: Path, place: int, tasks: tuple[str, ...]) -> StageResult:
@@ -35,14 +36,14 @@ def test_a_task_without_candidates_is_named_and_not_compared(tmp_path: Path) -> 
     search = {
         name: ranked(tmp_path / name, place, ("search",)) for name, place in (("gensr", 0), ("bm25", 9))
     }
-    told = table(summarize_run(config, data_of(tmp_path / "prepared", search.values()), [], search, {}))
-    assert "## Recommendation: left out, bm25 draws no candidates for it" in told
-    assert "## Search: 10 test samples, 1 positive among 99 negatives (bm25)\n" in told
-    assert "+0.7109 [" in told  # 1 − 1 / log2(11)
+    page = table(summarize_run(config, data_of(tmp_path / "prepared", search.values()), [], search, {}))
+    assert "Recommendation is left out: bm25 draws no candidates for it." in page
+    assert "**Search: 10 test samples, 1 positive among 99 negatives (bm25)**\n" in page
+    assert "+0.7109 |" in page  # 1 − 1 / log2(11)
 
 
 def test_a_table_of_uniform_candidates_has_both_tasks(tmp_path: Path) -> None:
     both = {"gensr": ranked(tmp_path / "gensr", 0, ("recommendation", "search"))}
-    told = table(summarize_run(PipelineConfig(), data_of(tmp_path / "prepared", both.values()), [], both, {}))
-    assert "left out" not in told
-    assert told.count("1 positive among 99 negatives\n") == 2
+    page = table(summarize_run(PipelineConfig(), data_of(tmp_path / "prepared", both.values()), [], both, {}))
+    assert "left out" not in page
+    assert page.count("1 positive among 99 negatives**\n") == 2

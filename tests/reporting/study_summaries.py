@@ -56,6 +56,7 @@ def comparison() -> dict[str, Any]:
             "qem": {
                 "epochs": 21.5,
                 "seconds_per_epoch": 3.5,
+                "seconds_to_score": 0.25,
                 "parameters": 70_000.0,
                 "peak_memory_mb": 512.0,
             },

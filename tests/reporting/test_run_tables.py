@@ -154,7 +154,8 @@ def test_segments_say_by_how_much_gensr_leads() -> None:
 
 
 def test_results_are_in_a_fixed_order_with_differences_and_verdicts() -> None:
-    made = run_tables.results(facts(), "search")
+    known = facts()
+    made = run_tables.results(known, known.summary, "search", "results")
     assert [r[0].text for r in made.rows] == ["GenSR", "Popularity", "LightGCN", "BM25"]
     gensr, popularity, lightgcn, bm25 = made.rows
     assert [gensr[1].mark, bm25[1].mark] == ["second", "best"]

@@ -53,9 +53,9 @@ def test_systems_stand_best_first_with_what_they_cost() -> None:
     section = systems.comparison(of("rerank-table"))
     found = tables(section)
     assert found["systems-search"] == [
-        ["QEM", "search", *["0.6125"] * 4, "0.0125", "2", "21.5", "3.5", "70,000", "537 MB"],
-        ["GenSR", "joint", *["0.4000"] * 4, "0.0125", "2", "8.0", "61.2", "2,000,000", "1.07 GB"],
-        ["BM25", "reference", *["0.2000"] * 4, "–", "1", "–", "–", "–", "–"],
+        ["QEM", "search", *["0.6125"] * 4, "0.0125", "2", "21.5", "3.5", "0.2", "70,000", "537 MB"],
+        ["GenSR", "joint", *["0.4000"] * 4, "0.0125", "2", "8.0", "61.2", "–", "2,000,000", "1.07 GB"],
+        ["BM25", "reference", *["0.2000"] * 4, "–", "1", *["–"] * 5],
     ]
     assert marks(section, "systems-search", 5) == ["best", "second", ""]
     assert "systems-recommendation" not in found, "nobody ranked it"
@@ -65,6 +65,7 @@ def test_systems_stand_best_first_with_what_they_cost() -> None:
         "QEM",
         "−0.2125",
         "[−0.2500, −0.1700]",
+        "2.00",
         "0.004",
         "0.032",
     ]
