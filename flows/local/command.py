@@ -29,8 +29,9 @@ import flows
 from flows.local import services
 from flows.local.installation import POOL, Local, local
 from flows.local.services import ServiceError
+from gensr_model.config.base import overlay
 from gensr_model.config.data import FolderSource
-from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.config.pipeline import PipelineConfig, merge_overrides
 from gensr_model.runtime.progress import TerminalReport
 from tasks.core.state_dir import StateDir
 
@@ -211,16 +212,21 @@ def read_config(text: str | None) -> dict[str, Any]:
     except ValidationError as error:
         wrong = "\n".join(f"- {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise ServiceError(f"CONFIG does not fit gensr_model/config/pipeline.py:\n{wrong}") from error
-    # The worker runs elsewhere.
+    return overlay(merge_overrides(given), _absolute_paths(config))
+
+
+def _absolute_paths(config: PipelineConfig) -> dict[str, Any]:
+    """The config's paths as the worker, which runs in another folder, has to read them."""
+    changes: dict[str, Any] = {}
     if isinstance(config.source, FolderSource):
-        given["source"] = {**given["source"], "path": _absolute(config.source.path)}
-    name = given.get("model", {}).get("backbone", {}).get("name_or_path")
-    if name and Path(name).expanduser().is_dir():  # else a model of the hub
-        given["model"]["backbone"]["name_or_path"] = _absolute(name)
-    if "saved_ranks" in given.get("rerank", {}):
-        kept = [file.model_dump(mode="json") for file in config.rerank.saved_ranks]
-        given["rerank"]["saved_ranks"] = [{**file, "path": _absolute(file["path"])} for file in kept]
-    return given
+        changes["source"] = _absolute(config.source.path)
+    backbone = config.model.backbone.name_or_path
+    if backbone and Path(backbone).expanduser().is_dir():  # else a model of the hub
+        changes["model"] = {"backbone": {"name_or_path": _absolute(backbone)}}
+    if config.rerank.saved_ranks:
+        files = [file.model_dump(mode="json") for file in config.rerank.saved_ranks]
+        changes["rerank"] = {"saved_ranks": [file | {"path": _absolute(file["path"])} for file in files]}
+    return changes
 
 
 def _absolute(path: str) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from gensr_model.config.base import Frozen, Protocol
 
@@ -48,7 +48,39 @@ class DownloadSource(Frozen):
     files: tuple[RemoteFile, ...] = ()
 
 
-Source = Annotated[GeneratedSource | FolderSource | DownloadSource, Field(discriminator="kind")]
+# What a plain string may be: one of these words, or a path. The pattern says so to Prefect's server.
+_WORDS = ("generated", "download")
+_Text = Annotated[str, Field(title="word or path", pattern=f"^({'|'.join(_WORDS)})$|/")]
+
+
+def _as_source(given: Any) -> Any:
+    """A plain string as the source that it stands for."""
+    if not isinstance(given, str):
+        return given
+    if given in _WORDS:
+        return {"kind": given}
+    if "/" in given:
+        return {"kind": "folder", "path": given}
+    raise ValueError(
+        f"{given!r} is no source: expected generated, download, or the path of a folder, which contains a / "
+        f"(such as ./{given or 'data'})"
+    )
+
+
+def source_kind(given: Any) -> str:
+    """The kind of a source as given, before it is checked."""
+    if isinstance(given, str):
+        return given if given in _WORDS else "folder"
+    kind = given.get("kind") if isinstance(given, dict) else getattr(given, "kind", None)
+    return kind or "generated"
+
+
+Source = Annotated[
+    Annotated[GeneratedSource | FolderSource | DownloadSource, Field(discriminator="kind")],
+    BeforeValidator(
+        _as_source, json_schema_input_type=_Text | GeneratedSource | FolderSource | DownloadSource
+    ),
+]
 
 
 class IngestConfig(Frozen):

@@ -1,18 +1,21 @@
 """The whole configuration: one tree of frozen pydantic models, with named presets.
 
-``PipelineConfig`` is the parameter of the flow ``gensr``. A sub-tree that is not given comes from the preset; a
-sub-tree that is given in part (``{"train": {"epochs": 3}}``) is laid over the preset's values. After validation every
-field is filled, so a config written to JSON and read back is the same config.
+``PipelineConfig`` is the parameter of every flow. A section that is not given comes from the preset. A section that is
+given in part (``{"train": {"epochs": 3}}``) is laid over the preset's values. After validation every field is filled,
+so a config written to JSON and read back is the same config.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from gensr_model.config.base import Format, Frozen, overlay
-from gensr_model.config.data import GeneratedSource, IngestConfig, PrepareConfig, Source
+from gensr_model.config.data import GeneratedSource, IngestConfig, PrepareConfig, Source, source_kind
 from gensr_model.config.evaluation import EvaluationConfig, RetrainConfig, StatisticsConfig
 from gensr_model.config.model import FullRankingConfig, LightGCNConfig, ModelConfig
 from gensr_model.config.presets import PRESETS
@@ -25,39 +28,28 @@ from gensr_model.config.studies import (
 )
 from gensr_model.config.training import TrainConfig
 
-_SECTIONS: dict[str, type[Frozen]] = {
-    "ingest": IngestConfig,
-    "prepare": PrepareConfig,
-    "lightgcn": LightGCNConfig,
-    "model": ModelConfig,
-    "train": TrainConfig,
-    "full_ranking": FullRankingConfig,
-    "rerank": RerankConfig,
-    "evaluation": EvaluationConfig,
-    "statistics": StatisticsConfig,
-    "ablation": AblationConfig,
-    "sweep": SweepConfig,
-    "studies": StudiesConfig,
-    "analysis": AnalysisConfig,
-    "retrain": RetrainConfig,
-}
+OVERRIDES = "overrides"
+# MLflow takes no other name for a model, and the name is a part of file names.
+_NAME = r"^[^/:]*[^/:\s][^/:]*$"
 
 
 def _usual_name(given: dict[str, Any]) -> str:
-    source = given.get("source") or {}
-    kind = source.get("kind") if isinstance(source, dict) else getattr(source, "kind", None)
-    return f"{kind or 'generated'}-{given.get('format', 'amazon')}"
+    return f"{source_kind(given.get('source'))}-{given.get('format', 'amazon')}"
 
 
 class PipelineConfig(Frozen):
-    """Everything that decides a run of ``gensr/full-pipeline``."""
+    """Everything that decides a run: first what a person sets, then the sections, whose values the preset gives."""
 
     name: str = Field(  # a factory, as below: the form would call all data what the demo's are called
         default_factory=lambda: _usual_name({}),
-        description="what tables and runs call the data; where none is given, the source's kind and the format",
+        json_schema_extra={"pattern": _NAME},
+        description="what tables, runs and the model call the data; left out: the kind of source and the format",
     )
-    format: Format = "amazon"
-    source: Source = Field(default_factory=lambda: GeneratedSource())
+    format: Format = Field("amazon", description="of the raw files")
+    source: Source = Field(
+        default_factory=GeneratedSource,
+        description="generated, download, or the path of the folder with the raw files, which contains a /",
+    )
     preset: Literal["demo", "laptop", "best", "small", "paper"] = Field(
         "demo",
         description="demo, laptop: a small T5 from scratch; best: laptop with our departures from the paper; "
@@ -66,35 +58,69 @@ class PipelineConfig(Frozen):
     seed: int = Field(0, ge=0)
     # Factories, not defaults: the JSON schema that Prefect shows as a form then carries no default for a section,
     # so that choosing another preset in the form is not undone by the demo's values.
-    ingest: IngestConfig = Field(default_factory=lambda: IngestConfig())
-    prepare: PrepareConfig = Field(default_factory=lambda: PrepareConfig())
-    lightgcn: LightGCNConfig = Field(default_factory=lambda: LightGCNConfig())
-    model: ModelConfig = Field(default_factory=lambda: ModelConfig())
-    train: TrainConfig = Field(default_factory=lambda: TrainConfig())
-    full_ranking: FullRankingConfig = Field(default_factory=lambda: FullRankingConfig())
-    rerank: RerankConfig = Field(default_factory=lambda: RerankConfig())
-    evaluation: EvaluationConfig = Field(default_factory=lambda: EvaluationConfig())
-    statistics: StatisticsConfig = Field(default_factory=lambda: StatisticsConfig())
-    ablation: AblationConfig = Field(default_factory=lambda: AblationConfig())
-    sweep: SweepConfig = Field(default_factory=lambda: SweepConfig())
-    studies: StudiesConfig = Field(default_factory=lambda: StudiesConfig())
-    analysis: AnalysisConfig = Field(default_factory=lambda: AnalysisConfig())
-    retrain: RetrainConfig = Field(default_factory=lambda: RetrainConfig())
+    studies: StudiesConfig = Field(default_factory=StudiesConfig)
+    ingest: IngestConfig = Field(default_factory=IngestConfig)
+    prepare: PrepareConfig = Field(default_factory=PrepareConfig)
+    lightgcn: LightGCNConfig = Field(default_factory=LightGCNConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    full_ranking: FullRankingConfig = Field(default_factory=FullRankingConfig)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    statistics: StatisticsConfig = Field(default_factory=StatisticsConfig)
+    analysis: AnalysisConfig = Field(default_factory=AnalysisConfig)
+    rerank: RerankConfig = Field(default_factory=RerankConfig)
+    ablation: AblationConfig = Field(default_factory=AblationConfig)
+    sweep: SweepConfig = Field(default_factory=SweepConfig)
+    retrain: RetrainConfig = Field(default_factory=RetrainConfig)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The sections as patterns: Prefect's server checks them, and its form does not unfold them.
+
+        The form shows ``properties``: what a person sets, and ``overrides``, one JSON object for all sections.
+        """
+        schema = handler(core)
+        tree = handler.resolve_ref_schema(schema)
+        sections = {f"^{name}$": tree["properties"][name] for name in SECTIONS}
+        overrides = {
+            "type": "object",
+            "title": "Overrides",
+            "description": 'fields of other sections as JSON, such as {"train": {"epochs": 3}}; '
+            "what is left out comes from the preset",
+            "patternProperties": sections,
+            "additionalProperties": False,
+        }
+        shown = {
+            name: field
+            for name, field in tree["properties"].items()
+            if name not in SECTIONS or name == "studies"
+        }
+        tree |= {"properties": shown | {OVERRIDES: overrides}, "patternProperties": sections}
+        return schema
 
     @model_validator(mode="before")
     @classmethod
     def _fill_from_preset(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        preset = PRESETS.get(given.get("preset", "demo"), {})
+        given = merge_overrides(given)
+        preset = PRESETS.get(str(given.get("preset", "demo")), {})
         filled: dict[str, Any] = {"name": _usual_name(given)} | given
-        for section, kind in _SECTIONS.items():
-            over = given.get(section)
-            if isinstance(over, BaseModel):
-                continue
-            base = kind.model_validate(preset.get(section, {})).model_dump()
-            filled[section] = overlay(base, over or {})
+        for section, kind in SECTIONS.items():
+            over = given.get(section, {})
+            if isinstance(over, dict):  # else a section that is whole, or a value that pydantic refuses
+                base = kind.model_validate(preset.get(section, {})).model_dump()
+                filled[section] = overlay(base, over)
         return filled
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_name_for_mlflow(cls, name: str) -> str:
+        if not re.match(_NAME, name):
+            raise ValueError(
+                f"{name!r} cannot name a model in MLflow: give some letters or digits, without / and :"
+            )
+        return name
 
     @model_validator(mode="after")
     def _protocol_is_drawn(self) -> PipelineConfig:
@@ -126,6 +152,27 @@ class PipelineConfig(Frozen):
         wanted = ("always",) if full_pipeline else ("mechanisms", "always")
         enabled = self.analysis.enabled or not full_pipeline  # analyze/mechanisms is there to analyse
         return enabled and self.train.tasks == "both" and self.analysis.unisar in wanted
+
+
+SECTIONS: dict[str, type[Frozen]] = {
+    name: field.annotation
+    for name, field in PipelineConfig.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Frozen)
+}
+
+
+def merge_overrides(given: dict[str, Any]) -> dict[str, Any]:
+    """The parameter of a flow, its ``overrides`` merged into the sections.
+
+    Raises ValueError where the overrides are no object or name something else than a section.
+    """
+    direct = {name: value for name, value in given.items() if name != OVERRIDES}
+    overrides = given.get(OVERRIDES) or {}
+    if not isinstance(overrides, dict):
+        raise ValueError(f"overrides is {overrides!r}: expected an object of sections")
+    if unknown := sorted(overrides.keys() - SECTIONS.keys()):
+        raise ValueError(f"overrides.{unknown[0]} is no section: expected one of {', '.join(SECTIONS)}")
+    return overlay(direct, overrides)
 
 
 def with_changes(config: PipelineConfig, changes: dict[str, Any]) -> PipelineConfig:

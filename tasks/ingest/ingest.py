@@ -42,7 +42,7 @@ def source_files(config: PipelineConfig, home: Path) -> Path:
     if isinstance(source, FolderSource):
         folder = Path(source.path).expanduser()
         if not folder.is_dir():
-            raise DataError(f"{folder}: there is no such folder (source.path, seen from {Path.cwd()}).")
+            raise DataError(f"{folder}: there is no such folder (source, seen from {Path.cwd()}).")
     elif isinstance(source, GeneratedSource):
         folder = home / "generated" / f"{config.format}-{digest([source.model_dump(), GENERATOR_VERSION])}"
         if not folder.is_dir():

@@ -51,10 +51,10 @@ class Tab:
                 result: dict[str, Any] = answer["result"]
                 return result
 
-    def open(self, page: Path) -> None:
-        """Load a file and wait until it is there, whole."""
+    def open(self, page: Path | str) -> None:
+        """Load a file or an address and wait until it is there, whole."""
         self.loaded = False
-        self.call("Page.navigate", url=page.as_uri())
+        self.call("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
         while not self.loaded:
             self._next()
 

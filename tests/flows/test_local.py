@@ -91,7 +91,8 @@ def test_a_given_config_stays_as_given_but_for_relative_paths(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     given = {"preset": "laptop", "source": {"kind": "folder", "path": "mine"}}
-    expected = {"preset": "laptop", "source": {"kind": "folder", "path": str(tmp_path / "mine")}}
+    expected = {"preset": "laptop", "source": str(tmp_path / "mine")}
+    assert read_config(json.dumps(given | {"source": "./mine"})) == expected
     assert read_config(json.dumps(given)) == expected
     assert read_config(None) == {}
     (tmp_path / "flan").mkdir()
@@ -148,10 +149,13 @@ def test_a_deployment_shows_its_config_as_a_typed_form(name: str) -> None:
     config = definitions[schema["properties"]["config"]["$ref"].rsplit("/", 1)[1]]["properties"]
     assert config["preset"]["enum"] == list(PRESETS)
     assert config["format"]["enum"] == ["amazon", "kuaisar"]
-    assert set(config["source"]["discriminator"]["mapping"]) == {"generated", "folder", "download"}
-    assert config["name"]["description"].startswith("what tables and runs call the data")
+    kinds = [one.get("$ref", one.get("type")).rsplit("/", 1)[-1] for one in config["source"]["anyOf"]]
+    assert kinds == ["string", "GeneratedSource", "FolderSource", "DownloadSource"]
+    assert config["name"]["description"].startswith("what tables, runs and the model call the data")
     assert "default" not in config["name"], "the form would call all data by the demo's name"
+    sections = config["overrides"]["patternProperties"]
+    assert sections["^train$"] == {"$ref": "#/definitions/TrainConfig"}
     train = definitions["TrainConfig"]["properties"]
     assert (train["checkpoint_every"]["type"], train["checkpoint_every"]["default"]) == ("integer", 100)
     assert "optimizer steps" in train["checkpoint_every"]["description"]
-    assert "default" not in config["train"], "the form would undo a preset with the demo's values"
+    assert "train" not in config, "the form would unfold every section"

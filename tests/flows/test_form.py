@@ -1,0 +1,57 @@
+"""What Prefect's server takes as parameters is what the config takes, and it refuses the rest at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from prefect.utilities.callables import parameter_schema
+from prefect.utilities.schema_tools.validation import ValidationError, validate
+from pydantic import ValidationError as ConfigValidationError
+
+from flows.full_pipeline import full_pipeline
+from gensr_model.config.pipeline import PipelineConfig
+
+SCHEMA = parameter_schema(full_pipeline).model_dump_for_openapi()
+TAKEN: list[dict[str, Any]] = [
+    {},
+    {"source": "generated"},
+    {"source": "download", "format": "kuaisar"},
+    {"source": "/data/mine", "name": "my shoes"},
+    {"source": {"kind": "folder", "path": "mine"}},
+    {"source": {"kind": "generated", "users": 40}},
+    {"train": {"epochs": 3}, "studies": {"rerank": True}},
+    {"overrides": {"train": {"epochs": 3}, "studies": {"rerank": True}}},
+    {"overrides": {"rerank": {"saved_ranks": ["ranks.parquet"]}}},
+    {"overrides": {}},
+]
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"source": "mine"}, "config.source"),
+    ({"source": ""}, "config.source"),
+    ({"source": {"kind": "folder"}}, "config.source"),
+    ({"name": "my/shoes"}, "config.name"),
+    ({"name": "a:b"}, "config.name"),
+    ({"name": ""}, "config.name"),
+    ({"name": "  "}, "config.name"),
+    ({"preset": "huge"}, "config.preset"),
+    ({"trian": {}}, "config"),
+    ({"train": {"epoch": 3}}, "config.train"),
+    ({"overrides": {"trian": {}}}, "config.overrides"),
+    ({"overrides": {"preset": "best"}}, "config.overrides"),
+    ({"overrides": {"train": {"epoch": 3}}}, "config.overrides.train"),
+    ({"overrides": {"train": {"epochs": 0}}}, "config.overrides.train.epochs"),
+]
+
+
+@pytest.mark.parametrize("config", TAKEN, ids=str)
+def test_what_the_config_takes_the_server_takes(config: dict[str, Any]) -> None:
+    PipelineConfig.model_validate(config)
+    validate({"config": config}, SCHEMA, raise_on_error=True)
+
+
+@pytest.mark.parametrize(("config", "field"), REFUSED, ids=str)
+def test_what_the_config_refuses_the_server_refuses_by_field(config: dict[str, Any], field: str) -> None:
+    with pytest.raises(ConfigValidationError):
+        PipelineConfig.model_validate(config)
+    with pytest.raises(ValidationError, match=f"for field '{field}'"):
+        validate({"config": config}, SCHEMA, raise_on_error=True)
