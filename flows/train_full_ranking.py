@@ -7,15 +7,15 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
+from flows.shared.challenges import published_challenge
 from flows.shared.steps import finish, prepare_data
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.evaluation.reference import REFERENCES
 from tasks.core.stage import StageResult
-from tasks.core.tracking import Tracked, parent_run, run_logger
+from tasks.core.tracking import Tracked, parent_run
 from tasks.evaluate.diagnose import diagnosis
 from tasks.evaluate.run_data import Data
 from tasks.promote import model_registry
-from tasks.promote.promotion import decide_promotion
 from tasks.publish.full_ranking_summary import KEY, summarize_full
 from tasks.train.full_ranking import finetune_full, rank_full, rank_full_reference
 
@@ -29,9 +29,10 @@ def full_ranking(config: PipelineConfig) -> dict[str, Any]:
     with parent_run(config, "train/full-ranking", str(flow_run.id)) as run:
         data = prepare_data(run, config)
         model, ranks, summary = rank_catalogue(run, config, data)
-        if config.train.tasks == "both":
+        published = finish(run, summary, KEY)
+        if config.train.tasks == "both":  # last: the table is out, whatever becomes of the promotion
             _challenge(run, config, data.prepared, model, ranks)
-        return finish(run, summary, KEY)
+        return published
 
 
 def rank_catalogue(
@@ -49,22 +50,16 @@ def rank_catalogue(
 def _challenge(
     run: Tracked, config: PipelineConfig, prepared: StageResult, model: StageResult, ranks: StageResult
 ) -> None:
+    """Promote the model, and let it rank the catalogue of what serves, unless it is worse than the present one."""
+
+    def rank(bundle: StageResult, note: str) -> StageResult:
+        return rank_full(run, config, prepared, bundle, option="champion", note=note)
+
     name = model_registry.full_ranking_name(config)
-    champion = model_registry.champion(run, name)
-    decision = decide_promotion(
-        model,
-        ranks,
-        champion,
-        lambda bundle: rank_full(run, config, prepared, bundle, option="champion"),
-        prepared,
-        config,
-    )
-    if decision.new_version:
-        version = model_registry.register(
-            run, name, model_registry.log_model(run, model), model, decision.says
-        )
-        if decision.promote:
-            model_registry.promote(run, name, version, None if champion is None else champion.version)
+    with published_challenge(run, config, name, "champion-full-ranking") as challenge:
+        challenge.find_champion()
+        verdict = challenge.decide(model, ranks, rank, prepared)
+        if verdict.register:
+            challenge.apply(verdict, model_registry.log_model(run, model), model)
+        if verdict.promote:
             model_registry.serve_catalogue(run, config, model)
-    run.tags(decision=decision.says)
-    run_logger().info("%s: %s", name, decision.says)

@@ -31,6 +31,11 @@ class RetrainConfig(Frozen):
     """When the nightly run may move the alias ``champion``."""
 
     delta: float = Field(0.005, ge=0, description="allowed loss in NDCG@10, on both tasks")
+    anchor: bool = Field(
+        True,
+        description="allow a loss of `delta` against each task's anchor too, so that losses do not add up; it is "
+        "the last version that was better on the task, or the first champion",
+    )
     max_psi: float = Field(
         0.25, ge=0, description="population stability index above which a feature of the data has drifted"
     )

@@ -34,7 +34,7 @@ class StateDir(NamedTuple):
 
     @property
     def runs(self) -> Path:
-        """Summaries, one folder per flow run, and ``latest``."""
+        """Summaries and decisions, one folder per flow run, and links to the latest."""
         return self.root / "runs"
 
     @property

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +25,7 @@ from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import Array, DataType
 
 import gensr_model
-from gensr_model.config.base import digest
+from gensr_model.config.base import TASKS, Task, digest
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError, GensrError
 from tasks.core.code_version import code_digest
@@ -32,6 +33,7 @@ from tasks.core.stage import StageResult
 from tasks.core.state_dir import state_dir
 from tasks.core.tracking import Tracked, run_logger, tracking_uri
 from tasks.promote import pyfunc_model
+from tasks.promote.decision import Outcome
 from tasks.validate.profile import BINS
 
 CHAMPION = "champion"
@@ -77,6 +79,9 @@ class Champion(NamedTuple):
     data: StageResult | None  # None where the run that registered the version logged none
     catalogue_key: str  # of the full-ranking model in it, or NONE
     code: str  # digest of the code in it, which answers requests
+    anchors: dict[
+        Task, str
+    ]  # by task, the version that was last better; it bounds what allowed losses add up to
 
 
 def served_name(config: PipelineConfig) -> str:
@@ -91,8 +96,8 @@ def full_ranking_name(config: PipelineConfig) -> str:
 
 def full_ranking_bundle(run: Tracked, config: PipelineConfig) -> StageResult | None:
     """The bundle of the full-ranking champion; None where there is none."""
-    found = champion(run, full_ranking_name(config))
-    return None if found is None else found.bundle
+    current = champion(run, full_ranking_name(config))
+    return None if current is None else current.bundle
 
 
 def log_model(run: Tracked, bundle: StageResult, catalogue: StageResult | None = None) -> str:
@@ -126,36 +131,49 @@ def register(
     name: str,
     model_uri: str,
     bundle: StageResult,
-    note: str,
+    anchors: Mapping[Task, str | None],
     catalogue: StageResult | None = None,
 ) -> str:
-    """A new version of the registered model ``name``; its number."""
+    """A new version of the registered model ``name``; its number. An anchor None is the version itself."""
     try:
         run.client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    tags = {**_keys(bundle, catalogue), "serving_code": serving_code(), "decision": note}
-    version = run.client.create_model_version(
+    tags = {**_keys(bundle, catalogue), "serving_code": serving_code()}
+    created = run.client.create_model_version(
         name, model_uri, run.run_id, tags=tags, model_id=model_uri.removeprefix("models:/")
     )
-    return str(version.version)
+    version = str(created.version)
+    for task in TASKS:
+        run.client.set_model_version_tag(name, version, _anchor_tag(task), anchors.get(task) or version)
+    return version
 
 
-def promote(run: Tracked, name: str, version: str, over: str | None) -> None:
-    """Move the alias ``champion`` from version ``over``, which this one was judged against, to this one.
+def promote(run: Tracked, name: str, version: str, over: str | None, reason: str) -> None:
+    """Move the alias ``champion`` from version ``over``, with which this one was compared, to this one; tag the
+    outcome.
 
     Raises:
         ChampionMoved: another run, or a person, moved the alias meanwhile; it stays where it is.
     """
-    found = _alias(run, name)
-    now = None if found is None else str(found.version)
-    if now != over:
-        raise ChampionMoved(
-            f"the champion of {name} is version {now or 'none'} now and was {over or 'none'} when this run looked: "
+    aliased = _alias(run, name)
+    current = None if aliased is None else str(aliased.version)
+    if current != over:
+        error = ChampionMoved(
+            f"the champion of {name} is version {current or 'none'} now and was {over or 'none'} when this run looked: "
             f"version {version} is registered but does not serve. Run again to compare it with the new one"
         )
+        tag_outcome(run, name, version, "failed", str(error))
+        raise error
     run.client.set_registered_model_alias(name, CHAMPION, version)
+    tag_outcome(run, name, version, "promoted", reason)
+
+
+def tag_outcome(run: Tracked, name: str, version: str, outcome: Outcome, reason: str) -> None:
+    """What became of a version, after it did."""
+    run.client.set_model_version_tag(name, version, "outcome", outcome)
+    run.client.set_model_version_tag(name, version, "decision", reason)
 
 
 def serve_catalogue(run: Tracked, config: PipelineConfig, catalogue: StageResult) -> str | None:
@@ -179,10 +197,10 @@ def _serve_catalogue(run: Tracked, config: PipelineConfig, catalogue: StageResul
         return None
     if served.data is not None:  # what the next retraining compares its data with
         run.artifacts(served.data.path, (BINS,))
-    note = f"The GenSR of version {served.version}, with the new full-ranking champion."
     uri = log_model(run, served.bundle, catalogue)
-    version = register(run, name, uri, served.bundle, note, catalogue)
-    promote(run, name, version, served.version)
+    version = register(run, name, uri, served.bundle, served.anchors, catalogue)
+    reason = f"The GenSR of version {served.version}, with the new full-ranking champion."
+    promote(run, name, version, served.version, reason)
     return version
 
 
@@ -191,30 +209,52 @@ def champion(run: Tracked, name: str) -> Champion | None:
     version = _alias(run, name)
     if version is None:
         return None
+    number, tags = str(version.version), version.tags
+    bundle = _fetch_bundle(version)
+    data = _data_of(run, str(version.run_id), bundle.path.with_name(f"{name}-data-{version.run_id}"))
+    anchors = {task: tags.get(_anchor_tag(task), number) for task in TASKS}
+    catalogue, code = tags.get("catalogue_key", NONE), tags.get("serving_code", NONE)
+    return Champion(number, bundle, data, catalogue, code, anchors)
+
+
+def version_bundle(run: Tracked, name: str, number: str) -> StageResult:
+    """The bundle of a version, fetched to this machine. Raises DataError where the version is gone."""
+    try:
+        version = run.client.get_model_version(name, number)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise DataError(
+            f"version {number} of the model {name} is the anchor of its champion and was deleted: set the champion's "
+            "tags anchor_recommendation and anchor_search to a version that exists"
+        ) from error
+    return _fetch_bundle(version)
+
+
+def _anchor_tag(task: Task) -> str:
+    return f"anchor_{task}"
+
+
+def _fetch_bundle(version: ModelVersion) -> StageResult:
     key = version.tags.get("bundle_key")
     if key is None:
         raise DataError(
-            f"version {version.version} of the model {name} has the alias {CHAMPION} but was not registered by "
-            "retrain/nightly or train/full-ranking: move the alias to a version with the tag bundle_key, or delete it "
-            "and run again"
+            f"version {version.version} of the model {version.name} was not registered by retrain/nightly or "
+            f"train/full-ranking: move the alias {CHAMPION} to a version with the tag bundle_key, or delete it "
+            f"and run again"
         )
-    folder = state_dir().root / "champions" / f"{name}-{key}"
+    folder = state_dir().root / "champions" / f"{version.name}-{key}"
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
-            source = f"models:/{name}/{version.version}"
+            source = f"models:/{version.name}/{version.version}"
             mlflow.set_tracking_uri(tracking_uri())  # `models:/` asks the global registry, whatever is passed
             fetched = mlflow.artifacts.download_artifacts(source, dst_path=aside)
             inside = Model.load(fetched).flavors.get("python_function", {}).get("artifacts", {})
             if "bundle" not in inside:
-                raise DataError(f"{source}: no model bundle among its artifacts")
+                raise DataError(f"{source}: no model bundle among its artifacts; move the alias {CHAMPION}")
             _become(Path(fetched) / inside["bundle"]["path"], folder)
-    data = _data_of(run, str(version.run_id), folder.with_name(f"{name}-data-{version.run_id}"))
-    bundle = StageResult("champion", key, folder, {}, 0.0, True)
-    tags = version.tags
-    return Champion(
-        str(version.version), bundle, data, tags.get("catalogue_key", NONE), tags.get("serving_code", NONE)
-    )
+    return StageResult("champion", key, folder, {}, 0.0, True)
 
 
 def _alias(run: Tracked, name: str) -> ModelVersion | None:

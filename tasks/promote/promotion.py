@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from gensr_model.config.base import SEARCH_ONLY, TASKS
+from gensr_model.config.base import SEARCH_ONLY, TASKS, Task
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError, DataError
-from gensr_model.evaluation.compare import Comparison, paired_bootstrap
+from gensr_model.evaluation.compare import paired_bootstrap
 from tasks.core.stage import StageResult
 from tasks.evaluate.rank import read_ranks
-from tasks.evaluate.run_data import ranked_users
+from tasks.promote.decision import Difference
 from tasks.promote.model_registry import Champion, serving_code
-from tasks.validate.drift import drift_says
+
+Differences = dict[Task, Difference]
 
 
-class Decision(NamedTuple):
-    """What becomes of the alias, and why in one sentence."""
+@dataclass(frozen=True)
+class Verdict:
+    """What the rule says of a new model, before anything is done."""
 
     promote: bool
-    new_version: bool  # False where the new model is the champion
-    says: str
-    metrics: dict[str, float]
-
-    def with_drift(self, drift: StageResult | None, config: PipelineConfig) -> Decision:
-        """The same, with what is known of the data's drift since the champion's."""
-        found = None if drift is None else drift.metrics
-        says = f"{self.says} {drift_says(found, config.retrain.max_psi)}"
-        return self._replace(
-            says=says, metrics=self.metrics | {f"drift/{k}": v for k, v in (found or {}).items()}
-        )
+    reason: str
+    register: bool = True  # False where the new model is the champion
+    differences: Differences = field(default_factory=dict)
+    anchor_differences: Differences = field(default_factory=dict)
+    failed_tasks: tuple[Task, ...] = ()
+    anchors: dict[Task, str | None] = field(
+        default_factory=dict
+    )  # versions that its followers are held to; None: itself
 
 
 def require_both_tasks(config: PipelineConfig) -> None:
-    """ConfigError, before hours of training, for a protocol on which no model can be judged on both tasks."""
+    """ConfigError, before hours of training, for a protocol on which no model can be compared on both tasks."""
     if config.train.tasks != "both":
         raise ConfigError(
             f"train.tasks is {config.train.tasks!r}, but a champion is challenged on both tasks: retrain with both"
@@ -49,78 +46,90 @@ def require_both_tasks(config: PipelineConfig) -> None:
         )
 
 
-def decide_promotion(
-    new: StageResult,
-    ranks: StageResult,
-    champion: Champion | None,
-    rank: Callable[[StageResult], StageResult],
-    prepared: StageResult,
-    config: PipelineConfig,
-) -> Decision:
-    """May the model ``new``, with its test ``ranks``, become champion? ``rank`` evaluates the present one's bundle.
+def first_model() -> Verdict:
+    """The rule where nothing serves yet."""
+    reason = "This is the first model: there is no champion to compare with."
+    return Verdict(True, reason, anchors=dict.fromkeys(TASKS))
 
-    ``prepared`` is the dataset that both rank; its users are resampled.
+
+def unchanged(champion: Champion) -> Verdict:
+    """The same data, config and code of training as the champion's: only the code that serves may differ."""
+    if champion.code == serving_code():
+        reason = (
+            f"Nothing has changed since champion version {champion.version} was trained: this model is it."
+        )
+        return Verdict(False, reason, register=False)
+    reason = f"Champion version {champion.version}, renewed: the same model with today's code that answers requests."
+    return Verdict(True, reason, anchors=dict(champion.anchors))
+
+
+def non_inferiority(
+    champion: Champion, differences: Differences, anchored: Differences, config: PipelineConfig
+) -> Verdict:
+    """The rule, from the differences to the champion and, by task, to the anchor where that is another version.
+
+    - Against the champion, the lower bound of NDCG@10 is above −δ on both tasks.
+    - Against a task's anchor, the lower bound is above −δ on that task. The anchor is the last version that was
+    better on
+      the task: its lower bounds against its champion and its anchor were above 0. The first champion is the first
+      anchor. So losses that are allowed night by night do not add up.
     """
-    if champion is None:
-        return first(ranks)
-    if champion.bundle.key == new.key:
-        return unchanged(champion, ranks)
-    return decide(ranks, rank(champion.bundle), champion.version, ranked_users(prepared), config)
-
-
-def first(ranks: StageResult) -> Decision:
-    """No champion yet."""
-    return Decision(
-        True, True, "Promoted: this is the first model, there is no champion to compare with.", ranks.metrics
+    version, limit = champion.version, f"{-config.retrain.delta:+.4f}"
+    worse, below_anchor = below(differences, config), below(anchored, config)
+    if worse:
+        shortfall = _shortfall(worse, differences, "champion")
+        reason = f"Champion version {version} stays: {shortfall}; above {limit} is needed."
+    elif below_anchor:
+        shortfall = _shortfall(below_anchor, anchored, "anchor")
+        reason = f"Champion version {version} stays: {shortfall}; above {limit} is needed, or losses add up."
+    else:
+        reason = f"Not worse than champion version {version}: each lower bound of NDCG@10 is above {limit}."
+    better = {t: differences[t].low > 0 and (t not in anchored or anchored[t].low > 0) for t in TASKS}
+    return Verdict(
+        promote=not (worse or below_anchor),
+        reason=reason,
+        differences=differences,
+        anchor_differences=anchored,
+        failed_tasks=worse or below_anchor,
+        anchors={task: None if better[task] else champion.anchors[task] for task in TASKS},
     )
 
 
-def unchanged(champion: Champion, ranks: StageResult) -> Decision:
-    """Trained on the same data with the same config and code as the champion: only the code that serves may differ."""
-    version = champion.version
-    if champion.code != serving_code():
-        says = f"Renewed champion version {version}: the same model, with the code of today that answers requests."
-        return Decision(True, True, says, ranks.metrics)
-    says = f"Kept champion version {version}: nothing has changed since it was trained, this model is the champion."
-    return Decision(False, False, says, ranks.metrics)
+def below(differences: Differences, config: PipelineConfig) -> tuple[Task, ...]:
+    """The tasks whose lower bound is not above −δ. A single user never passes: the bound is then −1."""
+    return tuple(task for task, found in differences.items() if found.low <= -config.retrain.delta)
 
 
-def decide(
-    new: StageResult, champion: StageResult, version: str, users: pa.Table, config: PipelineConfig
-) -> Decision:
-    """Compare on the new test candidates: promote if the lower bound of NDCG@10 is above −δ on both tasks."""
-    rule = config.retrain
-    ours, theirs = read_ranks(new), read_ranks(champion)
-    found: dict[str, Comparison] = {}
-    for task in TASKS:
+def compare(
+    new: StageResult,
+    old: StageResult,
+    users: pa.Table,
+    config: PipelineConfig,
+    tasks: tuple[Task, ...] = TASKS,
+) -> Differences:
+    """NDCG@10 of ``new`` minus ``old`` by task, from their test ranks. Raises DataError for a task without samples."""
+    for task in tasks:
         if not new.metrics.get(f"{task}/samples"):
             raise DataError(
                 f"the test split has no {task} sample, so the champion cannot be challenged on both tasks"
             )
-        found[task] = paired_bootstrap(
-            ours,
-            theirs,
-            samples=config.statistics.bootstrap_samples,
-            confidence=config.statistics.confidence,
-            seed=config.seed,
-            task=task,
-            users=users,
+    new_ranks, old_ranks = read_ranks(new), read_ranks(old)
+    return {
+        task: Difference.of(
+            paired_bootstrap(
+                new_ranks,
+                old_ranks,
+                samples=config.statistics.bootstrap_samples,
+                confidence=config.statistics.confidence,
+                seed=config.seed,
+                task=task,
+                users=users,
+            )
         )
-    promote = all(c.low > -rule.delta for c in found.values())  # never by a single user: then low is −1
-    unknown = champion.metrics.get("unknown_item_share", 0.0)
-    bounds = "; ".join(
-        f"{task} {c.mean_difference:+.4f}, lower bound {c.low:+.4f} (n = {c.n}, {c.users} users)"
-        for task, c in found.items()
-    )
-    verdict = f"Promoted over champion version {version}" if promote else f"Kept champion version {version}"
-    says = (
-        f"{verdict}: NDCG@10, new − champion: {bounds}; a lower bound above {-rule.delta:+.4f} is needed on both "
-        f"tasks. Items unknown to the champion: {unknown:.1%}."
-    )
-    metrics = {
-        f"difference/{task}/{k}": float(v)
-        for task, c in found.items()
-        for k, v in c._asdict().items()
-        if math.isfinite(v)  # no t-test where nothing differs but by the same
+        for task in tasks
     }
-    return Decision(promote, True, says, new.metrics | metrics | {"champion_unknown_item_share": unknown})
+
+
+def _shortfall(tasks: tuple[Task, ...], differences: Differences, opponent: str) -> str:
+    bounds = ", ".join(f"{task} {differences[task].low:+.4f}" for task in tasks)
+    return f"the lower bound of NDCG@10, new − {opponent}, is {bounds}"

@@ -12,7 +12,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
@@ -21,8 +20,8 @@ from gensr_model.reporting import renderers
 from gensr_model.reporting.run_facts import ABLATION, SWEEP
 from gensr_model.runtime.files import write_json
 from tasks.core.state_dir import state_dir
-from tasks.core.tracking import Tracked, tracking_uri
-from tasks.promote.promotion import Decision
+from tasks.core.tracking import Tracked, run_logger, tracking_uri
+from tasks.promote.decision import DECISION, Decision
 from tasks.publish.summary import sections_of
 from tasks.validate.profile import PROFILE
 
@@ -126,38 +125,36 @@ def links_text(summary: dict[str, Any]) -> str:
     return "\n".join(["", "## Links", "", *lines, ""])
 
 
-def point_latest(flow_run_id: str) -> None:
-    """``runs/latest`` is a copy, written aside: links are not everywhere to be had. One run at a time replaces it."""
-    runs = state_dir().runs
-    latest, aside, old = runs / "latest", runs / "latest.tmp", runs / "latest.old"
-    with FileLock(runs / "latest.lock"):
-        for left in (aside, old):
-            shutil.rmtree(left, ignore_errors=True)
-        shutil.copytree(runs / flow_run_id, aside)
-        if latest.exists():
-            latest.rename(old)
-        aside.rename(latest)
-        shutil.rmtree(old, ignore_errors=True)
+def point_latest(flow_run_id: str, name: str = "latest") -> None:
+    """Let the link ``runs/<name>`` name the folder of this flow run; nobody ever sees it missing or half made."""
+    link = state_dir().runs / name
+    aside = link.with_name(f"{name}.tmp-{os.getpid()}")
+    aside.unlink(missing_ok=True)
+    aside.symlink_to(flow_run_id)  # relative, so that the state folder can be moved
+    if link.is_dir() and not link.is_symlink():
+        shutil.rmtree(link)
+    aside.replace(link)
+
+
+def save_decision(decision: Decision, latest: str | None) -> Path:
+    """Write ``decision.json`` into the flow run's folder, which it returns, and let ``runs/<latest>`` name it."""
+    folder = state_dir().runs / decision.flow_run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / DECISION, decision.model_dump(mode="json"), sort_keys=False)
+    if latest is not None:
+        point_latest(decision.flow_run_id, latest)
+    return folder
 
 
 @task(name="publish-decision", task_run_name="publish-decision")
-def publish_decision(run_id: str, flow_run_id: str, model: str, decision: Decision) -> dict[str, Any]:
-    """Write the decision of a retraining to ``runs/<flow run>/decision.json``, to MLflow and as an artifact."""
-    run = Tracked.existing(run_id)
-    content = {
-        "model": model,
-        "promoted": decision.promote,
-        "says": decision.says,
-        "metrics": decision.metrics,
-        "mlflow": {"experiment_id": run.experiment_id, "run_id": run_id},
-    }
-    folder = state_dir().runs / flow_run_id
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "decision.json", content)
-    run.artifacts(folder, ("decision.json",))
-    run.metrics(decision.metrics)
-    run.tags(promoted=str(decision.promote).lower(), decision=decision.says)
+def publish_decision(decision: Decision, key: str, latest: str | None) -> None:
+    """Save the decision of a run, log it to MLflow, and show it as Prefect's artifact ``key``."""
+    folder = save_decision(decision, latest)
+    run = Tracked.existing(decision.mlflow_run_id)
+    run.artifacts(folder, (DECISION,))
+    run.metrics(decision.figures())
+    run.tags(outcome=decision.outcome, decision=decision.reason)
     create_markdown_artifact(
-        f"# {model}\n\n{decision.says}\n", key="champion", description=decision.says[:200]
+        decision.markdown(), key=key, description=f"{decision.outcome}: {decision.reason}"[:200]
     )
-    return content
+    run_logger().info("%s: %s. %s", decision.model, decision.outcome, decision.reason)

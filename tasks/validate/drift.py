@@ -51,7 +51,7 @@ def measure_drift(prepared: Path, champion_data: Path, config: PipelineConfig, o
     return {**{f"psi/{name}": psi for name, psi in found.items()}, "drifted": float(len(outcome.failures))}
 
 
-def drift_says(metrics: dict[str, float] | None, max_psi: float) -> str:
+def drift_sentence(metrics: dict[str, float] | None, max_psi: float) -> str:
     """One sentence on the figures of ``measure_drift``; None: the champion's version holds no bins."""
     if metrics is None:
         return "Data drift: unknown, the champion's version holds no profile of its data."

@@ -23,6 +23,7 @@ from gensr_model.config.base import TASKS
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.evaluation.reference import NEEDS_QUERY, REFERENCES
 from tasks.core.tracking import tracking_uri
+from tasks.promote.decision import DECISION, read_decision
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -87,4 +88,8 @@ def test_raw_files_to_a_published_table_over_the_whole_catalogue(
     version = mlflow.get_model_version_by_alias("gensr-tiny", "champion")
     (key,) = [s["key"] for s in other["stages"] if s["label"] == "finetune-full"]
     assert (str(version.version), version.tags["catalogue_key"]) == ("2", key)
-    assert retrain(config)["says"].startswith("Saved champion version 2: nothing has changed")
+    record = read_decision(gensr_home / "runs" / other["flow_run_id"] / DECISION)
+    assert (record.model, record.outcome, record.new_version) == (name, "promoted", "2")
+    again = retrain(config)
+    assert (again["outcome"], again["champion_version"]) == ("kept", "2")
+    assert again["reason"].startswith("Nothing has changed")

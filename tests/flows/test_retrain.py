@@ -1,118 +1,48 @@
-"""Retraining: who becomes champion, and when nobody new does."""
+"""Retraining from raw files to the published decision: who becomes champion, and when nobody new does."""
 
 from __future__ import annotations
 
-import math
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
-from ranked_data import data_of
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 
 from flows.retrain import retrain
 from gensr_model.config.pipeline import PipelineConfig
-from gensr_model.errors import ConfigError, DataError
-from gensr_model.evaluation.metrics import RANKS_SCHEMA
-from tasks.core.stage import StageResult
-from tasks.core.tracking import tracking_uri
-from tasks.evaluate.run_data import ranked_users
-from tasks.promote.promotion import decide, require_both_tasks
+from tasks.core.tracking import Tracked, tracking_uri
+from tasks.promote import decision, model_registry
+from tasks.promote.decision import DECISION, LATEST, read_decision
 
 Tiny = Callable[..., PipelineConfig]
+pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
-def ranked(folder: Path, places: dict[str, list[int]], unknown: float = 0.0) -> StageResult:
-    """An evaluation in which every positive has the given number of candidates above it."""
-    rows = [
-        {"sample_id": f"{task}-{n}", "task": task, "greater": place, "ties": 0, "candidates": 100}
-        for task, found in places.items()
-        for n, place in enumerate(found)
-    ]
-    folder.mkdir()
-    pq.write_table(pa.Table.from_pylist(rows, schema=RANKS_SCHEMA), folder / "ranks.parquet")
-    metrics = {f"{task}/samples": float(len(found)) for task, found in places.items()}
-    return StageResult("evaluate", "k", folder, metrics | {"unknown_item_share": unknown}, 0.0, False)
+def check_published(home: Path, record: dict[str, Any], status: str) -> None:
+    """The same record is in the run's folder, which ``runs/latest-retrain`` names, in MLflow and in Prefect."""
+    link = home / "runs" / LATEST
+    assert link.is_symlink()
+    assert link.resolve().name == record["flow_run_id"]
+    assert json.loads((link / DECISION).read_text()) == record
+    run = MlflowClient(tracking_uri()).get_run(record["mlflow_run_id"])
+    assert run.info.status == status
+    assert (run.data.tags["outcome"], run.data.tags["decision"]) == (record["outcome"], record["reason"])
+    assert DECISION in {file.path for file in MlflowClient(tracking_uri()).list_artifacts(run.info.run_id)}
+    with get_client(sync_client=True) as client:
+        (artifact,) = client.read_artifacts(
+            artifact_filter=ArtifactFilter(
+                key=ArtifactFilterKey(any_=["champion"]),
+                flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(record["flow_run_id"])]),
+            )
+        )
+    assert record["reason"] in str(artifact.data)
 
 
-def users_of(evaluation: StageResult, per_user: int = 1) -> pa.Table:
-    """Whose the samples are, ``per_user`` of them, as they come, of one user."""
-    return ranked_users(data_of(evaluation.path / "prepared", [evaluation], per_user).prepared)
-
-
-GOOD, BAD = [0] * 50, [8] * 50
-
-
-@pytest.mark.parametrize(
-    ("new", "champion", "promoted"),
-    [
-        ({"recommendation": GOOD, "search": GOOD}, {"recommendation": BAD, "search": BAD}, True),
-        ({"recommendation": GOOD, "search": GOOD}, {"recommendation": GOOD, "search": GOOD}, True),
-        ({"recommendation": GOOD, "search": BAD}, {"recommendation": BAD, "search": GOOD}, False),
-        ({"recommendation": BAD, "search": GOOD}, {"recommendation": GOOD, "search": BAD}, False),
-    ],
-    ids=["better", "the same", "search lost", "recommendation lost"],
-)
-def test_only_a_model_that_is_not_worse_on_either_task_is_promoted(
-    tmp_path: Path, tiny: Tiny, new: dict[str, list[int]], champion: dict[str, list[int]], promoted: bool
-) -> None:
-    a, b = ranked(tmp_path / "a", new), ranked(tmp_path / "b", champion, 0.125)
-    decision = decide(a, b, "3", users_of(a), tiny())
-    assert decision.promote is promoted
-    assert decision.new_version
-    assert decision.says.startswith(
-        "Promoted over champion version 3" if promoted else "Saved champion version 3"
-    )
-    assert "unknown to the champion: 12.5%" in decision.says
-    assert all(
-        map(math.isfinite, decision.metrics.values())
-    )  # JSON has no NaN for a test that is not defined
-
-
-def test_the_bound_counts_not_the_mean(tmp_path: Path, tiny: Tiny) -> None:
-    """A slightly better mean with a wide interval does not promote; a δ as wide as the interval does."""
-    new = {"recommendation": [0] * 6 + [30] * 4, "search": GOOD}
-    champion = {"recommendation": [30] * 5 + [0] * 5, "search": GOOD}
-    a, b = ranked(tmp_path / "a", new), ranked(tmp_path / "b", champion)
-    strict = decide(a, b, "1", users_of(a), tiny())
-    assert strict.metrics["difference/recommendation/mean_difference"] > 0
-    assert not strict.promote
-    assert decide(a, b, "1", users_of(a), tiny(retrain={"delta": 1.0})).promote
-
-
-def test_samples_of_one_user_count_as_one_user_and_not_as_many(tmp_path: Path, tiny: Tiny) -> None:
-    """Five users of forty samples, one of them worse served: taken one by one that would be no doubt."""
-    new, champion = {}, {}
-    for task in ("recommendation", "search"):
-        new[task], champion[task] = [0] * 160 + [4] * 40, [1] * 160 + [0] * 40
-    a, b = ranked(tmp_path / "a", new), ranked(tmp_path / "b", champion)
-    rule = tiny(retrain={"delta": 0.02})
-    alone = decide(a, b, "1", users_of(a), rule)
-    together = decide(a, b, "1", users_of(a, per_user=40), rule)
-    assert alone.promote
-    assert not together.promote
-    assert together.metrics["difference/search/users"] == 5
-    assert "(n = 200, 5 users)" in together.says
-
-
-def test_a_task_without_samples_cannot_be_judged(tmp_path: Path, tiny: Tiny) -> None:
-    only = ranked(tmp_path / "a", {"recommendation": GOOD})
-    with pytest.raises(DataError, match="no search sample"):
-        decide(only, only, "1", users_of(only), tiny())
-
-
-def test_a_search_only_protocol_is_refused_before_anything_is_trained(tiny: Tiny) -> None:
-    searched = tiny(
-        prepare={"negatives": 20, "protocols": ("uniform", "bm25")}, evaluation={"protocol": "bm25"}
-    )
-    with pytest.raises(ConfigError, match="draws candidates for search only"):
-        require_both_tasks(searched)
-    require_both_tasks(tiny())
-
-
-@pytest.mark.usefixtures("prefect_server")
 def test_first_run_promotes_itself_then_the_same_data_and_a_worse_model_keep_the_champion(
     gensr_home: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,31 +52,33 @@ def test_first_run_promotes_itself_then_the_same_data_and_a_worse_model_keep_the
         return str(MlflowClient(tracking_uri()).get_model_version_by_alias(name, "champion").version)
 
     first = retrain(tiny(train={"epochs": 2, "valid_samples": 40, "batch_size": 32}))
-    assert first["promoted"]
-    assert "first model" in first["says"]
+    assert (first["outcome"], first["new_version"], first["champion_version"]) == ("promoted", "1", None)
+    assert "first model" in first["reason"]
     assert promoted() == "1"
 
     same = retrain(tiny(train={"epochs": 2, "valid_samples": 40, "batch_size": 32}))
-    assert not same["promoted"]
-    assert "nothing has changed" in same["says"]
+    assert (same["outcome"], same["new_version"]) == ("kept", None)
+    assert "Nothing has changed" in same["reason"]
     assert len(MlflowClient(tracking_uri()).search_model_versions(f"name = '{name}'")) == 1
 
     with monkeypatch.context() as patch:
         patch.setattr("tasks.promote.promotion.serving_code", lambda: "of tomorrow")
         patch.setattr("tasks.promote.model_registry.serving_code", lambda: "of tomorrow")
         renewed = retrain(tiny(train={"epochs": 2, "valid_samples": 40, "batch_size": 32}))
-    assert renewed["says"].startswith("Renewed champion version 1")
+    assert renewed["outcome"] == "promoted"
+    assert renewed["reason"].startswith("Champion version 1, renewed")
     assert promoted() == "2"
     MlflowClient(tracking_uri()).set_registered_model_alias(name, "champion", "1")
 
     grown = {"kind": "generated", "users": 220, "items": 200, "events_per_user": 10}
     untrained = {"epochs": 1, "learning_rate": 1e-9, "valid_samples": 40, "batch_size": 32}
     worse = retrain(tiny(source=grown, train=untrained, retrain={"delta": 0.0}))
-    assert not worse["promoted"]
-    assert worse["says"].startswith("Saved champion version 1")
-    assert worse["metrics"]["champion_unknown_item_share"] > 0
-    assert "data drift since the champion's data" in worse["says"].lower()
-    assert worse["metrics"]["drift/psi/events_per_user"] > 0
+    assert worse["outcome"] == "kept"
+    assert worse["reason"].startswith("Champion version 1 stays")
+    assert set(worse["failed_tasks"]) <= {"recommendation", "search"} != set()
+    assert worse["unknown_item_share"] > 0
+    assert worse["drift"]["psi/events_per_user"] > 0
+    check_published(gensr_home, worse, "FINISHED")
     assert promoted() == "1"
     assert len(MlflowClient(tracking_uri()).search_model_versions(f"name = '{name}'")) == 3
 
@@ -154,4 +86,44 @@ def test_first_run_promotes_itself_then_the_same_data_and_a_worse_model_keep_the
     stopped = retrain(tiny(source=grown, seed=9, retrain=strict), return_state=True)
     assert stopped.is_failed()
     assert "retrain.on_drift is stop" in str(stopped.message)
+    record = read_decision(gensr_home / "runs" / LATEST / DECISION)
+    assert (record.outcome, record.champion_version, record.new_version) == ("failed", "1", None)
+    assert "retrain.on_drift is stop" in record.reason
+    check_published(gensr_home, record.model_dump(mode="json"), "FAILED")
     assert len(list((gensr_home / "store" / "finetune").glob("*.lock"))) == 2, "nothing was trained any more"
+
+
+def test_an_alias_that_moves_meanwhile_fails_the_run_and_is_recorded(
+    gensr_home: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A person moves the alias while the run registers its version: nothing is tagged or published as promoted."""
+    config = tiny(name="moved", train={"epochs": 1, "valid_samples": 40, "batch_size": 32})
+    assert retrain(config)["outcome"] == "promoted"
+    move = model_registry.promote
+
+    def moved_meanwhile(run: Tracked, name: str, *given: str | None) -> None:
+        run.client.set_registered_model_alias(name, model_registry.CHAMPION, "2")
+        move(run, name, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(model_registry, "promote", moved_meanwhile)
+    state = retrain(config.model_copy(update={"seed": 1, "retrain": _generous(config)}), return_state=True)
+    assert state.is_failed()
+    assert "ChampionMoved" in str(state.message)
+    client = MlflowClient(tracking_uri())
+    tags = client.get_model_version("gensr-moved", "2").tags
+    assert (tags["outcome"], "Run again" in tags["decision"]) == ("failed", True)
+    record = read_decision(gensr_home / "runs" / LATEST / DECISION)
+    assert (record.outcome, record.new_version, record.champion_version) == ("failed", "2", "1")
+    assert set(record.differences) == {"recommendation", "search"}
+    check_published(gensr_home, record.model_dump(mode="json"), "FAILED")
+
+    assert decision.main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("gensr-moved: failed, ")
+    assert lines[1].startswith("reason: ChampionMoved: the champion of gensr-moved is version 2 now")
+    assert lines[2] == "versions: new 2, champion before 1"
+    assert lines[3].startswith("recommendation, NDCG@10, new − champion (version 1): ")
+
+
+def _generous(config: PipelineConfig) -> Any:
+    return config.retrain.model_copy(update={"delta": 1.0})

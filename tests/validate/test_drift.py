@@ -16,7 +16,7 @@ from tasks.core.sql_runner import connect
 from tasks.core.tracking import parent_run
 from tasks.promote import model_registry
 from tasks.validate.audit import open_prepared
-from tasks.validate.drift import drift_says, measure_drift
+from tasks.validate.drift import drift_sentence, measure_drift
 from tasks.validate.profile import write_bins
 
 PATHS = {item: [["Top", f"Kind {item}{item}"]] for item in "ABCDEFGHIJ"}
@@ -93,7 +93,7 @@ def test_drift_is_told_of_or_stops_as_the_config_says(tmp_path: Path) -> None:
     report = json.loads((tmp_path / "warn" / "validation.json").read_text())
     assert report["failed"] == warned["drifted"] > 0
     assert (tmp_path / "warn" / "data_docs" / "index.html").is_file()
-    says = drift_says(warned, 0.25)
+    says = drift_sentence(warned, 0.25)
     assert says.startswith("Warning, data drift since the champion's data: PSI above 0.25 for ")
     assert f"events_per_user {warned['psi/events_per_user']:.3f}" in says
 
@@ -111,8 +111,8 @@ def test_drift_is_told_of_or_stops_as_the_config_says(tmp_path: Path) -> None:
     wide = max(warned.values()) + 1
     calm = measured(new, reference, tmp_path / "wide", max_psi=wide, on_drift="stop")
     assert calm["drifted"] == 0
-    assert "none, PSI at most" in drift_says(calm, wide)
-    assert "unknown" in drift_says(None, 0.25)
+    assert "none, PSI at most" in drift_sentence(calm, wide)
+    assert "unknown" in drift_sentence(None, 0.25)
 
 
 def test_the_bins_of_a_version_are_those_of_the_run_that_registered_it(

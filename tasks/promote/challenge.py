@@ -1,0 +1,126 @@
+"""A new model challenges the champion: decide, move the alias, tag with what happened, and record it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pyarrow as pa
+
+from gensr_model.config.base import Task
+from gensr_model.config.pipeline import PipelineConfig
+from tasks.core.stage import StageResult
+from tasks.core.tracking import Tracked
+from tasks.evaluate.run_data import ranked_users
+from tasks.promote import model_registry
+from tasks.promote.decision import Decision, Difference
+from tasks.promote.model_registry import Champion
+from tasks.promote.promotion import Verdict, below, compare, first_model, non_inferiority, unchanged
+
+Rank = Callable[
+    [StageResult, str], StageResult
+]  # (bundle, note of its label) -> ranks of the new test samples
+
+
+class Challenge:
+    """A new model against the champion of a registered model, in this order: decide, move the alias, tag, record.
+
+    ``decision`` is the record so far. Its outcome is ``failed`` until the champion is kept or the alias has moved.
+    """
+
+    def __init__(self, run: Tracked, config: PipelineConfig, name: str, flow_run_id: str) -> None:
+        self.run, self.config, self.name = run, config, name
+        self.champion: Champion | None = None
+        self.decision = Decision(
+            model=name,
+            outcome="failed",
+            delta=config.retrain.delta,
+            max_psi=config.retrain.max_psi,
+            reason="The run ended before the decision.",
+            flow_run_id=flow_run_id,
+            mlflow_run_id=run.run_id,
+            ended=_now(),
+        )
+
+    def find_champion(self) -> Champion | None:
+        """The model that serves; None before the first promotion. Raises DataError as ``model_registry.champion``."""
+        self.champion = champion = model_registry.champion(self.run, self.name)
+        if champion is not None:
+            self._record(champion_version=champion.version, anchor_versions=dict(champion.anchors))
+        return champion
+
+    def decide(
+        self,
+        new: StageResult,
+        ranks: StageResult,
+        rank: Rank,
+        prepared: StageResult,
+        drift: StageResult | None = None,
+    ) -> Verdict:
+        """May the model ``new``, with its test ``ranks``, become champion? ``rank`` ranks earlier versions.
+
+        ``prepared`` is the dataset that all models rank; its users are resampled.
+        """
+        champion = self.champion
+        if champion is None:
+            verdict = first_model()
+        elif champion.bundle.key == new.key:
+            verdict = unchanged(champion)
+        else:
+            verdict = self._compare(champion, ranks, rank, ranked_users(prepared))
+        self._record(
+            differences=verdict.differences,
+            anchor_differences=verdict.anchor_differences,
+            failed_tasks=verdict.failed_tasks,
+            drift=None if drift is None else drift.metrics,
+            metrics=ranks.metrics,
+        )
+        if not verdict.register:
+            self._record(outcome="kept", reason=verdict.reason)
+        return verdict
+
+    def apply(
+        self, verdict: Verdict, model_uri: str, new: StageResult, catalogue: StageResult | None = None
+    ) -> None:
+        """Register the new model, move the alias where the verdict says so, and tag the version with what happened.
+
+        Raises:
+            ChampionMoved: another run, or a person, moved the alias meanwhile; it stays where it is.
+        """
+        version = model_registry.register(self.run, self.name, model_uri, new, verdict.anchors, catalogue)
+        self._record(new_version=version)
+        if verdict.promote:
+            over = None if self.champion is None else self.champion.version
+            model_registry.promote(self.run, self.name, version, over, verdict.reason)
+            self._record(outcome="promoted", reason=verdict.reason)
+        else:
+            model_registry.tag_outcome(self.run, self.name, version, "kept", verdict.reason)
+            self._record(outcome="kept", reason=verdict.reason)
+
+    def fail(self, error: BaseException) -> None:
+        """Record how the run ended. A promotion that happened stays one."""
+        message = f"{type(error).__name__}: {error}"
+        if self.decision.outcome == "promoted":
+            self._record(reason=f"{self.decision.reason} After the promotion the run failed. {message}")
+        else:
+            self._record(outcome="failed", reason=message)
+
+    def _compare(self, champion: Champion, ranks: StageResult, rank: Rank, users: pa.Table) -> Verdict:
+        """Against the champion and, where that is passed, against each task's anchor unless the champion is it."""
+        old = rank(champion.bundle, "")
+        self._record(unknown_item_share=old.metrics.get("unknown_item_share", 0.0))
+        differences, anchored = compare(ranks, old, users, self.config), dict[Task, Difference]()
+        if self.config.retrain.anchor and not below(differences, self.config):
+            for task, version in champion.anchors.items():
+                anchor = model_registry.version_bundle(self.run, self.name, version)
+                if anchor.key != champion.bundle.key:
+                    old = rank(anchor, f"anchor-{version}")
+                    anchored |= compare(ranks, old, users, self.config, (task,))
+        return non_inferiority(champion, differences, anchored, self.config)
+
+    def _record(self, **changes: object) -> None:
+        self.decision = self.decision.model_copy(update=changes | {"ended": _now()})
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

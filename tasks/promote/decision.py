@@ -1,0 +1,151 @@
+"""The record of one promotion: the figures, the rule, and what became of the new model.
+
+``python -m tasks.promote.decision`` prints the record of the newest retraining.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from gensr_model.config.base import Frozen, Task
+from gensr_model.errors import DataError
+from gensr_model.evaluation.compare import Comparison
+from tasks.core.state_dir import state_dir
+from tasks.validate.drift import drift_sentence
+
+DECISION = "decision.json"
+LATEST = "latest-retrain"
+Outcome = Literal["promoted", "kept", "failed"]
+
+
+class Difference(Frozen):
+    """NDCG@10 of the new model minus that of an earlier version, on one task's test samples."""
+
+    mean: float
+    low: float = Field(description="lower bound of the bootstrap interval over users")
+    high: float
+    p: float | None = Field(description="two-sided paired t-test by user; None where it is not defined")
+    samples: int
+    users: int
+
+    @classmethod
+    def of(cls, compared: Comparison) -> Difference:
+        """The figures of a comparison that a record keeps."""
+        p = compared.p if compared.p == compared.p else None  # NaN: nothing differs, or all by the same
+        return cls(
+            mean=compared.mean_difference,
+            low=compared.low,
+            high=compared.high,
+            p=p,
+            samples=compared.n,
+            users=compared.users,
+        )
+
+    def __str__(self) -> str:
+        counted = f"{self.samples} samples of {self.users} users"
+        return f"{self.mean:+.4f}, interval {self.low:+.4f} to {self.high:+.4f} ({counted})"
+
+
+class Decision(Frozen):
+    """What a run decided about the alias ``champion`` of ``model``, and what happened."""
+
+    model: str
+    outcome: Outcome
+    new_version: str | None = Field(None, description="None where no version was registered")
+    champion_version: str | None = Field(None, description="before the run; None where there was none")
+    anchor_versions: dict[Task, str] = Field({}, description="by task: the last version that was better")
+    delta: float = Field(description="allowed loss in NDCG@10, on each task")
+    differences: dict[Task, Difference] = Field({}, description="new model − champion")
+    anchor_differences: dict[Task, Difference] = Field({}, description="new model − anchor")
+    failed_tasks: tuple[Task, ...] = Field((), description="tasks with a lower bound at or below −delta")
+    unknown_item_share: float | None = Field(None, description="of test items, unknown to the champion")
+    max_psi: float = Field(description="above it a feature of the data has drifted")
+    drift: dict[str, float] | None = Field(None, description="PSI by feature; None where it is unknown")
+    metrics: dict[str, float] = Field({}, description="of the new model on the test split")
+    reason: str
+    flow_run_id: str
+    mlflow_run_id: str
+    ended: str = Field(description="UTC, ISO 8601")
+
+    def figures(self) -> dict[str, float]:
+        """All numbers of the record by the names that MLflow gets."""
+        compared = {"difference": self.differences, "anchor_difference": self.anchor_differences}
+        return (
+            self.metrics
+            | {
+                f"{name}/{task}/{field}": float(value)
+                for name, differences in compared.items()
+                for task, difference in differences.items()
+                for field, value in difference.model_dump().items()
+                if value is not None
+            }
+            | {f"drift/{feature}": value for feature, value in (self.drift or {}).items()}
+            | (
+                {}
+                if self.unknown_item_share is None
+                else {"champion_unknown_item_share": self.unknown_item_share}
+            )
+        )
+
+    def lines(self) -> list[str]:
+        """The record for a terminal: the outcome first, then what it rests on."""
+        return [f"{self.model}: {self.outcome}, {self.ended} (flow run {self.flow_run_id})", *self._details()]
+
+    def markdown(self) -> str:
+        """The record as Prefect's artifact shows it."""
+        return "\n".join([f"# {self.model}: {self.outcome}", "", *(f"- {line}" for line in self._details())])
+
+    def _details(self) -> Iterator[str]:
+        yield f"reason: {self.reason}"
+        yield f"versions: new {self.new_version or 'none'}, champion before {self.champion_version or 'none'}"
+        for name, differences in (
+            ("champion", self.differences),
+            ("anchor", self.anchor_differences),
+        ):
+            for task, difference in differences.items():
+                version = self.champion_version if name == "champion" else self.anchor_versions[task]
+                verdict = "passes" if difference.low > -self.delta else "fails"
+                yield (
+                    f"{task}, NDCG@10, new − {name} (version {version}): {difference}; {verdict}, "
+                    f"{-self.delta:+.4f} is allowed"
+                )
+        if self.differences:
+            yield drift_sentence(self.drift, self.max_psi)
+
+
+def read_decision(path: Path) -> Decision:
+    """The record in a file. Raises DataError where there is none, or one that this version cannot read."""
+    try:
+        return Decision.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path}: there is no record of a retraining. Start one: prefect deployment run retrain/nightly"
+        ) from error
+    except ValidationError as error:
+        raise DataError(
+            f"{path}: this version cannot read the record ({error.errors()[0]['msg']}). Retrain once more"
+        ) from error
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the newest retraining's record, or that of a flow run."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tasks.promote.decision",
+        description="Why was the newest model promoted, or not?",
+    )
+    parser.add_argument(
+        "run", nargs="?", default=LATEST, help="a flow-run id; without it the newest retraining"
+    )
+    path = state_dir().runs / parser.parse_args(arguments).run / DECISION
+    print("\n".join(read_decision(path).lines()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""Challenges of a champion in a real registry, night after night: order, record, anchors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from logged_model import Logged
+from ranked_data import data_of
+
+from gensr_model.config.base import TASKS
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.evaluation.metrics import RANKS_SCHEMA
+from tasks.core.stage import StageResult
+from tasks.core.tracking import Tracked, parent_run
+from tasks.promote import model_registry
+from tasks.promote.challenge import Challenge
+from tasks.promote.decision import Decision
+
+Tiny = Callable[..., PipelineConfig]
+SAMPLES = 1_500
+STEP = 1 / math.log2(10) - 1 / math.log2(
+    11
+)  # NDCG@10 that a positive loses by falling from place 9 to place 10
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Logged]:
+    root = tmp_path_factory.mktemp("logged")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GENSR_HOME", str(root / "home"))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield Logged(root)
+
+
+class Nights:
+    """Nightly challenges with models of a known NDCG@10, all others of whose files are one untrained model's."""
+
+    def __init__(self, logged: Logged, run: Tracked, config: PipelineConfig, folder: Path) -> None:
+        self.logged, self.run, self.config, self.folder = logged, run, config, folder
+        self.name = model_registry.served_name(config)
+        self.quality: dict[str, float] = {}  # of each bundle's key
+        self.ranked_notes: list[str] = []
+
+    def ranks(self, key: str) -> StageResult:
+        """On each task, as many of the samples one place lower as make up the lost quality."""
+        folder = self.folder / key
+        folder.mkdir(exist_ok=True)
+        fallen = round(-self.quality[key] / STEP * SAMPLES)
+        rows = [
+            {
+                "sample_id": f"{task}-{n}",
+                "task": task,
+                "greater": 8 + (n < fallen),
+                "ties": 0,
+                "candidates": 100,
+            }
+            for task in TASKS
+            for n in range(SAMPLES)
+        ]
+        pq.write_table(pa.Table.from_pylist(rows, schema=RANKS_SCHEMA), folder / "ranks.parquet")
+        metrics = {f"{task}/samples": float(SAMPLES) for task in TASKS}
+        return StageResult("evaluate", key, folder, metrics, 0.0, False)
+
+    def night(self, quality: float) -> Decision:
+        key = f"m{len(self.quality)}"
+        self.quality[key] = quality
+        new, ranks = self.logged.bundle._replace(key=key), self.ranks(key)
+
+        def rank(bundle: StageResult, note: str) -> StageResult:
+            self.ranked_notes.append(note)
+            return self.ranks(bundle.key)
+
+        challenge = Challenge(self.run, self.config, self.name, "flow-run")
+        challenge.find_champion()
+        prepared = data_of(self.folder / f"{key}-prepared", [ranks]).prepared
+        verdict = challenge.decide(new, ranks, rank, prepared)
+        assert challenge.decision.outcome == "failed", "nothing has happened yet"
+        challenge.apply(verdict, self.logged.uri, new)
+        return challenge.decision
+
+    def champion_quality(self) -> float:
+        champion = model_registry.champion(self.run, self.name)
+        assert champion is not None
+        return self.quality[champion.bundle.key]
+
+
+@pytest.fixture
+def nights(
+    logged: Logged, tiny: Tiny, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Nights]]:
+    with parent_run(PipelineConfig(), "retrain/nightly", "5" * 8) as run:
+
+        def make(**retrain: object) -> Nights:
+            config = tiny(name=request.node.name, retrain=retrain)
+            return Nights(logged, run, config, tmp_path)
+
+        yield make
+
+
+def test_ten_nights_that_each_lose_a_little_end_in_kept(nights: Callable[..., Nights]) -> None:
+    """Each model is .004 worse than the champion of its night, with bounds that the champion alone allows."""
+    series = nights()
+    assert series.night(0.0).outcome == "promoted"
+    decisions = [series.night(series.champion_quality() - 0.004) for _ in range(10)]
+    assert [decision.outcome for decision in decisions] == ["promoted", *["kept"] * 9]
+    assert series.champion_quality() >= -0.005
+    assert all(d.differences["search"].low > -0.005 for d in decisions), "the champion alone allows each"
+    last = decisions[-1]
+    assert last.failed_tasks == TASKS
+    assert last.anchor_versions == dict.fromkeys(TASKS, "1")
+    assert last.anchor_differences["search"].mean == pytest.approx(-0.008, abs=1e-5)
+    assert "or losses add up" in last.reason
+
+
+def test_ten_nights_after_a_loss_that_was_allowed_each_end_in_kept(nights: Callable[..., Nights]) -> None:
+    series = nights()
+    series.night(0.0)
+    assert series.night(-0.002).outcome == "promoted"
+    assert [series.night(-0.006).outcome for _ in range(10)] == ["kept"] * 10
+    assert series.champion_quality() == -0.002
+
+
+def test_without_the_anchor_losses_add_up(nights: Callable[..., Nights]) -> None:
+    series = nights(anchor=False)
+    series.night(0.0)
+    for _ in range(2):
+        assert series.night(series.champion_quality() - 0.004).outcome == "promoted"
+    assert series.champion_quality() == -0.008
+    assert not any(series.ranked_notes), "no anchor is ranked"
+
+
+def test_gains_over_a_champion_that_had_lost_do_not_move_the_anchor(nights: Callable[..., Nights]) -> None:
+    """Down by .004, up by .002, again and again: the anchor stays the first champion until one is better than it."""
+    series = nights()
+    series.night(-0.004)
+    outcomes = [series.night(q).outcome for q in (-0.008, -0.006, -0.010, -0.008, -0.012)]
+    assert outcomes == ["promoted", "promoted", "kept", "promoted", "kept"]
+    better = series.night(-0.001)
+    assert (better.outcome, better.anchor_versions["search"]) == ("promoted", "1")
+    champion = model_registry.champion(series.run, series.name)
+    assert champion is not None
+    assert champion.anchors == dict.fromkeys(TASKS, champion.version)
+    series.ranked_notes.clear()
+    assert series.night(-0.005).outcome == "promoted"
+    assert series.ranked_notes == [""], "the anchor is the champion: it is ranked once"
+
+
+def test_versions_are_tagged_with_what_happened_to_them(
+    nights: Callable[..., Nights], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series = nights()
+    series.night(0.0)
+    series.night(-0.009)
+    move = model_registry.promote
+
+    def moved_meanwhile(run: Tracked, name: str, *given: str | None) -> None:
+        run.client.set_registered_model_alias(name, model_registry.CHAMPION, "2")
+        move(run, name, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(model_registry, "promote", moved_meanwhile)
+    with pytest.raises(model_registry.ChampionMoved):
+        series.night(0.0)
+    tags = [series.run.client.get_model_version(series.name, str(n)).tags for n in (1, 2, 3)]
+    assert [tag["outcome"] for tag in tags] == ["promoted", "kept", "failed"]
+    assert "is version 2 now and was 1 when this run looked" in tags[2]["decision"]
+    assert "first model" in tags[0]["decision"]
+
+
+def test_an_anchor_that_was_deleted_is_named_with_the_tags_to_set(nights: Callable[..., Nights]) -> None:
+    series = nights()
+    series.night(0.0)
+    series.night(-0.002)
+    series.run.client.delete_model_version(series.name, "1")
+    with pytest.raises(
+        model_registry.DataError, match=r"version 1 .* was deleted: set the champion's tags anchor_"
+    ):
+        series.night(-0.002)
