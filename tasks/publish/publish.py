@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -128,8 +129,7 @@ def links_text(summary: dict[str, Any]) -> str:
 def point_latest(flow_run_id: str, name: str = "latest") -> None:
     """Let the link ``runs/<name>`` name the folder of this flow run; nobody ever sees it missing or half made."""
     link = state_dir().runs / name
-    aside = link.with_name(f"{name}.tmp-{os.getpid()}")
-    aside.unlink(missing_ok=True)
+    aside = link.with_name(f"{name}.tmp-{uuid.uuid4().hex}")
     aside.symlink_to(flow_run_id)  # relative, so that the state folder can be moved
     if link.is_dir() and not link.is_symlink():
         shutil.rmtree(link)

@@ -26,7 +26,7 @@ from gensr_model.runtime.stage_folder import RECORD
 from tasks.core.state_dir import state_dir
 from tasks.core.tracking import Tracked
 from tasks.evaluate.examples import EXAMPLES
-from tasks.publish.publish import REPORT, links, point_latest
+from tasks.publish.publish import REPORT, links
 from tasks.publish.summary import trained_model
 from tasks.validate.audit import audit_rule
 
@@ -43,7 +43,6 @@ def write_report(run_id: str, flow_run_id: str, summary: dict[str, Any]) -> str:
     page = folder / REPORT
     page.write_text(render(collect(summary, where.store)), encoding="utf-8")
     Tracked.existing(run_id).artifacts(folder, (REPORT,))
-    point_latest(flow_run_id)
     return str(page)
 
 
