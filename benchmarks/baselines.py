@@ -72,7 +72,7 @@ def _train(model: Any, data: TrainingData) -> dict[str, Any]:
     batch_s, step_s = statistics.median(batches), statistics.median(steps)
     batch_cpu, step_cpu = statistics.median(batches_cpu), statistics.median(steps_cpu)
     # The order of an epoch is drawn once for all of its batches.
-    order_s = seconds(lambda: np.random.default_rng([0, 2, 0]).permutation(len(data.samples)), repeat=3)
+    order_s = seconds(lambda: data.epoch_order(0), repeat=3)
     batch_s += order_s / data.batches_per_epoch
     batch_cpu += order_s / data.batches_per_epoch
     return {
@@ -104,7 +104,10 @@ def _baseline(name: str, dataset: PreparedDataset) -> tuple[TrainingData, Callab
     if system.reads & READS_WORDS:
         lexicon = Lexicon.build(dataset, TextConfig() if TEXT in system.reads else None)
     collator = Collator(dataset, system.reads, HISTORY, lexicon)
-    data = TrainingData(dataset, SETTINGS, HISTORY, seed=0, builder=collator, tasks=system.tasks)
+    by_length = not system.model.fixed_length
+    data = TrainingData(
+        dataset, SETTINGS, HISTORY, 0, builder=collator, tasks=system.tasks, by_length=by_length
+    )
     return data, lambda: system.model(collator.domain)
 
 

@@ -19,6 +19,7 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from gensr_model.errors import DataError
+from gensr_model.runtime.determinism import deterministic
 
 # Outputs (n, K) of the rows (n,) that it is given, with the generator that it may use.
 Draw = Callable[[Tensor, torch.Generator], Tensor]
@@ -173,6 +174,7 @@ def fixed(y: Tensor) -> Draw:
     return lambda rows, generator: scores[rows]
 
 
+@deterministic()
 def estimate(
     name: str,
     x: Tensor,

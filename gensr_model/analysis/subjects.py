@@ -17,6 +17,7 @@ from gensr_model.data.batches import BatchBuilder, Builder
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import DataError
 from gensr_model.models import bundle
+from gensr_model.runtime.determinism import deterministic
 from gensr_model.runtime.devices import default_device
 from gensr_model.training import baseline
 
@@ -60,6 +61,7 @@ def name_of(folder: Path) -> str:
     raise DataError(f"{folder}: a bundle of {title}, which is no system of gensr_model/baselines/registry.py")
 
 
+@deterministic()
 @torch.inference_mode()
 def read(
     subject: Subject, what: Literal["score", "hidden"], pairs: Pairs, batch_size: int

@@ -131,6 +131,15 @@ class Collator:
             self._of.append(np.flatnonzero(chosen))
             self._before.append(np.concatenate([[0], np.cumsum(chosen)]))
 
+    def lengths(self, samples: Samples) -> IntArray:
+        """(N,) events of each sample in all declared histories, at most ``max_history`` in each."""
+        total = np.zeros(len(samples), np.int64)
+        for name in (REC, SRC, MIXED):
+            if name in self.contract:
+                start, end, _ = self._range(samples, name)
+                total += np.minimum(end - start, self.max_history)
+        return total
+
     def build(self, samples: Samples, candidates: IntArray) -> BaselineBatch:
         """A batch of ``samples`` (B) with ``candidates`` (B, C) item_idx."""
         fields: dict[str, Any] = {
@@ -141,17 +150,21 @@ class Collator:
             fields[USER] = torch.from_numpy(samples.user.copy())
         if QUERY in self.contract:
             fields[QUERY] = torch.from_numpy(self._words(samples.query))
-        for name, behavior in ((REC, 0), (SRC, 1)):
+        for name in (REC, SRC, MIXED):
             if name in self.contract:
-                before = self._before[behavior]
-                start, end = before[samples.history_start], before[samples.history_end]
-                fields[name] = self._history(start, end, self._of[behavior], name)
-        if MIXED in self.contract:
-            fields[MIXED] = self._history(samples.history_start, samples.history_end, None, MIXED)
+                fields[name] = self._history(samples, name)
         return BaselineBatch(**fields)
 
-    def _history(self, start: IntArray, end: IntArray, events: IntArray | None, name: str) -> History:
-        """Events start…end of each sample (B,) each, numbers into ``events`` or of the events themselves."""
+    def _range(self, samples: Samples, name: str) -> tuple[IntArray, IntArray, IntArray | None]:
+        """Where the events of each sample begin and end, (B,) each: places in the third, or numbers of events."""
+        if name == MIXED:
+            return samples.history_start, samples.history_end, None
+        behavior = (REC, SRC).index(name)
+        before = self._before[behavior]
+        return before[samples.history_start], before[samples.history_end], self._of[behavior]
+
+    def _history(self, samples: Samples, name: str) -> History:
+        start, end, events = self._range(samples, name)
         width = max(1, min(self.max_history, int(np.max(end - start, initial=1))))
         place = end[:, None] - np.arange(width, 0, -1)  # (B, H)
         mask = place >= start[:, None]

@@ -23,6 +23,7 @@ from gensr_model.evaluation.metrics import RankCounts, counts_table
 from gensr_model.evaluation.scoring import fixed_subset
 from gensr_model.models import bundle
 from gensr_model.models.full_ranking import FullRanking
+from gensr_model.runtime.determinism import deterministic
 from gensr_model.runtime.devices import default_device
 from gensr_model.runtime.progress import Report
 from gensr_model.training import lightgcn
@@ -32,6 +33,7 @@ _REFERENCE_BATCH = 1_024
 CatalogueScorer = Callable[[Samples], npt.NDArray[Any]]
 
 
+@deterministic()
 def rank_catalogue(
     scorer: CatalogueScorer,
     dataset: PreparedDataset,

@@ -13,6 +13,7 @@ from gensr_model.config.base import TASKS, Task
 from gensr_model.data.batches import BatchBuilder, Builder
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.models.bundle import device_of
+from gensr_model.runtime.determinism import deterministic
 from gensr_model.runtime.devices import allow_bf16_attention
 from gensr_model.runtime.progress import Report
 
@@ -31,6 +32,7 @@ def fixed_subset(samples: Samples, per_task: int | None, tasks: Collection[Task]
     return np.sort(np.concatenate(chosen))
 
 
+@deterministic()
 @torch.inference_mode()
 def score_samples(
     model: nn.Module,

@@ -28,6 +28,7 @@ from gensr_model.errors import ConfigError, GensrError
 from gensr_model.evaluation import evaluate
 from gensr_model.remote import job_bundle
 from gensr_model.remote.job_bundle import Job
+from gensr_model.runtime.determinism import deterministic
 from gensr_model.runtime.devices import default_device, peak_of_this_process
 from gensr_model.runtime.malloc import keep_freed_memory
 from gensr_model.runtime.progress import NullReport, Report, TerminalReport
@@ -141,7 +142,7 @@ def _once(
         return []
     checkpoints = folder / "checkpoints" / f"{stage}-{key}"
     device = torch.cuda.get_device_name() if default_device().type == "cuda" else "another machine's CPU"
-    with atomic_dir(out) as aside:
+    with atomic_dir(out) as aside, deterministic():
         begun = time.monotonic()
         metrics = fill(aside, checkpoints, report)
         seconds = time.monotonic() - begun

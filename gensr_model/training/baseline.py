@@ -131,7 +131,13 @@ def _fit(
     result = fit(
         model,
         TrainingData(
-            dataset, settings, collator.max_history, config.seed, builder=collator, tasks=system.tasks
+            dataset,
+            settings,
+            collator.max_history,
+            config.seed,
+            builder=collator,
+            tasks=system.tasks,
+            by_length=not system.model.fixed_length,
         ),
         settings,
         seed=config.seed,

@@ -19,6 +19,7 @@ from gensr_model.config.model import LightGCNConfig
 from gensr_model.data.folds import fold_of
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import DataError
+from gensr_model.runtime.determinism import deterministic
 from gensr_model.runtime.files import read_tensors, write_tensors
 from gensr_model.runtime.progress import Report
 from gensr_model.training import lightgcn
@@ -68,6 +69,7 @@ def rotation(table: Tensor, onto: Tensor) -> Tensor:
     return u @ vt
 
 
+@deterministic()
 def cross_fit(
     dataset: PreparedDataset,
     config: LightGCNConfig,

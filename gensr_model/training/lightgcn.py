@@ -14,6 +14,7 @@ from torch_geometric.nn.models import LightGCN
 
 from gensr_model.config.model import LightGCNConfig
 from gensr_model.data.prepared import IntArray, PreparedDataset
+from gensr_model.runtime.determinism import deterministic
 from gensr_model.runtime.devices import default_device
 from gensr_model.runtime.files import read_tensors, write_json, write_tensors
 from gensr_model.runtime.progress import Report
@@ -162,6 +163,7 @@ def pair_generator(seed: int) -> np.random.Generator:
     return np.random.default_rng([seed, 1])
 
 
+@deterministic()
 def pretrain(
     dataset: PreparedDataset, config: LightGCNConfig, seed: int, out: Path, report: Report
 ) -> dict[str, float]:

@@ -23,11 +23,12 @@ from torch import Tensor, nn
 
 from gensr_model.config.base import TASKS, Task
 from gensr_model.config.training import TrainConfig
-from gensr_model.data.batches import BatchBuilder, Builder, NegativeSampler
-from gensr_model.data.prepared import PreparedDataset, Samples
+from gensr_model.data.batches import BatchBuilder, Builder, NegativeSampler, order_by_length
+from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.errors import ConfigError, DivergedError
 from gensr_model.models.dropout import use_fast_dropout
 from gensr_model.models.gensr import LossParts
+from gensr_model.runtime.determinism import deterministic
 from gensr_model.runtime.devices import allow_bf16_attention, compile_blocks, default_device
 from gensr_model.runtime.progress import NullReport, Report
 from gensr_model.training import checkpoint
@@ -48,6 +49,7 @@ class TrainingData:
     Args:
         builder: what makes batches; of GenSR's kind, with ``max_history``, where none is given.
         tasks: only these tasks' samples are trained on. Negatives exclude what the user met in either.
+        by_length: batches hold histories of like lengths (``order_by_length``); otherwise rows are drawn at random.
         shard: (r, R): of every batch only the r-th of R parts, in the batch's order, for one of R processes.
     Raises:
         ConfigError: the last batch of an epoch has fewer samples than there are parts.
@@ -62,12 +64,14 @@ class TrainingData:
         shard: tuple[int, int] = (0, 1),
         builder: Builder | None = None,
         tasks: Sequence[Task] = TASKS,
+        by_length: bool = True,
     ) -> None:
         every = dataset.samples("train")
         self.negatives = NegativeSampler(dataset, every)
         self.samples = every.take(np.isin(every.task, [TASKS.index(task) for task in tasks]))
         self.builder: Builder = builder or BatchBuilder(dataset, max_history)
         self.config, self.seed, self.shard = config, seed, shard
+        self._lengths = self.builder.lengths(self.samples) if by_length else None
         last = len(self.samples) % config.batch_size or config.batch_size
         if last < shard[1]:
             raise ConfigError(
@@ -80,11 +84,18 @@ class TrainingData:
     def batches_per_epoch(self) -> int:
         return math.ceil(len(self.samples) / self.config.batch_size)
 
+    def epoch_order(self, epoch: int) -> IntArray:
+        """(N,) every sample once, in the order of the epoch's batches: a function of seed and epoch."""
+        rng = np.random.default_rng([self.seed, 2, epoch])
+        if self._lengths is None:
+            return rng.permutation(len(self.samples))
+        return order_by_length(self._lengths, self.config.batch_size, rng)
+
     def batch(self, number: int) -> tuple[Samples, Any]:
         """This shard of micro-batch ``number``, counted over all epochs: positive in column 0, fresh negatives."""
         epoch, place = divmod(number, self.batches_per_epoch)
         if self._order[0] != epoch:
-            self._order = (epoch, np.random.default_rng([self.seed, 2, epoch]).permutation(len(self.samples)))
+            self._order = (epoch, self.epoch_order(epoch))
         rows = self._order[1][place * self.config.batch_size : (place + 1) * self.config.batch_size]
         samples = self.samples.take(rows)
         rng = np.random.default_rng([self.seed, 3, number])
@@ -172,6 +183,7 @@ def learning_rate_factor(step: int, total: int, warmup_share: float) -> float:
     return max(0.0, (total - step) / max(1, total - warmup))
 
 
+@deterministic()
 def fit(
     model: nn.Module,
     data: TrainingData,

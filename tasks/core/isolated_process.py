@@ -21,6 +21,7 @@ import torch
 
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DivergedError, GensrError, TrainingError
+from gensr_model.runtime.determinism import deterministic
 from gensr_model.runtime.devices import peak_of_this_process
 from gensr_model.runtime.malloc import keep_freed_memory
 from gensr_model.runtime.progress import Report
@@ -142,7 +143,8 @@ def _child(
         must_be(code)
         function = getattr(importlib.import_module(module), name)
         build = getattr(function, "build", function)  # of a stage, what fills its folder
-        metrics = build(Work(*folders, _PipeReport(pipe)), *arguments) or {}
+        with deterministic():
+            metrics = build(Work(*folders, _PipeReport(pipe)), *arguments) or {}
     except Exception as error:
         said = str(error) if isinstance(error, GensrError) else f"{type(error).__name__}: {error}"
         error.add_note(f"(in the process of {module}.{name})")

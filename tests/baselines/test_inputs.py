@@ -72,6 +72,15 @@ def test_a_model_gets_what_it_declares_and_nothing_else(dataset: PreparedDataset
     assert set(bought.src_history.item[bought.src_history.mask].tolist()) <= searched
 
 
+@pytest.mark.parametrize("names", [{REC}, {SRC}, {MIXED}, {REC, SRC}, {QUERY}])
+def test_lengths_are_those_of_the_declared_histories(dataset: PreparedDataset, names: set[str]) -> None:
+    samples, lexicon = dataset.samples("test"), Lexicon.build(dataset, None)
+    collator = Collator(dataset, frozenset(names), 4, lexicon)
+    batch = collator.build(samples, samples.item[:, None])
+    masks = [getattr(batch, name).mask.sum(dim=1).numpy() for name in names - {QUERY}]
+    assert np.array_equal(collator.lengths(samples), sum(masks, np.zeros(len(samples), int)))
+
+
 def test_a_user_without_events_of_a_behavior_has_an_empty_history(dataset: PreparedDataset) -> None:
     bare = PreparedDataset.open(dataset.folder)
     bare.__dict__["events"] = dataset.events._replace(behavior=np.zeros_like(dataset.events.behavior))

@@ -11,7 +11,7 @@ import pytest
 import torch
 from small_dataset import ITEMS, write_dataset
 
-from gensr_model.data.batches import BatchBuilder, NegativeSampler
+from gensr_model.data.batches import POOL, BatchBuilder, NegativeSampler, order_by_length
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import DataError
 
@@ -50,6 +50,44 @@ def test_a_batch_is_what_a_loop_over_samples_gives(dataset: PreparedDataset, max
             assert list(zip(history, batch.behavior[row][mask].tolist(), strict=True)) == events
         assert batch.query.tolist() == samples.query.tolist()
         assert batch.task.tolist() == samples.task.tolist()
+
+
+def order_of(lengths: np.ndarray, size: int, *seed: int) -> np.ndarray:
+    return order_by_length(lengths, size, np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("count", [5, 64, 1_000, 20_011])
+def test_an_epoch_has_each_row_once_and_follows_from_the_seed(count: int) -> None:
+    lengths = np.random.default_rng(1).geometric(0.2, count)
+    order = order_of(lengths, 64, 0)
+    assert np.array_equal(np.sort(order), np.arange(count))
+    assert np.array_equal(order, order_of(lengths, 64, 0))
+    if count > 64:
+        assert not np.array_equal(order, order_of(lengths, 64, 1))
+
+
+def test_batches_hold_like_lengths_and_pools_of_random_rows() -> None:
+    size, count = 64, 64 * POOL * 5 + 7
+    lengths = np.minimum(np.random.default_rng(1).geometric(0.15, count), 30)
+    order = order_of(lengths, size, 0)
+    batches = lengths[order[: count - 7]].reshape(-1, size)
+    assert batches.max(axis=1).sum() * size < 1.15 * lengths.sum()  # random rows: 4.2 places for each event
+    # No length has its place in the epoch, and no row its batch.
+    widest = batches.max(axis=1)
+    assert abs(np.corrcoef(np.arange(len(widest)), widest)[0, 1]) < 0.2
+    other = order_of(lengths, size, 1)[: count - 7].reshape(-1, size)
+    batch_of = np.zeros(count, int)
+    batch_of[order[: count - 7]] = np.arange(count - 7) // size
+    assert np.mean([len(np.unique(batch_of[rows])) for rows in other]) > size / 4
+    # Halves of a batch are for two processes: neither has the longer histories.
+    halves = batches.reshape(-1, 2, size // 2).mean(axis=2)
+    assert abs((halves[:, 0] - halves[:, 1]).mean()) < 0.05
+
+
+def test_lengths_are_those_of_the_batch(dataset: PreparedDataset) -> None:
+    samples, builder = dataset.samples("test"), BatchBuilder(dataset, 4)
+    batch = builder.build(samples, samples.item[:, None])
+    assert builder.lengths(samples).tolist() == batch.history_mask.sum(dim=1).tolist()
 
 
 def test_training_negatives_were_not_met_in_training_and_held_out_targets_may_be(

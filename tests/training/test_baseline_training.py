@@ -86,6 +86,24 @@ def test_training_ranks_the_models_own_tasks_and_a_saved_model_scores_as_the_tra
     assert suffixes == {".json", ".safetensors", ".parquet"}  # nothing that is loaded by pickle
 
 
+@pytest.mark.parametrize(("name", "grouped"), [("sasrec", True), ("fmlp_rec", False)])
+def test_a_model_of_one_history_length_gets_random_batches(
+    dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, grouped: bool
+) -> None:
+    seen: list[bool] = []
+
+    class Recorded(trainer.TrainingData):
+        def epoch_order(self, epoch: int) -> np.ndarray:
+            order = super().epoch_order(epoch)
+            lengths = self.builder.lengths(self.samples.take(order[:16]))
+            seen.append(bool(np.ptp(lengths) <= 1))
+            return order
+
+    monkeypatch.setattr(baseline, "TrainingData", Recorded)
+    train(dataset, name, tmp_path / name)
+    assert seen == [grouped] * 3
+
+
 def test_a_killed_training_goes_on_as_if_nothing_had_happened(
     dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
