@@ -63,7 +63,7 @@ def cost(kind: str, dataset: PreparedDataset, cf: Path, config: PipelineConfig) 
     steps, probes = [], []
     for number in range(_STEPS + 2):
         steps.append(taken(lambda: step(number)))  # noqa: B023  # called at once
-        _, batch = data.batch(number)
+        batch = data.random_batch(number)
         probes.append(taken(lambda: task_gradient_cosine(model, batch, model.conflict_parameters())))  # noqa: B023
     one, probe = statistics.median(steps[2:]), statistics.median(probes[2:])
     share = probe / (probe + config.analysis.gradient_every * one)

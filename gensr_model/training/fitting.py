@@ -13,7 +13,6 @@ import pyarrow as pa
 from gensr_model.config.base import TASKS
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.config.training import TrainConfig
-from gensr_model.data.batches import Batch
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation.metrics import summarize
 from gensr_model.models import bundle, user_store
@@ -52,17 +51,18 @@ def fit_bundle(
     accelerator = make_accelerator(course.settings.precision)
     model, tokenizer = bundle.assemble(course.kind, dataset, cf_folder, config)
     shard = (accelerator.process_index, accelerator.num_processes)
-    gradients = GradientLog(model, course.gradient_every, checkpoints / "gradients", report)
+    data = TrainingData(
+        dataset,
+        course.settings,
+        config.model.max_history,
+        config.seed,
+        shard,
+        tasks=course.settings.trained_tasks,
+    )
+    gradients = GradientLog(model, data, course.gradient_every, checkpoints / "gradients", report)
     result = fit(
         model,
-        TrainingData(
-            dataset,
-            course.settings,
-            config.model.max_history,
-            config.seed,
-            shard,
-            tasks=course.settings.trained_tasks,
-        ),
+        data,
         course.settings,
         seed=config.seed,
         epochs=course.settings.epochs,
@@ -97,14 +97,21 @@ def validation_metrics(ranks: pa.Table, metric: str) -> dict[str, float]:
 
 
 class GradientLog:
-    """Cosine between the task gradients every few steps, kept over a killed run in one small file per probe."""
+    """Cosine between the task gradients every few steps, kept over a killed run in one small file per probe.
 
-    def __init__(self, model: bundle.Model, every: int, folder: Path, report: Report) -> None:
-        self.model, self.every, self.folder, self.report = model, every, folder, report
+    Each probe has a batch of its own, of all history lengths: in a training batch all lengths are alike, and some
+    batches have no history whose encoder could have a gradient.
+    """
 
-    def __call__(self, batch: Batch, step: int) -> None:
+    def __init__(
+        self, model: bundle.Model, data: TrainingData, every: int, folder: Path, report: Report
+    ) -> None:
+        self.model, self.data, self.every, self.folder, self.report = model, data, every, folder, report
+
+    def __call__(self, step: int) -> None:
         if not self.every or step % self.every:
             return
+        batch = self.data.random_batch(step).to(bundle.device_of(self.model))
         found = task_gradient_cosine(self.model, batch, self.model.conflict_parameters())
         if found is None:
             return

@@ -49,19 +49,20 @@ def train(
     torch.manual_seed(config.seed)
     model = baseline.build(system, point, collator)
     probed: Any = model  # a Baseline need not have what ``can_be_probed`` asks for
-    gradients = GradientLog(probed, config.analysis.gradient_every, checkpoints / "gradients", report)
     settings = baseline.training_settings(config, point)
+    data = TrainingData(
+        dataset,
+        settings,
+        collator.max_history,
+        config.seed,
+        builder=collator,
+        tasks=system.tasks,
+        by_length=not system.model.fixed_length,
+    )
+    gradients = GradientLog(probed, data, config.analysis.gradient_every, checkpoints / "gradients", report)
     result = fit(
         model,
-        TrainingData(
-            dataset,
-            settings,
-            collator.max_history,
-            config.seed,
-            builder=collator,
-            tasks=system.tasks,
-            by_length=not system.model.fixed_length,
-        ),
+        data,
         settings,
         seed=config.seed,
         epochs=config.rerank.epochs,

@@ -97,8 +97,15 @@ class TrainingData:
         if self._order[0] != epoch:
             self._order = (epoch, self.epoch_order(epoch))
         rows = self._order[1][place * self.config.batch_size : (place + 1) * self.config.batch_size]
+        return self._build(rows, np.random.default_rng([self.seed, 3, number]))
+
+    def random_batch(self, number: int) -> Any:
+        """A batch of rows of all lengths, for measurements: a function of the seed and the number that it is given."""
+        rng = np.random.default_rng([self.seed, 5, number])
+        return self._build(rng.permutation(len(self.samples))[: self.config.batch_size], rng)[1]
+
+    def _build(self, rows: IntArray, rng: np.random.Generator) -> tuple[Samples, Any]:
         samples = self.samples.take(rows)
-        rng = np.random.default_rng([self.seed, 3, number])
         negatives = self.negatives.draw(samples.user, self.config.negatives, rng)
         part = np.array_split(np.arange(len(samples)), self.shard[1])[self.shard[0]]
         samples, lists = samples.take(part), np.concatenate([samples.item[:, None], negatives], axis=1)[part]
@@ -194,7 +201,7 @@ def fit(
     folder: Path,
     validate: Callable[[], dict[str, float]],
     report: Report,
-    probe: Callable[[Any, int], None] | None = None,
+    probe: Callable[[int], None] | None = None,
     accelerator: Accelerator | None = None,
 ) -> FitResult:
     """Train until the epochs or the patience end, then load the best weights.
@@ -205,7 +212,7 @@ def fit(
     Args:
         folder: where checkpoints are; one found there is continued.
         validate: metrics of the current weights; ``metric`` decides, larger is better.
-        probe: called before some steps with the batch and the step, for measurements that must not change training.
+        probe: called before every step with its number, for measurements that must not change training.
     Raises:
         DivergedError: a loss or its gradient is not finite; names the step and its sample ids. The model's weights are
             spoiled then, the last checkpoint is from before it.
@@ -285,7 +292,7 @@ def train_step(
     seed: int,
     step: int,
     accelerator: Accelerator,
-    probe: Callable[[Any, int], None] | None,
+    probe: Callable[[int], None] | None,
 ) -> dict[str, float]:
     """One optimizer step over ``accumulation`` micro-batches; mean loss parts and the gradient norm."""
     optimizer.zero_grad(set_to_none=True)
@@ -300,9 +307,9 @@ def train_step(
         rank = [accelerator.process_index] if accelerator.process_index else []
         words = np.random.SeedSequence([seed, 4, number, *rank]).generate_state(1, np.uint64)
         dropout_seed = words[0].item() >> 1
-        if probe is not None:
+        if probe is not None and number == first:
             torch.manual_seed(dropout_seed)  # the probe's own numbers repeat after a kill, too
-            probe(batch, step)
+            probe(step)
         torch.manual_seed(dropout_seed)
         # Gradients cross processes once, with the last micro-batch.
         with nullcontext() if number == numbers[-1] else accelerator.no_sync(loss):

@@ -108,7 +108,7 @@ def test_halves_of_known_rows() -> None:
 def test_on_real_models_it_is_what_torchjd_says_of_the_whole_batch(world: World, kind: str) -> None:
     model = bundle.load(world.bundles[kind], world.dataset.items, world.dataset.queries).model
     config = world.config
-    _, rows = TrainingData(world.dataset, config.train, config.model.max_history, 0).batch(0)
+    rows = TrainingData(world.dataset, config.train, config.model.max_history, 0).random_batch(0)
     parameters = model.conflict_parameters()
     found = task_gradient_cosine(model, rows, parameters)
     assert found is not None

@@ -44,7 +44,7 @@ def course(tmp_path: Path) -> Callable[..., TrainingSpec]:
         data = TrainingData(dataset, config, 5, seed=0)
         model, other = (bundle.assemble("gensr", dataset, cf, CONFIG)[0] for _ in range(2))
 
-        def run(probe: Callable[[Batch, int], None] | None = None) -> FitResult:
+        def run(probe: Callable[[int], None] | None = None) -> FitResult:
             return fit(
                 model, data, config, seed=0, epochs=1, folder=tmp_path / "steps",
                 validate=lambda: {"metric": 0.0}, report=NullReport(), probe=probe,
@@ -63,7 +63,7 @@ def its_samples(course: TrainingSpec, batch: int) -> str:
 def test_a_loss_names_step_and_samples(course: Callable[..., TrainingSpec]) -> None:
     made = course()
 
-    def spoil(_: Batch, step: int) -> None:
+    def spoil(step: int) -> None:
         if step == 4:
             with torch.no_grad():
                 next(iter(made.model.parameters())).fill_(math.nan)
@@ -95,7 +95,7 @@ def test_a_gradient_stops_before_a_checkpoint_has_it(course: Callable[..., Train
     made, taken = course(accumulation=2), []
     made.model.backbone.shared.weight.register_hook(lambda grad: grad * (math.inf if 3 in taken else 1.0))
     with pytest.raises(TrainingError, match=r"the gradient of step 3 is (inf|nan)") as told:
-        made.fit(lambda _, step: taken.append(step))
+        made.fit(taken.append)
     assert its_samples(made, 6) in str(told.value)
     trained = [p for p in made.other.parameters() if p.requires_grad]
     progress = checkpoint.restore(made.checkpoints, made.other, torch.optim.AdamW(trained))

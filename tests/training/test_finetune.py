@@ -74,7 +74,7 @@ def train(small: Small, folder: Path, until: int | None = None, **changes: objec
     config = small.config.train.model_copy(update=changes)
     model, _ = bundle.assemble("gensr", small.dataset, small.cf, small.config)
 
-    def probe(batch: object, step: int) -> None:
+    def probe(step: int) -> None:
         if step == until:
             raise Killed
 
@@ -122,7 +122,7 @@ def test_the_probe_repeats_after_a_kill(small: Small, tmp_path: Path) -> None:
     for run, until in (("whole", None), ("killed", 6), ("killed", None)):
         model, _ = bundle.assemble("gensr", small.dataset, small.cf, small.config)
 
-        def probe(batch: object, step: int, run: str = run, until: int | None = until) -> None:
+        def probe(step: int, run: str = run, until: int | None = until) -> None:
             if step == until:
                 raise Killed
             drawn[run] = [*drawn[run][:step], torch.rand(1).item()]
