@@ -10,20 +10,19 @@ Ports: GENSR_PREFECT_PORT (4200) and GENSR_MLFLOW_PORT (5000); state: GENSR_HOME
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import os
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
 from pydantic import ValidationError
-from tqdm import tqdm
+from rich.console import Console
 
 import flows
 from flows.local import services
@@ -33,7 +32,6 @@ from gensr_model.config.base import overlay
 from gensr_model.config.data import FolderSource
 from gensr_model.config.pipeline import PipelineConfig, merge_overrides
 from gensr_model.runtime.progress import TerminalReport
-from tasks.core.state_dir import StateDir
 
 if TYPE_CHECKING:
     from flows.local import submit
@@ -47,7 +45,7 @@ def up(here: Local) -> None:
     where = here.where
     for folder in (where.root / "prefect", where.mlflow_artifacts, where.services, where.logs):
         folder.mkdir(parents=True, exist_ok=True)
-    with _one_at_a_time(where):
+    with FileLock(where.services / "lock"):
         servers = [here.prefect_server, here.mlflow_server]
         for server in servers:
             services.check(server, where.services)  # before anything is started
@@ -115,12 +113,23 @@ def run(here: Local, config: dict[str, Any]) -> int:
         print(f"\nThe run {name} ended as {outcome.state}: {outcome.message}\n{page}", file=sys.stderr)
         return 1
     folder = here.where.runs / outcome.id
-    print("\n" + (folder / "table.md").read_text())
+    print_tables(folder)
     print(f"Prefect  {page}")
     print(f"MLflow   {submit.mlflow_link(folder / 'summary.json', here.mlflow_url)}")
     print(f"Summary  {folder / 'summary.json'}")
     print(f"Report   {folder / 'report.html'}")
     return status
+
+
+def print_tables(run: Path) -> None:
+    """All tables of a finished run: drawn in a terminal, as Markdown where the output goes elsewhere."""
+    from gensr_model.reporting import renderers, run_sections  # NumPy and Matplotlib: not for `make stop`
+
+    if sys.stdout.isatty():
+        summary = json.loads((run / "summary.json").read_text())
+        renderers.show(*run_sections.of_summary(summary), Console())
+    else:
+        print("\n" + (run / "table.md").read_text())
 
 
 class Shown:
@@ -131,8 +140,9 @@ class Shown:
         self._bar = TerminalReport("")
 
     def __call__(self) -> None:
-        with tqdm.external_write_mode(file=sys.stderr):
-            print_lines(self.messages.new())
+        if lines := self.messages.new():
+            self.close()  # a line printed over the bar would leave half of it
+            print_lines(lines)
         if not sys.stderr.isatty():
             return
         stand = self.messages.stand()
@@ -179,7 +189,7 @@ def stop(here: Local) -> None:
     if not here.where.services.is_dir():
         say(f"nothing was started in {here.where.root}")
         return
-    with _one_at_a_time(here.where):
+    with FileLock(here.where.services / "lock"):
         services.stop_all(here.where.services, [service.name for service in here.services], say)
 
 
@@ -190,13 +200,6 @@ def print_lines(lines: list[str]) -> None:
 
 def say(text: str) -> None:
     print(f"gensr: {text}", flush=True)
-
-
-@contextmanager
-def _one_at_a_time(where: StateDir) -> Iterator[None]:
-    with (where.services / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def read_config(text: str | None) -> dict[str, Any]:

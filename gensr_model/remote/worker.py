@@ -11,7 +11,6 @@ is finished is not done again, and a killed training goes on from its last check
 from __future__ import annotations
 
 import argparse
-import fcntl
 import multiprocessing
 import os
 import shutil
@@ -22,6 +21,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import ConfigError, GensrError
@@ -45,13 +45,13 @@ def run(folder: Path, at_once: int = 1) -> list[str]:
         ConfigError: the folder is no job bundle, or one of other code, or another process works on it.
     """
     jobs = job_bundle.read(folder).jobs
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(
-                f"{folder}: another process works on this job bundle; wait for it, or pack another"
-            ) from None
+    try:
+        lock = FileLock(folder / "lock").acquire(blocking=False)
+    except Timeout:
+        raise ConfigError(
+            f"{folder}: another process works on this job bundle; wait for it, or pack another"
+        ) from None
+    with lock:
         return _work(folder, jobs, at_once)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gensr_model.config.base import SEARCH_ONLY, TASKS
 from gensr_model.reporting import mechanisms, paper, run_tables, study_sections
 from gensr_model.reporting.run_facts import RunFacts
@@ -15,9 +17,11 @@ def of_report(facts: RunFacts) -> list[Section]:
     return [section for section in made if section is not None]
 
 
-def of_summary(facts: RunFacts) -> list[Section]:
-    """The sections that ``summary.json`` alone gives, with the time of every stage at the end."""
-    return [*of_report(facts), Section("stages", "Stages", [table(run_tables.stages(facts))])]
+def of_summary(summary: dict[str, Any]) -> tuple[str, list[Section]]:
+    """A title and the sections that ``summary.json`` alone gives, with the time of every stage at the end."""
+    facts = RunFacts.of_summary(summary)
+    title = f"{summary['dataset']} ({summary['format']}, {summary['source']}, preset {summary['preset']})"
+    return title, [*of_report(facts), Section("stages", "Stages", [table(run_tables.stages(facts))])]
 
 
 def results(facts: RunFacts) -> Section | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
-from tqdm import tqdm
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 
 class Report(Protocol):
@@ -32,24 +33,39 @@ class TerminalReport:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._bar: tqdm[Any] | None = None
+        self._bar: Progress | None = None
 
     def metrics(self, values: dict[str, float], step: int) -> None:
         del values, step
 
     def progress(self, done: int, total: int, note: str) -> None:
-        """Draws at most ten times a second; work that starts over starts the bar over."""
+        """Draws ten times a second; work that starts over starts the bar over."""
         if self._bar is None:
-            self._bar = tqdm(total=total, desc=self.name, leave=False, dynamic_ncols=True, disable=None)
-        elif done < self._bar.n or total != self._bar.total:
-            self._bar.reset(total)
-        self._bar.set_postfix_str(note, refresh=False)
-        self._bar.update(done - self._bar.n)
+            self._bar = _bar()
+            self._bar.add_task(self.name, note=note)
+        (task,) = self._bar.tasks
+        if done < task.completed or total != task.total:
+            self._bar.reset(task.id, total=total)
+        self._bar.update(task.id, completed=done, description=self.name, note=note)
         if done >= total:
             self.close()
 
     def close(self) -> None:
         """Take the bar away."""
         if self._bar is not None:
-            self._bar.close()
+            self._bar.stop()
             self._bar = None
+
+
+def _bar() -> Progress:
+    console = Console(stderr=True)
+    columns = (
+        "{task.description}",
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        "{task.fields[note]}",
+    )
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    bar.start()
+    return bar

@@ -1,4 +1,7 @@
-"""Work on the pieces of a stream in several processes, in order and with few pieces in memory."""
+"""Work on the pieces of a stream in several processes, in order and with few pieces in memory.
+
+The processes are loky's: those of the standard library import the caller's main module again, which may start a run.
+"""
 
 from __future__ import annotations
 

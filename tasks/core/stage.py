@@ -8,15 +8,14 @@ Prefect's cache says; otherwise it is built anew, aside, and renamed when comple
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from filelock import FileLock
 from prefect import State, Task, task
 from prefect.context import TaskRunContext
 
@@ -200,7 +199,7 @@ def build_folder(
     """Fill ``store/<name>/<key>`` unless it is complete already; all of it appears, or nothing."""
     folder = where.store / name / key
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
+    with _lock(folder):
         if is_complete(folder):
             return _result(read_record(folder) | {"path": str(folder)}, reused=True)
         checkpoints = where.checkpoints / f"{name}-{key}"
@@ -222,7 +221,7 @@ def adopt(where: StateDir, name: str, key: str, folder: Path) -> bool:
     """Take a finished folder that another machine made into the store; False where it is there already."""
     target = where.store / name / key
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(target):
+    with _lock(target):
         if is_complete(target):
             return False
         with atomic_dir(target) as aside:
@@ -261,9 +260,6 @@ def _peaks(found: StageResult) -> dict[str, float]:
     return {name: float(value) for name, value in peaks.items() if value}
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the key's lock; the system lets go of it when the holder dies."""
-    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def _lock(folder: Path) -> FileLock:
+    """The key's lock; the system lets go of it when the holder dies."""
+    return FileLock(folder.with_name(f"{folder.name}.lock"))

@@ -17,13 +17,12 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from gensr_model.reporting import renderers
+from gensr_model.reporting import renderers, run_sections
 from gensr_model.reporting.run_facts import ABLATION, SWEEP
 from gensr_model.runtime.files import write_json
 from tasks.core.state_dir import state_dir
 from tasks.core.tracking import Tracked, run_logger, tracking_uri
 from tasks.promote.decision import DECISION, Decision
-from tasks.publish.summary import sections_of
 from tasks.validate.profile import PROFILE
 
 REPORT = "report.html"
@@ -73,7 +72,7 @@ def publish(
 
 def markdown(summary: dict[str, Any]) -> str:
     """``table.md``: every table of a run and of its studies, GenSR first."""
-    return renderers.page(*sections_of(summary))
+    return renderers.page(*run_sections.of_summary(summary))
 
 
 @task(name="publish-profile", task_run_name="publish-profile")

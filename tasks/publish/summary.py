@@ -1,4 +1,4 @@
-"""The result of a run as one JSON-able summary, and the sections that are made of it."""
+"""The result of a run as one JSON-able summary."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ from gensr_model.config.base import TASKS, digest
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.evaluation.compare import holm, paired_bootstrap
 from gensr_model.evaluation.metrics import METRICS
-from gensr_model.reporting import run_sections
-from gensr_model.reporting.run_facts import RunFacts
-from gensr_model.reporting.sections import Section
 from tasks.core.stage import StageResult
 from tasks.core.tracking import git_commit
 from tasks.evaluate.rank import read_ranks
@@ -103,12 +100,6 @@ def summarize_run(
             for s in [*stages, *ranks.values()]
         ],
     }
-
-
-def sections_of(summary: dict[str, Any]) -> tuple[str, list[Section]]:
-    """A title and the sections that a summary gives, for `renderers.page` and `renderers.show`."""
-    title = f"{summary['dataset']} ({summary['format']}, {summary['source']}, preset {summary['preset']})"
-    return title, run_sections.of_summary(RunFacts.of_summary(summary))
 
 
 def numbers_of(analyses: list[StageResult]) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from gensr_model.config.pipeline import PipelineConfig, with_changes
 from gensr_model.errors import ConfigError
@@ -69,7 +69,7 @@ def keys(packed: job_bundle.JobBundle) -> list[tuple[str, str]]:
 def test_models_are_trained_elsewhere_and_found_in_the_store(
     gensr_home: Path, tmp_path: Path, tiny: Tiny
 ) -> None:
-    config, folder = tiny(), tmp_path / "parcel"
+    config, folder = tiny(), tmp_path / "bundle"
     with pytest.raises(ConfigError, match="no data prepared with this config"):
         export.out(folder, config, "models")
     data_in_the_store(gensr_home, config)
@@ -112,12 +112,12 @@ def test_models_are_trained_elsewhere_and_found_in_the_store(
 def test_a_training_that_was_killed_goes_on(gensr_home: Path, tmp_path: Path, tiny: Tiny) -> None:
     config = tiny(train={"epochs": 3, "batch_size": 32, "valid_samples": 20, "checkpoint_every": 10})
     data_in_the_store(gensr_home, config)
-    packed = export.out(tmp_path / "parcel", config, "sweep")
+    packed = export.out(tmp_path / "bundle", config, "sweep")
     one = packed.model_copy(update={"jobs": packed.jobs[:1]})
-    job_bundle.write(tmp_path / "parcel", one)
+    job_bundle.write(tmp_path / "bundle", one)
     job = one.jobs[0]
-    checkpoints = tmp_path / "parcel" / "checkpoints" / f"finetune-{job.finetune}"
-    first = on_a_bare_machine(tmp_path, tmp_path / "parcel")
+    checkpoints = tmp_path / "bundle" / "checkpoints" / f"finetune-{job.finetune}"
+    first = on_a_bare_machine(tmp_path, tmp_path / "bundle")
     ends = time.monotonic() + 240
     while not (checkpoints / "last").is_dir():
         assert first.poll() is None, first.communicate()[1]
@@ -125,19 +125,19 @@ def test_a_training_that_was_killed_goes_on(gensr_home: Path, tmp_path: Path, ti
         time.sleep(0.02)
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
-    assert not is_complete(job_bundle.place(tmp_path / "parcel", "finetune", job.finetune))
-    second = on_a_bare_machine(tmp_path, tmp_path / "parcel")
+    assert not is_complete(job_bundle.place(tmp_path / "bundle", "finetune", job.finetune))
+    second = on_a_bare_machine(tmp_path, tmp_path / "bundle")
     said, errors = second.communicate(timeout=300)
     assert second.returncode == 0, errors
     assert said.startswith(f"{job.name}: finetune in "), "the table is not made again, and test is not read"
-    record = read_record(job_bundle.place(tmp_path / "parcel", "finetune", job.finetune))
+    record = read_record(job_bundle.place(tmp_path / "bundle", "finetune", job.finetune))
     assert record["metrics"]["resumed_at"] > 0
 
 
 def test_one_that_fails_does_not_keep_the_others_from_being_trained(
     gensr_home: Path, tmp_path: Path, tiny: Tiny
 ) -> None:
-    config, folder = tiny(), tmp_path / "parcel"
+    config, folder = tiny(), tmp_path / "bundle"
     data_in_the_store(gensr_home, config)
     packed = export.out(folder, config, "models")
     nowhere = with_changes(config, {"model": {"backbone": {"name_or_path": "/nowhere"}}})
@@ -162,28 +162,26 @@ def test_one_that_fails_does_not_keep_the_others_from_being_trained(
 def test_other_code_and_work_at_the_same_time_are_refused(
     gensr_home: Path, tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "parcel"
+    folder = tmp_path / "bundle"
     data_in_the_store(gensr_home, tiny())
     export.out(folder, tiny(), "ablation")
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(ConfigError, match="another process works on this parcel"):
-            worker.run(folder)
+    with FileLock(folder / "lock"), pytest.raises(ConfigError, match="another process works on this job bundle"):
+        worker.run(folder)
     monkeypatch.setattr(job_bundle, "library_digest", lambda: "of another day")
     for there_or_here in (worker.run, export.back):
         with pytest.raises(ConfigError, match="written by another version of gensr_model"):
             there_or_here(folder)
 
 
-def test_what_is_no_parcel_is_one_sentence(
+def test_what_is_no_job_bundle_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for main, command in ((worker.main, []), (export.main, ["back"])):
         monkeypatch.setattr(sys, "argv", ["it", *command, str(tmp_path)])
-        with pytest.raises(SystemExit, match=r"has no parcel\.json: name a folder"):
+        with pytest.raises(SystemExit, match=r"has no job_bundle\.json: name a folder"):
             main()
-    (tmp_path / "parcel.json").write_text('{"jobs": []}')
-    with pytest.raises(ConfigError, match=r"parcel\.json is not what .* \(fields: library, prepared\)"):
+    (tmp_path / "job_bundle.json").write_text('{"jobs": []}')
+    with pytest.raises(ConfigError, match=r"job_bundle\.json is not what .* \(fields: library, prepared\)"):
         job_bundle.read(tmp_path)
     monkeypatch.setattr(sys, "argv", ["offline", str(tmp_path), "--at-once", "0"])
     with pytest.raises(SystemExit):
