@@ -29,7 +29,8 @@ from benchmarks.common import seconds
 from gensr_model.config.data import GeneratedSource
 from gensr_model.data.synthetic import write_amazon
 from tasks.ingest import python_literals
-from tasks.ingest.amazon import ITEMS, item_row, meta_blocks, parse_entry, review_blocks
+from tasks.ingest.formats.amazon import review_blocks
+from tasks.ingest.formats.amazon_meta import ITEMS, item_row, meta_blocks, parse_entry
 from tasks.ingest.rejects import time_bounds
 
 PROCESSES = 2

@@ -26,6 +26,7 @@ from gensr_model.evaluation.saved_ranks import read_saved_ranks
 from gensr_model.reporting.renderers import page
 from gensr_model.reporting.run_facts import ABLATION, RunFacts
 from gensr_model.reporting.study_sections import ablation
+from tasks.core.dataset_format import dataset_format
 
 # What chooses the samples and their candidates, and what the statistics are made with: the same in all files.
 _SAME = ("format", "seed", "statistics.confidence", "statistics.bootstrap_samples", "ingest.earliest", "prepare.",
@@ -160,7 +161,7 @@ def main() -> None:
     users = None
     if given.prepared:
         users = pq.read_table(given.prepared / "samples_test.parquet", columns=["sample_id", "user_idx"])
-    elif any(file.config["format"] != "amazon" for file in files):
+    elif not all(dataset_format(file.config["format"]).facts.leave_one_out for file in files):
         raise SystemExit("a user of these data has several test samples: name the folder with --prepared")
     page = join(files, users)
     if given.to:

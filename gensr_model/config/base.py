@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict
 Task = Literal["recommendation", "search"]
 TASKS: tuple[Task, Task] = ("recommendation", "search")
 Split = Literal["train", "valid", "test"]
-Format = Literal["amazon", "kuaisar"]
 Protocol = Literal["uniform", "popularity", "bm25"]
 # Protocols that need a query: recommendation has no such candidates.
 SEARCH_ONLY: frozenset[Protocol] = frozenset({"bm25"})

@@ -14,9 +14,10 @@ from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validat
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from gensr_model.config.base import Format, Frozen, overlay
+from gensr_model.config.base import Frozen, overlay
 from gensr_model.config.data import GeneratedSource, IngestConfig, PrepareConfig, Source, source_kind
 from gensr_model.config.evaluation import EvaluationConfig, RetrainConfig, StatisticsConfig
+from gensr_model.config.known_formats import DEFAULT, Format, short_name
 from gensr_model.config.model import FullRankingConfig, LightGCNConfig, ModelConfig
 from gensr_model.config.presets import PRESETS
 from gensr_model.config.studies import (
@@ -34,7 +35,7 @@ _NAME = r"^[^/:]*[^/:\s][^/:]*$"
 
 
 def _usual_name(given: dict[str, Any]) -> str:
-    return f"{source_kind(given.get('source'))}-{given.get('format', 'amazon')}"
+    return f"{source_kind(given.get('source'))}-{short_name(str(given.get('format', DEFAULT)))}"
 
 
 class PipelineConfig(Frozen):
@@ -45,7 +46,9 @@ class PipelineConfig(Frozen):
         json_schema_extra={"pattern": _NAME},
         description="what tables, runs and the model call the data; left out: the kind of source and the format",
     )
-    format: Format = Field("amazon", description="of the raw files")
+    format: Format = Field(
+        DEFAULT, description="of the raw files; module:NAME names a DatasetFormat that is not in the package"
+    )
     source: Source = Field(
         default_factory=GeneratedSource,
         description="generated, download, or the path of the folder with the raw files, which contains a /",

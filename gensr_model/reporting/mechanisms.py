@@ -266,7 +266,7 @@ def critics(facts: RunFacts) -> Table:
 def papers_information(facts: RunFacts) -> Table:
     """The paper's Table 5; only for a run on the paper's data."""
     columns = [Column("Model", False), *(Column(task.capitalize()) for task in TASKS)]
-    found = paper.INFORMATION[facts.summary["format"]]
+    found = paper.of_data(paper.INFORMATION, facts)
     rows = [[words(name), *(number(row[task]) for task in TASKS)] for name, row in found.items()]
     return Table("paper-information", "The paper's Table 5, without a unit", columns, rows)
 

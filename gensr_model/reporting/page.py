@@ -31,7 +31,6 @@ def render(facts: RunFacts) -> str:
         "summary": facts.summary,
         "style": Markup(_file("style.css")),
         "script": Markup(_file("sort.js")),
-        "paper_name": paper.DATA[facts.summary["format"]],
         "papers": paper.is_papers_data(facts),
         "tasks": [task for task in TASKS if facts.summary["results"].get(task)],
         "short": findings.in_short(facts),
@@ -77,7 +76,7 @@ def _counts(facts: RunFacts) -> Table | None:
     columns = [Column("What", False), Column("Rows")]
     rows = [[text(title), count(counts[name])] for name, title in wanted.items() if name in counts]
     if paper.is_papers_data(facts):
-        papers = paper.STATISTICS[facts.summary["format"]]
+        papers = paper.of_data(paper.STATISTICS, facts)
         columns.append(Column("The paper's (Table 1)"))
         for row, name in zip(rows, (name for name in wanted if name in counts), strict=True):
             row.append(count(papers.get(name)))

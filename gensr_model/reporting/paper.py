@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
-from gensr_model.config.base import Format, Task
-from gensr_model.reporting.facts import Facts
+from gensr_model.config.base import Task
+from gensr_model.reporting.run_facts import RunFacts
 from gensr_model.reporting.sections import Block, note
 
+T = TypeVar("T")
 Row = tuple[float, float, float, float]
-Rows = Mapping[Format, Mapping[str, Mapping[str, Row]]]  # data -> task -> system
+Rows = Mapping[str, Mapping[str, Mapping[str, Row]]]  # data -> task -> system
+DATA = ("Amazon Kindle Store", "KuaiSAR")  # in the order of the tables' columns
 
 # System, then R@5, R@10, N@5 and N@10 on Amazon, and the same on KuaiSAR.
 _TABLE_2 = """
@@ -53,47 +56,55 @@ _TABLE_4_SEARCH = """
 
 
 def _rows(**tables: str) -> Rows:
-    found: dict[Format, dict[str, dict[str, Row]]] = {"amazon": {}, "kuaisar": {}}
+    columns: dict[str, dict[str, dict[str, Row]]] = {data: {} for data in DATA}
     for task, table in tables.items():
         for line in table.split("\n")[1:]:
             name, *values = line.split()
-            for rows, four in zip(found.values(), (values[:4], values[4:]), strict=True):
+            for rows, four in zip(columns.values(), (values[:4], values[4:]), strict=True):
                 if "-" not in four:
                     a, b, c, d = map(float, four)
                     rows.setdefault(task, {})[name] = (a, b, c, d)
-    return found
+    return columns
 
 
 RANKING = _rows(recommendation=_TABLE_2, search=_TABLE_3)
 FULL_RANKING = _rows(recommendation=_TABLE_4_RECOMMENDATION, search=_TABLE_4_SEARCH)
 # Table 5, which has no unit.
-INFORMATION: dict[Format, dict[str, dict[Task, float]]] = {
-    "amazon": {
+INFORMATION: dict[str, dict[str, dict[Task, float]]] = {
+    "Amazon Kindle Store": {
         "UniSAR": {"recommendation": 0.8739, "search": 0.9003},
         "GenSR": {"recommendation": 0.9217, "search": 0.9378},
     },
-    "kuaisar": {
+    "KuaiSAR": {
         "UniSAR": {"recommendation": 0.8475, "search": 0.8514},
         "GenSR": {"recommendation": 0.9168, "search": 0.9251},
     },
 }
-DATA: dict[Format, str] = {"amazon": "Amazon Kindle Store", "kuaisar": "KuaiSAR"}
 # Table 1; events are its searches and interactions together.
-STATISTICS: dict[Format, dict[str, int]] = {
-    "amazon": {"users": 68_223, "items": 61_934, "queries": 4_298, "events": 934_664 + 989_618},
-    "kuaisar": {"users": 25_877, "items": 6_890_707, "queries": 453_667, "events": 5_059_169 + 14_605_716},
+STATISTICS: dict[str, dict[str, int]] = {
+    "Amazon Kindle Store": {"users": 68_223, "items": 61_934, "queries": 4_298, "events": 934_664 + 989_618},
+    "KuaiSAR": {"users": 25_877, "items": 6_890_707, "queries": 453_667, "events": 5_059_169 + 14_605_716},
 }
 _TOLERANCE = 0.02  # the paper says not every step of its filter
 
 
-def is_papers_data(facts: Facts) -> bool:
+def is_papers_data(facts: RunFacts) -> bool:
     """Real data of the paper's format with the paper's number of users, give or take 2%."""
+    if facts.data_format is None or facts.data_format.paper is None or facts.generated:
+        return False
     users = facts.manifest.get("counts", {}).get("users", 0)
-    expected = STATISTICS[facts.summary["format"]]["users"]
-    return not facts.generated and abs(users - expected) <= _TOLERANCE * expected
+    expected = STATISTICS[facts.data_format.paper]["users"]
+    return abs(users - expected) <= _TOLERANCE * expected
 
 
-def not_shown(facts: Facts, which: str) -> list[Block]:
+def of_data(table: Mapping[str, T], facts: RunFacts) -> T:
+    """The part of a table on the data that has the run's format. Call it only where ``is_papers_data``."""
+    assert facts.data_format is not None
+    assert facts.data_format.paper is not None
+    return table[facts.data_format.paper]
+
+
+def not_shown(facts: RunFacts, which: str) -> list[Block]:
     """A note that the paper's ``which`` is left out; nothing on its data, or where the data are not known."""
     if not facts.manifest or is_papers_data(facts):
         return []

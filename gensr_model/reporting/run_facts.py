@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from gensr_model.config.known_formats import FormatFacts
 from gensr_model.reporting.facts import Facts, model_title
 
 RERANK, FULL, ABLATION, SWEEP = "rerank-table", "full-ranking", "ablation", "sweep"  # names of studies
@@ -21,10 +22,12 @@ class RunFacts(Facts):
     """What is known of a finished run, its studies included.
 
     Attributes:
+        data_format: of the run's raw files; None where nobody asked, and then no number of the paper is shown.
         studies: name -> the summary of the study, made by a flow of its own or within gensr/full-pipeline.
         pictures: name -> PNG.
     """
 
+    data_format: FormatFacts | None = None
     studies: dict[str, dict[str, Any]] = field(default_factory=dict)
     pictures: dict[str, bytes] = field(default_factory=dict)
 

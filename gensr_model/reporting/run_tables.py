@@ -162,7 +162,7 @@ def papers_rows(
         return []
     columns = [Column("Model", False), *(Column(METRICS[m]) for m in COLUMNS)]
     rows = [[text("GenSR, this run"), *(number(ours[m]) for m in COLUMNS)]] if ours else []
-    for model, values in known[facts.summary["format"]][task].items():
+    for model, values in paper.of_data(known, facts)[task].items():
         rows.append([text(f"{model}, the paper"), *(number(v) for v in values)])
     return [Table(f"{name}-{task}", f"{task.capitalize()}, beside the paper", columns, rows)]
 

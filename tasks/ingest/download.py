@@ -12,24 +12,13 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from gensr_model.config.base import Format
-from gensr_model.config.data import DownloadSource, RemoteFile
+from gensr_model.config.data import RemoteFile
 from gensr_model.errors import DataError
 
-_AMAZON = "http://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
-# The published files of each format. Their publishers give no digest that we could pin; sizes are checked against
-# what the server announces. The full KuaiSAR (the paper's Table 1) is CC BY-NC-SA 4.0.
-PUBLISHED: dict[Format, tuple[RemoteFile, ...]] = {
-    "amazon": (
-        RemoteFile(url=f"{_AMAZON}/reviews_Kindle_Store_5.json.gz"),
-        RemoteFile(url=f"{_AMAZON}/meta_Kindle_Store.json.gz"),
-    ),
-    "kuaisar": (RemoteFile(url="https://zenodo.org/record/8181109/files/KuaiSAR_v2.zip"),),
-}
 ATTEMPTS = 6
 FIRST_PAUSE_S = 1.0  # doubles with every attempt that brought nothing
 TIMEOUT_S = 60.0
@@ -42,21 +31,20 @@ class Truncated(Exception):
 
 
 def fetch(
-    source: DownloadSource,
-    format: Format,
+    files: Sequence[RemoteFile],
     folder: Path,
     *,
     pause_s: float = FIRST_PAUSE_S,
     progress: Callable[[str, int, int | None], None] | None = None,
 ) -> Path:
-    """Bring the files of ``source`` (without any: the published ones of ``format``) into ``folder``; returns it.
+    """Bring the ``files`` into ``folder``; returns it.
 
     Zip files are unpacked beside themselves and then deleted. Files that are already there are kept.
     ``progress(name, bytes so far, bytes in all or None)`` is called about once per MiB. Raises DataError if a file
     cannot be had, has the wrong size or digest, or is a zip with members outside its folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for remote in source.files or PUBLISHED[format]:
+    for remote in files:
         name = _file_name(remote.url)
         target = folder / name
         unpacked = folder / PurePosixPath(name).stem

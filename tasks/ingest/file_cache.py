@@ -12,7 +12,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,13 +25,11 @@ from gensr_model.config.base import digest
 from gensr_model.errors import DataError
 from gensr_model.runtime.files import write_json
 from tasks.core import sql_runner
+from tasks.core.dataset_format import Blocks
 from tasks.ingest.rejects import FUTURE, REJECTED, Account, Output, cut
 
 _NAME = re.compile(r"(?P<stem>[^.]+)(?:\.(?P<label>[\w-]+))?\.(?P<kind>csv|jsonl?)(?:\.gz)?")
 ROWS, REJECTS, RECORD = "rows.parquet", "rejects.parquet", "part.json"
-
-# (accepted rows with the columns of the table's schema but ``file``, rejected lines), block by block.
-Blocks = Iterator[tuple[pa.Table, pa.Table]]
 
 
 class Name(NamedTuple):

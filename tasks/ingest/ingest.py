@@ -6,29 +6,30 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow.parquet as pq
 from prefect import task
 
-from gensr_model.config.base import Format, digest
+from gensr_model.config.base import digest
 from gensr_model.config.data import FolderSource, GeneratedSource
+from gensr_model.config.known_formats import FORMATS, Format, short_name
 from gensr_model.config.pipeline import PipelineConfig
-from gensr_model.data.synthetic import write_amazon, write_kuaisar
-from gensr_model.errors import DataError
+from gensr_model.errors import ConfigError, DataError
 from tasks.core import sql_runner
 from tasks.core.code_version import code_digest
+from tasks.core.dataset_format import Files, Reading, dataset_format
 from tasks.core.stage import StageResult, stage
 from tasks.core.state_dir import state_dir
 from tasks.core.work import Work
-from tasks.ingest.amazon import amazon_files, read_amazon
-from tasks.ingest.download import PUBLISHED, fetch
-from tasks.ingest.file_cache import Parts
-from tasks.ingest.kuaisar import kuaisar_files, read_kuaisar
+from tasks.ingest.download import fetch
+from tasks.ingest.file_cache import Parts, keep_first, put_together
 from tasks.ingest.raw_files import file_digest
 from tasks.ingest.rejects import Account, time_bounds
 
@@ -36,7 +37,8 @@ from tasks.ingest.rejects import Account, time_bounds
 def source_files(config: PipelineConfig, home: Path) -> Path:
     """The folder of raw files that ``config.source`` means: generated and downloaded ones are kept under ``home``.
 
-    Raises DataError if the folder does not hold the files of ``config.format``.
+    Raises DataError if the folder does not hold the files of ``config.format``, and ConfigError for a source that the
+    format does not have.
     """
     source = config.source
     if isinstance(source, FolderSource):
@@ -44,12 +46,16 @@ def source_files(config: PipelineConfig, home: Path) -> Path:
         if not folder.is_dir():
             raise DataError(f"{folder}: there is no such folder (source, seen from {Path.cwd()}).")
     elif isinstance(source, GeneratedSource):
-        folder = home / "generated" / f"{config.format}-{digest([source.model_dump(), GENERATOR_VERSION])}"
+        version = digest([source.model_dump(), GENERATOR_VERSION])
+        folder = home / "generated" / f"{short_name(config.format)}-{version}"
         if not folder.is_dir():
             _generate(config.format, source, folder)
     else:
-        files = [file.model_dump() for file in source.files or PUBLISHED[config.format]]
-        folder = fetch(source, config.format, home / "downloads" / f"{config.format}-{digest(files)}")
+        files = source.files or dataset_format(config.format).published
+        if not files:
+            raise ConfigError(f"format {config.format!r} has no published files: name them in source.files")
+        version = digest([file.model_dump() for file in files])
+        folder = fetch(files, home / "downloads" / f"{short_name(config.format)}-{version}")
     input_files(folder, config.format)
     return folder
 
@@ -58,10 +64,13 @@ GENERATOR_VERSION = 3  # raise it when the generated world changes, so that save
 
 
 def _generate(format: Format, source: GeneratedSource, folder: Path) -> None:
+    generate = dataset_format(format).generate
+    if generate is None:
+        raise ConfigError(f"format {format!r} has no generator: set source to a folder of raw files")
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}.tmp-", dir=folder.parent))
     try:
-        (write_amazon if format == "amazon" else write_kuaisar)(aside, source)
+        generate(aside, source)
         if not folder.is_dir():
             aside.rename(folder)
     finally:
@@ -70,8 +79,23 @@ def _generate(format: Format, source: GeneratedSource, folder: Path) -> None:
 
 def input_files(folder: Path, format: Format) -> list[Path]:
     """The files of ``folder`` that ingest reads; DataError names what is missing."""
-    files = amazon_files(folder) if format == "amazon" else kuaisar_files(folder).values()
-    return [path for table in files for path in table]
+    return [path for paths in _find(folder, format).values() for path in paths]
+
+
+def _find(folder: Path, format: Format) -> Files:
+    try:
+        return dataset_format(format).reading.find(folder)
+    except DataError as error:
+        raise DataError(f"{error}{_other_format(folder, format)}") from error
+
+
+def _other_format(folder: Path, format: Format) -> str:
+    """A hint where the folder has files of another known format."""
+    for name, facts in FORMATS.items():
+        marks = dataset_format(name).reading.marks
+        if name != format and any(any(folder.rglob(mark)) for mark in marks):
+            return f" It looks like {facts.title} data: set format to {name}."
+    return ""
 
 
 def source_digest(folder: Path, format: Format) -> str:
@@ -79,31 +103,28 @@ def source_digest(folder: Path, format: Format) -> str:
     return digest([(p.name, p.stat().st_size, file_digest(p)) for p in input_files(folder, format)])
 
 
-CODE = (
-    "tasks/ingest/ingest.py",
-    "sql/amazon",
-    "sql/kuaisar",
-    "sql/raw",
-)  # what decides the tables of ``raw/``
+# What decides the tables of ``raw/``.
+CODE = ("tasks/ingest/ingest.py", "tasks/ingest/formats", "sql/amazon", "sql/kuaisar", "sql/raw")
 
 
 def build_raw(config: PipelineConfig, source_folder: Path, out: Path, kept: Path | None = None) -> None:
     """Read the raw files of ``source_folder`` into Parquet tables and ``manifest.json`` in the empty folder ``out``.
 
-    amazon: reviews, items; kuaisar: rec, src, items, users, social; both: rejects. Raises DataError for files that
-    are missing, empty, truncated or damaged, for missing columns, and for too many bad rows.
+    The tables are those of the format, and ``rejects``. Raises DataError for files that are missing, empty, truncated
+    or damaged, for missing columns, and for too many bad rows.
 
     What each raw file became is kept in the folder ``kept``, if there is one, and files found there are not parsed
     again.
     """
+    reading = dataset_format(config.format).reading
     parts = Parts(kept or out / "parts", digest([code_digest(CODE), config.ingest.earliest]))
     account = Account(config.ingest.max_reject_share)
     bounds = time_bounds(config.ingest.earliest)
-    read = read_amazon if config.format == "amazon" else read_kuaisar
     spill = out / "duckdb-spill"
     try:
         with sql_runner.connect(config.prepare, spill) as con:
-            notes = read(con, source_folder, account, bounds, out, parts)
+            files = _find(source_folder, config.format)
+            notes = _read_tables(con, reading, files, account, bounds, out, parts)
     finally:  # the rejects also explain a reading that stopped
         pq.write_table(account.rejects(), out / "rejects.parquet", compression="zstd")
     shutil.rmtree(spill)
@@ -116,6 +137,29 @@ def build_raw(config: PipelineConfig, source_folder: Path, out: Path, kept: Path
         "notes": notes,
     }
     (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def _read_tables(
+    con: duckdb.DuckDBPyConnection,
+    reading: Reading,
+    files: Files,
+    account: Account,
+    bounds: dict[str, int],
+    out: Path,
+    parts: Parts,
+) -> dict[str, int]:
+    """Write the format's tables into ``out``; returns the counts of repeated rows and the format's own notes."""
+    for table in reading.tables:
+        rows = []
+        for path in files.get(table.name, ()):
+            blocks = functools.partial(table.blocks, con, path, bounds)
+            rows.append(parts.read(path, table.name, table.schema, blocks, account))
+            if account.files[path.name]["read"] or not table.optional:
+                account.check(path)
+        put_together(rows, out / f"{table.name}.parquet", table.schema)
+    distinct = [table.name for table in reading.tables if table.distinct]
+    repeated = {f"repeated_{name}": keep_first(con, name, out) for name in distinct}
+    return repeated | (reading.notes(con, out, files) if reading.notes else {})
 
 
 @task(name="source", task_run_name="source")

@@ -23,6 +23,7 @@ from gensr_model.errors import DataError, GensrError
 from gensr_model.reporting.page import render
 from gensr_model.reporting.run_facts import MECHANISMS, SPACE, RunFacts
 from gensr_model.runtime.stage_folder import RECORD
+from tasks.core.dataset_format import dataset_format
 from tasks.core.state_dir import state_dir
 from tasks.core.tracking import Tracked
 from tasks.evaluate.examples import EXAMPLES
@@ -60,6 +61,7 @@ def collect(summary: dict[str, Any], store: Path) -> RunFacts:
     rejects = pq.read_table(ingest / "rejects.parquet", columns=["reason"])["reason"].to_pylist()
     return RunFacts.of_summary(
         _without_paths(summary),
+        data_format=dataset_format(summary["format"]).facts,
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         links=links(summary),
         manifest=_json(prepare / "manifest.json"),

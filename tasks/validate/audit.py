@@ -21,6 +21,7 @@ import pyarrow as pa
 from gensr_model.config.base import SEARCH_ONLY
 from gensr_model.config.data import PrepareConfig
 from gensr_model.errors import DataError, GensrError
+from tasks.core.dataset_format import DatasetFormat, dataset_format
 from tasks.core.sql_runner import connect, query, run
 from tasks.prepare import schemas as files
 
@@ -50,7 +51,6 @@ AUDITS = (
     "graph_differs",
 )
 _FIGURES = ("prepared/later_share", "audit/figures/query_in_text", "audit/figures/repeated_targets")
-_AMAZON_FIGURES = ("audit/figures/position_cut",)
 
 
 class AuditResult(NamedTuple):
@@ -121,9 +121,9 @@ def _audit(con: duckdb.DuckDBPyConnection, name: str) -> AuditResult:
     return AuditResult(name, violations, sample)
 
 
-def audit_figures(con: duckdb.DuckDBPyConnection, dataset_format: str) -> list[Figure]:
-    """The figures of what ``open_prepared`` opened; a share of nothing is None."""
-    names = _FIGURES + (_AMAZON_FIGURES if dataset_format == "amazon" else ())
+def audit_figures(con: duckdb.DuckDBPyConnection, entry: DatasetFormat) -> list[Figure]:
+    """The figures of what ``open_prepared`` opened, and the format's own; a share of nothing is None."""
+    names = _FIGURES + entry.preparing.figures
     return [Figure(name.rsplit("/")[-1], _comment(name), files.one_row(con, name)) for name in names]
 
 
@@ -158,14 +158,15 @@ def audit_by_itself(prepared: Path) -> tuple[list[AuditResult], list[Figure]]:
         )
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        dataset_format, config = manifest["format"], PrepareConfig.model_validate(manifest["config"])
+        name, config = manifest["format"], PrepareConfig.model_validate(manifest["config"])
     except (ValueError, KeyError) as error:  # JSON's and pydantic's errors are ValueErrors
         raise DataError(
             f"{path}: not the manifest of a dataset of this version; prepare again: {error}"
         ) from error
+    entry = dataset_format(name)
     with tempfile.TemporaryDirectory() as temp, connect(config, Path(temp)) as con:
         open_prepared(con, prepared, config)
-        return run_audits(con), audit_figures(con, dataset_format)
+        return run_audits(con), audit_figures(con, entry)
 
 
 def main(arguments: list[str]) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import duckdb
 import pandas as pd
+from great_expectations import ExpectationSuite
 
 from expectations import audits as audit_suite
 from expectations import (
@@ -21,15 +22,11 @@ from expectations import (
     prepared_events,
     prepared_items,
     prepared_samples,
-    raw_items,
     raw_reading,
-    raw_rec,
-    raw_reviews,
-    raw_src,
 )
-from gensr_model.config.base import Format
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError
+from tasks.core.dataset_format import dataset_format, open_raw
 from tasks.core.sql_runner import connect, query
 from tasks.core.stage import stage
 from tasks.core.work import Work
@@ -41,10 +38,7 @@ from tasks.validate.audit import AuditResult, audit_figures, audit_rule, open_pr
 from tasks.validate.ge_runner import Check, run_checks
 
 FRAME_ROWS = 1_000_000
-RAW_TABLES: dict[Format, tuple[str, ...]] = {
-    "amazon": ("reviews", "items"),
-    "kuaisar": ("rec", "src", "items"),
-}
+_PLACE = ("file", "line")  # columns that say where a raw row was read; errors show them
 
 
 def validate_folders(raw: Path, prepared: Path, config: PipelineConfig, out: Path) -> dict[str, float]:
@@ -65,23 +59,12 @@ def validate_raw(raw: Path, config: PipelineConfig, out: Path) -> dict[str, floa
     failed expectation with its count and a sample; and for a table that is missing.
     """
     earliest, latest = _credible_times(config)
+    entry = dataset_format(config.format)
     with connection(config, out) as con:
-        for table in RAW_TABLES[config.format]:
-            path = raw / f"{table}.parquet"
-            if not path.is_file():
-                raise DataError(
-                    f"{path}: missing; a raw folder of format {config.format} has it, run ingest again"
-                )
-            con.read_parquet(str(path), file_row_number=True).create_view(f"raw_{table}")
-        suites = {
-            "raw_reviews": raw_reviews.suite(earliest, latest),
-            "raw_rec": raw_rec.suite(earliest, latest),
-            "raw_src": raw_src.suite(earliest, latest),
-            "raw_items": raw_items.suite(),
-        }
-        tables = [f"raw_{table}" for table in RAW_TABLES[config.format]]
-        checks = [Check(suites[table], _frame(con, table)) for table in tables]
-        profile.write_profile(con, tables, out)
+        tables = open_raw(con, raw, entry)
+        suites = entry.suites(earliest, latest)
+        checks = [Check(suite, _raw_frame(con, table, suite)) for table, suite in suites.items()]
+        profile.write_profile(con, list(tables), out)
     checks.append(Check(raw_reading.suite(), _reading(raw)))
     return run_checks(checks, "raw data", out)
 
@@ -110,7 +93,7 @@ def validate_prepared(prepared: Path, config: PipelineConfig, out: Path) -> dict
         open_prepared(con, prepared, config.prepare)
         checks = [Check(suite, _frame(con, table)) for table, suite in suites.items()]
         results = run_audits(con)
-        figures = audit_figures(con, config.format)
+        figures = audit_figures(con, dataset_format(config.format))
         profile.write_profile(con, list(files.TABLES), out)
         profile.write_bins(con, out)
     checks.append(_audits(results))
@@ -136,11 +119,21 @@ def connection(config: PipelineConfig, out: Path) -> Iterator[duckdb.DuckDBPyCon
     shutil.rmtree(temp, ignore_errors=True)
 
 
-def _frame(con: duckdb.DuckDBPyConnection, table: str) -> pd.DataFrame:
+def _frame(con: duckdb.DuckDBPyConnection, table: str, name: str | None = None) -> pd.DataFrame:
+    """The rows of ``sql/validate/<name>.sql`` (else of the table's name), at most ``FRAME_ROWS`` of the table."""
     rows = con.table(table).shape[0]
     every = -(-rows // FRAME_ROWS) or 1
-    frame: pd.DataFrame = con.sql(query(f"validate/{table}"), params={"every": every}).df()
+    frame: pd.DataFrame = con.sql(query(f"validate/{name or table}"), params={"every": every}).df()
     return frame
+
+
+def _raw_frame(con: duckdb.DuckDBPyConnection, table: str, suite: ExpectationSuite) -> pd.DataFrame:
+    """The columns of a raw table that its suite looks at, and where each row was read: texts may be large."""
+    relation = con.table(f"raw_{table}")
+    checked = {expectation.column for expectation in suite.expectations if hasattr(expectation, "column")}
+    names = [name for name in relation.columns if name in checked.union(_PLACE, ["file_row_number"])]
+    relation.select(*map(duckdb.ColumnExpression, names)).create_view("raw_columns", replace=True)
+    return _frame(con, "raw_columns")
 
 
 def _reading(raw: Path) -> pd.DataFrame:
@@ -160,7 +153,7 @@ def _credible_times(config: PipelineConfig) -> tuple[int, int]:
 
 @stage(
     "validate-raw",
-    code=("tasks/validate/validate.py", "sql/validate", "sql/profile"),
+    code=("tasks/validate/validate.py", "tasks/ingest/formats", "sql/validate", "sql/profile"),
     config=("format", "ingest"),
     artifacts=("**/*",),
 )
@@ -173,6 +166,7 @@ def check_raw(work: Work, config: PipelineConfig, raw: Path) -> dict[str, float]
     "validate",
     code=(
         "tasks/validate/validate.py",
+        "tasks/ingest/formats",
         "sql/validate",
         "sql/audit",
         "sql/prepared",

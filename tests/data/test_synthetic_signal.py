@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from gensr_model.config.base import Format
+from gensr_model.config.known_formats import Format
 from gensr_model.config.model import TextConfig
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gensr_model.config.data import DownloadSource, RemoteFile
+from gensr_model.config.data import RemoteFile
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError
 from tasks.ingest.download import fetch
@@ -85,7 +85,7 @@ def server() -> Iterator[Server]:
 
 def get(server: Server, folder: Path, **known: object) -> bytes:
     remote = RemoteFile.model_validate({"url": server.url, **known})
-    fetch(DownloadSource(files=(remote,)), "amazon", folder, pause_s=0.001)
+    fetch([remote], folder, pause_s=0.001)
     names = [path.name for path in folder.iterdir()]
     assert names == ["data.bin"]  # no part, no note of the version
     return (folder / "data.bin").read_bytes()
@@ -112,7 +112,7 @@ def test_a_file_that_changed_between_attempts_is_not_stitched(server: Server, tm
     def change(name: str, have: int, total: int | None) -> None:
         server.body, server.etag = BODY[::-1], '"two"'
 
-    fetch(DownloadSource(files=(remote,)), "amazon", tmp_path, pause_s=0.001, progress=change)
+    fetch([remote], tmp_path, pause_s=0.001, progress=change)
     assert (tmp_path / "data.bin").read_bytes() == BODY[::-1]
 
 
@@ -172,15 +172,15 @@ def test_a_file_that_is_there_is_not_fetched_again(server: Server, tmp_path: Pat
 
 
 def test_an_address_that_nobody_serves(tmp_path: Path) -> None:
-    source = DownloadSource(files=(RemoteFile(url="http://127.0.0.1:9/data.bin"),))
+    remote = RemoteFile(url="http://127.0.0.1:9/data.bin")
     with pytest.raises(DataError, match="gave up"):
-        fetch(source, "amazon", tmp_path, pause_s=0.001)
+        fetch([remote], tmp_path, pause_s=0.001)
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "http://host/", "http://host/.."])
 def test_addresses_that_name_no_file(tmp_path: Path, url: str) -> None:
     with pytest.raises(DataError, match="not the http"):
-        fetch(DownloadSource(files=(RemoteFile(url=url),)), "amazon", tmp_path)
+        fetch([RemoteFile(url=url)], tmp_path)
 
 
 def zipped(members: dict[str, bytes]) -> bytes:
@@ -193,7 +193,7 @@ def zipped(members: dict[str, bytes]) -> bytes:
 
 def get_zip(server: Server, folder: Path) -> None:
     remote = RemoteFile(url=server.url.replace("data.bin", "KuaiSAR_v2.zip"))
-    fetch(DownloadSource(files=(remote,)), "kuaisar", folder, pause_s=0.001)
+    fetch([remote], folder, pause_s=0.001)
 
 
 def test_a_zip_is_unpacked_and_removed(server: Server, tmp_path: Path) -> None:

@@ -12,13 +12,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from gensr_model.config.base import Format
 from gensr_model.config.data import GeneratedSource
+from gensr_model.config.known_formats import Format
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.synthetic import write_amazon, write_kuaisar
 from gensr_model.errors import DataError
-from tasks.ingest import amazon, csv_blocks
+from tasks.ingest import csv_blocks
 from tasks.ingest.file_cache import REJECTS
+from tasks.ingest.formats import amazon, amazon_meta
 from tasks.ingest.ingest import build_raw, source_digest
 from tasks.ingest.rejects import EXCERPT
 from tasks.prepare.prepare import build_prepared
@@ -76,7 +77,7 @@ def build(format: Format, source: Path, place: Path, kept: Path | None = None) -
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that are opened to be parsed."""
     names: list[str] = []
-    for module in (csv_blocks, amazon):
+    for module in (csv_blocks, amazon, amazon_meta):
         plain = module.read_lines
 
         def spy(path: Path, plain: object = plain) -> object:

@@ -248,7 +248,7 @@ def test_meta_of_another_category(tmp_path: Path) -> None:
         (["meta_X.json"], r"no Amazon reviews file .*The folder holds: meta_X\.json"),
         (["reviews_X_5.json.gz"], r"no Amazon meta file .*meta_Kindle_Store"),
         (["a_5.json", "b_5.jsonl", "meta_X.json"], r"2 files look like the Amazon reviews file \(a_5.*b_5"),
-        (["rec_inter.csv"], r"It looks like KuaiSAR: set format to kuaisar"),
+        (["rec_inter.csv"], r"It looks like KuaiSAR data: set format to kuaisar"),
     ],
 )
 def test_a_folder_without_the_two_files(tmp_path: Path, names: list[str], told: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tasks.ingest.amazon import parse_entry
+from tasks.ingest.formats.amazon_meta import parse_entry
 from tasks.ingest.python_literals import UNSURE, parse
 
 QUIRKS = ["it's", '"so"', "a'b\"c", "\\", "\n", "\t", "é", "\U0001f600", "\ud800", "null", ": true", "0" * 25]

@@ -165,7 +165,10 @@ def test_other_code_and_work_at_the_same_time_are_refused(
     folder = tmp_path / "bundle"
     data_in_the_store(gensr_home, tiny())
     export.out(folder, tiny(), "ablation")
-    with FileLock(folder / "lock"), pytest.raises(ConfigError, match="another process works on this job bundle"):
+    with (
+        FileLock(folder / "lock"),
+        pytest.raises(ConfigError, match="another process works on this job bundle"),
+    ):
         worker.run(folder)
     monkeypatch.setattr(job_bundle, "library_digest", lambda: "of another day")
     for there_or_here in (worker.run, export.back):

@@ -12,6 +12,7 @@ import pytest
 import study_summaries as made
 from parsed import Parsed
 
+from gensr_model.config.known_formats import FORMATS
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.config.studies import Variant
 from gensr_model.reporting import run_tables
@@ -60,7 +61,7 @@ def facts(kind: str = "generated", **changes: Any) -> RunFacts:
         },
         "analysis": {},
     }
-    return RunFacts(summary, "2026-01-02 03:04 UTC", **changes)
+    return RunFacts(summary, "2026-01-02 03:04 UTC", data_format=FORMATS["amazon"], **changes)
 
 
 def told(metrics: list[float], stopped: str, resumed_at: int = 0) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tasks.core.sql_runner import run
-from tasks.prepare.prepare import _stems
+from tasks.ingest.formats.amazon import stems_of
 
 Paths = list[list[str]]
 Item = tuple[str, Paths]  # title, category paths
@@ -88,7 +88,7 @@ def made(con: duckdb.DuckDBPyConnection, catalogue: list[Item], stemmed: bool) -
         run(con, "amazon/item_paths")
         run(con, "amazon/path_words")
         distinct = [word for (word,) in run(con, "amazon/distinct_words").fetchall()]
-        con.register("stems", _stems(distinct if stemmed else []))
+        con.register("stems", stems_of(distinct if stemmed else []))
         for step in ("path_queries", "item_queries"):
             run(con, f"amazon/{step}")
         run(con, "amazon/search_events", {"seed": 0})

@@ -1,20 +1,27 @@
-"""KuaiSAR's five CSV files -> raw tables, by column name. No Prefect, no SQL text."""
+"""KuaiSAR's five CSV files: recommended videos and search results, each with its clicks. Columns are read by name."""
 
 from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gensr_model.config.data import RemoteFile
+from gensr_model.config.known_formats import FORMATS
+from gensr_model.data.synthetic import write_kuaisar
 from gensr_model.errors import DataError
 from tasks.core import sql_runner
+from tasks.core.dataset_format import Blocks, Count, DatasetFormat, Files, Preparing, RawTable, Reading
 from tasks.ingest.csv_blocks import read_csv
-from tasks.ingest.file_cache import Blocks, Parts, in_order, keep_first, name_of, put_together
-from tasks.ingest.rejects import REJECTED, Account
+from tasks.ingest.file_cache import in_order, name_of
+from tasks.ingest.rejects import REJECTED
+
+if TYPE_CHECKING:
+    from great_expectations import ExpectationSuite
 
 _TEXT, _INT = pa.string(), pa.int64()
 _PLACE = [("file", _TEXT), ("line", _INT)]
@@ -88,7 +95,7 @@ SPECS = (
 ALIASES = {"reco_active_level": "rec_active_level"}
 
 
-def kuaisar_files(folder: Path) -> dict[str, tuple[Path, ...]]:
+def find(folder: Path) -> Files:
     """Raw table name -> its CSV files, in ``folder`` itself or in the one folder below it that has ``rec_inter.csv``.
 
     A table may come in parts: ``rec_inter.csv``, ``rec_inter.2023-06-01.csv``, ... Raises DataError if files are
@@ -103,23 +110,21 @@ def kuaisar_files(folder: Path) -> dict[str, tuple[Path, ...]]:
             "Set source.path to the one to be read."
         )
     home = homes[0] if homes else folder
-    found: dict[str, tuple[Path, ...]] = {}
+    files: dict[str, tuple[Path, ...]] = {}
     missing: list[str] = []
     for spec in SPECS:
         stem = spec.file.removesuffix(".csv")
-        names = in_order(path for path in home.iterdir() if _is_part(path, stem))
-        if names:
-            found[spec.table] = names
+        paths = in_order(path for path in home.iterdir() if _is_part(path, stem))
+        if paths:
+            files[spec.table] = paths
         elif not spec.may_be_absent:
             missing.append(spec.file)
     if missing:
         present = ", ".join(path.name for path in sorted(home.iterdir())[:12]) or "nothing"
-        amazon = any(path.name.startswith(("reviews_", "meta_")) for path in home.iterdir())
-        hint = " It looks like Amazon data: set format to amazon." if amazon else ""
         raise DataError(
-            f"{home}: no {', '.join(missing)} (KuaiSAR files, unpacked or .gz). The folder holds: {present}.{hint}"
+            f"{home}: no {', '.join(missing)} (KuaiSAR files, unpacked or .gz). The folder holds: {present}."
         )
-    return found
+    return files
 
 
 def _is_part(path: Path, stem: str) -> bool:
@@ -127,36 +132,64 @@ def _is_part(path: Path, stem: str) -> bool:
     return name is not None and (name.stem, name.kind) == (stem, "csv") and path.is_file()
 
 
-def read_kuaisar(
-    con: duckdb.DuckDBPyConnection,
-    folder: Path,
-    account: Account,
-    bounds: dict[str, int],
-    out: Path,
-    parts: Parts,
-) -> dict[str, int]:
-    """Write rec, src, items, users and social.parquet; returns the counts of repeated items and users.
-
-    Raises DataError for missing files or columns and as ``Account.check`` does.
-    """
-    files = kuaisar_files(folder)
-    for spec in SPECS:
-        limits = bounds if spec.table in ("rec", "src") else {}
-        found = []
-        for path in files.get(spec.table, ()):
-            blocks = functools.partial(_blocks, con, spec, path, limits)
-            found.append(parts.read(path, spec.table, spec.schema, blocks, account))
-            if account.files[path.name]["read"] or not spec.may_be_absent:
-                account.check(path)
-        put_together(found, out / f"{spec.table}.parquet", spec.schema)
-    return {f"repeated_{table}": keep_first(con, table, out) for table in ("items", "users")}
-
-
-def _blocks(con: duckdb.DuckDBPyConnection, spec: Spec, path: Path, bounds: dict[str, int]) -> Blocks:
+def blocks(spec: Spec, con: duckdb.DuckDBPyConnection, path: Path, bounds: dict[str, int]) -> Blocks:
+    """Accepted rows and rejected lines of one CSV file."""
+    limits = bounds if "ts" in spec.schema.names else None
     for batch, broken in read_csv(path, spec.required, spec.optional, ALIASES):
         con.register("batch", batch)
-        rows = sql_runner.to_arrow(con, f"kuaisar/{spec.table}", bounds or None)
+        rows = sql_runner.to_arrow(con, f"kuaisar/{spec.table}", limits)
         con.unregister("batch")
         good = pc.is_null(rows["reason"])
         rejected = rows.filter(pc.invert(good)).select(REJECTED.names)
         yield rows.filter(good), pa.concat_tables([broken, rejected.cast(REJECTED)])
+
+
+def suites(earliest_ms: int, latest_ms: int) -> dict[str, ExpectationSuite]:
+    """What prepare relies on, by raw table."""
+    from expectations import raw_items, raw_rec, raw_src
+
+    return {
+        "rec": raw_rec.suite(earliest_ms, latest_ms),
+        "src": raw_src.suite(earliest_ms, latest_ms),
+        "items": raw_items.suite(),
+    }
+
+
+# --- the entry ----------------------------------------------------------------------------------------------------
+
+READING = Reading(
+    tables=tuple(
+        RawTable(
+            spec.table,
+            spec.schema,
+            functools.partial(blocks, spec),
+            optional=spec.may_be_absent,
+            distinct=spec.table in ("items", "users"),
+        )
+        for spec in SPECS
+    ),
+    find=find,
+    marks=("rec_inter.*",),
+)
+PREPARING = Preparing(
+    tables=("rec", "src", "items"),
+    interactions=(
+        "kuaisar/rec_rows",
+        "kuaisar/src_rows",
+        "kuaisar/interactions",
+        Count("read", "kuaisar/read_counts"),
+        "kuaisar/drop_rows",
+    ),
+    item_text=("kuaisar/item_text",),
+    event_split=("kuaisar/event_split",),
+    both_behaviors=True,
+)
+FORMAT = DatasetFormat(
+    facts=FORMATS["kuaisar"],
+    reading=READING,
+    preparing=PREPARING,
+    suites=suites,
+    # The full KuaiSAR, the paper's Table 1; its license is CC BY-NC-SA 4.0. The publisher gives no digest to pin.
+    published=(RemoteFile(url="https://zenodo.org/record/8181109/files/KuaiSAR_v2.zip"),),
+    generate=write_kuaisar,
+)

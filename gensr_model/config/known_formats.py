@@ -1,0 +1,77 @@
+"""The data formats of the pipeline in words: what a config is checked against, and what forms and reports show.
+
+How a format is read and prepared is its entry, ``tasks/ingest/formats/<name>.py``.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, NamedTuple
+
+from pydantic import AfterValidator, WithJsonSchema
+
+
+class FormatFacts(NamedTuple):
+    """What people read about a format."""
+
+    name: str  # in the config, in manifests and in the names of folders
+    title: str
+    split: str  # how the manifest calls the split
+    split_rule: str  # the split in a sentence, for an error about an empty split
+    leave_one_out: bool = False  # every user has one test sample of a task
+    paper: str | None = (
+        None  # the data of this format in the paper's tables (``gensr_model/reporting/paper.py``)
+    )
+
+
+FORMATS: dict[str, FormatFacts] = {
+    facts.name: facts
+    for facts in (
+        FormatFacts(
+            name="amazon",
+            title="Amazon",
+            split="leave one purchase out",
+            split_rule="the last purchase of a user with at least three is test, the one before valid",
+            leave_one_out=True,
+            paper="Amazon Kindle Store",
+        ),
+        FormatFacts(
+            name="kuaisar",
+            title="KuaiSAR",
+            split="by day in Asia/Shanghai",
+            split_rule="the last day in Asia/Shanghai is test, the day before valid, earlier days train",
+            paper="KuaiSAR",
+        ),
+    )
+}
+DEFAULT = "amazon"
+_ELSEWHERE = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
+
+
+def short_name(name: str) -> str:
+    """The name of a format for people and files: of ``module:NAME`` the last part, in lower case."""
+    return name.rpartition(":")[2].lower()
+
+
+def _known(name: str) -> str:
+    if name in FORMATS or re.fullmatch(_ELSEWHERE, name):
+        return name
+    raise ValueError(
+        f"{name!r} is no data format. Choose one of {', '.join(FORMATS)}, or name a DatasetFormat of your own as "
+        "module:NAME"
+    )
+
+
+# A config's ``format``. Forms offer the known ones.
+Format = Annotated[
+    str,
+    AfterValidator(_known),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "enum": list(FORMATS), "title": "known"},
+                {"type": "string", "pattern": f"^{_ELSEWHERE}$", "title": "module:NAME"},
+            ]
+        }
+    ),
+]

@@ -1,0 +1,148 @@
+"""What a data format is: one ``DatasetFormat``, the entry that ingest, prepare, validate and report read.
+
+The formats of this package are the modules of ``tasks/ingest/formats``, each with its entry ``FORMAT``. A config may
+name an entry of any other module as ``module:NAME``. Entries are imported by name, so the stages of one format do not
+depend on the code of another.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import duckdb
+import pyarrow as pa
+
+from gensr_model.config.data import GeneratedSource, RemoteFile
+from gensr_model.config.known_formats import FORMATS, FormatFacts
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from great_expectations import ExpectationSuite
+
+#: Blocks of one raw file: (accepted rows, rejected lines with the columns of ``tasks.ingest.rejects.REJECTED``).
+Blocks = Iterator[tuple[pa.Table, pa.Table]]
+Files = Mapping[str, tuple[Path, ...]]  # raw table -> its files, in order
+
+
+class RawTable(NamedTuple):
+    """A table of ``raw/``: its Parquet schema, and how its raw files are parsed.
+
+    ``blocks`` gets the connection, a file and the first and last credible time (``earliest`` and ``latest``, ms since
+    1970 UTC). Accepted rows have the columns of ``schema``, except for ``file``, which the caller adds.
+    """
+
+    name: str
+    schema: pa.Schema
+    blocks: Callable[[duckdb.DuckDBPyConnection, Path, dict[str, int]], Blocks]
+    optional: bool = False  # there may be no file, and a file may be empty
+    distinct: bool = False  # further rows of an id are dropped (``sql/raw/first_<name>.sql``)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """From raw files to ``raw/``.
+
+    Attributes:
+        tables: in the order in which they are read.
+        find: the files of a folder by table. Raises DataError that says what is missing or ambiguous.
+        marks: glob patterns of file names that only this format has, for a hint at a wrong ``format``.
+        notes: counts for the manifest, from the finished folder of tables and the files. May raise DataError.
+    """
+
+    tables: tuple[RawTable, ...]
+    find: Callable[[Path], Files]
+    marks: tuple[str, ...] = ()
+    notes: Callable[[duckdb.DuckDBPyConnection, Path, Files], dict[str, int]] | None = None
+
+
+class Count(NamedTuple):
+    """A step of prepare: the single row of a query goes into the manifest's counts."""
+
+    name: str
+    query: str
+
+
+# A query by its name under ``sql/``, a count, or a function of the connection, the config and the counts.
+Step = str | Count | Callable[[duckdb.DuckDBPyConnection, PipelineConfig, dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Preparing:
+    """From ``raw/`` to the prepared dataset: the steps that differ between formats, each group in order.
+
+    Attributes:
+        tables: the raw tables that are read, as views ``raw_<table>`` with ``file_row_number``; ``items`` is one.
+        interactions: make ``interactions`` (user, item, ts, behavior, query, source_row), the engaged rows.
+        item_text: make ``item_text`` (item, title, brand, description, category_paths) from ``item_rows``.
+        event_split: make ``event_split`` (position, split) from ``events``.
+        searches: add search events to ``interactions`` after the filter, where the raw data have none.
+        both_behaviors: keep only users who have both behaviors.
+        files: further prepared files, of those in ``tasks.prepare.schemas``, each with the query of its rows.
+        figures: queries of one row that an audit prints beside its own figures.
+    """
+
+    tables: tuple[str, ...]
+    interactions: tuple[Step, ...]
+    item_text: tuple[Step, ...]
+    event_split: tuple[Step, ...]
+    searches: tuple[Step, ...] = ()
+    both_behaviors: bool = False
+    files: tuple[tuple[str, str], ...] = ()
+    figures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DatasetFormat:
+    """All that the pipeline knows of a data format.
+
+    Attributes:
+        suites: expectations of the raw tables by table, from the first and last credible time (ms since 1970 UTC).
+        published: the public files; empty where a user has to name the files to download.
+        generate: writes a generated world into a folder; None where there is no generator.
+    """
+
+    facts: FormatFacts
+    reading: Reading
+    preparing: Preparing
+    suites: Callable[[int, int], dict[str, ExpectationSuite]]
+    published: tuple[RemoteFile, ...] = ()
+    generate: Callable[[Path, GeneratedSource], None] | None = None
+
+
+def dataset_format(name: str) -> DatasetFormat:
+    """The entry of a format: a known name, or ``module:NAME``. Raises ConfigError where there is none."""
+    module, _, attribute = place_of(name).partition(":")
+    try:
+        entry = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"format {name!r} cannot be imported: {error}. Known formats: {', '.join(FORMATS)}"
+        ) from error
+    if not isinstance(entry, DatasetFormat):
+        raise ConfigError(f"format {name!r} is no DatasetFormat (tasks/core/dataset_format.py)")
+    return entry
+
+
+def place_of(name: str) -> str:
+    """Where the entry of a format stands, as ``module:NAME``."""
+    return f"tasks.ingest.formats.{name}:FORMAT" if name in FORMATS else name
+
+
+def open_raw(con: duckdb.DuckDBPyConnection, raw: Path, entry: DatasetFormat) -> tuple[str, ...]:
+    """Make a view ``raw_<table>``, with ``file_row_number``, of each table that prepare reads; returns their names.
+
+    Raises DataError for a table that the folder ``raw`` lacks.
+    """
+    for table in entry.preparing.tables:
+        path = raw / f"{table}.parquet"
+        if not path.is_file():
+            raise DataError(
+                f"{path}: missing; a raw folder of format {entry.facts.name} has it, run ingest again"
+            )
+        con.read_parquet(str(path), file_row_number=True).create_view(f"raw_{table}")
+    return tuple(f"raw_{table}" for table in entry.preparing.tables)

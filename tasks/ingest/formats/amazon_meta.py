@@ -1,0 +1,135 @@
+"""Amazon's item metadata -> rows: JSON (2018 release) or Python literals (2014). No Prefect, no SQL text."""
+
+from __future__ import annotations
+
+import ast
+import html
+import json
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tasks.core.dataset_format import Blocks
+from tasks.core.process_pool import ordered_map
+from tasks.ingest import python_literals
+from tasks.ingest.raw_files import Lines, read_lines
+from tasks.ingest.rejects import REJECTED
+
+ITEMS = pa.schema(
+    [
+        ("item", pa.string()),
+        ("title", pa.string()),
+        ("brand", pa.string()),
+        ("description", pa.string()),
+        ("categories", pa.list_(pa.list_(pa.string()))),
+    ]
+)
+# What ``ast.literal_eval`` is documented to raise; a number of thousands of digits is a ValueError when written out.
+UNREADABLE = (ValueError, TypeError, SyntaxError, MemoryError, RecursionError)
+# Only what looks like a tag, so that "size < 10 and > 5" stays what it is.
+_TAG = re.compile(r"<(?:/?[A-Za-z][^<>]*|!--.*?--)>", re.DOTALL)
+
+
+def meta_blocks(path: Path) -> Blocks:
+    """Rows of ``ITEMS``, repeated items among them, and rejected lines of a meta file; blocks in several processes."""
+    return ordered_map(_meta_block, read_lines(path))
+
+
+def _meta_block(block: Lines) -> tuple[pa.Table, pa.Table]:
+    rows: list[dict[str, Any]] = []
+    rejects: list[dict[str, Any]] = []
+    for number, row in _rows(block):
+        if isinstance(row, str):
+            excerpt = block.lines[int(np.searchsorted(block.numbers, number))][:800]
+            rejects.append({"line": number, "reason": row, "excerpt": excerpt.decode("utf-8", "replace")})
+        else:
+            rows.append(row)
+    return pa.Table.from_pylist(rows, ITEMS), pa.Table.from_pylist(rejects, REJECTED)
+
+
+def _rows(block: Lines) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """As ``_parse``, for which only those lines are left that the fast reader is not sure of."""
+    for at, (line, number) in enumerate(zip(block.lines, block.numbers.tolist(), strict=True)):
+        entry = python_literals.parse(line)
+        if entry is python_literals.UNSURE:
+            yield from _parse(Lines([line], block.numbers[at : at + 1]))
+        else:
+            yield number, item_row(entry)
+
+
+def _parse(block: Lines) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """(line number, row of ITEMS or the reason for a reject) of each line."""
+    for line, number in zip(block.lines, block.numbers.tolist(), strict=True):
+        try:
+            row = item_row(parse_entry(line.decode()))
+        except UnicodeDecodeError:
+            row = "not UTF-8"
+        except UNREADABLE:
+            row = "neither JSON nor a Python literal"
+        yield number, row
+
+
+def parse_entry(line: str) -> Any:
+    """The value of a meta line: JSON (2018) or a Python literal (2014). Never evaluates code.
+
+    Raises one of ``UNREADABLE`` for anything else.
+    """
+    try:
+        return json.loads(line)
+    except ValueError:
+        with warnings.catch_warnings():  # an unknown escape in a title is no matter for the log
+            warnings.simplefilter("ignore")
+            return ast.literal_eval(line.strip())
+
+
+def item_row(entry: Any) -> dict[str, Any] | str:
+    """A row of ``ITEMS`` from a parsed meta line, or the reason why it is none.
+
+    Raises ValueError or RecursionError for a value that Python itself refuses to write out.
+    """
+    if not isinstance(entry, dict):
+        return "not a record of named fields"
+    asin = entry.get("asin")
+    if not isinstance(asin, str) or not asin.strip():
+        return "no asin"
+    if _encodable(asin) != asin:
+        return "asin is not valid text"
+    paths = entry.get("categories", entry.get("category")) or []
+    if isinstance(paths, list) and paths and isinstance(paths[0], str):
+        paths = [paths]  # the 2018 release has one flat path
+    if not isinstance(paths, list) or not all(isinstance(path, list) for path in paths):
+        return "categories is not a list of paths"
+    levels = [[name for name in map(clean_text, path) if name] for path in paths]
+    return {
+        "item": asin.strip(),
+        "title": clean_text(entry.get("title")),
+        "brand": clean_text(entry.get("brand")),
+        "description": clean_text(entry.get("description")),
+        "categories": [path for path in levels if path],
+    }
+
+
+def clean_text(value: Any) -> str | None:
+    """Entities unescaped (also those escaped twice), tags stripped, white space folded; None for an empty text."""
+    if isinstance(value, list):
+        value = " ".join(str(part) for part in value)
+    if value is None:
+        return None
+    text = str(value)
+    if "&" in text:
+        text = html.unescape(html.unescape(text))
+    if "<" in text:
+        text = _TAG.sub(" ", text)
+    if not text.isascii():
+        text = _encodable(text)
+    return " ".join(text.split()) or None
+
+
+def _encodable(text: str) -> str:
+    """Half of a surrogate pair, which an escape can smuggle in, is no character and cannot be written: "?" instead."""
+    return text.encode("utf-8", "replace").decode()
