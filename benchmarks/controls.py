@@ -17,7 +17,8 @@ from gensr_model.baselines.base import BaselineSpec
 from gensr_model.baselines.inputs import REC, BaselineBatch, Domain
 from gensr_model.baselines.query_seqrec import QuerySeqRec
 from gensr_model.baselines.registry import LEARNING
-from gensr_model.models.gensr import LossParts
+from gensr_model.models import losses
+from gensr_model.models.base import LossParts
 
 
 class WithoutQueries(QuerySeqRec):
@@ -47,8 +48,8 @@ class WithoutSearches(QuerySeqRec):
         return L.dot(self._state(batch), self.items(batch.candidates))
 
     def loss(self, batch: BaselineBatch) -> LossParts:
-        each = L.catalogue_ce(self._state(batch), self.items.table.weight, batch.candidates[:, 0])
-        return L.total({"ce": each})
+        each = losses.catalogue_ce(self._state(batch), self.items.table.weight, batch.candidates[:, 0])
+        return losses.total({"ce": each})
 
 
 WITHOUT_QUERIES = BaselineSpec(WithoutQueries, "Query-SeqRec without queries", "control", LEARNING)

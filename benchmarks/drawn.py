@@ -19,8 +19,9 @@ from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import Events, IntArray, Samples
 from gensr_model.data.text import ItemText, PromptTable
 from gensr_model.models.backbone import fuse_gelu
-from gensr_model.models.gensr import GenSR, TextBuffers
-from gensr_model.models.views import CFTable
+from gensr_model.models.cf_tables import CFTable
+from gensr_model.models.gensr import GenSR
+from gensr_model.models.text_pooling import TextBuffers
 
 ITEMS, QUERIES, USERS, HISTORY = 4_000, 500, 2_000, 30
 QUERY_TOKENS = 8

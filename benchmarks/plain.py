@@ -17,7 +17,8 @@ from transformers.activations import NewGELUActivation
 
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.models.gensr import GenSR
-from gensr_model.models.views import View, masked_mean
+from gensr_model.models.text_pooling import masked_mean
+from gensr_model.models.views import View
 
 
 class Rows(NamedTuple):
@@ -62,7 +63,7 @@ class Plain(nn.Module):
 
     def texts(self, items: Tensor) -> Tensor:
         """(N, K) items → (N, K, d): all tokens embedded, masked, averaged."""
-        text = self.model.catalogue.text
+        text = self.model.text.bags
         start, length = text.offsets[items], text.offsets[items + 1] - text.offsets[items]
         place = torch.arange(int(length.max()))
         tokens = text.tokens[(start.unsqueeze(-1) + place).clamp(max=len(text.tokens) - 1)]
@@ -73,7 +74,7 @@ class Plain(nn.Module):
 
     def prompts(self, rows: Rows) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Embeddings (N, L, d), their mask (N, L), and the encoded histories (N, H, d) of both views."""
-        table = self.model.catalogue.prompts(rows.query)
+        table = self.model.text.prompts(rows.query)
         embeds = self.model.backbone.shared(table.ids).clone()
         items = torch.cat([rows.history, rows.candidate.unsqueeze(1)], dim=1)  # (N, H + 1)
         row = torch.arange(len(items))
@@ -107,12 +108,12 @@ class Plain(nn.Module):
         embeds, mask, (cf, semantic) = self.prompts(rows)
         labels = model.answers[rows.label].unsqueeze(1)
         generation: Tensor = model.backbone(inputs_embeds=embeds, attention_mask=mask, labels=labels).loss
-        assert model.align_cf is not None
-        assert model.align_semantic is not None
-        c = F.normalize(model.align_cf(masked_mean(cf[first], rows.mask[first])), dim=-1)
-        s = F.normalize(model.align_semantic(masked_mean(semantic[first], rows.mask[first])), dim=-1)
-        contrast = torch.zeros(())
+        contrast = model.contrast
+        assert contrast is not None
+        c = F.normalize(contrast.align_cf(masked_mean(cf[first], rows.mask[first])), dim=-1)
+        s = F.normalize(contrast.align_semantic(masked_mean(semantic[first], rows.mask[first])), dim=-1)
+        loss = torch.zeros(())
         for u in range(len(c)):  # Eq. 10, user by user
             every = torch.cat([s @ c[u], c @ s[u]]) / model.config.tau
-            contrast = contrast + torch.logsumexp(every, 0) - c[u] @ s[u] / model.config.tau
-        return generation + model.config.beta * contrast / max(len(c), 1)
+            loss = loss + torch.logsumexp(every, 0) - c[u] @ s[u] / model.config.tau
+        return generation + model.config.beta * loss / max(len(c), 1)

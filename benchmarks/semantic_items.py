@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from benchmarks.common import prepared, seconds, tell
 from gensr_model.data.batches import Batch, BatchBuilder
 from gensr_model.data.text import ItemText, encode_items, train_tokenizer
-from gensr_model.models.views import pool_text
+from gensr_model.models.text_pooling import pool_text
 
 BATCH, CANDIDATES, WIDTH = 64, 5, 64
 

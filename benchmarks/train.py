@@ -30,8 +30,8 @@ from benchmarks.plain import Plain, collate
 from gensr_model.config.training import TrainConfig
 from gensr_model.data.batches import BatchBuilder
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
+from gensr_model.models.contrastive import distinct_users
 from gensr_model.models.gensr import GenSR
-from gensr_model.models.views import distinct_users
 from gensr_model.runtime.malloc import keep_freed_memory
 from gensr_model.training.trainer import make_optimizer
 
@@ -49,7 +49,7 @@ def side(name: str, dataset: PreparedDataset, model: GenSR) -> tuple[torch.nn.Mo
     def loss(samples: Samples, candidates: IntArray) -> Tensor:
         user, end = torch.from_numpy(samples.user), torch.from_numpy(samples.history_end)
         has_history = torch.from_numpy(samples.history_end > samples.history_start)
-        first = distinct_users(user, end, has_history).rows * candidates.shape[1]
+        first = distinct_users(user, end, has_history) * candidates.shape[1]
         return plain.loss(collate(dataset, samples, candidates, HISTORY), first)
 
     return plain, loss

@@ -10,10 +10,10 @@ from gensr_model.models.gensr import GenSR
 @torch.inference_mode()
 def generated(model: GenSR, of: Batch) -> Tensor:
     """(B, C) P(Yes) by greedy `generate`, renormalised over the two answers."""
-    encoded = model._encode(of)
+    encoded = model.encode(of)
     out = torch.empty(of.candidates.shape)
     for row in range(len(of.task)):
-        embeds, mask = model._prompt(of, encoded, torch.tensor([row]))
+        embeds, mask = model.prompt(of, encoded, torch.tensor([row]))
         for column in range(of.candidates.shape[1]):
             found = model.backbone.generate(
                 inputs_embeds=embeds[:, column], attention_mask=mask.long(), max_new_tokens=1,

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from gensr_model.data.batches import Batch
 from gensr_model.data.prepared import PreparedDataset
+from gensr_model.models.item_vectors import ReadBatch
 
 SMALL_MODEL = {
     "max_history": 5,
@@ -129,3 +130,12 @@ def write_cf(folder: Path) -> Path:
     }
     save_file(tables, folder / "lightgcn.safetensors")
     return folder
+
+
+def read_items(
+    items: torch.Tensor, cold: torch.Tensor | None = None, left_out: torch.Tensor | None = None
+) -> ReadBatch:
+    """A batch of items (M,) as a model reads it: one sample without a query, whose target is the first of them."""
+    row = torch.tensor([[0]])
+    batch = Batch(items, row, row == 0, row, row, *(row[0] for _ in range(4)))
+    return ReadBatch(batch, cold, left_out)

@@ -9,8 +9,9 @@ TINY: dict[str, Any] = {
     "name": "tiny",
     "source": {"kind": "generated", "users": 150, "items": 150, "events_per_user": 10},
     "prepare": {"negatives": 20},
-    "lightgcn": {"epochs": 2, "folds": 2},
+    "lightgcn": {"epochs": 2},
     "model": {
+        "departures": {"folds": 2},
         "max_history": 8,
         "text": {"description_tokens": 8},
         "backbone": {"vocab_size": 500, "d_model": 32, "d_ff": 64, "heads": 2, "encoder_layers": 1},

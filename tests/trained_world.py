@@ -11,7 +11,7 @@ from gensr_model.analysis import subjects
 from gensr_model.baselines.registry import BASELINES
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.runtime.progress import NullReport
-from gensr_model.training import cross_fit, probed_baseline
+from gensr_model.training import baseline, cross_fit
 from gensr_model.training.finetune import finetune, train_two_head
 
 
@@ -24,11 +24,11 @@ class World:
         self.bundles = {name: root / name for name in ("gensr", "two_head", "unisar")}
         for folder in (self.cf, *self.bundles.values()):
             folder.mkdir()
-        cross_fit.pretrain(self.dataset, config.lightgcn, config.seed, self.cf, NullReport())
+        cross_fit.pretrain(self.dataset, config, self.cf, NullReport())
         for name, train in (("gensr", finetune), ("two_head", train_two_head)):
             train(self.dataset, self.cf, config, root / f"{name}-steps", self.bundles[name], NullReport())
         out, steps = self.bundles["unisar"], root / "unisar-steps"
-        probed_baseline.train(BASELINES["unisar"], {}, self.dataset, config, steps, out, NullReport())
+        baseline.train(BASELINES["unisar"], {}, self.dataset, config, steps, out, NullReport())
         self.subjects = {name: subjects.load(folder, self.dataset) for name, folder in self.bundles.items()}
 
     def with_analysis(self, **changes: float) -> PipelineConfig:

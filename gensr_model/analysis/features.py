@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from gensr_model.data.batches import Batch, BatchBuilder
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
-from gensr_model.models.gensr import TextBuffers
-from gensr_model.models.views import CFTable, masked_mean, pool_text
+from gensr_model.models.cf_tables import CFTable
+from gensr_model.models.text_pooling import TextBuffers, masked_mean, mean_tokens, pool_text
 
 _WIDEST = (
     64  # a wider block is projected: a critic with thousands of samples cannot use thousands of features
@@ -52,7 +52,7 @@ def input_features(
     pairs: Pairs,
     cf: CFTable,
     words: nn.Embedding,
-    catalogue: TextBuffers,
+    text: TextBuffers,
     max_history: int,
 ) -> Features:
     """Features of the chosen candidates, the same for every model that is analysed.
@@ -68,15 +68,15 @@ def input_features(
     for start in range(0, len(wanted), _BATCH):
         rows = np.arange(start, min(start + _BATCH, len(wanted)))
         batch = builder.build(pairs.samples.take(rows), wanted[rows])
-        parts.append(_batch_features(batch, cf, words, catalogue))
+        parts.append(_batch_features(batch, cf, words, text))
     blocks = [torch.cat(block) for block in zip(*parts, strict=True)]
     narrow = [_narrow(block, number) for number, block in enumerate(blocks)]
     return Features(torch.cat(narrow, dim=1).numpy(), tuple(block.shape[1] for block in narrow))
 
 
-def _batch_features(batch: Batch, cf: CFTable, words: nn.Embedding, catalogue: TextBuffers) -> list[Tensor]:
+def _batch_features(batch: Batch, cf: CFTable, words: nn.Embedding, text: TextBuffers) -> list[Tensor]:
     blocks, cosines = [], []
-    item_vectors = [cf(batch.items), pool_text(words, catalogue.text, batch.items)]  # each (M, d)
+    item_vectors = [cf(batch.items), pool_text(words, text.bags, batch.items)]  # each (M, d)
     for vectors in item_vectors:
         mask = batch.history_mask
         history = masked_mean(vectors[batch.history] * mask.unsqueeze(-1), mask)  # (B, d)
@@ -84,9 +84,8 @@ def _batch_features(batch: Batch, cf: CFTable, words: nn.Embedding, catalogue: T
         blocks += [history, candidate]
         cosines.append(F.cosine_similarity(history, candidate))
     if bool((batch.query >= 0).any()):
-        prompts = catalogue.prompts(batch.query)
-        mask = torch.arange(prompts.query.shape[1]) < prompts.query_length.unsqueeze(1)
-        query = masked_mean(words(prompts.query) * mask.unsqueeze(-1), mask)
+        prompts = text.prompts(batch.query)
+        query = mean_tokens(words, prompts.query, prompts.query_length)
         blocks.append(query)
         cosines.append(F.cosine_similarity(query, blocks[3]))
     return [*blocks, torch.stack(cosines, dim=1)]

@@ -135,6 +135,6 @@ def _features(
     assert isinstance(fresh, bundle.GenSR)
     words, length = fresh.backbone.shared, config.model.max_history
     return {
-        task: input_features(dataset, pair, fresh.cf, words, fresh.catalogue, length)
+        task: input_features(dataset, pair, fresh.cf, words, fresh.text, length)
         for task, pair in pairs.items()
     }

@@ -156,7 +156,7 @@ def _input_clouds(
         rows = np.flatnonzero(pairs.samples.task == number)
         part = Pairs(pairs.samples.take(rows), pairs.candidates[rows], pairs.chosen[rows])
         found = input_features(
-            dataset, part, fresh.cf, fresh.backbone.shared, fresh.catalogue, config.model.max_history
+            dataset, part, fresh.cf, fresh.backbone.shared, fresh.text, config.model.max_history
         )
         blocks.append(list(torch.from_numpy(found.values).split(found.blocks, dim=1))[:-1])  # no cosines
     query = blocks[1][_SHARED_BLOCKS]

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from gensr_model.baselines.inputs import BaselineBatch
 from gensr_model.config.base import Task
-from gensr_model.models.gensr import LossParts
+from gensr_model.models.base import LossParts, RankingModel
 
 Grid = dict[str, tuple[Any, ...]]  # hyperparameter -> values to try, the default first
 
 
-class Baseline(nn.Module, ABC):
+class Baseline(RankingModel):
     """A system that ranks candidates; built as ``Class(domain, **hyperparameters)``, each with a default.
 
     A model for both tasks gets batches in which they are mixed.

@@ -11,7 +11,8 @@ from gensr_model.baselines import layers as L
 from gensr_model.baselines.base import Baseline
 from gensr_model.baselines.inputs import REC, BaselineBatch, Domain
 from gensr_model.config.base import Task
-from gensr_model.models.gensr import LossParts
+from gensr_model.models import losses
+from gensr_model.models.base import LossParts
 
 
 class BERT4Rec(Baseline):
@@ -19,7 +20,7 @@ class BERT4Rec(Baseline):
 
     The training sequence is the history and the sample's own item. As in §3.6 it is a cloze, each place masked with
     probability ``mask_share``, for one half of the samples, and only the last place is masked for the other half.
-    Departure: the catalogue is sampled where it is large (``L.catalogue_ce``).
+    Departure: the catalogue is sampled where it is large (``losses.catalogue_ce``).
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({REC})
@@ -67,10 +68,10 @@ class BERT4Rec(Baseline):
         # The bias as one more column: softmax(state · item + bias) over the catalogue.
         rows = torch.cat([self.items.table.weight, self.bias.unsqueeze(1)], dim=1)
         states = torch.cat([states, states.new_ones(len(states), 1)], dim=1)
-        each = L.catalogue_ce(states, rows, items[hidden])
+        each = losses.catalogue_ce(states, rows, items[hidden])
         of = hidden.nonzero()[:, 0]  # (n,) the sample of each masked place
         sums = each.new_zeros(len(items)).index_add(0, of, each)
-        return L.total({"cloze": sums / hidden.sum(dim=1)})  # Eq. 8
+        return losses.total({"cloze": sums / hidden.sum(dim=1)})  # Eq. 8
 
     def _hide(self, mask: Tensor) -> Tensor:
         """(B, S) places to mask, at least one of each sample: the last, where none was drawn."""

@@ -11,7 +11,8 @@ from gensr_model.baselines import layers as L
 from gensr_model.baselines.base import Baseline
 from gensr_model.baselines.inputs import REC, USER, BaselineBatch, Domain
 from gensr_model.config.base import Task
-from gensr_model.models.gensr import LossParts
+from gensr_model.models import losses
+from gensr_model.models.base import LossParts
 
 PAIRS = 100_000  # candidate-event pairs weighed at once: bounds the memory of scoring, changes no score
 
@@ -77,4 +78,4 @@ class DIN(Baseline):
         return found
 
     def loss(self, batch: BaselineBatch) -> LossParts:
-        return L.total({"bce": L.bce(self.score(batch))})
+        return losses.total({"bce": losses.bce(self.score(batch))})

@@ -12,7 +12,8 @@ from gensr_model.baselines import layers as L
 from gensr_model.baselines.base import Baseline
 from gensr_model.baselines.inputs import REC, BaselineBatch, Domain
 from gensr_model.config.base import Task
-from gensr_model.models.gensr import LossParts
+from gensr_model.models import losses
+from gensr_model.models.base import LossParts
 
 
 class Filter(nn.Module):
@@ -76,4 +77,4 @@ class FMLPRec(Baseline):
         return L.dot(x[:, -1], self.items(batch.candidates))
 
     def loss(self, batch: BaselineBatch) -> LossParts:
-        return L.total({"bce": L.bce(self.score(batch))})
+        return losses.total({"bce": losses.bce(self.score(batch))})

@@ -11,7 +11,8 @@ from gensr_model.baselines import layers as L
 from gensr_model.baselines.base import Baseline
 from gensr_model.baselines.inputs import REC, BaselineBatch, Domain, History
 from gensr_model.config.base import Task
-from gensr_model.models.gensr import LossParts
+from gensr_model.models import losses
+from gensr_model.models.base import LossParts
 
 
 class GRU4Rec(Baseline):
@@ -37,7 +38,7 @@ class GRU4Rec(Baseline):
         self.dropout = nn.Dropout(dropout)
         self.gru = nn.GRU(dim, hidden, batch_first=True)
         self.out = nn.Linear(hidden, dim)
-        self.rows_of = L.sampled_ce if loss == "ce" else L.bpr
+        self.rows_of = losses.listwise_loss if loss == "ce" else losses.bpr
 
     def state(self, history: History) -> Tensor:
         """(B, hidden) after the latest event; zeros, where a GRU begins, for an empty history."""
@@ -55,4 +56,4 @@ class GRU4Rec(Baseline):
         return L.dot(self.out(self.state(batch.rec_history)), self.items(batch.candidates))
 
     def loss(self, batch: BaselineBatch) -> LossParts:
-        return L.total({"rank": self.rows_of(self.score(batch))})
+        return losses.total({"rank": self.rows_of(self.score(batch))})

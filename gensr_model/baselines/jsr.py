@@ -15,7 +15,8 @@ from gensr_model.baselines import layers as L
 from gensr_model.baselines.base import Baseline
 from gensr_model.baselines.inputs import QUERY, USER, BaselineBatch, Domain
 from gensr_model.config.base import TASKS, Task
-from gensr_model.models.gensr import LossParts
+from gensr_model.models import losses
+from gensr_model.models.base import LossParts
 
 
 class JSR(Baseline):
@@ -61,11 +62,11 @@ class JSR(Baseline):
     def loss(self, batch: BaselineBatch) -> LossParts:
         """The sum of both tasks' pairwise losses and of the reconstruction of queries from the items they found."""
         asked = batch.task == 1
-        ranked = L.bpr(self.score(batch))
+        ranked = losses.bpr(self.score(batch))
         told = self._told(batch.candidates[asked, 0])
         rows = {
             "recommendation": ranked[~asked],
             "search": ranked[asked],
             "words": L.word_loss(told, batch.query[asked], self.words, self.word_negatives),
         }
-        return L.total(rows, self.weights)
+        return losses.total(rows, self.weights)

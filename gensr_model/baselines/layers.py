@@ -10,10 +10,7 @@ from torch import Tensor, nn
 
 from gensr_model.baselines.inputs import Domain, History
 from gensr_model.data.text import ItemText
-from gensr_model.models.full_ranking import sampled_cross_entropy
-from gensr_model.models.gensr import LossParts
-from gensr_model.models.views import pool_text
-from gensr_model.runtime import distributed
+from gensr_model.models.text_pooling import pool_text
 
 # --- embeddings ----------------------------------------------------------------------------------------------
 
@@ -248,35 +245,11 @@ class CrossBlock(nn.Module):
         return encoded * mask.unsqueeze(-1)
 
 
-# --- losses --------------------------------------------------------------------------------------------------
-# Of scores (B, C) with the positive in column 0: one loss per sample, (B,), so that a model can weigh its tasks.
-
-
-def bpr(scores: Tensor) -> Tensor:
-    """−ln σ(positive − negative), mean over the negatives."""
-    return F.softplus(scores[:, 1:] - scores[:, :1]).mean(dim=1)
-
-
-def bce(scores: Tensor) -> Tensor:
-    """Binary cross-entropy, mean over the candidates."""
-    label = torch.zeros_like(scores)
-    label[:, 0] = 1
-    return F.binary_cross_entropy_with_logits(scores, label, reduction="none").mean(dim=1)
-
-
-def sampled_ce(scores: Tensor) -> Tensor:
-    """Cross-entropy of the positive among the candidates."""
-    return torch.logsumexp(scores, dim=1) - scores[:, 0]
-
-
-def info_nce(a: Tensor, b: Tensor, tau: float) -> Tensor:
-    """Of rows (B, d) paired with rows (B, d), cosine similarity, the others of the batch as negatives: (B,)."""
-    similar = F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T / tau
-    return torch.logsumexp(similar, dim=1) - similar.diagonal()
+# --- words ---------------------------------------------------------------------------------------------------
 
 
 def word_loss(vectors: Tensor, words: Tensor, table: nn.Embedding, negatives: int) -> Tensor:
-    """Negative-sampling language model: a vector tells the words that go with it. (B,), 0 for a row without words.
+    """Negative-sampling language model: a vector predicts the words that go with it. (B,), 0 for a row without words.
 
     Args:
         vectors: (B, d). words: (B, n) word ids, 0 for none. negatives: uniform ones for each word.
@@ -284,31 +257,7 @@ def word_loss(vectors: Tensor, words: Tensor, table: nn.Embedding, negatives: in
     there = words != 0
     drawn = torch.randint(2, max(3, table.num_embeddings), (*words.shape, negatives), device=words.device)
     drawn = drawn.clamp(max=table.num_embeddings - 1)
-    told = (table(words) * vectors.unsqueeze(1)).sum(-1)  # (B, n)
+    scores = (table(words) * vectors.unsqueeze(1)).sum(-1)  # (B, n)
     others = torch.einsum("bnkd,bd->bnk", table(drawn), vectors)
-    each = F.softplus(-told) + F.softplus(others).sum(-1)
+    each = F.softplus(-scores) + F.softplus(others).sum(-1)
     return (each * there).sum(1) / there.sum(1).clamp(min=1)
-
-
-def total(rows: dict[str, Tensor], weights: dict[str, float] | None = None) -> LossParts:
-    """The weighted sum of the means of per-sample losses (n,); one over no sample adds nothing."""
-    means = {name: distributed.mean(values) for name, values in rows.items()}
-    weighted = [(weights or {}).get(name, 1.0) * value for name, value in means.items()]
-    return LossParts(torch.stack(weighted).sum(), {name: value.detach() for name, value in means.items()})
-
-
-SAMPLED_ABOVE, SAMPLED = (
-    20_000,
-    4_096,
-)  # items of a catalogue, and how many of a larger one are drawn per batch
-
-
-def catalogue_ce(states: Tensor, rows: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy over the whole catalogue, or over a sample of a large one: (n,).
-
-    Args:
-        states: (n, d). rows: (I, d) item vectors. target: (n,) item_idx.
-    """
-    if len(rows) > SAMPLED_ABOVE:
-        return sampled_cross_entropy(states, rows, target, SAMPLED)
-    return F.cross_entropy(states @ rows.T, target, reduction="none")

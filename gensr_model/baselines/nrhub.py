@@ -11,7 +11,8 @@ from gensr_model.baselines import layers as L
 from gensr_model.baselines.base import Baseline
 from gensr_model.baselines.inputs import REC, SRC, BaselineBatch, Domain
 from gensr_model.config.base import Task
-from gensr_model.models.gensr import LossParts
+from gensr_model.models import losses
+from gensr_model.models.base import LossParts
 
 
 class NRHUB(Baseline):
@@ -52,4 +53,4 @@ class NRHUB(Baseline):
         return L.dot(self.user(batch), self.items(batch.candidates))
 
     def loss(self, batch: BaselineBatch) -> LossParts:
-        return L.total({"ce": L.sampled_ce(self.score(batch))})
+        return losses.total({"ce": losses.listwise_loss(self.score(batch))})

@@ -14,7 +14,8 @@ from gensr_model.baselines import layers as L
 from gensr_model.baselines.base import Baseline
 from gensr_model.baselines.inputs import QUERY, SRC, TEXT, USER, BaselineBatch, Domain
 from gensr_model.config.base import Task
-from gensr_model.models.gensr import LossParts
+from gensr_model.models import losses
+from gensr_model.models.base import LossParts
 
 
 class QEM(Baseline):
@@ -50,9 +51,9 @@ class QEM(Baseline):
     def loss(self, batch: BaselineBatch) -> LossParts:
         positive = batch.candidates[:, 0]
         words = self.text.sample(positive, self.told)
-        rows = {"bce": L.bce(self.score(batch)), "words": self._tell(self.items(positive), words)}
+        rows = {"bce": losses.bce(self.score(batch)), "words": self._tell(self.items(positive), words)}
         rows |= self._more(batch, words)
-        return L.total(rows, dict.fromkeys(rows, self.word_weight) | {"bce": 1.0})
+        return losses.total(rows, dict.fromkeys(rows, self.word_weight) | {"bce": 1.0})
 
     def _tell(self, vectors: Tensor, words: Tensor) -> Tensor:
         return L.word_loss(vectors, words, self.words, self.word_negatives)

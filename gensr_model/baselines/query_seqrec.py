@@ -12,7 +12,8 @@ from gensr_model.baselines.augment import peer, query_key
 from gensr_model.baselines.base import Baseline
 from gensr_model.baselines.inputs import MIXED, BaselineBatch, Domain
 from gensr_model.config.base import Task
-from gensr_model.models.gensr import LossParts
+from gensr_model.models import losses
+from gensr_model.models.base import LossParts
 
 
 class QuerySeqRec(Baseline):
@@ -21,7 +22,7 @@ class QuerySeqRec(Baseline):
     Augmentation: of each search event of a training history, with probability ``replace``, the item becomes another
     one that the query found, and likewise the query another one that found the item: neighbours in the graph of
     queries and items. Departures: the graph is that of the batch; the loss is that of the last place, because each
-    training event is a sample; the catalogue is sampled where it is large (``L.catalogue_ce``).
+    training event is a sample; the catalogue is sampled where it is large (``losses.catalogue_ce``).
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({MIXED})
@@ -71,8 +72,8 @@ class QuerySeqRec(Baseline):
         if self.replace:
             items, queries = self._replace(items, queries, searched)
         state = self.state(items, queries, history.mask, searched)
-        each = L.catalogue_ce(state, self.items.table.weight, batch.candidates[:, 0])
-        return L.total({"ce": each})
+        each = losses.catalogue_ce(state, self.items.table.weight, batch.candidates[:, 0])
+        return losses.total({"ce": each})
 
     def _replace(self, items: Tensor, queries: Tensor, searched: Tensor) -> tuple[Tensor, Tensor]:
         found, asked = items[searched], queries[searched]  # (n,), (n, L)

@@ -10,7 +10,8 @@ from gensr_model.baselines import layers as L
 from gensr_model.baselines.base import Baseline
 from gensr_model.baselines.inputs import REC, BaselineBatch, Domain
 from gensr_model.config.base import Task
-from gensr_model.models.gensr import LossParts
+from gensr_model.models import losses
+from gensr_model.models.base import LossParts
 
 
 class SASRec(Baseline):
@@ -40,4 +41,4 @@ class SASRec(Baseline):
         return L.dot(state, self.items(batch.candidates))
 
     def loss(self, batch: BaselineBatch) -> LossParts:
-        return L.total({"bce": L.bce(self.score(batch))})
+        return losses.total({"bce": losses.bce(self.score(batch))})

@@ -13,7 +13,8 @@ from gensr_model.baselines.augment import query_key
 from gensr_model.baselines.base import Baseline
 from gensr_model.baselines.inputs import REC, SRC, USER, BaselineBatch, Domain, History
 from gensr_model.config.base import Task
-from gensr_model.models.gensr import LossParts
+from gensr_model.models import losses
+from gensr_model.models.base import LossParts
 
 
 class CoAttention(nn.Module):
@@ -111,8 +112,8 @@ class SESRec(Baseline):
 
     def loss(self, batch: BaselineBatch) -> LossParts:
         scores, triplets = self._ranked(batch)
-        rows = {"bce": L.bce(scores), "align": self.align(batch.src_history), **triplets}
-        return L.total(rows, self.weights)
+        rows = {"bce": losses.bce(scores), "align": self.align(batch.src_history), **triplets}
+        return losses.total(rows, self.weights)
 
     def _ranked(self, batch: BaselineBatch) -> tuple[Tensor, dict[str, Tensor]]:
         masks = (batch.rec_history.mask, batch.src_history.mask)

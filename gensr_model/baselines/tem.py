@@ -11,7 +11,8 @@ from gensr_model.baselines import augment
 from gensr_model.baselines import layers as L
 from gensr_model.baselines.inputs import QUERY, SRC, TEXT, BaselineBatch, Domain
 from gensr_model.baselines.product_search import QEM
-from gensr_model.models.gensr import LossParts
+from gensr_model.models import losses
+from gensr_model.models.base import LossParts
 
 
 class TEM(QEM):
@@ -70,7 +71,7 @@ class CoPPS(TEM):
 
     def loss(self, batch: BaselineBatch) -> LossParts:
         ranked = super().loss(batch)
-        contrast = L.total({"contrast": self.contrast(batch)})
+        contrast = losses.total({"contrast": self.contrast(batch)})
         total = ranked.total + self.contrast_weight * contrast.total
         return LossParts(total, ranked.parts | contrast.parts)
 
@@ -82,7 +83,7 @@ class CoPPS(TEM):
             return self.token.new_zeros(0)
         items, words, mask = bought.item[rows], bought.query[rows], bought.mask[rows]
         one, two = (self.view(items, words, mask) for _ in range(2))
-        return L.info_nce(one, two, self.tau)
+        return losses.info_nce(one, two, self.tau)
 
     def view(self, items: Tensor, words: Tensor, mask: Tensor) -> Tensor:
         """(n, H) item_idx, (n, H, L) words of their queries, (n, H) → (n, d), each sample changed in a way drawn."""

@@ -18,7 +18,8 @@ from gensr_model.baselines import layers as L
 from gensr_model.baselines.base import Baseline
 from gensr_model.baselines.inputs import QUERY, REC, SRC, USER, BaselineBatch, Domain
 from gensr_model.config.base import TASKS, Task
-from gensr_model.models.gensr import LossParts
+from gensr_model.models import losses
+from gensr_model.models.base import LossParts
 
 
 class Sessions(NamedTuple):
@@ -160,6 +161,6 @@ class UnifiedSSR(Baseline):
     def loss(self, batch: BaselineBatch) -> LossParts:
         """L_r + w_s L_s + w L_sessions; a task that the batch lacks adds nothing."""
         found = self._run(batch)
-        click = L.bce(found.scores)
+        click = losses.bce(found.scores)
         rows = {task: click[batch.task == number] for number, task in enumerate(TASKS)}
-        return L.total(rows | {"sessions": found.sessions}, self.weights)
+        return losses.total(rows | {"sessions": found.sessions}, self.weights)

@@ -20,8 +20,9 @@ from gensr_model.baselines import layers as L
 from gensr_model.baselines.base import Baseline
 from gensr_model.baselines.inputs import MIXED, QUERY, USER, BaselineBatch, Domain, History
 from gensr_model.config.base import TASKS, Task
-from gensr_model.models.gensr import LossParts
-from gensr_model.models.views import masked_mean
+from gensr_model.models import losses
+from gensr_model.models.base import LossParts
+from gensr_model.models.text_pooling import masked_mean
 
 EXPERT, TOWER = 64, (128, 64, 200, 80)  # widths of an expert and of the layers above the experts
 
@@ -230,14 +231,14 @@ class UniSAR(Baseline):
     def loss(self, batch: BaselineBatch) -> LossParts:
         """L_r + w_s L_s + w_a L_align + w_p L_pairs; a task that the batch lacks adds nothing."""
         transitions = self.transitions(batch.history)
-        click = L.bce(self._logits(batch, transitions))
+        click = losses.bce(self._logits(batch, transitions))
         rows: dict[str, Tensor] = {task: click[batch.task == number] for number, task in enumerate(TASKS)}
         rows |= {"align": self._align(batch, transitions), "pairs": self._pair(batch.history)}
-        return L.total(rows, self.weights)
+        return losses.total(rows, self.weights)
 
     def task_losses(self, batch: BaselineBatch) -> tuple[Tensor, Tensor]:
         """L_r and L_s before weighting: mean binary cross-entropy of each task's rows, NaN for an absent task."""
-        click = L.bce(self.score(batch))
+        click = losses.bce(self.score(batch))
         return click[batch.task == 0].mean(), click[batch.task == 1].mean()
 
     def conflict_parameters(self) -> list[nn.Parameter]:

@@ -16,7 +16,8 @@ from gensr_model.baselines import layers as L
 from gensr_model.baselines.base import Baseline
 from gensr_model.baselines.inputs import MIXED, QUERY, BaselineBatch, Domain, History
 from gensr_model.config.base import TASKS, Task
-from gensr_model.models.gensr import LossParts
+from gensr_model.models import losses
+from gensr_model.models.base import LossParts
 
 
 class CoAttention(nn.Module):
@@ -99,4 +100,4 @@ class USER(Baseline):
         return mixed
 
     def loss(self, batch: BaselineBatch) -> LossParts:
-        return L.total({"bce": L.bce(self.score(batch))})
+        return losses.total({"bce": losses.bce(self.score(batch))})

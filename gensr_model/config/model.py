@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gensr_model.config.base import Frozen
 
@@ -15,29 +15,12 @@ class TextConfig(Frozen):
     include_category: bool = Field(
         False, description="queries are made from categories: with them search is matching"
     )
-    include_searches: bool = Field(
-        False,
-        description="the queries of training's searches that ended at an item are a field of its text, for GenSR and "
-        "two heads; BM25 and baselines do not read it. Not the paper's",
-    )
-    searches_share: float = Field(
-        0.5,
-        gt=0,
-        lt=1,
-        description="share of that field in the vector of an item that has it; within it rare tokens weigh more",
-    )
-    searches_leave_one_out: bool = Field(
-        False,
-        description="in training a search's positive is read without the words that this search alone put into its "
-        "text, as the positive of a search that is yet to come is; only where searches are in the text",
-    )
     pooling: Literal["tokens", "fields"] = Field(
         "tokens",
         description="an item's vector is the mean over all its tokens, or the mean of its fields' means, in which a "
         "short title weighs as much as a long description",
     )
     category_tokens: int = 32
-    searches_tokens: int = 64
     title_tokens: int = 48
     description_tokens: int = 128
 
@@ -53,12 +36,6 @@ class LightGCNConfig(Frozen):
     epochs: int = Field(60, ge=1)
     patience: int = Field(6, ge=1, description="evaluations without a better valid recall@20 before stopping")
     evaluate_every: int = Field(2, ge=1)
-    folds: int = Field(
-        0,
-        ge=0,
-        description="cross-fitting: so many more tables, each trained without one fold of the purchases; a training "
-        "sample reads that without its own, all else the table of all. 0 is the paper's, one table for all",
-    )
 
 
 class BackboneConfig(Frozen):
@@ -84,42 +61,72 @@ class Prompt(Frozen):
     segments: tuple[str, str, str, str, str]
 
 
-class ModelConfig(Frozen):
-    """GenSR (§5) with every switch that the paper's ablations need."""
+class SearchesInTextConfig(Frozen):
+    """AK: the queries of training's searches that ended at an item are a field of its text, for GenSR and two heads."""
 
-    backbone: BackboneConfig = BackboneConfig()
-    text: TextConfig = TextConfig()
-    max_history: int = Field(30, ge=1, description="latest events that a history keeps")
-    max_query_tokens: int = Field(16, ge=1)
-    cf_view: bool = True
-    semantic_view: bool = True
-    soft_filter: bool = True
-    filter_identity: bool = Field(
+    enabled: bool = False
+    share: float = Field(
+        0.5,
+        gt=0,
+        lt=1,
+        description="share of the field in the vector of an item that has it; within it rare tokens weigh more",
+    )
+    tokens: int = Field(64, ge=1, description="token budget of the field")
+    leave_one_out: bool = Field(
         False,
-        description="the soft filter starts as a mean of the history as it is, weighted by likeness to the candidate: "
-        "its four matrices begin as identities, not at random",
+        description="in training, drop from a search's positive the query words that only this search contributed: "
+        "otherwise the label leaks into the input",
+    )
+
+
+class DeparturesConfig(Frozen):
+    """What GenSR may have that the paper does not; docs/paper_to_code.md explains each by its letter. All are off."""
+
+    searches_in_text: SearchesInTextConfig = Field(
+        SearchesInTextConfig(), description="AK: training's queries as a field of item text"
+    )
+    folds: int = Field(
+        0,
+        ge=0,
+        description="AL, cross-fitting: so many more LightGCN tables, each trained without one fold of the purchases. "
+        "A training sample reads the table that has not seen its purchase; all else reads the common table. 0: none",
     )
     interaction: bool = Field(
-        False,
-        description="the history's placeholders hold the product of history and candidate, too. Not the paper's",
+        False, description="AM: the history's placeholders also hold the product of history and candidate"
     )
     query_interaction: bool = Field(
-        False,
-        description="the candidate's placeholder of text holds its product with the query's words. Not the paper's",
+        False, description="AN: the candidate's placeholder of text also holds its product with the query"
     )
     cold_items: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="share of a training batch's items that stand in it as items nobody has met: the CF table's cold "
-        "vector, no searches in the text. Without it a model learns that such an item is never liked. Not the paper's",
+        description="AO: share of a training batch's items that stand in it as items nobody has met: the CF table's "
+        "cold vector, no searches in the text. Without it a model learns that such an item is never liked",
     )
-    freeze_cf: bool = True
+    filter_identity: bool = Field(
+        False,
+        description="AP: the four matrices of the soft filter start as identities, not at random. It then starts as "
+        "the mean of the history weighted by likeness to the candidate",
+    )
     item_embedding: bool = Field(
         False,
-        description="each item has a vector of its own, learned from zero and added to that of its text: what others' "
-        "searches say of it finds a place there. Not the paper's",
+        description="AJ: each item has a vector, learned from zero and added to that of its text",
     )
+
+
+class ModelConfig(Frozen):
+    """GenSR (§5) with every switch that the paper's ablations need."""
+
+    backbone: BackboneConfig = BackboneConfig()
+    text: TextConfig = TextConfig()
+    departures: DeparturesConfig = DeparturesConfig()
+    max_history: int = Field(30, ge=1, description="latest events that a history keeps")
+    max_query_tokens: int = Field(16, ge=1)
+    cf_view: bool = True
+    semantic_view: bool = True
+    soft_filter: bool = True
+    freeze_cf: bool = True
     behavior_embedding: bool = Field(True, description="b_n of H_u, added to both views")
     position_embedding: bool = Field(True, description="Eq. 5-6 alone are order-blind: docs/paper_to_code.md")
     view_heads: int = Field(4, ge=1)
@@ -149,6 +156,20 @@ class ModelConfig(Frozen):
             "answer :",
         )
     )
+
+    @model_validator(mode="after")
+    def _folds_can_be_read(self) -> ModelConfig:
+        folds = self.departures.folds
+        if folds == 1:
+            raise ValueError(
+                "departures.folds is 1, which leaves no purchase to train on: give 2 or more, or 0"
+            )
+        if folds and not self.freeze_cf:
+            raise ValueError(
+                "freeze_cf is false and departures.folds is not 0: a table that learns has learned from every "
+                "purchase; choose one"
+            )
+        return self
 
 
 class HistoryPrompt(Frozen):

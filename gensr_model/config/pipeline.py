@@ -137,19 +137,6 @@ class PipelineConfig(Frozen):
             raise ValueError(f"prepare.protocols names one twice: {', '.join(drawn)}")
         return self
 
-    @model_validator(mode="after")
-    def _folds_can_be_read(self) -> PipelineConfig:
-        if self.lightgcn.folds == 1:
-            raise ValueError(
-                "lightgcn.folds is 1, which leaves no purchase to train on: give 2 or more, or 0"
-            )
-        if self.lightgcn.folds and not self.model.freeze_cf:
-            raise ValueError(
-                "model.freeze_cf is false and lightgcn.folds is not 0: a table that learns has learned from every "
-                "purchase; choose one"
-            )
-        return self
-
     def analyses_unisar(self, full_pipeline: bool = False) -> bool:
         """Whether UniSAR is trained and analysed: in analyze/mechanisms, or in gensr/full-pipeline."""
         wanted = ("always",) if full_pipeline else ("mechanisms", "always")

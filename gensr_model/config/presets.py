@@ -50,15 +50,17 @@ PRESETS: dict[str, dict[str, Any]] = {
     # paper (docs/paper_to_code.md AK to AP), which need fewer epochs. Leaving a search out of its positive's text was
     # chosen on generated KuaiSAR files, where most queries are rare; on Amazon's data it concerns one search in 500.
     "best": {
-        "lightgcn": {"folds": 6},
         "model": {
             **_SHORT_PROMPTS,
             "answer_loss": "yes_no",
-            "interaction": True,
-            "query_interaction": True,
-            "cold_items": 0.1,
-            "filter_identity": True,
-            "text": {"include_searches": True, "searches_share": 0.8, "searches_leave_one_out": True},
+            "departures": {
+                "searches_in_text": {"enabled": True, "share": 0.8, "leave_one_out": True},
+                "folds": 6,
+                "interaction": True,
+                "query_interaction": True,
+                "cold_items": 0.1,
+                "filter_identity": True,
+            },
         },
         "train": {"learning_rate": 2e-3, "epochs": 5},
         "full_ranking": {**_SHORT_FULL_PROMPTS},

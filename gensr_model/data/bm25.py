@@ -40,7 +40,7 @@ class Matches(NamedTuple):
 def item_texts(items: pa.Table, text: TextConfig) -> list[str]:
     """Texts (I,) that BM25 indexes: GenSR's fields, each cut to its budget, counted in words instead of tokens.
 
-    Without ``include_searches``: BM25 ranks by what an item says of itself, same-query by what was searched.
+    Without searches in the text: BM25 ranks by what an item says of itself, same-query by what was searched.
     """
     named = [f"{t} {b}" for t, b in zip(items["title"].to_pylist(), items["brand"].to_pylist(), strict=True)]
     fields = [(named, text.title_tokens), (items["description"].to_pylist(), text.description_tokens)]

@@ -1,4 +1,4 @@
-"""Training's searches as a field of item text (``model.text.include_searches``), and which of its words are whose."""
+"""Training's searches as a field of item text (``departures.searches_in_text``), and which of its words are whose."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 
-from gensr_model.config.model import FullRankingConfig, ModelConfig, TextConfig
+from gensr_model.config.model import FullRankingConfig, ModelConfig, SearchesInTextConfig, TextConfig
 from gensr_model.data.prepared import IntArray, PreparedDataset
 from gensr_model.errors import ConfigError
 
@@ -119,12 +119,17 @@ def _encode(tokenizer: Tokenizer, texts: Iterable[str], budget: int) -> list[lis
 
 
 def encode_items(
-    tokenizer: Tokenizer, items: pa.Table, config: TextConfig, known: pa.Table | None = None
+    tokenizer: Tokenizer,
+    items: pa.Table,
+    config: TextConfig,
+    searches: SearchesInTextConfig | None = None,
+    known: pa.Table | None = None,
 ) -> ItemText:
     """Token bags of all items; each field is cut to its own budget (DESIGN §4, semantic item).
 
     Args:
-        items: the columns title, brand, description and category_text; with ``include_searches`` also ``SEARCHES``.
+        items: the columns title, brand, description and category_text; where ``searches`` are on, also ``SEARCHES``.
+        searches: departure AK; None or not enabled for a text without them.
         known: the items of training where ``items`` are others: their searches say how rare a word is.
     """
     named = pc.binary_join_element_wise(items["title"], items["brand"], " ")
@@ -135,17 +140,18 @@ def encode_items(
     if config.include_category:
         fields.append(_encode(tokenizer, items["category_text"].to_pylist(), config.category_tokens))
     rarity = None
-    if config.include_searches:
-        fields.append(_encode(tokenizer, items[SEARCHES].to_pylist(), config.searches_tokens))
+    if searches is not None and searches.enabled:
+        fields.append(_encode(tokenizer, items[SEARCHES].to_pylist(), searches.tokens))
         counted = fields[-1]
         if known is not None:
-            counted = _encode(tokenizer, known[SEARCHES].to_pylist(), config.searches_tokens)
+            counted = _encode(tokenizer, known[SEARCHES].to_pylist(), searches.tokens)
         rarity = _rarity(counted, tokenizer.get_vocab_size())
     bags = [list(chain.from_iterable(parts)) for parts in zip(*fields, strict=True)]
     lengths = np.array([[len(bag) for bag in field] for field in fields], np.int64).T  # (I, fields)
     tokens = np.fromiter((token for bag in bags for token in bag), np.int64, int(lengths.sum()))
     offsets = np.concatenate([[0], np.cumsum(lengths.sum(axis=1))])
-    weights = [_weights(tokens, lengths, config, rarity)]
+    share = 0.0 if searches is None else searches.share
+    weights = [_weights(tokens, lengths, config.pooling, rarity, share)]
     if rarity is not None:
         weights.append(_cold_weights(weights[0], lengths))
     shares = (None if w is None else torch.from_numpy(w.astype(np.float32)) for w in weights)
@@ -153,21 +159,25 @@ def encode_items(
 
 
 def _weights(
-    tokens: IntArray, lengths: IntArray, config: TextConfig, rarity: NDArray[np.float64] | None
+    tokens: IntArray,
+    lengths: IntArray,
+    pooling: Literal["tokens", "fields"],
+    rarity: NDArray[np.float64] | None,
+    searches_share: float,
 ) -> NDArray[np.float64] | None:
     """(T,) a token's share of its item's vector, from the lengths (I, fields); None where all tokens share alike.
 
-    With the rarity (V,) of tokens the last field is that of the searches.
+    With the rarity (V,) of tokens the last field is that of the searches, which has ``searches_share`` of the vector.
     """
-    if config.pooling == "tokens" and rarity is None:
+    if pooling == "tokens" and rarity is None:
         return None
-    shares = (lengths if config.pooling == "tokens" else lengths > 0).astype(np.float64)  # (I, fields)
+    shares = (lengths if pooling == "tokens" else lengths > 0).astype(np.float64)  # (I, fields)
     values = np.ones(len(tokens))
     place = np.repeat(np.arange(lengths.size), lengths.ravel())  # (T,) which field of which item
     if rarity is not None:
         own, asked = shares[:, :-1], shares[:, -1] > 0
-        own *= (1 - config.searches_share) / np.maximum(own.sum(axis=1, keepdims=True), 1)
-        shares[:, -1] = asked * config.searches_share
+        own *= (1 - searches_share) / np.maximum(own.sum(axis=1, keepdims=True), 1)
+        shares[:, -1] = asked * searches_share
         of_searches = place % lengths.shape[1] == lengths.shape[1] - 1
         values[of_searches] = rarity[tokens[of_searches]]
     total = shares.sum(axis=1, keepdims=True)

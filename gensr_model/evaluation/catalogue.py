@@ -21,12 +21,11 @@ from gensr_model.errors import DataError, NaNScoreError
 from gensr_model.evaluation import reference
 from gensr_model.evaluation.metrics import RankCounts, counts_table
 from gensr_model.evaluation.scoring import fixed_subset
-from gensr_model.models import bundle
+from gensr_model.models import bundle, cf_tables
 from gensr_model.models.full_ranking import FullRanking
 from gensr_model.runtime.determinism import deterministic
 from gensr_model.runtime.devices import default_device
 from gensr_model.runtime.progress import Report
-from gensr_model.training import lightgcn
 
 _REFERENCE_BATCH = 1_024
 # (b samples) -> (b, I) scores of every item
@@ -118,9 +117,9 @@ def reference_scorer(
 
 def _light_gcn(dataset: PreparedDataset, cf_folder: Path) -> CatalogueScorer:
     """As `reference.light_gcn`, by one product of matrices instead of gathering every item for every sample."""
-    found = lightgcn.load(cf_folder)
-    user, item = found.user.numpy(), found.item.numpy()
-    in_graph = found.item_has_edges.numpy()
+    cf = cf_tables.load(cf_folder)
+    user, item = cf.user.numpy(), cf.item.numpy()
+    in_graph = cf.item_has_edges.numpy()
     known_user = np.zeros(dataset.n_users, bool)
     known_user[dataset.graph()[0]] = True
 

@@ -20,7 +20,7 @@ from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.errors import ConfigError
 from gensr_model.evaluation.metrics import ranks_table
 from gensr_model.evaluation.reference_text import Scorer, bm25, same_query
-from gensr_model.training import lightgcn
+from gensr_model.models import cf_tables
 
 FloatArray = npt.NDArray[np.float32]
 REFERENCES = ("popularity", "item_knn", "lightgcn", "bm25", "same_query")
@@ -152,9 +152,9 @@ def light_gcn(dataset: PreparedDataset, cf_folder: Path) -> Scorer:
     every item inside it and level with the others outside, and a user outside the graph scores all items
     alike.
     """
-    found = lightgcn.load(cf_folder)
-    user, item = found.user.numpy(), found.item.numpy()
-    in_graph = found.item_has_edges.numpy()
+    cf = cf_tables.load(cf_folder)
+    user, item = cf.user.numpy(), cf.item.numpy()
+    in_graph = cf.item_has_edges.numpy()
     known_user = np.zeros(dataset.n_users, bool)
     known_user[dataset.graph()[0]] = True
 

@@ -7,11 +7,11 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import nn
 
 from gensr_model.config.base import TASKS, Task
 from gensr_model.data.batches import BatchBuilder, Builder
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
+from gensr_model.models.base import RankingModel
 from gensr_model.models.bundle import device_of
 from gensr_model.runtime.determinism import deterministic
 from gensr_model.runtime.devices import allow_bf16_attention
@@ -35,7 +35,7 @@ def fixed_subset(samples: Samples, per_task: int | None, tasks: Collection[Task]
 @deterministic()
 @torch.inference_mode()
 def score_samples(
-    model: nn.Module,
+    model: RankingModel,
     dataset: PreparedDataset,
     samples: Samples,
     negatives: IntArray,
@@ -49,13 +49,12 @@ def score_samples(
     """(N, 1 + C) float32 scores, the positive in column 0.
 
     Args:
-        model: has ``score(batch) -> (B, C)``.
         builder: what makes the model's batches; of GenSR's kind, with ``max_history``, where none is given.
-        precision: bf16 for a model that says it can (``scores_in_bf16``); others score in fp32.
+        precision: bf16 for a model whose ``scores_in_bf16`` is True; others score in fp32.
     """
     model.eval()
     device = device_of(model)
-    half = precision == "bf16" and getattr(model, "scores_in_bf16", False)
+    half = precision == "bf16" and model.scores_in_bf16
     if half:
         allow_bf16_attention()
     builder = builder or BatchBuilder(dataset, max_history)
@@ -67,7 +66,7 @@ def score_samples(
         rows = order[start : start + batch_size]
         batch = builder.build(samples.take(rows), candidates[rows]).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            scores = model.score(batch)  # type: ignore[operator]
+            scores = model.score(batch)
         out[rows] = scores.float().cpu().numpy()
         report.progress(start + len(rows), len(order), "scoring")
     return out

@@ -13,7 +13,7 @@ from transformers.activations import NewGELUActivation
 from gensr_model.config.model import BackboneConfig
 from gensr_model.data.text import EOS, PAD, ItemText, special_id
 from gensr_model.errors import ConfigError
-from gensr_model.models.views import pool_text
+from gensr_model.models.text_pooling import pool_text
 
 
 def scratch_config(config: BackboneConfig, tokenizer: Tokenizer) -> T5Config:

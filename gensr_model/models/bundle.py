@@ -29,10 +29,12 @@ from gensr_model.data.text import (
 )
 from gensr_model.errors import DataError
 from gensr_model.models import backbone as backbones
+from gensr_model.models import cf_tables
+from gensr_model.models.cf_tables import CFTable
 from gensr_model.models.full_ranking import FullRanking
-from gensr_model.models.gensr import DualViewT5, GenSR, TextBuffers
+from gensr_model.models.gensr import DualViewT5, GenSR
+from gensr_model.models.text_pooling import TextBuffers
 from gensr_model.models.two_head import TwoHead
-from gensr_model.models.views import CFTable, unit_scale
 from gensr_model.runtime.files import (
     load_module_tensors,
     module_tensors,
@@ -40,7 +42,6 @@ from gensr_model.runtime.files import (
     write_json,
     write_tensors,
 )
-from gensr_model.training import cross_fit, lightgcn
 
 Model = GenSR | TwoHead | FullRanking
 CONFIG, WEIGHTS, TOKENIZER, ITEMS = "config.json", "model.safetensors", "tokenizer.json", "items.parquet"
@@ -55,64 +56,48 @@ class Loaded(NamedTuple):
     unknown_item_share: float  # of the dataset's items, those the model was not trained with
 
 
-def _catalogue(
-    tokenizer: Tokenizer, items: pa.Table, queries: list[str], config: ModelConfig, full: FullRankingConfig | None,
-    known: pa.Table | None = None,
-) -> TextBuffers:  # fmt: skip
-    text = encode_items(tokenizer, items, config.text, known)
-    return TextBuffers(text, encode_prompts(tokenizer, queries, config, full))
-
-
-def _items(dataset: PreparedDataset, config: ModelConfig) -> pa.Table:
-    """The dataset's items with what a model of this config reads beside their own columns."""
-    return with_searches(dataset) if config.text.include_searches else dataset.items
-
-
-def _model(
-    kind: str, config: ModelConfig, backbone: T5ForConditionalGeneration, cf: CFTable, catalogue: TextBuffers,
-    tokenizer: Tokenizer, gamma: float,
-) -> Model:  # fmt: skip
-    if kind == "two_head":
-        return TwoHead(config, backbone.shared.weight, cf, catalogue, gamma)
-    return GenSR(config, backbone, cf, catalogue, answer_ids(tokenizer))
-
-
-def _cf_table(folder: Path, config: PipelineConfig) -> CFTable:
-    found, folds = lightgcn.load(folder), cross_fit.load(folder, config.lightgcn.folds)
-    scaled = None
-    if folds is not None:
-        pairs = zip(*folds, strict=True)
-        scaled = torch.stack([unit_scale(*pair) for pair in pairs]), folds.item_has_edges
-    table = unit_scale(found.item, found.item_has_edges)
-    return CFTable(table, found.item_has_edges, config.model.freeze_cf, scaled)
-
-
 def assemble(
     kind: str, dataset: PreparedDataset, cf_folder: Path, config: PipelineConfig
 ) -> tuple[Model, Tokenizer]:
     """A fresh model over a dataset and its LightGCN table: the same weights for the same seed."""
     torch.manual_seed(config.seed)
-    if config.model.backbone.name_or_path is None:
-        tokenizer = train_tokenizer(dataset, config.model)
-        backbone = T5ForConditionalGeneration(backbones.scratch_config(config.model.backbone, tokenizer))
+    shape = config.model
+    if shape.backbone.name_or_path is None:
+        tokenizer = train_tokenizer(dataset, shape)
+        backbone = T5ForConditionalGeneration(backbones.scratch_config(shape.backbone, tokenizer))
     else:
-        backbone, tokenizer = backbones.load_pretrained(config.model.backbone)
-    cf = _cf_table(cf_folder, config)
-    items = _items(dataset, config.model)
-    if kind == "full_ranking":
-        shape = config.model.model_copy(
-            update={"soft_filter": False, "interaction": False, "cold_items": 0.0}
-        )
-        catalogue = _catalogue(tokenizer, items, dataset.queries, shape, config.full_ranking)
-        first = backbones.add_item_tokens(backbone, catalogue.text)
-        return FullRanking(shape, config.full_ranking, backbone, cf, catalogue, first), tokenizer
-    catalogue = _catalogue(tokenizer, items, dataset.queries, config.model, None)
-    text = config.model.text
-    if text.include_searches and text.searches_leave_one_out:
-        catalogue.lone_query = lone_queries(tokenizer, dataset, items, catalogue.text, text.searches_tokens)
-    return _model(
-        kind, config.model, backbone, cf, catalogue, tokenizer, config.train.two_head_gamma
-    ), tokenizer
+        backbone, tokenizer = backbones.load_pretrained(shape.backbone)
+    cf = cf_tables.table_of(cf_folder, folds=shape.departures.folds, freeze=shape.freeze_cf)
+    items, searches = _items(dataset, shape), shape.departures.searches_in_text
+    full = config.full_ranking if kind == "full_ranking" else None
+    text = _text(tokenizer, items, dataset.queries, shape, full)
+    if full is not None:
+        first = backbones.add_item_tokens(backbone, text.bags)
+        return FullRanking(full_ranking_shape(shape), full, backbone, cf, text, first), tokenizer
+    if searches.enabled and searches.leave_one_out:
+        text.lone_query = lone_queries(tokenizer, dataset, items, text.bags, searches.tokens)
+    if kind == "two_head":
+        return TwoHead(shape, backbone.shared.weight, cf, text, config.train.two_head_gamma), tokenizer
+    return GenSR(shape, backbone, cf, text, answer_ids(tokenizer)), tokenizer
+
+
+def full_ranking_shape(config: ModelConfig) -> ModelConfig:
+    """Full ranking has no candidate (§6.3): no soft filter, no product with one, and no item that stands as cold."""
+    departures = config.departures.model_copy(update={"interaction": False, "cold_items": 0.0})
+    return config.model_copy(update={"soft_filter": False, "departures": departures})
+
+
+def _items(dataset: PreparedDataset, config: ModelConfig) -> pa.Table:
+    """The dataset's items with what a model of this config reads beside their own columns."""
+    return with_searches(dataset) if config.departures.searches_in_text.enabled else dataset.items
+
+
+def _text(
+    tokenizer: Tokenizer, items: pa.Table, queries: list[str], config: ModelConfig, full: FullRankingConfig | None,
+    known: pa.Table | None = None,
+) -> TextBuffers:  # fmt: skip
+    bags = encode_items(tokenizer, items, config.text, config.departures.searches_in_text, known)
+    return TextBuffers(bags, encode_prompts(tokenizer, queries, config, full))
 
 
 def save(
@@ -151,23 +136,23 @@ def load(folder: Path, items: pa.Table | None = None, queries: list[str] | None 
     items = own if items is None else items
     known = None if items["raw_id"].equals(own["raw_id"]) else own
     rows = pc.index_in(items["raw_id"], value_set=own["raw_id"].combine_chunks())
-    if config.text.include_searches and SEARCHES not in items.column_names:
+    if config.departures.searches_in_text.enabled and SEARCHES not in items.column_names:
         items = items.append_column(SEARCHES, pc.fill_null(own[SEARCHES].take(rows), ""))
     tensors = read_tensors(folder / WEIGHTS)
     cf = CFTable(
         torch.zeros_like(tensors["cf.table"]), torch.zeros_like(tensors["cf.known"]), config.freeze_cf
     )
     full = FullRankingConfig.model_validate(content["full_ranking"]) if content.get("full_ranking") else None
-    catalogue = _catalogue(tokenizer, items, queries or [], config, full, known)
+    text = _text(tokenizer, items, queries or [], config, full, known)
     model: Model
     if full is not None:
         backbone = backbones.build(content["backbone"])
         first = backbone.lm_head.out_features - own.num_rows  # the items' tokens are the last
-        model = FullRanking(config, full, backbone, cf, catalogue, first)
+        model = FullRanking(config, full, backbone, cf, text, first)
     elif content["kind"] == "two_head":
-        model = TwoHead(config, torch.zeros_like(tensors["words.weight"]), cf, catalogue, content["gamma"])
+        model = TwoHead(config, torch.zeros_like(tensors["words.weight"]), cf, text, content["gamma"])
     else:
-        model = GenSR(config, backbones.build(content["backbone"]), cf, catalogue, answer_ids(tokenizer))
+        model = GenSR(config, backbones.build(content["backbone"]), cf, text, answer_ids(tokenizer))
     load_module_tensors(model, tensors)
     places = torch.from_numpy(pc.fill_null(rows, -1).to_numpy().astype(np.int64))
     model.select(places)
@@ -177,8 +162,8 @@ def load(folder: Path, items: pa.Table | None = None, queries: list[str] | None 
 
 def kind(folder: Path) -> str:
     """Which kind of model a bundle holds, as it was given to ``assemble``."""
-    found: str = json.loads((folder / CONFIG).read_text())["kind"]
-    return found
+    content: dict[str, Any] = json.loads((folder / CONFIG).read_text())
+    return str(content["kind"])
 
 
 def item_ids(folder: Path) -> list[str]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from transformers import T5ForConditionalGeneration
 
 from gensr_model.config.model import FullRankingConfig, ModelConfig
 from gensr_model.data.batches import Batch
+from gensr_model.data.text import PromptTable
 from gensr_model.decoding.beam import Beams, CachedDecoder, beam_search
 from gensr_model.decoding.trie import build
-from gensr_model.errors import ConfigError
-from gensr_model.models.gensr import DualViewT5, Encoded, TextBuffers
-from gensr_model.models.views import CFTable, masked_mean
+from gensr_model.models.cf_tables import CFTable
+from gensr_model.models.gensr import DualViewT5, Encoded
+from gensr_model.models.losses import catalogue_ce
+from gensr_model.models.text_pooling import TextBuffers, masked_mean
+from gensr_model.models.views import EncodedView, View
 
 
 class FullRanking(DualViewT5):
@@ -36,73 +36,41 @@ class FullRanking(DualViewT5):
         full: FullRankingConfig,
         backbone: T5ForConditionalGeneration,
         cf: CFTable,
-        catalogue: TextBuffers,
+        text: TextBuffers,
         first_item: int,
     ) -> None:
         assert not config.soft_filter
-        super().__init__(config, backbone, cf, catalogue)
+        super().__init__(config, backbone, cf, text)
         self.full, self.first_item = full, first_item
         self.known: Tensor  # (I,) the place of an item among the items' tokens, −1 for an item without one
         places = torch.arange(backbone.lm_head.out_features - first_item)
         self.register_buffer("known", places, persistent=False)
 
-    def select(self, rows: Tensor) -> None:
-        """Rank another catalogue: its item i is item ``rows[i]`` of training, −1 where training had no such item."""
-        super().select(rows)
-        self.known = self.known[rows.clamp(min=0)].masked_fill(rows < 0, -1)
+    def row_losses(self, batch: Batch, encoded: Encoded | None = None) -> Tensor:
+        """(B, 1) −log p(positive) among all items, or among drawn ones in a catalogue above ``sampled_above``."""
+        target = batch.items[batch.candidates[:, 0]]
+        full, state = self.full, self._state(batch, encoded)
+        loss = catalogue_ce(state, self._item_rows, target, full.sampled_above, full.sampled_items)
+        return loss.unsqueeze(1)
 
-    # --- history to state ----------------------------------------------------------------------------------------
+    def score(self, batch: Batch) -> Tensor:
+        """(B, C) logits of the candidates' tokens; −∞ for an item that has none."""
+        place = self.known[batch.items[batch.candidates]]
+        logits = torch.einsum("bd,bcd->bc", self._state(batch), self._item_rows[place.clamp(min=0)])
+        return logits.masked_fill(place < 0, -torch.inf)
 
-    def _prompt(self, batch: Batch, encoded: Encoded, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Eq. 9 without candidates: embeddings (R, 1, L, d_model) with two slots filled, and their mask (R, L)."""
-        prompts = self.catalogue.prompts(batch.query[rows])
-        if prompts.slots.shape[1] != 2:
-            raise ConfigError(
-                "full ranking got prompts with candidates; encode them with its own configuration"
-            )
-        embeds = self.backbone.shared(prompts.ids)
-        row = torch.arange(len(rows), device=embeds.device)
-        for number, of in enumerate(encoded):
-            if of is None:
-                continue
-            slot = of.view.project(masked_mean(of.history[rows], batch.history_mask[rows]))
-            embeds = embeds.index_put((row, prompts.slots[:, number]), slot.to(embeds.dtype))
-        mask = torch.arange(embeds.shape[1], device=embeds.device) < prompts.length.unsqueeze(1)
-        return embeds.unsqueeze(1), mask
+    def catalogue_scores(self, batch: Batch) -> Tensor:
+        """(B, I) logits of every item; −∞ for an item without a token. The candidates of the batch are not read."""
+        logits = self._state(batch) @ self._item_rows.T
+        return logits[:, self.known.clamp(min=0)].masked_fill(self.known < 0, -torch.inf)
 
-    def _state(self, batch: Batch, encoded: Encoded) -> Tensor:
-        return self._hidden(batch, encoded).squeeze(1)  # (B, d_model)
+    def _state(self, batch: Batch, encoded: Encoded | None = None) -> Tensor:
+        return self.hidden(batch, encoded).squeeze(1)  # (B, d_model)
 
     @property
     def _item_rows(self) -> Tensor:
         """(J, d_model) the rows of the output matrix that belong to the items of training."""
         return self.backbone.lm_head.weight[self.first_item :]
-
-    # --- loss ----------------------------------------------------------------------------------------------------
-
-    def row_losses(self, batch: Batch, encoded: Encoded | None = None) -> Tensor:
-        """(B, 1) −log p(positive) among all items, or among drawn ones in a catalogue above ``sampled_above``."""
-        state = self._state(batch, self._encode(batch) if encoded is None else encoded)
-        target = batch.items[batch.candidates[:, 0]]
-        if len(self._item_rows) <= self.full.sampled_above:
-            loss = F.cross_entropy(state @ self._item_rows.T, target, reduction="none")
-        else:
-            loss = sampled_cross_entropy(state, self._item_rows, target, self.full.sampled_items)
-        return loss.unsqueeze(1)
-
-    # --- scores --------------------------------------------------------------------------------------------------
-
-    def score(self, batch: Batch) -> Tensor:
-        """(B, C) logits of the candidates' tokens; −∞ for an item that has none."""
-        state = self._state(batch, self._encode(batch))
-        place = self.known[batch.items[batch.candidates]]
-        logits = torch.einsum("bd,bcd->bc", state, self._item_rows[place.clamp(min=0)])
-        return logits.masked_fill(place < 0, -torch.inf)
-
-    def catalogue_scores(self, batch: Batch) -> Tensor:
-        """(B, I) logits of every item; −∞ for an item without a token. The candidates of the batch are not read."""
-        logits = self._state(batch, self._encode(batch)) @ self._item_rows.T
-        return logits[:, self.known.clamp(min=0)].masked_fill(self.known < 0, -torch.inf)
 
     @torch.inference_mode()
     def generate(self, batch: Batch, beams: int) -> Beams:
@@ -114,23 +82,23 @@ class FullRanking(DualViewT5):
         items = torch.nonzero(self.known >= 0).squeeze(1)
         trie = build((self.first_item + self.known[items]).unsqueeze(1).cpu().numpy()).to(device)
         everyone = torch.arange(len(batch.task), device=device)
-        embeds, mask = self._prompt(batch, self._encode(batch), everyone)
+        embeds, mask = self.prompt(batch, self.encode(batch), everyone)
         states = self.backbone.encoder(inputs_embeds=embeds[:, 0], attention_mask=mask.long())
-        found = beam_search(CachedDecoder(self.backbone, states.last_hidden_state, mask.long()), trie, beams)
-        return Beams(items[found.items.clamp(min=0)].masked_fill(found.items < 0, -1), found.scores)
+        best = beam_search(CachedDecoder(self.backbone, states.last_hidden_state, mask.long()), trie, beams)
+        return Beams(items[best.items.clamp(min=0)].masked_fill(best.items < 0, -1), best.scores)
+
+    def _slots(self, encoded: Encoded, prompts: PromptTable) -> list[Tensor | None]:
+        """C_u and S_u, the mean of each: two placeholders (R, 1, d_model), and none for a candidate."""
+        return [_mean_slot(self.cf_view, encoded.cf), _mean_slot(self.semantic_view, encoded.semantic)]
+
+    def select(self, rows: Tensor) -> None:
+        """Rank another catalogue: its item i is item ``rows[i]`` of training, −1 where training had no such item."""
+        super().select(rows)
+        self.known = self.known[rows.clamp(min=0)].masked_fill(rows < 0, -1)
 
 
-def sampled_cross_entropy(state: Tensor, rows: Tensor, target: Tensor, count: int) -> Tensor:
-    """(B,) estimate of the cross-entropy over all J ``rows`` from ``count`` of them, drawn uniformly for the batch.
-
-    A drawn row stands for J / count rows, so its logit grows by log(J / count); a row that is a sample's own target
-    is left out for that sample (Jean et al. 2015).
-
-    Args:
-        state: (B, d); rows: (J, d); target: (B,) row of each sample.
-    """
-    drawn = torch.randint(len(rows), (count,), device=state.device)
-    others = state @ rows[drawn].T + math.log(len(rows) / count)  # (B, count)
-    others = others.masked_fill(drawn == target.unsqueeze(1), -torch.inf)
-    own = (state * rows[target]).sum(dim=1, keepdim=True)
-    return torch.logsumexp(torch.cat([own, others], dim=1), dim=1) - own.squeeze(1)
+def _mean_slot(view: View | None, encoded: EncodedView | None) -> Tensor | None:
+    if view is None or encoded is None:
+        return None
+    slot: Tensor = view.project(masked_mean(encoded.history, encoded.mask))
+    return slot.unsqueeze(1)

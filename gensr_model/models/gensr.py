@@ -1,8 +1,12 @@
-"""GenSR (§5): two views of a mixed history, a soft filter, and a T5 that answers Yes or No."""
+"""GenSR (§5): two views of a mixed history, a soft filter, and a T5 that answers Yes or No.
+
+Eq. 5 to 8 are in views.py, Eq. 9, 11 and 12 here, Eq. 10 in contrastive.py. What the paper does not have is in
+departures.py.
+"""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import NamedTuple
 
 import torch
@@ -12,174 +16,108 @@ from transformers import T5ForConditionalGeneration
 
 from gensr_model.config.model import ModelConfig
 from gensr_model.data.batches import Batch
-from gensr_model.data.text import ItemText, PromptTable
+from gensr_model.data.text import PromptTable
+from gensr_model.errors import ConfigError
 from gensr_model.models.backbone import first_step_hidden
-from gensr_model.models.views import (
-    CFTable,
+from gensr_model.models.base import LossParts, RankingModel
+from gensr_model.models.cf_tables import CFTable
+from gensr_model.models.contrastive import ContrastiveAlignment
+from gensr_model.models.departures import (
     ItemEmbedding,
-    View,
-    contrastive_loss,
-    distinct_users,
-    drawn_cold,
-    masked_mean,
-    mean_tokens,
-    pool_text,
+    QueryProduct,
+    TrainingReading,
+    Unchanged,
+    pool_read_text,
 )
+from gensr_model.models.item_vectors import ItemVectors, ReadBatch
+from gensr_model.models.losses import binary_cross_entropy, listwise_loss
+from gensr_model.models.text_pooling import TextBuffers
+from gensr_model.models.views import EncodedView, View
 from gensr_model.runtime import distributed
-
-
-class EncodedView(NamedTuple):
-    """A view of a batch: what its candidates are read from."""
-
-    view: View
-    vectors: Tensor  # (M, d) of the batch's items; (K · M, d) in training with K folds
-    history: Tensor  # (B, H, d) encoded
-    candidates: Tensor  # (B, C) rows of ``vectors``
-
-
-Encoded = list[EncodedView | None]  # the CF view and the semantic one; None for a view left out
 
 # Tokens, padding included, that one call of the backbone may have for each that two would have.
 PADDING = {"cuda": 1.25}
 
 
-class LossParts(NamedTuple):
-    """What one batch costs; ``total`` is what is minimised."""
+class Encoded(NamedTuple):
+    """Both views of a batch; None for one that is left out."""
 
-    total: Tensor
-    parts: dict[str, Tensor]  # detached, for the log
+    cf: EncodedView | None
+    semantic: EncodedView | None
 
-
-class TrainingBatch(NamedTuple):
-    """A batch as ``TextBuffers.training_batch`` has it. In evaluation it is as it came, nothing cold or left out."""
-
-    batch: Batch
-    cold: Tensor | None  # (M,) which of the batch's items stand in it as items nobody has met
-    left_out: Tensor | None  # (B,) query whose words the last B items, the positives, are read without
+    def take(self, rows: Tensor) -> Encoded:
+        """The samples at ``rows`` (b,)."""
+        return Encoded(*(None if view is None else view.take(rows) for view in self))
 
 
-class TextBuffers(nn.Module):
-    """The texts that belong to a dataset, not to the model: item token bags and prompts of its queries."""
-
-    def __init__(self, text: ItemText, prompts: PromptTable) -> None:
-        super().__init__()
-        self.register_buffer("tokens", text.tokens, persistent=False)
-        self.register_buffer("offsets", text.offsets, persistent=False)
-        self.weights: Tensor | None
-        self.cold_weights: Tensor | None
-        self.register_buffer("weights", text.weights, persistent=False)
-        self.register_buffer("cold_weights", text.cold_weights, persistent=False)
-        self.lone_query: Tensor | None
-        self.register_buffer("lone_query", text.lone_query, persistent=False)
-        self.set_prompts(prompts)
-
-    def set_prompts(self, prompts: PromptTable) -> None:
-        """Take the prompts of another list of queries."""
-        device = self.get_buffer("tokens").device
-        for name, tensor in prompts._asdict().items():
-            self.register_buffer(f"prompt_{name}", tensor.to(device), persistent=False)
-
-    @property
-    def text(self) -> ItemText:
-        """Token bags of all items."""
-        bags = self.get_buffer("tokens"), self.get_buffer("offsets")
-        return ItemText(*bags, self.weights, self.cold_weights, self.lone_query)
-
-    def training_batch(self, batch: Batch, cold_items: float) -> TrainingBatch:
-        """How a model reads a batch in training: which items are cold, and which words each positive lacks.
-
-        Items are drawn before their copies are made, so that an item is cold in all of a batch or nowhere in it.
-        """
-        cold = drawn_cold(cold_items, batch.items)
-        if self.lone_query is None:
-            return TrainingBatch(batch, cold, None)
-        if cold is not None:
-            cold = torch.cat([cold, cold[batch.candidates[:, 0]]])
-        return TrainingBatch(batch.own_positives(), cold, batch.query)
-
-    def longest(self, query: Tensor) -> int:
-        """Tokens of the longest prompt of queries (B,)."""
-        return int(self.get_buffer("prompt_length")[query].max())
-
-    def prompts(self, query: Tensor) -> PromptTable:
-        """The prompt rows of queries (B,); -1, the last row, is recommendation's. Cut to the longest."""
-        length = self.get_buffer("prompt_length")[query]
-        ids = self.get_buffer("prompt_ids")[query, : int(length.max())]
-        rest = (self.get_buffer(f"prompt_{name}")[query] for name in ("slots", "query", "query_length"))
-        return PromptTable(ids, length, *rest)
-
-
-class DualViewT5(nn.Module, ABC):
+class DualViewT5(RankingModel):
     """What both ways to generate share (§5.1, §5.2): two views of the history, a prompt with slots, L_S&R + β L_c.
 
-    A subclass fills the slots (``_prompt``) and says what it generates (``row_losses``).
+    A subclass says what fills the slots (``_slots``) and what is generated (``row_losses``).
 
     Args:
         backbone: a T5; its input embeddings are also the semantic view's token vectors.
-        cf: the pre-trained CF table over the items of ``catalogue``.
+        cf: the pre-trained CF table over the items of ``text``.
     """
 
     def __init__(
-        self, config: ModelConfig, backbone: T5ForConditionalGeneration, cf: CFTable, catalogue: TextBuffers
+        self, config: ModelConfig, backbone: T5ForConditionalGeneration, cf: CFTable, text: TextBuffers
     ) -> None:
         super().__init__()
-        self.config, self.backbone, self.cf, self.catalogue = config, backbone, cf, catalogue
-        width = backbone.model_dim
+        self.config, self.backbone, self.cf, self.text = config, backbone, cf, text
+        width, departures = backbone.model_dim, config.departures
+        self.reading = TrainingReading(departures.cold_items)
         self.cf_view = View(cf.dim, width, config) if config.cf_view else None
         self.semantic_view = View(width, width, config) if config.semantic_view else None
-        own = config.semantic_view and config.item_embedding
-        self.item = ItemEmbedding(len(cf.table), width) if own else None
-        contrast = self.cf_view is not None and self.semantic_view is not None and config.beta > 0
-        self.align_cf = nn.Linear(cf.dim, cf.dim) if contrast else None
-        self.align_semantic = nn.Linear(width, cf.dim) if contrast else None
+        per_item = departures.item_embedding and config.semantic_view
+        self.item_embedding = ItemEmbedding(len(cf.table), width) if per_item else Unchanged()
+        both = config.cf_view and config.semantic_view
+        self.contrast = ContrastiveAlignment(cf.dim, width, config.tau) if both and config.beta > 0 else None
 
-    @abstractmethod
-    def _prompt(self, batch: Batch, encoded: Encoded, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Eq. 9 for some rows (R,): embeddings (R, C, L, d_model) with the slots filled, and their mask (R, L)."""
+    def loss(self, batch: Batch) -> LossParts:
+        """Eq. 11: L = L_S&R + β L_c."""
+        encoded = self.encode(batch)
+        # First, as it picks rows, for which the host waits until a GPU has done all that it was given.
+        contrast = None if self.contrast is None else self.contrast(batch, *encoded)
+        generation = distributed.mean(self.row_losses(batch, encoded))
+        parts = {"generation": generation.detach()}
+        if contrast is None:
+            return LossParts(generation, parts)
+        parts["contrastive"] = contrast.detach()
+        return LossParts(generation + self.config.beta * contrast, parts)
 
     @abstractmethod
     def row_losses(self, batch: Batch, encoded: Encoded | None = None) -> Tensor:
         """(B, C), or (B, 1) where a row has one loss: negative log-likelihood of what is to be generated."""
 
-    def select(self, rows: Tensor) -> None:
-        """Become the model of another catalogue: item i is row ``rows[i]`` of training, or unknown (-1)."""
-        self.cf.select(rows)
-        if self.item is not None:
-            self.item.select(rows)
-
-    def _encode(self, batch: Batch) -> Encoded:
-        out: Encoded = []
-        cold = left_out = None
-        if self.training:
-            batch, cold, left_out = self.catalogue.training_batch(batch, self.config.cold_items)
-        for view in (self.cf_view, self.semantic_view):
-            if view is None:
-                out.append(None)
-                continue
-            history, candidates = batch.history, batch.candidates
-            if view is self.cf_view:
-                vectors, first = self.cf.of_batch(batch, cold)
-                history, candidates = history + first, candidates + first
-            else:
-                vectors = pool_text(self.backbone.shared, self.catalogue.text, batch.items, cold, left_out)
-                if self.item is not None:
-                    vectors = vectors + self.item(batch.items, cold)
-            encoded = view.encode(vectors, history, batch.history_mask, batch.behavior)
-            out.append(EncodedView(view, vectors, encoded, candidates))
-        return out
-
-    def _hidden(self, batch: Batch, encoded: Encoded) -> Tensor:
-        """First decoder state of every row of the batch: (B, C, d_model)."""
-        hidden, order = [], self._calls(batch)
-        for rows in order:
-            embeds, mask = self._prompt(batch, encoded, rows)
+    def hidden(self, batch: Batch, encoded: Encoded | None = None) -> Tensor:
+        """(B, C, d_model) the first decoder state, which the answer is read from and all tasks share (§6.4.2)."""
+        encoded = self.encode(batch) if encoded is None else encoded
+        states, calls = [], self._calls(batch)
+        for rows in calls:
+            embeds, mask = self.prompt(batch, encoded, rows)
             count, candidates, length, width = embeds.shape
             mask = mask.unsqueeze(1).expand(count, candidates, length).reshape(-1, length)
             state = first_step_hidden(self.backbone, embeds.view(-1, length, width), mask.long())
-            hidden.append(state.view(count, candidates, width))
-        if len(order) == 1:
-            return hidden[0]
-        return torch.cat(hidden)[torch.argsort(torch.cat(order))]
+            states.append(state.view(count, candidates, width))
+        if len(calls) == 1:
+            return states[0]
+        return torch.cat(states)[torch.argsort(torch.cat(calls))]
+
+    def encode(self, batch: Batch) -> Encoded:
+        """C_u and S_u of the batch's histories (Eq. 5, 6), and both vectors of its candidates."""
+        read = self.reading(batch, self.text.bags)
+        cf = semantic = None
+        if self.cf_view is not None:
+            cf = self.cf_view.encode(self.cf.of_batch(read), read.batch)
+        if self.semantic_view is not None:
+            semantic = self.semantic_view.encode(self._semantic_items(read), read.batch)
+        return Encoded(cf, semantic)
+
+    def _semantic_items(self, read: ReadBatch) -> ItemVectors:
+        """s_i of the batch's items (§5.1.1)."""
+        vectors = pool_read_text(self.backbone.shared, self.text.bags, read)
+        return ItemVectors(self.item_embedding(vectors, read.batch.items, read.cold))
 
     def _calls(self, batch: Batch) -> list[Tensor]:
         """Rows of the batch that go through the backbone together: all, or one task after the other.
@@ -189,49 +127,50 @@ class DualViewT5(nn.Module, ABC):
         """
         tasks = [rows for task in (0, 1) if len(rows := torch.nonzero(batch.task == task).squeeze(1))]
         if len(tasks) > 1:
-            longest = [self.catalogue.longest(batch.query[rows]) for rows in tasks]
+            longest = [self.text.longest(batch.query[rows]) for rows in tasks]
             apart = sum(len(rows) * length for rows, length in zip(tasks, longest, strict=True))
             if len(batch.task) * max(longest) <= apart * PADDING.get(batch.task.device.type, 1.0):
                 return [torch.arange(len(batch.task), device=batch.task.device)]
         return tasks
 
-    def hidden(self, batch: Batch) -> Tensor:
-        """(B, C, d_model) the state that the answer is read from: after all that the tasks share (§6.4.2)."""
-        return self._hidden(batch, self._encode(batch))
+    def prompt(self, batch: Batch, encoded: Encoded, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Eq. 9 for some rows (R,): embeddings (R, C, L, d_model) with the slots filled, and their mask (R, L)."""
+        prompts = self.text.prompts(batch.query[rows])
+        slots = self._slots(encoded.take(rows), prompts)
+        if prompts.slots.shape[1] != len(slots):
+            raise ConfigError(
+                f"the prompts have {prompts.slots.shape[1]} placeholders and {type(self).__name__} fills {len(slots)}: "
+                "encode them with the configuration of this model"
+            )
+        words = self.backbone.shared(prompts.ids)  # (R, L, d_model)
+        candidates = max(slot.shape[1] for slot in slots if slot is not None)
+        embeds = words.unsqueeze(1).repeat(1, candidates, 1, 1)  # (R, C, L, d_model)
+        row = torch.arange(len(rows), device=words.device)
+        for place, slot in zip(prompts.slots.T, slots, strict=True):
+            if slot is not None:
+                # Advanced indices around a slice put the batch axis first: (R, C, d_model); bf16 under autocast.
+                embeds[row, :, place] = slot.to(embeds.dtype)
+        mask = torch.arange(words.shape[1], device=words.device) < prompts.length.unsqueeze(1)
+        return embeds, mask
+
+    @abstractmethod
+    def _slots(self, encoded: Encoded, prompts: PromptTable) -> list[Tensor | None]:
+        """What stands in each placeholder of R prompts, (R, C, d_model); None where a view is left out."""
 
     def task_losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean answer loss of the recommendation rows and of the search rows, before any weighting (§6.5)."""
         rows = self.row_losses(batch).mean(dim=1)
         return rows[batch.task == 0].mean(), rows[batch.task == 1].mean()
 
-    def contrastive(self, batch: Batch, encoded: Encoded) -> Tensor:
-        """Eq. 10 over the distinct users of the batch, of all processes' parts of it."""
-        cf, semantic = encoded
-        assert cf is not None and self.align_cf is not None  # noqa: PT018  # for the type checker
-        assert semantic is not None and self.align_semantic is not None  # noqa: PT018
-        mask = batch.history_mask
-        of_user = (batch.user, batch.history_end, mask.any(dim=1))
-        rows = distinct_users(*(distributed.gather_rows(each) for each in of_user)).rows
-        cf_view = distributed.gather_rows(self.align_cf(masked_mean(cf.history, mask)))
-        semantic_view = distributed.gather_rows(self.align_semantic(masked_mean(semantic.history, mask)))
-        return contrastive_loss(cf_view[rows], semantic_view[rows], self.config.tau)
-
-    def loss(self, batch: Batch) -> LossParts:
-        """Eq. 11: L = L_S&R + β L_c."""
-        encoded = self._encode(batch)
-        # First, as it picks rows, for which the host waits until a GPU has done all that it was given.
-        contrast = None if self.align_cf is None else self.contrastive(batch, encoded)
-        generation = distributed.mean(self.row_losses(batch, encoded))
-        parts = {"generation": generation.detach()}
-        if contrast is None:
-            return LossParts(generation, parts)
-        parts["contrastive"] = contrast.detach()
-        return LossParts(generation + self.config.beta * contrast, parts)
-
     def conflict_parameters(self) -> list[nn.Parameter]:
         """The self-attention of the encoder's last block, whose task gradients §6.5 compares."""
         last: nn.Module = list(self.backbone.encoder.block)[-1]
         return list(last.get_submodule("layer.0.SelfAttention").parameters())
+
+    def select(self, rows: Tensor) -> None:
+        """Become the model of another catalogue: item i is row ``rows[i]`` of training, or unknown (-1)."""
+        self.cf.select(rows)
+        self.item_embedding.select(rows)
 
 
 class GenSR(DualViewT5):
@@ -241,42 +180,21 @@ class GenSR(DualViewT5):
         answers: token ids of No and Yes.
     """
 
-    scores_in_bf16 = True  # under autocast: ``_margin`` is fp32 all the same
+    scores_in_bf16 = True  # ``_margin`` is fp32 all the same
 
     def __init__(
         self,
         config: ModelConfig,
         backbone: T5ForConditionalGeneration,
         cf: CFTable,
-        catalogue: TextBuffers,
+        text: TextBuffers,
         answers: tuple[int, int],
     ) -> None:
-        super().__init__(config, backbone, cf, catalogue)
-        width, with_query = backbone.model_dim, config.query_interaction and config.semantic_view
-        self.query_product = nn.Linear(width, width, bias=False) if with_query else None
+        super().__init__(config, backbone, cf, text)
+        with_query = config.departures.query_interaction and config.semantic_view
+        self.query_interaction = QueryProduct(backbone.model_dim) if with_query else Unchanged()
         self.answers: Tensor
         self.register_buffer("answers", torch.tensor(answers), persistent=False)
-
-    def _prompt(self, batch: Batch, encoded: Encoded, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Eq. 9 for some rows (R,): embeddings (R, C, L, d_model) with the four slots filled, and their mask (R, L)."""
-        prompts = self.catalogue.prompts(batch.query[rows])
-        words = self.backbone.shared(prompts.ids)  # (R, L, d_model)
-        embeds = words.unsqueeze(1).repeat(1, batch.candidates.shape[1], 1, 1)  # (R, C, L, d_model)
-        row = torch.arange(len(rows), device=words.device)
-        for number, of in enumerate(encoded):
-            if of is None:
-                continue
-            candidates = of.vectors[of.candidates[rows]]
-            slots = of.view.slots(of.history[rows], batch.history_mask[rows], candidates)
-            if self.query_product is not None and of.view is self.semantic_view:
-                query = mean_tokens(self.backbone.shared, prompts.query, prompts.query_length)
-                product = self.query_product(query.unsqueeze(1) * candidates)
-                slots = slots[0], slots[1] + product
-            for offset, filled in zip((0, 2), slots, strict=True):
-                # Advanced indices around a slice put the batch axis first: (R, C, d_model); bf16 under autocast.
-                embeds[row, :, prompts.slots[:, offset + number]] = filled.to(embeds.dtype)
-        mask = torch.arange(words.shape[1], device=words.device) < prompts.length.unsqueeze(1)
-        return embeds, mask
 
     def score(self, batch: Batch) -> Tensor:
         """(B, C) z_yes − z_no: constrained generation renormalised over the two answers; σ(score) = P(Yes)."""
@@ -291,23 +209,27 @@ class GenSR(DualViewT5):
     def row_losses(self, batch: Batch, encoded: Encoded | None = None) -> Tensor:
         """(B, C) negative log-likelihood of the answer (Eq. 12): Yes in column 0, No in the others.
 
-        With ``answer_loss: listwise`` (B, 1): of column 0 being the one that is liked (``listwise_loss``).
+        With ``answer_loss: listwise`` (B, 1): of column 0 being the one that is liked.
         """
-        hidden = self._hidden(batch, self._encode(batch) if encoded is None else encoded)
+        hidden = self.hidden(batch, encoded)
         if self.config.answer_loss == "listwise":
-            return listwise_loss(self._margin(hidden))
+            return listwise_loss(self._margin(hidden)).unsqueeze(1)
+        if self.config.answer_loss == "yes_no":
+            return binary_cross_entropy(self._margin(hidden))
         label = torch.zeros(hidden.shape[:2], dtype=torch.long, device=hidden.device)
         label[:, 0] = 1
-        if self.config.answer_loss == "yes_no":
-            return F.binary_cross_entropy_with_logits(
-                self._margin(hidden), label.to(hidden.dtype), reduction="none"
-            )
         logits = self.backbone.lm_head(hidden)  # (B, C, V)
-        return F.cross_entropy(logits.flatten(0, 1), self.answers[label].flatten(), reduction="none").view_as(
-            label
-        )
+        answers = self.answers[label]  # (B, C) token ids
+        return F.cross_entropy(logits.flatten(0, 1), answers.flatten(), reduction="none").view_as(label)
 
-
-def listwise_loss(margin: Tensor) -> Tensor:
-    """(B, C) z_yes − z_no, the positive in column 0 → (B, 1) −log of the positive's share of a softmax over the row."""
-    return -F.log_softmax(margin, dim=1)[:, :1]
+    def _slots(self, encoded: Encoded, prompts: PromptTable) -> list[Tensor | None]:
+        """C_u^filter, S_u^filter, e_{i_c} and s_{i_c} of Eq. 9, each (R, C, d_model)."""
+        history_cf = history_text = candidate_cf = candidate_text = None
+        if self.cf_view is not None and encoded.cf is not None:
+            history_cf, candidate_cf = self.cf_view.slots(*encoded.cf)
+        if self.semantic_view is not None and encoded.semantic is not None:
+            history_text, candidate_text = self.semantic_view.slots(*encoded.semantic)
+            candidate_text = self.query_interaction(
+                candidate_text, encoded.semantic.candidates, self.backbone.shared, prompts
+            )
+        return [history_cf, history_text, candidate_cf, candidate_text]

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from gensr_model.data.prepared import IntArray, PreparedDataset
 from gensr_model.errors import DataError
+from gensr_model.models import cf_tables
 from gensr_model.runtime.files import read_tensors, write_tensors
-from gensr_model.training import lightgcn
 
 USERS, RETRIEVAL = "users.parquet", "retrieval.safetensors"
 
@@ -52,15 +52,14 @@ def save(out: Path, dataset: PreparedDataset, cf_folder: Path, max_history: int)
         }
     )
     pq.write_table(table, out / USERS)
-    found = lightgcn.load(cf_folder)
+    cf = cf_tables.load(cf_folder)
     graph_user, graph_item = dataset.graph()
     bought = torch.from_numpy(np.bincount(graph_item, minlength=dataset.n_items).astype(np.int32))
     has_edges = torch.from_numpy(np.bincount(graph_user, minlength=dataset.n_users) > 0)
+    users_by_id = torch.from_numpy(user_idx)
     vectors = {
-        "user": (found.user * has_edges.unsqueeze(1))[
-            torch.from_numpy(user_idx)
-        ].half(),  # (U, d), 0: no edge
-        "item": (found.item * found.item_has_edges.unsqueeze(1)).half(),  # (I, d), 0: no edge
+        "user": (cf.user * has_edges.unsqueeze(1))[users_by_id].half(),  # (U, d), 0: no edge
+        "item": (cf.item * cf.item_has_edges.unsqueeze(1)).half(),  # (I, d), 0: no edge
         "bought": bought,  # (I,) distinct training users
     }
     write_tensors(out / RETRIEVAL, vectors)

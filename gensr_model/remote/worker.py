@@ -99,7 +99,7 @@ def _table(folder: Path, job: Job, threads: int, bar: bool) -> list[str]:
     config, dataset = job.config, _begin(folder, threads)
 
     def fill(out: Path, _: Path, report: Report) -> Metrics:
-        return cross_fit.pretrain(dataset, config.lightgcn, config.seed, out, report)
+        return cross_fit.pretrain(dataset, config, out, report)
 
     return _once(folder, "pretrain", job.pretrain, fill, _report(job, bar))
 

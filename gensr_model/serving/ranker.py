@@ -109,7 +109,7 @@ class Ranker:
         full = model.full if isinstance(model, FullRanking) else None
         prompts = encode_prompts(self.loaded.tokenizer, [query] if query else [], self.loaded.config, full)
         with self._alone:
-            model.catalogue.set_prompts(prompts)
+            model.text.set_prompts(prompts)
             if isinstance(model, FullRanking):
                 batch = _one(history, query, candidates).to(bundle.device_of(model))
                 every = torch.softmax(model.catalogue_scores(batch)[0], dim=0)  # (I,)

@@ -1,4 +1,4 @@
-"""Tune, train, save and rank a baseline: the trainer, sampler, early stop and evaluator of GenSR."""
+"""Tune, train, probe, save and rank a baseline: the trainer, sampler, early stop and evaluator of GenSR."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from torch import nn
 
 from gensr_model.baselines.base import Baseline, BaselineSpec
 from gensr_model.baselines.inputs import READS_WORDS, TEXT, Collator
@@ -21,8 +20,9 @@ from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.config.training import TrainConfig
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.errors import DataError
-from gensr_model.evaluation.metrics import ranks_table, summarize
+from gensr_model.evaluation.metrics import ranks_table
 from gensr_model.evaluation.scoring import fixed_subset, score_samples
+from gensr_model.models.base import ProbedModel
 from gensr_model.runtime.devices import default_device
 from gensr_model.runtime.files import (
     load_module_tensors,
@@ -33,6 +33,7 @@ from gensr_model.runtime.files import (
 )
 from gensr_model.runtime.progress import NullReport, Report
 from gensr_model.training import tuning
+from gensr_model.training.fitting import GradientLog, fit_metrics, validation_metrics
 from gensr_model.training.trainer import FitResult, TrainingData, fit, make_accelerator
 
 CONFIG, WEIGHTS, WORDS, ITEMS = "config.json", "model.safetensors", "words.json", "items.parquet"
@@ -66,7 +67,7 @@ def tune(
         known = tried / f"{number}.json"
         if not known.is_file():
             folder = checkpoints / f"trial-{number}"
-            _, result = _fit(
+            _, result, _ = _fit(
                 system, point, dataset, lexicon, config, config.rerank.trial_epochs, folder, NullReport()
             )
             write_json(known, {"metric": result.best_metric})
@@ -98,20 +99,24 @@ def train(
 ) -> dict[str, float]:
     """Train with the hyperparameters of ``point``; continues from ``checkpoints``.
 
-    Writes the bundle and ``training.json``. ``seconds_per_epoch`` has the validations in it.
+    Writes the bundle and ``training.json``. Of a model that can be probed, ``gradients.json`` too: a probe every
+    ``analysis.gradient_every`` steps (§6.5), which changes nothing of the training; empty without probes.
     """
     lexicon = _lexicon(system, dataset, config.model.text)
-    model, result = _fit(system, point, dataset, lexicon, config, config.rerank.epochs, checkpoints, report)
+    every = config.analysis.gradient_every if can_be_probed(system.model) else 0
+    model, result, probes = _fit(
+        system, point, dataset, lexicon, config, config.rerank.epochs, checkpoints, report, every
+    )
     save(out, system, point, model, dataset, lexicon, config.model.max_history)
     write_json(out / "training.json", result._asdict() | {"point": point})
-    return {
-        "best_valid_ndcg_at_5": result.best_metric,
-        "steps": float(result.steps),
-        "epochs": result.epochs,
-        "parameters": float(sum(p.numel() for p in model.parameters())),
-        "seconds": result.seconds,
-        "resumed_at": float(result.resumed_at),
-    }
+    if probes is not None:
+        write_json(out / "gradients.json", probes.entries())
+    return fit_metrics("ndcg_at_5", model, result)
+
+
+def can_be_probed(model: type[Baseline]) -> bool:
+    """Whether a baseline has what the gradient probe asks for."""
+    return issubclass(model, ProbedModel)
 
 
 def _fit(
@@ -123,31 +128,37 @@ def _fit(
     epochs: int,
     folder: Path,
     report: Report,
-) -> tuple[Baseline, FitResult]:
+    gradient_every: int = 0,
+) -> tuple[Baseline, FitResult, GradientLog | None]:
     collator = Collator(dataset, system.reads, config.model.max_history, lexicon)
     torch.manual_seed(config.seed)
     model = build(system, point, collator)
     settings = training_settings(config, point)
+    data = TrainingData(
+        dataset,
+        settings,
+        collator.max_history,
+        config.seed,
+        builder=collator,
+        tasks=system.tasks,
+        by_length=not system.model.fixed_length,
+    )
+    probes = None
+    if isinstance(model, ProbedModel):
+        probes = GradientLog(model, data, gradient_every, folder / "gradients", report)
     result = fit(
         model,
-        TrainingData(
-            dataset,
-            settings,
-            collator.max_history,
-            config.seed,
-            builder=collator,
-            tasks=system.tasks,
-            by_length=not system.model.fixed_length,
-        ),
+        data,
         settings,
         seed=config.seed,
         epochs=epochs,
         folder=folder,
         validate=Validation(model, dataset, collator, system.tasks, config),
         report=report,
+        probe=probes,
         accelerator=make_accelerator(settings.precision),
     )
-    return model, result
+    return model, result, probes
 
 
 def build(system: BaselineSpec, point: tuning.Point, collator: Collator) -> Baseline:
@@ -174,7 +185,7 @@ class Validation:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Baseline,
         dataset: PreparedDataset,
         collator: Collator,
         tasks: tuple[Task, ...],
@@ -187,10 +198,7 @@ class Validation:
         ranks = _rank(
             self.model, self.dataset, self.collator, self.samples, self.negatives, self.config, NullReport()
         )
-        summary = summarize(ranks)
-        found = {f"{task}/{name}": value for task, row in summary.items() for name, value in row.items()}
-        found["metric"] = float(np.mean([row["ndcg_at_5"] for row in summary.values()]))
-        return found
+        return validation_metrics(ranks, "ndcg_at_5")
 
 
 def rank(
@@ -222,7 +230,7 @@ def _lists(
 
 
 def _rank(
-    model: nn.Module,
+    model: Baseline,
     dataset: PreparedDataset,
     collator: Collator,
     samples: Samples,
@@ -247,7 +255,7 @@ def save(
     out: Path,
     system: BaselineSpec,
     point: tuning.Point,
-    model: nn.Module,
+    model: Baseline,
     dataset: PreparedDataset,
     lexicon: Lexicon | None,
     max_history: int,

@@ -1,4 +1,4 @@
-"""Fine-tune GenSR (§5.2), or its discriminative compared system (Eq. 1), and write the model bundle."""
+"""Fine-tune GenSR (§5.2), its discriminative counterpart (Eq. 1) or full ranking (§6.3), and write the bundle."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from pathlib import Path
 import pyarrow as pa
 
 from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.config.training import TrainConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import ConfigError
+from gensr_model.evaluation.catalogue import model_scorer, rank_catalogue
 from gensr_model.evaluation.metrics import ranks_table
 from gensr_model.evaluation.scoring import fixed_subset, score_samples
 from gensr_model.models import bundle
+from gensr_model.models.full_ranking import FullRanking
 from gensr_model.runtime.progress import NullReport, Report
 from gensr_model.training.fitting import TrainingSpec, fit_bundle
 
@@ -25,7 +28,8 @@ def finetune(
     report: Report,
 ) -> dict[str, float]:
     """Train GenSR, early stopped on the mean valid NDCG@5 of both tasks; see ``fit_bundle`` for the files."""
-    return _train("gensr", dataset, cf_folder, config, config.train.epochs, checkpoints, out, report)
+    spec = _candidate_spec("gensr", dataset, config, config.train.epochs)
+    return fit_bundle(spec, dataset, cf_folder, config, checkpoints, out, report)
 
 
 def train_two_head(
@@ -37,35 +41,41 @@ def train_two_head(
     report: Report,
 ) -> dict[str, float]:
     """Train the shared-encoder, two-head model of Eq. 1 in the same way."""
-    return _train(
-        "two_head", dataset, cf_folder, config, config.train.two_head_epochs, checkpoints, out, report
-    )
+    spec = _candidate_spec("two_head", dataset, config, config.train.two_head_epochs)
+    return fit_bundle(spec, dataset, cf_folder, config, checkpoints, out, report)
 
 
 TRAIN = {"gensr": finetune, "two_head": train_two_head}  # by the model's name
 
 
-def _train(
-    kind: str,
+def train_full_ranking(
     dataset: PreparedDataset,
     cf_folder: Path,
     config: PipelineConfig,
-    epochs: int,
     checkpoints: Path,
     out: Path,
     report: Report,
 ) -> dict[str, float]:
-    course = TrainingSpec(
-        kind,
-        config.train.model_copy(update={"epochs": epochs}),
-        "ndcg_at_5",
-        Validation(dataset, config),
-        config.analysis.gradient_every,
-    )
-    return fit_bundle(course, dataset, cf_folder, config, checkpoints, out, report)
+    """Train GenSR to generate the item itself, early stopped on the mean valid NDCG@10 over the whole catalogue."""
+    validation = CatalogueValidation(dataset, config)
+    spec = TrainingSpec("full_ranking", full_ranking_settings(config), "ndcg_at_10", validation)
+    return fit_bundle(spec, dataset, cf_folder, config, checkpoints, out, report)
 
 
-class Validation:
+def _candidate_spec(kind: str, dataset: PreparedDataset, config: PipelineConfig, epochs: int) -> TrainingSpec:
+    settings = config.train.model_copy(update={"epochs": epochs})
+    validation = CandidateValidation(dataset, config)
+    return TrainingSpec(kind, settings, "ndcg_at_5", validation, config.analysis.gradient_every)
+
+
+def full_ranking_settings(config: PipelineConfig) -> TrainConfig:
+    """``train`` with the epochs and batches of ``full_ranking``, and no negatives: the softmax has them."""
+    full = config.full_ranking
+    changes = {"epochs": full.epochs, "batch_size": full.batch_size, "negatives": 0}
+    return config.train.model_copy(update=changes)
+
+
+class CandidateValidation:
     """Ranks of the fixed validation samples among their frozen candidates, of the trained tasks that have any."""
 
     def __init__(self, dataset: PreparedDataset, config: PipelineConfig) -> None:
@@ -91,3 +101,24 @@ class Validation:
             precision=self.config.evaluation.precision,
         )
         return ranks_table(self.samples.sample_id, self.samples.task_names, scores)
+
+
+class CatalogueValidation:
+    """Ranks of the fixed validation samples among all items."""
+
+    def __init__(self, dataset: PreparedDataset, config: PipelineConfig) -> None:
+        every = dataset.samples("valid")
+        self.dataset, self.config = dataset, config
+        rows = fixed_subset(every, config.full_ranking.valid_samples, config.train.trained_tasks)
+        self.samples = every.take(rows)
+
+    def __call__(self, model: bundle.Model) -> pa.Table:
+        assert isinstance(model, FullRanking)
+        return rank_catalogue(
+            model_scorer(model, self.dataset),
+            self.dataset,
+            self.samples,
+            self.config.full_ranking,
+            self.config.evaluation.batch_size,
+            NullReport(),
+        )

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from torch import nn
 
 from gensr_model.config.base import TASKS
 from gensr_model.config.pipeline import PipelineConfig
@@ -16,10 +17,11 @@ from gensr_model.config.training import TrainConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation.metrics import summarize
 from gensr_model.models import bundle, user_store
+from gensr_model.models.base import ProbedModel
 from gensr_model.runtime.files import write_json
 from gensr_model.runtime.progress import Report
 from gensr_model.training.gradient_probe import task_gradient_cosine
-from gensr_model.training.trainer import TrainingData, fit, make_accelerator
+from gensr_model.training.trainer import FitResult, TrainingData, fit, make_accelerator
 
 Ranks = Callable[[bundle.Model], pa.Table]
 
@@ -35,7 +37,7 @@ class TrainingSpec(NamedTuple):
 
 
 def fit_bundle(
-    course: TrainingSpec,
+    spec: TrainingSpec,
     dataset: PreparedDataset,
     cf_folder: Path,
     config: PipelineConfig,
@@ -48,38 +50,43 @@ def fit_bundle(
     Beside the bundle: what serving needs, ``training.json`` (validations, why it stopped) and ``gradients.json``
     (§6.5, empty without probes).
     """
-    accelerator = make_accelerator(course.settings.precision)
-    model, tokenizer = bundle.assemble(course.kind, dataset, cf_folder, config)
+    accelerator = make_accelerator(spec.settings.precision)
+    model, tokenizer = bundle.assemble(spec.kind, dataset, cf_folder, config)
     shard = (accelerator.process_index, accelerator.num_processes)
     data = TrainingData(
         dataset,
-        course.settings,
+        spec.settings,
         config.model.max_history,
         config.seed,
         shard,
-        tasks=course.settings.trained_tasks,
+        tasks=spec.settings.trained_tasks,
     )
-    gradients = GradientLog(model, data, course.gradient_every, checkpoints / "gradients", report)
+    gradients = GradientLog(model, data, spec.gradient_every, checkpoints / "gradients", report)
     result = fit(
         model,
         data,
-        course.settings,
+        spec.settings,
         seed=config.seed,
-        epochs=course.settings.epochs,
+        epochs=spec.settings.epochs,
         folder=checkpoints,
-        validate=lambda: validation_metrics(course.ranks(model), course.metric),
+        validate=lambda: validation_metrics(spec.ranks(model), spec.metric),
         report=report,
         probe=gradients,
         accelerator=accelerator,
     )
     if accelerator.is_main_process:
-        bundle.save(out, course.kind, model, tokenizer, dataset, config)
+        bundle.save(out, spec.kind, model, tokenizer, dataset, config)
         user_store.save(out, dataset, cf_folder, config.model.max_history)
-        write_json(out / "training.json", result._asdict() | {"chosen_by": course.metric})
+        write_json(out / "training.json", result._asdict() | {"chosen_by": spec.metric})
         write_json(out / "gradients.json", gradients.entries())
     accelerator.wait_for_everyone()
+    return fit_metrics(spec.metric, model, result)
+
+
+def fit_metrics(metric: str, model: nn.Module, result: FitResult) -> dict[str, float]:
+    """What a finished training tells, for a stage's metrics."""
     return {
-        f"best_valid_{course.metric}": result.best_metric,
+        f"best_valid_{metric}": result.best_metric,
         "steps": float(result.steps),
         "epochs": result.epochs,
         "parameters": float(sum(p.numel() for p in model.parameters())),
@@ -91,9 +98,9 @@ def fit_bundle(
 def validation_metrics(ranks: pa.Table, metric: str) -> dict[str, float]:
     """``task/metric`` of every task that has ranks; ``metric`` is the mean over them of the one that decides."""
     summary = summarize(ranks)
-    found = {f"{task}/{name}": value for task, row in summary.items() for name, value in row.items()}
-    found["metric"] = float(np.mean([summary[task][metric] for task in TASKS if task in summary]))
-    return found
+    metrics = {f"{task}/{name}": value for task, row in summary.items() for name, value in row.items()}
+    metrics["metric"] = float(np.mean([summary[task][metric] for task in TASKS if task in summary]))
+    return metrics
 
 
 class GradientLog:
@@ -104,20 +111,21 @@ class GradientLog:
     """
 
     def __init__(
-        self, model: bundle.Model, data: TrainingData, every: int, folder: Path, report: Report
+        self, model: ProbedModel, data: TrainingData, every: int, folder: Path, report: Report
     ) -> None:
         self.model, self.data, self.every, self.folder, self.report = model, data, every, folder, report
 
     def __call__(self, step: int) -> None:
         if not self.every or step % self.every:
             return
-        batch = self.data.random_batch(step).to(bundle.device_of(self.model))
-        found = task_gradient_cosine(self.model, batch, self.model.conflict_parameters())
-        if found is None:
+        parameters = self.model.conflict_parameters()
+        batch = self.data.random_batch(step).to(parameters[0].device)
+        probe = task_gradient_cosine(self.model, batch, parameters)
+        if probe is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / f"{step:08d}.json", {"step": step, **found._asdict()})
-        self.report.metrics({"gradient/cosine": found.cosine}, step)
+        write_json(self.folder / f"{step:08d}.json", {"step": step, **probe._asdict()})
+        self.report.metrics({"gradient/cosine": probe.cosine}, step)
 
     def entries(self) -> list[dict[str, float]]:
         """All probes so far, by step."""

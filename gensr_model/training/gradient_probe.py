@@ -8,22 +8,13 @@ their cosine is below that of a task with itself, on as many rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gensr_model.data.batches import Batch
-
-
-class TwoTaskModel(Protocol):
-    """What the probe needs of a model."""
-
-    def task_losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Scalar losses (recommendation, search) before any weighting, each the mean over the rows of its task; NaN for
-        a task the batch lacks."""
-        ...
+from gensr_model.models.base import ProbedModel
 
 
 class GradientCosine(NamedTuple):
@@ -40,7 +31,7 @@ class GradientCosine(NamedTuple):
 
 
 def task_gradient_cosine(
-    model: TwoTaskModel, batch: Batch, parameters: Sequence[nn.Parameter]
+    model: ProbedModel, batch: Any, parameters: Sequence[nn.Parameter]
 ) -> GradientCosine | None:
     """Cosines between gradients of the task losses in `parameters`, flattened, in float32.
 
@@ -72,7 +63,7 @@ def task_gradient_cosine(
     return GradientCosine(cosine, norms[1], norms[0], float(between.mean()), *null.tolist())
 
 
-def _gradients(model: TwoTaskModel, batch: Batch, parameters: Sequence[nn.Parameter]) -> Tensor:
+def _gradients(model: ProbedModel, batch: Any, parameters: Sequence[nn.Parameter]) -> Tensor:
     """(2, P) gradients of both task losses."""
     recommendation, search = model.task_losses(batch)
     first = _flat_gradient(recommendation, parameters, keep_graph=True)

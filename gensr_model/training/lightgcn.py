@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,25 +13,11 @@ from torch_geometric.nn.models import LightGCN
 
 from gensr_model.config.model import LightGCNConfig
 from gensr_model.data.prepared import IntArray, PreparedDataset
+from gensr_model.models.cf_tables import FILE, CFEmbeddings
 from gensr_model.runtime.determinism import deterministic
 from gensr_model.runtime.devices import default_device
-from gensr_model.runtime.files import read_tensors, write_json, write_tensors
+from gensr_model.runtime.files import write_json, write_tensors
 from gensr_model.runtime.progress import Report
-
-FILE = "lightgcn.safetensors"
-
-
-class CFEmbeddings(NamedTuple):
-    """Propagated embeddings: user (U, d), item (I, d), item_has_edges (I,) bool."""
-
-    user: Tensor
-    item: Tensor
-    item_has_edges: Tensor
-
-
-def load(folder: Path) -> CFEmbeddings:
-    """What ``pretrain`` wrote."""
-    return CFEmbeddings(**read_tensors(folder / FILE))
 
 
 def normalised_adjacency(user: IntArray, item: IntArray, n_users: int, n_items: int) -> Tensor:
@@ -76,13 +61,12 @@ def sample_pairs(
 
 def _among(keys: IntArray, ordered: IntArray) -> npt.NDArray[np.bool_]:
     """Which keys are among others that are in order."""
-    found: npt.NDArray[np.bool_] = (
-        ordered[np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)] == keys
-    )
-    return found
+    place = np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)
+    is_among: npt.NDArray[np.bool_] = ordered[place] == keys
+    return is_among
 
 
-def recall_at_20(found: CFEmbeddings, dataset: PreparedDataset, held: int = 2**24) -> float:
+def recall_at_20(cf: CFEmbeddings, dataset: PreparedDataset, held: int = 2**24) -> float:
     """Valid recall@20 over the whole catalogue, training items of the user excluded; ``held`` scores in memory."""
     valid = dataset.samples("valid")
     valid = valid.take(valid.task == 0)
@@ -94,7 +78,7 @@ def recall_at_20(found: CFEmbeddings, dataset: PreparedDataset, held: int = 2**2
     hits, chunk = 0, max(1, min(2048, held // dataset.n_items))
     for start in range(0, len(valid), chunk):
         users = valid.user[start : start + chunk]
-        score = found.user[users] @ found.item.T  # (chunk, I)
+        score = cf.user[users] @ cf.item.T  # (chunk, I)
         first, last = np.searchsorted(graph_user, users), np.searchsorted(graph_user, users, side="right")
         length = last - first
         row = np.repeat(np.arange(len(users)), length)
@@ -178,13 +162,13 @@ def pretrain(
         losses = [bpr.step(*batch) for batch in batches(user, item, dataset.n_items, config.batch_size, rng)]
         if epoch % config.evaluate_every and epoch != config.epochs:
             continue
-        found = bpr.embeddings()
-        recall = recall_at_20(found, dataset)
+        current = bpr.embeddings()
+        recall = recall_at_20(current, dataset)
         curve.append({"epoch": epoch, "bpr": float(np.mean(losses)), "valid_recall_at_20": recall})
         report.metrics({"lightgcn/bpr": curve[-1]["bpr"], "lightgcn/valid_recall_at_20": recall}, epoch)
         report.progress(epoch, config.epochs, f"LightGCN, valid recall@20 {recall:.4f}")
         if recall > best_recall:
-            best, best_recall, best_epoch = found, recall, epoch
+            best, best_recall, best_epoch = current, recall, epoch
         elif epoch - best_epoch >= config.patience * config.evaluate_every:
             break
     write_tensors(out / FILE, best._asdict())

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -26,8 +26,8 @@ from gensr_model.config.training import TrainConfig
 from gensr_model.data.batches import BatchBuilder, Builder, NegativeSampler, order_by_length
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.errors import ConfigError, DivergedError
+from gensr_model.models.base import LossParts, RankingModel
 from gensr_model.models.dropout import use_fast_dropout
-from gensr_model.models.gensr import LossParts
 from gensr_model.runtime.determinism import deterministic
 from gensr_model.runtime.devices import allow_bf16_attention, compile_blocks, default_device
 from gensr_model.runtime.progress import NullReport, Report
@@ -35,12 +35,6 @@ from gensr_model.training import checkpoint
 from gensr_model.training.checkpoint import Progress
 
 _CURVE_POINTS = 200
-
-
-class Trainable(Protocol):
-    """What the trainer needs of a model besides being an ``nn.Module``."""
-
-    def loss(self, batch: Any) -> LossParts: ...
 
 
 class TrainingData:
@@ -141,13 +135,12 @@ def make_accelerator(precision: Literal["auto", "no", "bf16"] = "auto") -> Accel
 class Loss(nn.Module):
     """The loss as a forward pass, which is what Accelerate wraps."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: RankingModel) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, batch: Any) -> LossParts:
-        found: LossParts = self.model.loss(batch)  # type: ignore[operator]
-        return found
+        return self.model.loss(batch)
 
 
 class FitResult(NamedTuple):
@@ -192,7 +185,7 @@ def learning_rate_factor(step: int, total: int, warmup_share: float) -> float:
 
 @deterministic()
 def fit(
-    model: nn.Module,
+    model: RankingModel,
     data: TrainingData,
     config: TrainConfig,
     *,

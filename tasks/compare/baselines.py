@@ -23,7 +23,7 @@ from gensr_model.evaluation.evaluate import write_ranks
 from gensr_model.evaluation.reference import REFERENCES
 from gensr_model.reporting.facts import MODELS as MODEL_TITLES
 from gensr_model.training import baseline as training
-from gensr_model.training import probed_baseline, tuning
+from gensr_model.training import tuning
 from tasks.core.code_version import foreign, place_of
 from tasks.core.stage import Stage, StageResult, stage
 from tasks.core.tracking import Tracked, run_logger
@@ -135,19 +135,6 @@ def train_baseline(
     )
 
 
-def train_probed_baseline(
-    work: Work, config: PipelineConfig, prepared: Path, *tuned_and_name: Any
-) -> dict[str, float]:
-    """As ``train_baseline``; writes how far the gradients of both tasks agreed along training, too."""
-    *tuned, name = tuned_and_name
-    point = training.chosen(tuned[0]) if tuned else tuning.default(find_baseline(name).grid)
-    work.checkpoints.mkdir(parents=True, exist_ok=True)
-    dataset = PreparedDataset.open(prepared)
-    return probed_baseline.train(
-        find_baseline(name), point, dataset, config, work.checkpoints, work.out, work.report
-    )
-
-
 def rank_baseline(
     work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str
 ) -> dict[str, float]:
@@ -185,16 +172,15 @@ def _stages(name: str) -> _Stages:
     )
     fit += ("model.max_history", "model.text", "evaluation.protocol", "seed")
     grid = {"grid": json.loads(json.dumps(system.grid))}
-    build, learned, until = train_baseline, code, (*fit, "rerank.epochs")
-    if probed_baseline.can_be_probed(system.model):
-        build, learned = train_probed_baseline, (*code, "gensr_model/training/probed_baseline.py")
+    until = (*fit, "rerank.epochs")
+    if training.can_be_probed(system.model):
         until += ("analysis.gradient_every",)
     return _Stages(
         stage("tune", code=code, config=(*fit, "rerank.trials", "rerank.trial_epochs"), artifacts=("*.json",),
               facts=facts | grid, tags=lambda folder: {"chosen": json.dumps(training.chosen(folder))})(tune_baseline),
-        stage("train-baseline", code=learned, config=until, artifacts=("*.json",),
+        stage("train-baseline", code=code, config=until, artifacts=("*.json",),
               facts=facts | {"default": tuning.default(system.grid)},
-              tags=lambda folder: {"stopped": how_it_ended(folder)["stopped"]})(build),
+              tags=lambda folder: {"stopped": how_it_ended(folder)["stopped"]})(train_baseline),
         stage("evaluate", code=code, config=("evaluation",), artifacts=("*",), facts=facts)(rank_baseline),
     )  # fmt: skip
 

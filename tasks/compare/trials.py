@@ -45,7 +45,7 @@ def check_ablation(config: PipelineConfig) -> None:
     same = [
         v for v in config.ablation.variants if v != "gensr" and with_changes(config, CHANGES[v]) == config
     ]
-    if not config.model.text.include_searches:  # then there is nothing to leave out of a text
+    if not config.model.departures.searches_in_text.enabled:  # then there is nothing to leave out of a text
         same = [v for v in config.ablation.variants if v in (*same, "no_leave_one_out")]
     if same:
         raise ConfigError(

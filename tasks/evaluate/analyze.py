@@ -15,7 +15,6 @@ _CODE = ("tasks/evaluate/analyze.py",)
 _FIGURES = ("*.json", "*.png")
 # What test samples, input features and scores follow from, beside the inputs.
 _SAMPLES = (
-    "lightgcn.folds",
     "analysis.negatives_per_positive",
     "model",
     "seed",

@@ -17,9 +17,9 @@ MODELS = tuple(training.TRAIN)
 
 def how_it_ended(folder: Path) -> dict[str, Any]:
     """Steps, epochs, the best of what validation chose by, and why training stopped, of a finished stage's folder."""
-    found = json.loads((folder / "training.json").read_text())
-    told = {name: found[name] for name in ("steps", "epochs", "best_metric", "stopped")}
-    return told | {"chosen_by": found.get("chosen_by", "ndcg_at_5")}  # baselines name none
+    result = json.loads((folder / "training.json").read_text())
+    facts = {name: result[name] for name in ("steps", "epochs", "best_metric", "stopped")}
+    return facts | {"chosen_by": result.get("chosen_by", "ndcg_at_5")}  # baselines name none
 
 
 @stage(
@@ -27,7 +27,6 @@ def how_it_ended(folder: Path) -> dict[str, Any]:
     code=("tasks/train/finetune.py",),
     config=(
         "model",
-        "lightgcn.folds",
         "train",
         "seed",
         "analysis.gradient_every",

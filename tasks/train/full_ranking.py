@@ -8,7 +8,7 @@ from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation import catalogue
 from gensr_model.evaluation.evaluate import write_ranks
-from gensr_model.training import full_ranking as training
+from gensr_model.training.finetune import train_full_ranking
 from tasks.core.stage import stage
 from tasks.core.work import Work
 from tasks.train.finetune import how_it_ended
@@ -21,7 +21,7 @@ _UNREAD = ("epochs", "batch_size", "negatives", "valid_samples", "two_head_epoch
 @stage(
     "finetune-full",
     code=_CODE,
-    config=("model", "lightgcn.folds", "train", "full_ranking", "seed", "evaluation.batch_size"),
+    config=("model", "train", "full_ranking", "seed", "evaluation.batch_size"),
     artifacts=("*.json",),
     tags=lambda folder: {"stopped": how_it_ended(folder)["stopped"]},
     unread={"": tuple(f"train.{name}" for name in _UNREAD)},
@@ -29,7 +29,8 @@ _UNREAD = ("epochs", "batch_size", "negatives", "valid_samples", "two_head_epoch
 def finetune_full(work: Work, config: PipelineConfig, prepared: Path, cf: Path) -> dict[str, float]:
     """Reads the prepared dataset and the LightGCN table; writes the bundle of a model that generates items."""
     work.checkpoints.mkdir(parents=True, exist_ok=True)
-    return training.train(PreparedDataset.open(prepared), cf, config, work.checkpoints, work.out, work.report)
+    dataset = PreparedDataset.open(prepared)
+    return train_full_ranking(dataset, cf, config, work.checkpoints, work.out, work.report)
 
 
 @stage("evaluate-full", code=_CODE, config=("evaluation", "full_ranking", "train.tasks"), artifacts=("*",))

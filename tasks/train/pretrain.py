@@ -14,11 +14,9 @@ from tasks.core.work import Work
 @stage(
     "pretrain",
     code=("tasks/train/pretrain.py",),
-    config=("lightgcn", "seed"),
+    config=("lightgcn", "model.departures.folds", "seed"),
     artifacts=("*.safetensors", "*.json"),
 )
 def pretrain(work: Work, config: PipelineConfig, prepared: Path) -> dict[str, float]:
     """Reads the prepared dataset; writes ``lightgcn.safetensors``, and ``folds.safetensors`` where they are wanted."""
-    return cross_fit.pretrain(
-        PreparedDataset.open(prepared), config.lightgcn, config.seed, work.out, work.report
-    )
+    return cross_fit.pretrain(PreparedDataset.open(prepared), config, work.out, work.report)

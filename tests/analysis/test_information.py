@@ -16,7 +16,7 @@ from gensr_model.analysis.features import balanced_pairs, input_features
 from gensr_model.analysis.information import analyze_information
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.models import bundle
-from gensr_model.models.views import pool_text
+from gensr_model.models.text_pooling import pool_text
 from gensr_model.runtime.progress import NullReport
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def test_features_are_what_goes_in_before_any_training(world: World) -> None:
     assert pairs.chosen[:4].tolist() == [0, 1, 0, 1]
     fresh, _ = bundle.assemble("gensr", dataset, world.cf, world.config)
     assert isinstance(fresh, bundle.GenSR)
-    found = input_features(dataset, pairs, fresh.cf, fresh.backbone.shared, fresh.catalogue, 4)
+    found = input_features(dataset, pairs, fresh.cf, fresh.backbone.shared, fresh.text, 4)
     got = found.values
     row = 0  # its candidate is the positive
     history = dataset.events.item[samples.history_end[row] - 4 : samples.history_end[row]]
@@ -93,7 +93,7 @@ def test_features_are_what_goes_in_before_any_training(world: World) -> None:
     np.testing.assert_allclose(got[row, :64], table[history].mean(axis=0), atol=1e-5)
     np.testing.assert_allclose(got[row, 64:128], table[samples.item[row]], atol=1e-5)
     every = torch.arange(dataset.n_items)
-    words = pool_text(fresh.backbone.shared, fresh.catalogue.text, every).detach().numpy()
+    words = pool_text(fresh.backbone.shared, fresh.text.bags, every).detach().numpy()
     width = words.shape[1]
     np.testing.assert_allclose(got[row, 128 + width : 128 + 2 * width], words[samples.item[row]], atol=1e-5)
     np.testing.assert_allclose(got[1, 64:128], table[0], atol=1e-5)  # the next row holds its negative

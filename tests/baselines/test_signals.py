@@ -198,7 +198,7 @@ def test_our_own_models_find_both(
     cf, out = tmp_path / "cf", tmp_path / "out"
     for folder in (cf, out):
         folder.mkdir()
-    cross_fit.pretrain(bench.logs, config.lightgcn, 0, cf, NullReport())
+    cross_fit.pretrain(bench.logs, config, cf, NullReport())
     train(bench.logs, cf, config, tmp_path / "steps", out, NullReport())
     found = summarize(rank_bundle(out, bench.logs, "test", config, NullReport()))
     own = {task: metrics["ndcg_at_5"] for task, metrics in found.items()}

@@ -30,7 +30,7 @@ def test_best_is_laptop_with_the_departures_that_its_ablation_takes_away() -> No
     }
     assert rest == {
         ("model", "answer_loss"),
-        ("model", "text"),  # the share of the searches, which are off here
+        ("model", "departures"),  # the share of the searches, which are off here
         ("train", "learning_rate"),
         ("train", "epochs"),
         ("ablation", "variants"),

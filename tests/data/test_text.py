@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from small_dataset import write_dataset
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from gensr_model.config.model import FullRankingConfig, ModelConfig, TextConfig
+from gensr_model.config.model import FullRankingConfig, ModelConfig, SearchesInTextConfig, TextConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.data.text import (
     ItemText,
@@ -59,8 +59,11 @@ def test_searches_are_a_field_of_a_text_with_a_budget_of_its_own() -> None:
     items = pa.table(
         {"title": [""] * 2, "brand": [""] * 2, "description": [""] * 2, "searches": ["a b c", ""]}
     )
-    config = TextConfig(title_tokens=0, description_tokens=0, include_searches=True, searches_tokens=2)
-    assert bags(encode_items(words(), items, config)) == ["a b", ""]
+    config, searches = (
+        TextConfig(title_tokens=0, description_tokens=0),
+        SearchesInTextConfig(enabled=True, tokens=2),
+    )
+    assert bags(encode_items(words(), items, config, searches)) == ["a b", ""]
 
 
 @pytest.mark.parametrize("pooling", ["tokens", "fields"])
@@ -76,8 +79,8 @@ def test_searches_have_their_share_and_rare_tokens_more_of_it(pooling: str) -> N
             "searches": ["a b c", "a", "a b", ""],
         }
     )
-    config = TextConfig(pooling=pooling, include_searches=True, searches_share=0.8)
-    text = encode_items(words(), items, config)
+    searches = SearchesInTextConfig(enabled=True, share=0.8)
+    text = encode_items(words(), items, TextConfig(pooling=pooling), searches)
     a, b, c = np.log(4 / 3), np.log(4 / 2), np.log(4)
     d, e = (0.05, 0.05) if pooling == "tokens" else (0.1 / 3, 0.1)
     own = [d, d, d, e]
@@ -91,7 +94,7 @@ def test_searches_have_their_share_and_rare_tokens_more_of_it(pooling: str) -> N
 
 def test_searches_leave_a_share_for_the_items_that_have_none() -> None:
     with pytest.raises(ValidationError, match="less than 1"):
-        TextConfig(include_searches=True, searches_share=1.0)
+        SearchesInTextConfig(enabled=True, share=1.0)
 
 
 def test_fields_weigh_the_same_however_long_they_are() -> None:

@@ -123,13 +123,15 @@ def test_tests_are_of_the_mean_over_seeds_and_corrected_over_variants_and_tasks(
 SWITCHES = {
     "preset": "laptop",
     "seed": 4,
-    "lightgcn": {"folds": 3},
     "model": {
-        "interaction": True,
-        "query_interaction": True,
-        "cold_items": 0.2,
-        "filter_identity": True,
-        "text": {"include_searches": True, "searches_leave_one_out": True},
+        "departures": {
+            "searches_in_text": {"enabled": True, "leave_one_out": True},
+            "folds": 3,
+            "interaction": True,
+            "query_interaction": True,
+            "cold_items": 0.2,
+            "filter_identity": True,
+        }
     },
 }
 

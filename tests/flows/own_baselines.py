@@ -10,11 +10,11 @@ import psutil
 import torch
 from torch import Tensor
 
-from gensr_model.baselines import layers as L
 from gensr_model.baselines.base import Baseline
 from gensr_model.baselines.inputs import BaselineBatch, Domain
 from gensr_model.config.base import TASKS, Task
-from gensr_model.models.gensr import LossParts
+from gensr_model.models import losses
+from gensr_model.models.base import LossParts
 
 
 class Bias(Baseline):
@@ -31,7 +31,7 @@ class Bias(Baseline):
         return self.bias[batch.candidates]
 
     def loss(self, batch: BaselineBatch) -> LossParts:
-        return L.total({"bce": L.bce(self.score(batch))})
+        return losses.total({"bce": losses.bce(self.score(batch))})
 
 
 class Broken(Bias):

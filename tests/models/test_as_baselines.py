@@ -17,7 +17,8 @@ from gensr_model.models import bundle
 from gensr_model.models.gensr import GenSR
 from gensr_model.models.two_head import TwoHead
 
-BEST = {"interaction": True, "query_interaction": True, "filter_identity": True}  # what ``best`` reads beside
+# What ``best`` reads beside.
+BEST = {"departures": {"interaction": True, "query_interaction": True, "filter_identity": True}}
 MODEL = SMALL_MODEL | {"max_history": 8, "view_dropout": 0.0, "answer_loss": "yes_no"} | BEST
 HISTORY = 5  # of the batch, shorter than the model's
 

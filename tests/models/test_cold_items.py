@@ -1,4 +1,4 @@
-"""``model.cold_items``: items of a training batch that stand in it as items nobody has met."""
+"""``model.departures.cold_items``: items of a training batch that stand in it as items nobody has met."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ import copy
 import numpy as np
 import pytest
 import torch
-from small_dataset import SMALL_MODEL, Small, write_cf, write_dataset
+from small_dataset import SMALL_MODEL, Small, read_items, write_cf, write_dataset
 from torch import Tensor, nn
 
-from gensr_model.config.model import TextConfig
+from gensr_model.config.model import SearchesInTextConfig, TextConfig
 from gensr_model.config.pipeline import PipelineConfig
-from gensr_model.data.batches import Batch, BatchBuilder
+from gensr_model.data.batches import BatchBuilder
 from gensr_model.data.text import ItemText, encode_items
-from gensr_model.models import bundle, gensr
-from gensr_model.models.gensr import GenSR, TextBuffers
+from gensr_model.models import bundle, departures
+from gensr_model.models.cf_tables import CFTable
+from gensr_model.models.departures import ItemEmbedding, drawn_cold, pool_read_text
+from gensr_model.models.fold_tables import FoldTables
+from gensr_model.models.gensr import GenSR
+from gensr_model.models.text_pooling import TextBuffers, pool_text
 from gensr_model.models.two_head import TwoHead
-from gensr_model.models.views import CFTable, ItemEmbedding, drawn_cold, pool_text
 
-TEXT = {"title_tokens": 8, "description_tokens": 4, "include_searches": True, "searches_share": 0.8}
+TEXT = {"title_tokens": 8, "description_tokens": 4}
+SEARCHED = {"enabled": True, "share": 0.8}
 
 
 @pytest.fixture(scope="module")
@@ -35,17 +39,18 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
 def assembled(small: Small, kind: str, share: float) -> tuple[GenSR | TwoHead, bundle.Tokenizer]:
     """A model without dropout whose weights are drawn, the cold vector and the vectors of the items' own too."""
     model = {
-        **SMALL_MODEL, "view_dropout": 0.0, "cold_items": share, "text": TEXT, "item_embedding": True,
-        "interaction": True, "query_interaction": True,
+        **SMALL_MODEL, "view_dropout": 0.0, "text": TEXT,
+        "departures": {"searches_in_text": SEARCHED, "cold_items": share, "item_embedding": True,
+                       "interaction": True, "query_interaction": True},
         "backbone": {**SMALL_MODEL["backbone"], "dropout": 0.0},
     }  # fmt: skip
     config = PipelineConfig.model_validate({"model": model})
     made, tokenizer = bundle.assemble(kind, small.dataset, small.cf, config)
     assert isinstance(made, GenSR | TwoHead)
-    assert made.item is not None
+    assert isinstance(made.item_embedding, ItemEmbedding)
     with torch.no_grad():
         made.cf.cold.normal_()
-        made.item.table.normal_()
+        made.item_embedding.table.normal_()
     return made, tokenizer
 
 
@@ -57,15 +62,16 @@ def test_a_cold_item_is_read_as_one_that_training_never_met(
     model, tokenizer = assembled(small, kind, share=0.5)
     unmet = copy.deepcopy(model).eval()
     unmet.cf.known[:] = False
-    assert unmet.item is not None
+    assert isinstance(unmet.item_embedding, ItemEmbedding)
     with torch.no_grad():
-        unmet.item.table.zero_()
-    plain = TextConfig.model_validate(TEXT | {"include_searches": False})
-    text = encode_items(tokenizer, small.dataset.items, plain)
-    prompts = unmet.catalogue.prompts(torch.tensor([*range(small.dataset.n_queries), -1]))
-    unmet.catalogue = TextBuffers(text, prompts)
+        unmet.item_embedding.table.zero_()
+    text = encode_items(tokenizer, small.dataset.items, TextConfig.model_validate(TEXT))
+    prompts = unmet.text.prompts(torch.tensor([*range(small.dataset.n_queries), -1]))
+    unmet.text = TextBuffers(text, prompts)
     monkeypatch.setattr(
-        gensr, "drawn_cold", lambda share, items: torch.ones_like(items, dtype=torch.bool) if share else None
+        departures,
+        "drawn_cold",
+        lambda share, items: torch.ones_like(items, dtype=torch.bool) if share else None,
     )
     with torch.inference_mode():
         found, expected = model.train().score(small.batch), unmet.score(small.batch)
@@ -105,20 +111,21 @@ def test_only_the_cold_ones_of_the_items_change() -> None:
     )  # fmt: skip
     words = nn.Embedding(6, 3)
     expected = torch.stack([words.weight[[4, 5]].mean(0), words.weight[1], torch.zeros(3)])
-    torch.testing.assert_close(pool_text(words, text, items, cold), expected)
+    torch.testing.assert_close(pool_read_text(words, text, read_items(items, cold)), expected)
     vectors = torch.arange(9.0).view(3, 3) + 1
     own = ItemEmbedding(3, 3)
     with torch.no_grad():
         own.table.copy_(vectors)
-    assert own(items, cold).tolist() == [[7, 8, 9], [0, 0, 0], [0, 0, 0]]
-    folds = torch.stack([vectors, 10 * vectors]), torch.tensor([[True, True, True], [True, True, False]])
+    assert own(torch.zeros(3, 3), items, cold).tolist() == [[7, 8, 9], [0, 0, 0], [0, 0, 0]]
+    folds = FoldTables(
+        torch.stack([vectors, 10 * vectors]), torch.tensor([[True, True, True], [True, True, False]])
+    )
     table = CFTable(vectors, torch.ones(3, dtype=torch.bool), folds=folds)
-    row = torch.tensor([[0]])
-    batch = Batch(items, row, row == 0, row, row, *(row[0] for _ in range(4)))
-    found, _ = table.of_batch(batch, cold)
+    read = read_items(items, cold)
+    found, _ = table.of_batch(read)
     of_cold = [0.0, 0.0, 0.0]
     assert found.tolist() == [[7, 8, 9], of_cold, of_cold, of_cold, of_cold, of_cold]
-    found, _ = table.eval().of_batch(batch, cold)
+    found, _ = table.eval().of_batch(read)
     assert found.tolist() == [[7, 8, 9], of_cold, of_cold]
 
 
@@ -127,14 +134,14 @@ def test_cold_text_is_the_text_without_searches(small: Small, pooling: str) -> N
     """Every token of the item's own has the weight that it has where the text has no searches at all."""
     _, tokenizer = assembled(small, "gensr", share=0.5)
     items = small.dataset.items.append_column("searches", [["kitchen"] * 20 + [""] * 20])
-    with_them = encode_items(tokenizer, items, TextConfig.model_validate(TEXT | {"pooling": pooling}))
-    plain = TextConfig.model_validate(TEXT | {"include_searches": False, "pooling": pooling})
-    without = encode_items(tokenizer, items, plain)
+    config = TextConfig.model_validate(TEXT | {"pooling": pooling})
+    with_them = encode_items(tokenizer, items, config, SearchesInTextConfig.model_validate(SEARCHED))
+    without = encode_items(tokenizer, items, config)
     assert without.cold_weights is None
     words = nn.Embedding(tokenizer.get_vocab_size(), 4)
     every = torch.arange(len(without.offsets) - 1)
     everyone: Tensor = torch.ones_like(every, dtype=torch.bool)
-    found = pool_text(words, with_them, every, everyone)
+    found = pool_read_text(words, with_them, read_items(every, everyone))
     torch.testing.assert_close(found, pool_text(words, without, every), atol=1e-6, rtol=1e-5)
     assert not torch.allclose(found[:20], pool_text(words, with_them, every)[:20], atol=1e-2)
     torch.testing.assert_close(found[20:], pool_text(words, with_them, every)[20:])

@@ -13,9 +13,10 @@ from gensr_model.config.model import FullRankingConfig, ModelConfig
 from gensr_model.data.text import ItemText, PromptTable
 from gensr_model.errors import ConfigError
 from gensr_model.models.backbone import add_item_tokens
-from gensr_model.models.full_ranking import FullRanking, sampled_cross_entropy
-from gensr_model.models.gensr import TextBuffers
-from gensr_model.models.views import CFTable, masked_mean
+from gensr_model.models.cf_tables import CFTable
+from gensr_model.models.full_ranking import FullRanking
+from gensr_model.models.losses import sampled_cross_entropy
+from gensr_model.models.text_pooling import TextBuffers, masked_mean
 
 TEXT = ItemText(torch.arange(2 * ITEMS) + 10, torch.arange(ITEMS + 1) * 2)
 
@@ -49,9 +50,9 @@ def positives() -> Tensor:
 @torch.inference_mode()
 def first_step(model: FullRanking) -> Tensor:
     """(B, V) logits of the first token, one prompt at a time, through the backbone's own forward."""
-    encoded, out = model._encode(batch()), []
+    encoded, out = model.encode(batch()), []
     for row in range(5):
-        embeds, mask = model._prompt(batch(), encoded, torch.tensor([row]))
+        embeds, mask = model.prompt(batch(), encoded, torch.tensor([row]))
         start = torch.tensor([[0]])
         found = model.backbone(inputs_embeds=embeds[0], attention_mask=mask.long(), decoder_input_ids=start)
         out.append(found.logits[0, 0])
@@ -94,7 +95,7 @@ def test_generation_is_the_best_of_the_catalogue_and_hugging_faces(tied: bool) -
     assert found.items.tolist() == scores.indices[:, :4].tolist()
     torch.testing.assert_close(found.scores, scores.values[:, :4], atol=1e-5, rtol=1e-4)
     with torch.inference_mode():
-        embeds, mask = model._prompt(batch(), model._encode(batch()), torch.arange(5))
+        embeds, mask = model.prompt(batch(), model.encode(batch()), torch.arange(5))
         states = model.backbone.encoder(inputs_embeds=embeds[:, 0], attention_mask=mask.long())
         model.backbone.config.num_layers = (
             model.backbone.config.num_decoder_layers
@@ -117,7 +118,7 @@ def test_another_catalogue_is_ranked_by_the_tokens_of_the_items_it_shares() -> N
     tokens = torch.cat(
         [TEXT.tokens.view(-1, 2)[rows[:1]], torch.tensor([[39, 39]]), TEXT.tokens.view(-1, 2)[order[1:]]]
     )
-    model.catalogue.tokens, model.catalogue.offsets = tokens.flatten(), torch.arange(ITEMS + 2) * 2
+    model.text.tokens, model.text.offsets = tokens.flatten(), torch.arange(ITEMS + 2) * 2
     place = torch.argsort(rows)[1:]  # of training's items in the new catalogue
     elsewhere = batch()._replace(items=place)
     new = model.catalogue_scores(elsewhere)
@@ -129,21 +130,22 @@ def test_another_catalogue_is_ranked_by_the_tokens_of_the_items_it_shares() -> N
 
 def test_the_history_placeholders_take_the_mean_of_the_encoded_history() -> None:
     model = make()
-    encoded = model._encode(batch())
-    embeds, mask = model._prompt(batch(), encoded, torch.tensor([1, 0]))
+    encoded = model.encode(batch())
+    embeds, mask = model.prompt(batch(), encoded, torch.tensor([1, 0]))
     assert mask.sum(dim=1).tolist() == [6, 8]
-    for number, view in enumerate(encoded):
+    for number, (view, of_view) in enumerate(zip((model.cf_view, model.semantic_view), encoded, strict=True)):
         assert view is not None
-        slots = view[0].project(masked_mean(view[2], batch().history_mask))
+        assert of_view is not None
+        slots = view.project(masked_mean(of_view.history, batch().history_mask))
         torch.testing.assert_close(embeds[0, 0, [1, 3][number]], slots[1])
         torch.testing.assert_close(embeds[1, 0, [3, 5][number]], slots[0])
 
 
 def test_prompts_made_for_candidates_are_refused() -> None:
     model = make()
-    prompts = model.catalogue.prompts(torch.tensor([0, 1, -1]))
-    model.catalogue.set_prompts(prompts._replace(slots=prompts.slots.repeat(1, 2)))
-    with pytest.raises(ConfigError, match="prompts with candidates"):
+    prompts = model.text.prompts(torch.tensor([0, 1, -1]))
+    model.text.set_prompts(prompts._replace(slots=prompts.slots.repeat(1, 2)))
+    with pytest.raises(ConfigError, match="the prompts have 4 placeholders and FullRanking fills 2"):
         model.catalogue_scores(batch())
 
 
@@ -179,7 +181,7 @@ def test_a_large_catalogue_trains_with_the_sampled_softmax() -> None:
     small = make(full=FullRankingConfig(sampled_above=ITEMS, sampled_items=2))
     large = make(full=FullRankingConfig(sampled_above=ITEMS - 1, sampled_items=2))
     torch.manual_seed(0)
-    state = large._state(batch(), large._encode(batch()))
+    state = large._state(batch(), large.encode(batch()))
     torch.manual_seed(5)
     expected = sampled_cross_entropy(state, large.backbone.lm_head.weight[large.first_item :], positives(), 2)
     torch.manual_seed(5)

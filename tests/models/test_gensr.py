@@ -11,8 +11,11 @@ from transformers import T5Config, T5ForConditionalGeneration
 from gensr_model.config.model import ModelConfig
 from gensr_model.data.batches import Batch
 from gensr_model.data.text import ItemText, PromptTable
-from gensr_model.models.gensr import GenSR, TextBuffers, listwise_loss
-from gensr_model.models.views import CFTable
+from gensr_model.models.cf_tables import CFTable
+from gensr_model.models.departures import ItemEmbedding, QueryProduct, Unchanged
+from gensr_model.models.gensr import GenSR
+from gensr_model.models.losses import listwise_loss
+from gensr_model.models.text_pooling import TextBuffers
 
 ITEMS, WIDTH, CF, VOCABULARY, NO, YES = 9, 16, 8, 40, 37, 38
 
@@ -84,28 +87,28 @@ def test_score_is_constrained_generation(tied: bool, scaled: bool) -> None:
 
 def test_the_candidates_text_slot_holds_its_product_with_the_query_and_nothing_without_one() -> None:
     """Against the model without the product: the slots differ by W (q ⊙ c), q the mean of the query's words."""
-    assert make().query_product is None  # the paper's
-    model = make(query_interaction=True).eval()
+    assert isinstance(make().query_interaction, Unchanged)  # the paper's
+    model = make(departures={"query_interaction": True}).eval()
     plain = make().eval()
     plain.load_state_dict(model.state_dict(), strict=False)
-    assert model.query_product is not None
+    assert isinstance(model.query_interaction, QueryProduct)
     everyone = torch.arange(5)
     with torch.inference_mode():
-        encoded = model._encode(batch())
-        found, _ = model._prompt(batch(), encoded, everyone)
-        without, _ = plain._prompt(batch(), plain._encode(batch()), everyone)
+        encoded = model.encode(batch())
+        found, _ = model.prompt(batch(), encoded, everyone)
+        without, _ = plain.prompt(batch(), plain.encode(batch()), everyone)
         semantic = encoded[1]
         assert semantic is not None
         words = model.backbone.shared.weight
         query = torch.stack(
             [words[[3, 4]].mean(0), words[5], words[5]]
         )  # of the samples that search: 0, 2, 4
-        candidates = semantic.vectors[batch().candidates[[0, 2, 4]]]
-        expected = (query.unsqueeze(1) * candidates) @ model.query_product.weight.T
+        candidates = semantic.candidates[[0, 2, 4]]
+        expected = (query.unsqueeze(1) * candidates) @ model.query_interaction.weight.weight.T
     changed = (found - without).abs().sum(dim=-1) > 0  # (R, C, L)
     assert not changed[[1, 3]].any()  # recommendation
     for row, sample in enumerate((0, 2, 4)):
-        slot = int(model.catalogue.prompts(batch().query[sample : sample + 1]).slots[0, 3])
+        slot = int(model.text.prompts(batch().query[sample : sample + 1]).slots[0, 3])
         assert changed[sample].nonzero()[:, 1].unique().tolist() == [slot]
         torch.testing.assert_close(
             found[sample, :, slot] - without[sample, :, slot], expected[row], atol=1e-5, rtol=1e-4
@@ -113,8 +116,8 @@ def test_the_candidates_text_slot_holds_its_product_with_the_query_and_nothing_w
 
 
 def test_without_a_semantic_view_there_is_no_product_with_the_query() -> None:
-    model = make(query_interaction=True, semantic_view=False)
-    assert model.query_product is None
+    model = make(departures={"query_interaction": True}, semantic_view=False)
+    assert isinstance(model.query_interaction, Unchanged)
     assert torch.isfinite(model.score(batch())).all()
 
 
@@ -122,9 +125,9 @@ def test_loss_is_the_likelihood_of_the_answer_in_the_whole_vocabulary() -> None:
     """Eq. 12 through the backbone's own labels: Yes for the positive in column 0, No for the others."""
     model = make().eval()
     found = model.row_losses(batch())
-    encoded = model._encode(batch())
+    encoded = model.encode(batch())
     for row in range(5):
-        embeds, mask = model._prompt(batch(), encoded, torch.tensor([row]))
+        embeds, mask = model.prompt(batch(), encoded, torch.tensor([row]))
         for column in range(4):
             labels = torch.tensor([[YES if column == 0 else NO]])
             expected = model.backbone(
@@ -146,7 +149,7 @@ def test_the_listwise_loss_is_a_softmax_over_a_positive_and_its_negatives() -> N
     """Margins ln 1 … ln 4 weigh 1 … 4: the positive has 1 of 10; the other way round, and 7 higher, 4 of 10."""
     margin = torch.tensor([1.0, 2.0, 3.0, 4.0]).log()
     found = listwise_loss(torch.stack([margin, margin.flip(0) + 7.0]))
-    torch.testing.assert_close(found, torch.tensor([[math.log(10)], [math.log(10 / 4)]]))
+    torch.testing.assert_close(found, torch.tensor([math.log(10), math.log(10 / 4)]))
     model = make(answer_loss="listwise", beta=0.0).eval()
     weights = model.score(batch()).exp()
     expected = -(weights[:, 0] / weights.sum(dim=1)).log()
@@ -210,11 +213,11 @@ def test_query_history_behavior_and_item_all_reach_the_score() -> None:
 
 SWITCHES: list[tuple[dict[str, object], set[str]]] = [
     ({}, set()),
-    ({"cf_view": False}, {"cf_view", "align_cf", "align_semantic"}),
-    ({"semantic_view": False}, {"semantic_view", "align_cf", "align_semantic"}),
+    ({"cf_view": False}, {"cf_view", "contrast"}),
+    ({"semantic_view": False}, {"semantic_view", "contrast"}),
     ({"soft_filter": False}, {"cf_view.filter", "semantic_view.filter"}),
-    ({"filter_identity": True}, set()),
-    ({"beta": 0.0}, {"align_cf", "align_semantic"}),
+    ({"departures": {"filter_identity": True}}, set()),
+    ({"beta": 0.0}, {"contrast"}),
     ({"behavior_embedding": False, "position_embedding": False}, set()),
     ({"answer_loss": "yes_no"}, set()),
     ({"answer_loss": "listwise"}, set()),
@@ -250,14 +253,15 @@ def test_the_cf_table_is_frozen_unless_asked() -> None:
 
 
 def test_vectors_of_the_items_own_change_nothing_before_training_and_learn() -> None:
-    model = make(item_embedding=True)
+    model = make(departures={"item_embedding": True})
     torch.testing.assert_close(model.eval().score(batch()), make().eval().score(batch()))
     model.loss(batch()).total.backward()
-    assert model.item is not None
-    assert model.item.table.grad is not None
+    assert isinstance(model.item_embedding, ItemEmbedding)
+    assert model.item_embedding.table.grad is not None
     met = torch.cat([batch().candidates.flatten(), batch().history[batch().history_mask]]).unique()
-    assert torch.equal(model.item.table.grad.abs().sum(dim=1).nonzero().squeeze(1), met)
-    assert make(item_embedding=True, semantic_view=False).item is None
+    assert torch.equal(model.item_embedding.table.grad.abs().sum(dim=1).nonzero().squeeze(1), met)
+    without = make(departures={"item_embedding": True}, semantic_view=False)
+    assert isinstance(without.item_embedding, Unchanged)
 
 
 def test_a_batch_without_any_history_trains() -> None:

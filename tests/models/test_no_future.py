@@ -18,9 +18,12 @@ from gensr_model.training.finetune import finetune, train_two_head
 
 # Every departure of ``best`` that adds an input, too: none of them may bring the future in.
 MODEL = SMALL_MODEL | {
-    "text": {"description_tokens": 4, "include_searches": True, "searches_leave_one_out": True},
-    "interaction": True,
-    "query_interaction": True,
+    "text": {"description_tokens": 4},
+    "departures": {
+        "searches_in_text": {"enabled": True, "leave_one_out": True},
+        "interaction": True,
+        "query_interaction": True,
+    },
 }
 
 

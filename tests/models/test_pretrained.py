@@ -126,4 +126,4 @@ def test_the_small_preset_is_the_first_layers_by_name_or_folder(
     assert torch.equal(model.backbone.lm_head.weight, whole.model.backbone.lm_head.weight)
     model.loss(whole.batch(per_task=2)).total.backward()
     learning = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None}
-    assert learning == {"backbone", "cf", "cf_view", "semantic_view", "align_cf", "align_semantic"}
+    assert learning == {"backbone", "cf", "cf_view", "semantic_view", "contrast"}

@@ -9,20 +9,36 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from small_dataset import ITEMS, LENGTH, ROOMS, SMALL_MODEL, USERS, Log, Small, write_cf, write_log
+from small_dataset import (
+    ITEMS,
+    LENGTH,
+    ROOMS,
+    SMALL_MODEL,
+    USERS,
+    Log,
+    Small,
+    read_items,
+    write_cf,
+    write_log,
+)
 from torch import Tensor, nn
 
-from gensr_model.config.model import TextConfig
+from gensr_model.config.model import SearchesInTextConfig, TextConfig
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.batches import BatchBuilder, NegativeSampler
 from gensr_model.data.searches import found, with_searches
 from gensr_model.data.text import SEARCHES, ItemText, encode_items
 from gensr_model.models import bundle
-from gensr_model.models.gensr import GenSR, TextBuffers
+from gensr_model.models.cf_tables import CFTable
+from gensr_model.models.departures import TrainingReading, pool_read_text
+from gensr_model.models.fold_tables import FoldTables
+from gensr_model.models.gensr import GenSR
+from gensr_model.models.item_vectors import ReadBatch
+from gensr_model.models.text_pooling import TextBuffers, pool_text
 from gensr_model.models.two_head import TwoHead
-from gensr_model.models.views import CFTable, pool_text
 
-TEXT = {"title_tokens": 3, "description_tokens": 0, "include_searches": True, "searches_share": 0.8}
+TEXT = {"title_tokens": 3, "description_tokens": 0}
+SEARCHED = {"enabled": True, "share": 0.8}
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +65,9 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
 
 def config(pooling: str = "tokens", leave: bool = True) -> PipelineConfig:
     model = {
-        **SMALL_MODEL, "view_dropout": 0.0, "interaction": True, "query_interaction": True,
-        "text": {**TEXT, "searches_leave_one_out": leave, "pooling": pooling},
+        **SMALL_MODEL, "view_dropout": 0.0, "text": {**TEXT, "pooling": pooling},
+        "departures": {"interaction": True, "query_interaction": True,
+                       "searches_in_text": {**SEARCHED, "leave_one_out": leave}},
         "backbone": {**SMALL_MODEL["backbone"], "dropout": 0.0},
     }  # fmt: skip
     return PipelineConfig.model_validate({"model": model})
@@ -70,7 +87,8 @@ def without(small: Small, tokenizer: bundle.Tokenizer, item: int, query: int, po
     asked = items[SEARCHES].to_pylist()
     asked[item] = " ".join(small.dataset.queries[q] for q in others)
     items = items.set_column(items.column_names.index(SEARCHES), SEARCHES, [asked])
-    return encode_items(tokenizer, items, TextConfig.model_validate(TEXT | {"pooling": pooling}))
+    text = TextConfig.model_validate(TEXT | {"pooling": pooling})
+    return encode_items(tokenizer, items, text, SearchesInTextConfig.model_validate(SEARCHED))
 
 
 def lone(small: Small) -> list[tuple[int, int]]:
@@ -84,7 +102,7 @@ def test_a_text_without_a_lone_search_is_the_text_of_an_item_that_it_never_found
     small: Small, pooling: str
 ) -> None:
     model, tokenizer = assembled(small, "gensr", pooling)
-    text = model.catalogue.text
+    text = model.text.bags
     words = nn.Embedding(tokenizer.get_vocab_size(), 4)
     pairs = lone(small)[::9]
     assert any(item % 3 == 0 for item, _ in pairs)  # without a word of its own
@@ -93,12 +111,13 @@ def test_a_text_without_a_lone_search_is_the_text_of_an_item_that_it_never_found
         never = pool_text(words, without(small, tokenizer, item, query, pooling), one)
         assert not torch.allclose(pool_text(words, text, one), never, atol=1e-2)
         every, out = torch.tensor([item, item, item]), torch.tensor([query, -1])
-        vectors = pool_text(words, text, every, left_out=out)
+        vectors = pool_read_text(words, text, read_items(every, None, out))
         torch.testing.assert_close(vectors[1:2], never, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(vectors[[0, 2]], pool_text(words, text, every[:2]))
         cold = torch.tensor([True, True, True])
         torch.testing.assert_close(
-            pool_text(words, text, every, cold, out), pool_text(words, text, every, cold)
+            pool_read_text(words, text, read_items(every, cold, out)),
+            pool_read_text(words, text, read_items(every, cold)),
         )
 
 
@@ -108,8 +127,9 @@ def test_what_others_searched_too_stays(small: Small) -> None:
     often = np.flatnonzero(pairs.times > 1)
     items, queries = (torch.from_numpy(of[often]) for of in (pairs.item, pairs.query))
     words = nn.Embedding(tokenizer.get_vocab_size(), 4)
-    text = model.catalogue.text
-    torch.testing.assert_close(pool_text(words, text, items, left_out=queries), pool_text(words, text, items))
+    text = model.text.bags
+    found_of = pool_read_text(words, text, read_items(items, None, queries))
+    torch.testing.assert_close(found_of, pool_text(words, text, items))
 
 
 def test_an_item_that_one_search_alone_describes_has_no_text_without_it() -> None:
@@ -118,7 +138,7 @@ def test_an_item_that_one_search_alone_describes_has_no_text_without_it() -> Non
         torch.tensor([7, 7, -1]),
     )  # fmt: skip
     words = nn.Embedding(4, 3)
-    found_of = pool_text(words, text, torch.tensor([0, 1]), left_out=torch.tensor([7, 7]))
+    found_of = pool_read_text(words, text, read_items(torch.tensor([0, 1]), None, torch.tensor([7, 7])))
     assert found_of.tolist() == [[0, 0, 0], words.weight[3].tolist()]
 
 
@@ -128,18 +148,18 @@ def test_training_reads_the_positive_without_the_samples_own_search(small: Small
     model, tokenizer = assembled(small, kind)
     plain = assembled(small, kind, "tokens", False)[0]
     plain.load_state_dict(model.state_dict())
-    catalogue, pairs, batch, changed = plain.catalogue, set(lone(small)), small.batch, 0
+    texts, pairs, batch, changed = plain.text, set(lone(small)), small.batch, 0
     with torch.inference_mode():
         trained, usual = model.train().score(batch), plain.eval().score(batch)
         torch.testing.assert_close(model.eval().score(batch), usual)
         torch.testing.assert_close(trained[:, 1:], usual[:, 1:], atol=1e-5, rtol=1e-4)
         for row in range(len(batch.task)):
             item, query = int(batch.items[batch.candidates[row, 0]]), int(batch.query[row])
-            plain.catalogue = catalogue
+            plain.text = texts
             if (item, query) in pairs:
                 other = without(small, tokenizer, item, query, "tokens")
-                prompts = catalogue.prompts(torch.tensor([*range(small.dataset.n_queries), -1]))
-                plain.catalogue = TextBuffers(replaced(catalogue.text, item, other), prompts)
+                prompts = texts.prompts(torch.tensor([*range(small.dataset.n_queries), -1]))
+                plain.text = TextBuffers(replaced(texts.bags, item, other), prompts)
             expected = plain.score(batch.take(torch.tensor([row])))[0]
             torch.testing.assert_close(trained[row], expected, atol=1e-5, rtol=1e-4)
             changed += not torch.allclose(expected[0], usual[row, 0], atol=1e-4)
@@ -147,12 +167,12 @@ def test_training_reads_the_positive_without_the_samples_own_search(small: Small
 
 
 def test_an_item_is_cold_in_all_of_a_batch_or_nowhere_and_drawn_as_without_copies(small: Small) -> None:
-    catalogue = assembled(small, "gensr")[0].catalogue
-    plain = assembled(small, "gensr", "tokens", False)[0].catalogue
+    bags = assembled(small, "gensr")[0].text.bags
+    plain, reading = assembled(small, "gensr", "tokens", False)[0].text.bags, TrainingReading(0.5)
     torch.manual_seed(1)
-    batch, cold, left_out = catalogue.training_batch(small.batch, 0.5)
+    batch, cold, left_out = reading(small.batch, bags)
     torch.manual_seed(1)
-    usual = plain.training_batch(small.batch, 0.5)
+    usual = reading(small.batch, plain)
     assert usual.batch is small.batch
     assert usual.left_out is None
     assert cold is not None
@@ -169,12 +189,12 @@ def test_an_item_is_cold_in_all_of_a_batch_or_nowhere_and_drawn_as_without_copie
 @pytest.mark.parametrize("folds", [0, 3])
 def test_a_positive_of_its_own_keeps_its_cf_vector_and_its_fold(small: Small, folds: int) -> None:
     torch.manual_seed(0)
-    every = (torch.randn(folds, ITEMS, 4), torch.rand(folds, ITEMS) < 0.8) if folds else None
+    every = FoldTables(torch.randn(folds, ITEMS, 4), torch.rand(folds, ITEMS) < 0.8) if folds else None
     table = CFTable(torch.randn(ITEMS, 4), torch.rand(ITEMS) < 0.8, folds=every).train()
     rows = []
     for batch in (small.batch, small.batch.own_positives()):
-        vectors, first = table.of_batch(batch)
-        rows.append((vectors[batch.history + first], vectors[batch.candidates + first]))
+        vectors = table.of_batch(ReadBatch(batch))
+        rows.append((vectors.at(batch.history), vectors.at(batch.candidates)))
     torch.testing.assert_close(rows[0], rows[1])
 
 
@@ -200,7 +220,7 @@ def test_over_another_catalogue_a_word_is_as_rare_as_it_was_in_training(small: S
     fresh = kept.set_column(kept.column_names.index("raw_id"), "raw_id", [[f"new{n}" for n in range(20)]])
     words = nn.Embedding(tokenizer.get_vocab_size(), 4)
     found_of = [
-        pool_text(words, bundle.load(tmp_path, items).model.catalogue.text, places)
+        pool_text(words, bundle.load(tmp_path, items).model.text.bags, places)
         for items, places in (
             (None, torch.arange(ITEMS // 2, ITEMS)),
             (pa.concat_tables([fresh, kept, fresh]), torch.arange(20, 40)),
@@ -210,5 +230,7 @@ def test_over_another_catalogue_a_word_is_as_rare_as_it_was_in_training(small: S
     rare = with_searches(small.dataset).slice(
         ITEMS // 2
     )  # by these items alone the same words weigh otherwise
-    alone = pool_text(words, encode_items(tokenizer, rare, config().model.text), torch.arange(20))
+    shape = config().model
+    rare_text = encode_items(tokenizer, rare, shape.text, shape.departures.searches_in_text)
+    alone = pool_text(words, rare_text, torch.arange(20))
     assert not torch.allclose(alone, found_of[0], atol=1e-2)

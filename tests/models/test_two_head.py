@@ -5,9 +5,9 @@ from torch import Tensor
 from gensr_model.config.model import ModelConfig
 from gensr_model.data.batches import Batch
 from gensr_model.data.text import ItemText, PromptTable
-from gensr_model.models.gensr import TextBuffers
+from gensr_model.models.cf_tables import CFTable
+from gensr_model.models.text_pooling import TextBuffers
 from gensr_model.models.two_head import TwoHead
-from gensr_model.models.views import CFTable
 from gensr_model.training.gradient_probe import task_gradient_cosine
 
 ITEMS, WIDTH, CF = 7, 16, 8
@@ -118,7 +118,7 @@ def test_cosine_of_a_mixed_batch_on_the_shared_attention() -> None:
 def test_cf_table_stays_frozen_and_the_word_copy_is_the_models_own() -> None:
     words = torch.nn.Parameter(torch.randn(40, WIDTH))
     model = make()
-    model = TwoHead(model.config, words, model.cf, model.catalogue, 1.0)
+    model = TwoHead(model.config, words, model.cf, model.text, 1.0)
     before = words.detach().clone()
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
     model.loss(MIXED).total.backward()

@@ -21,7 +21,7 @@ from gensr_model.config.studies import RerankConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import DataError, DivergedError, TrainingError
 from gensr_model.evaluation.metrics import summarize
-from gensr_model.models.gensr import LossParts
+from gensr_model.models.base import LossParts
 from gensr_model.runtime.progress import NullReport
 from gensr_model.training import baseline, trainer, tuning
 

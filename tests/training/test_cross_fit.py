@@ -15,8 +15,8 @@ from gensr_model.data.batches import Batch
 from gensr_model.data.folds import fold_of
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import DataError
-from gensr_model.models import bundle
-from gensr_model.models.views import unit_scale
+from gensr_model.models import bundle, cf_tables, fold_tables
+from gensr_model.models.cf_tables import CFEmbeddings, unit_scale
 from gensr_model.runtime.files import read_tensors
 from gensr_model.runtime.progress import NullReport
 from gensr_model.training import cross_fit, lightgcn
@@ -26,8 +26,8 @@ from gensr_model.training.trainer import TrainingData
 FOLDS = 3
 CONFIG = PipelineConfig.model_validate(
     {
-        "model": {**SMALL_MODEL, "view_dropout": 0.0, "interaction": True},
-        "lightgcn": {"dim": 8, "layers": 2, "epochs": 4, "batch_size": 64, "folds": FOLDS},
+        "model": {**SMALL_MODEL, "view_dropout": 0.0, "departures": {"interaction": True, "folds": FOLDS}},
+        "lightgcn": {"dim": 8, "layers": 2, "epochs": 4, "batch_size": 64},
         "train": {"epochs": 1, "two_head_epochs": 1, "batch_size": 128, "valid_samples": 10},
         "analysis": {"gradient_every": 0},
     }
@@ -42,7 +42,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
 @pytest.fixture(scope="module")
 def cf(dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cf")
-    metrics = cross_fit.pretrain(dataset, CONFIG.lightgcn, 0, folder, NullReport())
+    metrics = cross_fit.pretrain(dataset, CONFIG, folder, NullReport())
     assert {"valid_recall_at_20", "folds_apart"} <= metrics.keys()
     return folder
 
@@ -79,11 +79,11 @@ def test_no_step_of_a_fold_meets_its_pairs_and_all_others_come_once_an_epoch(
 
     monkeypatch.setattr(lightgcn.Bpr, "__init__", begin)
     monkeypatch.setattr(lightgcn.Bpr, "step", step)
-    common = lightgcn.CFEmbeddings(torch.zeros(1), torch.randn(ITEMS, 8), torch.ones(ITEMS, dtype=torch.bool))
-    cross_fit.cross_fit(dataset, CONFIG.lightgcn, 0, 2, common, tmp_path, NullReport())
+    common = CFEmbeddings(torch.zeros(1), torch.randn(ITEMS, 8), torch.ones(ITEMS, dtype=torch.bool))
+    cross_fit.cross_fit(dataset, CONFIG.lightgcn, FOLDS, 0, 2, common, tmp_path, NullReport())
     user, item = dataset.graph()
     fold = fold_of(torch.from_numpy(user), torch.from_numpy(item), FOLDS).numpy()
-    edges = cross_fit.load(tmp_path, FOLDS)
+    edges = fold_tables.load(tmp_path, FOLDS)
     assert edges is not None
     for k in range(FOLDS):
         assert sorted(met[k]) == sorted(np.repeat((user * ITEMS + item)[fold != k], 2).tolist())
@@ -118,7 +118,7 @@ def test_a_training_sample_reads_its_own_folds_table_and_all_else_the_common_one
     dataset: PreparedDataset, cf: Path, kind: str
 ) -> None:
     """Sample by sample against a model that has that table alone."""
-    folds, common = cross_fit.load(cf, FOLDS), lightgcn.load(cf)
+    folds, common = fold_tables.load(cf, FOLDS), cf_tables.load(cf)
     assert folds is not None
     batch = training_batch(dataset).take(torch.arange(24))
     model, _ = bundle.assemble(kind, dataset, cf, CONFIG)
@@ -129,7 +129,7 @@ def test_a_training_sample_reads_its_own_folds_table_and_all_else_the_common_one
     def alone(table: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
         single, _ = bundle.assemble(kind, dataset, cf, CONFIG)
         single.load_state_dict(model.state_dict())
-        single.cf.table.data, single.cf.known, single.cf.folds = table, known, 0
+        single.cf.table.data, single.cf.known, single.cf.own_fold = table, known, None
         return torch.cat([single.eval().score(batch.take(torch.tensor([row]))) for row in range(24)])
 
     expected = torch.stack(
@@ -154,7 +154,7 @@ def test_a_bundle_holds_no_folds_and_ranks_as_the_model_that_was_saved(
     train(dataset, cf, CONFIG, tmp_path / "checkpoints", tmp_path / "out", NullReport())  # type: ignore[operator]
     saved = read_tensors(tmp_path / "out" / bundle.WEIGHTS)
     assert not [name for name in saved if "fold" in name]
-    assert torch.equal(saved["cf.table"], unit_scale(*lightgcn.load(cf)[1:]))
+    assert torch.equal(saved["cf.table"], unit_scale(*cf_tables.load(cf)[1:]))
     loaded = bundle.load(tmp_path / "out", dataset.items, dataset.queries)
     scores = loaded.model.train().score(training_batch(dataset))  # no folds to be read, also in training
     assert torch.isfinite(scores).all()
@@ -164,15 +164,15 @@ def test_folds_that_were_not_pretrained_are_an_error_and_not_left_out(
     dataset: PreparedDataset, cf: Path, tmp_path: Path
 ) -> None:
     write_cf(tmp_path / "cf")
-    with pytest.raises(DataError, match=r"no tables of folds, and lightgcn\.folds is 3: pretrain"):
+    with pytest.raises(DataError, match=r"no tables of folds, and model\.departures\.folds is 3\. Pretrain"):
         bundle.assemble("gensr", dataset, tmp_path / "cf", CONFIG)
-    with pytest.raises(DataError, match=r"tables of 3 folds, and lightgcn\.folds is 4"):
-        cross_fit.load(cf, 4)
-    assert cross_fit.load(cf, 0) is None  # the paper's, whatever lies there
+    with pytest.raises(DataError, match=r"tables of 3 folds, and model\.departures\.folds is 4"):
+        fold_tables.load(cf, 4)
+    assert fold_tables.load(cf, 0) is None  # the paper's, whatever lies there
 
 
 def test_settings_that_exclude_each_other_are_refused() -> None:
-    with pytest.raises(ValidationError, match=r"lightgcn\.folds is 1, which leaves no purchase"):
-        PipelineConfig.model_validate({"lightgcn": {"folds": 1}})
-    with pytest.raises(ValidationError, match=r"model\.freeze_cf is false and lightgcn\.folds is not 0"):
-        PipelineConfig.model_validate({"lightgcn": {"folds": 2}, "model": {"freeze_cf": False}})
+    with pytest.raises(ValidationError, match=r"departures\.folds is 1, which leaves no purchase"):
+        PipelineConfig.model_validate({"model": {"departures": {"folds": 1}}})
+    with pytest.raises(ValidationError, match=r"freeze_cf is false and departures\.folds is not 0"):
+        PipelineConfig.model_validate({"model": {"departures": {"folds": 2}, "freeze_cf": False}})

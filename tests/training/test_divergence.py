@@ -16,7 +16,8 @@ from gensr_model.config.training import TrainConfig
 from gensr_model.data.batches import Batch
 from gensr_model.errors import TrainingError
 from gensr_model.models import bundle
-from gensr_model.models.gensr import GenSR, LossParts
+from gensr_model.models.base import LossParts
+from gensr_model.models.gensr import GenSR
 from gensr_model.runtime.progress import NullReport
 from gensr_model.training import checkpoint
 from gensr_model.training.trainer import FitResult, TrainingData, fit

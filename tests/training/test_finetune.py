@@ -29,16 +29,16 @@ from gensr_model.runtime.progress import NullReport
 from gensr_model.serving.ranker import Ranker
 from gensr_model.serving.service import Request, Service
 from gensr_model.training import trainer
-from gensr_model.training.finetune import Validation, finetune
+from gensr_model.training.finetune import CandidateValidation, finetune
 from gensr_model.training.fitting import validation_metrics
 from gensr_model.training.trainer import TrainingData, fit
 
 SMALL = {
     "max_history": 5,
-    "text": {"description_tokens": 4, "include_searches": True},
+    "text": {"description_tokens": 4},
     "backbone": {"vocab_size": 120, "d_model": 16, "d_kv": 8, "d_ff": 32, "heads": 2, "encoder_layers": 1},
     "view_heads": 2,
-    "item_embedding": True,
+    "departures": {"searches_in_text": {"enabled": True}, "item_embedding": True},
 }
 
 
@@ -260,14 +260,14 @@ def test_a_search_only_protocol_validates_and_ranks_search_alone(small: Small, t
     assert ranks.equals(uniform.filter(pc.equal(uniform["task"], "search")))
     assert ranks.num_rows == USERS
     loaded = bundle.load(small.bundle, dataset.items, dataset.queries)
-    found = validation_metrics(Validation(dataset, config)(loaded.model), "ndcg_at_5")
+    found = validation_metrics(CandidateValidation(dataset, config)(loaded.model), "ndcg_at_5")
     assert found["metric"] == found["search/ndcg_at_5"]
     assert not any(name.startswith("recommendation") for name in found)
     alone = with_changes(config, {"train": {"tasks": "recommendation"}})
     with pytest.raises(
         ConfigError, match=r"train\.tasks is 'recommendation', but no valid sample of it has 'bm25'"
     ):
-        Validation(dataset, alone)
+        CandidateValidation(dataset, alone)
     popularity = rank_reference("popularity", dataset, "test", small.cf, config)
     assert set(popularity["task"].to_pylist()) == {"search"}
 
@@ -296,7 +296,7 @@ def test_another_catalogue_is_matched_by_raw_id(small: Small, tmp_path: Path) ->
     for place, item in enumerate(order):
         expected = loaded.model.cf.cold.detach() if item in (3, ITEMS - 1) else before[item]
         assert torch.equal(cf[place], expected)
-    own_vectors, vectors = (each.model.item.table.detach() for each in (own, loaded))
+    own_vectors, vectors = (each.model.item_embedding.table.detach() for each in (own, loaded))
     assert own_vectors.abs().sum(dim=1).gt(0).any(), "training taught no item anything"
     for place, item in enumerate(order):
         assert torch.equal(vectors[place], torch.zeros(16) if item == 3 else own_vectors[item])

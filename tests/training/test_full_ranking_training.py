@@ -23,7 +23,8 @@ from gensr_model.models import bundle
 from gensr_model.models.full_ranking import FullRanking
 from gensr_model.models.user_store import Store
 from gensr_model.runtime.progress import NullReport
-from gensr_model.training import checkpoint, full_ranking
+from gensr_model.training import checkpoint
+from gensr_model.training.finetune import train_full_ranking
 
 
 class Small:
@@ -47,7 +48,7 @@ class Small:
         self.metrics = self.train()
 
     def train(self) -> dict[str, float]:
-        return full_ranking.train(self.dataset, self.cf, self.config, self.steps, self.bundle, NullReport())
+        return train_full_ranking(self.dataset, self.cf, self.config, self.steps, self.bundle, NullReport())
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from torch_geometric.nn.models import LightGCN
 
 from gensr_model.config.model import LightGCNConfig
 from gensr_model.data.prepared import PreparedDataset
+from gensr_model.models import cf_tables
 from gensr_model.runtime.progress import NullReport
 from gensr_model.training import lightgcn
 from gensr_model.training.lightgcn import CFEmbeddings, normalised_adjacency, recall_at_20, sample_pairs
@@ -40,7 +41,7 @@ def test_it_learns_the_same_from_the_same_seed_and_marks_cold_items(
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         (tmp_path / name).mkdir()
         metrics = lightgcn.pretrain(dataset, SMALL, seed, tmp_path / name, NullReport())
-        found.append(lightgcn.load(tmp_path / name))
+        found.append(cf_tables.load(tmp_path / name))
         assert found[-1].user.shape == (USERS, 8)
         assert metrics["valid_recall_at_20"] == recall_at_20(found[-1], dataset)
     assert torch.equal(found[0].item, found[1].item)
@@ -92,4 +93,4 @@ def test_it_stops_early_and_keeps_the_best_epoch(
     monkeypatch.setattr(lightgcn, "recall_at_20", recall)
     metrics = lightgcn.pretrain(dataset, SMALL, 0, tmp_path, NullReport())
     assert (metrics["best_epoch"], metrics["epochs"]) == (4.0, 8.0)
-    assert torch.equal(lightgcn.load(tmp_path).item, seen[1])
+    assert torch.equal(cf_tables.load(tmp_path).item, seen[1])

@@ -16,8 +16,7 @@ from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation import catalogue
 from gensr_model.evaluation.evaluate import rank_bundle
 from gensr_model.runtime.progress import NullReport
-from gensr_model.training import full_ranking
-from gensr_model.training.finetune import finetune
+from gensr_model.training.finetune import finetune, train_full_ranking
 from gensr_model.training.trainer import TrainingData
 
 BATCH = 64
@@ -61,7 +60,7 @@ def test_batches_hold_that_task_and_negatives_know_both(dataset: PreparedDataset
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize(
     ("train", "rank", "metric"),
-    [(finetune, rank_bundle, "ndcg_at_5"), (full_ranking.train, catalogue.rank_bundle, "ndcg_at_10")],
+    [(finetune, rank_bundle, "ndcg_at_5"), (train_full_ranking, catalogue.rank_bundle, "ndcg_at_10")],
     ids=["candidates", "catalogue"],
 )
 def test_it_is_trained_validated_and_ranked_alone(

@@ -20,12 +20,12 @@ from gensr_model.evaluation.evaluate import rank_bundle
 from gensr_model.models import bundle
 from gensr_model.runtime.files import read_tensors
 from gensr_model.runtime.progress import NullReport
-from gensr_model.training import full_ranking, probed_baseline
-from gensr_model.training.finetune import Validation, finetune, train_two_head
+from gensr_model.training import baseline
+from gensr_model.training.finetune import CandidateValidation, finetune, train_full_ranking, train_two_head
 from gensr_model.training.gradient_probe import GradientCosine, task_gradient_cosine
 from gensr_model.training.trainer import TrainingData, fit, make_accelerator
 
-TRAIN = {"gensr": finetune, "two_head": train_two_head, "full_ranking": full_ranking.train}
+TRAIN = {"gensr": finetune, "two_head": train_two_head, "full_ranking": train_full_ranking}
 CONFIG = {
     "model": SMALL_MODEL,
     "train": {"epochs": 1, "two_head_epochs": 1, "batch_size": 128, "valid_samples": 10},
@@ -72,7 +72,7 @@ def test_bf16_trains_every_model_and_keeps_fp32(
 def train_unisar(
     dataset: bundle.PreparedDataset, _: Path, config: PipelineConfig, *places: Any
 ) -> dict[str, float]:
-    return probed_baseline.train(BASELINES["unisar"], {}, dataset, config, *places)
+    return baseline.train(BASELINES["unisar"], {}, dataset, config, *places)
 
 
 PROBED = {"gensr": finetune, "two_head": train_two_head, "unisar": train_unisar}
@@ -167,7 +167,7 @@ def test_scores_have_the_precision_of_the_config_where_the_model_can(
     assert (torch.bfloat16 in seen) == half
     assert torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed() == half
     seen.clear()
-    Validation(dataset, config)(model)
+    CandidateValidation(dataset, config)(model)
     assert (torch.bfloat16 in seen) == half
 
 

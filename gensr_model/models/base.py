@@ -1,0 +1,45 @@
+"""The contract of every model, ours and the baselines: ``loss`` is trained, ``score`` ranks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+
+class LossParts(NamedTuple):
+    """What one batch costs; ``total`` is what is minimised."""
+
+    total: Tensor
+    parts: dict[str, Tensor]  # detached, for the log
+
+
+class RankingModel(nn.Module, ABC):
+    """One trainer and one evaluator serve every model. A model reads the batches that its own builder makes."""
+
+    scores_in_bf16: ClassVar[bool] = False  # whether ``score`` keeps its order under autocast to bf16
+
+    @abstractmethod
+    def loss(self, batch: Any) -> LossParts:
+        """The loss of a training batch. Column 0 of its candidates is the positive, the others are negatives."""
+
+    @abstractmethod
+    def score(self, batch: Any) -> Tensor:
+        """(B, C), larger is better. The place of a candidate in its list must not matter."""
+
+
+@runtime_checkable
+class ProbedModel(Protocol):
+    """What the gradient probe of §6.5 needs of a model of both tasks."""
+
+    def task_losses(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """Scalar losses of recommendation and search before any weighting: the mean over the rows of each task.
+
+        NaN for a task that the batch lacks.
+        """
+        ...
+
+    def conflict_parameters(self) -> list[nn.Parameter]:
+        """The shared parameters whose task gradients are compared."""
+        ...

@@ -1,0 +1,28 @@
+"""What passes between reading a batch and encoding it: the batch as a model reads it, and the vectors of its items."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from gensr_model.data.batches import Batch
+
+
+class ReadBatch(NamedTuple):
+    """A batch as a model reads it. In evaluation, and in all the paper has, nothing of it is cold or left out."""
+
+    batch: Batch
+    cold: Tensor | None = None  # (M,) which of the batch's items stand in it as items nobody has met
+    left_out: Tensor | None = None  # (B,) query whose words the last B items, the positives, are read without
+
+
+class ItemVectors(NamedTuple):
+    """Vectors of a batch's M items."""
+
+    rows: Tensor  # (M, d); (K · M, d), fold by fold, in training with K folds
+    first: Tensor | int = 0  # (B, 1) the row at which each sample's items begin
+
+    def at(self, places: Tensor) -> Tensor:
+        """(B, n) indices into the batch's items → (B, n, d)."""
+        return self.rows[places + self.first]

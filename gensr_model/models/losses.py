@@ -1,0 +1,94 @@
+"""Losses that several models share. Scores are (B, C), the positive in column 0; a loss gives one value per sample.
+
+One value per sample, (B,), lets a model weigh its tasks.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gensr_model.models.base import LossParts
+from gensr_model.runtime import distributed
+
+# --- of the scores of candidates ---------------------------------------------------------------------------------
+
+
+def bpr(scores: Tensor) -> Tensor:
+    """−ln σ(positive − negative), mean over the negatives."""
+    return F.softplus(scores[:, 1:] - scores[:, :1]).mean(dim=1)
+
+
+def bce(scores: Tensor) -> Tensor:
+    """Binary cross-entropy, mean over the candidates."""
+    return binary_cross_entropy(scores).mean(dim=1)
+
+
+def binary_cross_entropy(scores: Tensor) -> Tensor:
+    """(B, C) binary cross-entropy of each candidate."""
+    label = torch.zeros_like(scores)
+    label[:, 0] = 1
+    return F.binary_cross_entropy_with_logits(scores, label, reduction="none")
+
+
+def listwise_loss(scores: Tensor) -> Tensor:
+    """−log of the positive's share of a softmax over the row."""
+    return torch.logsumexp(scores, dim=1) - scores[:, 0]
+
+
+# --- over the catalogue ------------------------------------------------------------------------------------------
+
+# Items of a catalogue, and how many of a larger one are drawn per batch.
+SAMPLED_ABOVE, SAMPLED = 20_000, 4_096
+
+
+def catalogue_ce(
+    states: Tensor, rows: Tensor, target: Tensor, above: int | None = None, count: int = SAMPLED
+) -> Tensor:
+    """(n,) cross-entropy over the whole catalogue, or over ``count`` drawn items of one larger than ``above``.
+
+    Args:
+        states: (n, d). rows: (I, d) item vectors. target: (n,) item_idx.
+        above: ``SAMPLED_ABOVE`` where none is given.
+    """
+    if len(rows) > (SAMPLED_ABOVE if above is None else above):
+        return sampled_cross_entropy(states, rows, target, count)
+    return F.cross_entropy(states @ rows.T, target, reduction="none")
+
+
+def sampled_cross_entropy(state: Tensor, rows: Tensor, target: Tensor, count: int) -> Tensor:
+    """(B,) estimate of the cross-entropy over all J ``rows`` from ``count`` of them, drawn uniformly for the batch.
+
+    A drawn row stands for J / count rows, so its logit grows by log(J / count); a row that is a sample's own target
+    is left out for that sample (Jean et al. 2015).
+
+    Args:
+        state: (B, d); rows: (J, d); target: (B,) row of each sample.
+    """
+    drawn = torch.randint(len(rows), (count,), device=state.device)
+    others = state @ rows[drawn].T + math.log(len(rows) / count)  # (B, count)
+    others = others.masked_fill(drawn == target.unsqueeze(1), -torch.inf)
+    positive = (state * rows[target]).sum(dim=1, keepdim=True)
+    return torch.logsumexp(torch.cat([positive, others], dim=1), dim=1) - positive.squeeze(1)
+
+
+# --- of pairs of vectors -----------------------------------------------------------------------------------------
+
+
+def info_nce(a: Tensor, b: Tensor, tau: float) -> Tensor:
+    """Of rows (B, d) paired with rows (B, d), cosine similarity, the others of the batch as negatives: (B,)."""
+    similar = F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T / tau
+    return torch.logsumexp(similar, dim=1) - similar.diagonal()
+
+
+# --- the sum -----------------------------------------------------------------------------------------------------
+
+
+def total(rows: dict[str, Tensor], weights: dict[str, float] | None = None) -> LossParts:
+    """The weighted sum of the means of per-sample losses (n,); one over no sample adds nothing."""
+    means = {name: distributed.mean(values) for name, values in rows.items()}
+    weighted = [(weights or {}).get(name, 1.0) * value for name, value in means.items()]
+    return LossParts(torch.stack(weighted).sum(), {name: value.detach() for name, value in means.items()})
