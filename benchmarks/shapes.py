@@ -1,11 +1,8 @@
-"""Generated sources of the sizes that the paper's Table 1 names. Generated data, not Amazon's and not KuaiSAR's."""
+"""Generated sources of the size that the paper's Table 1 names for KuaiSAR. Generated data, not KuaiSAR's."""
 
 from __future__ import annotations
 
 from gensr_model.config.data import GeneratedSource
-
-# 68,223 users, 61,934 items, about 990,000 purchases, about 4,300 queries.
-KINDLE = GeneratedSource(users=68_223, items=61_934, events_per_user=14.56)
 
 # 25,877 users, 6,890,707 items, about 5.06M rows of search and 14.6M of recommendations: within 1% of Table 1.
 KUAISAR_FULL = GeneratedSource(users=25_877, items=6_890_707, events_per_user=314.8, search_share=0.0924)

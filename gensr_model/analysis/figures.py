@@ -164,25 +164,6 @@ def _contours(axis: Axes, points: npt.NDArray[np.floating], color: str) -> None:
     axis.contour(across, up, density, levels=4, colors=color, linewidths=0.9)
 
 
-def ranking_figure(
-    summaries: Mapping[str, Mapping[str, Mapping[str, float]]], path: Path, metric: str = "ndcg_at_10"
-) -> None:
-    """Bars of one metric per ranker, best on top, one panel per task; a ranker without the task has no bar.
-
-    Args:
-        summaries: per ranker what `evaluation.metrics.summarize` gives.
-    """
-    longest = max([1, *(sum(task in found for found in summaries.values()) for task in TASKS)])
-    figure, axes = _figure(len(TASKS), (10.0, 1.2 + 0.4 * longest))
-    for axis, task in zip(axes, TASKS, strict=True):
-        values = {name: found[task][metric] for name, found in summaries.items() if task in found}
-        order = sorted(values, key=lambda name: values[name])
-        bars = axis.barh(order, [values[name] for name in order], color=_COLORS[0])
-        axis.bar_label(bars, fmt="%.4f", padding=3, fontsize=8)
-        axis.set(title=task, xlabel=metric, xlim=(0.0, 1.15 * max([*values.values(), 1e-3])))
-    _save(figure, path)
-
-
 def _figure(panels: int, size: tuple[float, float], rows: int = 1) -> tuple[Figure, list[Axes]]:
     """A figure of `rows` rows of `panels` axes each, row by row."""
     figure = Figure(figsize=size, dpi=120, layout="constrained")

@@ -22,7 +22,6 @@ from gensr_model.errors import ConfigError
 PAD, EOS, UNK = "<pad>", "</s>", "<unk>"
 ANSWERS = ("No", "Yes")  # index = label
 SEARCHES = "searches"  # the column of an items table that ``data/searches.py`` adds
-SLOTS = 4  # placeholders of Eq. 9: filtered CF, filtered semantic, candidate CF, candidate semantic
 
 
 class ItemText(NamedTuple):

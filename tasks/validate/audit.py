@@ -80,16 +80,6 @@ def _comment(name: str) -> str:
     return " ".join(line.removeprefix("--").strip() for line in comment)
 
 
-def audit_folder(prepared: Path, config: PrepareConfig, temp: Path) -> list[AuditResult]:
-    """Run every audit on the folder ``prepared``; ``temp`` is where DuckDB may spill.
-
-    Raises DataError for a file of the folder that is missing. Violations are returned, not raised.
-    """
-    with connect(config, temp) as con:
-        open_prepared(con, prepared, config)
-        return run_audits(con)
-
-
 def open_prepared(con: duckdb.DuckDBPyConnection, prepared: Path, config: PrepareConfig) -> None:
     """A view per file, with ``file_row_number``, and the views that audits share; DataError for a missing file."""
     for table in files.TABLES:

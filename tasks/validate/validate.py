@@ -41,17 +41,6 @@ FRAME_ROWS = 1_000_000
 _PLACE = ("file", "line")  # columns that say where a raw row was read; errors show them
 
 
-def validate_folders(raw: Path, prepared: Path, config: PipelineConfig, out: Path) -> dict[str, float]:
-    """``validate_raw`` into ``out/raw``, then ``validate_prepared`` into ``out/prepared``; figures of both."""
-    figures: dict[str, float] = {}
-    for name, validate, folder in (("raw", validate_raw, raw), ("prepared", validate_prepared, prepared)):
-        (out / name).mkdir()
-        figures.update(
-            {f"{name}_{key}": value for key, value in validate(folder, config, out / name).items()}
-        )
-    return figures
-
-
 def validate_raw(raw: Path, config: PipelineConfig, out: Path) -> dict[str, float]:
     """Check the folder ``raw``; write ``validation.json``, ``profile.json`` and ``data_docs/`` into the folder ``out``.
 

@@ -18,7 +18,7 @@ from gensr_model.errors import DataError
 from tasks.core.code_version import SOURCES
 from tasks.core.sql_runner import connect
 from tasks.prepare.schemas import TABLES
-from tasks.validate.audit import AUDITS, audit_by_itself, audit_folder, audit_rule, main, open_prepared
+from tasks.validate.audit import AUDITS, audit_by_itself, audit_rule, main, open_prepared
 
 SETTINGS = config(negatives=10, protocols=("uniform", "popularity", "bm25"))
 Row = dict[str, Any]
@@ -198,7 +198,7 @@ def test_every_audit_has_a_planted_fault_and_says_what_it_looks_for() -> None:
 
 
 def test_good_amazon_has_no_violation(good: Path, tmp_path: Path) -> None:
-    results = audit_folder(good, SETTINGS.prepare, tmp_path)
+    results = audit_by_itself(good)[0]
     assert [(r.name, r.violations) for r in results] == [(name, 0) for name in AUDITS]
 
 
@@ -214,7 +214,7 @@ def test_good_kuaisar_has_no_violation(tmp_path: Path) -> None:
     rare = [{**many, "item": f"x{n}"} for n in range(9)]
     settings = config("kuaisar", negatives=5, protocols=SETTINGS.prepare.protocols)
     folder = prepared(kuaisar_raw(tmp_path / "raw", [*rec, *rare], [*src, *rare], []), settings)
-    results = audit_folder(folder, settings.prepare, tmp_path / "temp")
+    results = audit_by_itself(folder)[0]
     assert [(r.name, r.violations) for r in results] == [(name, 0) for name in AUDITS]
 
 
@@ -223,7 +223,7 @@ def test_a_planted_fault_is_found(good: Path, tmp_path: Path, name: str, fault: 
     folder = tmp_path / "faulty"
     shutil.copytree(good, folder)
     fault(folder)
-    found = {r.name: r for r in audit_folder(folder, SETTINGS.prepare, tmp_path / "temp")}
+    found = {r.name: r for r in audit_by_itself(folder)[0]}
     assert found[name].violations > 0
     assert 0 < len(found[name].sample) <= 5
 
@@ -233,7 +233,7 @@ def test_a_missing_file_is_an_error(good: Path, tmp_path: Path) -> None:
     shutil.copytree(good, folder)
     (folder / "graph.parquet").unlink()
     with pytest.raises(DataError, match=r"graph\.parquet: missing"):
-        audit_folder(folder, config().prepare, tmp_path / "temp")
+        audit_by_itself(folder)[0]
 
 
 def test_the_sampler_leaves_out_what_the_audit_says_that_it_leaves_out(good: Path, tmp_path: Path) -> None:

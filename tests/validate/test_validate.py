@@ -17,7 +17,7 @@ import tasks.validate.validate
 from gensr_model.errors import DataError
 from tasks.ingest.rejects import time_bounds
 from tasks.prepare.schemas import TABLES
-from tasks.validate.validate import validate_folders, validate_prepared, validate_raw
+from tasks.validate.validate import validate_prepared, validate_raw
 
 TS = 1_600_000_000_000
 
@@ -41,16 +41,19 @@ def set_rows(folder: Path, table: str, schema: pa.Schema, at: int, **fields: Any
 def test_good_folders_pass_and_write_only_into_out(tmp_path: Path, out: Path) -> None:
     raw = random_amazon(tmp_path / "raw")
     settings = config(negatives=10)
-    figures = validate_folders(raw, prepared(raw, settings), settings, out)
-    assert figures["raw_expectations"] == 12
-    assert figures["prepared_expectations"] > 70
-    assert figures["raw_failed"] == figures["prepared_failed"] == 0
-    assert 0 < figures["prepared_audit/later_share/later_share"] < 1
+    for name in ("raw", "prepared"):
+        (out / name).mkdir()
+    raw_figures = validate_raw(raw, settings, out / "raw")
+    figures = validate_prepared(prepared(raw, settings), settings, out / "prepared")
+    assert raw_figures["expectations"] == 12
+    assert figures["expectations"] > 70
+    assert raw_figures["failed"] == figures["failed"] == 0
+    assert 0 < figures["audit/later_share/later_share"] < 1
     for name in ("raw", "prepared"):
         assert "Data Docs" in (out / name / "data_docs" / "index.html").read_text()
         report = json.loads((out / name / "validation.json").read_text())
         assert report["success"] is True
-        assert report["expectations"] == figures[f"{name}_expectations"]
+        assert report["expectations"] == (raw_figures if name == "raw" else figures)["expectations"]
     audits = json.loads((out / "prepared" / "audits.json").read_text())
     assert len(audits["audits"]) > 15
     assert list(Path.cwd().iterdir()) == []
