@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 
 from gensr_model.config.base import overlay
 from gensr_model.config.pipeline import PipelineConfig
-from gensr_model.config.studies import Variant
-from gensr_model.evaluation.ablation import CHANGES, ablation_rows
+from gensr_model.config.variants import VARIANTS
+from gensr_model.evaluation.ablation import ablation_rows
 from gensr_model.evaluation.saved_ranks import read_saved_ranks
 from gensr_model.reporting.renderers import page
 from gensr_model.reporting.run_facts import ABLATION, RunFacts
@@ -35,6 +35,16 @@ _SAME = ("format", "seed", "statistics.confidence", "statistics.bootstrap_sample
 _MOVED = {
     "retrain.confidence": "statistics.confidence",
     "retrain.bootstrap_samples": "statistics.bootstrap_samples",
+    "model.text.include_searches": "model.departures.searches_in_text.enabled",
+    "model.text.searches_share": "model.departures.searches_in_text.share",
+    "model.text.searches_tokens": "model.departures.searches_in_text.tokens",
+    "model.text.searches_leave_one_out": "model.departures.searches_in_text.leave_one_out",
+    "lightgcn.folds": "model.departures.folds",
+    "model.interaction": "model.departures.interaction",
+    "model.query_interaction": "model.departures.query_interaction",
+    "model.cold_items": "model.departures.cold_items",
+    "model.filter_identity": "model.departures.filter_identity",
+    "model.item_embedding": "model.departures.item_embedding",
 }
 _NO_MATTER = ("prepare.threads", "prepare.memory_limit", "ablation.")  # seeds are named by themselves
 
@@ -46,7 +56,7 @@ class Saved(NamedTuple):
     dataset: str  # digest of the raw files
     config: dict[str, Any]
     seeds: list[int]
-    ranks: dict[Variant, list[pa.Table]]  # one table per seed, in the order of ``seeds``
+    ranks: dict[str, list[pa.Table]]  # one table per seed, in the order of ``seeds``
 
 
 def read(path: Path) -> Saved:
@@ -57,13 +67,13 @@ def read(path: Path) -> Saved:
         )
     told = {name.decode(): json.loads(value) for name, value in (pq.read_schema(path).metadata or {}).items()}
     found = read_saved_ranks(path)
-    if "ablation" not in told.get("config", {}) or not found.keys() & (CHANGES.keys() - {"gensr"}):
+    if "ablation" not in told.get("config", {}) or not found.keys() & (VARIANTS.keys() - {"gensr"}):
         raise SystemExit(f"{path}: not of an ablation; it has the ranks of {', '.join(found) or 'nothing'}")
     config = _relocated(told["config"])
     seeds = list(dict.fromkeys(config["ablation"]["seeds"]))
     ranks = {
         name: [found[name if seed == seeds[0] else f"{name}-seed{seed}"] for seed in seeds]
-        for name in CHANGES
+        for name in VARIANTS
         if name in found
     }
     return Saved(path, told["dataset_digest"], config, seeds, ranks)
@@ -117,7 +127,7 @@ def join(files: Sequence[Saved], users: pa.Table | None) -> str:
     return "\n".join([*lines, ""])
 
 
-def _said(file: Saved, first: Saved, shared: list[Variant]) -> Iterator[str]:
+def _said(file: Saved, first: Saved, shared: list[str]) -> Iterator[str]:
     seeds = ", ".join(map(str, file.seeds))
     lone = [name for name in file.ranks if name not in shared]
     left_out = f"; left out, as not in every file: {', '.join(lone)}" if lone else ""

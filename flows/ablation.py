@@ -10,7 +10,7 @@ from prefect.runtime import flow_run
 from flows.shared.side_by_side import side_by_side
 from flows.shared.steps import finish, prepare_data
 from gensr_model.config.pipeline import PipelineConfig
-from gensr_model.evaluation.ablation import CHANGES
+from gensr_model.config.variants import VARIANTS
 from tasks.compare import trials
 from tasks.core.stage import StageResult
 from tasks.core.tracking import Tracked, parent_run
@@ -38,7 +38,7 @@ def ablate(run: Tracked, config: PipelineConfig, data: Data) -> dict[str, Any]:
     def train(trial: trials.Trial, share: int) -> tuple[StageResult, StageResult]:
         changed = trials.trial_config(config, trial)
         with run.child(trial.name) as child:
-            child.params(variant=trial.variant, seed=trial.seed, changes=CHANGES[trial.variant])
+            child.params(variant=trial.variant, seed=trial.seed, changes=VARIANTS[trial.variant].changes)
             cf = pretrain(child, changed, data.prepared, parallel_jobs=share)
             model = finetune(child, changed, data.prepared, cf, option="gensr", parallel_jobs=share)
             ranked = rank_model(child, changed, data.prepared, model, option=trial.variant)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gensr_model.config.studies import DEPARTURE_VARIANTS, USUAL_VARIANTS
+from gensr_model.config.variants import DEPARTURE_VARIANTS, USUAL_VARIANTS
 
 # Prompt length is cost: the encoder reads every token once per candidate.
 _SHORT_PROMPTS = {

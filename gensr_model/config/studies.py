@@ -3,34 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from gensr_model.config.base import Frozen
-
-# What any config of GenSR can be without: the paper's ablations, and one task alone.
-UsualVariant = Literal[
-    "gensr",
-    "no_cf_view",
-    "no_semantic_view",
-    "no_soft_filter",
-    "no_contrastive",
-    "recommendation_only",
-    "search_only",
-]
-# Without one of the switches that are not the paper's, where the config has it on.
-DepartureVariant = Literal[
-    "no_searches",
-    "no_leave_one_out",
-    "no_folds",
-    "no_interaction",
-    "no_query_interaction",
-    "no_cold_items",
-    "no_filter_identity",
-]
+from gensr_model.config.variants import USUAL_VARIANTS, VARIANTS, VariantName
 
 
 def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -40,9 +20,6 @@ def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
 
 
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(_distinct)]
-Variant = Literal[UsualVariant, DepartureVariant, "prompts_24", "prompts_64"]
-USUAL_VARIANTS: tuple[UsualVariant, ...] = get_args(UsualVariant)
-DEPARTURE_VARIANTS: tuple[DepartureVariant, ...] = get_args(DepartureVariant)
 
 
 class AnalysisConfig(Frozen):
@@ -133,12 +110,10 @@ class RerankConfig(Frozen):
 class AblationConfig(Frozen):
     """``ablation/paper`` (§6.6): GenSR beside GenSR without one of its parts."""
 
-    variants: tuple[Variant, ...] = Field(
+    variants: tuple[VariantName, ...] = Field(
         USUAL_VARIANTS,
-        description="gensr itself is always among them; beside the paper's and a task alone: no_searches, "
-        "no_leave_one_out, no_folds, no_interaction, no_query_interaction, no_cold_items and no_filter_identity take "
-        "away what is not the paper's and the config has switched on, prompts_24 and prompts_64 have prompts of so "
-        "many words and placeholders beside the query",
+        description="gensr itself is always among them. What takes away a departure asks for a config that has it on. "
+        + "; ".join(f"{name}: {variant.title}" for name, variant in VARIANTS.items() if name != "gensr"),
     )
     seeds: Seeds = Field(
         (0,),

@@ -13,60 +13,13 @@ import pyarrow.compute as pc
 
 from gensr_model.config.base import TASKS
 from gensr_model.config.pipeline import PipelineConfig
-from gensr_model.config.studies import Variant
+from gensr_model.config.variants import VARIANTS
 from gensr_model.errors import DataError
 from gensr_model.evaluation.compare import holm, paired_p
 from gensr_model.evaluation.metrics import per_sample
 from gensr_model.evaluation.resampling import FloatArray, number_users, resampled_means
 
 METRIC = "ndcg_at_5"  # §6.6 speaks of it alone
-
-# Prompts of a task, {0} its name and, in search, the query: 24 and 64 words with the four placeholders, in a
-# tokenizer of the corpus a few tokens more.
-_WORDS_24 = ("{0} . what the user had :", "and its words :", "the item :", "and its words :", "fit ?")
-_WORDS_64 = (
-    "{0} . what the user had so far , as seen through all other users :",
-    "the same again , as seen through the words of each item :",
-    "now one item of the list , as seen through all users :",
-    "the same item again , as seen through its own words :",
-    "does it fit the user ?",
-)
-
-
-def _prompts(words: tuple[str, ...]) -> dict[str, Any]:
-    return {
-        "recommendation_prompt": {"segments": tuple(part.replace("{0}", "recommend") for part in words)},
-        "search_prompt": {"segments": tuple(part.replace("{0}", "search {query}") for part in words)},
-    }
-
-
-CHANGES: dict[Variant, dict[str, Any]] = {
-    "gensr": {},
-    "no_cf_view": {"model": {"cf_view": False}},
-    "no_semantic_view": {"model": {"semantic_view": False}},
-    "no_soft_filter": {"model": {"soft_filter": False}},
-    "no_contrastive": {"model": {"beta": 0.0}},
-    "recommendation_only": {"train": {"tasks": "recommendation"}},
-    "search_only": {"train": {"tasks": "search"}},
-    "no_searches": {"model": {"departures": {"searches_in_text": {"enabled": False}}}},
-    "no_leave_one_out": {"model": {"departures": {"searches_in_text": {"leave_one_out": False}}}},
-    "no_folds": {"model": {"departures": {"folds": 0}}},
-    "no_interaction": {"model": {"departures": {"interaction": False}}},
-    "no_query_interaction": {"model": {"departures": {"query_interaction": False}}},
-    "no_cold_items": {"model": {"departures": {"cold_items": 0.0}}},
-    "no_filter_identity": {"model": {"departures": {"filter_identity": False}}},
-    "prompts_24": {"model": _prompts(_WORDS_24)},
-    "prompts_64": {"model": _prompts(_WORDS_64)},
-}
-# Relative change of NDCG@5 on Amazon that §6.6 tells: recommendation, search. "A single view" is told once, and not
-# which of the two is left; one task alone is not among the paper's ablations, nor is what the paper does not have.
-_SINGLE_VIEW = {"recommendation": -0.265, "search": -0.061}
-PAPER: dict[Variant, dict[str, float]] = {
-    "no_cf_view": _SINGLE_VIEW,
-    "no_semantic_view": _SINGLE_VIEW,
-    "no_soft_filter": {"recommendation": -0.122, "search": -0.031},
-    "no_contrastive": {"recommendation": -0.061, "search": -0.010},
-}
 
 
 class Change(NamedTuple):
@@ -82,7 +35,7 @@ class Change(NamedTuple):
 
 
 def ablation_rows(
-    ranks: Mapping[Variant, Sequence[pa.Table]], config: PipelineConfig, users: pa.Table | None
+    ranks: Mapping[str, Sequence[pa.Table]], config: PipelineConfig, users: pa.Table | None
 ) -> list[dict[str, Any]]:
     """A row per task and variant: `changes` from the whole model, and what the paper says.
 
@@ -90,8 +43,8 @@ def ablation_rows(
         ranks: of every variant its test ranks, one table per seed, in the order of the seeds; ``gensr`` among them.
         users: who is resampled, as in `relative_change`.
     """
-    found = changes(ranks, "gensr", config, users)
-    return [row | {"paper": PAPER.get(row["variant"], {}).get(row["task"])} for row in found]
+    rows = changes(ranks, "gensr", config, users)
+    return [row | {"paper": VARIANTS[row["variant"]].paper.get(row["task"])} for row in rows]
 
 
 def changes(

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from gensr_model.config.variants import VARIANTS
+
 MODELS = {
     "gensr": "GenSR",
     "two_head": "Two heads (Eq. 1)",
@@ -15,21 +17,7 @@ MODELS = {
     "lightgcn": "LightGCN",
     "bm25": "BM25",
     "same_query": "Same query",
-    "no_cf_view": "GenSR − CF view",
-    "no_semantic_view": "GenSR − semantic view",
-    "no_soft_filter": "GenSR − soft filter",
-    "no_contrastive": "GenSR − contrastive",
-    "recommendation_only": "GenSR, recommendation only",
-    "search_only": "GenSR, search only",
-    "no_searches": "GenSR − searches in the text",
-    "no_leave_one_out": "GenSR − a search left out of its positive's text",
-    "no_folds": "GenSR − cross-fitting",
-    "no_interaction": "GenSR − product of history and candidate",
-    "no_query_interaction": "GenSR − product of query and candidate",
-    "no_cold_items": "GenSR − cold items in training",
-    "no_filter_identity": "GenSR − filter that starts as identity",
-    "prompts_24": "GenSR, prompts of 24 words",
-    "prompts_64": "GenSR, prompts of 64 words",
+    **{name: variant.title for name, variant in VARIANTS.items()},
 }
 _PLANES = {
     "inputs": "Input (X, Y)",

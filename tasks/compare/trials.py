@@ -7,16 +7,15 @@ from typing import NamedTuple
 
 from gensr_model.config.base import SEARCH_ONLY
 from gensr_model.config.pipeline import PipelineConfig, with_changes
-from gensr_model.config.studies import Variant
+from gensr_model.config.variants import VARIANTS
 from gensr_model.errors import ConfigError
-from gensr_model.evaluation.ablation import CHANGES
 
 
 class Trial(NamedTuple):
     """A variant trained with a seed. The first seed's is named as the variant, the others after their seed."""
 
     name: str
-    variant: Variant
+    variant: str
     seed: int
 
 
@@ -42,15 +41,15 @@ def check_ablation(config: PipelineConfig) -> None:
             f"evaluation.protocol is {config.evaluation.protocol!r}, whose candidates are for search alone: leave "
             "recommendation_only out of ablation.variants"
         )
-    same = [
-        v for v in config.ablation.variants if v != "gensr" and with_changes(config, CHANGES[v]) == config
-    ]
+    others = [name for name in config.ablation.variants if name != "gensr"]
+    same = [name for name in others if with_changes(config, VARIANTS[name].changes) == config]
     if not config.model.departures.searches_in_text.enabled:  # then there is nothing to leave out of a text
-        same = [v for v in config.ablation.variants if v in (*same, "no_leave_one_out")]
+        same = [name for name in others if name in (*same, "no_leave_one_out")]
     if same:
+        changes = json.dumps({name: VARIANTS[name].changes for name in same})
         raise ConfigError(
             f"{', '.join(same)} would be GenSR as it is configured, trained twice: what it takes away is not "
-            f"switched on ({json.dumps({v: CHANGES[v] for v in same})}); leave it out of ablation.variants"
+            f"switched on ({changes}); leave it out of ablation.variants"
         )
 
 
@@ -63,7 +62,7 @@ def check_sweep(config: PipelineConfig) -> None:
 def trials(config: PipelineConfig) -> list[Trial]:
     """Every variant, gensr first, with every seed; all variants of a seed before the next seed."""
     seeds = list(dict.fromkeys(config.ablation.seeds))
-    variants: list[Variant] = list(dict.fromkeys(("gensr", *config.ablation.variants)))
+    variants = list(dict.fromkeys(("gensr", *config.ablation.variants)))
     return [
         Trial(variant if seed == seeds[0] else f"{variant}-seed{seed}", variant, seed)
         for seed in seeds
@@ -73,7 +72,7 @@ def trials(config: PipelineConfig) -> list[Trial]:
 
 def trial_config(config: PipelineConfig, trial: Trial) -> PipelineConfig:
     """The config that a trial is pretrained, trained and ranked with. Data are prepared with the study's own."""
-    return with_changes(config, {"seed": trial.seed, **CHANGES[trial.variant]})
+    return with_changes(config, {"seed": trial.seed, **VARIANTS[trial.variant].changes})
 
 
 def points(config: PipelineConfig) -> list[Point]:

@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 
 from gensr_model.config.base import TASKS
 from gensr_model.config.pipeline import PipelineConfig
-from gensr_model.config.studies import Variant
 from gensr_model.evaluation.ablation import METRIC, ablation_rows, changes
 from gensr_model.reporting.run_facts import ABLATION, SWEEP  # keys of the artifacts, too
 from tasks.compare.trials import Point, trials
@@ -28,13 +27,12 @@ def summarize_ablation(
     config: PipelineConfig, data: Data, stages: list[StageResult], ranks: dict[str, StageResult]
 ) -> dict[str, Any]:
     """The summary of a run whose models are trials, with the rows of the study."""
-    by_variant: dict[Variant, list[StageResult]] = {}
+    by_variant: dict[str, list[StageResult]] = {}
     for trial in trials(config):
         by_variant.setdefault(trial.variant, []).append(ranks[trial.name])
-    tables = {variant: [read_ranks(found) for found in of_seeds] for variant, of_seeds in by_variant.items()}
-    models: dict[str, list[StageResult]] = {str(variant): found for variant, found in by_variant.items()}
+    tables = {variant: [read_ranks(ranked) for ranked in seeds] for variant, seeds in by_variant.items()}
     return summarize_run(config, data, stages, ranks, {}) | {
-        "comparisons": comparisons(models, data.prepared, config),
+        "comparisons": comparisons(by_variant, data.prepared, config),
         "study": ABLATION,
         ABLATION: ablation_rows(tables, config, ranked_users(data.prepared)),
     }

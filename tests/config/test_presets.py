@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from gensr_model.config.pipeline import PipelineConfig, with_changes
 from gensr_model.config.presets import PRESETS
-from gensr_model.config.studies import DEPARTURE_VARIANTS, USUAL_VARIANTS, Variant
-from gensr_model.evaluation.ablation import CHANGES
+from gensr_model.config.studies import AblationConfig
+from gensr_model.config.variants import DEPARTURE_VARIANTS, USUAL_VARIANTS, VARIANTS
 
 
 def test_best_is_laptop_with_the_departures_that_its_ablation_takes_away() -> None:
     best = PipelineConfig.model_validate({"preset": "best"})
-    assert set(DEPARTURE_VARIANTS) <= set(best.ablation.variants) <= set(get_args(Variant))
+    assert set(DEPARTURE_VARIANTS) <= set(best.ablation.variants) <= set(VARIANTS)
     plain = best
     for variant in DEPARTURE_VARIANTS:
-        without = with_changes(plain, CHANGES[variant])
+        without = with_changes(plain, VARIANTS[variant].changes)
         assert without != plain, f"{variant} is not on"
         plain = without
     laptop = PipelineConfig.model_validate({"preset": "laptop"}).model_dump()
@@ -41,9 +42,11 @@ def test_best_is_laptop_with_the_departures_that_its_ablation_takes_away() -> No
 def test_a_preset_sets_only_fields_that_exist_and_has_no_departure_but_in_best(preset: str) -> None:
     config = PipelineConfig.model_validate({"preset": preset})
     assert config.preset == preset
-    off = [variant for variant in DEPARTURE_VARIANTS if with_changes(config, CHANGES[variant]) == config]
+    off = [
+        variant for variant in DEPARTURE_VARIANTS if with_changes(config, VARIANTS[variant].changes) == config
+    ]
     assert off == ([] if preset == "best" else list(DEPARTURE_VARIANTS))
-    assert [v for v in USUAL_VARIANTS if with_changes(config, CHANGES[v]) == config] == ["gensr"]
+    assert [v for v in USUAL_VARIANTS if with_changes(config, VARIANTS[v].changes) == config] == ["gensr"]
 
 
 @pytest.mark.parametrize(
@@ -58,3 +61,11 @@ def test_a_preset_sets_only_fields_that_exist_and_has_no_departure_but_in_best(p
 )
 def test_data_without_a_name_are_called_by_where_they_come_from(given: dict[str, Any], name: str) -> None:
     assert PipelineConfig.model_validate(given).name == name
+
+
+def test_the_schema_lists_the_variants_and_another_name_is_refused() -> None:
+    schema = AblationConfig.model_json_schema()["properties"]["variants"]
+    assert schema["items"]["enum"] == list(VARIANTS)
+    assert all(variant.title in schema["description"] for variant in VARIANTS.values())
+    with pytest.raises(ValidationError, match=r"unknown variant 'no_view'; known: gensr, no_cf_view"):
+        AblationConfig.model_validate({"variants": ["no_view"]})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,12 +12,10 @@ import pytest
 from scipy.stats import ttest_rel
 
 from gensr_model.config.pipeline import PipelineConfig, with_changes
-from gensr_model.config.studies import USUAL_VARIANTS, Variant
+from gensr_model.config.variants import USUAL_VARIANTS, VARIANTS
 from gensr_model.errors import DataError
 from gensr_model.evaluation.ablation import (
-    CHANGES,
     METRIC,
-    PAPER,
     ablation_rows,
     of_task,
     relative_change,
@@ -144,28 +142,26 @@ def leaves(tree: dict[str, Any], before: str = "") -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("variant", get_args(Variant))
-def test_every_variant_is_a_config_and_differs_in_what_it_names_alone(variant: Variant) -> None:
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_is_a_config_and_differs_in_what_it_names_alone(variant: str) -> None:
     config = PipelineConfig.model_validate(SWITCHES)
-    changed = leaves(with_changes(config, CHANGES[variant]).model_dump())
-    named = leaves(CHANGES[variant])
+    changed = leaves(with_changes(config, VARIANTS[variant].changes).model_dump())
+    named = leaves(VARIANTS[variant].changes)
     assert {path: changed[path] for path in named} == named
     assert {p for p, value in leaves(config.model_dump()).items() if changed[p] != value} == set(named)
-    assert variant in MODELS
+    assert MODELS[variant] == VARIANTS[variant].title
 
 
 def test_the_default_variants_are_those_that_any_config_can_be_without() -> None:
     plain = PipelineConfig.model_validate({"preset": "laptop"})
     assert plain.ablation.variants == USUAL_VARIANTS
-    assert [v for v in USUAL_VARIANTS if with_changes(plain, CHANGES[v]) == plain] == ["gensr"]
-    assert set(PAPER) <= set(USUAL_VARIANTS)
+    assert [v for v in USUAL_VARIANTS if with_changes(plain, VARIANTS[v].changes) == plain] == ["gensr"]
+    assert {v for v in VARIANTS if VARIANTS[v].paper} <= set(USUAL_VARIANTS)
 
 
 @pytest.mark.parametrize(("variant", "tokens"), [("prompts_24", 24), ("prompts_64", 64)])
-def test_longer_prompts_have_as_many_words_and_placeholders_as_they_say(
-    variant: Variant, tokens: int
-) -> None:
-    model = with_changes(PipelineConfig.model_validate({"preset": "laptop"}), CHANGES[variant]).model
+def test_longer_prompts_have_as_many_words_and_placeholders_as_they_say(variant: str, tokens: int) -> None:
+    model = with_changes(PipelineConfig.model_validate({"preset": "laptop"}), VARIANTS[variant].changes).model
     for prompt in (model.recommendation_prompt, model.search_prompt):
         words = " ".join(prompt.segments).replace("{query}", "").split()
         assert len(words) + 4 == tokens

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -14,7 +14,7 @@ from parsed import Parsed
 
 from gensr_model.config.known_formats import FORMATS
 from gensr_model.config.pipeline import PipelineConfig
-from gensr_model.config.studies import Variant
+from gensr_model.config.variants import VARIANTS
 from gensr_model.reporting import run_tables
 from gensr_model.reporting.charts import COLORS, Interval, Series, interval_chart, line_chart, smooth
 from gensr_model.reporting.facts import in_order
@@ -389,7 +389,7 @@ def test_a_run_of_which_little_is_known_has_a_page() -> None:
 
 def test_every_variant_of_the_ablation_has_a_line_of_its_own_colour() -> None:
     told = {"validations": [{"step": n, "search/ndcg_at_5": 0.1 * n} for n in (1, 2)], "curve": []}
-    variants = get_args(Variant)
+    variants = list(VARIANTS)
     (figure,) = run_tables.learning(facts(training=dict.fromkeys(variants, told)))
     drawn = re.findall(r'<g class="(c\d(?: dashed| dotted)?)"', figure.svg)
     assert len(set(drawn)) == len(variants) > COLORS
