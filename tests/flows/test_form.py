@@ -18,6 +18,7 @@ TAKEN: list[dict[str, Any]] = [
     {"source": "generated"},
     {"source": "download", "format": "kuaisar"},
     {"source": "/data/mine", "name": "my shoes"},
+    {"source": "/data/mine", "format": "my_package.clicks:FORMAT"},
     {"source": {"kind": "folder", "path": "mine"}},
     {"source": {"kind": "generated", "users": 40}},
     {"train": {"epochs": 3}, "studies": {"rerank": True}},
@@ -34,6 +35,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"name": ""}, "config.name"),
     ({"name": "  "}, "config.name"),
     ({"preset": "huge"}, "config.preset"),
+    ({"format": "kuaisr"}, "config.format"),
+    ({"format": "my_package.clicks:"}, "config.format"),
     ({"trian": {}}, "config"),
     ({"train": {"epoch": 3}}, "config.train"),
     ({"overrides": {"trian": {}}}, "config.overrides"),
@@ -55,3 +58,12 @@ def test_what_the_config_refuses_the_server_refuses_by_field(config: dict[str, A
         PipelineConfig.model_validate(config)
     with pytest.raises(ValidationError, match=f"for field '{field}'"):
         validate({"config": config}, SCHEMA, raise_on_error=True)
+
+
+def test_the_form_offers_the_known_formats() -> None:
+    config = next(
+        iter(SCHEMA["definitions"][name] for name in SCHEMA["definitions"] if name == "PipelineConfig")
+    )
+    known, elsewhere = config["properties"]["format"]["anyOf"]
+    assert known["enum"] == ["amazon", "kuaisar"]
+    assert "pattern" in elsewhere
