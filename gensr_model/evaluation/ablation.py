@@ -63,22 +63,22 @@ def changes(
     for task in TASKS:
         whole = of_task(ranks[base], task)
         for variant, tables in ranks.items():
-            mine = of_task(tables, task)
-            if not (mine[0].num_rows and whole[0].num_rows):
+            changed = of_task(tables, task)
+            if not (changed[0].num_rows and whole[0].num_rows):
                 continue
             rule = config.statistics
-            found = relative_change(
-                mine, whole, METRIC, rule.bootstrap_samples, rule.confidence, config.seed, users=users
+            relative = relative_change(
+                changed, whole, METRIC, rule.bootstrap_samples, rule.confidence, config.seed, users=users
             )
-            each = [float(per_sample(table, METRIC).mean()) for table in mine]
+            each = [float(per_sample(table, METRIC).mean()) for table in changed]
             rows.append(
                 {
                     "task": task,
                     "variant": variant,
                     "seeds": len(each),
-                    **found._asdict(),
+                    **relative._asdict(),
                     "std_over_seeds": float(np.std(each, ddof=1)) if len(each) > 1 else None,
-                    "p": None if variant == base else paired_p(mine, whole, METRIC, users=users),
+                    "p": None if variant == base else paired_p(changed, whole, METRIC, users=users),
                 }
             )
     tested = [row for row in rows if row["p"] is not None]
@@ -119,7 +119,7 @@ def relative_change(
     ours, theirs = (np.mean([_values(table, ids, metric) for table in of], axis=0) for of in (variant, base))
     if len(ids) == 0 or theirs.mean() == 0:
         raise DataError(f"the base has no sample with any {metric}: no change is relative to nothing")
-    own, reference = float(ours.mean()), float(theirs.mean())
+    value, reference = float(ours.mean()), float(theirs.mean())
     user = number_users(ids, users)
     several = int(user.max()) + 1
     low, high = -1.0, 1.0 / reference - 1.0  # all that a metric up to 1 allows: of one user nothing is known
@@ -132,15 +132,15 @@ def relative_change(
             )
         tail = (1.0 - confidence) / 2.0
         low, high = map(float, np.quantile(drawn[0] / drawn[1] - 1, [tail, 1.0 - tail]))
-    return Change(reference, own, own / reference - 1, low, high, len(ids), several)
+    return Change(reference, value, value / reference - 1, low, high, len(ids), several)
 
 
 def _values(ranks: pa.Table, ids: npt.NDArray[Any], metric: str) -> FloatArray:
     """(n,) the metric of the samples ``ids``, which are sorted."""
-    own = np.asarray(ranks["sample_id"].to_pylist(), dtype=str)
-    order = np.argsort(own)
-    if not np.array_equal(own[order], ids):
+    ranked = np.asarray(ranks["sample_id"].to_pylist(), dtype=str)
+    order = np.argsort(ranked)
+    if not np.array_equal(ranked[order], ids):
         raise DataError(
-            f"a variant ranked {len(own)} samples, not the {len(ids)} of the whole model: rank both on one split"
+            f"a variant ranked {len(ranked)} samples, not the {len(ids)} of the whole model: rank both on one split"
         )
     return per_sample(ranks, metric)[order]

@@ -87,8 +87,8 @@ def model_scorer(model: FullRanking, dataset: PreparedDataset) -> CatalogueScore
     @torch.inference_mode()
     def score(samples: Samples) -> npt.NDArray[Any]:
         batch = builder.build(samples, samples.item[:, None]).to(device)
-        found: npt.NDArray[Any] = model.catalogue_scores(batch).float().cpu().numpy()
-        return found
+        scores: npt.NDArray[Any] = model.catalogue_scores(batch).float().cpu().numpy()
+        return scores
 
     return score
 
@@ -109,8 +109,8 @@ def reference_scorer(
 
     def score(part: Samples) -> npt.NDArray[Any]:
         _, first, row = np.unique(part.query, return_index=True, return_inverse=True)
-        found: npt.NDArray[Any] = by_list(part.take(first), np.tile(every, (len(first), 1)))[row]
-        return found
+        scores: npt.NDArray[Any] = by_list(part.take(first), np.tile(every, (len(first), 1)))[row]
+        return scores
 
     return score
 

@@ -132,12 +132,12 @@ def load(folder: Path, items: pa.Table | None = None, queries: list[str] | None 
     content = json.loads((folder / CONFIG).read_text())
     config = ModelConfig.model_validate(content["model"])
     tokenizer = load_tokenizer(folder / TOKENIZER)
-    own = pq.read_table(folder / ITEMS)
-    items = own if items is None else items
-    known = None if items["raw_id"].equals(own["raw_id"]) else own
-    rows = pc.index_in(items["raw_id"], value_set=own["raw_id"].combine_chunks())
+    trained = pq.read_table(folder / ITEMS)
+    items = trained if items is None else items
+    known = None if items["raw_id"].equals(trained["raw_id"]) else trained
+    rows = pc.index_in(items["raw_id"], value_set=trained["raw_id"].combine_chunks())
     if config.departures.searches_in_text.enabled and SEARCHES not in items.column_names:
-        items = items.append_column(SEARCHES, pc.fill_null(own[SEARCHES].take(rows), ""))
+        items = items.append_column(SEARCHES, pc.fill_null(trained[SEARCHES].take(rows), ""))
     tensors = read_tensors(folder / WEIGHTS)
     cf = CFTable(
         torch.zeros_like(tensors["cf.table"]), torch.zeros_like(tensors["cf.known"]), config.freeze_cf
@@ -147,7 +147,7 @@ def load(folder: Path, items: pa.Table | None = None, queries: list[str] | None 
     model: Model
     if full is not None:
         backbone = backbones.build(content["backbone"])
-        first = backbone.lm_head.out_features - own.num_rows  # the items' tokens are the last
+        first = backbone.lm_head.out_features - trained.num_rows  # the items' tokens are the last
         model = FullRanking(config, full, backbone, cf, text, first)
     elif content["kind"] == "two_head":
         model = TwoHead(config, torch.zeros_like(tensors["words.weight"]), cf, text, content["gamma"])

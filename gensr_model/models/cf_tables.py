@@ -54,7 +54,7 @@ class CFTable(nn.Module):
         known = self.known[items] if cold is None else self.known[items] & ~cold
         return torch.where(known.unsqueeze(-1), self.table[items], self.cold)
 
-    def of_batch(self, read: ReadBatch) -> ItemVectors:
+    def for_batch(self, read: ReadBatch) -> ItemVectors:
         """Vectors of a batch's items."""
         if self.training and self.own_fold is not None:
             vectors: ItemVectors = self.own_fold(read, self.cold)

@@ -109,7 +109,7 @@ class DualViewT5(RankingModel):
         read = self.reading(batch, self.text.bags)
         cf = semantic = None
         if self.cf_view is not None:
-            cf = self.cf_view.encode(self.cf.of_batch(read), read.batch)
+            cf = self.cf_view.encode(self.cf.for_batch(read), read.batch)
         if self.semantic_view is not None:
             semantic = self.semantic_view.encode(self._semantic_items(read), read.batch)
         return Encoded(cf, semantic)

@@ -96,7 +96,7 @@ class TwoHead(RankingModel):
             vectors = vectors + self.item_embedding(pooled, items, read.cold)
         if self.project_cf is None:
             return ItemVectors(vectors)
-        cf, first = self.cf.of_batch(read)
+        cf, first = self.cf.for_batch(read)
         tables = self.project_cf(cf).view(-1, len(items), width)  # one, or one per fold
         return ItemVectors((tables + vectors).flatten(0, 1), first)
 

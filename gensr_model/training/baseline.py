@@ -49,18 +49,18 @@ class Loaded(NamedTuple):
 
 
 def tune(
-    system: BaselineSpec,
+    spec: BaselineSpec,
     dataset: PreparedDataset,
     config: PipelineConfig,
     checkpoints: Path,
     out: Path,
     report: Report,
 ) -> dict[str, float]:
-    """Try ``rerank.trials`` points of the system's grid for ``rerank.trial_epochs`` each, on the configured seed.
+    """Try ``rerank.trials`` points of the baseline's grid for ``rerank.trial_epochs`` each, on the configured seed.
 
     Writes ``tuning.json``: the chosen point and all trials. A finished trial is not repeated after a crash.
     """
-    lexicon, tried = _lexicon(system, dataset, config.model.text), checkpoints / "trials"
+    lexicon, tried = _lexicon(spec, dataset, config.model.text), checkpoints / "trials"
     tried.mkdir(parents=True, exist_ok=True)
 
     def run(number: int, point: tuning.Point) -> float:
@@ -68,7 +68,7 @@ def tune(
         if not known.is_file():
             folder = checkpoints / f"trial-{number}"
             _, result, _ = _fit(
-                system, point, dataset, lexicon, config, config.rerank.trial_epochs, folder, NullReport()
+                spec, point, dataset, lexicon, config, config.rerank.trial_epochs, folder, NullReport()
             )
             write_json(known, {"metric": result.best_metric})
         metric: float = json.loads(known.read_text())["metric"]
@@ -76,7 +76,7 @@ def tune(
         report.progress(number + 1, config.rerank.trials, f"tuning, {point}: {metric:.4f}")
         return metric
 
-    best, trials = tuning.choose(system.grid, config.rerank.trials, run)
+    best, trials = tuning.choose(spec.grid, config.rerank.trials, run)
     shown = [t._asdict() | {"metric": t.metric if np.isfinite(t.metric) else None} for t in trials]
     write_json(out / "tuning.json", {"chosen": best.point, "trials": shown})
     return {"best_valid_ndcg_at_5": best.metric, "trials": float(len(trials))}
@@ -89,7 +89,7 @@ def chosen(folder: Path) -> tuning.Point:
 
 
 def train(
-    system: BaselineSpec,
+    spec: BaselineSpec,
     point: tuning.Point,
     dataset: PreparedDataset,
     config: PipelineConfig,
@@ -102,12 +102,12 @@ def train(
     Writes the bundle and ``training.json``. Of a model that can be probed, ``gradients.json`` too: a probe every
     ``analysis.gradient_every`` steps (§6.5), which changes nothing of the training; empty without probes.
     """
-    lexicon = _lexicon(system, dataset, config.model.text)
-    every = config.analysis.gradient_every if can_be_probed(system.model) else 0
+    lexicon = _lexicon(spec, dataset, config.model.text)
+    every = config.analysis.gradient_every if can_be_probed(spec.model) else 0
     model, result, probes = _fit(
-        system, point, dataset, lexicon, config, config.rerank.epochs, checkpoints, report, every
+        spec, point, dataset, lexicon, config, config.rerank.epochs, checkpoints, report, every
     )
-    save(out, system, point, model, dataset, lexicon, config.model.max_history)
+    save(out, spec, point, model, dataset, lexicon, config.model.max_history)
     write_json(out / "training.json", result._asdict() | {"point": point})
     if probes is not None:
         write_json(out / "gradients.json", probes.entries())
@@ -120,7 +120,7 @@ def can_be_probed(model: type[Baseline]) -> bool:
 
 
 def _fit(
-    system: BaselineSpec,
+    spec: BaselineSpec,
     point: tuning.Point,
     dataset: PreparedDataset,
     lexicon: Lexicon | None,
@@ -130,9 +130,9 @@ def _fit(
     report: Report,
     gradient_every: int = 0,
 ) -> tuple[Baseline, FitResult, GradientLog | None]:
-    collator = Collator(dataset, system.reads, config.model.max_history, lexicon)
+    collator = Collator(dataset, spec.reads, config.model.max_history, lexicon)
     torch.manual_seed(config.seed)
-    model = build(system, point, collator)
+    model = build(spec, point, collator)
     settings = training_settings(config, point)
     data = TrainingData(
         dataset,
@@ -140,8 +140,8 @@ def _fit(
         collator.max_history,
         config.seed,
         builder=collator,
-        tasks=system.tasks,
-        by_length=not system.model.fixed_length,
+        tasks=spec.tasks,
+        by_length=not spec.model.fixed_length,
     )
     probes = None
     if isinstance(model, ProbedModel):
@@ -153,7 +153,7 @@ def _fit(
         seed=config.seed,
         epochs=epochs,
         folder=folder,
-        validate=Validation(model, dataset, collator, system.tasks, config),
+        validate=Validation(model, dataset, collator, spec.tasks, config),
         report=report,
         probe=probes,
         accelerator=make_accelerator(settings.precision),
@@ -161,23 +161,27 @@ def _fit(
     return model, result, probes
 
 
-def build(system: BaselineSpec, point: tuning.Point, collator: Collator) -> Baseline:
-    """The model of a system with a point's hyperparameters, those of the trainer left out."""
-    return system.model(collator.domain, **{k: v for k, v in point.items() if k not in OF_TRAINER})
+def build(spec: BaselineSpec, point: tuning.Point, collator: Collator) -> Baseline:
+    """The model of a baseline with a point's hyperparameters, those of the trainer left out."""
+    return spec.model(collator.domain, **{k: v for k, v in point.items() if k not in OF_TRAINER})
 
 
 def training_settings(config: PipelineConfig, point: tuning.Point) -> TrainConfig:
-    """``train`` with what ``rerank`` says for baselines, and the point's own values."""
-    own = config.rerank
-    changes = {"learning_rate": own.learning_rate, "batch_size": own.batch_size, "patience": own.patience}
+    """``train`` with the settings of ``rerank`` for baselines, and the values of the point."""
+    rerank = config.rerank
+    changes = {
+        "learning_rate": rerank.learning_rate,
+        "batch_size": rerank.batch_size,
+        "patience": rerank.patience,
+    }
     changes |= {"accumulation": 1, "validations_per_epoch": 1, "checkpoint_every": _CHECKPOINT_EVERY}
     return config.train.model_copy(update=changes | {k: v for k, v in point.items() if k in OF_TRAINER})
 
 
-def _lexicon(system: BaselineSpec, dataset: PreparedDataset, text: TextConfig) -> Lexicon | None:
-    if not system.reads & READS_WORDS:
+def _lexicon(spec: BaselineSpec, dataset: PreparedDataset, text: TextConfig) -> Lexicon | None:
+    if not spec.reads & READS_WORDS:
         return None
-    return Lexicon.build(dataset, text if TEXT in system.reads else None)
+    return Lexicon.build(dataset, text if TEXT in spec.reads else None)
 
 
 class Validation:
@@ -203,16 +207,16 @@ class Validation:
 
 def rank(
     folder: Path,
-    system: BaselineSpec,
+    spec: BaselineSpec,
     dataset: PreparedDataset,
     split: Split,
     config: PipelineConfig,
     report: Report,
 ) -> pa.Table:
     """Per-sample ranks of a trained baseline on the frozen candidates of its tasks."""
-    loaded = load(folder, system, dataset)
+    loaded = load(folder, spec, dataset)
     loaded.model.to(default_device())
-    samples, negatives = _lists(dataset, split, system.tasks, config.evaluation.max_test_samples, config)
+    samples, negatives = _lists(dataset, split, spec.tasks, config.evaluation.max_test_samples, config)
     return _rank(loaded.model, dataset, loaded.collator, samples, negatives, config, report)
 
 
@@ -253,7 +257,7 @@ def _rank(
 
 def save(
     out: Path,
-    system: BaselineSpec,
+    spec: BaselineSpec,
     point: tuning.Point,
     model: Baseline,
     dataset: PreparedDataset,
@@ -263,9 +267,9 @@ def save(
     """Write the bundle into an existing folder: JSON, safetensors, and the raw ids of the items. No pickle."""
     content: dict[str, Any] = {
         "kind": "baseline",
-        "title": system.title,
-        "reads": sorted(system.reads),
-        "tasks": system.tasks,
+        "title": spec.title,
+        "reads": sorted(spec.reads),
+        "tasks": spec.tasks,
         "point": point,
         "max_history": max_history,
         "users": _users(dataset),
@@ -278,7 +282,7 @@ def save(
     pq.write_table(dataset.items.select(["raw_id"]), out / ITEMS)
 
 
-def load(folder: Path, system: BaselineSpec, dataset: PreparedDataset) -> Loaded:
+def load(folder: Path, spec: BaselineSpec, dataset: PreparedDataset) -> Loaded:
     """A saved baseline over the dataset it was trained on.
 
     Raises:
@@ -287,12 +291,10 @@ def load(folder: Path, system: BaselineSpec, dataset: PreparedDataset) -> Loaded
     if not (folder / CONFIG).is_file():
         raise DataError(f"{folder}: no {CONFIG}, so this is not a model bundle")
     content = json.loads((folder / CONFIG).read_text())
-    if content["kind"] != "baseline" or content["reads"] != sorted(system.reads):
-        raise DataError(
-            f"{folder}: a bundle of {content.get('title', content['kind'])}, not of {system.title}"
-        )
-    own = pq.read_table(folder / ITEMS)
-    if own["raw_id"].to_pylist() != dataset.items["raw_id"].to_pylist() or content["users"] != _users(
+    if content["kind"] != "baseline" or content["reads"] != sorted(spec.reads):
+        raise DataError(f"{folder}: a bundle of {content.get('title', content['kind'])}, not of {spec.title}")
+    trained = pq.read_table(folder / ITEMS)
+    if trained["raw_id"].to_pylist() != dataset.items["raw_id"].to_pylist() or content["users"] != _users(
         dataset
     ):
         raise DataError(
@@ -302,8 +304,8 @@ def load(folder: Path, system: BaselineSpec, dataset: PreparedDataset) -> Loaded
     if (folder / WORDS).is_file():
         fields = None if content["text"] is None else TextConfig.model_validate(content["text"])
         lexicon = Lexicon.of(json.loads((folder / WORDS).read_text()), dataset, fields)
-    collator = Collator(dataset, system.reads, content["max_history"], lexicon)
-    model = build(system, content["point"], collator)
+    collator = Collator(dataset, spec.reads, content["max_history"], lexicon)
+    model = build(spec, content["point"], collator)
     load_module_tensors(model, read_tensors(folder / WEIGHTS))
     model.eval()
     return Loaded(model, collator)

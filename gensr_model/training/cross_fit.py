@@ -1,8 +1,8 @@
 """Cross-fitting of the CF table: each purchase is learned from with a table that was trained without it.
 
-LightGCN learns from the purchases that GenSR then learns to foretell, so that in training, and only there, history and
-target lie closer than they would: a model that compares them trusts the table too much. The purchases are parted in
-folds, and one more LightGCN is trained without each. Cross-fitting is from statistics (Chernozhukov et al. 2018,
+LightGCN learns from the purchases that GenSR then learns to predict. So in training, and only there, history and target
+lie closer than they will, and a model that compares them trusts the table too much. The purchases are parted in folds,
+and one more LightGCN is trained without each. Cross-fitting is from statistics (Chernozhukov et al. 2018,
 "Double/debiased machine learning", section 3).
 """
 
@@ -65,9 +65,9 @@ def cross_fit(
     fold = fold_of(torch.from_numpy(user), torch.from_numpy(item), folds).numpy()
     tables, edges, apart = [], [], []
     for left_out in range(folds):
-        kept = fold != left_out
-        unknown = np.unique(user[~kept] * dataset.n_items + item[~kept])
-        bpr = lightgcn.Bpr(user[kept], item[kept], dataset.n_users, dataset.n_items, config, seed)
+        trained_on = fold != left_out
+        unknown = np.unique(user[~trained_on] * dataset.n_items + item[~trained_on])
+        bpr = lightgcn.Bpr(user[trained_on], item[trained_on], dataset.n_users, dataset.n_items, config, seed)
         rng = lightgcn.pair_generator(seed)
         for _ in range(epochs):
             for batch in lightgcn.batches(user, item, dataset.n_items, config.batch_size, rng, unknown):

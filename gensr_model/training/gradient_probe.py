@@ -74,6 +74,6 @@ def _flat_gradient(loss: Tensor, parameters: Sequence[nn.Parameter], keep_graph:
     """(P,) gradient of a loss; zeros where a parameter does not enter it."""
     if not loss.requires_grad:
         return torch.cat([torch.zeros_like(p).float().flatten() for p in parameters])
-    found = torch.autograd.grad(loss, list(parameters), retain_graph=keep_graph, allow_unused=True)
-    parts = [torch.zeros_like(p) if g is None else g for g, p in zip(found, parameters, strict=True)]
+    gradients = torch.autograd.grad(loss, list(parameters), retain_graph=keep_graph, allow_unused=True)
+    parts = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, parameters, strict=True)]
     return torch.cat([part.detach().float().flatten() for part in parts])

@@ -238,8 +238,8 @@ def fit(
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * learning_rate_factor(step, total, config.warmup_share)
         window.append(train_step(loss, optimizer, parameters, data, config, seed, step, accelerator, probe))
-        told = window[-1] | {"learning_rate": optimizer.param_groups[0]["lr"]}
-        progress = progress._replace(step=step + 1, curve=on_curve(progress.curve, told, step + 1, total))
+        values = window[-1] | {"learning_rate": optimizer.param_groups[0]["lr"]}
+        progress = progress._replace(step=step + 1, curve=on_curve(progress.curve, values, step + 1, total))
         if progress.step % 20 == 0:
             rows = len(window) * config.batch_size * config.accumulation * (1 + config.negatives)
             values = {name: float(np.mean([w[name] for w in window])) for name in window[0]}
@@ -306,18 +306,18 @@ def train_step(
         torch.manual_seed(dropout_seed)
         # Gradients cross processes once, with the last micro-batch.
         with nullcontext() if number == numbers[-1] else accelerator.no_sync(loss):
-            found = loss(batch)
-            accelerator.backward(found.total / len(numbers))
+            parts = loss(batch)
+            accelerator.backward(parts.total / len(numbers))
         ids.append(samples.sample_id.tolist())
-        logged.append({"loss": found.total.detach(), **found.parts})
+        logged.append({"loss": parts.total.detach(), **parts.parts})
     norm = accelerator.clip_grad_norm_(parameters, config.clip_norm)
     optimizer.step()
     # All that is read of a step is read here at once: a GPU stands still from a reading until it has work again.
     checked = torch.stack([*(entry["loss"] for entry in logged), norm])
     means = torch.stack([torch.stack([entry[name] for entry in logged]).mean() for name in logged[0]])
     read = torch.cat([checked, accelerator.reduce(means, "mean")]).tolist()
-    for value, of_batch in zip(read, ids, strict=False):
-        _check_finite("loss", value, step, of_batch)
+    for value, sample_ids in zip(read, ids, strict=False):
+        _check_finite("loss", value, step, sample_ids)
     gradient_norm = read[len(ids)]
     _check_finite("gradient", gradient_norm, step, list(chain(*ids)))
     return {**dict(zip(logged[0], read[len(ids) + 1 :], strict=True)), "gradient_norm": gradient_norm}
@@ -340,11 +340,13 @@ def _validate(
     accelerator: Accelerator,
 ) -> Progress:
     model.eval()
-    found = broadcast_object_list([validate() if accelerator.is_main_process else None])[0]
-    report.metrics({f"valid/{name}": value for name, value in found.items()}, progress.step)
-    progress = progress._replace(validations=[*progress.validations, {"step": float(progress.step), **found}])
-    if found["metric"] > progress.best_metric:
+    metrics = broadcast_object_list([validate() if accelerator.is_main_process else None])[0]
+    report.metrics({f"valid/{name}": value for name, value in metrics.items()}, progress.step)
+    progress = progress._replace(
+        validations=[*progress.validations, {"step": float(progress.step), **metrics}]
+    )
+    if metrics["metric"] > progress.best_metric:
         if accelerator.is_main_process:
             checkpoint.save_best(folder, model)
-        return progress._replace(best_metric=found["metric"], bad_validations=0)
+        return progress._replace(best_metric=metrics["metric"], bad_validations=0)
     return progress._replace(bad_validations=progress.bad_validations + 1)

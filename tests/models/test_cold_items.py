@@ -122,10 +122,10 @@ def test_only_the_cold_ones_of_the_items_change() -> None:
     )
     table = CFTable(vectors, torch.ones(3, dtype=torch.bool), folds=folds)
     read = read_items(items, cold)
-    found, _ = table.of_batch(read)
+    found, _ = table.for_batch(read)
     of_cold = [0.0, 0.0, 0.0]
     assert found.tolist() == [[7, 8, 9], of_cold, of_cold, of_cold, of_cold, of_cold]
-    found, _ = table.eval().of_batch(read)
+    found, _ = table.eval().for_batch(read)
     assert found.tolist() == [[7, 8, 9], of_cold, of_cold]
 
 

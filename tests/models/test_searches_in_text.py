@@ -193,7 +193,7 @@ def test_a_positive_of_its_own_keeps_its_cf_vector_and_its_fold(small: Small, fo
     table = CFTable(torch.randn(ITEMS, 4), torch.rand(ITEMS) < 0.8, folds=every).train()
     rows = []
     for batch in (small.batch, small.batch.own_positives()):
-        vectors = table.of_batch(ReadBatch(batch))
+        vectors = table.for_batch(ReadBatch(batch))
         rows.append((vectors.at(batch.history), vectors.at(batch.candidates)))
     torch.testing.assert_close(rows[0], rows[1])
 
