@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,7 +24,8 @@ import psutil
 import torch
 from torch import nn
 
-from benchmarks.common import in_child, prepared, seconds, tell
+from benchmarks.common import prepared, seconds, tell
+from benchmarks.sides import in_child, peak_bytes
 from gensr_model.baselines.inputs import FIELDS, MIXED, READS_WORDS, REC, SRC, TEXT, Collator
 from gensr_model.baselines.registry import BASELINES
 from gensr_model.baselines.words import Lexicon
@@ -44,7 +43,6 @@ SETTINGS = TrainConfig(batch_size=BATCH, negatives=NEGATIVES)
 OURS = ("gensr", "two_head")
 STEPS, WARM = 40, 5
 ALLOWED = 0.2  # share of a training step that a batch may take
-_TO_MB = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss is in bytes there, in KiB on Linux
 
 
 def _train(model: Any, data: TrainingData) -> dict[str, Any]:
@@ -135,7 +133,7 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
     before = psutil.Process().memory_info().rss / 2**20
 
     def peak_mb() -> int:
-        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _TO_MB - before)
+        return round(peak_bytes() / 2**20 - before)
 
     torch.manual_seed(0)
     model = make()

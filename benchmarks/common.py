@@ -5,8 +5,6 @@ from __future__ import annotations
 import atexit
 import json
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -49,18 +47,5 @@ def seconds(work: Callable[[], Any], repeat: int = 5) -> float:
 
 def tell(claim: str, ours: float, other: float, **more: Any) -> None:
     """Print the result as the last line."""
-    print(
-        json.dumps(
-            {"claim": claim, "speedup": round(other / ours, 2), "ours_s": ours, "other_s": other, **more}
-        )
-    )
-
-
-def in_child(module: str, *arguments: object) -> dict[str, Any]:
-    """What ``python -m benchmarks.<module>`` prints last, as JSON: a side in a process of its own."""
-    command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        sys.exit(f"{' '.join(command[2:])} ended with {done.returncode}, see above")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    result = {"claim": claim, "speedup": round(other / ours, 2), "ours_s": ours, "other_s": other, **more}
+    print(json.dumps(result))

@@ -7,9 +7,9 @@ Prints the tables that a run's own summary has.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+from benchmarks.sides import arguments
 from gensr_model.config.evaluation import StatisticsConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation.saved_ranks import read_saved_ranks
@@ -20,9 +20,7 @@ from tasks.evaluate.diagnose import segments_of
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__)
     parser.add_argument("saved_ranks", type=Path, help="ranks that benchmarks.save_ranks wrote")
     parser.add_argument("prepared", type=Path, help="the prepared dataset of that run")
     given = parser.parse_args()

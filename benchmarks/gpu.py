@@ -23,6 +23,7 @@ import transformers
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.drawn import HISTORY, DrawnData, drawn_data, drawn_model, flops, lists
+from benchmarks.sides import arguments
 from gensr_model.config.training import TrainConfig
 from gensr_model.data.batches import Batch, BatchBuilder
 from gensr_model.data.prepared import PreparedDataset, Samples
@@ -210,9 +211,7 @@ def score(given: argparse.Namespace, data: DrawnData, card: Card, users: int, co
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__)
     parser.add_argument("--shape", default="paper", choices=["paper", "small"])
     parser.add_argument("--prompt", type=int, default=64)
     parser.add_argument("--samples", type=int, nargs="+", default=[256])

@@ -12,7 +12,6 @@ Generated data unless --meta names a file.
 
 from __future__ import annotations
 
-import argparse
 import ast
 import gzip
 import json
@@ -26,6 +25,7 @@ import pandas as pd
 import pyarrow as pa
 
 from benchmarks.common import seconds
+from benchmarks.sides import arguments
 from gensr_model.config.data import GeneratedSource
 from gensr_model.data.synthetic import write_amazon
 from tasks.ingest import python_literals
@@ -128,9 +128,7 @@ def reviews(path: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__)
     parser.add_argument("--meta", type=Path, help="a meta file of Python literals, gzipped")
     parser.add_argument("--users", type=int, default=20_000)
     parser.add_argument("--items", type=int, default=20_000)

@@ -8,7 +8,6 @@ the files lacks are left out and named, and so is every setting in which the fil
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator, Sequence
 from functools import reduce
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.sides import arguments
 from gensr_model.config.base import overlay
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.config.variants import VARIANTS
@@ -156,9 +156,7 @@ def _flat(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__)
     parser.add_argument(
         "saved_ranks", type=Path, nargs="+", help="files that benchmarks.save_ranks wrote of ablations"
     )

@@ -19,8 +19,9 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from benchmarks.common import in_child, tell
+from benchmarks.common import tell
 from benchmarks.drawn import HISTORY, drawn_data, drawn_model, lists
+from benchmarks.sides import arguments, in_child, peak_bytes
 from gensr_model.config.training import TrainConfig
 from gensr_model.data.batches import BatchBuilder
 from gensr_model.data.prepared import PreparedDataset
@@ -28,7 +29,7 @@ from gensr_model.runtime.malloc import keep_freed_memory
 from gensr_model.training.trainer import make_optimizer
 
 STEPS, WARM = 12, 2
-SIDES = ("saved_ranks", "given back")
+SIDES = ("kept", "given back")
 REPEAT = 3  # processes of each side, in turns: the machine may have other work
 
 
@@ -64,7 +65,7 @@ def steps(what: str, rows: int, prompt: int) -> Callable[[], float]:
 
 def child(side: str, what: str, rows: int, prompt: int) -> dict[str, Any]:
     """One side: seconds of the median step, what each gave, page faults of a step, peak memory."""
-    if side == "saved_ranks" and not keep_freed_memory():
+    if side == "kept" and not keep_freed_memory():
         sys.exit("the C library is not glibc: there is nothing to compare")
     step, found, times = steps(what, rows, prompt), [], []
     for number in range(STEPS):
@@ -78,14 +79,14 @@ def child(side: str, what: str, rows: int, prompt: int) -> dict[str, Any]:
         "step_s": float(np.median(times[WARM:])),
         "found": found,
         "faults": (usage.ru_minflt - faults) // (STEPS - WARM),
-        "peak_mb": usage.ru_maxrss // 1024,
+        "peak_mb": peak_bytes() // 2**20,
     }
 
 
 def compare(what: str, rows: int, prompt: int) -> None:
     """Both sides in turns; prints the best of each."""
     tried = [
-        [in_child("allocator", "--child", side, what, "--users", rows, "--prompt", prompt) for side in SIDES]
+        [in_child("malloc", "--child", side, what, "--users", rows, "--prompt", prompt) for side in SIDES]
         for _ in range(REPEAT)
     ]
     ours, other = (min(side, key=lambda one: float(one["step_s"])) for side in zip(*tried, strict=True))
@@ -99,9 +100,7 @@ def compare(what: str, rows: int, prompt: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__)
     parser.add_argument("--users", type=int, default=64)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--prompt", type=int, default=24)

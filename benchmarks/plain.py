@@ -7,14 +7,18 @@ a constraint, the loss by the backbone's own labels. The benchmarks measure agai
 
 from __future__ import annotations
 
+import argparse
 import copy
-from typing import NamedTuple
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.activations import NewGELUActivation
 
+from benchmarks.sides import arguments, in_child
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.models.gensr import GenSR
 from gensr_model.models.text_pooling import masked_mean
@@ -117,3 +121,32 @@ class Plain(nn.Module):
             every = torch.cat([s @ c[u], c @ s[u]]) / model.config.tau
             loss = loss + torch.logsumexp(every, 0) - c[u] @ s[u] / model.config.tau
         return generation + model.config.beta * loss / max(len(c), 1)
+
+
+def three_ways(module: str, *arguments: object) -> list[dict[str, Any]]:
+    """Ours, which keeps freed memory, and the other side without and with that, each in a process of its own."""
+    return [
+        in_child(module, "--child", *side, *arguments)
+        for side in (("ours", "--keep"), ("other",), ("other", "--keep"))
+    ]
+
+
+def main(
+    doc: str | None,
+    size: str,
+    default: int,
+    child: Callable[[str, int, int, bool], dict[str, Any]],
+    compare: Callable[[int, int], None],
+) -> None:
+    """The command line of a comparison with this side: for each length of prompts, ``compare`` with the size given."""
+    parser = arguments(doc)
+    parser.add_argument("--prompts", type=int, nargs="+", default=[24, 64])
+    parser.add_argument(f"--{size}", dest="size", type=int, default=default)
+    parser.add_argument("--child", choices=["ours", "other"], help=argparse.SUPPRESS)
+    parser.add_argument("--keep", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    for prompt in given.prompts:
+        if given.child:
+            print(json.dumps(child(given.child, prompt, given.size, given.keep)))
+        else:
+            compare(prompt, given.size)

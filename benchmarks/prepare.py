@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from benchmarks import pandas_prepare
 from benchmarks.shapes import kuaisar
-from benchmarks.sides import Cost, exponent, in_child, measured
+from benchmarks.sides import Cost, arguments, exponent, in_child, measured
 from gensr_model.config.pipeline import PipelineConfig
 
 SPLITS = ("train", "valid", "test")
@@ -112,13 +112,13 @@ def compare(rows: int, place: Path, with_pandas: bool) -> dict[str, Any]:
     """Both sides at one size; asserts equal outcomes, prints and returns the costs."""
     if not (place / "raw").is_dir():
         place.mkdir(parents=True, exist_ok=True)
-        in_child("benchmarks.prepare", "--side", "raw", "--rows", str(rows), "--place", place)
+        in_child("prepare", "--side", "raw", "--rows", rows, "--place", place)
     names = ["ours", *PANDAS] if with_pandas else ["ours"]
     costs: dict[str, Cost] = {}
     for name in names:
         shutil.rmtree(place / name, ignore_errors=True)
         (place / name).mkdir()
-        costs[name] = in_child("benchmarks.prepare", "--side", name, "--place", place)
+        costs[name] = Cost(*in_child("prepare", "--side", name, "--place", place))
         check_candidates(place / name)
     if with_pandas:
         expected = outcome(place / "ours")
@@ -144,9 +144,7 @@ def scratch(keep: Path | None) -> Iterator[Path]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[200_000, 1_000_000, 5_000_000])
     parser.add_argument("--ours-only", action="store_true")
     parser.add_argument(

@@ -9,7 +9,6 @@ Ranks are what metrics are made of, so later runs can be compared with this one 
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.sides import arguments
 from gensr_model.config.studies import SavedRanks
 from gensr_model.evaluation.evaluate import RANKS
 from gensr_model.evaluation.saved_ranks import widen
@@ -93,9 +93,7 @@ def _forget_folders(place: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__)
     parser.add_argument("run", type=Path, help="a folder with summary.json, such as .gensr/runs/latest")
     parser.add_argument("--to", type=Path, default=Path("docs/results"))
     given = parser.parse_args()

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.prepare import SETTINGS, ours, scratch
 from benchmarks.shapes import KUAISAR_FULL_ROWS, kuaisar
-from benchmarks.sides import in_child, measured
+from benchmarks.sides import Cost, arguments, in_child, measured
 from gensr_model.config.pipeline import PipelineConfig
 
 STEPS = ("generate", "ingest", "prepare")
@@ -39,9 +39,7 @@ def ingest(place: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__)
     parser.add_argument("--rows", type=int, default=KUAISAR_FULL_ROWS)
     parser.add_argument("--times", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="a new folder to keep the data in")
@@ -60,8 +58,8 @@ def main() -> None:
     with scratch(given.keep) as place:
         for name in ("csv", "raw", "prepared"):
             (place / name).mkdir(parents=True)
-        sizes = ("--rows", str(given.rows), "--times", str(given.times), "--place", place)
-        costs = {step: in_child("benchmarks.scale", "--step", step, *sizes) for step in STEPS}
+        sizes = ("--rows", given.rows, "--times", given.times, "--place", place)
+        costs = {step: Cost(*in_child("scale", "--step", step, *sizes)) for step in STEPS}
         rows = {p.stem: pq.read_metadata(p).num_rows for p in sorted((place / "raw").glob("*.parquet"))}
         events = pq.read_metadata(place / "prepared" / "events.parquet").num_rows
     total = sum(rows.values())

@@ -11,8 +11,6 @@ by matrix products alone, and how near ours comes to what the machine does in on
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
@@ -20,9 +18,9 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from benchmarks.common import in_child, seconds, tell
+from benchmarks.common import seconds, tell
 from benchmarks.drawn import HISTORY, drawn_data, drawn_model, flops, lists
-from benchmarks.plain import Plain, collate
+from benchmarks.plain import Plain, collate, main, three_ways
 from gensr_model.data.batches import BatchBuilder
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.runtime.malloc import keep_freed_memory
@@ -72,10 +70,7 @@ def child(name: str, prompt: int, users: int, keep: bool) -> dict[str, Any]:
 
 def compare(prompt: int, users: int) -> None:
     """Both sides with prompts of one length; prints the result."""
-    ours, other, kept = (
-        in_child("score", "--child", *which, "--prompts", prompt, "--users", users)
-        for which in (("ours", "--keep"), ("other",), ("other", "--keep"))
-    )
+    ours, other, kept = three_ways("score", "--prompts", prompt, "--users", users)
     for found in (other, kept):
         np.testing.assert_allclose(ours["scores"], found["scores"], atol=1e-5, rtol=0)
     ours_s, rows, bound = ours["seconds"], users * (1 + NEGATIVES), other["flops"] / ours["flops"]
@@ -89,21 +84,5 @@ def compare(prompt: int, users: int) -> None:
     )  # fmt: skip
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--prompts", type=int, nargs="+", default=[24, 64])
-    parser.add_argument("--users", type=int, default=4)
-    parser.add_argument("--child", choices=["ours", "other"], help=argparse.SUPPRESS)
-    parser.add_argument("--keep", action="store_true", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    for prompt in given.prompts:
-        if given.child:
-            print(json.dumps(child(given.child, prompt, given.users, given.keep)))
-        else:
-            compare(prompt, given.users)
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, "users", 4, child, compare)

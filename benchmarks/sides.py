@@ -1,7 +1,11 @@
-"""Two sides of a comparison, each in a process of its own, so that neither's memory or caches help the other."""
+"""Two sides of a comparison, each in a process of its own, so that neither's memory or caches help the other.
+
+Nothing here imports PyTorch: the peak of a child is to be that of its work.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import resource
@@ -9,10 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
-
-_TO_GB = 2**30 if sys.platform == "darwin" else 2**20  # ru_maxrss is in bytes there, in KiB on Linux
 
 
 class Cost(NamedTuple):
@@ -23,22 +24,34 @@ class Cost(NamedTuple):
     peak_gb: float
 
 
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """A parser that shows a module's docstring as it is written."""
+    return argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def peak_bytes() -> int:
+    """The highest resident memory of this process."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on a Mac, in KiB on Linux
+    return peak if sys.platform == "darwin" else peak * 2**10
+
+
 def measured(work: Callable[[], Any]) -> Cost:
     """Run ``work`` once in this process; for a child that ``in_child`` started."""
     begun, cpu = time.perf_counter(), time.process_time()
     work()
-    return Cost(
-        round(time.perf_counter() - begun, 3),
-        round(time.process_time() - cpu, 3),
-        round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _TO_GB, 3),
-    )
+    seconds, cpu_seconds = time.perf_counter() - begun, time.process_time() - cpu
+    return Cost(round(seconds, 3), round(cpu_seconds, 3), round(peak_bytes() / 2**30, 3))
 
 
-def in_child(module: str, *arguments: str | Path) -> Cost:
-    """``python -m module arguments`` in a new process, whose last line is a ``Cost`` in JSON."""
-    command = [sys.executable, "-m", module, *map(str, arguments)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return Cost(*json.loads(done.stdout.splitlines()[-1]))
+def in_child(module: str, *arguments: object) -> Any:
+    """What ``python -m benchmarks.<module>`` prints last, as JSON: a side in a process of its own."""
+    command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(command[2:])} ended with {done.returncode}, see above")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def exponent(sizes: list[int], costs: list[float]) -> float | None:

@@ -11,10 +11,6 @@ did nothing else. ``share_of_bound`` above 1: with memory kept by both the other
 
 from __future__ import annotations
 
-import argparse
-import json
-import resource
-import sys
 import time
 from collections.abc import Callable
 from typing import Any, cast
@@ -24,9 +20,10 @@ import psutil
 import torch
 from torch import Tensor
 
-from benchmarks.common import in_child, tell
+from benchmarks.common import tell
 from benchmarks.drawn import HISTORY, drawn_data, drawn_model, flops, lists
-from benchmarks.plain import Plain, collate
+from benchmarks.plain import Plain, collate, main, three_ways
+from benchmarks.sides import peak_bytes
 from gensr_model.config.training import TrainConfig
 from gensr_model.data.batches import BatchBuilder
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
@@ -81,17 +78,14 @@ def child(name: str, prompt: int, batch: int, keep: bool) -> dict[str, Any]:
         optimizer.step()
         times.append(time.perf_counter() - begun)
         losses.append(loss.item())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = peak_bytes() - before
     work = flops(lambda: loss_of(chosen, candidates).backward())
-    return {"losses": losses, "step_s": min(times[WARM:]), "peak_mb": (peak - before) / 2**20, "flops": work}
+    return {"losses": losses, "step_s": min(times[WARM:]), "peak_mb": peak / 2**20, "flops": work}
 
 
 def compare(prompt: int, batch: int) -> None:
     """Both sides with prompts of one length; prints the result."""
-    ours, other, kept = (
-        in_child("train", "--child", *which, "--prompts", prompt, "--batch", batch)
-        for which in (("ours", "--keep"), ("other",), ("other", "--keep"))
-    )
+    ours, other, kept = three_ways("train", "--prompts", prompt, "--batch", batch)
     for found in (other, kept):
         np.testing.assert_allclose(ours["losses"], found["losses"], rtol=1e-3)
     bound, rows = other["flops"] / ours["flops"], batch * (1 + NEGATIVES)
@@ -106,21 +100,5 @@ def compare(prompt: int, batch: int) -> None:
     )  # fmt: skip
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--prompts", type=int, nargs="+", default=[24, 64])
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--child", choices=["ours", "other"], help=argparse.SUPPRESS)
-    parser.add_argument("--keep", action="store_true", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    for prompt in given.prompts:
-        if given.child:
-            print(json.dumps(child(given.child, prompt, given.batch, given.keep)))
-        else:
-            compare(prompt, given.batch)
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, "batch", 16, child, compare)

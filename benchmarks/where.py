@@ -8,7 +8,6 @@ One thread. torch's profiler times every operation; one that calls others counts
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable
 from typing import Any, cast
@@ -19,6 +18,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.drawn import HISTORY, drawn_data, drawn_model, lists
 from benchmarks.gpu import by_kind
+from benchmarks.sides import arguments
 from gensr_model.config.training import TrainConfig
 from gensr_model.data.batches import BatchBuilder
 from gensr_model.data.prepared import PreparedDataset
@@ -48,9 +48,7 @@ def shares(what: str, work: Callable[[], Any]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__)
     parser.add_argument("--prompts", type=int, nargs="+", default=[24, 64])
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--users", type=int, default=4)
