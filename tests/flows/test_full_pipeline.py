@@ -88,7 +88,14 @@ def test_the_studies_are_part_of_the_run_and_take_what_it_has_trained(
 
     folder = gensr_home / "runs" / summary["flow_run_id"]
     table = (folder / "table.md").read_text()
-    assert all(f"\n# Study: {name}\n" in table for name in studies)
+    sections = (
+        "All systems",
+        "Full ranking (Table 4)",
+        "Ablation (Figure 5)",
+        "τ and β (Figure 6)",
+        "Results",
+    )
+    assert all(f"\n## {title}\n" in table for title in sections)
     assert {"ablation.parquet", "sweep.parquet", "report.html"} <= {file.name for file in folder.iterdir()}
     page = Parsed((folder / "report.html").read_text())
     assert {"systems", "full", "ablation", "sweep", "results", "mechanisms", "examples"} <= set(page.ids)

@@ -42,14 +42,13 @@ def test_raw_files_to_published_analyses(gensr_home: Path, tiny: Callable[..., P
         assert 0 <= numbers[f"space/{model}/overlap"] <= 1
 
     text = (gensr_home / "runs" / found["flow_run_id"] / "table.md").read_text()
-    for heading in (
-        "What an answer tells",
-        "Do the tasks pull together",
-        "Do the tasks lie apart",
-        "Theorem 4.1",
-    ):
-        assert f"## {heading}" in text
-    assert text.count("| UniSAR ") == 5  # information on both tasks, gradients, space, training
+    tables = {part.partition("**")[0]: part for part in text.split("\n\n**")[1:]}  # by caption
+    assert "Parameter error, and both sides of Eq. 4 by Eq. 15, nats" in tables
+    rows = {caption: part.count("| UniSAR ") for caption, part in tables.items()}
+    assert rows["What an answer tells about its input (§6.4.1)"] == 2, "both tasks"
+    for caption in ("Cosine of the task gradients along training (§6.5)", "How far the tasks lie apart (§6.4.2)",
+                    "How training ended"):  # fmt: skip
+        assert rows[caption] == 1, caption
     with get_client(sync_client=True) as client:
         wanted = ArtifactFilter(
             key=ArtifactFilterKey(any_=["mechanisms"]),

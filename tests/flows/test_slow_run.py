@@ -54,7 +54,7 @@ def test_run_shows_the_table_then_reuses_everything_and_a_failing_run_says_why(
     status, out, err = installed.command("run", config=TINY)
     first = time.monotonic() - begun
     assert status == 0, out + err
-    for shown in ("## Recommendation", "## Search", "| GenSR ", "| Popularity ", "| Item-kNN ", "| BM25 "):
+    for shown in ("### Recommendation", "### Search", "| GenSR ", "| Popularity ", "| Item-kNN ", "| BM25 "):
         assert shown in out
     for stage in ("ingest", "finetune-gensr", "evaluate-bm25", "analyze-space"):
         assert re.search(rf"^\d\d:\d\d:\d\d  {stage}: done in [\d.]+ s$", out, re.M), stage

@@ -94,9 +94,10 @@ def test_the_ablation_trains_each_variant_with_each_seed_and_goes_on_where_it_st
 
     folder = gensr_home / "runs" / summary["flow_run_id"]
     table = (folder / "table.md").read_text()
-    assert "## Ablation (§6.6): what N@5 is without a part, seeds 0, 1" in table
+    assert "Seeds of training: 0, 1." in table
+    assert "**What each part is worth**" in table
     assert "GenSR − CF view, seed 1" in table
-    assert "GenSR − it, N@10 [95%], mean of seeds 0, 1" in table
+    assert "GenSR − it: the mean of seeds 0, 1." in table
     assert table in artifact("ablation", summary["flow_run_id"])
     assert pq.read_table(folder / "ablation.parquet").to_pylist() == summary["ablation"]
     page = report(gensr_home, summary)
@@ -148,7 +149,7 @@ def test_the_sweep_trains_each_point_once_and_chooses_on_valid(
             assert row["search_low"] <= row["search_change"] <= row["search_high"]
             assert 0 <= row["search_p"] <= row["search_p_holm"] <= 1
     table = (gensr_home / "runs" / summary["flow_run_id"] / "table.md").read_text()
-    assert "## τ and β (§6.7): valid N@5 of the best weights" in table
+    assert "**Validation NDCG@5 of every point**" in table
     assert table in artifact("sweep", summary["flow_run_id"])
     page = report(gensr_home, summary)
     assert {"sweep", "training", "failed"} <= set(page.ids)
