@@ -108,9 +108,9 @@ def _download(
         grown = (part.stat().st_size if part.exists() else 0) > before
         fruitless = 0 if grown else fruitless + 1
         if fruitless >= ATTEMPTS:
-            kept = f" {part} keeps what came so far; the next run resumes." if part.exists() else ""
+            resumes = f" {part} keeps what came so far; the next run resumes." if part.exists() else ""
             raise DataError(
-                f"{remote.url}: gave up after {ATTEMPTS} attempts without progress ({problem}).{kept} Check the "
+                f"{remote.url}: gave up after {ATTEMPTS} attempts without progress ({problem}).{resumes} Check the "
                 "network, or download the file yourself and use a folder source."
             ) from problem
         time.sleep(pause_s * 2**fruitless)
@@ -172,9 +172,9 @@ def _mismatch(remote: RemoteFile, part: Path) -> str:
     for kind, expected in (("sha256", remote.sha256), ("md5", remote.md5)):
         if expected:
             with part.open("rb") as file:
-                found = hashlib.file_digest(file, kind).hexdigest()
-            if found != expected.lower():
-                return f"the file's {kind} is {found} instead of {expected.lower()}"
+                actual = hashlib.file_digest(file, kind).hexdigest()
+            if actual != expected.lower():
+                return f"the file's {kind} is {actual} instead of {expected.lower()}"
     return ""
 
 

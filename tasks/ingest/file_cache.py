@@ -1,7 +1,7 @@
 """Raw files that grow day by day: each is parsed once, and the tables of ``raw/`` are put together from the parts.
 
-A part is what one raw file became: accepted rows, rejected lines, counts. It is found again by what decides it: the
-file's name and content, the code, the settings. The order of the parts is that of the files' labels, never that in
+A part is what one raw file became: accepted rows, rejected lines, counts. Its key is what decides it: the file's name
+and content, the code, the settings. The order of the parts is that of the files' labels, never that in
 which they were parsed, so that a folder read in steps and one read at once give the same tables.
 """
 
@@ -33,7 +33,7 @@ ROWS, REJECTS, RECORD = "rows.parquet", "rejects.parquet", "part.json"
 
 
 class Name(NamedTuple):
-    """What the name of a raw file says: ``rec_inter.2023-06-01.csv.gz`` is part ``2023-06-01`` of ``rec_inter``."""
+    """The parts of a raw file's name: ``rec_inter.2023-06-01.csv.gz`` is part ``2023-06-01`` of ``rec_inter``."""
 
     stem: str
     label: str  # empty for the plain name
@@ -42,8 +42,8 @@ class Name(NamedTuple):
 
 def name_of(path: Path) -> Name | None:
     """The parts of a raw file's name, or None for a file of another kind."""
-    found = _NAME.fullmatch(path.name)
-    return Name(found["stem"], found["label"] or "", found["kind"]) if found else None
+    match = _NAME.fullmatch(path.name)
+    return Name(match["stem"], match["label"] or "", match["kind"]) if match else None
 
 
 def in_order(files: Iterable[Path]) -> tuple[Path, ...]:
@@ -62,7 +62,7 @@ def in_order(files: Iterable[Path]) -> tuple[Path, ...]:
 
 
 class Parts:
-    """The kept parts in ``folder``; ``key`` names the code and the settings that decide them."""
+    """The parts in ``folder``; ``key`` names the code and the settings that decide them."""
 
     def __init__(self, folder: Path, key: str) -> None:
         self.folder, self.key = folder, key
@@ -70,7 +70,7 @@ class Parts:
     def read(
         self, path: Path, table: str, schema: pa.Schema, blocks: Callable[[], Blocks], account: Account
     ) -> Path:
-        """The Parquet file of the accepted rows of ``path``, booked in ``account``; parsed only if it is not kept.
+        """The Parquet file of the accepted rows of ``path``, booked in ``account``; parsed if no such part exists.
 
         Raises what ``blocks`` raises, with the blocks before it booked.
         """

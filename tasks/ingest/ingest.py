@@ -35,7 +35,7 @@ from tasks.ingest.rejects import Account, time_bounds
 
 
 def source_files(config: PipelineConfig, home: Path) -> Path:
-    """The folder of raw files that ``config.source`` means: generated and downloaded ones are kept under ``home``.
+    """The folder of raw files that ``config.source`` means: generated and downloaded ones lie under ``home``.
 
     Raises DataError if the folder does not hold the files of ``config.format``, and ConfigError for a source that the
     format does not have.
@@ -107,17 +107,16 @@ def source_digest(folder: Path, format: Format) -> str:
 CODE = ("tasks/ingest/ingest.py", "tasks/ingest/formats", "sql/amazon", "sql/kuaisar", "sql/raw")
 
 
-def build_raw(config: PipelineConfig, source_folder: Path, out: Path, kept: Path | None = None) -> None:
+def build_raw(config: PipelineConfig, source_folder: Path, out: Path, cache: Path | None = None) -> None:
     """Read the raw files of ``source_folder`` into Parquet tables and ``manifest.json`` in the empty folder ``out``.
 
     The tables are those of the format, and ``rejects``. Raises DataError for files that are missing, empty, truncated
     or damaged, for missing columns, and for too many bad rows.
 
-    What each raw file became is kept in the folder ``kept``, if there is one, and files found there are not parsed
-    again.
+    The folder ``cache``, if given, holds what each raw file became: files that it knows are not parsed again.
     """
     reading = dataset_format(config.format).reading
-    parts = Parts(kept or out / "parts", digest([code_digest(CODE), config.ingest.earliest]))
+    parts = Parts(cache or out / "parts", digest([code_digest(CODE), config.ingest.earliest]))
     account = Account(config.ingest.max_reject_share)
     bounds = time_bounds(config.ingest.earliest)
     spill = out / "duckdb-spill"
@@ -178,6 +177,6 @@ def find_source(config: PipelineConfig) -> StageResult:
 def ingest(work: Work, config: PipelineConfig, source: Path) -> None:
     """Reads the raw files; writes ``raw/``: typed tables, rejected lines, an account of every line.
 
-    What each file became is kept in the state folder, so that of a folder that grew only new files are parsed.
+    The state folder caches what each file became, so that of a folder that grew only new files are parsed.
     """
-    build_raw(config, source, work.out, kept=state_dir().parts)
+    build_raw(config, source, work.out, cache=state_dir().parts)

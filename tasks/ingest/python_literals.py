@@ -44,14 +44,14 @@ def parse(line: bytes) -> Any:
             except orjson.JSONDecodeError:
                 pass
         text = _as_json(line)
-        return UNSURE if text is None or _says_json_word(text) else orjson.loads(text)
+        return UNSURE if text is None or _has_json_word(text) else orjson.loads(text)
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return UNSURE
 
 
-def _says_json_word(text: bytes) -> bool:
-    found = b"true" in text or b"false" in text or b"null" in text
-    return found and _JSON_WORDS.search(text) is not None
+def _has_json_word(text: bytes) -> bool:
+    possible = b"true" in text or b"false" in text or b"null" in text
+    return possible and _JSON_WORDS.search(text) is not None
 
 
 def _as_json(line: bytes) -> bytes | None:

@@ -1,6 +1,6 @@
 """Reads raw text files block by block, so that every line is counted and a damaged file is an error, not fewer rows.
 
-DuckDB and pandas can be told to skip what they cannot read; here nothing is skipped silently. Gzip is recognised by
+DuckDB and pandas can skip what they cannot read; here nothing is skipped silently. Gzip is recognised by
 its first bytes, because browsers and mirrors often unpack a ``.gz`` without renaming it.
 """
 
@@ -73,8 +73,8 @@ def _split(text: bytes, done: int) -> tuple[Lines, int]:
     if b"\r" in text:
         parts = [part.rstrip(b"\r") for part in parts]
     if not all(parts):
-        kept = [i for i, part in enumerate(parts) if part]
-        parts, numbers = [parts[i] for i in kept], numbers[kept]
+        filled = [i for i, part in enumerate(parts) if part]
+        parts, numbers = [parts[i] for i in filled], numbers[filled]
     return Lines(parts, numbers), last
 
 

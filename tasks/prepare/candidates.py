@@ -137,10 +137,10 @@ class _Drawing:
         size = max(1, min(_QUERIES, _SCORES // self.negatives.items))
         for start in range(0, asked.num_rows, size):
             part = asked.slice(start, size)
-            found = best_matches(index, part["text"].to_pylist(), self.keep)
-            query = part["query_idx"].combine_chunks().take(pa.array(found.query))
+            matches = best_matches(index, part["text"].to_pylist(), self.keep)
+            query = part["query_idx"].combine_chunks().take(pa.array(matches.query))
             self.con.register(
-                "matches", pa.table({"query_idx": query, "item_idx": found.item, "score": found.score})
+                "matches", pa.table({"query_idx": query, "item_idx": matches.item, "score": matches.score})
             )
             best = to_arrow(
                 self.con, "prepared/best_matches", {"negatives": self.negatives.count, "seed": self.seed}

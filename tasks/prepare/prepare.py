@@ -155,14 +155,14 @@ def _filter(con: duckdb.DuckDBPyConnection, k: int, both: bool, counts: dict[str
 
 def _require_samples(con: duckdb.DuckDBPyConnection, entry: DatasetFormat, counts: dict[str, Any]) -> None:
     """Count the samples of each split and task; DataError for one that is empty."""
-    found = {
+    samples = {
         (split, task): {"samples": samples, "empty_history": empty}
         for split, task, samples, empty in run(con, "prepared/sample_counts").fetchall()
     }
     none = {"samples": 0, "empty_history": 0}
     splits = ("train", *_EVAL_SPLITS)
-    counts["samples"] = {s: {t: found.get((s, t), none) for t in TASKS} for s in splits}
-    missing = [f"{s}/{t}" for s in splits for t in TASKS if (s, t) not in found]
+    counts["samples"] = {s: {t: samples.get((s, t), none) for t in TASKS} for s in splits}
+    missing = [f"{s}/{t}" for s in splits for t in TASKS if (s, t) not in samples]
     if missing:
         have = ", ".join(f"{s}/{t}: {counts['samples'][s][t]['samples']}" for s in splits for t in TASKS)
         raise DataError(

@@ -34,7 +34,7 @@ nav.navbar { height: auto !important; max-height: none !important; }
 def make_offline(docs: Path, outcomes: Mapping[str, Mapping[str, Any]], failures: Sequence[str]) -> None:
     """Rewrite the site in the folder ``docs`` so that it needs no network, and its index, which only scripts fill.
 
-    ``outcomes``: the results of each suite by name, as Great Expectations tells them in JSON. ``failures``: a sentence
+    ``outcomes``: the results of each suite by name, as Great Expectations writes them in JSON. ``failures``: a sentence
     each, for the index.
     """
     for page in docs.rglob("*.html"):
@@ -48,7 +48,7 @@ def make_offline(docs: Path, outcomes: Mapping[str, Mapping[str, Any]], failures
 
 
 def _index(docs: Path, outcomes: Mapping[str, Mapping[str, Any]], failures: Sequence[str]) -> str:
-    told = "\n".join(f"<li>{html.escape(failure)}</li>" for failure in failures)
+    items = "\n".join(f"<li>{html.escape(failure)}</li>" for failure in failures)
     rows = "\n".join(_row(docs, name, outcome) for name, outcome in outcomes.items())
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -60,7 +60,7 @@ def _index(docs: Path, outcomes: Mapping[str, Mapping[str, Any]], failures: Sequ
 <tr><th>suite</th><th>result</th><th>expectations</th><th>failed</th><th>what is expected</th></tr>
 {rows}
 </table>
-{f'<h2 class="failed">What failed</h2><ul>{told}</ul>' if failures else ""}
+{f'<h2 class="failed">What failed</h2><ul>{items}</ul>' if failures else ""}
 </body>
 </html>
 """

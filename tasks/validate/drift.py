@@ -35,34 +35,34 @@ def measure_drift(prepared: Path, champion_data: Path, config: PipelineConfig, o
         open_prepared(con, prepared, config.prepare)
         run(con, "drift/histogram")
         con.register("reference", pa.Table.from_pylist(bins, _REFERENCE))
-        found = {row["feature"]: float(row["psi"]) for row in to_arrow(con, "drift/psi").to_pylist()}
-    if not found:
+        psi = {row["feature"]: float(row["psi"]) for row in to_arrow(con, "drift/psi").to_pylist()}
+    if not psi:
         raise DataError(
             f"{champion_data / BINS}: no feature that drift is measured by, so it is of another version; delete the "
             "champion's alias or register a champion anew"
         )
-    check = Check(drift_suite.suite(found, rule.max_psi), pd.DataFrame([found]))
+    check = Check(drift_suite.suite(psi, rule.max_psi), pd.DataFrame([psi]))
     outcome = examine([check], out)
     if outcome.failures and rule.on_drift == "stop":
         raise DataError(
             "the data are no longer like those that the champion was trained on (retrain.on_drift is stop):\n- "
             + "\n- ".join(outcome.failures)
         )
-    return {**{f"psi/{name}": psi for name, psi in found.items()}, "drifted": float(len(outcome.failures))}
+    return {**{f"psi/{name}": value for name, value in psi.items()}, "drifted": float(len(outcome.failures))}
 
 
 def drift_sentence(metrics: dict[str, float] | None, max_psi: float) -> str:
     """One sentence on the figures of ``measure_drift``; None: the champion's version holds no bins."""
     if metrics is None:
         return "Data drift: unknown, the champion's version holds no profile of its data."
-    found = sorted(
+    features = sorted(
         ((psi, name.removeprefix("psi/")) for name, psi in metrics.items() if name.startswith("psi/")),
         reverse=True,
     )
-    above = ", ".join(f"{name} {psi:.3f}" for psi, name in found if psi > max_psi)
+    above = ", ".join(f"{name} {psi:.3f}" for psi, name in features if psi > max_psi)
     if above:
         return f"Warning, data drift since the champion's data: PSI above {max_psi:g} for {above}."
-    return f"Data drift since the champion's data: none, PSI at most {found[0][0]:.3f} ({found[0][1]})."
+    return f"Data drift since the champion's data: none, PSI at most {features[0][0]:.3f} ({features[0][1]})."
 
 
 @stage(

@@ -17,15 +17,15 @@ from gensr_model.errors import DataError
 from tasks.validate.data_docs import make_offline
 
 _SHOWN = 3
-_PLACE = ["file", "line"]  # raw tables say where a row was read
+PLACE = ["file", "line"]  # columns of raw tables that say where a row was read; errors show them
 
 
 class Check(NamedTuple):
-    """One suite, the frame that it looks at, and, per column, what a failure is to be told with (else GX's sample)."""
+    """One suite, the frame that it looks at, and, per column, the message of a failure (else GX's sample)."""
 
     suite: gx.ExpectationSuite
     frame: pd.DataFrame
-    found: Mapping[str, str] = {}
+    messages: Mapping[str, str] = {}
 
 
 class Outcome(NamedTuple):
@@ -62,7 +62,7 @@ def examine(checks: list[Check], out: Path) -> Outcome:
         outcome = _run(context, check)
         results[check.suite.name] = outcome.to_json_dict()
         total += len(outcome.results)
-        failures += [_told(check, result) for result in outcome.results if not result.success]
+        failures += [_message(check, result) for result in outcome.results if not result.success]
     context.build_data_docs()
     make_offline(out / "data_docs", results, failures)
     summary = {"success": not failures, "expectations": total, "failed": len(failures), "suites": results}
@@ -101,8 +101,8 @@ def _run(context: EphemeralDataContext, check: Check) -> Any:
         suite=context.suites.add_or_update(check.suite),
     )
     form: dict[str, Any] = {"result_format": "SUMMARY", "partial_unexpected_count": _SHOWN}
-    if set(_PLACE) <= set(check.frame.columns):
-        form["unexpected_index_column_names"] = _PLACE
+    if set(PLACE) <= set(check.frame.columns):
+        form["unexpected_index_column_names"] = PLACE
     checkpoint = gx.Checkpoint(
         name=name,
         validation_definitions=[context.validation_definitions.add_or_update(validation)],
@@ -112,19 +112,21 @@ def _run(context: EphemeralDataContext, check: Check) -> Any:
     return next(iter(done.run_results.values()))
 
 
-def _told(check: Check, result: ExpectationValidationResult) -> str:
+def _message(check: Check, result: ExpectationValidationResult) -> str:
     """One failure in one sentence: suite, column, expectation, rule, count, sample."""
     configuration = result.expectation_config
     assert configuration is not None
     column = configuration.kwargs.get("column")
     where = f"{check.suite.name}.{column}" if column else check.suite.name
     head = f"{where}: {configuration.type} ({configuration.notes})"
-    if isinstance(column, str) and column in check.found:
-        return f"{head}: {check.found[column]}"
-    said: Any = result.to_json_dict()["result"]  # plain numbers, not numpy's
-    if not said:
+    if isinstance(column, str) and column in check.messages:
+        return f"{head}: {check.messages[column]}"
+    outcome: Any = result.to_json_dict()["result"]  # plain numbers, not numpy's
+    if not outcome:
         return f"{head}: could not be evaluated: {result.exception_info}"
-    if "element_count" in said and "unexpected_count" in said:
-        shown = said.get("partial_unexpected_index_list") or said.get("partial_unexpected_list")
-        return f"{head}: {said['unexpected_count']} of {said['element_count']} rows, for example {shown}"
-    return f"{head}: observed {said.get('observed_value')}"
+    if "element_count" in outcome and "unexpected_count" in outcome:
+        shown = outcome.get("partial_unexpected_index_list") or outcome.get("partial_unexpected_list")
+        return (
+            f"{head}: {outcome['unexpected_count']} of {outcome['element_count']} rows, for example {shown}"
+        )
+    return f"{head}: observed {outcome.get('observed_value')}"

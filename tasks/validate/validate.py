@@ -35,10 +35,9 @@ from tasks.prepare import schemas as files
 from tasks.prepare.prepare import PREPARE_FIELDS
 from tasks.validate import profile
 from tasks.validate.audit import AuditResult, audit_figures, audit_rule, open_prepared, run_audits
-from tasks.validate.ge_runner import Check, run_checks
+from tasks.validate.ge_runner import PLACE, Check, run_checks
 
 FRAME_ROWS = 1_000_000
-_PLACE = ("file", "line")  # columns that say where a raw row was read; errors show them
 
 
 def validate_raw(raw: Path, config: PipelineConfig, out: Path) -> dict[str, float]:
@@ -88,15 +87,15 @@ def validate_prepared(prepared: Path, config: PipelineConfig, out: Path) -> dict
     checks.append(_audits(results))
     report = {"audits": [r._asdict() for r in results], "figures": [f._asdict() for f in figures]}
     (out / "audits.json").write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")
-    told = {f"audit/{f.name}/{n}": float(v) for f in figures for n, v in f.values.items() if v is not None}
-    return {**run_checks(checks, "prepared dataset", out), **told}
+    metrics = {f"audit/{f.name}/{n}": float(v) for f in figures for n, v in f.values.items() if v is not None}
+    return {**run_checks(checks, "prepared dataset", out), **metrics}
 
 
 def _audits(results: list[AuditResult]) -> Check:
     suite = audit_suite.suite({result.name: audit_rule(result.name) for result in results})
     frame = pd.DataFrame([{result.name: result.violations for result in results}])
-    found = {r.name: f"{r.violations} rows, for example {r.sample}" for r in results if r.violations}
-    return Check(suite, frame, found)
+    messages = {r.name: f"{r.violations} rows, for example {r.sample}" for r in results if r.violations}
+    return Check(suite, frame, messages)
 
 
 @contextlib.contextmanager
@@ -120,7 +119,7 @@ def _raw_frame(con: duckdb.DuckDBPyConnection, table: str, suite: ExpectationSui
     """The columns of a raw table that its suite looks at, and where each row was read: texts may be large."""
     relation = con.table(f"raw_{table}")
     checked = {expectation.column for expectation in suite.expectations if hasattr(expectation, "column")}
-    names = [name for name in relation.columns if name in checked.union(_PLACE, ["file_row_number"])]
+    names = [name for name in relation.columns if name in checked.union(PLACE, ["file_row_number"])]
     relation.select(*map(duckdb.ColumnExpression, names)).create_view("raw_columns", replace=True)
     return _frame(con, "raw_columns")
 

@@ -125,7 +125,7 @@ STOPS: dict[str, tuple[str, Damage, str]] = {
         rf"/{META}: .* truncated.* after line \d+\. Copy or download",
     ),
     "searches cut off": ("kuaisar", truncated(SRC), rf"/{SRC}\.gz: .* truncated.* after line \d+\. Copy or"),
-    "no such folder": ("amazon", no_folder, r"/source: there is no such folder \(source\.path"),
+    "no such folder": ("amazon", no_folder, r"/source: there is no such folder \(source, seen from"),
     "another folder": (
         "amazon",
         other_files,

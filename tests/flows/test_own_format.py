@@ -51,4 +51,4 @@ def test_a_format_from_outside_is_ingested_prepared_validated_and_reported(
     page = (gensr_home / "runs" / summary["flow_run_id"] / "report.html").read_text()
     assert "in the raw format of Toy" in page
     assert "Files in the exact format of Toy" in page
-    assert "Amazon" not in page
+    assert "Amazon Kindle Store" not in page

@@ -91,10 +91,9 @@ def as_text(block: Lines) -> tuple[pa.Table, pa.Table]:
         return pa.table({"line_no": block.numbers, "text": raw.cast(pa.string())}), REJECTED.empty_table()
     except pa.ArrowInvalid:
         valid = np.array([is_utf8(line) for line in block.lines])
-    kept = pa.array(valid)
     bad = [line.decode("utf-8", "replace") for line, ok in zip(block.lines, valid, strict=True) if not ok]
     rejected = {"line": block.numbers[~valid], "reason": ["not UTF-8"] * len(bad), "excerpt": bad}
-    text = pa.table({"line_no": block.numbers[valid], "text": raw.filter(kept).cast(pa.string())})
+    text = pa.table({"line_no": block.numbers[valid], "text": raw.filter(pa.array(valid)).cast(pa.string())})
     return text, pa.table(rejected, schema=REJECTED)
 
 
