@@ -39,13 +39,13 @@ def analyze_all(
 ) -> list[StageResult]:
     """The analyses that the config asks for, on trained models."""
     wanted, inputs, found = config.analysis, (data.prepared, data.cf, *models), []
-    if wanted.information:
+    if "information" in wanted.parts:
         found.append(analyze_information(run, config, *inputs))
-    if wanted.gradients:
+    if "gradients" in wanted.parts:
         found.append(analyze_gradients(run, config, *models))
-    if wanted.space and config.train.tasks == "both":  # it asks whether the tasks lie apart
+    if "space" in wanted.parts and config.train.tasks == "both":  # it asks whether the tasks lie apart
         found.append(analyze_space(run, config, *inputs))
-    if wanted.theorem:
+    if "theorem" in wanted.parts:
         found.append(analyze_theorem(run, config))
     return found
 

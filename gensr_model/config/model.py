@@ -35,7 +35,6 @@ class LightGCNConfig(Frozen):
     batch_size: int = Field(4096, ge=1)
     epochs: int = Field(60, ge=1)
     patience: int = Field(6, ge=1, description="evaluations without a better valid recall@20 before stopping")
-    evaluate_every: int = Field(2, ge=1)
 
 
 class BackboneConfig(Frozen):
@@ -191,9 +190,6 @@ class FullRankingConfig(Frozen):
     )
     sampled_items: int = Field(8_192, ge=1, description="items drawn per batch for the sampled softmax")
     mask_met: bool = Field(True, description="leave out of the ranking what the user met before the sample")
-    scores_held: int = Field(
-        8_000_000, ge=1, description="scores in memory at once while evaluating, at least one sample's"
-    )
     recommendation_prompt: HistoryPrompt = HistoryPrompt(
         segments=("recommend . history by behavior :", "history by text :", "item :")
     )

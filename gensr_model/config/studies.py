@@ -26,10 +26,11 @@ class AnalysisConfig(Frozen):
     """The paper's explanation of itself, measured on the trained models (§4, §6.4, §6.5)."""
 
     enabled: bool = Field(True, description="off: none of the analyses in gensr/full-pipeline")
-    information: bool = Field(True, description="mutual information of answers (Table 5)")
-    gradients: bool = Field(True, description="gradient conflict along training (Fig. 4)")
-    space: bool = Field(True, description="the tasks in parameter space (Fig. 3)")
-    theorem: bool = Field(True, description="Theorem 4.1's Gaussian world, simulated")
+    parts: tuple[Literal["information", "gradients", "space", "theorem"], ...] = Field(
+        ("information", "gradients", "space", "theorem"),
+        description="which: mutual information of answers (Table 5), gradient conflict along training (Fig. 4), the "
+        "tasks in parameter space (Fig. 3), Theorem 4.1's Gaussian world, simulated",
+    )
     mine_samples: int = Field(
         4_000, ge=1, description="test samples per task, of which each user's first is taken"
     )
@@ -94,7 +95,6 @@ class RerankConfig(Frozen):
     )
     learning_rate: float = Field(1e-3, gt=0, description="of a baseline whose grid has none")
     batch_size: int = Field(256, ge=1, description="a baseline's training positives in a batch")
-    score_batch_size: int = Field(256, ge=1, description="samples that a baseline scores together")
     concurrency: int = Field(2, ge=1, description="systems at work at once, which share the cores")
     dask: str | None = Field(
         None,

@@ -28,6 +28,7 @@ from gensr_model.runtime.devices import default_device
 from gensr_model.runtime.progress import Report
 
 _REFERENCE_BATCH = 1_024
+SCORES_HELD = 8_000_000  # scores in memory at once, at least one sample's
 # (b samples) -> (b, I) scores of every item
 CatalogueScorer = Callable[[Samples], npt.NDArray[Any]]
 
@@ -40,13 +41,14 @@ def rank_catalogue(
     config: FullRankingConfig,
     batch_size: int,
     report: Report,
+    scores_held: int = SCORES_HELD,
 ) -> pa.Table:
     """Ranks table of the positives among all items, in the order of `samples`.
 
     With ``config.mask_met`` the items that the user met before the sample are no candidates; the positive always is
-    one, also where the user met it before. At most ``config.scores_held`` scores are in memory at once.
+    one, also where the user met it before. At most ``scores_held`` scores are in memory at once.
     """
-    rows_at_once = max(1, min(batch_size, config.scores_held // dataset.n_items))
+    rows_at_once = max(1, min(batch_size, scores_held // dataset.n_items))
     greater, ties, length = (np.empty(len(samples), np.int32) for _ in range(3))
     # Like queries together: scored once; like lengths together: less padding; the same scores.
     order = np.lexsort((samples.history_end - samples.history_start, samples.query, samples.task))

@@ -148,7 +148,7 @@ def _analysis(facts: RunFacts) -> list[str]:
         return ["Mutual information and gradient conflict were not analysed: the config says so."]
     said = []
     information = facts.analysis("information")
-    wanted = facts.summary["config"]["analysis"]["information"]
+    wanted = "information" in facts.summary["config"]["analysis"]["parts"]
     for task in TASKS:
         rows = facts.summary["results"].get(task)
         if wanted and rows and not any(group[-1] == task for group in information):

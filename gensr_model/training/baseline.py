@@ -38,6 +38,7 @@ from gensr_model.training.trainer import FitResult, TrainingData, fit, make_acce
 
 CONFIG, WEIGHTS, WORDS, ITEMS = "config.json", "model.safetensors", "words.json", "items.parquet"
 OF_TRAINER = ("learning_rate", "weight_decay", "batch_size")  # the other hyperparameters are the model's
+_SCORED_TOGETHER = 256  # samples
 _CHECKPOINT_EVERY = 1_000  # steps; a baseline's are short
 
 
@@ -248,7 +249,7 @@ def _rank(
         samples,
         negatives,
         max_history=collator.max_history,
-        batch_size=config.rerank.score_batch_size,
+        batch_size=_SCORED_TOGETHER,
         report=report,
         builder=collator,
     )

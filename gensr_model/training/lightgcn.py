@@ -19,6 +19,8 @@ from gensr_model.runtime.devices import default_device
 from gensr_model.runtime.files import write_json, write_tensors
 from gensr_model.runtime.progress import Report
 
+_EVALUATE_EVERY = 2  # epochs
+
 
 def normalised_adjacency(user: IntArray, item: IntArray, n_users: int, n_items: int) -> Tensor:
     """D^-1/2 A D^-1/2 of the bipartite graph as CSR, (U + I, U + I), computed once instead of at every layer."""
@@ -160,7 +162,7 @@ def pretrain(
     best, best_recall, best_epoch, curve = bpr.embeddings(), -1.0, 0, []
     for epoch in range(1, config.epochs + 1):
         losses = [bpr.step(*batch) for batch in batches(user, item, dataset.n_items, config.batch_size, rng)]
-        if epoch % config.evaluate_every and epoch != config.epochs:
+        if epoch % _EVALUATE_EVERY and epoch != config.epochs:
             continue
         current = bpr.embeddings()
         recall = recall_at_20(current, dataset)
@@ -169,7 +171,7 @@ def pretrain(
         report.progress(epoch, config.epochs, f"LightGCN, valid recall@20 {recall:.4f}")
         if recall > best_recall:
             best, best_recall, best_epoch = current, recall, epoch
-        elif epoch - best_epoch >= config.patience * config.evaluate_every:
+        elif epoch - best_epoch >= config.patience * _EVALUATE_EVERY:
             break
     write_tensors(out / FILE, best._asdict())
     write_json(out / "curve.json", curve)

@@ -163,9 +163,7 @@ def _stages(name: str) -> _Stages:
     else:
         imported, facts["source"] = foreign(file)
         code += imported
-    fit = tuple(
-        f"rerank.{field}" for field in ("batch_size", "patience", "learning_rate", "score_batch_size")
-    )
+    fit = tuple(f"rerank.{field}" for field in ("batch_size", "patience", "learning_rate"))
     fit += tuple(
         f"train.{f}"
         for f in ("weight_decay", "warmup_share", "clip_norm", "negatives", "valid_samples", "precision")

@@ -17,7 +17,6 @@ REFUSED: list[tuple[str, Any]] = [
     ("train.validations_per_epoch", 0),
     ("train.valid_samples", -1),
     ("train.learning_rate", 0),
-    ("lightgcn.evaluate_every", 0),
     ("lightgcn.epochs", 0),
     ("full_ranking.epochs", 0),
     ("evaluation.max_test_samples", -1),

@@ -81,7 +81,7 @@ def test_raw_files_to_published_analyses(gensr_home: Path, tiny: Callable[..., P
     for stage, files in FIGURES.items():
         assert files <= _files(mlflow, by_name[stage]), stage
 
-    fewer = analysis | {"theorem": False, "information": False}
+    fewer = analysis | {"parts": ["gradients", "space"]}
     again = mechanisms(tiny(analysis=fewer, rerank=rerank))
     assert all(stage["reused"] for stage in again["stages"])
     labels = {stage["label"] for stage in again["stages"]}

@@ -107,7 +107,7 @@ def test_a_finished_training_is_not_repeated(small: Small) -> None:
 @pytest.mark.parametrize("held", [1, 300, 8_000_000])
 def test_ranks_are_counted_among_all_items_not_met(small: Small, mask_met: bool, held: int) -> None:
     samples = small.dataset.samples("test")
-    config = small.config.full_ranking.model_copy(update={"mask_met": mask_met, "scores_held": held})
+    config = small.config.full_ranking.model_copy(update={"mask_met": mask_met})
     rng = np.random.default_rng(0)
     every = rng.integers(6, size=(len(samples), ITEMS)).astype(float)  # many ties
     row_of = {name: row for row, name in enumerate(samples.sample_id)}
@@ -118,7 +118,7 @@ def test_ranks_are_counted_among_all_items_not_met(small: Small, mask_met: bool,
         largest = max(largest, len(part))
         return every[[row_of[name] for name in part.sample_id]]
 
-    found = catalogue.rank_catalogue(scorer, small.dataset, samples, config, 64, NullReport())
+    found = catalogue.rank_catalogue(scorer, small.dataset, samples, config, 64, NullReport(), held)
     assert largest == max(1, min(64, held // ITEMS))
     for row in range(len(samples)):
         met = set(small.dataset.events.item[samples.history_start[row] : samples.history_end[row]].tolist())
