@@ -158,14 +158,14 @@ def _in_child(name: str, folder: Path, threads: int) -> dict[str, Any]:
 
 def by_loop(dataset: PreparedDataset, samples: Samples) -> dict[str, IntArray]:
     """The items of the three histories, (B, HISTORY) each, sample by sample as a usual ``collate_fn`` does."""
-    found = {name: np.zeros((len(samples), HISTORY), np.int64) for name in (REC, SRC, MIXED)}
+    histories = {name: np.zeros((len(samples), HISTORY), np.int64) for name in (REC, SRC, MIXED)}
     item, behavior = dataset.events.item, dataset.events.behavior
     for row in range(len(samples)):
         events = range(samples.history_start[row], samples.history_end[row])
         for name, wanted in ((REC, (0,)), (SRC, (1,)), (MIXED, (0, 1))):
-            kept = [int(item[number]) for number in events if behavior[number] in wanted][-HISTORY:]
-            found[name][row, HISTORY - len(kept) :] = kept
-    return found
+            latest = [int(item[number]) for number in events if behavior[number] in wanted][-HISTORY:]
+            histories[name][row, HISTORY - len(latest) :] = latest
+    return histories
 
 
 def compare_with_loop(dataset: PreparedDataset, **more: Any) -> None:
@@ -205,11 +205,11 @@ def main() -> None:
         dataset = PreparedDataset.open(given.dataset)
     else:
         dataset, _ = prepared(users=given.users, items=max(800, given.users // 3))
-    found = []
+    results = []
     for name in given.names or known:
-        found.append(_in_child(name, dataset.folder, given.threads))
-        print(json.dumps(found[-1]), flush=True)
-    over = {row["system"]: row["data_share"] for row in found if row["data_share"] > ALLOWED}
+        results.append(_in_child(name, dataset.folder, given.threads))
+        print(json.dumps(results[-1]), flush=True)
+    over = {row["system"]: row["data_share"] for row in results if row["data_share"] > ALLOWED}
     compare_with_loop(dataset, data_share_above_allowed=over, threads=given.threads)
 
 

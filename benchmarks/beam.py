@@ -53,14 +53,14 @@ def hugging_face(
 ) -> tuple[Tensor, Tensor]:
     """Token ids (U, k, L) and scores (U, k)."""
     nothing = torch.zeros(1, dtype=torch.long)  # for the beams that do not exist yet
-    found = model.generate(
+    beams = model.generate(
         encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
         attention_mask=torch.ones(encoded.shape[:2], dtype=torch.long),
         prefix_allowed_tokens_fn=lambda _, sent: allowed.get(tuple(sent[1:].tolist()), nothing),
         num_beams=BEAMS, num_return_sequences=BEAMS, max_new_tokens=ids.shape[1], length_penalty=0.0,
         do_sample=False, output_scores=True, return_dict_in_generate=True,
     )  # fmt: skip
-    return found.sequences[:, 1:].view(USERS, BEAMS, -1), found.sequences_scores.view(USERS, BEAMS)
+    return beams.sequences[:, 1:].view(USERS, BEAMS, -1), beams.sequences_scores.view(USERS, BEAMS)
 
 
 def measure(ids: np.ndarray, vocabulary: int) -> dict[str, float]:
@@ -74,9 +74,9 @@ def measure(ids: np.ndarray, vocabulary: int) -> dict[str, float]:
         return beam_search(CachedDecoder(model, encoded, mask), trie, BEAMS)
 
     with torch.inference_mode():
-        found, (tokens, scores) = ours(), hugging_face(model, encoded, allowed, ids)
-        assert torch.equal(torch.from_numpy(ids)[found.items], tokens)
-        torch.testing.assert_close(found.scores, scores, atol=1e-3, rtol=1e-4)
+        beams, (tokens, scores) = ours(), hugging_face(model, encoded, allowed, ids)
+        assert torch.equal(torch.from_numpy(ids)[beams.items], tokens)
+        torch.testing.assert_close(beams.scores, scores, atol=1e-3, rtol=1e-4)
         return {
             "ours_s": seconds(ours),
             "tensors_s": seconds(lambda: hugging_face(model, encoded, allowed, ids), repeat=2),
@@ -91,8 +91,8 @@ def main() -> None:
     drawn = np.unique(rng.integers(CODES, size=(2 * ITEMS, LENGTH)), axis=0)
     codes = rng.permutation(drawn)[:ITEMS] + WORDS + CODES * np.arange(LENGTH)
     four = measure(codes, WORDS + CODES * LENGTH)
-    for name, found in (("one token per item", one), (f"{LENGTH} tokens per item", four)):
-        print(f"{name}: {', '.join(f'{key} {value:.4f}' for key, value in found.items())}")
+    for name, timings in (("one token per item", one), (f"{LENGTH} tokens per item", four)):
+        print(f"{name}: {', '.join(f'{key} {value:.4f}' for key, value in timings.items())}")
     tell(
         "constrained beam search, 100,000 one-token items, against generate with prefix_allowed_tokens_fn",
         one["ours_s"],

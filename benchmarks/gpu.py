@@ -56,14 +56,14 @@ class Card(NamedTuple):
     def result(self, what: str, rows: int, work: float, seconds: float, **more: Any) -> None:
         """Print one line of the answer."""
         per_s = work / seconds
-        told = {
+        line = {
             "what": what, "samples_per_s": round(rows / seconds), "ms": round(seconds * 1e3, 2),
             "tflop_per_s": round(per_s / 1e12, 1),
             "share_of_datasheet_peak": round(per_s / self.datasheet, 3) if self.datasheet else None,
             "share_of_measured_matmul": round(per_s / self.matmul, 3),
             "peak_memory_gb": round(peak_memory_gb(), 1), **more,
         }  # fmt: skip
-        print(json.dumps(told), flush=True)
+        print(json.dumps(line), flush=True)
 
 
 class Drawn:
@@ -132,12 +132,12 @@ def time_of_kernels(what: str, work: Callable[[int], Any], steps: int = 3) -> No
     """Print the share of the GPU's time by kind of kernel, and how long it had nothing to do."""
     wait()
     begun = time.perf_counter()
-    with profile(activities=[ProfilerActivity.CUDA]) as found:
+    with profile(activities=[ProfilerActivity.CUDA]) as profiled:
         for number in range(steps):
             work(number)
         wait()
     wall = (time.perf_counter() - begun) * 1e6
-    total = by_kind([(event.key, event.self_device_time_total) for event in found.key_averages()], KINDS)
+    total = by_kind([(event.key, event.self_device_time_total) for event in profiled.key_averages()], KINDS)
     busy = sum(total.values())
     rows = [
         {"kind": kind, "share": round(us / busy, 3), "ms_per_step": round(us / steps / 1e3, 2)}

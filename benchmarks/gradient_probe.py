@@ -75,9 +75,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="gensr-benchmark-") as name:
         few = config.lightgcn.model_copy(update={"epochs": 2})
         lightgcn.pretrain(dataset, few, 0, Path(name), NullReport())
-        found = {kind: cost(kind, dataset, Path(name), config) for kind in ("gensr", "two_head", "unisar")}
+        costs = {kind: cost(kind, dataset, Path(name), config) for kind in ("gensr", "two_head", "unisar")}
     every = config.analysis.gradient_every
-    for kind, row in found.items():
+    for kind, row in costs.items():
         print(
             f"{kind}: a step {row['step_ms']} ms, a probe {row['probe_ms']} ms, {row['share']:.1%} of training"
         )
@@ -85,8 +85,8 @@ def main() -> None:
         json.dumps(
             {
                 "claim": f"a gradient probe every {every} steps costs at most 5% of training",
-                "holds": all(row["share"] <= _LIMIT for row in found.values()),
-                "models": found,
+                "holds": all(row["share"] <= _LIMIT for row in costs.values()),
+                "models": costs,
             }
         )
     )

@@ -16,7 +16,7 @@ import ast
 import gzip
 import json
 import tempfile
-from multiprocessing.pool import Pool
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +57,10 @@ def _table(_: int) -> pa.Table:
 
 def fast_values(lines: list[bytes]) -> list[Any]:
     """As ingest does it: the fast reader, and the slow one where that is not sure."""
-    found = [python_literals.parse(line) for line in lines]
+    parsed = [python_literals.parse(line) for line in lines]
     return [
         parse_entry(line.decode()) if value is python_literals.UNSURE else value
-        for line, value in zip(lines, found, strict=True)
+        for line, value in zip(lines, parsed, strict=True)
     ]
 
 
@@ -69,11 +69,15 @@ def meta(path: Path) -> dict[str, Any]:
     lines = gzip.decompress(path.read_bytes()).splitlines()
     assert fast_values(lines) == [ast.literal_eval(line.decode()) for line in lines]
     size = sum(map(len, lines)) / 1e6
-    pools = [Pool(1, _load, (path, share, PROCESSES)) for share in range(PROCESSES)]
+    # A pool of one process each, which keeps its share of the lines.
+    pools = [
+        ProcessPoolExecutor(1, initializer=_load, initargs=(path, share, PROCESSES))
+        for share in range(PROCESSES)
+    ]
 
     def both(work: Any) -> list[Any]:
-        started = [pool.apply_async(work, (0,)) for pool in pools]
-        return [each.get() for each in started]
+        started = [pool.submit(work, 0) for pool in pools]
+        return [each.result() for each in started]
 
     try:
         ours, other = seconds(lambda: both(_fast)), seconds(lambda: both(_values))
@@ -87,7 +91,7 @@ def meta(path: Path) -> dict[str, Any]:
         other_table = seconds(lambda: both(_table), repeat=3)
     finally:
         for pool in pools:
-            pool.terminate()
+            pool.shutdown()
     return {
         "file": path.name,
         "megabytes": round(size, 1),

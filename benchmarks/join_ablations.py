@@ -65,18 +65,20 @@ def read(path: Path) -> Saved:
         raise SystemExit(
             f"{path}: no such file; expected one that benchmarks.save_ranks wrote of an ablation"
         )
-    told = {name.decode(): json.loads(value) for name, value in (pq.read_schema(path).metadata or {}).items()}
-    found = read_saved_ranks(path)
-    if "ablation" not in told.get("config", {}) or not found.keys() & (VARIANTS.keys() - {"gensr"}):
-        raise SystemExit(f"{path}: not of an ablation; it has the ranks of {', '.join(found) or 'nothing'}")
-    config = _relocated(told["config"])
+    facts = {
+        name.decode(): json.loads(value) for name, value in (pq.read_schema(path).metadata or {}).items()
+    }
+    saved = read_saved_ranks(path)
+    if "ablation" not in facts.get("config", {}) or not saved.keys() & (VARIANTS.keys() - {"gensr"}):
+        raise SystemExit(f"{path}: not of an ablation; it has the ranks of {', '.join(saved) or 'nothing'}")
+    config = _relocated(facts["config"])
     seeds = list(dict.fromkeys(config["ablation"]["seeds"]))
     ranks = {
-        name: [found[name if seed == seeds[0] else f"{name}-seed{seed}"] for seed in seeds]
+        name: [saved[name if seed == seeds[0] else f"{name}-seed{seed}"] for seed in seeds]
         for name in VARIANTS
-        if name in found
+        if name in saved
     }
-    return Saved(path, told["dataset_digest"], config, seeds, ranks)
+    return Saved(path, facts["dataset_digest"], config, seeds, ranks)
 
 
 def _relocated(config: dict[str, Any]) -> dict[str, Any]:
@@ -139,12 +141,12 @@ def _said(file: Saved, first: Saved, shared: list[str]) -> Iterator[str]:
 def differences(a: Saved, b: Saved) -> list[tuple[str, str, str]]:
     """Dotted name and both values of every setting that differs; a setting that a file's version lacked is "absent"."""
     mine, theirs = dict(_flat(a.config)), dict(_flat(b.config))
-    found = []
+    changed = []
     for name in sorted(mine.keys() | theirs.keys()):
         values = tuple(json.dumps(of[name]) if name in of else "absent" for of in (mine, theirs))
         if values[0] != values[1] and not name.startswith(_NO_MATTER):
-            found.append((name, *values))
-    return found  # type: ignore[return-value]
+            changed.append((name, *values))
+    return changed  # type: ignore[return-value]
 
 
 def _flat(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:

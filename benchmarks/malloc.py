@@ -67,17 +67,17 @@ def child(side: str, what: str, rows: int, prompt: int) -> dict[str, Any]:
     """One side: seconds of the median step, what each gave, page faults of a step, peak memory."""
     if side == "kept" and not keep_freed_memory():
         sys.exit("the C library is not glibc: there is nothing to compare")
-    step, found, times = steps(what, rows, prompt), [], []
+    step, values, times = steps(what, rows, prompt), [], []
     for number in range(STEPS):
         if number == WARM:
             faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         begun = time.perf_counter()
-        found.append(step())
+        values.append(step())
         times.append(time.perf_counter() - begun)
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "step_s": float(np.median(times[WARM:])),
-        "found": found,
+        "values": values,
         "faults": (usage.ru_minflt - faults) // (STEPS - WARM),
         "peak_mb": peak_bytes() // 2**20,
     }
@@ -90,7 +90,7 @@ def compare(what: str, rows: int, prompt: int) -> None:
         for _ in range(REPEAT)
     ]
     ours, other = (min(side, key=lambda one: float(one["step_s"])) for side in zip(*tried, strict=True))
-    np.testing.assert_allclose(ours["found"], other["found"], rtol=1e-5)
+    np.testing.assert_allclose(ours["values"], other["values"], rtol=1e-5)
     tell(
         f"{what} of {rows} samples with the laptop's T5, freed memory kept, against glibc's own ways",
         ours["step_s"], other["step_s"],

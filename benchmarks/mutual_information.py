@@ -81,9 +81,9 @@ def row(
 ) -> dict[str, float]:
     """All critics on one pair of variables, printed."""
     begun = time.perf_counter()
-    found = {each: estimate(each, x, draw, config=config) for each in ESTIMATORS}
-    values = {"truth": truth, **{each: round(e.nats, 4) for each, e in found.items()},
-              "mine_std": round(found["mine"].std, 4), **{k: round(v, 4) for k, v in others.items()}}  # fmt: skip
+    estimates = {each: estimate(each, x, draw, config=config) for each in ESTIMATORS}
+    values = {"truth": truth, **{each: round(e.nats, 4) for each, e in estimates.items()},
+              "mine_std": round(estimates["mine"].std, 4), **{k: round(v, 4) for k, v in others.items()}}  # fmt: skip
     shown = "  ".join(f"{key} {value:7.3f}" for key, value in values.items())
     print(f"{name:44s} {shown}  ({time.perf_counter() - begun:.0f} s)", flush=True)
     return values

@@ -64,7 +64,7 @@ def outcome(folder: Path) -> dict[str, str]:
     start = np.searchsorted(
         events["user_idx"].to_numpy(), np.arange(len(users))
     )  # where a user's events begin
-    found = {}
+    digests = {}
     for name in ("events", *(f"samples_{split}" for split in SPLITS)):
         table = pq.read_table(folder / f"{name}.parquet")
         user = table["user_idx"].to_numpy()
@@ -84,8 +84,8 @@ def outcome(folder: Path) -> dict[str, str]:
         for column in sorted_rows.columns:
             for value in column.cast(pa.string()).combine_chunks().to_pylist():
                 digest.update(f"{value}\n".encode())
-        found[name] = f"{len(table):,} rows, {digest.hexdigest()[:16]}"
-    return found
+        digests[name] = f"{len(table):,} rows, {digest.hexdigest()[:16]}"
+    return digests
 
 
 def check_candidates(folder: Path) -> None:
@@ -124,13 +124,13 @@ def compare(rows: int, place: Path, with_pandas: bool) -> dict[str, Any]:
         expected = outcome(place / "ours")
         assert all(outcome(place / name) == expected for name in PANDAS)
     read = sum(pq.read_metadata(place / "raw" / f"{t}.parquet").num_rows for t in ("rec", "src"))
-    found = {"rows": read, **{name: cost._asdict() for name, cost in costs.items()}}
+    result = {"rows": read, **{name: cost._asdict() for name, cost in costs.items()}}
     for name, suffix in PANDAS.items() if with_pandas else ():
-        found[f"speedup{suffix}"] = round(costs[name].seconds / costs["ours"].seconds, 2)
-        found[f"cpu_ratio{suffix}"] = round(costs[name].cpu_seconds / costs["ours"].cpu_seconds, 2)
-        found[f"memory_ratio{suffix}"] = round(costs["ours"].peak_gb / costs[name].peak_gb, 3)
-    print(json.dumps(found), flush=True)
-    return found
+        result[f"speedup{suffix}"] = round(costs[name].seconds / costs["ours"].seconds, 2)
+        result[f"cpu_ratio{suffix}"] = round(costs[name].cpu_seconds / costs["ours"].cpu_seconds, 2)
+        result[f"memory_ratio{suffix}"] = round(costs["ours"].peak_gb / costs[name].peak_gb, 3)
+    print(json.dumps(result), flush=True)
+    return result
 
 
 @contextlib.contextmanager
@@ -167,20 +167,20 @@ def main() -> None:
         return
     sizes = sorted(given.sizes)
     with scratch(given.keep) as folder:
-        found = [compare(rows, folder / str(rows), not given.ours_only) for rows in sizes]
-    rows = [each["rows"] for each in found]
+        results = [compare(rows, folder / str(rows), not given.ours_only) for rows in sizes]
+    rows = [each["rows"] for each in results]
     print(
         json.dumps(
             {
                 "claim": "raw KuaiSAR tables to prepared dataset, against pandas as published scripts use it",
                 **{
                     k: v
-                    for k, v in found[-1].items()
+                    for k, v in results[-1].items()
                     if k.startswith(("speedup", "cpu_ratio", "memory_ratio"))
                 },
-                "growth_exponent": exponent(rows, [each["ours"]["seconds"] for each in found]),
-                "growth_exponent_cpu": exponent(rows, [each["ours"]["cpu_seconds"] for each in found]),
-                "sizes": found,
+                "growth_exponent": exponent(rows, [each["ours"]["seconds"] for each in results]),
+                "growth_exponent_cpu": exponent(rows, [each["ours"]["cpu_seconds"] for each in results]),
+                "sizes": results,
             }
         )
     )

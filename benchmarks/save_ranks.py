@@ -53,14 +53,14 @@ def keep(run: Path, to: Path) -> list[Path]:
         table = widen(_ranks(run, summary))
     for place in (summary["config"]["source"], summary["config"].get("rerank", {})):
         _forget_folders(place)
-    told = {name: json.dumps(summary[name]) for name in TOLD if name in summary}
+    metadata = {name: json.dumps(summary[name]) for name in TOLD if name in summary}
     to.mkdir(parents=True, exist_ok=True)
     base = (
         to / f"{summary['dataset']}{study and f'-{study}'}-seed{'-'.join(map(str, _seeds(summary, study)))}"
     )
     written = [base.with_name(f"{base.name}.md"), base.with_name(f"{base.name}.parquet")]
     written[0].write_text((run / "table.md").read_text())
-    pq.write_table(table.replace_schema_metadata(told), written[1], compression="zstd")
+    pq.write_table(table.replace_schema_metadata(metadata), written[1], compression="zstd")
     return written
 
 
@@ -88,8 +88,8 @@ def _forget_folders(place: dict[str, Any]) -> None:
     if "path" in place:
         place["path"] = Path(place["path"]).name
     if "saved_ranks" in place:
-        kept = map(SavedRanks.model_validate, place["saved_ranks"])
-        place["saved_ranks"] = [of.without_folder() for of in kept]
+        saved = map(SavedRanks.model_validate, place["saved_ranks"])
+        place["saved_ranks"] = [of.without_folder() for of in saved]
 
 
 def main() -> None:

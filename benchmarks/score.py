@@ -71,8 +71,8 @@ def child(name: str, prompt: int, users: int, keep: bool) -> dict[str, Any]:
 def compare(prompt: int, users: int) -> None:
     """Both sides with prompts of one length; prints the result."""
     ours, other, kept = three_ways("score", "--prompts", prompt, "--users", users)
-    for found in (other, kept):
-        np.testing.assert_allclose(ours["scores"], found["scores"], atol=1e-5, rtol=0)
+    for side in (other, kept):
+        np.testing.assert_allclose(ours["scores"], side["scores"], atol=1e-5, rtol=0)
     ours_s, rows, bound = ours["seconds"], users * (1 + NEGATIVES), other["flops"] / ours["flops"]
     both_kept = kept["seconds"] / ours_s
     tell(

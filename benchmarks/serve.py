@@ -24,12 +24,12 @@ REQUESTS, CANDIDATES = 100, 100
 def latencies(service: Service, requests: list[Request]) -> list[float]:
     """Milliseconds of each, after one to warm up."""
     service.answer(requests[0])
-    found = []
+    milliseconds = []
     for request in requests:
         begun = time.perf_counter()
         service.answer(request)
-        found.append(1_000 * (time.perf_counter() - begun))
-    return found
+        milliseconds.append(1_000 * (time.perf_counter() - begun))
+    return milliseconds
 
 
 def one_by_one(service: Service, request: Request) -> dict[str, float]:
@@ -70,13 +70,13 @@ def main() -> None:
         for number in range(REQUESTS)
     ]
     spread = {
-        f"{what}_{task}_p{p}_ms": round(float(np.percentile(found, p)), 1)
+        f"{what}_{task}_p{p}_ms": round(float(np.percentile(milliseconds, p)), 1)
         for task, part in (("recommendation", requests[::2]), ("search", requests[1::2]))
         for what, asked in (
             ("given", part),
             ("retrieved", [r._replace(candidates=None, top_n=10) for r in part]),
         )
-        for found in [latencies(service, asked)]
+        for milliseconds in [latencies(service, asked)]
         for p in (50, 95)
     }
     few_requests = requests[:6]

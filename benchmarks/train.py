@@ -86,8 +86,8 @@ def child(name: str, prompt: int, batch: int, keep: bool) -> dict[str, Any]:
 def compare(prompt: int, batch: int) -> None:
     """Both sides with prompts of one length; prints the result."""
     ours, other, kept = three_ways("train", "--prompts", prompt, "--batch", batch)
-    for found in (other, kept):
-        np.testing.assert_allclose(ours["losses"], found["losses"], rtol=1e-3)
+    for each in (other, kept):
+        np.testing.assert_allclose(ours["losses"], each["losses"], rtol=1e-3)
     bound, rows = other["flops"] / ours["flops"], batch * (1 + NEGATIVES)
     tell(
         f"a training step, prompts of {prompt} tokens, against a row per user and candidate",

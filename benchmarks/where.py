@@ -38,10 +38,10 @@ KINDS = {
 def shares(what: str, work: Callable[[], Any]) -> None:
     """Print the share of each kind of operation, the largest first, and the milliseconds of a step."""
     work()
-    with profile(activities=[ProfilerActivity.CPU]) as found:
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
         for _ in range(STEPS):
             work()
-    total = by_kind([(event.key, event.self_cpu_time_total) for event in found.key_averages()], KINDS)
+    total = by_kind([(event.key, event.self_cpu_time_total) for event in profiled.key_averages()], KINDS)
     all_of_it = sum(total.values())
     rows = {kind: round(us / all_of_it, 3) for kind, us in total.items()}
     print(json.dumps({"where": what, "ms": round(all_of_it / STEPS / 1e3), "shares": rows}), flush=True)

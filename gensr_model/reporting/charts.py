@@ -70,8 +70,8 @@ class _Scale:
             pad = abs(low) * 0.1 or 1.0
             low, high = low - pad, high + pad
         self.low, self.high, self.start, self.end = low, high, start, end
-        found = MaxNLocator(nbins=ticks, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-        self.ticks = [float(t) for t in found if low - 1e-9 <= t <= high + 1e-9]
+        places = MaxNLocator(nbins=ticks, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+        self.ticks = [float(t) for t in places if low - 1e-9 <= t <= high + 1e-9]
 
     def __call__(self, value: float) -> float:
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
@@ -151,8 +151,8 @@ def interval_chart(title: str, rows: Sequence[Interval], x_label: str, digits: i
         _text(svg, left - 10, y + 4, row.name, "end", "name")
         group = ElementTree.SubElement(svg, "g", {"class": f"interval {row.verdict}"})
         mean, low_end, high_end = (f"{value:+.{digits}f}" for value in (row.mean, row.low, row.high))
-        said = f"{row.name}: {mean} [{low_end}, {high_end}]"
-        ElementTree.SubElement(group, "title").text = said
+        caption = f"{row.name}: {mean} [{low_end}, {high_end}]"
+        ElementTree.SubElement(group, "title").text = caption
         _line(group, x(row.low), y, x(row.high), y, "bar")
         for end in (row.low, row.high):
             _line(group, x(end), y - 4, x(end), y + 4, "bar")

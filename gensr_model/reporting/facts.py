@@ -71,13 +71,13 @@ class Facts:
 
     def analysis(self, kind: str) -> dict[tuple[str, ...], dict[str, float]]:
         """``kind/a/b/name: value`` of the summary's analysis as ``{(a, b): {name: value}}``."""
-        found: dict[tuple[str, ...], dict[str, float]] = {}
+        groups: dict[tuple[str, ...], dict[str, float]] = {}
         for path, value in self.summary["analysis"].items():
             first, *group, name = path.split("/")
             if first == kind:
-                found.setdefault(tuple(group), {})[name] = value
-        models = in_order(dict.fromkeys(group[0] for group in found))
-        return dict(sorted(found.items(), key=lambda entry: models.index(entry[0][0])))
+                groups.setdefault(tuple(group), {})[name] = value
+        models = in_order(dict.fromkeys(group[0] for group in groups))
+        return dict(sorted(groups.items(), key=lambda entry: models.index(entry[0][0])))
 
 
 def in_order(names: Iterable[str]) -> list[str]:

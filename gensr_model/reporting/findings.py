@@ -30,7 +30,7 @@ def tested(difference: float, p: float | None, facts: RunFacts) -> str:
 
 def in_short(facts: RunFacts) -> list[dict[str, Any]]:
     """Per task that was ranked: GenSR's place by NDCG@10 and which models it is above, level with and below."""
-    found = []
+    cards = []
     for task, rows in facts.summary["results"].items():
         if "gensr" not in rows:
             continue
@@ -40,7 +40,7 @@ def in_short(facts: RunFacts) -> list[dict[str, Any]]:
         for name in in_order(compared):
             against[verdict(compared[name])].append(facts.title(name))
         best = order[0] if order[0] != "gensr" else (order[1] if len(order) > 1 else None)
-        found.append(
+        cards.append(
             {
                 "task": task,
                 "place": 1 + order.index("gensr"),
@@ -54,7 +54,7 @@ def in_short(facts: RunFacts) -> list[dict[str, Any]]:
                 "below": against["bad"],
             }
         )
-    return found
+    return cards
 
 
 def what_did_not_work(facts: RunFacts) -> list[str]:
@@ -69,12 +69,12 @@ def what_did_not_work(facts: RunFacts) -> list[str]:
 
 
 def _broken(facts: RunFacts) -> list[str]:
-    said = [
+    sentences = [
         f"Audit {audit['name']} found {audit['violations']:,} rows: {audit['rule']}"
         for audit in facts.audits
         if audit["violations"]
     ]
-    said += [
+    sentences += [
         f"{check['failed']} of {check['expectations']} expectations on {check['suite']} failed."
         for check in facts.checks
         if check["failed"]
@@ -82,28 +82,28 @@ def _broken(facts: RunFacts) -> list[str]:
     if rejected := facts.reading.get("rejected"):
         reasons = ", ".join(f"{reason} ({n:,})" for reason, n in facts.rejects.items())
         of = facts.reading["read"]
-        said.append(
+        sentences.append(
             f"{rejected:,} of {of:,} raw lines could not be used: {reasons or 'see rejects.parquet'}."
         )
-    return said
+    return sentences
 
 
 def _losses(facts: RunFacts) -> list[str]:
-    said = []
+    sentences = []
     for row in in_short(facts):
         if row["below"]:
-            said.append(f"{row['task'].capitalize()}: GenSR ranks worse than {joined(row['below'])}.")
+            sentences.append(f"{row['task'].capitalize()}: GenSR ranks worse than {joined(row['below'])}.")
         if row["level"]:
-            said.append(
+            sentences.append(
                 f"{row['task'].capitalize()}: no difference from {joined(row['level'])} can be told; "
                 "the interval holds 0."
             )
-    return said + _losing_segments(facts)
+    return sentences + _losing_segments(facts)
 
 
 def _losing_segments(facts: RunFacts) -> list[str]:
     """Kinds of samples on which another model is better by more than chance."""
-    said = []
+    sentences = []
     for task in TASKS:
         behind = [
             f"{row['by']} {row['segment']} ({facts.title(row['baseline'])} by {-row['lead']:.3f})"
@@ -112,33 +112,33 @@ def _losing_segments(facts: RunFacts) -> list[str]:
             if tested(row["lead"], row["lead_p_holm"], facts) == "bad"
         ]
         if behind:
-            said.append(f"{task.capitalize()}: another model is better than GenSR on {joined(behind)}.")
-    return said
+            sentences.append(f"{task.capitalize()}: another model is better than GenSR on {joined(behind)}.")
+    return sentences
 
 
 def _training(facts: RunFacts) -> list[str]:
-    said, improving, once = [], [], []
-    for name, told in facts.training.items():
-        validations = told["validations"]
-        if told["stopped"] == "all epochs done" and len(validations) > 1:
-            if validations[-1]["metric"] >= told["best_metric"]:
+    sentences, improving, once = [], [], []
+    for name, run in facts.training.items():
+        validations = run["validations"]
+        if run["stopped"] == "all epochs done" and len(validations) > 1:
+            if validations[-1]["metric"] >= run["best_metric"]:
                 improving.append(facts.title(name))
         elif len(validations) == 1:
             once.append(facts.title(name))
-        if told["resumed_at"]:
-            said.append(
-                f"Training of {facts.title(name)} was interrupted and went on from step {told['resumed_at']:,}; "
+        if run["resumed_at"]:
+            sentences.append(
+                f"Training of {facts.title(name)} was interrupted and went on from step {run['resumed_at']:,}; "
                 "its seconds are those of the last part."
             )
     if improving:
         were = "was" if len(improving) == 1 else "were"
-        said.append(
+        sentences.append(
             f"{joined(improving)} {were} still improving on validation when epochs ended: undertrained, perhaps."
         )
     if once:
         were = "was" if len(once) == 1 else "were"
-        said.append(f"{joined(once)} {were} validated once only: nothing tells of convergence.")
-    return said
+        sentences.append(f"{joined(once)} {were} validated once only: nothing tells of convergence.")
+    return sentences
 
 
 def _analysis(facts: RunFacts) -> list[str]:
@@ -146,54 +146,58 @@ def _analysis(facts: RunFacts) -> list[str]:
         if "study" in facts.summary:  # which analyses nothing
             return []
         return ["Mutual information and gradient conflict were not analysed: the config says so."]
-    said = []
+    sentences = []
     information = facts.analysis("information")
     wanted = "information" in facts.summary["config"]["analysis"]["parts"]
     for task in TASKS:
         rows = facts.summary["results"].get(task)
         if wanted and rows and not any(group[-1] == task for group in information):
-            said.append(
+            sentences.append(
                 f"Mutual information of {task} is left out: test samples of fewer than {_FEWEST} users."
             )
     blind = [
         f"{facts.title(model)} on {task}" for (model, task), f in information.items() if f["mine_nats"] <= 0
     ]
     if blind:
-        said.append(
+        sentences.append(
             f"MINE found no information at all for {joined(blind)}: an estimate of 0 is no measurement of 0."
         )
-    return said + _conflict(facts)
+    return sentences + _conflict(facts)
 
 
 def _conflict(facts: RunFacts) -> list[str]:
     """Whether GenSR's tasks pull apart and the others' do, by their cosine less noise."""
-    found = {group[0]: row for group, row in facts.analysis("gradient").items()}
-    if "gensr" not in found:
+    by_model = {group[0]: row for group, row in facts.analysis("gradient").items()}
+    if "gensr" not in by_model:
         return []
-    told = {
+    intervals = {
         name: f"{facts.title(name)} {row['free']:.2f} [{row['free_low']:.2f}, {row['free_high']:.2f}]"
-        for name, row in found.items()
+        for name, row in by_model.items()
         if "free" in row
     }
-    blind = [f"{facts.title(name)} ({row['probes']:.0f})" for name, row in found.items() if name not in told]
-    said = []
+    blind = [
+        f"{facts.title(name)} ({row['probes']:.0f})"
+        for name, row in by_model.items()
+        if name not in intervals
+    ]
+    sentences = []
     if blind:
-        said.append(
+        sentences.append(
             f"Whether tasks conflict cannot be told of {joined(blind)}: so many probes may be noise alone."
         )
-    if "gensr" not in told:
-        return said
-    apart = [name for name in told if found[name]["free_high"] < 0]
-    cosines = f"(cosine less noise: {joined(list(told.values()))})"
+    if "gensr" not in intervals:
+        return sentences
+    apart = [name for name in intervals if by_model[name]["free_high"] < 0]
+    cosines = f"(cosine less noise: {joined(list(intervals.values()))})"
     if "gensr" in apart:
-        said.append(
+        sentences.append(
             f"The paper's claim that GenSR removes gradient conflict is not seen here: its tasks pull apart {cosines}."
         )
-    elif len(told) > 1 and not apart:
-        said.append(
+    elif len(intervals) > 1 and not apart:
+        sentences.append(
             f"None of these pulls its tasks apart, so there is no gradient conflict to remove {cosines}."
         )
-    return said
+    return sentences
 
 
 def _few_users(facts: RunFacts) -> list[str]:
@@ -225,29 +229,29 @@ def _limits(facts: RunFacts) -> list[str]:
         if study in (RERANK, ABLATION)
         else []
     )
-    said = []
+    sentences = []
     if len(seeds) < 2:
         seed = seeds[0] if seeds else facts.summary["seed"]
-        said.append(f"One seed ({seed}): how much another would change is not in these intervals.")
+        sentences.append(f"One seed ({seed}): how much another would change is not in these intervals.")
     if config["evaluation"]["max_test_samples"] is not None:
-        said.append(
+        sentences.append(
             f"At most {config['evaluation']['max_test_samples']:,} test samples per task were ranked."
         )
     if config["evaluation"]["protocol"] in SEARCH_ONLY:
-        said.append(
+        sentences.append(
             f"Recommendation is left out: {config['evaluation']['protocol']} draws no candidates for it."
         )
-    said += _few_users(facts)
+    sentences += _few_users(facts)
     if facts.generated:
-        said.append(
+        sentences.append(
             "The data are generated. They show that the pipeline works, and nothing about real users."
         )
     later = facts.manifest.get("split", {}).get("leave_one_out_later_share")
     if later:
-        said.append(
+        sentences.append(
             f"Leave-one-out: on average {later:.1%} of the training events are later than a test event, of other users."
         )
-    return said
+    return sentences
 
 
 def joined(names: list[str]) -> str:

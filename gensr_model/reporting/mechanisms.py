@@ -27,8 +27,8 @@ def section(facts: RunFacts) -> Section | None:
 
 
 def _information(facts: RunFacts) -> list[Block]:
-    found = information(facts)
-    if found is None:
+    shown = information(facts)
+    if shown is None:
         return []
     drawn = facts.summary["config"]["analysis"]["negatives_per_positive"]
     return [
@@ -38,7 +38,7 @@ def _information(facts: RunFacts) -> list[Block]:
             "ln 2 = 0.693 nats = 1 bit, so the paper's .85 to .94 (Table 5, without a unit) are possible in bits only. "
             f"Labels stand {drawn}:1, drawn candidates to positives."
         ),
-        table(found),
+        table(shown),
         *([table(gaps)] if (gaps := information_gaps(facts)) else []),
         table(critics(facts)),
         *([table(papers_information(facts))] if paper.is_papers_data(facts) else []),
@@ -48,8 +48,8 @@ def _information(facts: RunFacts) -> list[Block]:
 
 def _gradients(facts: RunFacts) -> list[Block]:
     drawn = [figure for figure in (conflict(facts), disagreement(facts)) if figure]
-    found = [table(each) for each in (gradients(facts), noise_free(facts)) if each]
-    blocks = [heading("Gradient conflict (Figure 4)")] if drawn or found else []
+    tables = [table(each) for each in (gradients(facts), noise_free(facts)) if each]
+    blocks = [heading("Gradient conflict (Figure 4)")] if drawn or tables else []
     if blocks:
         blocks.append(
             text(
@@ -66,12 +66,12 @@ def _gradients(facts: RunFacts) -> list[Block]:
                 )
             )
         blocks += paper.not_shown(facts, "what it says of its Figure 4 is not shown")
-    return [*blocks, *([figures(*drawn)] if drawn else []), *found]
+    return [*blocks, *([figures(*drawn)] if drawn else []), *tables]
 
 
 def _space(facts: RunFacts) -> list[Block]:
-    found, blocks = facts.analysis("space"), []
-    if not found:
+    planes, blocks = facts.analysis("space"), []
+    if not planes:
         return []
     blocks += [
         heading("Parameter space (Figure 3)"),
@@ -91,28 +91,28 @@ def _space(facts: RunFacts) -> list[Block]:
                Column("Overlap, chance", hint="of two random groups of the same points")]  # fmt: skip
     names = ("probe_accuracy", "chance", "silhouette", "overlap", "overlap_chance")
     rows = [
-        [words(facts.title(what)), *(number(f[name], 3) for name in names)] for (what,), f in found.items()
+        [words(facts.title(what)), *(number(f[name], 3) for name in names)] for (what,), f in planes.items()
     ]
     blocks.append(table(Table("space", "How far the tasks lie apart (§6.4.2)", columns, rows)))
     return blocks + paper.not_shown(facts, "its Figure 3 is of another model's inputs and states")
 
 
 def _theorem(facts: RunFacts) -> list[Block]:
-    found = sorted(
+    worlds = sorted(
         facts.analysis("theorem").items(), key=lambda row: (row[0][0] != "independent", int(row[0][1]))
     )
-    if not found:
+    if not worlds:
         return []
     drawn = [
-        _panel(world, [(int(n), f) for (w, n), f in found if w == world], kind)
-        for world in dict.fromkeys(w for (w, _), _ in found)
+        _panel(world, [(int(n), f) for (w, n), f in worlds if w == world], kind)
+        for world in dict.fromkeys(w for (w, _), _ in worlds)
         for kind in _PANELS
     ]
     ends = [Column("Coordinates", False), Column("Samples")]
     sides = [Column("Generative"), Column("Discriminative"), Column("At w*"), Column("Eq. 4 holds")]
     error = [Column("Error, gen.", hint="of the parameters"), Column("Error, disc."), Column("Eq. 14 holds")]
     rows: dict[str, list[list[Cell]]] = {"gaussian": [], "label": []}
-    for (world, n), f in found:
+    for (world, n), f in worlds:
         errors = [number(f[f"{side}_error"], 2) for side in ("generative", "discriminative")]
         for kind, before in (("gaussian", [*errors, _share(f["error_holds"])]), ("label", [])):
             cells = [number(f[f"{side}_{kind}"], 3) for side in ("generative", "discriminative", "true")]
@@ -266,8 +266,8 @@ def critics(facts: RunFacts) -> Table:
 def papers_information(facts: RunFacts) -> Table:
     """The paper's Table 5; only for a run on the paper's data."""
     columns = [Column("Model", False), *(Column(task.capitalize()) for task in TASKS)]
-    found = paper.of_data(paper.INFORMATION, facts)
-    rows = [[words(name), *(number(row[task]) for task in TASKS)] for name, row in found.items()]
+    rows_of_paper = paper.of_data(paper.INFORMATION, facts)
+    rows = [[words(name), *(number(row[task]) for task in TASKS)] for name, row in rows_of_paper.items()]
     return Table("paper-information", "The paper's Table 5, without a unit", columns, rows)
 
 
@@ -295,26 +295,26 @@ def noise_free(facts: RunFacts) -> Table | None:
     columns = [Column("Model", False), Column("Cosine less noise", hint="1: as one task; below 0 tasks pull apart"),
                Column(f"{facts.confidence} interval"), Column("GenSR − it"), Column(f"{facts.confidence} interval"),
                Column("p (Holm)")]  # fmt: skip
-    found = facts.analysis("gradient")
-    rows = [[words(facts.title(model)), *_less(f, facts)] for (model,), f in found.items()]
+    by_model = facts.analysis("gradient")
+    rows = [[words(facts.title(model)), *_less(f, facts)] for (model,), f in by_model.items()]
     note = (
         "Models differ in noise, as their batches differ in size, so they are compared by the cosine less noise: on "
         "half the rows, by √(one task's halves in recommendation × in search); none where one of these may be noise "
         "alone. Bootstrap and Welch's t-test, as if probes were independent, corrected for all models."
     )
-    if not any("free" in f for f in found.values()):
+    if not any("free" in f for f in by_model.values()):
         return None
     return Table("gradients-noise-free", "The tasks' cosine less noise", columns, rows, note=note)
 
 
-def _less(found: dict[str, float], facts: RunFacts) -> list[Cell]:
+def _less(row: dict[str, float], facts: RunFacts) -> list[Cell]:
     """The tasks' cosine less noise, and GenSR's less this model's; a dash where it cannot be told."""
     cells: list[Cell] = []
     for name, sign in (("free", False), ("less", True)):
-        if name not in found:
+        if name not in row:
             cells += [number(None), number(None)]
             continue
-        value, low, high = (found[f"{name}{end}"] for end in ("", "_low", "_high"))
-        mark = VERDICTS[tested(value, found["less_p_holm"], facts)] if sign else ""
+        value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
+        mark = VERDICTS[tested(value, row["less_p_holm"], facts)] if sign else ""
         cells += [number(value, 2, sign=sign, mark=mark), interval(value, low, high, digits=2)]
-    return [*cells, p_value(found.get("less_p_holm"))]
+    return [*cells, p_value(row.get("less_p_holm"))]

@@ -21,17 +21,17 @@ _STYLES = {"best": "bold", "second": "underline", "good": "green", "bad": "red",
 @cache
 def environment() -> Environment:
     """The templates; ``table(t)`` in them is `html`."""
-    found = Environment(
+    templates = Environment(
         loader=PackageLoader("gensr_model.reporting", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters["svg"] = Markup  # of our own making: charts.py escapes what it is given
-    found.filters["figure"] = lambda value, digits=4: number(value, digits).text
-    found.globals["table"] = html
-    return found
+    templates.filters["svg"] = Markup  # of our own making: charts.py escapes what it is given
+    templates.filters["figure"] = lambda value, digits=4: number(value, digits).text
+    templates.globals["table"] = html
+    return templates
 
 
 def html(table: Table) -> Markup:

@@ -17,21 +17,21 @@ def outcomes(facts: RunFacts) -> list[str]:
 
 def problems(facts: RunFacts) -> list[str]:
     """What failed in the studies, and where a claim of the paper was not seen, the gravest first."""
-    said = [
+    sentences = [
         f"The study {name} failed: {why}" for name, why in facts.summary.get("studies_failed", {}).items()
     ]
     comparison = facts.studies.get(RERANK, {})
     failed: dict[str, list[str]] = {}
     for f in comparison.get("failed", []):
         failed.setdefault(f["name"], []).append(str(f["seed"]))
-    said += [
+    sentences += [
         f"{facts.title(name)} was not ranked with seed {joined(seeds)}." for name, seeds in failed.items()
     ]
     for task in TASKS:
         lost = [v for v in comparison.get("verdicts", []) if v["task"] == task and verdict(v) == "bad"]
         if lost:
             baselines = joined(list(dict.fromkeys(facts.title(v["baseline"]) for v in lost)))
-            said.append(
+            sentences.append(
                 f"{task.capitalize()}, all systems: GenSR is below {baselines} in {len(lost)} of the paper's "
                 f"four metrics."
             )
@@ -42,26 +42,26 @@ def problems(facts: RunFacts) -> list[str]:
                            ("not told to be lower", [r for r in rows if r["low"] <= 0])):  # fmt: skip
             if which:
                 names = joined([f"{facts.title(r['variant'])} ({_percent(r['change'])})" for r in which])
-                said.append(f"Ablation, {task}: NDCG@5 is {how} than the whole model's for {names}.")
-    return said + _edges(facts)
+                sentences.append(f"Ablation, {task}: NDCG@5 is {how} than the whole model's for {names}.")
+    return sentences + _edges(facts)
 
 
 def _edges(facts: RunFacts) -> list[str]:
     rows = facts.studies.get(SWEEP, {}).get(SWEEP, [])
     chosen = next((row for row in rows if row["chosen"]), None)
-    said = []
+    sentences = []
     for name, letter in (("tau", "τ"), ("beta", "β")):
         grid = {row[name] for row in rows}
         if chosen and len(grid) > 1 and chosen[name] in (min(grid), max(grid)):
-            said.append(
+            sentences.append(
                 f"The chosen {letter} ({chosen[name]:g}) is at the end of its grid: a better one may lie beyond."
             )
-    return said
+    return sentences
 
 
 def _comparison(facts: RunFacts) -> list[str]:
     study = facts.studies.get(RERANK, {})
-    said = []
+    sentences = []
     for task in TASKS:
         order = {row["system"]: row["mean"] for row in study.get("results", [])
                  if (row["task"], row["metric"]) == (task, "ndcg_at_10")}  # fmt: skip
@@ -72,40 +72,40 @@ def _comparison(facts: RunFacts) -> list[str]:
             f"All systems, {task}: GenSR has place {place} of {len(order)} by NDCG@10 ({order['gensr']:.4f})"
         )
         tested = [v for v in study["verdicts"] if (v["task"], v["metric"]) == (task, "ndcg_at_10")]
-        said.append(words + "".join(f"; {_against(facts, v, order)}" for v in tested) + ".")
-    return said
+        sentences.append(words + "".join(f"; {_against(facts, v, order)}" for v in tested) + ".")
+    return sentences
 
 
 def _against(facts: RunFacts, v: dict[str, Any], order: dict[str, float]) -> str:
-    says = {"good": "above", "bad": "below", "open": "not told apart from"}[verdict(v)]
+    relation = {"good": "above", "bad": "below", "open": "not told apart from"}[verdict(v)]
     holm = f", p (Holm) {p_value(v['p_holm']).text}" if "p_holm" in v else ""
-    return f"{says} the best baseline, {facts.title(v['baseline'])} ({order[v['baseline']]:.4f}{holm})"
+    return f"{relation} the best baseline, {facts.title(v['baseline'])} ({order[v['baseline']]:.4f}{holm})"
 
 
 def _full(facts: RunFacts) -> list[str]:
-    said = []
+    sentences = []
     for task, rows in facts.studies.get(FULL, {}).get("results", {}).items():
         if "gensr" in rows:
             ours = rows["gensr"]["ndcg_at_10"]
             place = 1 + sum(row["ndcg_at_10"] > ours for row in rows.values())
-            said.append(
+            sentences.append(
                 f"Full ranking, {task}: GenSR has place {place} of {len(rows)} by NDCG@10 ({ours:.4f})."
             )
-    return said
+    return sentences
 
 
 def _ablation(facts: RunFacts) -> list[str]:
-    said = []
+    sentences = []
     for task in TASKS:
         rows = [row for row in facts.studies.get(ABLATION, {}).get(ABLATION, [])
                 if row["task"] == task and row["variant"] != "gensr"]  # fmt: skip
         if rows:
             most = min(rows, key=lambda row: row["change"])
-            said.append(
+            sentences.append(
                 f"Ablation, {task}: the lowest is {facts.title(most['variant'])}, {_percent(most['change'])} in NDCG@5 "
                 f"[{_percent(most['low'])}, {_percent(most['high'])}]."
             )
-    return said
+    return sentences
 
 
 def _sweep(facts: RunFacts) -> list[str]:
@@ -113,14 +113,14 @@ def _sweep(facts: RunFacts) -> list[str]:
     chosen = next((row for row in rows if row["chosen"]), None)
     if chosen is None:
         return []
-    said = (
+    sentence = (
         f"τ and β: {chosen['tau']:g} and {chosen['beta']:g} are the best of {len(rows)} points on validation"
     )
     tested = [[row.get(f"{task}_p_holm") for task in TASKS] for row in rows if not row["chosen"]]
-    apart = sum(any(p is not None and p < facts.alpha for p in found) for found in tested)
-    if any(p is not None for found in tested for p in found):
-        said += f"; {apart or 'none'} of the others can be told from it in either task (p (Holm) < {facts.alpha:g})"
-    return [f"{said}."]
+    apart = sum(any(p is not None and p < facts.alpha for p in p_values) for p_values in tested)
+    if any(p is not None for p_values in tested for p in p_values):
+        sentence += f"; {apart or 'none'} of the others can be told from it in either task (p (Holm) < {facts.alpha:g})"
+    return [f"{sentence}."]
 
 
 def _percent(value: float) -> str:

@@ -81,7 +81,7 @@ def compare(config: PipelineConfig, data: Data, outcomes: list[Ranked | Failed])
 
 def mean_cost(seeds: list[Ranked]) -> Cost:
     """What a system took in this run, the mean over its seeds."""
-    found = [] if seeds else [(math.nan,) * len(Cost._fields)]
+    costs = [] if seeds else [(math.nan,) * len(Cost._fields)]
     for one in seeds:
         trained = one.trained.metrics if one.trained else {}
         epochs, steps = trained.get("epochs", math.nan), trained.get("steps", math.nan)
@@ -91,14 +91,14 @@ def mean_cost(seeds: list[Ranked]) -> Cost:
         each = trained.get("seconds", math.nan) / timed if timed else math.nan
         # Without the start of a process; a reference is ranked in this one.
         scored = one.ranks.metrics.get("seconds_to_score", one.ranks.seconds)
-        found.append((each, epochs, scored, trained.get("parameters", math.nan), peak))
-    return Cost(*(sum(values) / len(values) for values in zip(*found, strict=True)))
+        costs.append((each, epochs, scored, trained.get("parameters", math.nan), peak))
+    return Cost(*(sum(values) / len(values) for values in zip(*costs, strict=True)))
 
 
 def mean_saved_cost(seeds: list[dict[str, float]]) -> Cost:
     """The same from saved ranks; NaN where it is not known of every seed."""
-    told = [[seed.get(field, math.nan) for seed in seeds] or [math.nan] for field in Cost._fields]
-    return Cost(*(sum(values) / len(values) for values in told))
+    columns = [[seed.get(field, math.nan) for seed in seeds] or [math.nan] for field in Cost._fields]
+    return Cost(*(sum(values) / len(values) for values in columns))
 
 
 def all_ranks(done: list[Ranked], saved: Tables) -> pa.Table:

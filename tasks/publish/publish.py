@@ -92,7 +92,7 @@ def headline(summary: dict[str, Any]) -> dict[str, float]:
     results = summary["results"]
     if isinstance(results, list):  # of all systems: rows of means over seeds
         return {f"{r['system']}/{r['task']}/{r['metric']}": r["mean"] for r in results}
-    rows = ((name, task, row) for task, found in results.items() for name, row in found.items())
+    rows = ((name, task, row) for task, models in results.items() for name, row in models.items())
     return {f"{name}/{task}/{m}": value for name, task, row in rows for m, value in row.items()} | summary[
         "analysis"
     ]
@@ -105,23 +105,23 @@ def part_of_run(study: dict[str, Any]) -> dict[str, Any]:
 
 def links(summary: dict[str, Any]) -> dict[str, str]:
     """Name -> address of the run in MLflow and in Prefect, where these are servers."""
-    found = {}
+    addresses = {}
     uri, api = tracking_uri(), os.environ.get("PREFECT_API_URL", "")
     if uri.startswith("http"):
         run = summary["mlflow"]
-        found["MLflow"] = f"{uri}/#/experiments/{run['experiment_id']}/runs/{run['run_id']}"
+        addresses["MLflow"] = f"{uri}/#/experiments/{run['experiment_id']}/runs/{run['run_id']}"
     if api:
-        found["Prefect"] = f"{api.removesuffix('/api')}/runs/flow-run/{summary['flow_run_id']}"
-    return found
+        addresses["Prefect"] = f"{api.removesuffix('/api')}/runs/flow-run/{summary['flow_run_id']}"
+    return addresses
 
 
 def links_text(summary: dict[str, Any]) -> str:
     """The end of the artifact; the report is a file, so it is shown by MLflow's server or named."""
-    found = links(summary)
+    addresses = links(summary)
     path = state_dir().runs / summary["flow_run_id"] / REPORT
-    at_mlflow = f" ([in MLflow]({found['MLflow']}/artifacts/{REPORT}))" if "MLflow" in found else ""
+    at_mlflow = f" ([in MLflow]({addresses['MLflow']}/artifacts/{REPORT}))" if "MLflow" in addresses else ""
     lines = [f"- Report: `{path}`{at_mlflow}"]
-    lines += [f"- [{name} run]({address})" for name, address in found.items()]
+    lines += [f"- [{name} run]({address})" for name, address in addresses.items()]
     return "\n".join(["", "## Links", "", *lines, ""])
 
 

@@ -92,10 +92,10 @@ def _probes(summary: dict[str, Any], trained: dict[str, Path]) -> dict[str, list
 
 def _stage(folder: Path, stage: dict[str, Any]) -> dict[str, Any]:
     record = _json(folder / RECORD)
-    told = {name: stage[name] for name in ("label", "seconds", "reused")}
-    told["built_on"] = record.get("built_on", "")
+    shown = {name: stage[name] for name in ("label", "seconds", "reused")}
+    shown["built_on"] = record.get("built_on", "")
     peaks = {name: record.get(name, 0) for name in ("peak_bytes", "peak_gpu_bytes")}
-    return told | peaks | {"metrics": record["metrics"]}
+    return shown | peaks | {"metrics": record["metrics"]}
 
 
 def _stages_of_studies(summary: dict[str, Any], store: Path) -> list[dict[str, Any]]:
@@ -139,10 +139,10 @@ def _suites(folder: Path) -> list[dict[str, Any]]:
     return [
         {
             "suite": name,
-            "expectations": len(found["results"]),
-            "failed": sum(not r["success"] for r in found["results"]),
+            "expectations": len(suite["results"]),
+            "failed": sum(not r["success"] for r in suite["results"]),
         }
-        for name, found in suites.items()
+        for name, suite in suites.items()
     ]
 
 
@@ -154,8 +154,8 @@ def _without_paths(summary: dict[str, Any]) -> dict[str, Any]:
     for place, name in places:
         if Path(place.get(name) or "").is_absolute():
             place[name] = Path(place[name]).name
-    kept = map(SavedRanks.model_validate, config["rerank"]["saved_ranks"])
-    config["rerank"]["saved_ranks"] = [of.without_folder() for of in kept]
+    saved = map(SavedRanks.model_validate, config["rerank"]["saved_ranks"])
+    config["rerank"]["saved_ranks"] = [of.without_folder() for of in saved]
     why = summary.get("studies_failed", {})
     why.update({name: _shortened(error) for name, error in why.items()})
     for study in (summary, *summary.get("studies", {}).values()):
@@ -164,9 +164,9 @@ def _without_paths(summary: dict[str, Any]) -> dict[str, Any]:
     return dict(summary)
 
 
-def _shortened(said: str) -> str:
+def _shortened(error: str) -> str:
     """An error with absolute paths cut to their last name; addresses of the web stay."""
-    return _PATH.sub(r"\1", said)
+    return _PATH.sub(r"\1", error)
 
 
 def main(arguments: list[str]) -> int:

@@ -41,14 +41,16 @@ def summarize_ablation(
 def best_validation(folder: Path) -> dict[str, float]:
     """``valid/…`` of the validation whose weights a fine-tuning kept."""
     validations = json.loads((folder / "training.json").read_text())["validations"]
-    best = max(validations, key=lambda found: found["metric"])  # the first of equals, as in training
+    best = max(
+        validations, key=lambda validation: validation["metric"]
+    )  # the first of equals, as in training
     return {f"valid/{name}": float(value) for name, value in best.items()}
 
 
 def summarize_sweep(
     config: PipelineConfig,
     data: Data,
-    found: dict[Point, tuple[StageResult, StageResult]],
+    trained: dict[Point, tuple[StageResult, StageResult]],
 ) -> dict[str, Any]:
     """The summary of a run without any test ranks: a row per point, the best on valid ``chosen``.
 
@@ -56,15 +58,22 @@ def summarize_sweep(
     the chosen point, as ``<task>_change``, its bounds and p-values; None where there is none.
     """
     rows: list[dict[str, Any]] = []
-    for point, (result, _) in found.items():
+    for point, (result, _) in trained.items():
         best = best_validation(result.path)
         ndcg: dict[str, Any] = {task: best.get(f"valid/{task}/ndcg_at_5") for task in TASKS}
         rows.append({"tau": point.tau, "beta": point.beta, "metric": best["valid/metric"], **ndcg})
     first = max(rows, key=lambda row: row["metric"])
     chosen = Point(first["tau"], first["beta"])
-    told = _from_chosen(config, data, {point: ranks for point, (_, ranks) in found.items()}, chosen)
-    rows = [{**row, "chosen": row is first, **told[point]} for point, row in zip(found, rows, strict=True)]
-    stages = [*data.stages, *(model for model, _ in found.values()), *(ranks for _, ranks in found.values())]
+    from_chosen = _from_chosen(config, data, {point: ranks for point, (_, ranks) in trained.items()}, chosen)
+    rows = [
+        {**row, "chosen": row is first, **from_chosen[point]}
+        for point, row in zip(trained, rows, strict=True)
+    ]
+    stages = [
+        *data.stages,
+        *(model for model, _ in trained.values()),
+        *(ranks for _, ranks in trained.values()),
+    ]
     return summarize_run(config, data, stages, {}, {}) | {"study": SWEEP, SWEEP: rows}
 
 
@@ -73,14 +82,14 @@ def _from_chosen(
 ) -> dict[Point, dict[str, float | None]]:
     """Of every point how each task's NDCG@5 differs from the chosen one's."""
     none = {f"{task}_{name}": None for task in TASKS for name in CHANGE}
-    told: dict[Point, dict[str, float | None]] = {point: dict(none) for point in ranks}
+    changes_of: dict[Point, dict[str, float | None]] = {point: dict(none) for point in ranks}
     # No change is relative to nothing: a task in which the chosen point gains nothing has none.
     gained = [task for task in TASKS if ranks[chosen].metrics.get(f"{task}/{METRIC}")]
     tables = {point: [_of_tasks(read_ranks(result), gained)] for point, result in ranks.items()}
     for row in changes(tables, chosen, config, ranked_users(data.prepared, "valid")):
         if row["variant"] != chosen:
-            told[row["variant"]] |= {f"{row['task']}_{name}": row[name] for name in CHANGE}
-    return told
+            changes_of[row["variant"]] |= {f"{row['task']}_{name}": row[name] for name in CHANGE}
+    return changes_of
 
 
 def _of_tasks(ranks: pa.Table, tasks: Sequence[str]) -> pa.Table:

@@ -27,12 +27,12 @@ def trained_model(label: str) -> str | None:
 
 def results(ranks: dict[str, StageResult]) -> dict[str, dict[str, dict[str, float]]]:
     """Task -> model -> metric, for every model that serves the task; the given order is kept."""
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    by_task: dict[str, dict[str, dict[str, float]]] = {}
     for task in TASKS:
         rows = {name: {m: r.metrics[f"{task}/{m}"] for m in (*METRICS, "samples") if f"{task}/{m}" in r.metrics}
                 for name, r in ranks.items()}  # fmt: skip
-        found[task] = {name: row for name, row in rows.items() if row}
-    return found
+        by_task[task] = {name: row for name, row in rows.items() if row}
+    return by_task
 
 
 def comparisons(
@@ -46,9 +46,9 @@ def comparisons(
     ``p_holm`` is the test's p after Holm's correction over all other models and both tasks. A t-test that is not
     defined, on one user or on a constant difference, is left out: JSON has no infinity.
     """
-    found: dict[str, dict[str, dict[str, float]]] = {task: {} for task in TASKS}
+    by_task: dict[str, dict[str, dict[str, float]]] = {task: {} for task in TASKS}
     if "gensr" not in ranks:  # a study that reads no test ranks
-        return found
+        return by_task
     ours, users = [read_ranks(result) for result in ranks["gensr"]], ranked_users(prepared)
     for name, results_of in ranks.items():
         for task in TASKS:
@@ -65,11 +65,11 @@ def comparisons(
                 task=task,
                 users=users,
             )
-            found[task][name] = {k: float(v) for k, v in compared._asdict().items() if math.isfinite(v)}
-    tested = [row for rows in found.values() for row in rows.values() if "p" in row]
+            by_task[task][name] = {k: float(v) for k, v in compared._asdict().items() if math.isfinite(v)}
+    tested = [row for rows in by_task.values() for row in rows.values() if "p" in row]
     for row, p in zip(tested, holm([row["p"] for row in tested]), strict=True):
         row["p_holm"] = p
-    return found
+    return by_task
 
 
 def summarize_run(
@@ -92,7 +92,9 @@ def summarize_run(
         "dataset_digest": data.source.key,
         "commit": git_commit(),
         "results": results(ranks),
-        "comparisons": comparisons({name: [found] for name, found in ranks.items()}, data.prepared, config),
+        "comparisons": comparisons(
+            {name: [evaluation] for name, evaluation in ranks.items()}, data.prepared, config
+        ),
         "analysis": analysis,
         "training": {model: how_it_ended(s.path) for s in stages if (model := trained_model(s.label))},
         "stages": [
