@@ -46,15 +46,14 @@ SAMPLED_ABOVE, SAMPLED = 20_000, 4_096
 
 
 def catalogue_ce(
-    states: Tensor, rows: Tensor, target: Tensor, above: int | None = None, count: int = SAMPLED
+    states: Tensor, rows: Tensor, target: Tensor, above: int = SAMPLED_ABOVE, count: int = SAMPLED
 ) -> Tensor:
     """(n,) cross-entropy over the whole catalogue, or over ``count`` drawn items of one larger than ``above``.
 
     Args:
         states: (n, d). rows: (I, d) item vectors. target: (n,) item_idx.
-        above: ``SAMPLED_ABOVE`` where none is given.
     """
-    if len(rows) > (SAMPLED_ABOVE if above is None else above):
+    if len(rows) > above:
         return sampled_cross_entropy(states, rows, target, count)
     return F.cross_entropy(states @ rows.T, target, reduction="none")
 
