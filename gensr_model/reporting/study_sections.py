@@ -139,7 +139,7 @@ def sweep(facts: RunFacts) -> Section | None:
                Column("Chosen", False)]  # fmt: skip
     body = mark_best(
         [
-            [number(row["tau"], 3), number(row["beta"], 3), *(number(row[n]) for n in ("metric", *TASKS)),
+            [*(Cell(f"{row[n]:g}", row[n]) for n in ("tau", "beta")), *(number(row[n]) for n in ("metric", *TASKS)),
              *(cell for task in TASKS for cell in _from_chosen(facts, row, task)),
              words("chosen") if row["chosen"] else Cell("")]
             for row in rows

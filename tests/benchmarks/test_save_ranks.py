@@ -136,7 +136,7 @@ def test_a_sweeps_table_in_docs_has_the_points_beside_it(parquet: Path) -> None:
     rows = [
         line.split("|")[1:-1] for line in parquet.with_suffix(".md").read_text().splitlines() if "|" in line
     ]
-    shown = {tuple(cell.strip().strip("*") for cell in row[:5]) for row in rows}
+    shown = {tuple(re.sub(r"[*]|</?u>", "", cell).strip() for cell in row[:5]) for row in rows}
     for point in pq.read_table(parquet).to_pylist():
         numbers = (f"{point[name]:.4f}" for name in ("metric", "recommendation", "search"))
         assert (f"{point['tau']:g}", f"{point['beta']:g}", *numbers) in shown

@@ -151,9 +151,9 @@ def test_the_sweep_draws_one_factor_at_a_time_and_marks_what_was_chosen_on_valid
     assert len(last) == 3
     assert not [each for each in beta.iter("line") if each.get("class") == "marked"], "its τ is another"
     rows = tables(section)["sweep-table"]
-    assert rows[2] == ["0.090", "0.100", "0.3800", "0.2800", "0.4800", *[""] * 6, "chosen"]
+    assert rows[2] == ["0.09", "0.1", "0.3800", "0.2800", "0.4800", *[""] * 6, "chosen"]
     change = ["−47.4%", "[−57.4, −37.4]", "0.067"]
-    assert rows[3] == ["0.050", "0.001", "0.2000", "0.1000", "0.3000", *change, *change, ""]
+    assert rows[3] == ["0.05", "0.001", "0.2000", "0.1000", "0.3000", *change, *change, ""]
 
 
 def test_the_sweep_says_how_many_points_can_be_told_from_the_chosen() -> None:
@@ -172,7 +172,7 @@ def test_the_sweep_says_how_many_points_can_be_told_from_the_chosen() -> None:
     assert study_findings.outcomes(known) == ["τ and β: 0.09 and 0.1 are the best of 5 points on validation."]
     section = study_sections.sweep(known)
     assert section is not None
-    assert tables(section)["sweep-table"][3] == ["0.050", "0.001", "0.2000", "0.1000", "0.3000", *[""] * 7]
+    assert tables(section)["sweep-table"][3] == ["0.05", "0.001", "0.2000", "0.1000", "0.3000", *[""] * 7]
 
 
 # --- mechanisms ---------------------------------------------------------------------------------------------------
