@@ -11,7 +11,7 @@ from gensr_model.config.base import Frozen, Protocol
 
 
 class GeneratedSource(Frozen):
-    """Generated files in the exact raw format; never to be called anybody's real data."""
+    """Generated files in the exact raw format. They are nobody's real data."""
 
     kind: Literal["generated"] = "generated"
     users: int = Field(1_200, ge=20)
@@ -22,7 +22,7 @@ class GeneratedSource(Frozen):
     search_share: float = Field(
         0.45, gt=0, lt=1, description="share of the clicks that are made in search (kuaisar)"
     )
-    world_seed: int = Field(0, description="seed of the generated world, apart from the seed of training")
+    world_seed: int = Field(0, description="seed of the generated data; training has its own")
 
 
 class FolderSource(Frozen):
@@ -84,6 +84,8 @@ Source = Annotated[
 
 
 class IngestConfig(Frozen):
+    """Which raw rows are taken, and how many bad ones stop a run."""
+
     max_reject_share: float = Field(
         0.01, ge=0, le=1, description="above this share of bad rows the run stops"
     )
@@ -96,13 +98,17 @@ class IngestConfig(Frozen):
 
 
 class PrepareConfig(Frozen):
+    """How samples and their frozen candidates are made of raw rows."""
+
     min_interactions: int = Field(5, ge=1, description="k of the k-core over users and items (§6.1.1)")
     negatives: int = Field(99, ge=1, description="frozen negatives per evaluation sample (§6.1.3)")
     protocols: tuple[Protocol, ...] = Field(
         ("uniform",),
         min_length=1,
-        description="how negatives are drawn, each frozen beside the others: uniform, popularity, bm25 (search only)",
+        description="how negatives are drawn; each way has its own frozen lists. bm25 is for search only",
     )
-    stem_queries: bool = False
-    memory_limit: str = Field("8GB", description="DuckDB's; beyond it DuckDB spills to its temp folder")
-    threads: int = Field(2, ge=1)
+    stem_queries: bool = Field(False, description="cut the words of queries to their stems")
+    memory_limit: str = Field(
+        "8GB", description="memory that DuckDB may take; beyond it DuckDB writes to its temp folder"
+    )
+    threads: int = Field(2, ge=1, description="threads of DuckDB")

@@ -10,21 +10,27 @@ from gensr_model.config.base import Frozen, Protocol
 
 
 class EvaluationConfig(Frozen):
-    protocol: Protocol = Field("uniform", description="which of prepare.protocols models are ranked on")
+    """Which candidates models are ranked on, and how they are scored."""
+
+    protocol: Protocol = Field(
+        "uniform", description="one of prepare.protocols: the candidates that models rank"
+    )
     batch_size: int = Field(64, ge=1, description="samples scored together")
     precision: Literal["no", "bf16"] = Field(
         "no",
-        description="of GenSR's T5 when it scores candidates; bf16: several times faster on a GPU, and close scores "
-        "may change places. Other models score in fp32 always",
+        description="number format in which GenSR's T5 scores candidates. bf16 is several times faster on a GPU, and "
+        "close scores may change places. Other models always score in fp32",
     )
-    max_test_samples: int | None = Field(None, ge=1, description="per task; None = the full test split")
+    max_test_samples: int | None = Field(None, ge=1, description="test samples per task; left out: all")
 
 
 class StatisticsConfig(Frozen):
     """How differences between models are tested: the intervals of every table, study and promotion."""
 
     bootstrap_samples: int = Field(2_000, ge=1, description="resamples of the test users per interval")
-    confidence: float = Field(0.95, gt=0, lt=1, description="of the bootstrap intervals, as a share")
+    confidence: float = Field(
+        0.95, gt=0, lt=1, description="confidence level of the bootstrap intervals, as a share"
+    )
 
 
 class RetrainConfig(Frozen):
@@ -40,5 +46,5 @@ class RetrainConfig(Frozen):
         0.25, ge=0, description="population stability index above which a feature of the data has drifted"
     )
     on_drift: Literal["warn", "stop"] = Field(
-        "warn", description="say it in the decision, or stop before training"
+        "warn", description="warn: the decision says it; stop: the run ends before training"
     )

@@ -47,7 +47,7 @@ class PipelineConfig(Frozen):
         description="what tables, runs and the model call the data; left out: the kind of source and the format",
     )
     format: Format = Field(
-        DEFAULT, description="of the raw files; module:NAME names a DatasetFormat that is not in the package"
+        DEFAULT, description="format of the raw files; module:NAME names a DatasetFormat outside the package"
     )
     source: Source = Field(
         default_factory=GeneratedSource,
@@ -58,7 +58,7 @@ class PipelineConfig(Frozen):
         description="demo, laptop: a small T5 from scratch; best: laptop with our departures from the paper; "
         "small: the first layers of a pretrained flan-t5-small; paper: flan-t5-base",
     )
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="seed of data, candidates and training")
     # Factories, not defaults: the JSON schema that Prefect shows as a form then carries no default for a section,
     # so that choosing another preset in the form is not undone by the demo's values.
     studies: StudiesConfig = Field(default_factory=StudiesConfig)

@@ -25,16 +25,18 @@ Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), 
 class AnalysisConfig(Frozen):
     """The paper's explanation of itself, measured on the trained models (§4, §6.4, §6.5)."""
 
-    enabled: bool = Field(True, description="off: none of the analyses in gensr/full-pipeline")
+    enabled: bool = Field(True, description="false: gensr/full-pipeline makes none of the analyses")
     parts: tuple[Literal["information", "gradients", "space", "theorem"], ...] = Field(
         ("information", "gradients", "space", "theorem"),
-        description="which: mutual information of answers (Table 5), gradient conflict along training (Fig. 4), the "
-        "tasks in parameter space (Fig. 3), Theorem 4.1's Gaussian world, simulated",
+        description="which analyses: mutual information of answers (Table 5), gradient conflict along training "
+        "(Fig. 4), the tasks in parameter space (Fig. 3), Theorem 4.1's Gaussian world, simulated",
     )
     mine_samples: int = Field(
         4_000, ge=1, description="test samples per task, of which each user's first is taken"
     )
-    mine_steps: int = Field(1_500, ge=1, description="of a critic, unless held-out samples stop it before")
+    mine_steps: int = Field(
+        1_500, ge=1, description="most steps of a critic; held-out samples may stop it earlier"
+    )
     mine_seeds: int = Field(3, ge=1, description="critics per estimate, each with its own split")
     negatives_per_positive: int = Field(
         1, ge=1, description="balance of the labels Y that answers are read on"
@@ -46,8 +48,8 @@ class AnalysisConfig(Frozen):
     gradient_every: int = Field(30, ge=0, description="steps between gradient cosines; 0 turns them off")
     unisar: Literal["never", "mechanisms", "always"] = Field(
         "mechanisms",
-        description="train UniSAR, which the paper compares with, and analyse it too: never, in analyze/mechanisms "
-        "alone, or in gensr/full-pipeline as well; trained as `rerank` says, on both tasks or not at all",
+        description="where UniSAR, which the paper compares with, is trained and analysed: nowhere, in "
+        "analyze/mechanisms, or in gensr/full-pipeline too. `rerank` says how; it needs train.tasks to be both",
     )
 
 
@@ -55,7 +57,7 @@ class SavedRanks(Frozen):
     """A file of ranks that ``benchmarks.save_ranks`` wrote, as under ``docs/results``; a path alone stands for it."""
 
     path: str
-    systems: tuple[str, ...] = Field((), description="only these of the file; none named means all")
+    systems: tuple[str, ...] = Field((), description="systems to take from the file; none named means all")
     again: bool = Field(
         False, description="its systems may be in a file before it, too: these are further seeds of theirs"
     )
@@ -81,29 +83,29 @@ class RerankConfig(Frozen):
     systems: tuple[str, ...] = Field(
         (), description="gensr, two_head, references and baselines by name, or module:Class; none means all"
     )
-    seeds: Seeds = Field((0,), description="of training; the data and its lists stay")
+    seeds: Seeds = Field((0,), description="seeds of training; data and candidates are those of `seed`")
     tune: bool | None = Field(
         None,
-        description="search each system's grid on valid first, on the first seed; left open, compare/rerank-table "
-        "does, and the analyses, which tune no other model, do not tune UniSAR",
+        description="whether each system's grid is searched on valid first, with the first seed. Left out: "
+        "compare/rerank-table tunes, the analyses do not tune UniSAR",
     )
-    trials: int = Field(4, ge=1, description="points of a grid that are tried, the same number for all")
-    trial_epochs: int = Field(5, ge=1, description="epochs of a trial, the same for all")
-    epochs: int = Field(30, ge=1, description="of a baseline's training; GenSR's are train.epochs")
+    trials: int = Field(4, ge=1, description="points of a grid that are tried, as many for every system")
+    trial_epochs: int = Field(5, ge=1, description="epochs of a trial, as many for every system")
+    epochs: int = Field(30, ge=1, description="most epochs of a baseline; train.epochs are GenSR's")
     patience: int = Field(
         6, ge=1, description="epochs without a better valid NDCG@5; some rise only after five"
     )
-    learning_rate: float = Field(1e-3, gt=0, description="of a baseline whose grid has none")
+    learning_rate: float = Field(1e-3, gt=0, description="learning rate of a baseline whose grid has none")
     batch_size: int = Field(256, ge=1, description="a baseline's training positives in a batch")
-    concurrency: int = Field(2, ge=1, description="systems at work at once, which share the cores")
+    concurrency: int = Field(2, ge=1, description="systems trained at once; they share the cores")
     dask: str | None = Field(
         None,
         min_length=1,
-        description="a Dask scheduler (tcp://host:8786) whose workers take the systems, as many at once as these "
-        "have threads, whatever `concurrency` says; None means threads of this machine",
+        description="address of a Dask scheduler (tcp://host:8786). Its workers train as many systems at once as they "
+        "have threads; `concurrency` does not count. Left out: threads of this machine",
     )
     saved_ranks: tuple[SavedRanks, ...] = Field(
-        (), description="saved ranks whose systems join the table as they are, without training"
+        (), description="files of ranks whose systems join the table without being trained"
     )
 
 
@@ -117,9 +119,9 @@ class AblationConfig(Frozen):
     )
     seeds: Seeds = Field(
         (0,),
-        description="of LightGCN and training; the data and its candidates stay those of `seed`",
+        description="seeds of LightGCN and training; data and candidates are those of `seed`",
     )
-    concurrency: int = Field(2, ge=1, description="variants at work at once, which share the cores")
+    concurrency: int = Field(2, ge=1, description="variants trained at once; they share the cores")
 
 
 class SweepConfig(Frozen):
@@ -127,17 +129,17 @@ class SweepConfig(Frozen):
 
     tau: tuple[Annotated[float, Field(gt=0)], ...] = (0.01, 0.03, 0.05, 0.07, 0.09)
     beta: tuple[Annotated[float, Field(ge=0)], ...] = (0.001, 0.01, 0.1, 0.15, 0.2, 0.25, 0.3)
-    concurrency: int = Field(2, ge=1, description="trainings at once, which share the cores")
+    concurrency: int = Field(2, ge=1, description="models trained at once; they share the cores")
 
 
 class StudiesConfig(Frozen):
-    """Which studies gensr/full-pipeline makes after its own models, each as its section of the config says."""
+    """Which studies gensr/full-pipeline makes after its own models; the section of a study has its size."""
 
-    rerank: bool = Field(False, description="all systems, as compare/rerank-table; sizes are in `rerank`")
+    rerank: bool = Field(False, description="compare all systems, as compare/rerank-table; section `rerank`")
     full_ranking: bool = Field(
-        False, description="over the whole catalogue, as train/full-ranking; registers no model"
+        False, description="rank the whole catalogue, as train/full-ranking, and register no model"
     )
     ablation: bool = Field(
-        False, description="GenSR without its parts, as ablation/paper; sizes are in `ablation`"
+        False, description="train GenSR without its parts, as ablation/paper; section `ablation`"
     )
-    sweep: bool = Field(False, description="τ and β, as sweep/tau-beta; the grids are in `sweep`")
+    sweep: bool = Field(False, description="search τ and β, as sweep/tau-beta; section `sweep`")
