@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from gensr_model.config.base import SEARCH_ONLY, TASKS
@@ -59,51 +60,36 @@ def in_short(facts: RunFacts) -> list[dict[str, Any]]:
 
 def what_did_not_work(facts: RunFacts) -> list[str]:
     """Sentences, the gravest first; the reader should not have to look for them in tables."""
-    return [
-        *_broken(facts),
-        *_losses(facts),
-        *_training(facts),
-        *_analysis(facts),
-        *_limits(facts),
-    ]
+    return [*_broken(facts), *_losses(facts), *_training(facts), *_analysis(facts), *_limits(facts)]
 
 
-def _broken(facts: RunFacts) -> list[str]:
-    sentences = [
-        f"Audit {audit['name']} found {audit['violations']:,} rows: {audit['rule']}"
-        for audit in facts.audits
-        if audit["violations"]
-    ]
-    sentences += [
-        f"{check['failed']} of {check['expectations']} expectations on {check['suite']} failed."
-        for check in facts.checks
-        if check["failed"]
-    ]
+def _broken(facts: RunFacts) -> Iterator[str]:
+    for audit in facts.audits:
+        if audit["violations"]:
+            yield f"Audit {audit['name']} found {audit['violations']:,} rows: {audit['rule']}"
+    for check in facts.checks:
+        if check["failed"]:
+            yield f"{check['failed']} of {check['expectations']} expectations on {check['suite']} failed."
     if rejected := facts.reading.get("rejected"):
         reasons = ", ".join(f"{reason} ({n:,})" for reason, n in facts.rejects.items())
-        of = facts.reading["read"]
-        sentences.append(
-            f"{rejected:,} of {of:,} raw lines could not be used: {reasons or 'see rejects.parquet'}."
-        )
-    return sentences
+        read = facts.reading["read"]
+        yield f"{rejected:,} of {read:,} raw lines could not be used: {reasons or 'see rejects.parquet'}."
 
 
-def _losses(facts: RunFacts) -> list[str]:
-    sentences = []
+def _losses(facts: RunFacts) -> Iterator[str]:
     for row in in_short(facts):
         if row["below"]:
-            sentences.append(f"{row['task'].capitalize()}: GenSR ranks worse than {joined(row['below'])}.")
+            yield f"{row['task'].capitalize()}: GenSR ranks worse than {joined(row['below'])}."
         if row["level"]:
-            sentences.append(
+            yield (
                 f"{row['task'].capitalize()}: no difference from {joined(row['level'])} can be told; "
                 "the interval holds 0."
             )
-    return sentences + _losing_segments(facts)
+    yield from _losing_segments(facts)
 
 
-def _losing_segments(facts: RunFacts) -> list[str]:
+def _losing_segments(facts: RunFacts) -> Iterator[str]:
     """Kinds of samples on which another model is better by more than chance."""
-    sentences = []
     for task in TASKS:
         behind = [
             f"{row['by']} {row['segment']} ({facts.title(row['baseline'])} by {-row['lead']:.3f})"
@@ -112,12 +98,11 @@ def _losing_segments(facts: RunFacts) -> list[str]:
             if tested(row["lead"], row["lead_p_holm"], facts) == "bad"
         ]
         if behind:
-            sentences.append(f"{task.capitalize()}: another model is better than GenSR on {joined(behind)}.")
-    return sentences
+            yield f"{task.capitalize()}: another model is better than GenSR on {joined(behind)}."
 
 
-def _training(facts: RunFacts) -> list[str]:
-    sentences, improving, once = [], [], []
+def _training(facts: RunFacts) -> Iterator[str]:
+    improving, once = [], []
     for name, run in facts.training.items():
         validations = run["validations"]
         if run["stopped"] == "all epochs done" and len(validations) > 1:
@@ -126,50 +111,40 @@ def _training(facts: RunFacts) -> list[str]:
         elif len(validations) == 1:
             once.append(facts.title(name))
         if run["resumed_at"]:
-            sentences.append(
+            yield (
                 f"Training of {facts.title(name)} was interrupted and went on from step {run['resumed_at']:,}; "
                 "its seconds are those of the last part."
             )
     if improving:
-        were = "was" if len(improving) == 1 else "were"
-        sentences.append(
-            f"{joined(improving)} {were} still improving on validation when epochs ended: undertrained, perhaps."
-        )
+        yield f"{joined(improving)} {_were(improving)} still improving on validation at the end: perhaps undertrained."
     if once:
-        were = "was" if len(once) == 1 else "were"
-        sentences.append(f"{joined(once)} {were} validated once only: nothing tells of convergence.")
-    return sentences
+        yield f"{joined(once)} {_were(once)} validated once only: nothing tells of convergence."
 
 
-def _analysis(facts: RunFacts) -> list[str]:
+def _analysis(facts: RunFacts) -> Iterator[str]:
     if not facts.summary["analysis"]:
-        if "study" in facts.summary:  # which analyses nothing
-            return []
-        return ["Mutual information and gradient conflict were not analysed: the config says so."]
-    sentences = []
+        if "study" not in facts.summary:  # a study analyses nothing
+            yield "Mutual information and gradient conflict were not analysed: the config says so."
+        return
     information = facts.analysis("information")
     wanted = "information" in facts.summary["config"]["analysis"]["parts"]
     for task in TASKS:
         rows = facts.summary["results"].get(task)
         if wanted and rows and not any(group[-1] == task for group in information):
-            sentences.append(
-                f"Mutual information of {task} is left out: test samples of fewer than {_FEWEST} users."
-            )
+            yield f"Mutual information of {task} is left out: test samples of fewer than {_FEWEST} users."
     blind = [
         f"{facts.title(model)} on {task}" for (model, task), f in information.items() if f["mine_nats"] <= 0
     ]
     if blind:
-        sentences.append(
-            f"MINE found no information at all for {joined(blind)}: an estimate of 0 is no measurement of 0."
-        )
-    return sentences + _conflict(facts)
+        yield f"MINE found no information at all for {joined(blind)}: an estimate of 0 is no measurement of 0."
+    yield from _conflict(facts)
 
 
-def _conflict(facts: RunFacts) -> list[str]:
+def _conflict(facts: RunFacts) -> Iterator[str]:
     """Whether GenSR's tasks pull apart and the others' do, by their cosine less noise."""
     by_model = {group[0]: row for group, row in facts.analysis("gradient").items()}
     if "gensr" not in by_model:
-        return []
+        return
     intervals = {
         name: f"{facts.title(name)} {row['free']:.2f} [{row['free_low']:.2f}, {row['free_high']:.2f}]"
         for name, row in by_model.items()
@@ -180,80 +155,56 @@ def _conflict(facts: RunFacts) -> list[str]:
         for name, row in by_model.items()
         if name not in intervals
     ]
-    sentences = []
     if blind:
-        sentences.append(
-            f"Whether tasks conflict cannot be told of {joined(blind)}: so many probes may be noise alone."
-        )
+        yield f"Whether tasks conflict cannot be told of {joined(blind)}: so many probes may be noise alone."
     if "gensr" not in intervals:
-        return sentences
+        return
     apart = [name for name in intervals if by_model[name]["free_high"] < 0]
     cosines = f"(cosine less noise: {joined(list(intervals.values()))})"
     if "gensr" in apart:
-        sentences.append(
-            f"The paper's claim that GenSR removes gradient conflict is not seen here: its tasks pull apart {cosines}."
-        )
+        yield f"The paper's claim that GenSR removes conflict is not seen here: its tasks pull apart {cosines}."
     elif len(intervals) > 1 and not apart:
-        sentences.append(
-            f"None of these pulls its tasks apart, so there is no gradient conflict to remove {cosines}."
-        )
-    return sentences
+        yield f"None of these pulls its tasks apart, so there is no gradient conflict to remove {cosines}."
 
 
-def _few_users(facts: RunFacts) -> list[str]:
+def _few_users(facts: RunFacts) -> Iterator[str]:
     """Where intervals and tests, which are by user, rest on too few of them to hold what they say."""
-    tested = [
-        (row["task"], row)
-        for row in facts.summary.get("verdicts", [])
-        if "users" in row  # pages can be made again of older runs
-    ]
-    tested += [
-        (task, row)
-        for task, rows in facts.summary["comparisons"].items()
-        for row in rows.values()
-        if "users" in row
-    ]
-    users = {task: int(row["users"]) for task, row in tested if row["users"] < min(row["n"], _USERS)}
-    return [
-        f"{task.capitalize()} was tested on {n} users, some with many samples: with fewer than {_USERS} intervals come "
-        "out too narrow and p too small."
-        for task, n in users.items()
-    ]
+    tested = [(row["task"], row) for row in facts.summary.get("verdicts", [])]
+    tested += [(task, row) for task, rows in facts.summary["comparisons"].items() for row in rows.values()]
+    # Pages can be made again of older runs, which did not count users.
+    known = [(task, row) for task, row in tested if "users" in row]
+    for task, n in {
+        task: int(row["users"]) for task, row in known if row["users"] < min(row["n"], _USERS)
+    }.items():
+        yield (
+            f"{task.capitalize()} was tested on {n} users, some with many samples: with fewer than {_USERS} intervals "
+            "come out too narrow and p too small."
+        )
 
 
-def _limits(facts: RunFacts) -> list[str]:
+def _limits(facts: RunFacts) -> Iterator[str]:
     config = facts.summary["config"]
-    study = facts.summary.get("study")
-    seeds = (
-        config[{RERANK: "rerank", ABLATION: "ablation"}[study]]["seeds"]
-        if study in (RERANK, ABLATION)
-        else []
-    )
-    sentences = []
+    section = {RERANK: "rerank", ABLATION: "ablation"}.get(facts.summary.get("study", ""))
+    seeds = config[section]["seeds"] if section else []
     if len(seeds) < 2:
         seed = seeds[0] if seeds else facts.summary["seed"]
-        sentences.append(f"One seed ({seed}): how much another would change is not in these intervals.")
+        yield f"One seed ({seed}): how much another would change is not in these intervals."
     if config["evaluation"]["max_test_samples"] is not None:
-        sentences.append(
-            f"At most {config['evaluation']['max_test_samples']:,} test samples per task were ranked."
-        )
+        yield f"At most {config['evaluation']['max_test_samples']:,} test samples per task were ranked."
     if config["evaluation"]["protocol"] in SEARCH_ONLY:
-        sentences.append(
-            f"Recommendation is left out: {config['evaluation']['protocol']} draws no candidates for it."
-        )
-    sentences += _few_users(facts)
+        yield f"Recommendation is left out: {config['evaluation']['protocol']} draws no candidates for it."
+    yield from _few_users(facts)
     if facts.generated:
-        sentences.append(
-            "The data are generated. They show that the pipeline works, and nothing about real users."
-        )
+        yield "The data are generated. They show that the pipeline works, and nothing about real users."
     later = facts.manifest.get("split", {}).get("leave_one_out_later_share")
     if later:
-        sentences.append(
-            f"Leave-one-out: on average {later:.1%} of the training events are later than a test event, of other users."
-        )
-    return sentences
+        yield f"Leave-one-out: {later:.1%} of the training events, on average, follow a test event of another user."
 
 
 def joined(names: list[str]) -> str:
     """Names as a sentence lists them."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _were(names: list[str]) -> str:
+    return "was" if len(names) == 1 else "were"

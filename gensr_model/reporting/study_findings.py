@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from gensr_model.config.base import TASKS
@@ -15,23 +16,21 @@ def outcomes(facts: RunFacts) -> list[str]:
     return [*_comparison(facts), *_full(facts), *_ablation(facts), *_sweep(facts)]
 
 
-def problems(facts: RunFacts) -> list[str]:
+def problems(facts: RunFacts) -> Iterator[str]:
     """What failed in the studies, and where a claim of the paper was not seen, the gravest first."""
-    sentences = [
-        f"The study {name} failed: {why}" for name, why in facts.summary.get("studies_failed", {}).items()
-    ]
+    for name, why in facts.summary.get("studies_failed", {}).items():
+        yield f"The study {name} failed: {why}"
     comparison = facts.studies.get(RERANK, {})
     failed: dict[str, list[str]] = {}
     for f in comparison.get("failed", []):
         failed.setdefault(f["name"], []).append(str(f["seed"]))
-    sentences += [
-        f"{facts.title(name)} was not ranked with seed {joined(seeds)}." for name, seeds in failed.items()
-    ]
+    for name, seeds in failed.items():
+        yield f"{facts.title(name)} was not ranked with seed {joined(seeds)}."
     for task in TASKS:
         lost = [v for v in comparison.get("verdicts", []) if v["task"] == task and verdict(v) == "bad"]
         if lost:
             baselines = joined(list(dict.fromkeys(facts.title(v["baseline"]) for v in lost)))
-            sentences.append(
+            yield (
                 f"{task.capitalize()}, all systems: GenSR is below {baselines} in {len(lost)} of the paper's "
                 f"four metrics."
             )
@@ -42,26 +41,21 @@ def problems(facts: RunFacts) -> list[str]:
                            ("not told to be lower", [r for r in rows if r["low"] <= 0])):  # fmt: skip
             if which:
                 names = joined([f"{facts.title(r['variant'])} ({_percent(r['change'])})" for r in which])
-                sentences.append(f"Ablation, {task}: NDCG@5 is {how} than the whole model's for {names}.")
-    return sentences + _edges(facts)
+                yield f"Ablation, {task}: NDCG@5 is {how} than the whole model's for {names}."
+    yield from _edges(facts)
 
 
-def _edges(facts: RunFacts) -> list[str]:
+def _edges(facts: RunFacts) -> Iterator[str]:
     rows = facts.studies.get(SWEEP, {}).get(SWEEP, [])
     chosen = next((row for row in rows if row["chosen"]), None)
-    sentences = []
     for name, letter in (("tau", "τ"), ("beta", "β")):
         grid = {row[name] for row in rows}
         if chosen and len(grid) > 1 and chosen[name] in (min(grid), max(grid)):
-            sentences.append(
-                f"The chosen {letter} ({chosen[name]:g}) is at the end of its grid: a better one may lie beyond."
-            )
-    return sentences
+            yield f"The chosen {letter} ({chosen[name]:g}) is at the end of its grid: a better one may lie beyond."
 
 
-def _comparison(facts: RunFacts) -> list[str]:
+def _comparison(facts: RunFacts) -> Iterator[str]:
     study = facts.studies.get(RERANK, {})
-    sentences = []
     for task in TASKS:
         order = {row["system"]: row["mean"] for row in study.get("results", [])
                  if (row["task"], row["metric"]) == (task, "ndcg_at_10")}  # fmt: skip
@@ -72,8 +66,7 @@ def _comparison(facts: RunFacts) -> list[str]:
             f"All systems, {task}: GenSR has place {place} of {len(order)} by NDCG@10 ({order['gensr']:.4f})"
         )
         tested = [v for v in study["verdicts"] if (v["task"], v["metric"]) == (task, "ndcg_at_10")]
-        sentences.append(words + "".join(f"; {_against(facts, v, order)}" for v in tested) + ".")
-    return sentences
+        yield words + "".join(f"; {_against(facts, v, order)}" for v in tested) + "."
 
 
 def _against(facts: RunFacts, v: dict[str, Any], order: dict[str, float]) -> str:
@@ -82,37 +75,31 @@ def _against(facts: RunFacts, v: dict[str, Any], order: dict[str, float]) -> str
     return f"{relation} the best baseline, {facts.title(v['baseline'])} ({order[v['baseline']]:.4f}{holm})"
 
 
-def _full(facts: RunFacts) -> list[str]:
-    sentences = []
+def _full(facts: RunFacts) -> Iterator[str]:
     for task, rows in facts.studies.get(FULL, {}).get("results", {}).items():
         if "gensr" in rows:
             ours = rows["gensr"]["ndcg_at_10"]
             place = 1 + sum(row["ndcg_at_10"] > ours for row in rows.values())
-            sentences.append(
-                f"Full ranking, {task}: GenSR has place {place} of {len(rows)} by NDCG@10 ({ours:.4f})."
-            )
-    return sentences
+            yield f"Full ranking, {task}: GenSR has place {place} of {len(rows)} by NDCG@10 ({ours:.4f})."
 
 
-def _ablation(facts: RunFacts) -> list[str]:
-    sentences = []
+def _ablation(facts: RunFacts) -> Iterator[str]:
     for task in TASKS:
         rows = [row for row in facts.studies.get(ABLATION, {}).get(ABLATION, [])
                 if row["task"] == task and row["variant"] != "gensr"]  # fmt: skip
         if rows:
             most = min(rows, key=lambda row: row["change"])
-            sentences.append(
+            yield (
                 f"Ablation, {task}: the lowest is {facts.title(most['variant'])}, {_percent(most['change'])} in NDCG@5 "
                 f"[{_percent(most['low'])}, {_percent(most['high'])}]."
             )
-    return sentences
 
 
-def _sweep(facts: RunFacts) -> list[str]:
+def _sweep(facts: RunFacts) -> Iterator[str]:
     rows = facts.studies.get(SWEEP, {}).get(SWEEP, [])
     chosen = next((row for row in rows if row["chosen"]), None)
     if chosen is None:
-        return []
+        return
     sentence = (
         f"τ and β: {chosen['tau']:g} and {chosen['beta']:g} are the best of {len(rows)} points on validation"
     )
@@ -120,7 +107,7 @@ def _sweep(facts: RunFacts) -> list[str]:
     apart = sum(any(p is not None and p < facts.alpha for p in p_values) for p_values in tested)
     if any(p is not None for p_values in tested for p in p_values):
         sentence += f"; {apart or 'none'} of the others can be told from it in either task (p (Holm) < {facts.alpha:g})"
-    return [f"{sentence}."]
+    yield f"{sentence}."
 
 
 def _percent(value: float) -> str:
