@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 
-from gensr_model.config.model import FullRankingConfig, ModelConfig, SearchesInTextConfig, TextConfig
+from gensr_model.config.model import FullRankingConfig, ModelConfig, TextConfig
 from gensr_model.data.prepared import IntArray, PreparedDataset
 from gensr_model.errors import ConfigError
 
 PAD, EOS, UNK = "<pad>", "</s>", "<unk>"
 ANSWERS = ("No", "Yes")  # index = label
-SEARCHES = "searches"  # the column of an items table that ``data/searches.py`` adds
 
 
 class ItemText(NamedTuple):
@@ -113,106 +112,84 @@ def answer_ids(tokenizer: Tokenizer) -> tuple[int, int]:
     return ids[0], ids[1]
 
 
-def _encode(tokenizer: Tokenizer, texts: Iterable[str], budget: int) -> list[list[int]]:
+def encode_texts(tokenizer: Tokenizer, texts: Iterable[str], budget: int) -> list[list[int]]:
+    """Token ids of each text, cut to the budget."""
     return [e.ids[:budget] for e in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
 
-def encode_items(
-    tokenizer: Tokenizer,
-    items: pa.Table,
-    config: TextConfig,
-    searches: SearchesInTextConfig | None = None,
-    known: pa.Table | None = None,
-) -> ItemText:
+class FieldTokens(NamedTuple):
+    """The tokens of I items, T in all: item after item, of each item field after field."""
+
+    tokens: IntArray  # (T,)
+    lengths: IntArray  # (I, fields)
+
+    @property
+    def place(self) -> IntArray:
+        """(T,) the field that a token is in, counted over all items: item · fields + field."""
+        return np.repeat(np.arange(self.lengths.size), self.lengths.ravel())
+
+    def item_text(self, *weights: NDArray[np.float64]) -> ItemText:
+        """Token bags with ``weights`` and ``cold_weights``, each (T,), as far as they are given."""
+        offsets = np.concatenate([[0], np.cumsum(self.lengths.sum(axis=1))])
+        shares = (torch.from_numpy(values.astype(np.float32)) for values in weights)
+        return ItemText(torch.from_numpy(self.tokens), torch.from_numpy(offsets), *shares)
+
+
+def encode_items(tokenizer: Tokenizer, items: pa.Table, config: TextConfig) -> ItemText:
     """Token bags of all items; each field is cut to its own budget (DESIGN §4, semantic item).
 
     Args:
-        items: the columns title, brand, description and category_text; where ``searches`` are on, also ``SEARCHES``.
-        searches: departure AK; None or not enabled for a text without them.
-        known: the items of training where ``items`` are others: their searches say how rare a word is.
+        items: the columns title, brand and description, and category_text where the config includes it.
     """
+    fields = join_fields(encode_fields(tokenizer, items, config))
+    if config.pooling == "tokens":
+        return fields.item_text()
+    return fields.item_text(token_weights(field_shares(fields.lengths, config.pooling), fields.place))
+
+
+def encode_fields(tokenizer: Tokenizer, items: pa.Table, config: TextConfig) -> list[list[list[int]]]:
+    """Field by field the tokens of all items."""
     named = pc.binary_join_element_wise(items["title"], items["brand"], " ")
     fields = [
-        _encode(tokenizer, named.to_pylist(), config.title_tokens),
-        _encode(tokenizer, items["description"].to_pylist(), config.description_tokens),
+        encode_texts(tokenizer, named.to_pylist(), config.title_tokens),
+        encode_texts(tokenizer, items["description"].to_pylist(), config.description_tokens),
     ]
     if config.include_category:
-        fields.append(_encode(tokenizer, items["category_text"].to_pylist(), config.category_tokens))
-    rarity = None
-    if searches is not None and searches.enabled:
-        fields.append(_encode(tokenizer, items[SEARCHES].to_pylist(), searches.tokens))
-        counted = fields[-1]
-        if known is not None:
-            counted = _encode(tokenizer, known[SEARCHES].to_pylist(), searches.tokens)
-        rarity = _rarity(counted, tokenizer.get_vocab_size())
+        fields.append(encode_texts(tokenizer, items["category_text"].to_pylist(), config.category_tokens))
+    return fields
+
+
+def join_fields(fields: list[list[list[int]]]) -> FieldTokens:
+    """The tokens of all fields, item after item."""
     bags = [list(chain.from_iterable(parts)) for parts in zip(*fields, strict=True)]
-    lengths = np.array([[len(bag) for bag in field] for field in fields], np.int64).T  # (I, fields)
+    lengths = np.array([[len(bag) for bag in field] for field in fields], np.int64).T
     tokens = np.fromiter((token for bag in bags for token in bag), np.int64, int(lengths.sum()))
-    offsets = np.concatenate([[0], np.cumsum(lengths.sum(axis=1))])
-    share = 0.0 if searches is None else searches.share
-    weights = [_weights(tokens, lengths, config.pooling, rarity, share)]
-    if rarity is not None:
-        weights.append(_cold_weights(weights[0], lengths))
-    shares = (None if w is None else torch.from_numpy(w.astype(np.float32)) for w in weights)
-    return ItemText(torch.from_numpy(tokens), torch.from_numpy(offsets), *shares)
+    return FieldTokens(tokens, lengths)
 
 
-def _weights(
-    tokens: IntArray,
-    lengths: IntArray,
-    pooling: Literal["tokens", "fields"],
-    rarity: NDArray[np.float64] | None,
-    searches_share: float,
-) -> NDArray[np.float64] | None:
-    """(T,) a token's share of its item's vector, from the lengths (I, fields); None where all tokens share alike.
-
-    With the rarity (V,) of tokens the last field is that of the searches, which has ``searches_share`` of the vector.
-    """
-    if pooling == "tokens" and rarity is None:
-        return None
-    shares = (lengths if pooling == "tokens" else lengths > 0).astype(np.float64)  # (I, fields)
-    values = np.ones(len(tokens))
-    place = np.repeat(np.arange(lengths.size), lengths.ravel())  # (T,) which field of which item
-    if rarity is not None:
-        own, asked = shares[:, :-1], shares[:, -1] > 0
-        own *= (1 - searches_share) / np.maximum(own.sum(axis=1, keepdims=True), 1)
-        shares[:, -1] = asked * searches_share
-        of_searches = place % lengths.shape[1] == lengths.shape[1] - 1
-        values[of_searches] = rarity[tokens[of_searches]]
-    total = shares.sum(axis=1, keepdims=True)
-    shares = np.divide(shares, total, out=np.zeros_like(shares), where=total > 0)
-    weights: NDArray[np.float64] = shares.ravel()[place] * _within(values, place)
-    return weights
-
-
-def _cold_weights(weights: NDArray[np.float64] | None, lengths: IntArray) -> NDArray[np.float64]:
-    """(T,) ``weights`` without the last field's, the searches', again summing to 1, or to 0 where nothing is left."""
-    assert weights is not None
-    fields = lengths.shape[1]
-    place = np.repeat(np.arange(lengths.size), lengths.ravel())
-    item = place // fields
-    left = np.where(place % fields == fields - 1, 0.0, weights)
-    total = np.bincount(item, left, minlength=len(lengths))[item]
-    return np.divide(left, total, out=np.zeros_like(left), where=total > 0)
-
-
-def _within(values: NDArray[np.float64], place: IntArray) -> NDArray[np.float64]:
-    """Values as shares of their sum over the same place; where that is 0 the place's tokens share alike."""
-    sums = np.bincount(place, values)
-    values = np.where(sums[place] > 0, values, 1.0)
-    shares: NDArray[np.float64] = values / np.bincount(place, values)[place]
+def field_shares(lengths: IntArray, pooling: Literal["tokens", "fields"]) -> NDArray[np.float64]:
+    """(I, fields) how much a field weighs in its item: as its tokens are many, or as any other that has a token."""
+    shares: NDArray[np.float64] = (lengths if pooling == "tokens" else lengths > 0).astype(np.float64)
     return shares
 
 
-def _rarity(bags: list[list[int]], vocabulary: int) -> NDArray[np.float64]:
-    """(V,) ln of the number of items over that of those which have the token in their bag, or over 1."""
-    lengths = np.fromiter(map(len, bags), np.int64, len(bags))
-    tokens = np.fromiter(chain.from_iterable(bags), np.int64, int(lengths.sum()))
-    distinct = np.unique(np.stack([np.repeat(np.arange(len(bags)), lengths), tokens]), axis=1)[1]
-    rarity: NDArray[np.float64] = np.log(
-        len(bags) / np.maximum(np.bincount(distinct, minlength=vocabulary), 1)
-    )
-    return rarity
+def token_weights(
+    shares: NDArray[np.float64], place: IntArray, values: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """(T,) a token's share of its item's vector.
+
+    Args:
+        shares: (I, fields) of fields in their item, scaled here to sum to 1.
+        place: (T,) as ``FieldTokens.place``.
+        values: (T,) of tokens in their field; where they sum to 0, or none are given, its tokens share alike.
+    """
+    total = shares.sum(axis=1, keepdims=True)
+    shares = np.divide(shares, total, out=np.zeros_like(shares), where=total > 0)
+    if values is None:
+        values = np.ones(len(place))
+    values = np.where(np.bincount(place, values)[place] > 0, values, 1.0)
+    weights: NDArray[np.float64] = shares.ravel()[place] * (values / np.bincount(place, values)[place])
+    return weights
 
 
 def encode_prompts(
@@ -223,7 +200,7 @@ def encode_prompts(
     Those of ``full``, for full ranking (§6.3), are three segments around the two slots of the history.
     """
     eos, pad = special_id(tokenizer, EOS), special_id(tokenizer, PAD)
-    cut = _encode(tokenizer, queries, config.max_query_tokens)
+    cut = encode_texts(tokenizer, queries, config.max_query_tokens)
     prompts = config if full is None else full
     search = _pieces(tokenizer, prompts.search_prompt.segments)
     recommend = _pieces(tokenizer, prompts.recommendation_prompt.segments)
@@ -246,7 +223,7 @@ def encode_prompts(
 
 def _pieces(tokenizer: Tokenizer, segments: Sequence[str]) -> list[list[list[int]]]:
     """Per segment its tokens, cut where the query goes in."""
-    return [_encode(tokenizer, segment.split("{query}"), budget=10_000) for segment in segments]
+    return [encode_texts(tokenizer, segment.split("{query}"), budget=10_000) for segment in segments]
 
 
 def _insert(pieces: list[list[list[int]]], query: list[int]) -> list[list[int]]:

@@ -18,9 +18,8 @@ from transformers import T5ForConditionalGeneration
 from gensr_model.config.model import FullRankingConfig, ModelConfig
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
-from gensr_model.data.searches import lone_queries, with_searches
+from gensr_model.data.searches import SEARCHES, encode_with_searches, lone_queries, with_searches
 from gensr_model.data.text import (
-    SEARCHES,
     answer_ids,
     encode_items,
     encode_prompts,
@@ -96,7 +95,11 @@ def _text(
     tokenizer: Tokenizer, items: pa.Table, queries: list[str], config: ModelConfig, full: FullRankingConfig | None,
     known: pa.Table | None = None,
 ) -> TextBuffers:  # fmt: skip
-    bags = encode_items(tokenizer, items, config.text, config.departures.searches_in_text, known)
+    searches = config.departures.searches_in_text
+    if searches.enabled:
+        bags = encode_with_searches(tokenizer, items, config.text, searches, known)
+    else:
+        bags = encode_items(tokenizer, items, config.text)
     return TextBuffers(bags, encode_prompts(tokenizer, queries, config, full))
 
 

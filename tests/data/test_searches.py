@@ -11,8 +11,7 @@ from small_dataset import write_dataset
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from gensr_model.config.model import SearchesInTextConfig, TextConfig
-from gensr_model.data.searches import lone_queries, with_searches
-from gensr_model.data.text import SEARCHES, encode_items
+from gensr_model.data.searches import SEARCHES, encode_with_searches, lone_queries, with_searches
 
 
 class Dataset:
@@ -72,7 +71,7 @@ def test_a_token_knows_the_query_that_alone_said_it(budget: int, cut: int) -> No
     )
     searches = SearchesInTextConfig(enabled=True, tokens=budget)
     items = with_searches(dataset)
-    text = encode_items(letters(), items, TextConfig(), searches)
+    text = encode_with_searches(letters(), items, TextConfig(), searches)
     words = ["".join("?abcdefgh"[token] for token in text.tokens[a:b]) for a, b in bags(text.offsets)]
     assert words == ["a" + "abdefc"[:cut], "", "bc" + "ghc"[:cut], ""]
     lone = lone_queries(letters(), dataset, items, text, budget)
@@ -87,7 +86,7 @@ def test_the_space_before_a_query_is_its_own_where_it_is_a_token() -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
     dataset: Any = Dataset(["ab", "d ef", "ef", "c"], (1, 0), (1, 1), (1, 2), (1, 2), (1, 3), (3, 3))
     items = with_searches(dataset)
-    text = encode_items(tokenizer, items, TextConfig(), SearchesInTextConfig(enabled=True))
+    text = encode_with_searches(tokenizer, items, TextConfig(), SearchesInTextConfig(enabled=True))
     said = [
         [pieces[token] for token in text.tokens[a + 1 : b]] for a, b in bags(text.offsets)
     ]  # after the empty name
@@ -105,5 +104,5 @@ def test_no_search_at_all_leaves_every_item_without(tmp_path: Path) -> None:
     dataset: Any = Dataset([], (0, -1), (1, -1))
     items = with_searches(dataset)
     assert items[SEARCHES].to_pylist() == [""] * 4
-    text = encode_items(letters(), items, TextConfig(), SearchesInTextConfig(enabled=True))
+    text = encode_with_searches(letters(), items, TextConfig(), SearchesInTextConfig(enabled=True))
     assert lone_queries(letters(), dataset, items, text, 64).tolist() == [-1] * 3

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from gensr_model.config.model import FullRankingConfig, ModelConfig, SearchesInTextConfig, TextConfig
 from gensr_model.data.prepared import PreparedDataset
+from gensr_model.data.searches import encode_with_searches
 from gensr_model.data.text import (
     ItemText,
     PromptTable,
@@ -63,7 +64,7 @@ def test_searches_are_a_field_of_a_text_with_a_budget_of_its_own() -> None:
         TextConfig(title_tokens=0, description_tokens=0),
         SearchesInTextConfig(enabled=True, tokens=2),
     )
-    assert bags(encode_items(words(), items, config, searches)) == ["a b", ""]
+    assert bags(encode_with_searches(words(), items, config, searches)) == ["a b", ""]
 
 
 @pytest.mark.parametrize("pooling", ["tokens", "fields"])
@@ -80,7 +81,7 @@ def test_searches_have_their_share_and_rare_tokens_more_of_it(pooling: str) -> N
         }
     )
     searches = SearchesInTextConfig(enabled=True, share=0.8)
-    text = encode_items(words(), items, TextConfig(pooling=pooling), searches)
+    text = encode_with_searches(words(), items, TextConfig(pooling=pooling), searches)
     a, b, c = np.log(4 / 3), np.log(4 / 2), np.log(4)
     d, e = (0.05, 0.05) if pooling == "tokens" else (0.1 / 3, 0.1)
     own = [d, d, d, e]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gensr_model.config.model import SearchesInTextConfig, TextConfig
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.batches import BatchBuilder
+from gensr_model.data.searches import encode_with_searches
 from gensr_model.data.text import ItemText, encode_items
 from gensr_model.models import bundle, departures
 from gensr_model.models.cf_tables import CFTable
@@ -135,7 +136,7 @@ def test_cold_text_is_the_text_without_searches(small: Small, pooling: str) -> N
     _, tokenizer = assembled(small, "gensr", share=0.5)
     items = small.dataset.items.append_column("searches", [["kitchen"] * 20 + [""] * 20])
     config = TextConfig.model_validate(TEXT | {"pooling": pooling})
-    with_them = encode_items(tokenizer, items, config, SearchesInTextConfig.model_validate(SEARCHED))
+    with_them = encode_with_searches(tokenizer, items, config, SearchesInTextConfig.model_validate(SEARCHED))
     without = encode_items(tokenizer, items, config)
     assert without.cold_weights is None
     words = nn.Embedding(tokenizer.get_vocab_size(), 4)

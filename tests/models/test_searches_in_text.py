@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from gensr_model.config.model import SearchesInTextConfig, TextConfig
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.batches import BatchBuilder, NegativeSampler
-from gensr_model.data.searches import found, with_searches
-from gensr_model.data.text import SEARCHES, ItemText, encode_items
+from gensr_model.data.searches import SEARCHES, encode_with_searches, search_pairs, with_searches
+from gensr_model.data.text import ItemText
 from gensr_model.models import bundle
 from gensr_model.models.cf_tables import CFTable
 from gensr_model.models.departures import TrainingReading, pool_read_text
@@ -81,18 +81,18 @@ def assembled(small: Small, kind: str, *switches: Any) -> tuple[GenSR | TwoHead,
 
 def without(small: Small, tokenizer: bundle.Tokenizer, item: int, query: int, pooling: str) -> ItemText:
     """All items' text as it is when nobody ever found ``item`` by ``query``."""
-    pairs = found(small.dataset)
+    pairs = search_pairs(small.dataset)
     others = pairs.query[(pairs.item == item) & (pairs.query != query)]
     items = with_searches(small.dataset)
     asked = items[SEARCHES].to_pylist()
     asked[item] = " ".join(small.dataset.queries[q] for q in others)
     items = items.set_column(items.column_names.index(SEARCHES), SEARCHES, [asked])
     text = TextConfig.model_validate(TEXT | {"pooling": pooling})
-    return encode_items(tokenizer, items, text, SearchesInTextConfig.model_validate(SEARCHED))
+    return encode_with_searches(tokenizer, items, text, SearchesInTextConfig.model_validate(SEARCHED))
 
 
 def lone(small: Small) -> list[tuple[int, int]]:
-    pairs = found(small.dataset)
+    pairs = search_pairs(small.dataset)
     once = pairs.times == 1
     return list(zip(pairs.item[once].tolist(), pairs.query[once].tolist(), strict=True))
 
@@ -123,7 +123,7 @@ def test_a_text_without_a_lone_search_is_the_text_of_an_item_that_it_never_found
 
 def test_what_others_searched_too_stays(small: Small) -> None:
     model, tokenizer = assembled(small, "gensr")
-    pairs = found(small.dataset)
+    pairs = search_pairs(small.dataset)
     often = np.flatnonzero(pairs.times > 1)
     items, queries = (torch.from_numpy(of[often]) for of in (pairs.item, pairs.query))
     words = nn.Embedding(tokenizer.get_vocab_size(), 4)
@@ -231,6 +231,6 @@ def test_over_another_catalogue_a_word_is_as_rare_as_it_was_in_training(small: S
         ITEMS // 2
     )  # by these items alone the same words weigh otherwise
     shape = config().model
-    rare_text = encode_items(tokenizer, rare, shape.text, shape.departures.searches_in_text)
+    rare_text = encode_with_searches(tokenizer, rare, shape.text, shape.departures.searches_in_text)
     alone = pool_text(words, rare_text, torch.arange(20))
     assert not torch.allclose(alone, found_of[0], atol=1e-2)
