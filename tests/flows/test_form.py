@@ -47,9 +47,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize("config", TAKEN, ids=str)
-def test_what_the_config_takes_the_server_takes(config: dict[str, Any]) -> None:
-    PipelineConfig.model_validate(config)
+def test_what_the_config_takes_the_server_and_the_flow_take(config: dict[str, Any]) -> None:
     validate({"config": config}, SCHEMA, raise_on_error=True)
+    expected = PipelineConfig.model_validate(config)
+    assert full_pipeline.validate_parameters({"config": config}) == {"config": expected}
 
 
 @pytest.mark.parametrize(("config", "field"), REFUSED, ids=str)

@@ -99,8 +99,12 @@ def test_a_given_config_stays_as_given_but_for_relative_paths(
     for name, said in (("flan", str(tmp_path / "flan")), ("google/flan-t5-small", "google/flan-t5-small")):
         found = read_config(json.dumps({"model": {"backbone": {"name_or_path": name}}}))
         assert found["model"]["backbone"]["name_or_path"] == said
-    found = read_config(json.dumps({"rerank": {"saved_ranks": ["ranks.parquet"]}}))
-    assert [file["path"] for file in found["rerank"]["saved_ranks"]] == [str(tmp_path / "ranks.parquet")]
+    for given in ({"rerank": {"saved_ranks": ["ranks.parquet"]}},
+                  {"overrides": {"rerank": {"saved_ranks": ["ranks.parquet"]}}}):  # fmt: skip
+        (file,) = read_config(json.dumps(given))["rerank"]["saved_ranks"]
+        assert file["path"] == str(tmp_path / "ranks.parquet")
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    assert read_config('{"source": "~/mine"}') == {"source": str(tmp_path / "me" / "mine")}
 
 
 def test_nothing_that_the_shell_says_to_prefect_or_mlflow_reaches_the_servers(
