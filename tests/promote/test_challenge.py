@@ -28,15 +28,6 @@ STEP = 1 / math.log2(10) - 1 / math.log2(
 )  # NDCG@10 that a positive loses by falling from place 9 to place 10
 
 
-@pytest.fixture(scope="module")
-def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Logged]:
-    root = tmp_path_factory.mktemp("logged")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GENSR_HOME", str(root / "home"))
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        yield Logged(root)
-
-
 class Nights:
     """Nightly challenges with models of a known NDCG@10, all others of whose files are one untrained model's."""
 

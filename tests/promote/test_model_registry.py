@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +40,6 @@ def test_no_champion_then_a_foreign_one_then_one_without_a_bundle(gensr_home: Pa
 
 
 # --- a model that was really logged ------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Logged]:
-    root = tmp_path_factory.mktemp("logged")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GENSR_HOME", str(root / "home"))
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        yield Logged(root)
 
 
 CANDIDATES = ["i4", "i9", "i17", "i25"]
