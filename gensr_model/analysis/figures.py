@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from scipy.stats import gaussian_kde
 
 from gensr_model.config.base import TASKS
-from gensr_model.reporting.facts import model_title
+from gensr_model.reporting.model_names import model_title
 
 Entries = Sequence[Mapping[str, float]]
 _COLORS = ("#1f6fb2", "#d1622b", "#3d8f5f", "#8a5fb0", "#777777", "#b59a2c", "#c04d7a")

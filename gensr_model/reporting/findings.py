@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gensr_model.config.base import SEARCH_ONLY, TASKS
-from gensr_model.reporting.facts import in_order
+from gensr_model.reporting.model_names import in_order
 from gensr_model.reporting.run_facts import ABLATION, RERANK, RunFacts
 
 VERDICTS = {"good": "good", "bad": "bad", "open": "muted"}  # marks of cells

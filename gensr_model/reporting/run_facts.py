@@ -1,7 +1,4 @@
-"""All that the report of a run is made of: ``Facts``, and what its studies and analyses left.
-
-Apart from ``Facts``: the analyses' own figures take names from there, so a change there makes the analyses anew.
-"""
+"""All that a report is made of: plain, JSON-able values, collected by whoever has them."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gensr_model.config.known_formats import FormatFacts
-from gensr_model.reporting.facts import Facts, model_title
+from gensr_model.reporting.model_names import in_order, model_title
 
 RERANK, FULL, ABLATION, SWEEP = "rerank-table", "full-ranking", "ablation", "sweep"  # names of studies
 MECHANISMS = "mechanisms"  # what analyze/mechanisms calls itself
@@ -18,15 +15,45 @@ _FULL_TITLE = {"full": "GenSR, full ranking"}
 
 
 @dataclass(frozen=True)
-class RunFacts(Facts):
-    """What is known of a finished run, its studies included.
+class RunFacts:
+    """What is known of a finished run. A part that a run does not have is empty, and its section is left out.
 
     Attributes:
+        summary: the content of ``summary.json``.
+        made: when the report was made, for people.
+        links: name -> address, of the run in MLflow and in Prefect.
+        manifest: of the prepared dataset.
+        reading: of the raw files: lines read, accepted and rejected.
+        rejects: reason -> rejected lines.
+        profile: a row per raw or prepared table and column.
+        checks: rows of "suite", "expectations" and "failed".
+        audits: rows of "name", "rule" and "violations".
+        audit_figures: rows of "name", "rule" and "values" (name -> number or None), which never fail.
+        training: model -> content of ``training.json``.
+        gradients: model -> probes, each with "step" and "cosine".
+        stages: rows of "label", "seconds", "reused", "peak_bytes", "peak_gpu_bytes" and "metrics".
+        examples: what ``evaluation.examples.example_rankings`` gives.
+        segments: rows of "task", "by", "segment", "model", "samples" and "ndcg_at_10" (``evaluation.diagnosis``).
         data_format: of the run's raw files; None where nobody asked, and then no number of the paper is shown.
         studies: name -> the summary of the study, made by a flow of its own or within gensr/full-pipeline.
         pictures: name -> PNG.
     """
 
+    summary: dict[str, Any]
+    made: str = ""
+    links: dict[str, str] = field(default_factory=dict)
+    manifest: dict[str, Any] = field(default_factory=dict)
+    reading: dict[str, Any] = field(default_factory=dict)
+    rejects: dict[str, int] = field(default_factory=dict)
+    profile: list[dict[str, Any]] = field(default_factory=list)
+    checks: list[dict[str, Any]] = field(default_factory=list)
+    audits: list[dict[str, Any]] = field(default_factory=list)
+    audit_figures: list[dict[str, Any]] = field(default_factory=list)
+    training: dict[str, dict[str, Any]] = field(default_factory=dict)
+    gradients: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    examples: list[dict[str, Any]] = field(default_factory=list)
+    segments: list[dict[str, Any]] = field(default_factory=list)
     data_format: FormatFacts | None = None
     studies: dict[str, dict[str, Any]] = field(default_factory=dict)
     pictures: dict[str, bytes] = field(default_factory=dict)
@@ -64,3 +91,18 @@ class RunFacts(Facts):
         systems = self.studies.get(RERANK, {}).get("systems", {})
         known = systems[model]["title"] if model in systems else _FULL_TITLE.get(model, model_title(model))
         return known + (f", seed {seed}" if seed else "")
+
+    @property
+    def generated(self) -> bool:
+        """Whether the data were made by this program."""
+        return bool(self.summary["config"]["source"]["kind"] == "generated")
+
+    def analysis(self, kind: str) -> dict[tuple[str, ...], dict[str, float]]:
+        """``kind/a/b/name: value`` of the summary's analysis as ``{(a, b): {name: value}}``."""
+        groups: dict[tuple[str, ...], dict[str, float]] = {}
+        for path, value in self.summary["analysis"].items():
+            first, *group, name = path.split("/")
+            if first == kind:
+                groups.setdefault(tuple(group), {})[name] = value
+        models = in_order(dict.fromkeys(group[0] for group in groups))
+        return dict(sorted(groups.items(), key=lambda entry: models.index(entry[0][0])))

@@ -10,8 +10,8 @@ from gensr_model.evaluation.comparison_table import COLUMNS
 from gensr_model.evaluation.diagnosis import FEWEST_USERS
 from gensr_model.reporting import paper
 from gensr_model.reporting.charts import COLORS, Figure, Interval, Series, interval_chart, line_chart
-from gensr_model.reporting.facts import how_it_came, in_order
 from gensr_model.reporting.findings import VERDICTS, tested, verdict
+from gensr_model.reporting.model_names import in_order
 from gensr_model.reporting.run_facts import RunFacts
 from gensr_model.reporting.tables import (
     Cell,
@@ -263,7 +263,7 @@ def stages(facts: RunFacts) -> Table:
     """Every stage: how long it took, and whether this run built it."""
     columns = [Column("Stage", False), Column("Time"), Column("In this run", False), Column("Peak memory")]
     rows = [
-        [text(s["label"]), seconds(s["seconds"]), text(how_it_came(s)), memory(s.get("peak_bytes"))]
+        [text(s["label"]), seconds(s["seconds"]), text(_how_it_came(s)), memory(s.get("peak_bytes"))]
         for s in facts.stages
     ]
     total = sum(s["seconds"] for s in facts.stages)
@@ -273,6 +273,13 @@ def stages(facts: RunFacts) -> Table:
         "a reused stage tells what it took when it was built."
     )
     return Table("stages", "Time per stage", columns, rows, note)
+
+
+def _how_it_came(stage: dict[str, Any]) -> str:
+    """Whether a run built a stage, from its "reused" and "built_on"."""
+    if stage.get("built_on"):
+        return f"reused, built on {stage['built_on']}"
+    return "reused" if stage["reused"] else "built"
 
 
 def _per_model(facts: RunFacts) -> dict[str, dict[str, float]]:

@@ -21,7 +21,7 @@ from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import ConfigError
 from gensr_model.evaluation.evaluate import write_ranks
 from gensr_model.evaluation.reference import REFERENCES
-from gensr_model.reporting.facts import MODELS as MODEL_TITLES
+from gensr_model.reporting.model_names import MODELS as MODEL_TITLES
 from gensr_model.training import baseline as training
 from gensr_model.training import tuning
 from tasks.core.code_version import foreign, place_of

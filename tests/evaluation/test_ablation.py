@@ -22,7 +22,7 @@ from gensr_model.evaluation.ablation import (
 )
 from gensr_model.evaluation.compare import holm
 from gensr_model.evaluation.metrics import RankCounts, counts_table, per_sample
-from gensr_model.reporting.facts import MODELS
+from gensr_model.reporting.model_names import MODELS
 
 SECOND = 1 / math.log2(3)  # NDCG of rank 2
 

@@ -17,8 +17,8 @@ from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.config.variants import VARIANTS
 from gensr_model.reporting import run_tables
 from gensr_model.reporting.charts import COLORS, Interval, Series, interval_chart, line_chart, smooth
-from gensr_model.reporting.facts import in_order
 from gensr_model.reporting.findings import in_short, verdict, what_did_not_work
+from gensr_model.reporting.model_names import in_order
 from gensr_model.reporting.page import render
 from gensr_model.reporting.run_facts import RunFacts
 from gensr_model.reporting.tables import Cell, duration, mark_best, memory, number
