@@ -21,9 +21,14 @@ from tasks.prepare.prepare import build_prepared
 torch.set_num_threads(1)
 
 
-def prepared(users: int, items: int) -> tuple[PreparedDataset, PipelineConfig]:
-    """A generated Amazon dataset, prepared as the pipeline does it, with the laptop preset's model."""
-    source = {"kind": "generated", "users": users, "items": items, "events_per_user": 12}
+def prepared(
+    users: int, items: int, source: dict[str, Any] | None = None
+) -> tuple[PreparedDataset, PipelineConfig]:
+    """A generated Amazon dataset, prepared as the pipeline does it, with the laptop preset's model.
+
+    ``source`` replaces the generated one, as ``PipelineConfig`` takes it.
+    """
+    source = source or {"kind": "generated", "users": users, "items": items, "events_per_user": 12}
     config = PipelineConfig.model_validate({"preset": "laptop", "source": source})
     folder = Path(tempfile.mkdtemp(prefix="gensr-benchmark-"))
     atexit.register(shutil.rmtree, folder)

@@ -104,6 +104,7 @@ def test_a_model_of_one_history_length_gets_random_batches(
     assert seen == [grouped] * 3
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_a_killed_training_goes_on_as_if_nothing_had_happened(
     dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,6 +95,7 @@ def train(small: Small, folder: Path, until: int | None = None, **changes: objec
 # --- trainer -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("until", [3, 8, 13])
 @pytest.mark.parametrize("accumulation", [1, 3])
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(
@@ -114,6 +115,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     assert found["best_metric"] == expected["best_metric"]
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_the_probe_repeats_after_a_kill(small: Small, tmp_path: Path) -> None:
     """What it draws follows from the step, whatever was drawn before."""
     data = TrainingData(small.dataset, small.config.train, small.config.model.max_history, seed=0)

@@ -57,6 +57,7 @@ def test_probes_change_nothing_of_the_training(dataset: PreparedDataset, tmp_pat
     assert probes(tmp_path / "plain") == []
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_probes_outlive_a_killed_training(
     dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

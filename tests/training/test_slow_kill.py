@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_dataset import write_world
+from small_dataset import write_cf, write_dataset
 from training_process import STEPS
 
 pytestmark = pytest.mark.slow
@@ -26,7 +26,7 @@ PATHS = os.pathsep.join(
 def start(root: Path, *more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, HERE / "training_process.py", root, *more],
-        env=os.environ | {"PYTHONPATH": PATHS},
+        env=os.environ | {"PYTHONPATH": PATHS, "OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -72,7 +72,9 @@ def fresh(place: Path, whole: Path) -> Path:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An uninterrupted run."""
-    root = write_world(tmp_path_factory.mktemp("whole"))
+    root = tmp_path_factory.mktemp("whole")
+    write_dataset(root / "prepared")
+    write_cf(root / "cf")
     status, wrong, steps = finish(root)
     assert status == 0, wrong
     assert steps == list(range(STEPS))
