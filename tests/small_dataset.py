@@ -132,6 +132,13 @@ def write_cf(folder: Path) -> Path:
     return folder
 
 
+def write_world(root: Path) -> Path:
+    """The dataset in ``root/prepared`` and its LightGCN table in ``root/cf``; returns ``root``."""
+    write_dataset(root / "prepared")
+    write_cf(root / "cf")
+    return root
+
+
 def read_items(
     items: torch.Tensor, cold: torch.Tensor | None = None, left_out: torch.Tensor | None = None
 ) -> ReadBatch:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from small_dataset import ITEMS, SMALL_MODEL, write_cf, write_dataset
+from small_dataset import ITEMS, SMALL_MODEL, write_world
 from torch import Tensor
 
 from gensr_model.config.pipeline import PipelineConfig
@@ -30,10 +30,7 @@ class Ours(NamedTuple):
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("ours")
-    write_dataset(place / "prepared")
-    write_cf(place / "cf")
-    return place
+    return write_world(tmp_path_factory.mktemp("ours"))
 
 
 @pytest.fixture(params=["gensr", "two_head"])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from small_dataset import SMALL_MODEL, write_cf, write_dataset
+from small_dataset import SMALL_MODEL, write_world
 from torch.nn.modules.module import register_module_forward_hook
 
 from gensr_model.baselines.registry import BASELINES
@@ -45,10 +45,7 @@ def own_accelerator(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("precision")
-    write_dataset(place / "prepared")
-    write_cf(place / "cf")
-    return place
+    return write_world(tmp_path_factory.mktemp("precision"))
 
 
 @pytest.mark.parametrize("kind", TRAIN)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_dataset import write_cf, write_dataset
+from small_dataset import write_world
 from training_process import STEPS
 
 pytestmark = pytest.mark.slow
@@ -72,9 +72,7 @@ def fresh(place: Path, whole: Path) -> Path:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An uninterrupted run."""
-    root = tmp_path_factory.mktemp("whole")
-    write_dataset(root / "prepared")
-    write_cf(root / "cf")
+    root = write_world(tmp_path_factory.mktemp("whole"))
     status, wrong, steps = finish(root)
     assert status == 0, wrong
     assert steps == list(range(STEPS))

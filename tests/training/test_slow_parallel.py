@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_dataset import write_cf, write_dataset
+from small_dataset import write_dataset, write_world
 
 from gensr_model.config.training import TrainConfig
 from gensr_model.errors import ConfigError
@@ -55,10 +55,7 @@ def launch(root: Path, kind: str, processes: int) -> Path:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("parallel")
-    write_dataset(place / "prepared")
-    write_cf(place / "cf")
-    return place
+    return write_world(tmp_path_factory.mktemp("parallel"))
 
 
 @pytest.mark.slow
