@@ -61,7 +61,7 @@ def score_samples(
     candidates = np.concatenate([samples.item[:, None], negatives], axis=1)
     out = np.empty(candidates.shape, np.float32)
     # Like lengths together: less padding, the same scores.
-    order = np.lexsort((np.minimum(samples.history_end - samples.history_start, max_history), samples.task))
+    order = np.lexsort((builder.lengths(samples), samples.task))
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         batch = builder.build(samples.take(rows), candidates[rows]).to(device)
