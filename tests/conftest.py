@@ -14,7 +14,7 @@ import pytest
 from tiny_run import STUDIES, TINY, Finished
 
 from gensr_model.config.pipeline import PipelineConfig
-from tasks.core import code_version
+from tasks.core import code_version, source_files
 
 # Tiny models: a second thread only makes them wait for each other, ten times over where the cores are busy.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def this_version(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test starts processes with a model's code, or knows baselines, that another test loaded."""
-    code_version.only_this_version()
+    source_files.only_this_version()
     monkeypatch.setattr(code_version, "_FOREIGN", {})
 
 

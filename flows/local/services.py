@@ -21,12 +21,10 @@ from typing import NamedTuple
 
 import psutil
 
-from gensr_model.errors import GensrError
-
 TOKEN = "GENSR_SERVICE_TOKEN"
 
 
-class ServiceError(GensrError):
+class ServiceError(Exception):
     """A server cannot be started: says which, why, and what to do."""
 
 
@@ -151,7 +149,7 @@ def _write(service: Service, folder: Path, record: Running) -> None:
 
 
 def wait_healthy(service: Service, folder: Path, logs: Path, timeout: float = 240.0) -> None:
-    """Until the service answers; ServiceError with the last line of its log when it ends or takes too long."""
+    """Until the service answers; ServiceError with the end of its log when it ends or takes too long."""
     deadline = time.monotonic() + timeout
     while service.health:
         try:
@@ -163,15 +161,10 @@ def wait_healthy(service: Service, folder: Path, logs: Path, timeout: float = 24
         gone = not is_up(service, folder)
         if gone or time.monotonic() > deadline:
             log = service.log(logs)
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
             what = "ended while starting" if gone else f"did not answer within {timeout:.0f} s"
-            raise ServiceError(f"the {service.name} {what}: {last_line(log)}\nIts log is {log}")
+            raise ServiceError(f"the {service.name} {what}; the end of {log}:\n{tail}")
         time.sleep(0.3)
-
-
-def last_line(log: Path) -> str:
-    """The last line of a log that is not blank, which is where programs say why they ended."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"
 
 
 def stop_all(folder: Path, names: list[str], say: Callable[[str], None]) -> None:

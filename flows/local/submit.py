@@ -24,13 +24,12 @@ from prefect.client.schemas.filters import (
     WorkPoolFilter,
     WorkPoolFilterName,
 )
-from prefect.client.schemas.objects import FlowRun, Log, StateType
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import ArtifactSort, LogSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
 from tasks.core import tracking
-from tasks.core.error_log import BLOCK
 
 
 class Outcome(NamedTuple):
@@ -142,17 +141,8 @@ class Messages:
                 sort=LogSort.TIMESTAMP_ASC,
             )
         self._read += len(logs)
-        return [
-            f"{log.timestamp.astimezone():%H:%M:%S}  {log.message}" for log in logs if _is_for_people(log)
-        ]
-
-
-def _is_for_people(log: Log) -> bool:
-    """Our own lines, and the traces of unexpected errors; the block of an expected one is shown last, by itself."""
-    if log.name.split(".")[-1] == tracking.LOGGER:
-        return True
-    repeated = log.name.endswith(BLOCK) or log.message.startswith("Finished in state")
-    return log.level >= ERROR and not repeated
+        ours = [log for log in logs if log.name.split(".")[-1] == tracking.LOGGER or log.level >= ERROR]
+        return [f"{log.timestamp.astimezone():%H:%M:%S}  {log.message}" for log in ours]
 
 
 def end_tracking_of_ended_runs() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 Task = Literal["recommendation", "search"]
 TASKS: tuple[Task, Task] = ("recommendation", "search")
@@ -16,10 +17,81 @@ Protocol = Literal["uniform", "popularity", "bm25"]
 SEARCH_ONLY: frozenset[Protocol] = frozenset({"bm25"})
 
 
+class UndeclaredField(RuntimeError):
+    """A stage reads a config field that is not in its key: two configs would share one result."""
+
+
 class Frozen(BaseModel):
     """Base of every config: immutable, numbers are finite, and an unknown field is an error, not a silent typo."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    _view_of: tuple[str, str] | None = PrivateAttr(
+        None
+    )  # who reads a view, and where in the tree: ``restricted``
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Python asks only for what is not there, so that fields of a view cost what fields cost."""
+            if name in type(self).model_fields:
+                raise self._undeclared(name)
+            return super().__getattr__(name)
+
+    def model_dump(self, **options: Any) -> dict[str, Any]:
+        """As pydantic's. Raises UndeclaredField in a view, which does not hold all fields."""
+        self._require_all()
+        return super().model_dump(**options)
+
+    def model_dump_json(self, **options: Any) -> str:
+        """As pydantic's. Raises UndeclaredField in a view, which does not hold all fields."""
+        self._require_all()
+        return super().model_dump_json(**options)
+
+    def _require_all(self) -> None:
+        for name in type(self).model_fields:
+            if isinstance(value := getattr(self, name), Frozen):
+                value._require_all()
+
+    def _undeclared(self, name: str) -> UndeclaredField:
+        reader, place = self._view_of or ("somebody", "")
+        return UndeclaredField(
+            f"{reader} reads the config field {place}{name} and does not declare it: add it to the fields that "
+            "decide the key of the stage"
+        )
+
+
+View = TypeVar("View", bound=Frozen)
+
+
+def restricted(
+    config: View, fields: Collection[str], left_out: Collection[str], reader: str, place: str = ""
+) -> View:
+    """A view of a config that holds some fields; reading another one raises UndeclaredField.
+
+    Args:
+        fields: dotted names, sections (``train``) and fields (``train.epochs``).
+        left_out: of these, what the view does not hold.
+        reader: who the message says reads.
+        place: where ``config`` stands in the whole tree, with a dot behind it.
+    """
+    held: dict[str, Any] = {}
+    for name in type(config).model_fields:
+        path, value = f"{place}{name}", getattr(config, name)
+        whole = any(path == field or path.startswith(f"{field}.") for field in fields)
+        if path in left_out or not (whole or _any_within(path, fields)):
+            continue
+        if isinstance(value, Frozen) and (not whole or _any_within(path, left_out)):
+            value = restricted(value, fields, left_out, reader, f"{path}.")
+        held[name] = value
+    view = config.model_copy()
+    vars(view).clear()
+    vars(view).update(held)
+    view._view_of = (reader, place)
+    return view
+
+
+def _any_within(section: str, fields: Collection[str]) -> bool:
+    return any(field.startswith(f"{section}.") for field in fields)
 
 
 def overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def save(
         "kind": kind,
         "model": model.config.model_dump(mode="json"),
         "full_ranking": model.full.model_dump(mode="json") if isinstance(model, FullRanking) else None,
-        "gamma": config.train.two_head_gamma,
+        "gamma": model.gamma if isinstance(model, TwoHead) else None,
         "cf_dim": model.cf.dim,
         "backbone": backbones.config_to_json(model.backbone) if isinstance(model, DualViewT5) else None,
     }

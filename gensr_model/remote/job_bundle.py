@@ -23,7 +23,7 @@ FILE = "job_bundle.json"
 
 
 class Job(Frozen):
-    """One model: its table, its training, its ranks on a split, each by the key of its stage."""
+    """One model: its table, its training, its ranks on a split, each by the name of its folder in this bundle."""
 
     name: str
     config: PipelineConfig

@@ -29,7 +29,7 @@ class RunFacts:
         checks: rows of "suite", "expectations" and "failed".
         audits: rows of "name", "rule" and "violations".
         audit_figures: rows of "name", "rule" and "values" (name -> number or None), which never fail.
-        training: model -> content of ``training.json``.
+        training: model -> content of ``training.json``, with ``seconds`` and ``resumed_at``.
         gradients: model -> probes, each with "step" and "cosine".
         stages: rows of "label", "seconds", "reused", "peak_bytes", "peak_gpu_bytes" and "metrics".
         examples: what ``evaluation.examples.example_rankings`` gives.

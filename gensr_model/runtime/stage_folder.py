@@ -1,7 +1,8 @@
-"""Folders of the store: filled aside and renamed, their files listed in ``stage.json``, which is written last."""
+"""Folders of the store: filled aside and renamed, their files listed in the manifest ``stage.json``, written last."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from gensr_model.config.base import digest
 from gensr_model.runtime.files import write_json
 
 RECORD = "stage.json"
@@ -42,7 +44,7 @@ def write_manifest(
     peak: tuple[int, int],
     built_on: str = "",
 ) -> dict[str, Any]:
-    """Write the record of all that is in the folder; returns it.
+    """Write the manifest of all that is in the folder: size and SHA-256 of each file; returns it.
 
     Args:
         seconds: of building.
@@ -50,9 +52,8 @@ def write_manifest(
         built_on: the device, where it was another machine's.
     """
     files = {
-        str(path.relative_to(folder)): path.stat().st_size
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        for path in _files(folder)
     }
     process, gpu = peak
     record = {"stage": name, "key": key, "metrics": metrics, "files": files, "seconds": round(seconds, 3),
@@ -61,16 +62,38 @@ def write_manifest(
     return record
 
 
+def _files(folder: Path) -> list[Path]:
+    """All files of the folder but its manifest, sorted."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / RECORD)
+
+
+def _sha256(path: Path) -> str:
+    """Of a file's bytes: 1.9 GB take one second of a core where it has instructions for SHA-256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_digest(record: dict[str, Any]) -> str:
+    """Digest of names and bytes of the files that a manifest lists (24 hex digits); no seconds, metrics or peaks."""
+    return digest({name: file["sha256"] for name, file in record["files"].items()}, length=24)
+
+
+def folder_digest(folder: Path) -> str:
+    """The same of the files themselves, for a folder that came here without a manifest to rely on."""
+    files = {path.relative_to(folder).as_posix(): {"sha256": _sha256(path)} for path in _files(folder)}
+    return content_digest({"files": files})
+
+
 def is_complete(folder: Path) -> bool:
-    """Whether the folder's record is there and every file in it exists with the recorded size."""
+    """Whether the folder's manifest is there and every file in it exists with the recorded size."""
     try:
         files = read_record(folder)["files"]
-        return all((folder / name).stat().st_size == size for name, size in files.items())
-    except (FileNotFoundError, json.JSONDecodeError, KeyError):
+        return all((folder / name).stat().st_size == file["bytes"] for name, file in files.items())
+    except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
         return False
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The record; FileNotFoundError where there is none."""
+    """The manifest; FileNotFoundError where there is none."""
     content: dict[str, Any] = json.loads((folder / RECORD).read_text())
     return content

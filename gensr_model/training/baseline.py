@@ -109,7 +109,7 @@ def train(
         spec, point, dataset, lexicon, config, config.rerank.epochs, checkpoints, report, every
     )
     save(out, spec, point, model, dataset, lexicon, config.model.max_history)
-    write_json(out / "training.json", result._asdict() | {"point": point})
+    write_json(out / "training.json", result.repeatable() | {"point": point})
     if probes is not None:
         write_json(out / "gradients.json", probes.entries())
     return fit_metrics("ndcg_at_5", model, result)
@@ -176,7 +176,9 @@ def training_settings(config: PipelineConfig, point: tuning.Point) -> TrainConfi
         "patience": rerank.patience,
     }
     changes |= {"accumulation": 1, "validations_per_epoch": 1, "checkpoint_every": _CHECKPOINT_EVERY}
-    return config.train.model_copy(update=changes | {k: v for k, v in point.items() if k in OF_TRAINER})
+    chosen_values = {name: value for name, value in point.items() if name in OF_TRAINER}
+    # Only a T5 has blocks to compile.
+    return config.train.model_copy(update={"compile": "no"} | changes | chosen_values)
 
 
 def _lexicon(spec: BaselineSpec, dataset: PreparedDataset, text: TextConfig) -> Lexicon | None:

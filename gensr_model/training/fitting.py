@@ -77,7 +77,7 @@ def fit_bundle(
     if accelerator.is_main_process:
         bundle.save(out, spec.kind, model, tokenizer, dataset, config)
         user_store.save(out, dataset, cf_folder, config.model.max_history)
-        write_json(out / "training.json", result._asdict() | {"chosen_by": spec.metric})
+        write_json(out / "training.json", result.repeatable() | {"chosen_by": spec.metric})
         write_json(out / "gradients.json", gradients.entries())
     accelerator.wait_for_everyone()
     return fit_metrics(spec.metric, model, result)

@@ -157,6 +157,12 @@ class FitResult(NamedTuple):
         dict[str, float]
     ]  # loss, its parts, gradient norm and learning rate along training: ``on_curve``
 
+    def repeatable(self) -> dict[str, Any]:
+        """What the same training gives again: a file with it has the same bytes. How long it took is a metric."""
+        return {
+            name: value for name, value in self._asdict().items() if name not in {"seconds", "resumed_at"}
+        }
+
 
 def on_curve(
     curve: list[dict[str, float]], values: dict[str, float], step: int, total: int

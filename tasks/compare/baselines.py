@@ -5,6 +5,7 @@ A baseline's stages depend on its own module and on what that imports, not on th
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import json
@@ -24,7 +25,9 @@ from gensr_model.evaluation.reference import REFERENCES
 from gensr_model.reporting.model_names import MODELS as MODEL_TITLES
 from gensr_model.training import baseline as training
 from gensr_model.training import tuning
-from tasks.core.code_version import foreign, place_of
+from gensr_model.training.fitting import GradientLog
+from tasks.core.code_version import Code, foreign, name_of
+from tasks.core.definitions import exists
 from tasks.core.stage import Stage, StageResult, stage
 from tasks.core.tracking import Tracked, run_logger
 from tasks.core.work import Work
@@ -145,41 +148,41 @@ def rank_baseline(
     return write_ranks(work.out, found) | {"seconds_to_score": time.monotonic() - began}
 
 
-class _Stages(NamedTuple):
+class Stages(NamedTuple):
     tune: Stage
     train: Stage
     rank: Stage
 
 
-def _stages(name: str) -> _Stages:
-    system = find_baseline(name)
-    module = inspect.getmodule(system.model)
-    assert module is not None  # it was imported
-    file = Path(inspect.getfile(module)).resolve()
-    code: tuple[str, ...] = ("gensr_model/training/baseline.py",)
-    facts: dict[str, Any] = {"model": f"{module.__name__}:{system.model.__qualname__}"}
-    if (place := place_of(file)) is not None:
-        code += (place,)
-    else:
-        imported, facts["source"] = foreign(file)
-        code += imported
+def stages_of(name: str) -> Stages:
+    """The stages of a baseline; ConfigError where there is none of that name."""
+    spec = find_baseline(name)
+    file = Path(inspect.getfile(spec.model)).resolve()
+    facts: dict[str, Any] = {"model": name_of(spec.model)}
+    code: Code = (BaselineSpec, spec.model)
+    if not exists(name_of(spec.model)):
+        source = foreign(file)
+        code, facts["source"] = (BaselineSpec, *source.roots), source.code
     fit = tuple(f"rerank.{field}" for field in ("batch_size", "patience", "learning_rate"))
     fit += tuple(
         f"train.{f}"
         for f in ("weight_decay", "warmup_share", "clip_norm", "negatives", "valid_samples", "precision")
     )
     fit += ("model.max_history", "model.text", "evaluation.protocol", "seed")
-    grid = {"grid": json.loads(json.dumps(system.grid))}
-    until = (*fit, "rerank.epochs")
-    if training.can_be_probed(system.model):
-        until += ("analysis.gradient_every",)
-    return _Stages(
-        stage("tune", code=code, config=(*fit, "rerank.trials", "rerank.trial_epochs"), artifacts=("*.json",),
-              facts=facts | grid, tags=lambda folder: {"chosen": json.dumps(training.chosen(folder))})(tune_baseline),
-        stage("train-baseline", code=code, config=until, artifacts=("*.json",),
-              facts=facts | {"default": tuning.default(system.grid)},
-              tags=lambda folder: {"stopped": how_it_ended(folder)["stopped"]})(train_baseline),
-        stage("evaluate", code=code, config=("evaluation",), artifacts=("*",), facts=facts)(rank_baseline),
+    grid = {"grid": json.loads(json.dumps(spec.grid))}
+    probed = training.can_be_probed(spec.model)
+    until = (*fit, "rerank.epochs", *(("analysis.gradient_every",) if probed else ()))
+    unused: Code = (find_baseline,) if probed else (find_baseline, GradientLog)
+    make = functools.partial(stage, code=code, skip={"": unused})
+    return Stages(
+        make("tune", config=(*fit, "rerank.trials", "rerank.trial_epochs"), artifacts=("*.json",),
+             facts=lambda _: facts | grid,
+             tags=lambda folder: {"chosen": json.dumps(training.chosen(folder))})(tune_baseline),
+        make("train-baseline", config=until, artifacts=("*.json",),
+             facts=lambda _: facts | {"default": tuning.default(spec.grid)},
+             tags=lambda folder: {"stopped": how_it_ended(folder)["stopped"]})(train_baseline),
+        make("evaluate", config=("evaluation.protocol", "evaluation.max_test_samples"), artifacts=("*",),
+             facts=lambda _: facts)(rank_baseline),
     )  # fmt: skip
 
 
@@ -224,7 +227,7 @@ def train_baseline_stages(
     In this process, or each in one of its own, one of ``share`` that share the cores.
     """
     config = _without_text(config, name)
-    stages, tuned, point = _stages(name), None, tuning.default(find_baseline(name).grid)
+    stages, tuned, point = stages_of(name), None, tuning.default(find_baseline(name).grid)
     if tune:
         first = config.model_copy(update={"seed": config.rerank.seeds[0]})
         tuned = stages.tune(run, first, prepared, option=name, parallel_jobs=share)
@@ -246,7 +249,7 @@ def rank_baseline_stage(
 ) -> StageResult:
     """Rank the test positives of a trained baseline's tasks, where ``train_baseline_stages`` would train it."""
     config = _without_text(config, name)
-    return _stages(name).rank(run, config, prepared, trained, option=name, parallel_jobs=share, note=note)
+    return stages_of(name).rank(run, config, prepared, trained, option=name, parallel_jobs=share, note=note)
 
 
 def _without_text(config: PipelineConfig, name: str) -> PipelineConfig:

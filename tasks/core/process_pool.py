@@ -15,7 +15,8 @@ from typing import Generic, TypeVar
 
 from loky import ProcessPoolExecutor
 
-from tasks.core.code_version import must_be, only_this_version, versions
+from tasks.core.code_version import must_be, versions
+from tasks.core.source_files import only_this_version
 
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")

@@ -12,7 +12,10 @@ import pyarrow as pa
 
 from gensr_model.config.data import PrepareConfig
 from gensr_model.errors import ConfigError
-from tasks.core import code_version
+from tasks.core import source_files
+
+# Fields of the config that say what DuckDB may use. They change no byte of what it writes, so no key holds them.
+RESOURCES = ("prepare.memory_limit", "prepare.threads")
 
 
 @contextlib.contextmanager
@@ -41,7 +44,7 @@ def connect(config: PrepareConfig, temp: Path) -> Iterator[duckdb.DuckDBPyConnec
 def query(name: str) -> str:
     """Text of ``sql/<name>.sql``, for example ``query("amazon/reviews")``; ConfigError if there is none."""
     try:
-        return code_version.text(f"sql/{name}.sql")
+        return source_files.text(f"sql/{name}.sql")
     except FileNotFoundError:
         raise ConfigError(f"there is no query sql/{name}.sql in the installed package") from None
 

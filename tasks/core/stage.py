@@ -1,9 +1,13 @@
-"""A stage: a function that fills a folder, run as a Prefect task and found again by what went into it.
+"""A stage: a function that fills a folder, run as a Prefect task and reused while what went into it is the same.
 
-The key of a stage's output is a digest of its name, the source files that it depends on, the keys of its inputs and
-the part of the config that it reads. The folder is ``store/<stage>/<key>``; ``stage.json`` in it, written last, lists
-its files. A folder is used again when the key fits and every listed file is still there with its size, whatever
-Prefect's cache says; otherwise it is built anew, aside, and renamed when complete. One process at a time builds a key.
+The key of a stage's output is a digest of its name and option, the content of its inputs, the definitions that its
+function runs and the part of the config that it declares. The folder is ``store/<stage>/<key>``; the manifest
+``stage.json`` in it, written last, lists its files. A folder is reused when the key fits and every listed file is there
+with its size, whatever Prefect's cache says; otherwise it is built anew, aside, and renamed when complete. One process
+at a time builds a key.
+
+An input counts by the names and bytes of its files: a stage that gives the same bytes after a change of its code or
+config ends the rebuilding, because the keys of the stages after it stay.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from __future__ import annotations
 import functools
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -19,24 +23,35 @@ from filelock import FileLock
 from prefect import State, Task, task
 from prefect.context import TaskRunContext
 
-from gensr_model.config.base import digest
+from gensr_model.config.base import digest, restricted
 from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.runtime.files import write_json
 from gensr_model.runtime.malloc import give_back_freed_memory, keep_freed_memory
 from gensr_model.runtime.progress import NullReport, Report
-from gensr_model.runtime.stage_folder import atomic_dir, is_complete, read_record, write_manifest
-from tasks.core.code_version import code_digest, source_of
+from gensr_model.runtime.stage_folder import (
+    RECORD,
+    atomic_dir,
+    content_digest,
+    is_complete,
+    read_record,
+    write_manifest,
+)
+from tasks.core.code_version import Code, definitions_of, entry_code, names_of
+from tasks.core.dataset_format import place_of
 from tasks.core.isolated_process import run_in_subprocess
 from tasks.core.peak_memory import PeakMemory
 from tasks.core.state_dir import StateDir, state_dir
 from tasks.core.tracking import Tracked, error_context, run_logger
 from tasks.core.work import Builder, Work
 
+Facts = Callable[[PipelineConfig], dict[str, Any]]
+
 
 class StageResult(NamedTuple):
-    """The output of a stage: where it is, what it is the digest of, and how it came about."""
+    """The output of a stage: where it is, its key, and how it came about."""
 
     stage: str
-    key: str
+    key: str  # digest of what went into it
     path: Path
     metrics: dict[str, float]
     seconds: float  # of building, also when it was built by an earlier run
@@ -45,6 +60,7 @@ class StageResult(NamedTuple):
     peak_bytes: int = 0  # highest memory of the process while it was built; 0 where it was not measured
     peak_gpu_bytes: int = 0
     built_on: str = ""  # the device, where it was another machine's (tasks/remote/export.py)
+    content: str = ""  # digest of its files; empty where the key is that digest, or nothing is built yet
 
 
 class Stage:
@@ -59,16 +75,21 @@ class Stage:
         self,
         name: str,
         build: Builder,
-        code: tuple[str, ...],
         config: tuple[str, ...],
+        resources: tuple[str, ...],
         artifacts: tuple[str, ...],
         tags: Callable[[Path], dict[str, str]],
-        facts: dict[str, Any],
-        unread: dict[str, tuple[str, ...]],
+        facts: Facts,
+        unread: Mapping[str, tuple[str, ...]],
+        code: Code,
+        skip: Mapping[str, Code],
+        of_format: tuple[str, ...],
     ) -> None:
-        self.name, self.build, self.code, self.config, self.artifacts = name, build, code, config, artifacts
-        self.tags, self.facts, self.unread = tags, facts, unread
-        self._source = source_of(build)
+        self.name, self.build, self.config, self.resources = name, build, config, resources
+        self.artifacts, self.tags, self.facts, self.unread, self.of_format = (
+            artifacts, tags, facts, unread, of_format
+        )  # fmt: skip
+        self.code, self.skip = names_of(code), {choice: names_of(value) for choice, value in skip.items()}
         self.__doc__ = build.__doc__
         self._task: Task[..., dict[str, Any]] = task(
             name=name,
@@ -122,9 +143,21 @@ class Stage:
             section, field = name.rsplit(".", 1)
             del _at(tree, section)[field]
         parts = {name: _at(tree, name) for name in self.config}
-        code = [self._source, code_digest(self.code)]
-        facts = [self.facts] if self.facts else []
-        return digest([self.name, option, code, [i.key for i in inputs], parts, *facts], length=24)
+        content = [i.content or i.key for i in inputs]
+        code = self.definitions(config, option)
+        return digest([self.name, option, code, content, parts, self.facts(config)], length=24)
+
+    def definitions(self, config: PipelineConfig, option: str | None = None) -> dict[str, str]:
+        """What the function runs with an option, on data of the config's format, and the digest of each."""
+        choices = ("", option or "", config.format)
+        skip = frozenset(name for choice in choices for name in self.skip.get(choice, ()))
+        ours, outside = entry_code(place_of(config.format), self.of_format) if self.of_format else ((), {})
+        return definitions_of(self.build, (*self.code, *ours), skip) | outside
+
+    def view(self, config: PipelineConfig, option: str | None = None) -> PipelineConfig:
+        """The config as the function gets it: reading a field that is not declared raises UndeclaredField."""
+        fields = (*self.config, *self.resources)
+        return restricted(config, fields, self.unread.get(option or "", ()), f"the stage {self.name!r}")
 
     def _run(
         self,
@@ -141,7 +174,7 @@ class Stage:
         options = () if option is None else (option,)
 
         def built(work: Work) -> dict[str, float] | None:
-            arguments = (config, *map(Path, inputs), *options)
+            arguments = (self.view(config, option), *map(Path, inputs), *options)
             if not parallel_jobs:
                 return self.build(work, *arguments)
             where = (work.out, work.checkpoints)
@@ -168,25 +201,36 @@ class Stage:
 def stage(
     name: str,
     *,
-    code: tuple[str, ...],
     config: tuple[str, ...] = (),
+    resources: tuple[str, ...] = (),
     artifacts: tuple[str, ...] = (),
     tags: Callable[[Path], dict[str, str]] = lambda _: {},
-    facts: dict[str, Any] | None = None,
-    unread: dict[str, tuple[str, ...]] | None = None,
+    facts: Facts = lambda _: {},
+    unread: Mapping[str, tuple[str, ...]] | None = None,
+    code: Code = (),
+    skip: Mapping[str, Code] | None = None,
+    of_format: tuple[str, ...] = (),
 ) -> Callable[[Builder], Stage]:
     """Make a stage of a function.
 
+    The definitions that the function names, and those that they name, are in the key (``tasks.core.definitions``).
+
     Args:
-        code: files and folders, from the root of the sources, whose change makes old output useless; the modules
-            that they import count too.
-        config: the fields of PipelineConfig that the function reads (``train``, ``analysis.gradient_every``).
+        config: the fields of PipelineConfig that decide the output (``train``, ``analysis.gradient_every``); the
+            function can read no others.
+        resources: fields that the function may read and that change no byte of the output.
         artifacts: glob patterns of the files that MLflow gets.
-        tags: what MLflow's run says of the finished folder in words, also when it is used again.
-        facts: what else decides the output, as JSON.
+        tags: what MLflow's run says of the finished folder in words, also when it is reused.
+        facts: what else decides the output, as JSON, by the config.
         unread: of ``config``, what an option does not read (``train.epochs``); without options, under ``""``.
+        code: what the function runs without naming it: functions, classes, or names as ``definitions.walk`` takes.
+        skip: what the function names and an option, or a data format, never runs; under ``""`` what only looks up
+            the ``code`` by its name.
+        of_format: the parts of a format's entry that the function runs (``reading``, ``preparing.tables``).
     """
-    return lambda build: Stage(name, build, code, config, artifacts, tags, facts or {}, unread or {})
+    return lambda build: Stage(
+        name, build, config, resources, artifacts, tags, facts, unread or {}, code, skip or {}, of_format
+    )
 
 
 def build_folder(
@@ -218,7 +262,10 @@ def build_folder(
 
 
 def adopt(where: StateDir, name: str, key: str, folder: Path) -> bool:
-    """Take a finished folder that another machine made into the store; False where it is there already."""
+    """Take a finished folder of another machine into the store, under the key that it has here.
+
+    False where the store has it already.
+    """
     target = where.store / name / key
     target.parent.mkdir(parents=True, exist_ok=True)
     with _lock(target):
@@ -226,7 +273,14 @@ def adopt(where: StateDir, name: str, key: str, folder: Path) -> bool:
             return False
         with atomic_dir(target) as aside:
             shutil.copytree(folder, aside, dirs_exist_ok=True)
+            write_json(aside / RECORD, read_record(folder) | {"key": key})
     return True
+
+
+def stored(where: StateDir, name: str, key: str) -> StageResult | None:
+    """What the store has under a key; None where it has nothing complete."""
+    folder = where.store / name / key
+    return _result(read_record(folder) | {"path": folder}, reused=True) if is_complete(folder) else None
 
 
 def _at(tree: dict[str, Any], name: str) -> Any:
@@ -251,6 +305,7 @@ def _result(record: dict[str, Any], reused: bool) -> StageResult:
         peak_bytes=record.get("peak_bytes", 0),
         peak_gpu_bytes=record.get("peak_gpu_bytes", 0),
         built_on=record.get("built_on", ""),
+        content=record.get("content") or content_digest(record),
     )
 
 

@@ -7,7 +7,7 @@ import socket
 from typing import NamedTuple
 
 from gensr_model.errors import ConfigError
-from tasks.core.code_version import all_code
+from tasks.core.source_files import all_code
 from tasks.core.state_dir import state_dir
 from tasks.core.tracking import tracking_uri
 

@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from gensr_model.analysis import gradients, information, space, theorem
 from gensr_model.analysis.subjects import Subject, load, name_of
+from gensr_model.baselines.base import BaselineSpec
+from gensr_model.baselines.unisar import UniSAR
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
+from gensr_model.models.full_ranking import FullRanking
 from tasks.core.stage import stage
 from tasks.core.work import Work
 
-_CODE = ("tasks/evaluate/analyze.py",)
 _FIGURES = ("*.json", "*.png")
+_REGISTRY = (
+    "gensr_model.baselines.registry:BASELINES",
+)  # only looks up UniSAR, the one baseline that is analysed
+_MODELS = functools.partial(
+    stage, artifacts=_FIGURES, code=(BaselineSpec, UniSAR), skip={"": (*_REGISTRY, FullRanking)}
+)
 # What test samples, input features and scores follow from, beside the inputs.
 _SAMPLES = (
     "analysis.negatives_per_positive",
     "model",
     "seed",
     "train.tasks",
-    "train.two_head_gamma",
     "evaluation.protocol",
     "evaluation.batch_size",
 )
 
 
-@stage(
+@_MODELS(
     "analyze-information",
-    code=_CODE,
     config=(
         "analysis.mine_samples",
         "analysis.mine_steps",
@@ -35,7 +42,6 @@ _SAMPLES = (
         "statistics.confidence",
         *_SAMPLES,
     ),
-    artifacts=_FIGURES,
 )
 def analyze_information(
     work: Work, config: PipelineConfig, prepared: Path, cf: Path, *bundles: Path
@@ -46,14 +52,19 @@ def analyze_information(
     return information.analyze_information(dataset, cf, subjects, config, work.out, work.report)
 
 
-@stage("analyze-gradients", code=_CODE, config=("statistics.confidence", "seed"), artifacts=_FIGURES)
+@stage(
+    "analyze-gradients",
+    config=("statistics.confidence", "seed"),
+    artifacts=_FIGURES,
+    skip={"": _REGISTRY},
+)
 def analyze_gradients(work: Work, config: PipelineConfig, *bundles: Path) -> dict[str, float]:
     """Reads what training left in model bundles; writes the conflict of their tasks' gradients (Fig. 4)."""
     models = {name_of(folder): folder for folder in bundles}
     return gradients.analyze_gradients(models, work.out, config.statistics.confidence, config.seed)
 
 
-@stage("analyze-space", code=_CODE, config=("analysis.space_samples", *_SAMPLES), artifacts=_FIGURES)
+@_MODELS("analyze-space", config=("analysis.space_samples", *_SAMPLES))
 def analyze_space(
     work: Work, config: PipelineConfig, prepared: Path, cf: Path, *bundles: Path
 ) -> dict[str, float]:
@@ -62,7 +73,7 @@ def analyze_space(
     return space.analyze_space(dataset, cf, _subjects(dataset, bundles), config, work.out, work.report)
 
 
-@stage("analyze-theorem", code=_CODE, config=("analysis.theorem_trials", "seed"), artifacts=_FIGURES)
+@stage("analyze-theorem", config=("analysis.theorem_trials", "seed"), artifacts=_FIGURES)
 def analyze_theorem(work: Work, config: PipelineConfig) -> dict[str, float]:
     """Reads nothing; writes the simulation of Theorem 4.1."""
     return theorem.analyze_theorem(config.analysis.theorem_trials, config.seed, work.out, work.report)

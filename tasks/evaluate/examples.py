@@ -10,6 +10,7 @@ from gensr_model.runtime.files import write_json
 from gensr_model.serving.examples import example_rankings
 from tasks.core.stage import stage
 from tasks.core.work import Work
+from tasks.evaluate.rank import OTHER_MODELS
 
 EXAMPLES = "examples.json"
 _PER_TASK = 5
@@ -17,9 +18,15 @@ _PER_TASK = 5
 
 @stage(
     "examples",
-    code=("tasks/evaluate/examples.py",),
-    config=("evaluation", "seed", "train.tasks"),
+    config=(
+        "evaluation.protocol",
+        "evaluation.batch_size",
+        "evaluation.max_test_samples",
+        "seed",
+        "train.tasks",
+    ),
     artifacts=(EXAMPLES,),
+    skip={"": OTHER_MODELS["gensr"]},
 )
 def draw_examples(work: Work, config: PipelineConfig, prepared: Path, bundle: Path) -> None:
     """Reads the prepared dataset and GenSR's bundle; writes five rankings of each task."""

@@ -12,16 +12,24 @@ import pyarrow.parquet as pq
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation import evaluate
+from gensr_model.models.full_ranking import FullRanking
+from gensr_model.models.gensr import DualViewT5, GenSR
+from gensr_model.models.two_head import TwoHead
+from tasks.core.code_version import Code
 from tasks.core.stage import StageResult, stage
 from tasks.core.work import Work
 
-_CODE = ("tasks/evaluate/rank.py",)
+# By the name of a model, the classes that its bundle is not read with.
+OTHER_MODELS: dict[str, Code] = {
+    "gensr": (TwoHead, FullRanking),
+    "two_head": (DualViewT5, GenSR, FullRanking),
+    "full_ranking": (TwoHead, GenSR),
+}
 
 
 @stage(
     "evaluate",
-    code=_CODE,
-    config=("evaluation", "model.text", "train.tasks"),
+    config=("evaluation.protocol", "evaluation.max_test_samples", "model.text", "train.tasks"),
     artifacts=("*",),
 )
 def rank_reference(
@@ -35,9 +43,9 @@ def rank_reference(
 
 @stage(
     "evaluate",
-    code=_CODE,
     config=("evaluation", "train.tasks", "train.compile"),
     artifacts=("*",),
+    skip=OTHER_MODELS,
 )
 def rank_model(
     work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str
@@ -51,10 +59,10 @@ def rank_model(
 
 @stage(
     "rank-valid",
-    code=_CODE,
     config=("evaluation", "train.tasks", "train.compile", "train.valid_samples"),
     artifacts=("*",),
     unread={"gensr": ("evaluation.max_test_samples",)},
+    skip=OTHER_MODELS,
 )
 def rank_valid(
     work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str

@@ -10,6 +10,7 @@ import functools
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ from gensr_model.config.known_formats import FORMATS, Format, short_name
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError, DataError
 from tasks.core import sql_runner
-from tasks.core.code_version import code_digest
-from tasks.core.dataset_format import Files, Reading, dataset_format
+from tasks.core.code_version import definitions_of, entry_code, function_digest
+from tasks.core.dataset_format import Files, Reading, dataset_format, place_of
 from tasks.core.stage import StageResult, stage
 from tasks.core.state_dir import state_dir
 from tasks.core.work import Work
@@ -32,6 +33,8 @@ from tasks.ingest.download import fetch
 from tasks.ingest.file_cache import Parts, keep_first, put_together
 from tasks.ingest.raw_files import file_digest
 from tasks.ingest.rejects import Account, time_bounds
+
+_OF_FORMAT = ("reading",)
 
 
 def source_files(config: PipelineConfig, home: Path) -> Path:
@@ -46,10 +49,15 @@ def source_files(config: PipelineConfig, home: Path) -> Path:
         if not folder.is_dir():
             raise DataError(f"{folder}: there is no such folder (source, seen from {Path.cwd()}).")
     elif isinstance(source, GeneratedSource):
-        version = digest([source.model_dump(), GENERATOR_VERSION])
+        generate = dataset_format(config.format).generate
+        if generate is None:
+            raise ConfigError(
+                f"format {config.format!r} has no generator: set source to a folder of raw files"
+            )
+        version = digest([source.model_dump(), function_digest(generate)])
         folder = home / "generated" / f"{short_name(config.format)}-{version}"
         if not folder.is_dir():
-            _generate(config.format, source, folder)
+            _generate(generate, source, folder)
     else:
         files = source.files or dataset_format(config.format).published
         if not files:
@@ -60,13 +68,9 @@ def source_files(config: PipelineConfig, home: Path) -> Path:
     return folder
 
 
-GENERATOR_VERSION = 3  # raise it when the generated world changes, so that saved files are written anew
-
-
-def _generate(format: Format, source: GeneratedSource, folder: Path) -> None:
-    generate = dataset_format(format).generate
-    if generate is None:
-        raise ConfigError(f"format {format!r} has no generator: set source to a folder of raw files")
+def _generate(
+    generate: Callable[[Path, GeneratedSource], None], source: GeneratedSource, folder: Path
+) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}.tmp-", dir=folder.parent))
     try:
@@ -103,8 +107,10 @@ def source_digest(folder: Path, format: Format) -> str:
     return digest([(p.name, p.stat().st_size, file_digest(p)) for p in input_files(folder, format)])
 
 
-# What decides the tables of ``raw/``.
-CODE = ("tasks/ingest/ingest.py", "tasks/ingest/formats", "sql/amazon", "sql/kuaisar", "sql/raw")
+def _reading_code(config: PipelineConfig) -> dict[str, str]:
+    """What decides what a raw file becomes, and the digest of each."""
+    ours, outside = entry_code(place_of(config.format), _OF_FORMAT)
+    return definitions_of(_read_tables, ours) | outside
 
 
 def build_raw(config: PipelineConfig, source_folder: Path, out: Path, cache: Path | None = None) -> None:
@@ -116,7 +122,7 @@ def build_raw(config: PipelineConfig, source_folder: Path, out: Path, cache: Pat
     The folder ``cache``, if given, holds what each raw file became: files that it knows are not parsed again.
     """
     reading = dataset_format(config.format).reading
-    parts = Parts(cache or out / "parts", digest([code_digest(CODE), config.ingest.earliest]))
+    parts = Parts(cache or out / "parts", digest([_reading_code(config), config.ingest.earliest]))
     account = Account(config.ingest.max_reject_share)
     bounds = time_bounds(config.ingest.earliest)
     spill = out / "duckdb-spill"
@@ -170,9 +176,11 @@ def find_source(config: PipelineConfig) -> StageResult:
 
 @stage(
     "ingest",
-    code=CODE,
     config=("format", "ingest"),
+    resources=sql_runner.RESOURCES,
     artifacts=("manifest.json", "rejects.parquet"),
+    skip={"": (_other_format, _reading_code)},  # a hint in an error, and how this very code is named
+    of_format=_OF_FORMAT,
 )
 def ingest(work: Work, config: PipelineConfig, source: Path) -> None:
     """Reads the raw files; writes ``raw/``: typed tables, rejected lines, an account of every line.

@@ -16,7 +16,7 @@ from gensr_model.config.data import PrepareConfig
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError
 from tasks.core.dataset_format import Count, DatasetFormat, Step, dataset_format, open_raw
-from tasks.core.sql_runner import connect, run
+from tasks.core.sql_runner import RESOURCES, connect, run
 from tasks.core.stage import stage
 from tasks.core.work import Work
 from tasks.prepare import schemas as files
@@ -187,9 +187,11 @@ def _write_tables(
 
 @stage(
     "prepare",
-    code=("tasks/prepare/prepare.py", "tasks/ingest/formats", "sql/amazon", "sql/kuaisar", "sql/prepared"),
     config=("name", "format", *PREPARE_FIELDS, "seed"),
+    resources=RESOURCES,
     artifacts=("manifest.json",),
+    of_format=("preparing",),
+    facts=lambda config: {"split": dataset_format(config.format).facts.split},
 )
 def prepare(work: Work, config: PipelineConfig, raw: Path) -> None:
     """Reads ``raw/``; writes the prepared dataset: queries, k-core, splits, frozen candidates."""

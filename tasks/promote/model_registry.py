@@ -28,7 +28,8 @@ import gensr_model
 from gensr_model.config.base import TASKS, Task, digest
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError, GensrError
-from tasks.core.code_version import code_digest
+from gensr_model.runtime.stage_folder import folder_digest
+from tasks.core.definitions import walk
 from tasks.core.stage import StageResult
 from tasks.core.state_dir import state_dir
 from tasks.core.tracking import Tracked, run_logger, tracking_uri
@@ -119,7 +120,7 @@ def log_model(run: Tracked, bundle: StageResult, catalogue: StageResult | None =
 
 def serving_code() -> str:
     """The digest of what an MLflow model takes along and answers requests with."""
-    return code_digest(("tasks/promote/pyfunc_model.py",))
+    return digest(walk(["tasks.promote.pyfunc_model:*"]))
 
 
 def _keys(bundle: StageResult, catalogue: StageResult | None) -> dict[str, str]:
@@ -254,7 +255,7 @@ def _fetch_bundle(version: ModelVersion) -> StageResult:
             if "bundle" not in inside:
                 raise DataError(f"{source}: no model bundle among its artifacts; move the alias {CHAMPION}")
             _become(Path(fetched) / inside["bundle"]["path"], folder)
-    return StageResult("champion", key, folder, {}, 0.0, True)
+    return StageResult("champion", key, folder, {}, 0.0, True, content=folder_digest(folder))
 
 
 def _alias(run: Tracked, name: str) -> ModelVersion | None:

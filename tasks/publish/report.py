@@ -19,12 +19,11 @@ import pyarrow.parquet as pq
 from prefect import task
 
 from gensr_model.config.studies import SavedRanks
-from gensr_model.errors import DataError
+from gensr_model.errors import DataError, GensrError
 from gensr_model.reporting.page import render
 from gensr_model.reporting.run_facts import MECHANISMS, SPACE, RunFacts
 from gensr_model.runtime.stage_folder import RECORD
 from tasks.core.dataset_format import dataset_format
-from tasks.core.error_log import run_command
 from tasks.core.state_dir import state_dir
 from tasks.core.tracking import Tracked
 from tasks.evaluate.examples import EXAMPLES
@@ -75,7 +74,7 @@ def collect(summary: dict[str, Any], store: Path) -> RunFacts:
             for a in audits["audits"]
         ],
         audit_figures=audits["figures"],
-        training={model: _json(folder / "training.json") for model, folder in trained.items()},
+        training={model: _training(folder) for model, folder in trained.items()},
         gradients=_probes(summary, trained),
         stages=[_stage(folders[s["label"]], s) for s in summary["stages"]]
         + _stages_of_studies(summary, store),
@@ -89,6 +88,13 @@ def _probes(summary: dict[str, Any], trained: dict[str, Path]) -> dict[str, list
     if summary.get("study", MECHANISMS) != MECHANISMS:
         return {}
     return {name: _json(folder / _PROBES) for name, folder in trained.items() if (folder / _PROBES).is_file()}
+
+
+def _training(folder: Path) -> dict[str, Any]:
+    """``training.json`` of a trained model, with how long it took and the step at which it went on."""
+    metrics = _json(folder / RECORD)["metrics"]
+    times = {"seconds": metrics["seconds"], "resumed_at": int(metrics["resumed_at"])}
+    return _json(folder / "training.json") | times
 
 
 def _stage(folder: Path, stage: dict[str, Any]) -> dict[str, Any]:
@@ -175,18 +181,18 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tasks.publish.report", description=__doc__)
     parser.add_argument("run", type=Path, help="a folder with summary.json, such as .gensr/runs/latest")
     run = parser.parse_args(arguments).run.resolve()
-
-    def write() -> int:
+    try:
         if not (run / "summary.json").is_file():
             raise DataError(f"{run}: no summary.json; name the folder of a finished run")
         page = render(collect(_json(run / "summary.json"), run.parents[1] / "store"))
-        aside = run / f"{REPORT}.tmp-{os.getpid()}"
-        aside.write_text(page, encoding="utf-8")
-        aside.replace(run / REPORT)
-        print(run / REPORT)
-        return 0
-
-    return run_command("report", write)
+    except GensrError as error:
+        print(f"gensr: {error}", file=sys.stderr)
+        return 1
+    aside = run / f"{REPORT}.tmp-{os.getpid()}"
+    aside.write_text(page, encoding="utf-8")
+    aside.replace(run / REPORT)
+    print(run / REPORT)
+    return 0
 
 
 if __name__ == "__main__":

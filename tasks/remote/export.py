@@ -16,15 +16,16 @@ import shutil
 import sys
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from gensr_model.config.base import Split
 from gensr_model.config.pipeline import PipelineConfig, with_changes
-from gensr_model.errors import ConfigError
+from gensr_model.errors import ConfigError, GensrError
 from gensr_model.remote import job_bundle
 from gensr_model.remote.job_bundle import Job, JobBundle
-from gensr_model.runtime.stage_folder import is_complete
+from gensr_model.runtime.stage_folder import content_digest, is_complete, read_record
 from tasks.compare import trials
-from tasks.core.error_log import run_command
-from tasks.core.stage import StageResult, adopt
+from tasks.core.stage import StageResult, adopt, stored
 from tasks.core.state_dir import state_dir
 from tasks.evaluate.rank import rank_model, rank_valid
 from tasks.ingest.ingest import find_source, ingest
@@ -43,49 +44,100 @@ def out(folder: Path, config: PipelineConfig, kind: str) -> JobBundle:
     """
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder} is not empty: name a new folder")
-    prepared = _known(
-        "prepare", prepare.key(config, _known("ingest", ingest.key(config, find_source.fn(config))))
-    )
-    if not is_complete(prepared.path):
+    prepared = _prepared(config)
+    if prepared is None:
         raise ConfigError(
             f"the store {state_dir().store} has no data prepared with this config: run compare/rerank-table with "
             '`"rerank": {"systems": ["popularity"]}` first'
         )
-    jobs = [job for job in _jobs(config, kind, prepared) if not _is_done(job)]
-    found = JobBundle(library=job_bundle.library_digest(), prepared=prepared.key, jobs=tuple(jobs))
+    jobs = [
+        job for job in _jobs(config, kind, prepared.key) if len(_stored(job, prepared)) < len(stages_of(job))
+    ]
+    bundle = JobBundle(library=job_bundle.library_digest(), prepared=prepared.key, jobs=tuple(jobs))
     if jobs:
-        needed = {("prepare", prepared.key), *(("pretrain", job.pretrain) for job in jobs)}
-        needed |= {("finetune", job.finetune) for job in jobs}
-        for stage, key in sorted(needed):
-            if is_complete(state_dir().store / stage / key):
-                shutil.copytree(state_dir().store / stage / key, job_bundle.place(folder, stage, key))
-        job_bundle.write(folder, found)
-    return found
+        needed = {("prepare", prepared.key): prepared.path}
+        for job in jobs:
+            ready = _stored(job, prepared)
+            needed |= {name: result.path for name, result in zip(stages_of(job), ready, strict=False)}
+        for (stage, key), path in sorted(needed.items()):
+            shutil.copytree(path, job_bundle.place(folder, stage, key))
+        job_bundle.write(folder, bundle)
+    return bundle
 
 
 def back(folder: Path) -> list[str]:
     """Take each finished folder into the store; returns what was taken, a line each.
 
+    A model's key follows the content of its table, which exists only now, so each folder gets its key here.
+
     Raises:
-        ConfigError: the folder is no job bundle, or the code has changed since it was packed.
+        ConfigError: the folder is no job bundle, the code has changed since it was packed, or the store has another
+            result under a key.
     """
     packed, taken = job_bundle.read(folder), []
-    prepared = _known("prepare", packed.prepared)
     for job in packed.jobs:
-        if job != _job(job.name, job.config, job.model, prepared, job.option, job.split):
+        if job != _job(job.name, job.config, job.model, packed.prepared, job.option, job.split):
             raise ConfigError(
                 f"{folder}: {job.name} has other keys with this version of gensr than with the one that packed it: "
                 "its results would never be found. Check out that version, or pack it again"
             )
     for job in packed.jobs:
-        for stage, key in stages_of(job):
-            made = job_bundle.place(folder, stage, key)
-            if is_complete(made) and adopt(state_dir(), stage, key, made):
-                taken.append(f"{job.name}: {stage}")
+        content = _content(job_bundle.place(folder, "prepare", packed.prepared))
+        taken += _take(folder, job, _unbuilt("prepare", packed.prepared, content))
     return taken
 
 
-def _jobs(config: PipelineConfig, kind: str, prepared: StageResult) -> list[Job]:
+def _take(folder: Path, job: Job, prepared: StageResult) -> list[str]:
+    """Take the finished folders of a job, each under its key; a line each."""
+    taken: list[str] = []
+    results: list[StageResult] = []
+    for stage, name in stages_of(job):
+        made = job_bundle.place(folder, stage, name)
+        if not is_complete(made):
+            break
+        key = _next_key(job, prepared, results)
+        if adopt(state_dir(), stage, key, made):
+            taken.append(f"{job.name}: {stage}")
+        elif _content(state_dir().store / stage / key) != _content(made):
+            raise ConfigError(
+                f"{folder}: the store has another {stage} of {job.name} than this folder, so what was made with this "
+                f"one has no key. Delete {state_dir().store / stage / key} to take this one"
+            )
+        results.append(_unbuilt(stage, key, _content(made)))
+    return taken
+
+
+def _content(folder: Path) -> str:
+    return content_digest(read_record(folder))
+
+
+def _prepared(config: PipelineConfig) -> StageResult | None:
+    raw = stored(state_dir(), "ingest", ingest.key(config, find_source.fn(config)))
+    return None if raw is None else stored(state_dir(), "prepare", prepare.key(config, raw))
+
+
+def _stored(job: Job, prepared: StageResult) -> list[StageResult]:
+    """What the store has of a job's stages, in order, up to the first that is missing."""
+    results: list[StageResult] = []
+    for stage, _ in stages_of(job):
+        found = stored(state_dir(), stage, _next_key(job, prepared, results))
+        if found is None:
+            break
+        results.append(found)
+    return results
+
+
+def _next_key(job: Job, prepared: StageResult, before: list[StageResult]) -> str:
+    """The key of the stage that follows ``before``: of the table, the model, or its ranks."""
+    if not before:
+        return pretrain.key(job.config, prepared)
+    if len(before) == 1:
+        return finetune.key(job.config, prepared, before[0], option=job.model)
+    ranking = rank_valid if job.split == "valid" else rank_model
+    return ranking.key(job.config, prepared, before[1], option=job.option)
+
+
+def _jobs(config: PipelineConfig, kind: str, prepared: str) -> list[Job]:
     if kind == "models":
         return [_job(model, config, model, prepared, option=model) for model in MODELS]
     if kind == "ablation":
@@ -104,26 +156,26 @@ def _jobs(config: PipelineConfig, kind: str, prepared: StageResult) -> list[Job]
 
 
 def _job(
-    name: str, config: PipelineConfig, model: str, prepared: StageResult, option: str, split: Split = "test"
+    name: str, config: PipelineConfig, model: str, prepared: str, option: str, split: Split = "test"
 ) -> Job:
-    """With the keys that a flow asks for; ``option`` is that of the ranking."""
-    table = _known("pretrain", pretrain.key(config, prepared))
-    trained = _known("finetune", finetune.key(config, prepared, table, option=model))
-    ranked = (rank_valid if split == "valid" else rank_model).key(config, prepared, trained, option=option)
-    found = {"name": name, "config": config, "model": model, "option": option, "split": split}
-    return Job.model_validate(found | {"pretrain": table.key, "finetune": trained.key, "evaluate": ranked})
+    """With names for the folders that it makes: keys as if each key were the content under it."""
+    job = Job.model_validate(
+        {"name": name, "config": config, "model": model, "option": option, "split": split}
+        | dict.fromkeys(("pretrain", "finetune", "evaluate"), "")
+    )
+    made: list[StageResult] = []
+    for stage, _ in stages_of(job):
+        made.append(_unbuilt(stage, _next_key(job, _unbuilt("prepare", prepared), made)))
+    table, trained, ranked = (result.key for result in made)
+    return job.model_copy(update={"pretrain": table, "finetune": trained, "evaluate": ranked})
 
 
-def _known(stage: str, key: str) -> StageResult:
-    return StageResult(stage, key, state_dir().store / stage / key, {}, 0.0, False)
+def _unbuilt(stage: str, key: str, content: str = "") -> StageResult:
+    return StageResult(stage, key, state_dir().store / stage / key, {}, 0.0, False, content=content)
 
 
 def stages_of(job: Job) -> list[tuple[str, str]]:
     return [("pretrain", job.pretrain), ("finetune", job.finetune), (job.ranking, job.evaluate)]
-
-
-def _is_done(job: Job) -> bool:
-    return all(is_complete(state_dir().store / stage / key) for stage, key in stages_of(job))
 
 
 def main() -> None:
@@ -138,21 +190,16 @@ def main() -> None:
     unpacking = commands.add_parser("back", help="take what was made into the store")
     unpacking.add_argument("jobs", type=Path)
     given = parser.parse_args()
-    sys.exit(run_command("export", lambda: _act(given)))
-
-
-def _act(given: argparse.Namespace) -> int:
-    if given.command == "out":
-        try:
-            config = PipelineConfig.model_validate_json(given.config.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise ConfigError(f"{given.config}: there is no such file; --config names a JSON file") from error
-        packed = out(given.jobs, config, given.of)
-        said = [job.name for job in packed.jobs] or ["nothing to train: the store has it all"]
-    else:
-        said = back(given.jobs) or ["nothing new"]
-    print("\n".join(said))
-    return 0
+    try:
+        if given.command == "out":
+            config = PipelineConfig.model_validate_json(given.config.read_text())
+            packed = out(given.jobs, config, given.of)
+            said = [job.name for job in packed.jobs] or ["nothing to train: the store has it all"]
+        else:
+            said = back(given.jobs) or ["nothing new"]
+        print("\n".join(said))
+    except (GensrError, OSError, ValidationError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

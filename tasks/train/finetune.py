@@ -11,6 +11,7 @@ from gensr_model.data.prepared import PreparedDataset
 from gensr_model.training import finetune as training
 from tasks.core.stage import stage
 from tasks.core.work import Work
+from tasks.evaluate.rank import OTHER_MODELS
 
 MODELS = tuple(training.TRAIN)
 
@@ -24,7 +25,6 @@ def how_it_ended(folder: Path) -> dict[str, Any]:
 
 @stage(
     "finetune",
-    code=("tasks/train/finetune.py",),
     config=(
         "model",
         "train",
@@ -37,6 +37,10 @@ def how_it_ended(folder: Path) -> dict[str, Any]:
     artifacts=("*.json",),
     tags=lambda folder: {"stopped": how_it_ended(folder)["stopped"]},
     unread={"gensr": ("train.two_head_epochs", "train.two_head_gamma"), "two_head": ("train.epochs",)},
+    skip={
+        "gensr": (*OTHER_MODELS["gensr"], training.train_two_head),
+        "two_head": (*OTHER_MODELS["two_head"], training.finetune),
+    },
 )
 def finetune(work: Work, config: PipelineConfig, prepared: Path, cf: Path, model: str) -> dict[str, float]:
     """Reads the prepared dataset and the LightGCN table; writes the model bundle."""

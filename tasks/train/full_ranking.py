@@ -11,20 +11,20 @@ from gensr_model.evaluation.evaluate import write_ranks
 from gensr_model.training.finetune import train_full_ranking
 from tasks.core.stage import stage
 from tasks.core.work import Work
+from tasks.evaluate.rank import OTHER_MODELS
 from tasks.train.finetune import how_it_ended
 
-_CODE = ("tasks/train/full_ranking.py",)
 # `full_ranking` has its own of the first four.
 _UNREAD = ("epochs", "batch_size", "negatives", "valid_samples", "two_head_epochs", "two_head_gamma")
 
 
 @stage(
     "finetune-full",
-    code=_CODE,
     config=("model", "train", "full_ranking", "seed", "evaluation.batch_size"),
     artifacts=("*.json",),
     tags=lambda folder: {"stopped": how_it_ended(folder)["stopped"]},
     unread={"": tuple(f"train.{name}" for name in _UNREAD)},
+    skip={"": OTHER_MODELS["full_ranking"]},
 )
 def finetune_full(work: Work, config: PipelineConfig, prepared: Path, cf: Path) -> dict[str, float]:
     """Reads the prepared dataset and the LightGCN table; writes the bundle of a model that generates items."""
@@ -33,7 +33,12 @@ def finetune_full(work: Work, config: PipelineConfig, prepared: Path, cf: Path) 
     return train_full_ranking(dataset, cf, config, work.checkpoints, work.out, work.report)
 
 
-@stage("evaluate-full", code=_CODE, config=("evaluation", "full_ranking", "train.tasks"), artifacts=("*",))
+@stage(
+    "evaluate-full",
+    config=("evaluation.batch_size", "evaluation.max_test_samples", "full_ranking.mask_met", "train.tasks"),
+    artifacts=("*",),
+    skip={"": OTHER_MODELS["full_ranking"]},
+)
 def rank_full(
     work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str
 ) -> dict[str, float]:
@@ -46,8 +51,7 @@ def rank_full(
 
 @stage(
     "evaluate-full",
-    code=_CODE,
-    config=("evaluation", "full_ranking", "model.text", "train.tasks"),
+    config=("evaluation.max_test_samples", "full_ranking.mask_met", "model.text", "train.tasks"),
     artifacts=("*",),
 )
 def rank_full_reference(

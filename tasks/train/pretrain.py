@@ -13,7 +13,6 @@ from tasks.core.work import Work
 
 @stage(
     "pretrain",
-    code=("tasks/train/pretrain.py",),
     config=("lightgcn", "model.departures.folds", "seed"),
     artifacts=("*.safetensors", "*.json"),
 )

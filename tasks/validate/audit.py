@@ -20,9 +20,8 @@ import pyarrow as pa
 
 from gensr_model.config.base import SEARCH_ONLY
 from gensr_model.config.data import PrepareConfig
-from gensr_model.errors import DataError
+from gensr_model.errors import DataError, GensrError
 from tasks.core.dataset_format import DatasetFormat, dataset_format
-from tasks.core.error_log import run_command
 from tasks.core.sql_runner import connect, query, run
 from tasks.prepare import schemas as files
 
@@ -73,6 +72,12 @@ class Figure(NamedTuple):
 def audit_rule(name: str) -> str:
     """What the audit looks for: the comment that its file starts with."""
     return _comment(f"audit/{name}")
+
+
+def rules(entry: DatasetFormat) -> dict[str, str]:
+    """The comments of queries that the reports show: of every audit, and of the figures with the format's own."""
+    audits = tuple(f"audit/{name}" for name in AUDITS)
+    return {name: _comment(name) for name in (*audits, *_FIGURES, *entry.preparing.figures)}
 
 
 def _comment(name: str) -> str:
@@ -166,14 +171,13 @@ def main(arguments: list[str]) -> int:
         prog="python -m tasks.validate.audit", description="Audit a prepared dataset."
     )
     parser.add_argument("folder", type=Path, help="a folder that prepare wrote, with its manifest.json")
-    folder = parser.parse_args(arguments).folder
-
-    def audit() -> int:
-        results, figures = audit_by_itself(folder)
-        print(report(results, figures))
-        return int(any(result.violations for result in results))
-
-    return run_command("audit", audit, failed=2)
+    try:
+        results, figures = audit_by_itself(parser.parse_args(arguments).folder)
+    except GensrError as error:
+        print(f"gensr: {error}", file=sys.stderr)
+        return 2
+    print(report(results, figures))
+    return int(any(result.violations for result in results))
 
 
 if __name__ == "__main__":

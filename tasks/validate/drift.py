@@ -11,10 +11,9 @@ import pyarrow as pa
 from expectations import drift as drift_suite
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError
-from tasks.core.sql_runner import run, to_arrow
+from tasks.core.sql_runner import RESOURCES, run, to_arrow
 from tasks.core.stage import stage
 from tasks.core.work import Work
-from tasks.prepare.prepare import PREPARE_FIELDS
 from tasks.validate.audit import open_prepared
 from tasks.validate.ge_runner import Check, examine
 from tasks.validate.profile import BINS
@@ -47,7 +46,6 @@ def measure_drift(prepared: Path, champion_data: Path, config: PipelineConfig, o
         raise DataError(
             "the data are no longer like those that the champion was trained on (retrain.on_drift is stop):\n- "
             + "\n- ".join(outcome.failures)
-            + "\nLook at the new data; to train on them set retrain.on_drift to warn."
         )
     return {**{f"psi/{name}": value for name, value in psi.items()}, "drifted": float(len(outcome.failures))}
 
@@ -68,8 +66,8 @@ def drift_sentence(metrics: dict[str, float] | None, max_psi: float) -> str:
 
 @stage(
     "drift",
-    code=("tasks/validate/drift.py", "sql/drift", "sql/audit"),
-    config=(*PREPARE_FIELDS, "retrain.max_psi", "retrain.on_drift"),
+    config=("prepare.negatives", "prepare.protocols", "retrain.max_psi", "retrain.on_drift"),
+    resources=RESOURCES,
     artifacts=("**/*",),
 )
 def check_drift(work: Work, config: PipelineConfig, prepared: Path, champion_data: Path) -> dict[str, float]:

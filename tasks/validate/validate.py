@@ -27,14 +27,20 @@ from expectations import (
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError
 from tasks.core.dataset_format import dataset_format, open_raw
-from tasks.core.sql_runner import connect, query
+from tasks.core.sql_runner import RESOURCES, connect, query
 from tasks.core.stage import stage
 from tasks.core.work import Work
 from tasks.ingest.rejects import time_bounds
 from tasks.prepare import schemas as files
-from tasks.prepare.prepare import PREPARE_FIELDS
 from tasks.validate import profile
-from tasks.validate.audit import AuditResult, audit_figures, audit_rule, open_prepared, run_audits
+from tasks.validate.audit import (
+    AuditResult,
+    audit_figures,
+    audit_rule,
+    open_prepared,
+    rules,
+    run_audits,
+)
 from tasks.validate.ge_runner import PLACE, Check, run_checks
 
 FRAME_ROWS = 1_000_000
@@ -141,9 +147,10 @@ def _credible_times(config: PipelineConfig) -> tuple[int, int]:
 
 @stage(
     "validate-raw",
-    code=("tasks/validate/validate.py", "tasks/ingest/formats", "sql/validate", "sql/profile"),
-    config=("format", "ingest"),
+    config=("format", "ingest.earliest"),
+    resources=RESOURCES,
     artifacts=("**/*",),
+    of_format=("suites", "preparing.tables"),
 )
 def check_raw(work: Work, config: PipelineConfig, raw: Path) -> dict[str, float]:
     """Reads ``raw/``; writes results and Data Docs. A failing expectation stops the run before the long stages."""
@@ -152,17 +159,11 @@ def check_raw(work: Work, config: PipelineConfig, raw: Path) -> dict[str, float]
 
 @stage(
     "validate",
-    code=(
-        "tasks/validate/validate.py",
-        "tasks/ingest/formats",
-        "sql/validate",
-        "sql/audit",
-        "sql/prepared",
-        "sql/profile",
-        "sql/drift",
-    ),
-    config=("format", "ingest", *PREPARE_FIELDS),
+    config=("format", "ingest.earliest", "prepare.negatives", "prepare.protocols"),
+    resources=RESOURCES,
     artifacts=("**/*",),
+    of_format=("preparing.figures",),
+    facts=lambda config: {"rules": rules(dataset_format(config.format))},
 )
 def check_prepared(work: Work, config: PipelineConfig, prepared: Path) -> dict[str, float]:
     """Reads the prepared dataset; audits its promises, writes results and Data Docs. A failure stops the run."""

@@ -12,16 +12,20 @@ from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError
 from tasks.compare import baselines
 from tasks.core import code_version
-from tasks.core.code_version import source_files
 from tasks.core.stage import StageResult
 
 PREPARED = StageResult("prepare", "p", Path("nowhere"), {}, 0.0, False)
 
 
 def keys(name: str, **config: object) -> list[str]:
-    stages = baselines._stages(name)
+    stages = baselines.stages_of(name)
     given = PipelineConfig.model_validate(config)
     return [stage.key(given, PREPARED, option=name) for stage in stages]
+
+
+def definitions(name: str) -> set[str]:
+    """What training a baseline runs."""
+    return set(baselines.stages_of(name).train.definitions(PipelineConfig(), name))
 
 
 def test_a_new_system_and_a_change_in_another_model_train_nobody_again(
@@ -30,12 +34,12 @@ def test_a_new_system_and_a_change_in_another_model_train_nobody_again(
     before, search = keys("sasrec"), keys("zam")
     monkeypatch.setitem(BASELINES, "another", BASELINES["qem"])
     assert keys("sasrec") == before
-    files = code_version.source_files(("gensr_model/training/baseline.py", "gensr_model/baselines/sasrec.py"))
-    assert "gensr_model/baselines/sasrec.py" in files
-    assert "gensr_model/baselines/layers.py" in files
-    assert "gensr_model/training/trainer.py" in files
-    assert "gensr_model/baselines/registry.py" not in files
-    assert "gensr_model/baselines/product_search.py" not in files
+    modules = {name.split(":")[0] for name in definitions("sasrec")}
+    assert "gensr_model.baselines.sasrec" in modules
+    assert "gensr_model.baselines.layers" in modules
+    assert "gensr_model.training.trainer" in modules
+    assert "gensr_model.baselines.registry" not in modules
+    assert "gensr_model.baselines.product_search" not in modules
     assert keys("zam") == search != before
 
 
@@ -72,6 +76,8 @@ def test_gradient_probes_are_in_the_key_of_the_training_that_has_them_and_in_no_
     assert keys("unisar", **every)[1] != train
     for name in ("sasrec", "unified_ssr"):
         assert keys(name, **every) == keys(name)
+        assert not any(definition.endswith(":GradientLog") for definition in definitions(name))
+    assert any(definition.endswith(":GradientLog") for definition in definitions("unisar"))
 
 
 def test_unisar_is_analysed_where_the_config_says_so_and_never_on_one_task() -> None:
@@ -102,11 +108,11 @@ def test_a_baseline_from_outside_the_package_counts_by_its_source(
     found = baselines.find_baseline("mine_alone:Mine")
     assert issubclass(found.model, SASRec)
     assert found.title == "Mine"
-    assert "gensr_model/baselines/layers.py" in source_files(baselines._stages("mine_alone:Mine").train.code)
+    assert "gensr_model.baselines.sasrec:SASRec" in definitions("mine_alone:Mine")
     for file in ("mine_layers.py", "mine_alone.py"):  # what it imports counts, too
         before, told = keys("mine_alone:Mine"), code_version.versions()
         with (tmp_path / file).open("a") as more:
-            more.write("# changed\n")
+            more.write("CHANGED = True\n")
         assert keys("mine_alone:Mine") == before, "this process has imported what it was"
         code_version.must_be(told)
         monkeypatch.setattr(code_version, "_FOREIGN", {})  # another process reads it anew

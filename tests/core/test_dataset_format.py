@@ -14,8 +14,8 @@ from gensr_model.config.known_formats import FORMATS
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError
 from gensr_model.reporting import paper
-from tasks.core.code_version import SOURCES
 from tasks.core.dataset_format import Count, Step, dataset_format
+from tasks.core.source_files import SOURCES
 from tasks.core.sql_runner import query
 from tasks.prepare.schemas import OPTIONAL
 

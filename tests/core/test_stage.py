@@ -14,10 +14,10 @@ import pytest
 from prefect import flow
 
 from gensr_model.config.pipeline import PipelineConfig
-from gensr_model.runtime.stage_folder import is_complete
+from gensr_model.runtime.stage_folder import folder_digest, is_complete, read_record
 from tasks.core import stage as stages
 from tasks.core import tracking
-from tasks.core.stage import StageResult, adopt, build_folder, stage
+from tasks.core.stage import StageResult, adopt, build_folder, stage, stored
 from tasks.core.state_dir import StateDir
 from tasks.core.tracking import Tracked, parent_run
 from tasks.core.work import Work
@@ -43,6 +43,33 @@ def test_a_complete_folder_is_not_built_again(tmp_path: Path) -> None:
     assert second.peak_bytes == first.peak_bytes > 1_000_000
     assert second.metrics == {"letters": 5.0}
     assert (second.path / "deep" / "word.txt").read_text() == "hello"
+
+
+def test_the_content_of_a_folder_is_names_and_bytes(tmp_path: Path) -> None:
+    def write(content: dict[str, str], metrics: dict[str, float]) -> Callable[[Work], dict[str, float]]:
+        def fill(work: Work) -> dict[str, float]:
+            for name, text in content.items():
+                (work.out / name).parent.mkdir(exist_ok=True)
+                (work.out / name).write_text(text)
+            return metrics
+
+        return fill
+
+    fills = {
+        "first": write({"a/b": "one", "c": "two"}, {"loss": 1.0}),
+        "same": write({"c": "two", "a/b": "one"}, {"loss": 2.0}),
+        "other byte": write({"a/b": "one", "c": "tvo"}, {}),
+        "other name": write({"a/b": "one", "d": "two"}, {}),
+        "exchanged": write({"a/b": "two", "c": "one"}, {}),
+    }
+    built = {key: build_folder(StateDir(tmp_path), "words", key, fill) for key, fill in fills.items()}
+    content = {key: result.content for key, result in built.items()}
+    assert content["first"] == content["same"]
+    assert len(set(content.values())) == 4
+    assert {key: folder_digest(result.path) for key, result in built.items()} == content
+    found = {key: stored(StateDir(tmp_path), "words", key) for key in fills}
+    assert found == {key: result._replace(reused=True) for key, result in built.items()}
+    assert stored(StateDir(tmp_path), "words", "never built") is None
 
 
 @pytest.mark.parametrize(
@@ -74,6 +101,10 @@ def test_a_folder_of_another_machine_takes_the_place_of_what_is_not_complete(tmp
     half.mkdir(parents=True)
     (half / "half").write_text("...")
     assert adopt(here, "words", "k1", made)
+    assert adopt(here, "words", "another key", made)
+    assert [read_record(half.with_name(key))["key"] for key in ("k1", "another key")] == ["k1", "another key"]
+    shutil.rmtree(half.with_name("another key"))
+    half.with_name("another key.lock").unlink(missing_ok=True)
     assert is_complete(half)
     assert sorted(path.name for path in half.iterdir()) == ["deep", "stage.json"]
     assert sorted(path.name for path in half.parent.iterdir()) == ["k1", "k1.lock"]
@@ -118,7 +149,7 @@ def test_a_killed_build_leaves_no_complete_folder_and_the_next_one_succeeds(tmp_
 
 
 def test_the_key_follows_inputs_config_option_and_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    @stage("words", code=("tasks/core/state_dir.py",), config=("seed", "train.epochs"))
+    @stage("words", config=("seed", "train.epochs"))
     def words(work: Work, config: PipelineConfig) -> None:
         """Words."""
 
@@ -134,7 +165,8 @@ def test_the_key_follows_inputs_config_option_and_code(monkeypatch: pytest.Monke
         words.key(config, given("b")),
         words.key(config, given("a"), option="big"),
     ]
-    monkeypatch.setattr(stages, "code_digest", lambda paths: "changed")
+    assert words.key(config, given("a")._replace(key="b", content="a")) == base, "content counts, not its key"
+    monkeypatch.setattr(stages, "definitions_of", lambda build, code, skip: {"words": "changed"})
     changed.append(words.key(config, given("a")))
     assert len({base, *changed}) == 6
 
@@ -175,7 +207,7 @@ def test_prefect_caches_a_stage_and_a_missing_file_behind_the_hit_is_rebuilt(
     calls: list[str] = []
     monkeypatch.setattr(tracking, "_SYSTEM_EVERY", 0.02)
 
-    @stage("words", code=("tasks/core/state_dir.py",), config=("seed",), artifacts=("*.txt",))
+    @stage("words", config=("seed",), artifacts=("*.txt",))
     def words(work: Work, config: PipelineConfig) -> dict[str, float]:
         """Writes one word."""
         calls.append("built")

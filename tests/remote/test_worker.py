@@ -19,7 +19,7 @@ from filelock import FileLock
 from gensr_model.config.pipeline import PipelineConfig, with_changes
 from gensr_model.errors import ConfigError
 from gensr_model.remote import job_bundle, worker
-from gensr_model.runtime.stage_folder import is_complete, read_record
+from gensr_model.runtime.stage_folder import content_digest, is_complete, read_record, write_manifest
 from tasks.core.stage import Stage, StageResult, build_folder
 from tasks.core.state_dir import StateDir
 from tasks.ingest.ingest import find_source, ingest
@@ -62,8 +62,20 @@ def on_a_bare_machine(tmp_path: Path, folder: Path, *more: str) -> subprocess.Po
     )  # fmt: skip
 
 
-def keys(packed: job_bundle.JobBundle) -> list[tuple[str, str]]:
-    return [of for job in packed.jobs for of in export.stages_of(job)]
+def folders(packed: job_bundle.JobBundle) -> list[tuple[str, str]]:
+    """Stage and name of every folder that the jobs of a bundle make."""
+    return [folder for job in packed.jobs for folder in export.stages_of(job)]
+
+
+def stored_as(home: Path, made: Path) -> list[Path]:
+    """The folders of the store with the content of one of a bundle."""
+    content = content_digest(read_record(made))
+    stage = home / "store" / made.parent.name
+    return [
+        path.parent
+        for path in stage.glob("*/stage.json")
+        if content_digest(read_record(path.parent)) == content
+    ]
 
 
 def test_models_are_trained_elsewhere_and_found_in_the_store(
@@ -86,26 +98,35 @@ def test_models_are_trained_elsewhere_and_found_in_the_store(
     assert sorted(line.rsplit(" in ", 1)[0] for line in said.splitlines()) == [
         "gensr: evaluate", "gensr: finetune", "gensr: pretrain", "two_head: evaluate", "two_head: finetune"
     ]  # fmt: skip
-    for stage, key in keys(packed):
-        assert is_complete(job_bundle.place(folder, stage, key))
-        assert not is_complete(gensr_home / "store" / stage / key)
+    for stage, name in folders(packed):
+        assert is_complete(job_bundle.place(folder, stage, name))
+        assert not stored_as(gensr_home, job_bundle.place(folder, stage, name))
     assert not list((folder / "checkpoints").iterdir())
 
     assert export.back(folder) == [
         "gensr: pretrain", "gensr: finetune", "gensr: evaluate", "two_head: finetune", "two_head: evaluate"
     ]  # fmt: skip
-    for stage, key in keys(packed):
-        record = read_record(gensr_home / "store" / stage / key)
+    for stage, name in folders(packed):
+        (stored,) = stored_as(gensr_home, job_bundle.place(folder, stage, name))
+        record = read_record(stored)
+        assert record["key"] == stored.name
         assert record["built_on"] == "another machine's CPU"
         assert record["metrics"]
     assert export.back(folder) == []
     assert export.out(tmp_path / "again", config, "models").jobs == ()
     assert not (tmp_path / "again").exists()
     # What one of them lacks is packed with what there is.
-    shutil.rmtree(gensr_home / "store" / "evaluate" / str(packed.jobs[0].evaluate))
+    (ranks,) = stored_as(gensr_home, job_bundle.place(folder, "evaluate", packed.jobs[0].evaluate))
+    shutil.rmtree(ranks)
     (left,) = export.out(tmp_path / "again", config, "models").jobs
     assert left == packed.jobs[0]
     assert is_complete(job_bundle.place(tmp_path / "again", "finetune", left.finetune))
+    # A table of the store's own, under the key of the one that both models were trained with.
+    (table,) = stored_as(gensr_home, job_bundle.place(folder, "pretrain", packed.jobs[0].pretrain))
+    (table / "other").write_text("other")
+    write_manifest(table, "pretrain", table.name, {}, 0.0, (0, 0))
+    with pytest.raises(ConfigError, match="the store has another pretrain of gensr"):
+        export.back(folder)
 
 
 @pytest.mark.slow
@@ -205,7 +226,7 @@ def test_the_jobs_are_those_of_the_study(gensr_home: Path, tmp_path: Path, tiny:
     packed = export.out(tmp_path / "ablation", config, "ablation")
     assert [job.name for job in packed.jobs] == ["gensr", "no_cf_view", "gensr-seed3", "no_cf_view-seed3"]
     assert len({job.pretrain for job in packed.jobs}) == 2, "a table for each seed"
-    assert len(set(keys(packed))) == 2 + 4 + 4
+    assert len(set(folders(packed))) == 2 + 4 + 4
     swept = export.out(tmp_path / "sweep", config, "sweep")
     assert {(job.config.model.tau, job.config.model.beta) for job in swept.jobs} == {
         (0.05, config.model.beta), (0.09, config.model.beta), (config.model.tau, 0.3)

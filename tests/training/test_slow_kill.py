@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -53,13 +52,8 @@ def kill_at(root: Path, step: int, delay: float) -> None:
 
 
 def outcome(root: Path) -> dict[str, object]:
-    """Everything a training leaves, except how long it took and where it went on."""
-    bundle = root / "bundle"
-    found: dict[str, object] = {
-        path.name: path.read_bytes() for path in bundle.iterdir() if path.name != "training.json"
-    }
-    training = json.loads((bundle / "training.json").read_text())
-    return found | {name: value for name, value in training.items() if name not in ("seconds", "resumed_at")}
+    """Everything a training leaves."""
+    return {path.name: path.read_bytes() for path in (root / "bundle").iterdir()}
 
 
 def fresh(place: Path, whole: Path) -> Path:

@@ -15,7 +15,7 @@ from prepare_inputs import DAY, amazon_raw, config, kuaisar_raw, prepared, rando
 from gensr_model.data.batches import NegativeSampler
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import DataError
-from tasks.core.code_version import SOURCES
+from tasks.core.source_files import SOURCES
 from tasks.core.sql_runner import connect
 from tasks.prepare.schemas import TABLES
 from tasks.validate.audit import AUDITS, audit_by_itself, audit_rule, main, open_prepared
