@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,16 @@ from gensr_model.config.known_formats import FORMATS
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError
 from gensr_model.reporting import paper
+from tasks.core import code_version
 from tasks.core.dataset_format import Count, Step, dataset_format
 from tasks.core.source_files import SOURCES
 from tasks.core.sql_runner import query
+from tasks.core.stage import StageResult
+from tasks.ingest.ingest import ingest
+from tasks.prepare.prepare import prepare
 from tasks.prepare.schemas import OPTIONAL
+from tasks.train.pretrain import pretrain
+from tasks.validate.validate import check_raw
 
 FOLDER = SOURCES / "tasks" / "ingest" / "formats"
 
@@ -95,3 +103,24 @@ def test_a_format_elsewhere_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "my_clicks.py").write_text("from tasks.ingest.formats.amazon import FORMAT as MINE\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert dataset_format("my_clicks:MINE") is dataset_format("amazon")
+
+
+def test_the_code_of_a_format_elsewhere_is_in_the_keys_of_its_stages_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Callable[..., PipelineConfig]
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = tmp_path / "my_format.py"
+    source = (SOURCES / "tests" / "toy_format.py").read_text()
+    given = StageResult("input", "k", Path(), {}, 0.0, False)
+
+    def keys(text: str) -> dict[str, str]:
+        module.write_text(text)
+        code_version._FOREIGN.clear()
+        sys.modules.pop("my_format", None)
+        importlib.invalidate_caches()
+        config = tiny(format="my_format:FORMAT")
+        return {stage.name: stage.key(config, given) for stage in (ingest, check_raw, prepare, pretrain)}
+
+    before, after = keys(source), keys(source.replace("'no user'", "'no person'"))
+    assert [name for name in before if before[name] != after[name]] == ["ingest", "validate-raw", "prepare"]
+    assert keys(source + "\n# a comment\n") == before
