@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+MESSAGE_LINES = 3  # what a terminal and Prefect show of a message
+
 
 class GensrError(Exception):
-    """Base of every error that we raise on purpose: what is wrong, where, and what to do."""
+    """Base of every error that we raise on purpose: what is wrong, where, and what to do.
+
+    ``str`` gives at most three lines; ``full_message`` gives all. The trace of an expected error goes to a log file.
+    ``expected`` is False for an error that reports a fault in the code: its trace is shown.
+    """
+
+    expected = True
+
+    @property
+    def full_message(self) -> str:
+        """The message as it was given."""
+        return super().__str__()
+
+    def __str__(self) -> str:
+        return shortened(self.full_message)
 
 
 class DataError(GensrError):
@@ -25,3 +41,11 @@ class DivergedError(TrainingError):
 
 class NaNScoreError(DivergedError, DataError):
     """A model gives NaN for a score: it has diverged, or read a damaged file."""
+
+
+def shortened(text: str, lines: int = MESSAGE_LINES) -> str:
+    """The text in at most so many lines: the first ones and the last, which says what to do."""
+    given = text.splitlines()
+    if len(given) <= lines:
+        return text
+    return "\n".join([*given[: lines - 1], f"(and {len(given) - lines} more) {given[-1]}"])

@@ -31,7 +31,9 @@ from flows.local.services import ServiceError
 from gensr_model.config.base import overlay
 from gensr_model.config.data import FolderSource
 from gensr_model.config.pipeline import PipelineConfig, merge_overrides
+from gensr_model.errors import ConfigError, shortened
 from gensr_model.runtime.progress import TerminalReport
+from tasks.core.error_log import log_file, run_command, wrong_fields
 
 if TYPE_CHECKING:
     from flows.local import submit
@@ -55,16 +57,29 @@ def up(here: Local) -> None:
         for server in servers:
             services.wait_healthy(server, where.services, where.logs)
         _worker(here)
-        deploy = [*PREFECT, "deploy", "--all"]
-        done = subprocess.run(
-            deploy, cwd=ROOT, env=here.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
-        )
-    if done.returncode:
-        raise ServiceError(f"`prefect deploy --all` failed:\n{done.stdout}{done.stderr}")
+        _deploy(here)
     say(
         "deployed prefect.yaml: gensr/full-pipeline, train/full-ranking, compare/rerank-table, analyze/mechanisms, "
         "ablation/paper, sweep/tau-beta, retrain/nightly"
     )
+
+
+def _deploy(here: Local) -> None:
+    """Apply ``prefect.yaml``; what Prefect prints goes to ``logs/deploy.log``."""
+    path = here.where.logs / "deploy.log"
+    with path.open("wb") as log:
+        done = subprocess.run(
+            [*PREFECT, "deploy", "--all"],
+            cwd=ROOT,
+            env=here.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    if done.returncode:
+        raise ServiceError(
+            f"`prefect deploy --all` failed: {services.last_line(path)}\nAll it said is in {path}"
+        )
 
 
 def _worker(here: Local) -> None:
@@ -104,13 +119,16 @@ def run(here: Local, config: dict[str, Any]) -> int:
     outcome = submit.outcome(name)
     if outcome is None:
         log = here.where.logs / "watch.log"
-        print(log.read_text(errors="replace"), file=sys.stderr)
-        say(f"the run could not be created: see the message above, from {log}")
-        return status or 1
+        raise ServiceError(
+            f"the run could not be created: {services.last_line(log)}\nAll that Prefect said is in {log}"
+        )
     page = f"{here.prefect_url}/runs/flow-run/{outcome.id}"
     if not outcome.completed:
         submit.end_tracking_of_ended_runs()
-        print(f"\nThe run {name} ended as {outcome.state}: {outcome.message}\n{page}", file=sys.stderr)
+        trace = log_file(outcome.id)
+        log = trace if trace.is_file() else here.worker.log(here.where.logs)
+        print(f"gensr: the run {name} ended as {outcome.state}, {page}", file=sys.stderr)
+        print(f"{shortened(outcome.message)}\nTrace: {log}", file=sys.stderr)
         return 1
     folder = here.where.runs / outcome.id
     print_tables(folder)
@@ -145,12 +163,12 @@ class Shown:
             print_lines(lines)
         if not sys.stderr.isatty():
             return
-        stand = self.messages.stand()
-        if stand is None or stand.stage != self._bar.name:
+        progress = self.messages.progress()
+        if progress is None or progress.stage != self._bar.name:
             self.close()
-        if stand is not None:
-            self._bar.name = stand.stage
-            self._bar.progress(round(stand.percent), 100, stand.note)
+        if progress is not None:
+            self._bar.name = progress.stage
+            self._bar.progress(round(progress.percent), 100, progress.note)
 
     def close(self) -> None:
         self._bar.close()
@@ -203,18 +221,19 @@ def say(text: str) -> None:
 
 
 def read_config(text: str | None) -> dict[str, Any]:
-    """The flow's parameter ``config`` as given, paths made absolute; ServiceError says what is wrong."""
+    """The flow's parameter ``config`` as given, paths made absolute; ConfigError says what is wrong."""
     try:
         given = json.loads(text) if text else {}
     except ValueError as error:
-        raise ServiceError(f"CONFIG is not JSON ({error}): {text}") from error
+        raise ConfigError(f"CONFIG is not JSON ({error}): {text}") from error
     if not isinstance(given, dict):
-        raise ServiceError(f"CONFIG is not a JSON object: {text}")
+        raise ConfigError(f"CONFIG is not a JSON object: {text}")
     try:
         config = PipelineConfig.model_validate(given)
     except ValidationError as error:
-        wrong = "\n".join(f"- {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ServiceError(f"CONFIG does not fit gensr_model/config/pipeline.py:\n{wrong}") from error
+        raise ConfigError(
+            f"CONFIG does not fit gensr_model/config/pipeline.py:\n{wrong_fields(error)}"
+        ) from error
     return overlay(merge_overrides(given), _absolute_paths(config))
 
 
@@ -249,19 +268,20 @@ def main(arguments: list[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
     try:
-        here = local()
-        os.environ.clear()
-        os.environ.update(here.environment)
-        if given.action == "run":
-            return run(here, read_config(given.config))
-        if given.action == "up":
-            up(here)
-        else:
-            stop(here)
-    except ServiceError as error:
-        print(f"gensr: {error}", file=sys.stderr)
-        return 1
+        return run_command(given.action, lambda: _act(given.action, given.config))
     except KeyboardInterrupt:
         say("interrupted; the servers stay up and a run that was started goes on: `make stop` ends them")
         return 130
+
+
+def _act(action: str, config: str | None) -> int:
+    here = local()
+    os.environ.clear()
+    os.environ.update(here.environment)
+    if action == "run":
+        return run(here, read_config(config))
+    if action == "up":
+        up(here)
+    else:
+        stop(here)
     return 0

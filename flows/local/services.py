@@ -21,11 +21,13 @@ from typing import NamedTuple
 
 import psutil
 
+from gensr_model.errors import GensrError
+
 TOKEN = "GENSR_SERVICE_TOKEN"
 
 
-class ServiceError(Exception):
-    """A server cannot be started: says which, why, and what to do."""
+class ServiceError(GensrError):
+    """A server cannot be started: names the server, the cause, and what to do."""
 
 
 class Service(NamedTuple):
@@ -45,7 +47,7 @@ class Service(NamedTuple):
 
 
 class Running(NamedTuple):
-    """What a record says of a service that was started; ``pid`` 0 is one whose starter died before it knew more."""
+    """The record of a service that was started; ``pid`` 0 is one whose starter died before it knew more."""
 
     pid: int
     started: float
@@ -149,7 +151,7 @@ def _write(service: Service, folder: Path, record: Running) -> None:
 
 
 def wait_healthy(service: Service, folder: Path, logs: Path, timeout: float = 240.0) -> None:
-    """Until the service answers; ServiceError with the end of its log when it ends or takes too long."""
+    """Until the service answers; ServiceError with the last line of its log when it ends or takes too long."""
     deadline = time.monotonic() + timeout
     while service.health:
         try:
@@ -161,10 +163,15 @@ def wait_healthy(service: Service, folder: Path, logs: Path, timeout: float = 24
         gone = not is_up(service, folder)
         if gone or time.monotonic() > deadline:
             log = service.log(logs)
-            tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
             what = "ended while starting" if gone else f"did not answer within {timeout:.0f} s"
-            raise ServiceError(f"the {service.name} {what}; the end of {log}:\n{tail}")
+            raise ServiceError(f"the {service.name} {what}: {last_line(log)}\nIts log is {log}")
         time.sleep(0.3)
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that is not blank, which is where programs say why they ended."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else "it said nothing"
 
 
 def stop_all(folder: Path, names: list[str], say: Callable[[str], None]) -> None:
@@ -194,23 +201,23 @@ def end(records: list[Running], patience: float = 10.0) -> int:
 def _processes(records: list[Running]) -> list[psutil.Process]:
     """Processes that carry a token of ours, and the recorded ones with their descendants."""
     tokens = {r.token for r in records}
-    found: dict[int, psutil.Process] = {}
+    processes: dict[int, psutil.Process] = {}
     for record in records:
         if record.alive():
-            _add_tree(found, psutil.Process(record.pid))
+            _add_tree(processes, psutil.Process(record.pid))
     for process in psutil.process_iter():
         try:
             if process.pid != os.getpid() and process.environ().get(TOKEN) in tokens:
-                _add_tree(found, process)
+                _add_tree(processes, process)
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess, OSError):
             continue  # somebody else's, or already gone
-    return list(found.values())
+    return list(processes.values())
 
 
-def _add_tree(found: dict[int, psutil.Process], process: psutil.Process) -> None:
+def _add_tree(processes: dict[int, psutil.Process], process: psutil.Process) -> None:
     try:
         for each in [process, *process.children(recursive=True)]:
-            found.setdefault(each.pid, each)
+            processes.setdefault(each.pid, each)
     except psutil.NoSuchProcess:
         return
 

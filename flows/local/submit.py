@@ -24,12 +24,13 @@ from prefect.client.schemas.filters import (
     WorkPoolFilter,
     WorkPoolFilterName,
 )
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, Log, StateType
 from prefect.client.schemas.sorting import ArtifactSort, LogSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
 from tasks.core import tracking
+from tasks.core.error_log import BLOCK
 
 
 class Outcome(NamedTuple):
@@ -88,7 +89,7 @@ def _run_of(client: SyncPrefectClient, name: str) -> FlowRun | None:
     return runs[0] if runs else None
 
 
-class Stand(NamedTuple):
+class StageProgress(NamedTuple):
     """How far the stage at work is."""
 
     stage: str
@@ -111,8 +112,8 @@ class Messages:
         except HTTPError:
             return []  # the next call has them
 
-    def stand(self) -> Stand | None:
-        """Of the stage that told of itself last; None where none did, or where it is done."""
+    def progress(self) -> StageProgress | None:
+        """Of the stage that reported last; None where none did, or where it is done."""
         if self._id is None:
             return None
         latest = ArtifactFilter(
@@ -120,13 +121,15 @@ class Messages:
         )
         try:
             with get_client(sync_client=True) as client:
-                found = client.read_artifacts(artifact_filter=latest, sort=ArtifactSort.UPDATED_DESC, limit=1)
+                artifacts = client.read_artifacts(
+                    artifact_filter=latest, sort=ArtifactSort.UPDATED_DESC, limit=1
+                )
         except HTTPError:
             return None
-        if not found or float(str(found[0].data)) >= 100.0:
+        if not artifacts or float(str(artifacts[0].data)) >= 100.0:
             return None
-        stage = (found[0].key or "").removeprefix("progress-")
-        return Stand(stage, float(str(found[0].data)), found[0].description or "")
+        stage = (artifacts[0].key or "").removeprefix("progress-")
+        return StageProgress(stage, float(str(artifacts[0].data)), artifacts[0].description or "")
 
     def _new(self) -> list[str]:
         with get_client(sync_client=True) as client:
@@ -141,8 +144,17 @@ class Messages:
                 sort=LogSort.TIMESTAMP_ASC,
             )
         self._read += len(logs)
-        ours = [log for log in logs if log.name.split(".")[-1] == tracking.LOGGER or log.level >= ERROR]
-        return [f"{log.timestamp.astimezone():%H:%M:%S}  {log.message}" for log in ours]
+        return [
+            f"{log.timestamp.astimezone():%H:%M:%S}  {log.message}" for log in logs if _is_for_people(log)
+        ]
+
+
+def _is_for_people(log: Log) -> bool:
+    """Our own lines, and the traces of unexpected errors; the block of an expected one is shown last, by itself."""
+    if log.name.split(".")[-1] == tracking.LOGGER:
+        return True
+    repeated = log.name.endswith(BLOCK) or log.message.startswith("Finished in state")
+    return log.level >= ERROR and not repeated
 
 
 def end_tracking_of_ended_runs() -> None:

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import sys
 import threading
+import traceback
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
@@ -19,8 +20,9 @@ from typing import Any
 
 import torch
 
+from gensr_model import errors
 from gensr_model.config.pipeline import PipelineConfig
-from gensr_model.errors import DivergedError, GensrError, TrainingError
+from gensr_model.errors import GensrError, TrainingError
 from gensr_model.runtime.determinism import deterministic
 from gensr_model.runtime.devices import peak_of_this_process
 from gensr_model.runtime.malloc import keep_freed_memory
@@ -64,8 +66,9 @@ def run_in_subprocess(
         arguments: what follows Work: the config, the input folders, the option.
         share: how many such processes share the cores.
     Raises:
-        DivergedError: it raised that.
+        GensrError: it raised that, of a class in gensr_model/errors.py.
         SubprocessError: it raised another error, or was killed, or the sources have changed since this process began.
+    The trace of an error that it raised is a note of the error here.
     """
     context = _context()
     # A Dask worker is a daemon, which may have no children: they might outlive it. Ours die with it, however it ends.
@@ -92,7 +95,7 @@ def run_in_subprocess(
             if kind == "done":
                 return dict(said[0])
             if kind == "failed":
-                raise DivergedError(said[0]) if said[1] else SubprocessError(said[0])
+                raise _error(*said)
             getattr(report, kind)(*said)
     finally:
         if process.is_alive():
@@ -115,6 +118,17 @@ def _context() -> ForkServerContext | SpawnContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tasks.compare.baselines"])
     return context
+
+
+def _error(kind: str, message: str, ours: bool, trace: str) -> GensrError:
+    """The error of the other process, with its trace as a note. One that is not ours is no expected error."""
+    known = getattr(errors, kind, None) if ours else None
+    error: GensrError = (
+        known(message) if known else SubprocessError(message if ours else f"{kind}: {message}")
+    )
+    error.expected = ours
+    error.add_note(trace)
+    return error
 
 
 def _how_it_died(code: int | None) -> str:
@@ -147,10 +161,10 @@ def _child(
         with deterministic():
             metrics = build(Work(*folders, _PipeReport(pipe)), *arguments) or {}
     except Exception as error:
-        said = str(error) if isinstance(error, GensrError) else f"{type(error).__name__}: {error}"
-        error.add_note(f"(in the process of {module}.{name})")
-        pipe.send(("failed", said, isinstance(error, DivergedError)))
-        raise  # the traceback goes to the process's stderr
+        message = error.full_message if isinstance(error, GensrError) else str(error)
+        trace = f"in the process of {module}.{name}:\n{traceback.format_exc()}"
+        pipe.send(("failed", type(error).__name__, message, isinstance(error, GensrError), trace))
+        sys.exit(1)  # quietly: the parent raises the error
     pipe.send(("done", metrics | peak_of_this_process()))
 
 

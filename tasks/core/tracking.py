@@ -43,7 +43,7 @@ _SYSTEM_EVERY = 5.0
 
 
 def run_logger() -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
-    """Logs to the Prefect run under a name of our own, by which ``make run`` picks what to show."""
+    """The logger of the Prefect run, with a name by which ``make run`` picks the lines that it shows."""
     if FlowRunContext.get() or TaskRunContext.get():
         return get_run_logger().getChild(LOGGER)  # type: ignore[union-attr]
     return logging.getLogger(LOGGER)
@@ -263,7 +263,7 @@ class RunReport:
 
 @contextmanager
 def error_context(error: BaseException) -> Iterator[None]:
-    """For what reports ``error``: where the report fails too, that becomes a note on the error, not the error."""
+    """The block reports ``error``. Where the report fails too, the error gets a note and is raised as it is."""
     try:
         yield
     except Exception as second:

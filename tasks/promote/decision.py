@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 from gensr_model.config.base import Frozen, Task
 from gensr_model.errors import DataError
 from gensr_model.evaluation.compare import Comparison
+from tasks.core.error_log import run_command
 from tasks.core.state_dir import state_dir
 from tasks.validate.drift import drift_sentence
 
@@ -142,9 +143,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "run", nargs="?", default=LATEST, help="a flow-run id; without it the newest retraining"
     )
-    path = state_dir().runs / parser.parse_args(arguments).run / DECISION
-    print("\n".join(read_decision(path).lines()))
-    return 0
+    run: str = parser.parse_args(arguments).run
+
+    def show() -> int:
+        print("\n".join(read_decision(state_dir().runs / run / DECISION).lines()))
+        return 0
+
+    return run_command("decision", show)
 
 
 if __name__ == "__main__":

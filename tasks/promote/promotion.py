@@ -20,7 +20,7 @@ Differences = dict[Task, Difference]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the rule says of a new model, before anything is done."""
+    """The rule's answer on a new model, before anything is done."""
 
     promote: bool
     reason: str
@@ -97,7 +97,7 @@ def non_inferiority(
 
 def below(differences: Differences, config: PipelineConfig) -> tuple[Task, ...]:
     """The tasks whose lower bound is not above −δ. A single user never passes: the bound is then −1."""
-    return tuple(task for task, found in differences.items() if found.low <= -config.retrain.delta)
+    return tuple(task for task, each in differences.items() if each.low <= -config.retrain.delta)
 
 
 def compare(

@@ -19,11 +19,12 @@ import pyarrow.parquet as pq
 from prefect import task
 
 from gensr_model.config.studies import SavedRanks
-from gensr_model.errors import DataError, GensrError
+from gensr_model.errors import DataError
 from gensr_model.reporting.page import render
 from gensr_model.reporting.run_facts import MECHANISMS, SPACE, RunFacts
 from gensr_model.runtime.stage_folder import RECORD
 from tasks.core.dataset_format import dataset_format
+from tasks.core.error_log import run_command
 from tasks.core.state_dir import state_dir
 from tasks.core.tracking import Tracked
 from tasks.evaluate.examples import EXAMPLES
@@ -181,18 +182,18 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tasks.publish.report", description=__doc__)
     parser.add_argument("run", type=Path, help="a folder with summary.json, such as .gensr/runs/latest")
     run = parser.parse_args(arguments).run.resolve()
-    try:
+
+    def write() -> int:
         if not (run / "summary.json").is_file():
             raise DataError(f"{run}: no summary.json; name the folder of a finished run")
         page = render(collect(_json(run / "summary.json"), run.parents[1] / "store"))
-    except GensrError as error:
-        print(f"gensr: {error}", file=sys.stderr)
-        return 1
-    aside = run / f"{REPORT}.tmp-{os.getpid()}"
-    aside.write_text(page, encoding="utf-8")
-    aside.replace(run / REPORT)
-    print(run / REPORT)
-    return 0
+        aside = run / f"{REPORT}.tmp-{os.getpid()}"
+        aside.write_text(page, encoding="utf-8")
+        aside.replace(run / REPORT)
+        print(run / REPORT)
+        return 0
+
+    return run_command("report", write)
 
 
 if __name__ == "__main__":

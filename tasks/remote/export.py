@@ -16,15 +16,14 @@ import shutil
 import sys
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from gensr_model.config.base import Split
 from gensr_model.config.pipeline import PipelineConfig, with_changes
-from gensr_model.errors import ConfigError, GensrError
+from gensr_model.errors import ConfigError
 from gensr_model.remote import job_bundle
 from gensr_model.remote.job_bundle import Job, JobBundle
 from gensr_model.runtime.stage_folder import content_digest, is_complete, read_record
 from tasks.compare import trials
+from tasks.core.error_log import run_command
 from tasks.core.stage import StageResult, adopt, stored
 from tasks.core.state_dir import state_dir
 from tasks.evaluate.rank import rank_model, rank_valid
@@ -190,16 +189,21 @@ def main() -> None:
     unpacking = commands.add_parser("back", help="take what was made into the store")
     unpacking.add_argument("jobs", type=Path)
     given = parser.parse_args()
-    try:
-        if given.command == "out":
-            config = PipelineConfig.model_validate_json(given.config.read_text())
-            packed = out(given.jobs, config, given.of)
-            said = [job.name for job in packed.jobs] or ["nothing to train: the store has it all"]
-        else:
-            said = back(given.jobs) or ["nothing new"]
-        print("\n".join(said))
-    except (GensrError, OSError, ValidationError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    sys.exit(run_command("export", lambda: _act(given)))
+
+
+def _act(given: argparse.Namespace) -> int:
+    if given.command == "out":
+        try:
+            config = PipelineConfig.model_validate_json(given.config.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise ConfigError(f"{given.config}: there is no such file; --config names a JSON file") from error
+        packed = out(given.jobs, config, given.of)
+        said = [job.name for job in packed.jobs] or ["nothing to train: the store has it all"]
+    else:
+        said = back(given.jobs) or ["nothing new"]
+    print("\n".join(said))
+    return 0
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ import pyarrow as pa
 
 from gensr_model.config.base import SEARCH_ONLY
 from gensr_model.config.data import PrepareConfig
-from gensr_model.errors import DataError, GensrError
+from gensr_model.errors import DataError
 from tasks.core.dataset_format import DatasetFormat, dataset_format
+from tasks.core.error_log import run_command
 from tasks.core.sql_runner import connect, query, run
 from tasks.prepare import schemas as files
 
@@ -171,13 +172,14 @@ def main(arguments: list[str]) -> int:
         prog="python -m tasks.validate.audit", description="Audit a prepared dataset."
     )
     parser.add_argument("folder", type=Path, help="a folder that prepare wrote, with its manifest.json")
-    try:
-        results, figures = audit_by_itself(parser.parse_args(arguments).folder)
-    except GensrError as error:
-        print(f"gensr: {error}", file=sys.stderr)
-        return 2
-    print(report(results, figures))
-    return int(any(result.violations for result in results))
+    folder = parser.parse_args(arguments).folder
+
+    def audit() -> int:
+        results, figures = audit_by_itself(folder)
+        print(report(results, figures))
+        return int(any(result.violations for result in results))
+
+    return run_command("audit", audit, failed=2)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ def measure_drift(prepared: Path, champion_data: Path, config: PipelineConfig, o
         raise DataError(
             "the data are no longer like those that the champion was trained on (retrain.on_drift is stop):\n- "
             + "\n- ".join(outcome.failures)
+            + "\nLook at the new data; to train on them set retrain.on_drift to warn."
         )
     return {**{f"psi/{name}": value for name, value in psi.items()}, "drifted": float(len(outcome.failures))}
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from gensr_model.config.pipeline import PipelineConfig
-from gensr_model.errors import DataError, DivergedError
+from gensr_model.errors import ConfigError, DataError, DivergedError, GensrError
 from tasks.core.isolated_process import SubprocessError, run_in_subprocess
 from tasks.core.work import Work
 
@@ -91,8 +91,7 @@ def test_processes_come_from_one_server_and_have_the_environment_of_their_own_mo
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ("raise", "^ValueError: not\nthis$"),
-        ("say", "^the file is empty$"),
+        ("raise", "^ValueError: not\nthis\n"),  # followed by the note, its trace
         ("die", r"test_isolated_process\.work: its process was killed by signal 9; .* too little memory$"),
         ("exit", "ended with code 3 and without a result$"),
     ],
@@ -100,6 +99,21 @@ def test_processes_come_from_one_server_and_have_the_environment_of_their_own_mo
 def test_an_error_or_a_death_is_said(tmp_path: Path, how: str, said: str) -> None:
     with pytest.raises(SubprocessError, match=said):
         alone(tmp_path, how)
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "expected"), [("say", DataError, True), ("raise", SubprocessError, False)]
+)
+def test_an_error_comes_back_with_its_trace_and_prints_none(
+    tmp_path: Path, how: str, kind: type[GensrError], expected: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(kind) as raised:
+        alone(tmp_path, how)
+    assert raised.value.expected is expected
+    (trace,) = raised.value.__notes__
+    assert "Traceback" in trace
+    assert f'{__file__}", line ' in trace
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_daemon_may_run_something_alone(tmp_path: Path) -> None:
@@ -132,7 +146,7 @@ def test_a_training_that_diverges_says_so_as_if_it_were_in_this_process(tmp_path
 
 def test_a_child_of_other_code_than_the_run_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.core.isolated_process.versions", lambda: {"": "the code when this run began"})
-    with pytest.raises(SubprocessError, match=r"gensr changed after this run had begun.*start it again"):
+    with pytest.raises(ConfigError, match=r"gensr changed after this run had begun.*start it again"):
         alone(tmp_path, "little")
 
 

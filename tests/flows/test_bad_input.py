@@ -37,6 +37,7 @@ from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.synthetic import write_amazon, write_kuaisar
 from gensr_model.data.synthetic.amazon_writer import META, REVIEWS
 from gensr_model.runtime.stage_folder import is_complete
+from tasks.core.error_log import log_file
 from tasks.core.tracking import parent_run, tracking_uri
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -217,6 +218,8 @@ def check_stopped(world: World, state: State, told: str) -> None:
     assert re.search(told, message), message
     assert message.count("DataError") == 1
     assert "Traceback" not in message
+    assert len((state.message or "").splitlines()) <= 3
+    assert "Traceback" in log_file(str(state.state_details.flow_run_id)).read_text()
     assert not list(world.home.rglob("*.tmp*"))
     folders = [path for path in (world.home / "store").glob("*/*") if path.is_dir()]
     assert all(is_complete(folder) for folder in folders)

@@ -20,6 +20,7 @@ from flows.local.command import ROOT, read_config
 from flows.local.services import ServiceError
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.config.presets import PRESETS
+from gensr_model.errors import ConfigError
 from tasks.core.state_dir import StateDir, server_environment
 
 
@@ -82,7 +83,7 @@ def test_a_wrong_port_is_named(monkeypatch: pytest.MonkeyPatch, ports: dict[str,
     ],
 )
 def test_a_wrong_config_is_refused_with_its_field(text: str, said: str) -> None:
-    with pytest.raises(ServiceError, match=said):
+    with pytest.raises(ConfigError, match=said):
         read_config(text)
 
 

@@ -8,7 +8,7 @@ import pytest
 from prefect import flow
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-from flows.local.submit import Messages, Stand
+from flows.local.submit import Messages, StageProgress
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -27,9 +27,9 @@ def test_the_stage_that_told_of_itself_last_until_it_is_done() -> None:
     stages.with_options(flow_run_name=running)(10.0, 40.0)
     stages.with_options(flow_run_name=done)(100.0)
     messages = Messages(running)
-    assert messages.stand() is None, "no run is known yet"
+    assert messages.progress() is None, "no run is known yet"
     messages.new()
-    assert messages.stand() == Stand("finetune-gensr", 40.0, "loss at 40")
+    assert messages.progress() == StageProgress("finetune-gensr", 40.0, "loss at 40")
     ended = Messages(done)
     ended.new()
-    assert ended.stand() is None
+    assert ended.progress() is None

@@ -86,10 +86,17 @@ def test_run_shows_the_table_then_reuses_everything_and_a_failing_run_says_why(
         "run", config=TINY | {"source": {"kind": "folder", "path": str(empty)}}
     )
     assert status == 1
-    assert "ended as Failed" in err
+    assert "Summary" not in out
+    assert "DataError" not in out, "the block stands once, last"
+    block = err.splitlines()
+    assert len(block) <= 5, err
+    assert "ended as Failed" in block[0]
     assert "DataError" in err
     assert str(empty) in err
-    assert "Summary" not in out
+    trace = Path(block[-1].removeprefix("Trace: ")).read_text()
+    assert "Traceback (most recent call last)" in trace
+    said = out + err + (installed.home.logs / "worker.log").read_text()
+    assert "Traceback" not in said
 
     status, out, err = installed.command("stop")
     assert (status, err) == (0, "")

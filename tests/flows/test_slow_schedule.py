@@ -1,4 +1,4 @@
-"""``retrain/nightly`` on a real server: the schedule starts it, it crowns a model, and never runs beside itself."""
+"""``retrain/nightly`` on a real server: the schedule starts it, it promotes a model, and never runs beside itself."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def installed(tmp_path: Path) -> Iterator[Installed]:
     installed.command("stop")
 
 
-def test_the_schedule_retrains_and_crowns_one_run_at_a_time(installed: Installed, tmp_path: Path) -> None:
+def test_the_schedule_retrains_and_promotes_one_run_at_a_time(installed: Installed, tmp_path: Path) -> None:
     deploy(installed, tmp_path, active=True)
     first = wait_for(lambda: ended(installed, scheduled=True), START_AND_RUN, "a scheduled run")[0]
     deploy(installed, tmp_path, active=False)

@@ -17,6 +17,7 @@ from gensr_model.serving.service import Answer, Request, Service
 from tasks.core.stage import StageResult
 from tasks.core.tracking import parent_run
 from tasks.promote import model_registry
+from tasks.promote.pyfunc_model import parse_request
 
 
 def test_no_champion_then_a_foreign_one_then_one_without_a_bundle(gensr_home: Path, tmp_path: Path) -> None:
@@ -120,6 +121,48 @@ def test_a_wrong_row_is_named(logged: Logged, column: str, value: object, says: 
         logged.model.predict(pd.DataFrame([good, good | {column: value}]))
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("user", ["u1"], r"^row 0: user: expected text, got \['u1'\]$"),
+        ("history", "i1", "^row 0: history: expected a list of ids, got 'i1'$"),
+        ("candidates", [True], "^row 0: candidates: expected text, got True$"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_field_and_value(
+    logged: Logged, column: str, value: object, message: str
+) -> None:
+    """Past MLflow's own check of the signature, as requests over HTTP come."""
+    model = logged.model.unwrap_python_model()
+    with pytest.raises(MlflowException, match=message) as refused:
+        model.predict(None, pd.DataFrame({column: [value]}))
+    assert refused.value.error_code == "INVALID_PARAMETER_VALUE"
+
+
+def test_numbers_are_ids_and_queries_as_their_text(logged: Logged) -> None:
+    model = logged.model.unwrap_python_model()
+    assert parse_request({"user": 12, "query": 2020.0, "candidates": [7, "i1"]}, None) == Request(
+        "12", query="2020", candidates=["7", "i1"]
+    )
+    assert (
+        model.predict(None, pd.DataFrame({"query": [2020], "candidates": [CANDIDATES]}))["task"][0]
+        == "search"
+    )
+
+
+def test_a_fault_of_the_model_answers_without_its_trace(
+    logged: Logged, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = logged.model.unwrap_python_model()
+    monkeypatch.setattr(model, "service", None)
+    with pytest.raises(MlflowException, match="row 0: a fault in the model") as refused:
+        model.predict(None, pd.DataFrame({"user": ["u1"]}))
+    answer = refused.value.serialize_as_json()
+    assert "Traceback" not in answer
+    assert "stack_trace" not in answer
+    assert "AttributeError" in caplog.text
+
+
 def test_what_was_logged_holds_no_pickle_and_pins_what_it_needs(logged: Logged) -> None:
     folder = Path(mlflow.artifacts.download_artifacts(logged.uri))
     suffixes = {p.suffix for p in folder.rglob("*") if p.is_file()}
@@ -152,7 +195,7 @@ def test_the_champion_is_fetched_with_its_bundle(logged: Logged) -> None:
 
 
 def test_an_alias_that_was_moved_meanwhile_stays_where_it_is(logged: Logged) -> None:
-    """A person who rolls back is not overruled by a run that was judged against another champion."""
+    """A person who rolls back is not overruled by a run that compared its model with another champion."""
     one, two, three = (
         model_registry.register(logged.run, "gensr-m", logged.uri, logged.bundle, {}) for _ in range(3)
     )

@@ -49,7 +49,7 @@ def champion(version: str = "3", recommendation: str = "3", search: str = "3") -
     return Champion(version, bundle, None, "none", "code", anchors)
 
 
-def judged(folder: Path, new: Places, old: Places, config: PipelineConfig, per_user: int = 1) -> Verdict:
+def verdict_on(folder: Path, new: Places, old: Places, config: PipelineConfig, per_user: int = 1) -> Verdict:
     """The verdict on a new model whose champion is its own anchor."""
     a, b = ranked(folder / "a", new), ranked(folder / "b", old)
     return non_inferiority(champion(), compare(a, b, users_of(a, per_user), config), {}, config)
@@ -75,7 +75,7 @@ GOOD, BAD = [0] * 50, [8] * 50
 def test_only_a_model_that_is_not_worse_on_either_task_is_promoted(
     tmp_path: Path, tiny: Tiny, new: Places, old: Places, failed: tuple[str, ...]
 ) -> None:
-    verdict = judged(tmp_path, new, old, tiny())
+    verdict = verdict_on(tmp_path, new, old, tiny())
     assert verdict.promote is not bool(failed)
     assert verdict.failed_tasks == failed
     assert verdict.reason.startswith(
@@ -95,10 +95,10 @@ def test_the_bound_counts_not_the_mean(tmp_path: Path, tiny: Tiny) -> None:
     old = {"recommendation": [30] * 5 + [0] * 5, "search": GOOD}
     (tmp_path / "strict").mkdir()
     (tmp_path / "wide").mkdir()
-    strict = judged(tmp_path / "strict", new, old, tiny())
+    strict = verdict_on(tmp_path / "strict", new, old, tiny())
     assert strict.differences["recommendation"].mean > 0
     assert not strict.promote
-    assert judged(tmp_path / "wide", new, old, tiny(retrain={"delta": 1.0})).promote
+    assert verdict_on(tmp_path / "wide", new, old, tiny(retrain={"delta": 1.0})).promote
 
 
 def test_samples_of_one_user_count_as_one_user_and_not_as_many(tmp_path: Path, tiny: Tiny) -> None:
@@ -108,13 +108,13 @@ def test_samples_of_one_user_count_as_one_user_and_not_as_many(tmp_path: Path, t
     rule = tiny(retrain={"delta": 0.02})
     for folder in ("each", "five"):
         (tmp_path / folder).mkdir()
-    assert judged(tmp_path / "each", new, old, rule).promote
-    together = judged(tmp_path / "five", new, old, rule, per_user=40)
+    assert verdict_on(tmp_path / "each", new, old, rule).promote
+    together = verdict_on(tmp_path / "five", new, old, rule, per_user=40)
     assert not together.promote
     assert (together.differences["search"].samples, together.differences["search"].users) == (200, 5)
 
 
-def test_a_task_without_samples_cannot_be_judged(tmp_path: Path, tiny: Tiny) -> None:
+def test_a_task_without_samples_cannot_be_verdict_on(tmp_path: Path, tiny: Tiny) -> None:
     only = ranked(tmp_path / "a", {"recommendation": GOOD})
     with pytest.raises(DataError, match="no search sample"):
         compare(only, only, users_of(only), tiny())

@@ -120,6 +120,36 @@ def test_requests_at_the_same_time_get_each_its_own_answer(server: Server) -> No
     assert found == [[expected(server, Request(**row))] for row in rows]
 
 
+@pytest.mark.parametrize("row", [{"user": 12}, {"query": 2020}, {"user": 12, "query": 2020, "top_n": 2}])
+def test_ids_and_queries_may_be_numbers(server: Server, row: dict[str, Any]) -> None:
+    (found,) = server.ask(row)
+    texts = {name: value if name == "top_n" else str(value) for name, value in row.items()}
+    assert found == expected(server, Request(**texts))
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"user": ["u1"]}, "user"),
+        ({"user": {"id": "u1"}}, "user"),
+        ({"history": "i1"}, "history"),
+        ({"candidates": {"i1": 1}}, "candidates"),
+        ({"user": "u1", "top_n": "many"}, "top_n"),
+        ({"user": "u1", "top_n": -1}, "row 0: top_n: expected 1 or more"),
+    ],
+)
+def test_a_refusal_names_the_field_and_holds_no_trace(
+    server: Server, row: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(HTTPError) as refused:
+        server.ask(row)
+    assert refused.value.code == 400
+    answer = refused.value.read().decode()
+    assert message in answer
+    assert "Traceback" not in answer
+    assert "stack_trace" not in answer
+
+
 def test_an_unknown_candidate_is_refused_by_name(server: Server) -> None:
     with pytest.raises(HTTPError) as refused:
         server.ask({"user": "u1", "candidates": ["i4", "nope"]})

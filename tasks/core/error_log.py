@@ -1,0 +1,121 @@
+"""Expected errors end a run with a block of at most five lines; their trace goes to the log file that the block names.
+
+Prefect logs an exception with its trace in every task and flow that it passes through, and again as the process ends.
+``install`` filters these records: of an expected error each flow run shows one block. Other errors keep their trace.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from gensr_model.errors import MESSAGE_LINES, GensrError, shortened
+from tasks.core.state_dir import state_dir
+
+BLOCK = "expected-error"  # ends the logger's name in the record of a block
+_KEPT = 100  # log files of runs
+_TASKS = "prefect.task_runs"
+_LOGGERS = ("prefect.flow_runs", _TASKS, "prefect.engine")
+_SHOWN = "_shown_in"  # attribute of an error: the flow runs that have shown its block
+
+
+def install() -> None:
+    """Filter what Prefect logs in this process; a second call changes nothing."""
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(_FILTER)
+
+
+def is_expected(error: BaseException) -> bool:
+    """Whether the message is enough: an error that we raise on purpose, or a configuration that does not fit."""
+    if isinstance(error, GensrError):
+        return error.expected
+    if isinstance(error, ValidationError):
+        return error.title == "PipelineConfig"
+    prefect = sys.modules.get(
+        "prefect.exceptions"
+    )  # not imported for its sake: it reads its settings as it is
+    return prefect is not None and isinstance(error, prefect.ParameterTypeError)
+
+
+def error_block(error: BaseException, log: Path) -> str:
+    """What is wrong, where, and what to do, in at most three lines, and the file with the trace."""
+    return f"{describe(error)}\nTrace: {log}"
+
+
+def describe(error: BaseException) -> str:
+    """The kind of error and its message, in at most three lines."""
+    if isinstance(error, ValidationError):
+        return shortened(
+            f"ConfigError: it does not fit gensr_model/config/pipeline.py:\n{wrong_fields(error)}"
+        )
+    return shortened(f"{type(error).__name__}: {error}", MESSAGE_LINES)
+
+
+def wrong_fields(error: ValidationError) -> str:
+    """A line for each field of a config that does not fit."""
+    return "\n".join(f"- {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+
+
+def log_file(name: str) -> Path:
+    """The file with the traces of a flow run or a command."""
+    return state_dir().logs / "errors" / f"{name}.log"
+
+
+def write_trace(error: BaseException, name: str) -> Path:
+    """Append the error's full message and trace to the log file ``name``; the oldest of many files go."""
+    path = log_file(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    message = error.full_message if isinstance(error, GensrError) else str(error)
+    text = "".join(traceback.format_exception(error))
+    with path.open("a", encoding="utf-8") as log:
+        log.write(
+            f"{datetime.now(UTC).isoformat(timespec='seconds')} {type(error).__name__}: {message}\n\n{text}\n"
+        )
+    files = sorted(path.parent.glob("*.log"), key=lambda file: file.stat().st_mtime)
+    for old in files[:-_KEPT]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def run_command(name: str, command: Callable[[], int], failed: int = 1) -> int:
+    """The exit status of a command; ``failed`` after an expected error, of which stderr gets the block."""
+    try:
+        return command()
+    except Exception as error:
+        if not is_expected(error):
+            raise
+        print(f"gensr: {error_block(error, write_trace(error, name))}", file=sys.stderr)
+        return failed
+
+
+class _ExpectedErrors(logging.Filter):
+    """Turns the first record of an expected error in a flow run into its block, and drops what repeats it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        given = record.args if isinstance(record.args, tuple) else ()
+        errors = [record.exc_info[1] if record.exc_info else None, *given]
+        error = next((e for e in errors if isinstance(e, BaseException) and is_expected(e)), None)
+        if error is None:
+            return True
+        flow_run = getattr(record, "flow_run_id", None)
+        shown: set[str | None] = vars(error).setdefault(_SHOWN, set())
+        log = log_file(str(flow_run or "without-flow-run"))
+        if not shown or not log.is_file():
+            log = write_trace(error, log.stem)
+        if record.name == _TASKS or flow_run in shown or (flow_run is None and shown):
+            shown.add(None)
+            return False  # the state that Prefect logs next has the message
+        shown.add(flow_run)
+        record.msg, record.args = error_block(error, log), ()
+        record.exc_info = record.exc_text = None
+        record.name = f"{record.name}.{BLOCK}"
+        return True
+
+
+_FILTER = _ExpectedErrors()

@@ -1,0 +1,63 @@
+"""Commands and their log files: an expected error is a block, the trace is in a file, and files do not pile up."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.errors import DataError, GensrError, shortened
+from tasks.core import error_log
+from tasks.core.error_log import describe, is_expected, run_command, write_trace
+
+
+def fail() -> int:
+    raise DataError("/data/reviews: empty.\nCopy it again.")
+
+
+def test_a_command_ends_with_the_block_and_its_status(
+    gensr_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command("audit", fail, failed=2) == 2
+    lines = capsys.readouterr().err.splitlines()
+    path = gensr_home / "logs" / "errors" / "audit.log"
+    assert lines == ["gensr: DataError: /data/reviews: empty.", "Copy it again.", f"Trace: {path}"]
+    assert "in fail" in path.read_text()
+    assert run_command("audit", lambda: 0) == 0
+
+
+def test_an_unexpected_error_of_a_command_is_raised(gensr_home: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        run_command("audit", lambda: 1 // 0)
+    assert not (gensr_home / "logs" / "errors").exists()
+
+
+def test_old_log_files_go(gensr_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(error_log, "_KEPT", 3)
+    for n in range(5):
+        path = write_trace(DataError("no"), f"run-{n}")
+        os.utime(path, (n, n))
+    write_trace(DataError("again"), "run-4")
+    assert {file.stem for file in (gensr_home / "logs" / "errors").iterdir()} == {"run-2", "run-3", "run-4"}
+    assert "DataError: again" in path.read_text()
+
+
+def test_a_config_that_does_not_fit_is_expected_and_names_its_fields() -> None:
+    with pytest.raises(ValidationError) as wrong:
+        PipelineConfig.model_validate({"seed": -1})
+    assert is_expected(wrong.value)
+    assert describe(wrong.value).splitlines()[1] == "- seed: Input should be greater than or equal to 0"
+    with pytest.raises(ValidationError) as other:
+        PipelineConfig().train.model_validate({"epochs": 0})
+    assert not is_expected(other.value), "of anything but the whole config it is a fault of the code"
+
+
+def test_a_message_is_cut_in_its_middle() -> None:
+    assert shortened("a\nb\nc") == "a\nb\nc"
+    assert shortened("a\nb\nc\nd\ne") == "a\nb\n(and 2 more) e"
+    error = GensrError("a\nb\nc\nd")
+    assert str(error) == "a\nb\n(and 1 more) d"
+    assert error.full_message == "a\nb\nc\nd"
