@@ -12,6 +12,7 @@ import pytest
 from logged_model import Logged
 from ranked_data import data_of
 
+from flows.shared.challenges import published_challenge
 from gensr_model.config.base import TASKS
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.evaluation.metrics import RANKS_SCHEMA
@@ -19,7 +20,7 @@ from tasks.core.stage import StageResult
 from tasks.core.tracking import Tracked, parent_run
 from tasks.promote import model_registry
 from tasks.promote.challenge import Challenge
-from tasks.promote.decision import Decision
+from tasks.promote.decision import DECISION, LATEST, Decision, read_decision
 
 Tiny = Callable[..., PipelineConfig]
 SAMPLES = 1_500
@@ -171,3 +172,16 @@ def test_an_anchor_that_was_deleted_is_named_with_the_tags_to_set(nights: Callab
         model_registry.DataError, match=r"version 1 .* was deleted: set the champion's tags anchor_"
     ):
         series.night(-0.002)
+
+
+def test_a_cancelled_run_leaves_its_record(gensr_home: Path, tiny: Tiny) -> None:
+    """Prefect ends a cancelled run by an exception that is no Exception: there is time for a file, not for servers."""
+    with (
+        pytest.raises(KeyboardInterrupt),
+        parent_run(PipelineConfig(), "retrain/nightly", "6" * 8) as run,
+        published_challenge(run, tiny(), "gensr-tiny", "champion", LATEST),
+    ):
+        raise KeyboardInterrupt
+    record = read_decision(gensr_home / "runs" / LATEST / DECISION)
+    assert (record.outcome, record.new_version) == ("failed", None)
+    assert record.reason.startswith("KeyboardInterrupt")
