@@ -103,9 +103,7 @@ def _baseline(name: str, dataset: PreparedDataset) -> tuple[TrainingData, Callab
         lexicon = Lexicon.build(dataset, TextConfig() if TEXT in system.reads else None)
     collator = Collator(dataset, system.reads, HISTORY, lexicon)
     by_length = not system.model.fixed_length
-    data = TrainingData(
-        dataset, SETTINGS, HISTORY, 0, builder=collator, tasks=system.tasks, by_length=by_length
-    )
+    data = TrainingData(dataset, SETTINGS, HISTORY, 0, builder=collator, tasks=system.tasks, by_length=by_length)
     return data, lambda: system.model(collator.domain)
 
 

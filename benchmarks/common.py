@@ -21,9 +21,7 @@ from tasks.prepare.prepare import build_prepared
 torch.set_num_threads(1)
 
 
-def prepared(
-    users: int, items: int, source: dict[str, Any] | None = None
-) -> tuple[PreparedDataset, PipelineConfig]:
+def prepared(users: int, items: int, source: dict[str, Any] | None = None) -> tuple[PreparedDataset, PipelineConfig]:
     """A generated Amazon dataset, prepared as the pipeline does it, with the laptop preset's model.
 
     ``source`` replaces the generated one, as ``PipelineConfig`` takes it.

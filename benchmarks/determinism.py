@@ -89,9 +89,7 @@ def measure(name: str) -> dict[str, Any]:
                     losses[place].append(step(number))
             costs[place].append((os.times().user - user, time.perf_counter() - wall))
     np.testing.assert_allclose(*losses, rtol=2e-2)
-    sums = [
-        sum(user for user, _ in side[WARM:]) for side in costs
-    ]  # the clock's ticks are 10 ms: one step is too few
+    sums = [sum(user for user, _ in side[WARM:]) for side in costs]  # the clock's ticks are 10 ms: one step is too few
     walls = [statistics.median(wall for _, wall in side[WARM:]) for side in costs]
     return {
         "system": name,

@@ -32,11 +32,7 @@ from gensr_model.runtime.devices import allow_bf16_attention, compile_blocks, de
 from gensr_model.training.trainer import Loss, TrainingData, make_accelerator, make_optimizer, train_step
 
 NEGATIVES, CANDIDATES, WARM = 4, 100, 3
-DATASHEET = {
-    "H100": 989e12,
-    "H200": 989e12,
-    "A100": 312e12,
-}  # dense bf16 FLOP/s of the SXM cards, by their vendor
+DATASHEET = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # dense bf16 FLOP/s of the SXM cards, by their vendor
 KINDS = {
     "attention": ("fmha", "flash", "attention", "efficient"),  # first: some of these are cutlass's, too
     "matrix products": ("gemm", "cutlass", "nvjet", "xmma", "matmul"),
@@ -57,12 +53,15 @@ class Card(NamedTuple):
         """Print one line of the answer."""
         per_s = work / seconds
         line = {
-            "what": what, "samples_per_s": round(rows / seconds), "ms": round(seconds * 1e3, 2),
+            "what": what,
+            "samples_per_s": round(rows / seconds),
+            "ms": round(seconds * 1e3, 2),
             "tflop_per_s": round(per_s / 1e12, 1),
             "share_of_datasheet_peak": round(per_s / self.datasheet, 3) if self.datasheet else None,
             "share_of_measured_matmul": round(per_s / self.matmul, 3),
-            "peak_memory_gb": round(peak_memory_gb(), 1), **more,
-        }  # fmt: skip
+            "peak_memory_gb": round(peak_memory_gb(), 1),
+            **more,
+        }
         print(json.dumps(line), flush=True)
 
 
@@ -143,11 +142,7 @@ def time_of_kernels(what: str, work: Callable[[int], Any], steps: int = 3) -> No
         {"kind": kind, "share": round(us / busy, 3), "ms_per_step": round(us / steps / 1e3, 2)}
         for kind, us in total.items()
     ]
-    print(
-        json.dumps(
-            {"where": what, "kernels": rows, "idle_while_profiled": round(max(0.0, 1 - busy / wall), 3)}
-        )
-    )
+    print(json.dumps({"where": what, "kernels": rows, "idle_while_profiled": round(max(0.0, 1 - busy / wall), 3)}))
 
 
 def how(compiled: bool) -> str:
@@ -215,9 +210,7 @@ def main() -> None:
     parser.add_argument("--shape", default="paper", choices=["paper", "small"])
     parser.add_argument("--prompt", type=int, default=64)
     parser.add_argument("--samples", type=int, nargs="+", default=[256])
-    parser.add_argument(
-        "--users", type=int, nargs="*", default=[64], help="of a scored batch; none to leave it out"
-    )
+    parser.add_argument("--users", type=int, nargs="*", default=[64], help="of a scored batch; none to leave it out")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--plain", action="store_true", help="without torch.compile, too")
     parser.add_argument("--matmul", type=int, default=8192)

@@ -30,9 +30,7 @@ from gensr_model.training.trainer import TrainingData, make_optimizer
 _STEPS, _LIMIT = 20, 0.05
 
 
-def watched(
-    kind: str, dataset: PreparedDataset, cf: Path, config: PipelineConfig
-) -> tuple[Any, TrainingData]:
+def watched(kind: str, dataset: PreparedDataset, cf: Path, config: PipelineConfig) -> tuple[Any, TrainingData]:
     """A fresh model with ``task_losses`` and ``conflict_parameters``, and the batches that it is trained on."""
     if kind != "unisar":
         model, _ = bundle.assemble(kind, dataset, cf, config)
@@ -78,9 +76,7 @@ def main() -> None:
         costs = {kind: cost(kind, dataset, Path(name), config) for kind in ("gensr", "two_head", "unisar")}
     every = config.analysis.gradient_every
     for kind, row in costs.items():
-        print(
-            f"{kind}: a step {row['step_ms']} ms, a probe {row['probe_ms']} ms, {row['share']:.1%} of training"
-        )
+        print(f"{kind}: a step {row['step_ms']} ms, a probe {row['probe_ms']} ms, {row['share']:.1%} of training")
     print(
         json.dumps(
             {

@@ -70,10 +70,7 @@ def meta(path: Path) -> dict[str, Any]:
     assert fast_values(lines) == [ast.literal_eval(line.decode()) for line in lines]
     size = sum(map(len, lines)) / 1e6
     # A pool of one process each, which keeps its share of the lines.
-    pools = [
-        ProcessPoolExecutor(1, initializer=_load, initargs=(path, share, PROCESSES))
-        for share in range(PROCESSES)
-    ]
+    pools = [ProcessPoolExecutor(1, initializer=_load, initargs=(path, share, PROCESSES)) for share in range(PROCESSES)]
 
     def both(work: Any) -> list[Any]:
         started = [pool.submit(work, 0) for pool in pools]
@@ -145,11 +142,7 @@ def main() -> None:
     print(json.dumps(found_meta))
     print(json.dumps(found_reviews))
     claim = "meta lines parsed in two processes, against ast.literal_eval in the same two"
-    print(
-        json.dumps(
-            {"claim": claim, "speedup": found_meta["speedup"], "meta": found_meta, "reviews": found_reviews}
-        )
-    )
+    print(json.dumps({"claim": claim, "speedup": found_meta["speedup"], "meta": found_meta, "reviews": found_reviews}))
 
 
 if __name__ == "__main__":

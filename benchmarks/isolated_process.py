@@ -34,12 +34,7 @@ def work(at: Work, config: PipelineConfig) -> dict[str, float]:
 def _run(seed: int, folder: Path) -> tuple[float, dict[str, float]]:
     begun = time.perf_counter()
     made = run_in_subprocess(
-        "benchmarks.isolated_process",
-        "work",
-        (folder, folder),
-        NullReport(),
-        (PipelineConfig(seed=seed),),
-        share=1,
+        "benchmarks.isolated_process", "work", (folder, folder), NullReport(), (PipelineConfig(seed=seed),), share=1
     )
     return time.perf_counter() - begun, made
 
@@ -54,28 +49,24 @@ def _side(folder: Path) -> tuple[float, list[float], list[float], float]:
 def main() -> None:
     """Print both sides and the ratio of what a process costs after the first."""
     if sys.platform != "linux" or torch.cuda.is_available():
-        sys.exit(
-            "benchmarks.isolated_process: every process imports by itself here, there is nothing to compare"
-        )
+        sys.exit("benchmarks.isolated_process: every process imports by itself here, there is nothing to compare")
     with tempfile.TemporaryDirectory() as made:
         first, ours, answers, peak = _side(Path(made))
         server = sum(child.memory_info().rss for child in psutil.Process().children()) / 2**20
-        with mock.patch(
-            "tasks.core.isolated_process._context", return_value=multiprocessing.get_context("spawn")
-        ):
+        with mock.patch("tasks.core.isolated_process._context", return_value=multiprocessing.get_context("spawn")):
             other_first, other, same, other_peak = _side(Path(made))
     assert answers == same
-    print(
-        f"from a server: first {first:.2f} s, then {statistics.median(ours):.2f} s each; peak of one {peak:.0f} MB"
-    )
+    print(f"from a server: first {first:.2f} s, then {statistics.median(ours):.2f} s each; peak of one {peak:.0f} MB")
     print(f"server and its watch: {server:.0f} MB as long as the flow run")
-    print(
-        f"by itself: first {other_first:.2f} s, then {statistics.median(other):.2f} s each; peak {other_peak:.0f} MB"
-    )
+    print(f"by itself: first {other_first:.2f} s, then {statistics.median(other):.2f} s each; peak {other_peak:.0f} MB")
     tell(
-        "beginning and ending a process of its own", statistics.median(ours), statistics.median(other),
-        processes=AFTER_THE_FIRST, first_s=first, server_mb=round(server),
-    )  # fmt: skip
+        "beginning and ending a process of its own",
+        statistics.median(ours),
+        statistics.median(other),
+        processes=AFTER_THE_FIRST,
+        first_s=first,
+        server_mb=round(server),
+    )
 
 
 if __name__ == "__main__":

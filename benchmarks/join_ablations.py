@@ -29,8 +29,16 @@ from gensr_model.reporting.study_sections import ablation
 from tasks.core.dataset_format import dataset_format
 
 # What chooses the samples and their candidates, and what the statistics are made with: the same in all files.
-_SAME = ("format", "seed", "statistics.confidence", "statistics.bootstrap_samples", "ingest.earliest", "prepare.",
-         "evaluation.protocol", "evaluation.max_test_samples")  # fmt: skip
+_SAME = (
+    "format",
+    "seed",
+    "statistics.confidence",
+    "statistics.bootstrap_samples",
+    "ingest.earliest",
+    "prepare.",
+    "evaluation.protocol",
+    "evaluation.max_test_samples",
+)
 # A saved file has its config as it was laid out on its day: where a setting stood then, and where it stands.
 _MOVED = {
     "retrain.confidence": "statistics.confidence",
@@ -62,12 +70,8 @@ class Saved(NamedTuple):
 def read(path: Path) -> Saved:
     """A file that ``benchmarks.save_ranks`` wrote of an ablation; SystemExit where it is none."""
     if not path.is_file():
-        raise SystemExit(
-            f"{path}: no such file; expected one that benchmarks.save_ranks wrote of an ablation"
-        )
-    facts = {
-        name.decode(): json.loads(value) for name, value in (pq.read_schema(path).metadata or {}).items()
-    }
+        raise SystemExit(f"{path}: no such file; expected one that benchmarks.save_ranks wrote of an ablation")
+    facts = {name.decode(): json.loads(value) for name, value in (pq.read_schema(path).metadata or {}).items()}
     saved = read_saved_ranks(path)
     if "ablation" not in facts.get("config", {}) or not saved.keys() & (VARIANTS.keys() - {"gensr"}):
         raise SystemExit(f"{path}: not of an ablation; it has the ranks of {', '.join(saved) or 'nothing'}")
@@ -104,9 +108,7 @@ def join(files: Sequence[Saved], users: pa.Table | None) -> str:
         if other.dataset != first.dataset:
             raise SystemExit(f"{other.path}: of other raw files than {first.path}")
         if apart := [name for name, *_ in differences(first, other) if name.startswith(_SAME)]:
-            raise SystemExit(
-                f"{other.path}: not comparable with {first.path}, they differ in {', '.join(apart)}"
-            )
+            raise SystemExit(f"{other.path}: not comparable with {first.path}, they differ in {', '.join(apart)}")
     seeds = [seed for file in files for seed in file.seeds]
     if len(set(seeds)) < len(seeds):
         raise SystemExit(f"seeds {', '.join(map(str, seeds))}: one is there twice")
@@ -159,12 +161,8 @@ def _flat(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument(
-        "saved_ranks", type=Path, nargs="+", help="files that benchmarks.save_ranks wrote of ablations"
-    )
-    parser.add_argument(
-        "--prepared", type=Path, help="the prepared folder, where a user has several test samples"
-    )
+    parser.add_argument("saved_ranks", type=Path, nargs="+", help="files that benchmarks.save_ranks wrote of ablations")
+    parser.add_argument("--prepared", type=Path, help="the prepared folder, where a user has several test samples")
     parser.add_argument("--to", type=Path, help="a Markdown file to write; the page is printed else")
     given = parser.parse_args()
     files = [read(path) for path in given.saved_ranks]

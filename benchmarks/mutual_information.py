@@ -76,14 +76,16 @@ def gaussian(x: Tensor, y: Tensor) -> float:
     return float(0.5 * (logs[0] + logs[1] - logs[2]))
 
 
-def row(
-    name: str, truth: float, x: Tensor, draw: Draw, config: CriticConfig, **others: float
-) -> dict[str, float]:
+def row(name: str, truth: float, x: Tensor, draw: Draw, config: CriticConfig, **others: float) -> dict[str, float]:
     """All critics on one pair of variables, printed."""
     begun = time.perf_counter()
     estimates = {each: estimate(each, x, draw, config=config) for each in ESTIMATORS}
-    values = {"truth": truth, **{each: round(e.nats, 4) for each, e in estimates.items()},
-              "mine_std": round(estimates["mine"].std, 4), **{k: round(v, 4) for k, v in others.items()}}  # fmt: skip
+    values = {
+        "truth": truth,
+        **{each: round(e.nats, 4) for each, e in estimates.items()},
+        "mine_std": round(estimates["mine"].std, 4),
+        **{k: round(v, 4) for k, v in others.items()},
+    }
     shown = "  ".join(f"{key} {value:7.3f}" for key, value in values.items())
     print(f"{name:44s} {shown}  ({time.perf_counter() - begun:.0f} s)", flush=True)
     return values
@@ -91,20 +93,21 @@ def row(
 
 def main(samples: int = 50_000, steps: int = 1_500, seeds: int = 2) -> None:
     config = CriticConfig(steps=steps, seeds=seeds, hidden=128, batch_size=512, learning_rate=1e-3)
-    print(
-        f"nats; {samples:,} samples, {steps} steps, {seeds} seeds; InfoNCE cannot pass {math.log(2_048):.2f}"
-    )
+    print(f"nats; {samples:,} samples, {steps} steps, {seeds} seeds; InfoNCE cannot pass {math.log(2_048):.2f}")
     rows = {}
     for truth in TRUTHS:
         x, y = gaussians(truth, samples)
         rows[f"gaussian {truth:g}"] = row(
-            f"Gaussians, {truth:g} nats", truth, x, fixed(y), config,
-            neighbours=neighbours(x, y), gaussian=gaussian(x, y),
-        )  # fmt: skip
-    for name, (x, y) in mapped(samples).items():
-        rows[name] = row(
-            name, MAPPED, x, fixed(y), config, neighbours=neighbours(x, y), gaussian=gaussian(x, y)
+            f"Gaussians, {truth:g} nats",
+            truth,
+            x,
+            fixed(y),
+            config,
+            neighbours=neighbours(x, y),
+            gaussian=gaussian(x, y),
         )
+    for name, (x, y) in mapped(samples).items():
+        rows[name] = row(name, MAPPED, x, fixed(y), config, neighbours=neighbours(x, y), gaussian=gaussian(x, y))
     for classes, error in ((2, 0.1), (4, 0.2)):
         label, seen, truth = labels(classes, error, samples)
         counted = plug_in_information(label[:, 0].numpy(), seen[:, 0].numpy())

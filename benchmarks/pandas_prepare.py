@@ -126,8 +126,7 @@ def _samples(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "sample_id": [
-                hashlib.md5("\x1f".join(map(str, f)).encode(), usedforsecurity=False).hexdigest()[:16]
-                for f in fields
+                hashlib.md5("\x1f".join(map(str, f)).encode(), usedforsecurity=False).hexdigest()[:16] for f in fields
             ],
             "task": task,
             "user_idx": frame["user_idx"],

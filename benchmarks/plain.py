@@ -100,9 +100,14 @@ class Plain(nn.Module):
         embeds, mask, _ = self.prompts(rows)
         allowed = self.model.answers.tolist()
         generated = self.model.backbone.generate(
-            inputs_embeds=embeds, attention_mask=mask, max_new_tokens=1, do_sample=False, output_scores=True,
-            return_dict_in_generate=True, prefix_allowed_tokens_fn=lambda _batch, _ids: allowed,
-        )  # fmt: skip
+            inputs_embeds=embeds,
+            attention_mask=mask,
+            max_new_tokens=1,
+            do_sample=False,
+            output_scores=True,
+            return_dict_in_generate=True,
+            prefix_allowed_tokens_fn=lambda _batch, _ids: allowed,
+        )
         scores: Tensor = generated.scores[0].softmax(dim=-1)[:, allowed[1]]
         return scores
 
@@ -126,8 +131,7 @@ class Plain(nn.Module):
 def three_ways(module: str, *arguments: object) -> list[dict[str, Any]]:
     """Ours, which keeps freed memory, and the other side without and with that, each in a process of its own."""
     return [
-        in_child(module, "--child", *side, *arguments)
-        for side in (("ours", "--keep"), ("other",), ("other", "--keep"))
+        in_child(module, "--child", *side, *arguments) for side in (("ours", "--keep"), ("other",), ("other", "--keep"))
     ]
 
 

@@ -61,9 +61,7 @@ def outcome(folder: Path) -> dict[str, str]:
     items = pq.read_table(folder / "items.parquet", columns=["raw_id"])["raw_id"]
     queries = pq.read_table(folder / "queries.parquet", columns=["text"])["text"]
     events = pq.read_table(folder / "events.parquet")
-    start = np.searchsorted(
-        events["user_idx"].to_numpy(), np.arange(len(users))
-    )  # where a user's events begin
+    start = np.searchsorted(events["user_idx"].to_numpy(), np.arange(len(users)))  # where a user's events begin
     digests = {}
     for name in ("events", *(f"samples_{split}" for split in SPLITS)):
         table = pq.read_table(folder / f"{name}.parquet")
@@ -147,9 +145,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[200_000, 1_000_000, 5_000_000])
     parser.add_argument("--ours-only", action="store_true")
-    parser.add_argument(
-        "--keep", type=Path, help="a folder to keep the data in; raw tables found there are used"
-    )
+    parser.add_argument("--keep", type=Path, help="a folder to keep the data in; raw tables found there are used")
     parser.add_argument("--side", choices=("raw", "ours", *PANDAS), help=argparse.SUPPRESS)
     parser.add_argument("--rows", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--place", type=Path, help=argparse.SUPPRESS)
@@ -173,11 +169,7 @@ def main() -> None:
         json.dumps(
             {
                 "claim": "raw KuaiSAR tables to prepared dataset, against pandas as published scripts use it",
-                **{
-                    k: v
-                    for k, v in results[-1].items()
-                    if k.startswith(("speedup", "cpu_ratio", "memory_ratio"))
-                },
+                **{k: v for k, v in results[-1].items() if k.startswith(("speedup", "cpu_ratio", "memory_ratio"))},
                 "growth_exponent": exponent(rows, [each["ours"]["seconds"] for each in results]),
                 "growth_exponent_cpu": exponent(rows, [each["ours"]["cpu_seconds"] for each in results]),
                 "sizes": results,

@@ -55,9 +55,7 @@ def keep(run: Path, to: Path) -> list[Path]:
         _forget_folders(place)
     metadata = {name: json.dumps(summary[name]) for name in TOLD if name in summary}
     to.mkdir(parents=True, exist_ok=True)
-    base = (
-        to / f"{summary['dataset']}{study and f'-{study}'}-seed{'-'.join(map(str, _seeds(summary, study)))}"
-    )
+    base = to / f"{summary['dataset']}{study and f'-{study}'}-seed{'-'.join(map(str, _seeds(summary, study)))}"
     written = [base.with_name(f"{base.name}.md"), base.with_name(f"{base.name}.parquet")]
     written[0].write_text((run / "table.md").read_text())
     pq.write_table(table.replace_schema_metadata(metadata), written[1], compression="zstd")

@@ -63,9 +63,7 @@ def main() -> None:
         rows = {p.stem: pq.read_metadata(p).num_rows for p in sorted((place / "raw").glob("*.parquet"))}
         events = pq.read_metadata(place / "prepared" / "events.parquet").num_rows
     total = sum(rows.values())
-    steps = {
-        step: cost._asdict() | {"rows_per_s": round(total / cost.seconds)} for step, cost in costs.items()
-    }
+    steps = {step: cost._asdict() | {"rows_per_s": round(total / cost.seconds)} for step, cost in costs.items()}
     claim = "generated data of KuaiSAR's size, from nothing to a prepared dataset"
     print(json.dumps({"claim": claim, "speedup": None, "rows": rows, "prepared_events": events, **steps}))
 

@@ -63,8 +63,7 @@ def main() -> None:
             user=users[rng.integers(len(users))],
             query=dataset.queries[rng.integers(dataset.n_queries)] if number % 2 else None,
             candidates=[
-                service.ranker.raw_ids[item]
-                for item in rng.choice(dataset.n_items, CANDIDATES, replace=False)
+                service.ranker.raw_ids[item] for item in rng.choice(dataset.n_items, CANDIDATES, replace=False)
             ],
         )
         for number in range(REQUESTS)
@@ -72,10 +71,7 @@ def main() -> None:
     spread = {
         f"{what}_{task}_p{p}_ms": round(float(np.percentile(milliseconds, p)), 1)
         for task, part in (("recommendation", requests[::2]), ("search", requests[1::2]))
-        for what, asked in (
-            ("given", part),
-            ("retrieved", [r._replace(candidates=None, top_n=10) for r in part]),
-        )
+        for what, asked in (("given", part), ("retrieved", [r._replace(candidates=None, top_n=10) for r in part]))
         for milliseconds in [latencies(service, asked)]
         for p in (50, 95)
     }
@@ -86,9 +82,13 @@ def main() -> None:
     ours = total(service.answer, few_requests)
     other = total(lambda request: one_by_one(service, request), few_requests)
     tell(
-        "a request's candidates scored together, against one by one", ours, other,
-        requests=REQUESTS, candidates=CANDIDATES, **spread,
-    )  # fmt: skip
+        "a request's candidates scored together, against one by one",
+        ours,
+        other,
+        requests=REQUESTS,
+        candidates=CANDIDATES,
+        **spread,
+    )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,5 @@ KUAISAR_FULL_ROWS = 19_664_885  # search and recommendation actions of Table 1
 def kuaisar(rows: int) -> GeneratedSource:
     """KUAISAR_FULL's proportions with about ``rows`` rows of interactions: the same events per user, fewer of all."""
     share = rows / KUAISAR_FULL_ROWS
-    users, items = (
-        max(round(share * n), least) for n, least in ((KUAISAR_FULL.users, 20), (KUAISAR_FULL.items, 150))
-    )
+    users, items = (max(round(share * n), least) for n, least in ((KUAISAR_FULL.users, 20), (KUAISAR_FULL.items, 150)))
     return KUAISAR_FULL.model_copy(update={"users": users, "items": items})

@@ -26,9 +26,7 @@ class Cost(NamedTuple):
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
     """A parser that shows a module's docstring as it is written."""
-    return argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def peak_bytes() -> int:

@@ -13,7 +13,6 @@ def suite(rules: Mapping[str, str]) -> gx.ExpectationSuite:
     return gx.ExpectationSuite(
         name="audits",
         expectations=[
-            gxe.ExpectColumnValuesToBeInSet(column=name, value_set=[0], notes=rule)
-            for name, rule in rules.items()
+            gxe.ExpectColumnValuesToBeInSet(column=name, value_set=[0], notes=rule) for name, rule in rules.items()
         ],
     )

@@ -15,9 +15,7 @@ def identified(column: str) -> list[Expectation]:
     """A raw id: never null, never the empty string."""
     return [
         gxe.ExpectColumnValuesToNotBeNull(column=column, notes=f"every row names its {column}"),
-        gxe.ExpectColumnValueLengthsToBeBetween(
-            column=column, min_value=1, notes=f"the id of a {column} is not empty"
-        ),
+        gxe.ExpectColumnValueLengthsToBeBetween(column=column, min_value=1, notes=f"the id of a {column} is not empty"),
     ]
 
 

@@ -26,10 +26,7 @@ def suite(split: str, negatives: int, protocols: Sequence[str]) -> gx.Expectatio
                 notes="every protocol of prepare.protocols is there, and no other",
             ),
             gxe.ExpectColumnValuesToBeBetween(
-                column="items",
-                min_value=negatives,
-                max_value=negatives,
-                notes=f"a list has {negatives} items",
+                column="items", min_value=negatives, max_value=negatives, notes=f"a list has {negatives} items"
             ),
         ],
     )

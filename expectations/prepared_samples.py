@@ -19,9 +19,7 @@ def suite(split: str) -> gx.ExpectationSuite:
                 column="sample_id", regex="^[0-9a-f]{16}$", notes="a sample id is 16 hex digits"
             ),
             gxe.ExpectColumnDistinctValuesToEqualSet(
-                column="task",
-                value_set=["recommendation", "search"],
-                notes="both tasks are there, and no other",
+                column="task", value_set=["recommendation", "search"], notes="both tasks are there, and no other"
             ),
             *index("user_idx"),
             *index("item_idx"),

@@ -13,6 +13,6 @@ def suite() -> gx.ExpectationSuite:
         expectations=[
             gxe.ExpectColumnPairValuesToBeEqual(
                 column_A="read", column_B="accounted", notes="accepted + rejected = read"
-            ),
+            )
         ],
     )

@@ -35,9 +35,7 @@ def full_pipeline(config: PipelineConfig) -> dict[str, Any]:
         ranks = {m: rank_model(run, config, data.prepared, trained[m], option=m) for m in MODELS}
         stages = [*data.stages, *trained.values()]
         if config.analyses_unisar(full_pipeline=True):
-            unisar = train_baseline_stages(
-                run, config, data.prepared, "unisar", tune=bool(config.rerank.tune)
-            )
+            unisar = train_baseline_stages(run, config, data.prepared, "unisar", tune=bool(config.rerank.tune))
             trained["unisar"] = unisar.result
             ranks["unisar"] = rank_baseline_stage(run, config, data.prepared, unisar.result, "unisar")
             stages += unisar.stages

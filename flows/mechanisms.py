@@ -24,9 +24,7 @@ def mechanisms(config: PipelineConfig) -> dict[str, Any]:
         trained = [finetune(run, config, data.prepared, data.cf, option=model) for model in MODELS]
         stages = [*data.stages, *trained]
         if config.analyses_unisar():
-            unisar = train_baseline_stages(
-                run, config, data.prepared, "unisar", tune=bool(config.rerank.tune)
-            )
+            unisar = train_baseline_stages(run, config, data.prepared, "unisar", tune=bool(config.rerank.tune))
             trained.append(unisar.result)
             stages += unisar.stages
         analyses = analyze_all(run, config, data, trained)

@@ -34,8 +34,7 @@ def rerank_table(config: PipelineConfig) -> dict[str, Any]:
     with parent_run(config, "compare/rerank-table", str(flow_run.id)) as run:
         compared = compare_systems(run, config, prepare_data(run, config), fan)
         run.table(
-            "rerank_table.json",
-            [r | {"title": title(r["system"])} for r in compared.tables["table"].to_pylist()],
+            "rerank_table.json", [r | {"title": title(r["system"])} for r in compared.tables["table"].to_pylist()]
         )
         return finish(run, compared.summary, RERANK, compared.tables)
 
@@ -47,9 +46,7 @@ def check_systems(config: PipelineConfig) -> FanOut:
             f"train.tasks is {config.train.tasks!r}: baselines are compared on what each of them is for, give it both"
         )
     check_names(_names(config))
-    for kept, given in zip(
-        config.rerank.saved_ranks, taken(config.rerank.saved_ranks, _names(config)), strict=True
-    ):
+    for kept, given in zip(config.rerank.saved_ranks, taken(config.rerank.saved_ranks, _names(config)), strict=True):
         check_names(tuple(given), f"rerank.saved_ranks ({kept.path})")
     return fan_out(config.rerank)
 

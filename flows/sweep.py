@@ -40,9 +40,7 @@ def search(run: Tracked, config: PipelineConfig, data: Data) -> dict[str, Any]:
             model = finetune(child, changed, data.prepared, data.cf, option="gensr", parallel_jobs=share)
             child.metrics(study_summary.best_validation(model.path))
             ranked = rank_valid(child, changed, data.prepared, model, option="gensr")
-        return model._replace(label=f"finetune-{point.name}"), ranked._replace(
-            label=f"rank-valid-{point.name}"
-        )
+        return model._replace(label=f"finetune-{point.name}"), ranked._replace(label=f"rank-valid-{point.name}")
 
     points = trials.points(config)
     found = side_by_side(train, points, config.sweep.concurrency)

@@ -35,9 +35,7 @@ def full_ranking(config: PipelineConfig) -> dict[str, Any]:
         return published
 
 
-def rank_catalogue(
-    run: Tracked, config: PipelineConfig, data: Data
-) -> tuple[StageResult, StageResult, dict[str, Any]]:
+def rank_catalogue(run: Tracked, config: PipelineConfig, data: Data) -> tuple[StageResult, StageResult, dict[str, Any]]:
     """The model, its ranks, and the summary of the study; gensr/full-pipeline makes it, too, and registers nothing."""
     model = finetune_full(run, config, data.prepared, data.cf)
     ranks = {"gensr": rank_full(run, config, data.prepared, model, option="gensr")}

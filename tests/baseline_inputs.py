@@ -15,9 +15,7 @@ from gensr_model.data.prepared import PreparedDataset, Samples
 MAX_HISTORY = 6
 
 
-def collator(
-    dataset: PreparedDataset, model: type[Baseline], source: PreparedDataset | None = None
-) -> Collator:
+def collator(dataset: PreparedDataset, model: type[Baseline], source: PreparedDataset | None = None) -> Collator:
     """Of a model's contract; ``source`` gives the words where ``dataset`` is a changed copy of it."""
     text = TextConfig() if TEXT in model.reads else None
     lexicon = Lexicon.build(source or dataset, text) if model.reads & READS_WORDS else None
@@ -41,18 +39,12 @@ def some(
     if with_history:
         samples = samples.take(samples.history_end > samples.history_start)
     samples = samples.take(rng.permutation(len(samples))[:count])
-    others = (
-        samples.item[:, None] + rng.integers(1, ITEMS // 4, size=(count, 4)) * 4 + 1 + np.arange(4) % 3
-    ) % ITEMS
+    others = (samples.item[:, None] + rng.integers(1, ITEMS // 4, size=(count, 4)) * 4 + 1 + np.arange(4) % 3) % ITEMS
     return samples, np.column_stack([samples.item, others])
 
 
 def batch(
-    dataset: PreparedDataset,
-    model: type[Baseline],
-    count: int = 32,
-    seed: int = 0,
-    with_history: bool = False,
+    dataset: PreparedDataset, model: type[Baseline], count: int = 32, seed: int = 0, with_history: bool = False
 ) -> BaselineBatch:
     """A batch of training samples of the model's tasks."""
     return collator(dataset, model).build(*some(dataset, model, count, seed, with_history))

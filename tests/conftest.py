@@ -18,9 +18,7 @@ from tasks.core import code_version, source_files
 
 # Tiny models: a second thread only makes them wait for each other, ten times over where the cores are busy.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault(
-    "OMP_WAIT_POLICY", "passive"
-)  # where a test asks for two: they do not spin while they wait
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # where a test asks for two: they do not spin while they wait
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["GX_ANALYTICS_ENABLED"] = "false"

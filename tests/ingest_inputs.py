@@ -38,11 +38,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
             "search_source": "SUG_SEARCH",
         }
     ],
-    "items": [
-        {"item_id": 2, "caption": "[1, 213]", "author_id": 5}
-        | dict.fromkeys(LEVELS, "")
-        | {LEVELS[0]: "Food"}
-    ],
+    "items": [{"item_id": 2, "caption": "[1, 213]", "author_id": 5} | dict.fromkeys(LEVELS, "") | {LEVELS[0]: "Food"}],
     "users": [{"user_id": 1, "onehot_feat1": 3, "search_active_level": 4, "rec_active_level": 2}],
     "social": [{"user_id": 1, "user_follow_id": 9}],
 }
@@ -99,10 +95,7 @@ def lines(*texts: str | bytes) -> bytes:
 
 
 def amazon(
-    folder: Path,
-    reviews: bytes = lines(review()),
-    meta: bytes = lines(repr({"asin": "A1"})),
-    gz: bool = False,
+    folder: Path, reviews: bytes = lines(review()), meta: bytes = lines(repr({"asin": "A1"})), gz: bool = False
 ) -> Path:
     """A source folder with one reviews file and one meta file."""
     folder.mkdir()

@@ -20,20 +20,10 @@ Rows = list[dict[str, Any]]
 
 _TEXT, _INT = pa.string(), pa.int64()
 _REVIEWS = pa.schema(
-    [
-        ("user", _TEXT),
-        ("item", _TEXT),
-        ("ts", _INT),
-        ("rating", pa.float64()),
-        ("file", _TEXT),
-        ("line", _INT),
-    ]
+    [("user", _TEXT), ("item", _TEXT), ("ts", _INT), ("rating", pa.float64()), ("file", _TEXT), ("line", _INT)]
 )
 _AMAZON_ITEMS = pa.schema(
-    [
-        *[(name, _TEXT) for name in ("item", "title", "brand", "description")],
-        ("categories", pa.list_(pa.list_(_TEXT))),
-    ]
+    [*[(name, _TEXT) for name in ("item", "title", "brand", "description")], ("categories", pa.list_(pa.list_(_TEXT)))]
 )
 _REC = pa.schema(
     [("user", _TEXT), ("item", _TEXT), ("ts", _INT), ("click", pa.int8()), ("file", _TEXT), ("line", _INT)]
@@ -41,18 +31,10 @@ _REC = pa.schema(
 _SRC = pa.schema(
     [
         *[("user", _TEXT), ("item", _TEXT), ("ts", _INT), ("query", _TEXT), ("session", _TEXT)],
-        *[
-            ("click_cnt", pa.int32()),
-            ("item_type", _TEXT),
-            ("source", _TEXT),
-            ("file", _TEXT),
-            ("line", _INT),
-        ],
+        *[("click_cnt", pa.int32()), ("item_type", _TEXT), ("source", _TEXT), ("file", _TEXT), ("line", _INT)],
     ]
 )
-_KUAISAR_ITEMS = pa.schema(
-    [("item", _TEXT), ("title", _TEXT), ("category_names", pa.list_(_TEXT)), ("author", _TEXT)]
-)
+_KUAISAR_ITEMS = pa.schema([("item", _TEXT), ("title", _TEXT), ("category_names", pa.list_(_TEXT)), ("author", _TEXT)])
 
 
 def config(format: str = "amazon", seed: int = 0, **prepare: Any) -> PipelineConfig:
@@ -61,35 +43,22 @@ def config(format: str = "amazon", seed: int = 0, **prepare: Any) -> PipelineCon
     return PipelineConfig.model_validate({"format": format, "seed": seed, "prepare": settings})
 
 
-def amazon_raw(
-    folder: Path, purchases: list[tuple[str, str, int]], categories: dict[str, list[list[str]]]
-) -> Path:
+def amazon_raw(folder: Path, purchases: list[tuple[str, str, int]], categories: dict[str, list[list[str]]]) -> Path:
     """A raw folder of (user, item, day) purchases; every key of ``categories`` has a metadata row."""
     reviews = [
         {"user": user, "item": item, "ts": START + day * DAY, "rating": 5.0, "file": "reviews", "line": n}
         for n, (user, item, day) in enumerate(purchases, 1)
     ]
-    items = [
-        {"item": item, "title": f"title {item}", "categories": paths} for item, paths in categories.items()
-    ]
+    items = [{"item": item, "title": f"title {item}", "categories": paths} for item, paths in categories.items()]
     return _write(folder, "amazon", {"reviews": (reviews, _REVIEWS), "items": (items, _AMAZON_ITEMS)})
 
 
 def kuaisar_raw(folder: Path, rec: Rows, src: Rows, items: Rows) -> Path:
     """A raw folder of KuaiSAR rows; fields that a row leaves out get ordinary values."""
     rec = [{"click": 1, "file": "rec", "line": n, **row} for n, row in enumerate(rec, 1)]
-    ordinary = {
-        "query": "w1",
-        "session": "s",
-        "click_cnt": 1,
-        "item_type": "VIDEO",
-        "source": "x",
-        "file": "src",
-    }
+    ordinary = {"query": "w1", "session": "s", "click_cnt": 1, "item_type": "VIDEO", "source": "x", "file": "src"}
     src = [{**ordinary, "line": n, **row} for n, row in enumerate(src, 1)]
-    return _write(
-        folder, "kuaisar", {"rec": (rec, _REC), "src": (src, _SRC), "items": (items, _KUAISAR_ITEMS)}
-    )
+    return _write(folder, "kuaisar", {"rec": (rec, _REC), "src": (src, _SRC), "items": (items, _KUAISAR_ITEMS)})
 
 
 def _write(folder: Path, format: str, tables: dict[str, tuple[Rows, pa.Schema]]) -> Path:

@@ -18,14 +18,7 @@ from gensr_model.models.item_vectors import ReadBatch
 SMALL_MODEL = {
     "max_history": 5,
     "text": {"description_tokens": 4},
-    "backbone": {
-        "vocab_size": 120,
-        "d_model": 16,
-        "d_kv": 8,
-        "d_ff": 32,
-        "heads": 2,
-        "encoder_layers": 1,
-    },
+    "backbone": {"vocab_size": 120, "d_model": 16, "d_kv": 8, "d_ff": 32, "heads": 2, "encoder_layers": 1},
     "view_heads": 2,
 }  # ``model`` of a config that trains in a second
 
@@ -68,11 +61,7 @@ class Log(NamedTuple):
 
 
 def write_log(
-    folder: Path,
-    log: Log,
-    titles: Sequence[str],
-    queries: Sequence[str],
-    negatives: Callable[[int, int], list[int]],
+    folder: Path, log: Log, titles: Sequence[str], queries: Sequence[str], negatives: Callable[[int, int], list[int]]
 ) -> PreparedDataset:
     """A prepared dataset of a log; ``negatives`` draws the candidates of a sample of a user and an item."""
     folder.mkdir()
@@ -105,13 +94,9 @@ def write_log(
     text = {"title": titles, **{name: [""] * items for name in ("brand", "description", "category_text")}}
     named = {"item_idx": pa.array(range(items), pa.int32()), "raw_id": [f"i{i}" for i in range(items)]}
     pq.write_table(pa.table({**named, **text}), folder / "items.parquet")
-    table = pa.table(
-        {"user_idx": pa.array(range(users), pa.int32()), "raw_id": [f"u{u}" for u in range(users)]}
-    )
+    table = pa.table({"user_idx": pa.array(range(users), pa.int32()), "raw_id": [f"u{u}" for u in range(users)]})
     pq.write_table(table, folder / "users.parquet")
-    pq.write_table(
-        pa.table({"query_idx": range(len(queries)), "text": list(queries)}), folder / "queries.parquet"
-    )
+    pq.write_table(pa.table({"query_idx": range(len(queries)), "text": list(queries)}), folder / "queries.parquet")
     pq.write_table(events, folder / "events.parquet")
     met = pa.array((log.place < rounds - 1) & (log.search == 0))
     pq.write_table(events.filter(met).select(["user_idx", "item_idx"]), folder / "graph.parquet")

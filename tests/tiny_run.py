@@ -23,12 +23,7 @@ TINY: dict[str, Any] = {
 # Every study within the pipeline, as small as each can be.
 STUDIES: dict[str, Any] = {
     "studies": {"rerank": True, "full_ranking": True, "ablation": True, "sweep": True},
-    "rerank": {
-        "systems": ["popularity", "bm25", "qem", "gensr"],
-        "epochs": 1,
-        "batch_size": 64,
-        "tune": False,
-    },
+    "rerank": {"systems": ["popularity", "bm25", "qem", "gensr"], "epochs": 1, "batch_size": 64, "tune": False},
     "full_ranking": {"epochs": 1, "valid_samples": 40},
     "ablation": {"variants": ["no_soft_filter"], "concurrency": 1},
     "sweep": {"tau": [0.05, 0.09], "beta": [0.01], "concurrency": 1},

@@ -26,9 +26,15 @@ if TYPE_CHECKING:
 
 DAYS = 8
 CLICKS = pa.schema(
-    [("user", pa.string()), ("item", pa.string()), ("ts", pa.int64()), ("query", pa.string()),
-     ("file", pa.string()), ("line", pa.int64())]
-)  # fmt: skip
+    [
+        ("user", pa.string()),
+        ("item", pa.string()),
+        ("ts", pa.int64()),
+        ("query", pa.string()),
+        ("file", pa.string()),
+        ("line", pa.int64()),
+    ]
+)
 THINGS = pa.schema([("item", pa.string()), ("name", pa.string())])
 _CLICKS_SQL = """
 select "user", thing as item, try_cast(seconds as bigint) * 1000 as ts, nullif(query, '') as query, line_no as line,
@@ -80,11 +86,7 @@ def thing_blocks(con: duckdb.DuckDBPyConnection, path: Path, bounds: dict[str, i
 
 
 def _blocks(
-    con: duckdb.DuckDBPyConnection,
-    path: Path,
-    columns: tuple[str, ...],
-    query: str,
-    params: dict[str, int] | None,
+    con: duckdb.DuckDBPyConnection, path: Path, columns: tuple[str, ...], query: str, params: dict[str, int] | None
 ) -> Blocks:
     for batch, broken in read_csv(path, columns):
         con.register("batch", batch)
@@ -139,17 +141,11 @@ def generate(folder: Path, source: GeneratedSource) -> None:
 FORMAT = DatasetFormat(
     facts=FormatFacts("toy", "Toy", "by day", "the last day is test, the day before valid"),
     reading=Reading(
-        tables=(
-            RawTable("clicks", CLICKS, click_blocks),
-            RawTable("items", THINGS, thing_blocks, distinct=True),
-        ),
+        tables=(RawTable("clicks", CLICKS, click_blocks), RawTable("items", THINGS, thing_blocks, distinct=True)),
         find=find,
     ),
     preparing=Preparing(
-        tables=("clicks", "items"),
-        interactions=(interactions,),
-        item_text=(item_text,),
-        event_split=(event_split,),
+        tables=("clicks", "items"), interactions=(interactions,), item_text=(item_text,), event_split=(event_split,)
     ),
     suites=suites,
     generate=generate,

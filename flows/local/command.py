@@ -77,9 +77,7 @@ def _deploy(here: Local) -> None:
             stderr=subprocess.STDOUT,
         )
     if done.returncode:
-        raise ServiceError(
-            f"`prefect deploy --all` failed: {services.last_line(path)}\nAll it said is in {path}"
-        )
+        raise ServiceError(f"`prefect deploy --all` failed: {services.last_line(path)}\nAll it said is in {path}")
 
 
 def _worker(here: Local) -> None:
@@ -91,9 +89,7 @@ def _worker(here: Local) -> None:
     submit.ensure_pool(POOL)
     if services.is_up(here.worker, here.where.services):
         return
-    services.end_leftovers(
-        here.worker, here.where.services
-    )  # a flow run may outlive its worker: not beside a new one
+    services.end_leftovers(here.worker, here.where.services)  # a flow run may outlive its worker: not beside a new one
     if lost := submit.crash_orphans(POOL):
         say(f"marked {lost} run(s) as crashed whose worker is gone; training goes on from its checkpoint")
     submit.end_tracking_of_ended_runs()
@@ -231,9 +227,7 @@ def read_config(text: str | None) -> dict[str, Any]:
     try:
         config = PipelineConfig.model_validate(given)
     except ValidationError as error:
-        raise ConfigError(
-            f"CONFIG does not fit gensr_model/config/pipeline.py:\n{wrong_fields(error)}"
-        ) from error
+        raise ConfigError(f"CONFIG does not fit gensr_model/config/pipeline.py:\n{wrong_fields(error)}") from error
     return overlay(merge_overrides(given), _absolute_paths(config))
 
 
@@ -258,14 +252,10 @@ def _absolute(path: str) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """The command line; the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m flows.local",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="python -m flows.local", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("action", choices=["run", "up", "stop"])
-    parser.add_argument(
-        "--config", help="the flow's parameter `config` as JSON; without it the deployment's own"
-    )
+    parser.add_argument("--config", help="the flow's parameter `config` as JSON; without it the deployment's own")
     given = parser.parse_args(arguments)
     try:
         return run_command(given.action, lambda: _act(given.action, given.config))

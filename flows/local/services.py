@@ -59,9 +59,7 @@ class Running(NamedTuple):
             return False
         try:
             process = psutil.Process(self.pid)
-            return (
-                abs(process.create_time() - self.started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
-            )
+            return abs(process.create_time() - self.started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False
 
@@ -126,9 +124,7 @@ def start(service: Service, folder: Path, logs: Path, environment: dict[str, str
     folder.mkdir(parents=True, exist_ok=True)
     logs.mkdir(parents=True, exist_ok=True)
     token = uuid.uuid4().hex
-    _write(
-        service, folder, Running(0, 0.0, token, service.port)
-    )  # should we be killed here, the token finds it
+    _write(service, folder, Running(0, 0.0, token, service.port))  # should we be killed here, the token finds it
     with service.log(logs).open("ab") as log:
         process = subprocess.Popen(
             service.command,

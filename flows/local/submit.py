@@ -60,15 +60,11 @@ def crash_orphans(pool: str) -> int:
     unfinished = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
     with get_client(sync_client=True) as client:
         lost = client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=unfinished))
-            ),
+            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=unfinished))),
             work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
         )
         for run in lost:
-            client.set_flow_run_state(
-                run.id, Crashed(message="The worker of this run was killed."), force=True
-            )
+            client.set_flow_run_state(run.id, Crashed(message="The worker of this run was killed."), force=True)
     return len(lost)
 
 
@@ -79,9 +75,7 @@ def outcome(name: str) -> Outcome | None:
     if run is None or run.state is None:
         return None
     state = run.state
-    return Outcome(
-        str(run.id), state.is_completed(), state.name or state.type.value, state.message or "no message"
-    )
+    return Outcome(str(run.id), state.is_completed(), state.name or state.type.value, state.message or "no message")
 
 
 def _run_of(client: SyncPrefectClient, name: str) -> FlowRun | None:
@@ -121,9 +115,7 @@ class Messages:
         )
         try:
             with get_client(sync_client=True) as client:
-                artifacts = client.read_artifacts(
-                    artifact_filter=latest, sort=ArtifactSort.UPDATED_DESC, limit=1
-                )
+                artifacts = client.read_artifacts(artifact_filter=latest, sort=ArtifactSort.UPDATED_DESC, limit=1)
         except HTTPError:
             return None
         if not artifacts or float(str(artifacts[0].data)) >= 100.0:
@@ -144,9 +136,7 @@ class Messages:
                 sort=LogSort.TIMESTAMP_ASC,
             )
         self._read += len(logs)
-        return [
-            f"{log.timestamp.astimezone():%H:%M:%S}  {log.message}" for log in logs if _is_for_people(log)
-        ]
+        return [f"{log.timestamp.astimezone():%H:%M:%S}  {log.message}" for log in logs if _is_for_people(log)]
 
 
 def _is_for_people(log: Log) -> bool:

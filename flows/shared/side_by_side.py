@@ -23,9 +23,7 @@ Trial = TypeVar("Trial", bound=Named)
 Found = TypeVar("Found")
 
 
-def side_by_side(
-    work: Callable[[Trial, int], Found], trials: Sequence[Trial], concurrency: int
-) -> list[Found]:
+def side_by_side(work: Callable[[Trial, int], Found], trials: Sequence[Trial], concurrency: int) -> list[Found]:
     """``work(trial, share)`` for each trial, ``concurrency`` at once; the results in the order of ``trials``.
 
     ``share`` is what a stage takes as ``alone``: 0 where one trial at a time has the process to itself, else how many
@@ -35,9 +33,7 @@ def side_by_side(
         TrainingError: some failed; names each, and says why.
     """
     runner: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=concurrency)
-    found: list[Found] = _all.with_options(task_runner=runner)(
-        work, trials, 0 if concurrency == 1 else concurrency
-    )
+    found: list[Found] = _all.with_options(task_runner=runner)(work, trials, 0 if concurrency == 1 else concurrency)
     return found
 
 

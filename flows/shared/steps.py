@@ -34,9 +34,7 @@ def prepare_data(run: Tracked, config: PipelineConfig) -> Data:
     return Data(source, prepared, checks, cf, [raw, raw_checks, prepared, checks, cf])
 
 
-def analyze_all(
-    run: Tracked, config: PipelineConfig, data: Data, models: list[StageResult]
-) -> list[StageResult]:
+def analyze_all(run: Tracked, config: PipelineConfig, data: Data, models: list[StageResult]) -> list[StageResult]:
     """The analyses that the config asks for, on trained models."""
     wanted, inputs, found = config.analysis, (data.prepared, data.cf, *models), []
     if "information" in wanted.parts:

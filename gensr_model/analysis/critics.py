@@ -198,9 +198,7 @@ def estimate(
         DataError: too few samples, or features that are not finite.
     """
     if x.ndim != 2 or len(x) < _MIN_SAMPLES:
-        raise DataError(
-            f"{name} needs (N, D) features of {_MIN_SAMPLES} samples or more, got {tuple(x.shape)}"
-        )
+        raise DataError(f"{name} needs (N, D) features of {_MIN_SAMPLES} samples or more, got {tuple(x.shape)}")
     x = standardise(normal_scores(x), blocks)
     with torch.random.fork_rng(devices=[]):  # critics start from global random state; give it back untouched
         runs = [_run(ESTIMATORS[name](), x, draw, seed + n, config, repeats) for n in range(config.seeds)]
@@ -265,9 +263,15 @@ def _run(estimator: Estimator, x: Tensor, draw: Draw, seed: int, config: CriticC
 
 @torch.no_grad()
 def _held_out(
-    estimator: Estimator, critic: Critic, x: Tensor, draw: Draw, rows: Tensor, generator: torch.Generator,
-    size: int, repeats: int,
-) -> float:  # fmt: skip
+    estimator: Estimator,
+    critic: Critic,
+    x: Tensor,
+    draw: Draw,
+    rows: Tensor,
+    generator: torch.Generator,
+    size: int,
+    repeats: int,
+) -> float:
     def blocks() -> Iterable[Tensor]:
         for _ in range(repeats):
             order = rows[torch.randperm(len(rows), generator=generator)]

@@ -15,9 +15,7 @@ from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.models.cf_tables import CFTable
 from gensr_model.models.text_pooling import TextBuffers, masked_mean, mean_tokens, pool_text
 
-_WIDEST = (
-    64  # a wider block is projected: a critic with thousands of samples cannot use thousands of features
-)
+_WIDEST = 64  # a wider block is projected: a critic with thousands of samples cannot use thousands of features
 _BATCH = 512
 
 
@@ -48,12 +46,7 @@ def balanced_pairs(samples: Samples, negatives: IntArray, per_positive: int = 1)
 
 @torch.inference_mode()
 def input_features(
-    dataset: PreparedDataset,
-    pairs: Pairs,
-    cf: CFTable,
-    words: nn.Embedding,
-    text: TextBuffers,
-    max_history: int,
+    dataset: PreparedDataset, pairs: Pairs, cf: CFTable, words: nn.Embedding, text: TextBuffers, max_history: int
 ) -> Features:
     """Features of the chosen candidates, the same for every model that is analysed.
 

@@ -112,19 +112,18 @@ def theorem_figure(found: Mapping[str, Entries], path: Path) -> None:
     Args:
         found: world → rows of ``theorem.simulate``.
     """
-    panels = {"error": "parameter error (Eq. 14)", "gaussian": "Σ ½ ln(1 + w²σ²/σ²), nats (Eq. 15)",
-              "label": "Σ I(Ŷ; Y), nats"}  # fmt: skip
+    panels = {
+        "error": "parameter error (Eq. 14)",
+        "gaussian": "Σ ½ ln(1 + w²σ²/σ²), nats (Eq. 15)",
+        "label": "Σ I(Ŷ; Y), nats",
+    }
     figure, axes = _figure(len(panels), (11.0, 3.0 * len(found)), rows=max(1, len(found)))
     for number, (world, rows) in enumerate(found.items()):
         for axis, (kind, label) in zip(axes[number * len(panels) :], panels.items(), strict=False):
-            for side, color in zip(
-                ("generative", "discriminative", "true"), (*_COLORS[:2], "black"), strict=True
-            ):
+            for side, color in zip(("generative", "discriminative", "true"), (*_COLORS[:2], "black"), strict=True):
                 if f"{side}_{kind}" in rows[0]:
                     style = "--" if side == "true" else "o-"
-                    axis.plot(
-                        *_columns(rows, "n", f"{side}_{kind}"), style, color=color, markersize=3, label=side
-                    )
+                    axis.plot(*_columns(rows, "n", f"{side}_{kind}"), style, color=color, markersize=3, label=side)
             axis.set(xscale="log", xlabel="samples", ylabel=label, title=world)
             _legend(axis, True)
         axes[number * len(panels)].set(yscale="log")
@@ -178,9 +177,7 @@ def _columns(entries: Entries, *names: str) -> list[np.ndarray]:
 def _smooth(values: np.ndarray) -> np.ndarray:
     """Mean over the probes nearby, fewer at the ends; as long as `values`."""
     width = max(1, len(values) // 15)
-    weight = np.convolve(np.ones(len(values)), np.ones(2 * width + 1), mode="full")[
-        width : width + len(values)
-    ]
+    weight = np.convolve(np.ones(len(values)), np.ones(2 * width + 1), mode="full")[width : width + len(values)]
     total = np.convolve(values, np.ones(2 * width + 1), mode="full")[width : width + len(values)]
     return total / weight
 

@@ -42,9 +42,7 @@ def analyze_gradients(
         gradient_figure(probes, out / "gradient_cosine.png")
     curves = {model: _read(folder, "training.json")["validations"] for model, folder in bundles.items()}
     validation_figure(curves, out / "validation.png")
-    return {
-        f"gradient/{model}/{name}": value for model, found in summary.items() for name, value in found.items()
-    }
+    return {f"gradient/{model}/{name}": value for model, found in summary.items() for name, value in found.items()}
 
 
 def conflict_summary(probes: Sequence[Mapping[str, float]]) -> dict[str, float]:

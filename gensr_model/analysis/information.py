@@ -49,8 +49,7 @@ def analyze_information(
     for place, (task, pair) in enumerate(pairs.items(), start=1):
         labels = (pair.chosen == 0).astype(np.int64)
         scores = {
-            model: read(subject, "score", pair, config.evaluation.batch_size)
-            for model, subject in subjects.items()
+            model: read(subject, "score", pair, config.evaluation.batch_size) for model, subject in subjects.items()
         }
         for number, (model, score) in enumerate(scores.items(), start=1):
             estimate = estimate_task_information(
@@ -65,9 +64,7 @@ def analyze_information(
             if model != OURS in scores:
                 found[model][task] |= _gaps(scores[OURS], score, labels, config)
             report.progress(
-                (place - 1) * len(subjects) + number,
-                len(subjects) * len(pairs),
-                f"information, {model}, {task}",
+                (place - 1) * len(subjects) + number, len(subjects) * len(pairs), f"information, {model}, {task}"
             )
     _correct(found)
     write_json(out / "mutual_information.json", found)
@@ -116,9 +113,7 @@ def _pairs(dataset: PreparedDataset, config: PipelineConfig) -> dict[str, Pairs]
         rng = np.random.default_rng([config.seed, number])
         rows = _one_of_each_user(rng.permutation(rows), every)
         if len(rows) >= _FEWEST:
-            pairs[name] = balanced_pairs(
-                every.take(rows), negatives[rows], config.analysis.negatives_per_positive
-            )
+            pairs[name] = balanced_pairs(every.take(rows), negatives[rows], config.analysis.negatives_per_positive)
     return pairs
 
 
@@ -134,7 +129,4 @@ def _features(
     fresh, _ = bundle.assemble("gensr", dataset, cf_folder, config)  # untrained: tables as every model starts
     assert isinstance(fresh, bundle.GenSR)
     words, length = fresh.backbone.shared, config.model.max_history
-    return {
-        task: input_features(dataset, pair, fresh.cf, words, fresh.text, length)
-        for task, pair in pairs.items()
-    }
+    return {task: input_features(dataset, pair, fresh.cf, words, fresh.text, length) for task, pair in pairs.items()}

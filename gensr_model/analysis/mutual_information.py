@@ -135,8 +135,7 @@ def information_gaps(
     tail = (1 - confidence) / 2
     low, high = np.quantile(np.concatenate(drawn), [tail, 1 - tail], axis=0)
     return {
-        name: Gap(float(point[i]), float(low[i]), float(high[i]), p[i])
-        for i, name in enumerate(("exact", "label"))
+        name: Gap(float(point[i]), float(low[i]), float(high[i]), p[i]) for i, name in enumerate(("exact", "label"))
     }
 
 
@@ -185,9 +184,7 @@ def draw_answers(probability: npt.NDArray[np.floating]) -> Draw:
     """Answers drawn anew each time a sample is used: that is the joint distribution, and no critic can learn one draw
     by heart. −1 for No, 1 for Yes."""
     p = torch.from_numpy(np.asarray(probability, np.float32))
-    return lambda rows, generator: (
-        (torch.rand(len(rows), generator=generator) < p[rows]).float().unsqueeze(1) * 2 - 1
-    )
+    return lambda rows, generator: (torch.rand(len(rows), generator=generator) < p[rows]).float().unsqueeze(1) * 2 - 1
 
 
 def estimate_task_information(
@@ -217,11 +214,18 @@ def estimate_task_information(
     answers = (rng.random((_ANSWER_DRAWS, len(p))) < p).astype(np.int64)
     told = plug_in_information(answers.ravel(), np.tile(label, _ANSWER_DRAWS))
     return TaskInformation(
-        mine_nats=mine.nats, mine_std=mine.std,
-        infonce_nats=infonce.nats, infonce_std=infonce.std,
-        smile_nats=smile.nats, smile_std=smile.std,
-        exact_nats=exact, bound_nats=float(bernoulli_entropy(p.mean())),
-        label_nats=told, label_bound_nats=float(bernoulli_entropy(np.mean(label))),
+        mine_nats=mine.nats,
+        mine_std=mine.std,
+        infonce_nats=infonce.nats,
+        infonce_std=infonce.std,
+        smile_nats=smile.nats,
+        smile_std=smile.std,
+        exact_nats=exact,
+        bound_nats=float(bernoulli_entropy(p.mean())),
+        label_nats=told,
+        label_bound_nats=float(bernoulli_entropy(np.mean(label))),
         raw_score_nats=raw.nats,
-        mine_bits=nats_to_bits(mine.nats), exact_bits=nats_to_bits(exact), label_bits=nats_to_bits(told),
-    )  # fmt: skip
+        mine_bits=nats_to_bits(mine.nats),
+        exact_bits=nats_to_bits(exact),
+        label_bits=nats_to_bits(told),
+    )

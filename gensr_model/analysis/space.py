@@ -88,8 +88,7 @@ def analyze_space(
             planes[name] = PCA(2, random_state=config.seed).fit_transform(clouds[name])
         report.progress(number, len(models), f"parameter space, {name}")
     found = {
-        name: separation(cloud, planes[name], task, pairs.samples.user, config.seed)
-        for name, cloud in clouds.items()
+        name: separation(cloud, planes[name], task, pairs.samples.user, config.seed) for name, cloud in clouds.items()
     }
     write_json(out / "space.json", {name: numbers._asdict() for name, numbers in found.items()})
     space_figure(
@@ -97,15 +96,11 @@ def analyze_space(
         out / "space.png",
     )
     return {
-        f"space/{name}/{field}": value
-        for name, numbers in found.items()
-        for field, value in numbers._asdict().items()
+        f"space/{name}/{field}": value for name, numbers in found.items() for field, value in numbers._asdict().items()
     }
 
 
-def separation(
-    cloud: Points, plane: npt.NDArray[np.floating], task: IntArray, user: IntArray, seed: int
-) -> Separation:
+def separation(cloud: Points, plane: npt.NDArray[np.floating], task: IntArray, user: IntArray, seed: int) -> Separation:
     """Numbers for points (N, d), their picture (N, 2), the task 0 or 1 and the user of each (N,)."""
     scaled = StandardScaler().fit_transform(cloud)
     mixed = np.random.default_rng(seed).permutation(task)
@@ -146,18 +141,14 @@ def overlap(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -> float:
     return float(np.minimum(p / (p.sum() * cell), q / (q.sum() * cell)).sum() * cell)
 
 
-def _input_clouds(
-    fresh: GenSR, dataset: PreparedDataset, pairs: Pairs, config: PipelineConfig
-) -> dict[str, Points]:
+def _input_clouds(fresh: GenSR, dataset: PreparedDataset, pairs: Pairs, config: PipelineConfig) -> dict[str, Points]:
     """(X, Y) of every sample: the input features of both tasks, zeros for recommendation's query, and the label; each
     block at variance 1. And the same without the query."""
     blocks: list[list[Tensor]] = []
     for number in (0, 1):
         rows = np.flatnonzero(pairs.samples.task == number)
         part = Pairs(pairs.samples.take(rows), pairs.candidates[rows], pairs.chosen[rows])
-        found = input_features(
-            dataset, part, fresh.cf, fresh.backbone.shared, fresh.text, config.model.max_history
-        )
+        found = input_features(dataset, part, fresh.cf, fresh.backbone.shared, fresh.text, config.model.max_history)
         blocks.append(list(torch.from_numpy(found.values).split(found.blocks, dim=1))[:-1])  # no cosines
     query = blocks[1][_SHARED_BLOCKS]
     blocks[0].append(torch.zeros(len(blocks[0][0]), query.shape[1]))
@@ -174,7 +165,5 @@ def _input_clouds(
 def _map_inputs(cloud: Points, seed: int) -> Points:
     """t-SNE (N, 2): the pictures of the paper's Figure 3(a)."""
     perplexity = min(30.0, (len(cloud) - 1) / 4)
-    found: Points = TSNE(2, perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(
-        cloud
-    )
+    found: Points = TSNE(2, perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(cloud)
     return found

@@ -63,9 +63,7 @@ def name_of(folder: Path) -> str:
 
 @deterministic()
 @torch.inference_mode()
-def read(
-    subject: Subject, what: Literal["score", "hidden"], pairs: Pairs, batch_size: int
-) -> npt.NDArray[np.float32]:
+def read(subject: Subject, what: Literal["score", "hidden"], pairs: Pairs, batch_size: int) -> npt.NDArray[np.float32]:
     """The score (N,) or the state (N, d) of every pair's chosen candidate, without dropout."""
     model = subject.model.eval()
     wanted = pairs.candidates[np.arange(len(pairs.chosen)), pairs.chosen][:, None]

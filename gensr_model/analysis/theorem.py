@@ -31,9 +31,7 @@ WORLDS = {"independent": 0.0, "correlated": 0.5}  # correlation of any two coord
 SIZES = (30, 100, 300, 1_000, 4_000)
 _DIM, _POPULATION, _NOISE = 8, 4_000, math.pi**2 / 3
 _DISTANCES = (1.5, 2.5)  # between the classes of recommendation and of search, in standard deviations
-_RIDGE = (
-    0.01  # over n: a normal prior of deviation 10, without which separable samples have no finite estimate
-)
+_RIDGE = 0.01  # over n: a normal prior of deviation 10, without which separable samples have no finite estimate
 
 
 class TaskWorld(NamedTuple):
@@ -146,9 +144,7 @@ def discriminative(x: Tensor, y: Tensor, iterations: int = 25) -> Tensor:
         step = torch.linalg.solve(curve, slope)
         tried = weight - lengths[:, None, None] * step  # (4, T, d + 1)
         logit = torch.einsum("tnd,std->stn", z, tried)
-        loss = (torch.nn.functional.softplus(logit) - y * logit).mean(dim=2) + 0.5 * (
-            ridge * tried.pow(2)
-        ).sum(dim=2)
+        loss = (torch.nn.functional.softplus(logit) - y * logit).mean(dim=2) + 0.5 * (ridge * tried.pow(2)).sum(dim=2)
         best = loss.argmin(dim=0)
         weight = tried[best, torch.arange(len(z))]
         if bool((step.abs().amax(dim=1) < 1e-8).all()):
@@ -183,9 +179,7 @@ def _row(sides: dict[str, list[Sides]]) -> dict[str, float]:
         "error_holds": float((error["generative"] <= error["discriminative"]).double().mean()),
     }
     for kind in ("gaussian", "label"):
-        total = {
-            name: torch.stack([getattr(s, kind) for s in tasks]).sum(dim=0) for name, tasks in sides.items()
-        }
+        total = {name: torch.stack([getattr(s, kind) for s in tasks]).sum(dim=0) for name, tasks in sides.items()}
         row |= {f"{name}_{kind}": float(value.mean()) for name, value in total.items()}
         row[f"{kind}_holds"] = float((total["discriminative"] <= total["generative"]).double().mean())
     return row

@@ -22,9 +22,7 @@ class Baseline(RankingModel):
 
     reads: ClassVar[frozenset[str]]  # of inputs.FIELDS
     tasks: ClassVar[tuple[Task, ...]]
-    fixed_length: ClassVar[bool] = (
-        False  # its history has one length, so that more padding may change a score
-    )
+    fixed_length: ClassVar[bool] = False  # its history has one length, so that more padding may change a score
 
     @abstractmethod
     def loss(self, batch: BaselineBatch) -> LossParts:

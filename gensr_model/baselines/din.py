@@ -23,9 +23,7 @@ class LocalActivation(nn.Module):
     def __init__(self, dim: int, hidden: tuple[int, int]) -> None:
         super().__init__()
         self.first = nn.Linear(4 * dim, hidden[0])
-        self.rest = nn.Sequential(
-            nn.PReLU(), nn.Linear(hidden[0], hidden[1]), nn.PReLU(), nn.Linear(hidden[1], 1)
-        )
+        self.rest = nn.Sequential(nn.PReLU(), nn.Linear(hidden[0], hidden[1]), nn.PReLU(), nn.Linear(hidden[1], 1))
 
     def forward(self, candidates: Tensor, events: Tensor, mask: Tensor) -> Tensor:
         """(B, C, d), (B, H, d), (B, H) → (B, C, d); zeros for an empty history."""

@@ -26,12 +26,7 @@ class GRU4Rec(Baseline):
     tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
 
     def __init__(
-        self,
-        domain: Domain,
-        dim: int = 64,
-        hidden: int = 128,
-        dropout: float = 0.2,
-        loss: Literal["ce", "bpr"] = "ce",
+        self, domain: Domain, dim: int = 64, hidden: int = 128, dropout: float = 0.2, loss: Literal["ce", "bpr"] = "ce"
     ) -> None:
         super().__init__()
         self.items = L.ItemEmbedding(domain.n_items, dim)

@@ -110,9 +110,7 @@ class Collator:
         self, dataset: PreparedDataset, contract: frozenset[str], max_history: int, lexicon: Lexicon | None
     ) -> None:
         if contract - FIELDS:
-            raise ConfigError(
-                f"a model reads {sorted(contract - FIELDS)}; known: {', '.join(sorted(FIELDS))}"
-            )
+            raise ConfigError(f"a model reads {sorted(contract - FIELDS)}; known: {', '.join(sorted(FIELDS))}")
         if lexicon is None and contract & READS_WORDS:
             raise ConfigError(f"a model that reads {sorted(contract & READS_WORDS)} needs a lexicon")
         self.contract, self.max_history, self.lexicon = contract, max_history, lexicon

@@ -150,16 +150,19 @@ class Transformer(nn.Module):
     """Transformer blocks over a padded sequence: multi-head self-attention and a feed-forward net, GELU."""
 
     def __init__(
-        self, dim: int, heads: int, layers: int, dropout: float, feed_forward: int | None = None,
+        self,
+        dim: int,
+        heads: int,
+        layers: int,
+        dropout: float,
+        feed_forward: int | None = None,
         norm_first: bool = True,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.heads = heads
         width = 4 * dim if feed_forward is None else feed_forward
         self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                dim, heads, width, dropout, "gelu", batch_first=True, norm_first=norm_first
-            )
+            nn.TransformerEncoderLayer(dim, heads, width, dropout, "gelu", batch_first=True, norm_first=norm_first)
             for _ in range(layers)
         )
         self.norm = nn.LayerNorm(dim) if norm_first else nn.Identity()
@@ -212,9 +215,7 @@ def _attend(keys: Tensor, rows: int, allowed: Tensor | None) -> Tensor:
 class CrossBlock(nn.Module):
     """A transformer block with a memory: self-attention, attention to the memory, feed-forward net, GELU."""
 
-    def __init__(
-        self, dim: int, heads: int, dropout: float, feed_forward: int, norm_first: bool = True
-    ) -> None:
+    def __init__(self, dim: int, heads: int, dropout: float, feed_forward: int, norm_first: bool = True) -> None:
         super().__init__()
         self.heads = heads
         self.layer = nn.TransformerDecoderLayer(
@@ -239,9 +240,7 @@ class CrossBlock(nn.Module):
             # A row that may attend to nothing attends everywhere: it is padding, or its memory is all zeros.
             attend = attend | ~attend.any(-1, keepdim=True)
             blocked.append(~attend.repeat_interleave(self.heads, dim=0))  # (B * heads, H, M)
-        encoded: Tensor = self.layer(
-            x * mask.unsqueeze(-1), memory, tgt_mask=blocked[0], memory_mask=blocked[1]
-        )
+        encoded: Tensor = self.layer(x * mask.unsqueeze(-1), memory, tgt_mask=blocked[0], memory_mask=blocked[1])
         return encoded * mask.unsqueeze(-1)
 
 

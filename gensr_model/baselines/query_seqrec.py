@@ -29,13 +29,7 @@ class QuerySeqRec(Baseline):
     tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
 
     def __init__(
-        self,
-        domain: Domain,
-        dim: int = 64,
-        layers: int = 2,
-        heads: int = 2,
-        dropout: float = 0.2,
-        replace: float = 0.2,
+        self, domain: Domain, dim: int = 64, layers: int = 2, heads: int = 2, dropout: float = 0.2, replace: float = 0.2
     ) -> None:
         super().__init__()
         self.items = L.ItemEmbedding(domain.n_items, dim)
@@ -48,11 +42,7 @@ class QuerySeqRec(Baseline):
     def state(self, items: Tensor, queries: Tensor, mask: Tensor, searched: Tensor) -> Tensor:
         """(B, H) item_idx, (B, H, L) words, where an event is, where it is a search → (B, d)."""
         pairs = torch.stack(
-            [
-                L.mean_words(self.words, queries) + self.kinds.weight[1],
-                self.items(items) + self.kinds.weight[0],
-            ],
-            dim=2,
+            [L.mean_words(self.words, queries) + self.kinds.weight[1], self.items(items) + self.kinds.weight[0]], dim=2
         )  # (B, H, 2, d)
         # An event of recommendation leaves the place of its query empty.
         there = torch.stack([mask & searched, mask], dim=2).flatten(1)  # (B, 2H)

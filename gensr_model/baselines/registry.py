@@ -36,9 +36,7 @@ BASELINES: dict[str, BaselineSpec] = {
     "tem": BaselineSpec(TEM, "TEM", "search", LEARNING | {"word_weight": (1.0, 0.1)}),
     "copps": BaselineSpec(CoPPS, "CoPPS", "search", LEARNING | {"contrast_weight": (0.1, 0.01)}),
     "nrhub": BaselineSpec(NRHUB, "NRHUB", "search-enhanced", LEARNING | {"dropout": (0.2, 0.0)}),
-    "query_seqrec": BaselineSpec(
-        QuerySeqRec, "Query-SeqRec", "search-enhanced", LEARNING | {"replace": (0.2, 0.0)}
-    ),
+    "query_seqrec": BaselineSpec(QuerySeqRec, "Query-SeqRec", "search-enhanced", LEARNING | {"replace": (0.2, 0.0)}),
     "sesrec": BaselineSpec(SESRec, "SESRec", "search-enhanced", LEARNING | {"align_weight": (0.1, 0.01)}),
     "jsr": BaselineSpec(JSR, "JSR", "joint", LEARNING | {"word_weight": (1.0, 0.1)}),
     "user": BaselineSpec(USER, "USER", "joint", LEARNING | {"dropout": (0.1, 0.3)}),

@@ -24,9 +24,7 @@ class SASRec(Baseline):
     reads: ClassVar[frozenset[str]] = frozenset({REC})
     tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
 
-    def __init__(
-        self, domain: Domain, dim: int = 64, layers: int = 2, heads: int = 2, dropout: float = 0.5
-    ) -> None:
+    def __init__(self, domain: Domain, dim: int = 64, layers: int = 2, heads: int = 2, dropout: float = 0.5) -> None:
         super().__init__()
         self.items = L.ItemEmbedding(domain.n_items, dim)
         self.events = L.HistoryEmbedding(dim, domain.max_history, dropout)

@@ -54,9 +54,7 @@ def triplet(states: Tensor, weights: Tensor, similar: Tensor, other: Tensor, mar
         torch.einsum("bh,bhd->bd", part.to(states.dtype), states) / part.sum(dim=1, keepdim=True).clamp(min=1)
         for part in (similar, other)
     ]
-    return F.triplet_margin_loss(
-        anchor[rows], means[0][rows], means[1][rows], margin=margin, reduction="none"
-    )
+    return F.triplet_margin_loss(anchor[rows], means[0][rows], means[1][rows], margin=margin, reduction="none")
 
 
 class SESRec(Baseline):
@@ -101,9 +99,7 @@ class SESRec(Baseline):
         raw = (self.items.of(recommended), self.items.of(searched) + asked)
         return [
             encode(embed(x, history.mask), history.mask)
-            for encode, embed, x, history in zip(
-                self.encoders, self.events, raw, (recommended, searched), strict=True
-            )
+            for encode, embed, x, history in zip(self.encoders, self.events, raw, (recommended, searched), strict=True)
         ]
 
     def score(self, batch: BaselineBatch) -> Tensor:

@@ -81,9 +81,16 @@ class UnifiedSSR(Baseline):
     tasks: ClassVar[tuple[Task, ...]] = TASKS
 
     def __init__(
-        self, domain: Domain, dim: int = 32, layers: int = 2, heads: int = 4, dropout: float = 0.5,
-        sessions: int = 2, session_weight: float = 0.1, search_weight: float = 1.0,
-    ) -> None:  # fmt: skip
+        self,
+        domain: Domain,
+        dim: int = 32,
+        layers: int = 2,
+        heads: int = 4,
+        dropout: float = 0.5,
+        sessions: int = 2,
+        session_weight: float = 0.1,
+        search_weight: float = 1.0,
+    ) -> None:
         super().__init__()
         self.sessions = sessions
         self.weights = {"sessions": session_weight, "search": search_weight}
@@ -92,9 +99,7 @@ class UnifiedSSR(Baseline):
         self.users = L.embedding(domain.n_users, dim)
         self.start = nn.Parameter(L.embedding(1, dim).weight.detach()[0])
         self.placed = L.HistoryEmbedding(dim, domain.max_history + 1, dropout)
-        self.layers = nn.ModuleList(
-            L.CrossBlock(dim, heads, dropout, feed_forward=2 * dim) for _ in range(layers)
-        )
+        self.layers = nn.ModuleList(L.CrossBlock(dim, heads, dropout, feed_forward=2 * dim) for _ in range(layers))
         self.norm = nn.LayerNorm(dim)
         self.items_or_queries = nn.Parameter(torch.zeros(()))  # σ of it is at .5
 
@@ -113,8 +118,7 @@ class UnifiedSSR(Baseline):
         states = [self.placed(branch + own, mask) for branch in branches]
         for layer in self.layers:
             states = [
-                layer(state, mask, other, mask, causal)
-                for state, other in zip(states, reversed(states), strict=True)
+                layer(state, mask, other, mask, causal) for state, other in zip(states, reversed(states), strict=True)
             ]
         return [self.norm(state) * mask.unsqueeze(-1) for state in states]
 
@@ -135,8 +139,7 @@ class UnifiedSSR(Baseline):
         encoded = self._encode([items, queries], mask, batch.user)
         found = [find_sessions(states, mask, self.sessions) for states in encoded]
         by_items, by_queries = (
-            L.dot(states[:, -1] + sessions.last, candidates)
-            for states, sessions in zip(encoded, found, strict=True)
+            L.dot(states[:, -1] + sessions.last, candidates) for states, sessions in zip(encoded, found, strict=True)
         )
         share = 0.1 + 0.8 * torch.sigmoid(self.items_or_queries)
         sessions = discrimination(found[0]) + discrimination(found[1]) + alignment(*found)

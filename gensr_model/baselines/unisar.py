@@ -119,10 +119,18 @@ class UniSAR(Baseline):
     tasks: ClassVar[tuple[Task, ...]] = TASKS
 
     def __init__(
-        self, domain: Domain, dim: int = 64, heads: int = 2, dropout: float = 0.1, experts: int = 4,
-        search_weight: float = 0.1, align_weight: float = 0.1, align_tau: float = 0.1,
-        pair_weight: float = 0.001, pair_tau: float = 0.5,
-    ) -> None:  # fmt: skip
+        self,
+        domain: Domain,
+        dim: int = 64,
+        heads: int = 2,
+        dropout: float = 0.1,
+        experts: int = 4,
+        search_weight: float = 0.1,
+        align_weight: float = 0.1,
+        align_tau: float = 0.1,
+        pair_weight: float = 0.001,
+        pair_tau: float = 0.5,
+    ) -> None:
         super().__init__()
         self.weights = {"search": search_weight, "align": align_weight, "pairs": pair_weight}
         self.items, self.users = Features(domain.n_items, dim), Features(domain.n_users, dim)
@@ -193,10 +201,7 @@ class UniSAR(Baseline):
         interests = self._interests(candidates, transitions)
         asked = (batch.task == 1).unsqueeze(-1)
         query = torch.where(asked, self.query(batch.query), self.no_query)  # (B, d)
-        context = [
-            candidates,
-            *(x.unsqueeze(1).expand_as(candidates) for x in (self.users(batch.user), query)),
-        ]
+        context = [candidates, *(x.unsqueeze(1).expand_as(candidates) for x in (self.users(batch.user), query))]
         context = [norm(x) for norm, x in zip(self.norms, context, strict=True)]
         features = torch.cat([interests, *context], dim=-1)  # (B, C, 5d)
         logits = features.new_zeros(batch.candidates.shape)

@@ -24,9 +24,7 @@ class Lexicon(NamedTuple):
     """A vocabulary, and a dataset's queries and item texts in it."""
 
     words: list[str]  # word id = place + FIRST
-    queries: (
-        IntArray  # (Q + 1, L) word ids, padded on the left; the last row, which -1 finds, is the empty query
-    )
+    queries: IntArray  # (Q + 1, L) word ids, padded on the left; the last row, which -1 finds, is the empty query
     item_text: ItemText | None  # word ids of each item's text, words outside the vocabulary left out
     fields: TextConfig | None  # what an item's text is, None where it is not read
 

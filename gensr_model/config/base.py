@@ -25,9 +25,7 @@ class Frozen(BaseModel):
     """Base of every config: immutable, numbers are finite, and an unknown field is an error, not a silent typo."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    _view_of: tuple[str, str] | None = PrivateAttr(
-        None
-    )  # who reads a view, and where in the tree: ``restricted``
+    _view_of: tuple[str, str] | None = PrivateAttr(None)  # who reads a view, and where in the tree: ``restricted``
 
     if not TYPE_CHECKING:
 
@@ -63,9 +61,7 @@ class Frozen(BaseModel):
 View = TypeVar("View", bound=Frozen)
 
 
-def restricted(
-    config: View, fields: Collection[str], left_out: Collection[str], reader: str, place: str = ""
-) -> View:
+def restricted(config: View, fields: Collection[str], left_out: Collection[str], reader: str, place: str = "") -> View:
     """A view of a config that holds some fields; reading another one raises UndeclaredField.
 
     Args:

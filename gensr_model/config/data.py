@@ -16,12 +16,8 @@ class GeneratedSource(Frozen):
     kind: Literal["generated"] = "generated"
     users: int = Field(1_200, ge=20)
     items: int = Field(800, ge=150)
-    events_per_user: float = Field(
-        12.0, gt=0, description="mean purchases (amazon) or clicks (kuaisar) of a user"
-    )
-    search_share: float = Field(
-        0.45, gt=0, lt=1, description="share of the clicks that are made in search (kuaisar)"
-    )
+    events_per_user: float = Field(12.0, gt=0, description="mean purchases (amazon) or clicks (kuaisar) of a user")
+    search_share: float = Field(0.45, gt=0, lt=1, description="share of the clicks that are made in search (kuaisar)")
     world_seed: int = Field(0, description="seed of the generated data; training has its own")
 
 
@@ -77,18 +73,14 @@ def source_kind(given: Any) -> str:
 
 Source = Annotated[
     Annotated[GeneratedSource | FolderSource | DownloadSource, Field(discriminator="kind")],
-    BeforeValidator(
-        _as_source, json_schema_input_type=_Text | GeneratedSource | FolderSource | DownloadSource
-    ),
+    BeforeValidator(_as_source, json_schema_input_type=_Text | GeneratedSource | FolderSource | DownloadSource),
 ]
 
 
 class IngestConfig(Frozen):
     """Which raw rows are taken, and how many bad ones stop a run."""
 
-    max_reject_share: float = Field(
-        0.01, ge=0, le=1, description="above this share of bad rows the run stops"
-    )
+    max_reject_share: float = Field(0.01, ge=0, le=1, description="above this share of bad rows the run stops")
     earliest: str = Field("1995-01-01", description="timestamps before this day are rejected: YYYY-MM-DD")
 
     @field_validator("earliest")

@@ -12,9 +12,7 @@ from gensr_model.config.base import Frozen, Protocol
 class EvaluationConfig(Frozen):
     """Which candidates models are ranked on, and how they are scored."""
 
-    protocol: Protocol = Field(
-        "uniform", description="one of prepare.protocols: the candidates that models rank"
-    )
+    protocol: Protocol = Field("uniform", description="one of prepare.protocols: the candidates that models rank")
     batch_size: int = Field(64, ge=1, description="samples scored together")
     precision: Literal["no", "bf16"] = Field(
         "no",
@@ -28,9 +26,7 @@ class StatisticsConfig(Frozen):
     """How differences between models are tested: the intervals of every table, study and promotion."""
 
     bootstrap_samples: int = Field(2_000, ge=1, description="resamples of the test users per interval")
-    confidence: float = Field(
-        0.95, gt=0, lt=1, description="confidence level of the bootstrap intervals, as a share"
-    )
+    confidence: float = Field(0.95, gt=0, lt=1, description="confidence level of the bootstrap intervals, as a share")
 
 
 class RetrainConfig(Frozen):

@@ -19,9 +19,7 @@ class FormatFacts(NamedTuple):
     split: str  # how the manifest calls the split
     split_rule: str  # the split in a sentence, for an error about an empty split
     leave_one_out: bool = False  # every user has one test sample of a task
-    paper: str | None = (
-        None  # the data of this format in the paper's tables (``gensr_model/reporting/paper.py``)
-    )
+    paper: str | None = None  # the data of this format in the paper's tables (``gensr_model/reporting/paper.py``)
 
 
 FORMATS: dict[str, FormatFacts] = {

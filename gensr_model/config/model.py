@@ -12,9 +12,7 @@ from gensr_model.config.base import Frozen
 class TextConfig(Frozen):
     """Which fields an item's text has, each with its own token budget (DESIGN §4)."""
 
-    include_category: bool = Field(
-        False, description="queries are made from categories: with them search is matching"
-    )
+    include_category: bool = Field(False, description="queries are made from categories: with them search is matching")
     pooling: Literal["tokens", "fields"] = Field(
         "tokens",
         description="an item's vector is the mean over all its tokens, or the mean of its fields' means, in which a "
@@ -41,9 +39,7 @@ class BackboneConfig(Frozen):
     """Any T5: a hub name or folder, or a small one of this shape with a tokenizer trained on the corpus."""
 
     name_or_path: str | None = None
-    first_layers: int | None = Field(
-        None, description="keep only the first k layers of a pretrained backbone"
-    )
+    first_layers: int | None = Field(None, description="keep only the first k layers of a pretrained backbone")
     vocab_size: int = 8_000
     d_model: int = 64
     d_kv: int = 16
@@ -109,8 +105,7 @@ class DeparturesConfig(Frozen):
         "the mean of the history weighted by likeness to the candidate",
     )
     item_embedding: bool = Field(
-        False,
-        description="AJ: each item has a vector, learned from zero and added to that of its text",
+        False, description="AJ: each item has a vector, learned from zero and added to that of its text"
     )
 
 
@@ -160,9 +155,7 @@ class ModelConfig(Frozen):
     def _folds_can_be_read(self) -> ModelConfig:
         folds = self.departures.folds
         if folds == 1:
-            raise ValueError(
-                "departures.folds is 1, which leaves no purchase to train on: give 2 or more, or 0"
-            )
+            raise ValueError("departures.folds is 1, which leaves no purchase to train on: give 2 or more, or 0")
         if folds and not self.freeze_cf:
             raise ValueError(
                 "freeze_cf is false and departures.folds is not 0: a table that learns has learned from every "
@@ -181,13 +174,9 @@ class FullRankingConfig(Frozen):
     """§6.3: GenSR says which item, over the whole catalogue. Beside what ``model`` and ``train`` say."""
 
     epochs: int = Field(10, ge=1)
-    batch_size: int = Field(
-        128, ge=1, description="training samples in a micro-batch; there are no negatives"
-    )
+    batch_size: int = Field(128, ge=1, description="training samples in a micro-batch; there are no negatives")
     valid_samples: int = Field(1_000, ge=1, description="fixed validation samples per task while training")
-    sampled_above: int = Field(
-        100_000, ge=0, description="catalogues larger than this train with a sampled softmax"
-    )
+    sampled_above: int = Field(100_000, ge=0, description="catalogues larger than this train with a sampled softmax")
     sampled_items: int = Field(8_192, ge=1, description="items drawn per batch for the sampled softmax")
     mask_met: bool = Field(True, description="leave out of the ranking what the user met before the sample")
     recommendation_prompt: HistoryPrompt = HistoryPrompt(

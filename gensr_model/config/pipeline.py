@@ -20,13 +20,7 @@ from gensr_model.config.evaluation import EvaluationConfig, RetrainConfig, Stati
 from gensr_model.config.known_formats import DEFAULT, Format, short_name
 from gensr_model.config.model import FullRankingConfig, LightGCNConfig, ModelConfig
 from gensr_model.config.presets import PRESETS
-from gensr_model.config.studies import (
-    AblationConfig,
-    AnalysisConfig,
-    RerankConfig,
-    StudiesConfig,
-    SweepConfig,
-)
+from gensr_model.config.studies import AblationConfig, AnalysisConfig, RerankConfig, StudiesConfig, SweepConfig
 from gensr_model.config.training import TrainConfig
 
 OVERRIDES = "overrides"
@@ -93,11 +87,7 @@ class PipelineConfig(Frozen):
             "patternProperties": sections,
             "additionalProperties": False,
         }
-        shown = {
-            name: field
-            for name, field in tree["properties"].items()
-            if name not in SECTIONS or name == "studies"
-        }
+        shown = {name: field for name, field in tree["properties"].items() if name not in SECTIONS or name == "studies"}
         tree |= {"properties": shown | {OVERRIDES: overrides}, "patternProperties": sections}
         return schema
 
@@ -120,9 +110,7 @@ class PipelineConfig(Frozen):
     @classmethod
     def _is_a_name_for_mlflow(cls, name: str) -> str:
         if not re.match(_NAME, name):
-            raise ValueError(
-                f"{name!r} cannot name a model in MLflow: give some letters or digits, without / and :"
-            )
+            raise ValueError(f"{name!r} cannot name a model in MLflow: give some letters or digits, without / and :")
         return name
 
     @model_validator(mode="after")

@@ -31,19 +31,11 @@ class AnalysisConfig(Frozen):
         description="which analyses: mutual information of answers (Table 5), gradient conflict along training "
         "(Fig. 4), the tasks in parameter space (Fig. 3), Theorem 4.1's Gaussian world, simulated",
     )
-    mine_samples: int = Field(
-        4_000, ge=1, description="test samples per task, of which each user's first is taken"
-    )
-    mine_steps: int = Field(
-        1_500, ge=1, description="most steps of a critic; held-out samples may stop it earlier"
-    )
+    mine_samples: int = Field(4_000, ge=1, description="test samples per task, of which each user's first is taken")
+    mine_steps: int = Field(1_500, ge=1, description="most steps of a critic; held-out samples may stop it earlier")
     mine_seeds: int = Field(3, ge=1, description="critics per estimate, each with its own split")
-    negatives_per_positive: int = Field(
-        1, ge=1, description="balance of the labels Y that answers are read on"
-    )
-    space_samples: int = Field(
-        1_000, ge=1, description="test samples per task in the pictures of parameter space"
-    )
+    negatives_per_positive: int = Field(1, ge=1, description="balance of the labels Y that answers are read on")
+    space_samples: int = Field(1_000, ge=1, description="test samples per task in the pictures of parameter space")
     theorem_trials: int = Field(100, ge=1, description="simulated data sets per sample size")
     gradient_every: int = Field(30, ge=0, description="steps between gradient cosines; 0 turns them off")
     unisar: Literal["never", "mechanisms", "always"] = Field(
@@ -92,9 +84,7 @@ class RerankConfig(Frozen):
     trials: int = Field(4, ge=1, description="points of a grid that are tried, as many for every system")
     trial_epochs: int = Field(5, ge=1, description="epochs of a trial, as many for every system")
     epochs: int = Field(30, ge=1, description="most epochs of a baseline; train.epochs are GenSR's")
-    patience: int = Field(
-        6, ge=1, description="epochs without a better valid NDCG@5; some rise only after five"
-    )
+    patience: int = Field(6, ge=1, description="epochs without a better valid NDCG@5; some rise only after five")
     learning_rate: float = Field(1e-3, gt=0, description="learning rate of a baseline whose grid has none")
     batch_size: int = Field(256, ge=1, description="a baseline's training positives in a batch")
     concurrency: int = Field(2, ge=1, description="systems trained at once; they share the cores")
@@ -117,10 +107,7 @@ class AblationConfig(Frozen):
         description="gensr itself is always among them. What takes away a departure asks for a config that has it on. "
         + "; ".join(f"{name}: {variant.title}" for name, variant in VARIANTS.items() if name != "gensr"),
     )
-    seeds: Seeds = Field(
-        (0,),
-        description="seeds of LightGCN and training; data and candidates are those of `seed`",
-    )
+    seeds: Seeds = Field((0,), description="seeds of LightGCN and training; data and candidates are those of `seed`")
     concurrency: int = Field(2, ge=1, description="variants trained at once; they share the cores")
 
 
@@ -139,7 +126,5 @@ class StudiesConfig(Frozen):
     full_ranking: bool = Field(
         False, description="rank the whole catalogue, as train/full-ranking, and register no model"
     )
-    ablation: bool = Field(
-        False, description="train GenSR without its parts, as ablation/paper; section `ablation`"
-    )
+    ablation: bool = Field(False, description="train GenSR without its parts, as ablation/paper; section `ablation`")
     sweep: bool = Field(False, description="search τ and β, as sweep/tau-beta; section `sweep`")

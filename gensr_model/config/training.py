@@ -15,8 +15,7 @@ class TrainConfig(Frozen):
     """Optimizer, batches and stopping of GenSR and of the two-head model; baselines share some of them."""
 
     tasks: Literal["both", "recommendation", "search"] = Field(
-        "both",
-        description="whose samples are trained, validated and ranked; histories keep both behaviors",
+        "both", description="whose samples are trained, validated and ranked; histories keep both behaviors"
     )
     precision: Literal["auto", "no", "bf16"] = Field(
         "auto",
@@ -30,9 +29,7 @@ class TrainConfig(Frozen):
     )
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.01, ge=0)
-    warmup_share: float = Field(
-        0.05, ge=0, le=1, description="share of all steps in which the learning rate rises"
-    )
+    warmup_share: float = Field(0.05, ge=0, le=1, description="share of all steps in which the learning rate rises")
     clip_norm: float = Field(1.0, gt=0)
     epochs: int = Field(5, ge=1)
     batch_size: int = Field(64, ge=1, description="positives in a micro-batch; each adds `negatives` rows")

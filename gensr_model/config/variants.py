@@ -39,37 +39,23 @@ _SINGLE_VIEW: dict[Task, float] = {"recommendation": -0.265, "search": -0.061}
 VARIANTS: dict[str, Variant] = {
     "gensr": Variant("usual", "GenSR", {}),
     "no_cf_view": Variant("usual", "GenSR − CF view", {"model": {"cf_view": False}}, _SINGLE_VIEW),
-    "no_semantic_view": Variant(
-        "usual", "GenSR − semantic view", {"model": {"semantic_view": False}}, _SINGLE_VIEW
-    ),
+    "no_semantic_view": Variant("usual", "GenSR − semantic view", {"model": {"semantic_view": False}}, _SINGLE_VIEW),
     "no_soft_filter": Variant(
-        "usual",
-        "GenSR − soft filter",
-        {"model": {"soft_filter": False}},
-        {"recommendation": -0.122, "search": -0.031},
+        "usual", "GenSR − soft filter", {"model": {"soft_filter": False}}, {"recommendation": -0.122, "search": -0.031}
     ),
     "no_contrastive": Variant(
-        "usual",
-        "GenSR − contrastive",
-        {"model": {"beta": 0.0}},
-        {"recommendation": -0.061, "search": -0.010},
+        "usual", "GenSR − contrastive", {"model": {"beta": 0.0}}, {"recommendation": -0.061, "search": -0.010}
     ),
-    "recommendation_only": Variant(
-        "usual", "GenSR, recommendation only", {"train": {"tasks": "recommendation"}}
-    ),
+    "recommendation_only": Variant("usual", "GenSR, recommendation only", {"train": {"tasks": "recommendation"}}),
     "search_only": Variant("usual", "GenSR, search only", {"train": {"tasks": "search"}}),
-    "no_searches": Variant(
-        "departure", "GenSR − searches in the text", _without(searches_in_text={"enabled": False})
-    ),
+    "no_searches": Variant("departure", "GenSR − searches in the text", _without(searches_in_text={"enabled": False})),
     "no_leave_one_out": Variant(
         "departure",
         "GenSR − a search left out of its positive's text",
         _without(searches_in_text={"leave_one_out": False}),
     ),
     "no_folds": Variant("departure", "GenSR − cross-fitting", _without(folds=0)),
-    "no_interaction": Variant(
-        "departure", "GenSR − product of history and candidate", _without(interaction=False)
-    ),
+    "no_interaction": Variant("departure", "GenSR − product of history and candidate", _without(interaction=False)),
     "no_query_interaction": Variant(
         "departure", "GenSR − product of query and candidate", _without(query_interaction=False)
     ),
@@ -106,6 +92,4 @@ def _known(name: str) -> str:
 
 
 # Prefect's form shows the names as a list to choose from, which it takes from the schema.
-VariantName = Annotated[
-    str, AfterValidator(_known), WithJsonSchema({"type": "string", "enum": list(VARIANTS)})
-]
+VariantName = Annotated[str, AfterValidator(_known), WithJsonSchema({"type": "string", "enum": list(VARIANTS)})]

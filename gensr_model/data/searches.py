@@ -15,14 +15,7 @@ from torch import Tensor
 
 from gensr_model.config.model import SearchesInTextConfig, TextConfig
 from gensr_model.data.prepared import IntArray, PreparedDataset
-from gensr_model.data.text import (
-    ItemText,
-    encode_fields,
-    encode_texts,
-    field_shares,
-    join_fields,
-    token_weights,
-)
+from gensr_model.data.text import ItemText, encode_fields, encode_texts, field_shares, join_fields, token_weights
 
 SEARCHES = "searches"  # the column of an items table that ``with_searches`` adds
 
@@ -87,9 +80,7 @@ def _rarity(bags: list[list[int]], vocabulary: int) -> NDArray[np.float64]:
     lengths = np.fromiter(map(len, bags), np.int64, len(bags))
     tokens = np.fromiter(chain.from_iterable(bags), np.int64, int(lengths.sum()))
     distinct = np.unique(np.stack([np.repeat(np.arange(len(bags)), lengths), tokens]), axis=1)[1]
-    rarity: NDArray[np.float64] = np.log(
-        len(bags) / np.maximum(np.bincount(distinct, minlength=vocabulary), 1)
-    )
+    rarity: NDArray[np.float64] = np.log(len(bags) / np.maximum(np.bincount(distinct, minlength=vocabulary), 1))
     return rarity
 
 

@@ -29,12 +29,8 @@ class ItemText(NamedTuple):
     tokens: Tensor  # (T,)
     offsets: Tensor  # (I + 1,)
     weights: Tensor | None = None  # (T,) a token's share of its item, summing to 1; None for equal shares
-    cold_weights: Tensor | None = (
-        None  # (T,) the same without searches; None where there are none in the text
-    )
-    lone_query: Tensor | None = (
-        None  # (T,) the query a token is from, where one search of training said it; else -1
-    )
+    cold_weights: Tensor | None = None  # (T,) the same without searches; None where there are none in the text
+    lone_query: Tensor | None = None  # (T,) the query a token is from, where one search of training said it; else -1
 
 
 class PromptTable(NamedTuple):
@@ -93,9 +89,7 @@ def special_id(tokenizer: Tokenizer, token: str) -> int:
     """Id of ``<pad>`` or ``</s>``; ConfigError where the tokenizer is no T5's."""
     found = tokenizer.token_to_id(token)
     if found is None:
-        raise ConfigError(
-            f"the tokenizer has no {token!r} token; the backbone must be a T5 with its own tokenizer"
-        )
+        raise ConfigError(f"the tokenizer has no {token!r} token; the backbone must be a T5 with its own tokenizer")
     return int(found)
 
 
@@ -105,9 +99,7 @@ def answer_ids(tokenizer: Tokenizer) -> tuple[int, int]:
     for word in ANSWERS:
         encoded = tokenizer.encode(word, add_special_tokens=False).ids
         if len(encoded) != 1:
-            raise ConfigError(
-                f"the tokenizer splits {word!r} into {len(encoded)} tokens; the answer must be one token"
-            )
+            raise ConfigError(f"the tokenizer splits {word!r} into {len(encoded)} tokens; the answer must be one token")
         ids.append(encoded[0])
     return ids[0], ids[1]
 

@@ -127,9 +127,7 @@ def _continuations(trie: TokenTrie, node: Tensor) -> tuple[Tensor, Tensor, Tenso
     return beam, torch.where(valid, child, 0), valid
 
 
-def _select(
-    scores: Tensor, child: Tensor, beam: Tensor | None, trie: TokenTrie, beams: int
-) -> tuple[_Saved, _Saved]:
+def _select(scores: Tensor, child: Tensor, beam: Tensor | None, trie: TokenTrie, beams: int) -> tuple[_Saved, _Saved]:
     """Of the continuations (U, W): the ended ones among the best k, and the best k that go on.
 
     Twice k are looked at, as Hugging Face does, so that k can go on where k end. A beam that is missing stands at a

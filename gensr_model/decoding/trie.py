@@ -61,9 +61,7 @@ def build(tokens: npt.NDArray[np.integer], lengths: npt.NDArray[np.integer] | No
     return _number(ids, new & inside, inside, order)
 
 
-def _check_distinct(
-    ids: IntArray, new: npt.NDArray[np.bool_], inside: npt.NDArray[np.bool_], order: IntArray
-) -> None:
+def _check_distinct(ids: IntArray, new: npt.NDArray[np.bool_], inside: npt.NDArray[np.bool_], order: IntArray) -> None:
     # Sorted with −1 after its end, an id comes right before the ids that it begins.
     begins = np.append(~(new[1:] & inside[:-1]).any(axis=1), False)
     if begins.any():
@@ -75,9 +73,7 @@ def _check_distinct(
         )
 
 
-def _number(
-    ids: IntArray, new: npt.NDArray[np.bool_], inside: npt.NDArray[np.bool_], order: IntArray
-) -> TokenTrie:
+def _number(ids: IntArray, new: npt.NDArray[np.bool_], inside: npt.NDArray[np.bool_], order: IntArray) -> TokenTrie:
     """Nodes of the sorted ids (I, depth); ``new`` marks the first row of every prefix."""
     per_level = new.sum(axis=0)
     begin = 1 + np.concatenate([[0], np.cumsum(per_level)])  # number of each level's first node

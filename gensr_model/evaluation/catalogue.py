@@ -149,19 +149,12 @@ def rank_bundle(
     model.to(default_device())
     samples = _evaluated(dataset, split, config, config.train.trained_tasks)
     scorer = model_scorer(model, dataset)
-    ranks = rank_catalogue(
-        scorer, dataset, samples, config.full_ranking, config.evaluation.batch_size, report
-    )
+    ranks = rank_catalogue(scorer, dataset, samples, config.full_ranking, config.evaluation.batch_size, report)
     return ranks.replace_schema_metadata({"unknown_item_share": repr(loaded.unknown_item_share)})
 
 
 def rank_reference(
-    name: str,
-    dataset: PreparedDataset,
-    split: Split,
-    cf_folder: Path,
-    config: PipelineConfig,
-    report: Report,
+    name: str, dataset: PreparedDataset, split: Split, cf_folder: Path, config: PipelineConfig, report: Report
 ) -> pa.Table:
     """Ranks of a reference ranker among all items; a text ranker has rows only for samples with a query."""
     samples = _evaluated(dataset, split, config, config.train.trained_tasks)
@@ -171,8 +164,6 @@ def rank_reference(
     return rank_catalogue(scorer, dataset, samples, config.full_ranking, _REFERENCE_BATCH, report)
 
 
-def _evaluated(
-    dataset: PreparedDataset, split: Split, config: PipelineConfig, tasks: Collection[Task]
-) -> Samples:
+def _evaluated(dataset: PreparedDataset, split: Split, config: PipelineConfig, tasks: Collection[Task]) -> Samples:
     every = dataset.samples(split)
     return every.take(fixed_subset(every, config.evaluation.max_test_samples, tasks))

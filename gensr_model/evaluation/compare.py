@@ -152,9 +152,7 @@ def _compare(
     return Comparison(float(difference.mean()), low, high, t, p, len(difference), users)
 
 
-def _paired_difference(
-    a: pa.Table, b: pa.Table, metric: str
-) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.float64]]:
+def _paired_difference(a: pa.Table, b: pa.Table, metric: str) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.float64]]:
     """Sorted sample ids and the metric's difference a − b: (n,) each."""
     ids_a, ids_b = (np.asarray(ranks["sample_id"].to_pylist(), dtype=str) for ranks in (a, b))
     order_a, order_b = np.argsort(ids_a), np.argsort(ids_b)

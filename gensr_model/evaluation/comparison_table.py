@@ -12,12 +12,7 @@ import pyarrow.compute as pc
 from gensr_model.config.base import TASKS
 from gensr_model.evaluation.metrics import METRICS, per_sample
 
-COLUMNS = {
-    "recall_at_5": "R@5",
-    "recall_at_10": "R@10",
-    "ndcg_at_5": "N@5",
-    "ndcg_at_10": "N@10",
-}  # the paper's
+COLUMNS = {"recall_at_5": "R@5", "recall_at_10": "R@10", "ndcg_at_5": "N@5", "ndcg_at_10": "N@10"}  # the paper's
 SIGNIFICANT = 0.01  # the paper's star
 
 
@@ -46,7 +41,5 @@ def means(ranks: Mapping[str, Sequence[pa.Table]]) -> list[dict[str, Any]]:
                 values = [float(per_sample(table, metric).mean()) for table in of_task]
                 deviation = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
                 row = {"task": task, "system": name, "metric": metric, "mean": float(np.mean(values))}
-                rows.append(
-                    row | {"deviation": deviation, "seeds": len(values), "samples": of_task[0].num_rows}
-                )
+                rows.append(row | {"deviation": deviation, "seeds": len(values), "samples": of_task[0].num_rows})
     return rows

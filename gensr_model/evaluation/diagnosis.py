@@ -22,9 +22,7 @@ from gensr_model.evaluation.compare import against_best, holm
 from gensr_model.evaluation.metrics import METRICS, per_sample
 from gensr_model.evaluation.resampling import standard_error
 
-FEWEST_USERS = (
-    50  # whose differences are taken as normal: few have few values, and any test of them is too easy
-)
+FEWEST_USERS = 50  # whose differences are taken as normal: few have few values, and any test of them is too easy
 HEAD = 0.2  # share of the items met in training, the most popular first, that are the head
 
 # Values from the first edge to below the second are the first segment, and so on. The last has no end; below the first
@@ -126,9 +124,7 @@ def leads(
                 rows = {name: np.flatnonzero(cut.of[place] == label) for name, place in places.items()}
                 inside = {name: [of_task[name].take(pa.array(of))] for name, of in rows.items() if len(of)}
                 there = np.flatnonzero(cut.of == label)
-                users = pa.table(
-                    {"sample_id": sample_id.take(pa.array(there)), "user_idx": every.user[there]}
-                )
+                users = pa.table({"sample_id": sample_id.take(pa.array(there)), "user_idx": every.user[there]})
                 for verdict in against_best(
                     inside, ours, [task], ["ndcg_at_10"], samples, confidence, seed, users=users
                 ):
@@ -136,16 +132,7 @@ def leads(
                     chosen_among = len(inside) - 1 if by.mean_difference < 0 else 1
                     p.append(min(1.0, by.p * chosen_among) if by.users >= FEWEST_USERS else float("nan"))
                     found.append(
-                        Lead(
-                            task,
-                            cut.name,
-                            segment,
-                            verdict.baseline,
-                            by.mean_difference,
-                            by.low,
-                            by.high,
-                            p[-1],
-                        )
+                        Lead(task, cut.name, segment, verdict.baseline, by.mean_difference, by.low, by.high, p[-1])
                     )
     return [lead._replace(lead_p_holm=value) for lead, value in zip(found, holm(p), strict=True)]
 
@@ -163,9 +150,7 @@ def _places(name: str, ranks: pa.Table, samples: Samples, dataset: PreparedDatas
     return place
 
 
-def _of_model(
-    model: str, ranks: pa.Table, place: IntArray, samples: Samples, cuts: list[Segments]
-) -> list[pa.Table]:
+def _of_model(model: str, ranks: pa.Table, place: IntArray, samples: Samples, cuts: list[Segments]) -> list[pa.Table]:
     values = np.stack([per_sample(ranks, metric) for metric in METRICS])  # (metrics, n)
     task = samples.task[place]
     found = []

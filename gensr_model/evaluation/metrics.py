@@ -19,11 +19,7 @@ from gensr_model.errors import DataError, NaNScoreError
 
 RECALL_CUTOFFS = (1, 5, 10, 20)
 NDCG_CUTOFFS = (5, 10, 20)
-METRICS = (
-    *(f"recall_at_{k}" for k in RECALL_CUTOFFS),
-    *(f"ndcg_at_{k}" for k in NDCG_CUTOFFS),
-    "mrr",
-)
+METRICS = (*(f"recall_at_{k}" for k in RECALL_CUTOFFS), *(f"ndcg_at_{k}" for k in NDCG_CUTOFFS), "mrr")
 RANKS_SCHEMA = pa.schema(
     [
         ("sample_id", pa.string()),
@@ -57,8 +53,7 @@ def rank_counts(scores: npt.NDArray[np.floating]) -> RankCounts:
         )
     positive, others = scores[:, :1], scores[:, 1:]
     return RankCounts(
-        greater=(others > positive).sum(axis=1).astype(np.int32),
-        ties=(others == positive).sum(axis=1).astype(np.int32),
+        greater=(others > positive).sum(axis=1).astype(np.int32), ties=(others == positive).sum(axis=1).astype(np.int32)
     )
 
 
@@ -82,9 +77,7 @@ def counts_table(
     """The table of `RANKS_SCHEMA` from counts and the lengths (N,) of the ranked lists."""
     ids, tasks = (pa.array(np.asarray(column).tolist(), pa.string()) for column in (sample_id, task))
     if not len(ids) == len(tasks) == len(candidates):
-        raise DataError(
-            f"{len(ids)} sample ids, {len(tasks)} tasks and {len(candidates)} score rows do not match"
-        )
+        raise DataError(f"{len(ids)} sample ids, {len(tasks)} tasks and {len(candidates)} score rows do not match")
     length = pa.array(candidates.astype(np.int32))
     return pa.table([ids, tasks, counts.greater, counts.ties, length], schema=RANKS_SCHEMA)
 

@@ -29,12 +29,7 @@ _CHUNK = 1_024  # samples scored at once: bounds memory, changes no score
 
 
 def score_reference(
-    name: str,
-    dataset: PreparedDataset,
-    samples: Samples,
-    negatives: IntArray,
-    cf_folder: Path,
-    text: TextConfig,
+    name: str, dataset: PreparedDataset, samples: Samples, negatives: IntArray, cf_folder: Path, text: TextConfig
 ) -> pa.Table:
     """Ranks table (`metrics.RANKS_SCHEMA`) of a reference; a text ranker has rows only for samples with a
     query.
@@ -48,12 +43,7 @@ def score_reference(
 
 
 def reference_scores(
-    name: str,
-    dataset: PreparedDataset,
-    samples: Samples,
-    negatives: IntArray,
-    cf_folder: Path,
-    text: TextConfig,
+    name: str, dataset: PreparedDataset, samples: Samples, negatives: IntArray, cf_folder: Path, text: TextConfig
 ) -> FloatArray:
     """Scores (N, 1 + C) of N samples with `negatives` (N, C); the positive is in column 0.
 
@@ -107,9 +97,7 @@ def item_knn(dataset: PreparedDataset) -> Scorer:
     train = dataset.samples("train")
     train = train.take(train.task == 0)
     shape = (dataset.n_users, dataset.n_items)
-    met: sparse.csr_array = sparse.csr_array(
-        (np.ones(len(train), np.float32), (train.user, train.item)), shape=shape
-    )
+    met: sparse.csr_array = sparse.csr_array((np.ones(len(train), np.float32), (train.user, train.item)), shape=shape)
     met.data[:] = 1.0  # a repeated event was summed
     norm = np.sqrt(met.sum(axis=0))
     unit = met.copy()

@@ -36,9 +36,7 @@ def number_users(sample_id: npt.NDArray[np.str_], users: pa.Table | None) -> Int
             f"{len(missing)} ranked samples (for example {missing[0]}) are not in the split whose users are "
             "resampled: compare models on the prepared dataset that they were ranked on"
         )
-    _, first, user = np.unique(
-        users["user_idx"].to_numpy()[place.to_numpy()], return_index=True, return_inverse=True
-    )
+    _, first, user = np.unique(users["user_idx"].to_numpy()[place.to_numpy()], return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[user]
 
 

@@ -19,13 +19,7 @@ from gensr_model.config.model import FullRankingConfig, ModelConfig
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.data.searches import SEARCHES, encode_with_searches, lone_queries, with_searches
-from gensr_model.data.text import (
-    answer_ids,
-    encode_items,
-    encode_prompts,
-    load_tokenizer,
-    train_tokenizer,
-)
+from gensr_model.data.text import answer_ids, encode_items, encode_prompts, load_tokenizer, train_tokenizer
 from gensr_model.errors import DataError
 from gensr_model.models import backbone as backbones
 from gensr_model.models import cf_tables
@@ -34,13 +28,7 @@ from gensr_model.models.full_ranking import FullRanking
 from gensr_model.models.gensr import DualViewT5, GenSR
 from gensr_model.models.text_pooling import TextBuffers
 from gensr_model.models.two_head import TwoHead
-from gensr_model.runtime.files import (
-    load_module_tensors,
-    module_tensors,
-    read_tensors,
-    write_json,
-    write_tensors,
-)
+from gensr_model.runtime.files import load_module_tensors, module_tensors, read_tensors, write_json, write_tensors
 
 Model = GenSR | TwoHead | FullRanking
 CONFIG, WEIGHTS, TOKENIZER, ITEMS = "config.json", "model.safetensors", "tokenizer.json", "items.parquet"
@@ -55,9 +43,7 @@ class Loaded(NamedTuple):
     unknown_item_share: float  # of the dataset's items, those the model was not trained with
 
 
-def assemble(
-    kind: str, dataset: PreparedDataset, cf_folder: Path, config: PipelineConfig
-) -> tuple[Model, Tokenizer]:
+def assemble(kind: str, dataset: PreparedDataset, cf_folder: Path, config: PipelineConfig) -> tuple[Model, Tokenizer]:
     """A fresh model over a dataset and its LightGCN table: the same weights for the same seed."""
     torch.manual_seed(config.seed)
     shape = config.model
@@ -92,9 +78,13 @@ def _items(dataset: PreparedDataset, config: ModelConfig) -> pa.Table:
 
 
 def _text(
-    tokenizer: Tokenizer, items: pa.Table, queries: list[str], config: ModelConfig, full: FullRankingConfig | None,
+    tokenizer: Tokenizer,
+    items: pa.Table,
+    queries: list[str],
+    config: ModelConfig,
+    full: FullRankingConfig | None,
     known: pa.Table | None = None,
-) -> TextBuffers:  # fmt: skip
+) -> TextBuffers:
     searches = config.departures.searches_in_text
     if searches.enabled:
         bags = encode_with_searches(tokenizer, items, config.text, searches, known)
@@ -142,9 +132,7 @@ def load(folder: Path, items: pa.Table | None = None, queries: list[str] | None 
     if config.departures.searches_in_text.enabled and SEARCHES not in items.column_names:
         items = items.append_column(SEARCHES, pc.fill_null(trained[SEARCHES].take(rows), ""))
     tensors = read_tensors(folder / WEIGHTS)
-    cf = CFTable(
-        torch.zeros_like(tensors["cf.table"]), torch.zeros_like(tensors["cf.known"]), config.freeze_cf
-    )
+    cf = CFTable(torch.zeros_like(tensors["cf.table"]), torch.zeros_like(tensors["cf.known"]), config.freeze_cf)
     full = FullRankingConfig.model_validate(content["full_ranking"]) if content.get("full_ranking") else None
     text = _text(tokenizer, items, queries or [], config, full, known)
     model: Model

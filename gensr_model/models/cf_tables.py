@@ -39,9 +39,7 @@ class CFTable(nn.Module):
         folds: read in training in place of ``table`` (departure AL).
     """
 
-    def __init__(
-        self, table: Tensor, known: Tensor, freeze: bool = True, folds: FoldTables | None = None
-    ) -> None:
+    def __init__(self, table: Tensor, known: Tensor, freeze: bool = True, folds: FoldTables | None = None) -> None:
         super().__init__()
         self.table = nn.Parameter(table.clone(), requires_grad=not freeze)
         self.known: Tensor

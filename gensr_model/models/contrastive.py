@@ -29,9 +29,7 @@ class ContrastiveAlignment(nn.Module):
         facts = (batch.user, batch.history_end, batch.history_mask.any(dim=1))
         rows = distinct_users(*(distributed.gather_rows(fact) for fact in facts))
         cf_users = distributed.gather_rows(self.align_cf(masked_mean(cf.history, cf.mask)))
-        semantic_users = distributed.gather_rows(
-            self.align_semantic(masked_mean(semantic.history, semantic.mask))
-        )
+        semantic_users = distributed.gather_rows(self.align_semantic(masked_mean(semantic.history, semantic.mask)))
         return contrastive_loss(cf_users[rows], semantic_users[rows], self.tau)
 
 

@@ -22,13 +22,7 @@ from gensr_model.models.backbone import first_step_hidden
 from gensr_model.models.base import LossParts, RankingModel
 from gensr_model.models.cf_tables import CFTable
 from gensr_model.models.contrastive import ContrastiveAlignment
-from gensr_model.models.departures import (
-    ItemEmbedding,
-    QueryProduct,
-    TrainingReading,
-    Unchanged,
-    pool_read_text,
-)
+from gensr_model.models.departures import ItemEmbedding, QueryProduct, TrainingReading, Unchanged, pool_read_text
 from gensr_model.models.item_vectors import ItemVectors, ReadBatch
 from gensr_model.models.losses import binary_cross_entropy, listwise_loss
 from gensr_model.models.text_pooling import TextBuffers

@@ -79,9 +79,7 @@ def tokens_of(text: ItemText, items: Tensor) -> Tokens:
     return Tokens(first.repeat_interleave(length) + inside, start, length)
 
 
-def pool_tokens(
-    embedding: nn.Embedding | nn.Linear, text: ItemText, tokens: Tokens, weights: Tensor | None
-) -> Tensor:
+def pool_tokens(embedding: nn.Embedding | nn.Linear, text: ItemText, tokens: Tokens, weights: Tensor | None) -> Tensor:
     """(M, d_model) sums of token vectors by ``weights`` (T',), or their means. Never laid out as (M, tokens, d)."""
     ids = text.tokens[tokens.place]
     if weights is None:

@@ -33,9 +33,7 @@ class TwoHead(RankingModel):
         gamma: weight of the recommendation loss (Eq. 1).
     """
 
-    def __init__(
-        self, config: ModelConfig, words: Tensor, cf: CFTable, text: TextBuffers, gamma: float
-    ) -> None:
+    def __init__(self, config: ModelConfig, words: Tensor, cf: CFTable, text: TextBuffers, gamma: float) -> None:
         super().__init__()
         self.config, self.cf, self.text, self.gamma = config, cf, text, gamma
         width, departures = words.shape[1], config.departures
@@ -49,10 +47,7 @@ class TwoHead(RankingModel):
         # Per task: history, candidate and their product; search adds the query and its product with the
         # candidate.
         self.heads = nn.ModuleDict(
-            {
-                task: _head(parts * width, width, config.view_dropout)
-                for task, parts in zip(TASKS, (3, 5), strict=True)
-            }
+            {task: _head(parts * width, width, config.view_dropout) for task, parts in zip(TASKS, (3, 5), strict=True)}
         )
 
     def loss(self, batch: Batch) -> LossParts:

@@ -71,9 +71,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         missing = [name for name in (USERS, RETRIEVAL) if not (folder / name).is_file()]
         if missing:
-            raise DataError(
-                f"{folder}: no {' and no '.join(missing)}, which serving needs; train the model again"
-            )
+            raise DataError(f"{folder}: no {' and no '.join(missing)}, which serving needs; train the model again")
         table = pq.read_table(folder / USERS)
         self._raw, self._item, self._behavior = (column.combine_chunks() for column in table.columns)
         tensors = read_tensors(folder / RETRIEVAL)
@@ -89,7 +87,5 @@ class Store:
         if row == len(self) or self._raw[row].as_py() != raw_id:
             return None
         vector = self._user[row].float()
-        history, behavior = (
-            column[row].values.to_numpy().astype(np.int64) for column in (self._item, self._behavior)
-        )
+        history, behavior = (column[row].values.to_numpy().astype(np.int64) for column in (self._item, self._behavior))
         return Known(history, behavior, vector if bool(vector.any()) else None)

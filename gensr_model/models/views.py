@@ -102,9 +102,7 @@ class SoftFilter(nn.Module):
         """(B, C, d) candidates, (B, H, d) encoded history, (B, H) mask → (B, C, d)."""
         has_history = mask.any(dim=1)
         attend = mask | ~has_history.unsqueeze(1)
-        filtered, _ = self.attention(
-            candidate, encoded, encoded, key_padding_mask=~attend, need_weights=False
-        )
+        filtered, _ = self.attention(candidate, encoded, encoded, key_padding_mask=~attend, need_weights=False)
         return torch.where(has_history[:, None, None], filtered, self.empty)
 
 

@@ -68,9 +68,7 @@ def read(folder: Path) -> JobBundle:
     """The job bundle in a folder. Raises ConfigError where there is none, or one of other code."""
     path = folder / FILE
     if not path.is_file():
-        raise ConfigError(
-            f"{folder} has no {FILE}: name a folder that `python -m tasks.remote.export out` has written"
-        )
+        raise ConfigError(f"{folder} has no {FILE}: name a folder that `python -m tasks.remote.export out` has written")
     try:
         bundle = JobBundle.model_validate_json(path.read_text())
     except ValidationError as error:

@@ -48,9 +48,7 @@ def run(folder: Path, at_once: int = 1) -> list[str]:
     try:
         lock = FileLock(folder / "lock").acquire(blocking=False)
     except Timeout:
-        raise ConfigError(
-            f"{folder}: another process works on this job bundle; wait for it, or pack another"
-        ) from None
+        raise ConfigError(f"{folder}: another process works on this job bundle; wait for it, or pack another") from None
     with lock:
         return _work(folder, jobs, at_once)
 
@@ -73,11 +71,7 @@ def _work(folder: Path, jobs: tuple[Job, ...], at_once: int) -> list[str]:
 
 
 def _side_by_side(
-    work: Callable[[Path, Job, int, bool], list[str]],
-    folder: Path,
-    jobs: Iterable[Job],
-    at_once: int,
-    threads: int,
+    work: Callable[[Path, Job, int, bool], list[str]], folder: Path, jobs: Iterable[Job], at_once: int, threads: int
 ) -> dict[str, str]:
     """Why each job failed that did. A process that is killed ends all; what was finished stays."""
     context = multiprocessing.get_context("spawn")  # CUDA cannot be forked
@@ -107,8 +101,7 @@ def _table(folder: Path, job: Job, threads: int, bar: bool) -> list[str]:
 def _model(folder: Path, job: Job, threads: int, bar: bool) -> list[str]:
     config, dataset = job.config, _begin(folder, threads)
     cf, model = (
-        job_bundle.place(folder, stage, key)
-        for stage, key in (("pretrain", job.pretrain), ("finetune", job.finetune))
+        job_bundle.place(folder, stage, key) for stage, key in (("pretrain", job.pretrain), ("finetune", job.finetune))
     )
 
     def train(out: Path, checkpoints: Path, report: Report) -> Metrics:
@@ -152,9 +145,7 @@ def _once(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("jobs", type=Path)
     parser.add_argument("--at-once", type=int, default=1, help="models in training side by side")
     given = parser.parse_args()

@@ -230,8 +230,6 @@ def _line(parent: ElementTree.Element, x1: float, y1: float, x2: float, y2: floa
     ElementTree.SubElement(parent, "line", {"class": name, **ends})
 
 
-def _text(
-    parent: ElementTree.Element, x: float, y: float, words: str, anchor: str, name: str = "tick"
-) -> None:
+def _text(parent: ElementTree.Element, x: float, y: float, words: str, anchor: str, name: str = "tick") -> None:
     place = {"class": name, "x": f"{x:.1f}", "y": f"{y:.1f}", "text-anchor": anchor}
     ElementTree.SubElement(parent, "text", place).text = words

@@ -132,9 +132,7 @@ def _analysis(facts: RunFacts) -> Iterator[str]:
         rows = facts.summary["results"].get(task)
         if wanted and rows and not any(group[-1] == task for group in information):
             yield f"Mutual information of {task} is left out: test samples of fewer than {_FEWEST} users."
-    blind = [
-        f"{facts.title(model)} on {task}" for (model, task), f in information.items() if f["mine_nats"] <= 0
-    ]
+    blind = [f"{facts.title(model)} on {task}" for (model, task), f in information.items() if f["mine_nats"] <= 0]
     if blind:
         yield f"MINE found no information at all for {joined(blind)}: an estimate of 0 is no measurement of 0."
     yield from _conflict(facts)
@@ -150,11 +148,7 @@ def _conflict(facts: RunFacts) -> Iterator[str]:
         for name, row in by_model.items()
         if "free" in row
     }
-    blind = [
-        f"{facts.title(name)} ({row['probes']:.0f})"
-        for name, row in by_model.items()
-        if name not in intervals
-    ]
+    blind = [f"{facts.title(name)} ({row['probes']:.0f})" for name, row in by_model.items() if name not in intervals]
     if blind:
         yield f"Whether tasks conflict cannot be told of {joined(blind)}: so many probes may be noise alone."
     if "gensr" not in intervals:
@@ -173,9 +167,7 @@ def _few_users(facts: RunFacts) -> Iterator[str]:
     tested += [(task, row) for task, rows in facts.summary["comparisons"].items() for row in rows.values()]
     # Pages can be made again of older runs, which did not count users.
     known = [(task, row) for task, row in tested if "users" in row]
-    for task, n in {
-        task: int(row["users"]) for task, row in known if row["users"] < min(row["n"], _USERS)
-    }.items():
+    for task, n in {task: int(row["users"]) for task, row in known if row["users"] < min(row["n"], _USERS)}.items():
         yield (
             f"{task.capitalize()} was tested on {n} users, some with many samples: with fewer than {_USERS} intervals "
             "come out too narrow and p too small."

@@ -70,9 +70,16 @@ def _counts(facts: RunFacts) -> Table | None:
     counts = facts.manifest.get("counts")
     if not counts:
         return None
-    wanted = {"users": "Users", "items": "Items", "queries": "Distinct queries", "events": "Events",
-              "samples_train": "Training samples", "samples_valid": "Validation samples",
-              "samples_test": "Test samples", "graph": "Pairs in LightGCN's graph"}  # fmt: skip
+    wanted = {
+        "users": "Users",
+        "items": "Items",
+        "queries": "Distinct queries",
+        "events": "Events",
+        "samples_train": "Training samples",
+        "samples_valid": "Validation samples",
+        "samples_test": "Test samples",
+        "graph": "Pairs in LightGCN's graph",
+    }
     columns = [Column("What", False), Column("Rows")]
     rows = [[text(title), count(counts[name])] for name, title in wanted.items() if name in counts]
     if paper.is_papers_data(facts):
@@ -94,17 +101,12 @@ def _filter(facts: RunFacts) -> Table | None:
 
 
 def _checks(facts: RunFacts) -> Table | None:
-    rows = [
-        [text(c["suite"].replace("_", " ")), count(c["expectations"]), count(c["failed"])]
-        for c in facts.checks
-    ]
+    rows = [[text(c["suite"].replace("_", " ")), count(c["expectations"]), count(c["failed"])] for c in facts.checks]
     columns = [Column("Suite", False), Column("Expectations"), Column("Failed")]
     return Table("checks-table", "Expectations on raw and prepared tables", columns, rows) if rows else None
 
 
 def _audits(facts: RunFacts) -> Table | None:
-    rows = [
-        [text(a["name"].replace("_", " ")), count(a["violations"]), text(a["rule"])] for a in facts.audits
-    ]
+    rows = [[text(a["name"].replace("_", " ")), count(a["violations"]), text(a["rule"])] for a in facts.audits]
     columns = [Column("Audit", False), Column("Rows that break it"), Column("What it looks for", False)]
     return Table("audits-table", "Audits of the prepared dataset", columns, rows) if rows else None

@@ -42,9 +42,7 @@ def html(table: Table) -> Markup:
 def markdown(table: Table) -> str:
     """Caption, grid and note. The grid's columns line up in a terminal, too."""
     table = _filled(table)
-    rows = [
-        [_MARKDOWN.get(cell.mark, "{}").format(_escaped(cell.text)) for cell in row] for row in table.rows
-    ]
+    rows = [[_MARKDOWN.get(cell.mark, "{}").format(_escaped(cell.text)) for cell in row] for row in table.rows]
     heads = [_escaped(column.title) for column in table.columns]
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     right = [column.numeric for column in table.columns]
@@ -56,9 +54,7 @@ def markdown(table: Table) -> str:
 def terminal(table: Table) -> RichTable:
     """For rich's console; cells that do not fit are folded, never cut."""
     table = _filled(table)
-    drawn = RichTable(
-        title=table.caption, caption=table.note or None, title_justify="left", caption_justify="left"
-    )
+    drawn = RichTable(title=table.caption, caption=table.note or None, title_justify="left", caption_justify="left")
     for column in table.columns:
         drawn.add_column(column.title, justify="right" if column.numeric else "left", overflow="fold")
     for row in table.rows:

@@ -12,8 +12,14 @@ from gensr_model.reporting.sections import Block, Section, figures, heading, not
 
 def of_report(facts: RunFacts) -> list[Section]:
     """All sections of results; a part that the run does not have is left out."""
-    made = (results(facts), _segments(facts), *study_sections.sections(facts), _training(facts),
-            mechanisms.section(facts), _speed(facts))  # fmt: skip
+    made = (
+        results(facts),
+        _segments(facts),
+        *study_sections.sections(facts),
+        _training(facts),
+        mechanisms.section(facts),
+        _speed(facts),
+    )
     return [section for section in made if section is not None]
 
 
@@ -45,9 +51,7 @@ def results(facts: RunFacts) -> Section | None:
         blocks += [heading(task.capitalize()), table(run_tables.results(facts, summary, task, "results"))]
         blocks += [figures(each) for each in run_tables.differences(facts, summary, task)]
         blocks += map(table, run_tables.papers_rows(facts, paper.RANKING, task, ours, "paper"))
-    blocks += paper.not_shown(
-        facts, "its Tables 2 and 3 are not comparable with these, so they are not shown"
-    )
+    blocks += paper.not_shown(facts, "its Tables 2 and 3 are not comparable with these, so they are not shown")
     return Section("results", "Results", blocks)
 
 

@@ -27,13 +27,16 @@ from gensr_model.reporting.tables import (
 )
 
 METRICS = {
-    "recall_at_1": "R@1", "recall_at_5": "R@5", "recall_at_10": "R@10", "recall_at_20": "R@20",
-    "ndcg_at_5": "N@5", "ndcg_at_10": "N@10", "ndcg_at_20": "N@20", "mrr": "MRR",
-}  # fmt: skip
-_HINTS = {
-    "R": "share of positives among the first {}",
-    "N": "NDCG among the first {}: a higher place counts more",
+    "recall_at_1": "R@1",
+    "recall_at_5": "R@5",
+    "recall_at_10": "R@10",
+    "recall_at_20": "R@20",
+    "ndcg_at_5": "N@5",
+    "ndcg_at_10": "N@10",
+    "ndcg_at_20": "N@20",
+    "mrr": "MRR",
 }
+_HINTS = {"R": "share of positives among the first {}", "N": "NDCG among the first {}: a higher place counts more"}
 # Models whose curves are drawn: lines of every colour, dashed and dotted; the ablation has 15 variants.
 _DRAWN = 3 * COLORS
 _COLORS = {
@@ -78,17 +81,27 @@ def segments(facts: RunFacts, rows: Sequence[dict[str, Any]], name: str = "segme
 
 def _leads(facts: RunFacts, rows: Sequence[dict[str, Any]], name: str, task: str) -> Table:
     """GenSR against the best other model of every segment."""
-    columns = [Column("Segment", False), Column("Samples"), Column("GenSR"), Column("Best other", False),
-               Column("GenSR − it", hint="difference in N@10, paired"), Column(f"{facts.confidence} interval"),
-               Column("p (Holm)")]  # fmt: skip
+    columns = [
+        Column("Segment", False),
+        Column("Samples"),
+        Column("GenSR"),
+        Column("Best other", False),
+        Column("GenSR − it", hint="difference in N@10, paired"),
+        Column(f"{facts.confidence} interval"),
+        Column("p (Holm)"),
+    ]
     body = []
     for row in rows:
         lead, p = row["lead"], row["lead_p_holm"]
         body.append(
-            [text(f"{row['by']}: {row['segment']}"), count(row["samples"]), number(row["ndcg_at_10"]),
-             text(facts.title(row["baseline"])),
-             *difference(lead, row["lead_low"], row["lead_high"], p, VERDICTS[tested(lead, p, facts)])]
-        )  # fmt: skip
+            [
+                text(f"{row['by']}: {row['segment']}"),
+                count(row["samples"]),
+                number(row["ndcg_at_10"]),
+                text(facts.title(row["baseline"])),
+                *difference(lead, row["lead_low"], row["lead_high"], p, VERDICTS[tested(lead, p, facts)]),
+            ]
+        )
     return Table(name, f"{task.capitalize()}: GenSR's lead by segment", columns, body, note=_LEAD_NOTE)
 
 
@@ -144,8 +157,7 @@ def differences(facts: RunFacts, summary: dict[str, Any], task: str) -> list[Fig
     """GenSR minus every other model of a summary, with intervals; none where nothing was compared."""
     compared = summary["comparisons"].get(task, {})
     rows = [
-        Interval(facts.title(name), *_bounds(compared[name]), verdict(compared[name]))
-        for name in in_order(compared)
+        Interval(facts.title(name), *_bounds(compared[name]), verdict(compared[name])) for name in in_order(compared)
     ]
     if not rows:
         return []
@@ -154,9 +166,7 @@ def differences(facts: RunFacts, summary: dict[str, Any], task: str) -> list[Fig
     return [Figure(interval_chart(title, rows, "difference in NDCG@10"), title, note)]
 
 
-def papers_rows(
-    facts: RunFacts, known: paper.Rows, task: str, ours: dict[str, float], name: str
-) -> list[Table]:
+def papers_rows(facts: RunFacts, known: paper.Rows, task: str, ours: dict[str, float], name: str) -> list[Table]:
     """The paper's rows for this task under our GenSR's; none for a run on other data."""
     if not paper.is_papers_data(facts):
         return []
@@ -174,10 +184,7 @@ def learning(facts: RunFacts) -> list[Figure]:
     """
     if len(facts.training) > _DRAWN:
         return []
-    drawn = [
-        _curves(f"Validation NDCG@5, {task}", _lines(facts, "validations", f"{task}/ndcg_at_5"))
-        for task in TASKS
-    ]
+    drawn = [_curves(f"Validation NDCG@5, {task}", _lines(facts, "validations", f"{task}/ndcg_at_5")) for task in TASKS]
     for name, trained in facts.training.items():
         curve = trained.get("curve", [])
         parts = dict.fromkeys(n for n in ("loss", *_COLORS) if curve and n in curve[0])
@@ -206,15 +213,27 @@ def _curves(title: str, lines: Sequence[Series]) -> Figure | None:
 
 def training(facts: RunFacts) -> Table:
     """How training ended, per model."""
-    columns = [Column("Model", False), Column("Epochs"), Column("Steps"),
-               Column("Best valid", hint="mean over the trained tasks"), Column("of", False),
-               Column("Validations"), Column("Stopped because", False)]  # fmt: skip
+    columns = [
+        Column("Model", False),
+        Column("Epochs"),
+        Column("Steps"),
+        Column("Best valid", hint="mean over the trained tasks"),
+        Column("of", False),
+        Column("Validations"),
+        Column("Stopped because", False),
+    ]
     rows = [
-        [text(facts.title(name)), number(t["epochs"], 1), count(t["steps"]), number(t["best_metric"]),
-         text(METRICS[t.get("chosen_by", "ndcg_at_5")]),
-         count(len(t["validations"]) if "validations" in t else None), text(t["stopped"])]
+        [
+            text(facts.title(name)),
+            number(t["epochs"], 1),
+            count(t["steps"]),
+            number(t["best_metric"]),
+            text(METRICS[t.get("chosen_by", "ndcg_at_5")]),
+            count(len(t["validations"]) if "validations" in t else None),
+            text(t["stopped"]),
+        ]
         for name, t in facts.training.items()
-    ]  # fmt: skip
+    ]
     return Table("training-table", "How training ended", columns, rows)
 
 
@@ -222,11 +241,17 @@ def speed(facts: RunFacts) -> Table | None:
     """Per model: its size, how fast it trains and ranks, and the memory of both."""
     by_label = {stage["label"]: stage for stage in facts.stages}
     config = facts.summary["config"]
-    columns = [Column("Model", False), Column("Parameters"), Column("Training time"),
-               Column("Steps/s"), Column("Rows/s", hint="positives and negatives that training reads"),
-               Column("Peak, training"),
-               Column("Ranking time"), Column("Candidates/s", hint="scored, with reading and loading the model"),
-               Column("Peak, ranking")]  # fmt: skip
+    columns = [
+        Column("Model", False),
+        Column("Parameters"),
+        Column("Training time"),
+        Column("Steps/s"),
+        Column("Rows/s", hint="positives and negatives that training reads"),
+        Column("Peak, training"),
+        Column("Ranking time"),
+        Column("Candidates/s", hint="scored, with reading and loading the model"),
+        Column("Peak, ranking"),
+    ]
     rows = []
     ranked = _per_model(facts)
     for name in in_order(ranked):
@@ -304,15 +329,34 @@ def columns_of(facts: RunFacts) -> Sequence[Table]:
     groups: dict[str, list[dict[str, object]]] = {}
     for row in facts.profile:
         groups.setdefault(row["table"], []).append(row)
-    columns = [Column("Column", False), Column("Type", False), Column("Nulls"), Column("Distinct, about"),
-               Column("Least", False), Column("Median", False), Column("Greatest", False)]  # fmt: skip
+    columns = [
+        Column("Column", False),
+        Column("Type", False),
+        Column("Nulls"),
+        Column("Distinct, about"),
+        Column("Least", False),
+        Column("Median", False),
+        Column("Greatest", False),
+    ]
     shown = ("min", "median", "max")
     return [
-        Table(f"profile-{name}", f"{name}: {rows[0]['rows']:,} rows", columns,
-              [[text(r["column"]), text(r["type"]), count(r["nulls"]), count(r["distinct_about"]),  # type: ignore[arg-type]
-                *(text(_short(r[n])) for n in shown)] for r in rows])
+        Table(
+            f"profile-{name}",
+            f"{name}: {rows[0]['rows']:,} rows",
+            columns,
+            [
+                [
+                    text(r["column"]),
+                    text(r["type"]),
+                    count(r["nulls"]),
+                    count(r["distinct_about"]),  # type: ignore[arg-type]
+                    *(text(_short(r[n])) for n in shown),
+                ]
+                for r in rows
+            ],
+        )
         for name, rows in groups.items()
-    ]  # fmt: skip
+    ]
 
 
 def _short(value: object) -> str:

@@ -35,10 +35,15 @@ def problems(facts: RunFacts) -> Iterator[str]:
                 f"four metrics."
             )
     for task in TASKS:
-        rows = [row for row in facts.studies.get(ABLATION, {}).get(ABLATION, [])
-                if row["task"] == task and row["variant"] != "gensr" and row["high"] >= 0]  # fmt: skip
-        for how, which in (("higher", [r for r in rows if r["low"] > 0]),
-                           ("not told to be lower", [r for r in rows if r["low"] <= 0])):  # fmt: skip
+        rows = [
+            row
+            for row in facts.studies.get(ABLATION, {}).get(ABLATION, [])
+            if row["task"] == task and row["variant"] != "gensr" and row["high"] >= 0
+        ]
+        for how, which in (
+            ("higher", [r for r in rows if r["low"] > 0]),
+            ("not told to be lower", [r for r in rows if r["low"] <= 0]),
+        ):
             if which:
                 names = joined([f"{facts.title(r['variant'])} ({_percent(r['change'])})" for r in which])
                 yield f"Ablation, {task}: NDCG@5 is {how} than the whole model's for {names}."
@@ -57,14 +62,15 @@ def _edges(facts: RunFacts) -> Iterator[str]:
 def _comparison(facts: RunFacts) -> Iterator[str]:
     study = facts.studies.get(RERANK, {})
     for task in TASKS:
-        order = {row["system"]: row["mean"] for row in study.get("results", [])
-                 if (row["task"], row["metric"]) == (task, "ndcg_at_10")}  # fmt: skip
+        order = {
+            row["system"]: row["mean"]
+            for row in study.get("results", [])
+            if (row["task"], row["metric"]) == (task, "ndcg_at_10")
+        }
         if "gensr" not in order:
             continue
         place = 1 + sum(value > order["gensr"] for value in order.values())
-        words = (
-            f"All systems, {task}: GenSR has place {place} of {len(order)} by NDCG@10 ({order['gensr']:.4f})"
-        )
+        words = f"All systems, {task}: GenSR has place {place} of {len(order)} by NDCG@10 ({order['gensr']:.4f})"
         tested = [v for v in study["verdicts"] if (v["task"], v["metric"]) == (task, "ndcg_at_10")]
         yield words + "".join(f"; {_against(facts, v, order)}" for v in tested) + "."
 
@@ -85,8 +91,11 @@ def _full(facts: RunFacts) -> Iterator[str]:
 
 def _ablation(facts: RunFacts) -> Iterator[str]:
     for task in TASKS:
-        rows = [row for row in facts.studies.get(ABLATION, {}).get(ABLATION, [])
-                if row["task"] == task and row["variant"] != "gensr"]  # fmt: skip
+        rows = [
+            row
+            for row in facts.studies.get(ABLATION, {}).get(ABLATION, [])
+            if row["task"] == task and row["variant"] != "gensr"
+        ]
         if rows:
             most = min(rows, key=lambda row: row["change"])
             yield (
@@ -100,9 +109,7 @@ def _sweep(facts: RunFacts) -> Iterator[str]:
     chosen = next((row for row in rows if row["chosen"]), None)
     if chosen is None:
         return
-    sentence = (
-        f"τ and β: {chosen['tau']:g} and {chosen['beta']:g} are the best of {len(rows)} points on validation"
-    )
+    sentence = f"τ and β: {chosen['tau']:g} and {chosen['beta']:g} are the best of {len(rows)} points on validation"
     tested = [[row.get(f"{task}_p_holm") for task in TASKS] for row in rows if not row["chosen"]]
     apart = sum(any(p is not None and p < facts.alpha for p in p_values) for p_values in tested)
     if any(p is not None for p_values in tested for p in p_values):

@@ -11,17 +11,7 @@ from gensr_model.reporting.charts import Figure, Interval, interval_chart
 from gensr_model.reporting.findings import VERDICTS, verdict
 from gensr_model.reporting.run_facts import RERANK, RunFacts
 from gensr_model.reporting.sections import Section, figures, heading, note, table, text
-from gensr_model.reporting.tables import (
-    Cell,
-    Column,
-    Table,
-    count,
-    interval,
-    mark_best,
-    memory,
-    number,
-    p_value,
-)
+from gensr_model.reporting.tables import Cell, Column, Table, count, interval, mark_best, memory, number, p_value
 from gensr_model.reporting.tables import text as words
 
 _OURS = "gensr"
@@ -30,9 +20,7 @@ _NOTE = (
     f"p < {SIGNIFICANT}. Epochs are all that were trained. Seconds to score have the loading in them. Peak memory is "
     "that of the training process, or of the GPU, validation included."
 )
-_SAVED = (
-    "What they took is from there: perhaps of another machine, and blank where it is not known of every seed."
-)
+_SAVED = "What they took is from there: perhaps of another machine, and blank where it is not known of every seed."
 
 
 def comparison(facts: RunFacts) -> Section | None:
@@ -59,9 +47,7 @@ def comparison(facts: RunFacts) -> Section | None:
                 table(_systems(facts, study, task, rows)),
                 *map(table, run_tables.papers_rows(facts, paper.RANKING, task, ours, "paper-systems")),
             ]
-    blocks += paper.not_shown(
-        facts, "its Tables 2 and 3 are not comparable with these, so they are not shown"
-    )
+    blocks += paper.not_shown(facts, "its Tables 2 and 3 are not comparable with these, so they are not shown")
     if study["verdicts"]:
         blocks += [
             heading("GenSR against the best baseline"),
@@ -69,9 +55,7 @@ def comparison(facts: RunFacts) -> Section | None:
             table(_verdicts(facts, study)),
         ]
     if study["failed"]:
-        failed = [
-            [words(facts.title(f["name"])), count(f["seed"]), words(f["error"])] for f in study["failed"]
-        ]
+        failed = [[words(facts.title(f["name"])), count(f["seed"]), words(f["error"])] for f in study["failed"]]
         columns = [Column("System", False), Column("Seed"), Column("Why", False)]
         blocks.append(table(Table("systems-failed", "Systems that were not ranked", columns, failed)))
     if saved := study.get("saved_ranks"):
@@ -90,31 +74,42 @@ def _by_system(study: dict[str, Any], task: str) -> dict[str, dict[str, dict[str
 
 
 def _systems(facts: RunFacts, study: dict[str, Any], task: str, rows: dict[str, Any]) -> Table:
-    columns = [Column("System", False), Column("Kind", False), *map(Column, COLUMNS.values()),
-               Column("± seeds", hint="standard deviation of N@10 over seeds"), Column("Seeds"),
-               Column("Epochs", hint="trained until the end or early stopping"),
-               Column("s/epoch", hint="seconds of training per epoch, validation included"),
-               Column("s to score", hint="seconds to rank all test samples, loading included"),
-               Column("Parameters"), Column("Peak memory", hint="of the training process, or of the GPU")]  # fmt: skip
+    columns = [
+        Column("System", False),
+        Column("Kind", False),
+        *map(Column, COLUMNS.values()),
+        Column("± seeds", hint="standard deviation of N@10 over seeds"),
+        Column("Seeds"),
+        Column("Epochs", hint="trained until the end or early stopping"),
+        Column("s/epoch", hint="seconds of training per epoch, validation included"),
+        Column("s to score", hint="seconds to rank all test samples, loading included"),
+        Column("Parameters"),
+        Column("Peak memory", hint="of the training process, or of the GPU"),
+    ]
     body = []
     for name, row in rows.items():
         cost = study["costs"].get(name, {})
         peak = cost.get("peak_memory_mb")
         body.append(
-            [words(facts.title(name)), words(study["systems"][name]["group"]),
-             *(number(row[metric]["mean"]) for metric in COLUMNS), number(row["ndcg_at_10"].get("deviation")),
-             count(row["ndcg_at_10"]["seeds"]), number(cost.get("epochs"), 1),
-             number(cost.get("seconds_per_epoch"), 1), number(cost.get("seconds_to_score"), 1),
-             count(cost.get("parameters")), memory(peak * 2**20 if peak else None)]
-        )  # fmt: skip
+            [
+                words(facts.title(name)),
+                words(study["systems"][name]["group"]),
+                *(number(row[metric]["mean"]) for metric in COLUMNS),
+                number(row["ndcg_at_10"].get("deviation")),
+                count(row["ndcg_at_10"]["seeds"]),
+                number(cost.get("epochs"), 1),
+                number(cost.get("seconds_per_epoch"), 1),
+                number(cost.get("seconds_to_score"), 1),
+                count(cost.get("parameters")),
+                memory(peak * 2**20 if peak else None),
+            ]
+        )
     body = mark_best(body, range(2, 2 + len(COLUMNS)))
     if _OURS in rows:
         _star(body[list(rows).index(_OURS)], [v for v in study["verdicts"] if v["task"] == task])
     samples = next(iter(rows.values()))["ndcg_at_10"]["samples"]
     tested = run_tables.of_users(samples, (v for v in study["verdicts"] if v["task"] == task))
-    return Table(
-        f"systems-{task}", f"{task.capitalize()}: {len(rows)} systems, {tested}", columns, body, _NOTE
-    )
+    return Table(f"systems-{task}", f"{task.capitalize()}: {len(rows)} systems, {tested}", columns, body, _NOTE)
 
 
 def _star(ours: list[Cell], verdicts: list[dict[str, Any]]) -> None:
@@ -126,26 +121,39 @@ def _star(ours: list[Cell], verdicts: list[dict[str, Any]]) -> None:
 
 
 def _verdicts(facts: RunFacts, study: dict[str, Any]) -> Table:
-    columns = [Column("Task", False), Column("Metric", False), Column("Best baseline", False), Column("GenSR − it"),
-               Column(f"{facts.confidence} interval", hint="paired bootstrap over test users"), Column("t"),
-               Column("p"),
-               Column("p (Holm)", hint="paired t-test by user, corrected for all columns of both tables")]  # fmt: skip
+    columns = [
+        Column("Task", False),
+        Column("Metric", False),
+        Column("Best baseline", False),
+        Column("GenSR − it"),
+        Column(f"{facts.confidence} interval", hint="paired bootstrap over test users"),
+        Column("t"),
+        Column("p"),
+        Column("p (Holm)", hint="paired t-test by user, corrected for all columns of both tables"),
+    ]
     rows = [
-        [words(v["task"]), words(COLUMNS[v["metric"]]), words(facts.title(v["baseline"])),
-         number(v["mean_difference"], 4, sign=True, mark=VERDICTS[verdict(v)]),
-         interval(v["mean_difference"], v["low"], v["high"]), number(v.get("t"), 2), p_value(v.get("p")),
-         p_value(v.get("p_holm"))]
+        [
+            words(v["task"]),
+            words(COLUMNS[v["metric"]]),
+            words(facts.title(v["baseline"])),
+            number(v["mean_difference"], 4, sign=True, mark=VERDICTS[verdict(v)]),
+            interval(v["mean_difference"], v["low"], v["high"]),
+            number(v.get("t"), 2),
+            p_value(v.get("p")),
+            p_value(v.get("p_holm")),
+        ]
         for v in study["verdicts"]
-    ]  # fmt: skip
+    ]
     caution = "The baseline is the best by its mean on the same test samples, which favours it."
     return Table("systems-verdicts", "Paired tests, column by column", columns, rows, caution)
 
 
 def _verdict_figure(facts: RunFacts, study: dict[str, Any]) -> Figure:
     rows = [
-        Interval(f"{v['task'].capitalize()}, {COLUMNS[v['metric']]}", v["mean_difference"], v["low"], v["high"],
-                 verdict(v))
+        Interval(
+            f"{v['task'].capitalize()}, {COLUMNS[v['metric']]}", v["mean_difference"], v["low"], v["high"], verdict(v)
+        )
         for v in study["verdicts"]
-    ]  # fmt: skip
+    ]
     title = "GenSR minus the best baseline of each column"
     return Figure(interval_chart(title, rows, "difference"), title, "Right of the line GenSR is better.")

@@ -60,9 +60,7 @@ def interval(value: float, low: float, high: float, scale: float = 1.0, digits: 
     return Cell(f"[{scale * low:+.{digits}f}, {scale * high:+.{digits}f}]".replace("-", "−"), float(value))
 
 
-def difference(
-    value: float, low: float, high: float, p: float | None, mark: str = "", digits: int = 4
-) -> list[Cell]:
+def difference(value: float, low: float, high: float, p: float | None, mark: str = "", digits: int = 4) -> list[Cell]:
     """Three cells: a difference with its sign, its bounds, and its corrected p."""
     return [number(value, digits, True, mark), interval(value, low, high, digits=digits), p_value(p)]
 

@@ -74,8 +74,6 @@ def _wanted() -> _Settings:
     if on_gpu:
         # cuBLAS reads it when it is first used; with a workspace of its own each stream adds up in one order.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        _LOG.info(
-            "deterministic GPU kernels where PyTorch has them; it warns by name of an operation without one"
-        )
+        _LOG.info("deterministic GPU kernels where PyTorch has them; it warns by name of an operation without one")
     # Filling new memory finds code that reads it unwritten. It costs a pass over every tensor, and changes no result.
     return _Settings(algorithms=True, warn_only=on_gpu, fill_memory=False)

@@ -59,13 +59,7 @@ class TerminalReport:
 
 def _bar() -> Progress:
     console = Console(stderr=True)
-    columns = (
-        "{task.description}",
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        "{task.fields[note]}",
-    )
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), "{task.fields[note]}")
     bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     bar.start()
     return bar

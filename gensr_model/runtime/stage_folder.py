@@ -56,8 +56,16 @@ def write_manifest(
         for path in _files(folder)
     }
     process, gpu = peak
-    record = {"stage": name, "key": key, "metrics": metrics, "files": files, "seconds": round(seconds, 3),
-              "peak_bytes": process, "peak_gpu_bytes": gpu, "built_on": built_on}  # fmt: skip
+    record = {
+        "stage": name,
+        "key": key,
+        "metrics": metrics,
+        "files": files,
+        "seconds": round(seconds, 3),
+        "peak_bytes": process,
+        "peak_gpu_bytes": gpu,
+        "built_on": built_on,
+    }
     write_json(folder / RECORD, record)
     return record
 

@@ -92,9 +92,7 @@ def _drawn(every: Samples, measured: IntArray, per_task: int, seed: int) -> IntA
     return np.concatenate(chosen).astype(np.int64)
 
 
-def _history(
-    dataset: PreparedDataset, samples: Samples, n: int, max_history: int, titles: list[str]
-) -> dict[str, Any]:
+def _history(dataset: PreparedDataset, samples: Samples, n: int, max_history: int, titles: list[str]) -> dict[str, Any]:
     end = int(samples.history_end[n])
     read = min(end - int(samples.history_start[n]), max_history)
     events = ((int(dataset.events.item[e]), int(dataset.events.behavior[e])) for e in range(end - read, end))

@@ -30,9 +30,7 @@ class Ranker:
         self.loaded = loaded
         self.raw_ids = raw_ids
         self.index = {raw: idx for idx, raw in enumerate(raw_ids)}
-        self._alone = (
-            threading.Lock()
-        )  # a request's prompt is set on the model; servers answer in many threads
+        self._alone = threading.Lock()  # a request's prompt is set on the model; servers answer in many threads
 
     @staticmethod
     def load(folder: Path | str) -> Ranker:
@@ -96,9 +94,7 @@ class Ranker:
         if len(came) != len(history) or not set(came) <= set(BEHAVIORS):
             raise DataError(f"behaviors: expected {len(history)} of {' or '.join(BEHAVIORS)}, got {came[:5]}")
         known = [
-            (self.index[raw], BEHAVIORS.index(how))
-            for raw, how in zip(history, came, strict=True)
-            if raw in self.index
+            (self.index[raw], BEHAVIORS.index(how)) for raw, how in zip(history, came, strict=True) if raw in self.index
         ]
         return known[-self.loaded.config.max_history :]
 

@@ -32,9 +32,7 @@ class Retriever:
         self.item, self.warm = item, item.any(dim=1)
         self._by_bought = np.argsort(-bought.numpy().astype(np.int64), kind="stable")
         corpus = bm25s.tokenize(item_texts(items, text), stopwords="en", show_progress=False)
-        self._index = (
-            bm25s.BM25(method="lucene") if corpus.vocab else None
-        )  # no index of a catalogue without a word
+        self._index = bm25s.BM25(method="lucene") if corpus.vocab else None  # no index of a catalogue without a word
         if self._index is not None:
             self._index.index(corpus, show_progress=False)
 

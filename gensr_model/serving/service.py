@@ -26,9 +26,7 @@ class Request(NamedTuple):
 
     user: str | None = None
     history: list[str] | None = None  # oldest first; goes before the stored history of ``user``
-    behaviors: list[str] | None = (
-        None  # ``rec`` or ``src`` for each item of ``history``; all ``rec`` if left out
-    )
+    behaviors: list[str] | None = None  # ``rec`` or ``src`` for each item of ``history``; all ``rec`` if left out
     query: str | None = None
     candidates: list[str] | None = None
     top_n: int | None = None

@@ -24,13 +24,7 @@ from gensr_model.evaluation.metrics import ranks_table
 from gensr_model.evaluation.scoring import fixed_subset, score_samples
 from gensr_model.models.base import ProbedModel
 from gensr_model.runtime.devices import default_device
-from gensr_model.runtime.files import (
-    load_module_tensors,
-    module_tensors,
-    read_tensors,
-    write_json,
-    write_tensors,
-)
+from gensr_model.runtime.files import load_module_tensors, module_tensors, read_tensors, write_json, write_tensors
 from gensr_model.runtime.progress import NullReport, Report
 from gensr_model.training import tuning
 from gensr_model.training.fitting import GradientLog, fit_metrics, validation_metrics
@@ -50,12 +44,7 @@ class Loaded(NamedTuple):
 
 
 def tune(
-    spec: BaselineSpec,
-    dataset: PreparedDataset,
-    config: PipelineConfig,
-    checkpoints: Path,
-    out: Path,
-    report: Report,
+    spec: BaselineSpec, dataset: PreparedDataset, config: PipelineConfig, checkpoints: Path, out: Path, report: Report
 ) -> dict[str, float]:
     """Try ``rerank.trials`` points of the baseline's grid for ``rerank.trial_epochs`` each, on the configured seed.
 
@@ -68,9 +57,7 @@ def tune(
         known = tried / f"{number}.json"
         if not known.is_file():
             folder = checkpoints / f"trial-{number}"
-            _, result, _ = _fit(
-                spec, point, dataset, lexicon, config, config.rerank.trial_epochs, folder, NullReport()
-            )
+            _, result, _ = _fit(spec, point, dataset, lexicon, config, config.rerank.trial_epochs, folder, NullReport())
             write_json(known, {"metric": result.best_metric})
         metric: float = json.loads(known.read_text())["metric"]
         report.metrics({"tuning/metric": metric}, number)
@@ -170,11 +157,7 @@ def build(spec: BaselineSpec, point: tuning.Point, collator: Collator) -> Baseli
 def training_settings(config: PipelineConfig, point: tuning.Point) -> TrainConfig:
     """``train`` with the settings of ``rerank`` for baselines, and the values of the point."""
     rerank = config.rerank
-    changes = {
-        "learning_rate": rerank.learning_rate,
-        "batch_size": rerank.batch_size,
-        "patience": rerank.patience,
-    }
+    changes = {"learning_rate": rerank.learning_rate, "batch_size": rerank.batch_size, "patience": rerank.patience}
     changes |= {"accumulation": 1, "validations_per_epoch": 1, "checkpoint_every": _CHECKPOINT_EVERY}
     chosen_values = {name: value for name, value in point.items() if name in OF_TRAINER}
     # Only a T5 has blocks to compile.
@@ -202,19 +185,12 @@ class Validation:
         self.samples, self.negatives = _lists(dataset, "valid", tasks, config.train.valid_samples, config)
 
     def __call__(self) -> dict[str, float]:
-        ranks = _rank(
-            self.model, self.dataset, self.collator, self.samples, self.negatives, self.config, NullReport()
-        )
+        ranks = _rank(self.model, self.dataset, self.collator, self.samples, self.negatives, self.config, NullReport())
         return validation_metrics(ranks, "ndcg_at_5")
 
 
 def rank(
-    folder: Path,
-    spec: BaselineSpec,
-    dataset: PreparedDataset,
-    split: Split,
-    config: PipelineConfig,
-    report: Report,
+    folder: Path, spec: BaselineSpec, dataset: PreparedDataset, split: Split, config: PipelineConfig, report: Report
 ) -> pa.Table:
     """Per-sample ranks of a trained baseline on the frozen candidates of its tasks."""
     loaded = load(folder, spec, dataset)
@@ -297,12 +273,8 @@ def load(folder: Path, spec: BaselineSpec, dataset: PreparedDataset) -> Loaded:
     if content["kind"] != "baseline" or content["reads"] != sorted(spec.reads):
         raise DataError(f"{folder}: a bundle of {content.get('title', content['kind'])}, not of {spec.title}")
     trained = pq.read_table(folder / ITEMS)
-    if trained["raw_id"].to_pylist() != dataset.items["raw_id"].to_pylist() or content["users"] != _users(
-        dataset
-    ):
-        raise DataError(
-            f"{folder}: trained on other items or users than {dataset.folder} has: train it again"
-        )
+    if trained["raw_id"].to_pylist() != dataset.items["raw_id"].to_pylist() or content["users"] != _users(dataset):
+        raise DataError(f"{folder}: trained on other items or users than {dataset.folder} has: train it again")
     lexicon = None
     if (folder / WORDS).is_file():
         fields = None if content["text"] is None else TextConfig.model_validate(content["text"])

@@ -15,13 +15,7 @@ import torch
 from torch import nn
 
 from gensr_model.errors import TrainingError
-from gensr_model.runtime.files import (
-    load_module_tensors,
-    module_tensors,
-    read_tensors,
-    write_json,
-    write_tensors,
-)
+from gensr_model.runtime.files import load_module_tensors, module_tensors, read_tensors, write_json, write_tensors
 
 LAST = "last"
 BEST = "best.safetensors"

@@ -82,7 +82,5 @@ def cross_fit(
         tables.append(turned)
         edges.append(fitted.item_has_edges)
         report.progress(left_out + 1, folds, "LightGCN without one fold")
-    write_tensors(
-        out / FILE, FoldTables(torch.stack(tables).contiguous(), torch.stack(edges).contiguous())._asdict()
-    )
+    write_tensors(out / FILE, FoldTables(torch.stack(tables).contiguous(), torch.stack(edges).contiguous())._asdict())
     return {"folds_apart": float(torch.stack(apart).mean())}

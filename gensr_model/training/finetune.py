@@ -20,12 +20,7 @@ from gensr_model.training.fitting import TrainingSpec, fit_bundle
 
 
 def finetune(
-    dataset: PreparedDataset,
-    cf_folder: Path,
-    config: PipelineConfig,
-    checkpoints: Path,
-    out: Path,
-    report: Report,
+    dataset: PreparedDataset, cf_folder: Path, config: PipelineConfig, checkpoints: Path, out: Path, report: Report
 ) -> dict[str, float]:
     """Train GenSR, early stopped on the mean valid NDCG@5 of both tasks; see ``fit_bundle`` for the files."""
     spec = _candidate_spec("gensr", dataset, config, config.train.epochs)
@@ -33,12 +28,7 @@ def finetune(
 
 
 def train_two_head(
-    dataset: PreparedDataset,
-    cf_folder: Path,
-    config: PipelineConfig,
-    checkpoints: Path,
-    out: Path,
-    report: Report,
+    dataset: PreparedDataset, cf_folder: Path, config: PipelineConfig, checkpoints: Path, out: Path, report: Report
 ) -> dict[str, float]:
     """Train the shared-encoder, two-head model of Eq. 1 in the same way."""
     spec = _candidate_spec("two_head", dataset, config, config.train.two_head_epochs)
@@ -49,12 +39,7 @@ TRAIN = {"gensr": finetune, "two_head": train_two_head}  # by the model's name
 
 
 def train_full_ranking(
-    dataset: PreparedDataset,
-    cf_folder: Path,
-    config: PipelineConfig,
-    checkpoints: Path,
-    out: Path,
-    report: Report,
+    dataset: PreparedDataset, cf_folder: Path, config: PipelineConfig, checkpoints: Path, out: Path, report: Report
 ) -> dict[str, float]:
     """Train GenSR to generate the item itself, early stopped on the mean valid NDCG@10 over the whole catalogue."""
     validation = CatalogueValidation(dataset, config)

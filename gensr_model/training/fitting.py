@@ -54,12 +54,7 @@ def fit_bundle(
     model, tokenizer = bundle.assemble(spec.kind, dataset, cf_folder, config)
     shard = (accelerator.process_index, accelerator.num_processes)
     data = TrainingData(
-        dataset,
-        spec.settings,
-        config.model.max_history,
-        config.seed,
-        shard,
-        tasks=spec.settings.trained_tasks,
+        dataset, spec.settings, config.model.max_history, config.seed, shard, tasks=spec.settings.trained_tasks
     )
     gradients = GradientLog(model, data, spec.gradient_every, checkpoints / "gradients", report)
     result = fit(
@@ -110,9 +105,7 @@ class GradientLog:
     batches have no history whose encoder could have a gradient.
     """
 
-    def __init__(
-        self, model: ProbedModel, data: TrainingData, every: int, folder: Path, report: Report
-    ) -> None:
+    def __init__(self, model: ProbedModel, data: TrainingData, every: int, folder: Path, report: Report) -> None:
         self.model, self.data, self.every, self.folder, self.report = model, data, every, folder, report
 
     def __call__(self, step: int) -> None:

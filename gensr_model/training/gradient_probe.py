@@ -23,16 +23,12 @@ class GradientCosine(NamedTuple):
     cosine: float  # of the tasks, all rows of each
     norm_search: float
     norm_recommendation: float
-    cosine_halves: (
-        float  # of the tasks, half of the rows of each, mean over the four pairs: to compare with the null
-    )
+    cosine_halves: float  # of the tasks, half of the rows of each, mean over the four pairs: to compare with the null
     null_recommendation: float  # of two halves of the recommendation rows
     null_search: float
 
 
-def task_gradient_cosine(
-    model: ProbedModel, batch: Any, parameters: Sequence[nn.Parameter]
-) -> GradientCosine | None:
+def task_gradient_cosine(model: ProbedModel, batch: Any, parameters: Sequence[nn.Parameter]) -> GradientCosine | None:
     """Cosines between gradients of the task losses in `parameters`, flattened, in float32.
 
     The batch goes through the model as two random halves, which costs what one pass over it does; a task's gradient is

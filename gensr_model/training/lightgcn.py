@@ -85,9 +85,7 @@ def recall_at_20(cf: CFEmbeddings, dataset: PreparedDataset, held: int = 2**24) 
         length = last - first
         row = np.repeat(np.arange(len(users)), length)
         inside = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
-        score[
-            torch.from_numpy(row), torch.from_numpy(graph_item[np.repeat(first, length) + inside])
-        ] = -torch.inf
+        score[torch.from_numpy(row), torch.from_numpy(graph_item[np.repeat(first, length) + inside])] = -torch.inf
         top = score.topk(min(20, score.shape[1]), dim=1).indices.numpy()
         hits += int((top == valid.item[start : start + chunk, None]).any(axis=1).sum())
     return hits / len(valid)
@@ -130,12 +128,7 @@ class Bpr:
 
 
 def batches(
-    user: IntArray,
-    item: IntArray,
-    n_items: int,
-    size: int,
-    rng: np.random.Generator,
-    left_out: IntArray | None = None,
+    user: IntArray, item: IntArray, n_items: int, size: int, rng: np.random.Generator, left_out: IntArray | None = None
 ) -> Iterator[tuple[IntArray, IntArray, IntArray]]:
     """One epoch of ``sample_pairs``, ``size`` at a time."""
     pairs = sample_pairs(user, item, n_items, rng, left_out)

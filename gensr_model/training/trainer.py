@@ -153,20 +153,14 @@ class FitResult(NamedTuple):
     seconds: float
     resumed_at: int
     validations: list[dict[str, float]]  # "step", "metric" and the metrics of each validation, for the curves
-    curve: list[
-        dict[str, float]
-    ]  # loss, its parts, gradient norm and learning rate along training: ``on_curve``
+    curve: list[dict[str, float]]  # loss, its parts, gradient norm and learning rate along training: ``on_curve``
 
     def repeatable(self) -> dict[str, Any]:
         """What the same training gives again: a file with it has the same bytes. How long it took is a metric."""
-        return {
-            name: value for name, value in self._asdict().items() if name not in {"seconds", "resumed_at"}
-        }
+        return {name: value for name, value in self._asdict().items() if name not in {"seconds", "resumed_at"}}
 
 
-def on_curve(
-    curve: list[dict[str, float]], values: dict[str, float], step: int, total: int
-) -> list[dict[str, float]]:
+def on_curve(curve: list[dict[str, float]], values: dict[str, float], step: int, total: int) -> list[dict[str, float]]:
     """The curve with the values of one more step, counted from 1; what was given stays as it was.
 
     The ``total`` steps are at most ``_CURVE_POINTS`` points of equal width: each has its last "step", its number of
@@ -348,9 +342,7 @@ def _validate(
     model.eval()
     metrics = broadcast_object_list([validate() if accelerator.is_main_process else None])[0]
     report.metrics({f"valid/{name}": value for name, value in metrics.items()}, progress.step)
-    progress = progress._replace(
-        validations=[*progress.validations, {"step": float(progress.step), **metrics}]
-    )
+    progress = progress._replace(validations=[*progress.validations, {"step": float(progress.step), **metrics}])
     if metrics["metric"] > progress.best_metric:
         if accelerator.is_main_process:
             checkpoint.save_best(folder, model)

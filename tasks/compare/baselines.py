@@ -36,11 +36,7 @@ from tasks.train.finetune import MODELS, finetune, how_it_ended
 
 # What is tuned for GenSR and two heads: fields of the config; None leaves the value that the config has.
 OURS: dict[str, Grid] = {
-    "gensr": {
-        "train.learning_rate": (None, 3e-3, 3e-4),
-        "train.weight_decay": (None, 0.1),
-        "model.beta": (None, 0.01),
-    },
+    "gensr": {"train.learning_rate": (None, 3e-3, 3e-4), "train.weight_decay": (None, 0.1), "model.beta": (None, 0.01)},
     "two_head": {"train.learning_rate": (None, 3e-3, 3e-4), "train.weight_decay": (None, 0.1)},
 }
 
@@ -91,9 +87,7 @@ def find_baseline(name: str, named_in: str = "rerank.systems") -> BaselineSpec:
         return BASELINES[name]
     module, _, attribute = name.partition(":")
     if not attribute:
-        raise ConfigError(
-            f"{named_in}: {name!r} is unknown; known: {', '.join(every_system())}, or module:Class"
-        )
+        raise ConfigError(f"{named_in}: {name!r} is unknown; known: {', '.join(every_system())}, or module:Class")
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
@@ -125,22 +119,16 @@ def tune_baseline(work: Work, config: PipelineConfig, prepared: Path, name: str)
     return training.tune(find_baseline(name), dataset, config, work.checkpoints, work.out, work.report)
 
 
-def train_baseline(
-    work: Work, config: PipelineConfig, prepared: Path, *tuned_and_name: Any
-) -> dict[str, float]:
+def train_baseline(work: Work, config: PipelineConfig, prepared: Path, *tuned_and_name: Any) -> dict[str, float]:
     """Reads the prepared dataset and, where it was tuned, the chosen point; writes the bundle."""
     *tuned, name = tuned_and_name
     point = training.chosen(tuned[0]) if tuned else tuning.default(find_baseline(name).grid)
     work.checkpoints.mkdir(parents=True, exist_ok=True)
     dataset = PreparedDataset.open(prepared)
-    return training.train(
-        find_baseline(name), point, dataset, config, work.checkpoints, work.out, work.report
-    )
+    return training.train(find_baseline(name), point, dataset, config, work.checkpoints, work.out, work.report)
 
 
-def rank_baseline(
-    work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str
-) -> dict[str, float]:
+def rank_baseline(work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str) -> dict[str, float]:
     """Reads the prepared dataset and a baseline's bundle; writes the rank of every test positive of its tasks."""
     began = time.monotonic()
     dataset = PreparedDataset.open(prepared)
@@ -165,8 +153,7 @@ def stages_of(name: str) -> Stages:
         code, facts["source"] = (BaselineSpec, *source.roots), source.code
     fit = tuple(f"rerank.{field}" for field in ("batch_size", "patience", "learning_rate"))
     fit += tuple(
-        f"train.{f}"
-        for f in ("weight_decay", "warmup_share", "clip_norm", "negatives", "valid_samples", "precision")
+        f"train.{f}" for f in ("weight_decay", "warmup_share", "clip_norm", "negatives", "valid_samples", "precision")
     )
     fit += ("model.max_history", "model.text", "evaluation.protocol", "seed")
     grid = {"grid": json.loads(json.dumps(spec.grid))}
@@ -175,15 +162,27 @@ def stages_of(name: str) -> Stages:
     unused: Code = (find_baseline,) if probed else (find_baseline, GradientLog)
     make = functools.partial(stage, code=code, skip={"": unused})
     return Stages(
-        make("tune", config=(*fit, "rerank.trials", "rerank.trial_epochs"), artifacts=("*.json",),
-             facts=lambda _: facts | grid,
-             tags=lambda folder: {"chosen": json.dumps(training.chosen(folder))})(tune_baseline),
-        make("train-baseline", config=until, artifacts=("*.json",),
-             facts=lambda _: facts | {"default": tuning.default(spec.grid)},
-             tags=lambda folder: {"stopped": how_it_ended(folder)["stopped"]})(train_baseline),
-        make("evaluate", config=("evaluation.protocol", "evaluation.max_test_samples"), artifacts=("*",),
-             facts=lambda _: facts)(rank_baseline),
-    )  # fmt: skip
+        make(
+            "tune",
+            config=(*fit, "rerank.trials", "rerank.trial_epochs"),
+            artifacts=("*.json",),
+            facts=lambda _: facts | grid,
+            tags=lambda folder: {"chosen": json.dumps(training.chosen(folder))},
+        )(tune_baseline),
+        make(
+            "train-baseline",
+            config=until,
+            artifacts=("*.json",),
+            facts=lambda _: facts | {"default": tuning.default(spec.grid)},
+            tags=lambda folder: {"stopped": how_it_ended(folder)["stopped"]},
+        )(train_baseline),
+        make(
+            "evaluate",
+            config=("evaluation.protocol", "evaluation.max_test_samples"),
+            artifacts=("*",),
+            facts=lambda _: facts,
+        )(rank_baseline),
+    )
 
 
 # --- one system --------------------------------------------------------------------------------------------------
@@ -267,9 +266,14 @@ def _tune_ours(
 
     def trial(number: int, point: tuning.Point) -> float:
         found = finetune(
-            run, overlay(config, point | short), prepared, cf,
-            option=name, parallel_jobs=config.rerank.concurrency, note=f"trial{number}",
-        )  # fmt: skip
+            run,
+            overlay(config, point | short),
+            prepared,
+            cf,
+            option=name,
+            parallel_jobs=config.rerank.concurrency,
+            note=f"trial{number}",
+        )
         return found.metrics["best_valid_ndcg_at_5"]
 
     best, trials = tuning.choose(OURS[name], config.rerank.trials, trial)

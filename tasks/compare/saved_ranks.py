@@ -98,9 +98,7 @@ def saved_costs(files: tuple[SavedRanks, ...], names: Collection[str]) -> dict[s
 
 def _differ(kept: pa.Table, here: pa.Table) -> str:
     """In what two ranks tables differ by more than rounding; empty where they do not."""
-    a, b = (
-        ranks.replace_schema_metadata(None).sort_by("sample_id").combine_chunks() for ranks in (kept, here)
-    )
+    a, b = (ranks.replace_schema_metadata(None).sort_by("sample_id").combine_chunks() for ranks in (kept, here))
     samples = ["sample_id", "task", "candidates"]
     if not a.select(samples).equals(b.select(samples)):
         return "not of the same samples"

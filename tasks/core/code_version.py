@@ -130,9 +130,7 @@ def _near(path: Path, statement: ast.Import | ast.ImportFrom, top: Path, file: P
     for place in sorted(places):
         within = folders
         if top != file.parent and place.split("/")[0] != file.relative_to(top).parts[0]:
-            within = [
-                folder for folder in folders if folder != top
-            ]  # everything that is installed may lie there
+            within = [folder for folder in folders if folder != top]  # everything that is installed may lie there
         found += [folder / each for folder in within for each in (f"{place}.py", f"{place}/__init__.py")]
     return found
 

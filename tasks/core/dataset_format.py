@@ -141,8 +141,6 @@ def open_raw(con: duckdb.DuckDBPyConnection, raw: Path, entry: DatasetFormat) ->
     for table in entry.preparing.tables:
         path = raw / f"{table}.parquet"
         if not path.is_file():
-            raise DataError(
-                f"{path}: missing; a raw folder of format {entry.facts.name} has it, run ingest again"
-            )
+            raise DataError(f"{path}: missing; a raw folder of format {entry.facts.name} has it, run ingest again")
         con.read_parquet(str(path), file_row_number=True).create_view(f"raw_{table}")
     return tuple(f"raw_{table}" for table in entry.preparing.tables)

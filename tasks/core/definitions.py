@@ -89,12 +89,7 @@ def exists(name: str) -> bool:
     found = module(module_name)
     if found is None:
         return False
-    return (
-        inner in {"", "*"}
-        or inner in found.defined
-        or inner in found.imported
-        or bool(_argument(found, inner))
-    )
+    return inner in {"", "*"} or inner in found.defined or inner in found.imported or bool(_argument(found, inner))
 
 
 def _each(name: str) -> list[str]:
@@ -314,9 +309,7 @@ def _module_of(file: str) -> str:
 
 # --- SQL ---------------------------------------------------------------------------------------------------------
 
-_SQL_PARTS = re.compile(
-    r"""('(?:[^']|'')*'|"(?:[^"]|"")*"|\$\w*\$.*?\$\w*\$)|(?:--[^\n]*|/\*.*?\*/|\s)+""", re.S
-)
+_SQL_PARTS = re.compile(r"""('(?:[^']|'')*'|"(?:[^"]|"")*"|\$\w*\$.*?\$\w*\$)|(?:--[^\n]*|/\*.*?\*/|\s)+""", re.S)
 
 
 def sql_code(query: str) -> str:
@@ -337,7 +330,5 @@ def _queries_like(string: ast.JoinedStr) -> set[str]:
     fixed = "".join(part for part in literal if part)
     if "/" not in fixed or not re.search("[a-z]", fixed):
         return set()
-    pattern = re.compile(
-        "sql/" + "".join(".*" if part is None else re.escape(part) for part in literal) + "[.]sql"
-    )
+    pattern = re.compile("sql/" + "".join(".*" if part is None else re.escape(part) for part in literal) + "[.]sql")
     return {file for file in files_in("sql") if pattern.fullmatch(file)}

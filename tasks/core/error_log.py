@@ -37,9 +37,7 @@ def is_expected(error: BaseException) -> bool:
         return error.expected
     if isinstance(error, ValidationError):
         return error.title == "PipelineConfig"
-    prefect = sys.modules.get(
-        "prefect.exceptions"
-    )  # not imported for its sake: it reads its settings as it is
+    prefect = sys.modules.get("prefect.exceptions")  # not imported for its sake: it reads its settings as it is
     return prefect is not None and isinstance(error, prefect.ParameterTypeError)
 
 
@@ -51,9 +49,7 @@ def error_block(error: BaseException, log: Path) -> str:
 def describe(error: BaseException) -> str:
     """The kind of error and its message, in at most three lines."""
     if isinstance(error, ValidationError):
-        return shortened(
-            f"ConfigError: it does not fit gensr_model/config/pipeline.py:\n{wrong_fields(error)}"
-        )
+        return shortened(f"ConfigError: it does not fit gensr_model/config/pipeline.py:\n{wrong_fields(error)}")
     return shortened(f"{type(error).__name__}: {error}", MESSAGE_LINES)
 
 
@@ -74,9 +70,7 @@ def write_trace(error: BaseException, name: str) -> Path:
     message = error.full_message if isinstance(error, GensrError) else str(error)
     text = "".join(traceback.format_exception(error))
     with path.open("a", encoding="utf-8") as log:
-        log.write(
-            f"{datetime.now(UTC).isoformat(timespec='seconds')} {type(error).__name__}: {message}\n\n{text}\n"
-        )
+        log.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {type(error).__name__}: {message}\n\n{text}\n")
     files = sorted(path.parent.glob("*.log"), key=lambda file: file.stat().st_mtime)
     for old in files[:-_KEPT]:
         old.unlink(missing_ok=True)

@@ -52,12 +52,7 @@ class _PipeReport:
 
 
 def run_in_subprocess(
-    module: str,
-    name: str,
-    folders: tuple[Path, Path],
-    report: Report,
-    arguments: tuple[Any, ...],
-    share: int,
+    module: str, name: str, folders: tuple[Path, Path], report: Report, arguments: tuple[Any, ...], share: int
 ) -> Metrics:
     """Run ``module.name`` of a stage in a new process; its metrics and ``peak_memory_mb``.
 
@@ -123,9 +118,7 @@ def _context() -> ForkServerContext | SpawnContext:
 def _error(kind: str, message: str, ours: bool, trace: str) -> GensrError:
     """The error of the other process, with its trace as a note. One that is not ours is no expected error."""
     known = getattr(errors, kind, None) if ours else None
-    error: GensrError = (
-        known(message) if known else SubprocessError(message if ours else f"{kind}: {message}")
-    )
+    error: GensrError = known(message) if known else SubprocessError(message if ours else f"{kind}: {message}")
     error.expected = ours
     error.add_note(trace)
     return error

@@ -65,9 +65,7 @@ class _UntilError(Generic[Piece]):
             self.error = error
 
 
-def _in_processes(
-    work: Callable[[Piece], Result], pieces: Iterable[Piece], processes: int
-) -> Iterator[Result]:
+def _in_processes(work: Callable[[Piece], Result], pieces: Iterable[Piece], processes: int) -> Iterator[Result]:
     waiting: deque[Future[Result]] = deque()
     work = functools.partial(_of_this_version, versions(), work)
     only_this_version()

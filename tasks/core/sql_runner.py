@@ -49,9 +49,7 @@ def query(name: str) -> str:
         raise ConfigError(f"there is no query sql/{name}.sql in the installed package") from None
 
 
-def run(
-    con: duckdb.DuckDBPyConnection, name: str, params: dict[str, Any] | None = None
-) -> duckdb.DuckDBPyConnection:
+def run(con: duckdb.DuckDBPyConnection, name: str, params: dict[str, Any] | None = None) -> duckdb.DuckDBPyConnection:
     """Execute ``sql/<name>.sql`` with its ``$named`` parameters; results are fetched from what it returns.
 
     DuckDB takes parameters for one statement only: a file of several statements is run without ``params``.

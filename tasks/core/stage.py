@@ -86,9 +86,7 @@ class Stage:
         of_format: tuple[str, ...],
     ) -> None:
         self.name, self.build, self.config, self.resources = name, build, config, resources
-        self.artifacts, self.tags, self.facts, self.unread, self.of_format = (
-            artifacts, tags, facts, unread, of_format
-        )  # fmt: skip
+        self.artifacts, self.tags, self.facts, self.unread, self.of_format = (artifacts, tags, facts, unread, of_format)
         self.code, self.skip = names_of(code), {choice: names_of(value) for choice, value in skip.items()}
         self.__doc__ = build.__doc__
         self._task: Task[..., dict[str, Any]] = task(
@@ -121,13 +119,9 @@ class Stage:
                 State[dict[str, Any]],
                 known(label, key, config, paths, option, child.run_id, parallel_jobs, return_state=True),
             )
-            record = state.result() | {
-                "path": where.store / self.name / key
-            }  # the state folder may have moved
+            record = state.result() | {"path": where.store / self.name / key}  # the state folder may have moved
             found = _result(record, reused=state.name == "Cached")._replace(label=label)
-            child.tags(
-                stage=self.name, stage_key=key, reused=str(found.reused).lower(), **self.tags(found.path)
-            )
+            child.tags(stage=self.name, stage_key=key, reused=str(found.reused).lower(), **self.tags(found.path))
             if found.built_on:
                 child.tags(built_on=found.built_on)
             child.metrics(found.metrics | {"seconds": found.seconds} | _peaks(found))
@@ -234,11 +228,7 @@ def stage(
 
 
 def build_folder(
-    where: StateDir,
-    name: str,
-    key: str,
-    fill: Callable[[Work], dict[str, float] | None],
-    report: Report | None = None,
+    where: StateDir, name: str, key: str, fill: Callable[[Work], dict[str, float] | None], report: Report | None = None
 ) -> StageResult:
     """Fill ``store/<name>/<key>`` unless it is complete already; all of it appears, or nothing."""
     folder = where.store / name / key

@@ -102,9 +102,7 @@ class Tracked(NamedTuple):
         The GPU's only where the package ``nvidia-ml-py`` is installed. A shorter block logs nothing.
         """
         logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)  # it tells of its start and end
-        monitor = SystemMetricsMonitor(
-            self.run_id, sampling_interval=_SYSTEM_EVERY, tracking_uri=tracking_uri()
-        )
+        monitor = SystemMetricsMonitor(self.run_id, sampling_interval=_SYSTEM_EVERY, tracking_uri=tracking_uri())
         monitor.start()
         try:
             yield
@@ -183,9 +181,7 @@ def git_commit() -> str | None:
     """HEAD of the checkout that the code runs from, marked where it differs; None outside a checkout."""
     root = Path(gensr_model.__file__).resolve().parent.parent
     try:
-        head = subprocess.run(
-            ["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        )
+        head = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
         ours = subprocess.run(["git", "-C", root, "ls-files", "gensr_model"], capture_output=True, text=True)
         dirty = subprocess.run(["git", "-C", root, "status", "--porcelain"], capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError):
@@ -247,8 +243,11 @@ class RunReport:
             del self._waiting[:lost]
             run_logger().warning(
                 "MLflow takes no metrics now (%s: %s); %d wait for another try, %d are lost",
-                type(error).__name__, str(error).partition("\n")[0], len(self._waiting), lost,
-            )  # fmt: skip
+                type(error).__name__,
+                str(error).partition("\n")[0],
+                len(self._waiting),
+                lost,
+            )
         self._flushed = time.monotonic()
 
     def close(self) -> None:
@@ -256,9 +255,7 @@ class RunReport:
         self._bar.close()
         self.flush()
         if self._waiting:
-            run_logger().warning(
-                "%d metrics of %s are lost: MLflow did not take them", len(self._waiting), self.name
-            )
+            run_logger().warning("%d metrics of %s are lost: MLflow did not take them", len(self._waiting), self.name)
 
 
 @contextmanager

@@ -29,9 +29,7 @@ def check(flow: WorkerEnvironment) -> None:
     """Raise ConfigError where this process is not at the place of the flow: it would build stages that nobody finds."""
     ours = here()
     named = zip(("GENSR_HOME", "MLFLOW_TRACKING_URI", "the digest of the code"), ours, flow, strict=True)
-    if wrong := [
-        f"{name} is {mine}, the flow's is {theirs}" for name, mine, theirs in named if mine != theirs
-    ]:
+    if wrong := [f"{name} is {mine}, the flow's is {theirs}" for name, mine, theirs in named if mine != theirs]:
         raise ConfigError(
             f"process {os.getpid()} on {socket.gethostname()}: {'; '.join(wrong)}. Start Dask with the flow's "
             "environment and code, and again after an update"

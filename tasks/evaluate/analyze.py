@@ -16,9 +16,7 @@ from tasks.core.stage import stage
 from tasks.core.work import Work
 
 _FIGURES = ("*.json", "*.png")
-_REGISTRY = (
-    "gensr_model.baselines.registry:BASELINES",
-)  # only looks up UniSAR, the one baseline that is analysed
+_REGISTRY = ("gensr_model.baselines.registry:BASELINES",)  # only looks up UniSAR, the one baseline that is analysed
 _MODELS = functools.partial(
     stage, artifacts=_FIGURES, code=(BaselineSpec, UniSAR), skip={"": (*_REGISTRY, FullRanking)}
 )
@@ -35,13 +33,7 @@ _SAMPLES = (
 
 @_MODELS(
     "analyze-information",
-    config=(
-        "analysis.mine_samples",
-        "analysis.mine_steps",
-        "analysis.mine_seeds",
-        "statistics.confidence",
-        *_SAMPLES,
-    ),
+    config=("analysis.mine_samples", "analysis.mine_steps", "analysis.mine_seeds", "statistics.confidence", *_SAMPLES),
 )
 def analyze_information(
     work: Work, config: PipelineConfig, prepared: Path, cf: Path, *bundles: Path
@@ -52,12 +44,7 @@ def analyze_information(
     return information.analyze_information(dataset, cf, subjects, config, work.out, work.report)
 
 
-@stage(
-    "analyze-gradients",
-    config=("statistics.confidence", "seed"),
-    artifacts=_FIGURES,
-    skip={"": _REGISTRY},
-)
+@stage("analyze-gradients", config=("statistics.confidence", "seed"), artifacts=_FIGURES, skip={"": _REGISTRY})
 def analyze_gradients(work: Work, config: PipelineConfig, *bundles: Path) -> dict[str, float]:
     """Reads what training left in model bundles; writes the conflict of their tasks' gradients (Fig. 4)."""
     models = {name_of(folder): folder for folder in bundles}
@@ -65,9 +52,7 @@ def analyze_gradients(work: Work, config: PipelineConfig, *bundles: Path) -> dic
 
 
 @_MODELS("analyze-space", config=("analysis.space_samples", *_SAMPLES))
-def analyze_space(
-    work: Work, config: PipelineConfig, prepared: Path, cf: Path, *bundles: Path
-) -> dict[str, float]:
+def analyze_space(work: Work, config: PipelineConfig, prepared: Path, cf: Path, *bundles: Path) -> dict[str, float]:
     """Reads the prepared dataset, the LightGCN table and model bundles; writes where their tasks lie (Fig. 3)."""
     dataset = PreparedDataset.open(prepared)
     return space.analyze_space(dataset, cf, _subjects(dataset, bundles), config, work.out, work.report)

@@ -35,9 +35,7 @@ def segments_of(
     rows: list[dict[str, Any]] = []
     for row in diagnose(dataset, ranks).to_pylist():
         lead = told.get((row["model"], row["task"], row["by"], row["segment"]))
-        rows.append(
-            row | (_NO_LEAD if lead is None else {name: _known(getattr(lead, name)) for name in _NO_LEAD})
-        )
+        rows.append(row | (_NO_LEAD if lead is None else {name: _known(getattr(lead, name)) for name in _NO_LEAD}))
     return rows
 
 

@@ -18,13 +18,7 @@ _PER_TASK = 5
 
 @stage(
     "examples",
-    config=(
-        "evaluation.protocol",
-        "evaluation.batch_size",
-        "evaluation.max_test_samples",
-        "seed",
-        "train.tasks",
-    ),
+    config=("evaluation.protocol", "evaluation.batch_size", "evaluation.max_test_samples", "seed", "train.tasks"),
     artifacts=(EXAMPLES,),
     skip={"": OTHER_MODELS["gensr"]},
 )

@@ -32,24 +32,15 @@ OTHER_MODELS: dict[str, Code] = {
     config=("evaluation.protocol", "evaluation.max_test_samples", "model.text", "train.tasks"),
     artifacts=("*",),
 )
-def rank_reference(
-    work: Work, config: PipelineConfig, prepared: Path, cf: Path, name: str
-) -> dict[str, float]:
+def rank_reference(work: Work, config: PipelineConfig, prepared: Path, cf: Path, name: str) -> dict[str, float]:
     """Reads the prepared dataset and the LightGCN table; writes the ranks of one reference ranker."""
     return evaluate.write_ranks(
         work.out, evaluate.rank_reference(name, PreparedDataset.open(prepared), "test", cf, config)
     )
 
 
-@stage(
-    "evaluate",
-    config=("evaluation", "train.tasks", "train.compile"),
-    artifacts=("*",),
-    skip=OTHER_MODELS,
-)
-def rank_model(
-    work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str
-) -> dict[str, float]:
+@stage("evaluate", config=("evaluation", "train.tasks", "train.compile"), artifacts=("*",), skip=OTHER_MODELS)
+def rank_model(work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str) -> dict[str, float]:
     """Reads the prepared dataset and a model bundle; writes the ranks of that model, its items matched by raw id."""
     del name  # only tells the runs apart
     began = time.monotonic()
@@ -64,9 +55,7 @@ def rank_model(
     unread={"gensr": ("evaluation.max_test_samples",)},
     skip=OTHER_MODELS,
 )
-def rank_valid(
-    work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str
-) -> dict[str, float]:
+def rank_valid(work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str) -> dict[str, float]:
     """As ``rank_model``, of the validation samples that chose the model's weights; test is not read."""
     del name
     return evaluate.write_ranks(

@@ -17,10 +17,7 @@ _END = "\0"  # a field that we append to a line: inside an open quote it would n
 
 
 def read_csv(
-    path: Path,
-    required: tuple[str, ...],
-    optional: tuple[str, ...] = (),
-    aliases: Mapping[str, str] | None = None,
+    path: Path, required: tuple[str, ...], optional: tuple[str, ...] = (), aliases: Mapping[str, str] | None = None
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
     """Yield (rows, rejects) per block. Columns are found by name; ``aliases`` maps other spellings to ours.
 
@@ -78,9 +75,7 @@ def _parse(block: Lines, header: list[str], wanted: list[str]) -> tuple[pa.Table
             # One block: a quote that is never closed then costs rows, which the count below notices.
             pacsv.ReadOptions(use_threads=False, block_size=len(text) + 1, column_names=header),
             convert_options=pacsv.ConvertOptions(
-                include_columns=wanted,
-                column_types={name: pa.string() for name in wanted},
-                strings_can_be_null=False,
+                include_columns=wanted, column_types={name: pa.string() for name in wanted}, strings_can_be_null=False
             ),
         )
     except pa.ArrowInvalid:  # a row of another width

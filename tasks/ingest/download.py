@@ -68,10 +68,7 @@ def _file_name(url: str) -> str:
 
 
 def _download(
-    remote: RemoteFile,
-    target: Path,
-    pause_s: float,
-    progress: Callable[[str, int, int | None], None] | None,
+    remote: RemoteFile, target: Path, pause_s: float, progress: Callable[[str, int, int | None], None] | None
 ) -> None:
     part = target.with_name(target.name + ".part")
     fruitless, fresh, complete = 0, False, False
@@ -100,9 +97,7 @@ def _download(
             part.unlink()
             complete = False
             if fresh or not before:
-                raise DataError(
-                    f"{remote.url}: {wrong}. The download was deleted; is the address still right?"
-                )
+                raise DataError(f"{remote.url}: {wrong}. The download was deleted; is the address still right?")
             fresh = True  # a resumed file may be stitched from two versions: once more, from the start
             continue
         grown = (part.stat().st_size if part.exists() else 0) > before
@@ -116,15 +111,11 @@ def _download(
         time.sleep(pause_s * 2**fruitless)
 
 
-def _transfer(
-    remote: RemoteFile, part: Path, progress: Callable[[str, int, int | None], None] | None
-) -> None:
+def _transfer(remote: RemoteFile, part: Path, progress: Callable[[str, int, int | None], None] | None) -> None:
     """One request; appends to ``part`` if the server honours the range, and starts over if it does not."""
     have = part.stat().st_size if part.exists() else 0
     tag = _tag(part)
-    request = urllib.request.Request(
-        remote.url, headers={"User-Agent": "gensr", "Accept-Encoding": "identity"}
-    )
+    request = urllib.request.Request(remote.url, headers={"User-Agent": "gensr", "Accept-Encoding": "identity"})
     if have:
         request.add_header("Range", f"bytes={have}-")
         if tag.exists():  # a file that changed on the server comes whole, not stitched to the old part
@@ -200,8 +191,6 @@ def _unpack(archive: Path, folder: Path) -> None:
         aside.rename(folder)
     except zipfile.BadZipFile as error:
         archive.unlink()
-        raise DataError(
-            f"{archive}: not a readable zip file ({error}). It was deleted; download it again."
-        ) from error
+        raise DataError(f"{archive}: not a readable zip file ({error}). It was deleted; download it again.") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)

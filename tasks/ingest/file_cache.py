@@ -67,9 +67,7 @@ class Parts:
     def __init__(self, folder: Path, key: str) -> None:
         self.folder, self.key = folder, key
 
-    def read(
-        self, path: Path, table: str, schema: pa.Schema, blocks: Callable[[], Blocks], account: Account
-    ) -> Path:
+    def read(self, path: Path, table: str, schema: pa.Schema, blocks: Callable[[], Blocks], account: Account) -> Path:
         """The Parquet file of the accepted rows of ``path``, booked in ``account``; parsed if no such part exists.
 
         Raises what ``blocks`` raises, with the blocks before it booked.
@@ -83,9 +81,7 @@ class Parts:
         account.add(path, pq.read_metadata(part / ROWS).num_rows, pq.read_table(part / REJECTS))
         return part / ROWS
 
-    def _parse(
-        self, part: Path, path: Path, schema: pa.Schema, blocks: Callable[[], Blocks], account: Account
-    ) -> None:
+    def _parse(self, part: Path, path: Path, schema: pa.Schema, blocks: Callable[[], Blocks], account: Account) -> None:
         aside = part.with_name(f"{part.name}.tmp-{os.getpid()}")
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
@@ -159,8 +155,6 @@ def keep_first(con: duckdb.DuckDBPyConnection, table: str, folder: Path) -> int:
     ((repeated,),) = con.sql(sql_runner.query(f"raw/repeated_{table}"), params=params).fetchall()
     if repeated:
         aside = path.with_suffix(".first.parquet")
-        con.sql(sql_runner.query(f"raw/first_{table}"), params=params).write_parquet(
-            str(aside), compression="zstd"
-        )
+        con.sql(sql_runner.query(f"raw/first_{table}"), params=params).write_parquet(str(aside), compression="zstd")
         aside.replace(path)
     return int(repeated)

@@ -51,9 +51,7 @@ def source_files(config: PipelineConfig, home: Path) -> Path:
     elif isinstance(source, GeneratedSource):
         generate = dataset_format(config.format).generate
         if generate is None:
-            raise ConfigError(
-                f"format {config.format!r} has no generator: set source to a folder of raw files"
-            )
+            raise ConfigError(f"format {config.format!r} has no generator: set source to a folder of raw files")
         version = digest([source.model_dump(), function_digest(generate)])
         folder = home / "generated" / f"{short_name(config.format)}-{version}"
         if not folder.is_dir():
@@ -68,9 +66,7 @@ def source_files(config: PipelineConfig, home: Path) -> Path:
     return folder
 
 
-def _generate(
-    generate: Callable[[Path, GeneratedSource], None], source: GeneratedSource, folder: Path
-) -> None:
+def _generate(generate: Callable[[Path, GeneratedSource], None], source: GeneratedSource, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}.tmp-", dir=folder.parent))
     try:
@@ -135,12 +131,7 @@ def build_raw(config: PipelineConfig, source_folder: Path, out: Path, cache: Pat
     shutil.rmtree(spill)
     shutil.rmtree(out / "parts", ignore_errors=True)
     tables = {p.stem: pq.read_metadata(p).num_rows for p in sorted(out.glob("*.parquet"))}
-    manifest: dict[str, Any] = {
-        "format": config.format,
-        **account.summary(),
-        "counts": tables,
-        "notes": notes,
-    }
+    manifest: dict[str, Any] = {"format": config.format, **account.summary(), "counts": tables, "notes": notes}
     (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 

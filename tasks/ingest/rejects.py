@@ -14,9 +14,7 @@ import pyarrow.parquet as pq
 from gensr_model.errors import DataError
 from tasks.ingest.raw_files import file_digest
 
-SCHEMA = pa.schema(
-    [("file", pa.string()), ("line", pa.int64()), ("reason", pa.string()), ("excerpt", pa.string())]
-)
+SCHEMA = pa.schema([("file", pa.string()), ("line", pa.int64()), ("reason", pa.string()), ("excerpt", pa.string())])
 REJECTED = pa.schema([("line", pa.int64()), ("reason", pa.string()), ("excerpt", pa.string())])
 EXCERPT = 200  # characters of a rejected line that are kept
 SHOWN = 10
@@ -72,9 +70,7 @@ class Account:
         shown = "\n".join(f"  line {r['line']}: {r['reason']}: {r['excerpt'][:120]}" for r in rows[:SHOWN])
         hint = f"The most frequent reason ({most:,} rows): {reason}."
         if reason.startswith(WRONG_UNIT) and most > read / 2:
-            hint = (
-                f"Most timestamps of the file are off by the same unit ({most:,} of {read:,} rows): {reason}."
-            )
+            hint = f"Most timestamps of the file are off by the same unit ({most:,} of {read:,} rows): {reason}."
         raise DataError(
             f"{path}: {rejected:,} of {read:,} rows ({rejected / read:.1%}) cannot be used; at most "
             f"{self.max_share:.1%} may be (ingest.max_reject_share). {hint} The first ones:\n{shown}\n"
@@ -88,9 +84,7 @@ class Account:
     def summary(self) -> dict[str, Any]:
         """The manifest's part: totals and one entry per file."""
         entries = list(self.files.values())
-        return {key: sum(e[key] for e in entries) for key in ("read", "accepted", "rejected")} | {
-            "files": entries
-        }
+        return {key: sum(e[key] for e in entries) for key in ("read", "accepted", "rejected")} | {"files": entries}
 
 
 class Output:

@@ -39,9 +39,7 @@ _SCORES = 50_000_000  # scores held at once: few queries at a time where the cat
 _SALTS: dict[Protocol, int] = {"uniform": 0, "popularity": 1, "bm25": 2}
 
 
-def draw_candidates(
-    con: duckdb.DuckDBPyConnection, split: str, config: PrepareConfig, seed: int, path: Path
-) -> int:
+def draw_candidates(con: duckdb.DuckDBPyConnection, split: str, config: PrepareConfig, seed: int, path: Path) -> int:
     """Draw ``config.negatives`` items per sample of ``split`` and protocol, write ``path``, return the number of lists.
 
     Reads the tables samples, items, users, queries and met of ``con``. Lists of the first of ``config.protocols``
@@ -59,7 +57,7 @@ def draw_candidates(
     drawings = (
         _Drawing(con, protocol, config, seed, Negatives(items, keys, _weights(con, protocol), config.negatives), met)
         for protocol in config.protocols
-    )  # fmt: skip
+    )
     return files.write(path, files.CANDIDATES, (batch for each in drawings for batch in each.lists(split)))
 
 
@@ -142,9 +140,7 @@ class _Drawing:
             self.con.register(
                 "matches", pa.table({"query_idx": query, "item_idx": matches.item, "score": matches.score})
             )
-            best = to_arrow(
-                self.con, "prepared/best_matches", {"negatives": self.negatives.count, "seed": self.seed}
-            )
+            best = to_arrow(self.con, "prepared/best_matches", {"negatives": self.negatives.count, "seed": self.seed})
             row = best["number"].to_numpy() - first
             lists[row, best["place"].to_numpy()] = best["item_idx"].to_numpy()
             self.con.unregister("matches")

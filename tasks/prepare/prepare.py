@@ -69,22 +69,15 @@ def build_prepared(raw: Path, config: PipelineConfig, out: Path) -> None:
         "raw_digest": digest(raw_manifest["files"]),
         "raw_files": raw_manifest["files"],
         "counts": counts,
-        "split": {
-            "rule": entry.facts.split,
-            "leave_one_out_later_share": later_share,
-        },
+        "split": {"rule": entry.facts.split, "leave_one_out_later_share": later_share},
     }
-    (out / "manifest.json").write_text(
-        json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8"
-    )
+    (out / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _raw_manifest(raw: Path, config: PipelineConfig) -> dict[str, Any]:
     path = raw / "manifest.json"
     if not path.is_file():
-        raise DataError(
-            f"{raw}: no manifest.json, so this is no folder that ingest completed; run ingest again"
-        )
+        raise DataError(f"{raw}: no manifest.json, so this is no folder that ingest completed; run ingest again")
     manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if manifest.get("format") != config.format:
         raise DataError(
@@ -174,9 +167,7 @@ def _require_samples(con: duckdb.DuckDBPyConnection, entry: DatasetFormat, count
 def _write_tables(
     con: duckdb.DuckDBPyConnection, out: Path, further: Iterable[tuple[str, str]], counts: dict[str, Any]
 ) -> None:
-    shared = [
-        (table, f"prepared/files/{table}") for table in ("items", "users", "queries", "events", "graph")
-    ]
+    shared = [(table, f"prepared/files/{table}") for table in ("items", "users", "queries", "events", "graph")]
     for table, name in (*shared, *further):
         batches = files.rows_of(con, name)
         counts[table] = files.write(out / f"{table}.parquet", files.TABLES[table], batches)

@@ -48,9 +48,7 @@ SAMPLES = pa.schema(
         ("history_end", pa.int64()),
     ]
 )
-CANDIDATES = pa.schema(
-    [("sample_id", pa.string()), ("protocol", pa.string()), ("item_idx", pa.list_(pa.int32()))]
-)
+CANDIDATES = pa.schema([("sample_id", pa.string()), ("protocol", pa.string()), ("item_idx", pa.list_(pa.int32()))])
 GRAPH = pa.schema([("user_idx", pa.int32()), ("item_idx", pa.int32())])
 ITEM_QUERIES = pa.schema([("item_idx", pa.int32()), ("query_idx", pa.int32())])
 
@@ -80,9 +78,7 @@ def rows_of(
     yield from con.sql(query(name), params=params or {}).to_arrow_reader(_ROW_GROUP)
 
 
-def one_row(
-    con: duckdb.DuckDBPyConnection, name: str, params: dict[str, Any] | None = None
-) -> dict[str, Any]:
+def one_row(con: duckdb.DuckDBPyConnection, name: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
     """The single row of ``sql/<name>.sql``, by column name."""
     (row,) = con.sql(query(name), params=params or {}).to_arrow_table().to_pylist()
     return dict(row)

@@ -17,9 +17,7 @@ from tasks.promote.decision import Decision, Difference
 from tasks.promote.model_registry import Champion
 from tasks.promote.promotion import Verdict, below, compare, first_model, non_inferiority, unchanged
 
-Rank = Callable[
-    [StageResult, str], StageResult
-]  # (bundle, note of its label) -> ranks of the new test samples
+Rank = Callable[[StageResult, str], StageResult]  # (bundle, note of its label) -> ranks of the new test samples
 
 
 class Challenge:
@@ -50,12 +48,7 @@ class Challenge:
         return champion
 
     def decide(
-        self,
-        new: StageResult,
-        ranks: StageResult,
-        rank: Rank,
-        prepared: StageResult,
-        drift: StageResult | None = None,
+        self, new: StageResult, ranks: StageResult, rank: Rank, prepared: StageResult, drift: StageResult | None = None
     ) -> Verdict:
         """May the model ``new``, with its test ``ranks``, become champion? ``rank`` ranks earlier versions.
 
@@ -79,9 +72,7 @@ class Challenge:
             self._record(outcome="kept", reason=verdict.reason)
         return verdict
 
-    def apply(
-        self, verdict: Verdict, model_uri: str, new: StageResult, catalogue: StageResult | None = None
-    ) -> None:
+    def apply(self, verdict: Verdict, model_uri: str, new: StageResult, catalogue: StageResult | None = None) -> None:
         """Register the new model, move the alias where the verdict says so, and tag the version with what happened.
 
         Raises:

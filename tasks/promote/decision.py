@@ -87,11 +87,7 @@ class Decision(Frozen):
                 if value is not None
             }
             | {f"drift/{feature}": value for feature, value in (self.drift or {}).items()}
-            | (
-                {}
-                if self.unknown_item_share is None
-                else {"champion_unknown_item_share": self.unknown_item_share}
-            )
+            | ({} if self.unknown_item_share is None else {"champion_unknown_item_share": self.unknown_item_share})
         )
 
     def lines(self) -> list[str]:
@@ -105,10 +101,7 @@ class Decision(Frozen):
     def _details(self) -> Iterator[str]:
         yield f"reason: {self.reason}"
         yield f"versions: new {self.new_version or 'none'}, champion before {self.champion_version or 'none'}"
-        for name, differences in (
-            ("champion", self.differences),
-            ("anchor", self.anchor_differences),
-        ):
+        for name, differences in (("champion", self.differences), ("anchor", self.anchor_differences)):
             for task, difference in differences.items():
                 version = self.champion_version if name == "champion" else self.anchor_versions[task]
                 verdict = "passes" if difference.low > -self.delta else "fails"
@@ -137,12 +130,9 @@ def read_decision(path: Path) -> Decision:
 def main(arguments: list[str] | None = None) -> int:
     """Print the newest retraining's record, or that of a flow run."""
     parser = argparse.ArgumentParser(
-        prog="python -m tasks.promote.decision",
-        description="Why was the newest model promoted, or not?",
+        prog="python -m tasks.promote.decision", description="Why was the newest model promoted, or not?"
     )
-    parser.add_argument(
-        "run", nargs="?", default=LATEST, help="a flow-run id; without it the newest retraining"
-    )
+    parser.add_argument("run", nargs="?", default=LATEST, help="a flow-run id; without it the newest retraining")
     run: str = parser.parse_args(arguments).run
 
     def show() -> int:

@@ -40,8 +40,19 @@ from tasks.validate.profile import BINS
 CHAMPION = "champion"
 _TRIES = 3  # to serve a catalogue while champions change
 NONE = "none"  # the key of a full-ranking model that is not there
-_REQUIRED = ("bm25s", "numpy", "pandas", "pyarrow", "pydantic", "safetensors", "scipy", "tokenizers", "torch",
-             "torch-geometric", "transformers")  # fmt: skip
+_REQUIRED = (
+    "bm25s",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "pydantic",
+    "safetensors",
+    "scipy",
+    "tokenizers",
+    "torch",
+    "torch-geometric",
+    "transformers",
+)
 _TEXT, _TEXTS = DataType.string, Array(DataType.string)
 SIGNATURE = ModelSignature(
     inputs=Schema(
@@ -80,9 +91,7 @@ class Champion(NamedTuple):
     data: StageResult | None  # None where the run that registered the version logged none
     catalogue_key: str  # of the full-ranking model in it, or NONE
     code: str  # digest of the code in it, which answers requests
-    anchors: dict[
-        Task, str
-    ]  # by task, the version that was last better; it bounds what allowed losses add up to
+    anchors: dict[Task, str]  # by task, the version that was last better; it bounds what allowed losses add up to
 
 
 def served_name(config: PipelineConfig) -> str:
@@ -108,9 +117,7 @@ def log_model(run: Tracked, bundle: StageResult, catalogue: StageResult | None =
     """
     keys = _keys(bundle, catalogue) | {"serving_code": serving_code()}
     wanted = " and ".join(f"tags.{name} = '{key}'" for name, key in keys.items())
-    known = run.client.search_runs(
-        [run.experiment_id], f"{wanted} and tags.model_uri LIKE 'models:/%'", max_results=1
-    )
+    known = run.client.search_runs([run.experiment_id], f"{wanted} and tags.model_uri LIKE 'models:/%'", max_results=1)
     uri = str(known[0].data.tags["model_uri"]) if known else None
     with run.child("model") as child:
         uri = uri or _log(child, bundle.path, None if catalogue is None else catalogue.path)

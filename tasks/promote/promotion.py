@@ -55,9 +55,7 @@ def first_model() -> Verdict:
 def unchanged(champion: Champion) -> Verdict:
     """The same data, config and code of training as the champion's: only the code that serves may differ."""
     if champion.code == serving_code():
-        reason = (
-            f"Nothing has changed since champion version {champion.version} was trained: this model is it."
-        )
+        reason = f"Nothing has changed since champion version {champion.version} was trained: this model is it."
         return Verdict(False, reason, register=False)
     reason = f"Champion version {champion.version}, renewed: the same model with today's code that answers requests."
     return Verdict(True, reason, anchors=dict(champion.anchors))
@@ -101,18 +99,12 @@ def below(differences: Differences, config: PipelineConfig) -> tuple[Task, ...]:
 
 
 def compare(
-    new: StageResult,
-    old: StageResult,
-    users: pa.Table,
-    config: PipelineConfig,
-    tasks: tuple[Task, ...] = TASKS,
+    new: StageResult, old: StageResult, users: pa.Table, config: PipelineConfig, tasks: tuple[Task, ...] = TASKS
 ) -> Differences:
     """NDCG@10 of ``new`` minus ``old`` by task, from their test ranks. Raises DataError for a task without samples."""
     for task in tasks:
         if not new.metrics.get(f"{task}/samples"):
-            raise DataError(
-                f"the test split has no {task} sample, so the champion cannot be challenged on both tasks"
-            )
+            raise DataError(f"the test split has no {task} sample, so the champion cannot be challenged on both tasks")
     new_ranks, old_ranks = read_ranks(new), read_ranks(old)
     return {
         task: Difference.of(

@@ -44,9 +44,7 @@ class GenSRModel(PythonModel):
                 raise MlflowException(f"row {number}: {error}", INVALID_PARAMETER_VALUE) from error
             except Exception as error:  # the server would send the trace of anything else to who asked
                 _LOG.exception("row %d: %s", number, row)
-                message = (
-                    f"row {number}: a fault in the model, not in the request; the server's log has its trace"
-                )
+                message = f"row {number}: a fault in the model, not in the request; the server's log has its trace"
                 raise MlflowException(message, INTERNAL_ERROR) from error
         return pd.DataFrame(answers, columns=list(Answer._fields))
 
@@ -55,9 +53,7 @@ def parse_request(row: dict[Any, Any], top_n: int | None) -> Request:
     """A row of the input as a request. Raises DataError for a value of another type; names field and value."""
     given = {str(name): value for name, value in row.items() if not _absent(value)}
     texts = {name: _text(name, given[name]) for name in ("user", "query") if name in given}
-    lists = {
-        name: _texts(name, given[name]) for name in ("history", "behaviors", "candidates") if name in given
-    }
+    lists = {name: _texts(name, given[name]) for name in ("history", "behaviors", "candidates") if name in given}
     return Request(**texts, **lists, top_n=_whole(given.get("top_n", top_n)))  # type: ignore[arg-type]
 
 

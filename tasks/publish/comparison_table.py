@@ -105,8 +105,7 @@ def all_ranks(done: list[Ranked], saved: Tables) -> pa.Table:
     """Saved trainings of one system are numbered as they come: a file of one training does not name its seed."""
     seeds = {o.seed for o in done if o.trained}
     named = {
-        o.name if len(seeds) < 2 or o.trained is None else f"{o.name}/seed{o.seed}": read_ranks(o.ranks)
-        for o in done
+        o.name if len(seeds) < 2 or o.trained is None else f"{o.name}/seed{o.seed}": read_ranks(o.ranks) for o in done
     }
     for name, tables in saved.items():
         named |= {name if len(tables) < 2 else f"{name}/training{i}": table for i, table in enumerate(tables)}
@@ -133,6 +132,4 @@ def _summary(
 
 def _finite(row: dict[str, Any]) -> dict[str, Any]:
     """JSON has neither NaN nor infinity: such values, and None, are left out."""
-    return {
-        k: v for k, v in row.items() if v is not None and not (isinstance(v, float) and not math.isfinite(v))
-    }
+    return {k: v for k, v in row.items() if v is not None and not (isinstance(v, float) and not math.isfinite(v))}

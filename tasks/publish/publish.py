@@ -26,8 +26,18 @@ from tasks.promote.decision import DECISION, Decision
 from tasks.validate.profile import PROFILE
 
 REPORT = "report.html"
-_SAID_BY_THE_RUN = {"dataset", "format", "source", "preset", "seed", "negatives", "config", "config_hash",
-                    "dataset_digest", "commit"}  # fmt: skip
+_SAID_BY_THE_RUN = {
+    "dataset",
+    "format",
+    "source",
+    "preset",
+    "seed",
+    "negatives",
+    "config",
+    "config_hash",
+    "dataset_digest",
+    "commit",
+}
 
 
 @task(name="publish", task_run_name="publish", cache_policy=NO_CACHE)
@@ -47,10 +57,7 @@ def publish(
     results are a Parquet file and a table in MLflow, too.
     """
     run = Tracked.existing(run_id)
-    full = summary | {
-        "mlflow": {"experiment_id": run.experiment_id, "run_id": run_id},
-        "flow_run_id": flow_run_id,
-    }
+    full = summary | {"mlflow": {"experiment_id": run.experiment_id, "run_id": run_id}, "flow_run_id": flow_run_id}
     text = markdown(full)
     folder = state_dir().runs / flow_run_id
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,9 +100,7 @@ def headline(summary: dict[str, Any]) -> dict[str, float]:
     if isinstance(results, list):  # of all systems: rows of means over seeds
         return {f"{r['system']}/{r['task']}/{r['metric']}": r["mean"] for r in results}
     rows = ((name, task, row) for task, models in results.items() for name, row in models.items())
-    return {f"{name}/{task}/{m}": value for name, task, row in rows for m, value in row.items()} | summary[
-        "analysis"
-    ]
+    return {f"{name}/{task}/{m}": value for name, task, row in rows for m, value in row.items()} | summary["analysis"]
 
 
 def part_of_run(study: dict[str, Any]) -> dict[str, Any]:
@@ -153,7 +158,5 @@ def publish_decision(decision: Decision, key: str, latest: str | None) -> None:
     run.artifacts(folder, (DECISION,))
     run.metrics(decision.figures())
     run.tags(outcome=decision.outcome, decision=decision.reason)
-    create_markdown_artifact(
-        decision.markdown(), key=key, description=f"{decision.outcome}: {decision.reason}"[:200]
-    )
+    create_markdown_artifact(decision.markdown(), key=key, description=f"{decision.outcome}: {decision.reason}"[:200])
     run_logger().info("%s: %s. %s", decision.model, decision.outcome, decision.reason)

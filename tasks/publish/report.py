@@ -52,9 +52,7 @@ def collect(summary: dict[str, Any], store: Path) -> RunFacts:
     """What the stages of a run left in the store; DataError where a folder of the run is gone."""
     folders = {s["label"]: _folder(store, s["label"], s["key"]) for s in summary["stages"]}
     if not folders.keys() >= _DATA:
-        raise DataError(
-            "this run's summary does not name all stages of its data: run it again with this version"
-        )
+        raise DataError("this run's summary does not name all stages of its data: run it again with this version")
     ingest, prepare = folders["ingest"], folders["prepare"]
     checks = [folders["validate-raw"], folders["validate"]]
     trained = {model: folders[s["label"]] for s in summary["stages"] if (model := trained_model(s["label"]))}
@@ -71,14 +69,12 @@ def collect(summary: dict[str, Any], store: Path) -> RunFacts:
         profile=[row for folder in checks for row in _json(folder / "profile.json")["columns"]],
         checks=[row for folder in checks for row in _suites(folder)],
         audits=[
-            {"name": a["name"], "rule": audit_rule(a["name"]), "violations": a["violations"]}
-            for a in audits["audits"]
+            {"name": a["name"], "rule": audit_rule(a["name"]), "violations": a["violations"]} for a in audits["audits"]
         ],
         audit_figures=audits["figures"],
         training={model: _training(folder) for model, folder in trained.items()},
         gradients=_probes(summary, trained),
-        stages=[_stage(folders[s["label"]], s) for s in summary["stages"]]
-        + _stages_of_studies(summary, store),
+        stages=[_stage(folders[s["label"]], s) for s in summary["stages"]] + _stages_of_studies(summary, store),
         examples=_json(folders["examples"] / EXAMPLES) if "examples" in folders else [],
         pictures=_pictures(folders),
     )
@@ -113,9 +109,7 @@ def _stages_of_studies(summary: dict[str, Any], store: Path) -> list[dict[str, A
         for s in study["stages"]:
             if s["key"] not in known:
                 known.add(s["key"])
-                rows.append(
-                    _stage(_folder(store, s["label"], s["key"]), s | {"label": f"{name}: {s['label']}"})
-                )
+                rows.append(_stage(_folder(store, s["label"], s["key"]), s | {"label": f"{name}: {s['label']}"}))
     return rows
 
 

@@ -41,16 +41,12 @@ def summarize_ablation(
 def best_validation(folder: Path) -> dict[str, float]:
     """``valid/…`` of the validation whose weights a fine-tuning kept."""
     validations = json.loads((folder / "training.json").read_text())["validations"]
-    best = max(
-        validations, key=lambda validation: validation["metric"]
-    )  # the first of equals, as in training
+    best = max(validations, key=lambda validation: validation["metric"])  # the first of equals, as in training
     return {f"valid/{name}": float(value) for name, value in best.items()}
 
 
 def summarize_sweep(
-    config: PipelineConfig,
-    data: Data,
-    trained: dict[Point, tuple[StageResult, StageResult]],
+    config: PipelineConfig, data: Data, trained: dict[Point, tuple[StageResult, StageResult]]
 ) -> dict[str, Any]:
     """The summary of a run without any test ranks: a row per point, the best on valid ``chosen``.
 
@@ -65,15 +61,8 @@ def summarize_sweep(
     first = max(rows, key=lambda row: row["metric"])
     chosen = Point(first["tau"], first["beta"])
     from_chosen = _from_chosen(config, data, {point: ranks for point, (_, ranks) in trained.items()}, chosen)
-    rows = [
-        {**row, "chosen": row is first, **from_chosen[point]}
-        for point, row in zip(trained, rows, strict=True)
-    ]
-    stages = [
-        *data.stages,
-        *(model for model, _ in trained.values()),
-        *(ranks for _, ranks in trained.values()),
-    ]
+    rows = [{**row, "chosen": row is first, **from_chosen[point]} for point, row in zip(trained, rows, strict=True)]
+    stages = [*data.stages, *(model for model, _ in trained.values()), *(ranks for _, ranks in trained.values())]
     return summarize_run(config, data, stages, {}, {}) | {"study": SWEEP, SWEEP: rows}
 
 

@@ -29,8 +29,10 @@ def results(ranks: dict[str, StageResult]) -> dict[str, dict[str, dict[str, floa
     """Task -> model -> metric, for every model that serves the task; the given order is kept."""
     by_task: dict[str, dict[str, dict[str, float]]] = {}
     for task in TASKS:
-        rows = {name: {m: r.metrics[f"{task}/{m}"] for m in (*METRICS, "samples") if f"{task}/{m}" in r.metrics}
-                for name, r in ranks.items()}  # fmt: skip
+        rows = {
+            name: {m: r.metrics[f"{task}/{m}"] for m in (*METRICS, "samples") if f"{task}/{m}" in r.metrics}
+            for name, r in ranks.items()
+        }
         by_task[task] = {name: row for name, row in rows.items() if row}
     return by_task
 
@@ -92,9 +94,7 @@ def summarize_run(
         "dataset_digest": data.source.key,
         "commit": git_commit(),
         "results": results(ranks),
-        "comparisons": comparisons(
-            {name: [evaluation] for name, evaluation in ranks.items()}, data.prepared, config
-        ),
+        "comparisons": comparisons({name: [evaluation] for name, evaluation in ranks.items()}, data.prepared, config),
         "analysis": analysis,
         "training": {model: how_it_ended(s.path) for s in stages if (model := trained_model(s.label))},
         "stages": [

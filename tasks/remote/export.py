@@ -49,9 +49,7 @@ def out(folder: Path, config: PipelineConfig, kind: str) -> JobBundle:
             f"the store {state_dir().store} has no data prepared with this config: run compare/rerank-table with "
             '`"rerank": {"systems": ["popularity"]}` first'
         )
-    jobs = [
-        job for job in _jobs(config, kind, prepared.key) if len(_stored(job, prepared)) < len(stages_of(job))
-    ]
+    jobs = [job for job in _jobs(config, kind, prepared.key) if len(_stored(job, prepared)) < len(stages_of(job))]
     bundle = JobBundle(library=job_bundle.library_digest(), prepared=prepared.key, jobs=tuple(jobs))
     if jobs:
         needed = {("prepare", prepared.key): prepared.path}
@@ -147,16 +145,12 @@ def _jobs(config: PipelineConfig, kind: str, prepared: str) -> list[Job]:
         ]
     trials.check_sweep(config)
     return [
-        _job(
-            point.name, with_changes(config, {"model": point._asdict()}), "gensr", prepared, "gensr", "valid"
-        )
+        _job(point.name, with_changes(config, {"model": point._asdict()}), "gensr", prepared, "gensr", "valid")
         for point in trials.points(config)
     ]
 
 
-def _job(
-    name: str, config: PipelineConfig, model: str, prepared: str, option: str, split: Split = "test"
-) -> Job:
+def _job(name: str, config: PipelineConfig, model: str, prepared: str, option: str, split: Split = "test") -> Job:
     """With names for the folders that it makes: keys as if each key were the content under it."""
     job = Job.model_validate(
         {"name": name, "config": config, "model": model, "option": option, "split": split}
@@ -178,9 +172,7 @@ def stages_of(job: Job) -> list[tuple[str, str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     packing = commands.add_parser("out", help="pack")
     packing.add_argument("jobs", type=Path)

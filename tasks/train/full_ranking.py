@@ -39,9 +39,7 @@ def finetune_full(work: Work, config: PipelineConfig, prepared: Path, cf: Path) 
     artifacts=("*",),
     skip={"": OTHER_MODELS["full_ranking"]},
 )
-def rank_full(
-    work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str
-) -> dict[str, float]:
+def rank_full(work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str) -> dict[str, float]:
     """Reads the prepared dataset and a bundle; writes the rank of every test positive among all items."""
     del name  # only tells the runs apart
     dataset = PreparedDataset.open(prepared)
@@ -54,9 +52,7 @@ def rank_full(
     config=("evaluation.max_test_samples", "full_ranking.mask_met", "model.text", "train.tasks"),
     artifacts=("*",),
 )
-def rank_full_reference(
-    work: Work, config: PipelineConfig, prepared: Path, cf: Path, name: str
-) -> dict[str, float]:
+def rank_full_reference(work: Work, config: PipelineConfig, prepared: Path, cf: Path, name: str) -> dict[str, float]:
     """Reads the prepared dataset and the LightGCN table; writes the ranks of a reference among all items."""
     dataset = PreparedDataset.open(prepared)
     ranks = catalogue.rank_reference(name, dataset, "test", cf, config, work.report)

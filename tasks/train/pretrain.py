@@ -11,11 +11,7 @@ from tasks.core.stage import stage
 from tasks.core.work import Work
 
 
-@stage(
-    "pretrain",
-    config=("lightgcn", "model.departures.folds", "seed"),
-    artifacts=("*.safetensors", "*.json"),
-)
+@stage("pretrain", config=("lightgcn", "model.departures.folds", "seed"), artifacts=("*.safetensors", "*.json"))
 def pretrain(work: Work, config: PipelineConfig, prepared: Path) -> dict[str, float]:
     """Reads the prepared dataset; writes ``lightgcn.safetensors``, and ``folds.safetensors`` where they are wanted."""
     return cross_fit.pretrain(PreparedDataset.open(prepared), config, work.out, work.report)

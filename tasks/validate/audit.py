@@ -150,16 +150,12 @@ def audit_by_itself(prepared: Path) -> tuple[list[AuditResult], list[Figure]]:
     """Audits and figures of a folder by its own manifest; DataError where it is no complete prepared dataset."""
     path = prepared / "manifest.json"
     if not path.is_file():
-        raise DataError(
-            f"{path}: missing; this is no complete prepared dataset, name the folder that prepare wrote"
-        )
+        raise DataError(f"{path}: missing; this is no complete prepared dataset, name the folder that prepare wrote")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         name, config = manifest["format"], PrepareConfig.model_validate(manifest["config"])
     except (ValueError, KeyError) as error:  # JSON's and pydantic's errors are ValueErrors
-        raise DataError(
-            f"{path}: not the manifest of a dataset of this version; prepare again: {error}"
-        ) from error
+        raise DataError(f"{path}: not the manifest of a dataset of this version; prepare again: {error}") from error
     entry = dataset_format(name)
     with tempfile.TemporaryDirectory() as temp, connect(config, Path(temp)) as con:
         open_prepared(con, prepared, config)
@@ -168,9 +164,7 @@ def audit_by_itself(prepared: Path) -> tuple[list[AuditResult], list[Figure]]:
 
 def main(arguments: list[str]) -> int:
     """Print the audits of a folder; 0 if none is broken, 1 if one is, 2 where the folder cannot be audited."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tasks.validate.audit", description="Audit a prepared dataset."
-    )
+    parser = argparse.ArgumentParser(prog="python -m tasks.validate.audit", description="Audit a prepared dataset.")
     parser.add_argument("folder", type=Path, help="a folder that prepare wrote, with its manifest.json")
     folder = parser.parse_args(arguments).folder
 

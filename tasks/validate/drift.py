@@ -56,8 +56,7 @@ def drift_sentence(metrics: dict[str, float] | None, max_psi: float) -> str:
     if metrics is None:
         return "Data drift: unknown, the champion's version holds no profile of its data."
     features = sorted(
-        ((psi, name.removeprefix("psi/")) for name, psi in metrics.items() if name.startswith("psi/")),
-        reverse=True,
+        ((psi, name.removeprefix("psi/")) for name, psi in metrics.items() if name.startswith("psi/")), reverse=True
     )
     above = ", ".join(f"{name} {psi:.3f}" for psi, name in features if psi > max_psi)
     if above:

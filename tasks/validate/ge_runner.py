@@ -71,12 +71,9 @@ def examine(checks: list[Check], out: Path) -> Outcome:
 
 def _context(docs: Path) -> EphemeralDataContext:
     """A context in memory whose only site of Data Docs is the folder ``docs``; progress bars off."""
-    stores = InMemoryStoreBackendDefaults(
-        init_temp_docs_sites=False
-    )  # else a folder in the system's temp per run
+    stores = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)  # else a folder in the system's temp per run
     context = gx.get_context(
-        mode="ephemeral",
-        project_config=DataContextConfig(store_backend_defaults=stores, analytics_enabled=False),
+        mode="ephemeral", project_config=DataContextConfig(store_backend_defaults=stores, analytics_enabled=False)
     )
     context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]
     context.add_data_docs_site(
@@ -103,9 +100,7 @@ def _run(context: EphemeralDataContext, check: Check) -> Any:
     if set(PLACE) <= set(check.frame.columns):
         form["unexpected_index_column_names"] = PLACE
     checkpoint = gx.Checkpoint(
-        name=name,
-        validation_definitions=[context.validation_definitions.add_or_update(validation)],
-        result_format=form,
+        name=name, validation_definitions=[context.validation_definitions.add_or_update(validation)], result_format=form
     )
     done = context.checkpoints.add_or_update(checkpoint).run(batch_parameters={"dataframe": check.frame})
     return next(iter(done.run_results.values()))
@@ -125,7 +120,5 @@ def _message(check: Check, result: ExpectationValidationResult) -> str:
         return f"{head}: could not be evaluated: {result.exception_info}"
     if "element_count" in outcome and "unexpected_count" in outcome:
         shown = outcome.get("partial_unexpected_index_list") or outcome.get("partial_unexpected_list")
-        return (
-            f"{head}: {outcome['unexpected_count']} of {outcome['element_count']} rows, for example {shown}"
-        )
+        return f"{head}: {outcome['unexpected_count']} of {outcome['element_count']} rows, for example {shown}"
     return f"{head}: observed {outcome.get('observed_value')}"

@@ -17,13 +17,7 @@ import pandas as pd
 from great_expectations import ExpectationSuite
 
 from expectations import audits as audit_suite
-from expectations import (
-    prepared_candidates,
-    prepared_events,
-    prepared_items,
-    prepared_samples,
-    raw_reading,
-)
+from expectations import prepared_candidates, prepared_events, prepared_items, prepared_samples, raw_reading
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError
 from tasks.core.dataset_format import dataset_format, open_raw
@@ -33,14 +27,7 @@ from tasks.core.work import Work
 from tasks.ingest.rejects import time_bounds
 from tasks.prepare import schemas as files
 from tasks.validate import profile
-from tasks.validate.audit import (
-    AuditResult,
-    audit_figures,
-    audit_rule,
-    open_prepared,
-    rules,
-    run_audits,
-)
+from tasks.validate.audit import AuditResult, audit_figures, audit_rule, open_prepared, rules, run_audits
 from tasks.validate.ge_runner import PLACE, Check, run_checks
 
 FRAME_ROWS = 1_000_000
@@ -77,9 +64,7 @@ def validate_prepared(prepared: Path, config: PipelineConfig, out: Path) -> dict
         "events": prepared_events.suite(earliest, latest),
         **{f"samples_{split}": prepared_samples.suite(split) for split in ("train", "valid", "test")},
         **{
-            f"candidates_{split}": prepared_candidates.suite(
-                split, config.prepare.negatives, config.prepare.protocols
-            )
+            f"candidates_{split}": prepared_candidates.suite(split, config.prepare.negatives, config.prepare.protocols)
             for split in ("valid", "test")
         },
     }

@@ -61,9 +61,7 @@ def test_a_librarys_estimator_that_trains_nothing_says_the_same(truth: float) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("truth", "low", "high"), [(5.0, 4.5, 5.1), (10.0, 7.0, 8.5)])
-def test_much_information_is_found_and_very_much_falls_short_as_stated(
-    truth: float, low: float, high: float
-) -> None:
+def test_much_information_is_found_and_very_much_falls_short_as_stated(truth: float, low: float, high: float) -> None:
     """docs/paper_to_code.md W: within 10% at 5 nats; at 10 it is 2.4 short."""
     x, y = gaussians(truth, 50_000)
     assert low < estimate("mine", x, fixed(y), config=LONG).nats < high
@@ -183,9 +181,7 @@ def test_normal_scores_keep_order_ties_and_the_middle() -> None:
     assert found[0, 0] == found[3, 0]
     assert found[2, 0] < found[0, 0] < found[1, 0]
     assert not found[:, 1].any()
-    torch.testing.assert_close(
-        normal_scores(torch.randn(5_000, 1)).std(), torch.tensor(1.0), atol=1e-2, rtol=0
-    )
+    torch.testing.assert_close(normal_scores(torch.randn(5_000, 1)).std(), torch.tensor(1.0), atol=1e-2, rtol=0)
 
 
 def test_impossible_inputs_are_errors() -> None:

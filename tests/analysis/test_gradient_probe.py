@@ -116,9 +116,7 @@ def test_on_real_models_it_is_what_torchjd_says_of_the_whole_batch(world: World,
     blocks = jac(list(model.task_losses(rows)), parameters)
     jacobian = torch.cat([block.flatten(1) for block in blocks], dim=1)
     recommendation, search = jacobian.double()
-    assert found.cosine == pytest.approx(
-        torch.cosine_similarity(recommendation, search, dim=0).item(), abs=1e-4
-    )
+    assert found.cosine == pytest.approx(torch.cosine_similarity(recommendation, search, dim=0).item(), abs=1e-4)
     assert found.norm_recommendation == pytest.approx(recommendation.norm().item(), rel=1e-4)
     assert found.norm_search == pytest.approx(search.norm().item(), rel=1e-4)
     assert found.null_recommendation < 1

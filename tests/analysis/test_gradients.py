@@ -24,9 +24,7 @@ def test_numbers_and_files(world: World, tmp_path: Path) -> None:
     for model, folder in world.bundles.items():
         probes = json.loads((folder / "gradients.json").read_text())
         assert len({probe["step"] for probe in probes}) == numbers[f"gradient/{model}/probes"] > 1
-        assert numbers[f"gradient/{model}/mean_cosine"] == pytest.approx(
-            np.mean([p["cosine"] for p in probes])
-        )
+        assert numbers[f"gradient/{model}/mean_cosine"] == pytest.approx(np.mean([p["cosine"] for p in probes]))
         assert numbers[f"gradient/{model}/mean_norm_search"] > 0
 
 
@@ -84,20 +82,14 @@ def test_batches_of_other_sizes_have_the_same_cosine_less_noise() -> None:
 def test_the_test_of_two_models_rejects_as_often_as_it_says() -> None:
     worlds = 200
     p = [
-        noise_free({"gensr": probed(128, 0.3, 60, 2 * world), "unisar": probed(512, 0.3, 60, 2 * world + 1)})[
-            "unisar"
-        ]
+        noise_free({"gensr": probed(128, 0.3, 60, 2 * world), "unisar": probed(512, 0.3, 60, 2 * world + 1)})["unisar"]
         for world in range(worlds)
     ]
     assert np.mean([row["less_p"] < 0.1 for row in p]) == pytest.approx(0.1, abs=3 * math.sqrt(0.09 / worlds))
 
 
 def test_the_numbers_of_two_models_are_those_of_a_loop() -> None:
-    rows = {
-        "gensr": probed(256, 0.5, 50, 4),
-        "unisar": probed(256, 0.1, 40, 5),
-        "few": probed(256, 0.1, 5, 6),
-    }
+    rows = {"gensr": probed(256, 0.5, 50, 4), "unisar": probed(256, 0.1, 40, 5), "few": probed(256, 0.1, 5, 6)}
     noise = [row | {"null_search": (-1) ** n * 0.1} for n, row in enumerate(rows["gensr"])]
     found = noise_free({**rows, "noise": noise}, confidence=0.8, seed=3)
     assert list(found) == ["gensr", "unisar"], "few probes, or a null of 0, give nothing"
@@ -108,9 +100,7 @@ def test_the_numbers_of_two_models_are_those_of_a_loop() -> None:
 
     assert found["unisar"]["less"] == pytest.approx(free(rows["gensr"]) - free(rows["unisar"]))
     pseudo = {
-        name: np.array(
-            [len(of) * free(of) - (len(of) - 1) * free(of[:n] + of[n + 1 :]) for n in range(len(of))]
-        )
+        name: np.array([len(of) * free(of) - (len(of) - 1) * free(of[:n] + of[n + 1 :]) for n in range(len(of))])
         for name, of in rows.items()
     }
     # Welch's test by its formula.
@@ -121,10 +111,12 @@ def test_the_numbers_of_two_models_are_those_of_a_loop() -> None:
     assert found["unisar"]["less_p"] == pytest.approx(2 * stats.t.sf(abs(t), freedom))
     assert found["unisar"]["less_p_holm"] == found["unisar"]["less_p"], "of one comparison"
     rng = np.random.default_rng(6)
-    drawn = np.array([
-        [free([of[n] for n in rng.integers(len(of), size=len(of))]) for of in (rows["gensr"], rows["unisar"])]
-        for _ in range(2_000)
-    ])  # fmt: skip
+    drawn = np.array(
+        [
+            [free([of[n] for n in rng.integers(len(of), size=len(of))]) for of in (rows["gensr"], rows["unisar"])]
+            for _ in range(2_000)
+        ]
+    )
     for name, looped in (("less", drawn[:, 0] - drawn[:, 1]), ("free", drawn[:, 1])):
         for end, share in (("low", 0.1), ("high", 0.9)):
             expected = np.quantile(looped, share)

@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 
 def test_numbers_and_files(world: World, tmp_path: Path) -> None:
     def run() -> dict[str, float]:
-        return analyze_information(
-            world.dataset, world.cf, world.subjects, world.config, tmp_path, NullReport()
-        )
+        return analyze_information(world.dataset, world.cf, world.subjects, world.config, tmp_path, NullReport())
 
     numbers = run()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mutual_information.json", "mutual_information.png"]

@@ -51,9 +51,7 @@ def test_features_that_say_nothing_about_the_answer_give_nothing() -> None:
     rng = np.random.default_rng(0)
     score = rng.permutation(np.repeat([-4.6, 4.6], 1_000))
     config = CriticConfig(steps=150, seeds=1)
-    found = estimate_task_information(
-        rng.normal(size=(2_000, 16)), score, (score > 0).astype(int), config=config
-    )
+    found = estimate_task_information(rng.normal(size=(2_000, 16)), score, (score > 0).astype(int), config=config)
     assert found.exact_nats > 0.6
     for estimate in (found.mine_nats, found.infonce_nats, found.smile_nats):
         assert abs(estimate) < 0.03  # a critic that learned its samples by heart would show here
@@ -76,9 +74,7 @@ def test_counts_of_drawn_answers_come_to_the_exact_value() -> None:
     rows = torch.arange(50).repeat(4_000)
     drawn = draw_answers(p)(rows, torch.Generator().manual_seed(0)).squeeze(1).numpy()
     assert set(np.unique(drawn)) == {-1.0, 1.0}
-    assert plug_in_information(rows.numpy(), drawn.astype(int)) == pytest.approx(
-        bernoulli_information(p), abs=2e-3
-    )
+    assert plug_in_information(rows.numpy(), drawn.astype(int)) == pytest.approx(bernoulli_information(p), abs=2e-3)
 
 
 def test_entropy_of_certain_and_even_answers() -> None:
@@ -118,17 +114,17 @@ def test_gaps_are_those_of_a_loop_over_resamples() -> None:
     every = np.arange(n)
     for i, name in enumerate(("exact", "label")):
         assert found[name].difference == pytest.approx(told(ours, every)[i] - told(theirs, every)[i])
-    looped = np.array([
-        np.subtract(told(ours, rows), told(theirs, rows)) for rows in rng.integers(0, n, size=(2_000, n))
-    ])  # fmt: skip
+    looped = np.array(
+        [np.subtract(told(ours, rows), told(theirs, rows)) for rows in rng.integers(0, n, size=(2_000, n))]
+    )
     for i, name in enumerate(("exact", "label")):
         spread = looped[:, i].std()
         assert found[name].low == pytest.approx(np.quantile(looped[:, i], 0.1), abs=0.15 * spread)
         assert found[name].high == pytest.approx(np.quantile(looped[:, i], 0.9), abs=0.15 * spread)
     whole = np.subtract(told(ours, every), told(theirs, every))
-    without = np.array([
-        np.subtract(told(ours, np.delete(every, row)), told(theirs, np.delete(every, row))) for row in every
-    ])  # fmt: skip
+    without = np.array(
+        [np.subtract(told(ours, np.delete(every, row)), told(theirs, np.delete(every, row))) for row in every]
+    )
     pseudo = n * whole - (n - 1) * without
     for i, name in enumerate(("exact", "label")):
         t = pseudo[:, i].mean() / (pseudo[:, i].std(ddof=1) / math.sqrt(n))
@@ -170,9 +166,12 @@ def test_rounding_is_no_difference() -> None:
 def test_answers_that_have_nothing_to_do_with_the_label_are_not_tested_about_it() -> None:
     """There I(Ŷ; Y) is flat, and pseudo-values are not normal: a test finds differences that are none."""
     rng, label, worlds = np.random.default_rng(8), (np.arange(400) % 2).astype(np.int64), 200
-    p = np.array([
-        information_gaps(1.5 * a, 0.3 * b, label, resamples=1)["label"].p for a, b in rng.normal(size=(worlds, 2, 400))
-    ])  # fmt: skip
+    p = np.array(
+        [
+            information_gaps(1.5 * a, 0.3 * b, label, resamples=1)["label"].p
+            for a, b in rng.normal(size=(worlds, 2, 400))
+        ]
+    )
     assert np.isnan(p).mean() > 0.9
     assert (p < 0.05).mean() <= 0.05
     blind = information_gaps(2.0 * label + rng.normal(size=400), rng.normal(size=400), label, resamples=1)

@@ -29,12 +29,7 @@ def test_unisar_scores_here_are_those_that_it_is_ranked_by(world: World) -> None
     lists = np.column_stack([every.item, negatives])
     # Each candidate in turn as the chosen one of its sample: all scores of the frozen lists.
     columns = [
-        read(
-            world.subjects["unisar"],
-            "score",
-            Pairs(every, lists[:, [0, n]], np.full(len(every), min(n, 1))),
-            16,
-        )
+        read(world.subjects["unisar"], "score", Pairs(every, lists[:, [0, n]], np.full(len(every), min(n, 1))), 16)
         for n in range(lists.shape[1])
     ]
     found = ranks_table(every.sample_id, every.task_names, np.stack(columns, axis=1))

@@ -62,9 +62,7 @@ def test_the_generative_estimate_is_naive_bayes_with_pooled_variances() -> None:
 
 
 def test_separable_samples_have_a_finite_estimate() -> None:
-    x, y = draw(
-        make_task(50.0, 0.0, torch.Generator().manual_seed(0)), (3, 30), torch.Generator().manual_seed(1)
-    )
+    x, y = draw(make_task(50.0, 0.0, torch.Generator().manual_seed(0)), (3, 30), torch.Generator().manual_seed(1))
     assert torch.isfinite(discriminative(x, y)).all()
 
 

@@ -20,11 +20,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
 
 @pytest.mark.parametrize(
     ("name", "goes_in", "comes_out"),
-    [
-        ("sasrec", "events", "encoder"),
-        ("query_seqrec", "events", "encoder"),
-        ("unified_ssr", "placed", "norm"),
-    ],
+    [("sasrec", "events", "encoder"), ("query_seqrec", "events", "encoder"), ("unified_ssr", "placed", "norm")],
 )
 def test_another_latest_event_moves_no_earlier_state(
     dataset: PreparedDataset, name: str, goes_in: str, comes_out: str

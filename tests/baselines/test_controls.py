@@ -49,9 +49,7 @@ def test_without_queries_no_query_moves_a_score_and_every_item_does(dataset: Pre
         there = history.query > 0
         other = history.replace(query=torch.where(there, history.query.flip(0) % 3 + 2, history.query))
         searched = history.mask & (history.behavior == 1)
-        items = history.replace(
-            item=torch.where(searched, (history.item + 7) % dataset.n_items, history.item)
-        )
+        items = history.replace(item=torch.where(searched, (history.item + 7) % dataset.n_items, history.item))
         found: list[Tensor] = []
         with torch.inference_mode():
             found = [model.score(rows.replace(history=h)) for h in (history, other, items)]

@@ -47,9 +47,7 @@ def trained(dataset: PreparedDataset, system: BaselineSpec, steps: int = 8) -> B
 
 def changed(found: BaselineBatch, change: Callable[[History], History]) -> BaselineBatch:
     """The batch with every history changed."""
-    return found.replace(
-        **{name: change(found.__dict__[name]) for name in HISTORIES if name in found.__dict__}
-    )
+    return found.replace(**{name: change(found.__dict__[name]) for name in HISTORIES if name in found.__dict__})
 
 
 @torch.inference_mode()
@@ -168,9 +166,7 @@ def test_longer_padding_changes_nothing(dataset: PreparedDataset, system: Baseli
     torch.testing.assert_close(scores(model, longest), scores(model, found), atol=1e-5, rtol=1e-5)
 
 
-def test_without_history_or_query_scores_and_losses_are_finite(
-    dataset: PreparedDataset, system: BaselineSpec
-) -> None:
+def test_without_history_or_query_scores_and_losses_are_finite(dataset: PreparedDataset, system: BaselineSpec) -> None:
     model, found = trained(dataset, system), batch(dataset, system.model)
     empty = changed(found, lambda h: History(**{k: torch.zeros_like(v) for k, v in h.__dict__.items()}))
     mixed = [found, empty]
@@ -185,9 +181,7 @@ def test_without_history_or_query_scores_and_losses_are_finite(
         assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
 
-def test_a_score_depends_on_its_sample_and_candidate_alone(
-    dataset: PreparedDataset, system: BaselineSpec
-) -> None:
+def test_a_score_depends_on_its_sample_and_candidate_alone(dataset: PreparedDataset, system: BaselineSpec) -> None:
     model, found = trained(dataset, system), batch(dataset, system.model, 12)
     whole = scores(model, found)
     places = torch.tensor([3, 1, 4, 0, 2])
@@ -199,9 +193,7 @@ def test_a_score_depends_on_its_sample_and_candidate_alone(
     torch.testing.assert_close(one, whole, atol=1e-5, rtol=1e-5)
 
 
-def test_a_batch_of_one_task_or_of_one_sample_can_be_trained_on(
-    dataset: PreparedDataset, system: BaselineSpec
-) -> None:
+def test_a_batch_of_one_task_or_of_one_sample_can_be_trained_on(dataset: PreparedDataset, system: BaselineSpec) -> None:
     model, found = make(dataset, system), batch(dataset, system.model)
     for task in system.tasks:
         rows = torch.nonzero(found.task == TASKS.index(task)).squeeze(1)
@@ -237,9 +229,7 @@ def _use(model: Baseline, found: BaselineBatch) -> None:
     model.score(found)
 
 
-def test_it_reads_every_field_that_it_declares_and_no_other(
-    dataset: PreparedDataset, system: BaselineSpec
-) -> None:
+def test_it_reads_every_field_that_it_declares_and_no_other(dataset: PreparedDataset, system: BaselineSpec) -> None:
     model, found = make(dataset, system), batch(dataset, system.model)
     for name in system.reads - {"item_text"}:
         fields = {k: v for k, v in found.__dict__.items() if k != name}
@@ -252,17 +242,11 @@ def test_its_block_says_what_it_may_read(dataset: PreparedDataset, system: Basel
     """A model for recommendation alone is given no search; one for search alone has the searches as its history."""
     forbidden = {"recommendation": FIELDS - {REC, USER}, "search": frozenset({REC, MIXED})}
     assert not system.model.reads & forbidden.get(system.block, frozenset())
-    tasks = {
-        "recommendation": ("recommendation",),
-        "search": ("search",),
-        "search-enhanced": ("recommendation",),
-    }
+    tasks = {"recommendation": ("recommendation",), "search": ("search",), "search-enhanced": ("recommendation",)}
     assert system.model.tasks == tasks.get(system.block, TASKS)
 
 
-def test_the_same_seed_makes_the_same_model(
-    dataset: PreparedDataset, system: BaselineSpec, tmp_path: Path
-) -> None:
+def test_the_same_seed_makes_the_same_model(dataset: PreparedDataset, system: BaselineSpec, tmp_path: Path) -> None:
     one, two = make(dataset, system), make(dataset, system)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
     assert all(buffer.dtype != torch.float64 for buffer in [*one.parameters(), *one.buffers()])

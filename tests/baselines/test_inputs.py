@@ -85,9 +85,7 @@ def test_a_user_without_events_of_a_behavior_has_an_empty_history(dataset: Prepa
     bare = PreparedDataset.open(dataset.folder)
     bare.__dict__["events"] = dataset.events._replace(behavior=np.zeros_like(dataset.events.behavior))
     samples = dataset.samples("valid")
-    batch = Collator(bare, frozenset({SRC, REC}), 5, Lexicon.build(bare, None)).build(
-        samples, samples.item[:, None]
-    )
+    batch = Collator(bare, frozenset({SRC, REC}), 5, Lexicon.build(bare, None)).build(samples, samples.item[:, None])
     assert not batch.src_history.mask.any()
     assert batch.src_history.item.shape == (len(samples), 1)
     assert batch.rec_history.mask.all(dim=1).any()
@@ -118,10 +116,7 @@ def test_words_come_from_training_queries_and_item_text(worded: PreparedDataset)
     assert lexicon.words == ["456", "kitchen", "123", "ware", "été"]  # by frequency, then by alphabet
     ids = {word: place + FIRST for place, word in enumerate(lexicon.words)}
     width = MAX_QUERY_WORDS
-    expected = [
-        [ids[w] for w in ("kitchen", "ware", "123", "456")],
-        [ids[w] for w in ("kitchen", "456", "été")],
-    ]
+    expected = [[ids[w] for w in ("kitchen", "ware", "123", "456")], [ids[w] for w in ("kitchen", "456", "été")]]
     expected += [[UNKNOWN, ids["123"]], [UNKNOWN] * width, []]
     assert lexicon.queries.tolist() == [[0] * (width - len(row)) + row for row in expected]
     assert lexicon.item_text is None

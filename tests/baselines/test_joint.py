@@ -33,10 +33,7 @@ def test_the_loss_of_jsr_by_hand() -> None:
         candidates=torch.tensor([[0, 1], [1, 0]]),
     )
     matched = [2.0 * 1.0, 1.0 * 0.5]
-    told = [
-        0.3 * math.tanh(1.1) - 0.4 * math.tanh(0.1),
-        0.3 * math.tanh(0.1) - 0.4 * math.tanh(0.6),
-    ]
+    told = [0.3 * math.tanh(1.1) - 0.4 * math.tanh(0.1), 0.3 * math.tanh(0.1) - 0.4 * math.tanh(0.6)]
     torch.testing.assert_close(model.score(found), torch.tensor([matched, [told[1], told[0]]]))
     loss = model.loss(found)
     expected = {

@@ -79,9 +79,7 @@ def test_every_joint_baseline_of_the_registry_is_tested_here() -> None:
 # recommendation +.13 to +.28, search +.46 to +.76.
 @pytest.mark.parametrize("name", JOINT)
 def test_joint_models_beat_popularity_on_both_tasks(
-    dataset: PreparedDataset,
-    popularity: dict[str, float],
-    name: str,
+    dataset: PreparedDataset, popularity: dict[str, float], name: str
 ) -> None:
     system, (epochs, options) = BASELINES[name], JOINT[name]
     collator = Collator(dataset, system.reads, MAX_HISTORY, Lexicon.build(dataset, None))

@@ -30,10 +30,7 @@ def toy(model: type[AEM]) -> AEM:
 def bought(mask: list[bool]) -> BaselineBatch:
     history = History(item=torch.tensor([[0, 1]]), mask=torch.tensor([mask]), query=torch.full((1, 2, 1), 2))
     return BaselineBatch(
-        task=torch.tensor([1]),
-        query=torch.tensor([[2]]),
-        candidates=torch.tensor([[0, 1]]),
-        src_history=history,
+        task=torch.tensor([1]), query=torch.tensor([[2]]), candidates=torch.tensor([[0, 1]]), src_history=history
     )
 
 

@@ -171,10 +171,7 @@ def test_sesrec_aligns_a_query_with_its_item_and_not_against_its_own_kind() -> N
     found = searched([[5], [6], [5], [7]], [[[2]], [[2]], [[3]], [[4]]])
     item, word = model.items.table.weight, model.words.weight
     similar = torch.tensor(
-        [
-            [torch.cosine_similarity(word[q], item[i], dim=0).item() / 0.5 for i in (5, 6, 5, 7)]
-            for q in (2, 2, 3, 4)
-        ]
+        [[torch.cosine_similarity(word[q], item[i], dim=0).item() / 0.5 for i in (5, 6, 5, 7)] for q in (2, 2, 3, 4)]
     ).exp()
     baselines = {0: [0, 3], 1: [1, 2, 3], 2: [2, 1, 3], 3: [3, 0, 1, 2]}
     expected = [

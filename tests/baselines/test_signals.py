@@ -33,9 +33,23 @@ from gensr_model.training.trainer import TrainingData
 
 USERS, ROUNDS, STYLES, SHELF, ELSEWHERE = 250, 8, 2, 2, 16
 ROOMS = (
-    "kitchen", "garden", "office", "garage", "bath", "cellar", "attic", "hall",
-    "porch", "stable", "nursery", "pantry", "studio", "balcony", "laundry", "terrace",
-)  # fmt: skip
+    "kitchen",
+    "garden",
+    "office",
+    "garage",
+    "bath",
+    "cellar",
+    "attic",
+    "hall",
+    "porch",
+    "stable",
+    "nursery",
+    "pantry",
+    "studio",
+    "balcony",
+    "laundry",
+    "terrace",
+)
 STEPS, BETWEEN = 600, 60  # of training at most, and between looks at the metric
 STEPS_OF_QUERY, STEPS_ON_NOISE = 600, 300  # of those to beat
 # Held to more than popularity. Of the others AEM and TEM learn a style only after more steps than a test has time for,
@@ -44,13 +58,7 @@ READS_QUERIES, FINDS_STYLE = ("query_seqrec", "sesrec"), ("copps",)
 OURS = {
     "model": SMALL_MODEL,
     "lightgcn": {"dim": 16, "epochs": 30},
-    "train": {
-        "epochs": 6,
-        "two_head_epochs": 6,
-        "batch_size": 128,
-        "learning_rate": 5e-3,
-        "valid_samples": 100,
-    },
+    "train": {"epochs": 6, "two_head_epochs": 6, "batch_size": 128, "learning_rate": 5e-3, "valid_samples": 100},
     "analysis": {"gradient_every": 0},
 }
 
@@ -95,9 +103,13 @@ class Training:
         torch.manual_seed(0)
         self.model = self.system.model(self.collator.domain, dim=32)
         self.data = TrainingData(
-            dataset, TrainConfig(batch_size=128), self.collator.max_history, 0,
-            builder=self.collator, tasks=self.system.tasks,
-        )  # fmt: skip
+            dataset,
+            TrainConfig(batch_size=128),
+            self.collator.max_history,
+            0,
+            builder=self.collator,
+            tasks=self.system.tasks,
+        )
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=5e-3)
 
     def ndcg_at_5(self, task: Task, enough: float = 1.0, steps: int = STEPS) -> float:
@@ -117,18 +129,22 @@ class Training:
         rows = np.isin(samples.sample_id, of_tasks(samples, self.system.model).sample_id)
         samples, negatives = samples.take(rows), negatives[rows]
         scores = score_samples(
-            self.model, self.dataset, samples, negatives, max_history=self.collator.max_history,
-            batch_size=256, report=NullReport(), builder=self.collator,
-        )  # fmt: skip
+            self.model,
+            self.dataset,
+            samples,
+            negatives,
+            max_history=self.collator.max_history,
+            batch_size=256,
+            report=NullReport(),
+            builder=self.collator,
+        )
         found = summarize(ranks_table(samples.sample_id, samples.task_names, scores))
         return {task: metrics["ndcg_at_5"] for task, metrics in found.items()}
 
 
 class Bench(NamedTuple):
     logs: PreparedDataset
-    asked: (
-        PreparedDataset  # the same, but that the items found by search are anybody's: queries tell the room
-    )
+    asked: PreparedDataset  # the same, but that the items found by search are anybody's: queries tell the room
     noise: PreparedDataset  # and the queries are anybody's, too
     popular: dict[str, float]  # NDCG@5 of popularity by task
     query_only: float  # of the query alone, on search
@@ -190,9 +206,7 @@ def test_a_query_tells_what_is_looked_for(bench: Bench, name: str) -> None:
 
 
 @pytest.mark.parametrize("train", [finetune, train_two_head])
-def test_our_own_models_find_both(
-    bench: Bench, tmp_path: Path, train: Callable[..., dict[str, float]]
-) -> None:
+def test_our_own_models_find_both(bench: Bench, tmp_path: Path, train: Callable[..., dict[str, float]]) -> None:
     """GenSR and the two heads, which read a table of LightGCN beside the words."""
     config = PipelineConfig.model_validate(OURS)
     cf, out = tmp_path / "cf", tmp_path / "out"

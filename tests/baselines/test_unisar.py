@@ -139,9 +139,7 @@ def test_alignment_by_hand() -> None:
     torch.testing.assert_close(align(a, b, torch.ones(2, 2, dtype=torch.bool)), torch.zeros(2))
 
 
-def test_the_loss_is_the_weighted_sum_and_task_losses_are_unweighted(
-    dataset: PreparedDataset,
-) -> None:
+def test_the_loss_is_the_weighted_sum_and_task_losses_are_unweighted(dataset: PreparedDataset) -> None:
     torch.manual_seed(0)
     weights = {"search_weight": 0.03, "align_weight": 0.2, "pair_weight": 0.5}
     model = UniSAR(collator(dataset, UniSAR).domain, **weights).eval()

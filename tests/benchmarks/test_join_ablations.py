@@ -24,9 +24,7 @@ RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 
 def ranks(rng: np.random.Generator, better: float) -> pa.Table:
     """Of 40 samples of each task, in an order of their own; the positive's score is higher by ``better``."""
-    order = rng.permutation(
-        [(f"{task[0]}{n}", task) for task in ("recommendation", "search") for n in range(40)]
-    )
+    order = rng.permutation([(f"{task[0]}{n}", task) for task in ("recommendation", "search") for n in range(40)])
     scores = rng.normal(size=(len(order), 10))
     scores[:, 0] += better
     return ranks_table(order[:, 0], order[:, 1], scores)
@@ -79,9 +77,7 @@ def test_files_of_one_seed_give_the_rows_of_one_run(tmp_path: Path, made: dict[s
     assert "90% interval, %" in page
 
 
-def test_files_that_do_not_belong_together_are_refused(
-    tmp_path: Path, made: dict[str, list[pa.Table]]
-) -> None:
+def test_files_that_do_not_belong_together_are_refused(tmp_path: Path, made: dict[str, list[pa.Table]]) -> None:
     one = {name: tables[0] for name, tables in made.items()}
     a = read(kept(tmp_path / "a.parquet", one, [0]))
     with pytest.raises(SystemExit, match="0, 0: one is there twice"):
@@ -107,9 +103,7 @@ def test_settings_of_an_older_file_are_compared_where_they_stand(
     old = read(kept(tmp_path / "old.parquet", one, [1], statistics={}, retrain=older))
     assert old.config["statistics"] == new.config["statistics"]
     assert "90% interval, %" in join([old, new], None)
-    other = read(
-        kept(tmp_path / "other.parquet", one, [2], statistics={}, retrain=older | {"confidence": 0.8})
-    )
+    other = read(kept(tmp_path / "other.parquet", one, [2], statistics={}, retrain=older | {"confidence": 0.8}))
     with pytest.raises(SystemExit, match=r"they differ in statistics\.confidence"):
         join([new, other], None)
 

@@ -74,9 +74,7 @@ def test_a_full_ranking_run_is_kept_under_a_name_of_its_own(
     full = {}
     for name, table in made.items():
         lengths = np.array([length[i] for i in table["sample_id"].to_pylist()])
-        counts = RankCounts(
-            rng.integers(0, 40_000, len(table)).astype(np.int32), np.zeros(len(table), np.int32)
-        )
+        counts = RankCounts(rng.integers(0, 40_000, len(table)).astype(np.int32), np.zeros(len(table), np.int32))
         full[name] = counts_table(table["sample_id"], table["task"], counts, lengths)
         folder = tmp_path / "home" / "store" / "evaluate-full" / f"key-{name}"
         folder.mkdir(parents=True)
@@ -102,13 +100,7 @@ def test_a_comparison_is_kept_with_what_was_chosen_and_without_folders(
         "source": {"kind": "generated"},
         "rerank": {"saved_ranks": ["/somewhere/here/ours.parquet", {"path": "/somewhere/b.parquet"}]},
     }
-    told = {
-        "dataset": "mine",
-        "seeds": [0, 2],
-        "config": config,
-        "config_hash": "c",
-        "chosen": {"gensr": {"beta": 1}},
-    }
+    told = {"dataset": "mine", "seeds": [0, 2], "config": config, "config_hash": "c", "chosen": {"gensr": {"beta": 1}}}
     (place / "summary.json").write_text(json.dumps(told))
     table, parquet = keep(place, tmp_path / "saved_ranks")
     assert (table.name, parquet.name) == ("mine-rerank-seed0-2.md", "mine-rerank-seed0-2.parquet")
@@ -133,9 +125,7 @@ def test_a_sweep_is_kept_with_a_row_per_point(run: tuple[Path, dict[str, pa.Tabl
 
 @pytest.mark.parametrize("parquet", sorted(RESULTS.glob("*-sweep-seed*.parquet")), ids=lambda path: path.stem)
 def test_a_sweeps_table_in_docs_has_the_points_beside_it(parquet: Path) -> None:
-    rows = [
-        line.split("|")[1:-1] for line in parquet.with_suffix(".md").read_text().splitlines() if "|" in line
-    ]
+    rows = [line.split("|")[1:-1] for line in parquet.with_suffix(".md").read_text().splitlines() if "|" in line]
     shown = {tuple(re.sub(r"[*]|</?u>", "", cell).strip() for cell in row[:5]) for row in rows}
     for point in pq.read_table(parquet).to_pylist():
         numbers = (f"{point[name]:.4f}" for name in ("metric", "recommendation", "search"))
@@ -143,9 +133,7 @@ def test_a_sweeps_table_in_docs_has_the_points_beside_it(parquet: Path) -> None:
 
 
 METRICS = {
-    f"{letter}@{k}": f"{name}_at_{k}"
-    for letter, name in (("R", "recall"), ("N", "ndcg"))
-    for k in (1, 5, 10, 20)
+    f"{letter}@{k}": f"{name}_at_{k}" for letter, name in (("R", "recall"), ("N", "ndcg")) for k in (1, 5, 10, 20)
 }
 
 

@@ -99,9 +99,7 @@ def test_unisar_is_analysed_where_the_config_says_so_and_never_on_one_task() -> 
 def test_a_baseline_from_outside_the_package_counts_by_its_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = (
-        "from gensr_model.baselines.sasrec import SASRec\nimport mine_layers\nclass Mine(SASRec):\n    pass\n"
-    )
+    source = "from gensr_model.baselines.sasrec import SASRec\nimport mine_layers\nclass Mine(SASRec):\n    pass\n"
     (tmp_path / "mine_alone.py").write_text(source)
     (tmp_path / "mine_layers.py").write_text("WIDTH = 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -42,9 +42,7 @@ def test_best_is_laptop_with_the_departures_that_its_ablation_takes_away() -> No
 def test_a_preset_sets_only_fields_that_exist_and_has_no_departure_but_in_best(preset: str) -> None:
     config = PipelineConfig.model_validate({"preset": preset})
     assert config.preset == preset
-    off = [
-        variant for variant in DEPARTURE_VARIANTS if with_changes(config, VARIANTS[variant].changes) == config
-    ]
+    off = [variant for variant in DEPARTURE_VARIANTS if with_changes(config, VARIANTS[variant].changes) == config]
     assert off == ([] if preset == "best" else list(DEPARTURE_VARIANTS))
     assert [v for v in USUAL_VARIANTS if with_changes(config, VARIANTS[v].changes) == config] == ["gensr"]
 

@@ -111,10 +111,7 @@ def test_definitions_are_followed_and_their_neighbours_are_not(tree: Path) -> No
 
 def test_names_that_are_handed_on_a_whole_module_and_what_is_skipped(tree: Path) -> None:
     assert set(walk(["gensr_model.deep:user_of"])) == {"gensr_model.deep.handed:user_of"}
-    assert set(walk(["gensr_model.deep.five:*"])) == {
-        "gensr_model.deep.five:value",
-        "gensr_model.deep.five:else_where",
-    }
+    assert set(walk(["gensr_model.deep.five:*"])) == {"gensr_model.deep.five:value", "gensr_model.deep.five:else_where"}
     assert set(walk([BUILD], skip=["tasks.two:late", "sql/folder", "gensr_model.deep.three:thing"])) == {
         "gensr_model.deep.three:",
         "sql/10_a.sql",

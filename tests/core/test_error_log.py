@@ -18,9 +18,7 @@ def fail() -> int:
     raise DataError("/data/reviews: empty.\nCopy it again.")
 
 
-def test_a_command_ends_with_the_block_and_its_status(
-    gensr_home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_command_ends_with_the_block_and_its_status(gensr_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command("audit", fail, failed=2) == 2
     lines = capsys.readouterr().err.splitlines()
     path = gensr_home / "logs" / "errors" / "audit.log"

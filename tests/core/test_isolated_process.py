@@ -70,9 +70,7 @@ def test_results_and_reports_come_back_with_the_peak_of_memory(tmp_path: Path) -
     assert 150 < much["peak_memory_mb"] - little["peak_memory_mb"] < 250
 
 
-@pytest.mark.skipif(
-    sys.platform != "linux" or torch.cuda.is_available(), reason="each imports by itself there"
-)
+@pytest.mark.skipif(sys.platform != "linux" or torch.cuda.is_available(), reason="each imports by itself there")
 def test_processes_come_from_one_server_and_have_the_environment_of_their_own_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,9 +80,7 @@ def test_processes_come_from_one_server_and_have_the_environment_of_their_own_mo
     assert first["parent"] == second["parent"] != os.getpid()
     assert psutil.Process(int(first["parent"])).ppid() == os.getpid()
     assert first["pid"] != second["pid"]
-    assert first["imported"] == second["imported"] == 1, (
-        "a wrong name of what to import is passed over in silence"
-    )
+    assert first["imported"] == second["imported"] == 1, "a wrong name of what to import is passed over in silence"
     assert (first["told"], second["told"]) == (0, 7)
 
 
@@ -101,9 +97,7 @@ def test_an_error_or_a_death_is_said(tmp_path: Path, how: str, said: str) -> Non
         alone(tmp_path, how)
 
 
-@pytest.mark.parametrize(
-    ("how", "kind", "expected"), [("say", DataError, True), ("raise", SubprocessError, False)]
-)
+@pytest.mark.parametrize(("how", "kind", "expected"), [("say", DataError, True), ("raise", SubprocessError, False)])
 def test_an_error_comes_back_with_its_trace_and_prints_none(
     tmp_path: Path, how: str, kind: type[GensrError], expected: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:

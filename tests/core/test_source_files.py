@@ -57,9 +57,7 @@ def test_a_query_runs_as_it_was_when_the_process_began(tree: Path) -> None:
         query("11_b")
 
 
-def test_this_version_comes_first_and_nothing_else_goes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_this_version_comes_first_and_nothing_else_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder behind ours may be where everything is installed, a gensr_model of another day too."""
     old, installed, ours = tmp_path / "code", tmp_path / "installed", str(source_files.SOURCES)
     for folder in (old, installed):

@@ -72,9 +72,7 @@ def test_the_content_of_a_folder_is_names_and_bytes(tmp_path: Path) -> None:
     assert stored(StateDir(tmp_path), "words", "never built") is None
 
 
-@pytest.mark.parametrize(
-    "harm", ["removed", "cut short", "no record", "half a record", "inner folder", "all"]
-)
+@pytest.mark.parametrize("harm", ["removed", "cut short", "no record", "half a record", "inner folder", "all"])
 def test_a_damaged_folder_is_built_again(tmp_path: Path, harm: str) -> None:
     built = build_folder(StateDir(tmp_path), "words", "k1", write_word)
     word, record = built.path / "deep" / "word.txt", built.path / "stage.json"
@@ -176,9 +174,7 @@ def test_what_an_option_does_not_read_is_not_in_its_key() -> None:
 
     def differs(option: str, **train: float) -> bool:
         changed = PipelineConfig.model_validate({"train": train})
-        return finetune.key(changed, *given, option=option) != finetune.key(
-            PipelineConfig(), *given, option=option
-        )
+        return finetune.key(changed, *given, option=option) != finetune.key(PipelineConfig(), *given, option=option)
 
     assert not differs("gensr", two_head_epochs=9)
     assert not differs("gensr", two_head_gamma=0.5)
@@ -192,10 +188,7 @@ def test_what_an_option_does_not_read_is_not_in_its_key() -> None:
 def test_full_ranking_has_epochs_and_batches_of_its_own() -> None:
     given = [StageResult("raw", key, Path(), {}, 0.0, False) for key in "ab"]
     base = finetune_full.key(PipelineConfig(), *given)
-    for train, same in (
-        ({"epochs": 9, "batch_size": 9, "two_head_epochs": 9}, True),
-        ({"clip_norm": 9}, False),
-    ):
+    for train, same in (({"epochs": 9, "batch_size": 9, "two_head_epochs": 9}, True), ({"clip_norm": 9}, False)):
         changed = PipelineConfig.model_validate({"train": train})
         assert (finetune_full.key(changed, *given) == base) is same
 
@@ -221,9 +214,7 @@ def test_prefect_caches_a_stage_and_a_missing_file_behind_the_hit_is_rebuilt(
     def once(config: PipelineConfig) -> list[tuple[StageResult, str]]:
         with parent_run(config, "words-flow", "0" * 8) as run:
             found = words(run, config)
-            children = run.client.search_runs(
-                [run.experiment_id], f"tags.`mlflow.parentRunId` = '{run.run_id}'"
-            )
+            children = run.client.search_runs([run.experiment_id], f"tags.`mlflow.parentRunId` = '{run.run_id}'")
             return [(found, child.info.run_id) for child in children]
 
     [(first, run_id)] = once(PipelineConfig())

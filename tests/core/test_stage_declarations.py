@@ -144,9 +144,7 @@ def builds(tmp_path_factory: pytest.TempPathFactory, tiny: Tiny) -> list[Build]:
 def test_every_definition_and_query_that_a_stage_runs_is_in_its_key(builds: list[Build]) -> None:
     for build in builds:
         in_key = set(build.stage.definitions(build.config, build.option))
-        looked_up = LOOK_UPS | set(
-            build.stage.skip.get("", ())
-        )  # what finds a baseline or a format by its name
+        looked_up = LOOK_UPS | set(build.stage.skip.get("", ()))  # what finds a baseline or a format by its name
         missing = {name for name in build.ran - in_key - looked_up if name.split(":")[0] not in RUNNERS}
         config = {name for name in missing if name.startswith("gensr_model.config.")}
         assert missing - config == set(), (build.stage.name, build.option)

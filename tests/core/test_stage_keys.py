@@ -57,8 +57,14 @@ TRAINED: dict[str, tuple[Stage, str | None]] = {
 # Reports of the checks show the comments of these queries.
 SHOWN = {*source_files.files_in("sql/audit"), "sql/prepared/later_share.sql"}
 OF_GENSR = {
-    "finetune gensr", "rank gensr", "rank no_cf_view", "rank valid", "examples", "analyze information", "analyze space",
-}  # fmt: skip
+    "finetune gensr",
+    "rank gensr",
+    "rank no_cf_view",
+    "rank valid",
+    "examples",
+    "analyze information",
+    "analyze space",
+}
 OF_FULL_RANKING = {"finetune full", "rank full"}
 
 
@@ -80,11 +86,7 @@ def keys() -> dict[str, str]:
 
 
 def forget() -> None:
-    for cached in (
-        definitions._definition,
-        definitions._config_methods,
-        code_version.definitions_of,
-    ):
+    for cached in (definitions._definition, definitions._config_methods, code_version.definitions_of):
         cached.cache_clear()
 
 
@@ -127,11 +129,7 @@ def with_more(name: str) -> dict[str, bytes]:
     lines = source_files.text(file).splitlines(keepends=True)
     body: list[ast.stmt] = ast.parse("".join(lines)).body
     for part in inner.split("."):
-        (body,) = (
-            node.body
-            for node in body
-            if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == part
-        )
+        (body,) = (node.body for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == part)
     last = body[-1]
     lines.insert(last.lineno - 1, f"{' ' * last.col_offset}edited = True\n")
     return {file: "".join(lines).encode()}
@@ -155,9 +153,7 @@ def test_a_comment_that_reports_show_is_in_the_key_of_the_reports(changed: Chang
     assert changed(sources) == {"check amazon", "check kuaisar"}
 
 
-def test_generated_words_change_no_key_of_data_that_are_there(
-    changed: Changed,
-) -> None:
+def test_generated_words_change_no_key_of_data_that_are_there(changed: Changed) -> None:
     file = "gensr_model/data/synthetic/vocabulary.py"
     writer = function_digest(write_amazon)
     words = source_files.frozen()[file].replace(b"skillet", b"wok")
@@ -179,9 +175,7 @@ def test_a_query_is_in_the_key_of_its_format_alone(changed: Changed) -> None:
     assert changed(sources) == {"prepare amazon"}
 
 
-def test_an_edit_of_the_contrastive_loss_trains_gensr_and_full_ranking_again(
-    changed: Changed,
-) -> None:
+def test_an_edit_of_the_contrastive_loss_trains_gensr_and_full_ranking_again(changed: Changed) -> None:
     """Eq. 10. Two heads have no contrastive loss."""
     sources = with_more("gensr_model.models.contrastive:contrastive_loss")
     assert changed(sources) == OF_GENSR | OF_FULL_RANKING
@@ -193,9 +187,7 @@ def test_an_edit_of_two_heads_trains_two_heads_again(changed: Changed) -> None:
     assert changed(sources) == {"finetune two_head", "rank two_head"} | read_any_bundle
 
 
-def test_an_edit_of_the_trainer_trains_all_models_again_and_no_table(
-    changed: Changed,
-) -> None:
+def test_an_edit_of_the_trainer_trains_all_models_again_and_no_table(changed: Changed) -> None:
     of_baselines = {f"{name} {place}" for name in BASELINES for place in ("tune", "train")}
     models = {"finetune gensr", "finetune two_head", "finetune full"}
     assert changed(with_more("gensr_model.training.trainer:fit")) == models | of_baselines
@@ -212,9 +204,7 @@ def test_an_edit_of_lightgcn_makes_the_table_again(changed: Changed) -> None:
         ("gensr_model.baselines.unisar:UniSAR.loss", {"analyze information", "analyze space"}),
     ],
 )
-def test_an_edit_of_a_baseline_trains_that_baseline_again(
-    function: str, also: set[str], changed: Changed
-) -> None:
+def test_an_edit_of_a_baseline_trains_that_baseline_again(function: str, also: set[str], changed: Changed) -> None:
     name = function.split(":")[0].rpartition(".")[2]
     assert changed(with_more(function)) == {f"{name} tune", f"{name} train", f"{name} rank"} | also
 
@@ -225,10 +215,7 @@ def test_an_edit_of_one_stage_leaves_the_others_of_its_file(changed: Changed) ->
 
 
 def test_an_ingest_that_gives_the_same_bytes_stops_the_rebuild(
-    tmp_path: Path,
-    gensr_home: Path,
-    tiny: Callable[..., PipelineConfig],
-    edit: Edit,
+    tmp_path: Path, gensr_home: Path, tiny: Callable[..., PipelineConfig], edit: Edit
 ) -> None:
     config, store = tiny(), StateDir(tmp_path)
 

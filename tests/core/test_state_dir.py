@@ -9,9 +9,7 @@ import pytest
 from tasks.core.state_dir import StateDir, server_environment, state_dir
 
 
-def test_the_state_folder_is_gensr_home_else_a_folder_here(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_state_folder_is_gensr_home_else_a_folder_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GENSR_HOME", raising=False)
     assert state_dir().root == tmp_path / ".gensr"
@@ -27,23 +25,13 @@ def test_the_state_folder_is_gensr_home_else_a_folder_here(
 
 def test_every_path_is_inside_and_they_differ(tmp_path: Path) -> None:
     here = StateDir(tmp_path)
-    paths = [
-        here.store,
-        here.checkpoints,
-        here.results,
-        here.runs,
-        here.services,
-        here.logs,
-        here.mlflow_artifacts,
-    ]
+    paths = [here.store, here.checkpoints, here.results, here.runs, here.services, here.logs, here.mlflow_artifacts]
     assert all(path.is_relative_to(tmp_path) for path in paths)
     assert len(set(paths)) == len(paths)
     assert here.mlflow_store == f"sqlite:///{tmp_path}/mlflow/mlflow.db"
 
 
-def test_servers_get_only_our_settings_of_prefect_and_mlflow(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_servers_get_only_our_settings_of_prefect_and_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PREFECT_API_KEY", "PREFECT_PROFILE", "MLFLOW_TRACKING_TOKEN", "MLFLOW_REGISTRY_URI"):
         monkeypatch.setenv(name, "another server's")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere")

@@ -137,9 +137,7 @@ def test_progress_outside_a_task_is_silent_and_inside_it_is_thinned(
     assert shown[0] == pytest.approx(0.1)
     assert shown[-1] == 100.0
     assert len(shown) < 5
-    assert keys == [
-        "progress-train-baseline-my-baselines-mine"
-    ]  # Prefect takes lower-case letters, digits and dashes
+    assert keys == ["progress-train-baseline-my-baselines-mine"]  # Prefect takes lower-case letters, digits and dashes
 
 
 def test_the_load_of_the_machine_is_logged_while_a_block_runs(
@@ -177,7 +175,5 @@ def test_what_a_killed_flow_left_running_is_ended_however_deep_it_is_nested(gens
     inside = start("inside", **{"mlflow.parentRunId": other})
     assert tracking.end_runs(lambda flow_run: flow_run == "gone") == 1
     status = {name: client.get_run(name).info.status for name in (parent, trial, stage, other, inside)}
-    assert status == dict.fromkeys((parent, trial, stage), "KILLED") | dict.fromkeys(
-        (other, inside), "RUNNING"
-    )
+    assert status == dict.fromkeys((parent, trial, stage), "KILLED") | dict.fromkeys((other, inside), "RUNNING")
     assert client.get_run(run.run_id).info.status == "FINISHED", "what had ended stays as it ended"

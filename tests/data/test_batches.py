@@ -35,11 +35,7 @@ def test_a_batch_is_what_a_loop_over_samples_gives(dataset: PreparedDataset, max
             events = [
                 (int(item), int(behavior))
                 for user, item, behavior, ts in zip(
-                    dataset.events.user,
-                    dataset.events.item,
-                    dataset.events.behavior,
-                    dataset.events.ts,
-                    strict=True,
+                    dataset.events.user, dataset.events.item, dataset.events.behavior, dataset.events.ts, strict=True
                 )
                 if user == samples.user[row] and ts < samples.ts[row]
             ][-max_history:]
@@ -90,9 +86,7 @@ def test_lengths_are_those_of_the_batch(dataset: PreparedDataset) -> None:
     assert builder.lengths(samples).tolist() == batch.history_mask.sum(dim=1).tolist()
 
 
-def test_training_negatives_were_not_met_in_training_and_held_out_targets_may_be(
-    dataset: PreparedDataset,
-) -> None:
+def test_training_negatives_were_not_met_in_training_and_held_out_targets_may_be(dataset: PreparedDataset) -> None:
     train, test = dataset.samples("train"), dataset.samples("test")
     sampler = NegativeSampler(dataset, train)
     users = np.arange(dataset.n_users)
@@ -136,9 +130,7 @@ def test_candidates_follow_their_samples_by_id_not_by_place(dataset: PreparedDat
         shuffled.candidates("test")
 
 
-def test_a_task_without_candidates_of_the_protocol_is_left_out(
-    dataset: PreparedDataset, tmp_path: Path
-) -> None:
+def test_a_task_without_candidates_of_the_protocol_is_left_out(dataset: PreparedDataset, tmp_path: Path) -> None:
     shutil.copytree(dataset.folder, tmp_path / "copy")
     path = tmp_path / "copy" / "candidates_test.parquet"
     table = pq.read_table(path)

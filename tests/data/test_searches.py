@@ -58,16 +58,7 @@ def letters() -> Tokenizer:
 def test_a_token_knows_the_query_that_alone_said_it(budget: int, cut: int) -> None:
     """Item 0 was found twice by "ab" and once each by "c" and "d ef"; item 2 by the query of a wide letter."""
     dataset: Any = Dataset(
-        ["d ef", "ab", "c", "", "ｇh"],
-        (0, 0),
-        (0, 1),
-        (0, 1),
-        (0, 2),
-        (0, 3),
-        (2, 4),
-        (2, 4),
-        (2, 2),
-        (1, -1),
+        ["d ef", "ab", "c", "", "ｇh"], (0, 0), (0, 1), (0, 1), (0, 2), (0, 3), (2, 4), (2, 4), (2, 2), (1, -1)
     )
     searches = SearchesInTextConfig(enabled=True, tokens=budget)
     items = with_searches(dataset)
@@ -87,9 +78,7 @@ def test_the_space_before_a_query_is_its_own_where_it_is_a_token() -> None:
     dataset: Any = Dataset(["ab", "d ef", "ef", "c"], (1, 0), (1, 1), (1, 2), (1, 2), (1, 3), (3, 3))
     items = with_searches(dataset)
     text = encode_with_searches(tokenizer, items, TextConfig(), SearchesInTextConfig(enabled=True))
-    said = [
-        [pieces[token] for token in text.tokens[a + 1 : b]] for a, b in bags(text.offsets)
-    ]  # after the empty name
+    said = [[pieces[token] for token in text.tokens[a + 1 : b]] for a, b in bags(text.offsets)]  # after the empty name
     assert said[1] == ["▁", "ef", "▁ab", "▁d", "▁", "ef", "▁", "c"]
     lone = lone_queries(tokenizer, dataset, items, text, 64)
     assert [lone[a + 1 : b].tolist() for a, b in bags(text.offsets)][1] == [-1, -1, 0, 1, 1, 1, 3, 3]

@@ -84,9 +84,7 @@ def test_times_are_whole_days_told_twice(reviews: list[dict[str, Any]]) -> None:
     for review in reviews:
         assert review["unixReviewTime"] % 86_400 == 0
         day = datetime.fromtimestamp(review["unixReviewTime"], UTC)
-        assert (
-            review["reviewTime"] == f"{day:%m} {day.day}, {day.year}"
-        )  # "05 3, 2014": the day is not padded
+        assert review["reviewTime"] == f"{day:%m} {day.day}, {day.year}"  # "05 3, 2014": the day is not padded
 
 
 def test_reviews_stand_by_item_and_some_of_a_user_share_a_day(reviews: list[dict[str, Any]]) -> None:
@@ -130,9 +128,7 @@ def test_some_items_lack_a_field(meta: list[dict[str, Any]], field: str, missing
     assert 0 < lacking < 3 * missing * len(meta)
 
 
-def test_texts_have_entities_tags_and_quotes(
-    meta: list[dict[str, Any]], reviews: list[dict[str, Any]]
-) -> None:
+def test_texts_have_entities_tags_and_quotes(meta: list[dict[str, Any]], reviews: list[dict[str, Any]]) -> None:
     descriptions = [entry["description"] for entry in meta if "description" in entry]
     assert any("&amp;" in text for text in descriptions)
     assert any(text.startswith("<p>") and text.endswith("<br />") for text in descriptions)

@@ -91,10 +91,7 @@ def test_words_are_bracketed_lists_of_ids(folder: Path, src: pd.DataFrame, items
 
 @pytest.mark.parametrize(
     ("name", "ms", "text"),
-    [
-        ("rec_inter", "timestamp", "time"),
-        ("src_inter", "search_session_timestamp", "search_session_time"),
-    ],
+    [("rec_inter", "timestamp", "time"), ("src_inter", "search_session_timestamp", "search_session_time")],
 )
 def test_the_clock_text_is_the_timestamp_in_beijing(
     tables: dict[str, pd.DataFrame], name: str, ms: str, text: str
@@ -139,9 +136,7 @@ def test_rows_of_a_session_may_disagree_on_a_click(src: pd.DataFrame) -> None:
     assert ((clicks["min"] == 0) & (clicks["max"] > 0)).sum() > 10
 
 
-def test_results_that_are_no_video_are_shown_and_never_clicked(
-    src: pd.DataFrame, items: pd.DataFrame
-) -> None:
+def test_results_that_are_no_video_are_shown_and_never_clicked(src: pd.DataFrame, items: pd.DataFrame) -> None:
     foreign = src[src["item_type"] != "VIDEO"]
     assert set(foreign["item_type"]) == {"USER", "LIVE", "MUSIC", "ADVERT"}
     assert (foreign["click_cnt"] == 0).all()
@@ -151,9 +146,7 @@ def test_results_that_are_no_video_are_shown_and_never_clicked(
 def test_missing_categories_are_written_as_published(items: pd.DataFrame) -> None:
     above = pd.Series(False, index=items.index)
     for level in LEVELS:
-        number, name, english = (
-            items[f"{level}_level_category_{part}"] for part in ("id", "name", "name_en")
-        )
+        number, name, english = (items[f"{level}_level_category_{part}"] for part in ("id", "name", "name_en"))
         missing = number == 0
         assert missing.any()
         assert missing[above].all()  # nothing stands below a missing level

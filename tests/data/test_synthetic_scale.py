@@ -54,10 +54,7 @@ def test_meta_lines_are_what_python_writes_of_a_dict(amazon: Path) -> None:
     entries = [ast.literal_eval(line) for line in lines]
     assert lines == [repr(entry) for entry in entries]
     assert len({entry["asin"] for entry in entries}) == SOURCE.items
-    share = {
-        name: np.mean([name in e for e in entries])
-        for name in ("title", "brand", "description", "categories")
-    }
+    share = {name: np.mean([name in e for e in entries]) for name in ("title", "brand", "description", "categories")}
     assert all(0.5 < value < 1 for value in share.values()), share
     assert any("&amp;" in e.get("title", "") for e in entries)
     assert any("<p>" in e.get("description", "") for e in entries)
@@ -121,9 +118,7 @@ def test_parts_hold_further_users_of_the_same_world(tmp_path: Path) -> None:
     assert {int(row["user_id"]) for row in more} <= set(range(SOURCE.users, 2 * SOURCE.users))
     assert {row["item_id"] for row in more} <= items
     assert len(more) == pytest.approx(len(first), rel=0.2)
-    words = [
-        {row["keyword"] for row in rows_of(tmp_path / f"src_inter{label}.csv")} for label in ("", ".more")
-    ]
+    words = [{row["keyword"] for row in rows_of(tmp_path / f"src_inter{label}.csv")} for label in ("", ".more")]
     assert len(words[0] & words[1]) > 0.1 * len(words[0])  # the words mean the same
     features = rows_of(tmp_path / "user_features.more.csv")
     assert [int(row["user_id"]) for row in features] == list(range(SOURCE.users, 2 * SOURCE.users))

@@ -44,8 +44,7 @@ class Prepared:
         samples, negatives = self.samples.take(rows), self.negatives[rows]
         places = [
             rankdata(
-                reference_scores(name, self.dataset, samples, negatives, self.folder, text or TextConfig()),
-                axis=1,
+                reference_scores(name, self.dataset, samples, negatives, self.folder, text or TextConfig()), axis=1
             )
             for name in names
         ]
@@ -84,9 +83,7 @@ def test_amazon_query_and_history_add_up(amazon: Prepared) -> None:
     assert both > amazon.recall("search", "item_knn") + 0.1  # [+.20, +.24]
 
 
-def test_kuaisar_histories_tell_more_than_popularity_and_popularity_more_than_chance(
-    kuaisar: Prepared,
-) -> None:
+def test_kuaisar_histories_tell_more_than_popularity_and_popularity_more_than_chance(kuaisar: Prepared) -> None:
     popularity = kuaisar.recall("recommendation", "popularity")  # [.18, .22]
     assert 0.13 < popularity < 0.30
     assert kuaisar.recall("recommendation", "item_knn") > popularity + 0.12  # [+.22, +.28]
@@ -95,9 +92,7 @@ def test_kuaisar_histories_tell_more_than_popularity_and_popularity_more_than_ch
 def test_kuaisar_words_find_the_item_and_history_adds_to_them(kuaisar: Prepared) -> None:
     words = kuaisar.recall("search", "bm25")  # [.39, .45]
     assert words > kuaisar.recall("search", "popularity") + 0.1  # [+.19, +.29]
-    assert (
-        words > kuaisar.recall("search", "same_query") + 0.05
-    )  # [+.13, +.22]: queries are seldom asked twice
+    assert words > kuaisar.recall("search", "same_query") + 0.05  # [+.13, +.22]: queries are seldom asked twice
     both = kuaisar.recall("search", "bm25", "item_knn")
     assert both > words + 0.05  # [+.11, +.19]
     assert both > kuaisar.recall("search", "item_knn") + 0.05  # [+.12, +.16]

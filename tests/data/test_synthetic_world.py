@@ -78,9 +78,7 @@ def test_texts_do_not_depend_on_style() -> None:
     world = build_world(source)
     other = world._replace(style=(world.style + 1) % STYLES)
     assert item_texts(world, source) == item_texts(other, source)
-    kuai = [
-        captions(np.random.default_rng(1), w, build_text(w, np.random.default_rng(0))) for w in (world, other)
-    ]
+    kuai = [captions(np.random.default_rng(1), w, build_text(w, np.random.default_rng(0))) for w in (world, other)]
     assert kuai[0].equals(kuai[1])
 
 

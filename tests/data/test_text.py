@@ -57,13 +57,8 @@ def test_every_field_has_its_own_budget_and_categories_only_where_asked() -> Non
 
 
 def test_searches_are_a_field_of_a_text_with_a_budget_of_its_own() -> None:
-    items = pa.table(
-        {"title": [""] * 2, "brand": [""] * 2, "description": [""] * 2, "searches": ["a b c", ""]}
-    )
-    config, searches = (
-        TextConfig(title_tokens=0, description_tokens=0),
-        SearchesInTextConfig(enabled=True, tokens=2),
-    )
+    items = pa.table({"title": [""] * 2, "brand": [""] * 2, "description": [""] * 2, "searches": ["a b c", ""]})
+    config, searches = (TextConfig(title_tokens=0, description_tokens=0), SearchesInTextConfig(enabled=True, tokens=2))
     assert bags(encode_with_searches(words(), items, config, searches)) == ["a b", ""]
 
 
@@ -101,12 +96,7 @@ def test_searches_leave_a_share_for_the_items_that_have_none() -> None:
 def test_fields_weigh_the_same_however_long_they_are() -> None:
     """Title and brand of three tokens, a description of two, no category; one token of a title alone; nothing."""
     items = pa.table(
-        {
-            "title": ["a b", "a", ""],
-            "brand": ["e", "", ""],
-            "description": ["f g", "", ""],
-            "category_text": [""] * 3,
-        }
+        {"title": ["a b", "a", ""], "brand": ["e", "", ""], "description": ["f g", "", ""], "category_text": [""] * 3}
     )
     found = encode_items(words(), items, TextConfig(pooling="fields", include_category=True))
     assert found.weights is not None

@@ -20,10 +20,17 @@ USERS, WIDTH, VOCABULARY, EOS = 8, 16, 60, 1
 def model(tied: bool = True, decoder_layers: int = 2) -> T5ForConditionalGeneration:
     torch.manual_seed(0)
     config = T5Config(
-        vocab_size=VOCABULARY, d_model=WIDTH, d_kv=8, d_ff=32, num_heads=2,
-        num_layers=2, num_decoder_layers=decoder_layers,
-        decoder_start_token_id=0, pad_token_id=0, eos_token_id=EOS,
-    )  # fmt: skip
+        vocab_size=VOCABULARY,
+        d_model=WIDTH,
+        d_kv=8,
+        d_ff=32,
+        num_heads=2,
+        num_layers=2,
+        num_decoder_layers=decoder_layers,
+        decoder_start_token_id=0,
+        pad_token_id=0,
+        eos_token_id=EOS,
+    )
     config.tie_word_embeddings = config.scale_decoder_outputs = tied
     made = T5ForConditionalGeneration(config).eval()
     with torch.no_grad():
@@ -59,9 +66,7 @@ def item_ids(kind: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 @torch.inference_mode()
-def by_hugging_face(
-    of: T5ForConditionalGeneration, ids: np.ndarray, lengths: np.ndarray, beams: int
-) -> Beams:
+def by_hugging_face(of: T5ForConditionalGeneration, ids: np.ndarray, lengths: np.ndarray, beams: int) -> Beams:
     rows = [tuple(row[:n]) for row, n in zip(ids.tolist(), lengths.tolist(), strict=True)]
     allowed: dict[tuple[int, ...], set[int]] = defaultdict(set)
     for row in rows:
@@ -69,11 +74,17 @@ def by_hugging_face(
             allowed[row[:place]].add(token)
     encoded, mask = encode(of)
     found = of.generate(
-        encoder_outputs=BaseModelOutput(last_hidden_state=encoded), attention_mask=mask, do_sample=False,
-        num_beams=beams, num_return_sequences=beams, max_new_tokens=int(lengths.max()), length_penalty=0.0,
+        encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
+        attention_mask=mask,
+        do_sample=False,
+        num_beams=beams,
+        num_return_sequences=beams,
+        max_new_tokens=int(lengths.max()),
+        length_penalty=0.0,
         prefix_allowed_tokens_fn=lambda _, sent: sorted(allowed.get(tuple(sent[1:].tolist()), {0})),
-        output_scores=True, return_dict_in_generate=True,
-    )  # fmt: skip
+        output_scores=True,
+        return_dict_in_generate=True,
+    )
     place = {row: number for number, row in enumerate(rows)}
     items = []
     for sequence in found.sequences[:, 1:].tolist():
@@ -131,9 +142,7 @@ def test_a_beam_as_wide_as_the_tree_finds_what_scoring_every_id_finds(kind: str)
 def test_a_narrow_beam_gives_the_likelihood_of_the_ids_that_it_finds(decoder_layers: int) -> None:
     of, (ids, lengths) = model(decoder_layers=decoder_layers), item_ids("3")
     found = ours(of, ids, lengths, 4)
-    torch.testing.assert_close(
-        found.scores, likelihood(of, ids, lengths).gather(1, found.items), atol=1e-4, rtol=1e-4
-    )
+    torch.testing.assert_close(found.scores, likelihood(of, ids, lengths).gather(1, found.items), atol=1e-4, rtol=1e-4)
 
 
 def test_the_encoder_states_are_never_computed_again() -> None:

@@ -32,9 +32,7 @@ def test_ids_of_one_length(length: int) -> None:
     trie = build(ids)
     assert paths(trie) == {tuple(row): number for number, row in enumerate(ids.tolist())}
     assert trie.depth == length
-    assert len(trie.item) == 1 + sum(
-        len({tuple(row[: n + 1]) for row in ids.tolist()}) for n in range(length)
-    )
+    assert len(trie.item) == 1 + sum(len({tuple(row[: n + 1]) for row in ids.tolist()}) for n in range(length))
 
 
 def test_ids_of_many_lengths_ignore_what_stands_after_their_end() -> None:

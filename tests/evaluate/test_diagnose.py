@@ -17,9 +17,7 @@ from tasks.evaluate.diagnose import segments_of
 LEAD = ["baseline", "lead", "lead_low", "lead_high", "lead_p_holm"]
 
 
-def test_gensrs_rows_have_its_lead_and_nothing_that_json_lacks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gensrs_rows_have_its_lead_and_nothing_that_json_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diagnosis, "FEWEST_USERS", 20)
     dataset = write_dataset(tmp_path / "prepared")
     samples, rng = dataset.samples("test"), np.random.default_rng(0)

@@ -14,12 +14,7 @@ from scipy.stats import ttest_rel
 from gensr_model.config.pipeline import PipelineConfig, with_changes
 from gensr_model.config.variants import USUAL_VARIANTS, VARIANTS
 from gensr_model.errors import DataError
-from gensr_model.evaluation.ablation import (
-    METRIC,
-    ablation_rows,
-    of_task,
-    relative_change,
-)
+from gensr_model.evaluation.ablation import METRIC, ablation_rows, of_task, relative_change
 from gensr_model.evaluation.compare import holm
 from gensr_model.evaluation.metrics import RankCounts, counts_table, per_sample
 from gensr_model.reporting.model_names import MODELS
@@ -49,18 +44,14 @@ def test_samples_are_drawn_in_pairs_and_the_base_with_them() -> None:
     assert found.base == pytest.approx(0.5)
     assert found.change == pytest.approx(SECOND - 1)
     assert found.high - found.low < 1e-12
-    one_worse = relative_change(
-        [ranked([0] * 9 + [9])], [ranked([0] * 10)], METRIC, samples=4_000, users=None
-    )
+    one_worse = relative_change([ranked([0] * 9 + [9])], [ranked([0] * 10)], METRIC, samples=4_000, users=None)
     # The lost sample is drawn k times of 10 with chance Binomial(10, 1/10): 2.5% is beyond 3 times, 35% are none.
     assert (one_worse.low, one_worse.high) == (pytest.approx(-0.3), 0.0)
     assert one_worse.change == pytest.approx(-0.1)
 
 
 def test_seeds_are_averaged_sample_by_sample() -> None:
-    found = relative_change(
-        [ranked([0, 9]), ranked([9, 0])], [ranked([0, 0])], METRIC, samples=50, users=None
-    )
+    found = relative_change([ranked([0, 9]), ranked([9, 0])], [ranked([0, 0])], METRIC, samples=50, users=None)
     assert (found.low, found.high) == (pytest.approx(-0.5), pytest.approx(-0.5))
 
 
@@ -78,9 +69,12 @@ def test_rows_stand_beside_the_papers_percentages() -> None:
     given = {"gensr": [both, both], "no_soft_filter": [other, both], "search_only": [alone, alone]}
     rows = ablation_rows(given, PipelineConfig(), None)  # type: ignore[arg-type]
     assert [(row["task"], row["variant"]) for row in rows] == [
-        ("recommendation", "gensr"), ("recommendation", "no_soft_filter"),
-        ("search", "gensr"), ("search", "no_soft_filter"), ("search", "search_only"),
-    ]  # fmt: skip
+        ("recommendation", "gensr"),
+        ("recommendation", "no_soft_filter"),
+        ("search", "gensr"),
+        ("search", "no_soft_filter"),
+        ("search", "search_only"),
+    ]
     assert [row["paper"] for row in rows] == [None, -0.122, None, -0.031, None]
     half = rows[3]
     assert half["change"] == pytest.approx((SECOND - 1) / 2)
@@ -97,9 +91,7 @@ def test_tests_are_of_the_mean_over_seeds_and_corrected_over_variants_and_tasks(
     whole = [both([0, 1, 0, 2], [0, 3, 1, 0]), both([1, 0, 0, 3], [1, 2, 0, 0])]
     other = [both([1, 2, 0, 4], [1, 3, 2, 1]), both([3, 0, 1, 4], [0, 4, 0, 2])]
     third = [both([9, 9, 9, 9], [8, 9, 9, 8]), both([8, 9, 9, 9], [9, 9, 9, 9])]
-    rows = ablation_rows(
-        {"gensr": whole, "no_cf_view": other, "no_contrastive": third}, PipelineConfig(), None
-    )
+    rows = ablation_rows({"gensr": whole, "no_cf_view": other, "no_contrastive": third}, PipelineConfig(), None)
     tested = [row for row in rows if row["variant"] != "gensr"]
     expected = []
     for row in tested:
@@ -113,9 +105,7 @@ def test_tests_are_of_the_mean_over_seeds_and_corrected_over_variants_and_tasks(
     assert all(row["p"] is row["p_holm"] is None for row in rows if row["variant"] == "gensr")
     first, second = both([0] * 4, [0] * 4), both([1] * 4, [1] * 4)
     constant = ablation_rows({"gensr": [first], "no_cf_view": [second]}, PipelineConfig(), None)
-    assert {row["p_holm"] for row in constant} == {row["p"] for row in constant} == {None}, (
-        "no spread, no test"
-    )
+    assert {row["p_holm"] for row in constant} == {row["p"] for row in constant} == {None}, "no spread, no test"
 
 
 SWITCHES = {

@@ -83,9 +83,7 @@ def test_identical_models_differ_by_nothing(pair: tuple[pa.Table, pa.Table]) -> 
 def test_one_task_of_two() -> None:
     rec, other = ranks(np.array([1, 2, 3]), "recommendation"), ranks(np.array([4, 5, 6]), "recommendation")
     extra = ranks(np.array([1]), "search").set_column(0, "sample_id", pa.array(["x"]))
-    got = paired_bootstrap(
-        pa.concat_tables([rec, extra]), other, task="recommendation", metric="mrr", users=None
-    )
+    got = paired_bootstrap(pa.concat_tables([rec, extra]), other, task="recommendation", metric="mrr", users=None)
     assert got.n == 3
 
 
@@ -122,9 +120,7 @@ def test_ours_stands_against_the_best_baseline_of_each_column() -> None:
     places = rng.integers(1, 30, size=600)
     seeds = [ranks(np.maximum(1, places - rng.integers(0, 3, size=600))) for _ in range(3)]
     table = {"ours": seeds, "close": [ranks(places)], "far": [ranks(places + 20)]}
-    found = compare.against_best(
-        table, "ours", ("recommendation", "search"), ("ndcg_at_5", "mrr"), users=None
-    )
+    found = compare.against_best(table, "ours", ("recommendation", "search"), ("ndcg_at_5", "mrr"), users=None)
     assert [(v.task, v.metric, v.baseline) for v in found] == [
         ("search", "ndcg_at_5", "close"),
         ("search", "mrr", "close"),
@@ -132,22 +128,18 @@ def test_ours_stands_against_the_best_baseline_of_each_column() -> None:
     ours = np.mean([per_sample(t, "mrr") for t in seeds], axis=0)
     expected = stats.ttest_rel(ours, per_sample(ranks(places), "mrr"))
     assert (found[1].compared.t, found[1].compared.p) == pytest.approx((expected.statistic, expected.pvalue))
-    assert found[1].compared.mean_difference == pytest.approx(
-        (ours - per_sample(ranks(places), "mrr")).mean()
-    )
+    assert found[1].compared.mean_difference == pytest.approx((ours - per_sample(ranks(places), "mrr")).mean())
     assert [v.p_holm for v in found] == pytest.approx(compare.holm([v.compared.p for v in found]))
     smallest = min(found, key=lambda v: v.compared.p)
     assert smallest.p_holm == pytest.approx(2 * smallest.compared.p)
 
     shuffled = table | {"close": [ranks(places).take(rng.permutation(600))]}
-    assert compare.against_best(shuffled, "ours", ("search",), ("mrr",), users=None)[
-        0
-    ].compared.t == pytest.approx(found[1].compared.t)
+    assert compare.against_best(shuffled, "ours", ("search",), ("mrr",), users=None)[0].compared.t == pytest.approx(
+        found[1].compared.t
+    )
     assert compare.against_best({"ours": seeds}, "ours", ("search",), ("mrr",), users=None) == []
     with pytest.raises(DataError, match="ranked different samples"):
-        compare.against_best(
-            table | {"close": [ranks(places[:-1])]}, "ours", ("search",), ("mrr",), users=None
-        )
+        compare.against_best(table | {"close": [ranks(places[:-1])]}, "ours", ("search",), ("mrr",), users=None)
 
 
 def test_the_same_difference_everywhere_has_no_t_test() -> None:

@@ -21,8 +21,12 @@ def ranks(above: list[int], task: str) -> pa.Table:
 
 def test_means_are_over_seeds_and_a_task_that_a_system_does_not_serve_has_no_row() -> None:
     both = pa.concat_tables([ranks([0, 9], "search"), ranks([0, 0], "recommendation")])
-    rows = means({"a": [both, pa.concat_tables([ranks([0, 0], "search"), ranks([9, 9], "recommendation")])],
-                  "b": [ranks([2, 2], "search")]})  # fmt: skip
+    rows = means(
+        {
+            "a": [both, pa.concat_tables([ranks([0, 0], "search"), ranks([9, 9], "recommendation")])],
+            "b": [ranks([2, 2], "search")],
+        }
+    )
     found = {(r["task"], r["system"]): r for r in rows if r["metric"] == "recall_at_1"}
     assert set(found) == {("recommendation", "a"), ("search", "a"), ("search", "b")}
     searched = found["search", "a"]  # .5 and 1
@@ -34,12 +38,7 @@ def test_means_are_over_seeds_and_a_task_that_a_system_does_not_serve_has_no_row
 
 @pytest.mark.parametrize(
     ("counts", "said"),
-    [
-        ([], "1 seed"),
-        ([1, 1], "1 seed"),
-        ([2, 2], "mean of 2 seeds"),
-        ([3, 1, 2], "means of 1 to 3 seeds"),
-    ],
+    [([], "1 seed"), ([1, 1], "1 seed"), ([2, 2], "mean of 2 seeds"), ([3, 1, 2], "means of 1 to 3 seeds")],
 )
 def test_a_table_says_over_how_many_seeds_its_means_are(counts: list[int], said: str) -> None:
     assert seeds_text(iter(counts)) == said

@@ -62,13 +62,7 @@ def expected_segment(dataset: PreparedDataset, row: int, by: str) -> str | None:
     if by == "target":
         counts = sorted((train.count(item) for item in set(train)), reverse=True)
         own = train.count(int(samples.item[row]))
-        return (
-            "unseen in training"
-            if own == 0
-            else "head"
-            if own >= counts[math.ceil(len(counts) / 5) - 1]
-            else "tail"
-        )
+        return "unseen in training" if own == 0 else "head" if own >= counts[math.ceil(len(counts) / 5) - 1] else "tail"
     if samples.query[row] < 0:
         return None
     if by == "query words":
@@ -93,9 +87,15 @@ def test_every_sample_is_in_the_segment_that_it_belongs_to(dataset: PreparedData
 def test_edges_belong_to_the_segment_that_begins_there() -> None:
     found = _cut("history", np.array([0, 1, 4, 5, 19, 20, 400, -1]), HISTORY, "events")
     assert [found.labels[place] if place >= 0 else None for place in found.of] == [
-        "0 events", "1 to 4 events", "1 to 4 events", "5 to 9 events", "10 to 19 events", "20 to 39 events",
-        "40 or more events", None
-    ]  # fmt: skip
+        "0 events",
+        "1 to 4 events",
+        "1 to 4 events",
+        "5 to 9 events",
+        "10 to 19 events",
+        "20 to 39 events",
+        "40 or more events",
+        None,
+    ]
 
 
 def test_the_head_is_a_fifth_of_the_items_met_and_those_level_with_its_last() -> None:
@@ -104,8 +104,11 @@ def test_the_head_is_a_fifth_of_the_items_met_and_those_level_with_its_last() ->
     found = _by_popularity(popularity, np.arange(len(popularity)))
     assert [found.labels[place] for place in found.of].count("head") == 3
     assert [found.labels[found.of[item]] for item in (1, 2, 4, 9, 0, 3)] == [
-        *["head"] * 3, "tail", "tail", "unseen in training"
-    ]  # fmt: skip
+        *["head"] * 3,
+        "tail",
+        "tail",
+        "unseen in training",
+    ]
     nothing = _by_popularity(np.zeros(3, np.int64), np.array([1]))
     assert nothing.labels[nothing.of[0]] == "unseen in training"
 
@@ -126,8 +129,10 @@ def test_metrics_are_the_means_over_a_segments_samples(dataset: PreparedDataset,
         expected = spread.std(ddof=1) / math.sqrt(len(spread)) if len(spread) > 1 else None
         assert row["ndcg_at_10_error"] == (expected and pytest.approx(expected))
     assert {(row["model"], row["task"]) for row in found.to_pylist()} == {
-        ("gensr", "recommendation"), ("gensr", "search"), ("bm25", "search")
-    }  # fmt: skip
+        ("gensr", "recommendation"),
+        ("gensr", "search"),
+        ("bm25", "search"),
+    }
     recommended = found.filter(pc.equal(found["task"], "recommendation"))
     assert set(recommended["by"].to_pylist()) == {"history", "target"}
 
@@ -146,8 +151,7 @@ def test_the_error_of_a_segment_is_by_user(
         table = ranks.filter(pc.equal(ranks["task"], row["task"]))
         values, ids = per_sample(table, "ndcg_at_10"), table["sample_id"].to_pylist()
         above = [
-            sum(v - values.mean() for v, i in zip(values, ids, strict=True) if whose[i] == user)
-            for user in range(4)
+            sum(v - values.mean() for v, i in zip(values, ids, strict=True) if whose[i] == user) for user in range(4)
         ]
         expected = math.sqrt(4 / 3 * sum(total**2 for total in above)) / len(values)
         assert row["ndcg_at_10_error"] == pytest.approx(expected)
@@ -167,8 +171,7 @@ def test_ours_is_compared_with_the_best_other_of_every_segment(
     scores = rng.integers(5, size=(2, len(samples), 10)).astype(float)
     scores[:, samples.task == 0, 0] -= 3  # in recommendation ours is ahead
     others = {
-        name: ranks_table(samples.sample_id, samples.task_names, of)
-        for name, of in zip("ab", scores, strict=True)
+        name: ranks_table(samples.sample_id, samples.task_names, of) for name, of in zip("ab", scores, strict=True)
     }
     searched = ranks.filter(pc.equal(ranks["task"], "search"))
     every = {"gensr": ranks, **others, "bm25": searched}
@@ -181,19 +184,21 @@ def test_ours_is_compared_with_the_best_other_of_every_segment(
     assert {lead[:3] for lead in found} == {key[1:] for key in means}
     p = []
     for lead in found:
-        theirs = {
-            model: mean for (model, *of), mean in means.items() if tuple(of) == lead[:3] and model != "gensr"
-        }
+        theirs = {model: mean for (model, *of), mean in means.items() if tuple(of) == lead[:3] and model != "gensr"}
         best = max(theirs.values())
         assert theirs[lead.baseline] == best
         assert lead.lead == pytest.approx(means["gensr", *lead[:3]] - best)
 
         def inside(table: pa.Table, lead: Lead = lead) -> pa.Table:
             names = zip(table["sample_id"].to_pylist(), table["task"].to_pylist(), strict=True)
-            return table.filter(pa.array([
-                task == lead.task and expected_segment(dataset, row_of[name], lead.by) == lead.segment
-                for name, task in names
-            ]))  # fmt: skip
+            return table.filter(
+                pa.array(
+                    [
+                        task == lead.task and expected_segment(dataset, row_of[name], lead.by) == lead.segment
+                        for name, task in names
+                    ]
+                )
+            )
 
         users = pa.table({"sample_id": pa.array(samples.sample_id, pa.string()), "user_idx": samples.user})
         alone = paired_bootstrap(

@@ -5,14 +5,7 @@ import pyarrow as pa
 import pytest
 
 from gensr_model.errors import DataError
-from gensr_model.evaluation.metrics import (
-    METRICS,
-    RANKS_SCHEMA,
-    per_sample,
-    rank_counts,
-    ranks_table,
-    summarize,
-)
+from gensr_model.evaluation.metrics import METRICS, RANKS_SCHEMA, per_sample, rank_counts, ranks_table, summarize
 
 
 def table(scores: np.ndarray, task: str = "search") -> pa.Table:
@@ -41,9 +34,7 @@ def test_ties_average_over_every_order_of_the_tied_items() -> None:
     scores = np.array([[0.5, 0.9, 0.5, 0.5, 0.5, 0.1, 0.2]])
     places: list[int] = []
     for order in itertools.permutations(range(7)):
-        shuffled = sorted(
-            order, key=lambda item: -scores[0, item]
-        )  # stable: ties keep the order of this permutation
+        shuffled = sorted(order, key=lambda item: -scores[0, item])  # stable: ties keep the order of this permutation
         places.append(shuffled.index(0) + 1)
     assert set(places) == {2, 3, 4, 5}
     ranks = table(scores)

@@ -80,9 +80,7 @@ def dataset(tmp_path: Path) -> PreparedDataset:
                 "ts": pa.array([t for _, t, _ in pairs], pa.int64()),
             }
         ),
-        "graph": pa.table(
-            {"user_idx": [u for u, _ in TRAIN if u != 2], "item_idx": [i for u, i in TRAIN if u != 2]}
-        ),
+        "graph": pa.table({"user_idx": [u for u, _ in TRAIN if u != 2], "item_idx": [i for u, i in TRAIN if u != 2]}),
         "samples_train": sample_rows(TRAIN, list(range(7)), [start[u] for u, _ in TRAIN], "train"),
         "samples_test": sample_rows(TEST, [100] * 3, [pairs.index((u, 100, i)) for u, i in TEST], "test"),
     }
@@ -132,9 +130,7 @@ def test_item_knn_does_not_reward_an_item_for_being_in_the_history(dataset: Prep
     samples = replace(dataset.samples("test").take(np.array([1])), item=np.array([0]))  # user 1 met item 0
     negatives = np.array([[1, 2]])
     got = reference_scores("item_knn", dataset, samples, negatives, dataset.folder, TextConfig())
-    assert got[0, 0] == pytest.approx(
-        1 + 1 / 2
-    )  # item 1: same users; item 2: one of two; item 0 itself: nothing
+    assert got[0, 0] == pytest.approx(1 + 1 / 2)  # item 1: same users; item 2: one of two; item 0 itself: nothing
 
 
 def test_lightgcn_is_the_dot_product_with_unknown_items_last(dataset: PreparedDataset) -> None:
@@ -172,16 +168,11 @@ def test_bm25_equals_the_library_on_every_pair(dataset: PreparedDataset) -> None
     got = bm25(dataset, text, queries)(samples, np.tile(np.arange(6), (2, 1)))
     for row, query in enumerate(queries):
         np.testing.assert_allclose(got[row], index.get_scores(QUERIES[query].split()), rtol=1e-5)
-    assert (got > 0).tolist() == [
-        [True, True, False, False, True, False],
-        [False, False, True, True, False, False],
-    ]
+    assert (got > 0).tolist() == [[True, True, False, False, True, False], [False, False, True, True, False, False]]
 
 
 def test_bm25_budgets_cut_each_field() -> None:
-    items = pa.table(
-        {"title": ["a b c d"], "brand": ["e"], "description": ["f  g h"], "category_text": ["i j k"]}
-    )
+    items = pa.table({"title": ["a b c d"], "brand": ["e"], "description": ["f  g h"], "category_text": ["i j k"]})
     cut = TextConfig(include_category=True, title_tokens=3, description_tokens=2, category_tokens=1)
     assert item_texts(items, cut) == ["a b c f g i"]
     assert item_texts(items, TextConfig(include_category=False, title_tokens=0)) == [" f g h"]
@@ -221,9 +212,7 @@ def test_text_rankers_have_rows_for_queries_only(dataset: PreparedDataset) -> No
     for name in set(REFERENCES) - {"lightgcn"}:
         ranks = score_reference(name, dataset, samples, negatives, dataset.folder, TextConfig())
         tasks = ranks["task"].to_pylist()
-        expected = (
-            ["search"] * 2 if name in reference.NEEDS_QUERY else ["recommendation"] * 3 + ["search"] * 2
-        )
+        expected = ["search"] * 2 if name in reference.NEEDS_QUERY else ["recommendation"] * 3 + ["search"] * 2
         assert tasks == expected, name
     with pytest.raises(ConfigError, match="ranks by query"):
         reference_scores("bm25", dataset, samples, negatives, dataset.folder, TextConfig())

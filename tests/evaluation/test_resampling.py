@@ -23,9 +23,7 @@ def ranks(places: np.ndarray) -> pa.Table:
 
 def users(user: np.ndarray, shuffle: int | None = None) -> pa.Table:
     """The users table of samples s00000 … in any order, and of a sample that nobody ranked."""
-    table = pa.table(
-        {"sample_id": [f"s{n:05d}" for n in range(len(user))] + ["other"], "user_idx": [*user, 7]}
-    )
+    table = pa.table({"sample_id": [f"s{n:05d}" for n in range(len(user))] + ["other"], "user_idx": [*user, 7]})
     return table if shuffle is None else table.take(np.random.default_rng(shuffle).permutation(len(table)))
 
 
@@ -90,9 +88,7 @@ def test_intervals_cover_the_truth_with_users_and_not_with_samples() -> None:
 
     made = worlds(100)
     with_users = [covers(paired_bootstrap(a, b, samples=300, confidence=0.8, users=u)) for a, b, u in made]
-    with_samples = [
-        covers(paired_bootstrap(a, b, samples=300, confidence=0.8, users=None)) for a, b, _ in made
-    ]
+    with_samples = [covers(paired_bootstrap(a, b, samples=300, confidence=0.8, users=None)) for a, b, _ in made]
     assert 70 <= sum(with_users) <= 90
     assert sum(with_samples) < 50
 

@@ -32,9 +32,7 @@ class Installed:
     def __init__(self, folder: Path) -> None:
         self.home = StateDir(folder / "a home")  # with a space, as home folders may have
         self.prefect_port, self.mlflow_port = _free_ports()
-        self.environment = {
-            k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))
-        } | {
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))} | {
             "GENSR_HOME": str(self.home.root),
             "GENSR_PREFECT_PORT": str(self.prefect_port),
             "GENSR_MLFLOW_PORT": str(self.mlflow_port),

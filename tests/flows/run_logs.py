@@ -20,8 +20,7 @@ def logs_of(flow_run_id: UUID) -> list[Log]:
     asyncio.run(APILogHandler.aflush())
     with get_client(sync_client=True) as client:
         return client.read_logs(
-            log_filter=LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_id])),
-            sort=LogSort.TIMESTAMP_ASC,
+            log_filter=LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_id])), sort=LogSort.TIMESTAMP_ASC
         )
 
 

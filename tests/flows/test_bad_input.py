@@ -115,28 +115,12 @@ STOPS: dict[str, tuple[str, Damage, str]] = {
     "reviews empty": ("amazon", empty(REVIEWS), rf"/{REVIEWS}: the file is empty \(0 bytes\)\. Copy or"),
     "meta empty": ("amazon", empty(META), rf"/{META}: the file is empty \(0 bytes\)\. Copy or"),
     "clicks empty": ("kuaisar", empty(REC), rf"/{REC}: the file is empty \(0 bytes\)\. Copy or download"),
-    "reviews cut off": (
-        "amazon",
-        truncated(REVIEWS),
-        rf"/{REVIEWS}: .* truncated.* after line \d+\. Copy or",
-    ),
-    "meta cut off": (
-        "amazon",
-        truncated(META),
-        rf"/{META}: .* truncated.* after line \d+\. Copy or download",
-    ),
+    "reviews cut off": ("amazon", truncated(REVIEWS), rf"/{REVIEWS}: .* truncated.* after line \d+\. Copy or"),
+    "meta cut off": ("amazon", truncated(META), rf"/{META}: .* truncated.* after line \d+\. Copy or download"),
     "searches cut off": ("kuaisar", truncated(SRC), rf"/{SRC}\.gz: .* truncated.* after line \d+\. Copy or"),
     "no such folder": ("amazon", no_folder, r"/source: there is no such folder \(source, seen from"),
-    "another folder": (
-        "amazon",
-        other_files,
-        r"/source: no Amazon reviews file .*The folder holds: holiday\.jpg",
-    ),
-    "another folder for kuaisar": (
-        "kuaisar",
-        other_files,
-        rf"/source: no {REC}.*The folder holds: holiday\.jpg",
-    ),
+    "another folder": ("amazon", other_files, r"/source: no Amazon reviews file .*The folder holds: holiday\.jpg"),
+    "another folder for kuaisar": ("kuaisar", other_files, rf"/source: no {REC}.*The folder holds: holiday\.jpg"),
     "meta missing": ("amazon", missing(META), rf"/source: no Amazon meta file .*The folder holds: {REVIEWS}"),
     "items missing": ("kuaisar", missing(ITEMS), rf"/source: no {ITEMS} .*The folder holds: {REC}"),
     "reviews malformed": ("amazon", malformed(REVIEWS), rf"/{REVIEWS}{CUT}"),
@@ -185,9 +169,7 @@ def test_a_run_that_stops_says_why_and_leaves_nothing_half_written(
 @pytest.mark.parametrize("format", ["amazon", "kuaisar"])
 def test_a_dataset_that_the_filters_empty(world: World, tiny: Tiny, format: str) -> None:
     config = configured(world, tiny, format, world.good[format], min_interactions=500)
-    told = (
-        r"the filters leave no interaction\. read: \d+ users, .*Lower prepare\.min_interactions \(now 500\)"
-    )
+    told = r"the filters leave no interaction\. read: \d+ users, .*Lower prepare\.min_interactions \(now 500\)"
     check_stopped(world, data_part(config, return_state=True), told)
 
 
@@ -313,9 +295,6 @@ def test_a_query_without_a_word_makes_no_search_and_is_counted(accounts: Account
         assert after["read"]["src_engaged"] - before["read"]["src_engaged"] == 1
         return
     old, new = before["category_queries"], after["category_queries"]
-    assert (new["items_with_path"], new["items_with_query"]) == (
-        old["items_with_path"],
-        old["items_with_query"] - 1,
-    )
+    assert (new["items_with_path"], new["items_with_query"]) == (old["items_with_path"], old["items_with_query"] - 1)
     assert new["purchases"] == old["purchases"]
     assert new["search_events"] < old["search_events"]

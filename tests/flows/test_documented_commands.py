@@ -27,11 +27,7 @@ def commands() -> list[tuple[str, str]]:
     text = "\n".join(page.read_text() for page in pages)
     found = [(name, params) for name, params in COMMAND.findall(text)]
     found += [("gensr/full-pipeline", f'{{"config": {config}}}') for config in CONFIG.findall(text)]
-    return [
-        (name, params)
-        for name, params in dict.fromkeys(found)
-        if "..." not in params and "[the" not in params
-    ]
+    return [(name, params) for name, params in dict.fromkeys(found) if "..." not in params and "[the" not in params]
 
 
 @cache

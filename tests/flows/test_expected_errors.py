@@ -39,14 +39,14 @@ def run_as_worker_does(flow: Any, entrypoint: str, config: dict[str, Any]) -> tu
     """The flow run in a process of its own; its id, and all that the process printed."""
     with get_client(sync_client=True) as client:
         run = client.create_flow_run(flow, parameters={"config": config}, state=Pending())
-    environment = os.environ | {
-        "PREFECT_API_URL": str(PREFECT_API_URL.value()),
-        "PREFECT__FLOW_ENTRYPOINT": entrypoint,
-    }
+    environment = os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value()), "PREFECT__FLOW_ENTRYPOINT": entrypoint}
     done = subprocess.run(
         [sys.executable, "-m", "prefect.engine", str(run.id)],
-        env=environment, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     return run.id, done.stdout + done.stderr
 
 
@@ -66,9 +66,7 @@ def truncated_folder(tmp_path: Path) -> dict[str, str]:
 
 def test_a_truncated_file_in_the_log_and_in_the_output_of_a_worker(gensr_home: Path, tmp_path: Path) -> None:
     source = truncated_folder(tmp_path)
-    flow_run, output = run_as_worker_does(
-        full_pipeline, "flows.full_pipeline.full_pipeline", TINY | {"source": source}
-    )
+    flow_run, output = run_as_worker_does(full_pipeline, "flows.full_pipeline.full_pipeline", TINY | {"source": source})
     block = check_block(gensr_home, flow_run, "DataError", f"{REVIEWS}: ", "truncated", "Copy or download")
     assert "Traceback" not in output
     assert output.count(block.splitlines()[-1]) == 1, "the block stands once"

@@ -25,9 +25,7 @@ from gensr_model.errors import ConfigError
 
 
 def test_threads_of_this_machine_need_no_dask(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(
-        sys.modules, "prefect_dask", None
-    )  # importing it raises, as where it is not installed
+    monkeypatch.setitem(sys.modules, "prefect_dask", None)  # importing it raises, as where it is not installed
     assert fan_out.fan_out(RerankConfig(concurrency=3)).at_once == 3
     with pytest.raises(ConfigError, match=r"needs the extra `dask`.* pip install .*\.\[dask\]"):
         fan_out.fan_out(RerankConfig(dask="127.0.0.1:8786"))
@@ -80,16 +78,7 @@ def test_no_scheduler_or_no_worker_is_said(monkeypatch: pytest.MonkeyPatch) -> N
 def started(what: str, where: Path, state: Path, *arguments: str) -> Iterator[Path]:
     """``dask scheduler`` or ``dask worker`` on the loopback, with a state folder; gives the scheduler's file."""
     told = where / "scheduler.json"
-    command = [
-        sys.executable,
-        "-m",
-        "dask",
-        what,
-        "--host",
-        "127.0.0.1",
-        "--dashboard-address",
-        "127.0.0.1:0",
-    ]
+    command = [sys.executable, "-m", "dask", what, "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
     environment = os.environ | {"GENSR_HOME": str(state), "PYTHONPATH": os.pathsep.join(sys.path)}
     with (
         (where / f"{what}.log").open("a") as log,
@@ -110,9 +99,7 @@ def started(what: str, where: Path, state: Path, *arguments: str) -> Iterator[Pa
 def test_scheduler_and_workers_have_the_flows_place_and_threads_are_counted(
     gensr_home: Path, tmp_path: Path, stray: str | None
 ) -> None:
-    scheduler, worker = (
-        tmp_path / "other" if who == stray else gensr_home for who in ("scheduler", "worker")
-    )
+    scheduler, worker = (tmp_path / "other" if who == stray else gensr_home for who in ("scheduler", "worker"))
     places = ("--no-nanny", "--nthreads", "3")
     with (
         started("scheduler", tmp_path, scheduler, "--port", "0") as told,
@@ -125,7 +112,5 @@ def test_scheduler_and_workers_have_the_flows_place_and_threads_are_counted(
                 client.wait_for_workers(2, timeout=60)
             assert fan_out.fan_out(asked).at_once == 6
         else:
-            with pytest.raises(
-                ConfigError, match=f"GENSR_HOME is {tmp_path}/other, the flow's is {gensr_home};"
-            ):
+            with pytest.raises(ConfigError, match=f"GENSR_HOME is {tmp_path}/other, the flow's is {gensr_home};"):
                 fan_out.fan_out(asked)

@@ -62,9 +62,7 @@ def test_what_the_config_refuses_the_server_refuses_by_field(config: dict[str, A
 
 
 def test_the_form_offers_the_known_formats() -> None:
-    config = next(
-        iter(SCHEMA["definitions"][name] for name in SCHEMA["definitions"] if name == "PipelineConfig")
-    )
+    config = next(iter(SCHEMA["definitions"][name] for name in SCHEMA["definitions"] if name == "PipelineConfig"))
     known, elsewhere = config["properties"]["format"]["anyOf"]
     assert known["enum"] == ["amazon", "kuaisar"]
     assert "pattern" in elsewhere

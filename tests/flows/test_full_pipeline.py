@@ -67,8 +67,11 @@ def test_the_studies_are_part_of_the_run_and_take_what_it_has_trained(
     studies = summary["studies"]
     assert set(studies) == {"rerank-table", "full-ranking", "ablation", "sweep"}
     of_study = {name: {s["label"]: s["key"] for s in study["stages"]} for name, study in studies.items()}
-    for name, label in (("rerank-table", "finetune-gensr-seed0"), ("ablation", "finetune-gensr"),
-                        ("sweep", "finetune-tau=0.05-beta=0.1")):  # fmt: skip
+    for name, label in (
+        ("rerank-table", "finetune-gensr-seed0"),
+        ("ablation", "finetune-gensr"),
+        ("sweep", "finetune-tau=0.05-beta=0.1"),
+    ):
         assert of_study[name][label] == own["finetune-gensr"], name
     for name, keys in of_study.items():
         assert keys["prepare"] == own["prepare"], name
@@ -76,25 +79,20 @@ def test_the_studies_are_part_of_the_run_and_take_what_it_has_trained(
     assert len(trained) == 5, "GenSR, two heads, one variant and two more points: none of them twice"
     config = PipelineConfig.model_validate(summary["config"])
     for kind in export.KINDS:  # as the keys are those that the flow asks for
-        assert export.out(tmp_path / kind, config, kind).jobs == (), (
-            "nothing is left to carry to another machine"
-        )
+        assert export.out(tmp_path / kind, config, kind).jobs == (), "nothing is left to carry to another machine"
     ours = summary["results"]["search"]["gensr"]["ndcg_at_10"]
-    (row,) = (r for r in studies["rerank-table"]["results"]
-              if (r["system"], r["task"], r["metric"]) == ("gensr", "search", "ndcg_at_10"))  # fmt: skip
+    (row,) = (
+        r
+        for r in studies["rerank-table"]["results"]
+        if (r["system"], r["task"], r["metric"]) == ("gensr", "search", "ndcg_at_10")
+    )
     assert row["mean"] == pytest.approx(ours)
     assert studies["full-ranking"]["results"]["search"]["gensr"]["mrr"] > 0
     assert [r["variant"] for r in studies["ablation"]["ablation"]] == ["gensr", "no_soft_filter"] * 2
 
     folder = gensr_home / "runs" / summary["flow_run_id"]
     table = (folder / "table.md").read_text()
-    sections = (
-        "All systems",
-        "Full ranking (Table 4)",
-        "Ablation (Figure 5)",
-        "τ and β (Figure 6)",
-        "Results",
-    )
+    sections = ("All systems", "Full ranking (Table 4)", "Ablation (Figure 5)", "τ and β (Figure 6)", "Results")
     assert all(f"\n## {title}\n" in table for title in sections)
     assert {"ablation.parquet", "sweep.parquet", "report.html"} <= {file.name for file in folder.iterdir()}
     page = Parsed((folder / "report.html").read_text())
@@ -103,10 +101,7 @@ def test_the_studies_are_part_of_the_run_and_take_what_it_has_trained(
     client = MlflowClient(tracking_uri())
     names = "tags.`mlflow.parentRunId` = '{}'"
     experiment = summary["mlflow"]["experiment_id"]
-    children = {
-        c.info.run_name: c
-        for c in client.search_runs([experiment], names.format(summary["mlflow"]["run_id"]))
-    }
+    children = {c.info.run_name: c for c in client.search_runs([experiment], names.format(summary["mlflow"]["run_id"]))}
     nested = client.search_runs([experiment], names.format(children["rerank-table"].info.run_id))
     assert {"train-baseline-qem-seed0", "evaluate-bm25"} <= {run.info.run_name for run in nested}
     assert children["full-ranking"].data.metrics["gensr/search/mrr"] > 0
@@ -124,9 +119,7 @@ def test_raw_files_to_a_published_comparison(
 
     models = {"gensr", "two_head", *REFERENCES}
     assert set(summary["results"]["search"]) == models
-    assert {"gensr", "two_head", "popularity", "item_knn", "lightgcn"} <= set(
-        summary["results"]["recommendation"]
-    )
+    assert {"gensr", "two_head", "popularity", "item_knn", "lightgcn"} <= set(summary["results"]["recommendation"])
     for task in TASKS:
         assert summary["results"][task]["gensr"]["samples"] > 0
         assert 0 < summary["results"][task]["gensr"]["recall_at_20"] <= 1
@@ -149,14 +142,8 @@ def test_raw_files_to_a_published_comparison(
         (profile,) = client.read_artifacts(
             artifact_filter=wanted.model_copy(update={"key": ArtifactFilterKey(any_=["profile"])})
         )
-        bars = [
-            f"progress-{stage}-{model}"
-            for stage in ("finetune", "evaluate")
-            for model in ("gensr", "two-head")
-        ]
-        shown = client.read_artifacts(
-            artifact_filter=wanted.model_copy(update={"key": ArtifactFilterKey(any_=bars)})
-        )
+        bars = [f"progress-{stage}-{model}" for stage in ("finetune", "evaluate") for model in ("gensr", "two-head")]
+        shown = client.read_artifacts(artifact_filter=wanted.model_copy(update={"key": ArtifactFilterKey(any_=bars)}))
     assert {bar.key: (bar.type, bar.data) for bar in shown} == dict.fromkeys(bars, ("progress", 100.0))
     assert table in str(artifact.data)
     assert f"Report: `{folder / 'report.html'}`" in str(artifact.data)
@@ -189,9 +176,7 @@ def _check_mlflow(summary: dict) -> None:
     table = client.load_table(parent.info.experiment_id, "profile.json", [parent.info.run_id])
     assert list(table.columns[:2]) == ["table", "column"]
     assert (table["nulls"][table["column"] == "user_idx"] == 0).all()
-    children = client.search_runs(
-        [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
-    )
+    children = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
     by_name = {c.info.run_name: c for c in children}
     assert all(c.info.status == "FINISHED" for c in children)
     expected = {
@@ -226,9 +211,7 @@ def _check_mlflow(summary: dict) -> None:
     example = model.input_example
     assert isinstance(example, pd.DataFrame)
     items = list(example["candidates"].iloc[0])
-    request = pd.DataFrame(
-        {"history": [[], items[:1]], "query": [None, "word"], "candidates": [items, items]}
-    )
+    request = pd.DataFrame({"history": [[], items[:1]], "query": [None, "word"], "candidates": [items, items]})
     answer = model.predict(request)
     assert [sorted(row) for row in answer["items"]] == [sorted(items)] * 2
     assert all(row == sorted(row, reverse=True) and 0 <= row[-1] <= row[0] <= 1 for row in answer["scores"])

@@ -73,9 +73,7 @@ def test_raw_files_to_a_published_table_over_the_whole_catalogue(
     assert again["results"] == summary["results"]
     name = "gensr-tiny-full-ranking"
     assert str(mlflow.get_model_version_by_alias(name, "champion").version) == "1"
-    assert len(mlflow.search_model_versions(f"name = '{name}'")) == 1, (
-        "the same model is not registered again"
-    )
+    assert len(mlflow.search_model_versions(f"name = '{name}'")) == 1, "the same model is not registered again"
 
     retrain(config)
     served = load_model("models:/gensr-tiny@champion")

@@ -87,9 +87,7 @@ def test_a_wrong_config_is_refused_with_its_field(text: str, said: str) -> None:
         read_config(text)
 
 
-def test_a_given_config_stays_as_given_but_for_relative_paths(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_given_config_stays_as_given_but_for_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     given = {"preset": "laptop", "source": {"kind": "folder", "path": "mine"}}
     expected = {"preset": "laptop", "source": str(tmp_path / "mine")}
@@ -100,8 +98,10 @@ def test_a_given_config_stays_as_given_but_for_relative_paths(
     for name, said in (("flan", str(tmp_path / "flan")), ("google/flan-t5-small", "google/flan-t5-small")):
         found = read_config(json.dumps({"model": {"backbone": {"name_or_path": name}}}))
         assert found["model"]["backbone"]["name_or_path"] == said
-    for given in ({"rerank": {"saved_ranks": ["ranks.parquet"]}},
-                  {"overrides": {"rerank": {"saved_ranks": ["ranks.parquet"]}}}):  # fmt: skip
+    for given in (
+        {"rerank": {"saved_ranks": ["ranks.parquet"]}},
+        {"overrides": {"rerank": {"saved_ranks": ["ranks.parquet"]}}},
+    ):
         (file,) = read_config(json.dumps(given))["rerank"]["saved_ranks"]
         assert file["path"] == str(tmp_path / "ranks.parquet")
     monkeypatch.setenv("HOME", str(tmp_path / "me"))

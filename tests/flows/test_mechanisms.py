@@ -29,8 +29,15 @@ FIGURES = {
 
 @pytest.mark.usefixtures("prefect_server")
 def test_raw_files_to_published_analyses(gensr_home: Path, tiny: Callable[..., PipelineConfig]) -> None:
-    analysis = {"mine_samples": 80, "mine_steps": 10, "mine_seeds": 1, "space_samples": 60, "theorem_trials": 2,
-                "gradient_every": 5, "enabled": False}  # fmt: skip
+    analysis = {
+        "mine_samples": 80,
+        "mine_steps": 10,
+        "mine_seeds": 1,
+        "space_samples": 60,
+        "theorem_trials": 2,
+        "gradient_every": 5,
+        "enabled": False,
+    }
     rerank = {"epochs": 1, "batch_size": 64, "systems": ["unisar"]}
     config = tiny(analysis=analysis, rerank=rerank)
     found = mechanisms(config)
@@ -46,8 +53,11 @@ def test_raw_files_to_published_analyses(gensr_home: Path, tiny: Callable[..., P
     assert "Parameter error, and both sides of Eq. 4 by Eq. 15, nats" in tables
     rows = {caption: part.count("| UniSAR ") for caption, part in tables.items()}
     assert rows["What an answer tells about its input (§6.4.1)"] == 2, "both tasks"
-    for caption in ("Cosine of the task gradients along training (§6.5)", "How far the tasks lie apart (§6.4.2)",
-                    "How training ended"):  # fmt: skip
+    for caption in (
+        "Cosine of the task gradients along training (§6.5)",
+        "How far the tasks lie apart (§6.4.2)",
+        "How training ended",
+    ):
         assert rows[caption] == 1, caption
     with get_client(sync_client=True) as client:
         wanted = ArtifactFilter(
@@ -74,9 +84,7 @@ def test_raw_files_to_published_analyses(gensr_home: Path, tiny: Callable[..., P
     content = json.loads((gensr_home / "runs" / found["flow_run_id"] / "summary.json").read_text())
     assert content == found
     assert {"summary.json", "table.md", "report.html"} <= _files(mlflow, parent.info.run_id)
-    children = mlflow.search_runs(
-        [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
-    )
+    children = mlflow.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
     by_name = {child.info.run_name: child.info.run_id for child in children}
     for stage, files in FIGURES.items():
         assert files <= _files(mlflow, by_name[stage]), stage
@@ -85,9 +93,7 @@ def test_raw_files_to_published_analyses(gensr_home: Path, tiny: Callable[..., P
     again = mechanisms(tiny(analysis=fewer, rerank=rerank))
     assert all(stage["reused"] for stage in again["stages"])
     labels = {stage["label"] for stage in again["stages"]}
-    assert {"analyze-gradients", "analyze-space"} == {
-        label for label in labels if label.startswith("analyze")
-    }
+    assert {"analyze-gradients", "analyze-space"} == {label for label in labels if label.startswith("analyze")}
 
     # The pipeline with UniSAR, untuned here too, and the table of all systems, take what was trained here.
     whole = full_pipeline(tiny(analysis=fewer | {"enabled": True, "unisar": "always"}, rerank=rerank))

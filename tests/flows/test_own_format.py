@@ -41,9 +41,7 @@ def test_a_format_from_outside_is_ingested_prepared_validated_and_reported(
     prepared = json.loads((folders["prepare"] / "manifest.json").read_text())
     assert (prepared["format"], prepared["split"]["rule"]) == (NAME, "by day")
     assert prepared["counts"]["read"] == {"clicks": 1500}
-    assert (
-        min(row["samples"] for tasks in prepared["counts"]["samples"].values() for row in tasks.values()) > 0
-    )
+    assert min(row["samples"] for tasks in prepared["counts"]["samples"].values() for row in tasks.values()) > 0
     checked = json.loads((folders["validate-raw"] / "validation.json").read_text())
     assert checked["success"]
     assert {"raw_clicks", "raw_things", "raw_reading"} == set(checked["suites"])

@@ -28,9 +28,7 @@ def page(finished: Callable[[str], Finished]) -> Path:
 
 
 def column(tab: Tab, place: int) -> list[str]:
-    found: list[str] = tab.evaluate(
-        f"[...{TABLE}.tBodies[0].rows].map(row => row.cells[{place}].textContent)"
-    )
+    found: list[str] = tab.evaluate(f"[...{TABLE}.tBodies[0].rows].map(row => row.cells[{place}].textContent)")
     return found
 
 
@@ -49,19 +47,30 @@ def test_every_figure_has_a_size_and_something_in_it(tab: Tab, page: Path) -> No
     assert len(sizes) >= 7
     assert all(min(size) > 40 for size in sizes)
     marks = "s => [...s.querySelectorAll('polyline, circle')].filter(m => m.getBBox().width > 0).length"
-    assert min(tab.evaluate(f"[...document.querySelectorAll('svg')].map({marks})")) > 0, (
-        "axes alone are no figure"
-    )
+    assert min(tab.evaluate(f"[...document.querySelectorAll('svg')].map({marks})")) > 0, "axes alone are no figure"
 
 
-def test_the_page_of_every_study_has_all_sections_and_the_picture_is_in_the_file(
-    tab: Tab, page: Path
-) -> None:
+def test_the_page_of_every_study_has_all_sections_and_the_picture_is_in_the_file(tab: Tab, page: Path) -> None:
     tab.look(390)
     tab.open(page)
     found = tab.evaluate("[...document.querySelectorAll('section[id]')].map(s => s.id)")
-    assert found == ["short", "run", "data", "checks", "results", "segments", "systems", "full", "ablation", "sweep",
-                     "training", "mechanisms", "speed", "examples", "failed"]  # fmt: skip
+    assert found == [
+        "short",
+        "run",
+        "data",
+        "checks",
+        "results",
+        "segments",
+        "systems",
+        "full",
+        "ablation",
+        "sweep",
+        "training",
+        "mechanisms",
+        "speed",
+        "examples",
+        "failed",
+    ]
     (size,) = tab.evaluate("[...document.images].map(i => [i.naturalWidth, i.complete, i.clientHeight])")
     assert size[0] > 1_000
     assert size[1]
@@ -70,18 +79,14 @@ def test_the_page_of_every_study_has_all_sections_and_the_picture_is_in_the_file
     assert tab.evaluate(drawn) == [1, 2, 2, 2]
 
 
-@pytest.mark.parametrize(
-    "name", ["systems-search", "systems-verdicts", "full-search", "ablation-table", "sweep-table"]
-)
+@pytest.mark.parametrize("name", ["systems-search", "systems-verdicts", "full-search", "ablation-table", "sweep-table"])
 def test_tables_of_studies_are_sorted_from_the_keyboard(tab: Tab, page: Path, name: str) -> None:
     tab.look(1280)
     tab.open(page)
     table = f"document.querySelector('#table-{name}')"
     place = tab.evaluate(f"[...{table}.tHead.rows[0].cells].findIndex(c => c.classList.contains('num'))")
     tab.evaluate(f"{table}.tHead.rows[0].cells[{place}].firstChild.focus()")
-    values = (
-        f"[...{table}.tBodies[0].rows].map(r => r.cells[{place}].dataset.value).filter(v => v).map(Number)"
-    )
+    values = f"[...{table}.tBodies[0].rows].map(r => r.cells[{place}].dataset.value).filter(v => v).map(Number)"
     tab.press("Enter", 13, "\r")
     falling = tab.evaluate(values)
     assert len(falling) > 1
@@ -123,9 +128,7 @@ def test_a_table_is_sorted_from_the_keyboard(tab: Tab, page: Path) -> None:
     tab.press(" ", 32, " ")
     values = [float(v) for v in column(tab, 6)]
     assert values == sorted(values)
-    assert (
-        tab.evaluate(f"[...{TABLE}.tHead.rows[0].cells].filter(c => c.hasAttribute('aria-sort')).length") == 1
-    )
+    assert tab.evaluate(f"[...{TABLE}.tHead.rows[0].cells].filter(c => c.hasAttribute('aria-sort')).length") == 1
     tab.evaluate(f"{TABLE}.tHead.rows[0].cells[9].firstChild.click()")  # GenSR − it: GenSR's own row has none
     assert column(tab, 0)[-1] == "GenSR"
     signed = [float(v.replace("−", "-")) for v in column(tab, 9)[:-1]]
@@ -145,9 +148,7 @@ def test_every_table_fits_on_paper(tab: Tab, page: Path) -> None:
     """A4 is 718 pixels wide within the usual margins."""
     tab.open(page)
     tab.look(718, media="print")
-    wide = tab.evaluate(
-        "[...document.querySelectorAll('table')].filter(t => t.scrollWidth > 718).map(t => t.id)"
-    )
+    wide = tab.evaluate("[...document.querySelectorAll('table')].filter(t => t.scrollWidth > 718).map(t => t.id)")
     assert wide == []
 
 
@@ -165,9 +166,7 @@ def test_dark_is_dark_and_print_is_light(tab: Tab, page: Path) -> None:
     assert seen["print"][0] > 700 > 100 > seen["print"][1]
 
 
-@pytest.mark.skipif(
-    "GENSR_PICTURES" not in os.environ, reason="GENSR_PICTURES names no folder for screenshots"
-)
+@pytest.mark.skipif("GENSR_PICTURES" not in os.environ, reason="GENSR_PICTURES names no folder for screenshots")
 @pytest.mark.parametrize(
     ("name", "width", "dark", "media"),
     [

@@ -50,10 +50,7 @@ def gensr_home(store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ({"systems": ["own_baselines:Nobody"]}, "'own_baselines:Nobody' cannot be imported"),
         ({"systems": ["pathlib:Path"]}, "'pathlib:Path' is no Baseline"),
         ({"systems": ["sasrec", "sasrec"]}, "names one twice"),
-        (
-            {"systems": ["popularity"], "saved_ranks": ["none.parquet"]},
-            "none.parquet does not exist, seen from",
-        ),
+        ({"systems": ["popularity"], "saved_ranks": ["none.parquet"]}, "none.parquet does not exist, seen from"),
     ],
 )
 def test_what_cannot_be_compared_is_named_before_anything_is_trained(
@@ -139,23 +136,14 @@ def test_all_systems_stand_in_one_table_and_one_that_fails_says_why(
     assert table in str(artifact.data)
     assert "report.html" in str(artifact.data)
     page = Parsed((folder / "report.html").read_text())
-    assert {"systems", "training", "failed", "table-systems-search", "table-systems-verdicts"} <= set(
-        page.ids
-    )
+    assert {"systems", "training", "failed", "table-systems-search", "table-systems-verdicts"} <= set(page.ids)
     assert not {"results", "speed", "ablation"} & set(page.ids)
     assert f"{found['search', 'gensr']['mean']:.4f}" in page.text
     assert "ZeroDivisionError: no | way" in page.text
     assert "Broken was not ranked with seed 0 and 1." in page.text
     mlflow = MlflowClient(tracking_uri())
     logged = {f.path for f in mlflow.list_artifacts(summary["mlflow"]["run_id"])}
-    assert {
-        "rerank_table.json",
-        "table.parquet",
-        "ranks.parquet",
-        "table.md",
-        "summary.json",
-        "report.html",
-    } <= logged
+    assert {"rerank_table.json", "table.parquet", "ranks.parquet", "table.md", "summary.json", "report.html"} <= logged
 
     # A second run trains nothing that is finished, also where another system has joined.
     built = {p: p.stat().st_mtime_ns for p in (gensr_home / "store").rglob("model.safetensors")}
@@ -186,12 +174,8 @@ def test_baselines_and_gensr_are_tuned_on_valid_and_a_killed_process_is_a_row(
     assert len(trained) == RERANK["trials"]  # the training with what was chosen is one of the trials
     tuned = [json.loads(p.read_text()) for p in (tmp_path / "store" / "tune").glob("*/tuning.json")]
     mlflow, run_id = MlflowClient(tracking_uri()), summary["mlflow"]["run_id"]
-    tried = json.loads(
-        Path(mlflow.download_artifacts(run_id, "tuning_gensr.json", str(tmp_path))).read_text()
-    )
+    tried = json.loads(Path(mlflow.download_artifacts(run_id, "tuning_gensr.json", str(tmp_path))).read_text())
     assert set(tried["columns"]) == {*OURS["gensr"], "valid_ndcg_at_5"}
     assert len(tried["data"]) == RERANK["trials"]
     assert [told["chosen"] for told in tuned].count(summary["chosen"]["sasrec"]) == 1
-    assert [len(told["trials"]) for told in tuned] == [
-        RERANK["trials"]
-    ] * 2  # SASRec's, and of what dies later
+    assert [len(told["trials"]) for told in tuned] == [RERANK["trials"]] * 2  # SASRec's, and of what dies later

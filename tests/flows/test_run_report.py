@@ -17,10 +17,7 @@ from gensr_model.reporting.page import render
 from gensr_model.reporting.run_facts import RunFacts
 from tasks.publish.report import collect, main
 
-LINKS = {
-    "MLflow": "http://127.0.0.1:5000/#/experiments/1/runs/a",
-    "Prefect": "http://127.0.0.1:4200/runs/flow-run/b",
-}
+LINKS = {"MLflow": "http://127.0.0.1:5000/#/experiments/1/runs/a", "Prefect": "http://127.0.0.1:4200/runs/flow-run/b"}
 EVIL = "<script>alert('x')</script> \"R&B\" <img src=http://evil.example/x.png onerror=alert(1)>"
 
 
@@ -32,9 +29,7 @@ def facts(request: pytest.FixtureRequest, finished: Callable[[str], Finished]) -
 
 def test_the_page_asks_nothing_of_the_network(facts: RunFacts) -> None:
     page = Parsed(render(facts))
-    addresses = [
-        attrs.get(name) for _, attrs in page.tags for name in ("src", "href", "data", "action", "srcset")
-    ]
+    addresses = [attrs.get(name) for _, attrs in page.tags for name in ("src", "href", "data", "action", "srcset")]
     outside = {a for a in addresses if a and not a.startswith(("#", "data:"))}
     assert outside == set(LINKS.values())
     assert "url(" not in render(facts)
@@ -71,9 +66,18 @@ def test_every_section_is_there_and_says_what_was_run(facts: RunFacts) -> None:
     assert expected <= set(names)
     summary = facts.summary
     for said in (
-        summary["dataset"], summary["dataset_digest"], summary["config_hash"], "Generated data",
-        "Not the paper's data", "20 audits, 0 broken", "GenSR", "Two heads", "Item-kNN", "BM25", "finetune-gensr",
-    ):  # fmt: skip
+        summary["dataset"],
+        summary["dataset_digest"],
+        summary["config_hash"],
+        "Generated data",
+        "Not the paper's data",
+        "20 audits, 0 broken",
+        "GenSR",
+        "Two heads",
+        "Item-kNN",
+        "BM25",
+        "finetune-gensr",
+    ):
         assert said in page.text, said
     for task in ("recommendation", "search"):
         for name, row in summary["results"][task].items():
@@ -120,9 +124,7 @@ def test_html_in_the_data_is_shown_as_text(facts: RunFacts) -> None:
         reading=facts.reading | {"rejected": 3},
         rejects={EVIL: 3},
         audits=[a | {"rule": EVIL} for a in facts.audits],
-        segments=[
-            {"task": "search", "by": EVIL, "segment": EVIL, "model": EVIL, "samples": 1, "ndcg_at_10": 0.5}
-        ],
+        segments=[{"task": "search", "by": EVIL, "segment": EVIL, "model": EVIL, "samples": 1, "ndcg_at_10": 0.5}],
         training={EVIL: facts.training["gensr"]},
     )
     page, good = Parsed(render(evil)), Parsed(render(facts))
@@ -169,11 +171,7 @@ def test_errors_are_told_without_the_folders_that_they_name(finished: Callable[[
     page = Parsed(
         render(
             collect(
-                summary
-                | {
-                    "studies_failed": {"sweep": said},
-                    "studies": summary["studies"] | {"rerank-table": table},
-                },
+                summary | {"studies_failed": {"sweep": said}, "studies": summary["studies"] | {"rerank-table": table}},
                 home / "store",
             )
         )

@@ -21,13 +21,18 @@ from flows.local.services import TOKEN, Service, ServiceError
 HERE = Path(__file__).parent
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 # Starts a child in a session of its own, as a worker does with a flow run, and tells its id.
-PARENT = [sys.executable, "-c",
-          "import subprocess, sys, time\n"
-          "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)\n"
-          "print(child.pid, flush=True); time.sleep(600)"]  # fmt: skip
-STUBBORN = [sys.executable, "-c",
-            "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-            "print('deaf', flush=True); time.sleep(600)"]  # fmt: skip
+PARENT = [
+    sys.executable,
+    "-c",
+    "import subprocess, sys, time\n"
+    "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)\n"
+    "print(child.pid, flush=True); time.sleep(600)",
+]
+STUBBORN = [
+    sys.executable,
+    "-c",
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('deaf', flush=True); time.sleep(600)",
+]
 
 
 def free_port() -> int:
@@ -37,16 +42,7 @@ def free_port() -> int:
 
 
 def web_server(name: str, port: int) -> Service:
-    command = [
-        sys.executable,
-        "-m",
-        "http.server",
-        str(port),
-        "--bind",
-        "127.0.0.1",
-        "--directory",
-        str(HERE),
-    ]
+    command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(HERE)]
     return Service(name, command, port, f"http://127.0.0.1:{port}/", "GENSR_TEST_PORT")
 
 
@@ -145,9 +141,7 @@ def test_stop_spares_a_stranger_that_got_a_dead_services_process_id(
     ended.kill()
     until(lambda: gone(ended.pid))
     record = json.loads(ours.record(place.records).read_text())
-    ours.record(place.records).write_text(
-        json.dumps(record | {"pid": decoy.pid, "started": record["started"] - 60})
-    )
+    ours.record(place.records).write_text(json.dumps(record | {"pid": decoy.pid, "started": record["started"] - 60}))
     assert not services.is_up(ours, place.records)
     assert place.stop("worker") == ["worker: was not running"]
     assert decoy.poll() is None
@@ -183,9 +177,7 @@ def test_a_child_that_outlived_its_killed_service_is_ended_before_the_next_start
     assert gone(orphan)
 
 
-def test_stop_ends_the_children_too_and_what_does_not_listen(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stop_ends_the_children_too_and_what_does_not_listen(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(services.end, "__defaults__", (1.0,))
     parent, deaf = Service("worker", PARENT), Service("deaf", STUBBORN)
     for service in (parent, deaf):

@@ -25,12 +25,8 @@ def cluster(gensr_home: Path) -> Iterator[LocalCluster]:
     """Two worker processes of one thread each, with the environment of the test."""
     del gensr_home  # set before
     with (
-        dask.config.set(
-            {"distributed.scheduler.allowed-failures": 0}
-        ),  # what kills its worker gets no other one
-        LocalCluster(
-            host="127.0.0.1", n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0"
-        ) as made,
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),  # what kills its worker gets no other one
+        LocalCluster(host="127.0.0.1", n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as made,
     ):
         yield made
 

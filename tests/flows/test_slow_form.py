@@ -74,9 +74,7 @@ def open_form(tab: Tab, deployed: Installed, config: dict[str, Any]) -> list[str
 def send(tab: Tab) -> str:
     """Press *Submit*; what the page answers."""
     tab.evaluate(f"{SUBMIT}.click()")
-    answer: str = wait_for(
-        lambda: tab.evaluate("document.querySelector('[class*=toast]')?.innerText"), 60, "an answer"
-    )
+    answer: str = wait_for(lambda: tab.evaluate("document.querySelector('[class*=toast]')?.innerText"), 60, "an answer")
     return answer
 
 

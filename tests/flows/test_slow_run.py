@@ -82,9 +82,7 @@ def test_run_shows_the_table_then_reuses_everything_and_a_failing_run_says_why(
 
     empty = tmp_path / "empty"
     empty.mkdir()
-    status, out, err = installed.command(
-        "run", config=TINY | {"source": {"kind": "folder", "path": str(empty)}}
-    )
+    status, out, err = installed.command("run", config=TINY | {"source": {"kind": "folder", "path": str(empty)}})
     assert status == 1
     assert "Summary" not in out
     assert "DataError" not in out, "the block stands once, last"
@@ -100,11 +98,7 @@ def test_run_shows_the_table_then_reuses_everything_and_a_failing_run_says_why(
 
     status, out, err = installed.command("stop")
     assert (status, err) == (0, "")
-    assert [line.split(":")[1].strip() for line in out.splitlines()] == [
-        "worker",
-        "Prefect server",
-        "MLflow server",
-    ]
+    assert [line.split(":")[1].strip() for line in out.splitlines()] == ["worker", "Prefect server", "MLflow server"]
     assert installed.processes() == []
     assert port_is_free(installed.prefect_port)
     assert port_is_free(installed.mlflow_port)
@@ -124,20 +118,20 @@ def _check_that_mlflow_keeps_a_connection(installed: Installed) -> None:
     connection.close()
 
 
-def _check_mlflow_over_http(
-    installed: Installed, out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _check_mlflow_over_http(installed: Installed, out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The printed link is a run whose tree, documents and model come back from the server."""
-    found = re.search(
-        rf"^MLflow   http://127.0.0.1:{installed.mlflow_port}/#/experiments/\d+/runs/(\w+)$", out, re.M
-    )
+    found = re.search(rf"^MLflow   http://127.0.0.1:{installed.mlflow_port}/#/experiments/\d+/runs/(\w+)$", out, re.M)
     assert found, out
     client = installed.mlflow
     parent = client.get_run(found[1])
     summary = installed.summary(out)
     assert parent.info.status == "FINISHED"
-    expected = {"dataset_digest": summary["dataset_digest"], "config_hash": summary["config_hash"], "seed": "0",
-                "prefect_flow_run_id": summary["flow_run_id"]}  # fmt: skip
+    expected = {
+        "dataset_digest": summary["dataset_digest"],
+        "config_hash": summary["config_hash"],
+        "seed": "0",
+        "prefect_flow_run_id": summary["flow_run_id"],
+    }
     assert expected.items() <= parent.data.tags.items()
     assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?", parent.data.tags["git_commit"])
     children = installed.children(found[1])
@@ -146,9 +140,7 @@ def _check_mlflow_over_http(
     for stage in ("validate-raw", "validate"):
         page = client.download_artifacts(children[stage].info.run_id, "data_docs/index.html", str(tmp_path))
         assert "Data Docs" in Path(page).read_text()
-    figure = client.download_artifacts(
-        children["analyze-gradients"].info.run_id, "validation.png", str(tmp_path)
-    )
+    figure = client.download_artifacts(children["analyze-gradients"].info.run_id, "validation.png", str(tmp_path))
     assert Path(figure).read_bytes().startswith(b"\x89PNG")
 
     before = mlflow.get_tracking_uri()

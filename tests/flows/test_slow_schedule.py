@@ -45,9 +45,7 @@ def test_the_schedule_retrains_and_promotes_one_run_at_a_time(installed: Install
     assert state(installed, killed) == "Crashed"
     deploy(installed, tmp_path, active=False)  # `up` has just deployed prefect.yaml as it is
     after = {start(installed)}
-    assert wait_for(lambda: finals(installed, after), START_AND_RUN, "the run after the crash") == [
-        "Completed"
-    ]
+    assert wait_for(lambda: finals(installed, after), START_AND_RUN, "the run after the crash") == ["Completed"]
 
 
 def deploy(installed: Installed, folder: Path, active: bool) -> None:

@@ -39,8 +39,7 @@ VARIANTS = ["gensr", "no_cf_view", "search_only"]
 def artifact(key: str, flow_run_id: str) -> str:
     with get_client(sync_client=True) as client:
         wanted = ArtifactFilter(
-            key=ArtifactFilterKey(any_=[key]),
-            flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(flow_run_id)]),
+            key=ArtifactFilterKey(any_=[key]), flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(flow_run_id)])
         )
         (found,) = client.read_artifacts(artifact_filter=wanted)
     return str(found.data)
@@ -76,13 +75,12 @@ def test_the_ablation_trains_each_variant_with_each_seed_and_goes_on_where_it_st
 
     carried = tiny(train=TRAIN, ablation={"variants": [*VARIANTS, "no_soft_filter"], "seeds": [0, 1]})
     assert [job.name for job in export.out(tmp_path / "parcel", carried, "ablation").jobs] == [
-        "no_soft_filter", "no_soft_filter-seed1"
-    ], "what is carried to another machine is what the flow asks for"  # fmt: skip
+        "no_soft_filter",
+        "no_soft_filter-seed1",
+    ], "what is carried to another machine is what the flow asks for"
 
     rows = {(row["task"], row["variant"]): row for row in summary["ablation"]}
-    assert set(rows) == {
-        *(("recommendation", v) for v in VARIANTS[:2]), *(("search", v) for v in VARIANTS)
-    }  # fmt: skip
+    assert set(rows) == {*(("recommendation", v) for v in VARIANTS[:2]), *(("search", v) for v in VARIANTS)}
     for (task, variant), row in rows.items():
         scores = [summary["results"][task][name]["ndcg_at_5"] for name in (variant, f"{variant}-seed1")]
         assert row["value"] == pytest.approx(sum(scores) / 2)
@@ -123,9 +121,7 @@ def test_the_ablation_trains_each_variant_with_each_seed_and_goes_on_where_it_st
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_the_sweep_trains_each_point_once_and_chooses_on_valid(
-    gensr_home: Path, tmp_path: Path, tiny: Tiny
-) -> None:
+def test_the_sweep_trains_each_point_once_and_chooses_on_valid(gensr_home: Path, tmp_path: Path, tiny: Tiny) -> None:
     grids: dict[str, Any] = {"tau": [0.05, 0.09], "beta": [0.1]}
     summary = sweep(tiny(train=TRAIN, sweep=grids))
     points = [(row["tau"], row["beta"]) for row in summary["sweep"]]
@@ -137,9 +133,7 @@ def test_the_sweep_trains_each_point_once_and_chooses_on_valid(
     assert not (gensr_home / "store" / "evaluate").exists(), "the test split was never ranked"
     store, keys = gensr_home / "store" / "rank-valid", {s["label"]: s["key"] for s in summary["stages"]}
     for row in summary["sweep"]:
-        ranks = pq.read_table(
-            store / keys[f"rank-valid-{trials.Point(row['tau'], row['beta']).name}"] / RANKS
-        )
+        ranks = pq.read_table(store / keys[f"rank-valid-{trials.Point(row['tau'], row['beta']).name}"] / RANKS)
         assert row["recommendation"] == pytest.approx(summarize(ranks)["recommendation"]["ndcg_at_5"])
         found = [row[f"{task}_change"] for task in ("recommendation", "search")]
         if row is chosen:
@@ -168,17 +162,13 @@ def test_the_sweep_trains_each_point_once_and_chooses_on_valid(
     carried = export.out(tmp_path / "parcel", tiny(train=TRAIN, sweep=grids), "sweep")
     assert [job.name for job in carried.jobs] == ["tau=0.05-beta=0.3"]
     assert worker.run(tmp_path / "parcel") == []
-    assert export.back(tmp_path / "parcel") == [
-        f"tau=0.05-beta=0.3: {made}" for made in ("finetune", "rank-valid")
-    ]
+    assert export.back(tmp_path / "parcel") == [f"tau=0.05-beta=0.3: {made}" for made in ("finetune", "rank-valid")]
     grids["beta"].append(0.001)
     found = sweep(tiny(train=TRAIN, sweep=grids | {"concurrency": 1}))
     built = [s["label"] for s in found["stages"] if not s["reused"]]
     assert built == ["finetune-tau=0.05-beta=0.001", "rank-valid-tau=0.05-beta=0.001"]
     origin = {s["label"]: s["built_on"] for s in found["stages"] if s["built_on"]}
-    assert origin == {
-        f"{made}-tau=0.05-beta=0.3": "another machine's CPU" for made in ("finetune", "rank-valid")
-    }
+    assert origin == {f"{made}-tau=0.05-beta=0.3": "another machine's CPU" for made in ("finetune", "rank-valid")}
     nested = children(client, found["mlflow"]["run_id"])
     ours, theirs = (nested[f"tau=0.05-beta={beta}"].info.run_id for beta in ("0.001", "0.3"))
     assert "built_on" not in children(client, ours)["finetune-gensr"].data.tags
@@ -203,16 +193,30 @@ def test_what_a_study_cannot_do_is_refused_before_anything_is_trained(gensr_home
     of_search = {"prepare": {"protocols": ["uniform", "bm25"]}, "evaluation": {"protocol": "bm25"}}
     wrong: list[tuple[str, Callable[[PipelineConfig], Any], dict[str, Any], str]] = [
         ("ablation", ablation, {"train": {"tasks": "search"}}, "the ablation trains on one task itself"),
-        ("ablation", ablation, of_search | {"ablation": {"variants": ["recommendation_only"]}},
-         r"leave recommendation_only out of ablation\.variants"),
-        ("ablation", ablation, {"ablation": {"variants": ["no_cf_view", "no_searches"]}},
-         r"^no_searches would be GenSR as it is configured.*\"enabled\": false.*leave it out of abl"),
-        ("ablation", ablation, {"model": {"departures": {"searches_in_text": {"leave_one_out": True}}},
-                                "ablation": {"variants": ["no_cf_view", "no_leave_one_out"]}},
-         "^no_leave_one_out would be GenSR as it is configured"),
+        (
+            "ablation",
+            ablation,
+            of_search | {"ablation": {"variants": ["recommendation_only"]}},
+            r"leave recommendation_only out of ablation\.variants",
+        ),
+        (
+            "ablation",
+            ablation,
+            {"ablation": {"variants": ["no_cf_view", "no_searches"]}},
+            r"^no_searches would be GenSR as it is configured.*\"enabled\": false.*leave it out of abl",
+        ),
+        (
+            "ablation",
+            ablation,
+            {
+                "model": {"departures": {"searches_in_text": {"leave_one_out": True}}},
+                "ablation": {"variants": ["no_cf_view", "no_leave_one_out"]},
+            },
+            "^no_leave_one_out would be GenSR as it is configured",
+        ),
         ("rerank", rerank_table, {"train": {"tasks": "search"}}, r"^train\.tasks is 'search'.*give it both"),
         ("sweep", sweep, {"sweep": {"tau": [], "beta": []}}, r"sweep\.tau and sweep\.beta are both empty"),
-    ]  # fmt: skip
+    ]
     for study, flow, changes, said in wrong:
         with pytest.raises(ConfigError, match=said):
             flow(tiny(**changes))
@@ -235,8 +239,7 @@ def test_a_trial_that_fails_is_named_and_holds_no_other_back(gensr_home: Path, c
 
     points = [trials.Point(tau, 0.1) for tau in (0.2, 0.01, 0.3, 0.05)]
     with pytest.raises(
-        TrainingError,
-        match=r"^tau=0\.2-beta=0\.1: no weights at 0\.2; tau=0\.3-beta=0\.1: no weights at 0\.3$",
+        TrainingError, match=r"^tau=0\.2-beta=0\.1: no weights at 0\.2; tau=0\.3-beta=0\.1: no weights at 0\.3$"
     ):
         side_by_side(work, points, concurrency)
     assert sorted(ended) == [0.01, 0.05]

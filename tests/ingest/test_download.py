@@ -138,11 +138,7 @@ def test_a_missing_file_is_not_retried(server: Server, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("known", "message"),
-    [
-        ({"sha256": "0" * 64}, "sha256 is"),
-        ({"md5": "0" * 32}, "md5 is"),
-        ({"bytes": 7}, "instead of 7"),
-    ],
+    [({"sha256": "0" * 64}, "sha256 is"), ({"md5": "0" * 32}, "md5 is"), ({"bytes": 7}, "instead of 7")],
 )
 def test_a_file_that_is_not_the_expected_one_is_refused(
     server: Server, tmp_path: Path, known: dict[str, object], message: str
@@ -228,9 +224,7 @@ def test_a_damaged_zip_is_deleted_and_can_be_had_again(server: Server, tmp_path:
 
 
 def test_source_files_downloads_into_the_home(server: Server, tmp_path: Path) -> None:
-    files = [
-        {"url": server.url.replace("data.bin", name)} for name in ("reviews_X_5.json.gz", "meta_X.json.gz")
-    ]
+    files = [{"url": server.url.replace("data.bin", name)} for name in ("reviews_X_5.json.gz", "meta_X.json.gz")]
     config = PipelineConfig.model_validate({"source": {"kind": "download", "files": files}})
     folder = source_files(config, tmp_path)
     assert folder.is_relative_to(tmp_path)

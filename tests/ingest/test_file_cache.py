@@ -165,9 +165,7 @@ def test_rejected_lines_of_a_kept_part_are_told_again(tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "first" / "rejects.parquet").num_rows == 1
     assert digests(tmp_path / "first") == digests(tmp_path / "again")
     excerpts = [
-        e
-        for part in (tmp_path / "saved_ranks").rglob(REJECTS)
-        for e in pq.read_table(part)["excerpt"].to_pylist()
+        e for part in (tmp_path / "saved_ranks").rglob(REJECTS) for e in pq.read_table(part)["excerpt"].to_pylist()
     ]
     assert [len(excerpt) for excerpt in excerpts] == [EXCERPT]
 
@@ -192,9 +190,7 @@ def test_an_item_that_a_later_part_repeats_keeps_its_first_row(tmp_path: Path) -
     (source / "item_features.later.csv").write_text(f"{header}\n{later}\n")
     (tmp_path / "raw").mkdir()
     build_raw(config("kuaisar"), source, tmp_path / "raw")
-    items = {
-        row["item"]: row["title"] for row in pq.read_table(tmp_path / "raw" / "items.parquet").to_pylist()
-    }
+    items = {row["item"]: row["title"] for row in pq.read_table(tmp_path / "raw" / "items.parquet").to_pylist()}
     assert len(items) == 150
     assert items[first.split(",")[0]] != "w99999"
     assert json.loads((tmp_path / "raw" / "manifest.json").read_text())["notes"]["repeated_items"] == 1

@@ -51,9 +51,7 @@ def test_the_2014_release(tmp_path: Path, gz: bool) -> None:
 
 def test_the_2018_release(tmp_path: Path) -> None:
     """Real JSON: ratings and times may be texts, the category is one flat path, the description a list."""
-    reviews = lines(
-        review(overall="4.0", unixReviewTime=str(SECONDS), verified=True, style={"Format:": " CD"})
-    )
+    reviews = lines(review(overall="4.0", unixReviewTime=str(SECONDS), verified=True, style={"Format:": " CD"}))
     entry = {
         "asin": "A1",
         "title": "T",
@@ -61,9 +59,7 @@ def test_the_2018_release(tmp_path: Path) -> None:
         "description": ["One.", "<b>Two</b>"],
     }
     bare = {"asin": "A2", "title": None, "category": [], "description": [], "brand": ""}
-    raw = ingest(
-        amazon(tmp_path / "source", reviews, lines(json.dumps(entry), json.dumps(bare))), "amazon", 0.0
-    )
+    raw = ingest(amazon(tmp_path / "source", reviews, lines(json.dumps(entry), json.dumps(bare))), "amazon", 0.0)
     assert (raw.rows("reviews")[0]["rating"], raw.rows("reviews")[0]["ts"]) == (4.0, SECONDS * 1000)
     first, second = raw.rows("items")
     assert (first["categories"], first["description"]) == ([["Music & More", "Rock"]], "One. Two")
@@ -87,13 +83,9 @@ def test_the_2018_release(tmp_path: Path) -> None:
     ],
 )
 def test_texts_are_cleaned(tmp_path: Path, text: Any, clean: str | None) -> None:
-    found = items(
-        tmp_path, json.dumps({"asin": "A2", "title": text, "brand": text, "category": ["Top", text]})
-    )
+    found = items(tmp_path, json.dumps({"asin": "A2", "title": text, "brand": text, "category": ["Top", text]}))
     expected = ["Top"] if clean is None else ["Top", clean]
-    assert found == [
-        {"item": "A2", "title": clean, "brand": clean, "description": None, "categories": [expected]}
-    ]
+    assert found == [{"item": "A2", "title": clean, "brand": clean, "description": None, "categories": [expected]}]
 
 
 def test_the_first_line_of_an_item_stands_and_the_others_are_counted(tmp_path: Path) -> None:
@@ -118,10 +110,7 @@ BAD_REVIEWS = [
     (review(unixReviewTime=-1), "timestamp before ingest.earliest"),
     (review(unixReviewTime=700_000_000), "timestamp before ingest.earliest"),  # 1992
     (review(unixReviewTime=int(time.time()) + 3 * DAY), "timestamp in the future"),
-    (
-        review(unixReviewTime=SECONDS * 1000),
-        "timestamp in the wrong unit: milliseconds where seconds are expected",
-    ),
+    (review(unixReviewTime=SECONDS * 1000), "timestamp in the wrong unit: milliseconds where seconds are expected"),
     (review(unixReviewTime=10**15), "timestamp in the future"),
     (review(overall=None), "no overall (rating)"),
     (review(overall="good"), "overall is not a number"),
@@ -182,9 +171,7 @@ def test_code_in_a_meta_line_is_rejected_and_never_run(tmp_path: Path, entry: st
     place = tmp_path / "touched"
     code = PYTHON_CODE.format(place=str(place))
     compile(code, "a line", "eval")  # it could be run
-    raw = ingest(
-        amazon(tmp_path / "source", meta=lines(repr({"asin": "A1"}), entry.format(code=code))), "amazon"
-    )
+    raw = ingest(amazon(tmp_path / "source", meta=lines(repr({"asin": "A1"}), entry.format(code=code))), "amazon")
     assert raw.rejects == [(META, 2, NO_LITERAL)]
     assert not place.exists()
 
@@ -216,19 +203,14 @@ def test_nothing_but_bad_lines_stops_the_run_whatever_the_share(tmp_path: Path) 
 
 def test_one_wrong_unit_throughout_is_told_as_such(tmp_path: Path) -> None:
     source = amazon(tmp_path / "source", lines(*[review(unixReviewTime=MS)] * 3))
-    with pytest.raises(
-        DataError, match=r"Most timestamps of the file are off by the same unit \(3 of 3 rows\)"
-    ):
+    with pytest.raises(DataError, match=r"Most timestamps of the file are off by the same unit \(3 of 3 rows\)"):
         ingest(source, "amazon")
 
 
 def test_a_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:
     reviews, meta = (
         b"\xef\xbb\xbf" + lines(*texts).replace(b"\n", b"\r\n")
-        for texts in (
-            [review(), review(asin="A2")],
-            [repr({"asin": "A1"}), repr({"asin": "A2", "title": "t"})],
-        )
+        for texts in ([review(), review(asin="A2")], [repr({"asin": "A1"}), repr({"asin": "A2", "title": "t"})])
     )
     raw = ingest(amazon(tmp_path / "source", reviews, meta), "amazon", 0.0)
     assert [row["item"] for row in raw.rows("reviews")] == ["A1", "A2"]

@@ -13,36 +13,8 @@ from ingest_inputs import NAMES, ROWS, Raw, amazon, ingest, kuaisar, lines, revi
 from gensr_model.errors import DataError
 
 ROUNDS, LINES = 8, 150
-PIECES = [
-    b'"',
-    b"'",
-    b"\\",
-    b",",
-    b"[",
-    b"]",
-    b"{",
-    b"}",
-    b"(",
-    b"\r",
-    b"\n",
-    b"\0",
-    b"\xff",
-    b"\xe7",
-    b"\\ud83d",
-]
-PIECES += [
-    b"0x",
-    b"1e400",
-    b"nan",
-    b"-",
-    b"null",
-    b"True",
-    b"<!--",
-    b"&#x110000;",
-    b"\xef\xbb\xbf",
-    b" ",
-    b"9" * 40,
-]
+PIECES = [b'"', b"'", b"\\", b",", b"[", b"]", b"{", b"}", b"(", b"\r", b"\n", b"\0", b"\xff", b"\xe7", b"\\ud83d"]
+PIECES += [b"0x", b"1e400", b"nan", b"-", b"null", b"True", b"<!--", b"&#x110000;", b"\xef\xbb\xbf", b" ", b"9" * 40]
 META = [
     repr({"asin": "A1", "title": 'It\'s "x" &amp; <b>y</b>', "categories": [["Music", "Rock"], ["Top"]]}),
     '{"asin": "A2", "title": "\\u00e9", "category": ["Music", "Rock"], "description": ["a", "b"]}',
@@ -105,9 +77,7 @@ def test_damaged_lines_of_kuaisar(tmp_path: Path, seed: int) -> None:
 
 
 def check_rejects(raw: Raw) -> None:
-    assert 0.3 < raw.manifest["rejected"] / raw.manifest["read"] < 1, (
-        "damage that hardly damages tests nothing"
-    )
+    assert 0.3 < raw.manifest["rejected"] / raw.manifest["read"] < 1, "damage that hardly damages tests nothing"
     assert all(reason for _, _, reason in raw.rejects)
     for name in {file for file, _, _ in raw.rejects}:
         numbers = [line for file, line, _ in raw.rejects if file == name]

@@ -30,9 +30,7 @@ def test_every_table_of_five_files(tmp_path: Path) -> None:
     levels = {"onehot_feat1": 3, "onehot_feat2": None, "search_active_level": 4, "rec_active_level": 2}
     assert raw.rows("users") == [{"user": "1"} | levels]
     assert raw.rows("social") == [{"user": "1", "followee": "9"}]
-    assert raw.manifest["counts"] == dict.fromkeys(("items", "rec", "social", "src", "users"), 1) | {
-        "rejects": 0
-    }
+    assert raw.manifest["counts"] == dict.fromkeys(("items", "rec", "social", "src", "users"), 1) | {"rejects": 0}
 
 
 @pytest.mark.parametrize("gz", [False, True])
@@ -57,9 +55,7 @@ def test_columns_in_any_order_among_others_with_a_byte_order_mark_and_windows_li
 
 def test_the_other_spelling_of_an_active_level(tmp_path: Path) -> None:
     users = lines("reco_active_level,user_id", "3,1")
-    assert (
-        ingest(kuaisar(tmp_path / "source", users=users), "kuaisar").rows("users")[0]["rec_active_level"] == 3
-    )
+    assert ingest(kuaisar(tmp_path / "source", users=users), "kuaisar").rows("users")[0]["rec_active_level"] == 3
 
 
 def test_missing_markers_of_items(tmp_path: Path) -> None:
@@ -106,10 +102,7 @@ BAD_ROWS: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"timestamp": "2023-05-22"}, "timestamp is not a number"),
         ({"timestamp": 0}, "timestamp is zero"),
         ({"timestamp": MS // 1000}, "timestamp in the wrong unit: seconds where milliseconds are expected"),
-        (
-            {"timestamp": MS * 1000},
-            "timestamp in the wrong unit: microseconds where milliseconds are expected",
-        ),
+        ({"timestamp": MS * 1000}, "timestamp in the wrong unit: microseconds where milliseconds are expected"),
         ({"timestamp": int(time.time() * 1000) + 3 * 86_400_000}, "timestamp in the future"),
         ({"timestamp": 10**14 * 99}, "timestamp in the future"),
         ({"timestamp": -5}, "timestamp before ingest.earliest"),
@@ -127,16 +120,10 @@ BAD_ROWS: dict[str, list[tuple[dict[str, Any], str]]] = {
         ),
         ({"search_session_timestamp": MS * 3}, "timestamp in the future"),
         ({"search_session_timestamp": 1}, "timestamp before ingest.earliest"),
-        *(
-            ({"keyword": word}, "keyword is not a list of word ids")
-            for word in ("", "red shoe", "[1, x]", "[1,")
-        ),
+        *(({"keyword": word}, "keyword is not a list of word ids") for word in ("", "red shoe", "[1, x]", "[1,")),
         *(({"click_cnt": count}, "click_cnt is not a count") for count in ("", "x", -1, 0.5, "nan", "1e300")),
     ],
-    "items": [
-        ({"item_id": ""}, "no item_id"),
-        ({"caption": "red shoe"}, "caption is not a list of word ids"),
-    ],
+    "items": [({"item_id": ""}, "no item_id"), ({"caption": "red shoe"}, "caption is not a list of word ids")],
     "users": [({"user_id": ""}, "no user_id")],
     "social": [({"user_id": ""}, "no user_id"), ({"user_follow_id": ""}, "no user_follow_id")],
 }
@@ -165,8 +152,7 @@ def test_bad_rows_are_kept_with_file_line_and_reason(tmp_path: Path, name: str) 
 def test_lines_that_are_no_row(tmp_path: Path, line: bytes, reason: str) -> None:
     """The rows beside them keep their own lines."""
     raw = ingest(
-        kuaisar(tmp_path / "source", rec=lines(REC_HEADER, GOOD, line, "", GOOD.replace(",2,", ",3,"))),
-        "kuaisar",
+        kuaisar(tmp_path / "source", rec=lines(REC_HEADER, GOOD, line, "", GOOD.replace(",2,", ",3,"))), "kuaisar"
     )
     assert [(row["item"], row["line"]) for row in raw.rows("rec")] == [("2", 2), ("3", 5)]
     ((file, number, told),) = raw.rejects
@@ -232,14 +218,8 @@ def test_a_missing_column(tmp_path: Path, name: str) -> None:
         (b"\n\n", r"rec_inter\.csv: .* no row of data"),
         (REC_HEADER.encode(), r"rec_inter\.csv: .* no row of data"),
         (lines(REC_HEADER + ",click", GOOD + ",1"), r"header \(line 1\) names column click twice"),
-        (
-            lines("\n" + REC_HEADER.replace("click", "clicked"), GOOD),
-            r"header \(line 2\) has no column click",
-        ),
-        (
-            lines(REC_HEADER, GOOD).replace(b"\n", b"\r"),
-            r"header \(line 1\) cannot be read as CSV .*LF or CRLF",
-        ),
+        (lines("\n" + REC_HEADER.replace("click", "clicked"), GOOD), r"header \(line 2\) has no column click"),
+        (lines(REC_HEADER, GOOD).replace(b"\n", b"\r"), r"header \(line 1\) cannot be read as CSV .*LF or CRLF"),
         (lines('"' + "x" * 200_000 + '"', GOOD), r"header \(line 1\) cannot be read as CSV"),
         (lines(REC_HEADER, GOOD).decode().encode("utf-16"), r"header \(line 1\) has no column user_id"),
     ],
@@ -273,9 +253,7 @@ def test_too_many_bad_rows_stop_the_run_and_show_the_first_ten(tmp_path: Path) -
     with pytest.raises(DataError) as error:
         ingest(source, "kuaisar", 0.1)
     text = str(error.value)
-    assert text.startswith(
-        f"{source / NAMES['rec']}: 12 of 100 rows (12.0%) cannot be used; at most 10.0% may be"
-    )
+    assert text.startswith(f"{source / NAMES['rec']}: 12 of 100 rows (12.0%) cannot be used; at most 10.0% may be")
     shown = [line.split(": ")[0].strip() for line in text.splitlines() if line.startswith("  line ")]
     assert shown == [f"line {n}" for n in range(90, 100)]
     assert [n for _, n, _ in rejected_in(tmp_path / "source-raw")] == list(range(90, 102))
@@ -287,10 +265,7 @@ def test_too_many_bad_rows_stop_the_run_and_show_the_first_ten(tmp_path: Path) -
         ([], r"no rec_inter\.csv, src_inter\.csv, item_features\.csv, user_features\.csv .*holds: nothing"),
         (["rec_inter.csv", "src_inter.csv.gz", "user_features.csv"], r"no item_features\.csv \("),
         (["meta_X.json.gz"], r"It looks like Amazon data: set format to amazon"),
-        (
-            ["small/rec_inter.csv", "full/rec_inter.csv"],
-            r"several copies of KuaiSAR: .*full.*small.*source\.path",
-        ),
+        (["small/rec_inter.csv", "full/rec_inter.csv"], r"several copies of KuaiSAR: .*full.*small.*source\.path"),
     ],
 )
 def test_a_folder_without_the_files(tmp_path: Path, names: list[str], told: str) -> None:

@@ -21,41 +21,12 @@ scalars = texts | st.none() | st.booleans() | st.integers() | st.floats() | st.j
 values = st.recursive(
     scalars,
     lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.tuples(inner)
-        | st.dictionaries(texts | st.integers(), inner, max_size=4)
+        st.lists(inner, max_size=4) | st.tuples(inner) | st.dictionaries(texts | st.integers(), inner, max_size=4)
     ),
     max_leaves=12,
 )
-STRINGS = [
-    "'a'",
-    '"b"',
-    "u'c'",
-    "r'\\d'",
-    "'''",
-    "'\\''",
-    "'\\x41'",
-    "'\\u0041'",
-    "'\\N{BULLET}'",
-    "'\\ud83d\\ude00'",
-]
-WORDS = [
-    "True",
-    "None",
-    "true",
-    "null",
-    "nan",
-    "1",
-    "01",
-    "1_0",
-    "1e400",
-    "1e5",
-    ".5",
-    "0x1",
-    "1j",
-    "9" * 20,
-    "-0",
-]
+STRINGS = ["'a'", '"b"', "u'c'", "r'\\d'", "'''", "'\\''", "'\\x41'", "'\\u0041'", "'\\N{BULLET}'", "'\\ud83d\\ude00'"]
+WORDS = ["True", "None", "true", "null", "nan", "1", "01", "1_0", "1e400", "1e5", ".5", "0x1", "1j", "9" * 20, "-0"]
 tokens = st.sampled_from([*"{}[](),:'\"\\#+-. \t\r\x0cé", *STRINGS, *WORDS, "\\n", "[" * 60])
 
 
@@ -109,11 +80,7 @@ def test_any_bytes(line: bytes) -> None:
     same_or_unsure(line)
 
 
-@given(
-    values,
-    st.integers(min_value=0),
-    st.sampled_from([b"'", b'"', b"\\", b"#", b"\x00", b"\xff", b",", b"true"]),
-)
+@given(values, st.integers(min_value=0), st.sampled_from([b"'", b'"', b"\\", b"#", b"\x00", b"\xff", b",", b"true"]))
 def test_a_damaged_literal(value: Any, place: int, damage: bytes) -> None:
     line = repr({"title": value}).encode("utf-8", "surrogatepass")
     at = place % (len(line) + 1)
@@ -138,10 +105,7 @@ def test_ordinary_lines_take_the_fast_way(line: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "amazon-scientific/meta_Industrial_and_Scientific.json.gz",
-        "amazon-digital-music/meta_Digital_Music.json.gz",
-    ],
+    ["amazon-scientific/meta_Industrial_and_Scientific.json.gz", "amazon-digital-music/meta_Digital_Music.json.gz"],
 )
 def test_real_meta_is_read_alike_and_nearly_all_of_it_fast(real_data: Path, name: str) -> None:
     lines = gzip.decompress((real_data / name).read_bytes()).splitlines()

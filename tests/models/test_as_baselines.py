@@ -37,9 +37,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ours(root: Path, request: pytest.FixtureRequest) -> Ours:
     torch.manual_seed(0)
     dataset = bundle.PreparedDataset.open(root / "prepared")
-    model, _ = bundle.assemble(
-        request.param, dataset, root / "cf", PipelineConfig.model_validate({"model": MODEL})
-    )
+    model, _ = bundle.assemble(request.param, dataset, root / "cf", PipelineConfig.model_validate({"model": MODEL}))
     rng, samples = np.random.default_rng(0), dataset.samples("train")
     samples = samples.take(samples.history_end > samples.history_start)
     samples = samples.take(rng.permutation(len(samples))[:32])
@@ -79,8 +77,7 @@ def test_what_stands_at_padding_and_how_much_of_it_change_nothing(ours: Ours) ->
     batch, there = ours.batch, ours.batch.history_mask
     noise = torch.randint(len(batch.items), there.shape), torch.randint(2, there.shape)
     noisy = batch._replace(
-        history=torch.where(there, batch.history, noise[0]),
-        behavior=torch.where(there, batch.behavior, noise[1]),
+        history=torch.where(there, batch.history, noise[0]), behavior=torch.where(there, batch.behavior, noise[1])
     )
     assert not torch.equal(noisy.history, batch.history)
     longer = batch._replace(

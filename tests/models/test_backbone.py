@@ -25,9 +25,16 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
 def save_t5(folder: Path, tokenizer: Tokenizer, tied: bool) -> T5ForConditionalGeneration:
     """A small T5 as Hugging Face saves one, with what T5Config makes of flan's untied matrices."""
     config = T5Config(
-        vocab_size=tokenizer.get_vocab_size(), d_model=16, d_kv=8, d_ff=32, num_layers=3, num_decoder_layers=3,
-        num_heads=2, decoder_start_token_id=0, pad_token_id=0,
-    )  # fmt: skip
+        vocab_size=tokenizer.get_vocab_size(),
+        d_model=16,
+        d_kv=8,
+        d_ff=32,
+        num_layers=3,
+        num_decoder_layers=3,
+        num_heads=2,
+        decoder_start_token_id=0,
+        pad_token_id=0,
+    )
     config.tie_word_embeddings = tied
     model = T5ForConditionalGeneration(config)
     model.set_input_embeddings(model.shared)  # one matrix for encoder and decoder, as in every T5
@@ -73,9 +80,7 @@ def test_the_first_layers_answer_as_in_the_whole_model(dataset: PreparedDataset,
 
 
 def test_a_backbone_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        huggingface_hub.constants, "HF_HUB_OFFLINE", True
-    )  # its variable is read at import only
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)  # its variable is read at import only
     for name in (str(tmp_path / "nothing"), "nobody/no-such-t5"):
         with pytest.raises(ConfigError, match=r"name_or_path.*cannot be loaded"):
             backbone.load_pretrained(BackboneConfig(name_or_path=name))

@@ -40,11 +40,18 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
 def assembled(small: Small, kind: str, share: float) -> tuple[GenSR | TwoHead, bundle.Tokenizer]:
     """A model without dropout whose weights are drawn, the cold vector and the vectors of the items' own too."""
     model = {
-        **SMALL_MODEL, "view_dropout": 0.0, "text": TEXT,
-        "departures": {"searches_in_text": SEARCHED, "cold_items": share, "item_embedding": True,
-                       "interaction": True, "query_interaction": True},
+        **SMALL_MODEL,
+        "view_dropout": 0.0,
+        "text": TEXT,
+        "departures": {
+            "searches_in_text": SEARCHED,
+            "cold_items": share,
+            "item_embedding": True,
+            "interaction": True,
+            "query_interaction": True,
+        },
         "backbone": {**SMALL_MODEL["backbone"], "dropout": 0.0},
-    }  # fmt: skip
+    }
     config = PipelineConfig.model_validate({"model": model})
     made, tokenizer = bundle.assemble(kind, small.dataset, small.cf, config)
     assert isinstance(made, GenSR | TwoHead)
@@ -70,9 +77,7 @@ def test_a_cold_item_is_read_as_one_that_training_never_met(
     prompts = unmet.text.prompts(torch.tensor([*range(small.dataset.n_queries), -1]))
     unmet.text = TextBuffers(text, prompts)
     monkeypatch.setattr(
-        departures,
-        "drawn_cold",
-        lambda share, items: torch.ones_like(items, dtype=torch.bool) if share else None,
+        departures, "drawn_cold", lambda share, items: torch.ones_like(items, dtype=torch.bool) if share else None
     )
     with torch.inference_mode():
         found, expected = model.train().score(small.batch), unmet.score(small.batch)
@@ -81,9 +86,7 @@ def test_a_cold_item_is_read_as_one_that_training_never_met(
 
 
 @pytest.mark.parametrize("kind", ["gensr", "two_head"])
-def test_items_are_drawn_in_training_alone_and_only_where_a_share_is_asked_for(
-    small: Small, kind: str
-) -> None:
+def test_items_are_drawn_in_training_alone_and_only_where_a_share_is_asked_for(small: Small, kind: str) -> None:
     with torch.inference_mode():
         model, _ = assembled(small, kind, share=0.5)
         still = model.eval().score(small.batch)
@@ -107,9 +110,11 @@ def test_only_the_cold_ones_of_the_items_change() -> None:
     cold = torch.tensor([False, True, True])
     items = torch.tensor([2, 0, 1])
     text = ItemText(
-        torch.tensor([1, 2, 3, 4, 5]), torch.tensor([0, 2, 3, 5]),
-        torch.tensor([0.2, 0.8, 1.0, 0.5, 0.5]), torch.tensor([1.0, 0.0, 0.0, 0.5, 0.5]),
-    )  # fmt: skip
+        torch.tensor([1, 2, 3, 4, 5]),
+        torch.tensor([0, 2, 3, 5]),
+        torch.tensor([0.2, 0.8, 1.0, 0.5, 0.5]),
+        torch.tensor([1.0, 0.0, 0.0, 0.5, 0.5]),
+    )
     words = nn.Embedding(6, 3)
     expected = torch.stack([words.weight[[4, 5]].mean(0), words.weight[1], torch.zeros(3)])
     torch.testing.assert_close(pool_read_text(words, text, read_items(items, cold)), expected)
@@ -118,9 +123,7 @@ def test_only_the_cold_ones_of_the_items_change() -> None:
     with torch.no_grad():
         own.table.copy_(vectors)
     assert own(torch.zeros(3, 3), items, cold).tolist() == [[7, 8, 9], [0, 0, 0], [0, 0, 0]]
-    folds = FoldTables(
-        torch.stack([vectors, 10 * vectors]), torch.tensor([[True, True, True], [True, True, False]])
-    )
+    folds = FoldTables(torch.stack([vectors, 10 * vectors]), torch.tensor([[True, True, True], [True, True, False]]))
     table = CFTable(vectors, torch.ones(3, dtype=torch.bool), folds=folds)
     read = read_items(items, cold)
     found, _ = table.for_batch(read)

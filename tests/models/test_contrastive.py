@@ -23,9 +23,7 @@ def draw(seed: int, *shape: int) -> Tensor:
     seed=st.integers(0, 10_000),
     alike=st.booleans(),
 )
-def test_contrastive_loss_is_at_least_ln_2(
-    users: int, width: int, tau: float, seed: int, alike: bool
-) -> None:
+def test_contrastive_loss_is_at_least_ln_2(users: int, width: int, tau: float, seed: int, alike: bool) -> None:
     cf = draw(seed, users, width)
     semantic = cf if alike else draw(seed + 1, users, width)
     assert contrastive_loss(cf, semantic, tau) >= math.log(2) - 1e-5

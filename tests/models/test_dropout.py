@@ -12,9 +12,7 @@ def test_it_drops_its_share_and_keeps_the_mean(p: float) -> None:
     torch.manual_seed(0)
     kept = Dropout(p)(torch.ones(1_000, 1_001)) != 0
     assert (~kept).float().mean().item() == pytest.approx(p, abs=2e-3)
-    assert (~kept)[:, 3::4].float().mean().item() == pytest.approx(
-        p, abs=4e-3
-    )  # each quarter of a word alone
+    assert (~kept)[:, 3::4].float().mean().item() == pytest.approx(p, abs=4e-3)  # each quarter of a word alone
     values = Dropout(p)(torch.ones(1_000, 1_001))
     assert values.unique().tolist() == [0.0, pytest.approx(1 / (1 - p), rel=1e-3)]
 

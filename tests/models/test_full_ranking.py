@@ -23,16 +23,14 @@ TEXT = ItemText(torch.arange(2 * ITEMS) + 10, torch.arange(ITEMS + 1) * 2)
 
 def make(tied: bool = True, scaled: bool = True, full: FullRankingConfig | None = None) -> FullRanking:
     torch.manual_seed(0)
-    config = ModelConfig.model_validate(
-        {"max_history": 5, "view_dropout": 0.0, "view_heads": 2, "soft_filter": False}
-    )
+    config = ModelConfig.model_validate({"max_history": 5, "view_dropout": 0.0, "view_heads": 2, "soft_filter": False})
     prompts = PromptTable(
         ids=torch.tensor([[30, 3, 4, 0, 31, 0, 32, 1], [30, 5, 0, 31, 0, 32, 1, 0], [33, 0, 31, 0, 32, 1, 0, 0]]),
         length=torch.tensor([8, 7, 6]),
         slots=torch.tensor([[3, 5], [2, 4], [1, 3]]),
         query=torch.tensor([[3, 4], [5, 0], [0, 0]]),
         query_length=torch.tensor([2, 1, 0]),
-    )  # fmt: skip
+    )
     t5 = backbone(tied, scaled)
     t5.set_input_embeddings(t5.shared)
     first = add_item_tokens(t5, TEXT)
@@ -97,14 +95,16 @@ def test_generation_is_the_best_of_the_catalogue_and_hugging_faces(tied: bool) -
     with torch.inference_mode():
         embeds, mask = model.prompt(batch(), model.encode(batch()), torch.arange(5))
         states = model.backbone.encoder(inputs_embeds=embeds[:, 0], attention_mask=mask.long())
-        model.backbone.config.num_layers = (
-            model.backbone.config.num_decoder_layers
-        )  # what generate's cache reads
+        model.backbone.config.num_layers = model.backbone.config.num_decoder_layers  # what generate's cache reads
         theirs = model.backbone.generate(
             encoder_outputs=BaseModelOutput(last_hidden_state=states.last_hidden_state),
-            attention_mask=mask.long(), num_beams=4, num_return_sequences=4, max_new_tokens=1, do_sample=False,
+            attention_mask=mask.long(),
+            num_beams=4,
+            num_return_sequences=4,
+            max_new_tokens=1,
+            do_sample=False,
             prefix_allowed_tokens_fn=lambda *_: list(range(model.first_item, model.first_item + ITEMS)),
-        )  # fmt: skip
+        )
     assert theirs[:, 1].view(5, 4).sub(model.first_item).tolist() == found.items.tolist()
 
 

@@ -22,9 +22,17 @@ ITEMS, WIDTH, CF, VOCABULARY, NO, YES = 9, 16, 8, 40, 37, 38
 
 def backbone(tied: bool = True, scaled: bool = True) -> T5ForConditionalGeneration:
     config = T5Config(
-        vocab_size=VOCABULARY, d_model=WIDTH, d_kv=8, d_ff=32, num_layers=2, num_decoder_layers=1, num_heads=2,
-        decoder_start_token_id=0, pad_token_id=0, eos_token_id=1,
-    )  # fmt: skip
+        vocab_size=VOCABULARY,
+        d_model=WIDTH,
+        d_kv=8,
+        d_ff=32,
+        num_layers=2,
+        num_decoder_layers=1,
+        num_heads=2,
+        decoder_start_token_id=0,
+        pad_token_id=0,
+        eos_token_id=1,
+    )
     config.tie_word_embeddings = tied
     config.scale_decoder_outputs = scaled
     return T5ForConditionalGeneration(config)
@@ -37,11 +45,7 @@ def make(tied: bool = True, scaled: bool = True, **switches: object) -> GenSR:
     prompts = PromptTable(
         # Two queries and recommendation; the slots hold the pad id 0, 1 ends a prompt.
         ids=torch.tensor(
-            [
-                [30, 3, 4, 0, 0, 31, 0, 0, 32, 1],
-                [30, 5, 0, 0, 31, 0, 0, 32, 1, 0],
-                [33, 0, 0, 31, 0, 0, 32, 1, 0, 0],
-            ]
+            [[30, 3, 4, 0, 0, 31, 0, 0, 32, 1], [30, 5, 0, 0, 31, 0, 0, 32, 1, 0], [33, 0, 0, 31, 0, 0, 32, 1, 0, 0]]
         ),
         length=torch.tensor([10, 9, 8]),
         slots=torch.tensor([[3, 4, 6, 7], [2, 3, 5, 6], [1, 2, 4, 5]]),
@@ -100,9 +104,7 @@ def test_the_candidates_text_slot_holds_its_product_with_the_query_and_nothing_w
         semantic = encoded[1]
         assert semantic is not None
         words = model.backbone.shared.weight
-        query = torch.stack(
-            [words[[3, 4]].mean(0), words[5], words[5]]
-        )  # of the samples that search: 0, 2, 4
+        query = torch.stack([words[[3, 4]].mean(0), words[5], words[5]])  # of the samples that search: 0, 2, 4
         candidates = semantic.candidates[[0, 2, 4]]
         expected = (query.unsqueeze(1) * candidates) @ model.query_interaction.weight.weight.T
     changed = (found - without).abs().sum(dim=-1) > 0  # (R, C, L)
@@ -130,9 +132,7 @@ def test_loss_is_the_likelihood_of_the_answer_in_the_whole_vocabulary() -> None:
         embeds, mask = model.prompt(batch(), encoded, torch.tensor([row]))
         for column in range(4):
             labels = torch.tensor([[YES if column == 0 else NO]])
-            expected = model.backbone(
-                inputs_embeds=embeds[:, column], attention_mask=mask.long(), labels=labels
-            ).loss
+            expected = model.backbone(inputs_embeds=embeds[:, column], attention_mask=mask.long(), labels=labels).loss
             torch.testing.assert_close(found[row, column], expected, atol=1e-5, rtol=1e-4)
 
 
@@ -160,9 +160,7 @@ def test_the_listwise_loss_is_a_softmax_over_a_positive_and_its_negatives() -> N
 def test_parts_of_the_loss_add_up() -> None:
     model = make(beta=0.3).eval()
     found = model.loss(batch())
-    torch.testing.assert_close(
-        found.total.detach(), found.parts["generation"] + 0.3 * found.parts["contrastive"]
-    )
+    torch.testing.assert_close(found.total.detach(), found.parts["generation"] + 0.3 * found.parts["contrastive"])
     recommendation, search = model.task_losses(batch())
     torch.testing.assert_close(found.parts["generation"], (2 * recommendation + 3 * search).detach() / 5)
 
@@ -194,21 +192,9 @@ def test_query_history_behavior_and_item_all_reach_the_score() -> None:
         other_query = model.score(batch()._replace(query=torch.tensor([1, -1, 0, -1, 0])))
         other_history = model.score(batch()._replace(history=(batch().history + 1) % ITEMS))
         other_behavior = model.score(batch()._replace(behavior=1 - batch().behavior))
-    assert (~torch.isclose(other_query, before, atol=1e-6)).all(dim=1).tolist() == [
-        True,
-        False,
-        True,
-        False,
-        True,
-    ]
+    assert (~torch.isclose(other_query, before, atol=1e-6)).all(dim=1).tolist() == [True, False, True, False, True]
     for changed in (other_history, other_behavior):
-        assert (~torch.isclose(changed, before, atol=1e-6)).any(dim=1).tolist() == [
-            True,
-            True,
-            False,
-            True,
-            True,
-        ]
+        assert (~torch.isclose(changed, before, atol=1e-6)).any(dim=1).tolist() == [True, True, False, True, True]
 
 
 SWITCHES: list[tuple[dict[str, object], set[str]]] = [
@@ -221,7 +207,7 @@ SWITCHES: list[tuple[dict[str, object], set[str]]] = [
     ({"behavior_embedding": False, "position_embedding": False}, set()),
     ({"answer_loss": "yes_no"}, set()),
     ({"answer_loss": "listwise"}, set()),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("switches", "gone"), SWITCHES, ids=[str(s) for s, _ in SWITCHES])

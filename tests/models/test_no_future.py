@@ -28,14 +28,10 @@ MODEL = SMALL_MODEL | {
 
 
 @pytest.mark.parametrize("train", [finetune, train_two_head])
-def test_what_happens_after_a_sample_changes_nothing(
-    train: Callable[..., dict[str, float]], tmp_path: Path
-) -> None:
+def test_what_happens_after_a_sample_changes_nothing(train: Callable[..., dict[str, float]], tmp_path: Path) -> None:
     dataset, cf = write_dataset(tmp_path / "prepared"), write_cf(tmp_path / "cf")
     brief = {"epochs": 1, "two_head_epochs": 1, "batch_size": 64, "valid_samples": 20}
-    config = PipelineConfig.model_validate(
-        {"model": MODEL, "train": brief, "analysis": {"gradient_every": 0}}
-    )
+    config = PipelineConfig.model_validate({"model": MODEL, "train": brief, "analysis": {"gradient_every": 0}})
     (tmp_path / "out").mkdir()
     train(dataset, cf, config, tmp_path / "steps", tmp_path / "out", NullReport())
     model = bundle.load(tmp_path / "out", dataset.items, dataset.queries).model
@@ -50,15 +46,11 @@ def test_what_happens_after_a_sample_changes_nothing(
     negatives = rng.integers(dataset.n_items, size=(USERS, 4))
 
     def scores(of: PreparedDataset) -> np.ndarray:
-        return score_samples(
-            model, of, samples, negatives, max_history=5, batch_size=USERS, report=NullReport()
-        )
+        return score_samples(model, of, samples, negatives, max_history=5, batch_size=USERS, report=NullReport())
 
     events = dataset.events
     end = samples.history_end[np.searchsorted(samples.user, events.user)]
-    query = np.where(
-        rng.random(len(events.item)) < 0.5, -1, rng.integers(dataset.n_queries, size=len(events.item))
-    )
+    query = np.where(rng.random(len(events.item)) < 0.5, -1, rng.integers(dataset.n_queries, size=len(events.item)))
     other = rng.integers(dataset.n_items, size=len(events.item))
 
     def altered(rows: np.ndarray) -> PreparedDataset:

@@ -74,9 +74,7 @@ def test_the_untied_head_survives_a_bundle(flan_t5_small: Path, tmp_path: Path) 
         assert torch.equal(loaded.score(batch), short.model.score(batch))
 
 
-def test_the_first_layers_compute_what_they_did_in_the_whole_model(
-    whole: Pretrained, flan_t5_small: Path
-) -> None:
+def test_the_first_layers_compute_what_they_did_in_the_whole_model(whole: Pretrained, flan_t5_small: Path) -> None:
     cut, _ = backbone.load_pretrained(BackboneConfig(name_or_path=str(flan_t5_small), first_layers=2))
     full = whole.model.backbone
     assert len(full.encoder.block) == len(full.decoder.block) == 8
@@ -97,8 +95,10 @@ def test_the_fused_gelu_is_the_pretrained_models_own(whole: Pretrained, flan_t5_
     theirs = T5ForConditionalGeneration.from_pretrained(flan_t5_small).eval()
     ours, _ = backbone.load_pretrained(BackboneConfig(name_or_path=str(flan_t5_small)))
     again = backbone.build(backbone.config_to_json(ours))
-    kinds = {name: {type(m.act) for m in model.modules() if hasattr(m, "act")} for name, model in
-             {"theirs": theirs, "ours": ours, "again": again}.items()}  # fmt: skip
+    kinds = {
+        name: {type(m.act) for m in model.modules() if hasattr(m, "act")}
+        for name, model in {"theirs": theirs, "ours": ours, "again": again}.items()
+    }
     assert kinds == {"theirs": {NewGELUActivation}, "ours": {nn.GELU}, "again": {nn.GELU}}
     prompt = torch.tensor([whole.tokenizer.encode("search red shoe . history").ids])
     found = []
@@ -111,9 +111,7 @@ def test_the_fused_gelu_is_the_pretrained_models_own(whole: Pretrained, flan_t5_
     torch.testing.assert_close(found[1][1], found[0][1], atol=1e-6, rtol=1e-4)
 
 
-def test_the_small_preset_is_the_first_layers_by_name_or_folder(
-    whole: Pretrained, flan_t5_small: Path
-) -> None:
+def test_the_small_preset_is_the_first_layers_by_name_or_folder(whole: Pretrained, flan_t5_small: Path) -> None:
     """From a folder it trains a step, over the two answers, and keeps the pretrained head and words."""
     by_name = PipelineConfig(preset="small").model.backbone
     assert (by_name.name_or_path, by_name.first_layers) == ("google/flan-t5-small", 2)

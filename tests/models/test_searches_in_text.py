@@ -9,18 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from small_dataset import (
-    ITEMS,
-    LENGTH,
-    ROOMS,
-    SMALL_MODEL,
-    USERS,
-    Log,
-    Small,
-    read_items,
-    write_cf,
-    write_log,
-)
+from small_dataset import ITEMS, LENGTH, ROOMS, SMALL_MODEL, USERS, Log, Small, read_items, write_cf, write_log
 from torch import Tensor, nn
 
 from gensr_model.config.model import SearchesInTextConfig, TextConfig
@@ -65,11 +54,16 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
 
 def config(pooling: str = "tokens", leave: bool = True) -> PipelineConfig:
     model = {
-        **SMALL_MODEL, "view_dropout": 0.0, "text": {**TEXT, "pooling": pooling},
-        "departures": {"interaction": True, "query_interaction": True,
-                       "searches_in_text": {**SEARCHED, "leave_one_out": leave}},
+        **SMALL_MODEL,
+        "view_dropout": 0.0,
+        "text": {**TEXT, "pooling": pooling},
+        "departures": {
+            "interaction": True,
+            "query_interaction": True,
+            "searches_in_text": {**SEARCHED, "leave_one_out": leave},
+        },
         "backbone": {**SMALL_MODEL["backbone"], "dropout": 0.0},
-    }  # fmt: skip
+    }
     return PipelineConfig.model_validate({"model": model})
 
 
@@ -98,9 +92,7 @@ def lone(small: Small) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("pooling", ["tokens", "fields"])
-def test_a_text_without_a_lone_search_is_the_text_of_an_item_that_it_never_found(
-    small: Small, pooling: str
-) -> None:
+def test_a_text_without_a_lone_search_is_the_text_of_an_item_that_it_never_found(small: Small, pooling: str) -> None:
     model, tokenizer = assembled(small, "gensr", pooling)
     text = model.text.bags
     words = nn.Embedding(tokenizer.get_vocab_size(), 4)
@@ -134,9 +126,12 @@ def test_what_others_searched_too_stays(small: Small) -> None:
 
 def test_an_item_that_one_search_alone_describes_has_no_text_without_it() -> None:
     text = ItemText(
-        torch.tensor([1, 2, 3]), torch.tensor([0, 2, 3]), torch.tensor([0.5, 0.5, 1.0]), torch.zeros(3),
+        torch.tensor([1, 2, 3]),
+        torch.tensor([0, 2, 3]),
+        torch.tensor([0.5, 0.5, 1.0]),
+        torch.zeros(3),
         torch.tensor([7, 7, -1]),
-    )  # fmt: skip
+    )
     words = nn.Embedding(4, 3)
     found_of = pool_read_text(words, text, read_items(torch.tensor([0, 1]), None, torch.tensor([7, 7])))
     assert found_of.tolist() == [[0, 0, 0], words.weight[3].tolist()]
@@ -227,9 +222,7 @@ def test_over_another_catalogue_a_word_is_as_rare_as_it_was_in_training(small: S
         )
     ]
     torch.testing.assert_close(*found_of)
-    rare = with_searches(small.dataset).slice(
-        ITEMS // 2
-    )  # by these items alone the same words weigh otherwise
+    rare = with_searches(small.dataset).slice(ITEMS // 2)  # by these items alone the same words weigh otherwise
     shape = config().model
     rare_text = encode_with_searches(tokenizer, rare, shape.text, shape.departures.searches_in_text)
     alone = pool_text(words, rare_text, torch.arange(20))

@@ -34,9 +34,7 @@ def batch(task: list[int], query: list[int]) -> Batch:
     rows = len(task)
     generator = torch.Generator().manual_seed(4)
     draw = lambda *shape: torch.randint(0, ITEMS, shape, generator=generator)  # noqa: E731
-    mask = torch.tensor(
-        [[False, True, True], [True, True, True], [False, False, False], [False, False, True]]
-    )
+    mask = torch.tensor([[False, True, True], [True, True, True], [False, False, False], [False, False, True]])
     return Batch(
         items=torch.arange(ITEMS),
         history=draw(rows, 3),
@@ -107,9 +105,7 @@ def test_a_batch_of_one_task_has_a_finite_loss_and_no_cosine(task: list[int], qu
 
 def test_cosine_of_a_mixed_batch_on_the_shared_attention() -> None:
     model = make()
-    known = MIXED._replace(
-        history_mask=torch.ones(4, 3, dtype=torch.bool)
-    )  # a row without history has no gradient
+    known = MIXED._replace(history_mask=torch.ones(4, 3, dtype=torch.bool))  # a row without history has no gradient
     found = task_gradient_cosine(model, known, model.conflict_parameters())
     assert found is not None
     assert -1 <= found.cosine <= 1

@@ -77,11 +77,7 @@ def rows_digest(table: list[dict[str, object]]) -> str:
 def three_protocols(data_format: str, **prepare: object) -> PipelineConfig:
     protocols = ["uniform", "popularity", "bm25"]
     return PipelineConfig.model_validate(
-        {
-            "name": "frozen",
-            "format": data_format,
-            "prepare": {"protocols": protocols, "threads": 1, **prepare},
-        }
+        {"name": "frozen", "format": data_format, "prepare": {"protocols": protocols, "threads": 1, **prepare}}
     )
 
 

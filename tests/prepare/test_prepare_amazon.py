@@ -20,8 +20,7 @@ def test_leave_one_out_with_a_tie_by_hand(tmp_path: Path) -> None:
     folder = prepared(amazon_raw(tmp_path / "raw", purchases, {i: PATHS[i] for i in "ABCDE"}), config())
 
     assert [
-        (e["user_idx"], e["item_idx"], e["behavior"], (e["ts"] - START) // DAY)
-        for e in rows(folder, "events")
+        (e["user_idx"], e["item_idx"], e["behavior"], (e["ts"] - START) // DAY) for e in rows(folder, "events")
     ] == [
         (0, 0, "rec", 0),
         (0, 0, "src", 0),
@@ -48,12 +47,7 @@ def test_leave_one_out_with_a_tie_by_hand(tmp_path: Path) -> None:
 
 
 def test_fewer_than_three_purchases_only_train(tmp_path: Path) -> None:
-    purchases = [
-        ("a", "A", 0),
-        ("b", "A", 0),
-        ("b", "B", 1),
-        *(("c", item, day) for day, item in enumerate("ABC")),
-    ]
+    purchases = [("a", "A", 0), ("b", "A", 0), ("b", "B", 1), *(("c", item, day) for day, item in enumerate("ABC"))]
     raw = amazon_raw(tmp_path / "raw", [*purchases, ("a", "D", 5)], {i: PATHS[i] for i in "ABCD"})
     folder = prepared(raw, config())
     assert {user for _, user, *_ in named_samples(folder, "test")} == {"c"}
@@ -84,9 +78,7 @@ def test_query_of_a_path(tmp_path: Path, path: list[str], expected: str | None) 
     others = {item: PATHS[item] for item in "BCDE"}
     raw = amazon_raw(tmp_path / "raw", [*purchases, ("v", "E", 0)], {"A": [path], **others})
     searched = {
-        item: query
-        for task, _, item, query, _ in named_samples(prepared(raw, config()), "train")
-        if task == SRC
+        item: query for task, _, item, query, _ in named_samples(prepared(raw, config()), "train") if task == SRC
     }
     assert searched.get("A") == expected
 
@@ -118,15 +110,10 @@ def test_query_is_drawn_by_digest_of_the_purchase(tmp_path: Path) -> None:
     for seed in (0, 7):
         folder = prepared(raw, config(seed=seed), f"seed{seed}")
         drawn = {
-            (u, i): q
-            for s in ("train", "valid", "test")
-            for t, u, i, q, _ in named_samples(folder, s)
-            if t == SRC
+            (u, i): q for s in ("train", "valid", "test") for t, u, i, q, _ in named_samples(folder, s) if t == SRC
         }
         for user, item, day in purchases:
-            digest = hashlib.md5(
-                "\x1f".join([str(seed), user, item, str(START + day * DAY)]).encode()
-            ).hexdigest()
+            digest = hashlib.md5("\x1f".join([str(seed), user, item, str(START + day * DAY)]).encode()).hexdigest()
             assert drawn[user, item] == texts[int(digest[:15], 16) % 4]
     assert len(set(drawn.values())) == 4
 
@@ -165,9 +152,7 @@ def test_item_without_metadata_has_empty_text_and_no_query(tmp_path: Path) -> No
 
 def test_metadata_listed_twice_keeps_the_first(tmp_path: Path) -> None:
     raw = amazon_raw(
-        tmp_path / "raw",
-        [("u", i, d) for d, i in enumerate("ABC")] + [("v", "D", 0)],
-        {i: PATHS[i] for i in "ABCD"},
+        tmp_path / "raw", [("u", i, d) for d, i in enumerate("ABC")] + [("v", "D", 0)], {i: PATHS[i] for i in "ABCD"}
     )
     items = pq.read_table(raw / "items.parquet")
     again = items.set_column(1, "title", pa.array(["later"] * 4))
@@ -180,8 +165,7 @@ def test_item_queries_list_the_catalogue_facts(tmp_path: Path) -> None:
     purchases = [("u", i, d) for d, i in enumerate("ABC")] + [("v", "D", 0)]
     same = [["Top", "Shared"]]
     folder = prepared(
-        amazon_raw(tmp_path / "raw", purchases, {"A": same, "B": same, "C": PATHS["C"], "D": PATHS["D"]}),
-        config(),
+        amazon_raw(tmp_path / "raw", purchases, {"A": same, "B": same, "C": PATHS["C"], "D": PATHS["D"]}), config()
     )
     texts = [q["text"] for q in rows(folder, "queries")]
     assert [(r["item_idx"], texts[r["query_idx"]]) for r in rows(folder, "item_queries")] == [

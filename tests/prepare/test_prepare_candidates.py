@@ -69,9 +69,7 @@ def test_every_unmet_item_can_be_asked_for(tmp_path: Path) -> None:
     raw = amazon_raw(tmp_path / "raw", purchases, {i: [["Top", f"Kind {i}{i}"]] for i in "ABCDE"})
     for listed in rows(prepared(raw, config(negatives=2)), "candidates_test"):
         assert sorted(listed["item_idx"]) == [3, 4]
-    with pytest.raises(
-        DataError, match=r"too small for 3 negatives: user 'u' met 3 of 5 items, which leaves 2\."
-    ):
+    with pytest.raises(DataError, match=r"too small for 3 negatives: user 'u' met 3 of 5 items, which leaves 2\."):
         prepared(raw, config(negatives=3), "larger")
 
 

@@ -55,9 +55,7 @@ def test_no_item_has_a_query(tmp_path: Path, paths: list[list[str]]) -> None:
 
 def test_nobody_has_three_purchases(tmp_path: Path) -> None:
     raw = amazon_raw(tmp_path / "raw", [("u", "A", 0), ("u", "B", 1), ("v", "C", 0)], PATHS)
-    with pytest.raises(
-        DataError, match=r"no samples for valid/recommendation, valid/search, test/rec.*at least three"
-    ):
+    with pytest.raises(DataError, match=r"no samples for valid/recommendation, valid/search, test/rec.*at least three"):
         prepared(raw, config())
 
 
@@ -99,15 +97,7 @@ def test_the_manifest_counts(tmp_path: Path) -> None:
     folder = prepared(amazon_raw(tmp_path / "raw", THREE, PATHS), config(seed=5))
     manifest = json.loads((folder / "manifest.json").read_text())
     assert (manifest["schema_version"], manifest["format"], manifest["seed"]) == (1, "amazon", 5)
-    expected = {
-        "users": 2,
-        "items": 4,
-        "queries": 4,
-        "events": 8,
-        "graph": 2,
-        "samples_train": 4,
-        "candidates_test": 2,
-    }
+    expected = {"users": 2, "items": 4, "queries": 4, "events": 8, "graph": 2, "samples_train": 4, "candidates_test": 2}
     assert expected.items() <= manifest["counts"].items()
     # The test purchase is u's last, on day 2; the training purchases are of day 0: none is later.
     assert manifest["split"]["leave_one_out_later_share"] == 0.0

@@ -21,9 +21,7 @@ def hit(user: str, item: str, ts: int, **more: Any) -> dict[str, Any]:
 
 
 def items(names: str) -> list[dict[str, Any]]:
-    return [
-        {"item": n, "title": f"w{k}", "category_names": ["Food", f"Kind{n}"]} for k, n in enumerate(names)
-    ]
+    return [{"item": n, "title": f"w{k}", "category_names": ["Food", f"Kind{n}"]} for k, n in enumerate(names)]
 
 
 def test_the_day_turns_at_midnight_in_shanghai(tmp_path: Path) -> None:
@@ -44,9 +42,7 @@ def test_the_day_turns_at_midnight_in_shanghai(tmp_path: Path) -> None:
 def world(tmp_path: Path, rec: list[dict[str, Any]], src: list[dict[str, Any]], **prepare: Any) -> Path:
     """The given rows beside users x and y, who make every split valid and leave negatives to draw."""
     base = [
-        hit(user, item, MIDNIGHT - back * DAY + HOUR)
-        for user, item in (("x", "X"), ("y", "Y"))
-        for back in (0, 1, 2)
+        hit(user, item, MIDNIGHT - back * DAY + HOUR) for user, item in (("x", "X"), ("y", "Y")) for back in (0, 1, 2)
     ]
     raw = kuaisar_raw(tmp_path / "raw", [*base, *rec], [*base, *src], items("ABCXY"))
     return prepared(raw, config("kuaisar", **prepare))
@@ -97,9 +93,7 @@ def test_a_session_id_that_recurs_is_another_session(tmp_path: Path) -> None:
 
 def test_one_engagement_in_two_sessions_is_one_event(tmp_path: Path) -> None:
     ts = MIDNIGHT - 3 * DAY
-    folder = world(
-        tmp_path, [hit("u", "C", ts)], [hit("u", "A", ts, session="1"), hit("u", "A", ts, session="2")]
-    )
+    folder = world(tmp_path, [hit("u", "C", ts)], [hit("u", "A", ts, session="1"), hit("u", "A", ts, session="2")])
     assert of_user(folder) == [(REC, "C", None), (SRC, "A", "w1")]
 
 
@@ -113,9 +107,7 @@ def test_every_item_type_is_kept_and_a_search_without_words_left_out(tmp_path: P
 
 def test_users_of_one_behavior_go_and_are_counted(tmp_path: Path) -> None:
     ts = MIDNIGHT - 3 * DAY
-    folder = world(
-        tmp_path, [hit("u", "A", ts), hit("only", "A", ts)], [hit("u", "A", ts), hit("searcher", "B", ts)]
-    )
+    folder = world(tmp_path, [hit("u", "A", ts), hit("only", "A", ts)], [hit("u", "A", ts), hit("searcher", "B", ts)])
     assert [row["raw_id"] for row in rows(folder, "users")] == ["u", "x", "y"]
     assert counts(folder)["filter"]["users_without_both_behaviors"] == 2
 

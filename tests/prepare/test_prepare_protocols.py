@@ -107,9 +107,7 @@ def test_bm25_candidates_are_the_best_unmet_matches_then_uniform(tmp_path: Path)
     met, items = met_items(folder), rows(folder, "items")
     queries = [row["text"] for row in rows(folder, "queries")]
     index = bm25s.BM25(method="lucene")
-    index.index(
-        bm25s.tokenize([i["title"] for i in items], stopwords="en", show_progress=False), show_progress=False
-    )
+    index.index(bm25s.tokenize([i["title"] for i in items], stopwords="en", show_progress=False), show_progress=False)
     matched = []
     for split in ("valid", "test"):
         searches = [s for s in rows(folder, f"samples_{split}") if s["task"] == "search"]

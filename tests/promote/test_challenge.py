@@ -24,9 +24,7 @@ from tasks.promote.decision import DECISION, LATEST, Decision, read_decision
 
 Tiny = Callable[..., PipelineConfig]
 SAMPLES = 1_500
-STEP = 1 / math.log2(10) - 1 / math.log2(
-    11
-)  # NDCG@10 that a positive loses by falling from place 9 to place 10
+STEP = 1 / math.log2(10) - 1 / math.log2(11)  # NDCG@10 that a positive loses by falling from place 9 to place 10
 
 
 class Nights:
@@ -44,13 +42,7 @@ class Nights:
         folder.mkdir(exist_ok=True)
         fallen = round(-self.quality[key] / STEP * SAMPLES)
         rows = [
-            {
-                "sample_id": f"{task}-{n}",
-                "task": task,
-                "greater": 8 + (n < fallen),
-                "ties": 0,
-                "candidates": 100,
-            }
+            {"sample_id": f"{task}-{n}", "task": task, "greater": 8 + (n < fallen), "ties": 0, "candidates": 100}
             for task in TASKS
             for n in range(SAMPLES)
         ]
@@ -168,9 +160,7 @@ def test_an_anchor_that_was_deleted_is_named_with_the_tags_to_set(nights: Callab
     series.night(0.0)
     series.night(-0.002)
     series.run.client.delete_model_version(series.name, "1")
-    with pytest.raises(
-        model_registry.DataError, match=r"version 1 .* was deleted: set the champion's tags anchor_"
-    ):
+    with pytest.raises(model_registry.DataError, match=r"version 1 .* was deleted: set the champion's tags anchor_"):
         series.night(-0.002)
 
 

@@ -67,8 +67,10 @@ def test_a_logged_model_answers_row_by_row_and_keeps_the_best(logged: Logged) ->
     every = logged.model.predict(request)
     assert every.columns.tolist() == list(Answer._fields)
     assert [sorted(items) for items in every["items"]] == [
-        sorted(CANDIDATES), sorted(CANDIDATES[:2]), sorted(CANDIDATES)
-    ]  # fmt: skip
+        sorted(CANDIDATES),
+        sorted(CANDIDATES[:2]),
+        sorted(CANDIDATES),
+    ]
     best = logged.model.predict(request, params={"top_n": 1})
     assert best["items"].tolist() == [items[:1] for items in every["items"]]
 
@@ -144,10 +146,7 @@ def test_numbers_are_ids_and_queries_as_their_text(logged: Logged) -> None:
     assert parse_request({"user": 12, "query": 2020.0, "candidates": [7, "i1"]}, None) == Request(
         "12", query="2020", candidates=["7", "i1"]
     )
-    assert (
-        model.predict(None, pd.DataFrame({"query": [2020], "candidates": [CANDIDATES]}))["task"][0]
-        == "search"
-    )
+    assert model.predict(None, pd.DataFrame({"query": [2020], "candidates": [CANDIDATES]}))["task"][0] == "search"
 
 
 def test_a_fault_of_the_model_answers_without_its_trace(
@@ -179,9 +178,7 @@ def test_a_bundle_is_logged_once(logged: Logged) -> None:
 
 
 def test_the_champion_is_fetched_with_its_bundle(logged: Logged) -> None:
-    first, second = (
-        model_registry.register(logged.run, "gensr-y", logged.uri, logged.bundle, {}) for _ in range(2)
-    )
+    first, second = (model_registry.register(logged.run, "gensr-y", logged.uri, logged.bundle, {}) for _ in range(2))
     assert (first, second) == ("1", "2")
     assert model_registry.champion(logged.run, "gensr-y") is None
     model_registry.promote(logged.run, "gensr-y", second, None, "better")
@@ -196,14 +193,10 @@ def test_the_champion_is_fetched_with_its_bundle(logged: Logged) -> None:
 
 def test_an_alias_that_was_moved_meanwhile_stays_where_it_is(logged: Logged) -> None:
     """A person who rolls back is not overruled by a run that compared its model with another champion."""
-    one, two, three = (
-        model_registry.register(logged.run, "gensr-m", logged.uri, logged.bundle, {}) for _ in range(3)
-    )
+    one, two, three = (model_registry.register(logged.run, "gensr-m", logged.uri, logged.bundle, {}) for _ in range(3))
     model_registry.promote(logged.run, "gensr-m", two, None, "first")
     logged.run.client.set_registered_model_alias("gensr-m", model_registry.CHAMPION, one)
-    with pytest.raises(
-        model_registry.ChampionMoved, match=r"is version 1 now and was 2 when this run looked"
-    ):
+    with pytest.raises(model_registry.ChampionMoved, match=r"is version 1 now and was 2 when this run looked"):
         model_registry.promote(logged.run, "gensr-m", three, two, "better")
     with pytest.raises(model_registry.ChampionMoved, match=r"is version 1 now and was none"):
         model_registry.promote(logged.run, "gensr-m", three, None, "better")
@@ -217,9 +210,7 @@ def test_a_catalogue_is_served_with_the_champion_that_came_meanwhile(
 ) -> None:
     run, config = logged.run, logged.config.model_copy(update={"name": "w"})
     name, make = model_registry.served_name(config), model_registry.log_model
-    model_registry.promote(
-        run, name, model_registry.register(run, name, logged.uri, logged.bundle, {}), None, "first"
-    )
+    model_registry.promote(run, name, model_registry.register(run, name, logged.uri, logged.bundle, {}), None, "first")
     newer = model_registry.register(run, name, logged.uri, logged.bundle._replace(key="k9"), {})
 
     def log(*given: Any) -> str:
@@ -235,9 +226,7 @@ def test_a_catalogue_is_served_with_the_champion_that_came_meanwhile(
     assert (found.version, found.bundle.key, found.catalogue_key) == (version, "k9", "f1")
 
 
-def test_new_code_that_answers_requests_is_logged_anew(
-    logged: Logged, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_new_code_that_answers_requests_is_logged_anew(logged: Logged, monkeypatch: pytest.MonkeyPatch) -> None:
     with parent_run(PipelineConfig(), "gensr", "3" * 8) as run:
         monkeypatch.setattr(model_registry, "walk", lambda roots: {"of another day": ""})
         assert model_registry.log_model(run, logged.bundle) != logged.uri
@@ -273,9 +262,7 @@ def test_what_serves_ranks_the_catalogue_by_the_full_ranking_champion(logged: Lo
     assert model_registry.serve_catalogue(run, config, known) is None, "it serves already"
 
     request = pd.DataFrame({"user": ["u12", "u12"], "query": [None, "kitchen"], "top_n": [5.0, 5.0]})
-    before, after = (
-        mlflow.pyfunc.load_model(f"models:/{served}/{number}").predict(request) for number in (1, 2)
-    )
+    before, after = (mlflow.pyfunc.load_model(f"models:/{served}/{number}").predict(request) for number in (1, 2))
     assert before["candidate_source"].tolist() == ["retrieved"] * 2
     assert after["candidate_source"].tolist() == ["full-ranking"] * 2
     expected = Service.load(logged.folder, logged.full.path)

@@ -64,11 +64,7 @@ GOOD, BAD = [0] * 50, [8] * 50
         ({"recommendation": GOOD, "search": GOOD}, {"recommendation": BAD, "search": BAD}, ()),
         ({"recommendation": GOOD, "search": GOOD}, {"recommendation": GOOD, "search": GOOD}, ()),
         ({"recommendation": GOOD, "search": BAD}, {"recommendation": BAD, "search": GOOD}, ("search",)),
-        (
-            {"recommendation": BAD, "search": GOOD},
-            {"recommendation": GOOD, "search": BAD},
-            ("recommendation",),
-        ),
+        ({"recommendation": BAD, "search": GOOD}, {"recommendation": GOOD, "search": BAD}, ("recommendation",)),
     ],
     ids=["better", "the same", "search lost", "recommendation lost"],
 )
@@ -84,9 +80,7 @@ def test_only_a_model_that_is_not_worse_on_either_task_is_promoted(
         else "Not worse than champion version 3"
     )
     written = {task: difference.model_dump(mode="json") for task, difference in verdict.differences.items()}
-    assert json.loads(json.dumps(written, allow_nan=False)) == written, (
-        "JSON has no NaN for an undefined test"
-    )
+    assert json.loads(json.dumps(written, allow_nan=False)) == written, "JSON has no NaN for an undefined test"
 
 
 def test_the_bound_counts_not_the_mean(tmp_path: Path, tiny: Tiny) -> None:
@@ -121,9 +115,7 @@ def test_a_task_without_samples_cannot_be_verdict_on(tmp_path: Path, tiny: Tiny)
 
 
 def test_a_search_only_protocol_is_refused_before_anything_is_trained(tiny: Tiny) -> None:
-    searched = tiny(
-        prepare={"negatives": 20, "protocols": ("uniform", "bm25")}, evaluation={"protocol": "bm25"}
-    )
+    searched = tiny(prepare={"negatives": 20, "protocols": ("uniform", "bm25")}, evaluation={"protocol": "bm25"})
     with pytest.raises(ConfigError, match="draws candidates for search only"):
         require_both_tasks(searched)
     require_both_tasks(tiny())

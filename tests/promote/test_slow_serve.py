@@ -46,9 +46,13 @@ class Server:
         self.log = root / "serve.log"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                command, cwd=root, stdout=log, stderr=log, start_new_session=True,
+                command,
+                cwd=root,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
                 env=os.environ | {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"},
-            )  # fmt: skip
+            )
 
     def wait(self, seconds: float = 240) -> None:
         until = time.monotonic() + seconds
@@ -138,9 +142,7 @@ def test_ids_and_queries_may_be_numbers(server: Server, row: dict[str, Any]) -> 
         ({"user": "u1", "top_n": -1}, "row 0: top_n: expected 1 or more"),
     ],
 )
-def test_a_refusal_names_the_field_and_holds_no_trace(
-    server: Server, row: dict[str, Any], message: str
-) -> None:
+def test_a_refusal_names_the_field_and_holds_no_trace(server: Server, row: dict[str, Any], message: str) -> None:
     with pytest.raises(HTTPError) as refused:
         server.ask(row)
     assert refused.value.code == 400

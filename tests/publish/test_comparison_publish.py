@@ -81,8 +81,21 @@ def test_the_page_has_a_row_per_system_and_says_what_failed(ranked: list[Ranked]
     assert "Recommendation: " not in page, "nobody ranked it"
     cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip("|"))] for line in page.splitlines()]
     head = next(n for n, row in enumerate(cells) if row[0] == "System")
-    assert cells[head] == ["System", "Kind", "R@5", "R@10", "N@5", "N@10", "± seeds", "Seeds", "Epochs", "s/epoch",
-                           "s to score", "Parameters", "Peak memory"]  # fmt: skip
+    assert cells[head] == [
+        "System",
+        "Kind",
+        "R@5",
+        "R@10",
+        "N@5",
+        "N@10",
+        "± seeds",
+        "Seeds",
+        "Epochs",
+        "s/epoch",
+        "s to score",
+        "Parameters",
+        "Peak memory",
+    ]
     body = {row[0]: row for row in cells[head + 2 : head + 4]}
     assert set(body) == {"QEM", "GenSR"}
     assert body["QEM"][3] == body["GenSR"][3] == "**1.0000**"  # R@10 among ten: everyone's best
@@ -99,14 +112,9 @@ def test_a_star_needs_a_lead_that_holds_after_correction(
 ) -> None:
     data = data_of(tmp_path / "prepared", [o.ranks for o in ranked], per_user=7)
     summary = comparison_table.compare(CONFIG, data, list(ranked)).summary
-    summary["verdicts"] = [
-        v | {"mean_difference": difference, "p_holm": p_holm} for v in summary["verdicts"][:1]
-    ]
+    summary["verdicts"] = [v | {"mean_difference": difference, "p_holm": p_holm} for v in summary["verdicts"][:1]]
     row = next(line for line in markdown(summary).splitlines() if line.startswith("| GenSR"))
-    assert [bool(re.search(r"\d\*(\s|\*\*\s|</u>)", cell)) for cell in row.split("|")[3:7]] == [
-        starred,
-        *[False] * 3,
-    ]
+    assert [bool(re.search(r"\d\*(\s|\*\*\s|</u>)", cell)) for cell in row.split("|")[3:7]] == [starred, *[False] * 3]
 
 
 def test_what_is_kept_is_json_and_gives_the_ranks_back(ranked: list[Ranked], tmp_path: Path) -> None:
@@ -132,8 +140,12 @@ def of(file: Path, **rest: object) -> SavedRanks:
 def test_kept_systems_join_only_over_the_same_candidates(ranked: list[Ranked], tmp_path: Path) -> None:
     """References are stood in for by QEM's ranks: what counts is that they are the same here and there."""
     ours = {"popularity": [read_ranks(ranked[0].ranks)]}
-    other = {"popularity": read_ranks(ranked[0].ranks), "gensr": read_ranks(ranked[2].ranks),
-             "aem/seed0": read_ranks(ranked[1].ranks), "aem/seed1": read_ranks(ranked[3].ranks)}  # fmt: skip
+    other = {
+        "popularity": read_ranks(ranked[0].ranks),
+        "gensr": read_ranks(ranked[2].ranks),
+        "aem/seed0": read_ranks(ranked[1].ranks),
+        "aem/seed1": read_ranks(ranked[3].ranks),
+    }
     file = tmp_path / "kept.parquet"
     pq.write_table(widen(other), file)
     found = saved_systems((of(file),), ours, ours)
@@ -191,10 +203,7 @@ def test_kept_trainings_are_numbered_and_claim_no_seed(ranked: list[Ranked], tmp
 def test_what_kept_systems_took_comes_with_them(ranked: list[Ranked], tmp_path: Path) -> None:
     files, kept = [], {"popularity": read_ranks(ranked[0].ranks), "aem": read_ranks(ranked[1].ranks)}
     for number, seconds in enumerate((2.0, 4.0)):
-        costs = {
-            "aem": {"seconds_per_epoch": seconds, "parameters": 7.0},
-            "gensr": {"seconds_per_epoch": 9.0},
-        }
+        costs = {"aem": {"seconds_per_epoch": seconds, "parameters": 7.0}, "gensr": {"seconds_per_epoch": 9.0}}
         table = widen(kept | {"gensr": read_ranks(ranked[2].ranks)})
         files.append(tmp_path / f"kept{number}.parquet")
         pq.write_table(table.replace_schema_metadata({"costs": json.dumps(costs)}), files[-1])
@@ -211,16 +220,10 @@ def test_what_kept_systems_took_comes_with_them(ranked: list[Ranked], tmp_path: 
 
     gensr = saved_costs((of(files[1]), of(silent)), ["gensr"])["gensr"]
     assert gensr == [{"seconds_per_epoch": 9.0}, {}], "a seed of which nothing is known is one"
-    assert math.isnan(comparison_table.mean_saved_cost(gensr).seconds_per_epoch), (
-        "no mean of three where two are known"
-    )
-    seeds = widen(kept | {"aem/seed0": kept["aem"], "aem/seed1": kept["aem"]}).drop(
-        ["aem/greater", "aem/ties"]
-    )
+    assert math.isnan(comparison_table.mean_saved_cost(gensr).seconds_per_epoch), "no mean of three where two are known"
+    seeds = widen(kept | {"aem/seed0": kept["aem"], "aem/seed1": kept["aem"]}).drop(["aem/greater", "aem/ties"])
     pq.write_table(seeds.replace_schema_metadata({"costs": json.dumps({"aem": {"epochs": 3.0}})}), silent)
-    pq.write_table(
-        widen(kept).replace_schema_metadata({"costs": json.dumps({"aem": {"epochs": 6.0}})}), files[0]
-    )
+    pq.write_table(widen(kept).replace_schema_metadata({"costs": json.dumps({"aem": {"epochs": 6.0}})}), files[0])
     both = saved_costs((of(silent), of(files[0])), ["aem"])["aem"]
     assert comparison_table.mean_saved_cost(both).epochs == 4.0, "a file of two seeds counts twice"
 
@@ -238,9 +241,7 @@ def test_rounding_a_trained_reference_and_other_text_tell_no_candidates_apart(tm
         return counts_table([f"s{n:03d}" for n in range(300)], ["search"] * 300, counts, np.full(300, 10))
 
     file = tmp_path / "kept.parquet"
-    pq.write_table(
-        widen({"popularity": ranks(0), "lightgcn": ranks(0), "bm25": ranks(0), "tem": ranks(9)}), file
-    )
+    pq.write_table(widen({"popularity": ranks(0), "lightgcn": ranks(0), "bm25": ranks(0), "tem": ranks(9)}), file)
     other = {"lightgcn": [ranks(300)], "bm25": [ranks(300)]}  # trained, and of other text
     for here in ({"popularity": [ranks(3)]}, {"popularity": [ranks(0)], **other}):
         assert saved_systems((of(file),), here, here).keys() - other.keys() == {"tem"}

@@ -24,24 +24,71 @@ from tasks.publish.summary import comparisons, numbers_of, results, summarize_ru
 SECOND = 0.6309  # 1 / log2(3): NDCG of rank 2
 CONFIG = PipelineConfig.model_validate({"name": "toys", "statistics": {"confidence": 0.8}})
 ANALYSIS = {
-    **{f"information/gensr/search/{name}": value for name, value in (
-        ("mine_nats", 0.5), ("mine_std", 0.0625), ("infonce_nats", 0.475), ("infonce_std", 0.125), ("smile_nats", 0.55),
-        ("smile_std", 0.25), ("mine_bits", 0.7213), ("exact_nats", 0.625), ("exact_bits", 0.9017), ("label_nats", 0.25),
-        ("label_bits", 0.3607), ("bound_nats", 0.6931), ("raw_score_nats", 1.75), ("samples", 200.0))},
-    **{f"gradient/two_head/{name}": value for name, value in (
-        ("mean_cosine", -0.25), ("std_cosine", 0.125), ("min_cosine", -0.75), ("share_negative", 0.875),
-        ("mean_halves", -0.2), ("share_negative_halves", 0.75), ("mean_null", 0.1), ("share_negative_null", 0.25),
-        ("gap", -0.3), ("gap_error", 0.0625), ("mean_norm_recommendation", 0.5), ("mean_norm_search", 2.0),
-        ("probes", 12.0))},
-    **{f"space/gensr_untrained/{name}": value for name, value in (
-        ("probe_accuracy", 0.9375), ("chance", 0.5), ("silhouette", 0.125), ("overlap", 0.25),
-        ("overlap_chance", 0.875))},
-    **{f"theorem/independent/{n}/{name}": value for n in (1000, 30) for name, value in (
-        ("generative_error", 1.5), ("discriminative_error", 9.5), ("error_holds", 0.99),
-        ("generative_gaussian", 1.6), ("discriminative_gaussian", 3.3), ("true_gaussian", 1.25),
-        ("gaussian_holds", 0.0),
-        ("generative_label", 0.4), ("discriminative_label", 0.3), ("true_label", 0.5), ("label_holds", 0.95))},
-}  # fmt: skip
+    **{
+        f"information/gensr/search/{name}": value
+        for name, value in (
+            ("mine_nats", 0.5),
+            ("mine_std", 0.0625),
+            ("infonce_nats", 0.475),
+            ("infonce_std", 0.125),
+            ("smile_nats", 0.55),
+            ("smile_std", 0.25),
+            ("mine_bits", 0.7213),
+            ("exact_nats", 0.625),
+            ("exact_bits", 0.9017),
+            ("label_nats", 0.25),
+            ("label_bits", 0.3607),
+            ("bound_nats", 0.6931),
+            ("raw_score_nats", 1.75),
+            ("samples", 200.0),
+        )
+    },
+    **{
+        f"gradient/two_head/{name}": value
+        for name, value in (
+            ("mean_cosine", -0.25),
+            ("std_cosine", 0.125),
+            ("min_cosine", -0.75),
+            ("share_negative", 0.875),
+            ("mean_halves", -0.2),
+            ("share_negative_halves", 0.75),
+            ("mean_null", 0.1),
+            ("share_negative_null", 0.25),
+            ("gap", -0.3),
+            ("gap_error", 0.0625),
+            ("mean_norm_recommendation", 0.5),
+            ("mean_norm_search", 2.0),
+            ("probes", 12.0),
+        )
+    },
+    **{
+        f"space/gensr_untrained/{name}": value
+        for name, value in (
+            ("probe_accuracy", 0.9375),
+            ("chance", 0.5),
+            ("silhouette", 0.125),
+            ("overlap", 0.25),
+            ("overlap_chance", 0.875),
+        )
+    },
+    **{
+        f"theorem/independent/{n}/{name}": value
+        for n in (1000, 30)
+        for name, value in (
+            ("generative_error", 1.5),
+            ("discriminative_error", 9.5),
+            ("error_holds", 0.99),
+            ("generative_gaussian", 1.6),
+            ("discriminative_gaussian", 3.3),
+            ("true_gaussian", 1.25),
+            ("gaussian_holds", 0.0),
+            ("generative_label", 0.4),
+            ("discriminative_label", 0.3),
+            ("true_label", 0.5),
+            ("label_holds", 0.95),
+        )
+    },
+}
 
 
 def evaluated(folder: Path, name: str, **places: list[tuple[int, int]]) -> StageResult:
@@ -62,9 +109,7 @@ def evaluated(folder: Path, name: str, **places: list[tuple[int, int]]) -> Stage
 def ranks(tmp_path: Path) -> dict[str, StageResult]:
     """GenSR first on recommendation and on three searches of four; popularity second, level with one, or with all."""
     return {
-        "gensr": evaluated(
-            tmp_path, "gensr", recommendation=[(0, 0), (0, 0)], search=[(0, 0), (0, 0), (0, 0), (1, 0)]
-        ),
+        "gensr": evaluated(tmp_path, "gensr", recommendation=[(0, 0), (0, 0)], search=[(0, 0), (0, 0), (0, 0), (1, 0)]),
         "popularity": evaluated(
             tmp_path, "popularity", recommendation=[(1, 0), (1, 0)], search=[(1, 0), (0, 1), (0, 9), (1, 0)]
         ),
@@ -122,9 +167,7 @@ def test_differences_are_gensr_minus_the_other_at_the_chosen_confidence(
     }
     # The same difference on both samples: every resample has that mean.
     always = found["recommendation"]["popularity"]
-    assert [always[k] for k in ("mean_difference", "low", "high")] == pytest.approx(
-        [1 - SECOND] * 3, abs=1e-4
-    )
+    assert [always[k] for k in ("mean_difference", "low", "high")] == pytest.approx([1 - SECOND] * 3, abs=1e-4)
     assert always["n"] == 2
     assert "t" not in always  # infinite
     bm25 = found["search"]["bm25"]
@@ -138,9 +181,7 @@ def test_differences_are_gensr_minus_the_other_at_the_chosen_confidence(
 def test_models_are_compared_by_user(ranks: dict[str, StageResult], tmp_path: Path) -> None:
     """Two samples of recommendation and four of search, each two of one user."""
     made = summarize_run(CONFIG, data_of(tmp_path / "prepared", ranks.values(), per_user=2), [], ranks, {})
-    found = {
-        (task, row["n"], row["users"]) for task, rows in made["comparisons"].items() for row in rows.values()
-    }
+    found = {(task, row["n"], row["users"]) for task, rows in made["comparisons"].items() for row in rows.values()}
     assert found == {("recommendation", 2, 1), ("search", 4, 2)}
     assert "**Search: 4 test samples of 2 users, 1 positive" in table(made)
     alone = made["comparisons"]["recommendation"]["popularity"]
@@ -182,8 +223,12 @@ def test_the_summary_is_json_and_says_what_was_run(summary: dict[str, Any]) -> N
     assert summary["config_hash"] == digest(CONFIG)
     assert summary["dataset_digest"] == "raw-digest"
     assert [stage["label"] for stage in summary["stages"]] == [
-        "ingest", "finetune-gensr", "evaluate-gensr", "evaluate-popularity", "evaluate-bm25"
-    ]  # fmt: skip
+        "ingest",
+        "finetune-gensr",
+        "evaluate-gensr",
+        "evaluate-popularity",
+        "evaluate-bm25",
+    ]
 
 
 def test_the_table_of_a_task_has_a_row_per_ranker_and_the_difference(summary: dict[str, Any]) -> None:
@@ -192,16 +237,14 @@ def test_the_table_of_a_task_has_a_row_per_ranker_and_the_difference(summary: di
     assert "**Recommendation: 2 test samples, 1 positive among 99 negatives**\n" in markdown
     assert "**Search: 4 test samples, 1 positive among 99 negatives**\n" in markdown
     head, gensr, popularity = cells(markdown, "Recommendation")
-    assert head == ["Model", "R@1", "R@5", "R@10", "R@20", "N@5", "N@10", "N@20", "MRR", "GenSR − it",
-                    "80% interval"]  # fmt: skip
+    assert head == ["Model", "R@1", "R@5", "R@10", "R@20", "N@5", "N@10", "N@20", "MRR", "GenSR − it", "80% interval"]
     assert gensr == ["GenSR", *["**1.0000**"] * 8, "", ""]
     assert popularity == ["Popularity", "<u>0.0000</u>", *["**1.0000**"] * 3, *["<u>0.6309</u>"] * 3, "<u>0.5000</u>",
                           "+0.3691", "[+0.3691, +0.3691]"]  # fmt: skip  # the same everywhere: no t-test
     head, gensr, popularity, bm25 = cells(markdown, "Search: 4")
     assert head[-1] == "p (Holm)"
     # MRR: (1 + 1 + 1 + 1/2) / 4; N: (3 + 0.6309) / 4.
-    assert gensr == ["GenSR", "<u>0.7500</u>", *["**1.0000**"] * 3, *["<u>0.9077</u>"] * 3, "<u>0.8750</u>",
-                     "", "", ""]  # fmt: skip
+    assert gensr == ["GenSR", "<u>0.7500</u>", *["**1.0000**"] * 3, *["<u>0.9077</u>"] * 3, "<u>0.8750</u>", "", "", ""]
     # Level with all 9 others: R@5 is 5/10. Level with one: MRR (1 + 1/2) / 2.
     assert popularity[:4] == ["Popularity", "0.1500", "<u>0.8750</u>", "**1.0000**"]
     assert popularity[8] == f"{(0.5 + 0.75 + 0.29290 + 0.5) / 4:.4f}"
@@ -224,34 +267,47 @@ def test_a_task_without_samples_has_no_table(ranks: dict[str, StageResult], tmp_
 def test_the_analyses_have_their_tables_and_none_without_them(summary: dict[str, Any]) -> None:
     markdown = table(summary)
     _, row = cells(markdown, "What an answer tells")
-    assert row == [
-        "GenSR",
-        "search",
-        "0.500",
-        "0.062",
-        "0.721",
-        "0.625",
-        "0.902",
-        "0.693",
-        "0.250",
-        "0.361",
-        "200",
-    ]
+    assert row == ["GenSR", "search", "0.500", "0.062", "0.721", "0.625", "0.902", "0.693", "0.250", "0.361", "200"]
     _, row = cells(markdown, "The same by other estimators")
     assert row[2:] == ["0.500", "0.062", "0.475", "0.125", "0.550", "0.250", "1.750"]
     assert "How much more GenSR's answers tell" not in markdown
     assert "Labels stand 1:1, drawn candidates to positives." in markdown
     _, row = cells(markdown, "Cosine of the task gradients")
-    assert row == ["Two heads (Eq. 1)", "−0.250", "0.125", "−0.750", "0.875", "−0.200", "0.750", "0.100", "0.250",
-                   "−0.300", "0.062", "0.500", "2.000", "12"]  # fmt: skip
+    assert row == [
+        "Two heads (Eq. 1)",
+        "−0.250",
+        "0.125",
+        "−0.750",
+        "0.875",
+        "−0.200",
+        "0.750",
+        "0.100",
+        "0.250",
+        "−0.300",
+        "0.062",
+        "0.500",
+        "2.000",
+        "12",
+    ]
     assert "less noise" not in markdown
-    less = {"free": 0.25, "free_low": -0.5, "free_high": 1.0, "less": -0.5, "less_low": -0.75, "less_high": -0.25,
-            "less_p_holm": 0.03}  # fmt: skip
+    less = {
+        "free": 0.25,
+        "free_low": -0.5,
+        "free_high": 1.0,
+        "less": -0.5,
+        "less_low": -0.75,
+        "less_high": -0.25,
+        "less_p_holm": 0.03,
+    }
     less = {f"gradient/two_head/{name}": value for name, value in less.items()}
     compared = table({**summary, "analysis": ANALYSIS | less})
     assert cells(compared, "The tasks' cosine less noise")[1][1:] == [
-        "0.25", "[−0.50, +1.00]", "−0.50", "[−0.75, −0.25]", "0.030"
-    ]  # fmt: skip
+        "0.25",
+        "[−0.50, +1.00]",
+        "−0.50",
+        "[−0.75, −0.25]",
+        "0.030",
+    ]
     _, row = cells(markdown, "How far the tasks lie apart")
     assert row == ["GenSR, untrained", "0.938", "0.500", "0.125", "0.250", "0.875"]
     _, row, more = cells(markdown, "Parameter error")
@@ -269,21 +325,21 @@ def test_the_paper_is_not_spoken_of_where_nobody_knows_whose_data_these_are(summ
 
 def test_numbers_of_analyses_leave_out_what_is_no_finding(tmp_path: Path) -> None:
     found = {"space/gensr/overlap": 0.5, "peak_memory_mb": 900.0}
-    assert numbers_of([StageResult("analyze-space", "k", tmp_path, found, 1.0, False)]) == {
-        "space/gensr/overlap": 0.5
-    }
+    assert numbers_of([StageResult("analyze-space", "k", tmp_path, found, 1.0, False)]) == {"space/gensr/overlap": 0.5}
 
 
 def test_segments_have_a_table_per_task_with_a_column_per_model(summary: dict[str, Any]) -> None:
     assert "by segment" not in table(summary)
-    row = {"task": "search", "by": "target", "segment": "head", "samples": 3, "ndcg_at_10": 0.5,
-           "ndcg_at_10_error": 0.1}  # fmt: skip
+    row = {
+        "task": "search",
+        "by": "target",
+        "segment": "head",
+        "samples": 3,
+        "ndcg_at_10": 0.5,
+        "ndcg_at_10_error": 0.1,
+    }
     tail = {"segment": "tail", "samples": 1, "ndcg_at_10": 0.25, "ndcg_at_10_error": None}
-    rows = [
-        row | {"model": "gensr"},
-        row | {"model": "gensr"} | tail,
-        row | {"model": "bm25", "ndcg_at_10": 1.0},
-    ]
+    rows = [row | {"model": "gensr"}, row | {"model": "gensr"} | tail, row | {"model": "bm25", "ndcg_at_10": 1.0}]
     markdown = table(summary | {"diagnosis": rows})
     assert "Recommendation: NDCG@10 by segment" not in markdown
     assert cells(markdown, "Search: NDCG@10 by segment") == [
@@ -302,24 +358,37 @@ def test_segments_have_a_table_per_task_with_a_column_per_model(summary: dict[st
 
 
 def test_the_studies_have_their_tables(summary: dict[str, Any]) -> None:
-    row = {"task": "search", "variant": "gensr", "seeds": 1, "base": 0.5, "value": 0.5, "change": 0.0, "low": 0.0,
-           "high": 0.0, "n": 9, "std_over_seeds": None, "paper": None, "p_holm": None}  # fmt: skip
-    worse = {"variant": "no_soft_filter", "value": 0.45, "change": -0.1, "low": -0.15, "high": 0.02,
-             "std_over_seeds": 0.01, "paper": -0.031, "p_holm": 0.125}  # fmt: skip
+    row = {
+        "task": "search",
+        "variant": "gensr",
+        "seeds": 1,
+        "base": 0.5,
+        "value": 0.5,
+        "change": 0.0,
+        "low": 0.0,
+        "high": 0.0,
+        "n": 9,
+        "std_over_seeds": None,
+        "paper": None,
+        "p_holm": None,
+    }
+    worse = {
+        "variant": "no_soft_filter",
+        "value": 0.45,
+        "change": -0.1,
+        "low": -0.15,
+        "high": 0.02,
+        "std_over_seeds": 0.01,
+        "paper": -0.031,
+        "p_holm": 0.125,
+    }
     study = {"study": "ablation", "ablation": [row, row | worse]}
     assert cells(table(summary | study), "What each part is worth") == [
         ["Model", "Task", "N@5", "± seeds", "Change", "80% interval, %", "p (Holm)", "Paper, Amazon"],
         ["GenSR", "search", "0.5000", "–", "", "", "", "–"],
         ["GenSR − soft filter", "search", "0.4500", "0.0100", "−10.0%", "[−15.0, +2.0]", "0.125", "−3.1%"],
     ]
-    point = {
-        "tau": 0.05,
-        "beta": 0.001,
-        "metric": 0.25,
-        "recommendation": 0.25,
-        "search": None,
-        "chosen": True,
-    }
+    point = {"tau": 0.05, "beta": 0.001, "metric": 0.25, "recommendation": 0.25, "search": None, "chosen": True}
     told = {"change": -0.1, "low": -0.2, "high": 0.05, "p": 0.2, "p_holm": 0.4}
     other = point | {"beta": 0.3, "chosen": False} | {f"recommendation_{name}": v for name, v in told.items()}
     markdown = table(summary | {"study": "sweep", "sweep": [point, other]})
@@ -339,9 +408,7 @@ def test_the_studies_have_their_tables(summary: dict[str, Any]) -> None:
     ]
 
 
-def test_a_baseline_that_was_trained_stands_beside_gensr(
-    ranks: dict[str, StageResult], tmp_path: Path
-) -> None:
+def test_a_baseline_that_was_trained_stands_beside_gensr(ranks: dict[str, StageResult], tmp_path: Path) -> None:
     told = {"steps": 8, "epochs": 2.0, "best_metric": 0.25, "stopped": "patience"}
     (tmp_path / "training.json").write_text(json.dumps(told | {"point": {}}))
     stages = [
@@ -359,13 +426,7 @@ def test_a_baseline_that_was_trained_stands_beside_gensr(
 
 def test_training_says_why_it_stopped(summary: dict[str, Any]) -> None:
     assert summary["training"] == {
-        "gensr": {
-            "steps": 36,
-            "epochs": 4.5,
-            "best_metric": 0.3,
-            "stopped": "patience",
-            "chosen_by": "ndcg_at_10",
-        }
+        "gensr": {"steps": 36, "epochs": 4.5, "best_metric": 0.3, "stopped": "patience", "chosen_by": "ndcg_at_10"}
     }
     assert cells(table(summary), "How training ended") == [
         ["Model", "Epochs", "Steps", "Best valid", "of", "Stopped because"],
@@ -389,9 +450,7 @@ def test_stages_say_how_long_they_took_and_whether_they_were_reused(summary: dic
     ]
 
 
-@pytest.mark.parametrize(
-    "caption", ["Recommendation", "What an answer", "Cosine of the task", "Both sides", "Time"]
-)
+@pytest.mark.parametrize("caption", ["Recommendation", "What an answer", "Cosine of the task", "Both sides", "Time"])
 def test_the_columns_line_up_in_a_terminal(summary: dict[str, Any], caption: str) -> None:
     bars = {tuple(n for n, c in enumerate(line) if c == "|") for line in block(table(summary), caption)}
     assert len(bars) == 1

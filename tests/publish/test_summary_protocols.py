@@ -30,12 +30,8 @@ def ranked(folder: Path, place: int, tasks: tuple[str, ...]) -> StageResult:
 
 
 def test_a_task_without_candidates_is_named_and_not_compared(tmp_path: Path) -> None:
-    config = PipelineConfig.model_validate(
-        {"prepare": {"protocols": ["bm25"]}, "evaluation": {"protocol": "bm25"}}
-    )
-    search = {
-        name: ranked(tmp_path / name, place, ("search",)) for name, place in (("gensr", 0), ("bm25", 9))
-    }
+    config = PipelineConfig.model_validate({"prepare": {"protocols": ["bm25"]}, "evaluation": {"protocol": "bm25"}})
+    search = {name: ranked(tmp_path / name, place, ("search",)) for name, place in (("gensr", 0), ("bm25", 9))}
     page = table(summarize_run(config, data_of(tmp_path / "prepared", search.values()), [], search, {}))
     assert "Recommendation is left out: bm25 draws no candidates for it." in page
     assert "**Search: 10 test samples, 1 positive among 99 negatives (bm25)**\n" in page

@@ -35,9 +35,7 @@ def test_a_point_is_compared_in_the_tasks_in_which_the_chosen_one_gains(tmp_path
     shutil.copy(data.prepared.path / "samples_test.parquet", data.prepared.path / "samples_valid.parquet")
     models = {FIRST: trained(tmp_path / "a", 0.6), OTHER: trained(tmp_path / "b", 0.5)}
     config = PipelineConfig()
-    rows = summarize_sweep(config, data, {FIRST: (models[FIRST], first), OTHER: (models[OTHER], other)})[
-        "sweep"
-    ]
+    rows = summarize_sweep(config, data, {FIRST: (models[FIRST], first), OTHER: (models[OTHER], other)})["sweep"]
     assert [row["chosen"] for row in rows] == [True, False]
     assert rows[1]["recommendation_change"] == pytest.approx((1 + 0.6309) / 2 - 1, abs=1e-4)
     assert rows[1]["recommendation_p_holm"] == rows[1]["recommendation_p"], "the only one that is tested"
@@ -45,9 +43,7 @@ def test_a_point_is_compared_in_the_tasks_in_which_the_chosen_one_gains(tmp_path
     assert {rows[0][f"{task}_{name}"] for task in ("recommendation", "search") for name in CHANGE} == {None}
 
     nothing = evaluated(tmp_path, "nothing", recommendation=NOWHERE, search=NOWHERE)
-    rows = summarize_sweep(config, data, {FIRST: (models[FIRST], nothing), OTHER: (models[OTHER], other)})[
-        "sweep"
-    ]
+    rows = summarize_sweep(config, data, {FIRST: (models[FIRST], nothing), OTHER: (models[OTHER], other)})["sweep"]
     assert {row[f"{task}_change"] for row in rows for task in ("recommendation", "search")} == {None}
 
 

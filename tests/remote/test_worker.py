@@ -40,10 +40,7 @@ def data_in_the_store(home: Path, config: PipelineConfig) -> StageResult:
 
 def _built(home: Path, stage: Stage, config: PipelineConfig, given: StageResult) -> StageResult:
     return build_folder(
-        StateDir(home),
-        stage.name,
-        stage.key(config, given),
-        lambda work: stage.build(work, config, given.path),
+        StateDir(home), stage.name, stage.key(config, given), lambda work: stage.build(work, config, given.path)
     )
 
 
@@ -57,9 +54,13 @@ def on_a_bare_machine(tmp_path: Path, folder: Path, *more: str) -> subprocess.Po
     paths = os.pathsep.join([str(tmp_path / "bare"), str(root)])
     return subprocess.Popen(
         [sys.executable, "-m", "gensr_model.remote.worker", str(folder), *more],
-        env=os.environ | {"PYTHONPATH": paths}, cwd=tmp_path, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-    )  # fmt: skip
+        env=os.environ | {"PYTHONPATH": paths},
+        cwd=tmp_path,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
 
 
 def folders(packed: job_bundle.JobBundle) -> list[tuple[str, str]]:
@@ -71,16 +72,10 @@ def stored_as(home: Path, made: Path) -> list[Path]:
     """The folders of the store with the content of one of a bundle."""
     content = content_digest(read_record(made))
     stage = home / "store" / made.parent.name
-    return [
-        path.parent
-        for path in stage.glob("*/stage.json")
-        if content_digest(read_record(path.parent)) == content
-    ]
+    return [path.parent for path in stage.glob("*/stage.json") if content_digest(read_record(path.parent)) == content]
 
 
-def test_models_are_trained_elsewhere_and_found_in_the_store(
-    gensr_home: Path, tmp_path: Path, tiny: Tiny
-) -> None:
+def test_models_are_trained_elsewhere_and_found_in_the_store(gensr_home: Path, tmp_path: Path, tiny: Tiny) -> None:
     config, folder = tiny(), tmp_path / "bundle"
     with pytest.raises(ConfigError, match="no data prepared with this config"):
         export.out(folder, config, "models")
@@ -96,16 +91,24 @@ def test_models_are_trained_elsewhere_and_found_in_the_store(
     said, errors = done.communicate(timeout=300)
     assert done.returncode == 0, errors
     assert sorted(line.rsplit(" in ", 1)[0] for line in said.splitlines()) == [
-        "gensr: evaluate", "gensr: finetune", "gensr: pretrain", "two_head: evaluate", "two_head: finetune"
-    ]  # fmt: skip
+        "gensr: evaluate",
+        "gensr: finetune",
+        "gensr: pretrain",
+        "two_head: evaluate",
+        "two_head: finetune",
+    ]
     for stage, name in folders(packed):
         assert is_complete(job_bundle.place(folder, stage, name))
         assert not stored_as(gensr_home, job_bundle.place(folder, stage, name))
     assert not list((folder / "checkpoints").iterdir())
 
     assert export.back(folder) == [
-        "gensr: pretrain", "gensr: finetune", "gensr: evaluate", "two_head: finetune", "two_head: evaluate"
-    ]  # fmt: skip
+        "gensr: pretrain",
+        "gensr: finetune",
+        "gensr: evaluate",
+        "two_head: finetune",
+        "two_head: evaluate",
+    ]
     for stage, name in folders(packed):
         (stored,) = stored_as(gensr_home, job_bundle.place(folder, stage, name))
         record = read_record(stored)
@@ -186,10 +189,7 @@ def test_other_code_and_work_at_the_same_time_are_refused(
     folder = tmp_path / "bundle"
     data_in_the_store(gensr_home, tiny())
     export.out(folder, tiny(), "ablation")
-    with (
-        FileLock(folder / "lock"),
-        pytest.raises(ConfigError, match="another process works on this job bundle"),
-    ):
+    with FileLock(folder / "lock"), pytest.raises(ConfigError, match="another process works on this job bundle"):
         worker.run(folder)
     monkeypatch.setattr(job_bundle, "library_digest", lambda: "of another day")
     for there_or_here in (worker.run, export.back):
@@ -229,6 +229,8 @@ def test_the_jobs_are_those_of_the_study(gensr_home: Path, tmp_path: Path, tiny:
     assert len(set(folders(packed))) == 2 + 4 + 4
     swept = export.out(tmp_path / "sweep", config, "sweep")
     assert {(job.config.model.tau, job.config.model.beta) for job in swept.jobs} == {
-        (0.05, config.model.beta), (0.09, config.model.beta), (config.model.tau, 0.3)
-    }  # fmt: skip
+        (0.05, config.model.beta),
+        (0.09, config.model.beta),
+        (config.model.tau, 0.3),
+    }
     assert {(job.split, job.ranking) for job in swept.jobs} == {("valid", "rank-valid")}, "test is not read"

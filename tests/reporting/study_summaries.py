@@ -4,16 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-METRICS = (
-    "recall_at_1",
-    "recall_at_5",
-    "recall_at_10",
-    "recall_at_20",
-    "ndcg_at_5",
-    "ndcg_at_10",
-    "ndcg_at_20",
-    "mrr",
-)
+METRICS = ("recall_at_1", "recall_at_5", "recall_at_10", "recall_at_20", "ndcg_at_5", "ndcg_at_10", "ndcg_at_20", "mrr")
 
 
 def _mean(task: str, system: str, value: float, seeds: int) -> list[dict[str, Any]]:
@@ -22,8 +13,18 @@ def _mean(task: str, system: str, value: float, seeds: int) -> list[dict[str, An
 
 
 def _verdict(task: str, metric: str, mean: float, low: float, high: float) -> dict[str, Any]:
-    return {"task": task, "metric": metric, "baseline": "qem", "mean_difference": mean, "low": low, "high": high,
-            "t": 2.0, "p": 0.004, "p_holm": 0.032, "n": 400}  # fmt: skip
+    return {
+        "task": task,
+        "metric": metric,
+        "baseline": "qem",
+        "mean_difference": mean,
+        "low": low,
+        "high": high,
+        "t": 2.0,
+        "p": 0.004,
+        "p_holm": 0.032,
+        "n": 400,
+    }
 
 
 def comparison() -> dict[str, Any]:
@@ -47,12 +48,7 @@ def comparison() -> dict[str, Any]:
             _verdict("search", "ndcg_at_10", -0.2125, -0.25, -0.17),
         ],
         "costs": {
-            "gensr": {
-                "epochs": 8.0,
-                "seconds_per_epoch": 61.25,
-                "parameters": 2_000_000.0,
-                "peak_memory_mb": 1024.0,
-            },
+            "gensr": {"epochs": 8.0, "seconds_per_epoch": 61.25, "parameters": 2_000_000.0, "peak_memory_mb": 1024.0},
             "qem": {
                 "epochs": 21.5,
                 "seconds_per_epoch": 3.5,
@@ -71,12 +67,9 @@ def comparison() -> dict[str, Any]:
 def full_ranking() -> dict[str, Any]:
     """Both tasks over a catalogue of 800 items."""
     rows = {
-        name: dict.fromkeys(METRICS, value) | {"samples": 300.0}
-        for name, value in (("gensr", 0.0525), ("bm25", 0.03))
+        name: dict.fromkeys(METRICS, value) | {"samples": 300.0} for name, value in (("gensr", 0.0525), ("bm25", 0.03))
     }
-    compared = {
-        "bm25": {"mean_difference": 0.0225, "low": 0.01, "high": 0.03, "p": 0.01, "p_holm": 0.02, "n": 300.0}
-    }
+    compared = {"bm25": {"mean_difference": 0.0225, "low": 0.01, "high": 0.03, "p": 0.01, "p_holm": 0.02, "n": 300.0}}
     segment = {"task": "search", "by": "history", "segment": "5 to 9 events", "samples": 12, "model": "gensr"}
     return {
         "study": "full-ranking",
@@ -91,12 +84,22 @@ def full_ranking() -> dict[str, Any]:
 def ablation() -> dict[str, Any]:
     """The CF view earns something on recommendation; contrastive learning does harm there; search is undecided."""
 
-    def row(
-        task: str, variant: str, change: float, low: float, high: float, paper: float | None
-    ) -> dict[str, Any]:
-        return {"task": task, "variant": variant, "seeds": 2, "base": 0.5, "value": 0.5 * (1 + change),
-                "change": change, "low": low, "high": high, "n": 400,
-                "std_over_seeds": 0.01, "paper": paper, "p": 0.01, "p_holm": 0.02}  # fmt: skip
+    def row(task: str, variant: str, change: float, low: float, high: float, paper: float | None) -> dict[str, Any]:
+        return {
+            "task": task,
+            "variant": variant,
+            "seeds": 2,
+            "base": 0.5,
+            "value": 0.5 * (1 + change),
+            "change": change,
+            "low": low,
+            "high": high,
+            "n": 400,
+            "std_over_seeds": 0.01,
+            "paper": paper,
+            "p": 0.01,
+            "p_holm": 0.02,
+        }
 
     return {
         "study": "ablation",
@@ -122,13 +125,7 @@ def sweep() -> dict[str, Any]:
             told = dict.fromkeys(("change", "low", "high", "p", "p_holm"))
             if m != 0.38:  # the farther below the chosen, the surer
                 change = (m - 0.38) / 0.38
-                told = {
-                    "change": change,
-                    "low": change - 0.1,
-                    "high": change + 0.1,
-                    "p": 0.01,
-                    "p_holm": m / 3,
-                }
+                told = {"change": change, "low": change - 0.1, "high": change + 0.1, "p": 0.01, "p_holm": m / 3}
             row |= {f"{task}_{name}": value for name, value in told.items()}
         rows.append(row | {"chosen": m == 0.38})
     return {"study": "sweep", "sweep": rows, "stages": []}
@@ -136,16 +133,36 @@ def sweep() -> dict[str, Any]:
 
 def information() -> dict[str, float]:
     """Table 5's numbers of GenSR and two heads on search, and how far apart they are."""
-    names = ("mine_nats", "mine_std", "mine_bits", "infonce_nats", "infonce_std", "smile_nats", "smile_std",
-             "exact_nats", "exact_bits", "bound_nats", "label_nats", "label_bits", "raw_score_nats")  # fmt: skip
+    names = (
+        "mine_nats",
+        "mine_std",
+        "mine_bits",
+        "infonce_nats",
+        "infonce_std",
+        "smile_nats",
+        "smile_std",
+        "exact_nats",
+        "exact_bits",
+        "bound_nats",
+        "label_nats",
+        "label_bits",
+        "raw_score_nats",
+    )
     found = {
         f"information/{model}/search/{name}": first + number / 100
         for model, first in (("gensr", 0.3), ("two_head", 0.2))
         for number, name in enumerate(names)
     }
-    gaps = {"exact_gap": 0.1, "exact_gap_low": 0.02, "exact_gap_high": 0.18,
-            "label_gap": -0.01, "label_gap_low": -0.03, "label_gap_high": 0.01,
-            "exact_gap_p_holm": 0.012, "label_gap_p_holm": 0.6}  # fmt: skip
+    gaps = {
+        "exact_gap": 0.1,
+        "exact_gap_low": 0.02,
+        "exact_gap_high": 0.18,
+        "label_gap": -0.01,
+        "label_gap_low": -0.03,
+        "label_gap_high": 0.01,
+        "exact_gap_p_holm": 0.012,
+        "label_gap_p_holm": 0.6,
+    }
     found |= {f"information/two_head/search/{name}": value for name, value in gaps.items()}
     return found | {f"information/{model}/search/samples": 400.0 for model in ("gensr", "two_head")}
 
@@ -153,34 +170,35 @@ def information() -> dict[str, float]:
 def gradients(**gaps: float) -> dict[str, float]:
     """Numbers under Figure 4 of each model, by how far its tasks are below one task's halves, ± .01; less noise their
     cosine is .5 above that, ± .25."""
-    names = ("mean_cosine", "std_cosine", "min_cosine", "share_negative", "mean_halves", "share_negative_halves",
-             "mean_null", "share_negative_null", "gap", "gap_error", "mean_norm_recommendation", "mean_norm_search",
-             "probes")  # fmt: skip
+    names = (
+        "mean_cosine",
+        "std_cosine",
+        "min_cosine",
+        "share_negative",
+        "mean_halves",
+        "share_negative_halves",
+        "mean_null",
+        "share_negative_null",
+        "gap",
+        "gap_error",
+        "mean_norm_recommendation",
+        "mean_norm_search",
+        "probes",
+    )
     found = {f"gradient/{model}/{name}": number / 10 for model in gaps for number, name in enumerate(names)}
     found |= {f"gradient/{model}/gap": gap for model, gap in gaps.items()}
     found |= {f"gradient/{model}/gap_error": 0.01 for model in gaps}
     for model, gap in gaps.items():
         told = {"free": 0.5 + gap, "free_low": 0.25 + gap, "free_high": 0.75 + gap}
         if model != "gensr":
-            told |= {
-                "less": gaps["gensr"] - gap,
-                "less_low": -0.07,
-                "less_high": -0.03,
-                "less_p_holm": 0.0001,
-            }
+            told |= {"less": gaps["gensr"] - gap, "less_low": -0.07, "less_high": -0.03, "less_p_holm": 0.0001}
         found |= {f"gradient/{model}/{name}": value for name, value in told.items()}
     return found
 
 
 def mechanisms() -> dict[str, float]:
     """Numbers of parameter space and of the theorem, at three sample sizes."""
-    space = {
-        "probe_accuracy": 0.998,
-        "chance": 0.5,
-        "silhouette": -0.125,
-        "overlap": 0.02,
-        "overlap_chance": 0.91,
-    }
+    space = {"probe_accuracy": 0.998, "chance": 0.5, "silhouette": -0.125, "overlap": 0.02, "overlap_chance": 0.91}
     found = {
         f"space/{what}/{name}": value
         for what in ("inputs", "gensr_untrained", "gensr")

@@ -66,20 +66,22 @@ def facts(kind: str = "generated", **changes: Any) -> RunFacts:
 
 def told(metrics: list[float], stopped: str, resumed_at: int = 0) -> dict[str, Any]:
     validations = [{"step": 10.0 * n, "metric": m, "search/ndcg_at_5": m} for n, m in enumerate(metrics, 1)]
-    return {"validations": validations, "best_metric": max(metrics), "stopped": stopped, "resumed_at": resumed_at,
-            "steps": 10 * len(metrics), "epochs": 1.0, "seconds": 2.0}  # fmt: skip
+    return {
+        "validations": validations,
+        "best_metric": max(metrics),
+        "stopped": stopped,
+        "resumed_at": resumed_at,
+        "steps": 10 * len(metrics),
+        "epochs": 1.0,
+        "seconds": 2.0,
+    }
 
 
 # --- tables -----------------------------------------------------------------------------------------------------
 
 
 def test_the_best_is_marked_and_equals_share_the_mark() -> None:
-    rows = [
-        [Cell("a"), number(0.5)],
-        [Cell("b"), number(0.7)],
-        [Cell("c"), number(0.5)],
-        [Cell("d"), number(None)],
-    ]
+    rows = [[Cell("a"), number(0.5)], [Cell("b"), number(0.7)], [Cell("c"), number(0.5)], [Cell("d"), number(None)]]
     marks = [r[1].mark for r in mark_best(rows, [1])]
     assert marks == ["second", "best", "second", "muted"]
     assert [r[1].mark for r in rows] == ["", "", "", "muted"], "what was given stays"
@@ -101,12 +103,7 @@ def test_numbers_as_people_read_them(shown: Cell, expected: str) -> None:
 
 
 def test_durations() -> None:
-    assert [duration(s) for s in (0.04, 59.94, 61.2, 3600 * 2 + 125)] == [
-        "0.0 s",
-        "59.9 s",
-        "1 min 01 s",
-        "2 h 02 min",
-    ]
+    assert [duration(s) for s in (0.04, 59.94, 61.2, 3600 * 2 + 125)] == ["0.0 s", "59.9 s", "1 min 01 s", "2 h 02 min"]
 
 
 def test_segments_have_a_row_each_and_a_column_per_model() -> None:
@@ -148,9 +145,7 @@ def test_segments_say_by_how_much_gensr_leads() -> None:
         ["history: b", "12", "0.5000", "BM25", "−0.2500", "[−0.3750, −0.1250]", "–"],
         ["history: d", "12", "0.5000", "BM25", "−0.2500", "[−0.3750, −0.1250]", "0.300"],
     ]
-    assert [row[4].mark for row in made.rows] == ["bad", "muted", "muted"], (
-        "by p, which knows how many there are"
-    )
+    assert [row[4].mark for row in made.rows] == ["bad", "muted", "muted"], "by p, which knows how many there are"
     assert "fewer than 50 users" in made.note
 
 
@@ -174,9 +169,7 @@ def test_a_line_goes_through_its_points_from_left_to_right_and_up() -> None:
     svg = ElementTree.fromstring(line_chart("T", [Series("a", [(0, 0.0), (5, 0.5), (10, 1.0)], 1)]))
     (line,) = svg.iter("polyline")
     points = [tuple(map(float, p.split(","))) for p in line.attrib["points"].split()]
-    assert points[1] == pytest.approx(
-        [(a + b) / 2 for a, b in zip(points[0], points[2], strict=True)], abs=0.1
-    )
+    assert points[1] == pytest.approx([(a + b) / 2 for a, b in zip(points[0], points[2], strict=True)], abs=0.1)
     assert points[0][0] < points[2][0]
     assert points[0][1] > points[2][1]
     ticks = [t.text for t in svg.iter("text") if t.get("text-anchor") == "end"]
@@ -195,9 +188,7 @@ def test_an_interval_lies_between_its_ends_on_its_side_of_zero() -> None:
 def test_a_legend_takes_as_many_rows_as_its_names_need() -> None:
     names = ["GenSR", "GenSR − semantic view", "GenSR − soft filter", "GenSR − contrastive"]
     svg = ElementTree.fromstring(line_chart("T", [Series(n, [(0, 0.0), (1, 1.0)], 1) for n in names]))
-    found = {
-        t.text: (float(t.attrib["x"]), float(t.attrib["y"])) for t in svg.iter("text") if t.text in names
-    }
+    found = {t.text: (float(t.attrib["x"]), float(t.attrib["y"])) for t in svg.iter("text") if t.text in names}
     assert set(found) == set(names)
     rows = [y for _, y in found.values()]
     assert len(set(rows)) == 2
@@ -231,8 +222,11 @@ def test_smoothing_keeps_length_and_constants() -> None:
 
 def test_the_verdict_follows_the_interval() -> None:
     assert [verdict(compared(0, *ends)) for ends in ((0.01, 0.2), (-0.2, -0.01), (-0.1, 0.1), (0.0, 0.1))] == [
-        "good", "bad", "open", "open"
-    ]  # fmt: skip
+        "good",
+        "bad",
+        "open",
+        "open",
+    ]
 
 
 def test_in_short_says_the_place_and_whom_it_beats() -> None:
@@ -272,14 +266,7 @@ def test_what_did_not_work_is_said() -> None:
 
 
 def test_segments_that_gensr_loses_are_said() -> None:
-    row = {
-        "task": "search",
-        "by": "target",
-        "segment": "tail",
-        "samples": 9,
-        "model": "gensr",
-        "ndcg_at_10": 0.5,
-    }
+    row = {"task": "search", "by": "target", "segment": "tail", "samples": 9, "model": "gensr", "ndcg_at_10": 0.5}
     lost = row | {"baseline": "bm25", "lead": -0.25, "lead_low": -0.4, "lead_high": -0.1, "lead_p_holm": 0.01}
     others = [
         lost | {"segment": "head", "lead": 0.25},
@@ -303,10 +290,7 @@ def test_few_users_with_many_samples_are_said() -> None:
 @pytest.mark.parametrize(
     ("gaps", "said"),
     [
-        (
-            {"gensr": -0.76},
-            "is not seen here: its tasks pull apart (cosine less noise: GenSR -0.26 [-0.51, -0.01]).",
-        ),
+        ({"gensr": -0.76}, "is not seen here: its tasks pull apart (cosine less noise: GenSR -0.26 [-0.51, -0.01])."),
         ({"gensr": -0.8, "unisar": 0.0}, "GenSR -0.30 [-0.55, -0.05] and UniSAR 0.50 [0.25, 0.75])."),
         (
             {"gensr": -0.7, "unisar": -0.7},
@@ -364,12 +348,7 @@ def test_a_baselines_speed_counts_its_own_batches() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "users", "shown"),
-    [
-        ("download", 68_223, True),
-        ("folder", 68_000, True),
-        ("folder", 8_317, False),
-        ("generated", 68_223, False),
-    ],
+    [("download", 68_223, True), ("folder", 68_000, True), ("folder", 8_317, False), ("generated", 68_223, False)],
 )
 def test_the_papers_numbers_stand_only_beside_the_papers_data(kind: str, users: int, shown: bool) -> None:
     page = render(facts(kind, manifest={"counts": {"users": users, "events": 5, "graph": 4}}))

@@ -18,8 +18,12 @@ from gensr_model.reporting.run_facts import RunFacts
 from gensr_model.reporting.sections import Section
 from gensr_model.reporting.tables import Table
 
-ALL = {"rerank-table": made.comparison(), "full-ranking": made.full_ranking(), "ablation": made.ablation(),
-       "sweep": made.sweep()}  # fmt: skip
+ALL = {
+    "rerank-table": made.comparison(),
+    "full-ranking": made.full_ranking(),
+    "ablation": made.ablation(),
+    "sweep": made.sweep(),
+}
 PNG = b"\x89PNG\r\n\x1a\n0000"
 KINDLE = {"counts": {"users": 68_223}}
 
@@ -70,10 +74,7 @@ def test_systems_stand_best_first_with_what_they_cost() -> None:
         "0.032",
     ]
     assert marks(section, "systems-verdicts", 3) == ["muted", "bad"]
-    assert found["systems-failed"] == [
-        ["Own", "0", "ValueError: <b>no</b>"],
-        ["Own", "1", "ValueError: <b>no</b>"],
-    ]
+    assert found["systems-failed"] == [["Own", "0", "ValueError: <b>no</b>"], ["Own", "1", "ValueError: <b>no</b>"]]
     (svg,) = drawn(section)
     assert [g.get("class") for g in svg.iter("g")] == ["interval open", "interval bad"]
 
@@ -83,14 +84,11 @@ def test_the_papers_tables_stand_only_beside_the_papers_data() -> None:
     assert ["TEM, the paper", "0.8185", "0.9051", "0.6303", "0.6587"] in tables(systems.comparison(theirs))[
         "paper-systems-search"
     ]
-    assert tables(systems.comparison(theirs))["paper-systems-search"][0] == [
-        "GenSR, this run",
-        *["0.4000"] * 4,
-    ]
+    assert tables(systems.comparison(theirs))["paper-systems-search"][0] == ["GenSR, this run", *["0.4000"] * 4]
     full = of("full-ranking", "download", manifest=KINDLE)
-    assert ["GenRet, the paper", "0.0221", "0.0311", "0.0197", "0.0277"] in tables(
-        study_sections.full_ranking(full)
-    )["paper-full-search"]
+    assert ["GenRet, the paper", "0.0221", "0.0311", "0.0197", "0.0277"] in tables(study_sections.full_ranking(full))[
+        "paper-full-search"
+    ]
     for name in ("rerank-table", "full-ranking"):
         page = render(of(name, "folder", manifest={"counts": {"users": 9_000}}))
         assert "the paper</th>" not in page
@@ -187,29 +185,10 @@ def test_what_answers_tell_stands_in_both_units_by_every_estimator_with_what_par
     assert shown["information"] == [
         ["GenSR", "search", "0.300", "0.310", "0.320", "0.370", "0.380", "0.390", "0.400", "0.410", "400"],
         ["Two heads (Eq. 1)", "search", "0.200", "0.210", "0.220", "0.270", "0.280", "0.290", "0.300", "0.310", "400"],
-    ]  # fmt: skip
-    assert shown["critics"][0] == [
-        "GenSR",
-        "search",
-        "0.300",
-        "0.310",
-        "0.330",
-        "0.340",
-        "0.350",
-        "0.360",
-        "0.420",
     ]
+    assert shown["critics"][0] == ["GenSR", "search", "0.300", "0.310", "0.330", "0.340", "0.350", "0.360", "0.420"]
     assert shown["information-gaps"] == [
-        [
-            "Two heads (Eq. 1)",
-            "search",
-            "+0.100",
-            "[+0.020, +0.180]",
-            "0.012",
-            "−0.010",
-            "[−0.030, +0.010]",
-            "0.600",
-        ]
+        ["Two heads (Eq. 1)", "search", "+0.100", "[+0.020, +0.180]", "0.012", "−0.010", "[−0.030, +0.010]", "0.600"]
     ]
     assert marks(section, "information-gaps", 2) == ["good"]
     assert marks(section, "information-gaps", 5) == ["muted"]
@@ -229,9 +208,21 @@ def test_gradients_stand_beside_what_one_task_does_with_itself() -> None:
     section = mechanisms.section(known)
     assert section is not None
     assert tables(section)["gradients"][0] == [
-        "GenSR", "0.000", "0.100", "0.200", "0.300", "0.400", "0.500", "0.600", "0.700", "−0.030", "0.010",
-        "1.000", "1.100", "1",
-    ]  # fmt: skip
+        "GenSR",
+        "0.000",
+        "0.100",
+        "0.200",
+        "0.300",
+        "0.400",
+        "0.500",
+        "0.600",
+        "0.700",
+        "−0.030",
+        "0.010",
+        "1.000",
+        "1.100",
+        "1",
+    ]
     assert tables(section)["gradients-noise-free"] == [
         ["GenSR", "0.47", "[+0.22, +0.72]", "–", "–", "–"],
         ["Two heads (Eq. 1)", "0.52", "[+0.27, +0.77]", "−0.05", "[−0.07, −0.03]", "< 0.001"],

@@ -67,9 +67,7 @@ def test_scores_are_those_of_the_evaluation(world: World, kind: str) -> None:
         came = [BEHAVIORS[how] for how in dataset.events.behavior[events]]
         query = dataset.queries[samples.query[row]] if samples.query[row] >= 0 else None
         found = dict(ranker.rank(history, query, candidates, behaviors=came))
-        np.testing.assert_allclose(
-            [found[raw] for raw in candidates], 1 / (1 + np.exp(-expected[row])), rtol=1e-4
-        )
+        np.testing.assert_allclose([found[raw] for raw in candidates], 1 / (1 + np.exp(-expected[row])), rtol=1e-4)
 
 
 @pytest.mark.parametrize("query", [None, "kitchen"])
@@ -108,9 +106,7 @@ def test_many_candidates_are_scored_a_part_at_a_time(ranker: Ranker, monkeypatch
     seen: list[int] = []
     whole = ranker_module._one
     monkeypatch.setattr(ranker_module, "_AT_ONCE", 7)
-    monkeypatch.setattr(
-        ranker_module, "_one", lambda h, q, part: (seen.append(len(part)), whole(h, q, part))[1]
-    )
+    monkeypatch.setattr(ranker_module, "_one", lambda h, q, part: (seen.append(len(part)), whole(h, q, part))[1])
     parts = ranker.rank(["i1", "i2"], "red", ranker.raw_ids)
     assert dict(parts) == pytest.approx(dict(every), abs=1e-6)
     assert max(seen) == 7
@@ -177,14 +173,7 @@ def test_behaviors_must_fit_the_history(ranker: Ranker, behaviors: list[str]) ->
 def catalogue(items: pa.Table, title: str) -> pa.Table:
     """The items in another order, i3 left out, and one that the model never saw."""
     order = np.random.default_rng(0).permutation([n for n in range(ITEMS) if n != 3])
-    fresh = {
-        "item_idx": 0,
-        "raw_id": "fresh",
-        "title": title,
-        "brand": "",
-        "description": "",
-        "category_text": "",
-    }
+    fresh = {"item_idx": 0, "raw_id": "fresh", "title": title, "brand": "", "description": "", "category_text": ""}
     return pa.concat_tables([items.take(pa.array(order)), pa.Table.from_pylist([fresh], schema=items.schema)])
 
 

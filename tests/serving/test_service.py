@@ -131,9 +131,7 @@ def test_without_candidates_a_full_ranking_model_ranks_everything(
     assert alone.scores == sorted(alone.scores, reverse=True)
 
 
-def generated(
-    full: Path, history: list[str], came: list[str], query: str | None
-) -> tuple[list[str], dict[str, float]]:
+def generated(full: Path, history: list[str], came: list[str], query: str | None) -> tuple[list[str], dict[str, float]]:
     """All items in the order in which the full-ranking model generates them, and the chance of each."""
     loaded = bundle.load(full, queries=[query] if query else [])
     index = {raw: item for item, raw in enumerate(bundle.item_ids(full))}
@@ -226,9 +224,7 @@ def test_a_wrong_request_is_one_sentence(service: Service, request_: Request, sa
 
 def test_threads_do_not_mix_up_each_others_queries(service: Service) -> None:
     requests = [
-        Request(
-            user=f"u{n}", query=(None, "kitchen", "garden office", "garage")[n % 4], candidates=CANDIDATES
-        )
+        Request(user=f"u{n}", query=(None, "kitchen", "garden office", "garage")[n % 4], candidates=CANDIDATES)
         for n in range(24)
     ]
     alone = [service.answer(request) for request in requests]

@@ -39,9 +39,7 @@ def read_table(path: Path) -> pa.Table:
     options = csv.ConvertOptions(
         column_types=types, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
     )
-    table = csv.read_csv(
-        path, convert_options=options, parse_options=csv.ParseOptions(newlines_in_values=True)
-    )
+    table = csv.read_csv(path, convert_options=options, parse_options=csv.ParseOptions(newlines_in_values=True))
     return table.rename_columns([name.rsplit(":", 1)[0] for name in header])
 
 

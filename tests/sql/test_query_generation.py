@@ -48,9 +48,7 @@ words = st.sampled_from(COLLIDING.split())
 tidy = st.lists(words, min_size=1, max_size=6).map(" ".join)
 hostile = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 long = st.builds(lambda word, times: f"{word} " * times, words, st.integers(200, 1_000))
-levels = st.one_of(
-    tidy, tidy, hostile, long, st.sampled_from(["", " ", "\t", "\n", "\r\n", "\u2028", "\u00a0"])
-)
+levels = st.one_of(tidy, tidy, hostile, long, st.sampled_from(["", " ", "\t", "\n", "\r\n", "\u2028", "\u00a0"]))
 items = st.lists(
     st.tuples(st.one_of(tidy, hostile), st.lists(st.lists(levels, min_size=1, max_size=5), max_size=6)),
     min_size=1,
@@ -75,10 +73,7 @@ def con() -> duckdb.DuckDBPyConnection:
 
 def made(con: duckdb.DuckDBPyConnection, catalogue: list[Item], stemmed: bool) -> dict[str, Any]:
     """Queries and texts of a catalogue, each item bought once; the connection is left as it was."""
-    rows = [
-        {"item": f"i{n:02d}", "title": title, "categories": paths}
-        for n, (title, paths) in enumerate(catalogue)
-    ]
+    rows = [{"item": f"i{n:02d}", "title": title, "categories": paths} for n, (title, paths) in enumerate(catalogue)]
     con.begin()
     try:
         con.from_arrow(pa.Table.from_pylist(rows, ITEMS)).create("item_rows")
@@ -95,26 +90,18 @@ def made(con: duckdb.DuckDBPyConnection, catalogue: list[Item], stemmed: bool) -
         run(con, "amazon/item_text")
         run(con, "prepared/items")
         return {
-            name: con.table(name).to_arrow_table().to_pylist()
-            for name in ("item_queries", "interactions", "items")
+            name: con.table(name).to_arrow_table().to_pylist() for name in ("item_queries", "interactions", "items")
         }
     finally:
         con.rollback()
         con.unregister("stems")
 
 
-@settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(catalogue=items, stemmed=st.booleans())
 @example(catalogue=[("", [["Kindle Store", "Kindle eBooks"]])], stemmed=False)
-@example(
-    catalogue=[("", [["Fishing Rods", "Rod Cases"], ["rod", "fishing"], ["Rod"], ["The", "of"]])],
-    stemmed=True,
-)
-@example(
-    catalogue=[("it's", [["a'; drop table interactions; --", '"'], ["x" * 100_000, "y"], []])], stemmed=False
-)
+@example(catalogue=[("", [["Fishing Rods", "Rod Cases"], ["rod", "fishing"], ["Rod"], ["The", "of"]])], stemmed=True)
+@example(catalogue=[("it's", [["a'; drop table interactions; --", '"'], ["x" * 100_000, "y"], []])], stemmed=False)
 def test_queries_are_those_of_the_published_procedure(
     con: duckdb.DuckDBPyConnection, catalogue: list[Item], stemmed: bool
 ) -> None:

@@ -27,11 +27,7 @@ from gensr_model.training.finetune import TRAIN, train_full_ranking
 
 FULL_RANKING = "full_ranking"
 # Wide and long enough that a batch's gradients go to both threads: PyTorch shares out 32,768 numbers or more.
-MODEL = {
-    "max_history": 10,
-    "text": {"description_tokens": 4},
-    "backbone": {"vocab_size": 120, "encoder_layers": 1},
-}
+MODEL = {"max_history": 10, "text": {"description_tokens": 4}, "backbone": {"vocab_size": 120, "encoder_layers": 1}}
 BEST = {
     "answer_loss": "yes_no",
     "departures": {
@@ -98,9 +94,7 @@ class Everything:
         system, bundle = BASELINES[name], self.folder(name)
         given = (self.dataset, self.config, self.out / f"{name}-steps", bundle, NullReport())
         baseline.train(system, {}, *given)
-        self.results(
-            name, bundle, baseline.rank(bundle, system, self.dataset, "test", self.config, NullReport())
-        )
+        self.results(name, bundle, baseline.rank(bundle, system, self.dataset, "test", self.config, NullReport()))
 
     def results(self, name: str, bundle: Path, ranks: pa.Table) -> None:
         self.digests[name] = digest(read_tensors(bundle / "model.safetensors"))

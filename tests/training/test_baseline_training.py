@@ -57,13 +57,9 @@ class Constant(Baseline):
         return LossParts(self.weight * self.scale + self.score(batch).sum(), {})
 
 
-def train(
-    dataset: PreparedDataset, name: str, folder: Path, point: tuning.Point | None = None
-) -> dict[str, float]:
+def train(dataset: PreparedDataset, name: str, folder: Path, point: tuning.Point | None = None) -> dict[str, float]:
     folder.mkdir()
-    return baseline.train(
-        BASELINES[name], point or {}, dataset, CONFIG, folder / "checkpoints", folder, NullReport()
-    )
+    return baseline.train(BASELINES[name], point or {}, dataset, CONFIG, folder / "checkpoints", folder, NullReport())
 
 
 def test_training_ranks_the_models_own_tasks_and_a_saved_model_scores_as_the_trained_one(
@@ -123,13 +119,7 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(
     (tmp_path / "killed").rename(tmp_path / "before")
     (tmp_path / "killed").mkdir()
     again = baseline.train(
-        BASELINES["sasrec"],
-        {},
-        dataset,
-        CONFIG,
-        tmp_path / "before" / "checkpoints",
-        tmp_path / "killed",
-        NullReport(),
+        BASELINES["sasrec"], {}, dataset, CONFIG, tmp_path / "before" / "checkpoints", tmp_path / "killed", NullReport()
     )
     assert again["resumed_at"] > 0
     assert again["best_valid_ndcg_at_5"] == whole["best_valid_ndcg_at_5"]
@@ -137,9 +127,7 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_a_bundle_of_other_data_or_of_another_system_is_refused(
-    dataset: PreparedDataset, tmp_path: Path
-) -> None:
+def test_a_bundle_of_other_data_or_of_another_system_is_refused(dataset: PreparedDataset, tmp_path: Path) -> None:
     train(dataset, "hem", tmp_path / "hem")
     with pytest.raises(DataError, match="a bundle of HEM, not of SASRec"):
         baseline.load(tmp_path / "hem", BASELINES["sasrec"], dataset)

@@ -108,9 +108,7 @@ def test_pairs_left_out_are_negatives_where_they_are_drawn_and_nothing_else_chan
 def test_a_turned_table_is_turned_back() -> None:
     torch.manual_seed(0)
     table, turn = torch.randn(50, 6), torch.linalg.qr(torch.randn(6, 6))[0]
-    torch.testing.assert_close(
-        table @ turn @ cross_fit.rotation(table @ turn, table), table, atol=1e-5, rtol=1e-5
-    )
+    torch.testing.assert_close(table @ turn @ cross_fit.rotation(table @ turn, table), table, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["gensr", "two_head"])
@@ -132,14 +130,14 @@ def test_a_training_sample_reads_its_own_folds_table_and_all_else_the_common_one
         single.cf.table.data, single.cf.known, single.cf.own_fold = table, known, None
         return torch.cat([single.eval().score(batch.take(torch.tensor([row]))) for row in range(24)])
 
-    expected = torch.stack(
-        [alone(table, known) for table, known in zip(tables, folds.item_has_edges, strict=True)]
-    )
+    expected = torch.stack([alone(table, known) for table, known in zip(tables, folds.item_has_edges, strict=True)])
     found = model.eval().score(batch)
     torch.testing.assert_close(
-        found, alone(unit_scale(common.item, common.item_has_edges), common.item_has_edges),
-        atol=1e-5, rtol=1e-4,
-    )  # fmt: skip
+        found,
+        alone(unit_scale(common.item, common.item_has_edges), common.item_has_edges),
+        atol=1e-5,
+        rtol=1e-4,
+    )
     model.cf.training = True  # the table alone: the rest without dropout
     in_training = model.score(batch)
     torch.testing.assert_close(in_training, expected[fold, torch.arange(24)], atol=1e-5, rtol=1e-4)

@@ -62,9 +62,7 @@ def test_a_bundle_is_ranked_on_the_device_and_compiled(
     asked: list[str] = []
     monkeypatch.setattr(evaluate, "default_device", lambda: DEVICE)
     monkeypatch.setattr(evaluate, "compile_blocks", lambda _, wanted: asked.append(wanted))
-    moved = moved_by(
-        lambda: evaluate.rank_bundle(tmp_path, dataset, "test", CONFIG, NullReport()), monkeypatch
-    )
+    moved = moved_by(lambda: evaluate.rank_bundle(tmp_path, dataset, "test", CONFIG, NullReport()), monkeypatch)
     assert (moved, asked) == (["GenSR"], ["yes"])
 
 
@@ -83,9 +81,7 @@ def test_lightgcn_is_trained_on_the_device(
     dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lightgcn, "default_device", lambda: DEVICE)
-    moved = moved_by(
-        lambda: lightgcn.pretrain(dataset, CONFIG.lightgcn, 0, tmp_path, NullReport()), monkeypatch
-    )
+    moved = moved_by(lambda: lightgcn.pretrain(dataset, CONFIG.lightgcn, 0, tmp_path, NullReport()), monkeypatch)
     assert moved == ["LightGCN"]
 
 

@@ -47,9 +47,16 @@ def course(tmp_path: Path) -> Callable[..., TrainingSpec]:
 
         def run(probe: Callable[[int], None] | None = None) -> FitResult:
             return fit(
-                model, data, config, seed=0, epochs=1, folder=tmp_path / "steps",
-                validate=lambda: {"metric": 0.0}, report=NullReport(), probe=probe,
-            )  # fmt: skip
+                model,
+                data,
+                config,
+                seed=0,
+                epochs=1,
+                folder=tmp_path / "steps",
+                validate=lambda: {"metric": 0.0},
+                report=NullReport(),
+                probe=probe,
+            )
 
         return TrainingSpec(model, other, data, tmp_path / "steps", run)
 

@@ -131,9 +131,16 @@ def test_the_probe_repeats_after_a_kill(small: Small, tmp_path: Path) -> None:
 
         try:
             fit(
-                model, data, small.config.train, seed=0, epochs=1, folder=tmp_path / run,
-                validate=lambda: {"metric": 0.0}, report=NullReport(), probe=probe,
-            )  # fmt: skip
+                model,
+                data,
+                small.config.train,
+                seed=0,
+                epochs=1,
+                folder=tmp_path / run,
+                validate=lambda: {"metric": 0.0},
+                report=NullReport(),
+                probe=probe,
+            )
         except Killed:
             continue
         weights.append(bundle.module_tensors(model))
@@ -159,9 +166,7 @@ def test_patience_ends_training_and_the_best_weights_stay(small: Small, tmp_path
         return {"metric": next(values)}
 
     data = TrainingData(small.dataset, config, 5, seed=0)
-    result = fit(
-        model, data, config, seed=0, epochs=10, folder=tmp_path, validate=validate, report=NullReport()
-    )
+    result = fit(model, data, config, seed=0, epochs=10, folder=tmp_path, validate=validate, report=NullReport())
     assert len(seen) == 4
     assert (result.best_metric, result.epochs) == (0.5, 4.0)
     assert "2 times in a row" in result.stopped
@@ -207,9 +212,7 @@ def test_batches_follow_from_the_seed_and_cover_every_sample_once(small: Small) 
 # --- bundle, evaluation, ranker ----------------------------------------------------------------------------------
 
 
-def test_a_bundle_holds_no_pickle_and_scores_as_the_model_that_was_saved(
-    small: Small, tmp_path: Path
-) -> None:
+def test_a_bundle_holds_no_pickle_and_scores_as_the_model_that_was_saved(small: Small, tmp_path: Path) -> None:
     assert {p.suffix for p in small.bundle.iterdir()} == {".json", ".safetensors", ".parquet"}
     model, tokenizer = bundle.assemble("gensr", small.dataset, small.cf, small.config)
     bundle.save(tmp_path, "gensr", model, tokenizer, small.dataset, small.config)
@@ -235,9 +238,7 @@ def test_ranks_have_a_row_per_sample_whatever_the_batch(small: Small) -> None:
     config = small.config
     found = []
     for size in (7, 500):
-        sized = config.model_copy(
-            update={"evaluation": config.evaluation.model_copy(update={"batch_size": size})}
-        )
+        sized = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"batch_size": size})})
         found.append(rank_bundle(small.bundle, small.dataset, "test", sized, NullReport()))
     assert found[0].schema.remove_metadata().equals(RANKS_SCHEMA.remove_metadata())
     assert found[0].num_rows == 2 * USERS
@@ -266,9 +267,7 @@ def test_a_search_only_protocol_validates_and_ranks_search_alone(small: Small, t
     assert found["metric"] == found["search/ndcg_at_5"]
     assert not any(name.startswith("recommendation") for name in found)
     alone = with_changes(config, {"train": {"tasks": "recommendation"}})
-    with pytest.raises(
-        ConfigError, match=r"train\.tasks is 'recommendation', but no valid sample of it has 'bm25'"
-    ):
+    with pytest.raises(ConfigError, match=r"train\.tasks is 'recommendation', but no valid sample of it has 'bm25'"):
         CandidateValidation(dataset, alone)
     popularity = rank_reference("popularity", dataset, "test", small.cf, config)
     assert set(popularity["task"].to_pylist()) == {"search"}
@@ -310,9 +309,7 @@ def test_the_ranker_agrees_with_the_evaluation(small: Small) -> None:
     samples = dataset.samples("test")
     negatives = dataset.candidates("test")
     loaded = bundle.load(small.bundle, dataset.items, dataset.queries)
-    scores = score_samples(
-        loaded.model, dataset, samples, negatives, max_history=5, batch_size=64, report=NullReport()
-    )
+    scores = score_samples(loaded.model, dataset, samples, negatives, max_history=5, batch_size=64, report=NullReport())
     for row in (0, 3, len(samples) - 2, len(samples) - 1):
         lists = [f"i{samples.item[row]}", *(f"i{n}" for n in negatives[row])]
         place = np.arange(samples.history_start[row], samples.history_end[row])

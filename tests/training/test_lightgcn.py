@@ -34,9 +34,7 @@ def test_the_prenormalised_adjacency_propagates_as_pyg_does() -> None:
     torch.testing.assert_close(ours.get_embedding(adjacency), theirs.get_embedding(edges))
 
 
-def test_it_learns_the_same_from_the_same_seed_and_marks_cold_items(
-    dataset: PreparedDataset, tmp_path: Path
-) -> None:
+def test_it_learns_the_same_from_the_same_seed_and_marks_cold_items(dataset: PreparedDataset, tmp_path: Path) -> None:
     found = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         (tmp_path / name).mkdir()
@@ -59,9 +57,7 @@ def test_negatives_are_no_neighbours_and_every_pair_comes_once() -> None:
     assert sorted(zip(users.tolist(), positives.tolist(), strict=True)) == sorted(pairs)
     met = {u: {i for v, i in pairs if v == u} for u in range(20)}
     free = [len(met[u]) < 10 for u in users]
-    assert not any(
-        n in met[u] for u, n, ok in zip(users.tolist(), negatives.tolist(), free, strict=True) if ok
-    )
+    assert not any(n in met[u] for u, n, ok in zip(users.tolist(), negatives.tolist(), free, strict=True) if ok)
 
 
 def test_recall_ranks_the_whole_catalogue_without_training_items(dataset: PreparedDataset) -> None:

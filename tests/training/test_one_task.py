@@ -26,12 +26,7 @@ def config_of(task: str) -> PipelineConfig:
     shape = {"vocab_size": 120, "d_model": 16, "d_kv": 8, "d_ff": 32, "heads": 2, "encoder_layers": 1}
     return PipelineConfig.model_validate(
         {
-            "model": {
-                "max_history": 5,
-                "view_heads": 2,
-                "backbone": shape,
-                "text": {"description_tokens": 4},
-            },
+            "model": {"max_history": 5, "view_heads": 2, "backbone": shape, "text": {"description_tokens": 4}},
             "train": {"tasks": task, "epochs": 1, "batch_size": BATCH, "valid_samples": 20},
             "full_ranking": {"epochs": 1, "batch_size": BATCH, "valid_samples": 20},
             "analysis": {"gradient_every": 1},
@@ -74,9 +69,7 @@ def test_it_is_trained_validated_and_ranked_alone(
     assert {name.split("/")[0] for name in found} == {task, "step", "metric"}
     assert found["metric"] == found[f"{task}/{metric}"]
     assert found[f"{task}/samples"] == 20
-    assert json.loads((tmp_path / "gradients.json").read_text()) == [], (
-        "there are no two gradients to compare"
-    )
+    assert json.loads((tmp_path / "gradients.json").read_text()) == [], "there are no two gradients to compare"
     ranks = rank(tmp_path, dataset, "test", config, NullReport())  # type: ignore[operator]
     assert set(ranks["task"].to_pylist()) == {task}
     assert ranks.num_rows == USERS

@@ -50,9 +50,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("kind", TRAIN)
 @pytest.mark.parametrize("answer_loss", ["vocabulary", "listwise"])
-def test_bf16_trains_every_model_and_keeps_fp32(
-    root: Path, tmp_path: Path, kind: str, answer_loss: str
-) -> None:
+def test_bf16_trains_every_model_and_keeps_fp32(root: Path, tmp_path: Path, kind: str, answer_loss: str) -> None:
     dataset = bundle.PreparedDataset.open(root / "prepared")
     config = PipelineConfig.model_validate(
         CONFIG
@@ -66,9 +64,7 @@ def test_bf16_trains_every_model_and_keeps_fp32(
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
 
 
-def train_unisar(
-    dataset: bundle.PreparedDataset, _: Path, config: PipelineConfig, *places: Any
-) -> dict[str, float]:
+def train_unisar(dataset: bundle.PreparedDataset, _: Path, config: PipelineConfig, *places: Any) -> dict[str, float]:
     return baseline.train(BASELINES["unisar"], {}, dataset, config, *places)
 
 
@@ -124,9 +120,16 @@ def test_the_forward_pass_has_the_precision_and_validation_has_fp32(
             return {"metric": float(model.score(data.batch(0)[1]).mean())}
 
     result = fit(
-        model, data, config.train, seed=0, epochs=1, folder=tmp_path, validate=validate, report=NullReport(),
+        model,
+        data,
+        config.train,
+        seed=0,
+        epochs=1,
+        folder=tmp_path,
+        validate=validate,
+        report=NullReport(),
         accelerator=make_accelerator(precision),  # type: ignore[arg-type]
-    )  # fmt: skip
+    )
     assert types == {True: {seen}, False: {torch.float32}}
     assert np.isfinite(result.best_metric)
     assert not torch.equal(model.backbone.shared.weight, before)

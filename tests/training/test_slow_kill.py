@@ -17,9 +17,7 @@ from training_process import STEPS
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).resolve().parent
-PATHS = os.pathsep.join(
-    [str(HERE.parents[1]), str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-)
+PATHS = os.pathsep.join([str(HERE.parents[1]), str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def start(root: Path, *more: str) -> subprocess.Popen[str]:

@@ -19,9 +19,7 @@ from gensr_model.errors import ConfigError
 from gensr_model.training.trainer import TrainingData
 
 HERE = Path(__file__).resolve().parent
-PATHS = os.pathsep.join(
-    [str(HERE.parents[1]), str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-)
+PATHS = os.pathsep.join([str(HERE.parents[1]), str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def launch(root: Path, kind: str, processes: int) -> Path:
@@ -39,12 +37,7 @@ def launch(root: Path, kind: str, processes: int) -> Path:
     done = subprocess.run(
         [*command, str(HERE / "parallel_process.py"), str(root), kind, str(out)],
         env=os.environ
-        | {
-            "PYTHONPATH": PATHS,
-            "OMP_NUM_THREADS": "1",
-            "OMP_WAIT_POLICY": "passive",
-            "ACCELERATE_USE_CPU": "true",
-        },
+        | {"PYTHONPATH": PATHS, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "ACCELERATE_USE_CPU": "true"},
         capture_output=True,
         text=True,
         timeout=400,
@@ -71,9 +64,7 @@ def test_two_processes_repeat_the_curve_of_one(root: Path, kind: str) -> None:
         assert found == pytest.approx(expected, rel=2e-4)
     results = [json.loads((out / "training.json").read_text()) for out in (one, two)]
     for expected, found in zip(*(result["validations"] for result in results), strict=True):
-        assert found == pytest.approx(expected, abs=0.02), (
-            "a pair of candidates may change places by rounding"
-        )
+        assert found == pytest.approx(expected, abs=0.02), "a pair of candidates may change places by rounding"
     weights = [load_file(out / "model.safetensors") for out in (one, two)]
     for name, weight in weights[0].items():
         torch.testing.assert_close(weights[1][name], weight, atol=2e-3, rtol=1e-2, msg=name)

@@ -14,9 +14,7 @@ from small_dataset import write_dataset
 from gensr_model.baselines.registry import BASELINES
 
 HERE = Path(__file__).resolve().parent
-PATHS = os.pathsep.join(
-    [str(HERE.parents[1]), str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-)
+PATHS = os.pathsep.join([str(HERE.parents[1]), str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
 # Threads that wait without spinning leave a busy machine's cores to others.
 TWO_THREADS = {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive", "PYTHONPATH": PATHS}
 
@@ -39,8 +37,6 @@ def digests(root: Path, name: str) -> dict[str, str]:
 def test_two_processes_agree_to_the_bit(tmp_path: Path) -> None:
     write_dataset(tmp_path / "prepared")
     first, second = (digests(tmp_path, name) for name in ("first", "second"))
-    assert set(BASELINES) | {"lightgcn.safetensors", "gensr", "two_head", "full_ranking", "mine"} <= set(
-        first
-    )
+    assert set(BASELINES) | {"lightgcn.safetensors", "gensr", "two_head", "full_ranking", "mine"} <= set(first)
     assert len(set(first.values())) == len(first), "two results have one digest"
     assert [name for name in first if first[name] != second[name]] == []

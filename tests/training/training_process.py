@@ -53,9 +53,7 @@ def main(root: Path, limit: int | None) -> None:
     out.mkdir(exist_ok=True)
     dataset = PreparedDataset.open(root / "prepared")
     try:
-        finetune(
-            dataset, root / "cf", PipelineConfig.model_validate(CONFIG), root / "steps", out, NullReport()
-        )
+        finetune(dataset, root / "cf", PipelineConfig.model_validate(CONFIG), root / "steps", out, NullReport())
     except TrainingError as error:
         sys.exit(str(error))
 

@@ -78,9 +78,7 @@ def move_sample(folder: Path, task: str) -> None:
     moved = [s for s in test if s["task"] == task][-1]
     change(folder, "samples_train", lambda found: [*found, moved])
     change(folder, "samples_test", lambda found: [s for s in found if s != moved])
-    change(
-        folder, "candidates_test", lambda found: [c for c in found if c["sample_id"] != moved["sample_id"]]
-    )
+    change(folder, "candidates_test", lambda found: [c for c in found if c["sample_id"] != moved["sample_id"]])
 
 
 def target_pair(folder: Path) -> Row:
@@ -112,9 +110,7 @@ FAULTS: dict[str, list[Fault]] = {
         set_field("samples_test", "history_end", lambda *_: 0, at=3),  # another user's events
         set_field("samples_test", "history_end", lambda *_: 10**9),
     ],
-    "history_misses_event": [
-        set_field("samples_test", "history_end", lambda f, r, n: r[n]["history_end"] - 1)
-    ],
+    "history_misses_event": [set_field("samples_test", "history_end", lambda f, r, n: r[n]["history_end"] - 1)],
     "duplicate_event": [lambda folder: change(folder, "events", lambda found: [found[0], *found])],
     "query_of_wrong_behavior": [
         set_field("events", "query_idx", lambda f, r, n: 0 if r[n]["behavior"] == "rec" else None),
@@ -129,9 +125,7 @@ FAULTS: dict[str, list[Fault]] = {
         set_field("samples_train", "history_end", tie_end, at=7),
     ],
     "candidate_repeated": [
-        set_field(
-            "candidates_test", "item_idx", lambda f, r, n: [*r[n]["item_idx"][:-1], r[n]["item_idx"][0]]
-        )
+        set_field("candidates_test", "item_idx", lambda f, r, n: [*r[n]["item_idx"][:-1], r[n]["item_idx"][0]])
     ],
     "candidate_met": [set_field("candidates_test", "item_idx", met_by_user)],
     "candidate_is_target": [set_field("candidates_test", "item_idx", target_listed)],
@@ -154,12 +148,8 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "index_not_row": [swap("items", 2, 3), swap("users", 0, 1), swap("queries", 0, 1)],
     "sample_in_two_splits": [
-        lambda folder: change(
-            folder, "samples_train", lambda found: [*found, rows(folder, "samples_test")[0]]
-        ),
-        lambda folder: change(
-            folder, "samples_valid", lambda found: [*found, {**found[0], "sample_id": "f" * 16}]
-        ),
+        lambda folder: change(folder, "samples_train", lambda found: [*found, rows(folder, "samples_test")[0]]),
+        lambda folder: change(folder, "samples_valid", lambda found: [*found, {**found[0], "sample_id": "f" * 16}]),
     ],
     "twin_in_other_split": [
         lambda folder: move_sample(folder, "search"),
@@ -167,16 +157,10 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "split_against_time": [set_field("samples_test", "ts", lambda f, r, n: r[n]["ts"] - 100 * DAY)],
     "target_never_negative": [
-        lambda folder: change(
-            folder, "samples_train", lambda found: [*found, {**found[0], **fresh_pair(folder)}]
-        ),
-        lambda folder: change(
-            folder, "samples_train", lambda found: [*found, *rows(folder, "samples_valid")]
-        ),
+        lambda folder: change(folder, "samples_train", lambda found: [*found, {**found[0], **fresh_pair(folder)}]),
+        lambda folder: change(folder, "samples_train", lambda found: [*found, *rows(folder, "samples_valid")]),
     ],
-    "graph_holds_target": [
-        lambda folder: change(folder, "graph", lambda found: [*found, target_pair(folder)])
-    ],
+    "graph_holds_target": [lambda folder: change(folder, "graph", lambda found: [*found, target_pair(folder)])],
     "graph_differs": [
         lambda folder: change(folder, "graph", lambda found: found[1:]),
         lambda folder: change(folder, "graph", lambda found: [found[0], *found]),
@@ -184,9 +168,7 @@ FAULTS: dict[str, list[Fault]] = {
     ],
 }
 CASES = [
-    pytest.param(name, fault, id=f"{name}-{n}")
-    for name, faults in FAULTS.items()
-    for n, fault in enumerate(faults)
+    pytest.param(name, fault, id=f"{name}-{n}") for name, faults in FAULTS.items() for n, fault in enumerate(faults)
 ]
 
 
@@ -204,12 +186,8 @@ def test_good_amazon_has_no_violation(good: Path, tmp_path: Path) -> None:
 
 def test_good_kuaisar_has_no_violation(tmp_path: Path) -> None:
     start = 1_600_000_000_000
-    rec = [
-        {"user": f"u{n % 9}", "item": f"i{n % 13}", "ts": start + (n % 50) * DAY // 10} for n in range(200)
-    ]
-    src = [
-        {"user": f"u{n % 9}", "item": f"i{n % 17}", "ts": start + (n % 50) * DAY // 10} for n in range(150)
-    ]
+    rec = [{"user": f"u{n % 9}", "item": f"i{n % 13}", "ts": start + (n % 50) * DAY // 10} for n in range(200)]
+    src = [{"user": f"u{n % 9}", "item": f"i{n % 17}", "ts": start + (n % 50) * DAY // 10} for n in range(150)]
     many = {"user": "far", "ts": start - 9 * DAY}
     rare = [{**many, "item": f"x{n}"} for n in range(9)]
     settings = config("kuaisar", negatives=5, protocols=SETTINGS.prepare.protocols)
@@ -300,8 +278,6 @@ def test_figures_by_hand(tmp_path: Path) -> None:
 def test_ties_leak_beyond_twins_when_histories_are_cut_by_position(tmp_path: Path) -> None:
     """B and C of one day: C's two samples would see B's events, B's search event only its twin."""
     purchases = [("u", item, day) for item, day in (("A", 0), ("B", 1), ("C", 1), ("D", 2))]
-    raw = amazon_raw(
-        tmp_path / "raw", [*purchases, ("v", "E", 0)], {i: [["Top", f"Kind {i}{i}"]] for i in "ABCDE"}
-    )
+    raw = amazon_raw(tmp_path / "raw", [*purchases, ("v", "E", 0)], {i: [["Top", f"Kind {i}{i}"]] for i in "ABCDE"})
     cut = figures_of(prepared(raw, config()))["position_cut"]
     assert (cut["samples"], cut["history_not_earlier"], cut["answer_in_history"]) == (10, 6, 5)

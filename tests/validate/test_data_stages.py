@@ -17,9 +17,7 @@ from tasks.ingest.ingest import source_files as raw_files
 from tasks.validate.validate import check_raw
 
 
-def test_a_bad_raw_table_is_stopped_before_prepare_sees_it(
-    tmp_path: Path, tiny: Callable[..., PipelineConfig]
-) -> None:
+def test_a_bad_raw_table_is_stopped_before_prepare_sees_it(tmp_path: Path, tiny: Callable[..., PipelineConfig]) -> None:
     config = tiny()
     raw, out = tmp_path / "raw", tmp_path / "out"
     raw.mkdir()

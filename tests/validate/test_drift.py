@@ -115,9 +115,7 @@ def test_drift_is_told_of_or_stops_as_the_config_says(tmp_path: Path) -> None:
     assert "unknown" in drift_sentence(None, 0.25)
 
 
-def test_the_bins_of_a_version_are_those_of_the_run_that_registered_it(
-    gensr_home: Path, tmp_path: Path
-) -> None:
+def test_the_bins_of_a_version_are_those_of_the_run_that_registered_it(gensr_home: Path, tmp_path: Path) -> None:
     (tmp_path / "bins.json").write_text('[{"feature": "a", "upper": 1, "rows": 2}]')
     with parent_run(PipelineConfig(), "retrain/nightly", "1" * 8) as run:
         place = gensr_home / "champions" / "data"

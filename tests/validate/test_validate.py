@@ -83,9 +83,7 @@ def test_seconds_taken_for_milliseconds_are_named_with_their_lines(tmp_path: Pat
 def test_zero_and_future_times(tmp_path: Path, out: Path, ts: int) -> None:
     raw = random_amazon(tmp_path / "raw", each=3)
     set_rows(raw, "reviews", pq.read_schema(raw / "reviews.parquet"), 0, ts=ts)
-    with pytest.raises(
-        DataError, match=r"raw_reviews\.ts: expect_column_values_to_be_between .*1 of 120 rows"
-    ):
+    with pytest.raises(DataError, match=r"raw_reviews\.ts: expect_column_values_to_be_between .*1 of 120 rows"):
         validate_raw(raw, config(), out)
 
 
@@ -99,12 +97,7 @@ def test_a_time_that_ingest_accepts_is_no_failure_here(tmp_path: Path, out: Path
 @pytest.mark.parametrize(
     ("table", "field", "value", "told"),
     [
-        (
-            "rec",
-            "click",
-            2,
-            r"raw_rec\.click: expect_column_values_to_be_in_set \(click is 0 or 1\): 1 of 3 rows",
-        ),
+        ("rec", "click", 2, r"raw_rec\.click: expect_column_values_to_be_in_set \(click is 0 or 1\): 1 of 3 rows"),
         ("rec", "user", "", r"raw_rec\.user: expect_column_value_lengths_to_be_between"),
         ("src", "click_cnt", -1, r"raw_src\.click_cnt: expect_column_values_to_be_between"),
         ("src", "query", None, r"raw_src\.query: expect_column_values_to_not_be_null .*1 of 3 rows"),
@@ -128,9 +121,7 @@ def test_rows_that_nobody_accounts_for(tmp_path: Path, out: Path) -> None:
     raw = random_amazon(tmp_path / "raw")
     manifest = json.loads((raw / "manifest.json").read_text())
     (raw / "manifest.json").write_text(json.dumps({**manifest, "read": manifest["read"] + 1}))
-    with pytest.raises(
-        DataError, match=r"raw_reading: expect_column_pair_values_to_be_equal \(accepted \+ rejected"
-    ):
+    with pytest.raises(DataError, match=r"raw_reading: expect_column_pair_values_to_be_equal \(accepted \+ rejected"):
         validate_raw(raw, config(), out)
 
     lost = {"name": "one", "read": 10, "accepted": 8, "rejected": 1}
@@ -163,10 +154,7 @@ def test_an_audit_that_finds_rows_is_named_with_them(tmp_path: Path, out: Path) 
         validate_prepared(folder, settings, out)
     text = str(error.value)
     assert "1 of 81 expectations on the prepared dataset failed" in text
-    assert (
-        "audits.candidate_repeated: expect_column_values_to_be_in_set (A list that holds an item twice.)"
-        in text
-    )
+    assert "audits.candidate_repeated: expect_column_values_to_be_in_set (A list that holds an item twice.)" in text
     assert "1 rows, for example" in text
     assert first["sample_id"] in text
 
@@ -175,18 +163,14 @@ def test_more_than_three_failures_are_counted(tmp_path: Path, out: Path) -> None
     settings = config(negatives=10)
     folder = prepared(random_amazon(tmp_path / "raw"), settings)
     set_rows(folder, "events", TABLES["events"], 0, user_idx=None, item_idx=-5, behavior="buy", ts=0)
-    with pytest.raises(
-        DataError, match=r"prepared_events\.user_idx: expect_column_values_to_not_be_null"
-    ) as error:
+    with pytest.raises(DataError, match=r"prepared_events\.user_idx: expect_column_values_to_not_be_null") as error:
         validate_prepared(folder, settings, out)
     assert error.value.full_message.startswith("8 of ")
     assert error.value.full_message.count("\n- ") == 3
     assert str(error.value).endswith("has all that failed.")
 
 
-def test_large_tables_are_looked_at_every_nth_row(
-    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_tables_are_looked_at_every_nth_row(tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 320 reviews and a limit of 100 rows every fourth is looked at: row 4 is, row 5 is not."""
     monkeypatch.setattr(tasks.validate.validate, "FRAME_ROWS", 100)
     raw = random_amazon(tmp_path / "raw")

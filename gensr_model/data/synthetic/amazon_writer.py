@@ -21,11 +21,7 @@ from gensr_model.data.synthetic.world import Choices, World, build_world, choose
 REVIEWS, META = "reviews_Generated_5.json.gz", "meta_Generated.json.gz"
 FIRST_DAY = np.datetime64("2011-07-01", "D")
 DAYS = 1_095
-TO_KIND, SECOND_PATH, NO_CATEGORY = (
-    0.5,
-    0.12,
-    0.02,
-)  # share of items with a deeper, a second, no category path
+TO_KIND, SECOND_PATH, NO_CATEGORY = (0.5, 0.12, 0.02)  # share of items with a deeper, a second, no category path
 ROWS_PER_BLOCK = 50_000
 RATING_BELOW = np.cumsum([0.03, 0.05, 0.12, 0.3])  # one star up to four; the rest are fives
 _BASE36 = np.frombuffer(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ", np.uint8)
@@ -75,15 +71,22 @@ def _meta_blocks(world: World, source: GeneratedSource, asin: pa.Array) -> Itera
     price = pc.if_else(pc.match_substring(price, "."), price, joined(price, ".0"))
     others = [_literal(asin.take(pa.array(rng.integers(0, n, n)))) for _ in range(3)]
     lines = joined(
-        "{'asin': ", _literal(asin),
+        "{'asin': ",
+        _literal(asin),
         _field("description", _literal(texts.description)),
         _field("title", _literal(texts.title)),
         _field("price", price),
-        ", 'related': {'also_bought': [", others[0], ", ", others[1], ", ", others[2], "]}",
+        ", 'related': {'also_bought': [",
+        others[0],
+        ", ",
+        others[1],
+        ", ",
+        others[2],
+        "]}",
         _field("brand", _literal(texts.brand)),
         _field("categories", _categories(world, rng.random(n) < TO_KIND, dice, gift)),
         "}",
-    )  # fmt: skip
+    )
     for start in range(0, n, ROWS_PER_BLOCK):
         yield _text(lines.slice(start, ROWS_PER_BLOCK))
 
@@ -93,9 +96,7 @@ def _categories(world: World, deep: np.ndarray, dice: np.ndarray, gift: np.ndarr
     names = [(world.departments[d], leaf, kinds) for d, leaf, kinds in world.leaves]
     # Per leaf its own path, one for each of the four kinds, and the path in which it is a gift idea.
     paths = [repr([STORE, department, leaf]) for department, leaf, _ in names]
-    paths += [
-        repr([STORE, department, leaf, kind.title()]) for department, leaf, kinds in names for kind in kinds
-    ]
+    paths += [repr([STORE, department, leaf, kind.title()]) for department, leaf, kinds in names for kind in kinds]
     paths += [repr([STORE, "Gift Ideas", leaf]) for _, leaf, _ in names]
     table, n = pa.array(paths), len(names)
     leaf = world.leaf.astype(np.int64)
@@ -145,13 +146,25 @@ def _review_lines(
     seconds = pa.array(day.astype("datetime64[s]").astype(np.int64)).cast(pa.string())
     helpful_text = pa.array(helpful).cast(pa.string())
     return joined(
-        '{"reviewerID": "', code,
-        '", "asin": "', asin,
-        '", "reviewerName": "Reader ', user.cast(pa.string()), ' \\"of things\\"", "helpful": [',
-        helpful_text, ', ', helpful_text,
-        '], "reviewText": "It ', sentences,
-        '.", "overall": ', pa.array(rating).cast(pa.string()),
-        '.0, "summary": "', sentences,
-        '", "unixReviewTime": ', seconds,
-        ', "reviewTime": "', date, '"}',
-    )  # fmt: skip
+        '{"reviewerID": "',
+        code,
+        '", "asin": "',
+        asin,
+        '", "reviewerName": "Reader ',
+        user.cast(pa.string()),
+        ' \\"of things\\"", "helpful": [',
+        helpful_text,
+        ", ",
+        helpful_text,
+        '], "reviewText": "It ',
+        sentences,
+        '.", "overall": ',
+        pa.array(rating).cast(pa.string()),
+        '.0, "summary": "',
+        sentences,
+        '", "unixReviewTime": ',
+        seconds,
+        ', "reviewTime": "',
+        date,
+        '"}',
+    )

@@ -30,12 +30,7 @@ class KuaiText(NamedTuple):
 def build_text(world: World, rng: np.random.Generator) -> KuaiText:
     """Ids for every word of the world, shuffled so that an id tells nothing."""
     leaves, departments = len(world.leaves), len(world.departments)
-    shapes = [
-        (leaves, LEAF_WORDS),
-        (leaves, 4, KIND_WORDS),
-        (departments, DEPARTMENT_WORDS),
-        (GENERAL_WORDS,),
-    ]
+    shapes = [(leaves, LEAF_WORDS), (leaves, 4, KIND_WORDS), (departments, DEPARTMENT_WORDS), (GENERAL_WORDS,)]
     sizes = [int(np.prod(shape)) for shape in shapes]
     ids = 1 + rng.permutation(sum(sizes))
     parts = np.split(ids, np.cumsum(sizes)[:-1])
@@ -56,9 +51,7 @@ def queries(rng: np.random.Generator, world: World, text: KuaiText, item: np.nda
     return _brackets(rng.permuted(slots, axis=1))
 
 
-def captions(
-    rng: np.random.Generator, world: World, text: KuaiText, items: np.ndarray | None = None
-) -> pa.Array:
+def captions(rng: np.random.Generator, world: World, text: KuaiText, items: np.ndarray | None = None) -> pa.Array:
     """(n,) captions of ``items`` (n,), or of all: three leaf words, often the kind, general words.
 
     Some are empty, some very long.

@@ -83,9 +83,7 @@ def _write(path: Path, tables: Iterator[pa.Table]) -> None:
             out.write_table(table)
 
 
-def _by_behavior(
-    rng: np.random.Generator, clicks: Choices, source: GeneratedSource
-) -> tuple[_Clicks, _Clicks]:
+def _by_behavior(rng: np.random.Generator, clicks: Choices, source: GeneratedSource) -> tuple[_Clicks, _Clicks]:
     """The choices as clicks on recommendations and on search results."""
     ms = _beijing_times(rng, clicks)
     searched = rng.random(len(ms)) < source.search_share

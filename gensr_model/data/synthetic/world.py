@@ -27,9 +27,7 @@ STYLE_FIDELITY = 0.75
 DRAWS = 8  # items considered per choice: the newest-and-unmet among them wins more often
 USERS_PER_CHUNK = 4_000  # bounds the memory of the choice at any scale
 THREADS = 2
-MET_SLOTS = (
-    2**14
-)  # places of a user's memory of items taken; with more items, some pass for taken that are not
+MET_SLOTS = 2**14  # places of a user's memory of items taken; with more items, some pass for taken that are not
 ITEMS_PER_LEAF, MOST_LEAVES = 86, 2_000  # a large catalogue has more leaves than the tree of words.py
 
 
@@ -140,9 +138,7 @@ def _choose_chunk(shelf: _Shelf, source: GeneratedSource, spread: float, first: 
     for step in range(steps):
         now = np.flatnonzero(active[:, step])
         intent[now] = _move(rng, world, intent[now], tastes[now], life[now, step])
-        wanted = np.where(
-            rng.random(len(now)) < STYLE_FIDELITY, style[now], rng.integers(0, STYLES, len(now))
-        )
+        wanted = np.where(rng.random(len(now)) < STYLE_FIDELITY, style[now], rng.integers(0, STYLES, len(now)))
         drawn = shelf.draw(rng, intent[now], wanted)  # (now, DRAWS)
         appeal = _appeal(world, drawn, time[now, step])
         appeal[met[now[:, None], drawn % MET_SLOTS]] *= 1e-9
@@ -230,14 +226,9 @@ class _Shelf:
         low = leaf.astype(np.int64) * STYLES + style
         high = low + 1
         # One draw in four looks at the whole leaf, so that a small (leaf, style) shelf does not run out.
-        wide = (
-            np.tile(np.arange(DRAWS) % 4 == 3, (len(leaf), 1))
-            | (self.edges[low] == self.edges[high])[:, None]
-        )
+        wide = np.tile(np.arange(DRAWS) % 4 == 3, (len(leaf), 1)) | (self.edges[low] == self.edges[high])[:, None]
         a = np.where(wide, self.edges[leaf.astype(np.int64) * STYLES][:, None], self.edges[low][:, None])
-        b = np.where(
-            wide, self.edges[(leaf.astype(np.int64) + 1) * STYLES][:, None], self.edges[high][:, None]
-        )
+        b = np.where(wide, self.edges[(leaf.astype(np.int64) + 1) * STYLES][:, None], self.edges[high][:, None])
         start, stop = self.cumulative[a], self.cumulative[b]
         position = self._find(start + rng.random(a.shape) * (stop - start))
         return self.order[np.clip(position, a, b - 1)].astype(np.int32)

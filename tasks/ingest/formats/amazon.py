@@ -136,17 +136,13 @@ def stems_of(words: list[str]) -> pa.Table:
     return pa.table({"word": words, "stem": snowballstemmer.stemmer("english").stemWords(words)})
 
 
-def add_search_events(
-    con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: Mapping[str, Any]
-) -> None:
+def add_search_events(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: Mapping[str, Any]) -> None:
     """Add the search events to ``interactions``, drawn by the config's seed."""
     del counts
     run(con, "amazon/search_events", {"seed": config.seed})
 
 
-def require_queries(
-    con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: Mapping[str, Any]
-) -> None:
+def require_queries(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: Mapping[str, Any]) -> None:
     """Raise DataError where no category path became a query."""
     del con, config
     made = counts["category_queries"]

@@ -67,9 +67,7 @@ SPECS = (
         "item_features.csv",
         ("item_id", "caption", *_names("name_en")),
         ("author_id",),
-        pa.schema(
-            [("item", _TEXT), ("title", _TEXT), ("category_names", pa.list_(_TEXT)), ("author", _TEXT)]
-        ),
+        pa.schema([("item", _TEXT), ("title", _TEXT), ("category_names", pa.list_(_TEXT)), ("author", _TEXT)]),
     ),
     Spec(
         "users",
