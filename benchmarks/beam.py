@@ -25,17 +25,9 @@ def small_t5(vocabulary: int) -> T5ForConditionalGeneration:
     """The laptop preset's shape; weights far enough from uniform that no two scores are close."""
     torch.manual_seed(0)
     config = T5Config(
-        vocab_size=vocabulary,
-        d_model=64,
-        d_kv=16,
-        d_ff=256,
-        num_layers=2,
-        num_decoder_layers=2,
-        num_heads=4,
-        decoder_start_token_id=0,
-        pad_token_id=0,
-        eos_token_id=1,
-    )
+        vocab_size=vocabulary, d_model=64, d_kv=16, d_ff=256, num_layers=2, num_decoder_layers=2, num_heads=4,
+        decoder_start_token_id=0, pad_token_id=0, eos_token_id=1,
+    )  # fmt: skip
     model = T5ForConditionalGeneration(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -63,14 +55,9 @@ def hugging_face(
         encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
         attention_mask=torch.ones(encoded.shape[:2], dtype=torch.long),
         prefix_allowed_tokens_fn=lambda _, sent: allowed.get(tuple(sent[1:].tolist()), nothing),
-        num_beams=BEAMS,
-        num_return_sequences=BEAMS,
-        max_new_tokens=ids.shape[1],
-        length_penalty=0.0,
-        do_sample=False,
-        output_scores=True,
-        return_dict_in_generate=True,
-    )
+        num_beams=BEAMS, num_return_sequences=BEAMS, max_new_tokens=ids.shape[1], length_penalty=0.0,
+        do_sample=False, output_scores=True, return_dict_in_generate=True,
+    )  # fmt: skip
     return beams.sequences[:, 1:].view(USERS, BEAMS, -1), beams.sequences_scores.view(USERS, BEAMS)
 
 
@@ -108,12 +95,10 @@ def main() -> None:
         "constrained beam search, 100,000 one-token items, against generate with prefix_allowed_tokens_fn",
         one["ours_s"],
         one["tensors_s"],
-        items=ITEMS,
-        beams=BEAMS,
-        users=USERS,
+        items=ITEMS, beams=BEAMS, users=USERS,
         speedup_against_lists=round(one["lists_s"] / one["ours_s"], 2),
         speedup_four_tokens=round(four["tensors_s"] / four["ours_s"], 2),
-    )
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -80,14 +80,9 @@ def drawn_model(shape: str, prompt_tokens: int, dropout: float = 0.1, seed: int 
     torch.manual_seed(seed)
     config = model_config(shape, dropout)
     t5 = T5Config(
-        vocab_size=32_128,
-        feed_forward_proj="gated-gelu",
-        dropout_rate=dropout,
-        decoder_start_token_id=0,
-        pad_token_id=0,
-        eos_token_id=1,
-        **SHAPES[shape],
-    )
+        vocab_size=32_128, feed_forward_proj="gated-gelu", dropout_rate=dropout, decoder_start_token_id=0,
+        pad_token_id=0, eos_token_id=1, **SHAPES[shape],
+    )  # fmt: skip
     backbone = T5ForConditionalGeneration(t5)
     fuse_gelu(backbone)
     budget = config.text.title_tokens + config.text.description_tokens

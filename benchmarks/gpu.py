@@ -53,15 +53,12 @@ class Card(NamedTuple):
         """Print one line of the answer."""
         per_s = work / seconds
         line = {
-            "what": what,
-            "samples_per_s": round(rows / seconds),
-            "ms": round(seconds * 1e3, 2),
+            "what": what, "samples_per_s": round(rows / seconds), "ms": round(seconds * 1e3, 2),
             "tflop_per_s": round(per_s / 1e12, 1),
             "share_of_datasheet_peak": round(per_s / self.datasheet, 3) if self.datasheet else None,
             "share_of_measured_matmul": round(per_s / self.matmul, 3),
-            "peak_memory_gb": round(peak_memory_gb(), 1),
-            **more,
-        }
+            "peak_memory_gb": round(peak_memory_gb(), 1), **more,
+        }  # fmt: skip
         print(json.dumps(line), flush=True)
 
 

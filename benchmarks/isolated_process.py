@@ -60,13 +60,9 @@ def main() -> None:
     print(f"server and its watch: {server:.0f} MB as long as the flow run")
     print(f"by itself: first {other_first:.2f} s, then {statistics.median(other):.2f} s each; peak {other_peak:.0f} MB")
     tell(
-        "beginning and ending a process of its own",
-        statistics.median(ours),
-        statistics.median(other),
-        processes=AFTER_THE_FIRST,
-        first_s=first,
-        server_mb=round(server),
-    )
+        "beginning and ending a process of its own", statistics.median(ours), statistics.median(other),
+        processes=AFTER_THE_FIRST, first_s=first, server_mb=round(server),
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

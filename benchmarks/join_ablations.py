@@ -29,16 +29,8 @@ from gensr_model.reporting.study_sections import ablation
 from tasks.core.dataset_format import dataset_format
 
 # What chooses the samples and their candidates, and what the statistics are made with: the same in all files.
-_SAME = (
-    "format",
-    "seed",
-    "statistics.confidence",
-    "statistics.bootstrap_samples",
-    "ingest.earliest",
-    "prepare.",
-    "evaluation.protocol",
-    "evaluation.max_test_samples",
-)
+_SAME = ("format", "seed", "statistics.confidence", "statistics.bootstrap_samples", "ingest.earliest", "prepare.",
+         "evaluation.protocol", "evaluation.max_test_samples")  # fmt: skip
 # A saved file has its config as it was laid out on its day: where a setting stood then, and where it stands.
 _MOVED = {
     "retrain.confidence": "statistics.confidence",

@@ -60,14 +60,9 @@ def of_baseline(name: str, dataset: PreparedDataset, config: PipelineConfig, by_
     model = baseline.build(system, {}, collator)
     settings = baseline.training_settings(config, {})
     data = TrainingData(
-        dataset,
-        settings,
-        collator.max_history,
-        config.seed,
-        builder=collator,
-        tasks=system.tasks,
+        dataset, settings, collator.max_history, config.seed, builder=collator, tasks=system.tasks,
         by_length=by_length,
-    )
+    )  # fmt: skip
     return Training(model, data, settings, baseline.Validation(model, dataset, collator, system.tasks, config))
 
 
@@ -122,24 +117,15 @@ def measure(name: str, side: str, folder: Path, epochs: int, seed: int) -> dict[
 
         begun = user_seconds()
         result = fit(
-            training.model,
-            data,
-            training.settings,
-            seed=seed,
-            epochs=epochs,
-            folder=Path(temporary) / "steps",
-            validate=validate,
-            report=NullReport(),
-        )
+            training.model, data, training.settings, seed=seed, epochs=epochs, folder=Path(temporary) / "steps",
+            validate=validate, report=NullReport(),
+        )  # fmt: skip
     return {
-        "system": name,
-        "side": side,
-        "seed": seed,
-        "samples": len(data.samples),
+        "system": name, "side": side, "seed": seed, "samples": len(data.samples),
         "user_s_per_epoch": round((user_seconds() - begun - validating) / epochs, 2),
         "padding": round(padded_share(data), 3),
         "valid_ndcg_at_5": [round(row["metric"], 4) for row in result.validations],
-    }
+    }  # fmt: skip
 
 
 def compare(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -152,12 +138,11 @@ def compare(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "claim": f"{name}: user seconds of an epoch in batches by length, against random batches",
         "speedup": round(seconds["random"] / seconds["length"], 2),
-        "ours_s": round(seconds["length"], 2),
-        "other_s": round(seconds["random"], 2),
+        "ours_s": round(seconds["length"], 2), "other_s": round(seconds["random"], 2),
         "padding": {side: sides[side][0]["padding"] for side in SIDES},
         "valid_ndcg_at_5": {side: round(statistics.mean(last[side]), 4) for side in SIDES},
         "ndcg_difference_by_seed": [round(value, 4) for value in by_seed],
-    }
+    }  # fmt: skip
 
 
 def main() -> None:

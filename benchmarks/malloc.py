@@ -93,13 +93,10 @@ def compare(what: str, rows: int, prompt: int) -> None:
     np.testing.assert_allclose(ours["values"], other["values"], rtol=1e-5)
     tell(
         f"{what} of {rows} samples with the laptop's T5, freed memory kept, against glibc's own ways",
-        ours["step_s"],
-        other["step_s"],
-        page_faults=ours["faults"],
-        other_page_faults=other["faults"],
-        peak_mb=ours["peak_mb"],
-        other_peak_mb=other["peak_mb"],
-    )
+        ours["step_s"], other["step_s"],
+        page_faults=ours["faults"], other_page_faults=other["faults"],
+        peak_mb=ours["peak_mb"], other_peak_mb=other["peak_mb"],
+    )  # fmt: skip
 
 
 def main() -> None:

@@ -80,12 +80,8 @@ def row(name: str, truth: float, x: Tensor, draw: Draw, config: CriticConfig, **
     """All critics on one pair of variables, printed."""
     begun = time.perf_counter()
     estimates = {each: estimate(each, x, draw, config=config) for each in ESTIMATORS}
-    values = {
-        "truth": truth,
-        **{each: round(e.nats, 4) for each, e in estimates.items()},
-        "mine_std": round(estimates["mine"].std, 4),
-        **{k: round(v, 4) for k, v in others.items()},
-    }
+    values = {"truth": truth, **{each: round(e.nats, 4) for each, e in estimates.items()},
+              "mine_std": round(estimates["mine"].std, 4), **{k: round(v, 4) for k, v in others.items()}}  # fmt: skip
     shown = "  ".join(f"{key} {value:7.3f}" for key, value in values.items())
     print(f"{name:44s} {shown}  ({time.perf_counter() - begun:.0f} s)", flush=True)
     return values
@@ -98,14 +94,9 @@ def main(samples: int = 50_000, steps: int = 1_500, seeds: int = 2) -> None:
     for truth in TRUTHS:
         x, y = gaussians(truth, samples)
         rows[f"gaussian {truth:g}"] = row(
-            f"Gaussians, {truth:g} nats",
-            truth,
-            x,
-            fixed(y),
-            config,
-            neighbours=neighbours(x, y),
-            gaussian=gaussian(x, y),
-        )
+            f"Gaussians, {truth:g} nats", truth, x, fixed(y), config,
+            neighbours=neighbours(x, y), gaussian=gaussian(x, y),
+        )  # fmt: skip
     for name, (x, y) in mapped(samples).items():
         rows[name] = row(name, MAPPED, x, fixed(y), config, neighbours=neighbours(x, y), gaussian=gaussian(x, y))
     for classes, error in ((2, 0.1), (4, 0.2)):

@@ -100,14 +100,9 @@ class Plain(nn.Module):
         embeds, mask, _ = self.prompts(rows)
         allowed = self.model.answers.tolist()
         generated = self.model.backbone.generate(
-            inputs_embeds=embeds,
-            attention_mask=mask,
-            max_new_tokens=1,
-            do_sample=False,
-            output_scores=True,
-            return_dict_in_generate=True,
-            prefix_allowed_tokens_fn=lambda _batch, _ids: allowed,
-        )
+            inputs_embeds=embeds, attention_mask=mask, max_new_tokens=1, do_sample=False, output_scores=True,
+            return_dict_in_generate=True, prefix_allowed_tokens_fn=lambda _batch, _ids: allowed,
+        )  # fmt: skip
         scores: Tensor = generated.scores[0].softmax(dim=-1)[:, allowed[1]]
         return scores
 

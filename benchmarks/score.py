@@ -77,17 +77,11 @@ def compare(prompt: int, users: int) -> None:
     both_kept = kept["seconds"] / ours_s
     tell(
         f"scoring {1 + NEGATIVES} candidates per user, prompts of {prompt} tokens, against a generation per candidate",
-        ours_s,
-        other["seconds"],
-        kept_s=kept["seconds"],
-        speedup_both_kept=round(both_kept, 2),
-        candidates_per_s=round(rows / ours_s),
-        other_candidates_per_s=round(rows / other["seconds"]),
-        other_rows_together=[other["rows"], kept["rows"]],
-        bound=round(bound, 2),
-        share_of_bound=round(both_kept / bound, 2),
-        share_of_machine=round(ours["flops"] / ours["machine"] / ours_s, 3),
-    )
+        ours_s, other["seconds"], kept_s=kept["seconds"], speedup_both_kept=round(both_kept, 2),
+        candidates_per_s=round(rows / ours_s), other_candidates_per_s=round(rows / other["seconds"]),
+        other_rows_together=[other["rows"], kept["rows"]], bound=round(bound, 2),
+        share_of_bound=round(both_kept / bound, 2), share_of_machine=round(ours["flops"] / ours["machine"] / ours_s, 3),
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

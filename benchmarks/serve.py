@@ -82,13 +82,9 @@ def main() -> None:
     ours = total(service.answer, few_requests)
     other = total(lambda request: one_by_one(service, request), few_requests)
     tell(
-        "a request's candidates scored together, against one by one",
-        ours,
-        other,
-        requests=REQUESTS,
-        candidates=CANDIDATES,
-        **spread,
-    )
+        "a request's candidates scored together, against one by one", ours, other,
+        requests=REQUESTS, candidates=CANDIDATES, **spread,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -16,12 +16,8 @@ def generated(model: GenSR, of: Batch) -> Tensor:
         embeds, mask = model.prompt(of, encoded, torch.tensor([row]))
         for column in range(of.candidates.shape[1]):
             found = model.backbone.generate(
-                inputs_embeds=embeds[:, column],
-                attention_mask=mask.long(),
-                max_new_tokens=1,
-                do_sample=False,
-                output_scores=True,
-                return_dict_in_generate=True,
-            )
+                inputs_embeds=embeds[:, column], attention_mask=mask.long(), max_new_tokens=1,
+                do_sample=False, output_scores=True, return_dict_in_generate=True,
+            )  # fmt: skip
             out[row, column] = found.scores[0][0, model.answers].softmax(dim=0)[1]
     return out

@@ -26,15 +26,9 @@ if TYPE_CHECKING:
 
 DAYS = 8
 CLICKS = pa.schema(
-    [
-        ("user", pa.string()),
-        ("item", pa.string()),
-        ("ts", pa.int64()),
-        ("query", pa.string()),
-        ("file", pa.string()),
-        ("line", pa.int64()),
-    ]
-)
+    [("user", pa.string()), ("item", pa.string()), ("ts", pa.int64()), ("query", pa.string()),
+     ("file", pa.string()), ("line", pa.int64())]
+)  # fmt: skip
 THINGS = pa.schema([("item", pa.string()), ("name", pa.string())])
 _CLICKS_SQL = """
 select "user", thing as item, try_cast(seconds as bigint) * 1000 as ts, nullif(query, '') as query, line_no as line,

@@ -263,15 +263,9 @@ def _run(estimator: Estimator, x: Tensor, draw: Draw, seed: int, config: CriticC
 
 @torch.no_grad()
 def _held_out(
-    estimator: Estimator,
-    critic: Critic,
-    x: Tensor,
-    draw: Draw,
-    rows: Tensor,
-    generator: torch.Generator,
-    size: int,
-    repeats: int,
-) -> float:
+    estimator: Estimator, critic: Critic, x: Tensor, draw: Draw, rows: Tensor, generator: torch.Generator,
+    size: int, repeats: int,
+) -> float:  # fmt: skip
     def blocks() -> Iterable[Tensor]:
         for _ in range(repeats):
             order = rows[torch.randperm(len(rows), generator=generator)]

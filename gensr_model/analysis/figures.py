@@ -112,11 +112,8 @@ def theorem_figure(found: Mapping[str, Entries], path: Path) -> None:
     Args:
         found: world → rows of ``theorem.simulate``.
     """
-    panels = {
-        "error": "parameter error (Eq. 14)",
-        "gaussian": "Σ ½ ln(1 + w²σ²/σ²), nats (Eq. 15)",
-        "label": "Σ I(Ŷ; Y), nats",
-    }
+    panels = {"error": "parameter error (Eq. 14)", "gaussian": "Σ ½ ln(1 + w²σ²/σ²), nats (Eq. 15)",
+              "label": "Σ I(Ŷ; Y), nats"}  # fmt: skip
     figure, axes = _figure(len(panels), (11.0, 3.0 * len(found)), rows=max(1, len(found)))
     for number, (world, rows) in enumerate(found.items()):
         for axis, (kind, label) in zip(axes[number * len(panels) :], panels.items(), strict=False):

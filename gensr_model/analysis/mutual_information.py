@@ -214,18 +214,11 @@ def estimate_task_information(
     answers = (rng.random((_ANSWER_DRAWS, len(p))) < p).astype(np.int64)
     told = plug_in_information(answers.ravel(), np.tile(label, _ANSWER_DRAWS))
     return TaskInformation(
-        mine_nats=mine.nats,
-        mine_std=mine.std,
-        infonce_nats=infonce.nats,
-        infonce_std=infonce.std,
-        smile_nats=smile.nats,
-        smile_std=smile.std,
-        exact_nats=exact,
-        bound_nats=float(bernoulli_entropy(p.mean())),
-        label_nats=told,
-        label_bound_nats=float(bernoulli_entropy(np.mean(label))),
+        mine_nats=mine.nats, mine_std=mine.std,
+        infonce_nats=infonce.nats, infonce_std=infonce.std,
+        smile_nats=smile.nats, smile_std=smile.std,
+        exact_nats=exact, bound_nats=float(bernoulli_entropy(p.mean())),
+        label_nats=told, label_bound_nats=float(bernoulli_entropy(np.mean(label))),
         raw_score_nats=raw.nats,
-        mine_bits=nats_to_bits(mine.nats),
-        exact_bits=nats_to_bits(exact),
-        label_bits=nats_to_bits(told),
-    )
+        mine_bits=nats_to_bits(mine.nats), exact_bits=nats_to_bits(exact), label_bits=nats_to_bits(told),
+    )  # fmt: skip

@@ -38,13 +38,9 @@ class JSR(Baseline):
     tasks: ClassVar[tuple[Task, ...]] = TASKS
 
     def __init__(
-        self,
-        domain: Domain,
-        dim: int = 64,
-        search_weight: float = 1.0,
-        word_weight: float = 1.0,
+        self, domain: Domain, dim: int = 64, search_weight: float = 1.0, word_weight: float = 1.0,
         word_negatives: int = 5,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
         self.users = L.embedding(domain.n_users, dim)
         self.items = L.ItemEmbedding(domain.n_items, dim)

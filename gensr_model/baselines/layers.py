@@ -150,14 +150,9 @@ class Transformer(nn.Module):
     """Transformer blocks over a padded sequence: multi-head self-attention and a feed-forward net, GELU."""
 
     def __init__(
-        self,
-        dim: int,
-        heads: int,
-        layers: int,
-        dropout: float,
-        feed_forward: int | None = None,
+        self, dim: int, heads: int, layers: int, dropout: float, feed_forward: int | None = None,
         norm_first: bool = True,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
         self.heads = heads
         width = 4 * dim if feed_forward is None else feed_forward

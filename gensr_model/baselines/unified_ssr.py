@@ -81,16 +81,9 @@ class UnifiedSSR(Baseline):
     tasks: ClassVar[tuple[Task, ...]] = TASKS
 
     def __init__(
-        self,
-        domain: Domain,
-        dim: int = 32,
-        layers: int = 2,
-        heads: int = 4,
-        dropout: float = 0.5,
-        sessions: int = 2,
-        session_weight: float = 0.1,
-        search_weight: float = 1.0,
-    ) -> None:
+        self, domain: Domain, dim: int = 32, layers: int = 2, heads: int = 4, dropout: float = 0.5,
+        sessions: int = 2, session_weight: float = 0.1, search_weight: float = 1.0,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.sessions = sessions
         self.weights = {"sessions": session_weight, "search": search_weight}

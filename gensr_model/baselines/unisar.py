@@ -119,18 +119,10 @@ class UniSAR(Baseline):
     tasks: ClassVar[tuple[Task, ...]] = TASKS
 
     def __init__(
-        self,
-        domain: Domain,
-        dim: int = 64,
-        heads: int = 2,
-        dropout: float = 0.1,
-        experts: int = 4,
-        search_weight: float = 0.1,
-        align_weight: float = 0.1,
-        align_tau: float = 0.1,
-        pair_weight: float = 0.001,
-        pair_tau: float = 0.5,
-    ) -> None:
+        self, domain: Domain, dim: int = 64, heads: int = 2, dropout: float = 0.1, experts: int = 4,
+        search_weight: float = 0.1, align_weight: float = 0.1, align_tau: float = 0.1,
+        pair_weight: float = 0.001, pair_tau: float = 0.5,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.weights = {"search": search_weight, "align": align_weight, "pairs": pair_weight}
         self.items, self.users = Features(domain.n_items, dim), Features(domain.n_users, dim)

@@ -53,14 +53,9 @@ class USER(Baseline):
     tasks: ClassVar[tuple[Task, ...]] = TASKS
 
     def __init__(
-        self,
-        domain: Domain,
-        dim: int = 64,
-        layers: int = 1,
-        heads: int = 4,
-        dropout: float = 0.1,
+        self, domain: Domain, dim: int = 64, layers: int = 1, heads: int = 4, dropout: float = 0.1,
         session: int = 5,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
         self.session = session
         self.items = L.ItemEmbedding(domain.n_items, dim)

@@ -78,13 +78,9 @@ def _items(dataset: PreparedDataset, config: ModelConfig) -> pa.Table:
 
 
 def _text(
-    tokenizer: Tokenizer,
-    items: pa.Table,
-    queries: list[str],
-    config: ModelConfig,
-    full: FullRankingConfig | None,
+    tokenizer: Tokenizer, items: pa.Table, queries: list[str], config: ModelConfig, full: FullRankingConfig | None,
     known: pa.Table | None = None,
-) -> TextBuffers:
+) -> TextBuffers:  # fmt: skip
     searches = config.departures.searches_in_text
     if searches.enabled:
         bags = encode_with_searches(tokenizer, items, config.text, searches, known)

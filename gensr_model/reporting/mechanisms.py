@@ -85,14 +85,10 @@ def _space(facts: RunFacts) -> list[Block]:
         title = "The tasks in the input and in the models' hidden states"
         source = f"data:image/png;base64,{base64.b64encode(facts.pictures[SPACE]).decode()}"
         blocks.append(figures(Figure(f'<img alt="{title}" src="{source}">', title, wide=True)))
-    columns = [
-        Column("What", False),
-        Column("Linear probe", hint="held-out accuracy in telling the task"),
-        Column("Chance"),
-        Column("Silhouette", hint="0: the tasks' clouds are one; 1: far apart"),
-        Column("Overlap", hint="of the densities in the picture; 1: the same"),
-        Column("Overlap, chance", hint="of two random groups of the same points"),
-    ]
+    columns = [Column("What", False), Column("Linear probe", hint="held-out accuracy in telling the task"),
+               Column("Chance"), Column("Silhouette", hint="0: the tasks' clouds are one; 1: far apart"),
+               Column("Overlap", hint="of the densities in the picture; 1: the same"),
+               Column("Overlap, chance", hint="of two random groups of the same points")]  # fmt: skip
     names = ("probe_accuracy", "chance", "silhouette", "overlap", "overlap_chance")
     rows = [[words(facts.title(what)), *(number(f[name], 3) for name in names)] for (what,), f in planes.items()]
     blocks.append(table(Table("space", "How far the tasks lie apart (§6.4.2)", columns, rows)))
@@ -126,24 +122,11 @@ def _theorem(facts: RunFacts) -> list[Block]:
             "paper prints w. Coordinates: independent, as the generative model assumes, or correlated."
         ),
         figures(*drawn),
-        table(
-            Table(
-                "theorem",
-                "Parameter error, and both sides of Eq. 4 by Eq. 15, nats",
-                [*ends, *error, *sides],
-                rows["gaussian"],
-            )
-        ),
-        table(
-            Table(
-                "theorem-label",
-                "Both sides of Eq. 4 by I(Ŷ; Y), nats",
-                [*ends, *sides],
-                rows["label"],
-                note="“Holds” is the share of simulated data sets in which the inequality does.",
-            )
-        ),
-    ]
+        table(Table("theorem", "Parameter error, and both sides of Eq. 4 by Eq. 15, nats", [*ends, *error, *sides],
+                    rows["gaussian"])),
+        table(Table("theorem-label", "Both sides of Eq. 4 by I(Ŷ; Y), nats", [*ends, *sides], rows["label"],
+                    note="“Holds” is the share of simulated data sets in which the inequality does.")),
+    ]  # fmt: skip
 
 
 _PANELS = {
@@ -211,55 +194,26 @@ def _along(
 
 def information(facts: RunFacts) -> Table | None:
     """Table 5 in nats and bits."""
-    columns = [
-        Column("Model", False),
-        Column("Task", False),
-        Column("MINE, nats", hint="on pooled features, held out"),
-        Column("± seeds", hint="standard deviation over seeds"),
-        Column("MINE, bits"),
-        Column("Exact, nats", hint="of the whole input: H(mean p) − mean H(p)"),
-        Column("Exact, bits"),
-        Column("Bound, nats", hint="entropy of the answer, at most ln 2 = 0.693"),
-        Column("I(Ŷ; Y), nats", hint="of the answer and the label, by counts"),
-        Column("I(Ŷ; Y), bits"),
-        Column("Samples"),
-    ]
+    columns = [Column("Model", False), Column("Task", False), Column("MINE, nats", hint="on pooled features, held out"),
+               Column("± seeds", hint="standard deviation over seeds"), Column("MINE, bits"),
+               Column("Exact, nats", hint="of the whole input: H(mean p) − mean H(p)"), Column("Exact, bits"),
+               Column("Bound, nats", hint="entropy of the answer, at most ln 2 = 0.693"),
+               Column("I(Ŷ; Y), nats", hint="of the answer and the label, by counts"), Column("I(Ŷ; Y), bits"),
+               Column("Samples")]  # fmt: skip
     rows = [
-        [
-            words(facts.title(model)),
-            words(task),
-            *(
-                number(f.get(n), 3)
-                for n in (
-                    "mine_nats",
-                    "mine_std",
-                    "mine_bits",
-                    "exact_nats",
-                    "exact_bits",
-                    "bound_nats",
-                    "label_nats",
-                    "label_bits",
-                )
-            ),
-            count(f["samples"]),
-        ]
+        [words(facts.title(model)), words(task), *(number(f.get(n), 3) for n in ("mine_nats", "mine_std", "mine_bits",
+         "exact_nats", "exact_bits", "bound_nats", "label_nats", "label_bits")), count(f["samples"])]
         for (model, task), f in facts.analysis("information").items()
-    ]
+    ]  # fmt: skip
     return Table("information", "What an answer tells about its input (§6.4.1)", columns, rows) if rows else None
 
 
 def information_gaps(facts: RunFacts) -> Table | None:
     """By how much GenSR's answers tell more than another model's, with intervals."""
-    columns = [
-        Column("GenSR less", False),
-        Column("Task", False),
-        Column("Exact, nats", hint="of the whole input"),
-        Column(f"{facts.confidence} interval"),
-        Column("p (Holm)"),
-        Column("I(Ŷ; Y), nats"),
-        Column(f"{facts.confidence} interval"),
-        Column("p (Holm)"),
-    ]
+    columns = [Column("GenSR less", False), Column("Task", False),
+               Column("Exact, nats", hint="of the whole input"), Column(f"{facts.confidence} interval"),
+               Column("p (Holm)"),
+               Column("I(Ŷ; Y), nats"), Column(f"{facts.confidence} interval"), Column("p (Holm)")]  # fmt: skip
     rows = []
     for (model, task), f in facts.analysis("information").items():
         if "exact_gap" not in f:
@@ -289,22 +243,16 @@ def critics(facts: RunFacts) -> Table:
         Column("Raw score, MINE, nats", hint="critic-limited: no finite bound, and no property of the model")
     )
     rows = [
-        [
-            words(facts.title(model)),
-            words(task),
-            *(number(f.get(f"{name}_{part}"), 3) for name in names.values() for part in ("nats", "std")),
-            number(f.get("raw_score_nats"), 3),
-        ]
+        [words(facts.title(model)), words(task),
+         *(number(f.get(f"{name}_{part}"), 3) for name in names.values() for part in ("nats", "std")),
+         number(f.get("raw_score_nats"), 3)]
         for (model, task), f in facts.analysis("information").items()
-    ]
+    ]  # fmt: skip
     return Table(
-        "critics",
-        "The same by other estimators, and the raw score",
-        columns,
-        rows,
+        "critics", "The same by other estimators, and the raw score", columns, rows,
         note="A score is a continuous function of the input, so its information has no finite value: the last column "
         "says how sharp the critic is (critic-limited).",
-    )
+    )  # fmt: skip
 
 
 def papers_information(facts: RunFacts) -> Table:
@@ -317,36 +265,15 @@ def papers_information(facts: RunFacts) -> Table:
 
 def gradients(facts: RunFacts) -> Table | None:
     """The numbers under Figure 4."""
-    columns = [
-        Column("Model", False),
-        Column("Mean"),
-        Column("Standard deviation"),
-        Column("Lowest"),
-        Column("Share below 0"),
-        Column("On half the rows", hint="the tasks, mean cosine of their halves"),
-        Column("below 0"),
-        Column("One task's halves", hint="mean cosine of its random halves"),
-        Column("below 0"),
-        Column("Tasks − one task", hint="on half the rows; 0: as one task with itself"),
-        Column("± standard error", hint="as if probes were independent"),
-        Column("Norm, recommendation"),
-        Column("Norm, search"),
-        Column("Probes"),
-    ]
-    names = (
-        "mean_cosine",
-        "std_cosine",
-        "min_cosine",
-        "share_negative",
-        "mean_halves",
-        "share_negative_halves",
-        "mean_null",
-        "share_negative_null",
-        "gap",
-        "gap_error",
-        "mean_norm_recommendation",
-        "mean_norm_search",
-    )
+    columns = [Column("Model", False), Column("Mean"), Column("Standard deviation"), Column("Lowest"),
+               Column("Share below 0"), Column("On half the rows", hint="the tasks, mean cosine of their halves"),
+               Column("below 0"), Column("One task's halves", hint="mean cosine of its random halves"),
+               Column("below 0"), Column("Tasks − one task", hint="on half the rows; 0: as one task with itself"),
+               Column("± standard error", hint="as if probes were independent"),
+               Column("Norm, recommendation"), Column("Norm, search"), Column("Probes")]  # fmt: skip
+    names = ("mean_cosine", "std_cosine", "min_cosine", "share_negative", "mean_halves", "share_negative_halves",
+             "mean_null", "share_negative_null", "gap", "gap_error", "mean_norm_recommendation",
+             "mean_norm_search")  # fmt: skip
     rows = [
         [words(facts.title(model)), *(number(f.get(name), 3) for name in names), count(f["probes"])]
         for (model,), f in facts.analysis("gradient").items()
@@ -357,14 +284,9 @@ def gradients(facts: RunFacts) -> Table | None:
 
 def noise_free(facts: RunFacts) -> Table | None:
     """What is left of the cosine without noise, and GenSR's beside the others'."""
-    columns = [
-        Column("Model", False),
-        Column("Cosine less noise", hint="1: as one task; below 0 tasks pull apart"),
-        Column(f"{facts.confidence} interval"),
-        Column("GenSR − it"),
-        Column(f"{facts.confidence} interval"),
-        Column("p (Holm)"),
-    ]
+    columns = [Column("Model", False), Column("Cosine less noise", hint="1: as one task; below 0 tasks pull apart"),
+               Column(f"{facts.confidence} interval"), Column("GenSR − it"), Column(f"{facts.confidence} interval"),
+               Column("p (Holm)")]  # fmt: skip
     by_model = facts.analysis("gradient")
     rows = [[words(facts.title(model)), *_less(f, facts)] for (model,), f in by_model.items()]
     note = (

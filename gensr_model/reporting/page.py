@@ -70,16 +70,9 @@ def _counts(facts: RunFacts) -> Table | None:
     counts = facts.manifest.get("counts")
     if not counts:
         return None
-    wanted = {
-        "users": "Users",
-        "items": "Items",
-        "queries": "Distinct queries",
-        "events": "Events",
-        "samples_train": "Training samples",
-        "samples_valid": "Validation samples",
-        "samples_test": "Test samples",
-        "graph": "Pairs in LightGCN's graph",
-    }
+    wanted = {"users": "Users", "items": "Items", "queries": "Distinct queries", "events": "Events",
+              "samples_train": "Training samples", "samples_valid": "Validation samples",
+              "samples_test": "Test samples", "graph": "Pairs in LightGCN's graph"}  # fmt: skip
     columns = [Column("What", False), Column("Rows")]
     rows = [[text(title), count(counts[name])] for name, title in wanted.items() if name in counts]
     if paper.is_papers_data(facts):

@@ -12,14 +12,8 @@ from gensr_model.reporting.sections import Block, Section, figures, heading, not
 
 def of_report(facts: RunFacts) -> list[Section]:
     """All sections of results; a part that the run does not have is left out."""
-    made = (
-        results(facts),
-        _segments(facts),
-        *study_sections.sections(facts),
-        _training(facts),
-        mechanisms.section(facts),
-        _speed(facts),
-    )
+    made = (results(facts), _segments(facts), *study_sections.sections(facts), _training(facts),
+            mechanisms.section(facts), _speed(facts))  # fmt: skip
     return [section for section in made if section is not None]
 
 

@@ -27,15 +27,9 @@ from gensr_model.reporting.tables import (
 )
 
 METRICS = {
-    "recall_at_1": "R@1",
-    "recall_at_5": "R@5",
-    "recall_at_10": "R@10",
-    "recall_at_20": "R@20",
-    "ndcg_at_5": "N@5",
-    "ndcg_at_10": "N@10",
-    "ndcg_at_20": "N@20",
-    "mrr": "MRR",
-}
+    "recall_at_1": "R@1", "recall_at_5": "R@5", "recall_at_10": "R@10", "recall_at_20": "R@20",
+    "ndcg_at_5": "N@5", "ndcg_at_10": "N@10", "ndcg_at_20": "N@20", "mrr": "MRR",
+}  # fmt: skip
 _HINTS = {"R": "share of positives among the first {}", "N": "NDCG among the first {}: a higher place counts more"}
 # Models whose curves are drawn: lines of every colour, dashed and dotted; the ablation has 15 variants.
 _DRAWN = 3 * COLORS
@@ -81,27 +75,17 @@ def segments(facts: RunFacts, rows: Sequence[dict[str, Any]], name: str = "segme
 
 def _leads(facts: RunFacts, rows: Sequence[dict[str, Any]], name: str, task: str) -> Table:
     """GenSR against the best other model of every segment."""
-    columns = [
-        Column("Segment", False),
-        Column("Samples"),
-        Column("GenSR"),
-        Column("Best other", False),
-        Column("GenSR − it", hint="difference in N@10, paired"),
-        Column(f"{facts.confidence} interval"),
-        Column("p (Holm)"),
-    ]
+    columns = [Column("Segment", False), Column("Samples"), Column("GenSR"), Column("Best other", False),
+               Column("GenSR − it", hint="difference in N@10, paired"), Column(f"{facts.confidence} interval"),
+               Column("p (Holm)")]  # fmt: skip
     body = []
     for row in rows:
         lead, p = row["lead"], row["lead_p_holm"]
         body.append(
-            [
-                text(f"{row['by']}: {row['segment']}"),
-                count(row["samples"]),
-                number(row["ndcg_at_10"]),
-                text(facts.title(row["baseline"])),
-                *difference(lead, row["lead_low"], row["lead_high"], p, VERDICTS[tested(lead, p, facts)]),
-            ]
-        )
+            [text(f"{row['by']}: {row['segment']}"), count(row["samples"]), number(row["ndcg_at_10"]),
+             text(facts.title(row["baseline"])),
+             *difference(lead, row["lead_low"], row["lead_high"], p, VERDICTS[tested(lead, p, facts)])]
+        )  # fmt: skip
     return Table(name, f"{task.capitalize()}: GenSR's lead by segment", columns, body, note=_LEAD_NOTE)
 
 
@@ -213,27 +197,15 @@ def _curves(title: str, lines: Sequence[Series]) -> Figure | None:
 
 def training(facts: RunFacts) -> Table:
     """How training ended, per model."""
-    columns = [
-        Column("Model", False),
-        Column("Epochs"),
-        Column("Steps"),
-        Column("Best valid", hint="mean over the trained tasks"),
-        Column("of", False),
-        Column("Validations"),
-        Column("Stopped because", False),
-    ]
+    columns = [Column("Model", False), Column("Epochs"), Column("Steps"),
+               Column("Best valid", hint="mean over the trained tasks"), Column("of", False),
+               Column("Validations"), Column("Stopped because", False)]  # fmt: skip
     rows = [
-        [
-            text(facts.title(name)),
-            number(t["epochs"], 1),
-            count(t["steps"]),
-            number(t["best_metric"]),
-            text(METRICS[t.get("chosen_by", "ndcg_at_5")]),
-            count(len(t["validations"]) if "validations" in t else None),
-            text(t["stopped"]),
-        ]
+        [text(facts.title(name)), number(t["epochs"], 1), count(t["steps"]), number(t["best_metric"]),
+         text(METRICS[t.get("chosen_by", "ndcg_at_5")]),
+         count(len(t["validations"]) if "validations" in t else None), text(t["stopped"])]
         for name, t in facts.training.items()
-    ]
+    ]  # fmt: skip
     return Table("training-table", "How training ended", columns, rows)
 
 
@@ -241,17 +213,11 @@ def speed(facts: RunFacts) -> Table | None:
     """Per model: its size, how fast it trains and ranks, and the memory of both."""
     by_label = {stage["label"]: stage for stage in facts.stages}
     config = facts.summary["config"]
-    columns = [
-        Column("Model", False),
-        Column("Parameters"),
-        Column("Training time"),
-        Column("Steps/s"),
-        Column("Rows/s", hint="positives and negatives that training reads"),
-        Column("Peak, training"),
-        Column("Ranking time"),
-        Column("Candidates/s", hint="scored, with reading and loading the model"),
-        Column("Peak, ranking"),
-    ]
+    columns = [Column("Model", False), Column("Parameters"), Column("Training time"),
+               Column("Steps/s"), Column("Rows/s", hint="positives and negatives that training reads"),
+               Column("Peak, training"),
+               Column("Ranking time"), Column("Candidates/s", hint="scored, with reading and loading the model"),
+               Column("Peak, ranking")]  # fmt: skip
     rows = []
     ranked = _per_model(facts)
     for name in in_order(ranked):
@@ -329,34 +295,15 @@ def columns_of(facts: RunFacts) -> Sequence[Table]:
     groups: dict[str, list[dict[str, object]]] = {}
     for row in facts.profile:
         groups.setdefault(row["table"], []).append(row)
-    columns = [
-        Column("Column", False),
-        Column("Type", False),
-        Column("Nulls"),
-        Column("Distinct, about"),
-        Column("Least", False),
-        Column("Median", False),
-        Column("Greatest", False),
-    ]
+    columns = [Column("Column", False), Column("Type", False), Column("Nulls"), Column("Distinct, about"),
+               Column("Least", False), Column("Median", False), Column("Greatest", False)]  # fmt: skip
     shown = ("min", "median", "max")
     return [
-        Table(
-            f"profile-{name}",
-            f"{name}: {rows[0]['rows']:,} rows",
-            columns,
-            [
-                [
-                    text(r["column"]),
-                    text(r["type"]),
-                    count(r["nulls"]),
-                    count(r["distinct_about"]),  # type: ignore[arg-type]
-                    *(text(_short(r[n])) for n in shown),
-                ]
-                for r in rows
-            ],
-        )
+        Table(f"profile-{name}", f"{name}: {rows[0]['rows']:,} rows", columns,
+              [[text(r["column"]), text(r["type"]), count(r["nulls"]), count(r["distinct_about"]),  # type: ignore[arg-type]
+                *(text(_short(r[n])) for n in shown)] for r in rows])
         for name, rows in groups.items()
-    ]
+    ]  # fmt: skip
 
 
 def _short(value: object) -> str:

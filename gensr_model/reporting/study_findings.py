@@ -35,15 +35,10 @@ def problems(facts: RunFacts) -> Iterator[str]:
                 f"four metrics."
             )
     for task in TASKS:
-        rows = [
-            row
-            for row in facts.studies.get(ABLATION, {}).get(ABLATION, [])
-            if row["task"] == task and row["variant"] != "gensr" and row["high"] >= 0
-        ]
-        for how, which in (
-            ("higher", [r for r in rows if r["low"] > 0]),
-            ("not told to be lower", [r for r in rows if r["low"] <= 0]),
-        ):
+        rows = [row for row in facts.studies.get(ABLATION, {}).get(ABLATION, [])
+                if row["task"] == task and row["variant"] != "gensr" and row["high"] >= 0]  # fmt: skip
+        for how, which in (("higher", [r for r in rows if r["low"] > 0]),
+                           ("not told to be lower", [r for r in rows if r["low"] <= 0])):  # fmt: skip
             if which:
                 names = joined([f"{facts.title(r['variant'])} ({_percent(r['change'])})" for r in which])
                 yield f"Ablation, {task}: NDCG@5 is {how} than the whole model's for {names}."
@@ -62,11 +57,8 @@ def _edges(facts: RunFacts) -> Iterator[str]:
 def _comparison(facts: RunFacts) -> Iterator[str]:
     study = facts.studies.get(RERANK, {})
     for task in TASKS:
-        order = {
-            row["system"]: row["mean"]
-            for row in study.get("results", [])
-            if (row["task"], row["metric"]) == (task, "ndcg_at_10")
-        }
+        order = {row["system"]: row["mean"] for row in study.get("results", [])
+                 if (row["task"], row["metric"]) == (task, "ndcg_at_10")}  # fmt: skip
         if "gensr" not in order:
             continue
         place = 1 + sum(value > order["gensr"] for value in order.values())
@@ -91,11 +83,8 @@ def _full(facts: RunFacts) -> Iterator[str]:
 
 def _ablation(facts: RunFacts) -> Iterator[str]:
     for task in TASKS:
-        rows = [
-            row
-            for row in facts.studies.get(ABLATION, {}).get(ABLATION, [])
-            if row["task"] == task and row["variant"] != "gensr"
-        ]
+        rows = [row for row in facts.studies.get(ABLATION, {}).get(ABLATION, [])
+                if row["task"] == task and row["variant"] != "gensr"]  # fmt: skip
         if rows:
             most = min(rows, key=lambda row: row["change"])
             yield (

@@ -63,30 +63,16 @@ def ablation(facts: RunFacts) -> Section | None:
     ]
     drawn = [figure for task in TASKS if (figure := _ablation_figure(facts, study[ABLATION], task))]
     blocks += [figures(*drawn)] if drawn else []
-    columns = [
-        Column("Model", False),
-        Column("Task", False),
-        Column("N@5"),
-        Column("± seeds"),
-        Column("Change"),
-        Column(f"{facts.confidence} interval, %"),
-        Column("p (Holm)", hint="paired t-test by user, two-sided, corrected for all variants on both tasks"),
-        Column("Paper, Amazon", hint="the paper's change on its own data, Amazon Kindle Store"),
-    ]
+    columns = [Column("Model", False), Column("Task", False), Column("N@5"), Column("± seeds"), Column("Change"),
+               Column(f"{facts.confidence} interval, %"),
+               Column("p (Holm)", hint="paired t-test by user, two-sided, corrected for all variants on both tasks"),
+               Column("Paper, Amazon", hint="the paper's change on its own data, Amazon Kindle Store")]  # fmt: skip
     rows = []
     for row in study[ABLATION]:
         bounds = (row["change"], row["low"], row["high"], row.get("p_holm"), VERDICTS[_worth(row)])
         worth = [Cell("")] * 3 if row["variant"] == "gensr" else change(*bounds)
-        rows.append(
-            [
-                words(facts.title(row["variant"])),
-                words(row["task"]),
-                number(row["value"]),
-                number(row["std_over_seeds"]),
-                *worth,
-                percent(row["paper"]),
-            ]
-        )
+        rows.append([words(facts.title(row["variant"])), words(row["task"]), number(row["value"]),
+                     number(row["std_over_seeds"]), *worth, percent(row["paper"])])  # fmt: skip
     caution = (
         "The paper's percentages are of its own data, backbone and size, not of these. It tells one figure for a "
         "single view, not which one is left; it does not train on one task alone."
@@ -107,17 +93,11 @@ def _worth(row: dict[str, Any]) -> str:
 
 def _ablation_figure(facts: RunFacts, rows: list[dict[str, Any]], task: str) -> Figure | None:
     bars = [
-        Interval(
-            facts.title(row["variant"]),
-            100 * row["change"],
-            100 * row["low"],
-            100 * row["high"],
-            _worth(row),
-            None if row["paper"] is None else 100 * row["paper"],
-        )
+        Interval(facts.title(row["variant"]), 100 * row["change"], 100 * row["low"], 100 * row["high"], _worth(row),
+                 None if row["paper"] is None else 100 * row["paper"])
         for row in rows
         if row["task"] == task and row["variant"] != "gensr"
-    ]
+    ]  # fmt: skip
     if not bars:
         return None
     title = f"{task.capitalize()}: change of NDCG@5 without a part"
@@ -150,23 +130,18 @@ def sweep(facts: RunFacts) -> Section | None:
     blocks.append(figures(*(figure for figure in drawn if figure)))
     corrected = "paired t-test by user, corrected for all points on both tasks"
     from_chosen = Column(f"{facts.confidence} interval, %"), Column("p (Holm)", hint=corrected)
-    columns = [
-        *map(Column, ("τ", "β", "Mean", "Recommendation", "Search")),
-        *(c for task in TASKS for c in (Column(f"{task.capitalize()}, from the chosen"), *from_chosen)),
-        Column("Chosen", False),
-    ]
+    columns = [*map(Column, ("τ", "β", "Mean", "Recommendation", "Search")),
+               *(c for task in TASKS for c in (Column(f"{task.capitalize()}, from the chosen"), *from_chosen)),
+               Column("Chosen", False)]  # fmt: skip
     body = mark_best(
         [
-            [
-                *(Cell(f"{row[n]:g}", row[n]) for n in ("tau", "beta")),
-                *(number(row[n]) for n in ("metric", *TASKS)),
-                *(cell for task in TASKS for cell in _from_chosen(facts, row, task)),
-                words("chosen") if row["chosen"] else Cell(""),
-            ]
+            [*(Cell(f"{row[n]:g}", row[n]) for n in ("tau", "beta")), *(number(row[n]) for n in ("metric", *TASKS)),
+             *(cell for task in TASKS for cell in _from_chosen(facts, row, task)),
+             words("chosen") if row["chosen"] else Cell("")]
             for row in rows
         ],
         range(2, 5),
-    )
+    )  # fmt: skip
     blocks.append(table(Table("sweep-table", "Validation NDCG@5 of every point", columns, body)))
     blocks.append(note("The point is chosen on the same samples, which favours it."))
     return Section("sweep", "τ and β (Figure 6)", blocks)

@@ -74,36 +74,23 @@ def _by_system(study: dict[str, Any], task: str) -> dict[str, dict[str, dict[str
 
 
 def _systems(facts: RunFacts, study: dict[str, Any], task: str, rows: dict[str, Any]) -> Table:
-    columns = [
-        Column("System", False),
-        Column("Kind", False),
-        *map(Column, COLUMNS.values()),
-        Column("± seeds", hint="standard deviation of N@10 over seeds"),
-        Column("Seeds"),
-        Column("Epochs", hint="trained until the end or early stopping"),
-        Column("s/epoch", hint="seconds of training per epoch, validation included"),
-        Column("s to score", hint="seconds to rank all test samples, loading included"),
-        Column("Parameters"),
-        Column("Peak memory", hint="of the training process, or of the GPU"),
-    ]
+    columns = [Column("System", False), Column("Kind", False), *map(Column, COLUMNS.values()),
+               Column("± seeds", hint="standard deviation of N@10 over seeds"), Column("Seeds"),
+               Column("Epochs", hint="trained until the end or early stopping"),
+               Column("s/epoch", hint="seconds of training per epoch, validation included"),
+               Column("s to score", hint="seconds to rank all test samples, loading included"),
+               Column("Parameters"), Column("Peak memory", hint="of the training process, or of the GPU")]  # fmt: skip
     body = []
     for name, row in rows.items():
         cost = study["costs"].get(name, {})
         peak = cost.get("peak_memory_mb")
         body.append(
-            [
-                words(facts.title(name)),
-                words(study["systems"][name]["group"]),
-                *(number(row[metric]["mean"]) for metric in COLUMNS),
-                number(row["ndcg_at_10"].get("deviation")),
-                count(row["ndcg_at_10"]["seeds"]),
-                number(cost.get("epochs"), 1),
-                number(cost.get("seconds_per_epoch"), 1),
-                number(cost.get("seconds_to_score"), 1),
-                count(cost.get("parameters")),
-                memory(peak * 2**20 if peak else None),
-            ]
-        )
+            [words(facts.title(name)), words(study["systems"][name]["group"]),
+             *(number(row[metric]["mean"]) for metric in COLUMNS), number(row["ndcg_at_10"].get("deviation")),
+             count(row["ndcg_at_10"]["seeds"]), number(cost.get("epochs"), 1),
+             number(cost.get("seconds_per_epoch"), 1), number(cost.get("seconds_to_score"), 1),
+             count(cost.get("parameters")), memory(peak * 2**20 if peak else None)]
+        )  # fmt: skip
     body = mark_best(body, range(2, 2 + len(COLUMNS)))
     if _OURS in rows:
         _star(body[list(rows).index(_OURS)], [v for v in study["verdicts"] if v["task"] == task])
@@ -121,39 +108,26 @@ def _star(ours: list[Cell], verdicts: list[dict[str, Any]]) -> None:
 
 
 def _verdicts(facts: RunFacts, study: dict[str, Any]) -> Table:
-    columns = [
-        Column("Task", False),
-        Column("Metric", False),
-        Column("Best baseline", False),
-        Column("GenSR − it"),
-        Column(f"{facts.confidence} interval", hint="paired bootstrap over test users"),
-        Column("t"),
-        Column("p"),
-        Column("p (Holm)", hint="paired t-test by user, corrected for all columns of both tables"),
-    ]
+    columns = [Column("Task", False), Column("Metric", False), Column("Best baseline", False), Column("GenSR − it"),
+               Column(f"{facts.confidence} interval", hint="paired bootstrap over test users"), Column("t"),
+               Column("p"),
+               Column("p (Holm)", hint="paired t-test by user, corrected for all columns of both tables")]  # fmt: skip
     rows = [
-        [
-            words(v["task"]),
-            words(COLUMNS[v["metric"]]),
-            words(facts.title(v["baseline"])),
-            number(v["mean_difference"], 4, sign=True, mark=VERDICTS[verdict(v)]),
-            interval(v["mean_difference"], v["low"], v["high"]),
-            number(v.get("t"), 2),
-            p_value(v.get("p")),
-            p_value(v.get("p_holm")),
-        ]
+        [words(v["task"]), words(COLUMNS[v["metric"]]), words(facts.title(v["baseline"])),
+         number(v["mean_difference"], 4, sign=True, mark=VERDICTS[verdict(v)]),
+         interval(v["mean_difference"], v["low"], v["high"]), number(v.get("t"), 2), p_value(v.get("p")),
+         p_value(v.get("p_holm"))]
         for v in study["verdicts"]
-    ]
+    ]  # fmt: skip
     caution = "The baseline is the best by its mean on the same test samples, which favours it."
     return Table("systems-verdicts", "Paired tests, column by column", columns, rows, caution)
 
 
 def _verdict_figure(facts: RunFacts, study: dict[str, Any]) -> Figure:
     rows = [
-        Interval(
-            f"{v['task'].capitalize()}, {COLUMNS[v['metric']]}", v["mean_difference"], v["low"], v["high"], verdict(v)
-        )
+        Interval(f"{v['task'].capitalize()}, {COLUMNS[v['metric']]}", v["mean_difference"], v["low"], v["high"],
+                 verdict(v))
         for v in study["verdicts"]
-    ]
+    ]  # fmt: skip
     title = "GenSR minus the best baseline of each column"
     return Figure(interval_chart(title, rows, "difference"), title, "Right of the line GenSR is better.")

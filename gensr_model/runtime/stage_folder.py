@@ -56,16 +56,8 @@ def write_manifest(
         for path in _files(folder)
     }
     process, gpu = peak
-    record = {
-        "stage": name,
-        "key": key,
-        "metrics": metrics,
-        "files": files,
-        "seconds": round(seconds, 3),
-        "peak_bytes": process,
-        "peak_gpu_bytes": gpu,
-        "built_on": built_on,
-    }
+    record = {"stage": name, "key": key, "metrics": metrics, "files": files, "seconds": round(seconds, 3),
+              "peak_bytes": process, "peak_gpu_bytes": gpu, "built_on": built_on}  # fmt: skip
     write_json(folder / RECORD, record)
     return record
 

@@ -162,27 +162,15 @@ def stages_of(name: str) -> Stages:
     unused: Code = (find_baseline,) if probed else (find_baseline, GradientLog)
     make = functools.partial(stage, code=code, skip={"": unused})
     return Stages(
-        make(
-            "tune",
-            config=(*fit, "rerank.trials", "rerank.trial_epochs"),
-            artifacts=("*.json",),
-            facts=lambda _: facts | grid,
-            tags=lambda folder: {"chosen": json.dumps(training.chosen(folder))},
-        )(tune_baseline),
-        make(
-            "train-baseline",
-            config=until,
-            artifacts=("*.json",),
-            facts=lambda _: facts | {"default": tuning.default(spec.grid)},
-            tags=lambda folder: {"stopped": how_it_ended(folder)["stopped"]},
-        )(train_baseline),
-        make(
-            "evaluate",
-            config=("evaluation.protocol", "evaluation.max_test_samples"),
-            artifacts=("*",),
-            facts=lambda _: facts,
-        )(rank_baseline),
-    )
+        make("tune", config=(*fit, "rerank.trials", "rerank.trial_epochs"), artifacts=("*.json",),
+             facts=lambda _: facts | grid,
+             tags=lambda folder: {"chosen": json.dumps(training.chosen(folder))})(tune_baseline),
+        make("train-baseline", config=until, artifacts=("*.json",),
+             facts=lambda _: facts | {"default": tuning.default(spec.grid)},
+             tags=lambda folder: {"stopped": how_it_ended(folder)["stopped"]})(train_baseline),
+        make("evaluate", config=("evaluation.protocol", "evaluation.max_test_samples"), artifacts=("*",),
+             facts=lambda _: facts)(rank_baseline),
+    )  # fmt: skip
 
 
 # --- one system --------------------------------------------------------------------------------------------------
@@ -266,14 +254,9 @@ def _tune_ours(
 
     def trial(number: int, point: tuning.Point) -> float:
         found = finetune(
-            run,
-            overlay(config, point | short),
-            prepared,
-            cf,
-            option=name,
-            parallel_jobs=config.rerank.concurrency,
-            note=f"trial{number}",
-        )
+            run, overlay(config, point | short), prepared, cf,
+            option=name, parallel_jobs=config.rerank.concurrency, note=f"trial{number}",
+        )  # fmt: skip
         return found.metrics["best_valid_ndcg_at_5"]
 
     best, trials = tuning.choose(OURS[name], config.rerank.trials, trial)

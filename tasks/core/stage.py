@@ -86,7 +86,9 @@ class Stage:
         of_format: tuple[str, ...],
     ) -> None:
         self.name, self.build, self.config, self.resources = name, build, config, resources
-        self.artifacts, self.tags, self.facts, self.unread, self.of_format = (artifacts, tags, facts, unread, of_format)
+        self.artifacts, self.tags, self.facts, self.unread, self.of_format = (
+            artifacts, tags, facts, unread, of_format
+        )  # fmt: skip
         self.code, self.skip = names_of(code), {choice: names_of(value) for choice, value in skip.items()}
         self.__doc__ = build.__doc__
         self._task: Task[..., dict[str, Any]] = task(

@@ -243,11 +243,8 @@ class RunReport:
             del self._waiting[:lost]
             run_logger().warning(
                 "MLflow takes no metrics now (%s: %s); %d wait for another try, %d are lost",
-                type(error).__name__,
-                str(error).partition("\n")[0],
-                len(self._waiting),
-                lost,
-            )
+                type(error).__name__, str(error).partition("\n")[0], len(self._waiting), lost,
+            )  # fmt: skip
         self._flushed = time.monotonic()
 
     def close(self) -> None:

@@ -57,7 +57,7 @@ def draw_candidates(con: duckdb.DuckDBPyConnection, split: str, config: PrepareC
     drawings = (
         _Drawing(con, protocol, config, seed, Negatives(items, keys, _weights(con, protocol), config.negatives), met)
         for protocol in config.protocols
-    )
+    )  # fmt: skip
     return files.write(path, files.CANDIDATES, (batch for each in drawings for batch in each.lists(split)))
 
 

@@ -40,19 +40,8 @@ from tasks.validate.profile import BINS
 CHAMPION = "champion"
 _TRIES = 3  # to serve a catalogue while champions change
 NONE = "none"  # the key of a full-ranking model that is not there
-_REQUIRED = (
-    "bm25s",
-    "numpy",
-    "pandas",
-    "pyarrow",
-    "pydantic",
-    "safetensors",
-    "scipy",
-    "tokenizers",
-    "torch",
-    "torch-geometric",
-    "transformers",
-)
+_REQUIRED = ("bm25s", "numpy", "pandas", "pyarrow", "pydantic", "safetensors", "scipy", "tokenizers", "torch",
+             "torch-geometric", "transformers")  # fmt: skip
 _TEXT, _TEXTS = DataType.string, Array(DataType.string)
 SIGNATURE = ModelSignature(
     inputs=Schema(

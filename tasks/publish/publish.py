@@ -26,18 +26,8 @@ from tasks.promote.decision import DECISION, Decision
 from tasks.validate.profile import PROFILE
 
 REPORT = "report.html"
-_SAID_BY_THE_RUN = {
-    "dataset",
-    "format",
-    "source",
-    "preset",
-    "seed",
-    "negatives",
-    "config",
-    "config_hash",
-    "dataset_digest",
-    "commit",
-}
+_SAID_BY_THE_RUN = {"dataset", "format", "source", "preset", "seed", "negatives", "config", "config_hash",
+                    "dataset_digest", "commit"}  # fmt: skip
 
 
 @task(name="publish", task_run_name="publish", cache_policy=NO_CACHE)

@@ -29,10 +29,8 @@ def results(ranks: dict[str, StageResult]) -> dict[str, dict[str, dict[str, floa
     """Task -> model -> metric, for every model that serves the task; the given order is kept."""
     by_task: dict[str, dict[str, dict[str, float]]] = {}
     for task in TASKS:
-        rows = {
-            name: {m: r.metrics[f"{task}/{m}"] for m in (*METRICS, "samples") if f"{task}/{m}" in r.metrics}
-            for name, r in ranks.items()
-        }
+        rows = {name: {m: r.metrics[f"{task}/{m}"] for m in (*METRICS, "samples") if f"{task}/{m}" in r.metrics}
+                for name, r in ranks.items()}  # fmt: skip
         by_task[task] = {name: row for name, row in rows.items() if row}
     return by_task
 

@@ -111,12 +111,10 @@ def test_the_numbers_of_two_models_are_those_of_a_loop() -> None:
     assert found["unisar"]["less_p"] == pytest.approx(2 * stats.t.sf(abs(t), freedom))
     assert found["unisar"]["less_p_holm"] == found["unisar"]["less_p"], "of one comparison"
     rng = np.random.default_rng(6)
-    drawn = np.array(
-        [
-            [free([of[n] for n in rng.integers(len(of), size=len(of))]) for of in (rows["gensr"], rows["unisar"])]
-            for _ in range(2_000)
-        ]
-    )
+    drawn = np.array([
+        [free([of[n] for n in rng.integers(len(of), size=len(of))]) for of in (rows["gensr"], rows["unisar"])]
+        for _ in range(2_000)
+    ])  # fmt: skip
     for name, looped in (("less", drawn[:, 0] - drawn[:, 1]), ("free", drawn[:, 1])):
         for end, share in (("low", 0.1), ("high", 0.9)):
             expected = np.quantile(looped, share)

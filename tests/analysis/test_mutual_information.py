@@ -114,17 +114,17 @@ def test_gaps_are_those_of_a_loop_over_resamples() -> None:
     every = np.arange(n)
     for i, name in enumerate(("exact", "label")):
         assert found[name].difference == pytest.approx(told(ours, every)[i] - told(theirs, every)[i])
-    looped = np.array(
-        [np.subtract(told(ours, rows), told(theirs, rows)) for rows in rng.integers(0, n, size=(2_000, n))]
-    )
+    looped = np.array([
+        np.subtract(told(ours, rows), told(theirs, rows)) for rows in rng.integers(0, n, size=(2_000, n))
+    ])  # fmt: skip
     for i, name in enumerate(("exact", "label")):
         spread = looped[:, i].std()
         assert found[name].low == pytest.approx(np.quantile(looped[:, i], 0.1), abs=0.15 * spread)
         assert found[name].high == pytest.approx(np.quantile(looped[:, i], 0.9), abs=0.15 * spread)
     whole = np.subtract(told(ours, every), told(theirs, every))
-    without = np.array(
-        [np.subtract(told(ours, np.delete(every, row)), told(theirs, np.delete(every, row))) for row in every]
-    )
+    without = np.array([
+        np.subtract(told(ours, np.delete(every, row)), told(theirs, np.delete(every, row))) for row in every
+    ])  # fmt: skip
     pseudo = n * whole - (n - 1) * without
     for i, name in enumerate(("exact", "label")):
         t = pseudo[:, i].mean() / (pseudo[:, i].std(ddof=1) / math.sqrt(n))
@@ -166,12 +166,9 @@ def test_rounding_is_no_difference() -> None:
 def test_answers_that_have_nothing_to_do_with_the_label_are_not_tested_about_it() -> None:
     """There I(Ŷ; Y) is flat, and pseudo-values are not normal: a test finds differences that are none."""
     rng, label, worlds = np.random.default_rng(8), (np.arange(400) % 2).astype(np.int64), 200
-    p = np.array(
-        [
-            information_gaps(1.5 * a, 0.3 * b, label, resamples=1)["label"].p
-            for a, b in rng.normal(size=(worlds, 2, 400))
-        ]
-    )
+    p = np.array([
+        information_gaps(1.5 * a, 0.3 * b, label, resamples=1)["label"].p for a, b in rng.normal(size=(worlds, 2, 400))
+    ])  # fmt: skip
     assert np.isnan(p).mean() > 0.9
     assert (p < 0.05).mean() <= 0.05
     blind = information_gaps(2.0 * label + rng.normal(size=400), rng.normal(size=400), label, resamples=1)

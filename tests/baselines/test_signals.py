@@ -33,23 +33,9 @@ from gensr_model.training.trainer import TrainingData
 
 USERS, ROUNDS, STYLES, SHELF, ELSEWHERE = 250, 8, 2, 2, 16
 ROOMS = (
-    "kitchen",
-    "garden",
-    "office",
-    "garage",
-    "bath",
-    "cellar",
-    "attic",
-    "hall",
-    "porch",
-    "stable",
-    "nursery",
-    "pantry",
-    "studio",
-    "balcony",
-    "laundry",
-    "terrace",
-)
+    "kitchen", "garden", "office", "garage", "bath", "cellar", "attic", "hall",
+    "porch", "stable", "nursery", "pantry", "studio", "balcony", "laundry", "terrace",
+)  # fmt: skip
 STEPS, BETWEEN = 600, 60  # of training at most, and between looks at the metric
 STEPS_OF_QUERY, STEPS_ON_NOISE = 600, 300  # of those to beat
 # Held to more than popularity. Of the others AEM and TEM learn a style only after more steps than a test has time for,
@@ -103,13 +89,9 @@ class Training:
         torch.manual_seed(0)
         self.model = self.system.model(self.collator.domain, dim=32)
         self.data = TrainingData(
-            dataset,
-            TrainConfig(batch_size=128),
-            self.collator.max_history,
-            0,
-            builder=self.collator,
-            tasks=self.system.tasks,
-        )
+            dataset, TrainConfig(batch_size=128), self.collator.max_history, 0,
+            builder=self.collator, tasks=self.system.tasks,
+        )  # fmt: skip
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=5e-3)
 
     def ndcg_at_5(self, task: Task, enough: float = 1.0, steps: int = STEPS) -> float:
@@ -129,15 +111,9 @@ class Training:
         rows = np.isin(samples.sample_id, of_tasks(samples, self.system.model).sample_id)
         samples, negatives = samples.take(rows), negatives[rows]
         scores = score_samples(
-            self.model,
-            self.dataset,
-            samples,
-            negatives,
-            max_history=self.collator.max_history,
-            batch_size=256,
-            report=NullReport(),
-            builder=self.collator,
-        )
+            self.model, self.dataset, samples, negatives, max_history=self.collator.max_history,
+            batch_size=256, report=NullReport(), builder=self.collator,
+        )  # fmt: skip
         found = summarize(ranks_table(samples.sample_id, samples.task_names, scores))
         return {task: metrics["ndcg_at_5"] for task, metrics in found.items()}
 

@@ -57,14 +57,8 @@ TRAINED: dict[str, tuple[Stage, str | None]] = {
 # Reports of the checks show the comments of these queries.
 SHOWN = {*source_files.files_in("sql/audit"), "sql/prepared/later_share.sql"}
 OF_GENSR = {
-    "finetune gensr",
-    "rank gensr",
-    "rank no_cf_view",
-    "rank valid",
-    "examples",
-    "analyze information",
-    "analyze space",
-}
+    "finetune gensr", "rank gensr", "rank no_cf_view", "rank valid", "examples", "analyze information", "analyze space",
+}  # fmt: skip
 OF_FULL_RANKING = {"finetune full", "rank full"}
 
 

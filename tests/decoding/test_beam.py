@@ -20,17 +20,10 @@ USERS, WIDTH, VOCABULARY, EOS = 8, 16, 60, 1
 def model(tied: bool = True, decoder_layers: int = 2) -> T5ForConditionalGeneration:
     torch.manual_seed(0)
     config = T5Config(
-        vocab_size=VOCABULARY,
-        d_model=WIDTH,
-        d_kv=8,
-        d_ff=32,
-        num_heads=2,
-        num_layers=2,
-        num_decoder_layers=decoder_layers,
-        decoder_start_token_id=0,
-        pad_token_id=0,
-        eos_token_id=EOS,
-    )
+        vocab_size=VOCABULARY, d_model=WIDTH, d_kv=8, d_ff=32, num_heads=2,
+        num_layers=2, num_decoder_layers=decoder_layers,
+        decoder_start_token_id=0, pad_token_id=0, eos_token_id=EOS,
+    )  # fmt: skip
     config.tie_word_embeddings = config.scale_decoder_outputs = tied
     made = T5ForConditionalGeneration(config).eval()
     with torch.no_grad():
@@ -74,17 +67,11 @@ def by_hugging_face(of: T5ForConditionalGeneration, ids: np.ndarray, lengths: np
             allowed[row[:place]].add(token)
     encoded, mask = encode(of)
     found = of.generate(
-        encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
-        attention_mask=mask,
-        do_sample=False,
-        num_beams=beams,
-        num_return_sequences=beams,
-        max_new_tokens=int(lengths.max()),
-        length_penalty=0.0,
+        encoder_outputs=BaseModelOutput(last_hidden_state=encoded), attention_mask=mask, do_sample=False,
+        num_beams=beams, num_return_sequences=beams, max_new_tokens=int(lengths.max()), length_penalty=0.0,
         prefix_allowed_tokens_fn=lambda _, sent: sorted(allowed.get(tuple(sent[1:].tolist()), {0})),
-        output_scores=True,
-        return_dict_in_generate=True,
-    )
+        output_scores=True, return_dict_in_generate=True,
+    )  # fmt: skip
     place = {row: number for number, row in enumerate(rows)}
     items = []
     for sequence in found.sequences[:, 1:].tolist():

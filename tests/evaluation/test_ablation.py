@@ -69,12 +69,9 @@ def test_rows_stand_beside_the_papers_percentages() -> None:
     given = {"gensr": [both, both], "no_soft_filter": [other, both], "search_only": [alone, alone]}
     rows = ablation_rows(given, PipelineConfig(), None)  # type: ignore[arg-type]
     assert [(row["task"], row["variant"]) for row in rows] == [
-        ("recommendation", "gensr"),
-        ("recommendation", "no_soft_filter"),
-        ("search", "gensr"),
-        ("search", "no_soft_filter"),
-        ("search", "search_only"),
-    ]
+        ("recommendation", "gensr"), ("recommendation", "no_soft_filter"),
+        ("search", "gensr"), ("search", "no_soft_filter"), ("search", "search_only"),
+    ]  # fmt: skip
     assert [row["paper"] for row in rows] == [None, -0.122, None, -0.031, None]
     half = rows[3]
     assert half["change"] == pytest.approx((SECOND - 1) / 2)

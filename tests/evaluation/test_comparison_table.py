@@ -21,12 +21,8 @@ def ranks(above: list[int], task: str) -> pa.Table:
 
 def test_means_are_over_seeds_and_a_task_that_a_system_does_not_serve_has_no_row() -> None:
     both = pa.concat_tables([ranks([0, 9], "search"), ranks([0, 0], "recommendation")])
-    rows = means(
-        {
-            "a": [both, pa.concat_tables([ranks([0, 0], "search"), ranks([9, 9], "recommendation")])],
-            "b": [ranks([2, 2], "search")],
-        }
-    )
+    rows = means({"a": [both, pa.concat_tables([ranks([0, 0], "search"), ranks([9, 9], "recommendation")])],
+                  "b": [ranks([2, 2], "search")]})  # fmt: skip
     found = {(r["task"], r["system"]): r for r in rows if r["metric"] == "recall_at_1"}
     assert set(found) == {("recommendation", "a"), ("search", "a"), ("search", "b")}
     searched = found["search", "a"]  # .5 and 1

@@ -87,15 +87,9 @@ def test_every_sample_is_in_the_segment_that_it_belongs_to(dataset: PreparedData
 def test_edges_belong_to_the_segment_that_begins_there() -> None:
     found = _cut("history", np.array([0, 1, 4, 5, 19, 20, 400, -1]), HISTORY, "events")
     assert [found.labels[place] if place >= 0 else None for place in found.of] == [
-        "0 events",
-        "1 to 4 events",
-        "1 to 4 events",
-        "5 to 9 events",
-        "10 to 19 events",
-        "20 to 39 events",
-        "40 or more events",
-        None,
-    ]
+        "0 events", "1 to 4 events", "1 to 4 events", "5 to 9 events", "10 to 19 events", "20 to 39 events",
+        "40 or more events", None
+    ]  # fmt: skip
 
 
 def test_the_head_is_a_fifth_of_the_items_met_and_those_level_with_its_last() -> None:
@@ -104,11 +98,8 @@ def test_the_head_is_a_fifth_of_the_items_met_and_those_level_with_its_last() ->
     found = _by_popularity(popularity, np.arange(len(popularity)))
     assert [found.labels[place] for place in found.of].count("head") == 3
     assert [found.labels[found.of[item]] for item in (1, 2, 4, 9, 0, 3)] == [
-        *["head"] * 3,
-        "tail",
-        "tail",
-        "unseen in training",
-    ]
+        *["head"] * 3, "tail", "tail", "unseen in training"
+    ]  # fmt: skip
     nothing = _by_popularity(np.zeros(3, np.int64), np.array([1]))
     assert nothing.labels[nothing.of[0]] == "unseen in training"
 
@@ -129,10 +120,8 @@ def test_metrics_are_the_means_over_a_segments_samples(dataset: PreparedDataset,
         expected = spread.std(ddof=1) / math.sqrt(len(spread)) if len(spread) > 1 else None
         assert row["ndcg_at_10_error"] == (expected and pytest.approx(expected))
     assert {(row["model"], row["task"]) for row in found.to_pylist()} == {
-        ("gensr", "recommendation"),
-        ("gensr", "search"),
-        ("bm25", "search"),
-    }
+        ("gensr", "recommendation"), ("gensr", "search"), ("bm25", "search")
+    }  # fmt: skip
     recommended = found.filter(pc.equal(found["task"], "recommendation"))
     assert set(recommended["by"].to_pylist()) == {"history", "target"}
 
@@ -191,14 +180,10 @@ def test_ours_is_compared_with_the_best_other_of_every_segment(
 
         def inside(table: pa.Table, lead: Lead = lead) -> pa.Table:
             names = zip(table["sample_id"].to_pylist(), table["task"].to_pylist(), strict=True)
-            return table.filter(
-                pa.array(
-                    [
-                        task == lead.task and expected_segment(dataset, row_of[name], lead.by) == lead.segment
-                        for name, task in names
-                    ]
-                )
-            )
+            return table.filter(pa.array([
+                task == lead.task and expected_segment(dataset, row_of[name], lead.by) == lead.segment
+                for name, task in names
+            ]))  # fmt: skip
 
         users = pa.table({"sample_id": pa.array(samples.sample_id, pa.string()), "user_idx": samples.user})
         alone = paired_bootstrap(

@@ -42,11 +42,8 @@ def run_as_worker_does(flow: Any, entrypoint: str, config: dict[str, Any]) -> tu
     environment = os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value()), "PREFECT__FLOW_ENTRYPOINT": entrypoint}
     done = subprocess.run(
         [sys.executable, "-m", "prefect.engine", str(run.id)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+        env=environment, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
     return run.id, done.stdout + done.stderr
 
 

@@ -67,11 +67,8 @@ def test_the_studies_are_part_of_the_run_and_take_what_it_has_trained(
     studies = summary["studies"]
     assert set(studies) == {"rerank-table", "full-ranking", "ablation", "sweep"}
     of_study = {name: {s["label"]: s["key"] for s in study["stages"]} for name, study in studies.items()}
-    for name, label in (
-        ("rerank-table", "finetune-gensr-seed0"),
-        ("ablation", "finetune-gensr"),
-        ("sweep", "finetune-tau=0.05-beta=0.1"),
-    ):
+    for name, label in (("rerank-table", "finetune-gensr-seed0"), ("ablation", "finetune-gensr"),
+                        ("sweep", "finetune-tau=0.05-beta=0.1")):  # fmt: skip
         assert of_study[name][label] == own["finetune-gensr"], name
     for name, keys in of_study.items():
         assert keys["prepare"] == own["prepare"], name
@@ -81,11 +78,8 @@ def test_the_studies_are_part_of_the_run_and_take_what_it_has_trained(
     for kind in export.KINDS:  # as the keys are those that the flow asks for
         assert export.out(tmp_path / kind, config, kind).jobs == (), "nothing is left to carry to another machine"
     ours = summary["results"]["search"]["gensr"]["ndcg_at_10"]
-    (row,) = (
-        r
-        for r in studies["rerank-table"]["results"]
-        if (r["system"], r["task"], r["metric"]) == ("gensr", "search", "ndcg_at_10")
-    )
+    (row,) = (r for r in studies["rerank-table"]["results"]
+              if (r["system"], r["task"], r["metric"]) == ("gensr", "search", "ndcg_at_10"))  # fmt: skip
     assert row["mean"] == pytest.approx(ours)
     assert studies["full-ranking"]["results"]["search"]["gensr"]["mrr"] > 0
     assert [r["variant"] for r in studies["ablation"]["ablation"]] == ["gensr", "no_soft_filter"] * 2

@@ -98,10 +98,8 @@ def test_a_given_config_stays_as_given_but_for_relative_paths(tmp_path: Path, mo
     for name, said in (("flan", str(tmp_path / "flan")), ("google/flan-t5-small", "google/flan-t5-small")):
         found = read_config(json.dumps({"model": {"backbone": {"name_or_path": name}}}))
         assert found["model"]["backbone"]["name_or_path"] == said
-    for given in (
-        {"rerank": {"saved_ranks": ["ranks.parquet"]}},
-        {"overrides": {"rerank": {"saved_ranks": ["ranks.parquet"]}}},
-    ):
+    for given in ({"rerank": {"saved_ranks": ["ranks.parquet"]}},
+                  {"overrides": {"rerank": {"saved_ranks": ["ranks.parquet"]}}}):  # fmt: skip
         (file,) = read_config(json.dumps(given))["rerank"]["saved_ranks"]
         assert file["path"] == str(tmp_path / "ranks.parquet")
     monkeypatch.setenv("HOME", str(tmp_path / "me"))

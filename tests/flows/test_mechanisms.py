@@ -29,15 +29,8 @@ FIGURES = {
 
 @pytest.mark.usefixtures("prefect_server")
 def test_raw_files_to_published_analyses(gensr_home: Path, tiny: Callable[..., PipelineConfig]) -> None:
-    analysis = {
-        "mine_samples": 80,
-        "mine_steps": 10,
-        "mine_seeds": 1,
-        "space_samples": 60,
-        "theorem_trials": 2,
-        "gradient_every": 5,
-        "enabled": False,
-    }
+    analysis = {"mine_samples": 80, "mine_steps": 10, "mine_seeds": 1, "space_samples": 60, "theorem_trials": 2,
+                "gradient_every": 5, "enabled": False}  # fmt: skip
     rerank = {"epochs": 1, "batch_size": 64, "systems": ["unisar"]}
     config = tiny(analysis=analysis, rerank=rerank)
     found = mechanisms(config)
@@ -53,11 +46,8 @@ def test_raw_files_to_published_analyses(gensr_home: Path, tiny: Callable[..., P
     assert "Parameter error, and both sides of Eq. 4 by Eq. 15, nats" in tables
     rows = {caption: part.count("| UniSAR ") for caption, part in tables.items()}
     assert rows["What an answer tells about its input (§6.4.1)"] == 2, "both tasks"
-    for caption in (
-        "Cosine of the task gradients along training (§6.5)",
-        "How far the tasks lie apart (§6.4.2)",
-        "How training ended",
-    ):
+    for caption in ("Cosine of the task gradients along training (§6.5)", "How far the tasks lie apart (§6.4.2)",
+                    "How training ended"):  # fmt: skip
         assert rows[caption] == 1, caption
     with get_client(sync_client=True) as client:
         wanted = ArtifactFilter(

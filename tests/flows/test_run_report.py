@@ -66,18 +66,9 @@ def test_every_section_is_there_and_says_what_was_run(facts: RunFacts) -> None:
     assert expected <= set(names)
     summary = facts.summary
     for said in (
-        summary["dataset"],
-        summary["dataset_digest"],
-        summary["config_hash"],
-        "Generated data",
-        "Not the paper's data",
-        "20 audits, 0 broken",
-        "GenSR",
-        "Two heads",
-        "Item-kNN",
-        "BM25",
-        "finetune-gensr",
-    ):
+        summary["dataset"], summary["dataset_digest"], summary["config_hash"], "Generated data",
+        "Not the paper's data", "20 audits, 0 broken", "GenSR", "Two heads", "Item-kNN", "BM25", "finetune-gensr",
+    ):  # fmt: skip
         assert said in page.text, said
     for task in ("recommendation", "search"):
         for name, row in summary["results"][task].items():

@@ -21,18 +21,13 @@ from flows.local.services import TOKEN, Service, ServiceError
 HERE = Path(__file__).parent
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 # Starts a child in a session of its own, as a worker does with a flow run, and tells its id.
-PARENT = [
-    sys.executable,
-    "-c",
-    "import subprocess, sys, time\n"
-    "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)\n"
-    "print(child.pid, flush=True); time.sleep(600)",
-]
-STUBBORN = [
-    sys.executable,
-    "-c",
-    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('deaf', flush=True); time.sleep(600)",
-]
+PARENT = [sys.executable, "-c",
+          "import subprocess, sys, time\n"
+          "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)\n"
+          "print(child.pid, flush=True); time.sleep(600)"]  # fmt: skip
+STUBBORN = [sys.executable, "-c",
+            "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+            "print('deaf', flush=True); time.sleep(600)"]  # fmt: skip
 
 
 def free_port() -> int:

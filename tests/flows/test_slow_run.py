@@ -126,12 +126,8 @@ def _check_mlflow_over_http(installed: Installed, out: str, tmp_path: Path, monk
     parent = client.get_run(found[1])
     summary = installed.summary(out)
     assert parent.info.status == "FINISHED"
-    expected = {
-        "dataset_digest": summary["dataset_digest"],
-        "config_hash": summary["config_hash"],
-        "seed": "0",
-        "prefect_flow_run_id": summary["flow_run_id"],
-    }
+    expected = {"dataset_digest": summary["dataset_digest"], "config_hash": summary["config_hash"], "seed": "0",
+                "prefect_flow_run_id": summary["flow_run_id"]}  # fmt: skip
     assert expected.items() <= parent.data.tags.items()
     assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?", parent.data.tags["git_commit"])
     children = installed.children(found[1])

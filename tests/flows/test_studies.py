@@ -75,12 +75,13 @@ def test_the_ablation_trains_each_variant_with_each_seed_and_goes_on_where_it_st
 
     carried = tiny(train=TRAIN, ablation={"variants": [*VARIANTS, "no_soft_filter"], "seeds": [0, 1]})
     assert [job.name for job in export.out(tmp_path / "parcel", carried, "ablation").jobs] == [
-        "no_soft_filter",
-        "no_soft_filter-seed1",
-    ], "what is carried to another machine is what the flow asks for"
+        "no_soft_filter", "no_soft_filter-seed1"
+    ], "what is carried to another machine is what the flow asks for"  # fmt: skip
 
     rows = {(row["task"], row["variant"]): row for row in summary["ablation"]}
-    assert set(rows) == {*(("recommendation", v) for v in VARIANTS[:2]), *(("search", v) for v in VARIANTS)}
+    assert set(rows) == {
+        *(("recommendation", v) for v in VARIANTS[:2]), *(("search", v) for v in VARIANTS)
+    }  # fmt: skip
     for (task, variant), row in rows.items():
         scores = [summary["results"][task][name]["ndcg_at_5"] for name in (variant, f"{variant}-seed1")]
         assert row["value"] == pytest.approx(sum(scores) / 2)
@@ -193,30 +194,16 @@ def test_what_a_study_cannot_do_is_refused_before_anything_is_trained(gensr_home
     of_search = {"prepare": {"protocols": ["uniform", "bm25"]}, "evaluation": {"protocol": "bm25"}}
     wrong: list[tuple[str, Callable[[PipelineConfig], Any], dict[str, Any], str]] = [
         ("ablation", ablation, {"train": {"tasks": "search"}}, "the ablation trains on one task itself"),
-        (
-            "ablation",
-            ablation,
-            of_search | {"ablation": {"variants": ["recommendation_only"]}},
-            r"leave recommendation_only out of ablation\.variants",
-        ),
-        (
-            "ablation",
-            ablation,
-            {"ablation": {"variants": ["no_cf_view", "no_searches"]}},
-            r"^no_searches would be GenSR as it is configured.*\"enabled\": false.*leave it out of abl",
-        ),
-        (
-            "ablation",
-            ablation,
-            {
-                "model": {"departures": {"searches_in_text": {"leave_one_out": True}}},
-                "ablation": {"variants": ["no_cf_view", "no_leave_one_out"]},
-            },
-            "^no_leave_one_out would be GenSR as it is configured",
-        ),
+        ("ablation", ablation, of_search | {"ablation": {"variants": ["recommendation_only"]}},
+         r"leave recommendation_only out of ablation\.variants"),
+        ("ablation", ablation, {"ablation": {"variants": ["no_cf_view", "no_searches"]}},
+         r"^no_searches would be GenSR as it is configured.*\"enabled\": false.*leave it out of abl"),
+        ("ablation", ablation, {"model": {"departures": {"searches_in_text": {"leave_one_out": True}}},
+                                "ablation": {"variants": ["no_cf_view", "no_leave_one_out"]}},
+         "^no_leave_one_out would be GenSR as it is configured"),
         ("rerank", rerank_table, {"train": {"tasks": "search"}}, r"^train\.tasks is 'search'.*give it both"),
         ("sweep", sweep, {"sweep": {"tau": [], "beta": []}}, r"sweep\.tau and sweep\.beta are both empty"),
-    ]
+    ]  # fmt: skip
     for study, flow, changes, said in wrong:
         with pytest.raises(ConfigError, match=said):
             flow(tiny(**changes))

@@ -25,16 +25,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
 def save_t5(folder: Path, tokenizer: Tokenizer, tied: bool) -> T5ForConditionalGeneration:
     """A small T5 as Hugging Face saves one, with what T5Config makes of flan's untied matrices."""
     config = T5Config(
-        vocab_size=tokenizer.get_vocab_size(),
-        d_model=16,
-        d_kv=8,
-        d_ff=32,
-        num_layers=3,
-        num_decoder_layers=3,
-        num_heads=2,
-        decoder_start_token_id=0,
-        pad_token_id=0,
-    )
+        vocab_size=tokenizer.get_vocab_size(), d_model=16, d_kv=8, d_ff=32, num_layers=3, num_decoder_layers=3,
+        num_heads=2, decoder_start_token_id=0, pad_token_id=0,
+    )  # fmt: skip
     config.tie_word_embeddings = tied
     model = T5ForConditionalGeneration(config)
     model.set_input_embeddings(model.shared)  # one matrix for encoder and decoder, as in every T5

@@ -40,18 +40,11 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
 def assembled(small: Small, kind: str, share: float) -> tuple[GenSR | TwoHead, bundle.Tokenizer]:
     """A model without dropout whose weights are drawn, the cold vector and the vectors of the items' own too."""
     model = {
-        **SMALL_MODEL,
-        "view_dropout": 0.0,
-        "text": TEXT,
-        "departures": {
-            "searches_in_text": SEARCHED,
-            "cold_items": share,
-            "item_embedding": True,
-            "interaction": True,
-            "query_interaction": True,
-        },
+        **SMALL_MODEL, "view_dropout": 0.0, "text": TEXT,
+        "departures": {"searches_in_text": SEARCHED, "cold_items": share, "item_embedding": True,
+                       "interaction": True, "query_interaction": True},
         "backbone": {**SMALL_MODEL["backbone"], "dropout": 0.0},
-    }
+    }  # fmt: skip
     config = PipelineConfig.model_validate({"model": model})
     made, tokenizer = bundle.assemble(kind, small.dataset, small.cf, config)
     assert isinstance(made, GenSR | TwoHead)
@@ -110,11 +103,9 @@ def test_only_the_cold_ones_of_the_items_change() -> None:
     cold = torch.tensor([False, True, True])
     items = torch.tensor([2, 0, 1])
     text = ItemText(
-        torch.tensor([1, 2, 3, 4, 5]),
-        torch.tensor([0, 2, 3, 5]),
-        torch.tensor([0.2, 0.8, 1.0, 0.5, 0.5]),
-        torch.tensor([1.0, 0.0, 0.0, 0.5, 0.5]),
-    )
+        torch.tensor([1, 2, 3, 4, 5]), torch.tensor([0, 2, 3, 5]),
+        torch.tensor([0.2, 0.8, 1.0, 0.5, 0.5]), torch.tensor([1.0, 0.0, 0.0, 0.5, 0.5]),
+    )  # fmt: skip
     words = nn.Embedding(6, 3)
     expected = torch.stack([words.weight[[4, 5]].mean(0), words.weight[1], torch.zeros(3)])
     torch.testing.assert_close(pool_read_text(words, text, read_items(items, cold)), expected)

@@ -30,7 +30,7 @@ def make(tied: bool = True, scaled: bool = True, full: FullRankingConfig | None 
         slots=torch.tensor([[3, 5], [2, 4], [1, 3]]),
         query=torch.tensor([[3, 4], [5, 0], [0, 0]]),
         query_length=torch.tensor([2, 1, 0]),
-    )
+    )  # fmt: skip
     t5 = backbone(tied, scaled)
     t5.set_input_embeddings(t5.shared)
     first = add_item_tokens(t5, TEXT)
@@ -98,13 +98,9 @@ def test_generation_is_the_best_of_the_catalogue_and_hugging_faces(tied: bool) -
         model.backbone.config.num_layers = model.backbone.config.num_decoder_layers  # what generate's cache reads
         theirs = model.backbone.generate(
             encoder_outputs=BaseModelOutput(last_hidden_state=states.last_hidden_state),
-            attention_mask=mask.long(),
-            num_beams=4,
-            num_return_sequences=4,
-            max_new_tokens=1,
-            do_sample=False,
+            attention_mask=mask.long(), num_beams=4, num_return_sequences=4, max_new_tokens=1, do_sample=False,
             prefix_allowed_tokens_fn=lambda *_: list(range(model.first_item, model.first_item + ITEMS)),
-        )
+        )  # fmt: skip
     assert theirs[:, 1].view(5, 4).sub(model.first_item).tolist() == found.items.tolist()
 
 

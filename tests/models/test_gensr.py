@@ -22,17 +22,9 @@ ITEMS, WIDTH, CF, VOCABULARY, NO, YES = 9, 16, 8, 40, 37, 38
 
 def backbone(tied: bool = True, scaled: bool = True) -> T5ForConditionalGeneration:
     config = T5Config(
-        vocab_size=VOCABULARY,
-        d_model=WIDTH,
-        d_kv=8,
-        d_ff=32,
-        num_layers=2,
-        num_decoder_layers=1,
-        num_heads=2,
-        decoder_start_token_id=0,
-        pad_token_id=0,
-        eos_token_id=1,
-    )
+        vocab_size=VOCABULARY, d_model=WIDTH, d_kv=8, d_ff=32, num_layers=2, num_decoder_layers=1, num_heads=2,
+        decoder_start_token_id=0, pad_token_id=0, eos_token_id=1,
+    )  # fmt: skip
     config.tie_word_embeddings = tied
     config.scale_decoder_outputs = scaled
     return T5ForConditionalGeneration(config)
@@ -207,7 +199,7 @@ SWITCHES: list[tuple[dict[str, object], set[str]]] = [
     ({"behavior_embedding": False, "position_embedding": False}, set()),
     ({"answer_loss": "yes_no"}, set()),
     ({"answer_loss": "listwise"}, set()),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("switches", "gone"), SWITCHES, ids=[str(s) for s, _ in SWITCHES])

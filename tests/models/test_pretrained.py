@@ -95,10 +95,8 @@ def test_the_fused_gelu_is_the_pretrained_models_own(whole: Pretrained, flan_t5_
     theirs = T5ForConditionalGeneration.from_pretrained(flan_t5_small).eval()
     ours, _ = backbone.load_pretrained(BackboneConfig(name_or_path=str(flan_t5_small)))
     again = backbone.build(backbone.config_to_json(ours))
-    kinds = {
-        name: {type(m.act) for m in model.modules() if hasattr(m, "act")}
-        for name, model in {"theirs": theirs, "ours": ours, "again": again}.items()
-    }
+    kinds = {name: {type(m.act) for m in model.modules() if hasattr(m, "act")} for name, model in
+             {"theirs": theirs, "ours": ours, "again": again}.items()}  # fmt: skip
     assert kinds == {"theirs": {NewGELUActivation}, "ours": {nn.GELU}, "again": {nn.GELU}}
     prompt = torch.tensor([whole.tokenizer.encode("search red shoe . history").ids])
     found = []

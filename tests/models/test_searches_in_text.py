@@ -54,16 +54,11 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
 
 def config(pooling: str = "tokens", leave: bool = True) -> PipelineConfig:
     model = {
-        **SMALL_MODEL,
-        "view_dropout": 0.0,
-        "text": {**TEXT, "pooling": pooling},
-        "departures": {
-            "interaction": True,
-            "query_interaction": True,
-            "searches_in_text": {**SEARCHED, "leave_one_out": leave},
-        },
+        **SMALL_MODEL, "view_dropout": 0.0, "text": {**TEXT, "pooling": pooling},
+        "departures": {"interaction": True, "query_interaction": True,
+                       "searches_in_text": {**SEARCHED, "leave_one_out": leave}},
         "backbone": {**SMALL_MODEL["backbone"], "dropout": 0.0},
-    }
+    }  # fmt: skip
     return PipelineConfig.model_validate({"model": model})
 
 
@@ -126,12 +121,9 @@ def test_what_others_searched_too_stays(small: Small) -> None:
 
 def test_an_item_that_one_search_alone_describes_has_no_text_without_it() -> None:
     text = ItemText(
-        torch.tensor([1, 2, 3]),
-        torch.tensor([0, 2, 3]),
-        torch.tensor([0.5, 0.5, 1.0]),
-        torch.zeros(3),
+        torch.tensor([1, 2, 3]), torch.tensor([0, 2, 3]), torch.tensor([0.5, 0.5, 1.0]), torch.zeros(3),
         torch.tensor([7, 7, -1]),
-    )
+    )  # fmt: skip
     words = nn.Embedding(4, 3)
     found_of = pool_read_text(words, text, read_items(torch.tensor([0, 1]), None, torch.tensor([7, 7])))
     assert found_of.tolist() == [[0, 0, 0], words.weight[3].tolist()]

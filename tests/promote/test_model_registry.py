@@ -67,10 +67,8 @@ def test_a_logged_model_answers_row_by_row_and_keeps_the_best(logged: Logged) ->
     every = logged.model.predict(request)
     assert every.columns.tolist() == list(Answer._fields)
     assert [sorted(items) for items in every["items"]] == [
-        sorted(CANDIDATES),
-        sorted(CANDIDATES[:2]),
-        sorted(CANDIDATES),
-    ]
+        sorted(CANDIDATES), sorted(CANDIDATES[:2]), sorted(CANDIDATES)
+    ]  # fmt: skip
     best = logged.model.predict(request, params={"top_n": 1})
     assert best["items"].tolist() == [items[:1] for items in every["items"]]
 

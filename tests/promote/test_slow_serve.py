@@ -46,13 +46,9 @@ class Server:
         self.log = root / "serve.log"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                command,
-                cwd=root,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
+                command, cwd=root, stdout=log, stderr=log, start_new_session=True,
                 env=os.environ | {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"},
-            )
+            )  # fmt: skip
 
     def wait(self, seconds: float = 240) -> None:
         until = time.monotonic() + seconds

@@ -81,21 +81,8 @@ def test_the_page_has_a_row_per_system_and_says_what_failed(ranked: list[Ranked]
     assert "Recommendation: " not in page, "nobody ranked it"
     cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip("|"))] for line in page.splitlines()]
     head = next(n for n, row in enumerate(cells) if row[0] == "System")
-    assert cells[head] == [
-        "System",
-        "Kind",
-        "R@5",
-        "R@10",
-        "N@5",
-        "N@10",
-        "± seeds",
-        "Seeds",
-        "Epochs",
-        "s/epoch",
-        "s to score",
-        "Parameters",
-        "Peak memory",
-    ]
+    assert cells[head] == ["System", "Kind", "R@5", "R@10", "N@5", "N@10", "± seeds", "Seeds", "Epochs", "s/epoch",
+                           "s to score", "Parameters", "Peak memory"]  # fmt: skip
     body = {row[0]: row for row in cells[head + 2 : head + 4]}
     assert set(body) == {"QEM", "GenSR"}
     assert body["QEM"][3] == body["GenSR"][3] == "**1.0000**"  # R@10 among ten: everyone's best
@@ -140,12 +127,8 @@ def of(file: Path, **rest: object) -> SavedRanks:
 def test_kept_systems_join_only_over_the_same_candidates(ranked: list[Ranked], tmp_path: Path) -> None:
     """References are stood in for by QEM's ranks: what counts is that they are the same here and there."""
     ours = {"popularity": [read_ranks(ranked[0].ranks)]}
-    other = {
-        "popularity": read_ranks(ranked[0].ranks),
-        "gensr": read_ranks(ranked[2].ranks),
-        "aem/seed0": read_ranks(ranked[1].ranks),
-        "aem/seed1": read_ranks(ranked[3].ranks),
-    }
+    other = {"popularity": read_ranks(ranked[0].ranks), "gensr": read_ranks(ranked[2].ranks),
+             "aem/seed0": read_ranks(ranked[1].ranks), "aem/seed1": read_ranks(ranked[3].ranks)}  # fmt: skip
     file = tmp_path / "kept.parquet"
     pq.write_table(widen(other), file)
     found = saved_systems((of(file),), ours, ours)

@@ -24,71 +24,24 @@ from tasks.publish.summary import comparisons, numbers_of, results, summarize_ru
 SECOND = 0.6309  # 1 / log2(3): NDCG of rank 2
 CONFIG = PipelineConfig.model_validate({"name": "toys", "statistics": {"confidence": 0.8}})
 ANALYSIS = {
-    **{
-        f"information/gensr/search/{name}": value
-        for name, value in (
-            ("mine_nats", 0.5),
-            ("mine_std", 0.0625),
-            ("infonce_nats", 0.475),
-            ("infonce_std", 0.125),
-            ("smile_nats", 0.55),
-            ("smile_std", 0.25),
-            ("mine_bits", 0.7213),
-            ("exact_nats", 0.625),
-            ("exact_bits", 0.9017),
-            ("label_nats", 0.25),
-            ("label_bits", 0.3607),
-            ("bound_nats", 0.6931),
-            ("raw_score_nats", 1.75),
-            ("samples", 200.0),
-        )
-    },
-    **{
-        f"gradient/two_head/{name}": value
-        for name, value in (
-            ("mean_cosine", -0.25),
-            ("std_cosine", 0.125),
-            ("min_cosine", -0.75),
-            ("share_negative", 0.875),
-            ("mean_halves", -0.2),
-            ("share_negative_halves", 0.75),
-            ("mean_null", 0.1),
-            ("share_negative_null", 0.25),
-            ("gap", -0.3),
-            ("gap_error", 0.0625),
-            ("mean_norm_recommendation", 0.5),
-            ("mean_norm_search", 2.0),
-            ("probes", 12.0),
-        )
-    },
-    **{
-        f"space/gensr_untrained/{name}": value
-        for name, value in (
-            ("probe_accuracy", 0.9375),
-            ("chance", 0.5),
-            ("silhouette", 0.125),
-            ("overlap", 0.25),
-            ("overlap_chance", 0.875),
-        )
-    },
-    **{
-        f"theorem/independent/{n}/{name}": value
-        for n in (1000, 30)
-        for name, value in (
-            ("generative_error", 1.5),
-            ("discriminative_error", 9.5),
-            ("error_holds", 0.99),
-            ("generative_gaussian", 1.6),
-            ("discriminative_gaussian", 3.3),
-            ("true_gaussian", 1.25),
-            ("gaussian_holds", 0.0),
-            ("generative_label", 0.4),
-            ("discriminative_label", 0.3),
-            ("true_label", 0.5),
-            ("label_holds", 0.95),
-        )
-    },
-}
+    **{f"information/gensr/search/{name}": value for name, value in (
+        ("mine_nats", 0.5), ("mine_std", 0.0625), ("infonce_nats", 0.475), ("infonce_std", 0.125), ("smile_nats", 0.55),
+        ("smile_std", 0.25), ("mine_bits", 0.7213), ("exact_nats", 0.625), ("exact_bits", 0.9017), ("label_nats", 0.25),
+        ("label_bits", 0.3607), ("bound_nats", 0.6931), ("raw_score_nats", 1.75), ("samples", 200.0))},
+    **{f"gradient/two_head/{name}": value for name, value in (
+        ("mean_cosine", -0.25), ("std_cosine", 0.125), ("min_cosine", -0.75), ("share_negative", 0.875),
+        ("mean_halves", -0.2), ("share_negative_halves", 0.75), ("mean_null", 0.1), ("share_negative_null", 0.25),
+        ("gap", -0.3), ("gap_error", 0.0625), ("mean_norm_recommendation", 0.5), ("mean_norm_search", 2.0),
+        ("probes", 12.0))},
+    **{f"space/gensr_untrained/{name}": value for name, value in (
+        ("probe_accuracy", 0.9375), ("chance", 0.5), ("silhouette", 0.125), ("overlap", 0.25),
+        ("overlap_chance", 0.875))},
+    **{f"theorem/independent/{n}/{name}": value for n in (1000, 30) for name, value in (
+        ("generative_error", 1.5), ("discriminative_error", 9.5), ("error_holds", 0.99),
+        ("generative_gaussian", 1.6), ("discriminative_gaussian", 3.3), ("true_gaussian", 1.25),
+        ("gaussian_holds", 0.0),
+        ("generative_label", 0.4), ("discriminative_label", 0.3), ("true_label", 0.5), ("label_holds", 0.95))},
+}  # fmt: skip
 
 
 def evaluated(folder: Path, name: str, **places: list[tuple[int, int]]) -> StageResult:
@@ -223,12 +176,8 @@ def test_the_summary_is_json_and_says_what_was_run(summary: dict[str, Any]) -> N
     assert summary["config_hash"] == digest(CONFIG)
     assert summary["dataset_digest"] == "raw-digest"
     assert [stage["label"] for stage in summary["stages"]] == [
-        "ingest",
-        "finetune-gensr",
-        "evaluate-gensr",
-        "evaluate-popularity",
-        "evaluate-bm25",
-    ]
+        "ingest", "finetune-gensr", "evaluate-gensr", "evaluate-popularity", "evaluate-bm25"
+    ]  # fmt: skip
 
 
 def test_the_table_of_a_task_has_a_row_per_ranker_and_the_difference(summary: dict[str, Any]) -> None:
@@ -237,14 +186,16 @@ def test_the_table_of_a_task_has_a_row_per_ranker_and_the_difference(summary: di
     assert "**Recommendation: 2 test samples, 1 positive among 99 negatives**\n" in markdown
     assert "**Search: 4 test samples, 1 positive among 99 negatives**\n" in markdown
     head, gensr, popularity = cells(markdown, "Recommendation")
-    assert head == ["Model", "R@1", "R@5", "R@10", "R@20", "N@5", "N@10", "N@20", "MRR", "GenSR − it", "80% interval"]
+    assert head == ["Model", "R@1", "R@5", "R@10", "R@20", "N@5", "N@10", "N@20", "MRR", "GenSR − it",
+                    "80% interval"]  # fmt: skip
     assert gensr == ["GenSR", *["**1.0000**"] * 8, "", ""]
     assert popularity == ["Popularity", "<u>0.0000</u>", *["**1.0000**"] * 3, *["<u>0.6309</u>"] * 3, "<u>0.5000</u>",
                           "+0.3691", "[+0.3691, +0.3691]"]  # fmt: skip  # the same everywhere: no t-test
     head, gensr, popularity, bm25 = cells(markdown, "Search: 4")
     assert head[-1] == "p (Holm)"
     # MRR: (1 + 1 + 1 + 1/2) / 4; N: (3 + 0.6309) / 4.
-    assert gensr == ["GenSR", "<u>0.7500</u>", *["**1.0000**"] * 3, *["<u>0.9077</u>"] * 3, "<u>0.8750</u>", "", "", ""]
+    assert gensr == ["GenSR", "<u>0.7500</u>", *["**1.0000**"] * 3, *["<u>0.9077</u>"] * 3, "<u>0.8750</u>",
+                     "", "", ""]  # fmt: skip
     # Level with all 9 others: R@5 is 5/10. Level with one: MRR (1 + 1/2) / 2.
     assert popularity[:4] == ["Popularity", "0.1500", "<u>0.8750</u>", "**1.0000**"]
     assert popularity[8] == f"{(0.5 + 0.75 + 0.29290 + 0.5) / 4:.4f}"
@@ -273,41 +224,16 @@ def test_the_analyses_have_their_tables_and_none_without_them(summary: dict[str,
     assert "How much more GenSR's answers tell" not in markdown
     assert "Labels stand 1:1, drawn candidates to positives." in markdown
     _, row = cells(markdown, "Cosine of the task gradients")
-    assert row == [
-        "Two heads (Eq. 1)",
-        "−0.250",
-        "0.125",
-        "−0.750",
-        "0.875",
-        "−0.200",
-        "0.750",
-        "0.100",
-        "0.250",
-        "−0.300",
-        "0.062",
-        "0.500",
-        "2.000",
-        "12",
-    ]
+    assert row == ["Two heads (Eq. 1)", "−0.250", "0.125", "−0.750", "0.875", "−0.200", "0.750", "0.100", "0.250",
+                   "−0.300", "0.062", "0.500", "2.000", "12"]  # fmt: skip
     assert "less noise" not in markdown
-    less = {
-        "free": 0.25,
-        "free_low": -0.5,
-        "free_high": 1.0,
-        "less": -0.5,
-        "less_low": -0.75,
-        "less_high": -0.25,
-        "less_p_holm": 0.03,
-    }
+    less = {"free": 0.25, "free_low": -0.5, "free_high": 1.0, "less": -0.5, "less_low": -0.75, "less_high": -0.25,
+            "less_p_holm": 0.03}  # fmt: skip
     less = {f"gradient/two_head/{name}": value for name, value in less.items()}
     compared = table({**summary, "analysis": ANALYSIS | less})
     assert cells(compared, "The tasks' cosine less noise")[1][1:] == [
-        "0.25",
-        "[−0.50, +1.00]",
-        "−0.50",
-        "[−0.75, −0.25]",
-        "0.030",
-    ]
+        "0.25", "[−0.50, +1.00]", "−0.50", "[−0.75, −0.25]", "0.030"
+    ]  # fmt: skip
     _, row = cells(markdown, "How far the tasks lie apart")
     assert row == ["GenSR, untrained", "0.938", "0.500", "0.125", "0.250", "0.875"]
     _, row, more = cells(markdown, "Parameter error")
@@ -330,14 +256,8 @@ def test_numbers_of_analyses_leave_out_what_is_no_finding(tmp_path: Path) -> Non
 
 def test_segments_have_a_table_per_task_with_a_column_per_model(summary: dict[str, Any]) -> None:
     assert "by segment" not in table(summary)
-    row = {
-        "task": "search",
-        "by": "target",
-        "segment": "head",
-        "samples": 3,
-        "ndcg_at_10": 0.5,
-        "ndcg_at_10_error": 0.1,
-    }
+    row = {"task": "search", "by": "target", "segment": "head", "samples": 3, "ndcg_at_10": 0.5,
+           "ndcg_at_10_error": 0.1}  # fmt: skip
     tail = {"segment": "tail", "samples": 1, "ndcg_at_10": 0.25, "ndcg_at_10_error": None}
     rows = [row | {"model": "gensr"}, row | {"model": "gensr"} | tail, row | {"model": "bm25", "ndcg_at_10": 1.0}]
     markdown = table(summary | {"diagnosis": rows})
@@ -358,30 +278,10 @@ def test_segments_have_a_table_per_task_with_a_column_per_model(summary: dict[st
 
 
 def test_the_studies_have_their_tables(summary: dict[str, Any]) -> None:
-    row = {
-        "task": "search",
-        "variant": "gensr",
-        "seeds": 1,
-        "base": 0.5,
-        "value": 0.5,
-        "change": 0.0,
-        "low": 0.0,
-        "high": 0.0,
-        "n": 9,
-        "std_over_seeds": None,
-        "paper": None,
-        "p_holm": None,
-    }
-    worse = {
-        "variant": "no_soft_filter",
-        "value": 0.45,
-        "change": -0.1,
-        "low": -0.15,
-        "high": 0.02,
-        "std_over_seeds": 0.01,
-        "paper": -0.031,
-        "p_holm": 0.125,
-    }
+    row = {"task": "search", "variant": "gensr", "seeds": 1, "base": 0.5, "value": 0.5, "change": 0.0, "low": 0.0,
+           "high": 0.0, "n": 9, "std_over_seeds": None, "paper": None, "p_holm": None}  # fmt: skip
+    worse = {"variant": "no_soft_filter", "value": 0.45, "change": -0.1, "low": -0.15, "high": 0.02,
+             "std_over_seeds": 0.01, "paper": -0.031, "p_holm": 0.125}  # fmt: skip
     study = {"study": "ablation", "ablation": [row, row | worse]}
     assert cells(table(summary | study), "What each part is worth") == [
         ["Model", "Task", "N@5", "± seeds", "Change", "80% interval, %", "p (Holm)", "Paper, Amazon"],

@@ -54,13 +54,9 @@ def on_a_bare_machine(tmp_path: Path, folder: Path, *more: str) -> subprocess.Po
     paths = os.pathsep.join([str(tmp_path / "bare"), str(root)])
     return subprocess.Popen(
         [sys.executable, "-m", "gensr_model.remote.worker", str(folder), *more],
-        env=os.environ | {"PYTHONPATH": paths},
-        cwd=tmp_path,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+        env=os.environ | {"PYTHONPATH": paths}, cwd=tmp_path, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
 
 
 def folders(packed: job_bundle.JobBundle) -> list[tuple[str, str]]:
@@ -91,24 +87,16 @@ def test_models_are_trained_elsewhere_and_found_in_the_store(gensr_home: Path, t
     said, errors = done.communicate(timeout=300)
     assert done.returncode == 0, errors
     assert sorted(line.rsplit(" in ", 1)[0] for line in said.splitlines()) == [
-        "gensr: evaluate",
-        "gensr: finetune",
-        "gensr: pretrain",
-        "two_head: evaluate",
-        "two_head: finetune",
-    ]
+        "gensr: evaluate", "gensr: finetune", "gensr: pretrain", "two_head: evaluate", "two_head: finetune"
+    ]  # fmt: skip
     for stage, name in folders(packed):
         assert is_complete(job_bundle.place(folder, stage, name))
         assert not stored_as(gensr_home, job_bundle.place(folder, stage, name))
     assert not list((folder / "checkpoints").iterdir())
 
     assert export.back(folder) == [
-        "gensr: pretrain",
-        "gensr: finetune",
-        "gensr: evaluate",
-        "two_head: finetune",
-        "two_head: evaluate",
-    ]
+        "gensr: pretrain", "gensr: finetune", "gensr: evaluate", "two_head: finetune", "two_head: evaluate"
+    ]  # fmt: skip
     for stage, name in folders(packed):
         (stored,) = stored_as(gensr_home, job_bundle.place(folder, stage, name))
         record = read_record(stored)
@@ -229,8 +217,6 @@ def test_the_jobs_are_those_of_the_study(gensr_home: Path, tmp_path: Path, tiny:
     assert len(set(folders(packed))) == 2 + 4 + 4
     swept = export.out(tmp_path / "sweep", config, "sweep")
     assert {(job.config.model.tau, job.config.model.beta) for job in swept.jobs} == {
-        (0.05, config.model.beta),
-        (0.09, config.model.beta),
-        (config.model.tau, 0.3),
-    }
+        (0.05, config.model.beta), (0.09, config.model.beta), (config.model.tau, 0.3)
+    }  # fmt: skip
     assert {(job.split, job.ranking) for job in swept.jobs} == {("valid", "rank-valid")}, "test is not read"

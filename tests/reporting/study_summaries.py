@@ -13,18 +13,8 @@ def _mean(task: str, system: str, value: float, seeds: int) -> list[dict[str, An
 
 
 def _verdict(task: str, metric: str, mean: float, low: float, high: float) -> dict[str, Any]:
-    return {
-        "task": task,
-        "metric": metric,
-        "baseline": "qem",
-        "mean_difference": mean,
-        "low": low,
-        "high": high,
-        "t": 2.0,
-        "p": 0.004,
-        "p_holm": 0.032,
-        "n": 400,
-    }
+    return {"task": task, "metric": metric, "baseline": "qem", "mean_difference": mean, "low": low, "high": high,
+            "t": 2.0, "p": 0.004, "p_holm": 0.032, "n": 400}  # fmt: skip
 
 
 def comparison() -> dict[str, Any]:
@@ -85,21 +75,9 @@ def ablation() -> dict[str, Any]:
     """The CF view earns something on recommendation; contrastive learning does harm there; search is undecided."""
 
     def row(task: str, variant: str, change: float, low: float, high: float, paper: float | None) -> dict[str, Any]:
-        return {
-            "task": task,
-            "variant": variant,
-            "seeds": 2,
-            "base": 0.5,
-            "value": 0.5 * (1 + change),
-            "change": change,
-            "low": low,
-            "high": high,
-            "n": 400,
-            "std_over_seeds": 0.01,
-            "paper": paper,
-            "p": 0.01,
-            "p_holm": 0.02,
-        }
+        return {"task": task, "variant": variant, "seeds": 2, "base": 0.5, "value": 0.5 * (1 + change),
+                "change": change, "low": low, "high": high, "n": 400,
+                "std_over_seeds": 0.01, "paper": paper, "p": 0.01, "p_holm": 0.02}  # fmt: skip
 
     return {
         "study": "ablation",
@@ -133,36 +111,16 @@ def sweep() -> dict[str, Any]:
 
 def information() -> dict[str, float]:
     """Table 5's numbers of GenSR and two heads on search, and how far apart they are."""
-    names = (
-        "mine_nats",
-        "mine_std",
-        "mine_bits",
-        "infonce_nats",
-        "infonce_std",
-        "smile_nats",
-        "smile_std",
-        "exact_nats",
-        "exact_bits",
-        "bound_nats",
-        "label_nats",
-        "label_bits",
-        "raw_score_nats",
-    )
+    names = ("mine_nats", "mine_std", "mine_bits", "infonce_nats", "infonce_std", "smile_nats", "smile_std",
+             "exact_nats", "exact_bits", "bound_nats", "label_nats", "label_bits", "raw_score_nats")  # fmt: skip
     found = {
         f"information/{model}/search/{name}": first + number / 100
         for model, first in (("gensr", 0.3), ("two_head", 0.2))
         for number, name in enumerate(names)
     }
-    gaps = {
-        "exact_gap": 0.1,
-        "exact_gap_low": 0.02,
-        "exact_gap_high": 0.18,
-        "label_gap": -0.01,
-        "label_gap_low": -0.03,
-        "label_gap_high": 0.01,
-        "exact_gap_p_holm": 0.012,
-        "label_gap_p_holm": 0.6,
-    }
+    gaps = {"exact_gap": 0.1, "exact_gap_low": 0.02, "exact_gap_high": 0.18,
+            "label_gap": -0.01, "label_gap_low": -0.03, "label_gap_high": 0.01,
+            "exact_gap_p_holm": 0.012, "label_gap_p_holm": 0.6}  # fmt: skip
     found |= {f"information/two_head/search/{name}": value for name, value in gaps.items()}
     return found | {f"information/{model}/search/samples": 400.0 for model in ("gensr", "two_head")}
 
@@ -170,21 +128,9 @@ def information() -> dict[str, float]:
 def gradients(**gaps: float) -> dict[str, float]:
     """Numbers under Figure 4 of each model, by how far its tasks are below one task's halves, ± .01; less noise their
     cosine is .5 above that, ± .25."""
-    names = (
-        "mean_cosine",
-        "std_cosine",
-        "min_cosine",
-        "share_negative",
-        "mean_halves",
-        "share_negative_halves",
-        "mean_null",
-        "share_negative_null",
-        "gap",
-        "gap_error",
-        "mean_norm_recommendation",
-        "mean_norm_search",
-        "probes",
-    )
+    names = ("mean_cosine", "std_cosine", "min_cosine", "share_negative", "mean_halves", "share_negative_halves",
+             "mean_null", "share_negative_null", "gap", "gap_error", "mean_norm_recommendation", "mean_norm_search",
+             "probes")  # fmt: skip
     found = {f"gradient/{model}/{name}": number / 10 for model in gaps for number, name in enumerate(names)}
     found |= {f"gradient/{model}/gap": gap for model, gap in gaps.items()}
     found |= {f"gradient/{model}/gap_error": 0.01 for model in gaps}

@@ -66,15 +66,8 @@ def facts(kind: str = "generated", **changes: Any) -> RunFacts:
 
 def told(metrics: list[float], stopped: str, resumed_at: int = 0) -> dict[str, Any]:
     validations = [{"step": 10.0 * n, "metric": m, "search/ndcg_at_5": m} for n, m in enumerate(metrics, 1)]
-    return {
-        "validations": validations,
-        "best_metric": max(metrics),
-        "stopped": stopped,
-        "resumed_at": resumed_at,
-        "steps": 10 * len(metrics),
-        "epochs": 1.0,
-        "seconds": 2.0,
-    }
+    return {"validations": validations, "best_metric": max(metrics), "stopped": stopped, "resumed_at": resumed_at,
+            "steps": 10 * len(metrics), "epochs": 1.0, "seconds": 2.0}  # fmt: skip
 
 
 # --- tables -----------------------------------------------------------------------------------------------------
@@ -222,11 +215,8 @@ def test_smoothing_keeps_length_and_constants() -> None:
 
 def test_the_verdict_follows_the_interval() -> None:
     assert [verdict(compared(0, *ends)) for ends in ((0.01, 0.2), (-0.2, -0.01), (-0.1, 0.1), (0.0, 0.1))] == [
-        "good",
-        "bad",
-        "open",
-        "open",
-    ]
+        "good", "bad", "open", "open"
+    ]  # fmt: skip
 
 
 def test_in_short_says_the_place_and_whom_it_beats() -> None:

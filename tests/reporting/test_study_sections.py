@@ -18,12 +18,8 @@ from gensr_model.reporting.run_facts import RunFacts
 from gensr_model.reporting.sections import Section
 from gensr_model.reporting.tables import Table
 
-ALL = {
-    "rerank-table": made.comparison(),
-    "full-ranking": made.full_ranking(),
-    "ablation": made.ablation(),
-    "sweep": made.sweep(),
-}
+ALL = {"rerank-table": made.comparison(), "full-ranking": made.full_ranking(), "ablation": made.ablation(),
+       "sweep": made.sweep()}  # fmt: skip
 PNG = b"\x89PNG\r\n\x1a\n0000"
 KINDLE = {"counts": {"users": 68_223}}
 
@@ -185,7 +181,7 @@ def test_what_answers_tell_stands_in_both_units_by_every_estimator_with_what_par
     assert shown["information"] == [
         ["GenSR", "search", "0.300", "0.310", "0.320", "0.370", "0.380", "0.390", "0.400", "0.410", "400"],
         ["Two heads (Eq. 1)", "search", "0.200", "0.210", "0.220", "0.270", "0.280", "0.290", "0.300", "0.310", "400"],
-    ]
+    ]  # fmt: skip
     assert shown["critics"][0] == ["GenSR", "search", "0.300", "0.310", "0.330", "0.340", "0.350", "0.360", "0.420"]
     assert shown["information-gaps"] == [
         ["Two heads (Eq. 1)", "search", "+0.100", "[+0.020, +0.180]", "0.012", "−0.010", "[−0.030, +0.010]", "0.600"]
@@ -208,21 +204,9 @@ def test_gradients_stand_beside_what_one_task_does_with_itself() -> None:
     section = mechanisms.section(known)
     assert section is not None
     assert tables(section)["gradients"][0] == [
-        "GenSR",
-        "0.000",
-        "0.100",
-        "0.200",
-        "0.300",
-        "0.400",
-        "0.500",
-        "0.600",
-        "0.700",
-        "−0.030",
-        "0.010",
-        "1.000",
-        "1.100",
-        "1",
-    ]
+        "GenSR", "0.000", "0.100", "0.200", "0.300", "0.400", "0.500", "0.600", "0.700", "−0.030", "0.010",
+        "1.000", "1.100", "1",
+    ]  # fmt: skip
     assert tables(section)["gradients-noise-free"] == [
         ["GenSR", "0.47", "[+0.22, +0.72]", "–", "–", "–"],
         ["Two heads (Eq. 1)", "0.52", "[+0.27, +0.77]", "−0.05", "[−0.07, −0.03]", "< 0.001"],

@@ -22,15 +22,8 @@ CONFIG: dict[str, Any] = {
     "model": {
         "max_history": 5,
         "text": {"description_tokens": 4},
-        "backbone": {
-            "vocab_size": 120,
-            "d_model": 16,
-            "d_kv": 8,
-            "d_ff": 32,
-            "heads": 2,
-            "encoder_layers": 1,
-            "dropout": 0.0,
-        },
+        "backbone": {"vocab_size": 120, "d_model": 16, "d_kv": 8, "d_ff": 32, "heads": 2, "encoder_layers": 1,
+                     "dropout": 0.0},
         "view_heads": 2,
         "view_dropout": 0.0,
         "beta": 1.0,
@@ -38,7 +31,7 @@ CONFIG: dict[str, Any] = {
     # Odd batches, so that the processes' parts differ in size; the last batch of an epoch has 7 samples.
     "train": {"epochs": 2, "two_head_epochs": 2, "batch_size": 33, "accumulation": 2, "valid_samples": 20},
     "analysis": {"gradient_every": 4},
-}
+}  # fmt: skip
 TRAIN = {"gensr": finetune.finetune, "listwise": finetune.finetune, "two_head": finetune.train_two_head}
 
 

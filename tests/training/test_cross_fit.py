@@ -133,11 +133,9 @@ def test_a_training_sample_reads_its_own_folds_table_and_all_else_the_common_one
     expected = torch.stack([alone(table, known) for table, known in zip(tables, folds.item_has_edges, strict=True)])
     found = model.eval().score(batch)
     torch.testing.assert_close(
-        found,
-        alone(unit_scale(common.item, common.item_has_edges), common.item_has_edges),
-        atol=1e-5,
-        rtol=1e-4,
-    )
+        found, alone(unit_scale(common.item, common.item_has_edges), common.item_has_edges),
+        atol=1e-5, rtol=1e-4,
+    )  # fmt: skip
     model.cf.training = True  # the table alone: the rest without dropout
     in_training = model.score(batch)
     torch.testing.assert_close(in_training, expected[fold, torch.arange(24)], atol=1e-5, rtol=1e-4)

@@ -47,16 +47,9 @@ def course(tmp_path: Path) -> Callable[..., TrainingSpec]:
 
         def run(probe: Callable[[int], None] | None = None) -> FitResult:
             return fit(
-                model,
-                data,
-                config,
-                seed=0,
-                epochs=1,
-                folder=tmp_path / "steps",
-                validate=lambda: {"metric": 0.0},
-                report=NullReport(),
-                probe=probe,
-            )
+                model, data, config, seed=0, epochs=1, folder=tmp_path / "steps",
+                validate=lambda: {"metric": 0.0}, report=NullReport(), probe=probe,
+            )  # fmt: skip
 
         return TrainingSpec(model, other, data, tmp_path / "steps", run)
 

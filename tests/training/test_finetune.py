@@ -131,16 +131,9 @@ def test_the_probe_repeats_after_a_kill(small: Small, tmp_path: Path) -> None:
 
         try:
             fit(
-                model,
-                data,
-                small.config.train,
-                seed=0,
-                epochs=1,
-                folder=tmp_path / run,
-                validate=lambda: {"metric": 0.0},
-                report=NullReport(),
-                probe=probe,
-            )
+                model, data, small.config.train, seed=0, epochs=1, folder=tmp_path / run,
+                validate=lambda: {"metric": 0.0}, report=NullReport(), probe=probe,
+            )  # fmt: skip
         except Killed:
             continue
         weights.append(bundle.module_tensors(model))

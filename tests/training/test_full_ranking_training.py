@@ -34,12 +34,14 @@ class Small:
         shape = {"vocab_size": 120, "d_model": 16, "d_kv": 8, "d_ff": 32, "heads": 2, "encoder_layers": 2}
         self.config = PipelineConfig.model_validate(
             {
-                "model": {"max_history": 5, "text": {"description_tokens": 4}, "backbone": shape, "view_heads": 2},
+                "model": {
+                    "max_history": 5, "text": {"description_tokens": 4}, "backbone": shape, "view_heads": 2
+                },
                 "train": {"learning_rate": 1e-2, "patience": 100},
                 "full_ranking": {"epochs": 20, "batch_size": 64, "valid_samples": 40},
                 "evaluation": {"batch_size": 16},
             }
-        )
+        )  # fmt: skip
         self.bundle = root / "bundle"
         self.bundle.mkdir()
         self.steps = root / "steps"

@@ -120,16 +120,9 @@ def test_the_forward_pass_has_the_precision_and_validation_has_fp32(
             return {"metric": float(model.score(data.batch(0)[1]).mean())}
 
     result = fit(
-        model,
-        data,
-        config.train,
-        seed=0,
-        epochs=1,
-        folder=tmp_path,
-        validate=validate,
-        report=NullReport(),
+        model, data, config.train, seed=0, epochs=1, folder=tmp_path, validate=validate, report=NullReport(),
         accelerator=make_accelerator(precision),  # type: ignore[arg-type]
-    )
+    )  # fmt: skip
     assert types == {True: {seen}, False: {torch.float32}}
     assert np.isfinite(result.best_metric)
     assert not torch.equal(model.backbone.shared.weight, before)

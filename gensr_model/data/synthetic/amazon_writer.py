@@ -71,22 +71,15 @@ def _meta_blocks(world: World, source: GeneratedSource, asin: pa.Array) -> Itera
     price = pc.if_else(pc.match_substring(price, "."), price, joined(price, ".0"))
     others = [_literal(asin.take(pa.array(rng.integers(0, n, n)))) for _ in range(3)]
     lines = joined(
-        "{'asin': ",
-        _literal(asin),
+        "{'asin': ", _literal(asin),
         _field("description", _literal(texts.description)),
         _field("title", _literal(texts.title)),
         _field("price", price),
-        ", 'related': {'also_bought': [",
-        others[0],
-        ", ",
-        others[1],
-        ", ",
-        others[2],
-        "]}",
+        ", 'related': {'also_bought': [", others[0], ", ", others[1], ", ", others[2], "]}",
         _field("brand", _literal(texts.brand)),
         _field("categories", _categories(world, rng.random(n) < TO_KIND, dice, gift)),
         "}",
-    )
+    )  # fmt: skip
     for start in range(0, n, ROWS_PER_BLOCK):
         yield _text(lines.slice(start, ROWS_PER_BLOCK))
 
@@ -146,25 +139,13 @@ def _review_lines(
     seconds = pa.array(day.astype("datetime64[s]").astype(np.int64)).cast(pa.string())
     helpful_text = pa.array(helpful).cast(pa.string())
     return joined(
-        '{"reviewerID": "',
-        code,
-        '", "asin": "',
-        asin,
-        '", "reviewerName": "Reader ',
-        user.cast(pa.string()),
-        ' \\"of things\\"", "helpful": [',
-        helpful_text,
-        ", ",
-        helpful_text,
-        '], "reviewText": "It ',
-        sentences,
-        '.", "overall": ',
-        pa.array(rating).cast(pa.string()),
-        '.0, "summary": "',
-        sentences,
-        '", "unixReviewTime": ',
-        seconds,
-        ', "reviewTime": "',
-        date,
-        '"}',
-    )
+        '{"reviewerID": "', code,
+        '", "asin": "', asin,
+        '", "reviewerName": "Reader ', user.cast(pa.string()), ' \\"of things\\"", "helpful": [',
+        helpful_text, ', ', helpful_text,
+        '], "reviewText": "It ', sentences,
+        '.", "overall": ', pa.array(rating).cast(pa.string()),
+        '.0, "summary": "', sentences,
+        '", "unixReviewTime": ', seconds,
+        ', "reviewTime": "', date, '"}',
+    )  # fmt: skip

@@ -64,30 +64,20 @@ def item_texts(world: World, source: GeneratedSource) -> ItemTexts:
     quirk = rng.random(n)
 
     title = joined(
-        _pick([word.capitalize() for word in QUALITIES], quality),
-        " ",
-        _pick([word.title() for word in topics], two[:, 0]),
-        " ",
+        _pick([word.capitalize() for word in QUALITIES], quality), " ",
+        _pick([word.title() for word in topics], two[:, 0]), " ",
         _pick([*[name.title() for name in kinds], "Piece"], kind),
         _when(says[:, 1] & (quirk < 0.5), " for ", leaf_name),
         _when(sized, ", ", _pick(SIZES, rng.integers(0, len(SIZES), n))),
-    )
+    )  # fmt: skip
     description = joined(
-        "A ",
-        _pick(QUALITIES, quality),
-        " ",
-        _pick(topics, three[:, 0]),
-        " ",
+        "A ", _pick(QUALITIES, quality), " ", _pick(topics, three[:, 0]), " ",
         _pick([*[name.lower() for name in kinds], "piece"], kind),
-        " with ",
-        _pick(topics, three[:, 1]),
-        " and ",
-        _pick(topics, three[:, 2]),
-        " finish.",
+        " with ", _pick(topics, three[:, 1]), " and ", _pick(topics, three[:, 2]), " finish.",
         _when(says[:, 1] & (quirk >= 0.5), " Made for ", leaf_name, "."),
         _when(says[:, 2], " Part of our ", department, " range."),
         _when(says[:, 3], " Goes well with ", _pick(leaf_names, rng.integers(0, n_leaves, n)), "."),
-    )
+    )  # fmt: skip
     escaped = pc.replace_substring(description, "&", "&amp;")
     description = pc.if_else(pa.array(quirk < 0.6), escaped, description)
     description = pc.if_else(pa.array(quirk < 0.1), joined("<p>", description, "</p><br />"), description)
