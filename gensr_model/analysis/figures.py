@@ -19,7 +19,7 @@ from gensr_model.config.base import TASKS
 from gensr_model.reporting.model_names import model_title
 
 Entries = Sequence[Mapping[str, float]]
-_COLORS = ("#1f6fb2", "#d1622b", "#3d8f5f", "#8a5fb0", "#777777", "#b59a2c", "#c04d7a")
+COLORS = ("#1f6fb2", "#d1622b", "#3d8f5f", "#8a5fb0", "#777777", "#b59a2c", "#c04d7a")
 _ONE_BIT = float(np.log(2))  # in nats
 
 
@@ -40,13 +40,13 @@ def gradient_figure(entries: Mapping[str, Entries], path: Path) -> None:
     """
     figure, (axis,) = _figure(1, (7.0, 3.6))
     axis.axhline(0.0, color="black", linewidth=0.8)
-    for (model, probes), color in zip(entries.items(), _COLORS, strict=False):
+    for (model, probes), color in zip(entries.items(), COLORS, strict=False):
         steps, cosines = _columns(probes, "step", "cosine")
         axis.plot(steps, cosines, color=color, alpha=0.35, linewidth=0.8)
         title = model_title(model)
-        axis.plot(steps, _smooth(cosines), color=color, linewidth=1.8, label=title)
+        axis.plot(steps, smooth(cosines), color=color, linewidth=1.8, label=title)
         null = np.mean(_columns(probes, "null_recommendation", "null_search"), axis=0)
-        axis.plot(steps, _smooth(null), "--", color=color, linewidth=1.2, label=f"{title}, one task's halves")
+        axis.plot(steps, smooth(null), "--", color=color, linewidth=1.2, label=f"{title}, one task's halves")
     axis.set(ylim=(-1.05, 1.05), xlabel="training step", ylabel="cosine of task gradients")
     axis.set_title("Agreement of the tasks' gradients in the shared self-attention")
     _legend(axis, bool(entries))
@@ -62,7 +62,7 @@ def validation_figure(entries: Mapping[str, Entries], path: Path, metric: str = 
     figure, axes = _figure(len(TASKS), (9.0, 3.6))
     for axis, task in zip(axes, TASKS, strict=True):
         drawn = False
-        for (model, found), color in zip(entries.items(), _COLORS, strict=False):
+        for (model, found), color in zip(entries.items(), COLORS, strict=False):
             have = [entry for entry in found if f"{task}/{metric}" in entry]
             if have:
                 axis.plot(
@@ -90,7 +90,7 @@ def information_figure(found: Mapping[str, Mapping[str, Mapping[str, float]]], p
     width = 0.8 / max(1, len(found))
     for axis, task in zip(axes, TASKS, strict=True):
         drawn = False
-        for number, ((model, tasks), color) in enumerate(zip(found.items(), _COLORS, strict=False)):
+        for number, ((model, tasks), color) in enumerate(zip(found.items(), COLORS, strict=False)):
             if task not in tasks:
                 continue
             place = np.arange(len(shown)) + (number - (len(found) - 1) / 2) * width
@@ -117,7 +117,7 @@ def theorem_figure(found: Mapping[str, Entries], path: Path) -> None:
     figure, axes = _figure(len(panels), (11.0, 3.0 * len(found)), rows=max(1, len(found)))
     for number, (world, rows) in enumerate(found.items()):
         for axis, (kind, label) in zip(axes[number * len(panels) :], panels.items(), strict=False):
-            for side, color in zip(("generative", "discriminative", "true"), (*_COLORS[:2], "black"), strict=True):
+            for side, color in zip(("generative", "discriminative", "true"), (*COLORS[:2], "black"), strict=True):
                 if f"{side}_{kind}" in rows[0]:
                     style = "--" if side == "true" else "o-"
                     axis.plot(*_columns(rows, "n", f"{side}_{kind}"), style, color=color, markersize=3, label=side)
@@ -134,7 +134,7 @@ def space_figure(planes: Mapping[str, Plane], path: Path) -> None:
     for axis in axes[len(planes) :]:
         axis.set_axis_off()
     for axis, (name, plane) in zip(axes, planes.items(), strict=False):
-        for number, (task, color) in enumerate(zip(TASKS, _COLORS, strict=False)):
+        for number, (task, color) in enumerate(zip(TASKS, COLORS, strict=False)):
             points = plane.points[plane.task == number]
             axis.scatter(points[:, 0], points[:, 1], s=3, alpha=0.35, color=color, linewidths=0, label=task)
             _contours(axis, points, color)
@@ -171,7 +171,7 @@ def _columns(entries: Entries, *names: str) -> list[np.ndarray]:
     return [np.array([entry[name] for entry in entries], dtype=float) for name in names]
 
 
-def _smooth(values: np.ndarray) -> np.ndarray:
+def smooth(values: np.ndarray) -> np.ndarray:
     """Mean over the probes nearby, fewer at the ends; as long as `values`."""
     width = max(1, len(values) // 15)
     weight = np.convolve(np.ones(len(values)), np.ones(2 * width + 1), mode="full")[width : width + len(values)]

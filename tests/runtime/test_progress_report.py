@@ -43,11 +43,14 @@ def test_a_terminal_sees_what_runs_and_how_far_it_is() -> None:
     assert "5/50" in seen, "work that starts over has a bar of its own"
 
 
-def test_a_log_file_sees_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_log_file_sees_nothing_of_what_a_terminal_sees(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
     log = io.StringIO()
+    monkeypatch.setattr(log, "isatty", lambda: terminal)
     monkeypatch.setattr(sys, "stderr", log)
     report = TerminalReport("evaluate")
     for done in range(1, 11):
         report.progress(done, 10, "scoring")
     report.close()
-    assert log.getvalue() == ""
+    assert ("evaluate" in log.getvalue()) == terminal
+    assert terminal or log.getvalue() == ""
