@@ -101,8 +101,8 @@ class _Tower(nn.Module):
         self.flat = nn.Linear(inputs, outputs, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.last(self.deep(x)) + self.flat(x)
-        return found
+        output: Tensor = self.last(self.deep(x)) + self.flat(x)
+        return output
 
 
 class Mine:
@@ -156,7 +156,7 @@ ESTIMATORS: dict[str, Callable[[], Estimator]] = {"mine": Mine, "infonce": InfoN
 
 
 class LogAverage:
-    """Exponential moving average of exp(values), kept as a logarithm, with the debiased start of Adam's moments."""
+    """Exponential moving average of exp(values), held as a logarithm, with the debiased start of Adam's moments."""
 
     def __init__(self, weight: float) -> None:
         self.weight, self.log, self.updates = weight, torch.tensor(-torch.inf), 0
@@ -243,13 +243,13 @@ def _run(estimator: Estimator, x: Tensor, draw: Draw, seed: int, config: CriticC
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0 - 0.95 * step / config.steps)
     look = max(1, config.steps // _LOOKS)
-    best, kept, worse = -math.inf, critic.state_dict(), 0
+    best, best_weights, worse = -math.inf, critic.state_dict(), 0
     for step in range(config.steps + 1):
         if step % look == 0:
             value = _held_out(estimator, critic, x, draw, choose, generator, _LOOK_BLOCK, 1 + repeats // 4)
             worse = 0 if value > best else worse + 1
             if value > best:
-                best, kept = value, {name: t.clone() for name, t in critic.state_dict().items()}
+                best, best_weights = value, {name: t.clone() for name, t in critic.state_dict().items()}
             if worse == _PATIENCE:
                 break
         rows = train[torch.randperm(len(train), generator=generator)[: config.batch_size]]
@@ -257,7 +257,7 @@ def _run(estimator: Estimator, x: Tensor, draw: Draw, seed: int, config: CriticC
         estimator.loss(critic(x[rows], draw(rows, generator))).backward()
         optimizer.step()
         schedule.step()
-    critic.load_state_dict(kept)
+    critic.load_state_dict(best_weights)
     return _held_out(estimator, critic, x, draw, test, generator, BLOCK, repeats)
 
 

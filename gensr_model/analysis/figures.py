@@ -62,8 +62,8 @@ def validation_figure(entries: Mapping[str, Entries], path: Path, metric: str = 
     figure, axes = _figure(len(TASKS), (9.0, 3.6))
     for axis, task in zip(axes, TASKS, strict=True):
         drawn = False
-        for (model, found), color in zip(entries.items(), COLORS, strict=False):
-            have = [entry for entry in found if f"{task}/{metric}" in entry]
+        for (model, validations), color in zip(entries.items(), COLORS, strict=False):
+            have = [entry for entry in validations if f"{task}/{metric}" in entry]
             if have:
                 axis.plot(
                     *_columns(have, "step", f"{task}/{metric}"),
@@ -78,22 +78,22 @@ def validation_figure(entries: Mapping[str, Entries], path: Path, metric: str = 
     _save(figure, path)
 
 
-def information_figure(found: Mapping[str, Mapping[str, Mapping[str, float]]], path: Path) -> None:
+def information_figure(information: Mapping[str, Mapping[str, Mapping[str, float]]], path: Path) -> None:
     """Table 5 as bars, in nats, one panel per task: three estimates and the exact value of I(X; Ŷ), I(Ŷ; Y), and the
     most that a yes-or-no answer can hold.
 
     Args:
-        found: model → task → fields of ``mutual_information.TaskInformation``.
+        information: model → task → fields of ``mutual_information.TaskInformation``.
     """
     shown = {"MINE": "mine", "InfoNCE": "infonce", "SMILE": "smile", "exact": "exact", "I(Ŷ; Y)": "label"}
     figure, axes = _figure(len(TASKS), (9.0, 3.6))
-    width = 0.8 / max(1, len(found))
+    width = 0.8 / max(1, len(information))
     for axis, task in zip(axes, TASKS, strict=True):
         drawn = False
-        for number, ((model, tasks), color) in enumerate(zip(found.items(), COLORS, strict=False)):
+        for number, ((model, tasks), color) in enumerate(zip(information.items(), COLORS, strict=False)):
             if task not in tasks:
                 continue
-            place = np.arange(len(shown)) + (number - (len(found) - 1) / 2) * width
+            place = np.arange(len(shown)) + (number - (len(information) - 1) / 2) * width
             values = [tasks[task][f"{name}_nats"] for name in shown.values()]
             spread = [tasks[task].get(f"{name}_std", 0.0) for name in shown.values()]
             axis.bar(place, values, width, yerr=spread, color=color, label=model_title(model), capsize=2)
@@ -106,16 +106,16 @@ def information_figure(found: Mapping[str, Mapping[str, Mapping[str, float]]], p
     _save(figure, path)
 
 
-def theorem_figure(found: Mapping[str, Entries], path: Path) -> None:
+def theorem_figure(simulated: Mapping[str, Entries], path: Path) -> None:
     """Theorem 4.1 over sample sizes: parameter errors (Eq. 14) and the two sides of Eq. 4, one row per world.
 
     Args:
-        found: world → rows of ``theorem.simulate``.
+        simulated: world → rows of ``theorem.simulate``.
     """
     panels = {"error": "parameter error (Eq. 14)", "gaussian": "Σ ½ ln(1 + w²σ²/σ²), nats (Eq. 15)",
               "label": "Σ I(Ŷ; Y), nats"}  # fmt: skip
-    figure, axes = _figure(len(panels), (11.0, 3.0 * len(found)), rows=max(1, len(found)))
-    for number, (world, rows) in enumerate(found.items()):
+    figure, axes = _figure(len(panels), (11.0, 3.0 * len(simulated)), rows=max(1, len(simulated)))
+    for number, (world, rows) in enumerate(simulated.items()):
         for axis, (kind, label) in zip(axes[number * len(panels) :], panels.items(), strict=False):
             for side, color in zip(("generative", "discriminative", "true"), (*COLORS[:2], "black"), strict=True):
                 if f"{side}_{kind}" in rows[0]:
@@ -138,8 +138,8 @@ def space_figure(planes: Mapping[str, Plane], path: Path) -> None:
             points = plane.points[plane.task == number]
             axis.scatter(points[:, 0], points[:, 1], s=3, alpha=0.35, color=color, linewidths=0, label=task)
             _contours(axis, points, color)
-        found = f"probe {plane.probe_accuracy:.2f}, overlap {plane.overlap:.2f}"
-        axis.set(title=f"{model_title(name)}\n{found}", xticks=[], yticks=[])
+        numbers = f"probe {plane.probe_accuracy:.2f}, overlap {plane.overlap:.2f}"
+        axis.set(title=f"{model_title(name)}\n{numbers}", xticks=[], yticks=[])
         axis.title.set_fontsize(11)
     if planes:
         legend = axes[0].legend(frameon=False, fontsize=10, markerscale=4)

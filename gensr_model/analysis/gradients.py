@@ -27,22 +27,22 @@ _LEAST = 1e-3  # of a null in a resample, which could divide by 0 otherwise
 def analyze_gradients(
     bundles: Mapping[str, Path], out: Path, confidence: float = 0.95, seed: int = 0
 ) -> dict[str, float]:
-    """What the probes along training say of each trained bundle, by name; returns ``gradient/model/name``.
+    """Summarise the gradient probes of each trained bundle, by name; returns ``gradient/model/name``.
 
-    They are those of ``conflict_summary`` and ``noise_free``. Writes ``gradient_conflict.json``, and the figures
-    ``gradient_cosine.png``, unless no model was probed, and ``validation.png`` into `out`.
+    The numbers are those of ``conflict_summary`` and ``noise_free``. Writes ``gradient_conflict.json`` and the figure
+    ``validation.png`` into `out`, and ``gradient_cosine.png`` where a model was probed.
     """
     probes = {model: _read(folder, "gradients.json") for model, folder in bundles.items()}
-    probes = {model: found for model, found in probes.items() if found}
-    summary = {model: conflict_summary(found) for model, found in probes.items()}
-    for model, found in noise_free(probes, confidence, seed).items():
-        summary[model] |= found
+    probes = {model: rows for model, rows in probes.items() if rows}
+    summary = {model: conflict_summary(rows) for model, rows in probes.items()}
+    for model, cosines in noise_free(probes, confidence, seed).items():
+        summary[model] |= cosines
     write_json(out / "gradient_conflict.json", summary)
     if probes:
         gradient_figure(probes, out / "gradient_cosine.png")
     curves = {model: _read(folder, "training.json")["validations"] for model, folder in bundles.items()}
     validation_figure(curves, out / "validation.png")
-    return {f"gradient/{model}/{name}": value for model, found in summary.items() for name, value in found.items()}
+    return {f"gradient/{model}/{name}": value for model, values in summary.items() for name, value in values.items()}
 
 
 def conflict_summary(probes: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -87,28 +87,28 @@ def noise_free(
 
     Returns of a model ``free`` with ``free_low`` and ``free_high``, and beside GenSR ``less``, ``less_low``,
     ``less_high``, ``less_p`` and, corrected for all models, ``less_p_holm``. Intervals are of a bootstrap of the
-    probes, p is Welch's (1947) of jackknife pseudo-values; both take probes as independent. Left out is a model of
-    which a null cannot be told from 0: there noise is all that there is.
+    probes, p is Welch's (1947) of jackknife pseudo-values; both take probes as independent. A model is left out where
+    a null is not significantly above 0: its gradients are noise only.
     """
-    terms = {model: _terms(found) for model, found in probes.items()}
-    terms = {model: rows for model, rows in terms.items() if _is_told(rows)}
+    terms = {model: _terms(rows) for model, rows in probes.items()}
+    terms = {model: rows for model, rows in terms.items() if _is_above_noise(rows)}
     tail = (1 - confidence) / 2
-    found: dict[str, dict[str, float]] = {}
+    cosines: dict[str, dict[str, float]] = {}
     for model, rows in terms.items():
         drawn = _resampled(rows, seed)
-        found[model] = _with_ends("free", float(_free(rows.mean(axis=0))), drawn, tail)
+        cosines[model] = _with_ends("free", float(_free(rows.mean(axis=0))), drawn, tail)
         if model == OURS or OURS not in terms:
             continue
         # Other draws than this model's, as the two were probed apart.
         less = _resampled(terms[OURS], seed + 1) - drawn
-        value = float(_free(terms[OURS].mean(axis=0)) - found[model]["free"])
-        found[model] |= _with_ends("less", value, less, tail)
+        value = float(_free(terms[OURS].mean(axis=0)) - cosines[model]["free"])
+        cosines[model] |= _with_ends("less", value, less, tail)
         sides = [pseudo_values(side, _free) for side in (terms[OURS], rows)]
-        found[model]["less_p"] = float(stats.ttest_ind(*sides, equal_var=False).pvalue)
-    tested = [row for row in found.values() if "less_p" in row]
+        cosines[model]["less_p"] = float(stats.ttest_ind(*sides, equal_var=False).pvalue)
+    tested = [row for row in cosines.values() if "less_p" in row]
     for row, p in zip(tested, holm([row["less_p"] for row in tested]), strict=True):
         row["less_p_holm"] = p
-    return found
+    return cosines
 
 
 def _terms(probes: Sequence[Mapping[str, float]]) -> npt.NDArray[np.float64]:
@@ -117,7 +117,7 @@ def _terms(probes: Sequence[Mapping[str, float]]) -> npt.NDArray[np.float64]:
     return np.array([[probe[name] for name in names] for probe in probes]).reshape(-1, len(names))
 
 
-def _is_told(terms: npt.NDArray[np.float64]) -> bool:
+def _is_above_noise(terms: npt.NDArray[np.float64]) -> bool:
     """Whether both nulls are above 0 by more than chance."""
     if len(terms) < _FEWEST:
         return False

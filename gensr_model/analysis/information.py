@@ -23,8 +23,8 @@ from gensr_model.models import bundle
 from gensr_model.runtime.files import write_json
 from gensr_model.runtime.progress import Report
 
-_FEWEST = 50  # users with a sample of a task below which a split into three says nothing
-Found = dict[str, dict[str, dict[str, float]]]  # model → task → fields of TaskInformation, "samples" and gaps
+_FEWEST = 50  # users with a sample of a task; a split of fewer into three parts measures nothing
+Information = dict[str, dict[str, dict[str, float]]]  # model → task → fields of TaskInformation, "samples" and gaps
 
 
 def analyze_information(
@@ -45,7 +45,7 @@ def analyze_information(
     """
     pairs = _pairs(dataset, config)
     features = _features(dataset, cf_folder, pairs, config)
-    found: Found = {model: {} for model in subjects}
+    information: Information = {model: {} for model in subjects}
     for place, (task, pair) in enumerate(pairs.items(), start=1):
         labels = (pair.chosen == 0).astype(np.int64)
         scores = {
@@ -60,19 +60,19 @@ def analyze_information(
                 config=CriticConfig(steps=config.analysis.mine_steps, seeds=config.analysis.mine_seeds),
                 seed=config.seed,
             )
-            found[model][task] = {**estimate._asdict(), "samples": float(len(labels))}
+            information[model][task] = {**estimate._asdict(), "samples": float(len(labels))}
             if model != OURS in scores:
-                found[model][task] |= _gaps(scores[OURS], score, labels, config)
+                information[model][task] |= _gaps(scores[OURS], score, labels, config)
             report.progress(
                 (place - 1) * len(subjects) + number, len(subjects) * len(pairs), f"information, {model}, {task}"
             )
-    _correct(found)
-    write_json(out / "mutual_information.json", found)
+    _correct(information)
+    write_json(out / "mutual_information.json", information)
     if pairs:
-        information_figure(found, out / "mutual_information.png")
+        information_figure(information, out / "mutual_information.png")
     return {
         f"information/{model}/{task}/{name}": value
-        for model, tasks in found.items()
+        for model, tasks in information.items()
         for task, values in tasks.items()
         for name, value in values.items()
     }
@@ -83,21 +83,21 @@ def _gaps(
 ) -> dict[str, float]:
     gaps = information_gaps(ours, theirs, labels, config.statistics.confidence, config.seed)
     return {
-        f"{of}_gap{name}": value
-        for of, gap in gaps.items()
+        f"{kind}_gap{name}": value
+        for kind, gap in gaps.items()
         for name, value in zip(("", "_low", "_high", "_p"), gap, strict=True)
         if math.isfinite(value)
     }
 
 
-def _correct(found: Found) -> None:
+def _correct(information: Information) -> None:
     """Adds p after Holm's correction over both gaps of every other model and task."""
     tested = [
-        (row, f"{of}_gap")
-        for tasks in found.values()
+        (row, f"{kind}_gap")
+        for tasks in information.values()
         for row in tasks.values()
-        for of in ("exact", "label")
-        if f"{of}_gap_p" in row
+        for kind in ("exact", "label")
+        if f"{kind}_gap_p" in row
     ]
     for (row, name), p in zip(tested, holm([row[f"{name}_p"] for row, name in tested]), strict=True):
         row[f"{name}_p_holm"] = p

@@ -1,7 +1,7 @@
 """Tests of statistics that are no means but functions of them, by jackknife pseudo-values (Tukey 1958).
 
-Their mean is the statistic, less its bias of first order; their spread says how far off it is, so a t-test of them is
-one of the statistic. It needs a statistic that is smooth where the means are.
+The mean of the pseudo-values is the statistic less its first-order bias; their spread is its standard error. So a
+t-test of the pseudo-values is a t-test of the statistic. The statistic must be smooth near the means.
 """
 
 from __future__ import annotations

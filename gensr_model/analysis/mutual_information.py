@@ -29,11 +29,11 @@ _ANSWER_DRAWS = 16  # of every held-out sample, for the estimates; of every samp
 
 
 class TaskInformation(NamedTuple):
-    """What one task's answers tell. Nats, except where the name says bits.
+    """The information in one task's answers, in nats; fields that end in ``_bits`` are in bits.
 
     I(X; Ŷ) by three estimators, its exact value for the whole input, and the entropy above them all; I(Ŷ; Y) by counts;
     and MINE on the raw score, which is critic-limited: a continuous score that is a function of the input has no finite
-    information, so this number says how sharp the critic is, and nothing about the model.
+    information, so this number measures how sharp the critic is, and nothing of the model.
     """
 
     mine_nats: float
@@ -53,7 +53,7 @@ class TaskInformation(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """What one model's answers tell more than another's, nats, the bootstrap interval of that and a test of it."""
+    """How much more information one model's answers hold than another's, in nats; its bootstrap interval and a test."""
 
     difference: float
     low: float
@@ -113,7 +113,7 @@ def information_gaps(
     Both are exact over the answers, where `TaskInformation.label_nats` counts drawn ones. The intervals are percentiles
     over resamples of the samples, each of another user, the same for both models. Information is no mean over samples,
     so the t-test is that of its jackknife pseudo-values, which are paired as the samples are. Of I(Ŷ; Y) it holds only
-    where one model's answers have to do with the label: p is NaN where neither's are told from chance.
+    where one model's answers depend on the label: p is NaN where neither model's answers differ from chance.
 
     Args:
         ours, theirs: scores (N,), of whose σ the answers are drawn.
@@ -121,8 +121,8 @@ def information_gaps(
     """
     sides = [_terms(score, label) for score in (ours, theirs)]
     n = len(label)
-    point = _told(sides[0].mean(axis=0)) - _told(sides[1].mean(axis=0))
-    pseudo = pseudo_values(sides[0], _told) - pseudo_values(sides[1], _told)
+    point = _information(sides[0].mean(axis=0)) - _information(sides[1].mean(axis=0))
+    pseudo = pseudo_values(sides[0], _information) - pseudo_values(sides[1], _information)
     p = [_t_test(pseudo[:, 0]), _t_test(pseudo[:, 1])]
     if not any(_knows(side) for side in sides):
         p[1] = float("nan")
@@ -131,7 +131,7 @@ def information_gaps(
     for start in range(0, resamples, _AT_ONCE):
         size = min(_AT_ONCE, resamples - start)
         weights = rng.multinomial(n, np.full(n, 1 / n), size=size).astype(np.float64)
-        drawn.append(_told(weights @ sides[0] / n) - _told(weights @ sides[1] / n))
+        drawn.append(_information(weights @ sides[0] / n) - _information(weights @ sides[1] / n))
     tail = (1 - confidence) / 2
     low, high = np.quantile(np.concatenate(drawn), [tail, 1 - tail], axis=0)
     return {
@@ -156,12 +156,12 @@ def _knows(terms: npt.NDArray[np.float64]) -> bool:
 
 
 def _terms(score: npt.NDArray[np.floating], label: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
-    """(N, 4): p, H(p), p of positives, positives; means of these are all that ``_told`` needs."""
+    """(N, 4): p, H(p), p of positives, positives; means of these are all that ``_information`` needs."""
     p = _probability(score)
     return np.stack([p, bernoulli_entropy(p), p * label, np.asarray(label, np.float64)], axis=1)
 
 
-def _told(means: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _information(means: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """(…, 2): I(input; Ŷ) and I(Ŷ; Y), nats, of samples by the means (…, 4) of their terms."""
     p, entropy, p_positive, positive = np.moveaxis(means, -1, 0)
     given = _entropy_of(p_positive, positive) + _entropy_of(p - p_positive, 1 - positive)
@@ -212,13 +212,13 @@ def estimate_task_information(
     raw = by("mine", fixed(torch.from_numpy(score).float().unsqueeze(1)), 1, config._replace(seeds=1))
     rng = np.random.default_rng(seed)
     answers = (rng.random((_ANSWER_DRAWS, len(p))) < p).astype(np.int64)
-    told = plug_in_information(answers.ravel(), np.tile(label, _ANSWER_DRAWS))
+    label_nats = plug_in_information(answers.ravel(), np.tile(label, _ANSWER_DRAWS))
     return TaskInformation(
         mine_nats=mine.nats, mine_std=mine.std,
         infonce_nats=infonce.nats, infonce_std=infonce.std,
         smile_nats=smile.nats, smile_std=smile.std,
         exact_nats=exact, bound_nats=float(bernoulli_entropy(p.mean())),
-        label_nats=told, label_bound_nats=float(bernoulli_entropy(np.mean(label))),
+        label_nats=label_nats, label_bound_nats=float(bernoulli_entropy(np.mean(label))),
         raw_score_nats=raw.nats,
-        mine_bits=nats_to_bits(mine.nats), exact_bits=nats_to_bits(exact), label_bits=nats_to_bits(told),
+        mine_bits=nats_to_bits(mine.nats), exact_bits=nats_to_bits(exact), label_bits=nats_to_bits(label_nats),
     )  # fmt: skip

@@ -38,7 +38,7 @@ from gensr_model.runtime.progress import Report
 
 Points = npt.NDArray[np.float32]
 INPUTS, WITHOUT_QUERY, UNTRAINED = "inputs", "inputs_without_query", "gensr_untrained"
-_FEWEST = 50  # samples of a task below which neither a density nor a probe says anything
+_FEWEST = 50  # samples of a task below which neither a density nor a probe is reliable
 _SHARED_BLOCKS = 4  # of input_features: history and candidate in both views; the query's is the fifth
 _GRID = 80
 
@@ -65,7 +65,7 @@ def analyze_space(
 
     ``what`` is a model's name, or ``inputs`` (X and Y), ``inputs_without_query``, ``gensr_untrained``. A model without
     ``hidden`` is left out. Writes ``space.json`` and ``space.png`` into `out`; where a task has fewer than 50 test
-    samples, nothing is found and no figure made.
+    samples, no number is returned and no figure written.
     """
     every, negatives = dataset.evaluated("test", config.evaluation.protocol)
     rows = fixed_subset(every, config.analysis.space_samples)
@@ -87,16 +87,21 @@ def analyze_space(
             clouds[name] = read(subject, "hidden", pairs, config.evaluation.batch_size)
             planes[name] = PCA(2, random_state=config.seed).fit_transform(clouds[name])
         report.progress(number, len(models), f"parameter space, {name}")
-    found = {
+    separations = {
         name: separation(cloud, planes[name], task, pairs.samples.user, config.seed) for name, cloud in clouds.items()
     }
-    write_json(out / "space.json", {name: numbers._asdict() for name, numbers in found.items()})
+    write_json(out / "space.json", {name: numbers._asdict() for name, numbers in separations.items()})
     space_figure(
-        {name: Plane(planes[name], task, found[name].probe_accuracy, found[name].overlap) for name in clouds},
+        {
+            name: Plane(planes[name], task, separations[name].probe_accuracy, separations[name].overlap)
+            for name in clouds
+        },
         out / "space.png",
     )
     return {
-        f"space/{name}/{field}": value for name, numbers in found.items() for field, value in numbers._asdict().items()
+        f"space/{name}/{field}": value
+        for name, numbers in separations.items()
+        for field, value in numbers._asdict().items()
     }
 
 
@@ -148,8 +153,8 @@ def _input_clouds(fresh: GenSR, dataset: PreparedDataset, pairs: Pairs, config: 
     for number in (0, 1):
         rows = np.flatnonzero(pairs.samples.task == number)
         part = Pairs(pairs.samples.take(rows), pairs.candidates[rows], pairs.chosen[rows])
-        found = input_features(dataset, part, fresh.cf, fresh.backbone.shared, fresh.text, config.model.max_history)
-        blocks.append(list(torch.from_numpy(found.values).split(found.blocks, dim=1))[:-1])  # no cosines
+        features = input_features(dataset, part, fresh.cf, fresh.backbone.shared, fresh.text, config.model.max_history)
+        blocks.append(list(torch.from_numpy(features.values).split(features.blocks, dim=1))[:-1])  # no cosines
     query = blocks[1][_SHARED_BLOCKS]
     blocks[0].append(torch.zeros(len(blocks[0][0]), query.shape[1]))
     label = torch.from_numpy(1.0 - pairs.chosen).float().unsqueeze(1)
@@ -165,5 +170,5 @@ def _input_clouds(fresh: GenSR, dataset: PreparedDataset, pairs: Pairs, config: 
 def _map_inputs(cloud: Points, seed: int) -> Points:
     """t-SNE (N, 2): the pictures of the paper's Figure 3(a)."""
     perplexity = min(30.0, (len(cloud) - 1) / 4)
-    found: Points = TSNE(2, perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(cloud)
-    return found
+    plane: Points = TSNE(2, perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(cloud)
+    return plane

@@ -41,8 +41,8 @@ def load(folder: Path, dataset: PreparedDataset) -> Subject:
     if bundle.kind(folder) == "baseline":
         trained = baseline.load(folder, BASELINES[name_of(folder)], dataset)
         return Subject(trained.model.to(default_device()), trained.collator)
-    found = bundle.load(folder, dataset.items, dataset.queries)
-    return Subject(found.model.to(default_device()), BatchBuilder(dataset, found.config.max_history))
+    loaded = bundle.load(folder, dataset.items, dataset.queries)
+    return Subject(loaded.model.to(default_device()), BatchBuilder(dataset, loaded.config.max_history))
 
 
 def name_of(folder: Path) -> str:
@@ -72,5 +72,5 @@ def read(subject: Subject, what: Literal["score", "hidden"], pairs: Pairs, batch
         rows = np.arange(start, min(start + batch_size, len(wanted)))
         batch = subject.builder.build(pairs.samples.take(rows), wanted[rows]).to(bundle.device_of(model))
         parts.append(getattr(model, what)(batch)[:, 0].float().cpu())
-    found: npt.NDArray[np.float32] = torch.cat(parts).numpy()
-    return found
+    values: npt.NDArray[np.float32] = torch.cat(parts).numpy()
+    return values

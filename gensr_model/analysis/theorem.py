@@ -3,9 +3,9 @@
 Two tasks, each with even classes Y and X | Y = c ~ N(μ_c, Σ). The true parameter is that of P(Y = 1 | x) =
 σ(w*·x + b*), w* = Σ⁻¹(μ₁ − μ₀). It is estimated from n samples in two ways, as in the proof's source (Prasad et al.
 2017): generative, the classes' means and one variance per coordinate, each by its own maximum likelihood;
-discriminative, maximum likelihood of P(Y | x). The proof says that the generative error is the smaller (Eq. 14), that
-information rises as the error falls (Eq. 15), and so that the generative sum of information is the larger (Eq. 4). All
-three are measured.
+discriminative, maximum likelihood of P(Y | x). The proof claims that the generative error is the smaller (Eq. 14),
+that information rises as the error falls (Eq. 15), and so that the generative sum of information is the larger (Eq. 4).
+All three are measured.
 
 Two worlds: ``independent``, where Σ is diagonal and the generative model is right, and ``correlated``, where its
 separability is an error.
@@ -55,15 +55,15 @@ def analyze_theorem(trials: int, seed: int, out: Path, report: Report) -> dict[s
 
     Writes ``theorem.json`` (world → rows by n) and ``theorem.png`` into `out`.
     """
-    found = {}
+    simulated = {}
     for number, (world, correlation) in enumerate(WORLDS.items(), start=1):
-        found[world] = simulate(correlation, trials=trials, seed=seed)
+        simulated[world] = simulate(correlation, trials=trials, seed=seed)
         report.progress(number, len(WORLDS), f"theorem 4.1, {world}")
-    write_json(out / "theorem.json", found)
-    theorem_figure(found, out / "theorem.png")
+    write_json(out / "theorem.json", simulated)
+    theorem_figure(simulated, out / "theorem.png")
     return {
         f"theorem/{world}/{int(row['n'])}/{name}": value
-        for world, rows in found.items()
+        for world, rows in simulated.items()
         for row in rows
         for name, value in row.items()
         if name != "n"
@@ -78,7 +78,7 @@ def simulate(
     ``generative_error`` and ``discriminative_error`` are medians over trials of the root of both tasks' squared errors;
     ``error_holds`` is the share of trials in which Eq. 14 does. ``*_gaussian`` are means of Eq. 15's sums,
     ``*_label`` of I(Ŷ; Y) of the decisions, with the value at w* beside them; ``gaussian_holds`` and ``label_holds``
-    are the shares of trials in which the sums are ordered as Eq. 4 says.
+    are the shares of trials in which the sums are ordered as in Eq. 4.
     """
     generator = torch.Generator().manual_seed(seed)
     tasks = [make_task(distance, correlation, generator) for distance in _DISTANCES]

@@ -69,8 +69,8 @@ class BERT4Rec(Baseline):
         rows = torch.cat([self.items.table.weight, self.bias.unsqueeze(1)], dim=1)
         states = torch.cat([states, states.new_ones(len(states), 1)], dim=1)
         each = losses.catalogue_ce(states, rows, items[hidden])
-        of = hidden.nonzero()[:, 0]  # (n,) the sample of each masked place
-        sums = each.new_zeros(len(items)).index_add(0, of, each)
+        sample = hidden.nonzero()[:, 0]  # (n,) the sample of each masked place
+        sums = each.new_zeros(len(items)).index_add(0, sample, each)
         return losses.total({"cloze": sums / hidden.sum(dim=1)})  # Eq. 8
 
     def _hide(self, mask: Tensor) -> Tensor:

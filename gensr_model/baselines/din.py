@@ -70,10 +70,10 @@ class DIN(Baseline):
     def score(self, batch: BaselineBatch) -> Tensor:
         """(B, C) logits of a click."""
         history, candidates = batch.rec_history, self.items(batch.candidates)
-        pooled = self.attend(candidates, self.items.of(history), history.mask)
+        pooled = self.attend(candidates, self.items.embed_history(history), history.mask)
         user = self.users(batch.user).unsqueeze(1).expand_as(candidates)
-        found: Tensor = self.predict(torch.cat([pooled, candidates, user], dim=-1)).squeeze(-1)
-        return found
+        logits: Tensor = self.predict(torch.cat([pooled, candidates, user], dim=-1)).squeeze(-1)
+        return logits
 
     def loss(self, batch: BaselineBatch) -> LossParts:
         return losses.total({"bce": losses.bce(self.score(batch))})

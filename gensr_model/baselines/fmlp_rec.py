@@ -44,8 +44,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """(B, N, d), (B, N) → (B, N, d), zero at padding."""
         x = self.norms[0](x + self.dropout(self.filter(x))) * mask.unsqueeze(-1)
-        found: Tensor = self.norms[1](x + self.dropout(self.feed(x))) * mask.unsqueeze(-1)
-        return found
+        output: Tensor = self.norms[1](x + self.dropout(self.feed(x))) * mask.unsqueeze(-1)
+        return output
 
 
 class FMLPRec(Baseline):
@@ -71,7 +71,7 @@ class FMLPRec(Baseline):
         history = batch.rec_history
         more = self.length - history.mask.shape[1]
         mask = F.pad(history.mask, (more, 0))  # (B, N)
-        x = self.events(F.pad(self.items.of(history), (0, 0, more, 0)), mask)
+        x = self.events(F.pad(self.items.embed_history(history), (0, 0, more, 0)), mask)
         for block in self.blocks:
             x = block(x, mask)
         return L.dot(x[:, -1], self.items(batch.candidates))

@@ -41,7 +41,7 @@ class GRU4Rec(Baseline):
         width = history.mask.shape[1]
         # A GRU would take padding on the left for events: histories start at place 0, padding follows.
         place = (torch.arange(width, device=length.device) - length.unsqueeze(1)) % width  # (B, H)
-        events = self.items.of(history).gather(1, place.unsqueeze(-1).expand(-1, -1, self.gru.input_size))
+        events = self.items.embed_history(history).gather(1, place.unsqueeze(-1).expand(-1, -1, self.gru.input_size))
         states: Tensor = self.gru(self.dropout(events))[0]  # (B, H, hidden)
         last = (length - 1).clamp(min=0)
         return states[torch.arange(len(length), device=length.device), last] * (length > 0).unsqueeze(1)

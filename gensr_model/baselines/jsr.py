@@ -1,7 +1,7 @@
 """JSR (Zamani & Croft, arXiv 1807.05631, 2018; the language model over items is that of their WSDM 2020 paper).
 
-Departures: the text that an item tells is the queries that found it, where the 2020 paper has descriptions; the softmax
-over the vocabulary is negative sampling; dot products stand for the networks over u ∘ i and q ∘ i.
+Departures: the text of an item is the queries that found it, where the 2020 paper has descriptions; the softmax over
+the vocabulary is negative sampling; dot products stand for the networks over u ∘ i and q ∘ i.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from gensr_model.models.base import LossParts
 
 
 class JSR(Baseline):
-    """One item vector for both tasks: it matches the user's, and tells the words of the queries that find it.
+    """One item vector for both tasks: it matches the user's vector and predicts the words of the queries that find it.
 
     A search is ranked by the likelihood of the query under the item, log p(q | i) up to a constant of the query: the
     mean over its words of w · tanh(W i + b).
 
-    The likelihood by negative sampling is not normalised: an item that no query found would seem to tell every word.
+    The likelihood by negative sampling is not normalised: an item that no query found would seem to predict every word.
     The pairwise loss of the 2018 paper, which both tasks have, sets items against each other.
 
     Args:
@@ -49,24 +49,24 @@ class JSR(Baseline):
         self.weights = {"search": search_weight, "words": word_weight}
         self.word_negatives = word_negatives
 
-    def _told(self, items: Tensor) -> Tensor:
-        """(...) item_idx → (..., d) what the items tell words with."""
+    def _word_states(self, items: Tensor) -> Tensor:
+        """(...) item_idx → (..., d): tanh(W i + b), from which words are predicted."""
         return torch.tanh(self.tell(self.items(items)))
 
     def score(self, batch: BaselineBatch) -> Tensor:
         """(B, C) u · i for recommendation, log-likelihood of the query for search."""
         match = L.dot(self.users(batch.user), self.items(batch.candidates))
-        likelihood = L.dot(L.mean_words(self.words, batch.query), self._told(batch.candidates))
+        likelihood = L.dot(L.mean_words(self.words, batch.query), self._word_states(batch.candidates))
         return torch.where((batch.task == 0).unsqueeze(1), match, likelihood)
 
     def loss(self, batch: BaselineBatch) -> LossParts:
         """The sum of both tasks' pairwise losses and of the reconstruction of queries from the items they found."""
         asked = batch.task == 1
         ranked = losses.bpr(self.score(batch))
-        told = self._told(batch.candidates[asked, 0])
+        word_states = self._word_states(batch.candidates[asked, 0])
         rows = {
             "recommendation": ranked[~asked],
             "search": ranked[asked],
-            "words": L.word_loss(told, batch.query[asked], self.words, self.word_negatives),
+            "words": L.word_loss(word_states, batch.query[asked], self.words, self.word_negatives),
         }
         return losses.total(rows, self.weights)

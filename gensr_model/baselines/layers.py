@@ -34,13 +34,13 @@ class ItemEmbedding(nn.Module):
 
     def forward(self, items: Tensor) -> Tensor:
         """(...) item_idx → (..., d)."""
-        found: Tensor = self.table(items)
-        return found
+        vectors: Tensor = self.table(items)
+        return vectors
 
-    def of(self, history: History) -> Tensor:
+    def embed_history(self, history: History) -> Tensor:
         """(B, H, d), zero at padding."""
-        found: Tensor = self.table(history.item) * history.mask.unsqueeze(-1)
-        return found
+        vectors: Tensor = self.table(history.item) * history.mask.unsqueeze(-1)
+        return vectors
 
 
 def word_embedding(domain: Domain, dim: int) -> nn.Embedding:
@@ -51,8 +51,8 @@ def word_embedding(domain: Domain, dim: int) -> nn.Embedding:
 def mean_words(words: nn.Embedding, ids: Tensor) -> Tensor:
     """(..., L) word ids → (..., d): the mean of the words that are there, zeros where there is none."""
     flat = ids.reshape(-1, ids.shape[-1])
-    found = F.embedding_bag(flat, words.weight, mode="mean", padding_idx=0)
-    return found.view(*ids.shape[:-1], words.embedding_dim)
+    means = F.embedding_bag(flat, words.weight, mode="mean", padding_idx=0)
+    return means.view(*ids.shape[:-1], words.embedding_dim)
 
 
 class QueryEncoder(nn.Module):
@@ -173,8 +173,8 @@ class Transformer(nn.Module):
             (B, H, d), zero at padding.
         """
         attend = _attend(mask, mask.shape[1], allowed)
-        alone = torch.eye(mask.shape[1], dtype=torch.bool, device=x.device)
-        attend = attend | (alone & ~attend.any(-1, keepdim=True))
+        itself = torch.eye(mask.shape[1], dtype=torch.bool, device=x.device)
+        attend = attend | (itself & ~attend.any(-1, keepdim=True))
         blocked = ~attend.repeat_interleave(self.heads, dim=0)  # (B * heads, H, H)
         x = x * mask.unsqueeze(-1)
         for layer in self.layers:

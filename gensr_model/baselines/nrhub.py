@@ -37,15 +37,15 @@ class NRHUB(Baseline):
     def user(self, batch: BaselineBatch) -> Tensor:
         """(B, d); a view without events is left out, and a user without any is zeros."""
         searched, recommended = batch.src_history, batch.rec_history
-        of_items = [
-            project(self.items.of(history))
+        item_events = [
+            project(self.items.embed_history(history))
             for project, history in zip(self.project, (searched, recommended), strict=True)
         ]
-        events = (self.query(searched.query), *of_items)  # (B, H, d) each
+        events = (self.query(searched.query), *item_events)  # (B, H, d) each
         masks = (searched.mask, searched.mask, recommended.mask)
-        found = [pool(self.dropout(x), mask) for pool, x, mask in zip(self.pools, events, masks, strict=True)]
+        pooled = [pool(self.dropout(x), mask) for pool, x, mask in zip(self.pools, events, masks, strict=True)]
         there = torch.stack([mask.any(dim=1) for mask in masks], dim=1)  # (B, 3)
-        user: Tensor = self.views(torch.stack(found, dim=1), there)
+        user: Tensor = self.views(torch.stack(pooled, dim=1), there)
         return user
 
     def score(self, batch: BaselineBatch) -> Tensor:

@@ -19,10 +19,10 @@ from gensr_model.models.base import LossParts
 
 
 class QEM(Baseline):
-    """No user: q · i. Every model of the family also makes an item tell the words of its text.
+    """No user: q · i. In every model of the family an item also predicts the words of its text.
 
     Args:
-        words: how many words of the positive's text are told per sample.
+        words: how many words of the positive's text are predicted per sample.
         word_weight: of the language-model loss.
     """
 
@@ -37,7 +37,7 @@ class QEM(Baseline):
         self.words = L.word_embedding(domain, dim)
         self.query = L.QueryEncoder(self.words, dim)
         self.text = L.ItemWords(domain)
-        self.told, self.word_negatives, self.word_weight = words, word_negatives, word_weight
+        self.words_per_sample, self.word_negatives, self.word_weight = words, word_negatives, word_weight
 
     def intent(self, query: Tensor, batch: BaselineBatch) -> Tensor:
         """What is looked for (B, d), of query vectors (B, d)."""
@@ -50,12 +50,12 @@ class QEM(Baseline):
 
     def loss(self, batch: BaselineBatch) -> LossParts:
         positive = batch.candidates[:, 0]
-        words = self.text.sample(positive, self.told)
-        rows = {"bce": losses.bce(self.score(batch)), "words": self._tell(self.items(positive), words)}
+        words = self.text.sample(positive, self.words_per_sample)
+        rows = {"bce": losses.bce(self.score(batch)), "words": self._word_loss(self.items(positive), words)}
         rows |= self._more(batch, words)
         return losses.total(rows, dict.fromkeys(rows, self.word_weight) | {"bce": 1.0})
 
-    def _tell(self, vectors: Tensor, words: Tensor) -> Tensor:
+    def _word_loss(self, vectors: Tensor, words: Tensor) -> Tensor:
         return L.word_loss(vectors, words, self.words, self.word_negatives)
 
     def _more(self, batch: BaselineBatch, words: Tensor) -> dict[str, Tensor]:
@@ -65,7 +65,7 @@ class QEM(Baseline):
 
 
 class HEM(QEM):
-    """u is a vector of the user's own, which also tells the words of what the user bought."""
+    """u is a learned vector per user, which also predicts the words of what the user bought."""
 
     reads: ClassVar[frozenset[str]] = frozenset({QUERY, TEXT, USER})
 
@@ -77,7 +77,7 @@ class HEM(QEM):
         return 0.5 * query + 0.5 * self.users(batch.user)
 
     def _more(self, batch: BaselineBatch, words: Tensor) -> dict[str, Tensor]:
-        return {"user_words": self._tell(self.users(batch.user), words)}
+        return {"user_words": self._word_loss(self.users(batch.user), words)}
 
 
 class AEM(QEM):
@@ -104,10 +104,10 @@ class AEM(QEM):
 
     def intent(self, query: Tensor, batch: BaselineBatch) -> Tensor:
         bought = batch.src_history
-        return 0.5 * query + 0.5 * self.user(query, self.items.of(bought), bought.mask)
+        return 0.5 * query + 0.5 * self.user(query, self.items.embed_history(bought), bought.mask)
 
 
 class ZAM(AEM):
-    """AEM with a zero vector among the attended: a query that the history says nothing about is not personalised."""
+    """AEM with a zero vector among the attended: a query unrelated to the history is not personalised."""
 
     zero_attention: ClassVar[bool] = True

@@ -66,9 +66,9 @@ class QuerySeqRec(Baseline):
         return losses.total({"ce": each})
 
     def _replace(self, items: Tensor, queries: Tensor, searched: Tensor) -> tuple[Tensor, Tensor]:
-        found, asked = items[searched], queries[searched]  # (n,), (n, L)
-        for_item, for_query = torch.rand(2, len(found), device=found.device) < self.replace
+        clicked, asked = items[searched], queries[searched]  # (n,), (n, L)
+        for_item, for_query = torch.rand(2, len(clicked), device=clicked.device) < self.replace
         new_items, new_queries = items.clone(), queries.clone()
-        new_items[searched] = torch.where(for_item, found[peer(query_key(asked))], found)
-        new_queries[searched] = torch.where(for_query.unsqueeze(1), asked[peer(found)], asked)
+        new_items[searched] = torch.where(for_item, clicked[peer(query_key(asked))], clicked)
+        new_queries[searched] = torch.where(for_query.unsqueeze(1), asked[peer(clicked)], asked)
         return new_items, new_queries

@@ -33,7 +33,7 @@ class SASRec(Baseline):
     def score(self, batch: BaselineBatch) -> Tensor:
         """(B, C) last state · item; all alike for an empty history."""
         history = batch.rec_history
-        events = self.events(self.items.of(history), history.mask)
+        events = self.events(self.items.embed_history(history), history.mask)
         causal = L.causal(events.shape[1], events.device)
         state = self.encoder(events, history.mask, causal)[:, -1]  # (B, d)
         return L.dot(state, self.items(batch.candidates))

@@ -96,7 +96,7 @@ class SESRec(Baseline):
         """(B, R, d) and (B, S, d): both histories encoded, a search event as its query and its item."""
         recommended, searched = batch.rec_history, batch.src_history
         asked = L.mean_words(self.words, searched.query) * searched.mask.unsqueeze(-1)
-        raw = (self.items.of(recommended), self.items.of(searched) + asked)
+        raw = (self.items.embed_history(recommended), self.items.embed_history(searched) + asked)
         return [
             encode(embed(x, history.mask), history.mask)
             for encode, embed, x, history in zip(self.encoders, self.events, raw, (recommended, searched), strict=True)
@@ -121,8 +121,8 @@ class SESRec(Baseline):
         for number, name in enumerate(("rec", "src")):
             mask, state = masks[number], states[number]
             parted = split(weights[number], mask)
-            for ask, kept in zip(self.ask[3 * number : 3 * number + 3], (mask, *parted), strict=True):
-                seen.append(L.attention_pool(ask(candidates) @ state.transpose(1, 2), state, kept))
+            for ask, part in zip(self.ask[3 * number : 3 * number + 3], (mask, *parted), strict=True):
+                seen.append(L.attention_pool(ask(candidates) @ state.transpose(1, 2), state, part))
             triplets[f"triplet_{name}"] = triplet(state, weights[number], *parted, self.margin)
         return self.predict(torch.cat(seen, dim=-1)).squeeze(-1), triplets
 

@@ -40,12 +40,12 @@ class TEM(QEM):
         """The output in the place of ``last`` (B, d) behind purchases (B, H, d), (B, H): (B, d)."""
         bought, mask = bought[:, -self.latest :], mask[:, -self.latest :]
         sequence = torch.cat([self.events(bought, mask), last.unsqueeze(1)], dim=1)
-        found: Tensor = self.encoder(sequence, torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1))[:, -1]
-        return found
+        output: Tensor = self.encoder(sequence, torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1))[:, -1]
+        return output
 
     def intent(self, query: Tensor, batch: BaselineBatch) -> Tensor:
         bought = batch.src_history
-        return self.encode(query, self.items.of(bought), bought.mask)
+        return self.encode(query, self.items.embed_history(bought), bought.mask)
 
 
 class CoPPS(TEM):
@@ -76,7 +76,7 @@ class CoPPS(TEM):
         return LossParts(total, ranked.parts | contrast.parts)
 
     def contrast(self, batch: BaselineBatch) -> Tensor:
-        """(n,) of the n samples with two purchases or more: fewer cannot be changed and told apart."""
+        """(n,) of the n samples with two purchases or more: with fewer both views would be the same."""
         bought = batch.src_history
         rows = bought.mask.sum(dim=1) > 1
         if not rows.any():

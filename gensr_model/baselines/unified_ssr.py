@@ -45,10 +45,10 @@ def find_sessions(states: Tensor, mask: Tensor, count: int) -> Sessions:
     return Sessions(mean, size.squeeze(-1) > 0, last)
 
 
-def discrimination(found: Sessions) -> Tensor:
+def discrimination(sessions: Sessions) -> Tensor:
     """(B,) mean |cosine| of neighbouring sessions, which are to differ; 0 for a sequence of one session."""
-    pair = found.there[:, 1:] & found.there[:, :-1]
-    similar = F.cosine_similarity(found.mean[:, 1:], found.mean[:, :-1], dim=-1).abs() * pair
+    pair = sessions.there[:, 1:] & sessions.there[:, :-1]
+    similar = F.cosine_similarity(sessions.mean[:, 1:], sessions.mean[:, :-1], dim=-1).abs() * pair
     return similar.sum(dim=1) / pair.sum(dim=1).clamp(min=1)
 
 
@@ -117,25 +117,25 @@ class UnifiedSSR(Baseline):
 
     def _recommend(self, batch: BaselineBatch) -> Scored:
         history = batch.rec_history
-        items, mask = self._started(self.items.of(history), history.mask)
+        items, mask = self._started(self.items.embed_history(history), history.mask)
         (states,) = self._encode([items], mask, batch.user)
-        found = find_sessions(states, mask, self.sessions)
-        state = states[:, -1] + found.last
-        return Scored(L.dot(state, self.items(batch.candidates)), discrimination(found))
+        sessions = find_sessions(states, mask, self.sessions)
+        state = states[:, -1] + sessions.last
+        return Scored(L.dot(state, self.items(batch.candidates)), discrimination(sessions))
 
     def _search(self, batch: BaselineBatch) -> Scored:
         """Place t has the item before and the query now, so that the last place has the query to be answered."""
         history, candidates = batch.src_history, self.items(batch.candidates)
-        items, mask = self._started(self.items.of(history), history.mask)
+        items, mask = self._started(self.items.embed_history(history), history.mask)
         asked = L.mean_words(self.words, history.query)
         queries = torch.cat([asked, L.mean_words(self.words, batch.query).unsqueeze(1)], dim=1)
         encoded = self._encode([items, queries], mask, batch.user)
-        found = [find_sessions(states, mask, self.sessions) for states in encoded]
+        both = [find_sessions(states, mask, self.sessions) for states in encoded]
         by_items, by_queries = (
-            L.dot(states[:, -1] + sessions.last, candidates) for states, sessions in zip(encoded, found, strict=True)
+            L.dot(states[:, -1] + sessions.last, candidates) for states, sessions in zip(encoded, both, strict=True)
         )
         share = 0.1 + 0.8 * torch.sigmoid(self.items_or_queries)
-        sessions = discrimination(found[0]) + discrimination(found[1]) + alignment(*found)
+        sessions = discrimination(both[0]) + discrimination(both[1]) + alignment(*both)
         return Scored(share * by_items + (1 - share) * by_queries, sessions)
 
     def _run(self, batch: BaselineBatch) -> Scored:
@@ -144,10 +144,10 @@ class UnifiedSSR(Baseline):
         for number, run in enumerate((self._recommend, self._search)):
             rows = torch.nonzero(batch.task == number).squeeze(1)
             if len(rows):
-                found = run(batch.take(rows))
-                # Under autocast what was found is bf16.
-                scores = scores.index_copy(0, rows, found.scores.to(scores.dtype))
-                sessions = sessions.index_copy(0, rows, found.sessions.to(sessions.dtype))
+                scored = run(batch.take(rows))
+                # Under autocast the scores are bf16.
+                scores = scores.index_copy(0, rows, scored.scores.to(scores.dtype))
+                sessions = sessions.index_copy(0, rows, scored.sessions.to(sessions.dtype))
         return Scored(scores, sessions)
 
     def score(self, batch: BaselineBatch) -> Tensor:
@@ -156,7 +156,7 @@ class UnifiedSSR(Baseline):
 
     def loss(self, batch: BaselineBatch) -> LossParts:
         """L_r + w_s L_s + w L_sessions; a task that the batch lacks adds nothing."""
-        found = self._run(batch)
-        click = losses.bce(found.scores)
+        scored = self._run(batch)
+        click = losses.bce(scored.scores)
         rows = {task: click[batch.task == number] for number, task in enumerate(TASKS)}
-        return losses.total(rows | {"sessions": found.sessions}, self.weights)
+        return losses.total(rows | {"sessions": scored.sessions}, self.weights)

@@ -40,7 +40,7 @@ def cross_type(behavior: Tensor) -> Tensor:
     return behavior.unsqueeze(2) != behavior.unsqueeze(1)
 
 
-def of_behavior(chosen: Tensor) -> tuple[Tensor, Tensor]:
+def chosen_events(chosen: Tensor) -> tuple[Tensor, Tensor]:
     """Which events of (B, H) are chosen → their places (B, W) in order, padded on the left, and the mask (B, W)."""
     width = max(1, int(chosen.sum(dim=1).max()))
     places = chosen.long().argsort(dim=1, stable=True)[:, -width:]
@@ -167,21 +167,21 @@ class UniSAR(Baseline):
         events = self.items(history.item) * mask.unsqueeze(-1)
         events = events + self.query(history.query) * searched.unsqueeze(-1)
         mixed = self.encoders[2](self.placed[2](events, mask), mask, cross_type(history.behavior))
-        found = []
+        by_behavior = []
         for number in (0, 1):
-            places, own = of_behavior(mask & (history.behavior == number))
+            places, own = chosen_events(mask & (history.behavior == number))
             same = self.encoders[number](self.placed[number](take(events, places), own), own)
-            found.append(Transitions(same, take(mixed, places) * own.unsqueeze(-1), own))
-        return found[0], found[1]
+            by_behavior.append(Transitions(same, take(mixed, places) * own.unsqueeze(-1), own))
+        return by_behavior[0], by_behavior[1]
 
     def _interests(self, candidates: Tensor, transitions: tuple[Transitions, Transitions]) -> Tensor:
         """Fusion and target attention: what the candidates (B, C, d) find in either behavior, (B, C, 2d)."""
-        found = []
+        interests = []
         for number, (same, cross, mask) in enumerate(transitions):
             fused = self.fusions[number](same, mask, cross, mask)
             scores = candidates @ self.targets[number](fused).transpose(1, 2)  # (B, C, W)
-            found.append(L.attention_pool(scores, fused, mask))
-        return torch.cat(found, dim=-1)
+            interests.append(L.attention_pool(scores, fused, mask))
+        return torch.cat(interests, dim=-1)
 
     def hidden(self, batch: BaselineBatch) -> Tensor:
         """(B, C, 2d) both interests, what the shared encoder gives to both tasks (§6.4.2); the query comes after it."""
@@ -211,15 +211,15 @@ class UniSAR(Baseline):
         """(R,) of the rows whose history has both behaviors, so that there are transitions between them."""
         both = torch.stack([t.mask.any(dim=1) for t in transitions]).all(dim=0)
         user = batch.user[both]
-        found = [
+        parts = [
             align(masked_mean(cross[both], mask[both]), masked_mean(same[both], mask[both]), _equal(user))
             for align, (same, cross, mask) in zip(self.alignments, transitions, strict=True)
         ]
-        return found[0] + found[1]
+        return parts[0] + parts[1]
 
     def _pair(self, history: History) -> Tensor:
         """(R,) queries and clicked items of each history's latest search."""
-        places, mask = of_behavior(history.mask & (history.behavior == 1))
+        places, mask = chosen_events(history.mask & (history.behavior == 1))
         rows = torch.nonzero(mask[:, -1]).squeeze(1)
         item, query = history.item[rows, places[rows, -1]], history.query[rows, places[rows, -1]]
         alike = _equal(item) | (query.unsqueeze(0) == query.unsqueeze(1)).all(-1)

@@ -72,7 +72,7 @@ class USER(Baseline):
 
     def _events(self, history: History) -> Tensor:
         """(B, H, d): browsed items, and searches with their clicks."""
-        events: Tensor = self.items.of(history)
+        events: Tensor = self.items.embed_history(history)
         searched = history.mask & (history.behavior == 1)
         words = history.query[searched]  # (N, L)
         clicked: Tensor = self.clicked(self.words(words), words != 0, events[searched])
@@ -95,8 +95,8 @@ class USER(Baseline):
         recent = slice(-self.session, None)
         short = self._last(self.in_session, events[:, recent], history.mask[:, recent], intent)
         long = self._last(self.in_history, events, history.mask, short)
-        found = [L.dot(state, candidates) for state in (intent, short, long)]
-        mixed: Tensor = self.combine(torch.stack(found, dim=-1)).squeeze(-1)
+        scores = [L.dot(state, candidates) for state in (intent, short, long)]
+        mixed: Tensor = self.combine(torch.stack(scores, dim=-1)).squeeze(-1)
         return mixed
 
     def loss(self, batch: BaselineBatch) -> LossParts:

@@ -35,21 +35,21 @@ class Lexicon(NamedTuple):
 
     @staticmethod
     def build(dataset: PreparedDataset, text: TextConfig | None) -> Lexicon:
-        """The vocabulary of training queries and, where ``text`` says what an item's text is, of item texts.
+        """The vocabulary of training queries and, where ``text`` names an item's text fields, of item texts.
 
         A word of a later query that neither has is unknown. Without ``text`` nothing depends on item texts.
         """
         train = np.unique(dataset.samples("train").query)
         texts = [dataset.queries[query] for query in train[train >= 0]]
         described = item_texts(dataset.items, text) if text is not None else []
-        found = _split(texts + described)[0].value_counts()
-        counted = pa.table({"word": found.field("values"), "count": found.field("counts")})
+        counts = _split(texts + described)[0].value_counts()
+        counted = pa.table({"word": counts.field("values"), "count": counts.field("counts")})
         # Of equally frequent words the alphabet decides, so that the ids do not follow the order of samples.
         counted = counted.sort_by([("count", "descending"), ("word", "ascending")])
-        return Lexicon.of(counted["word"][:MAX_WORDS].to_pylist(), dataset, text)
+        return Lexicon.from_words(counted["word"][:MAX_WORDS].to_pylist(), dataset, text)
 
     @staticmethod
-    def of(words: list[str], dataset: PreparedDataset, text: TextConfig | None) -> Lexicon:
+    def from_words(words: list[str], dataset: PreparedDataset, text: TextConfig | None) -> Lexicon:
         """The dataset's queries and item texts in a given vocabulary."""
         described = None if text is None else _bags(words, item_texts(dataset.items, text))
         return Lexicon(words, _left_padded(words, dataset.queries), described, text)
@@ -59,32 +59,32 @@ def _split(texts: Sequence[str]) -> tuple[pa.Array, IntArray]:
     """All words (W,) of the texts, lower case, letters and digits, and the text that each is of (W,)."""
     spaced = pc.replace_substring_regex(pc.utf8_lower(pa.array(texts, pa.string())), r"[^\pL\pN]+", " ")
     lists = pc.utf8_split_whitespace(spaced)
-    words, of = pc.list_flatten(lists), pc.list_parent_indices(lists)
-    kept = pc.not_equal(words, "")
-    return words.filter(kept), of.filter(kept).to_numpy().astype(np.int64)
+    words, text = pc.list_flatten(lists), pc.list_parent_indices(lists)
+    nonempty = pc.not_equal(words, "")
+    return words.filter(nonempty), text.filter(nonempty).to_numpy().astype(np.int64)
 
 
-def _ids(words: list[str], found: pa.Array) -> IntArray:
+def _ids(vocabulary: list[str], words: pa.Array) -> IntArray:
     """(W,) word ids."""
-    place = pc.index_in(found, value_set=pa.array(words, pa.string()))
+    place = pc.index_in(words, value_set=pa.array(vocabulary, pa.string()))
     return pc.fill_null(pc.add(place.cast(pa.int64()), FIRST), UNKNOWN).to_numpy().astype(np.int64)
 
 
-def _left_padded(words: list[str], texts: list[str]) -> IntArray:
-    found, of = _split(texts)
-    place = np.arange(len(of)) - np.searchsorted(of, of)  # (W,) of the word in its text
-    kept = place < MAX_QUERY_WORDS
-    ids, of, place = _ids(words, found)[kept], of[kept], place[kept]
-    length = np.bincount(of, minlength=len(texts))
+def _left_padded(vocabulary: list[str], texts: list[str]) -> IntArray:
+    words, text = _split(texts)
+    place = np.arange(len(text)) - np.searchsorted(text, text)  # (W,) of the word in its text
+    fits = place < MAX_QUERY_WORDS
+    ids, text, place = _ids(vocabulary, words)[fits], text[fits], place[fits]
+    length = np.bincount(text, minlength=len(texts))
     width = max(1, int(length.max(initial=0)))
     table = np.full((len(texts) + 1, width), PAD, np.int64)
-    table[of, width - length[of] + place] = ids
+    table[text, width - length[text] + place] = ids
     return table
 
 
-def _bags(words: list[str], texts: list[str]) -> ItemText:
-    found, of = _split(texts)
-    ids = _ids(words, found)
+def _bags(vocabulary: list[str], texts: list[str]) -> ItemText:
+    words, text = _split(texts)
+    ids = _ids(vocabulary, words)
     known = ids != UNKNOWN
-    offsets = np.searchsorted(of[known], np.arange(len(texts) + 1)).astype(np.int64)
+    offsets = np.searchsorted(text[known], np.arange(len(texts) + 1)).astype(np.int64)
     return ItemText(torch.from_numpy(ids[known]), torch.from_numpy(offsets))

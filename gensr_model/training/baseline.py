@@ -278,7 +278,7 @@ def load(folder: Path, spec: BaselineSpec, dataset: PreparedDataset) -> Loaded:
     lexicon = None
     if (folder / WORDS).is_file():
         fields = None if content["text"] is None else TextConfig.model_validate(content["text"])
-        lexicon = Lexicon.of(json.loads((folder / WORDS).read_text()), dataset, fields)
+        lexicon = Lexicon.from_words(json.loads((folder / WORDS).read_text()), dataset, fields)
     collator = Collator(dataset, spec.reads, content["max_history"], lexicon)
     model = build(spec, content["point"], collator)
     load_module_tensors(model, read_tensors(folder / WEIGHTS))

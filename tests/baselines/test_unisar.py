@@ -13,7 +13,7 @@ from torch import Tensor
 from torchjd.autojac import jac
 
 from gensr_model.baselines.inputs import BaselineBatch, Domain, History
-from gensr_model.baselines.unisar import PLE, Alignment, Transitions, UniSAR, cross_type, of_behavior
+from gensr_model.baselines.unisar import PLE, Alignment, Transitions, UniSAR, chosen_events, cross_type
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.training.gradient_probe import task_gradient_cosine
 
@@ -48,11 +48,11 @@ def test_the_mask_lets_only_the_other_behavior_through() -> None:
 
 def test_events_of_a_behavior_keep_their_order() -> None:
     chosen = torch.tensor([[False, True, False, True, True], [False, False, False, False, True]])
-    places, mask = of_behavior(chosen)
+    places, mask = chosen_events(chosen)
     assert places[0].tolist() == [1, 3, 4]
     assert places[1, -1] == 4
     assert mask.tolist() == [[True, True, True], [False, False, True]]
-    places, mask = of_behavior(torch.zeros(2, 4, dtype=torch.bool))
+    places, mask = chosen_events(torch.zeros(2, 4, dtype=torch.bool))
     assert places.shape == (2, 1)
     assert not mask.any()
 
