@@ -141,7 +141,7 @@ def print_tables(run: Path) -> None:
 
     if sys.stdout.isatty():
         summary = json.loads((run / "summary.json").read_text())
-        renderers.show(*run_sections.of_summary(summary), Console())
+        renderers.show(*run_sections.summary_sections(summary), Console())
     else:
         print("\n" + (run / "table.md").read_text())
 

@@ -67,7 +67,7 @@ def restricted(config: View, fields: Collection[str], left_out: Collection[str],
     Args:
         fields: dotted names, sections (``train``) and fields (``train.epochs``).
         left_out: of these, what the view does not hold.
-        reader: who the message says reads.
+        reader: the reader that the message names.
         place: where ``config`` stands in the whole tree, with a dot behind it.
     """
     held: dict[str, Any] = {}

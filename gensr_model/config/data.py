@@ -44,7 +44,7 @@ class DownloadSource(Frozen):
     files: tuple[RemoteFile, ...] = ()
 
 
-# What a plain string may be: one of these words, or a path. The pattern says so to Prefect's server.
+# What a plain string may be: one of these words, or a path. Prefect's server checks the pattern.
 _WORDS = ("generated", "download")
 _Text = Annotated[str, Field(title="word or path", pattern=f"^({'|'.join(_WORDS)})$|/")]
 

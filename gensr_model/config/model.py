@@ -171,7 +171,7 @@ class HistoryPrompt(Frozen):
 
 
 class FullRankingConfig(Frozen):
-    """§6.3: GenSR says which item, over the whole catalogue. Beside what ``model`` and ``train`` say."""
+    """§6.3: GenSR generates an item of the whole catalogue. These settings add to ``model`` and ``train``."""
 
     epochs: int = Field(10, ge=1)
     batch_size: int = Field(128, ge=1, description="training samples in a micro-batch; there are no negatives")

@@ -1,4 +1,4 @@
-"""BM25 of queries over item texts: what the reference ranker scores with and hard negatives are found by.
+"""BM25 of queries over item texts: for the reference ranker and for hard negatives.
 
 ``bm25s`` is imported where it is used: where JAX is installed it starts JAX, which takes most of a GPU's memory for
 itself, and a training that never asks for BM25 should keep that memory.
@@ -40,7 +40,7 @@ class Matches(NamedTuple):
 def item_texts(items: pa.Table, text: TextConfig) -> list[str]:
     """Texts (I,) that BM25 indexes: GenSR's fields, each cut to its budget, counted in words instead of tokens.
 
-    Without searches in the text: BM25 ranks by what an item says of itself, same-query by what was searched.
+    The texts leave out searches: BM25 ranks by an item's own fields, same-query by what was searched.
     """
     named = [f"{t} {b}" for t, b in zip(items["title"].to_pylist(), items["brand"].to_pylist(), strict=True)]
     fields = [(named, text.title_tokens), (items["description"].to_pylist(), text.description_tokens)]
@@ -74,7 +74,7 @@ def query_words(index: TextIndex, queries: list[str]) -> IntArray:
 
     nothing = index.by_word.shape[0] - 1
     tokens = bm25s.tokenize(queries, stopwords="en", return_ids=False, show_progress=False)
-    known = [[index.words[word] for word in found if word in index.words] for found in tokens]
+    known = [[index.words[word] for word in text if word in index.words] for text in tokens]
     rows = np.full((len(queries), max(map(len, known), default=1) or 1), nothing, np.int64)
     for row, ids in enumerate(known):
         rows[row, : len(ids)] = ids
@@ -92,11 +92,11 @@ def best_matches(index: TextIndex, queries: list[str], keep: int) -> Matches:
     asked: sparse.csr_array = sparse.csr_array(
         (ones, (rows, words.ravel())), shape=(len(queries), index.by_word.shape[0])
     )
-    found = sparse.csr_array(asked @ index.by_word)  # (Q, I)
-    least = np.zeros(len(queries), np.float32)  # score of the last item that is kept
-    for row, (start, stop) in enumerate(zip(found.indptr[:-1], found.indptr[1:], strict=True)):
+    scores = sparse.csr_array(asked @ index.by_word)  # (Q, I)
+    least = np.zeros(len(queries), np.float32)  # score of the query's last item
+    for row, (start, stop) in enumerate(zip(scores.indptr[:-1], scores.indptr[1:], strict=True)):
         if stop - start > keep:
-            least[row] = np.partition(found.data[start:stop], stop - start - keep)[stop - start - keep]
-    query = np.repeat(np.arange(len(queries)), np.diff(found.indptr))
-    kept = found.data >= least[query]
-    return Matches(query[kept], found.indices[kept].astype(np.int64), found.data[kept])
+            least[row] = np.partition(scores.data[start:stop], stop - start - keep)[stop - start - keep]
+    query = np.repeat(np.arange(len(queries)), np.diff(scores.indptr))
+    best = scores.data >= least[query]
+    return Matches(query[best], scores.indices[best].astype(np.int64), scores.data[best])

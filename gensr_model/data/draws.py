@@ -102,11 +102,11 @@ class Negatives:
         item = keys >> _PLACE_BITS
         fresh = ~self._known(user, item) & (item >= 0)
         fresh[:, 1:] &= item[:, 1:] != item[:, :-1]
-        kept = np.empty_like(fresh)
-        np.put_along_axis(kept, keys & ((1 << _PLACE_BITS) - 1), fresh, axis=1)
-        place = np.cumsum(kept, axis=1, dtype=np.int32)
-        kept &= place <= self.count
-        row, column = np.nonzero(kept)
+        taken = np.empty_like(fresh)
+        np.put_along_axis(taken, keys & ((1 << _PLACE_BITS) - 1), fresh, axis=1)
+        place = np.cumsum(taken, axis=1, dtype=np.int32)
+        taken &= place <= self.count
+        row, column = np.nonzero(taken)
         out = np.full_like(lists, -1)
         out[row, place[row, column] - 1] = offered[row, column]
         return out

@@ -53,7 +53,7 @@ class Samples:
         """(N,) the task of each sample by name."""
         return np.array(TASKS, dtype=object)[self.task]
 
-    def of_tasks(self, tasks: Collection[Task]) -> IntArray:
+    def rows_of_tasks(self, tasks: Collection[Task]) -> IntArray:
         """Rows of the samples of these tasks."""
         return np.flatnonzero(np.isin(self.task, [TASKS.index(task) for task in tasks]))
 

@@ -36,7 +36,7 @@ class ItemText(NamedTuple):
 class PromptTable(NamedTuple):
     """Token ids of every prompt: row q for query q, the last row for recommendation.
 
-    ``ids`` holds the pad id at the four slots and after the end; ``slots`` says where the slots are.
+    ``ids`` holds the pad id at the four slots and after the end; ``slots`` holds the places of the slots.
     ``query`` holds the query's own tokens once more, for what reads it outside the prompt.
     """
 
@@ -87,10 +87,10 @@ def load_tokenizer(path: Path) -> Tokenizer:
 
 def special_id(tokenizer: Tokenizer, token: str) -> int:
     """Id of ``<pad>`` or ``</s>``; ConfigError where the tokenizer is no T5's."""
-    found = tokenizer.token_to_id(token)
-    if found is None:
+    token_id = tokenizer.token_to_id(token)
+    if token_id is None:
         raise ConfigError(f"the tokenizer has no {token!r} token; the backbone must be a T5 with its own tokenizer")
-    return int(found)
+    return int(token_id)
 
 
 def answer_ids(tokenizer: Tokenizer) -> tuple[int, int]:
@@ -204,12 +204,12 @@ def encode_prompts(
         ids[row, : len(tokens)] = tokens
     slots = np.array([slot for _, slot in flat], np.int64)
     query_lengths = [*map(len, cut), 0]
-    alone = np.full((len(flat), max(1, *query_lengths)), pad, np.int64)
-    for row, found in enumerate(cut):
-        alone[row, : len(found)] = found
+    query_ids = np.full((len(flat), max(1, *query_lengths)), pad, np.int64)
+    for row, query in enumerate(cut):
+        query_ids[row, : len(query)] = query
     return PromptTable(
         *(torch.from_numpy(ids), torch.tensor(lengths), torch.from_numpy(slots)),
-        *(torch.from_numpy(alone), torch.tensor(query_lengths)),
+        *(torch.from_numpy(query_ids), torch.tensor(query_lengths)),
     )
 
 

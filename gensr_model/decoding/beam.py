@@ -18,7 +18,7 @@ from gensr_model.decoding.trie import TokenTrie
 
 
 class Beams(NamedTuple):
-    """The best k items of U users, best first; −1 and −∞ where fewer were found."""
+    """The best k items of U users, best first; −1 and −∞ where the search ended with fewer."""
 
     items: Tensor  # (U, k) rows of the ids that the tree was built from
     scores: Tensor  # (U, k) log-probabilities
@@ -88,8 +88,8 @@ def beam_search(decoder: Decoder, trie: TokenTrie, beams: int) -> Beams:
     every = torch.arange(int(trie.first[0]), int(trie.first[1]), device=device)
     scores = logits[:, trie.token[every]] - logits.logsumexp(dim=1, keepdim=True)
     # A one-token id ends here: the rows of its items, and the best of them.
-    found, live = _select(scores, every.expand(users, -1), None, trie, beams)
-    best = Beams(found.item, found.score)
+    ended, live = _select(scores, every.expand(users, -1), None, trie, beams)
+    best = Beams(ended.item, ended.score)
     for _ in range(trie.depth - 1):
         if not trie.children(live.node).any():
             break
@@ -99,12 +99,12 @@ def beam_search(decoder: Decoder, trie: TokenTrie, beams: int) -> Beams:
         beam, child, valid = _continuations(trie, live.node)
         row = beam + torch.arange(users, device=device).unsqueeze(1) * live.node.shape[1]
         scores = logits[row, trie.token[child]] - total.gather(1, beam) + live.score.gather(1, beam)
-        found, live = _select(scores.masked_fill(~valid, -torch.inf), child, beam, trie, beams)
-        best = _best(best, found, beams)
+        ended, live = _select(scores.masked_fill(~valid, -torch.inf), child, beam, trie, beams)
+        best = _best(best, ended, beams)
     return _best(best, None, beams)
 
 
-class _Saved(NamedTuple):
+class _Paths(NamedTuple):
     """Hypotheses (U, ≤ k): the beam each came from, its node, its item where it ended, its score."""
 
     beam: Tensor
@@ -127,7 +127,7 @@ def _continuations(trie: TokenTrie, node: Tensor) -> tuple[Tensor, Tensor, Tenso
     return beam, torch.where(valid, child, 0), valid
 
 
-def _select(scores: Tensor, child: Tensor, beam: Tensor | None, trie: TokenTrie, beams: int) -> tuple[_Saved, _Saved]:
+def _select(scores: Tensor, child: Tensor, beam: Tensor | None, trie: TokenTrie, beams: int) -> tuple[_Paths, _Paths]:
     """Of the continuations (U, W): the ended ones among the best k, and the best k that go on.
 
     Twice k are looked at, as Hugging Face does, so that k can go on where k end. A beam that is missing stands at a
@@ -138,19 +138,19 @@ def _select(scores: Tensor, child: Tensor, beam: Tensor | None, trie: TokenTrie,
     came = torch.zeros_like(node) if beam is None else beam.gather(1, place)
     item = trie.item[node].masked_fill(score.isneginf(), -1)
     ended = item >= 0
-    top = _Saved(came, node, item, score.masked_fill(~ended, -torch.inf))
+    top = _Paths(came, node, item, score.masked_fill(~ended, -torch.inf))
     running, order = score.masked_fill(ended, -torch.inf).topk(min(beams, score.shape[1]), dim=1)
     leaf = len(trie.item) - 1  # the last node of the deepest level
     live_node = node.gather(1, order).masked_fill(running.isneginf(), leaf)
-    live = _Saved(came.gather(1, order), live_node, item.gather(1, order), running)
-    return _Saved(*(field[:, :beams] for field in top)), live
+    live = _Paths(came.gather(1, order), live_node, item.gather(1, order), running)
+    return _Paths(*(field[:, :beams] for field in top)), live
 
 
-def _best(known: Beams, found: _Saved | None, beams: int) -> Beams:
-    """The best k ids of those known and those just found."""
+def _best(known: Beams, ended: _Paths | None, beams: int) -> Beams:
+    """The best k ids of those known and those that just ended."""
     items, scores = known
-    if found is not None:
-        items, scores = torch.cat([items, found.item], dim=1), torch.cat([scores, found.score], dim=1)
+    if ended is not None:
+        items, scores = torch.cat([items, ended.item], dim=1), torch.cat([scores, ended.score], dim=1)
     scores, order = scores.topk(min(beams, scores.shape[1]), dim=1)
     items = items.gather(1, order)
     missing = beams - scores.shape[1]

@@ -37,7 +37,7 @@ class Change(NamedTuple):
 def ablation_rows(
     ranks: Mapping[str, Sequence[pa.Table]], config: PipelineConfig, users: pa.Table | None
 ) -> list[dict[str, Any]]:
-    """A row per task and variant: `changes` from the whole model, and what the paper says.
+    """A row per task and variant: `changes` from the whole model, and the paper's figure.
 
     Args:
         ranks: of every variant its test ranks, one table per seed, in the order of the seeds; ``gensr`` among them.
@@ -61,9 +61,9 @@ def changes(
     """
     rows = []
     for task in TASKS:
-        whole = of_task(ranks[base], task)
+        whole = task_tables(ranks[base], task)
         for variant, tables in ranks.items():
-            changed = of_task(tables, task)
+            changed = task_tables(tables, task)
             if not (changed[0].num_rows and whole[0].num_rows):
                 continue
             rule = config.statistics
@@ -88,7 +88,7 @@ def changes(
     return [{"p_holm": None} | row for row in rows]
 
 
-def of_task(tables: Sequence[pa.Table], task: str) -> list[pa.Table]:
+def task_tables(tables: Sequence[pa.Table], task: str) -> list[pa.Table]:
     """The rows of one task."""
     return [table.filter(pc.equal(table["task"], task)) for table in tables]
 
@@ -116,7 +116,7 @@ def relative_change(
             or a sample's user is not known.
     """
     ids = np.sort(np.asarray(base[0]["sample_id"].to_pylist(), dtype=str))
-    ours, theirs = (np.mean([_values(table, ids, metric) for table in of], axis=0) for of in (variant, base))
+    ours, theirs = (np.mean([_values(table, ids, metric) for table in tables], axis=0) for tables in (variant, base))
     if len(ids) == 0 or theirs.mean() == 0:
         raise DataError(f"the base has no sample with any {metric}: no change is relative to nothing")
     value, reference = float(ours.mean()), float(theirs.mean())
@@ -125,7 +125,7 @@ def relative_change(
     low, high = -1.0, 1.0 / reference - 1.0  # all that a metric up to 1 allows: of one user nothing is known
     if several > 1:
         means = resampled_means(np.stack([ours, theirs]), user, samples, np.random.default_rng(seed))
-        drawn = means[:, means[1] > 0]  # a resample without any gain of the base says nothing of a ratio
+        drawn = means[:, means[1] > 0]  # a resample without any gain of the base has no ratio
         if not drawn.size:
             raise DataError(
                 f"in none of {samples} resamples has the base any {metric}: no change is relative to nothing"

@@ -48,7 +48,7 @@ def paired_bootstrap(
     nothing is known: the interval is the widest there is, −1 to 1. Raises DataError when the tables do not rank the
     same samples, when there is none, or when a sample's user is not known.
     """
-    ids, difference = _difference_of_means(_of(a, task), _of(b, task), metric)
+    ids, difference = _difference_of_means(_task_tables(a, task), _task_tables(b, task), metric)
     return _compare(difference, number_users(ids, users), samples, confidence, seed)
 
 
@@ -59,7 +59,7 @@ def paired_p(a: Sequence[pa.Table], b: Sequence[pa.Table], metric: str, *, users
     return _paired_t(difference, number_users(ids, users))[1]
 
 
-def _of(ranks: pa.Table | Sequence[pa.Table], task: str | None) -> list[pa.Table]:
+def _task_tables(ranks: pa.Table | Sequence[pa.Table], task: str | None) -> list[pa.Table]:
     tables = [ranks] if isinstance(ranks, pa.Table) else list(ranks)
     return tables if task is None else [table.filter(pc.equal(table["task"], task)) for table in tables]
 
@@ -94,21 +94,21 @@ def against_best(
     it.
     Raises DataError where two systems ranked different samples of a task.
     """
-    found = []
+    verdicts = []
     for task in tasks:
-        of_task = {name: _of(tables, task) for name, tables in ranks.items()}
-        of_task = {name: tables for name, tables in of_task.items() if tables and tables[0].num_rows}
-        others = [name for name in of_task if name != ours]
-        if ours not in of_task or not others:
+        task_ranks = {name: _task_tables(tables, task) for name, tables in ranks.items()}
+        task_ranks = {name: tables for name, tables in task_ranks.items() if tables and tables[0].num_rows}
+        others = [name for name in task_ranks if name != ours]
+        if ours not in task_ranks or not others:
             continue
         for metric in metrics:
-            means = {n: np.mean([per_sample(t, metric).mean() for t in of_task[n]]) for n in others}
+            means = {n: np.mean([per_sample(t, metric).mean() for t in task_ranks[n]]) for n in others}
             baseline = max(others, key=means.__getitem__)
-            ids, difference = _difference_of_means(of_task[ours], of_task[baseline], metric)
+            ids, difference = _difference_of_means(task_ranks[ours], task_ranks[baseline], metric)
             compared = _compare(difference, number_users(ids, users), samples, confidence, seed)
-            found.append(Verdict(task, metric, baseline, compared, float("nan")))
-    corrected = holm([verdict.compared.p for verdict in found])
-    return [verdict._replace(p_holm=p) for verdict, p in zip(found, corrected, strict=True)]
+            verdicts.append(Verdict(task, metric, baseline, compared, float("nan")))
+    corrected = holm([verdict.compared.p for verdict in verdicts])
+    return [verdict._replace(p_holm=p) for verdict, p in zip(verdicts, corrected, strict=True)]
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -18,8 +18,8 @@ SIGNIFICANT = 0.01  # the paper's star
 
 def seeds_text(counts: Iterable[int]) -> str:
     """Over how many seeds a table's means are, from the number that each trained system has."""
-    found = set(counts) or {1}
-    least, most = min(found), max(found)
+    distinct = set(counts) or {1}
+    least, most = min(distinct), max(distinct)
     if most == 1:
         return "1 seed"
     return f"mean of {most} seeds" if least == most else f"means of {least} to {most} seeds"
@@ -34,12 +34,12 @@ def means(ranks: Mapping[str, Sequence[pa.Table]]) -> list[dict[str, Any]]:
     rows = []
     for task in TASKS:
         for name, tables in ranks.items():
-            of_task = [table.filter(pc.equal(table["task"], task)) for table in tables]
-            if not of_task or not of_task[0].num_rows:
+            tables_of_task = [table.filter(pc.equal(table["task"], task)) for table in tables]
+            if not tables_of_task or not tables_of_task[0].num_rows:
                 continue
             for metric in METRICS:
-                values = [float(per_sample(table, metric).mean()) for table in of_task]
+                values = [float(per_sample(table, metric).mean()) for table in tables_of_task]
                 deviation = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
                 row = {"task": task, "system": name, "metric": metric, "mean": float(np.mean(values))}
-                rows.append(row | {"deviation": deviation, "seeds": len(values), "samples": of_task[0].num_rows})
+                rows.append(row | {"deviation": deviation, "seeds": len(values), "samples": tables_of_task[0].num_rows})
     return rows

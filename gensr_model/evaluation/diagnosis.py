@@ -1,4 +1,4 @@
-"""Where a model fails: its metrics by kind of user, of target item and of query, from kept per-sample ranks.
+"""Where a model fails: its metrics by kind of user, of target item and of query, from saved per-sample ranks.
 
 Every sample belongs to one segment of each segmentation that applies to its task. Nothing is scored again: ranks tables
 and the prepared dataset that they were made on are enough.
@@ -37,7 +37,7 @@ class Segments(NamedTuple):
 
     name: str
     labels: tuple[str, ...]  # in order
-    of: IntArray  # (N,) index into ``labels``, −1 for a sample that it does not apply to
+    label: IntArray  # (N,) index into ``labels``, −1 for a sample that it does not apply to
 
 
 def segmentations(dataset: PreparedDataset, samples: Samples) -> list[Segments]:
@@ -78,7 +78,7 @@ def diagnose(dataset: PreparedDataset, ranks: Mapping[str, pa.Table], split: Spl
     parts = [
         part
         for name, table in ranks.items()
-        for part in _of_model(name, table, _places(name, table, every, dataset), every, cuts)
+        for part in _by_segment(name, table, _places(name, table, every, dataset), every, cuts)
     ]
     return pa.concat_tables(parts) if parts else pa.table({"model": pa.array([], pa.string())})
 
@@ -105,7 +105,7 @@ def leads(
     seed: int = 0,
     split: Split = "test",
 ) -> list[Lead]:
-    """Where ours leads, where not, and what can be told from chance: every segment of ``diagnose``.
+    """Where ours leads, where not, and with what significance: every segment of ``diagnose``.
 
     The baseline is chosen on the samples that it is compared on, so where it is ahead p is multiplied by the number of
     others (Bonferroni) before Holm's correction; the interval is not widened. Of a segment of fewer than
@@ -115,15 +115,15 @@ def leads(
     every = dataset.samples(split)
     sample_id = pa.array(every.sample_id, pa.string())
     cuts = segmentations(dataset, every)
-    found, p = [], []
+    result, p = [], []
     for task in TASKS:
-        of_task = {name: table.filter(pc.equal(table["task"], task)) for name, table in ranks.items()}
-        places = {name: _places(name, table, every, dataset) for name, table in of_task.items()}
+        task_ranks = {name: table.filter(pc.equal(table["task"], task)) for name, table in ranks.items()}
+        places = {name: _places(name, table, every, dataset) for name, table in task_ranks.items()}
         for cut in cuts:
             for label, segment in enumerate(cut.labels):
-                rows = {name: np.flatnonzero(cut.of[place] == label) for name, place in places.items()}
-                inside = {name: [of_task[name].take(pa.array(of))] for name, of in rows.items() if len(of)}
-                there = np.flatnonzero(cut.of == label)
+                rows = {name: np.flatnonzero(cut.label[place] == label) for name, place in places.items()}
+                inside = {name: [task_ranks[name].take(pa.array(row))] for name, row in rows.items() if len(row)}
+                there = np.flatnonzero(cut.label == label)
                 users = pa.table({"sample_id": sample_id.take(pa.array(there)), "user_idx": every.user[there]})
                 for verdict in against_best(
                     inside, ours, [task], ["ndcg_at_10"], samples, confidence, seed, users=users
@@ -131,10 +131,10 @@ def leads(
                     by = verdict.compared
                     chosen_among = len(inside) - 1 if by.mean_difference < 0 else 1
                     p.append(min(1.0, by.p * chosen_among) if by.users >= FEWEST_USERS else float("nan"))
-                    found.append(
+                    result.append(
                         Lead(task, cut.name, segment, verdict.baseline, by.mean_difference, by.low, by.high, p[-1])
                     )
-    return [lead._replace(lead_p_holm=value) for lead, value in zip(found, holm(p), strict=True)]
+    return [lead._replace(lead_p_holm=value) for lead, value in zip(result, holm(p), strict=True)]
 
 
 def _places(name: str, ranks: pa.Table, samples: Samples, dataset: PreparedDataset) -> IntArray:
@@ -150,17 +150,17 @@ def _places(name: str, ranks: pa.Table, samples: Samples, dataset: PreparedDatas
     return place
 
 
-def _of_model(model: str, ranks: pa.Table, place: IntArray, samples: Samples, cuts: list[Segments]) -> list[pa.Table]:
+def _by_segment(model: str, ranks: pa.Table, place: IntArray, samples: Samples, cuts: list[Segments]) -> list[pa.Table]:
     values = np.stack([per_sample(ranks, metric) for metric in METRICS])  # (metrics, n)
     task = samples.task[place]
-    found = []
+    parts = []
     for number, name in enumerate(TASKS):
         for cut in cuts:
-            rows = np.flatnonzero((task == number) & (cut.of[place] >= 0))
+            rows = np.flatnonzero((task == number) & (cut.label[place] >= 0))
             if len(rows):
-                of = cut.of[place[rows]]
-                found.append(_grouped(model, name, cut, of, samples.user[place[rows]], values[:, rows]))
-    return found
+                label = cut.label[place[rows]]
+                parts.append(_grouped(model, name, cut, label, samples.user[place[rows]], values[:, rows]))
+    return parts
 
 
 def _grouped(
@@ -170,8 +170,8 @@ def _grouped(
     there = np.flatnonzero(count)
     n = count[there]
 
-    def mean(of: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return np.bincount(group, weights=of, minlength=len(cut.labels))[there] / n
+    def mean(sample_values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.bincount(group, weights=sample_values, minlength=len(cut.labels))[there] / n
 
     ndcg = values[METRICS.index("ndcg_at_10")]
     error = [standard_error(ndcg[rows], user[rows]) for rows in (group == label for label in there)]
@@ -196,8 +196,8 @@ def _by_popularity(popularity: IntArray, target: IntArray) -> Segments:
     met = np.sort(popularity[popularity > 0])[::-1]
     least = met[max(0, int(np.ceil(HEAD * len(met))) - 1)] if len(met) else 1
     count = popularity[target]
-    of = np.where(count == 0, 2, np.where(count >= least, 0, 1))
-    return Segments("target", ("head", "tail", "unseen in training"), of.astype(np.int64))
+    label = np.where(count == 0, 2, np.where(count >= least, 0, 1))
+    return Segments("target", ("head", "tail", "unseen in training"), label.astype(np.int64))
 
 
 def _items_of_queries(dataset: PreparedDataset) -> IntArray:

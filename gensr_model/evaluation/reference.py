@@ -47,8 +47,8 @@ def reference_scores(
 ) -> FloatArray:
     """Scores (N, 1 + C) of N samples with `negatives` (N, C); the positive is in column 0.
 
-    `cf_folder` is what LightGCN's pretraining wrote and `text` says which fields are an item's text, the
-    same that GenSR reads. Raises ConfigError for an unknown name, or where a text ranker gets a sample
+    `cf_folder` is what LightGCN's pretraining wrote. `text` names the fields of an item's text, the same that GenSR
+    reads. Raises ConfigError for an unknown name, or where a text ranker gets a sample
     without a query.
     """
     scorer = reference_scorer(name, dataset, samples, cf_folder, text)

@@ -17,7 +17,7 @@ Scorer = Callable[[Samples, IntArray], npt.NDArray[Any]]
 
 
 def bm25(dataset: PreparedDataset, text: TextConfig, queries: IntArray) -> Scorer:
-    """BM25 of the query's words in the item's text, as ``data/bm25.py`` `TextIndex` says.
+    """BM25 of the query's words in the item's text, with the weights of ``data/bm25.py`` `TextIndex`.
 
     Only the candidates are scored. An item without text, or a query without a known word, scores 0. `queries` (Q,)
     are the query_idx that will be asked about.
@@ -31,8 +31,8 @@ def bm25(dataset: PreparedDataset, text: TextConfig, queries: IntArray) -> Score
         asked_words = word_of[np.searchsorted(queries, samples.query)]  # (b, longest)
         total = np.zeros(lists.shape, np.float32)
         for word in asked_words.T:
-            found = scores[lists.ravel(), np.repeat(word, lists.shape[1])]
-            total += np.asarray(found).reshape(lists.shape)
+            matches = scores[lists.ravel(), np.repeat(word, lists.shape[1])]
+            total += np.asarray(matches).reshape(lists.shape)
         return total
 
     return score

@@ -53,12 +53,12 @@ def resampled_means(values: FloatArray, user: IntArray, samples: int, rng: np.ra
     same = bool((size == size[0]).all())  # as in the Amazon format: then every resample has n samples
     sums = np.stack([np.bincount(user, weights=row) for row in values])
     rows = max(1, _CHUNK // len(size))
-    found = []
+    means = []
     for start in range(0, samples, rows):
         drawn = rng.integers(len(size), size=(min(rows, samples - start), len(size)))
         n = len(user) if same else size[drawn].sum(axis=1)
-        found.append(np.stack([total[drawn].sum(axis=1) for total in sums]) / n)
-    return np.concatenate(found, axis=1)
+        means.append(np.stack([total[drawn].sum(axis=1) for total in sums]) / n)
+    return np.concatenate(means, axis=1)
 
 
 def standard_error(values: FloatArray, user: IntArray) -> float:

@@ -38,17 +38,17 @@ def saved_labels(path: Path) -> list[str]:
 def read_saved_ranks(path: Path) -> dict[str, pa.Table]:
     """The ranks (``RANKS_SCHEMA``) of every model in a saved file, by ``saved_labels``."""
     wide = pq.read_table(path)
-    found = {}
+    ranks = {}
     for name in saved_labels(path):
         rows = wide.filter(pc.is_valid(wide[f"{name}/ties"]))
         columns = [rows["sample_id"], rows["task"], rows[f"{name}/greater"], rows[f"{name}/ties"]]
         table = pa.table([*columns, rows["candidates"]], names=RANKS_SCHEMA.names)
-        found[name] = table.cast(RANKS_SCHEMA)
-    return found
+        ranks[name] = table.cast(RANKS_SCHEMA)
+    return ranks
 
 
 def read_costs(path: Path) -> dict[str, dict[str, float]]:
-    """What each system of a kept comparison took, as its own run measured it; empty where the file does not say."""
-    told: dict[bytes, bytes] = pq.read_schema(path).metadata or {}
-    costs: dict[str, dict[str, float]] = json.loads(told.get(b"costs", b"{}"))
+    """The costs of each system of a saved comparison, as its own run measured them; empty where the file has none."""
+    metadata: dict[bytes, bytes] = pq.read_schema(path).metadata or {}
+    costs: dict[str, dict[str, float]] = json.loads(metadata.get(b"costs", b"{}"))
     return costs

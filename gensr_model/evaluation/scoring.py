@@ -24,10 +24,10 @@ def fixed_subset(samples: Samples, per_task: int | None, tasks: Collection[Task]
     The choice is as good as random, and the same for every model and every run.
     """
     if per_task is None:
-        return samples.of_tasks(tasks)
+        return samples.rows_of_tasks(tasks)
     chosen = []
     for task in tasks:
-        rows = samples.of_tasks((task,))
+        rows = samples.rows_of_tasks((task,))
         chosen.append(rows[np.argsort(samples.sample_id[rows].astype(str), kind="stable")[:per_task]])
     return np.sort(np.concatenate(chosen))
 

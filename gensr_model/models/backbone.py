@@ -85,7 +85,7 @@ def add_item_tokens(model: T5ForConditionalGeneration, text: ItemText, chunk: in
     """
     first, items = model.shared.num_embeddings, len(text.offsets) - 1
     tied = model.lm_head.weight.data_ptr() == model.shared.weight.data_ptr()
-    model.config.tie_word_embeddings = tied  # T5Config says True always, and resizing would then tie flan-t5
+    model.config.tie_word_embeddings = tied  # T5Config always holds True, and resizing would then tie flan-t5
     model.resize_token_embeddings(first + items, mean_resizing=False)
     with torch.no_grad():
         for matrix in (model.shared,) if tied else (model.shared, model.lm_head):

@@ -47,7 +47,7 @@ class Encoded(NamedTuple):
 class DualViewT5(RankingModel):
     """What both ways to generate share (§5.1, §5.2): two views of the history, a prompt with slots, L_S&R + β L_c.
 
-    A subclass says what fills the slots (``_slots``) and what is generated (``row_losses``).
+    A subclass defines what fills the slots (``_slots``) and what is generated (``row_losses``).
 
     Args:
         backbone: a T5; its input embeddings are also the semantic view's token vectors.

@@ -1,6 +1,6 @@
 """What travels to a machine without the pipeline and back: trainings to make, and the folders they need.
 
-``JOBS/job_bundle.json`` says which; ``JOBS/store/<stage>/<key>`` are folders as the pipeline's own store has them.
+``JOBS/job_bundle.json`` lists them; ``JOBS/store/<stage>/<key>`` are folders as the pipeline's own store has them.
 ``tasks.remote.export`` packs and unpacks, ``gensr_model.remote.worker`` does the work.
 """
 
@@ -52,11 +52,11 @@ class JobBundle(Frozen):
 def library_digest() -> str:
     """sha256 of this package's source files."""
     root = Path(gensr_model.__file__).parent
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for file in sorted(root.rglob("*.py")):
         content = file.read_bytes()
-        found.update(f"{file.relative_to(root).as_posix()} {len(content)}\n".encode() + content)
-    return found.hexdigest()
+        digest.update(f"{file.relative_to(root).as_posix()} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
 
 
 def write(folder: Path, bundle: JobBundle) -> None:
@@ -72,7 +72,7 @@ def read(folder: Path) -> JobBundle:
     try:
         bundle = JobBundle.model_validate_json(path.read_text())
     except ValidationError as error:
-        fields = ", ".join(".".join(map(str, of["loc"])) for of in error.errors())
+        fields = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors())
         raise ConfigError(
             f"{path} is not what `python -m tasks.remote.export out` writes (fields: {fields}): pack it again"
         ) from error

@@ -76,16 +76,16 @@ def _side_by_side(
     """Why each job failed that did. A process that is killed ends all; what was finished stays."""
     context = multiprocessing.get_context("spawn")  # CUDA cannot be forked
     with ProcessPoolExecutor(at_once, mp_context=context, max_tasks_per_child=1) as pool:
-        told: dict[Future[list[str]], str] = {
+        job_names: dict[Future[list[str]], str] = {
             pool.submit(work, folder, job, threads, at_once == 1): job.name for job in jobs
         }
         failed = {}
-        for done in as_completed(told):
+        for done in as_completed(job_names):
             if (error := done.exception()) is not None:
-                failed[told[done]] = f"{type(error).__name__}: {error}"
+                failed[job_names[done]] = f"{type(error).__name__}: {error}"
                 continue
             for line in done.result():
-                print(f"{told[done]}: {line}", flush=True)
+                print(f"{job_names[done]}: {line}", flush=True)
     return failed
 
 

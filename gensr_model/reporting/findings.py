@@ -1,4 +1,4 @@
-"""What a run says in sentences: first the outcome, at the end what did not work or is not known."""
+"""The results of a run as sentences: first the outcome, at the end what did not work or is not known."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def verdict(compared: dict[str, float]) -> str:
 
 
 def tested(difference: float, p: float | None, facts: RunFacts) -> str:
-    """The same by p, where it is corrected for many comparisons: an interval of one of many says too much."""
+    """The same by p, where it is corrected for many comparisons: an interval of one of many is too narrow."""
     if p is None or not p < facts.alpha:
         return "open"
     return "good" if difference > 0 else "bad"
@@ -82,7 +82,7 @@ def _losses(facts: RunFacts) -> Iterator[str]:
             yield f"{row['task'].capitalize()}: GenSR ranks worse than {joined(row['below'])}."
         if row["level"]:
             yield (
-                f"{row['task'].capitalize()}: no difference from {joined(row['level'])} can be told; "
+                f"{row['task'].capitalize()}: no significant difference from {joined(row['level'])}; "
                 "the interval holds 0."
             )
     yield from _losing_segments(facts)
@@ -124,7 +124,7 @@ def _training(facts: RunFacts) -> Iterator[str]:
 def _analysis(facts: RunFacts) -> Iterator[str]:
     if not facts.summary["analysis"]:
         if "study" not in facts.summary:  # a study analyses nothing
-            yield "Mutual information and gradient conflict were not analysed: the config says so."
+            yield "Mutual information and gradient conflict were not analysed: the config leaves them out."
         return
     information = facts.analysis("information")
     wanted = "information" in facts.summary["config"]["analysis"]["parts"]
@@ -134,7 +134,7 @@ def _analysis(facts: RunFacts) -> Iterator[str]:
             yield f"Mutual information of {task} is left out: test samples of fewer than {_FEWEST} users."
     blind = [f"{facts.title(model)} on {task}" for (model, task), f in information.items() if f["mine_nats"] <= 0]
     if blind:
-        yield f"MINE found no information at all for {joined(blind)}: an estimate of 0 is no measurement of 0."
+        yield f"MINE estimates no information for {joined(blind)}: an estimate of 0 is no measurement of 0."
     yield from _conflict(facts)
 
 
@@ -150,7 +150,7 @@ def _conflict(facts: RunFacts) -> Iterator[str]:
     }
     blind = [f"{facts.title(name)} ({row['probes']:.0f})" for name, row in by_model.items() if name not in intervals]
     if blind:
-        yield f"Whether tasks conflict cannot be told of {joined(blind)}: so many probes may be noise alone."
+        yield f"Whether tasks conflict is unknown for {joined(blind)}: so many probes may be only noise."
     if "gensr" not in intervals:
         return
     apart = [name for name in intervals if by_model[name]["free_high"] < 0]

@@ -65,7 +65,7 @@ def _gradients(facts: RunFacts) -> list[Block]:
                     "above 0 throughout (§6.5)."
                 )
             )
-        blocks += paper.not_shown(facts, "what it says of its Figure 4 is not shown")
+        blocks += paper.not_shown(facts, "its text on Figure 4 is not shown")
     return [*blocks, *([figures(*drawn)] if drawn else []), *tables]
 
 
@@ -117,8 +117,8 @@ def _theorem(facts: RunFacts) -> list[Block]:
         heading("Theorem 4.1, simulated"),
         text(
             "The Gaussian world of the proof: two tasks, parameters estimated the generative way (class means and "
-            "variances) and the discriminative way (logistic regression). Eq. 14 says that the generative error is the "
-            "smaller, Eq. 4 that the generative sum of information is the larger. Eq. 15 is taken with w², where the "
+            "variances) and the discriminative way (logistic regression). Eq. 14 claims that the generative error "
+            "is the smaller, Eq. 4 that the generative sum of information is the larger. Eq. 15 is taken with w²; the "
             "paper prints w. Coordinates: independent, as the generative model assumes, or correlated."
         ),
         figures(*drawn),
@@ -219,9 +219,9 @@ def information_gaps(facts: RunFacts) -> Table | None:
         if "exact_gap" not in f:
             continue
         cells = []
-        for of in ("exact", "label"):
-            value, low, high = (f[f"{of}_gap{end}"] for end in ("", "_low", "_high"))
-            p = f.get(f"{of}_gap_p_holm")
+        for kind in ("exact", "label"):
+            value, low, high = (f[f"{kind}_gap{end}"] for end in ("", "_low", "_high"))
+            p = f.get(f"{kind}_gap_p_holm")
             cells += difference(value, low, high, p, VERDICTS[tested(value, p, facts)], 3)
         rows.append([words(facts.title(model)), words(task), *cells])
     note = (
@@ -234,7 +234,7 @@ def information_gaps(facts: RunFacts) -> Table | None:
 
 
 def critics(facts: RunFacts) -> Table:
-    """Other estimators of the same information, and what MINE says of the raw score."""
+    """Other estimators of the same information, and MINE's estimate for the raw score."""
     names = {"MINE": "mine", "InfoNCE": "infonce", "SMILE": "smile"}
     columns = [Column("Model", False), Column("Task", False)]
     for title in names:
@@ -251,14 +251,14 @@ def critics(facts: RunFacts) -> Table:
     return Table(
         "critics", "The same by other estimators, and the raw score", columns, rows,
         note="A score is a continuous function of the input, so its information has no finite value: the last column "
-        "says how sharp the critic is (critic-limited).",
+        "measures how sharp the critic is (critic-limited).",
     )  # fmt: skip
 
 
 def papers_information(facts: RunFacts) -> Table:
     """The paper's Table 5; only for a run on the paper's data."""
     columns = [Column("Model", False), *(Column(task.capitalize()) for task in TASKS)]
-    rows_of_paper = paper.of_data(paper.INFORMATION, facts)
+    rows_of_paper = paper.for_format(paper.INFORMATION, facts)
     rows = [[words(name), *(number(row[task]) for task in TASKS)] for name, row in rows_of_paper.items()]
     return Table("paper-information", "The paper's Table 5, without a unit", columns, rows)
 
@@ -300,7 +300,7 @@ def noise_free(facts: RunFacts) -> Table | None:
 
 
 def _less(row: dict[str, float], facts: RunFacts) -> list[Cell]:
-    """The tasks' cosine less noise, and GenSR's less this model's; a dash where it cannot be told."""
+    """The tasks' cosine less noise, and GenSR's less this model's; a dash where noise hides it."""
     cells: list[Cell] = []
     for name, sign in (("free", False), ("less", True)):
         if name not in row:

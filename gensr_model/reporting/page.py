@@ -25,7 +25,7 @@ class Entry(NamedTuple):
 
 def render(facts: RunFacts) -> str:
     """The page; every text of the data is escaped."""
-    sections = run_sections.of_report(facts)
+    sections = run_sections.report_sections(facts)
     context: dict[str, Any] = {
         "facts": facts,
         "summary": facts.summary,
@@ -40,7 +40,7 @@ def render(facts: RunFacts) -> str:
         "stages": run_tables.stages(facts),
         "counts": _counts(facts),
         "filter": _filter(facts),
-        "profile": run_tables.columns_of(facts),
+        "profile": run_tables.profile_columns(facts),
         "checks": _checks(facts),
         "audits": _audits(facts),
         "sections": sections,
@@ -76,7 +76,7 @@ def _counts(facts: RunFacts) -> Table | None:
     columns = [Column("What", False), Column("Rows")]
     rows = [[text(title), count(counts[name])] for name, title in wanted.items() if name in counts]
     if paper.is_papers_data(facts):
-        papers = paper.of_data(paper.STATISTICS, facts)
+        papers = paper.for_format(paper.STATISTICS, facts)
         columns.append(Column("The paper's (Table 1)"))
         for row, name in zip(rows, (name for name in wanted if name in counts), strict=True):
             row.append(count(papers.get(name)))

@@ -85,7 +85,7 @@ STATISTICS: dict[str, dict[str, int]] = {
     "Amazon Kindle Store": {"users": 68_223, "items": 61_934, "queries": 4_298, "events": 934_664 + 989_618},
     "KuaiSAR": {"users": 25_877, "items": 6_890_707, "queries": 453_667, "events": 5_059_169 + 14_605_716},
 }
-_TOLERANCE = 0.02  # the paper says not every step of its filter
+_TOLERANCE = 0.02  # the paper leaves out some steps of its filter
 
 
 def is_papers_data(facts: RunFacts) -> bool:
@@ -97,7 +97,7 @@ def is_papers_data(facts: RunFacts) -> bool:
     return abs(users - expected) <= _TOLERANCE * expected
 
 
-def of_data(table: Mapping[str, T], facts: RunFacts) -> T:
+def for_format(table: Mapping[str, T], facts: RunFacts) -> T:
     """The part of a table on the data that has the run's format. Call it only where ``is_papers_data``."""
     assert facts.data_format is not None
     assert facts.data_format.paper is not None

@@ -59,7 +59,7 @@ class RunFacts:
     pictures: dict[str, bytes] = field(default_factory=dict)
 
     @classmethod
-    def of_summary(cls, summary: dict[str, Any], **known: Any) -> RunFacts:
+    def from_summary(cls, summary: dict[str, Any], **known: Any) -> RunFacts:
         """What ``summary.json`` alone holds, and what else is ``known``.
 
         A study that the summary itself is of stands among the studies. What such a study ranked stands in its own

@@ -10,18 +10,18 @@ from gensr_model.reporting.run_facts import RunFacts
 from gensr_model.reporting.sections import Block, Section, figures, heading, note, table, text
 
 
-def of_report(facts: RunFacts) -> list[Section]:
+def report_sections(facts: RunFacts) -> list[Section]:
     """All sections of results; a part that the run does not have is left out."""
     made = (results(facts), _segments(facts), *study_sections.sections(facts), _training(facts),
             mechanisms.section(facts), _speed(facts))  # fmt: skip
     return [section for section in made if section is not None]
 
 
-def of_summary(summary: dict[str, Any]) -> tuple[str, list[Section]]:
+def summary_sections(summary: dict[str, Any]) -> tuple[str, list[Section]]:
     """A title and the sections that ``summary.json`` alone gives, with the time of every stage at the end."""
-    facts = RunFacts.of_summary(summary)
+    facts = RunFacts.from_summary(summary)
     title = f"{summary['dataset']} ({summary['format']}, {summary['source']}, preset {summary['preset']})"
-    return title, [*of_report(facts), Section("stages", "Stages", [table(run_tables.stages(facts))])]
+    return title, [*report_sections(facts), Section("stages", "Stages", [table(run_tables.stages(facts))])]
 
 
 def results(facts: RunFacts) -> Section | None:

@@ -116,7 +116,7 @@ def results(facts: RunFacts, summary: dict[str, Any], task: str, name: str) -> T
         body.append([text(facts.title(model)), *(number(row[m]) for m in METRICS), *gap])
     samples = int(next(iter(rows.values()))["samples"])
     among = summary.get("among") or f"{facts.summary['negatives']} {_negatives(facts)}"
-    caption = f"{task.capitalize()}: {of_users(samples, compared.values())}, 1 positive among {among}"
+    caption = f"{task.capitalize()}: {users_text(samples, compared.values())}, 1 positive among {among}"
     seeds = facts.summary["config"]["ablation"]["seeds"] if "ablation" in summary else ()
     note = f"GenSR − it: the mean of seeds {', '.join(map(str, seeds))}." if len(seeds) > 1 else ""
     return Table(f"{name}-{task}", caption, columns, mark_best(body, range(1, 1 + len(METRICS))), note)
@@ -127,7 +127,7 @@ def _negatives(facts: RunFacts) -> str:
     return "negatives" if protocol == "uniform" else f"negatives ({protocol})"
 
 
-def of_users(samples: int, compared: Iterable[Mapping[str, float]]) -> str:
+def users_text(samples: int, compared: Iterable[Mapping[str, float]]) -> str:
     """How many test samples, and of how many users where some have several: what is resampled."""
     users = next((int(row["users"]) for row in compared if "users" in row), samples)
     return f"{samples:,} test samples" + (f" of {users:,} users" if users < samples else "")
@@ -146,7 +146,7 @@ def differences(facts: RunFacts, summary: dict[str, Any], task: str) -> list[Fig
     if not rows:
         return []
     title = f"{task.capitalize()}, GenSR minus each"
-    note = "Right of the line GenSR is better; an interval across it tells no difference."
+    note = "Right of the line GenSR is better; an interval across it shows no difference."
     return [Figure(interval_chart(title, rows, "difference in NDCG@10"), title, note)]
 
 
@@ -156,7 +156,7 @@ def papers_rows(facts: RunFacts, known: paper.Rows, task: str, ours: dict[str, f
         return []
     columns = [Column("Model", False), *(Column(METRICS[m]) for m in COLUMNS)]
     rows = [[text("GenSR, this run"), *(number(ours[m]) for m in COLUMNS)]] if ours else []
-    for model, values in paper.of_data(known, facts)[task].items():
+    for model, values in paper.for_format(known, facts)[task].items():
         rows.append([text(f"{model}, the paper"), *(number(v) for v in values)])
     return [Table(f"{name}-{task}", f"{task.capitalize()}, beside the paper", columns, rows)]
 
@@ -290,7 +290,7 @@ def _hint(short: str) -> str:
     return _HINTS[kind].format(cutoff) if cutoff else "mean of 1/place"
 
 
-def columns_of(facts: RunFacts) -> Sequence[Table]:
+def profile_columns(facts: RunFacts) -> Sequence[Table]:
     """The profile, a table per raw or prepared table."""
     groups: dict[str, list[dict[str, object]]] = {}
     for row in facts.profile:

@@ -38,7 +38,7 @@ def problems(facts: RunFacts) -> Iterator[str]:
         rows = [row for row in facts.studies.get(ABLATION, {}).get(ABLATION, [])
                 if row["task"] == task and row["variant"] != "gensr" and row["high"] >= 0]  # fmt: skip
         for how, which in (("higher", [r for r in rows if r["low"] > 0]),
-                           ("not told to be lower", [r for r in rows if r["low"] <= 0])):  # fmt: skip
+                           ("not significantly lower", [r for r in rows if r["low"] <= 0])):  # fmt: skip
             if which:
                 names = joined([f"{facts.title(r['variant'])} ({_percent(r['change'])})" for r in which])
                 yield f"Ablation, {task}: NDCG@5 is {how} than the whole model's for {names}."
@@ -68,7 +68,7 @@ def _comparison(facts: RunFacts) -> Iterator[str]:
 
 
 def _against(facts: RunFacts, v: dict[str, Any], order: dict[str, float]) -> str:
-    relation = {"good": "above", "bad": "below", "open": "not told apart from"}[verdict(v)]
+    relation = {"good": "above", "bad": "below", "open": "not significantly different from"}[verdict(v)]
     holm = f", p (Holm) {p_value(v['p_holm']).text}" if "p_holm" in v else ""
     return f"{relation} the best baseline, {facts.title(v['baseline'])} ({order[v['baseline']]:.4f}{holm})"
 
@@ -102,7 +102,8 @@ def _sweep(facts: RunFacts) -> Iterator[str]:
     tested = [[row.get(f"{task}_p_holm") for task in TASKS] for row in rows if not row["chosen"]]
     apart = sum(any(p is not None and p < facts.alpha for p in p_values) for p_values in tested)
     if any(p is not None for p_values in tested for p in p_values):
-        sentence += f"; {apart or 'none'} of the others can be told from it in either task (p (Holm) < {facts.alpha:g})"
+        differ = f"{apart} of the others differ" if apart > 1 else f"{apart or 'none'} of the others differs"
+        sentence += f"; {differ} significantly from it in either task (p (Holm) < {facts.alpha:g})"
     yield f"{sentence}."
 
 

@@ -125,7 +125,7 @@ def sweep(facts: RunFacts) -> Section | None:
     if paper.is_papers_data(facts):
         peaks = "recommendation is about 1.5% below its peak at τ = 0.01, 0.8% at τ = 0.09 (§6.7)"
         blocks.append(note(f"In the paper's text {peaks}."))
-    blocks += paper.not_shown(facts, "what it says of its Figure 6 is not shown")
+    blocks += paper.not_shown(facts, "its text on Figure 6 is not shown")
     drawn = [_curve(rows, "tau", "τ", "beta", model["beta"]), _curve(rows, "beta", "β", "tau", model["tau"])]
     blocks.append(figures(*(figure for figure in drawn if figure)))
     corrected = "paired t-test by user, corrected for all points on both tasks"
@@ -149,7 +149,7 @@ def sweep(facts: RunFacts) -> Section | None:
 
 def _from_chosen(facts: RunFacts, row: dict[str, Any], task: str) -> list[Cell]:
     """Change of a task's NDCG@5 from the chosen point, its interval and p; blank for that point itself, and where the
-    sweep was made without ranks. Marked where p says so: the best of many is above some of them by chance."""
+    sweep was made without ranks. Marked where p is significant: the best of many is above some of them by chance."""
     value, low, high, p = (row.get(f"{task}_{name}") for name in ("change", "low", "high", "p_holm"))
     if value is None or low is None or high is None:
         return [Cell("")] * 3

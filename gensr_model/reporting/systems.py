@@ -95,7 +95,7 @@ def _systems(facts: RunFacts, study: dict[str, Any], task: str, rows: dict[str, 
     if _OURS in rows:
         _star(body[list(rows).index(_OURS)], [v for v in study["verdicts"] if v["task"] == task])
     samples = next(iter(rows.values()))["ndcg_at_10"]["samples"]
-    tested = run_tables.of_users(samples, (v for v in study["verdicts"] if v["task"] == task))
+    tested = run_tables.users_text(samples, (v for v in study["verdicts"] if v["task"] == task))
     return Table(f"systems-{task}", f"{task.capitalize()}: {len(rows)} systems, {tested}", columns, body, _NOTE)
 
 

@@ -55,7 +55,7 @@ class _GatherRows(torch.autograd.Function):
         parts = [torch.empty_like(padded) for _ in sizes]
         dist.all_gather(parts, padded)
         ctx.start, ctx.size = sum(sizes[: dist.get_rank()]), len(part)
-        return torch.cat([found[:size] for found, size in zip(parts, sizes, strict=True)])
+        return torch.cat([rows[:size] for rows, size in zip(parts, sizes, strict=True)])
 
     @staticmethod
     @once_differentiable

@@ -60,8 +60,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def module_tensors(module: torch.nn.Module) -> dict[str, Tensor]:
     """Parameters and persistent buffers by name, each shared tensor once (the first of its names)."""
-    kept = set(module.state_dict(keep_vars=True))
-    buffers = {name: buffer for name, buffer in module.named_buffers() if name in kept}
+    persistent = set(module.state_dict(keep_vars=True))
+    buffers = {name: buffer for name, buffer in module.named_buffers() if name in persistent}
     return {**dict(module.named_parameters()), **buffers}
 
 

@@ -15,7 +15,7 @@ class Report(Protocol):
         """Named values at a step."""
 
     def progress(self, done: int, total: int, note: str) -> None:
-        """``done`` of ``total`` units of work; ``note`` says of what."""
+        """``done`` of ``total`` units of work; ``note`` names the work."""
 
 
 class NullReport:

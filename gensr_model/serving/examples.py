@@ -51,11 +51,11 @@ def example_rankings(
     titles = item_titles(dataset)
     users = dataset.table("users")["raw_id"]
     counts = rank_counts(scores)
-    found = []
+    examples = []
     for n in range(len(rows)):
         probability = 1.0 / (1.0 + np.exp(-scores[n].astype(np.float64)))
         query = int(samples.query[n])
-        found.append(
+        examples.append(
             {
                 "task": TASKS[samples.task[n]],
                 "user": str(users[int(samples.user[n])].as_py()),
@@ -74,7 +74,7 @@ def example_rankings(
                 },
             }
         )
-    return found
+    return examples
 
 
 def item_titles(dataset: PreparedDataset) -> list[str]:

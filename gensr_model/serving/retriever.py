@@ -48,12 +48,12 @@ class Retriever:
         turns = chain.from_iterable(zip_longest(*rankings))
         met = set(seen.tolist())
         rest = (item for item in self._by_bought.tolist() if item not in met)
-        found = dict.fromkeys(item for item in turns if item is not None)
+        chosen = dict.fromkeys(item for item in turns if item is not None)
         for item in rest:
-            if len(found) >= limit:
+            if len(chosen) >= limit:
                 break
-            found.setdefault(item)
-        return np.fromiter(found, np.int64, len(found))[:limit]
+            chosen.setdefault(item)
+        return np.fromiter(chosen, np.int64, len(chosen))[:limit]
 
     def _near(self, history: IntArray, user: Tensor | None, seen: IntArray, limit: int) -> list[int]:
         if user is None:

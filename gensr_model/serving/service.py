@@ -115,8 +115,8 @@ class Service:
         if candidates is None:
             assert self.retriever is not None
             source = "retrieved"
-            found = self.retriever.find(self._known(history.items), history.vector, query)
-            candidates = [self.ranker.raw_ids[item] for item in found.tolist()]
+            retrieved = self.retriever.find(self._known(history.items), history.vector, query)
+            candidates = [self.ranker.raw_ids[item] for item in retrieved.tolist()]
         ranked = self.ranker.rank(history.items, query, candidates, request.top_n, history.behaviors)
         return source, self.ranker, ranked
 

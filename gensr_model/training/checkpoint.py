@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: safetensors and JSON, written aside and renamed, the last one and the best kept."""
+"""Checkpoints of a training run, the last and the best: safetensors and JSON, written aside and renamed."""
 
 from __future__ import annotations
 

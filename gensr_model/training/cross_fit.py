@@ -71,10 +71,10 @@ def cross_fit(
         rng = lightgcn.pair_generator(seed)
         for _ in range(epochs):
             for batch in lightgcn.batches(user, item, dataset.n_items, config.batch_size, rng, unknown):
-                users, positives = (torch.from_numpy(of) for of in batch[:2])
+                users, positives = (torch.from_numpy(column) for column in batch[:2])
                 inside = (fold_of(users, positives, folds) != left_out).numpy()
                 if inside.any():
-                    bpr.step(*(of[inside] for of in batch))
+                    bpr.step(*(column[inside] for column in batch))
         fitted = bpr.embeddings()
         both = fitted.item_has_edges & common.item_has_edges
         turned = fitted.item @ rotation(fitted.item[both], common.item[both])

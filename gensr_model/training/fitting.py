@@ -99,7 +99,7 @@ def validation_metrics(ranks: pa.Table, metric: str) -> dict[str, float]:
 
 
 class GradientLog:
-    """Cosine between the task gradients every few steps, kept over a killed run in one small file per probe.
+    """Cosine between the task gradients every few steps, in one small file per probe, which outlives a killed run.
 
     Each probe has a batch of its own, of all history lengths: in a training batch all lengths are alike, and some
     batches have no history whose encoder could have a gradient.

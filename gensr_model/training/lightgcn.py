@@ -133,7 +133,7 @@ def batches(
     """One epoch of ``sample_pairs``, ``size`` at a time."""
     pairs = sample_pairs(user, item, n_items, rng, left_out)
     for start in range(0, len(user), size):
-        users, positives, negatives = (of[start : start + size] for of in pairs)
+        users, positives, negatives = (column[start : start + size] for column in pairs)
         yield users, positives, negatives
 
 

@@ -203,7 +203,7 @@ def fit(
     the first of them validates, writes and reports.
 
     Args:
-        folder: where checkpoints are; one found there is continued.
+        folder: where checkpoints are; training resumes from the last one.
         validate: metrics of the current weights; ``metric`` decides, larger is better.
         probe: called before every step with its number, for measurements that must not change training.
     Raises:

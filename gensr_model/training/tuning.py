@@ -43,7 +43,7 @@ def choose(grid: Grid, trials: int, run: Callable[[int, Point], float]) -> tuple
 
     Args:
         run: gives the metric of a trial by its number and point. A DivergedError is a failed trial; what else goes
-            wrong, such as a full disk, says nothing of a point and ends the search.
+            wrong, such as a full disk, is not the point's fault and ends the search.
     Raises:
         DivergedError: every trial failed.
     """

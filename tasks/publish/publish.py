@@ -69,7 +69,7 @@ def publish(
 
 def markdown(summary: dict[str, Any]) -> str:
     """``table.md``: every table of a run and of its studies, GenSR first."""
-    return renderers.page(*run_sections.of_summary(summary))
+    return renderers.page(*run_sections.summary_sections(summary))
 
 
 @task(name="publish-profile", task_run_name="publish-profile")

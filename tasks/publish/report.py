@@ -58,7 +58,7 @@ def collect(summary: dict[str, Any], store: Path) -> RunFacts:
     trained = {model: folders[s["label"]] for s in summary["stages"] if (model := trained_model(s["label"]))}
     audits = _json(folders["validate"] / _AUDITS)
     rejects = pq.read_table(ingest / "rejects.parquet", columns=["reason"])["reason"].to_pylist()
-    return RunFacts.of_summary(
+    return RunFacts.from_summary(
         _without_paths(summary),
         data_format=dataset_format(summary["format"]).facts,
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
@@ -157,7 +157,7 @@ def _without_paths(summary: dict[str, Any]) -> dict[str, Any]:
         if Path(place.get(name) or "").is_absolute():
             place[name] = Path(place[name]).name
     saved = map(SavedRanks.model_validate, config["rerank"]["saved_ranks"])
-    config["rerank"]["saved_ranks"] = [of.without_folder() for of in saved]
+    config["rerank"]["saved_ranks"] = [ranks.without_folder() for ranks in saved]
     why = summary.get("studies_failed", {})
     why.update({name: _shortened(error) for name, error in why.items()})
     for study in (summary, *summary.get("studies", {}).values()):

@@ -74,12 +74,12 @@ def _from_chosen(
     changes_of: dict[Point, dict[str, float | None]] = {point: dict(none) for point in ranks}
     # No change is relative to nothing: a task in which the chosen point gains nothing has none.
     gained = [task for task in TASKS if ranks[chosen].metrics.get(f"{task}/{METRIC}")]
-    tables = {point: [_of_tasks(read_ranks(result), gained)] for point, result in ranks.items()}
+    tables = {point: [_task_rows(read_ranks(result), gained)] for point, result in ranks.items()}
     for row in changes(tables, chosen, config, ranked_users(data.prepared, "valid")):
         if row["variant"] != chosen:
             changes_of[row["variant"]] |= {f"{row['task']}_{name}": row[name] for name in CHANGE}
     return changes_of
 
 
-def _of_tasks(ranks: pa.Table, tasks: Sequence[str]) -> pa.Table:
+def _task_rows(ranks: pa.Table, tasks: Sequence[str]) -> pa.Table:
     return ranks.filter(pc.is_in(ranks["task"], pa.array(tasks, pa.string())))

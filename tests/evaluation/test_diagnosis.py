@@ -79,14 +79,14 @@ def test_every_sample_is_in_the_segment_that_it_belongs_to(dataset: PreparedData
     cuts = segmentations(dataset, samples)
     assert [cut.name for cut in cuts] == ["history", "target", "query words", "items of the query"]
     for cut in cuts:
-        found = [cut.labels[place] if place >= 0 else None for place in cut.of]
+        found = [cut.labels[place] if place >= 0 else None for place in cut.label]
         assert found == [expected_segment(dataset, row, cut.name) for row in range(len(samples))]
-    assert {cuts[1].labels[place] for place in cuts[1].of} >= {"head", "tail"}
+    assert {cuts[1].labels[place] for place in cuts[1].label} >= {"head", "tail"}
 
 
 def test_edges_belong_to_the_segment_that_begins_there() -> None:
     found = _cut("history", np.array([0, 1, 4, 5, 19, 20, 400, -1]), HISTORY, "events")
-    assert [found.labels[place] if place >= 0 else None for place in found.of] == [
+    assert [found.labels[place] if place >= 0 else None for place in found.label] == [
         "0 events", "1 to 4 events", "1 to 4 events", "5 to 9 events", "10 to 19 events", "20 to 39 events",
         "40 or more events", None
     ]  # fmt: skip
@@ -96,12 +96,12 @@ def test_the_head_is_a_fifth_of_the_items_met_and_those_level_with_its_last() ->
     """Of ten items met, two are a fifth; the second is met 7 times, as the third is."""
     popularity = np.array([1, 9, 7, 0, 7, 1, 1, 1, 1, 6, 1, 0])
     found = _by_popularity(popularity, np.arange(len(popularity)))
-    assert [found.labels[place] for place in found.of].count("head") == 3
-    assert [found.labels[found.of[item]] for item in (1, 2, 4, 9, 0, 3)] == [
+    assert [found.labels[place] for place in found.label].count("head") == 3
+    assert [found.labels[found.label[item]] for item in (1, 2, 4, 9, 0, 3)] == [
         *["head"] * 3, "tail", "tail", "unseen in training"
     ]  # fmt: skip
     nothing = _by_popularity(np.zeros(3, np.int64), np.array([1]))
-    assert nothing.labels[nothing.of[0]] == "unseen in training"
+    assert nothing.labels[nothing.label[0]] == "unseen in training"
 
 
 def test_metrics_are_the_means_over_a_segments_samples(dataset: PreparedDataset, ranks: pa.Table) -> None:

@@ -79,7 +79,7 @@ def test_make_run_draws_in_a_terminal_and_prints_markdown_elsewhere(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, terminal: bool
 ) -> None:
     summary = facts().summary
-    page = renderers.page(*run_sections.of_summary(summary))
+    page = renderers.page(*run_sections.summary_sections(summary))
     (tmp_path / "summary.json").write_text(json.dumps(summary))
     (tmp_path / "table.md").write_text(page)
     monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)

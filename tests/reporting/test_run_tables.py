@@ -241,7 +241,7 @@ def test_what_did_not_work_is_said() -> None:
         "Audit a_y found 7 rows: Later events.",
         "3 of 1,000 raw lines could not be used: no user (2), bad time (1).",
         "Search: GenSR ranks worse than BM25.",
-        "no difference from LightGCN",
+        "no significant difference from LightGCN",
         "GenSR was still improving on validation",
         "Training of Two heads (Eq. 1) was interrupted and went on from step 40",
         "One seed (3)",
@@ -306,7 +306,7 @@ def test_a_few_probes_say_nothing_of_conflict() -> None:
     for hidden, blind in (("gensr/free", "GenSR (1)"), ("/free", "GenSR (1) and UniSAR (1)")):
         known.summary["analysis"] = {name: value for name, value in both.items() if hidden not in name}
         said = " ".join(what_did_not_work(known))
-        assert f"Whether tasks conflict cannot be told of {blind}: so many probes may be noise alone." in said
+        assert f"Whether tasks conflict is unknown for {blind}: so many probes may be only noise." in said
         assert "no gradient conflict" not in said
 
 

@@ -150,16 +150,16 @@ def test_the_sweep_draws_one_factor_at_a_time_and_marks_what_was_chosen_on_valid
     assert rows[3] == ["0.05", "0.001", "0.2000", "0.1000", "0.3000", *change, *change, ""]
 
 
-def test_the_sweep_says_how_many_points_can_be_told_from_the_chosen() -> None:
+def test_the_sweep_counts_the_points_that_differ_significantly_from_the_chosen() -> None:
     (said,) = study_findings.outcomes(of("sweep"))
     assert said == (
-        "τ and β: 0.09 and 0.1 are the best of 5 points on validation; none of the others can be told from it in "
-        "either task (p (Holm) < 0.05)."
+        "τ and β: 0.09 and 0.1 are the best of 5 points on validation; none of the others differs significantly from "
+        "it in either task (p (Holm) < 0.05)."
     )
     known = of("sweep")
     known.studies["sweep"] = deepcopy(known.studies["sweep"])
     known.studies["sweep"]["sweep"][3]["search_p_holm"] = 0.049
-    assert "; 1 of the others can be told from it" in study_findings.outcomes(known)[0]
+    assert "; 1 of the others differs significantly from it" in study_findings.outcomes(known)[0]
     for row in known.studies["sweep"]["sweep"]:  # as a sweep was before points were ranked
         for name in [name for name in row if name.startswith(("recommendation_", "search_"))]:
             del row[name]
@@ -266,8 +266,8 @@ def test_outcomes_and_what_did_not_work_are_said() -> None:
         "QEM (0.6125, p (Holm) 0.032).",
         "Full ranking, search: GenSR has place 1 of 2 by NDCG@10 (0.0525).",
         "Ablation, recommendation: the lowest is GenSR − CF view, −32.1% in NDCG@5 [−40.0%, −20.0%].",
-        "τ and β: 0.09 and 0.1 are the best of 5 points on validation; none of the others can be told from it in "
-        "either task (p (Holm) < 0.05).",
+        "τ and β: 0.09 and 0.1 are the best of 5 points on validation; none of the others differs significantly from "
+        "it in either task (p (Holm) < 0.05).",
     ):
         assert said in outcome
     problem = " ".join(study_findings.problems(known))
@@ -276,7 +276,7 @@ def test_outcomes_and_what_did_not_work_are_said() -> None:
         "Own was not ranked with seed 0 and 1.",
         "Search, all systems: GenSR is below QEM in 1 of the paper's four metrics.",
         "Ablation, recommendation: NDCG@5 is higher than the whole model's for GenSR − contrastive (+5.0%).",
-        "Ablation, search: NDCG@5 is not told to be lower than the whole model's for GenSR − CF view (−1.0%)",
+        "Ablation, search: NDCG@5 is not significantly lower than the whole model's for GenSR − CF view (−1.0%)",
         "The chosen τ (0.09) is at the end of its grid",
     ):
         assert said in problem
@@ -318,4 +318,4 @@ def test_what_the_paper_says_in_words_stands_only_beside_its_data() -> None:
         assert ("1.5% below its peak" in said) == shown
         assert ("UniSAR is often around" in said) == shown
         for figure in ("Figure 4", "Figure 6"):
-            assert (f"Not the paper's data: what it says of its {figure}" in said) != shown
+            assert (f"Not the paper's data: its text on {figure}" in said) != shown

@@ -14,7 +14,7 @@ from gensr_model.data.synthetic.world import World
 
 BRANDS = 64
 TOPIC_WORDS = 8  # invented words that only one leaf category uses: readable signal that no query holds
-# How often a text says a word of its category: often enough for word matching to work, seldom enough to leave
+# How often a text mentions a word of its category: often enough for word matching to work, seldom enough to leave
 # work for a model that learns which other words go with the category.
 SAYS_KIND, SAYS_LEAF, SAYS_DEPARTMENT, NAMES_ANOTHER_LEAF = 0.85, 0.40, 0.20, 0.40
 
@@ -54,11 +54,11 @@ def item_texts(world: World, source: GeneratedSource) -> ItemTexts:
     two = leaf[:, None] * TOPIC_WORDS + rng.integers(0, TOPIC_WORDS, (n, 2))
     three = leaf[:, None] * TOPIC_WORDS + rng.integers(0, TOPIC_WORDS, (n, 3))
     quality = rng.integers(0, len(QUALITIES), n)
-    says = rng.random((n, 4)) < [SAYS_KIND, SAYS_LEAF, SAYS_DEPARTMENT, NAMES_ANOTHER_LEAF]
+    mentions = rng.random((n, 4)) < [SAYS_KIND, SAYS_LEAF, SAYS_DEPARTMENT, NAMES_ANOTHER_LEAF]
     leaf_names = [name for _, name, _ in world.leaves]
     leaf_name = _pick(leaf_names, leaf)
     department = _pick([world.departments[d] for d, _, _ in world.leaves], leaf)
-    kind = np.where(says[:, 0], leaf * 4 + world.kind, len(kinds))
+    kind = np.where(mentions[:, 0], leaf * 4 + world.kind, len(kinds))
     sized, branded = rng.random(n) < 0.5, rng.random(n) < 0.7
     titled, described = rng.random(n) >= 0.06, rng.random(n) >= 0.10
     quirk = rng.random(n)
@@ -67,16 +67,16 @@ def item_texts(world: World, source: GeneratedSource) -> ItemTexts:
         _pick([word.capitalize() for word in QUALITIES], quality), " ",
         _pick([word.title() for word in topics], two[:, 0]), " ",
         _pick([*[name.title() for name in kinds], "Piece"], kind),
-        _when(says[:, 1] & (quirk < 0.5), " for ", leaf_name),
+        _when(mentions[:, 1] & (quirk < 0.5), " for ", leaf_name),
         _when(sized, ", ", _pick(SIZES, rng.integers(0, len(SIZES), n))),
     )  # fmt: skip
     description = joined(
         "A ", _pick(QUALITIES, quality), " ", _pick(topics, three[:, 0]), " ",
         _pick([*[name.lower() for name in kinds], "piece"], kind),
         " with ", _pick(topics, three[:, 1]), " and ", _pick(topics, three[:, 2]), " finish.",
-        _when(says[:, 1] & (quirk >= 0.5), " Made for ", leaf_name, "."),
-        _when(says[:, 2], " Part of our ", department, " range."),
-        _when(says[:, 3], " Goes well with ", _pick(leaf_names, rng.integers(0, n_leaves, n)), "."),
+        _when(mentions[:, 1] & (quirk >= 0.5), " Made for ", leaf_name, "."),
+        _when(mentions[:, 2], " Part of our ", department, " range."),
+        _when(mentions[:, 3], " Goes well with ", _pick(leaf_names, rng.integers(0, n_leaves, n)), "."),
     )  # fmt: skip
     escaped = pc.replace_substring(description, "&", "&amp;")
     description = pc.if_else(pa.array(quirk < 0.6), escaped, description)

@@ -2,9 +2,9 @@
 
 Three signals are built in, each invisible to the others:
 
-- *style*: a latent class of items that some users prefer. No word or category tells it; co-occurrence does.
-- *leaf category*: told by an item's words, also for items that hardly anybody has taken yet.
-- *intent of the moment*: the leaf that a user wants right now. A query tells it, the history only in part.
+- *style*: a latent class of items that some users prefer. No word or category reveals it; co-occurrence does.
+- *leaf category*: an item's words reveal it, also for items that hardly anybody has taken yet.
+- *intent of the moment*: the leaf that a user wants right now. A query reveals it, the history only in part.
 
 Popularity is Zipf-like, new items are taken more often soon after their release, an intent tends to stay or to
 move on to a companion category, and tastes drift along a user's life.
@@ -95,12 +95,12 @@ def _further_leaves(
     if more <= 0:
         return []
     words = invented(np.random.default_rng([source.world_seed, 7]), 5 * more)
-    found = []
+    further = []
     for i in range(more):
         department, parent, _ = leaves[i % len(leaves)]
         name, *kinds = words[5 * i : 5 * i + 5]
-        found.append((department, f"{name.title()} {parent}", kinds))
-    return found
+        further.append((department, f"{name.title()} {parent}", kinds))
+    return further
 
 
 def choose(world: World, source: GeneratedSource, spread: float, first_user: int = 0) -> Choices:
@@ -210,7 +210,7 @@ class _Shelf:
     def _find(self, value: np.ndarray) -> np.ndarray:
         """``searchsorted(cumulative, value, "right") - 1``, several times faster where the catalogue is large.
 
-        A guide table says where the cell of a value begins and ends; few items share a cell, so that two or three
+        A guide table gives where the cell of a value begins and ends; few items share a cell, so that two or three
         halvings are left.
         """
         cell = np.minimum((value * self.cells).astype(np.int64), self.cells - 1)
