@@ -25,7 +25,7 @@ import torch
 from torch import nn
 
 from benchmarks.common import prepared
-from benchmarks.length_batches import of_baseline, of_gensr
+from benchmarks.length_batches import baseline_training, gensr_training
 from benchmarks.sides import arguments, in_child
 from gensr_model.runtime.determinism import deterministic
 from gensr_model.training.lightgcn import Bpr, batches, pair_generator
@@ -50,9 +50,9 @@ def lightgcn_sides(dataset: Any, config: Any) -> list[Step]:
 def model_sides(name: str, dataset: Any, config: Any) -> list[Step]:
     with tempfile.TemporaryDirectory(prefix="gensr-benchmark-") as folder:
         training = (
-            of_gensr(dataset, config, Path(folder), by_length=True)
+            gensr_training(dataset, config, Path(folder), by_length=True)
             if name == "gensr"
-            else of_baseline(name, dataset, config, by_length=True)
+            else baseline_training(name, dataset, config, by_length=True)
         )
 
     def side(model: nn.Module) -> Step:

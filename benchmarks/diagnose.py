@@ -1,4 +1,4 @@
-"""Where the models of a kept run fail: their metrics by kind of user, target and query, without training again.
+"""Where the models of a stored run fail: their metrics by kind of user, target and query, without training again.
 
     python -m benchmarks.diagnose docs/results/amazon-scientific-seed0.parquet .gensr/store/prepare/<key>
 

@@ -38,8 +38,8 @@ _raw: list[bytes] = []  # the lines of a worker, and
 _lines: list[str] = []  # the same as text
 
 
-def _load(path: Path, share: int, of: int) -> None:
-    _raw[:] = gzip.decompress(path.read_bytes()).splitlines()[share::of]
+def _load(path: Path, share: int, shares: int) -> None:
+    _raw[:] = gzip.decompress(path.read_bytes()).splitlines()[share::shares]
     _lines[:] = [line.decode() for line in _raw]
 
 

@@ -1,7 +1,7 @@
 """What a process of its own costs a stage: forked from a server with all imports, against one that imports by itself.
 
 The work is the same and next to nothing, so what is timed is beginning and ending a process. The first of ours starts
-the server and waits for its imports; it is told apart. Linux without a GPU: elsewhere both sides are the same.
+the server and waits for its imports; it is shown apart. Linux without a GPU: elsewhere both sides are the same.
 """
 
 from __future__ import annotations

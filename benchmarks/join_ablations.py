@@ -1,4 +1,4 @@
-"""One ablation of several seeds, of the ranks that were kept of one seed at a time.
+"""One ablation of several seeds, from ranks that were saved one seed at a time.
 
     python -m benchmarks.join_ablations NAME-ablation-seed{0,1}.parquet --to NAME-ablation-seed0-1.md
 
@@ -137,7 +137,7 @@ def differences(a: Saved, b: Saved) -> list[tuple[str, str, str]]:
     mine, theirs = dict(_flat(a.config)), dict(_flat(b.config))
     changed = []
     for name in sorted(mine.keys() | theirs.keys()):
-        values = tuple(json.dumps(of[name]) if name in of else "absent" for of in (mine, theirs))
+        values = tuple(json.dumps(settings[name]) if name in settings else "absent" for settings in (mine, theirs))
         if values[0] != values[1] and not name.startswith(_NO_MATTER):
             changed.append((name, *values))
     return changed  # type: ignore[return-value]

@@ -50,7 +50,7 @@ class Training(NamedTuple):
     validate: Callable[[], dict[str, float]]
 
 
-def of_baseline(name: str, dataset: PreparedDataset, config: PipelineConfig, by_length: bool) -> Training:
+def baseline_training(name: str, dataset: PreparedDataset, config: PipelineConfig, by_length: bool) -> Training:
     system = BASELINES[name]
     lexicon = None
     if system.reads & READS_WORDS:
@@ -66,7 +66,7 @@ def of_baseline(name: str, dataset: PreparedDataset, config: PipelineConfig, by_
     return Training(model, data, settings, baseline.Validation(model, dataset, collator, system.tasks, config))
 
 
-def of_gensr(dataset: PreparedDataset, config: PipelineConfig, folder: Path, by_length: bool) -> Training:
+def gensr_training(dataset: PreparedDataset, config: PipelineConfig, folder: Path, by_length: bool) -> Training:
     cf = folder / "cf"
     cf.mkdir()
     lightgcn.pretrain(dataset, config.lightgcn, config.seed, cf, NullReport())
@@ -100,9 +100,9 @@ def measure(name: str, side: str, folder: Path, epochs: int, seed: int) -> dict[
     with tempfile.TemporaryDirectory(prefix="gensr-benchmark-") as temporary:
         by_length = side == "length"
         training = (
-            of_gensr(dataset, config, Path(temporary), by_length)
+            gensr_training(dataset, config, Path(temporary), by_length)
             if name == "gensr"
-            else of_baseline(name, dataset, config, by_length)
+            else baseline_training(name, dataset, config, by_length)
         )
         data, validating = training.data, 0.0
         for epoch in range(epochs):

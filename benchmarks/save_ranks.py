@@ -30,7 +30,7 @@ TOLD = (
     "seeds",
     "chosen",
     "costs",
-)  # of the summary, kept beside the ranks
+)  # fields of the summary that are saved beside the ranks
 
 
 def keep(run: Path, to: Path) -> list[Path]:
@@ -87,7 +87,7 @@ def _forget_folders(place: dict[str, Any]) -> None:
         place["path"] = Path(place["path"]).name
     if "saved_ranks" in place:
         saved = map(SavedRanks.model_validate, place["saved_ranks"])
-        place["saved_ranks"] = [of.without_folder() for of in saved]
+        place["saved_ranks"] = [entry.without_folder() for entry in saved]
 
 
 def main() -> None:

@@ -70,16 +70,16 @@ def child(name: str, prompt: int, users: int, keep: bool) -> dict[str, Any]:
 
 def compare(prompt: int, users: int) -> None:
     """Both sides with prompts of one length; prints the result."""
-    ours, other, kept = three_ways("score", "--prompts", prompt, "--users", users)
-    for side in (other, kept):
+    ours, other, keeping = three_ways("score", "--prompts", prompt, "--users", users)
+    for side in (other, keeping):
         np.testing.assert_allclose(ours["scores"], side["scores"], atol=1e-5, rtol=0)
     ours_s, rows, bound = ours["seconds"], users * (1 + NEGATIVES), other["flops"] / ours["flops"]
-    both_kept = kept["seconds"] / ours_s
+    both_kept = keeping["seconds"] / ours_s
     tell(
         f"scoring {1 + NEGATIVES} candidates per user, prompts of {prompt} tokens, against a generation per candidate",
-        ours_s, other["seconds"], kept_s=kept["seconds"], speedup_both_kept=round(both_kept, 2),
+        ours_s, other["seconds"], kept_s=keeping["seconds"], speedup_both_kept=round(both_kept, 2),
         candidates_per_s=round(rows / ours_s), other_candidates_per_s=round(rows / other["seconds"]),
-        other_rows_together=[other["rows"], kept["rows"]], bound=round(bound, 2),
+        other_rows_together=[other["rows"], keeping["rows"]], bound=round(bound, 2),
         share_of_bound=round(both_kept / bound, 2), share_of_machine=round(ours["flops"] / ours["machine"] / ours_s, 3),
     )  # fmt: skip
 

@@ -77,8 +77,8 @@ def main() -> None:
     }
     few_requests = requests[:6]
     for request in few_requests:
-        answer, alone = service.answer(request), one_by_one(service, request)
-        np.testing.assert_allclose(answer.scores, [alone[item] for item in answer.items], rtol=1e-4)
+        answer, separate = service.answer(request), one_by_one(service, request)
+        np.testing.assert_allclose(answer.scores, [separate[item] for item in answer.items], rtol=1e-4)
     ours = total(service.answer, few_requests)
     other = total(lambda request: one_by_one(service, request), few_requests)
     tell(

@@ -85,18 +85,18 @@ def child(name: str, prompt: int, batch: int, keep: bool) -> dict[str, Any]:
 
 def compare(prompt: int, batch: int) -> None:
     """Both sides with prompts of one length; prints the result."""
-    ours, other, kept = three_ways("train", "--prompts", prompt, "--batch", batch)
-    for each in (other, kept):
+    ours, other, keeping = three_ways("train", "--prompts", prompt, "--batch", batch)
+    for each in (other, keeping):
         np.testing.assert_allclose(ours["losses"], each["losses"], rtol=1e-3)
     bound, rows = other["flops"] / ours["flops"], batch * (1 + NEGATIVES)
     tell(
         f"a training step, prompts of {prompt} tokens, against a row per user and candidate",
-        ours["step_s"], other["step_s"], kept_s=kept["step_s"],
-        speedup_both_kept=round(kept["step_s"] / ours["step_s"], 2),
+        ours["step_s"], other["step_s"], kept_s=keeping["step_s"],
+        speedup_both_kept=round(keeping["step_s"] / ours["step_s"], 2),
         samples_per_s=round(rows / ours["step_s"], 1), other_samples_per_s=round(rows / other["step_s"], 1),
-        bound=round(bound, 2), share_of_bound=round(kept["step_s"] / ours["step_s"] / bound, 2),
+        bound=round(bound, 2), share_of_bound=round(keeping["step_s"] / ours["step_s"] / bound, 2),
         gflop_per_s=round(ours["flops"] / ours["step_s"] / 1e9, 1),
-        peak_mb=round(ours["peak_mb"]), other_peak_mb=round(min(other["peak_mb"], kept["peak_mb"])),
+        peak_mb=round(ours["peak_mb"]), other_peak_mb=round(min(other["peak_mb"], keeping["peak_mb"])),
     )  # fmt: skip
 
 

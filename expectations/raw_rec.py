@@ -17,7 +17,7 @@ def suite(earliest_ms: int, latest_ms: int) -> gx.ExpectationSuite:
             *identified("user"),
             *identified("item"),
             *within_time("ts", earliest_ms, latest_ms),
-            gxe.ExpectColumnValuesToNotBeNull(column="click", notes="every delivery says whether it was clicked"),
+            gxe.ExpectColumnValuesToNotBeNull(column="click", notes="every delivery states whether it was clicked"),
             gxe.ExpectColumnValuesToBeInSet(column="click", value_set=[0, 1], notes="click is 0 or 1"),
         ],
     )

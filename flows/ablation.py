@@ -25,7 +25,8 @@ from tasks.train.pretrain import pretrain
 def ablation(config: PipelineConfig) -> dict[str, Any]:
     """Train and rank every variant with every seed, and publish what each part earns; returns the summary.
 
-    Every stage is kept, so a run that stops goes on where it was, and ``gensr`` is the model of gensr/full-pipeline.
+    The store holds every finished stage, so a rerun resumes where a run stopped. The variant ``gensr`` is the model of
+    gensr/full-pipeline.
     """
     trials.check_ablation(config)
     with parent_run(config, "ablation/paper", str(flow_run.id)) as run:
@@ -46,7 +47,7 @@ def ablate(run: Tracked, config: PipelineConfig, data: Data) -> dict[str, Any]:
         return model._replace(label=f"finetune-{trial.name}"), ranked._replace(label=f"evaluate-{trial.name}")
 
     planned = trials.trials(config)
-    found = side_by_side(train, planned, config.ablation.concurrency)
-    ranks = {trial.name: ranked for trial, (_, ranked) in zip(planned, found, strict=True)}
-    trained = [model for model, _ in found]
+    results = side_by_side(train, planned, config.ablation.concurrency)
+    ranks = {trial.name: ranked for trial, (_, ranked) in zip(planned, results, strict=True)}
+    trained = [model for model, _ in results]
     return study_summary.summarize_ablation(config, data, [*data.stages, *trained], ranks)

@@ -47,7 +47,7 @@ def check_studies(config: PipelineConfig) -> FanOut | None:
 
 
 def make_studies(run: Tracked, config: PipelineConfig, data: Data, fan: FanOut | None) -> Studies:
-    """Each study in a nested run of its own. One that fails is told of, and those after it are made."""
+    """Each study in a nested run of its own. A study that fails is recorded, and the studies after it still run."""
     wanted, made = config.studies, Studies({}, {})
     bodies: dict[str, Callable[[Tracked], dict[str, Any]]] = {}
     if fan is not None:

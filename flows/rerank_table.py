@@ -28,7 +28,7 @@ from tasks.publish.comparison_table import Compared, Failed, compare
 def rerank_table(config: PipelineConfig) -> dict[str, Any]:
     """Train and rank all systems, or those of ``rerank.systems``, and publish the table; returns the summary.
 
-    A system that fails is a row that says why. What is finished is not trained again.
+    A system that fails is a row that shows its error. What is finished is not trained again.
     """
     fan = check_systems(config)
     with parent_run(config, "compare/rerank-table", str(flow_run.id)) as run:
@@ -46,8 +46,8 @@ def check_systems(config: PipelineConfig) -> FanOut:
             f"train.tasks is {config.train.tasks!r}: baselines are compared on what each of them is for, give it both"
         )
     check_names(_names(config))
-    for kept, given in zip(config.rerank.saved_ranks, taken(config.rerank.saved_ranks, _names(config)), strict=True):
-        check_names(tuple(given), f"rerank.saved_ranks ({kept.path})")
+    for saved, given in zip(config.rerank.saved_ranks, taken(config.rerank.saved_ranks, _names(config)), strict=True):
+        check_names(tuple(given), f"rerank.saved_ranks ({saved.path})")
     return fan_out(config.rerank)
 
 
@@ -93,10 +93,10 @@ def rank_one(
 
 def _outcome(future: PrefectFuture[Ranked], name: str, seed: int) -> Ranked | Failed:
     try:
-        found: Any = future.result(raise_on_failure=False)
+        outcome: Any = future.result(raise_on_failure=False)
     except Exception as error:  # Dask gives up on a system whose workers die
-        found = error
-    if isinstance(found, Ranked):
-        return found
-    said = str(found).strip().splitlines()
-    return Failed(name, seed, said[0] if said else type(found).__name__)
+        outcome = error
+    if isinstance(outcome, Ranked):
+        return outcome
+    lines = str(outcome).strip().splitlines()
+    return Failed(name, seed, lines[0] if lines else type(outcome).__name__)

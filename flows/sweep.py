@@ -23,7 +23,7 @@ from tasks.train.finetune import finetune
 def sweep(config: PipelineConfig) -> dict[str, Any]:
     """Fine-tune GenSR at every point, and publish the valid metrics of each and the best; returns the summary.
 
-    Every point is kept, so a run that stops goes on where it was.
+    The store holds every finished point, so a rerun resumes where a run stopped.
     """
     trials.check_sweep(config)
     with parent_run(config, "sweep/tau-beta", str(flow_run.id)) as run:
@@ -43,5 +43,5 @@ def search(run: Tracked, config: PipelineConfig, data: Data) -> dict[str, Any]:
         return model._replace(label=f"finetune-{point.name}"), ranked._replace(label=f"rank-valid-{point.name}")
 
     points = trials.points(config)
-    found = side_by_side(train, points, config.sweep.concurrency)
-    return study_summary.summarize_sweep(config, data, dict(zip(points, found, strict=True)))
+    results = side_by_side(train, points, config.sweep.concurrency)
+    return study_summary.summarize_sweep(config, data, dict(zip(points, results, strict=True)))

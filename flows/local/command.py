@@ -217,7 +217,7 @@ def say(text: str) -> None:
 
 
 def read_config(text: str | None) -> dict[str, Any]:
-    """The flow's parameter ``config`` as given, paths made absolute; ConfigError says what is wrong."""
+    """The flow's parameter ``config`` as given, paths made absolute. Raises ConfigError that names what is wrong."""
     try:
         given = json.loads(text) if text else {}
     except ValueError as error:

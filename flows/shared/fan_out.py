@@ -57,7 +57,7 @@ def _at_once(address: str) -> int:
             client.run(worker_check.check, worker_check.here())
         except ConfigError:
             raise
-        except Exception as error:  # whatever one without our code, or with another Python, says
+        except Exception as error:  # any error of a worker without our code, or with another Python
             raise ConfigError(
                 f"rerank.dask: the scheduler or a worker cannot run gensr: {type(error).__name__}: {error}"
             ) from error

@@ -20,36 +20,36 @@ class Named(Protocol):
 
 
 Trial = TypeVar("Trial", bound=Named)
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
-def side_by_side(work: Callable[[Trial, int], Found], trials: Sequence[Trial], concurrency: int) -> list[Found]:
+def side_by_side(work: Callable[[Trial, int], Result], trials: Sequence[Trial], concurrency: int) -> list[Result]:
     """``work(trial, share)`` for each trial, ``concurrency`` at once; the results in the order of ``trials``.
 
-    ``share`` is what a stage takes as ``alone``: 0 where one trial at a time has the process to itself, else how many
-    trainings share the cores. Where a trial fails the others are finished first, so that a rerun finds them.
+    ``share`` is what a stage takes as ``parallel_jobs``: 0 where one trial at a time has the process to itself, else
+    how many trainings share the cores. Where a trial fails the others are finished first, so that a rerun reuses them.
 
     Raises:
-        TrainingError: some failed; names each, and says why.
+        TrainingError: some failed; the message names each with its error.
     """
     runner: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=concurrency)
-    found: list[Found] = _all.with_options(task_runner=runner)(work, trials, 0 if concurrency == 1 else concurrency)
-    return found
+    results: list[Result] = _all.with_options(task_runner=runner)(work, trials, 0 if concurrency == 1 else concurrency)
+    return results
 
 
 @flow(name="trials", validate_parameters=False)
 def _all(work: Callable[[Any, int], Any], trials: Sequence[Any], share: int) -> list[Any]:
     if share:
         futures = [_one.submit(work, trial, share, trial.name) for trial in trials]
-        found = [future.result(raise_on_failure=False) for future in futures]
+        results = [future.result(raise_on_failure=False) for future in futures]
     else:  # in this thread, where a cancelled flow stops at once
         states = [_one(work, trial, share, trial.name, return_state=True) for trial in trials]
-        found = [state.result(raise_on_failure=False) for state in states]
-    ended = list(zip(trials, found, strict=True))
+        results = [state.result(raise_on_failure=False) for state in states]
+    ended = list(zip(trials, results, strict=True))
     failed = [(trial.name, error) for trial, error in ended if isinstance(error, BaseException)]
     if failed:
         raise TrainingError("; ".join(f"{name}: {error}" for name, error in failed)) from failed[0][1]
-    return found
+    return results
 
 
 @task(name="trial", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)

@@ -1,4 +1,4 @@
-"""What several flows do: prepare the data, analyse trained models, and publish what was found."""
+"""Steps that several flows share: prepare the data, analyse trained models, and publish the results."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ def prepare_data(run: Tracked, config: PipelineConfig) -> Data:
 
 def analyze_all(run: Tracked, config: PipelineConfig, data: Data, models: list[StageResult]) -> list[StageResult]:
     """The analyses that the config asks for, on trained models."""
-    wanted, inputs, found = config.analysis, (data.prepared, data.cf, *models), []
+    wanted, inputs, analyses = config.analysis, (data.prepared, data.cf, *models), []
     if "information" in wanted.parts:
-        found.append(analyze_information(run, config, *inputs))
+        analyses.append(analyze_information(run, config, *inputs))
     if "gradients" in wanted.parts:
-        found.append(analyze_gradients(run, config, *models))
+        analyses.append(analyze_gradients(run, config, *models))
     if "space" in wanted.parts and config.train.tasks == "both":  # it asks whether the tasks lie apart
-        found.append(analyze_space(run, config, *inputs))
+        analyses.append(analyze_space(run, config, *inputs))
     if "theorem" in wanted.parts:
-        found.append(analyze_theorem(run, config))
-    return found
+        analyses.append(analyze_theorem(run, config))
+    return analyses
 
 
 def finish(

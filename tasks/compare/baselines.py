@@ -89,14 +89,14 @@ def find_baseline(name: str, named_in: str = "rerank.systems") -> BaselineSpec:
     if not attribute:
         raise ConfigError(f"{named_in}: {name!r} is unknown; known: {', '.join(every_system())}, or module:Class")
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        loaded = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"{named_in}: {name!r} cannot be imported: {error}") from error
-    if isinstance(found, BaselineSpec):
-        return found
-    if not (isinstance(found, type) and issubclass(found, Baseline)):
+    if isinstance(loaded, BaselineSpec):
+        return loaded
+    if not (isinstance(loaded, type) and issubclass(loaded, Baseline)):
         raise ConfigError(f"{named_in}: {name!r} is no Baseline (gensr_model/baselines/base.py)")
-    return BaselineSpec(found, attribute, "of your own", LEARNING)
+    return BaselineSpec(loaded, attribute, "of your own", LEARNING)
 
 
 def check_names(names: tuple[str, ...], named_in: str = "rerank.systems") -> None:
@@ -132,8 +132,8 @@ def rank_baseline(work: Work, config: PipelineConfig, prepared: Path, bundle: Pa
     """Reads the prepared dataset and a baseline's bundle; writes the rank of every test positive of its tasks."""
     began = time.monotonic()
     dataset = PreparedDataset.open(prepared)
-    found = training.rank(bundle, find_baseline(name), dataset, "test", config, work.report)
-    return write_ranks(work.out, found) | {"seconds_to_score": time.monotonic() - began}
+    ranks = training.rank(bundle, find_baseline(name), dataset, "test", config, work.report)
+    return write_ranks(work.out, ranks) | {"seconds_to_score": time.monotonic() - began}
 
 
 class Stages(NamedTuple):
@@ -194,9 +194,9 @@ def run_system(
         trained = finetune(run, final, prepared, cf, option=name, parallel_jobs=share, note=note)
         ranks = rank_model(run, final, prepared, trained, option=name, parallel_jobs=share, note=note)
         return Ranked(name, seed, ranks, trained, point)
-    found = train_baseline_stages(run, config, prepared, name, tune=tune, share=share, note=note)
-    ranks = rank_baseline_stage(run, config, prepared, found.result, name, share=share, note=note)
-    return Ranked(name, seed, ranks, found.result, found.point)
+    outcome = train_baseline_stages(run, config, prepared, name, tune=tune, share=share, note=note)
+    ranks = rank_baseline_stage(run, config, prepared, outcome.result, name, share=share, note=note)
+    return Ranked(name, seed, ranks, outcome.result, outcome.point)
 
 
 def train_baseline_stages(
@@ -253,11 +253,11 @@ def _tune_ours(
     short = {"train.epochs": config.rerank.trial_epochs, "train.two_head_epochs": config.rerank.trial_epochs}
 
     def trial(number: int, point: tuning.Point) -> float:
-        found = finetune(
+        trained = finetune(
             run, overlay(config, point | short), prepared, cf,
             option=name, parallel_jobs=config.rerank.concurrency, note=f"trial{number}",
         )  # fmt: skip
-        return found.metrics["best_valid_ndcg_at_5"]
+        return trained.metrics["best_valid_ndcg_at_5"]
 
     best, trials = tuning.choose(OURS[name], config.rerank.trials, trial)
     for tried in trials:

@@ -30,8 +30,8 @@ def taken(files: tuple[SavedRanks, ...], asked: Collection[str]) -> list[dict[st
     or lacks a system that is named, DataError where two files hold a system and neither is said to have more seeds.
     """
     given: list[dict[str, list[str]]] = []
-    for of in files:
-        file, new = Path(of.path), dict[str, list[str]]()
+    for entry in files:
+        file, new = Path(entry.path), dict[str, list[str]]()
         if not file.is_file():
             raise ConfigError(
                 f"rerank.saved_ranks: {file} does not exist, seen from {Path.cwd()}; name files that "
@@ -40,13 +40,13 @@ def taken(files: tuple[SavedRanks, ...], asked: Collection[str]) -> list[dict[st
             )
         for label in saved_labels(file):
             name = label.partition("/")[0]
-            if name not in asked and (not of.systems or name in of.systems):
+            if name not in asked and (not entry.systems or name in entry.systems):
                 new.setdefault(name, []).append(label)
-        missing = sorted(set(of.systems) - new.keys() - set(asked))
+        missing = sorted(set(entry.systems) - new.keys() - set(asked))
         if missing:
             raise ConfigError(f"rerank.saved_ranks: {file} has no ranks of {', '.join(missing)}")
         twice = sorted({name for other in given for name in other} & new.keys() - set(REFERENCES))
-        if twice and not of.again:
+        if twice and not entry.again:
             raise DataError(
                 f"rerank.saved_ranks: {file} and a file before it both hold {', '.join(twice)}, perhaps under "
                 f"other settings; "
@@ -63,42 +63,42 @@ def saved_systems(files: tuple[SavedRanks, ...], ranked: Tables, asked: Collecti
     reference must have the same ranks in the file as in this run, but for rounding. LightGCN, which is trained, and
     BM25, whose text the config may set otherwise, are asked only where no other is shared.
     """
-    found: Tables = {}
-    for of, new in zip(files, taken(files, asked), strict=True):
-        file, kept = Path(of.path), read_saved_ranks(Path(of.path))
-        shared = [name for name in REFERENCES if name in kept and name in ranked]
+    systems: Tables = {}
+    for entry, new in zip(files, taken(files, asked), strict=True):
+        file, saved = Path(entry.path), read_saved_ranks(Path(entry.path))
+        shared = [name for name in REFERENCES if name in saved and name in ranked]
         if not shared:
             raise DataError(
-                f"rerank.saved_ranks: {file} shares no reference ranker with this run, so nothing tells whether the "
-                f"candidates are the same. Add one of {', '.join(n for n in REFERENCES if n in kept)} to rerank.systems"
+                f"rerank.saved_ranks: {file} shares no reference ranker with this run, so nothing shows whether the "
+                f"candidates are equal. Add one of {', '.join(n for n in REFERENCES if n in saved)} to rerank.systems"
             )
         for name in [name for name in shared if name not in _ASKED_LAST] or shared:
-            if other := _differ(kept[name], ranked[name][0]):
+            if other := _differ(saved[name], ranked[name][0]):
                 raise DataError(
                     f"rerank.saved_ranks: {name} has other ranks in {file} than in this run ({other}), so the "
                     f"file is of "
                     "other samples or candidates and cannot stand in the same table"
                 )
         for name, labels in new.items():
-            tables = [kept[label] for label in labels]
-            found[name] = tables if name in REFERENCES else [*found.get(name, []), *tables]
-    return found
+            tables = [saved[label] for label in labels]
+            systems[name] = tables if name in REFERENCES else [*systems.get(name, []), *tables]
+    return systems
 
 
 def saved_costs(files: tuple[SavedRanks, ...], names: Collection[str]) -> dict[str, list[dict[str, float]]]:
-    """What these saved systems took in the runs that trained them: an entry a seed, empty where its file is silent."""
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-    for of in files:
-        costs = read_costs(Path(of.path))
-        for name in (label.partition("/")[0] for label in saved_labels(Path(of.path))):
-            if name in found and (not of.systems or name in of.systems):
-                found[name].append(costs.get(name, {}))
-    return found
+    """The costs of these saved systems in the runs that trained them: an entry a seed, empty where a file has none."""
+    by_system: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    for entry in files:
+        costs = read_costs(Path(entry.path))
+        for name in (label.partition("/")[0] for label in saved_labels(Path(entry.path))):
+            if name in by_system and (not entry.systems or name in entry.systems):
+                by_system[name].append(costs.get(name, {}))
+    return by_system
 
 
-def _differ(kept: pa.Table, here: pa.Table) -> str:
+def _differ(saved: pa.Table, here: pa.Table) -> str:
     """In what two ranks tables differ by more than rounding; empty where they do not."""
-    a, b = (ranks.replace_schema_metadata(None).sort_by("sample_id").combine_chunks() for ranks in (kept, here))
+    a, b = (ranks.replace_schema_metadata(None).sort_by("sample_id").combine_chunks() for ranks in (saved, here))
     samples = ["sample_id", "task", "candidates"]
     if not a.select(samples).equals(b.select(samples)):
         return "not of the same samples"

@@ -126,13 +126,13 @@ def _near(path: Path, statement: ast.Import | ast.ImportFrom, top: Path, file: P
     for name in _module_names(statement):
         parts = name.split(".")
         places |= {"/".join(parts[:n]) for n in range(1, len(parts) + 1) if parts[0] not in PACKAGES}
-    found = []
+    files = []
     for place in sorted(places):
         within = folders
         if top != file.parent and place.split("/")[0] != file.relative_to(top).parts[0]:
             within = [folder for folder in folders if folder != top]  # everything that is installed may lie there
-        found += [folder / each for folder in within for each in (f"{place}.py", f"{place}/__init__.py")]
-    return found
+        files += [folder / each for folder in within for each in (f"{place}.py", f"{place}/__init__.py")]
+    return files
 
 
 def _module_names(statement: ast.Import | ast.ImportFrom) -> list[str]:
@@ -148,7 +148,7 @@ def _module_names(statement: ast.Import | ast.ImportFrom) -> list[str]:
 
 def versions() -> dict[str, str]:
     """What this process has read: the digest of our code under ``""``; of baselines from outside under their files."""
-    return {"": all_code(), **{str(file): found.version for file, found in _FOREIGN.items()}}
+    return {"": all_code(), **{str(file): entry.version for file, entry in _FOREIGN.items()}}
 
 
 def must_be(expected: dict[str, str]) -> None:

@@ -49,7 +49,7 @@ class Reading:
 
     Attributes:
         tables: in the order in which they are read.
-        find: the files of a folder by table. Raises DataError that says what is missing or ambiguous.
+        find: the files of a folder by table. Raises DataError that names what is missing or ambiguous.
         marks: glob patterns of file names that only this format has, for a hint at a wrong ``format``.
         notes: counts for the manifest, from the finished folder of tables and the files. May raise DataError.
     """

@@ -39,7 +39,7 @@ RUNNERS = frozenset(
         "tasks.core.work",
     }
 )
-# They find an entry by its name; a stage says which entries it runs.
+# They look up an entry by its name; a stage declares which entries it runs.
 LOOK_UPS = frozenset({"tasks.core.dataset_format:dataset_format", "tasks.core.dataset_format:place_of"})
 _CONFIG = "gensr_model.config."
 _VALIDATORS = {"field_validator", "model_validator"}
@@ -86,10 +86,10 @@ def exists(name: str) -> bool:
     module_name, colon, inner = name.partition(":")
     if not colon:
         return name in frozen()
-    found = module(module_name)
-    if found is None:
+    parsed = module(module_name)
+    if parsed is None:
         return False
-    return inner in {"", "*"} or inner in found.defined or inner in found.imported or bool(_argument(found, inner))
+    return inner in {"", "*"} or inner in parsed.defined or inner in parsed.imported or bool(_argument(parsed, inner))
 
 
 def _each(name: str) -> list[str]:
@@ -105,35 +105,35 @@ def _definition(name: str) -> tuple[str, tuple[str, ...]]:
     module_name, colon, inner = name.partition(":")
     if not colon:
         return hashlib.sha256(sql_code(frozen()[name].decode()).encode()).hexdigest(), ()
-    found = module(module_name)
-    if found is None:
+    parsed = module(module_name)
+    if parsed is None:
         return "", ()
     if inner == "*":
-        return "", tuple(f"{module_name}:{each}" for each in found.defined)
-    if inner in found.imported:  # handed on from another module
-        target = found.imported[inner]
+        return "", tuple(f"{module_name}:{each}" for each in parsed.defined)
+    if inner in parsed.imported:  # handed on from another module
+        target = parsed.imported[inner]
         return "", (f"{module_name}:", target if ":" in target else f"{target}:*")
-    statements: Sequence[ast.AST] = found.on_import
+    statements: Sequence[ast.AST] = parsed.on_import
     if inner:
-        statements = found.defined.get(inner) or _argument(found, inner)
-    leads_to = set().union(*(references(found, statement) for statement in statements), _imports(found))
+        statements = parsed.defined.get(inner) or _argument(parsed, inner)
+    leads_to = set().union(*(references(parsed, statement) for statement in statements), _imports(parsed))
     return tree_digest(statements) if statements else "", tuple(sorted(leads_to))
 
 
-def _imports(found: Module) -> set[str]:
+def _imports(parsed: Module) -> set[str]:
     """What runs when the module is imported: itself, the packages on its way, what it imports at its top."""
-    modules = {found.name, *(target.partition(":")[0] for target in found.imported.values())}
+    modules = {parsed.name, *(target.partition(":")[0] for target in parsed.imported.values())}
     paths = [name.split(".") for name in modules]
     return {f"{'.'.join(path[:n])}:" for path in paths for n in range(1, len(path) + 1)}
 
 
-def _argument(found: Module, name: str) -> list[ast.expr]:
+def _argument(parsed: Module, name: str) -> list[ast.expr]:
     """The named argument ``A.b`` of a constant ``A = call(b=...)``, and ``A.b.c`` where it is such a call itself."""
     constant, *steps = name.split(".")
-    value = _value(found, constant)
+    value = _value(parsed, constant)
     for step in steps:
         if isinstance(value, ast.Name):
-            value = _value(found, value.id)
+            value = _value(parsed, value.id)
         if not isinstance(value, ast.Call) or value.args:
             return []
         given = {word.arg: word.value for word in value.keywords}
@@ -141,8 +141,8 @@ def _argument(found: Module, name: str) -> list[ast.expr]:
     return [value] if steps and value is not None else []
 
 
-def _value(found: Module, constant: str) -> ast.expr | None:
-    statements = found.defined.get(constant, [])
+def _value(parsed: Module, constant: str) -> ast.expr | None:
+    statements = parsed.defined.get(constant, [])
     assigned = [s.value for s in statements if isinstance(s, ast.Assign)]
     return assigned[0] if len(assigned) == len(statements) == 1 else None
 
@@ -169,26 +169,26 @@ def read_module(name: str, source: bytes, is_package: bool = False) -> Module:
     """The definitions and imports of a source, without docstrings and without the decorator ``stage``."""
     tree = without_docstrings(parse(source))
     package = name if is_package else name.rpartition(".")[0]
-    found = Module(name, {}, {}, [])
+    parsed = Module(name, {}, {}, [])
     for statement in tree.body:
         if isinstance(statement, ast.If) and ast.unparse(statement.test) in _NEVER_RUN:
             continue
         if isinstance(statement, ast.Import | ast.ImportFrom):
-            found.imported.update(imported_names(statement, package))
+            parsed.imported.update(imported_names(statement, package))
             continue
         names = _bound_by(statement)
         if not (names and isinstance(statement, (*_DEFINITION, ast.Assign, ast.AnnAssign))):
-            found.on_import.append(statement)
+            parsed.on_import.append(statement)
         for each in names:
-            found.defined.setdefault(each, []).append(statement)
+            parsed.defined.setdefault(each, []).append(statement)
         for inner in ast.walk(statement) if not isinstance(statement, _DEFINITION) else ():
             if isinstance(inner, ast.Import | ast.ImportFrom):
-                found.imported.update(imported_names(inner, package))
+                parsed.imported.update(imported_names(inner, package))
         if name.startswith(_CONFIG) and isinstance(statement, ast.ClassDef):
-            found.defined[statement.name] = []
+            parsed.defined[statement.name] = []
             for method in _methods(statement):
-                found.defined[f"{statement.name}.{method.name}"] = [method]
-    return found
+                parsed.defined[f"{statement.name}.{method.name}"] = [method]
+    return parsed
 
 
 def _bound_by(statement: ast.stmt) -> set[str]:
@@ -242,19 +242,19 @@ def imported_names(statement: ast.Import | ast.ImportFrom, package: str) -> dict
 # --- what a statement leads to -----------------------------------------------------------------------------------
 
 
-def references(found: Module, statement: ast.AST) -> set[str]:
+def references(parsed: Module, statement: ast.AST) -> set[str]:
     """The definitions and SQL files that a statement of the module names."""
     nodes = list(_running(statement))
-    known = dict(found.imported)
+    known = dict(parsed.imported)
     for node, _ in nodes:
         if isinstance(node, ast.Import | ast.ImportFrom):
-            known.update(imported_names(node, found.name.rpartition(".")[0]))
+            known.update(imported_names(node, parsed.name.rpartition(".")[0]))
     leads_to: set[str] = set()
     for node, attributes in nodes:
         if isinstance(node, ast.Name) and node.id in known:
             leads_to.add(_target(known[node.id], attributes))
-        elif isinstance(node, ast.Name) and node.id in found.defined:
-            leads_to.add(f"{found.name}:{node.id}")
+        elif isinstance(node, ast.Name) and node.id in parsed.defined:
+            leads_to.add(f"{parsed.name}:{node.id}")
         elif isinstance(node, ast.Attribute):
             leads_to |= _config_methods().get(node.attr, set())
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -290,14 +290,14 @@ def _target(target: str, attributes: tuple[str, ...]) -> str:
 
 @functools.cache
 def _config_methods() -> dict[str, set[str]]:
-    """Definitions of the methods of config classes by their names: nothing static says which object a name holds.
+    """Definitions of the methods of config classes by their names: no static analysis knows which object a name holds.
 
     The base of the classes is left out: its methods hand out values, and those are in the key.
     """
     methods: dict[str, set[str]] = {}
     for file in set(files_in(_CONFIG.replace(".", "/").rstrip("/"))) - {"gensr_model/config/base.py"}:
-        found = module(_module_of(file))
-        for name in found.defined if found is not None else ():
+        parsed = module(_module_of(file))
+        for name in parsed.defined if parsed is not None else ():
             if "." in name:
                 methods.setdefault(name.rpartition(".")[2], set()).add(f"{_module_of(file)}:{name}")
     return methods

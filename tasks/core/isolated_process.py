@@ -35,11 +35,11 @@ Metrics = dict[str, float]
 
 
 class SubprocessError(TrainingError):
-    """The function failed, or its process died: says how."""
+    """The function failed, or its process died; the message describes how."""
 
 
 class _PipeReport:
-    """Tells the parent."""
+    """Sends metrics and progress to the parent."""
 
     def __init__(self, pipe: Connection) -> None:
         self.pipe = pipe
@@ -83,15 +83,15 @@ def run_in_subprocess(
     try:
         while True:
             try:
-                kind, *said = ours.recv()
+                kind, *message = ours.recv()
             except EOFError:
                 process.join()
                 raise SubprocessError(f"{module}.{name}: {_how_it_died(process.exitcode)}") from None
             if kind == "done":
-                return dict(said[0])
+                return dict(message[0])
             if kind == "failed":
-                raise _error(*said)
-            getattr(report, kind)(*said)
+                raise _error(*message)
+            getattr(report, kind)(*message)
     finally:
         if process.is_alive():
             process.join(timeout=10)

@@ -43,16 +43,16 @@ class PeakMemory:
         if torch.cuda.is_available():
             self.gpu = torch.cuda.max_memory_allocated()
 
-    def of_work(self, metrics: dict[str, float]) -> tuple[int, int]:
-        """Bytes of the process and of the GPU: those of the block, or of the process of its own that it worked in.
+    def work_peak(self, metrics: dict[str, float]) -> tuple[int, int]:
+        """Bytes of the process and of the GPU: those of the block, or of the subprocess that did the work.
 
-        Such a process tells its peak as the metric ``PEAK_OF_PROCESS``, of the GPU where there is one; nothing else
-        is known of it.
+        A subprocess reports its peak as the metric ``PEAK_OF_PROCESS``: of the GPU where there is one, else of its
+        resident memory. It reports nothing else.
         """
         if PEAK_OF_PROCESS not in metrics:
             return self.process, self.gpu
-        told = int(metrics[PEAK_OF_PROCESS] * 2**20)
-        return (0, told) if torch.cuda.is_available() else (told, 0)
+        peak = int(metrics[PEAK_OF_PROCESS] * 2**20)
+        return (0, peak) if torch.cuda.is_available() else (peak, 0)
 
     def _watch(self) -> None:
         while not self._ended.wait(_EVERY):

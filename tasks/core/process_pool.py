@@ -52,7 +52,7 @@ def ordered_map(
 
 
 class _UntilError(Generic[Piece]):
-    """The pieces before an error, which is kept instead of raised."""
+    """The pieces before an error, which is stored instead of raised."""
 
     def __init__(self, pieces: Iterable[Piece]) -> None:
         self.pieces = pieces
@@ -67,7 +67,7 @@ class _UntilError(Generic[Piece]):
 
 def _in_processes(work: Callable[[Piece], Result], pieces: Iterable[Piece], processes: int) -> Iterator[Result]:
     waiting: deque[Future[Result]] = deque()
-    work = functools.partial(_of_this_version, versions(), work)
+    work = functools.partial(_in_this_version, versions(), work)
     only_this_version()
     with ProcessPoolExecutor(processes) as pool:
         for piece in pieces:
@@ -78,6 +78,6 @@ def _in_processes(work: Callable[[Piece], Result], pieces: Iterable[Piece], proc
             yield waiting.popleft().result()
 
 
-def _of_this_version(code: dict[str, str], work: Callable[[Piece], Result], piece: Piece) -> Result:
+def _in_this_version(code: dict[str, str], work: Callable[[Piece], Result], piece: Piece) -> Result:
     must_be(code)
     return work(piece)

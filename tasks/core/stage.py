@@ -3,7 +3,7 @@
 The key of a stage's output is a digest of its name and option, the content of its inputs, the definitions that its
 function runs and the part of the config that it declares. The folder is ``store/<stage>/<key>``; the manifest
 ``stage.json`` in it, written last, lists its files. A folder is reused when the key fits and every listed file is there
-with its size, whatever Prefect's cache says; otherwise it is built anew, aside, and renamed when complete. One process
+with its size, whatever Prefect's cache holds. Otherwise it is built anew, aside, and renamed when complete. One process
 at a time builds a key.
 
 An input counts by the names and bytes of its files: a stage that gives the same bytes after a change of its code or
@@ -83,11 +83,11 @@ class Stage:
         unread: Mapping[str, tuple[str, ...]],
         code: Code,
         skip: Mapping[str, Code],
-        of_format: tuple[str, ...],
+        format_parts: tuple[str, ...],
     ) -> None:
         self.name, self.build, self.config, self.resources = name, build, config, resources
-        self.artifacts, self.tags, self.facts, self.unread, self.of_format = (
-            artifacts, tags, facts, unread, of_format
+        self.artifacts, self.tags, self.facts, self.unread, self.format_parts = (
+            artifacts, tags, facts, unread, format_parts
         )  # fmt: skip
         self.code, self.skip = names_of(code), {choice: names_of(value) for choice, value in skip.items()}
         self.__doc__ = build.__doc__
@@ -122,15 +122,15 @@ class Stage:
                 known(label, key, config, paths, option, child.run_id, parallel_jobs, return_state=True),
             )
             record = state.result() | {"path": where.store / self.name / key}  # the state folder may have moved
-            found = _result(record, reused=state.name == "Cached")._replace(label=label)
-            child.tags(stage=self.name, stage_key=key, reused=str(found.reused).lower(), **self.tags(found.path))
-            if found.built_on:
-                child.tags(built_on=found.built_on)
-            child.metrics(found.metrics | {"seconds": found.seconds} | _peaks(found))
-            child.artifacts(found.path, self.artifacts)
-        how = "reused, unchanged since it was built" if found.reused else "done"
-        run_logger().info("%s: %s in %.1f s", label, how, found.seconds)
-        return found
+            result = _result(record, reused=state.name == "Cached")._replace(label=label)
+            child.tags(stage=self.name, stage_key=key, reused=str(result.reused).lower(), **self.tags(result.path))
+            if result.built_on:
+                child.tags(built_on=result.built_on)
+            child.metrics(result.metrics | {"seconds": result.seconds} | _peaks(result))
+            child.artifacts(result.path, self.artifacts)
+        how = "reused, unchanged since it was built" if result.reused else "done"
+        run_logger().info("%s: %s in %.1f s", label, how, result.seconds)
+        return result
 
     def key(self, config: PipelineConfig, *inputs: StageResult, option: str | None = None) -> str:
         """Digest of everything that decides the output."""
@@ -147,7 +147,7 @@ class Stage:
         """What the function runs with an option, on data of the config's format, and the digest of each."""
         choices = ("", option or "", config.format)
         skip = frozenset(name for choice in choices for name in self.skip.get(choice, ()))
-        ours, outside = entry_code(place_of(config.format), self.of_format) if self.of_format else ((), {})
+        ours, outside = entry_code(place_of(config.format), self.format_parts) if self.format_parts else ((), {})
         return definitions_of(self.build, (*self.code, *ours), skip) | outside
 
     def view(self, config: PipelineConfig, option: str | None = None) -> PipelineConfig:
@@ -190,8 +190,8 @@ class Stage:
             return metrics
 
         with run.system_metrics():
-            found = build_folder(state_dir(), self.name, key, fill, report)
-        return found._asdict() | {"path": str(found.path)}
+            result = build_folder(state_dir(), self.name, key, fill, report)
+        return result._asdict() | {"path": str(result.path)}
 
 
 def stage(
@@ -205,7 +205,7 @@ def stage(
     unread: Mapping[str, tuple[str, ...]] | None = None,
     code: Code = (),
     skip: Mapping[str, Code] | None = None,
-    of_format: tuple[str, ...] = (),
+    format_parts: tuple[str, ...] = (),
 ) -> Callable[[Builder], Stage]:
     """Make a stage of a function.
 
@@ -216,7 +216,7 @@ def stage(
             function can read no others.
         resources: fields that the function may read and that change no byte of the output.
         artifacts: glob patterns of the files that MLflow gets.
-        tags: what MLflow's run says of the finished folder in words, also when it is reused.
+        tags: MLflow's tags that describe the finished folder in words, also when it is reused.
         facts: what else decides the output, as JSON, by the config.
         unread: of ``config``, what an option does not read (``train.epochs``); without options, under ``""``.
         code: what the function runs without naming it: functions, classes, or names as ``definitions.walk`` takes.
@@ -225,7 +225,7 @@ def stage(
         of_format: the parts of a format's entry that the function runs (``reading``, ``preparing.tables``).
     """
     return lambda build: Stage(
-        name, build, config, resources, artifacts, tags, facts, unread or {}, code, skip or {}, of_format
+        name, build, config, resources, artifacts, tags, facts, unread or {}, code, skip or {}, format_parts
     )
 
 
@@ -246,7 +246,7 @@ def build_folder(
                 with PeakMemory() as peak:
                     metrics = fill(Work(aside, checkpoints, report or NullReport())) or {}
                 seconds = time.monotonic() - started
-                record = write_manifest(aside, name, key, metrics, seconds, peak.of_work(metrics))
+                record = write_manifest(aside, name, key, metrics, seconds, peak.work_peak(metrics))
         finally:
             give_back_freed_memory()
         shutil.rmtree(checkpoints, ignore_errors=True)
@@ -301,9 +301,9 @@ def _result(record: dict[str, Any], reused: bool) -> StageResult:
     )
 
 
-def _peaks(found: StageResult) -> dict[str, float]:
+def _peaks(result: StageResult) -> dict[str, float]:
     """The memory that was measured, for MLflow."""
-    peaks = {"peak_bytes": found.peak_bytes, "peak_gpu_bytes": found.peak_gpu_bytes}
+    peaks = {"peak_bytes": result.peak_bytes, "peak_gpu_bytes": result.peak_gpu_bytes}
     return {name: float(value) for name, value in peaks.items() if value}
 
 

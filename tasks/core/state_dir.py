@@ -64,15 +64,15 @@ def state_dir() -> StateDir:
 def server_environment(where: StateDir, prefect_port: int, mlflow_port: int) -> dict[str, str]:
     """The environment of the servers, the worker and their clients.
 
-    What the caller's shell says to Prefect or MLflow is left out on purpose: a profile or an API key of another
-    server must not decide where this pipeline's runs go.
+    The settings of the caller's shell for Prefect and MLflow are left out on purpose: a profile or an API key of
+    another server must not decide where this pipeline's runs go.
     """
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
     # Threads of torch that wait by spinning take the core from those they wait for wherever anything else runs: on two
     # shared cores training was seven times slower. Spinning shortly costs a tenth on idle ones, not spinning a third.
     waiting = {"GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "1000")}
     return (
-        kept
+        inherited
         | waiting
         | {
             "GENSR_HOME": str(where.root),

@@ -1,4 +1,4 @@
-"""All that the pipeline says to MLflow: a parent run per flow run, nested runs, metrics in batches, artifacts.
+"""All that the pipeline logs to MLflow: a parent run per flow run, nested runs, metrics in batches, artifacts.
 
 Run ids travel explicitly: inside Prefect's tasks ``mlflow.active_run()`` knows of no run.
 """
@@ -155,7 +155,7 @@ def experiment_id(client: MlflowClient) -> str:
 def end_runs(ended: Callable[[str], bool]) -> int:
     """Mark as KILLED the unfinished runs, children first, whose flow run has ended; how many flow runs those were.
 
-    ``ended`` says so of a Prefect flow-run id.
+    ``ended`` takes the id of a Prefect flow run and returns whether it has ended.
     """
     client = MlflowClient(tracking_uri())
     experiment = client.get_experiment_by_name(EXPERIMENT)

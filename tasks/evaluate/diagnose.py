@@ -30,11 +30,11 @@ def segments_of(
     dataset: PreparedDataset, ranks: Mapping[str, pa.Table], statistics: StatisticsConfig, seed: int = 0
 ) -> list[dict[str, Any]]:
     """Rows of ``diagnose``, each with GenSR's lead over the best other model (``leads``): None in rows of others."""
-    found = leads(dataset, ranks, _OURS, statistics.bootstrap_samples, statistics.confidence, seed)
-    told = {(_OURS, lead.task, lead.by, lead.segment): lead for lead in found}
+    ours = leads(dataset, ranks, _OURS, statistics.bootstrap_samples, statistics.confidence, seed)
+    by_segment = {(_OURS, lead.task, lead.by, lead.segment): lead for lead in ours}
     rows: list[dict[str, Any]] = []
     for row in diagnose(dataset, ranks).to_pylist():
-        lead = told.get((row["model"], row["task"], row["by"], row["segment"]))
+        lead = by_segment.get((row["model"], row["task"], row["by"], row["segment"]))
         rows.append(row | (_NO_LEAD if lead is None else {name: _known(getattr(lead, name)) for name in _NO_LEAD}))
     return rows
 

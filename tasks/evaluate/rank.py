@@ -44,8 +44,8 @@ def rank_model(work: Work, config: PipelineConfig, prepared: Path, bundle: Path,
     """Reads the prepared dataset and a model bundle; writes the ranks of that model, its items matched by raw id."""
     del name  # only tells the runs apart
     began = time.monotonic()
-    found = evaluate.rank_bundle(bundle, PreparedDataset.open(prepared), "test", config, work.report)
-    return evaluate.write_ranks(work.out, found) | {"seconds_to_score": time.monotonic() - began}
+    ranks = evaluate.rank_bundle(bundle, PreparedDataset.open(prepared), "test", config, work.report)
+    return evaluate.write_ranks(work.out, ranks) | {"seconds_to_score": time.monotonic() - began}
 
 
 @stage(

@@ -19,7 +19,7 @@ _END = "\0"  # a field that we append to a line: inside an open quote it would n
 def read_csv(
     path: Path, required: tuple[str, ...], optional: tuple[str, ...] = (), aliases: Mapping[str, str] | None = None
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
-    """Yield (rows, rejects) per block. Columns are found by name; ``aliases`` maps other spellings to ours.
+    """Yield (rows, rejects) per block. Columns are matched by name; ``aliases`` maps other spellings to ours.
 
     Rows hold the required and the optional columns as strings (an absent optional column is null) and ``line_no``,
     the line in the file. Raises DataError for a missing column and as ``read_lines`` does.

@@ -39,7 +39,7 @@ def fetch(
 ) -> Path:
     """Bring the ``files`` into ``folder``; returns it.
 
-    Zip files are unpacked beside themselves and then deleted. Files that are already there are kept.
+    Zip files are unpacked beside themselves and then deleted. Files that are already there stay.
     ``progress(name, bytes so far, bytes in all or None)`` is called about once per MiB. Raises DataError if a file
     cannot be had, has the wrong size or digest, or is a zip with members outside its folder.
     """

@@ -34,7 +34,7 @@ from tasks.ingest.file_cache import Parts, keep_first, put_together
 from tasks.ingest.raw_files import file_digest
 from tasks.ingest.rejects import Account, time_bounds
 
-_OF_FORMAT = ("reading",)
+_FORMAT_PARTS = ("reading",)
 
 
 def source_files(config: PipelineConfig, home: Path) -> Path:
@@ -105,7 +105,7 @@ def source_digest(folder: Path, format: Format) -> str:
 
 def _reading_code(config: PipelineConfig) -> dict[str, str]:
     """What decides what a raw file becomes, and the digest of each."""
-    ours, outside = entry_code(place_of(config.format), _OF_FORMAT)
+    ours, outside = entry_code(place_of(config.format), _FORMAT_PARTS)
     return definitions_of(_read_tables, ours) | outside
 
 
@@ -171,7 +171,7 @@ def find_source(config: PipelineConfig) -> StageResult:
     resources=sql_runner.RESOURCES,
     artifacts=("manifest.json", "rejects.parquet"),
     skip={"": (_other_format, _reading_code)},  # a hint in an error, and how this very code is named
-    of_format=_OF_FORMAT,
+    format_parts=_FORMAT_PARTS,
 )
 def ingest(work: Work, config: PipelineConfig, source: Path) -> None:
     """Reads the raw files; writes ``raw/``: typed tables, rejected lines, an account of every line.

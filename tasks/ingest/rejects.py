@@ -16,7 +16,7 @@ from tasks.ingest.raw_files import file_digest
 
 SCHEMA = pa.schema([("file", pa.string()), ("line", pa.int64()), ("reason", pa.string()), ("excerpt", pa.string())])
 REJECTED = pa.schema([("line", pa.int64()), ("reason", pa.string()), ("excerpt", pa.string())])
-EXCERPT = 200  # characters of a rejected line that are kept
+EXCERPT = 200  # characters of a rejected line that are stored
 SHOWN = 10
 AHEAD_MS = 2 * 86_400_000  # clocks and time zones: this far ahead of now is not yet the future
 FUTURE = "timestamp in the future"  # the one reason that a later day takes back

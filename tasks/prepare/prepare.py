@@ -181,7 +181,7 @@ def _write_tables(
     config=("name", "format", *PREPARE_FIELDS, "seed"),
     resources=RESOURCES,
     artifacts=("manifest.json",),
-    of_format=("preparing",),
+    format_parts=("preparing",),
     facts=lambda config: {"split": dataset_format(config.format).facts.split},
 )
 def prepare(work: Work, config: PipelineConfig, raw: Path) -> None:

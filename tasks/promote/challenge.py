@@ -23,7 +23,7 @@ Rank = Callable[[StageResult, str], StageResult]  # (bundle, note of its label) 
 class Challenge:
     """A new model against the champion of a registered model, in this order: decide, move the alias, tag, record.
 
-    ``decision`` is the record so far. Its outcome is ``failed`` until the champion is kept or the alias has moved.
+    ``decision`` is the record so far. Its outcome is ``failed`` until the alias has moved or the champion stays.
     """
 
     def __init__(self, run: Tracked, config: PipelineConfig, name: str, flow_run_id: str) -> None:
@@ -73,7 +73,7 @@ class Challenge:
         return verdict
 
     def apply(self, verdict: Verdict, model_uri: str, new: StageResult, catalogue: StageResult | None = None) -> None:
-        """Register the new model, move the alias where the verdict says so, and tag the version with what happened.
+        """Register the new model, move the alias on a verdict to promote, and tag the version with what happened.
 
         Raises:
             ChampionMoved: another run, or a person, moved the alias meanwhile; it stays where it is.

@@ -36,7 +36,7 @@ class Difference(Frozen):
     users: int
 
     @classmethod
-    def of(cls, compared: Comparison) -> Difference:
+    def from_comparison(cls, compared: Comparison) -> Difference:
         """The figures of a comparison that a record keeps."""
         p = compared.p if compared.p == compared.p else None  # NaN: nothing differs, or all by the same
         return cls(

@@ -107,7 +107,7 @@ def compare(
             raise DataError(f"the test split has no {task} sample, so the champion cannot be challenged on both tasks")
     new_ranks, old_ranks = read_ranks(new), read_ranks(old)
     return {
-        task: Difference.of(
+        task: Difference.from_comparison(
             paired_bootstrap(
                 new_ranks,
                 old_ranks,

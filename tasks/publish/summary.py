@@ -26,7 +26,7 @@ def trained_model(label: str) -> str | None:
 
 
 def results(ranks: dict[str, StageResult]) -> dict[str, dict[str, dict[str, float]]]:
-    """Task -> model -> metric, for every model that serves the task; the given order is kept."""
+    """Task -> model -> metric, for every model that serves the task, in the given order."""
     by_task: dict[str, dict[str, dict[str, float]]] = {}
     for task in TASKS:
         rows = {name: {m: r.metrics[f"{task}/{m}"] for m in (*METRICS, "samples") if f"{task}/{m}" in r.metrics}

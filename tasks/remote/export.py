@@ -117,10 +117,10 @@ def _stored(job: Job, prepared: StageResult) -> list[StageResult]:
     """What the store has of a job's stages, in order, up to the first that is missing."""
     results: list[StageResult] = []
     for stage, _ in stages_of(job):
-        found = stored(state_dir(), stage, _next_key(job, prepared, results))
-        if found is None:
+        result = stored(state_dir(), stage, _next_key(job, prepared, results))
+        if result is None:
             break
-        results.append(found)
+        results.append(result)
     return results
 
 
@@ -191,10 +191,10 @@ def _act(given: argparse.Namespace) -> int:
         except FileNotFoundError as error:
             raise ConfigError(f"{given.config}: there is no such file; --config names a JSON file") from error
         packed = out(given.jobs, config, given.of)
-        said = [job.name for job in packed.jobs] or ["nothing to train: the store has it all"]
+        lines = [job.name for job in packed.jobs] or ["nothing to train: the store has it all"]
     else:
-        said = back(given.jobs) or ["nothing new"]
-    print("\n".join(said))
+        lines = back(given.jobs) or ["nothing new"]
+    print("\n".join(lines))
     return 0
 
 

@@ -71,5 +71,5 @@ def drift_sentence(metrics: dict[str, float] | None, max_psi: float) -> str:
     artifacts=("**/*",),
 )
 def check_drift(work: Work, config: PipelineConfig, prepared: Path, champion_data: Path) -> dict[str, float]:
-    """Reads the prepared dataset and the bins of the champion's; stops the run only where the config says so."""
+    """Compares the prepared dataset with the champion's bins; ``retrain.on_drift`` decides if drift stops the run."""
     return measure_drift(prepared, champion_data, config, work.out)

@@ -39,7 +39,7 @@ def run_checks(checks: list[Check], subject: str, out: Path) -> dict[str, float]
     """``examine``, and raise DataError where an expectation failed; returns {"expectations": n, "failed": 0}.
 
     The error names up to three failed expectations, each with what it expects, how many rows break it and a sample;
-    ``subject`` says of what.
+    ``subject`` names what was checked.
     """
     total, failures = examine(checks, out)
     if failures:

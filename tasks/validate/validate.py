@@ -135,7 +135,7 @@ def _credible_times(config: PipelineConfig) -> tuple[int, int]:
     config=("format", "ingest.earliest"),
     resources=RESOURCES,
     artifacts=("**/*",),
-    of_format=("suites", "preparing.tables"),
+    format_parts=("suites", "preparing.tables"),
 )
 def check_raw(work: Work, config: PipelineConfig, raw: Path) -> dict[str, float]:
     """Reads ``raw/``; writes results and Data Docs. A failing expectation stops the run before the long stages."""
@@ -147,7 +147,7 @@ def check_raw(work: Work, config: PipelineConfig, raw: Path) -> dict[str, float]
     config=("format", "ingest.earliest", "prepare.negatives", "prepare.protocols"),
     resources=RESOURCES,
     artifacts=("**/*",),
-    of_format=("preparing.figures",),
+    format_parts=("preparing.figures",),
     facts=lambda config: {"rules": rules(dataset_format(config.format))},
 )
 def check_prepared(work: Work, config: PipelineConfig, prepared: Path) -> dict[str, float]:

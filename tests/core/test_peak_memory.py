@@ -39,7 +39,7 @@ def test_work_in_a_process_of_its_own_has_that_process_s_peak(monkeypatch: pytes
     monkeypatch.setattr("tasks.core.peak_memory.torch.cuda.is_available", lambda: False)
     with PeakMemory() as peak:
         pass
-    assert peak.of_work({"seconds": 1.0}) == (peak.process, 0)
-    assert peak.of_work({PEAK_OF_PROCESS: 1.5}) == (3 * 2**19, 0)
+    assert peak.work_peak({"seconds": 1.0}) == (peak.process, 0)
+    assert peak.work_peak({PEAK_OF_PROCESS: 1.5}) == (3 * 2**19, 0)
     monkeypatch.setattr("tasks.core.peak_memory.torch.cuda.is_available", lambda: True)
-    assert peak.of_work({PEAK_OF_PROCESS: 1.5}) == (0, 3 * 2**19), "of the GPU"
+    assert peak.work_peak({PEAK_OF_PROCESS: 1.5}) == (0, 3 * 2**19), "of the GPU"

@@ -39,7 +39,7 @@ REVIEWS = pa.schema(
 
 
 def find(folder: Path) -> Files:
-    """The files of ``folder`` by raw table; DataError says what is missing or ambiguous.
+    """The files of ``folder`` by raw table. Raises DataError that names what is missing or ambiguous.
 
     Names as published: ``reviews_<Category>_5.json.gz`` (2014) or ``<Category>_5.json.gz`` (2018), and
     ``meta_<Category>.json.gz``; unpacked files without ``.gz`` too. Each may come in parts, labelled before ``.json``:
