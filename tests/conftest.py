@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def this_version(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test starts processes with a model's code, or knows baselines, that another test loaded."""
     source_files.only_this_version()
-    monkeypatch.setattr(code_version, "_FOREIGN", {})
+    monkeypatch.setattr(code_version, "FOREIGN", {})
 
 
 @pytest.fixture(scope="session")

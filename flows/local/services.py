@@ -124,7 +124,7 @@ def start(service: Service, folder: Path, logs: Path, environment: dict[str, str
     folder.mkdir(parents=True, exist_ok=True)
     logs.mkdir(parents=True, exist_ok=True)
     token = uuid.uuid4().hex
-    _write(service, folder, Running(0, 0.0, token, service.port))  # should we be killed here, the token finds it
+    write_record(service, folder, Running(0, 0.0, token, service.port))  # should we be killed here, the token finds it
     with service.log(logs).open("ab") as log:
         process = subprocess.Popen(
             service.command,
@@ -136,11 +136,11 @@ def start(service: Service, folder: Path, logs: Path, environment: dict[str, str
             start_new_session=True,  # Ctrl-C in `make run` leaves the servers up
         )
     started = psutil.Process(process.pid).create_time()
-    _write(service, folder, Running(process.pid, started, token, service.port))
+    write_record(service, folder, Running(process.pid, started, token, service.port))
     return True
 
 
-def _write(service: Service, folder: Path, record: Running) -> None:
+def write_record(service: Service, folder: Path, record: Running) -> None:
     aside = service.record(folder).with_suffix(".tmp")
     aside.write_text(json.dumps(record._asdict()))
     aside.replace(service.record(folder))

@@ -43,7 +43,7 @@ def analyze_information(
     Writes ``mutual_information.json`` and, unless every task has test samples of fewer than 50 users,
     ``mutual_information.png`` into ``out``.
     """
-    pairs = _pairs(dataset, config)
+    pairs = task_pairs(dataset, config)
     features = _features(dataset, cf_folder, pairs, config)
     information: Information = {model: {} for model in subjects}
     for place, (task, pair) in enumerate(pairs.items(), start=1):
@@ -103,7 +103,7 @@ def _correct(information: Information) -> None:
         row[f"{name}_p_holm"] = p
 
 
-def _pairs(dataset: PreparedDataset, config: PipelineConfig) -> dict[str, Pairs]:
+def task_pairs(dataset: PreparedDataset, config: PipelineConfig) -> dict[str, Pairs]:
     every, negatives = dataset.evaluated("test", config.evaluation.protocol)
     subset = fixed_subset(every, config.analysis.mine_samples)
     pairs: dict[str, Pairs] = {}

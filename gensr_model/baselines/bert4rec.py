@@ -63,7 +63,7 @@ class BERT4Rec(Baseline):
         history = batch.rec_history
         items = torch.cat([history.item, batch.candidates[:, :1]], dim=1)  # (B, S)
         mask = torch.cat([history.mask, history.mask.new_ones(len(items), 1)], dim=1)
-        hidden = self._hide(mask)
+        hidden = self.hide(mask)
         states = self.encode(items, mask, hidden)[hidden]  # (n, d), n places are masked
         # The bias as one more column: softmax(state · item + bias) over the catalogue.
         rows = torch.cat([self.items.table.weight, self.bias.unsqueeze(1)], dim=1)
@@ -73,7 +73,7 @@ class BERT4Rec(Baseline):
         sums = each.new_zeros(len(items)).index_add(0, sample, each)
         return losses.total({"cloze": sums / hidden.sum(dim=1)})  # Eq. 8
 
-    def _hide(self, mask: Tensor) -> Tensor:
+    def hide(self, mask: Tensor) -> Tensor:
         """(B, S) places to mask, at least one of each sample: the last, where none was drawn."""
         drawn = (torch.rand(mask.shape, device=mask.device) < self.mask_share) & mask
         cloze = torch.rand(len(mask), 1, device=mask.device) < 0.5

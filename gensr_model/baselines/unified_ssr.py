@@ -96,7 +96,7 @@ class UnifiedSSR(Baseline):
         self.norm = nn.LayerNorm(dim)
         self.items_or_queries = nn.Parameter(torch.zeros(()))  # σ of it is at .5
 
-    def _started(self, items: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def with_start(self, items: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """(B, H, d), (B, H) → (B, H + 1, d) with a learned vector before the first event, and the mask."""
         started = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         moved = torch.cat([torch.zeros_like(items[:, :1]), items], dim=1)
@@ -104,7 +104,7 @@ class UnifiedSSR(Baseline):
         at_first = F.one_hot(first, started.shape[1]).unsqueeze(-1)  # (B, H + 1, 1)
         return moved + at_first * self.start, started
 
-    def _encode(self, branches: list[Tensor], mask: Tensor, user: Tensor) -> list[Tensor]:
+    def encode(self, branches: list[Tensor], mask: Tensor, user: Tensor) -> list[Tensor]:
         """One branch, or two that attend to each other: (B, H, d) each."""
         causal = L.causal(mask.shape[1], mask.device)
         own = self.users(user).unsqueeze(1)
@@ -117,8 +117,8 @@ class UnifiedSSR(Baseline):
 
     def _recommend(self, batch: BaselineBatch) -> Scored:
         history = batch.rec_history
-        items, mask = self._started(self.items.embed_history(history), history.mask)
-        (states,) = self._encode([items], mask, batch.user)
+        items, mask = self.with_start(self.items.embed_history(history), history.mask)
+        (states,) = self.encode([items], mask, batch.user)
         sessions = find_sessions(states, mask, self.sessions)
         state = states[:, -1] + sessions.last
         return Scored(L.dot(state, self.items(batch.candidates)), discrimination(sessions))
@@ -126,10 +126,10 @@ class UnifiedSSR(Baseline):
     def _search(self, batch: BaselineBatch) -> Scored:
         """Place t has the item before and the query now, so that the last place has the query to be answered."""
         history, candidates = batch.src_history, self.items(batch.candidates)
-        items, mask = self._started(self.items.embed_history(history), history.mask)
+        items, mask = self.with_start(self.items.embed_history(history), history.mask)
         asked = L.mean_words(self.words, history.query)
         queries = torch.cat([asked, L.mean_words(self.words, batch.query).unsqueeze(1)], dim=1)
-        encoded = self._encode([items, queries], mask, batch.user)
+        encoded = self.encode([items, queries], mask, batch.user)
         both = [find_sessions(states, mask, self.sessions) for states in encoded]
         by_items, by_queries = (
             L.dot(states[:, -1] + sessions.last, candidates) for states, sessions in zip(encoded, both, strict=True)

@@ -56,7 +56,7 @@ def paired_p(a: Sequence[pa.Table], b: Sequence[pa.Table], metric: str, *, users
     """p of the two-sided paired t-test by user, each sample's metric averaged over the tables, one per seed; NaN where
     it is not defined. Raises DataError as ``paired_bootstrap``."""
     ids, difference = _difference_of_means(a, b, metric)
-    return _paired_t(difference, number_users(ids, users))[1]
+    return paired_t(difference, number_users(ids, users))[1]
 
 
 def _task_tables(ranks: pa.Table | Sequence[pa.Table], task: str | None) -> list[pa.Table]:
@@ -148,7 +148,7 @@ def _compare(
     if users > 1:
         means = resampled_means(difference[None], user, samples, np.random.default_rng(seed))
         low, high = map(float, np.quantile(means, [tail, 1.0 - tail]))
-    t, p = _paired_t(difference, user)
+    t, p = paired_t(difference, user)
     return Comparison(float(difference.mean()), low, high, t, p, len(difference), users)
 
 
@@ -171,7 +171,7 @@ def _paired_difference(a: pa.Table, b: pa.Table, metric: str) -> tuple[npt.NDArr
     return ids_a[order_a], per_sample(a, metric)[order_a] - per_sample(b, metric)[order_b]
 
 
-def _paired_t(difference: npt.NDArray[np.float64], user: IntArray) -> tuple[float, float]:
+def paired_t(difference: npt.NDArray[np.float64], user: IntArray) -> tuple[float, float]:
     """t and its two-sided p, with one degree of freedom less than users. NaN where the spread is 0."""
     if not difference.any():
         return 0.0, 1.0  # the same ranking everywhere: 0/0

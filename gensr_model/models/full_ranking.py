@@ -49,22 +49,22 @@ class FullRanking(DualViewT5):
     def row_losses(self, batch: Batch, encoded: Encoded | None = None) -> Tensor:
         """(B, 1) −log p(positive) among all items, or among drawn ones in a catalogue above ``sampled_above``."""
         target = batch.items[batch.candidates[:, 0]]
-        full, state = self.full, self._state(batch, encoded)
+        full, state = self.full, self.decoder_state(batch, encoded)
         loss = catalogue_ce(state, self._item_rows, target, full.sampled_above, full.sampled_items)
         return loss.unsqueeze(1)
 
     def score(self, batch: Batch) -> Tensor:
         """(B, C) logits of the candidates' tokens; −∞ for an item that has none."""
         place = self.known[batch.items[batch.candidates]]
-        logits = torch.einsum("bd,bcd->bc", self._state(batch), self._item_rows[place.clamp(min=0)])
+        logits = torch.einsum("bd,bcd->bc", self.decoder_state(batch), self._item_rows[place.clamp(min=0)])
         return logits.masked_fill(place < 0, -torch.inf)
 
     def catalogue_scores(self, batch: Batch) -> Tensor:
         """(B, I) logits of every item; −∞ for an item without a token. The candidates of the batch are not read."""
-        logits = self._state(batch) @ self._item_rows.T
+        logits = self.decoder_state(batch) @ self._item_rows.T
         return logits[:, self.known.clamp(min=0)].masked_fill(self.known < 0, -torch.inf)
 
-    def _state(self, batch: Batch, encoded: Encoded | None = None) -> Tensor:
+    def decoder_state(self, batch: Batch, encoded: Encoded | None = None) -> Tensor:
         return self.hidden(batch, encoded).squeeze(1)  # (B, d_model)
 
     @property

@@ -87,7 +87,7 @@ class DualViewT5(RankingModel):
     def hidden(self, batch: Batch, encoded: Encoded | None = None) -> Tensor:
         """(B, C, d_model) the first decoder state, which the answer is read from and all tasks share (§6.4.2)."""
         encoded = self.encode(batch) if encoded is None else encoded
-        states, calls = [], self._calls(batch)
+        states, calls = [], self.backbone_calls(batch)
         for rows in calls:
             embeds, mask = self.prompt(batch, encoded, rows)
             count, candidates, length, width = embeds.shape
@@ -113,7 +113,7 @@ class DualViewT5(RankingModel):
         vectors = pool_read_text(self.backbone.shared, self.text.bags, read)
         return ItemVectors(self.item_embedding(vectors, read.batch.items, read.cold))
 
-    def _calls(self, batch: Batch) -> list[Tensor]:
+    def backbone_calls(self, batch: Batch) -> list[Tensor]:
         """Rows of the batch that go through the backbone together: all, or one task after the other.
 
         A recommendation prompt has no query, and padding it to the search prompts' length costs a CPU more than a

@@ -60,7 +60,7 @@ class TwoHead(RankingModel):
     def score(self, batch: Batch) -> Tensor:
         """(B, C) logits of "the user will like it", each row from its own task's head."""
         history, candidate = self._shared(batch)
-        query = self._query(batch.query).unsqueeze(1).expand_as(candidate)
+        query = self.query_vector(batch.query).unsqueeze(1).expand_as(candidate)
         logits = torch.zeros(batch.candidates.shape, dtype=candidate.dtype, device=candidate.device)
         for number, task in enumerate(TASKS):
             rows = torch.nonzero(batch.task == number).squeeze(1)
@@ -95,7 +95,7 @@ class TwoHead(RankingModel):
         tables = self.project_cf(cf).view(-1, len(items), width)  # one, or one per fold
         return ItemVectors((tables + vectors).flatten(0, 1), first)
 
-    def _query(self, query: Tensor) -> Tensor:
+    def query_vector(self, query: Tensor) -> Tensor:
         """(B,) query_idx → (B, d_model): mean of the query's token vectors, zeros without a query."""
         prompts = self.text.prompts(query)
         return mean_tokens(self.words, prompts.query, prompts.query_length)

@@ -23,7 +23,7 @@ def keep_freed_memory() -> bool:
     Call it before the threads that compute are started: a thread keeps the arena that it has, and only the first one
     can hold large blocks.
     """
-    library = _glibc()
+    library = glibc()
     if library is None:
         return False
     # Nothing is mapped by itself, the top of the heap stays, and all threads share the one heap.
@@ -34,12 +34,12 @@ def keep_freed_memory() -> bool:
 
 def give_back_freed_memory() -> None:
     """Return to the system all whole pages that are free now. Nothing happens where the allocator is not glibc's."""
-    library = _glibc()
+    library = glibc()
     if library is not None:
         library.malloc_trim(0)
 
 
-def _glibc() -> ctypes.CDLL | None:
+def glibc() -> ctypes.CDLL | None:
     """The C library of this process, if it is glibc."""
     try:
         library = ctypes.CDLL(None)

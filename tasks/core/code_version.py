@@ -82,7 +82,7 @@ class Foreign(NamedTuple):
     version: str  # digest of their bytes
 
 
-_FOREIGN: dict[Path, Foreign] = {}
+FOREIGN: dict[Path, Foreign] = {}
 
 
 def foreign(file: Path) -> Foreign:
@@ -90,9 +90,9 @@ def foreign(file: Path) -> Foreign:
 
     Imports are followed to files of its package, or to those beside it where it is in none; not to installed packages.
     """
-    if file not in _FOREIGN:
-        _FOREIGN[file] = _read_foreign(file)
-    return _FOREIGN[file]
+    if file not in FOREIGN:
+        FOREIGN[file] = _read_foreign(file)
+    return FOREIGN[file]
 
 
 def _read_foreign(file: Path) -> Foreign:
@@ -148,7 +148,7 @@ def _module_names(statement: ast.Import | ast.ImportFrom) -> list[str]:
 
 def versions() -> dict[str, str]:
     """What this process has read: the digest of our code under ``""``; of baselines from outside under their files."""
-    return {"": all_code(), **{str(file): entry.version for file, entry in _FOREIGN.items()}}
+    return {"": all_code(), **{str(file): entry.version for file, entry in FOREIGN.items()}}
 
 
 def must_be(expected: dict[str, str]) -> None:

@@ -208,7 +208,7 @@ def champion(run: Tracked, name: str) -> Champion | None:
         return None
     number, tags = str(version.version), version.tags
     bundle = _fetch_bundle(version)
-    data = _data_of(run, str(version.run_id), bundle.path.with_name(f"{name}-data-{version.run_id}"))
+    data = logged_data(run, str(version.run_id), bundle.path.with_name(f"{name}-data-{version.run_id}"))
     anchors = {task: tags.get(_anchor_tag(task), number) for task in TASKS}
     catalogue, code = tags.get("catalogue_key", NONE), tags.get("serving_code", NONE)
     return Champion(number, bundle, data, catalogue, code, anchors)
@@ -250,7 +250,7 @@ def _fetch_bundle(version: ModelVersion) -> StageResult:
             inside = Model.load(fetched).flavors.get("python_function", {}).get("artifacts", {})
             if "bundle" not in inside:
                 raise DataError(f"{source}: no model bundle among its artifacts; move the alias {CHAMPION}")
-            _become(Path(fetched) / inside["bundle"]["path"], folder)
+            move_into_place(Path(fetched) / inside["bundle"]["path"], folder)
     return StageResult("champion", key, folder, {}, 0.0, True, content=folder_digest(folder))
 
 
@@ -264,7 +264,7 @@ def _alias(run: Tracked, name: str) -> ModelVersion | None:
         raise
 
 
-def _data_of(run: Tracked, run_id: str, folder: Path) -> StageResult | None:
+def logged_data(run: Tracked, run_id: str, folder: Path) -> StageResult | None:
     """The bins that ``retrain/nightly`` logged to the run that registered a version, fetched into ``folder``."""
     if not folder.is_dir():
         if BINS not in {file.path for file in run.client.list_artifacts(run_id)}:
@@ -274,12 +274,12 @@ def _data_of(run: Tracked, run_id: str, folder: Path) -> StageResult | None:
             inner = Path(aside) / "data"
             inner.mkdir()
             run.client.download_artifacts(run_id, BINS, str(inner))
-            _become(inner, folder)
+            move_into_place(inner, folder)
     key = digest(json.loads((folder / BINS).read_text(encoding="utf-8")))
     return StageResult("champion-data", key, folder, {}, 0.0, True)
 
 
-def _become(fetched: Path, folder: Path) -> None:
+def move_into_place(fetched: Path, folder: Path) -> None:
     """Rename, unless another run that fetched the same was faster."""
     try:
         fetched.rename(folder)

@@ -63,7 +63,7 @@ def test_a_user_is_on_one_side_of_the_critics_split(world: World, monkeypatch: p
     fewer = replace(samples, user=samples.user // 3)
     monkeypatch.setattr(PreparedDataset, "evaluated", lambda *_: (fewer, negatives))
     monkeypatch.setattr(information, "_FEWEST", 10)
-    for pairs in information._pairs(world.dataset, world.config).values():
+    for pairs in information.task_pairs(world.dataset, world.config).values():
         assert len(set(pairs.samples.user)) == len(pairs.samples.user) == len(set(fewer.user))
 
 

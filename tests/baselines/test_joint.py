@@ -96,18 +96,18 @@ def test_both_branches_of_unified_ssr_share_every_parameter() -> None:
     mask = torch.tensor([[False, True, True], [True, True, True]])
     user = torch.tensor([0, 1])
     one, two = torch.randn(2, 3, 8), torch.randn(2, 3, 8)
-    first, second = model._encode([one, two], mask, user)
-    swapped = model._encode([two, one], mask, user)
+    first, second = model.encode([one, two], mask, user)
+    swapped = model.encode([two, one], mask, user)
     torch.testing.assert_close(swapped, [second, first])
-    (alone,) = model._encode([one], mask, user)  # recommendation: the branch attends to itself
-    torch.testing.assert_close(model._encode([one, one], mask, user), [alone, alone])
+    (alone,) = model.encode([one], mask, user)  # recommendation: the branch attends to itself
+    torch.testing.assert_close(model.encode([one, one], mask, user), [alone, alone])
     assert not torch.allclose(alone, first, atol=1e-3)
 
 
 def test_a_sequence_begins_with_the_learned_start() -> None:
     model = UnifiedSSR(Domain(5, 2, 4, 4), dim=8, heads=2)
     items = torch.arange(1.0, 4.0).view(1, 3, 1).expand(1, 3, 8) * torch.tensor([0.0, 1, 1]).view(1, 3, 1)
-    found, mask = model._started(items, torch.tensor([[False, True, True]]))
+    found, mask = model.with_start(items, torch.tensor([[False, True, True]]))
     assert mask.tolist() == [[False, True, True, True]]
     assert not found[0, 0].any()
     torch.testing.assert_close(found[0, 1], model.start)

@@ -114,7 +114,7 @@ def test_bert4rec_masks_a_fifth_of_half_the_samples_and_the_last_place_of_the_re
     model = BERT4Rec(DOMAIN, dim=4, mask_share=0.2)
     mask = torch.ones(20_000, 6, dtype=torch.bool)
     mask[:, :2] = False
-    hidden = model._hide(mask)
+    hidden = model.hide(mask)
     assert not (hidden & ~mask).any()
     assert hidden.any(dim=1).all()
     # A place before the last is masked in a cloze alone; the last also where it is the only one.
@@ -130,7 +130,7 @@ def test_bert4recs_loss_is_the_mean_over_masked_places_of_the_softmax_over_items
     found = history([3, 1, 4], [2])
     batch = BaselineBatch(rec_history=found, candidates=torch.tensor([[7, 0], [8, 1]]))
     hidden = torch.tensor([[False, True, False, True], [False, False, False, True]])
-    model._hide = lambda mask: hidden  # type: ignore[method-assign]
+    model.hide = lambda mask: hidden  # type: ignore[method-assign]
     items = torch.cat([found.item, batch.candidates[:, :1]], dim=1)
     mask = torch.cat([found.mask, torch.ones(2, 1, dtype=torch.bool)], dim=1)
     states = model.encode(items, mask, hidden)
@@ -138,7 +138,7 @@ def test_bert4recs_loss_is_the_mean_over_masked_places_of_the_softmax_over_items
     expected = (-(logs[0, 1, 1] + logs[0, 3, 7]) / 2 - logs[1, 3, 8]) / 2
     torch.testing.assert_close(model.loss(batch).total, expected)
     # A score is the logit of the item in the place behind the history.
-    model._hide = BERT4Rec._hide.__get__(model)  # type: ignore[method-assign]
+    model.hide = BERT4Rec.hide.__get__(model)  # type: ignore[method-assign]
     only_last = torch.tensor([[False, False, False, True]] * 2)
     behind = model.encode(items, mask, only_last)[:, -1] @ model.items.table.weight.T + model.bias
     torch.testing.assert_close(model.score(batch), behind.gather(1, batch.candidates))

@@ -113,7 +113,7 @@ def test_a_baseline_from_outside_the_package_counts_by_its_source(
             more.write("CHANGED = True\n")
         assert keys("mine_alone:Mine") == before, "this process has imported what it was"
         code_version.must_be(told)
-        monkeypatch.setattr(code_version, "_FOREIGN", {})  # another process reads it anew
+        monkeypatch.setattr(code_version, "FOREIGN", {})  # another process reads it anew
         with pytest.raises(ConfigError, match=r"mine_alone\.py changed after this run had begun"):
             code_version.must_be(told)
         assert all(old != new for old, new in zip(before, keys("mine_alone:Mine"), strict=True))

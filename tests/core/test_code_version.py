@@ -56,7 +56,7 @@ def test_a_baseline_in_a_package_counts_with_the_modules_of_its_package(
     changed = tmp_path / ("mine/layers.py" if counts else "beside.py")
     changed.write_text("WIDTH = 2\n")
     assert code_version.foreign(baseline) == before
-    monkeypatch.setattr(code_version, "_FOREIGN", {})
+    monkeypatch.setattr(code_version, "FOREIGN", {})
     assert (code_version.foreign(baseline) != before) is counts
 
 
@@ -71,7 +71,7 @@ def test_comments_of_a_baseline_change_its_version_and_not_its_code(
     expected = code_version.versions()
     for content, same in (("# wide\n", True), ("WIDTH = 2\n", False)):
         file.write_text(file.read_text() + content)
-        monkeypatch.setattr(code_version, "_FOREIGN", {})
+        monkeypatch.setattr(code_version, "FOREIGN", {})
         assert (code_version.foreign(file).code == before.code) is same
         with pytest.raises(ConfigError, match=r"baseline\.py changed after this run had begun"):
             code_version.must_be(expected)

@@ -115,7 +115,7 @@ def test_the_code_of_a_format_elsewhere_is_in_the_keys_of_its_stages_alone(
 
     def keys(text: str) -> dict[str, str]:
         module.write_text(text)
-        code_version._FOREIGN.clear()
+        code_version.FOREIGN.clear()
         sys.modules.pop("my_format", None)
         importlib.invalidate_caches()
         config = tiny(format="my_format:FORMAT")

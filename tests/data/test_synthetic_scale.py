@@ -90,7 +90,7 @@ def test_the_guide_finds_what_a_binary_search_finds() -> None:
     rng = np.random.default_rng(0)
     value = np.concatenate([rng.random(20_000), shelf.cumulative[:-1], [0.0]])
     expected = np.searchsorted(shelf.cumulative, value, "right") - 1
-    np.testing.assert_array_equal(shelf._find(value), expected)
+    np.testing.assert_array_equal(shelf.find(value), expected)
 
 
 def test_a_large_catalogue_has_more_leaves_and_hardly_anybody_takes_an_item_twice() -> None:

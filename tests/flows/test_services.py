@@ -187,7 +187,7 @@ def test_stop_ends_the_children_too_and_what_does_not_listen(place: Place, monke
 def test_a_service_whose_starter_was_killed_at_once_is_found_by_its_token(place: Place) -> None:
     """Killed between starting the process and writing down its id."""
     service = Service("worker", SLEEPER)
-    services._write(service, place.records, services.Running(0, 0.0, "our-token", None))
+    services.write_record(service, place.records, services.Running(0, 0.0, "our-token", None))
     lost = subprocess.Popen(SLEEPER, env=os.environ | {TOKEN: "our-token"})
     end = time.monotonic() + 30
     while TOKEN not in psutil.Process(lost.pid).environ():  # for a moment after exec it is empty

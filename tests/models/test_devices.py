@@ -65,12 +65,12 @@ def test_tasks_in_one_call_score_as_in_two(monkeypatch: pytest.MonkeyPatch) -> N
     model, whole = make().eval(), batch()
     with torch.inference_mode():
         apart = model.score(whole)
-        assert len(model._calls(whole)) == 2
+        assert len(model.backbone_calls(whole)) == 2
         monkeypatch.setattr(gensr, "PADDING", {"cpu": 1.25})  # 10 and 8 tokens: 50 for 46
-        assert len(model._calls(whole)) == 1
+        assert len(model.backbone_calls(whole)) == 1
         torch.testing.assert_close(model.score(whole), apart, atol=1e-5, rtol=0)
         monkeypatch.setattr(gensr, "PADDING", {"cpu": 1.05})
-        assert len(model._calls(whole)) == 2
+        assert len(model.backbone_calls(whole)) == 2
 
 
 def test_a_margin_under_bf16_is_near_and_does_not_tie() -> None:

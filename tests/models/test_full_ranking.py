@@ -177,7 +177,7 @@ def test_a_large_catalogue_trains_with_the_sampled_softmax() -> None:
     small = make(full=FullRankingConfig(sampled_above=ITEMS, sampled_items=2))
     large = make(full=FullRankingConfig(sampled_above=ITEMS - 1, sampled_items=2))
     torch.manual_seed(0)
-    state = large._state(batch(), large.encode(batch()))
+    state = large.decoder_state(batch(), large.encode(batch()))
     torch.manual_seed(5)
     expected = sampled_cross_entropy(state, large.backbone.lm_head.weight[large.first_item :], positives(), 2)
     torch.manual_seed(5)

@@ -78,7 +78,7 @@ def test_the_query_moves_search_only() -> None:
 
 def test_query_vector_is_the_mean_of_its_tokens() -> None:
     model = make()
-    found = model._query(torch.tensor([0, 1, -1]))
+    found = model.query_vector(torch.tensor([0, 1, -1]))
     words = model.words.weight
     torch.testing.assert_close(found[0], (words[3] + words[4]) / 2)
     torch.testing.assert_close(found[1], words[5])

@@ -234,11 +234,11 @@ def test_two_runs_that_fetch_the_same_go_on_with_one_copy(tmp_path: Path) -> Non
     for name in ("mine", "theirs"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text(name)
-    model_registry._become(tmp_path / "theirs", tmp_path / "there")
-    model_registry._become(tmp_path / "mine", tmp_path / "there")
+    model_registry.move_into_place(tmp_path / "theirs", tmp_path / "there")
+    model_registry.move_into_place(tmp_path / "mine", tmp_path / "there")
     assert (tmp_path / "there" / "file").read_text() == "theirs"
     with pytest.raises(OSError, match="No such file"):
-        model_registry._become(tmp_path / "gone", tmp_path / "elsewhere")
+        model_registry.move_into_place(tmp_path / "gone", tmp_path / "elsewhere")
 
 
 def test_what_serves_ranks_the_catalogue_by_the_full_ranking_champion(logged: Logged) -> None:

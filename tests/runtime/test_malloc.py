@@ -40,7 +40,7 @@ def _run(mode: str) -> dict[str, object]:
     return found
 
 
-@pytest.mark.skipif(malloc._glibc() is None, reason="the C library is not glibc")
+@pytest.mark.skipif(malloc.glibc() is None, reason="the C library is not glibc")
 def test_what_is_freed_is_there_for_the_next_tensor_and_is_given_back_when_asked() -> None:
     plain, keep = _run("plain"), _run("keep")
     assert keep["saved_ranks"] is True

@@ -119,11 +119,11 @@ def test_the_bins_of_a_version_are_those_of_the_run_that_registered_it(gensr_hom
     (tmp_path / "bins.json").write_text('[{"feature": "a", "upper": 1, "rows": 2}]')
     with parent_run(PipelineConfig(), "retrain/nightly", "1" * 8) as run:
         place = gensr_home / "champions" / "data"
-        assert model_registry._data_of(run, run.run_id, place) is None
+        assert model_registry.logged_data(run, run.run_id, place) is None
         assert not place.exists()
         run.artifacts(tmp_path, ("bins.json",))
-        found = model_registry._data_of(run, run.run_id, place)
+        found = model_registry.logged_data(run, run.run_id, place)
         assert found is not None
         assert (found.path / "bins.json").read_text() == (tmp_path / "bins.json").read_text()
-        assert model_registry._data_of(run, run.run_id, place) == found
+        assert model_registry.logged_data(run, run.run_id, place) == found
         assert list(place.parent.iterdir()) == [place], "nothing half-fetched stays"

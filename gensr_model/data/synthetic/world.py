@@ -207,7 +207,7 @@ class _Shelf:
         starts = np.arange(self.cells + 1) / self.cells
         self.guide = (np.searchsorted(self.cumulative, starts, "right") - 1).astype(np.int32)
 
-    def _find(self, value: np.ndarray) -> np.ndarray:
+    def find(self, value: np.ndarray) -> np.ndarray:
         """``searchsorted(cumulative, value, "right") - 1``, several times faster where the catalogue is large.
 
         A guide table gives where the cell of a value begins and ends; few items share a cell, so that two or three
@@ -230,5 +230,5 @@ class _Shelf:
         a = np.where(wide, self.edges[leaf.astype(np.int64) * STYLES][:, None], self.edges[low][:, None])
         b = np.where(wide, self.edges[(leaf.astype(np.int64) + 1) * STYLES][:, None], self.edges[high][:, None])
         start, stop = self.cumulative[a], self.cumulative[b]
-        position = self._find(start + rng.random(a.shape) * (stop - start))
+        position = self.find(start + rng.random(a.shape) * (stop - start))
         return self.order[np.clip(position, a, b - 1)].astype(np.int32)
