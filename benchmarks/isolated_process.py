@@ -53,7 +53,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made:
         first, ours, answers, peak = _side(Path(made))
         server = sum(child.memory_info().rss for child in psutil.Process().children()) / 2**20
-        with mock.patch("tasks.core.isolated_process._context", return_value=multiprocessing.get_context("spawn")):
+        with mock.patch(
+            "tasks.core.isolated_process.process_context", return_value=multiprocessing.get_context("spawn")
+        ):
             other_first, other, same, other_peak = _side(Path(made))
     assert answers == same
     print(f"from a server: first {first:.2f} s, then {statistics.median(ours):.2f} s each; peak of one {peak:.0f} MB")

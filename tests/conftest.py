@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from built_once import built_once, link_stages, new_home, shared_folder
 from tiny_run import STUDIES, TINY, Finished
 
 from gensr_model.config.pipeline import PipelineConfig
@@ -25,16 +26,33 @@ os.environ["GX_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
 
 
+# Groups of tests that take over ten seconds, in the order in which processes take them: short ones fill the end.
+LONG = (
+    "finished",
+    "test_bad_input.py",
+    "test_studies.py",
+    "test_full_pipeline.py",
+    "test_stage_declarations.py",
+    "test_mechanisms.py",
+    "test_rerank_flow.py",
+    "test_retrain.py",
+    "test_full_ranking_flow.py",
+    "test_worker.py",
+    "test_two_threads.py",
+    "test_joint_signal.py",
+)
+
+
 @pytest.hookimpl(tryfirst=True)  # before xdist writes the groups into the names that it shares out by
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say which tests stay together where several processes share them, and begin with those that take longest.
 
     A file's tests stay together, for its fixtures; so do all that read the finished runs, which are made once.
     """
+    group = {item: "finished" if "finished" in getattr(item, "fixturenames", ()) else item.path.name for item in items}
     for item in items:
-        reads = "finished" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("finished" if reads else item.path.name))
-    items.sort(key=lambda item: item.path.parent.name != "flows")
+        item.add_marker(pytest.mark.xdist_group(group[item]))
+    items.sort(key=lambda item: LONG.index(group[item]) if group[item] in LONG else len(LONG))
 
 
 @pytest.fixture(autouse=True)
@@ -56,12 +74,42 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's file before the first run, to begin a state folder with."""
+    from tiny_stages import empty_mlflow
+
+    return built_once(shared_folder(tmp_path_factory) / "mlflow.db", empty_mlflow)
+
+
 @pytest.fixture
-def gensr_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def gensr_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_database: Path) -> Path:
     """A state folder of the test's own, MLflow's store included."""
-    monkeypatch.setenv("GENSR_HOME", str(tmp_path / "home"))
+    home = tmp_path / "home"
+    monkeypatch.setenv("GENSR_HOME", str(home))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return tmp_path / "home"
+    new_home(home, mlflow_database)
+    return home
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., PipelineConfig]) -> Path:
+    """A state folder with what comes before the models in the tiny run on Amazon's format; nobody writes into it."""
+    from tiny_stages import build_before_models
+
+    def build(home: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("GENSR_HOME", str(home))
+            build_before_models(home, tiny())
+
+    return built_once(shared_folder(tmp_path_factory) / "tiny-data", build)
+
+
+@pytest.fixture
+def home_with_data(gensr_home: Path, tiny_data: Path) -> Path:
+    """The test's own state folder, with the tiny run's data, checks and LightGCN table in it."""
+    link_stages(tiny_data, gensr_home)
+    return gensr_home
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +124,10 @@ def tiny() -> Callable[..., PipelineConfig]:
 
 @pytest.fixture(scope="session")
 def finished(
-    prefect_server: None, tiny: Callable[..., PipelineConfig], tmp_path_factory: pytest.TempPathFactory
+    prefect_server: None,
+    tiny: Callable[..., PipelineConfig],
+    tmp_path_factory: pytest.TempPathFactory,
+    mlflow_database: Path,
 ) -> Callable[[str], Finished]:
     """The tiny run of a data format, made when it is first asked for and shared by every test that reads it.
 
@@ -88,7 +139,8 @@ def finished(
 
     def run(data_format: str) -> Finished:
         if data_format not in made:
-            home = tmp_path_factory.mktemp(f"finished-{data_format}")
+            home = tmp_path_factory.mktemp("finished") / data_format
+            new_home(home, mlflow_database)
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("GENSR_HOME", str(home))
                 patch.delenv("MLFLOW_TRACKING_URI", raising=False)

@@ -11,7 +11,6 @@ is finished is not done again, and a killed training goes on from its last check
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import shutil
 import sys
@@ -31,6 +30,7 @@ from gensr_model.remote.job_bundle import Job
 from gensr_model.runtime.determinism import deterministic
 from gensr_model.runtime.devices import default_device, peak_of_this_process
 from gensr_model.runtime.malloc import keep_freed_memory
+from gensr_model.runtime.processes import process_context
 from gensr_model.runtime.progress import NullReport, Report, TerminalReport
 from gensr_model.runtime.stage_folder import atomic_dir, is_complete, write_manifest
 from gensr_model.training import cross_fit, finetune
@@ -74,7 +74,7 @@ def _side_by_side(
     work: Callable[[Path, Job, int, bool], list[str]], folder: Path, jobs: Iterable[Job], at_once: int, threads: int
 ) -> dict[str, str]:
     """Why each job failed that did. A process that is killed ends all; what was finished stays."""
-    context = multiprocessing.get_context("spawn")  # CUDA cannot be forked
+    context = process_context("gensr_model.remote.worker")
     with ProcessPoolExecutor(at_once, mp_context=context, max_tasks_per_child=1) as pool:
         job_names: dict[Future[list[str]], str] = {
             pool.submit(work, folder, job, threads, at_once == 1): job.name for job in jobs

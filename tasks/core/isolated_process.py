@@ -14,7 +14,6 @@ import threading
 import traceback
 from multiprocessing import connection
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from gensr_model.errors import GensrError, TrainingError
 from gensr_model.runtime.determinism import deterministic
 from gensr_model.runtime.devices import peak_of_this_process
 from gensr_model.runtime.malloc import keep_freed_memory
+from gensr_model.runtime.processes import process_context
 from gensr_model.runtime.progress import Report
 from tasks.core.code_version import must_be, versions
 from tasks.core.source_files import only_this_version
@@ -65,7 +65,7 @@ def run_in_subprocess(
         SubprocessError: it raised another error, or was killed, or the sources have changed since this process began.
     The trace of an error that it raised is a note of the error here.
     """
-    context = _context()
+    context = process_context("tasks.compare.baselines")
     # A Dask worker is a daemon, which may have no children: they might outlive it. Ours die with it, however it ends.
     multiprocessing.current_process().daemon = False
     ours, theirs = context.Pipe(duplex=False)
@@ -98,21 +98,6 @@ def run_in_subprocess(
             process.terminate()
         process.join()
         ours.close()
-
-
-def _context() -> ForkServerContext | SpawnContext:
-    """How a process begins: never as a fork of this one, which would copy locks that its other threads hold.
-
-    On Linux it is forked from a server that has imported what a stage needs and does nothing else, which saves five
-    seconds of a core each time (``benchmarks.isolated_process``) and takes 0.6 GB until this process ends. A forked
-    process cannot use a GPU that its server has looked at, and libraries of macOS do not bear a fork, so there every
-    process imports all by itself.
-    """
-    if torch.cuda.is_available() or sys.platform != "linux":
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tasks.compare.baselines"])
-    return context
 
 
 def _error(kind: str, message: str, ours: bool, trace: str) -> GensrError:

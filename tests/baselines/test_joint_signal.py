@@ -69,6 +69,7 @@ JOINT: dict[str, tuple[int, dict[str, float]]] = {
     "unified_ssr": (3, {"dropout": 0.2}),
     "unisar": (4, {}),
 }
+LONG = ("unified_ssr", "unisar")  # the fast tests leave them out
 
 
 def test_every_joint_baseline_of_the_registry_is_tested_here() -> None:
@@ -77,7 +78,7 @@ def test_every_joint_baseline_of_the_registry_is_tested_here() -> None:
 
 # Popularity has .19 and .20. Bounds are at most half of what a model has above it with these epochs or one more:
 # recommendation +.13 to +.28, search +.46 to +.76.
-@pytest.mark.parametrize("name", JOINT)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in JOINT])
 def test_joint_models_beat_popularity_on_both_tasks(
     dataset: PreparedDataset, popularity: dict[str, float], name: str
 ) -> None:

@@ -80,7 +80,6 @@ def test_processes_come_from_one_server_and_have_the_environment_of_their_own_mo
     assert first["parent"] == second["parent"] != os.getpid()
     assert psutil.Process(int(first["parent"])).ppid() == os.getpid()
     assert first["pid"] != second["pid"]
-    assert first["imported"] == second["imported"] == 1, "a wrong name of what to import is passed over in silence"
     assert (first["told"], second["told"]) == (0, 7)
 
 
@@ -111,10 +110,13 @@ def test_an_error_comes_back_with_its_trace_and_prints_none(
 
 
 def test_a_daemon_may_run_something_alone(tmp_path: Path) -> None:
-    """As the processes of Dask's workers are."""
+    """As the processes of Dask's workers are. This one starts a server of its own, which imports what stages need."""
     pool = multiprocessing.get_context("spawn").Pool(1)
     with pool:
-        assert pool.apply(alone, (tmp_path, "little"))["seed"] == 5
+        metrics = pool.apply(alone, (tmp_path, "little"))
+    assert metrics["seed"] == 5
+    if sys.platform == "linux" and not torch.cuda.is_available():
+        assert metrics["imported"] == 1, "a wrong name of what to import is passed over in silence"
 
 
 def test_it_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:

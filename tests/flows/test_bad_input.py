@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 import pytest
+from built_once import new_home
 from mlflow import MlflowClient
 from prefect import State, flow
 from prefect.runtime import flow_run
@@ -68,12 +69,13 @@ class World(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path) -> Iterator[World]:
     place = tmp_path_factory.mktemp("bad-input")
     source = GeneratedSource(users=60, items=150, events_per_user=16)
     write_amazon(place / "amazon", source)
     write_kuaisar(place / "kuaisar", source)
     good = {"amazon": place / "amazon", "kuaisar": place / "kuaisar"}
+    new_home(place / "home", mlflow_database)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GENSR_HOME", str(place / "home"))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
 def test_a_run_on_one_task_is_about_that_task_alone_and_a_study_that_fails_holds_nothing_back(
-    tiny: Tiny, gensr_home: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Tiny, home_with_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
         raise TrainingError("the loss of step 3 is <nan>")
@@ -43,13 +43,13 @@ def test_a_run_on_one_task_is_about_that_task_alone_and_a_study_that_fails_holds
     state: State = full_pipeline(tiny(train=train, studies={"sweep": True}), return_state=True)
     assert state.is_failed()
     assert "the loss of step 3" in (state.message or "")
-    summary = json.loads((gensr_home / "runs" / "latest" / "summary.json").read_text())
+    summary = json.loads((home_with_data / "runs" / "latest" / "summary.json").read_text())
     assert summary["studies"] == {}
     assert summary["results"]["recommendation"] == {}
     assert set(summary["results"]["search"]) == {"gensr", "two_head", *REFERENCES}
     assert {row["task"] for row in summary["diagnosis"]} == {"search"}
     assert not [name for name in summary["analysis"] if name.startswith(("space/", "gradient/"))]
-    page = (gensr_home / "runs" / summary["flow_run_id"] / "report.html").read_text()
+    page = (home_with_data / "runs" / summary["flow_run_id"] / "report.html").read_text()
     assert 'id="table-results-search"' in page
     assert 'id="table-results-recommendation"' not in page
     assert "The study sweep failed: the loss of step 3 is &lt;nan&gt;" in page
@@ -212,7 +212,7 @@ def _check_mlflow(summary: dict) -> None:
 
 
 def test_bad_input_fails_the_run_with_its_message_and_the_next_good_run_succeeds(
-    gensr_home: Path, tmp_path: Path, tiny: Tiny
+    home_with_data: Path, tmp_path: Path, tiny: Tiny
 ) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()
@@ -227,9 +227,9 @@ def test_bad_input_fails_the_run_with_its_message_and_the_next_good_run_succeeds
     assert "DataError" in (state.message or "")
     assert str(folder) in (state.message or "")
     assert "meta" in (state.message or "")
-    store = gensr_home / "store"
+    store = home_with_data / "store"
     assert not [p for p in store.rglob("*") if ".tmp-" in p.name]
-    assert not (gensr_home / "runs" / "latest").exists()
+    assert not (home_with_data / "runs" / "latest").exists()
 
     shutil.move(away, meta)
     summary = full_pipeline(config)

@@ -28,7 +28,7 @@ from tasks.promote.decision import DECISION, read_decision
 
 @pytest.mark.usefixtures("prefect_server")
 def test_raw_files_to_a_published_table_over_the_whole_catalogue(
-    gensr_home: Path, tiny: Callable[..., PipelineConfig]
+    home_with_data: Path, tiny: Callable[..., PipelineConfig]
 ) -> None:
     config = tiny(full_ranking={"epochs": 2, "valid_samples": 40})
     summary = full_ranking(config)
@@ -39,9 +39,9 @@ def test_raw_files_to_a_published_table_over_the_whole_catalogue(
         assert 0 < summary["results"][task]["gensr"]["mrr"] < 1
         assert summary["comparisons"][task]["popularity"]["n"] == summary["results"][task]["gensr"]["samples"]
 
-    table = (gensr_home / "runs" / summary["flow_run_id"] / "table.md").read_text()
-    ranks = pq.read_table(next((gensr_home / "store" / "evaluate-full").glob("*/ranks.parquet")))
-    (record,) = (gensr_home / "store" / "prepare").glob("*/items.parquet")
+    table = (home_with_data / "runs" / summary["flow_run_id"] / "table.md").read_text()
+    ranks = pq.read_table(next((home_with_data / "store" / "evaluate-full").glob("*/ranks.parquet")))
+    (record,) = (home_with_data / "store" / "prepare").glob("*/items.parquet")
     items = pq.read_metadata(record).num_rows
     assert f"1 positive among all {items} items, without those the user had met" in table
     assert items > pc.min(ranks["candidates"]).as_py() > config.prepare.negatives + 1
@@ -53,7 +53,7 @@ def test_raw_files_to_a_published_table_over_the_whole_catalogue(
         (artifact,) = client.read_artifacts(artifact_filter=wanted)
     assert table in str(artifact.data)
     assert "report.html" in str(artifact.data)
-    page = Parsed((gensr_home / "runs" / summary["flow_run_id"] / "report.html").read_text())
+    page = Parsed((home_with_data / "runs" / summary["flow_run_id"] / "report.html").read_text())
     assert {"full", "training", "failed", "table-full-search", "table-full-segments-search"} <= set(page.ids)
     assert not {"results", "segments", "systems"} & set(page.ids)
     assert f"{summary['results']['search']['gensr']['mrr']:.4f}" in page.text
@@ -66,7 +66,7 @@ def test_raw_files_to_a_published_table_over_the_whole_catalogue(
     )
     logged = {f.path for f in mlflow.list_artifacts(parent.info.run_id)}
     assert {"table.md", "summary.json", "report.html"} <= logged
-    assert json.loads((gensr_home / "runs" / "latest" / "summary.json").read_text()) == summary
+    assert json.loads((home_with_data / "runs" / "latest" / "summary.json").read_text()) == summary
 
     again = full_ranking(config)
     assert all(s["reused"] for s in again["stages"])
@@ -86,7 +86,7 @@ def test_raw_files_to_a_published_table_over_the_whole_catalogue(
     version = mlflow.get_model_version_by_alias("gensr-tiny", "champion")
     (key,) = [s["key"] for s in other["stages"] if s["label"] == "finetune-full"]
     assert (str(version.version), version.tags["catalogue_key"]) == ("2", key)
-    record = read_decision(gensr_home / "runs" / other["flow_run_id"] / DECISION)
+    record = read_decision(home_with_data / "runs" / other["flow_run_id"] / DECISION)
     assert (record.model, record.outcome, record.new_version) == (name, "promoted", "2")
     again = retrain(config)
     assert (again["outcome"], again["champion_version"]) == ("kept", "2")

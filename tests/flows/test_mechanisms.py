@@ -28,7 +28,7 @@ FIGURES = {
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_raw_files_to_published_analyses(gensr_home: Path, tiny: Callable[..., PipelineConfig]) -> None:
+def test_raw_files_to_published_analyses(home_with_data: Path, tiny: Callable[..., PipelineConfig]) -> None:
     analysis = {"mine_samples": 80, "mine_steps": 10, "mine_seeds": 1, "space_samples": 60, "theorem_trials": 2,
                 "gradient_every": 5, "enabled": False}  # fmt: skip
     rerank = {"epochs": 1, "batch_size": 64, "systems": ["unisar"]}
@@ -41,7 +41,7 @@ def test_raw_files_to_published_analyses(gensr_home: Path, tiny: Callable[..., P
         assert numbers[f"information/{model}/search/bound_nats"] <= 0.6932
         assert 0 <= numbers[f"space/{model}/overlap"] <= 1
 
-    text = (gensr_home / "runs" / found["flow_run_id"] / "table.md").read_text()
+    text = (home_with_data / "runs" / found["flow_run_id"] / "table.md").read_text()
     tables = {part.partition("**")[0]: part for part in text.split("\n\n**")[1:]}  # by caption
     assert "Parameter error, and both sides of Eq. 4 by Eq. 15, nats" in tables
     rows = {caption: part.count("| UniSAR ") for caption, part in tables.items()}
@@ -57,7 +57,7 @@ def test_raw_files_to_published_analyses(gensr_home: Path, tiny: Callable[..., P
         (artifact,) = client.read_artifacts(artifact_filter=wanted)
     assert text in str(artifact.data)
     assert "report.html" in str(artifact.data)
-    page = Parsed((gensr_home / "runs" / found["flow_run_id"] / "report.html").read_text())
+    page = Parsed((home_with_data / "runs" / found["flow_run_id"] / "report.html").read_text())
     assert {"run", "data", "training", "mechanisms", "failed"} <= set(page.ids)
     assert not {"results", "systems", "speed"} & set(page.ids)
     (picture,) = page.all("img")
@@ -71,7 +71,7 @@ def test_raw_files_to_published_analyses(gensr_home: Path, tiny: Callable[..., P
     parent = mlflow.get_run(found["mlflow"]["run_id"])
     assert parent.data.tags["flow"] == "analyze/mechanisms"
     assert parent.data.metrics["space/gensr/overlap"] == pytest.approx(numbers["space/gensr/overlap"])
-    content = json.loads((gensr_home / "runs" / found["flow_run_id"] / "summary.json").read_text())
+    content = json.loads((home_with_data / "runs" / found["flow_run_id"] / "summary.json").read_text())
     assert content == found
     assert {"summary.json", "table.md", "report.html"} <= _files(mlflow, parent.info.run_id)
     children = mlflow.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
@@ -93,7 +93,7 @@ def test_raw_files_to_published_analyses(gensr_home: Path, tiny: Callable[..., P
     for task in ("recommendation", "search"):
         assert whole["results"][task]["unisar"]["samples"] == whole["results"][task]["gensr"]["samples"]
     assert whole["analysis"]["gradient/unisar/probes"] == numbers["gradient/unisar/probes"]
-    page = (gensr_home / "runs" / "latest" / "report.html").read_text()
+    page = (home_with_data / "runs" / "latest" / "report.html").read_text()
     for part in ("results-search", "training-table", "gradients", "speed"):
         start = page.index(f'id="table-{part}"')
         assert "UniSAR" in page[start : page.index("</table>", start)], part

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from built_once import link_stages, new_home
 from mlflow import MlflowClient
 from parsed import Parsed
 from prefect.client.orchestration import get_client
@@ -30,9 +31,12 @@ RERANK = {"trials": 2, "trial_epochs": 1, "epochs": 2, "batch_size": 64, "concur
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One state folder for these tests: the data are prepared once."""
-    return tmp_path_factory.mktemp("rerank")
+def store(tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path, tiny_data: Path) -> Path:
+    """One state folder for these tests, with the data in it."""
+    home = tmp_path_factory.mktemp("rerank") / "home"
+    new_home(home, mlflow_database)
+    link_stages(tiny_data, home)
+    return home
 
 
 @pytest.fixture
@@ -159,10 +163,17 @@ def test_all_systems_stand_in_one_table_and_one_that_fails_says_why(
 
 @pytest.mark.usefixtures("prefect_server")
 def test_baselines_and_gensr_are_tuned_on_valid_and_a_killed_process_is_a_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Callable[..., PipelineConfig]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    mlflow_database: Path,
+    tiny_data: Path,
+    tiny: Callable[..., PipelineConfig],
 ) -> None:
     # A state folder of its own: the trainings in it are counted, and another test's would be among them or not.
-    monkeypatch.setenv("GENSR_HOME", str(tmp_path))
+    home = tmp_path / "home"
+    new_home(home, mlflow_database)
+    link_stages(tiny_data, home)
+    monkeypatch.setenv("GENSR_HOME", str(home))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     killed = ["own_baselines:Killed", "own_baselines:KilledAtRanking"]
     summary = rerank_table(tiny(rerank=RERANK | {"systems": ["sasrec", *killed, "gensr"], "tune": True}))
@@ -170,9 +181,9 @@ def test_baselines_and_gensr_are_tuned_on_valid_and_a_killed_process_is_a_row(
     assert all("killed by signal 9" in failed["error"] for failed in summary["failed"])
     assert set(summary["chosen"]["sasrec"]) == set(BASELINES["sasrec"].grid)
     assert set(summary["chosen"]["gensr"]) <= set(OURS["gensr"])
-    trained = list((tmp_path / "store" / "finetune").glob("*/training.json"))
+    trained = list((home / "store" / "finetune").glob("*/training.json"))
     assert len(trained) == RERANK["trials"]  # the training with what was chosen is one of the trials
-    tuned = [json.loads(p.read_text()) for p in (tmp_path / "store" / "tune").glob("*/tuning.json")]
+    tuned = [json.loads(p.read_text()) for p in (home / "store" / "tune").glob("*/tuning.json")]
     mlflow, run_id = MlflowClient(tracking_uri()), summary["mlflow"]["run_id"]
     tried = json.loads(Path(mlflow.download_artifacts(run_id, "tuning_gensr.json", str(tmp_path))).read_text())
     assert set(tried["columns"]) == {*OURS["gensr"], "valid_ndcg_at_5"}

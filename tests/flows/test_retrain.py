@@ -44,7 +44,7 @@ def check_published(home: Path, record: dict[str, Any], status: str) -> None:
 
 
 def test_first_run_promotes_itself_then_the_same_data_and_a_worse_model_keep_the_champion(
-    gensr_home: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+    home_with_data: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = "gensr-tiny"
 
@@ -78,7 +78,7 @@ def test_first_run_promotes_itself_then_the_same_data_and_a_worse_model_keep_the
     assert set(worse["failed_tasks"]) <= {"recommendation", "search"} != set()
     assert worse["unknown_item_share"] > 0
     assert worse["drift"]["psi/events_per_user"] > 0
-    check_published(gensr_home, worse, "FINISHED")
+    check_published(home_with_data, worse, "FINISHED")
     assert promoted() == "1"
     assert len(MlflowClient(tracking_uri()).search_model_versions(f"name = '{name}'")) == 3
 
@@ -86,15 +86,15 @@ def test_first_run_promotes_itself_then_the_same_data_and_a_worse_model_keep_the
     stopped = retrain(tiny(source=grown, seed=9, retrain=strict), return_state=True)
     assert stopped.is_failed()
     assert "retrain.on_drift is stop" in str(stopped.message)
-    record = read_decision(gensr_home / "runs" / LATEST / DECISION)
+    record = read_decision(home_with_data / "runs" / LATEST / DECISION)
     assert (record.outcome, record.champion_version, record.new_version) == ("failed", "1", None)
     assert "retrain.on_drift is stop" in record.reason
-    check_published(gensr_home, record.model_dump(mode="json"), "FAILED")
-    assert len(list((gensr_home / "store" / "finetune").glob("*.lock"))) == 2, "nothing was trained any more"
+    check_published(home_with_data, record.model_dump(mode="json"), "FAILED")
+    assert len(list((home_with_data / "store" / "finetune").glob("*.lock"))) == 2, "nothing was trained any more"
 
 
 def test_an_alias_that_moves_meanwhile_fails_the_run_and_is_recorded(
-    gensr_home: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    home_with_data: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A person moves the alias while the run registers its version: nothing is tagged or published as promoted."""
     config = tiny(name="moved", train={"epochs": 1, "valid_samples": 40, "batch_size": 32})
@@ -112,10 +112,10 @@ def test_an_alias_that_moves_meanwhile_fails_the_run_and_is_recorded(
     client = MlflowClient(tracking_uri())
     tags = client.get_model_version("gensr-moved", "2").tags
     assert (tags["outcome"], "Run again" in tags["decision"]) == ("failed", True)
-    record = read_decision(gensr_home / "runs" / LATEST / DECISION)
+    record = read_decision(home_with_data / "runs" / LATEST / DECISION)
     assert (record.outcome, record.new_version, record.champion_version) == ("failed", "2", "1")
     assert set(record.differences) == {"recommendation", "search"}
-    check_published(gensr_home, record.model_dump(mode="json"), "FAILED")
+    check_published(home_with_data, record.model_dump(mode="json"), "FAILED")
 
     assert decision.main([]) == 0
     lines = capsys.readouterr().out.splitlines()

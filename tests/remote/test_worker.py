@@ -14,34 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from built_once import link_stages
 from filelock import FileLock
 
 from gensr_model.config.pipeline import PipelineConfig, with_changes
 from gensr_model.errors import ConfigError
 from gensr_model.remote import job_bundle, worker
 from gensr_model.runtime.stage_folder import content_digest, is_complete, read_record, write_manifest
-from tasks.core.stage import Stage, StageResult, build_folder
-from tasks.core.state_dir import StateDir
-from tasks.ingest.ingest import find_source, ingest
-from tasks.prepare.prepare import prepare
 from tasks.remote import export
 
 Tiny = Callable[..., PipelineConfig]
 ABSENT = ("prefect", "duckdb", "mlflow", "great_expectations", "bm25s", "tasks", "flows")
-
-
-def data_in_the_store(home: Path, config: PipelineConfig) -> StageResult:
-    """Ingested and prepared, without the checks, as a flow would have it."""
-    found = find_source.fn(config)
-    for stage in (ingest, prepare):
-        found = _built(home, stage, config, found)
-    return found
-
-
-def _built(home: Path, stage: Stage, config: PipelineConfig, given: StageResult) -> StageResult:
-    return build_folder(
-        StateDir(home), stage.name, stage.key(config, given), lambda work: stage.build(work, config, given.path)
-    )
 
 
 def on_a_bare_machine(tmp_path: Path, folder: Path, *more: str) -> subprocess.Popen[str]:
@@ -71,11 +54,14 @@ def stored_as(home: Path, made: Path) -> list[Path]:
     return [path.parent for path in stage.glob("*/stage.json") if content_digest(read_record(path.parent)) == content]
 
 
-def test_models_are_trained_elsewhere_and_found_in_the_store(gensr_home: Path, tmp_path: Path, tiny: Tiny) -> None:
+def test_models_are_trained_elsewhere_and_found_in_the_store(
+    gensr_home: Path, tiny_data: Path, tmp_path: Path, tiny: Tiny
+) -> None:
     config, folder = tiny(), tmp_path / "bundle"
     with pytest.raises(ConfigError, match="no data prepared with this config"):
         export.out(folder, config, "models")
-    data_in_the_store(gensr_home, config)
+    link_stages(tiny_data, gensr_home)
+    shutil.rmtree(gensr_home / "store" / "pretrain")
     packed = export.out(folder, config, "models")
     assert [job.name for job in packed.jobs] == ["gensr", "two_head"]
     assert packed.jobs[0].pretrain == packed.jobs[1].pretrain
@@ -121,9 +107,8 @@ def test_models_are_trained_elsewhere_and_found_in_the_store(gensr_home: Path, t
 
 
 @pytest.mark.slow
-def test_a_training_that_was_killed_goes_on(gensr_home: Path, tmp_path: Path, tiny: Tiny) -> None:
+def test_a_training_that_was_killed_goes_on(home_with_data: Path, tmp_path: Path, tiny: Tiny) -> None:
     config = tiny(train={"epochs": 3, "batch_size": 32, "valid_samples": 20, "checkpoint_every": 10})
-    data_in_the_store(gensr_home, config)
     packed = export.out(tmp_path / "bundle", config, "sweep")
     one = packed.model_copy(update={"jobs": packed.jobs[:1]})
     job_bundle.write(tmp_path / "bundle", one)
@@ -147,10 +132,9 @@ def test_a_training_that_was_killed_goes_on(gensr_home: Path, tmp_path: Path, ti
 
 
 def test_one_that_fails_does_not_keep_the_others_from_being_trained(
-    gensr_home: Path, tmp_path: Path, tiny: Tiny
+    home_with_data: Path, tmp_path: Path, tiny: Tiny
 ) -> None:
     config, folder = tiny(), tmp_path / "bundle"
-    data_in_the_store(gensr_home, config)
     packed = export.out(folder, config, "models")
     nowhere = with_changes(config, {"model": {"backbone": {"name_or_path": "/nowhere"}}})
     broken = packed.jobs[0].model_copy(update={"config": nowhere})
@@ -172,10 +156,9 @@ def test_one_that_fails_does_not_keep_the_others_from_being_trained(
 
 
 def test_other_code_and_work_at_the_same_time_are_refused(
-    gensr_home: Path, tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+    home_with_data: Path, tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "bundle"
-    data_in_the_store(gensr_home, tiny())
     export.out(folder, tiny(), "ablation")
     with FileLock(folder / "lock"), pytest.raises(ConfigError, match="another process works on this job bundle"):
         worker.run(folder)
@@ -206,11 +189,10 @@ def test_what_is_no_job_bundle_is_one_sentence(
         export.main()
 
 
-def test_the_jobs_are_those_of_the_study(gensr_home: Path, tmp_path: Path, tiny: Tiny) -> None:
+def test_the_jobs_are_those_of_the_study(home_with_data: Path, tmp_path: Path, tiny: Tiny) -> None:
     own: dict[str, Any] = {"ablation": {"variants": ["no_cf_view"], "seeds": [0, 3]}}
     own["sweep"] = {"tau": [0.05, 0.09], "beta": [0.3]}
     config = tiny(**own)
-    data_in_the_store(gensr_home, config)
     packed = export.out(tmp_path / "ablation", config, "ablation")
     assert [job.name for job in packed.jobs] == ["gensr", "no_cf_view", "gensr-seed3", "no_cf_view-seed3"]
     assert len({job.pretrain for job in packed.jobs}) == 2, "a table for each seed"
