@@ -53,7 +53,7 @@ def data_part(config: PipelineConfig) -> dict[str, Path]:
     """What ``full_pipeline`` does before it trains; the folder of each stage, and nothing of it reused."""
     with parent_run(config, "test/data-part", str(flow_run.id)) as run:
         data = prepare_data(run, config)
-        assert not any(stage.reused for stage in data.stages)
+        assert not [stage.label for stage in data.stages if stage.reused]
         return {stage.stage: stage.path for stage in data.stages}
 
 

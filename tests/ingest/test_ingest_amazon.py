@@ -181,7 +181,7 @@ def test_too_many_bad_lines_stop_the_run_and_show_the_first_ten(tmp_path: Path) 
     source = amazon(tmp_path / "source", lines(*[review()] * 988, *bad))
     with pytest.raises(DataError) as error:
         ingest(source, "amazon", 0.01)
-    text = str(error.value)
+    text = error.value.full_message
     assert text.startswith(f"{source / REVIEWS}: 12 of 1,000 rows (1.2%) cannot be used; at most 1.0% may be")
     shown = [line for line in text.splitlines() if line.startswith("  line ")]
     assert [line.split(": ")[0].strip() for line in shown] == [f"line {n}" for n in range(989, 999)]

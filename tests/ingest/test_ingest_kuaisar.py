@@ -252,7 +252,7 @@ def test_too_many_bad_rows_stop_the_run_and_show_the_first_ten(tmp_path: Path) -
     source = kuaisar(tmp_path / "source", rec=lines(REC_HEADER, *[GOOD] * 88, *bad))
     with pytest.raises(DataError) as error:
         ingest(source, "kuaisar", 0.1)
-    text = str(error.value)
+    text = error.value.full_message
     assert text.startswith(f"{source / NAMES['rec']}: 12 of 100 rows (12.0%) cannot be used; at most 10.0% may be")
     shown = [line.split(": ")[0].strip() for line in text.splitlines() if line.startswith("  line ")]
     assert shown == [f"line {n}" for n in range(90, 100)]
