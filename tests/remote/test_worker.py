@@ -171,22 +171,25 @@ def test_other_code_and_work_at_the_same_time_are_refused(
 def test_what_is_no_job_bundle_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for main, command in ((worker.main, []), (export.main, ["back"])):
-        monkeypatch.setattr(sys, "argv", ["it", *command, str(tmp_path)])
-        with pytest.raises(SystemExit, match=r"has no job_bundle\.json: name a folder"):
+    def refused(main: Callable[[], None], *command: str) -> str:
+        """What a person reads: the text of SystemExit, or stderr."""
+        monkeypatch.setattr(sys, "argv", ["it", *command])
+        with pytest.raises(SystemExit) as stopped:
             main()
+        assert stopped.value.code not in (0, None)
+        return f"{stopped.value.code}\n{capsys.readouterr().err}"
+
+    monkeypatch.setenv("GENSR_HOME", str(tmp_path / "state"))
+    for main, command in ((worker.main, []), (export.main, ["back"])):
+        assert "has no job_bundle.json: name a folder" in refused(main, *command, str(tmp_path))
     (tmp_path / "job_bundle.json").write_text('{"jobs": []}')
     with pytest.raises(ConfigError, match=r"job_bundle\.json is not what .* \(fields: library, prepared\)"):
         job_bundle.read(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["offline", str(tmp_path), "--at-once", "0"])
-    with pytest.raises(SystemExit):
-        worker.main()
-    assert "1 or more" in capsys.readouterr().err
+    assert "1 or more" in refused(worker.main, str(tmp_path), "--at-once", "0")
     (tmp_path / "config.json").write_text(json.dumps({"prset": "demo"}))
-    out = ["carry", "out", str(tmp_path / "new"), "--config", str(tmp_path / "config.json")]
-    monkeypatch.setattr(sys, "argv", out)
-    with pytest.raises(SystemExit, match="prset"):
-        export.main()
+    asked = refused(export.main, "out", str(tmp_path / "new"), "--config", str(tmp_path / "config.json"))
+    assert "prset" in asked
+    assert "Traceback" not in asked
 
 
 def test_the_jobs_are_those_of_the_study(home_with_data: Path, tmp_path: Path, tiny: Tiny) -> None:
