@@ -15,9 +15,9 @@ def generated(model: GenSR, of: Batch) -> Tensor:
     for row in range(len(of.task)):
         embeds, mask = model.prompt(of, encoded, torch.tensor([row]))
         for column in range(of.candidates.shape[1]):
-            found = model.backbone.generate(
+            result = model.backbone.generate(
                 inputs_embeds=embeds[:, column], attention_mask=mask.long(), max_new_tokens=1,
                 do_sample=False, output_scores=True, return_dict_in_generate=True,
             )  # fmt: skip
-            out[row, column] = found.scores[0][0, model.answers].softmax(dim=0)[1]
+            out[row, column] = result.scores[0][0, model.answers].softmax(dim=0)[1]
     return out

@@ -53,8 +53,8 @@ class Raw:
         self.rejects = rejected_in(folder)
 
     def rows(self, table: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = pq.read_table(self.folder / f"{table}.parquet").to_pylist()
-        return found
+        result: list[dict[str, Any]] = pq.read_table(self.folder / f"{table}.parquet").to_pylist()
+        return result
 
     def account(self, name: str) -> tuple[int, int, int]:
         """(read, accepted, rejected) of the input file ``name``."""
@@ -64,8 +64,8 @@ class Raw:
 
 def rejected_in(out: Path) -> list[tuple[str, int, str]]:
     """(file, line, reason) of each rejected line."""
-    found = pq.read_table(out / "rejects.parquet").to_pylist()
-    return [(row["file"], row["line"], row["reason"]) for row in found]
+    result = pq.read_table(out / "rejects.parquet").to_pylist()
+    return [(row["file"], row["line"], row["reason"]) for row in result]
 
 
 def ingest(source: Path, format: str, max_reject_share: float = 1.0) -> Raw:

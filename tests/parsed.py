@@ -22,14 +22,14 @@ class Parsed(HTMLParser):
         assert self.stack == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
-        self.tags.append((tag, found))
-        if found.get("id"):
-            self.ids.append(str(found["id"]))
+        result = dict(attrs)
+        self.tags.append((tag, result))
+        if result.get("id"):
+            self.ids.append(str(result["id"]))
         if tag == "svg":
             self.drawn.append(0)
         if tag in ("polyline", "circle"):
-            assert all(c in "0123456789.,- " for c in found.get("points") or found.get("cx") or "?")
+            assert all(c in "0123456789.,- " for c in result.get("points") or result.get("cx") or "?")
             self.drawn[-1] += 1
         if tag not in VOID:
             self.stack.append(tag)

@@ -94,8 +94,8 @@ def prepared(raw: Path, config: PipelineConfig, name: str = "prepared") -> Path:
 
 def rows(folder: Path, table: str) -> Rows:
     """The rows of one table of a prepared folder."""
-    found: Rows = pq.read_table(folder / f"{table}.parquet").to_pylist()
-    return found
+    result: Rows = pq.read_table(folder / f"{table}.parquet").to_pylist()
+    return result
 
 
 def named_samples(folder: Path, split: str) -> list[tuple[str, str, str, str | None, int]]:
@@ -116,5 +116,5 @@ def named_samples(folder: Path, split: str) -> list[tuple[str, str, str, str | N
 
 def counts(folder: Path) -> dict[str, Any]:
     """The counts of a prepared folder's manifest."""
-    found: dict[str, Any] = json.loads((folder / "manifest.json").read_text())["counts"]
-    return found
+    result: dict[str, Any] = json.loads((folder / "manifest.json").read_text())["counts"]
+    return result

@@ -44,8 +44,8 @@ def gaussians(information: float, samples: int, dim: int = 20, seed: int = 0) ->
 def test_gaussians_of_known_information(name: str, truth: float) -> None:
     """±.05 at 0 and 10% above; ``benchmarks.mutual_information`` has the larger values."""
     x, y = gaussians(truth, 20_000)
-    found = estimate(name, x, fixed(y), config=FAST)
-    assert found.nats == pytest.approx(truth, rel=0.1, abs=0.05)
+    result = estimate(name, x, fixed(y), config=FAST)
+    assert result.nats == pytest.approx(truth, rel=0.1, abs=0.05)
 
 
 @pytest.mark.parametrize("truth", [0.25, 1.0])
@@ -53,10 +53,10 @@ def test_a_librarys_estimator_that_trains_nothing_says_the_same(truth: float) ->
     """scikit-learn's, by nearest neighbours (Kraskov et al. 2004), which needs few dimensions; of a bent Gaussian."""
     x, y = gaussians(truth, 10_000, dim=1)
     y = torch.exp(0.5 * y)
-    found = estimate("mine", x, fixed(y), config=FAST).nats
+    result = estimate("mine", x, fixed(y), config=FAST).nats
     (neighbours,) = mutual_info_regression(x.numpy(), y.squeeze(1).numpy(), random_state=0)
     assert neighbours == pytest.approx(truth, abs=0.05)
-    assert found == pytest.approx(neighbours, abs=0.08)
+    assert result == pytest.approx(neighbours, abs=0.08)
 
 
 @pytest.mark.slow
@@ -71,8 +71,8 @@ def test_a_one_to_one_map_changes_nothing() -> None:
     # Of every coordinate alone, and of half of them by the other half, which leaves no Gaussian pair.
     x, y = gaussians(1.0, 20_000)
     bent = torch.cat([y[:, :10], y[:, 10:] + torch.sin(2 * y[:, :10])], dim=1)
-    found = estimate("mine", torch.asinh(x), fixed(bent.pow(3)), config=FAST)
-    assert 0.8 < found.nats < 1.1
+    result = estimate("mine", torch.asinh(x), fixed(bent.pow(3)), config=FAST)
+    assert 0.8 < result.nats < 1.1
     few = CriticConfig(steps=30, seeds=1)
     assert estimate("mine", x.pow(3), fixed(y), config=few) == estimate("mine", x, fixed(y), config=few)
 
@@ -153,12 +153,12 @@ def test_same_seed_same_estimate_and_the_global_state_untouched() -> None:
     config = CriticConfig(steps=50)
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    found = estimate("mine", x, fixed(y), config=config)
+    result = estimate("mine", x, fixed(y), config=config)
     assert torch.equal(before, torch.get_rng_state())
     torch.manual_seed(4)
-    assert estimate("mine", x, fixed(y), config=config) == found
-    assert found.by_seed[0] != found.by_seed[1]
-    assert found.nats == pytest.approx(np.mean(found.by_seed))
+    assert estimate("mine", x, fixed(y), config=config) == result
+    assert result.by_seed[0] != result.by_seed[1]
+    assert result.nats == pytest.approx(np.mean(result.by_seed))
 
 
 def test_it_stops_when_held_out_samples_say_so() -> None:
@@ -177,10 +177,10 @@ def test_it_stops_when_held_out_samples_say_so() -> None:
 
 def test_normal_scores_keep_order_ties_and_the_middle() -> None:
     x = torch.tensor([[5.0, 1.0], [1e9, 1.0], [-3.0, 1.0], [5.0, 1.0]])
-    found = normal_scores(x)
-    assert found[0, 0] == found[3, 0]
-    assert found[2, 0] < found[0, 0] < found[1, 0]
-    assert not found[:, 1].any()
+    result = normal_scores(x)
+    assert result[0, 0] == result[3, 0]
+    assert result[2, 0] < result[0, 0] < result[1, 0]
+    assert not result[:, 1].any()
     torch.testing.assert_close(normal_scores(torch.randn(5_000, 1)).std(), torch.tensor(1.0), atol=1e-2, rtol=0)
 
 

@@ -20,7 +20,7 @@ from gensr_model.analysis.figures import (
 def drawn(pixels: np.ndarray) -> list[bool]:
     """Whether each of the first three models, or sides, has pixels in its colour."""
     near = [np.abs(pixels[..., :3] - to_rgb(color)).max(axis=-1) < 0.004 for color in COLORS[:3]]
-    return [int(found.sum()) > 20 for found in near]
+    return [int(result.sum()) > 20 for result in near]
 
 
 def halves(path: Path) -> tuple[list[bool], list[bool]]:
@@ -49,9 +49,9 @@ def test_gradient_figure_shows_every_model(tmp_path: Path) -> None:
 
 
 def test_information_figure_with_a_task_that_one_model_lacks(tmp_path: Path) -> None:
-    found = {f"{name}_nats": 0.3 for name in ("mine", "infonce", "smile", "exact", "label")}
-    information_figure({"gensr": {"search": found}}, tmp_path / "one.png")
-    information_figure({"gensr": {"search": found}, "two_head": {"search": found}}, tmp_path / "two.png")
+    result = {f"{name}_nats": 0.3 for name in ("mine", "infonce", "smile", "exact", "label")}
+    information_figure({"gensr": {"search": result}}, tmp_path / "one.png")
+    information_figure({"gensr": {"search": result}, "two_head": {"search": result}}, tmp_path / "two.png")
     assert halves(tmp_path / "one.png") == ([False] * 3, [True, False, False])
     assert halves(tmp_path / "two.png") == ([False] * 3, [True, True, False])
 

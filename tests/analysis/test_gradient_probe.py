@@ -65,20 +65,20 @@ def batch(tasks: list[int]) -> Rows:
 )
 def test_known_angles_and_norms(a: list[float], b: list[float], cosine: float) -> None:
     model = Quadratic(a, b)
-    found = task_gradient_cosine(model, batch([0, 1, 0, 1]), [model.w])
-    assert found is not None
-    assert found.cosine == pytest.approx(cosine, abs=1e-6)
-    assert found.norm_recommendation == pytest.approx(torch.tensor(a).norm().item())
-    assert found.norm_search == pytest.approx(torch.tensor(b).norm().item())
-    assert found.cosine_halves == pytest.approx(cosine, abs=1e-6)
-    assert found.null_recommendation == found.null_search == pytest.approx(1)  # its rows say the same
+    result = task_gradient_cosine(model, batch([0, 1, 0, 1]), [model.w])
+    assert result is not None
+    assert result.cosine == pytest.approx(cosine, abs=1e-6)
+    assert result.norm_recommendation == pytest.approx(torch.tensor(a).norm().item())
+    assert result.norm_search == pytest.approx(torch.tensor(b).norm().item())
+    assert result.cosine_halves == pytest.approx(cosine, abs=1e-6)
+    assert result.null_recommendation == result.null_search == pytest.approx(1)  # its rows say the same
 
 
 def test_a_parameter_outside_the_loss_counts_as_zero() -> None:
     model = Quadratic([1.0, 1.0], [1.0, 0.0])
-    found = task_gradient_cosine(model, batch([0, 1, 0, 1]), [model.w, model.other])
-    assert found is not None
-    assert found.cosine == pytest.approx(0.5**0.5)
+    result = task_gradient_cosine(model, batch([0, 1, 0, 1]), [model.w, model.other])
+    assert result is not None
+    assert result.cosine == pytest.approx(0.5**0.5)
 
 
 def test_halves_of_known_rows() -> None:
@@ -91,17 +91,17 @@ def test_halves_of_known_rows() -> None:
 
     model = Linear([0.0, 0.0], [0.0, 0.0])
     x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [-1.0, 0.0]])
-    found = task_gradient_cosine(model, Rows(x, torch.tensor([0, 0, 1, 1])), [model.w])
-    assert found is not None
-    assert found.null_recommendation == pytest.approx(0, abs=1e-6)  # (1, 0) and (0, 1)
-    assert found.null_search == pytest.approx(-(0.5**0.5))  # (1, 1) and (−1, 0)
-    assert found.cosine_halves == pytest.approx((2 * 0.5**0.5 - 1 + 0) / 4)
-    assert found.cosine == pytest.approx(0.5**0.5)  # (½, ½) and (0, ½)
+    result = task_gradient_cosine(model, Rows(x, torch.tensor([0, 0, 1, 1])), [model.w])
+    assert result is not None
+    assert result.null_recommendation == pytest.approx(0, abs=1e-6)  # (1, 0) and (0, 1)
+    assert result.null_search == pytest.approx(-(0.5**0.5))  # (1, 1) and (−1, 0)
+    assert result.cosine_halves == pytest.approx((2 * 0.5**0.5 - 1 + 0) / 4)
+    assert result.cosine == pytest.approx(0.5**0.5)  # (½, ½) and (0, ½)
     odd = Rows(torch.cat([x, torch.tensor([[4.0, 0.0]])]), torch.tensor([0, 0, 1, 1, 1]))
-    found = task_gradient_cosine(model, odd, [model.w])
-    assert found is not None
+    result = task_gradient_cosine(model, odd, [model.w])
+    assert result is not None
     whole = torch.tensor([4.0, 1.0]) / 3  # halves of two rows and of one, weighted so
-    assert found.norm_search == pytest.approx(whole.norm().item())
+    assert result.norm_search == pytest.approx(whole.norm().item())
 
 
 @pytest.mark.parametrize("kind", ["gensr", "two_head"])
@@ -110,16 +110,16 @@ def test_on_real_models_it_is_what_torchjd_says_of_the_whole_batch(world: World,
     config = world.config
     rows = TrainingData(world.dataset, config.train, config.model.max_history, 0).random_batch(0)
     parameters = model.conflict_parameters()
-    found = task_gradient_cosine(model, rows, parameters)
-    assert found is not None
+    result = task_gradient_cosine(model, rows, parameters)
+    assert result is not None
     # An implementation of others: both rows of the Jacobian of (L_r, L_s), in one batched backward pass.
     blocks = jac(list(model.task_losses(rows)), parameters)
     jacobian = torch.cat([block.flatten(1) for block in blocks], dim=1)
     recommendation, search = jacobian.double()
-    assert found.cosine == pytest.approx(torch.cosine_similarity(recommendation, search, dim=0).item(), abs=1e-4)
-    assert found.norm_recommendation == pytest.approx(recommendation.norm().item(), rel=1e-4)
-    assert found.norm_search == pytest.approx(search.norm().item(), rel=1e-4)
-    assert found.null_recommendation < 1
+    assert result.cosine == pytest.approx(torch.cosine_similarity(recommendation, search, dim=0).item(), abs=1e-4)
+    assert result.norm_recommendation == pytest.approx(recommendation.norm().item(), rel=1e-4)
+    assert result.norm_search == pytest.approx(search.norm().item(), rel=1e-4)
+    assert result.null_recommendation < 1
 
 
 def test_no_angle_without_both_tasks_or_with_a_zero_gradient() -> None:
@@ -138,9 +138,9 @@ def test_both_tasks_see_the_same_dropout_mask() -> None:
             return rows.mean(), 3 * rows.mean()
 
     model = Twice()
-    found = task_gradient_cosine(model, batch([0, 1, 0, 1]), list(model.first.parameters()))
-    assert found is not None
-    assert found.cosine == pytest.approx(1.0, abs=1e-6)
+    result = task_gradient_cosine(model, batch([0, 1, 0, 1]), list(model.first.parameters()))
+    assert result is not None
+    assert result.cosine == pytest.approx(1.0, abs=1e-6)
 
 
 def test_the_same_draw_twice_and_no_grad_around_it() -> None:

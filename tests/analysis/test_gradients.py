@@ -32,16 +32,16 @@ def test_conflict_summary() -> None:
     rows = [(0.5, 0.3, 0.6, 0.2), (-0.5, -0.3, 0.6, 0.2), (1.0, 0.6, 0.0, -0.2), (0.0, 0.0, 0.4, 0.4)]
     names = ("cosine", "cosine_halves", "null_recommendation", "null_search")
     norms = {"norm_search": 2.0, "norm_recommendation": 3.0}
-    found = conflict_summary([dict(zip(names, row, strict=True)) | norms for row in rows])
-    assert found["mean_cosine"] == pytest.approx(0.25)
-    assert found["min_cosine"] == -0.5
-    assert found["share_negative"] == 0.25
-    assert found["share_negative_halves"] == 0.25
-    assert found["mean_null"] == pytest.approx((0.4 + 0.4 - 0.1 + 0.4) / 4)
-    assert found["share_negative_null"] == 0.25
-    assert found["gap"] == pytest.approx(found["mean_halves"] - found["mean_null"])
-    assert (found["mean_norm_search"], found["mean_norm_recommendation"]) == (2, 3)
-    assert found["probes"] == 4
+    result = conflict_summary([dict(zip(names, row, strict=True)) | norms for row in rows])
+    assert result["mean_cosine"] == pytest.approx(0.25)
+    assert result["min_cosine"] == -0.5
+    assert result["share_negative"] == 0.25
+    assert result["share_negative_halves"] == 0.25
+    assert result["mean_null"] == pytest.approx((0.4 + 0.4 - 0.1 + 0.4) / 4)
+    assert result["share_negative_null"] == 0.25
+    assert result["gap"] == pytest.approx(result["mean_halves"] - result["mean_null"])
+    assert (result["mean_norm_search"], result["mean_norm_recommendation"]) == (2, 3)
+    assert result["probes"] == 4
 
 
 def probed(batch: int, angle: float, probes: int, seed: int) -> list[dict[str, float]]:
@@ -68,15 +68,15 @@ def test_batches_of_other_sizes_have_the_same_cosine_less_noise() -> None:
     }
     means = {name: np.mean([p["cosine_halves"] for p in rows]) for name, rows in probes.items()}
     assert means["unisar"] > 3 * means["gensr"], "or there would be nothing to correct"
-    found = noise_free(probes)
+    result = noise_free(probes)
     for model, angle in (("gensr", 0.3), ("unisar", 0.3), ("two_head", 0.9)):
-        assert found[model]["free"] == pytest.approx(angle, abs=0.1)
-        assert found[model]["free_low"] < angle < found[model]["free_high"]
-    assert found["unisar"]["less_low"] < 0 < found["unisar"]["less_high"]
-    assert found["unisar"]["less_p_holm"] > 0.05
-    assert found["two_head"]["less_high"] < 0
-    assert found["two_head"]["less_p_holm"] < 1e-6
-    assert "less" not in found["gensr"]
+        assert result[model]["free"] == pytest.approx(angle, abs=0.1)
+        assert result[model]["free_low"] < angle < result[model]["free_high"]
+    assert result["unisar"]["less_low"] < 0 < result["unisar"]["less_high"]
+    assert result["unisar"]["less_p_holm"] > 0.05
+    assert result["two_head"]["less_high"] < 0
+    assert result["two_head"]["less_p_holm"] < 1e-6
+    assert "less" not in result["gensr"]
 
 
 def test_the_test_of_two_models_rejects_as_often_as_it_says() -> None:
@@ -91,14 +91,14 @@ def test_the_test_of_two_models_rejects_as_often_as_it_says() -> None:
 def test_the_numbers_of_two_models_are_those_of_a_loop() -> None:
     rows = {"gensr": probed(256, 0.5, 50, 4), "unisar": probed(256, 0.1, 40, 5), "few": probed(256, 0.1, 5, 6)}
     noise = [row | {"null_search": (-1) ** n * 0.1} for n, row in enumerate(rows["gensr"])]
-    found = noise_free({**rows, "noise": noise}, confidence=0.8, seed=3)
-    assert list(found) == ["gensr", "unisar"], "few probes, or a null of 0, give nothing"
+    result = noise_free({**rows, "noise": noise}, confidence=0.8, seed=3)
+    assert list(result) == ["gensr", "unisar"], "few probes, or a null of 0, give nothing"
 
     def free(of: list[dict[str, float]]) -> float:
         halves, first, second = (np.mean([row[name] for row in of]) for name in of[0])
         return float(halves / math.sqrt(first * second))
 
-    assert found["unisar"]["less"] == pytest.approx(free(rows["gensr"]) - free(rows["unisar"]))
+    assert result["unisar"]["less"] == pytest.approx(free(rows["gensr"]) - free(rows["unisar"]))
     pseudo = {
         name: np.array([len(of) * free(of) - (len(of) - 1) * free(of[:n] + of[n + 1 :]) for n in range(len(of))])
         for name, of in rows.items()
@@ -108,8 +108,8 @@ def test_the_numbers_of_two_models_are_those_of_a_loop() -> None:
     errors = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
     t = (a.mean() - b.mean()) / math.sqrt(sum(errors))
     freedom = sum(errors) ** 2 / (errors[0] ** 2 / (len(a) - 1) + errors[1] ** 2 / (len(b) - 1))
-    assert found["unisar"]["less_p"] == pytest.approx(2 * stats.t.sf(abs(t), freedom))
-    assert found["unisar"]["less_p_holm"] == found["unisar"]["less_p"], "of one comparison"
+    assert result["unisar"]["less_p"] == pytest.approx(2 * stats.t.sf(abs(t), freedom))
+    assert result["unisar"]["less_p_holm"] == result["unisar"]["less_p"], "of one comparison"
     rng = np.random.default_rng(6)
     drawn = np.array([
         [free([of[n] for n in rng.integers(len(of), size=len(of))]) for of in (rows["gensr"], rows["unisar"])]
@@ -118,5 +118,5 @@ def test_the_numbers_of_two_models_are_those_of_a_loop() -> None:
     for name, looped in (("less", drawn[:, 0] - drawn[:, 1]), ("free", drawn[:, 1])):
         for end, share in (("low", 0.1), ("high", 0.9)):
             expected = np.quantile(looped, share)
-            assert found["unisar"][f"{name}_{end}"] == pytest.approx(expected, abs=0.15 * looped.std())
+            assert result["unisar"][f"{name}_{end}"] == pytest.approx(expected, abs=0.15 * looped.std())
     assert list(noise_free({"unisar": rows["unisar"]})["unisar"]) == ["free", "free_low", "free_high"]

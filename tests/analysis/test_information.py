@@ -32,13 +32,13 @@ def test_numbers_and_files(world: World, tmp_path: Path) -> None:
     assert all(math.isfinite(value) for value in numbers.values())
     for model in world.bundles:
         for task in ("recommendation", "search"):
-            found = {
+            result = {
                 name: numbers[f"information/{model}/{task}/{name}"]
                 for name in ("exact_nats", "bound_nats", "label_nats", "label_bound_nats", "samples")
             }
-            assert 0 <= found["exact_nats"] <= found["bound_nats"] <= math.log(2)
-            assert 0 <= found["label_nats"] <= found["label_bound_nats"] == math.log(2)
-            assert found["samples"] == USERS
+            assert 0 <= result["exact_nats"] <= result["bound_nats"] <= math.log(2)
+            assert 0 <= result["label_nats"] <= result["label_bound_nats"] == math.log(2)
+            assert result["samples"] == USERS
             gap = {
                 end: numbers.get(f"information/{model}/{task}/exact_gap{end}")
                 for end in ("", "_low", "_high", "_p", "_p_holm")
@@ -47,7 +47,7 @@ def test_numbers_and_files(world: World, tmp_path: Path) -> None:
                 assert set(gap.values()) == {None}
                 continue
             ours = numbers[f"information/gensr/{task}/exact_nats"]
-            assert gap[""] == pytest.approx(ours - found["exact_nats"], abs=1e-9)
+            assert gap[""] == pytest.approx(ours - result["exact_nats"], abs=1e-9)
             assert gap["_low"] < gap[""] < gap["_high"]
             assert gap["_p"] <= gap["_p_holm"] <= 1
     gaps = [name.removesuffix("_p") for name in numbers if name.endswith("_gap_p")]
@@ -83,8 +83,8 @@ def test_features_are_what_goes_in_before_any_training(world: World) -> None:
     assert pairs.chosen[:4].tolist() == [0, 1, 0, 1]
     fresh, _ = bundle.assemble("gensr", dataset, world.cf, world.config)
     assert isinstance(fresh, bundle.GenSR)
-    found = input_features(dataset, pairs, fresh.cf, fresh.backbone.shared, fresh.text, 4)
-    got = found.values
+    result = input_features(dataset, pairs, fresh.cf, fresh.backbone.shared, fresh.text, 4)
+    got = result.values
     row = 0  # its candidate is the positive
     history = dataset.events.item[samples.history_end[row] - 4 : samples.history_end[row]]
     table = fresh.cf.table.detach().numpy()
@@ -96,13 +96,13 @@ def test_features_are_what_goes_in_before_any_training(world: World) -> None:
     np.testing.assert_allclose(got[row, 128 + width : 128 + 2 * width], words[samples.item[row]], atol=1e-5)
     np.testing.assert_allclose(got[1, 64:128], table[0], atol=1e-5)  # the next row holds its negative
     assert got.shape == (USERS, 128 + 3 * width + 3)
-    assert found.blocks == (64, 64, width, width, width, 3)
+    assert result.blocks == (64, 64, width, width, width, 3)
     assert (np.abs(got[:, -3:]) <= 1 + 1e-5).all()
 
 
 def test_a_task_with_few_samples_is_left_out(world: World, tmp_path: Path) -> None:
     few = world.with_analysis(mine_samples=30)
     assert analyze_information(world.dataset, world.cf, world.subjects, few, tmp_path, NullReport()) == {}
-    found = json.loads((tmp_path / "mutual_information.json").read_text())
-    assert found == {"gensr": {}, "two_head": {}, "unisar": {}}
+    result = json.loads((tmp_path / "mutual_information.json").read_text())
+    assert result == {"gensr": {}, "two_head": {}, "unisar": {}}
     assert not (tmp_path / "mutual_information.png").exists()

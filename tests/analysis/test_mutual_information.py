@@ -34,16 +34,16 @@ def test_answers_drawn_from_a_known_probability(sharpness: float) -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2_000, 64))
     score = sharpness * x[:, :8].sum(axis=1) / math.sqrt(8) - 1
-    found = estimate_task_information(x, score, labels(2_000), config=CriticConfig(steps=300, seeds=1))
-    assert found.exact_nats <= found.bound_nats <= math.log(2)
-    for estimate in (found.mine_nats, found.infonce_nats, found.smile_nats):
-        assert found.exact_nats - 0.09 < estimate < found.exact_nats + 0.03
-    assert found.label_nats < 0.01  # x says nothing about these labels
-    assert found.mine_bits == pytest.approx(found.mine_nats / math.log(2))
-    assert found.exact_bits == pytest.approx(found.exact_nats / math.log(2))
-    assert found.label_bits == pytest.approx(found.label_nats / math.log(2))
+    result = estimate_task_information(x, score, labels(2_000), config=CriticConfig(steps=300, seeds=1))
+    assert result.exact_nats <= result.bound_nats <= math.log(2)
+    for estimate in (result.mine_nats, result.infonce_nats, result.smile_nats):
+        assert result.exact_nats - 0.09 < estimate < result.exact_nats + 0.03
+    assert result.label_nats < 0.01  # x says nothing about these labels
+    assert result.mine_bits == pytest.approx(result.mine_nats / math.log(2))
+    assert result.exact_bits == pytest.approx(result.exact_nats / math.log(2))
+    assert result.label_bits == pytest.approx(result.label_nats / math.log(2))
     if sharpness == 4.0:
-        assert found.raw_score_nats > 1.2 * found.bound_nats  # it has no bound
+        assert result.raw_score_nats > 1.2 * result.bound_nats  # it has no bound
 
 
 def test_features_that_say_nothing_about_the_answer_give_nothing() -> None:
@@ -51,11 +51,11 @@ def test_features_that_say_nothing_about_the_answer_give_nothing() -> None:
     rng = np.random.default_rng(0)
     score = rng.permutation(np.repeat([-4.6, 4.6], 1_000))
     config = CriticConfig(steps=150, seeds=1)
-    found = estimate_task_information(rng.normal(size=(2_000, 16)), score, (score > 0).astype(int), config=config)
-    assert found.exact_nats > 0.6
-    for estimate in (found.mine_nats, found.infonce_nats, found.smile_nats):
+    result = estimate_task_information(rng.normal(size=(2_000, 16)), score, (score > 0).astype(int), config=config)
+    assert result.exact_nats > 0.6
+    for estimate in (result.mine_nats, result.infonce_nats, result.smile_nats):
         assert abs(estimate) < 0.03  # a critic that learned its samples by heart would show here
-    assert found.label_nats == pytest.approx(found.exact_nats, abs=0.02)  # a confident model that is right
+    assert result.label_nats == pytest.approx(result.exact_nats, abs=0.02)  # a confident model that is right
 
 
 def test_plug_in_information_is_scikit_learns_and_its_bias_the_known_one() -> None:
@@ -110,17 +110,17 @@ def test_gaps_are_those_of_a_loop_over_resamples() -> None:
             with_label += both * math.log(both / apart) if both else 0.0
         return bernoulli_information(p), with_label
 
-    found = information_gaps(ours, theirs, label, confidence=0.8, seed=2)
+    result = information_gaps(ours, theirs, label, confidence=0.8, seed=2)
     every = np.arange(n)
     for i, name in enumerate(("exact", "label")):
-        assert found[name].difference == pytest.approx(told(ours, every)[i] - told(theirs, every)[i])
+        assert result[name].difference == pytest.approx(told(ours, every)[i] - told(theirs, every)[i])
     looped = np.array([
         np.subtract(told(ours, rows), told(theirs, rows)) for rows in rng.integers(0, n, size=(2_000, n))
     ])  # fmt: skip
     for i, name in enumerate(("exact", "label")):
         spread = looped[:, i].std()
-        assert found[name].low == pytest.approx(np.quantile(looped[:, i], 0.1), abs=0.15 * spread)
-        assert found[name].high == pytest.approx(np.quantile(looped[:, i], 0.9), abs=0.15 * spread)
+        assert result[name].low == pytest.approx(np.quantile(looped[:, i], 0.1), abs=0.15 * spread)
+        assert result[name].high == pytest.approx(np.quantile(looped[:, i], 0.9), abs=0.15 * spread)
     whole = np.subtract(told(ours, every), told(theirs, every))
     without = np.array([
         np.subtract(told(ours, np.delete(every, row)), told(theirs, np.delete(every, row))) for row in every
@@ -128,7 +128,7 @@ def test_gaps_are_those_of_a_loop_over_resamples() -> None:
     pseudo = n * whole - (n - 1) * without
     for i, name in enumerate(("exact", "label")):
         t = pseudo[:, i].mean() / (pseudo[:, i].std(ddof=1) / math.sqrt(n))
-        assert found[name].p == pytest.approx(2 * stats.t.sf(abs(t), n - 1))
+        assert result[name].p == pytest.approx(2 * stats.t.sf(abs(t), n - 1))
     same = information_gaps(ours, ours, label)
     assert all(gap == (0.0, 0.0, 0.0, 1.0) for gap in same.values())
 
@@ -148,8 +148,8 @@ def test_the_test_of_a_gap_rejects_as_often_as_it_says() -> None:
 def test_a_gap_bears_resamples_of_one_label_alone() -> None:
     """Of which no answer tells anything about the label."""
     label = np.array([0, 0, 0, 0, 0, 1], np.int64)
-    found = information_gaps(np.linspace(-2, 2, 6), np.zeros(6), label)
-    assert all(math.isfinite(value) for gap in found.values() for value in gap[:3])
+    result = information_gaps(np.linspace(-2, 2, 6), np.zeros(6), label)
+    assert all(math.isfinite(value) for gap in result.values() for value in gap[:3])
     alone = information_gaps(np.linspace(-2, 2, 6), np.zeros(6), label * 0)["label"]
     assert alone[:3] == pytest.approx((0.0, 0.0, 0.0), abs=1e-12)
     assert math.isnan(alone.p)
@@ -159,8 +159,8 @@ def test_rounding_is_no_difference() -> None:
     rng = np.random.default_rng(7)
     label = (np.arange(400) % 2).astype(np.int64)
     score = 2 * label - 1 + rng.normal(size=400)
-    found = information_gaps(score, score + 1e-15 * rng.normal(size=400), label, resamples=1)
-    assert [gap.p for gap in found.values()] == [1.0, 1.0]
+    result = information_gaps(score, score + 1e-15 * rng.normal(size=400), label, resamples=1)
+    assert [gap.p for gap in result.values()] == [1.0, 1.0]
 
 
 def test_answers_that_have_nothing_to_do_with_the_label_are_not_tested_about_it() -> None:

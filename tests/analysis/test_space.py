@@ -80,19 +80,19 @@ def test_numbers_and_files(world: World, tmp_path: Path) -> None:
 
     numbers = run()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["space.json", "space.png"]
-    found = json.loads((tmp_path / "space.json").read_text())
-    assert set(found) == {INPUTS, WITHOUT_QUERY, UNTRAINED, "gensr", "two_head", "unisar"}
-    for name, row in found.items():
+    result = json.loads((tmp_path / "space.json").read_text())
+    assert set(result) == {INPUTS, WITHOUT_QUERY, UNTRAINED, "gensr", "two_head", "unisar"}
+    for name, row in result.items():
         assert numbers[f"space/{name}/probe_accuracy"] == row["probe_accuracy"]
         assert row["chance"] == 0.5
         assert 0 <= row["overlap"] <= 1
         assert -1 <= row["silhouette"] <= 1
     # A query is all that tells these tasks apart; prompts hold it, what the shared encoders read does not.
-    assert found[INPUTS]["probe_accuracy"] > 0.95
-    assert found["gensr"]["probe_accuracy"] > 0.75
-    assert found[WITHOUT_QUERY]["probe_accuracy"] < 0.65
-    assert found["two_head"]["probe_accuracy"] < 0.65
-    assert found["unisar"]["probe_accuracy"] < 0.65
+    assert result[INPUTS]["probe_accuracy"] > 0.95
+    assert result["gensr"]["probe_accuracy"] > 0.75
+    assert result[WITHOUT_QUERY]["probe_accuracy"] < 0.65
+    assert result["two_head"]["probe_accuracy"] < 0.65
+    assert result["unisar"]["probe_accuracy"] < 0.65
     assert run() == numbers
 
 
@@ -117,7 +117,7 @@ class Counting(torch.nn.Module):
 def test_hidden_states_of_any_model_in_the_order_of_the_samples(world: World) -> None:
     samples = world.dataset.samples("test")
     pairs = balanced_pairs(samples, np.zeros((len(samples), 1), np.int64))
-    found = read(Subject(Counting(), BatchBuilder(world.dataset, 4)), "hidden", pairs, 16)
+    result = read(Subject(Counting(), BatchBuilder(world.dataset, 4)), "hidden", pairs, 16)
     wanted = np.where(pairs.chosen == 0, samples.item, 0)
-    np.testing.assert_array_equal(found, np.stack([samples.user, wanted], axis=1))
-    assert len(found) == 2 * USERS
+    np.testing.assert_array_equal(result, np.stack([samples.user, wanted], axis=1))
+    assert len(result) == 2 * USERS

@@ -32,13 +32,13 @@ def test_unisar_scores_here_are_those_that_it_is_ranked_by(world: World) -> None
         read(world.subjects["unisar"], "score", Pairs(every, lists[:, [0, n]], np.full(len(every), min(n, 1))), 16)
         for n in range(lists.shape[1])
     ]
-    found = ranks_table(every.sample_id, every.task_names, np.stack(columns, axis=1))
+    result = ranks_table(every.sample_id, every.task_names, np.stack(columns, axis=1))
     ranked = baseline.rank(
         world.bundles["unisar"], BASELINES["unisar"], world.dataset, "test", world.config, NullReport()
     )
-    in_order = [table.sort_by("sample_id").select(["sample_id", "greater"]) for table in (found, ranked)]
+    in_order = [table.sort_by("sample_id").select(["sample_id", "greater"]) for table in (result, ranked)]
     assert in_order[0].equals(in_order[1])
-    assert len(set(found["greater"].to_pylist())) > 1
+    assert len(set(result["greater"].to_pylist())) > 1
 
 
 def test_what_unisars_tasks_share_does_not_know_the_task_or_the_query(world: World) -> None:

@@ -43,22 +43,22 @@ def test_the_true_parameter_is_what_both_estimates_go_to() -> None:
 
 def test_the_discriminative_estimate_is_scikit_learns() -> None:
     x, y = trials(60, 0.5)
-    found = discriminative(x, y)
+    result = discriminative(x, y)
     for k in range(len(x)):
         fit = LogisticRegression(C=1 / 0.01, tol=1e-10, max_iter=10_000).fit(x[k].numpy(), y[k].numpy())
-        assert found[k, :-1].numpy() == pytest.approx(fit.coef_[0], abs=1e-4)
-        assert found[k, -1].item() == pytest.approx(fit.intercept_[0], abs=1e-4)
+        assert result[k, :-1].numpy() == pytest.approx(fit.coef_[0], abs=1e-4)
+        assert result[k, -1].item() == pytest.approx(fit.intercept_[0], abs=1e-4)
 
 
 def test_the_generative_estimate_is_naive_bayes_with_pooled_variances() -> None:
     x, y = trials(60)
-    found = generative(x, y)
+    result = generative(x, y)
     fit = GaussianNB(var_smoothing=0).fit(x[0].numpy(), y[0].numpy())
     pooled = torch.from_numpy(fit.var_.mean(axis=0))
     means = torch.from_numpy(fit.theta_)
-    torch.testing.assert_close(found[0, :-1], (means[1] - means[0]) / pooled)
+    torch.testing.assert_close(result[0, :-1], (means[1] - means[0]) / pooled)
     middle = means.mean(dim=0)
-    assert (found[0, :-1] @ middle + found[0, -1]).item() == pytest.approx(0, abs=1e-9)
+    assert (result[0, :-1] @ middle + result[0, -1]).item() == pytest.approx(0, abs=1e-9)
 
 
 def test_separable_samples_have_a_finite_estimate() -> None:
@@ -70,8 +70,8 @@ def test_information_is_that_of_the_linear_gaussian_model_with_w_squared() -> No
     # Y = wX + ε: I = −½ ln(1 − corr²), which takes w² and knows no sign.
     weight, variance, noise = -0.7, 2.0, math.pi**2 / 3
     correlation = weight * math.sqrt(variance) / math.sqrt(weight**2 * variance + noise)
-    found = gaussian_information(torch.tensor([[weight]]), torch.tensor([[variance]]))
-    assert found.item() == pytest.approx(-0.5 * math.log(1 - correlation**2))
+    result = gaussian_information(torch.tensor([[weight]]), torch.tensor([[variance]]))
+    assert result.item() == pytest.approx(-0.5 * math.log(1 - correlation**2))
 
 
 def test_what_the_simulation_finds() -> None:

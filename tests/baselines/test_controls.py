@@ -50,10 +50,10 @@ def test_without_queries_no_query_moves_a_score_and_every_item_does(dataset: Pre
         other = history.replace(query=torch.where(there, history.query.flip(0) % 3 + 2, history.query))
         searched = history.mask & (history.behavior == 1)
         items = history.replace(item=torch.where(searched, (history.item + 7) % dataset.n_items, history.item))
-        found: list[Tensor] = []
+        result: list[Tensor] = []
         with torch.inference_mode():
-            found = [model.score(rows.replace(history=h)) for h in (history, other, items)]
-        return not torch.equal(found[0], found[1]), not torch.equal(found[0], found[2])
+            result = [model.score(rows.replace(history=h)) for h in (history, other, items)]
+        return not torch.equal(result[0], result[1]), not torch.equal(result[0], result[2])
 
     assert moved(*trained(dataset, WITHOUT_QUERIES.model)) == (False, True)
     assert moved(*trained(dataset, QuerySeqRec)) == (True, True)

@@ -36,32 +36,32 @@ def make(dataset: PreparedDataset, system: BaselineSpec) -> Baseline:
 
 def trained(dataset: PreparedDataset, system: BaselineSpec, steps: int = 8) -> Baseline:
     """After some steps, so that nothing is still at a start where it does not matter; ready to score."""
-    model, found = make(dataset, system), batch(dataset, system.model)
+    model, result = make(dataset, system), batch(dataset, system.model)
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     for _ in range(steps):
         optimizer.zero_grad()
-        model.loss(found).total.backward()
+        model.loss(result).total.backward()
         optimizer.step()
     return model.eval()
 
 
-def changed(found: BaselineBatch, change: Callable[[History], History]) -> BaselineBatch:
+def changed(result: BaselineBatch, change: Callable[[History], History]) -> BaselineBatch:
     """The batch with every history changed."""
-    return found.replace(**{name: change(found.__dict__[name]) for name in HISTORIES if name in found.__dict__})
+    return result.replace(**{name: change(result.__dict__[name]) for name in HISTORIES if name in result.__dict__})
 
 
 @torch.inference_mode()
-def scores(model: Baseline, found: BaselineBatch) -> Tensor:
-    return model.score(found)
+def scores(model: Baseline, result: BaselineBatch) -> Tensor:
+    return model.score(result)
 
 
 def test_scores_have_the_shape_of_the_lists_and_gradients_are_finite(
     dataset: PreparedDataset, system: BaselineSpec
 ) -> None:
     model = make(dataset, system)
-    found = batch(dataset, system.model, 17)
-    assert model.score(found).shape == found.candidates.shape == (17, 5)
-    loss = model.loss(found)
+    result = batch(dataset, system.model, 17)
+    assert model.score(result).shape == result.candidates.shape == (17, 5)
+    loss = model.loss(result)
     assert loss.total.shape == ()
     assert all(torch.isfinite(part) and not part.requires_grad for part in loss.parts.values())
     loss.total.backward()
@@ -79,17 +79,17 @@ def test_it_overfits_32_samples(dataset: PreparedDataset, system: BaselineSpec) 
             module.p = 0.0
         elif isinstance(getattr(module, "dropout", None), float):
             module.dropout = 0.0
-    found = batch(dataset, system.model, with_history=True)
+    result = batch(dataset, system.model, with_history=True)
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     first = 0.0
     for step in range(300):
         optimizer.zero_grad()
-        loss = model.train().loss(found).total
+        loss = model.train().loss(result).total
         loss.backward()
         optimizer.step()
         if step % 20 == 0:
             first = first or loss.item()
-            ranked = scores(model.eval(), found)
+            ranked = scores(model.eval(), result)
             best = (ranked[:, :1] > ranked[:, 1:]).all(dim=1).float().mean().item()
             if best >= 0.95:
                 break
@@ -126,7 +126,7 @@ def test_what_happens_after_a_sample_changes_nothing(dataset: PreparedDataset, s
 
 
 def test_what_stands_at_padding_changes_nothing(dataset: PreparedDataset, system: BaselineSpec) -> None:
-    model, found = trained(dataset, system), batch(dataset, system.model)
+    model, result = trained(dataset, system), batch(dataset, system.model)
 
     def noise(history: History) -> History:
         fields = dict(history.__dict__)
@@ -139,14 +139,14 @@ def test_what_stands_at_padding_changes_nothing(dataset: PreparedDataset, system
             fields["query"] = torch.where(history.mask.unsqueeze(-1), fields["query"], words)
         return History(**fields)
 
-    noisy = changed(found, noise)
-    torch.testing.assert_close(scores(model, noisy), scores(model, found), atol=1e-5, rtol=1e-5)
+    noisy = changed(result, noise)
+    torch.testing.assert_close(scores(model, noisy), scores(model, result), atol=1e-5, rtol=1e-5)
 
 
 def test_longer_padding_changes_nothing(dataset: PreparedDataset, system: BaselineSpec) -> None:
     if system.model.fixed_length:
         pytest.skip("its history has one length")
-    model, found = trained(dataset, system), batch(dataset, system.model)
+    model, result = trained(dataset, system), batch(dataset, system.model)
 
     def longer(history: History) -> History:
         def pad(tensor: Tensor, axis: int) -> Tensor:
@@ -159,19 +159,19 @@ def test_longer_padding_changes_nothing(dataset: PreparedDataset, system: Baseli
             fields["query"] = pad(fields["query"], 2)  # longer queries, too
         return History(**fields)
 
-    longest = changed(found, longer)
-    if "query" in found.__dict__:
-        query = torch.cat([found.query.new_zeros(len(found.query), 2), found.query], dim=1)
+    longest = changed(result, longer)
+    if "query" in result.__dict__:
+        query = torch.cat([result.query.new_zeros(len(result.query), 2), result.query], dim=1)
         longest = longest.replace(query=query)
-    torch.testing.assert_close(scores(model, longest), scores(model, found), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(scores(model, longest), scores(model, result), atol=1e-5, rtol=1e-5)
 
 
 def test_without_history_or_query_scores_and_losses_are_finite(dataset: PreparedDataset, system: BaselineSpec) -> None:
-    model, found = trained(dataset, system), batch(dataset, system.model)
-    empty = changed(found, lambda h: History(**{k: torch.zeros_like(v) for k, v in h.__dict__.items()}))
-    mixed = [found, empty]
-    if "query" in found.__dict__:
-        mixed += [each.replace(query=torch.zeros_like(found.query)) for each in (found, empty)]
+    model, result = trained(dataset, system), batch(dataset, system.model)
+    empty = changed(result, lambda h: History(**{k: torch.zeros_like(v) for k, v in h.__dict__.items()}))
+    mixed = [result, empty]
+    if "query" in result.__dict__:
+        mixed += [each.replace(query=torch.zeros_like(result.query)) for each in (result, empty)]
     for each in mixed[1:]:
         assert scores(model, each).isfinite().all()
         model.zero_grad()
@@ -182,23 +182,23 @@ def test_without_history_or_query_scores_and_losses_are_finite(dataset: Prepared
 
 
 def test_a_score_depends_on_its_sample_and_candidate_alone(dataset: PreparedDataset, system: BaselineSpec) -> None:
-    model, found = trained(dataset, system), batch(dataset, system.model, 12)
-    whole = scores(model, found)
+    model, result = trained(dataset, system), batch(dataset, system.model, 12)
+    whole = scores(model, result)
     places = torch.tensor([3, 1, 4, 0, 2])
-    turned = scores(model, found.replace(candidates=found.candidates[:, places]))
+    turned = scores(model, result.replace(candidates=result.candidates[:, places]))
     torch.testing.assert_close(turned, whole[:, places], atol=1e-5, rtol=1e-5)
     rows = torch.tensor([7, 2, 11])
-    torch.testing.assert_close(scores(model, found.take(rows)), whole[rows], atol=1e-5, rtol=1e-5)
-    one = torch.cat([scores(model, found.take(torch.tensor([row]))) for row in range(12)])
+    torch.testing.assert_close(scores(model, result.take(rows)), whole[rows], atol=1e-5, rtol=1e-5)
+    one = torch.cat([scores(model, result.take(torch.tensor([row]))) for row in range(12)])
     torch.testing.assert_close(one, whole, atol=1e-5, rtol=1e-5)
 
 
 def test_a_batch_of_one_task_or_of_one_sample_can_be_trained_on(dataset: PreparedDataset, system: BaselineSpec) -> None:
-    model, found = make(dataset, system), batch(dataset, system.model)
+    model, result = make(dataset, system), batch(dataset, system.model)
     for task in system.tasks:
-        rows = torch.nonzero(found.task == TASKS.index(task)).squeeze(1)
+        rows = torch.nonzero(result.task == TASKS.index(task)).squeeze(1)
         for part in (rows, rows[:1]):
-            loss = model.loss(found.take(part)).total
+            loss = model.loss(result.take(part)).total
             assert loss.isfinite()
             loss.backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
@@ -216,23 +216,23 @@ class NoPromotion(TorchFunctionMode):
 
 
 def test_it_can_be_trained_in_bf16(dataset: PreparedDataset, system: BaselineSpec) -> None:
-    model, found = make(dataset, system), batch(dataset, system.model)
+    model, result = make(dataset, system), batch(dataset, system.model)
     with torch.autocast("cpu", torch.bfloat16), NoPromotion():
-        loss = model.loss(found).total
+        loss = model.loss(result).total
     loss.backward()
     assert loss.isfinite()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
 
-def _use(model: Baseline, found: BaselineBatch) -> None:
-    model.loss(found)
-    model.score(found)
+def _use(model: Baseline, result: BaselineBatch) -> None:
+    model.loss(result)
+    model.score(result)
 
 
 def test_it_reads_every_field_that_it_declares_and_no_other(dataset: PreparedDataset, system: BaselineSpec) -> None:
-    model, found = make(dataset, system), batch(dataset, system.model)
+    model, result = make(dataset, system), batch(dataset, system.model)
     for name in system.reads - {"item_text"}:
-        fields = {k: v for k, v in found.__dict__.items() if k != name}
+        fields = {k: v for k, v in result.__dict__.items() if k != name}
         with pytest.raises(ContractError, match=name):
             _use(model, BaselineBatch(**fields))
     assert (collator(dataset, system.model).domain.item_text is not None) == ("item_text" in system.reads)

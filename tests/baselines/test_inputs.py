@@ -123,6 +123,6 @@ def test_words_come_from_training_queries_and_item_text(worded: PreparedDataset)
 
     text = Lexicon.build(worded, TextConfig())
     assert text.item_text is not None
-    found = text.item_text.tokens[text.item_text.offsets[5] : text.item_text.offsets[6]]
-    assert [text.words[i - FIRST] for i in found.tolist()] == ["garden", "thing", "number", "5"]
+    result = text.item_text.tokens[text.item_text.offsets[5] : text.item_text.offsets[6]]
+    assert [text.words[i - FIRST] for i in result.tolist()] == ["garden", "thing", "number", "5"]
     assert len(text.item_text.offsets) == ITEMS + 1

@@ -26,7 +26,7 @@ def test_the_loss_of_jsr_by_hand() -> None:
         model.words.weight[2] = torch.tensor([0.3, -0.4])
         model.tell.weight.copy_(torch.eye(2))
         model.tell.bias.fill_(0.1)
-    found = BaselineBatch(
+    result = BaselineBatch(
         user=torch.tensor([0, 0]),
         task=torch.tensor([0, 1]),
         query=torch.tensor([[0], [2]]),
@@ -34,8 +34,8 @@ def test_the_loss_of_jsr_by_hand() -> None:
     )
     matched = [2.0 * 1.0, 1.0 * 0.5]
     told = [0.3 * math.tanh(1.1) - 0.4 * math.tanh(0.1), 0.3 * math.tanh(0.1) - 0.4 * math.tanh(0.6)]
-    torch.testing.assert_close(model.score(found), torch.tensor([matched, [told[1], told[0]]]))
-    loss = model.loss(found)
+    torch.testing.assert_close(model.score(result), torch.tensor([matched, [told[1], told[0]]]))
+    loss = model.loss(result)
     expected = {
         "recommendation": softplus(matched[1] - matched[0]),
         "search": softplus(told[0] - told[1]),
@@ -55,10 +55,10 @@ def test_co_attention_of_user_by_hand() -> None:
         block.merge.bias.zero_()
     item = torch.tensor([1.0, 2.0])
     words = torch.tensor([[9.0, 9.0], [1.0, 0.0], [0.0, 1.0]])  # the first is padding
-    found = block(words.unsqueeze(0), torch.tensor([[False, True, True]]), item.unsqueeze(0))
+    result = block(words.unsqueeze(0), torch.tensor([[False, True, True]]), item.unsqueeze(0))
     weights = torch.tensor([1.0, 2.0, 5.0]).div(2**0.5).softmax(0)  # of the two words and the item
     expected = weights @ torch.stack([words[1], words[2], item]) + 10 * item
-    torch.testing.assert_close(found[0], expected)
+    torch.testing.assert_close(result[0], expected)
 
 
 STATES = torch.tensor([[[7.0, 7.0], [2.0, 0.0], [2.0, 0.2], [0.0, 1.0], [0.2, 1.0]]])
@@ -66,10 +66,10 @@ MASK = torch.tensor([[False, True, True, True, True]])
 
 
 def test_a_session_ends_where_neighbours_are_least_alike() -> None:
-    found = find_sessions(STATES, MASK, 2)
-    torch.testing.assert_close(found.mean, torch.tensor([[[2.0, 0.1], [0.1, 1.0]]]))
-    assert found.there.tolist() == [[True, True]]
-    torch.testing.assert_close(found.last, torch.tensor([[0.1, 1.0]]))
+    result = find_sessions(STATES, MASK, 2)
+    torch.testing.assert_close(result.mean, torch.tensor([[[2.0, 0.1], [0.1, 1.0]]]))
+    assert result.there.tolist() == [[True, True]]
+    torch.testing.assert_close(result.last, torch.tensor([[0.1, 1.0]]))
     whole = find_sessions(STATES, MASK, 1)
     torch.testing.assert_close(whole.last, STATES[:, 1:].mean(dim=1))
     # More sessions than events: each event its own, and the rest are not there.
@@ -79,15 +79,15 @@ def test_a_session_ends_where_neighbours_are_least_alike() -> None:
 
 
 def test_sessions_differ_within_a_sequence_and_agree_between_branches() -> None:
-    found = find_sessions(STATES, MASK, 2)
+    result = find_sessions(STATES, MASK, 2)
     a, b = [2.0, 0.1], [0.1, 1.0]
     cosine = (a[0] * b[0] + a[1] * b[1]) / (math.hypot(*a) * math.hypot(*b))
-    assert discrimination(found).item() == pytest.approx(cosine, abs=1e-6)
+    assert discrimination(result).item() == pytest.approx(cosine, abs=1e-6)
     assert discrimination(find_sessions(-STATES, MASK, 2)).item() == pytest.approx(cosine, abs=1e-6)
     assert discrimination(find_sessions(STATES, MASK, 1)).item() == 0
     other = find_sessions(STATES.roll(-2, dims=1), MASK, 2)
-    assert alignment(found, found).item() == pytest.approx(-1, abs=1e-6)
-    assert alignment(found, other).item() > -1
+    assert alignment(result, result).item() == pytest.approx(-1, abs=1e-6)
+    assert alignment(result, other).item() > -1
 
 
 def test_both_branches_of_unified_ssr_share_every_parameter() -> None:
@@ -107,8 +107,8 @@ def test_both_branches_of_unified_ssr_share_every_parameter() -> None:
 def test_a_sequence_begins_with_the_learned_start() -> None:
     model = UnifiedSSR(Domain(5, 2, 4, 4), dim=8, heads=2)
     items = torch.arange(1.0, 4.0).view(1, 3, 1).expand(1, 3, 8) * torch.tensor([0.0, 1, 1]).view(1, 3, 1)
-    found, mask = model.with_start(items, torch.tensor([[False, True, True]]))
+    result, mask = model.with_start(items, torch.tensor([[False, True, True]]))
     assert mask.tolist() == [[False, True, True, True]]
-    assert not found[0, 0].any()
-    torch.testing.assert_close(found[0, 1], model.start)
-    torch.testing.assert_close(found[0, 2:], items[0, 1:])
+    assert not result[0, 0].any()
+    torch.testing.assert_close(result[0, 1], model.start)
+    torch.testing.assert_close(result[0, 2:], items[0, 1:])

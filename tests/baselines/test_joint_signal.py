@@ -41,8 +41,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
 def recall(dataset: PreparedDataset, scores: np.ndarray) -> dict[str, float]:
     """R@10 by task."""
     samples = dataset.samples("test")
-    found = summarize(ranks_table(samples.sample_id, samples.task_names, scores))
-    return {task: row["recall_at_10"] for task, row in found.items()}
+    result = summarize(ranks_table(samples.sample_id, samples.task_names, scores))
+    return {task: row["recall_at_10"] for task, row in result.items()}
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +101,6 @@ def test_joint_models_beat_popularity_on_both_tasks(
         report=NullReport(),
         builder=collator,
     )
-    found = recall(dataset, scores)
-    assert found["recommendation"] > popularity["recommendation"] + 0.05
-    assert found["search"] > popularity["search"] + 0.2
+    result = recall(dataset, scores)
+    assert result["recommendation"] > popularity["recommendation"] + 0.05
+    assert result["search"] > popularity["search"] + 0.2

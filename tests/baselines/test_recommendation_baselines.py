@@ -67,8 +67,8 @@ def test_fmlps_padding_is_zero_after_every_block() -> None:
         nn.init.ones_(norm.bias)
     seen: list[Tensor] = []
     block.feed.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    found = block(torch.randn(1, 4, 3) * mask.unsqueeze(-1), mask)
-    for states in (seen[0], found):
+    result = block(torch.randn(1, 4, 3) * mask.unsqueeze(-1), mask)
+    for states in (seen[0], result):
         assert (states[~mask] == 0).all()
         assert (states[mask] != 0).all()
 
@@ -127,12 +127,12 @@ def test_bert4recs_loss_is_the_mean_over_masked_places_of_the_softmax_over_items
     torch.manual_seed(0)
     model = BERT4Rec(DOMAIN, dim=4).eval()
     nn.init.normal_(model.bias)
-    found = history([3, 1, 4], [2])
-    batch = BaselineBatch(rec_history=found, candidates=torch.tensor([[7, 0], [8, 1]]))
+    result = history([3, 1, 4], [2])
+    batch = BaselineBatch(rec_history=result, candidates=torch.tensor([[7, 0], [8, 1]]))
     hidden = torch.tensor([[False, True, False, True], [False, False, False, True]])
     model.hide = lambda mask: hidden  # type: ignore[method-assign]
-    items = torch.cat([found.item, batch.candidates[:, :1]], dim=1)
-    mask = torch.cat([found.mask, torch.ones(2, 1, dtype=torch.bool)], dim=1)
+    items = torch.cat([result.item, batch.candidates[:, :1]], dim=1)
+    mask = torch.cat([result.mask, torch.ones(2, 1, dtype=torch.bool)], dim=1)
     states = model.encode(items, mask, hidden)
     logs = (states @ model.items.table.weight.T + model.bias).log_softmax(dim=-1)
     expected = (-(logs[0, 1, 1] + logs[0, 3, 7]) / 2 - logs[1, 3, 8]) / 2

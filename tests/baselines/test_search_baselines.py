@@ -106,8 +106,8 @@ def test_query_seqrec_replaces_by_neighbours_of_the_graph_alone() -> None:
     items = torch.tensor([[1, 2, 3], [4, 1, 6]])
     words = torch.tensor([[[2], [2], [3]], [[4], [5], [0]]])
     searched = torch.tensor([[True, True, True], [True, True, False]])
-    found = [model._replace(items, words, searched) for _ in range(300)]
-    new_items, new_words = (torch.stack(each) for each in zip(*found, strict=True))
+    result = [model._replace(items, words, searched) for _ in range(300)]
+    new_items, new_words = (torch.stack(each) for each in zip(*result, strict=True))
     seen = [[set(new_items[:, b, h].tolist()) for h in range(3)] for b in range(2)]
     assert seen == [[{1, 2}, {1, 2}, {3}], [{4}, {1}, {6}]]  # 1 and 2 share the query 2
     asked = [[set(new_words[:, b, h, 0].tolist()) for h in range(3)] for b in range(2)]
@@ -142,11 +142,11 @@ def test_sesrecs_co_attention_by_loops() -> None:
     met_r, met_s = [w_r(r) for r in one[0]], [w_s(s) for s in two[0]]
     scores_r, scores_s = [], []
     for i, r in enumerate(one[0]):
-        found = sum(torch.tanh(s @ (w @ r)) * met_s[j] for j, s in enumerate(two[0]))
-        scores_r.append(v_r(torch.tanh(met_r[i] + found)))
+        result = sum(torch.tanh(s @ (w @ r)) * met_s[j] for j, s in enumerate(two[0]))
+        scores_r.append(v_r(torch.tanh(met_r[i] + result)))
     for j, s in enumerate(two[0]):
-        found = sum(torch.tanh(s @ (w @ r)) * met_r[i] for i, r in enumerate(one[0]))
-        scores_s.append(v_s(torch.tanh(met_s[j] + found)))
+        result = sum(torch.tanh(s @ (w @ r)) * met_r[i] for i, r in enumerate(one[0]))
+        scores_s.append(v_s(torch.tanh(met_s[j] + result)))
     torch.testing.assert_close(of_one[0], torch.cat(scores_r).softmax(0))
     torch.testing.assert_close(of_two[0, 1:], torch.cat(scores_s[1:]).softmax(0))
     assert of_two[0, 0] == 0
@@ -160,15 +160,15 @@ def test_sesrec_parts_events_at_the_mean_weight_and_pulls_them_apart() -> None:
     assert other.tolist() == [[False, False, True, True], [False] * 4, [False] * 4]
     states = torch.tensor([[0.0, 4.0, 0.0, -2.0], [0.0] * 4, [0.0] * 4]).unsqueeze(-1)
     # Anchor .5 · 4 − .3 · 2 = 1.4; similar 4, other −1: |1.4 − 4| − |1.4 + 1| + margin.
-    found = triplet(states, weights, similar, other, margin=0.1)
-    torch.testing.assert_close(found, torch.tensor([2.6 - 2.4 + 0.1]), atol=1e-4, rtol=0)
+    result = triplet(states, weights, similar, other, margin=0.1)
+    torch.testing.assert_close(result, torch.tensor([2.6 - 2.4 + 0.1]), atol=1e-4, rtol=0)
 
 
 def test_sesrec_aligns_a_query_with_its_item_and_not_against_its_own_kind() -> None:
     torch.manual_seed(0)
     model = SESRec(DOMAIN, dim=4, tau=0.5)
     # Samples 0 and 1 asked the same; 2 found what 0 found; 3 has nothing in common with the others.
-    found = searched([[5], [6], [5], [7]], [[[2]], [[2]], [[3]], [[4]]])
+    result = searched([[5], [6], [5], [7]], [[[2]], [[2]], [[3]], [[4]]])
     item, word = model.items.table.weight, model.words.weight
     similar = torch.tensor(
         [[torch.cosine_similarity(word[q], item[i], dim=0).item() / 0.5 for i in (5, 6, 5, 7)] for q in (2, 2, 3, 4)]
@@ -178,7 +178,7 @@ def test_sesrec_aligns_a_query_with_its_item_and_not_against_its_own_kind() -> N
         -(math.log(similar[n, n] / similar[n, k].sum()) + math.log(similar[n, n] / similar[k, n].sum())) / 2
         for n, k in baselines.items()
     ]
-    torch.testing.assert_close(model.align(found), torch.tensor(expected), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(model.align(result), torch.tensor(expected), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("model", [CoPPS, SESRec])

@@ -41,9 +41,9 @@ def history(items: list[int], behavior: list[int], padding: int = 0) -> History:
 
 
 def test_the_mask_lets_only_the_other_behavior_through() -> None:
-    found = cross_type(torch.tensor([[R, S, S, R]]))
+    result = cross_type(torch.tensor([[R, S, S, R]]))
     expected = [[0, 1, 1, 0], [1, 0, 0, 1], [1, 0, 0, 1], [0, 1, 1, 0]]
-    assert found.int().tolist() == [expected]
+    assert result.int().tolist() == [expected]
 
 
 def test_events_of_a_behavior_keep_their_order() -> None:
@@ -66,10 +66,10 @@ def by_hand(model: UniSAR, events: Tensor, row: int, keys: list[int]) -> Tensor:
 
 
 def test_cross_transitions_are_attention_to_the_other_behavior_alone(model: UniSAR) -> None:
-    found = history([3, 5, 11, 7], [R, S, S, R], padding=2)
-    recommended, searched = model.transitions(found)
-    events = model.items(found.item) + model.query(found.query) * found.behavior.unsqueeze(-1)
-    events = model.placed[2](events, found.mask)
+    result = history([3, 5, 11, 7], [R, S, S, R], padding=2)
+    recommended, searched = model.transitions(result)
+    events = model.items(result.item) + model.query(result.query) * result.behavior.unsqueeze(-1)
+    events = model.placed[2](events, result.mask)
     for number, row in enumerate((2, 5)):  # 3 and 7, after two places of padding
         expected = by_hand(model, events, row, [3, 4])
         torch.testing.assert_close(recommended.cross[0, number], expected, atol=1e-5, rtol=1e-5)
@@ -143,42 +143,42 @@ def test_the_loss_is_the_weighted_sum_and_task_losses_are_unweighted(dataset: Pr
     torch.manual_seed(0)
     weights = {"search_weight": 0.03, "align_weight": 0.2, "pair_weight": 0.5}
     model = UniSAR(collator(dataset, UniSAR).domain, **weights).eval()
-    found = batch(dataset, UniSAR)
-    recommendation, search = model.task_losses(found)
-    scores, label = model.score(found), torch.tensor([1.0, 0, 0, 0, 0])
+    result = batch(dataset, UniSAR)
+    recommendation, search = model.task_losses(result)
+    scores, label = model.score(result), torch.tensor([1.0, 0, 0, 0, 0])
     for number, loss in enumerate((recommendation, search)):
-        mine = scores[found.task == number]
+        mine = scores[result.task == number]
         expected = F.binary_cross_entropy_with_logits(mine, label.expand_as(mine))
         torch.testing.assert_close(loss, expected)
-    loss = model.loss(found)
+    loss = model.loss(result)
     torch.testing.assert_close(loss.parts["recommendation"], recommendation.detach())
     torch.testing.assert_close(loss.parts["search"], search.detach())
     total = recommendation + 0.03 * search + 0.2 * loss.parts["align"] + 0.5 * loss.parts["pairs"]
     torch.testing.assert_close(loss.total, total)
-    alone = found.take(torch.nonzero(found.task == R).squeeze(1))
+    alone = result.take(torch.nonzero(result.task == R).squeeze(1))
     assert model.task_losses(alone)[1].isnan()
 
 
 def test_gradients_of_both_tasks_meet_in_the_encoder_of_both_behaviors(dataset: PreparedDataset) -> None:
     torch.manual_seed(0)
-    model, found = UniSAR(collator(dataset, UniSAR).domain), batch(dataset, UniSAR, with_history=True)
+    model, result = UniSAR(collator(dataset, UniSAR).domain), batch(dataset, UniSAR, with_history=True)
     shared = model.conflict_parameters()
     assert {p.shape for p in shared} == {(192, 64), (192,), (64, 64), (64,)}
-    cosine = task_gradient_cosine(model, found, shared)
+    cosine = task_gradient_cosine(model, result, shared)
     assert cosine is not None
     assert -1 <= cosine.cosine <= 1
     assert min(cosine.norm_search, cosine.norm_recommendation) > 0
     assert all(p.grad is None for p in model.parameters())
-    one: BaselineBatch = found.take(found.task == S)
+    one: BaselineBatch = result.take(result.task == S)
     assert task_gradient_cosine(model, one, shared) is None
 
 
 def test_the_cosine_is_what_torchjd_says_of_the_whole_batch(dataset: PreparedDataset) -> None:
-    model, found = UniSAR(collator(dataset, UniSAR).domain).eval(), batch(dataset, UniSAR, with_history=True)
+    model, result = UniSAR(collator(dataset, UniSAR).domain).eval(), batch(dataset, UniSAR, with_history=True)
     shared = model.conflict_parameters()
-    ours = task_gradient_cosine(model, found, shared)
+    ours = task_gradient_cosine(model, result, shared)
     assert ours is not None
-    blocks = jac(list(model.task_losses(found)), shared)  # an implementation of others
+    blocks = jac(list(model.task_losses(result)), shared)  # an implementation of others
     recommendation, search = torch.cat([block.flatten(1) for block in blocks], dim=1).double()
     cosine = torch.cosine_similarity(recommendation, search, dim=0).item()
     assert ours.cosine == pytest.approx(cosine, abs=1e-4)

@@ -152,8 +152,8 @@ def test_the_tables_in_docs_are_made_of_the_ranks_beside_them(parquet: Path) -> 
         elif columns and len(cells) > max(columns):
             shown.add(tuple(cells[number] for number in columns))
     seeds: dict[str, list[dict[str, dict[str, float]]]] = {}
-    for label, found in read_saved_ranks(parquet).items():
-        seeds.setdefault(label.partition("/")[0], []).append(summarize(found))  # gensr/seed1 is gensr's
+    for label, result in read_saved_ranks(parquet).items():
+        seeds.setdefault(label.partition("/")[0], []).append(summarize(result))  # gensr/seed1 is gensr's
     for of_system in seeds.values():
         for task in of_system[0]:
             means = (np.mean([one[task][name] for one in of_system]) for name in names)

@@ -50,10 +50,10 @@ def test_the_grid_decides_the_tuning_its_first_point_training_too_and_genSR_epoc
     own = BASELINES["sasrec"].grid
     for grid, begins_alike in (({k: (*v, v[0]) for k, v in own.items()}, True), ({"dropout": (0.9,)}, False)):
         monkeypatch.setitem(BASELINES, "sasrec", BASELINES["sasrec"]._replace(grid=grid))
-        found = keys("sasrec")
-        assert found[0] != tune
-        assert (found[1] == train) is begins_alike
-        assert found[2] == rank
+        result = keys("sasrec")
+        assert result[0] != tune
+        assert (result[1] == train) is begins_alike
+        assert result[2] == rank
     monkeypatch.undo()
     assert keys("sasrec", train={"epochs": 9}, rerank={"concurrency": 7, "seeds": [3]}) == [tune, train, rank]
     assert keys("sasrec", train={"negatives": 9})[:2] != [tune, train]
@@ -103,9 +103,9 @@ def test_a_baseline_from_outside_the_package_counts_by_its_source(
     (tmp_path / "mine_alone.py").write_text(source)
     (tmp_path / "mine_layers.py").write_text("WIDTH = 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    found = baselines.find_baseline("mine_alone:Mine")
-    assert issubclass(found.model, SASRec)
-    assert found.title == "Mine"
+    result = baselines.find_baseline("mine_alone:Mine")
+    assert issubclass(result.model, SASRec)
+    assert result.title == "Mine"
     assert "gensr_model.baselines.sasrec:SASRec" in definitions("mine_alone:Mine")
     for file in ("mine_layers.py", "mine_alone.py"):  # what it imports counts, too
         before, told = keys("mine_alone:Mine"), code_version.versions()

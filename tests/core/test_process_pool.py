@@ -24,9 +24,9 @@ def broken_after(count: int) -> Iterator[int]:
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_results_come_in_order(processes: int) -> None:
-    found = list(ordered_map(square, range(9), processes))
-    assert [value for value, _ in found] == [n * n for n in range(9)]
-    assert (os.getpid() in {pid for _, pid in found}) == (processes == 1)
+    result = list(ordered_map(square, range(9), processes))
+    assert [value for value, _ in result] == [n * n for n in range(9)]
+    assert (os.getpid() in {pid for _, pid in result}) == (processes == 1)
 
 
 def test_a_single_piece_is_worked_on_here() -> None:
@@ -37,17 +37,17 @@ def test_a_single_piece_is_worked_on_here() -> None:
 @pytest.mark.parametrize("count", [1, 2, 7])
 @pytest.mark.parametrize("processes", [1, 2])
 def test_what_was_read_before_an_error_comes_first(count: int, processes: int) -> None:
-    found = ordered_map(square, broken_after(count), processes)
-    assert [next(found)[0] for _ in range(count)] == [n * n for n in range(count)]
+    result = ordered_map(square, broken_after(count), processes)
+    assert [next(result)[0] for _ in range(count)] == [n * n for n in range(count)]
     with pytest.raises(OSError, match="truncated"):
-        next(found)
+        next(result)
 
 
 def test_an_error_of_the_work_is_raised_in_its_place() -> None:
-    found = ordered_map(square, range(10, 20), 2)
-    assert [next(found)[0] for _ in range(3)] == [100, 121, 144]
+    result = ordered_map(square, range(10, 20), 2)
+    assert [next(result)[0] for _ in range(3)] == [100, 121, 144]
     with pytest.raises(ValueError, match="thirteen"):
-        next(found)
+        next(result)
 
 
 def test_few_pieces_are_read_ahead() -> None:
@@ -58,10 +58,10 @@ def test_few_pieces_are_read_ahead() -> None:
             read.append(number)
             yield number
 
-    found = ordered_map(square, pieces(), 2)
-    next(found)
+    result = ordered_map(square, pieces(), 2)
+    next(result)
     assert len(read) <= 5
-    list(found)
+    list(result)
 
 
 def test_processes_of_other_code_than_this_one_refuse(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,8 +67,8 @@ def test_the_content_of_a_folder_is_names_and_bytes(tmp_path: Path) -> None:
     assert content["first"] == content["same"]
     assert len(set(content.values())) == 4
     assert {key: folder_digest(result.path) for key, result in built.items()} == content
-    found = {key: stored(StateDir(tmp_path), "words", key) for key in fills}
-    assert found == {key: result._replace(reused=True) for key, result in built.items()}
+    actual = {key: stored(StateDir(tmp_path), "words", key) for key in fills}
+    assert actual == {key: result._replace(reused=True) for key, result in built.items()}
     assert stored(StateDir(tmp_path), "words", "never built") is None
 
 
@@ -213,9 +213,9 @@ def test_prefect_caches_a_stage_and_a_missing_file_behind_the_hit_is_rebuilt(
     @flow(name="words-flow")
     def once(config: PipelineConfig) -> list[tuple[StageResult, str]]:
         with parent_run(config, "words-flow", "0" * 8) as run:
-            found = words(run, config)
+            actual = words(run, config)
             children = run.client.search_runs([run.experiment_id], f"tags.`mlflow.parentRunId` = '{run.run_id}'")
-            return [(found, child.info.run_id) for child in children]
+            return [(actual, child.info.run_id) for child in children]
 
     [(first, run_id)] = once(PipelineConfig())
     [(second, _)] = once(PipelineConfig())

@@ -156,10 +156,10 @@ def test_every_definition_and_query_that_a_stage_runs_is_in_its_key(builds: list
 def _only_holds_values(name: str) -> bool:
     """A config class, whose values are in the key."""
     holder, _, inner = name.partition(":")
-    found = module(holder)
-    assert found is not None
+    result = module(holder)
+    assert result is not None
     assert exists(name)
-    return not found.defined[inner]
+    return not result.defined[inner]
 
 
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")

@@ -38,12 +38,12 @@ def test_servers_get_only_our_settings_of_prefect_and_mlflow(tmp_path: Path, mon
     monkeypatch.setenv("GENSR_HOME", "elsewhere")
     monkeypatch.setenv("SOMETHING_ELSE", "saved_ranks")
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
-    found = server_environment(StateDir(tmp_path), prefect_port=4321, mlflow_port=5432)
-    assert "another server's" not in found.values()
-    assert found["GENSR_HOME"] == str(tmp_path)
-    assert found["PREFECT_API_URL"] == "http://127.0.0.1:4321/api"
-    assert found["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5432"
-    assert found["PREFECT_SERVER_DATABASE_CONNECTION_URL"].endswith(f"{tmp_path}/prefect/prefect.db")
-    assert found["PREFECT_RESULTS_LOCAL_STORAGE_PATH"] == str(StateDir(tmp_path).results)
-    assert found["SOMETHING_ELSE"] == "saved_ranks"
-    assert found["GOMP_SPINCOUNT"] == "1000"
+    result = server_environment(StateDir(tmp_path), prefect_port=4321, mlflow_port=5432)
+    assert "another server's" not in result.values()
+    assert result["GENSR_HOME"] == str(tmp_path)
+    assert result["PREFECT_API_URL"] == "http://127.0.0.1:4321/api"
+    assert result["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5432"
+    assert result["PREFECT_SERVER_DATABASE_CONNECTION_URL"].endswith(f"{tmp_path}/prefect/prefect.db")
+    assert result["PREFECT_RESULTS_LOCAL_STORAGE_PATH"] == str(StateDir(tmp_path).results)
+    assert result["SOMETHING_ELSE"] == "saved_ranks"
+    assert result["GOMP_SPINCOUNT"] == "1000"

@@ -21,14 +21,14 @@ def test_a_parent_run_carries_what_is_needed_to_repeat_it(gensr_home: Path) -> N
         run.metrics({"ndcg": 0.25, "broken": float("nan")}, step=2)
         with run.child("finetune-gensr") as child:
             child.metrics({"loss": 1.0})
-    found = run.client.get_run(run.run_id)
-    assert found.info.status == "FINISHED"
-    assert found.data.metrics == {"ndcg": 0.25}
-    tags = found.data.tags
+    result = run.client.get_run(run.run_id)
+    assert result.info.status == "FINISHED"
+    assert result.data.metrics == {"ndcg": 0.25}
+    tags = result.data.tags
     assert (tags["seed"], tags["dataset"], tags["prefect_flow_run_id"]) == ("7", "toys", "11112222-aaaa")
     assert tags["config_hash"] == digest(config)
     assert PipelineConfig.model_validate_json(tags["config"]) == config
-    assert found.data.params["train.epochs"] == str(config.train.epochs)
+    assert result.data.params["train.epochs"] == str(config.train.epochs)
     assert run.client.get_run(child.run_id).data.tags["mlflow.parentRunId"] == run.run_id
     local = run.client.download_artifacts(run.run_id, "config.json")
     assert json.loads(Path(local).read_text())["name"] == "toys"
@@ -42,9 +42,9 @@ def test_a_failing_block_fails_its_runs_and_says_why(gensr_home: Path) -> None:
     ):
         raise ValueError("bad column")
     for each in (run, child):
-        found = run.client.get_run(each.run_id)
-        assert found.info.status == "FAILED"
-        assert found.data.tags["error"] == "ValueError: bad column"
+        result = run.client.get_run(each.run_id)
+        assert result.info.status == "FAILED"
+        assert result.data.tags["error"] == "ValueError: bad column"
 
 
 def test_step_metrics_are_sent_in_batches(gensr_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,11 +147,11 @@ def test_the_load_of_the_machine_is_logged_while_a_block_runs(
     with parent_run(PipelineConfig(), "gensr", "x") as run:
         with run.system_metrics():
             time.sleep(0.5)
-        found = run.client.get_run(run.run_id).data.metrics
+        result = run.client.get_run(run.run_id).data.metrics
         steps = len(run.client.get_metric_history(run.run_id, "system/cpu_utilization_percentage"))
         time.sleep(0.3)
         assert len(run.client.get_metric_history(run.run_id, "system/cpu_utilization_percentage")) == steps
-    assert found["system/system_memory_usage_megabytes"] > 0
+    assert result["system/system_memory_usage_megabytes"] > 0
     assert steps > 1
 
 

@@ -36,14 +36,14 @@ def test_what_a_list_has_stays_in_front() -> None:
     lists[2] = np.arange(39, 19, -1)
     start = streams(0, 0, [f"{n:016x}" for n in range(3)])
     for weights in (None, np.arange(1, 41)):
-        found = Negatives(items, met, weights, 20).fill(start, np.array([0, 1, 1]), lists)
-        assert found[1, :3].tolist() == [30, 12, 25]
-        assert found[2].tolist() == lists[2].tolist()
-        assert all(len(set(row)) == 20 and min(row) >= 10 for row in found.tolist())
+        result = Negatives(items, met, weights, 20).fill(start, np.array([0, 1, 1]), lists)
+        assert result[1, :3].tolist() == [30, 12, 25]
+        assert result[2].tolist() == lists[2].tolist()
+        assert all(len(set(row)) == 20 and min(row) >= 10 for row in result.tolist())
 
 
 def test_a_user_without_anything_met_gets_a_list() -> None:
-    found = Negatives(5, np.array([], np.int64), None, 5).fill(
+    result = Negatives(5, np.array([], np.int64), None, 5).fill(
         streams(0, 0, ["00ff00ff00ff00ff"]), np.array([0]), np.full((1, 5), -1)
     )
-    assert sorted(found[0].tolist()) == [0, 1, 2, 3, 4]
+    assert sorted(result[0].tolist()) == [0, 1, 2, 3, 4]

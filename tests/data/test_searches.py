@@ -34,8 +34,8 @@ def test_an_item_has_the_queries_that_found_it(tmp_path: Path) -> None:
     """In the small dataset every search for item i asks room i % 4."""
     dataset = write_dataset(tmp_path / "prepared")
     train = dataset.samples("train")
-    found = set(train.item[train.task == 1].tolist())
-    expected = [dataset.queries[i % 4] if i in found else "" for i in range(dataset.n_items)]
+    result = set(train.item[train.task == 1].tolist())
+    expected = [dataset.queries[i % 4] if i in result else "" for i in range(dataset.n_items)]
     assert with_searches(dataset)[SEARCHES].to_pylist() == expected
 
 

@@ -98,9 +98,9 @@ def test_fields_weigh_the_same_however_long_they_are() -> None:
     items = pa.table(
         {"title": ["a b", "a", ""], "brand": ["e", "", ""], "description": ["f g", "", ""], "category_text": [""] * 3}
     )
-    found = encode_items(words(), items, TextConfig(pooling="fields", include_category=True))
-    assert found.weights is not None
-    torch.testing.assert_close(found.weights, torch.tensor([1 / 6] * 3 + [1 / 4] * 2 + [1.0]))
+    result = encode_items(words(), items, TextConfig(pooling="fields", include_category=True))
+    assert result.weights is not None
+    torch.testing.assert_close(result.weights, torch.tensor([1 / 6] * 3 + [1 / 4] * 2 + [1.0]))
     assert encode_items(words(), items, TextConfig()).weights is None
 
 

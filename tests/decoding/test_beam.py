@@ -66,7 +66,7 @@ def by_hugging_face(of: T5ForConditionalGeneration, ids: np.ndarray, lengths: np
         for place, token in enumerate(row):
             allowed[row[:place]].add(token)
     encoded, mask = encode(of)
-    found = of.generate(
+    result = of.generate(
         encoder_outputs=BaseModelOutput(last_hidden_state=encoded), attention_mask=mask, do_sample=False,
         num_beams=beams, num_return_sequences=beams, max_new_tokens=int(lengths.max()), length_penalty=0.0,
         prefix_allowed_tokens_fn=lambda _, sent: sorted(allowed.get(tuple(sent[1:].tolist()), {0})),
@@ -74,10 +74,10 @@ def by_hugging_face(of: T5ForConditionalGeneration, ids: np.ndarray, lengths: np
     )  # fmt: skip
     place = {row: number for number, row in enumerate(rows)}
     items = []
-    for sequence in found.sequences[:, 1:].tolist():
+    for sequence in result.sequences[:, 1:].tolist():
         matches = [place[tuple(sequence[:n])] for n in set(lengths) if tuple(sequence[:n]) in place]
         items.append(matches[0] if matches else -1)
-    scores = found.sequences_scores.view(USERS, beams)
+    scores = result.sequences_scores.view(USERS, beams)
     missing = scores < -1e8
     return Beams(torch.tensor(items).view(USERS, beams).masked_fill(missing, -1), scores)
 
@@ -108,28 +108,30 @@ def ours(of: T5ForConditionalGeneration, ids: np.ndarray, lengths: np.ndarray, b
 @pytest.mark.parametrize("kind", ["1", "2", "3", "4", "ragged"])
 def test_beams_and_scores_are_those_of_hugging_face(kind: str, beams: int, tied: bool) -> None:
     of, (ids, lengths) = model(tied), item_ids(kind)
-    found, expected = ours(of, ids, lengths, beams), by_hugging_face(of, ids, lengths, beams)
+    result, expected = ours(of, ids, lengths, beams), by_hugging_face(of, ids, lengths, beams)
     assert (expected.items >= 0).all()
-    assert found.items.tolist() == expected.items.tolist()
-    torch.testing.assert_close(found.scores, expected.scores, atol=1e-4, rtol=1e-4)
+    assert result.items.tolist() == expected.items.tolist()
+    torch.testing.assert_close(result.scores, expected.scores, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["1", "2", "3", "ragged"])
 def test_a_beam_as_wide_as_the_tree_finds_what_scoring_every_id_finds(kind: str) -> None:
     of, (ids, lengths) = model(), item_ids(kind)
     expected = likelihood(of, ids, lengths).sort(dim=1, descending=True)
-    found = ours(of, ids, lengths, len(ids) + 3)
-    assert found.items[:, : len(ids)].tolist() == expected.indices.tolist()
-    torch.testing.assert_close(found.scores[:, : len(ids)], expected.values, atol=1e-4, rtol=1e-4)
-    assert (found.items[:, len(ids) :] == -1).all()
-    assert found.scores[:, len(ids) :].isneginf().all()
+    result = ours(of, ids, lengths, len(ids) + 3)
+    assert result.items[:, : len(ids)].tolist() == expected.indices.tolist()
+    torch.testing.assert_close(result.scores[:, : len(ids)], expected.values, atol=1e-4, rtol=1e-4)
+    assert (result.items[:, len(ids) :] == -1).all()
+    assert result.scores[:, len(ids) :].isneginf().all()
 
 
 @pytest.mark.parametrize("decoder_layers", [1, 3])  # Hugging Face wants as many as in the encoder, we do not
 def test_a_narrow_beam_gives_the_likelihood_of_the_ids_that_it_finds(decoder_layers: int) -> None:
     of, (ids, lengths) = model(decoder_layers=decoder_layers), item_ids("3")
-    found = ours(of, ids, lengths, 4)
-    torch.testing.assert_close(found.scores, likelihood(of, ids, lengths).gather(1, found.items), atol=1e-4, rtol=1e-4)
+    result = ours(of, ids, lengths, 4)
+    torch.testing.assert_close(
+        result.scores, likelihood(of, ids, lengths).gather(1, result.items), atol=1e-4, rtol=1e-4
+    )
 
 
 def test_the_encoder_states_are_never_computed_again() -> None:

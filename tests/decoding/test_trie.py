@@ -11,17 +11,17 @@ from gensr_model.errors import DataError
 
 def paths(trie: TokenTrie) -> dict[tuple[int, ...], int]:
     """Every id in the tree and the item at its end, by walking it."""
-    found: dict[tuple[int, ...], int] = {}
+    result: dict[tuple[int, ...], int] = {}
     stack: list[tuple[int, tuple[int, ...]]] = [(0, ())]
     while stack:
         node, prefix = stack.pop()
         if trie.item[node] >= 0:
-            found[prefix] = int(trie.item[node])
+            result[prefix] = int(trie.item[node])
         stack += [
             (child, (*prefix, int(trie.token[child])))
             for child in range(int(trie.first[node]), int(trie.first[node + 1]))
         ]
-    return found
+    return result
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 5])

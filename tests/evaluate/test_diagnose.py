@@ -31,11 +31,11 @@ def test_gensrs_rows_have_its_lead_and_nothing_that_json_lacks(tmp_path: Path, m
     assert [list(row) for row in rows] == [plain.column_names + LEAD] * len(plain)
     assert [{name: row[name] for name in plain.column_names} for row in rows] == plain.to_pylist()
     assert {row[name] for row in rows if row["model"] != "gensr" for name in LEAD} == {None}
-    found = {lead[:3]: lead for lead in leads(dataset, ranks, "gensr", 200, 0.8, seed=3)}
+    result = {lead[:3]: lead for lead in leads(dataset, ranks, "gensr", 200, 0.8, seed=3)}
     ours = [row for row in rows if row["model"] == "gensr"]
-    assert len(ours) == len(found)
+    assert len(ours) == len(result)
     for row in ours:
-        lead = found[row["task"], row["by"], row["segment"]]
+        lead = result[row["task"], row["by"], row["segment"]]
         untested = math.isnan(lead.lead_p_holm)
         assert [row[name] for name in LEAD] == [*lead[3:7], None if untested else lead.lead_p_holm]
     assert 0 < sum(row["lead_p_holm"] is None for row in ours) < len(ours)

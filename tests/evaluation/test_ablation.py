@@ -32,18 +32,18 @@ def ranked(places: list[int], task: str = "search", order: int = 1) -> pa.Table:
 
 def test_a_constant_share_has_no_spread() -> None:
     """Every sample second instead of first: N@5 is .63 of itself in every resample. Rows may lie in any order."""
-    found = relative_change([ranked([1] * 8, order=-1)], [ranked([0] * 8)], METRIC, samples=50, users=None)
-    assert found.change == found.low == found.high == pytest.approx(SECOND - 1)
-    assert (found.base, found.value, found.n) == (1.0, pytest.approx(SECOND), 8)
+    result = relative_change([ranked([1] * 8, order=-1)], [ranked([0] * 8)], METRIC, samples=50, users=None)
+    assert result.change == result.low == result.high == pytest.approx(SECOND - 1)
+    assert (result.base, result.value, result.n) == (1.0, pytest.approx(SECOND), 8)
 
 
 def test_samples_are_drawn_in_pairs_and_the_base_with_them() -> None:
     """Both miss the same half. A resample's base swings by a third, the ratio not at all."""
     base, other = ranked([0, 9] * 20), ranked([1, 9] * 20)
-    found = relative_change([other], [base], METRIC, samples=200, users=None)
-    assert found.base == pytest.approx(0.5)
-    assert found.change == pytest.approx(SECOND - 1)
-    assert found.high - found.low < 1e-12
+    result = relative_change([other], [base], METRIC, samples=200, users=None)
+    assert result.base == pytest.approx(0.5)
+    assert result.change == pytest.approx(SECOND - 1)
+    assert result.high - result.low < 1e-12
     one_worse = relative_change([ranked([0] * 9 + [9])], [ranked([0] * 10)], METRIC, samples=4_000, users=None)
     # The lost sample is drawn k times of 10 with chance Binomial(10, 1/10): 2.5% is beyond 3 times, 35% are none.
     assert (one_worse.low, one_worse.high) == (pytest.approx(-0.3), 0.0)
@@ -51,8 +51,8 @@ def test_samples_are_drawn_in_pairs_and_the_base_with_them() -> None:
 
 
 def test_seeds_are_averaged_sample_by_sample() -> None:
-    found = relative_change([ranked([0, 9]), ranked([9, 0])], [ranked([0, 0])], METRIC, samples=50, users=None)
-    assert (found.low, found.high) == (pytest.approx(-0.5), pytest.approx(-0.5))
+    result = relative_change([ranked([0, 9]), ranked([9, 0])], [ranked([0, 0])], METRIC, samples=50, users=None)
+    assert (result.low, result.high) == (pytest.approx(-0.5), pytest.approx(-0.5))
 
 
 def test_other_samples_and_a_base_without_gain_are_refused() -> None:
@@ -123,10 +123,10 @@ SWITCHES = {
 
 def leaves(tree: dict[str, Any], before: str = "") -> dict[str, Any]:
     """Dotted path -> value."""
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for name, value in tree.items():
-        found |= leaves(value, f"{before}{name}.") if isinstance(value, dict) else {before + name: value}
-    return found
+        result |= leaves(value, f"{before}{name}.") if isinstance(value, dict) else {before + name: value}
+    return result
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -102,10 +102,10 @@ def test_holm_is_the_step_down_of_a_worked_example() -> None:
     assert compare.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert compare.holm([0.6, 0.7]) == [1.0, 1.0]
     assert compare.holm([]) == []
-    found = compare.holm([0.02, float("nan"), 0.01])  # the undefined one is no test
-    assert found[0] == pytest.approx(0.02)
-    assert np.isnan(found[1])
-    assert found[2] == pytest.approx(0.02)
+    result = compare.holm([0.02, float("nan"), 0.01])  # the undefined one is no test
+    assert result[0] == pytest.approx(0.02)
+    assert np.isnan(result[1])
+    assert result[2] == pytest.approx(0.02)
 
 
 def test_holm_keeps_the_family_wise_error_where_single_tests_do_not() -> None:
@@ -120,22 +120,22 @@ def test_ours_stands_against_the_best_baseline_of_each_column() -> None:
     places = rng.integers(1, 30, size=600)
     seeds = [ranks(np.maximum(1, places - rng.integers(0, 3, size=600))) for _ in range(3)]
     table = {"ours": seeds, "close": [ranks(places)], "far": [ranks(places + 20)]}
-    found = compare.against_best(table, "ours", ("recommendation", "search"), ("ndcg_at_5", "mrr"), users=None)
-    assert [(v.task, v.metric, v.baseline) for v in found] == [
+    result = compare.against_best(table, "ours", ("recommendation", "search"), ("ndcg_at_5", "mrr"), users=None)
+    assert [(v.task, v.metric, v.baseline) for v in result] == [
         ("search", "ndcg_at_5", "close"),
         ("search", "mrr", "close"),
     ]
     ours = np.mean([per_sample(t, "mrr") for t in seeds], axis=0)
     expected = stats.ttest_rel(ours, per_sample(ranks(places), "mrr"))
-    assert (found[1].compared.t, found[1].compared.p) == pytest.approx((expected.statistic, expected.pvalue))
-    assert found[1].compared.mean_difference == pytest.approx((ours - per_sample(ranks(places), "mrr")).mean())
-    assert [v.p_holm for v in found] == pytest.approx(compare.holm([v.compared.p for v in found]))
-    smallest = min(found, key=lambda v: v.compared.p)
+    assert (result[1].compared.t, result[1].compared.p) == pytest.approx((expected.statistic, expected.pvalue))
+    assert result[1].compared.mean_difference == pytest.approx((ours - per_sample(ranks(places), "mrr")).mean())
+    assert [v.p_holm for v in result] == pytest.approx(compare.holm([v.compared.p for v in result]))
+    smallest = min(result, key=lambda v: v.compared.p)
     assert smallest.p_holm == pytest.approx(2 * smallest.compared.p)
 
     shuffled = table | {"close": [ranks(places).take(rng.permutation(600))]}
     assert compare.against_best(shuffled, "ours", ("search",), ("mrr",), users=None)[0].compared.t == pytest.approx(
-        found[1].compared.t
+        result[1].compared.t
     )
     assert compare.against_best({"ours": seeds}, "ours", ("search",), ("mrr",), users=None) == []
     with pytest.raises(DataError, match="ranked different samples"):

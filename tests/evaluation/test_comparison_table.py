@@ -23,13 +23,13 @@ def test_means_are_over_seeds_and_a_task_that_a_system_does_not_serve_has_no_row
     both = pa.concat_tables([ranks([0, 9], "search"), ranks([0, 0], "recommendation")])
     rows = means({"a": [both, pa.concat_tables([ranks([0, 0], "search"), ranks([9, 9], "recommendation")])],
                   "b": [ranks([2, 2], "search")]})  # fmt: skip
-    found = {(r["task"], r["system"]): r for r in rows if r["metric"] == "recall_at_1"}
-    assert set(found) == {("recommendation", "a"), ("search", "a"), ("search", "b")}
-    searched = found["search", "a"]  # .5 and 1
+    result = {(r["task"], r["system"]): r for r in rows if r["metric"] == "recall_at_1"}
+    assert set(result) == {("recommendation", "a"), ("search", "a"), ("search", "b")}
+    searched = result["search", "a"]  # .5 and 1
     assert (searched["mean"], searched["seeds"], searched["samples"]) == (0.75, 2, 2)
     assert searched["deviation"] == pytest.approx(math.sqrt(0.125))
-    assert found["recommendation", "a"]["mean"] == 0.5
-    assert math.isnan(found["search", "b"]["deviation"])
+    assert result["recommendation", "a"]["mean"] == 0.5
+    assert math.isnan(result["search", "b"]["deviation"])
 
 
 @pytest.mark.parametrize(

@@ -79,14 +79,14 @@ def test_every_sample_is_in_the_segment_that_it_belongs_to(dataset: PreparedData
     cuts = segmentations(dataset, samples)
     assert [cut.name for cut in cuts] == ["history", "target", "query words", "items of the query"]
     for cut in cuts:
-        found = [cut.labels[place] if place >= 0 else None for place in cut.label]
-        assert found == [expected_segment(dataset, row, cut.name) for row in range(len(samples))]
+        result = [cut.labels[place] if place >= 0 else None for place in cut.label]
+        assert result == [expected_segment(dataset, row, cut.name) for row in range(len(samples))]
     assert {cuts[1].labels[place] for place in cuts[1].label} >= {"head", "tail"}
 
 
 def test_edges_belong_to_the_segment_that_begins_there() -> None:
-    found = _cut("history", np.array([0, 1, 4, 5, 19, 20, 400, -1]), HISTORY, "events")
-    assert [found.labels[place] if place >= 0 else None for place in found.label] == [
+    result = _cut("history", np.array([0, 1, 4, 5, 19, 20, 400, -1]), HISTORY, "events")
+    assert [result.labels[place] if place >= 0 else None for place in result.label] == [
         "0 events", "1 to 4 events", "1 to 4 events", "5 to 9 events", "10 to 19 events", "20 to 39 events",
         "40 or more events", None
     ]  # fmt: skip
@@ -95,9 +95,9 @@ def test_edges_belong_to_the_segment_that_begins_there() -> None:
 def test_the_head_is_a_fifth_of_the_items_met_and_those_level_with_its_last() -> None:
     """Of ten items met, two are a fifth; the second is met 7 times, as the third is."""
     popularity = np.array([1, 9, 7, 0, 7, 1, 1, 1, 1, 6, 1, 0])
-    found = _by_popularity(popularity, np.arange(len(popularity)))
-    assert [found.labels[place] for place in found.label].count("head") == 3
-    assert [found.labels[found.label[item]] for item in (1, 2, 4, 9, 0, 3)] == [
+    result = _by_popularity(popularity, np.arange(len(popularity)))
+    assert [result.labels[place] for place in result.label].count("head") == 3
+    assert [result.labels[result.label[item]] for item in (1, 2, 4, 9, 0, 3)] == [
         *["head"] * 3, "tail", "tail", "unseen in training"
     ]  # fmt: skip
     nothing = _by_popularity(np.zeros(3, np.int64), np.array([1]))
@@ -106,9 +106,9 @@ def test_the_head_is_a_fifth_of_the_items_met_and_those_level_with_its_last() ->
 
 def test_metrics_are_the_means_over_a_segments_samples(dataset: PreparedDataset, ranks: pa.Table) -> None:
     searched = ranks.filter(pc.equal(ranks["task"], "search"))
-    found = diagnose(dataset, {"gensr": ranks, "bm25": searched})
+    result = diagnose(dataset, {"gensr": ranks, "bm25": searched})
     row_of = {name: row for row, name in enumerate(dataset.samples("test").sample_id)}
-    for row in found.to_pylist():
+    for row in result.to_pylist():
         table = {"gensr": ranks, "bm25": searched}[row["model"]]
         table = table.filter(pc.equal(table["task"], row["task"]))
         ids = table["sample_id"].to_pylist()
@@ -119,10 +119,10 @@ def test_metrics_are_the_means_over_a_segments_samples(dataset: PreparedDataset,
         spread = per_sample(table, "ndcg_at_10")[inside]
         expected = spread.std(ddof=1) / math.sqrt(len(spread)) if len(spread) > 1 else None
         assert row["ndcg_at_10_error"] == (expected and pytest.approx(expected))
-    assert {(row["model"], row["task"]) for row in found.to_pylist()} == {
+    assert {(row["model"], row["task"]) for row in result.to_pylist()} == {
         ("gensr", "recommendation"), ("gensr", "search"), ("bm25", "search")
     }  # fmt: skip
-    recommended = found.filter(pc.equal(found["task"], "recommendation"))
+    recommended = result.filter(pc.equal(result["task"], "recommendation"))
     assert set(recommended["by"].to_pylist()) == {"history", "target"}
 
 
@@ -134,9 +134,9 @@ def test_the_error_of_a_segment_is_by_user(
     whose = dict(zip(samples.sample_id, samples.user % 4, strict=True))
     monkeypatch.setattr(PreparedDataset, "samples", lambda *_: replace(samples, user=samples.user % 4))
     monkeypatch.setattr(diagnosis, "segmentations", lambda *_: [Segments("all", ("all",), samples.user * 0)])
-    found = diagnose(dataset, {"gensr": ranks}).to_pylist()
-    assert [row["task"] for row in found] == ["recommendation", "search"]
-    for row in found:
+    result = diagnose(dataset, {"gensr": ranks}).to_pylist()
+    assert [row["task"] for row in result] == ["recommendation", "search"]
+    for row in result:
         table = ranks.filter(pc.equal(ranks["task"], row["task"]))
         values, ids = per_sample(table, "ndcg_at_10"), table["sample_id"].to_pylist()
         above = [
@@ -169,10 +169,10 @@ def test_ours_is_compared_with_the_best_other_of_every_segment(
         (row["model"], row["task"], row["by"], row["segment"]): row["ndcg_at_10"]
         for row in diagnose(dataset, every).to_pylist()
     }
-    found = leads(dataset, every, "gensr", samples=300, confidence=0.9, seed=2)
-    assert {lead[:3] for lead in found} == {key[1:] for key in means}
+    result = leads(dataset, every, "gensr", samples=300, confidence=0.9, seed=2)
+    assert {lead[:3] for lead in result} == {key[1:] for key in means}
     p = []
-    for lead in found:
+    for lead in result:
         theirs = {model: mean for (model, *of), mean in means.items() if tuple(of) == lead[:3] and model != "gensr"}
         best = max(theirs.values())
         assert theirs[lead.baseline] == best
@@ -192,10 +192,10 @@ def test_ours_is_compared_with_the_best_other_of_every_segment(
         assert (lead.lead_low, lead.lead_high) == (alone.low, alone.high)
         chosen_among = len(theirs) if lead.lead < 0 else 1
         p.append(min(1, alone.p * chosen_among) if alone.users >= 20 else math.nan)
-    assert [lead.lead_p_holm for lead in found] == pytest.approx(holm(p), nan_ok=True)
-    assert len({lead.baseline for lead in found}) > 1
+    assert [lead.lead_p_holm for lead in result] == pytest.approx(holm(p), nan_ok=True)
+    assert len({lead.baseline for lead in result}) > 1
     assert 0 < np.isnan(p).sum() < len(p)
-    assert {lead.lead < 0 for lead in found if not math.isnan(lead.lead_p_holm)} == {True, False}
+    assert {lead.lead < 0 for lead in result if not math.isnan(lead.lead_p_holm)} == {True, False}
 
 
 def test_nobody_leads_alone(dataset: PreparedDataset, ranks: pa.Table) -> None:

@@ -42,9 +42,9 @@ def test_a_sample_whose_user_is_not_known_is_an_error() -> None:
 def test_a_resample_has_all_samples_of_the_users_that_were_drawn() -> None:
     """Two users, of one and of three samples: three means can come, each with its chance."""
     values, user = np.array([[1.0, 0.0, 0.5, 0.1], [2.0, 0.0, 0.0, 0.0]]), np.array([0, 1, 1, 1])
-    found = resampled_means(values, user, 4_000, np.random.default_rng(0))
+    result = resampled_means(values, user, 4_000, np.random.default_rng(0))
     whole, one, other = (0.4, 0.5), (1.0, 2.0), (0.2, 0.0)
-    kinds = [np.isclose(found.T, kind).all(axis=1) for kind in (whole, one, other)]
+    kinds = [np.isclose(result.T, kind).all(axis=1) for kind in (whole, one, other)]
     assert np.sum(kinds, axis=0).tolist() == [1] * 4_000
     assert [float(kind.mean()) for kind in kinds] == pytest.approx([0.5, 0.25, 0.25], abs=0.03)
 
@@ -62,13 +62,13 @@ def test_the_test_is_that_of_the_users_means_where_all_have_as_many() -> None:
     rng = np.random.default_rng(2)
     a, b = ranks(rng.integers(1, 30, size=200)), ranks(rng.integers(1, 40, size=200))
     whose = users(np.repeat(np.arange(50), 4), shuffle=3)
-    found = paired_bootstrap(a, b, users=whose)
+    result = paired_bootstrap(a, b, users=whose)
     means = (per_sample(a, "ndcg_at_10") - per_sample(b, "ndcg_at_10")).reshape(50, 4).mean(axis=1)
     expected = stats.ttest_1samp(means, 0.0)
-    assert (found.t, found.p) == pytest.approx((expected.statistic, expected.pvalue))
-    assert (found.n, found.users) == (200, 50)
+    assert (result.t, result.p) == pytest.approx((expected.statistic, expected.pvalue))
+    assert (result.n, result.users) == (200, 50)
     (verdict,) = against_best({"ours": [a], "it": [b]}, "ours", ("search",), ("ndcg_at_10",), users=whose)
-    assert verdict.compared == found
+    assert verdict.compared == result
 
 
 def worlds(n: int) -> list[tuple[pa.Table, pa.Table, pa.Table]]:
@@ -83,8 +83,8 @@ def worlds(n: int) -> list[tuple[pa.Table, pa.Table, pa.Table]]:
 
 
 def test_intervals_cover_the_truth_with_users_and_not_with_samples() -> None:
-    def covers(found: Comparison) -> bool:
-        return found.low <= 0 <= found.high
+    def covers(result: Comparison) -> bool:
+        return result.low <= 0 <= result.high
 
     made = worlds(100)
     with_users = [covers(paired_bootstrap(a, b, samples=300, confidence=0.8, users=u)) for a, b, u in made]
@@ -110,9 +110,9 @@ def test_of_a_single_user_nothing_is_known() -> None:
     rng = np.random.default_rng(6)
     a, b = ranks(rng.integers(1, 9, size=60)), ranks(rng.integers(1, 9, size=60))
     alone = users(np.zeros(60, np.int64))
-    found = paired_bootstrap(a, b, users=alone)
-    assert (found.low, found.high, found.users) == (-1, 1, 1)
-    assert np.isnan(found.p)
+    result = paired_bootstrap(a, b, users=alone)
+    assert (result.low, result.high, result.users) == (-1, 1, 1)
+    assert np.isnan(result.p)
     change = relative_change([a], [b], "ndcg_at_10", users=alone)
     assert (change.low, change.high) == (-1, pytest.approx(1 / change.base - 1))
 

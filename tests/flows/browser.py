@@ -20,10 +20,10 @@ _WAIT = 60.0  # seconds for an answer on a busy machine
 
 def chromium() -> str:
     """The browser's command; skips the test where there is none."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None:
+    actual = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if actual is None:
         pytest.skip("no chromium on this machine (apt-get install chromium)")
-    return found
+    return actual
 
 
 class Tab:
@@ -60,9 +60,9 @@ class Tab:
 
     def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression in the page."""
-        found = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
-        assert "exceptionDetails" not in found, found["exceptionDetails"]
-        return found["result"].get("value")
+        actual = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in actual, actual["exceptionDetails"]
+        return actual["result"].get("value")
 
     def press(self, key: str, code: int, text: str = "") -> None:
         """A key as a keyboard sends it."""
@@ -79,8 +79,8 @@ class Tab:
 
     def picture(self, to: Path) -> None:
         """The whole page as PNG."""
-        found = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
-        to.write_bytes(base64.b64decode(found["data"]))
+        actual = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+        to.write_bytes(base64.b64decode(actual["data"]))
 
     def _next(self) -> dict[str, Any]:
         message: dict[str, Any] = json.loads(self._socket.recv(timeout=_WAIT))
@@ -112,8 +112,8 @@ def browser(profile: Path) -> Iterator[Tab]:
             said = []
             for line in process.stderr:
                 said.append(line)
-                if found := re.search(r"ws://\S+", line):
-                    with connect(found[0], max_size=None, open_timeout=_WAIT) as socket:
+                if actual := re.search(r"ws://\S+", line):
+                    with connect(actual[0], max_size=None, open_timeout=_WAIT) as socket:
                         yield Tab(socket)
                     break
             else:

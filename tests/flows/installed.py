@@ -81,10 +81,10 @@ class Installed:
         return None
 
     def flow_runs(self, flow: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.api(
+        result: list[dict[str, Any]] = self.api(
             "flow_runs/filter", {"flows": {"name": {"any_": [flow]}}, "sort": "EXPECTED_START_TIME_ASC"}
         )
-        return found
+        return result
 
     @property
     def mlflow(self) -> MlflowClient:
@@ -94,16 +94,16 @@ class Installed:
         """Nested MLflow runs by name."""
         client = self.mlflow
         parent = client.get_run(run_id)
-        found = client.search_runs(
+        result = client.search_runs(
             [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'", max_results=200
         )
-        return {run.info.run_name: run for run in found}
+        return {run.info.run_name: run for run in result}
 
     def summary(self, stdout: str) -> dict[str, Any]:
         """The summary that the output of a run ends with."""
-        found = re.search(r"^Summary  (.*)$", stdout, re.MULTILINE)
-        assert found, stdout
-        content: dict[str, Any] = json.loads(Path(found[1]).read_text())
+        result = re.search(r"^Summary  (.*)$", stdout, re.MULTILINE)
+        assert result, stdout
+        content: dict[str, Any] = json.loads(Path(result[1]).read_text())
         return content
 
     def service(self, name: str) -> psutil.Process:
@@ -122,20 +122,20 @@ class Installed:
 
     def processes(self) -> list[psutil.Process]:
         """All processes with this state folder in their environment, this one excepted."""
-        found = []
+        result = []
         for process in psutil.process_iter():
             try:
                 if process.pid != os.getpid() and process.environ().get("GENSR_HOME") == str(self.home.root):
-                    found.append(process)
+                    result.append(process)
             except psutil.Error:
                 continue
-        return found
+        return result
 
 
-def wait_for(found: Callable[[], Any], seconds: float, what: str) -> Any:
+def wait_for(result: Callable[[], Any], seconds: float, what: str) -> Any:
     """The first true value; fails after so many seconds."""
     deadline = time.monotonic() + seconds
-    while not (value := found()):
+    while not (value := result()):
         assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}"
         time.sleep(0.5)
     return value

@@ -217,16 +217,16 @@ def latest_run(**tags: str) -> Any:
     client = MlflowClient(tracking_uri())
     (place,) = [e.experiment_id for e in client.search_experiments() if e.name == "gensr"]
     wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-    found = client.search_runs([place], wanted or "tags.flow = 'test/data-part'", max_results=1)
-    return found[0]
+    result = client.search_runs([place], wanted or "tags.flow = 'test/data-part'", max_results=1)
+    return result[0]
 
 
 def logged_rejects(world: World) -> list[dict[str, Any]]:
     """What the failed stage ingest of the last run gave to MLflow."""
     child = latest_run(**{"mlflow.parentRunId": latest_run().info.run_id, "mlflow.runName": "ingest"})
     folder = MlflowClient(tracking_uri()).download_artifacts(child.info.run_id, "rejects.parquet")
-    found: list[dict[str, Any]] = pq.read_table(folder).to_pylist()
-    return found
+    result: list[dict[str, Any]] = pq.read_table(folder).to_pylist()
+    return result
 
 
 # --- what does not ---------------------------------------------------------------------------------------------

@@ -25,9 +25,9 @@ def commands() -> list[tuple[str, str]]:
     """Deployment and parameters of every command that is not cut short by dots or by words in brackets."""
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     text = "\n".join(page.read_text() for page in pages)
-    found = [(name, params) for name, params in COMMAND.findall(text)]
-    found += [("gensr/full-pipeline", f'{{"config": {config}}}') for config in CONFIG.findall(text)]
-    return [(name, params) for name, params in dict.fromkeys(found) if "..." not in params and "[the" not in params]
+    result = [(name, params) for name, params in COMMAND.findall(text)]
+    result += [("gensr/full-pipeline", f'{{"config": {config}}}') for config in CONFIG.findall(text)]
+    return [(name, params) for name, params in dict.fromkeys(result) if "..." not in params and "[the" not in params]
 
 
 @cache
@@ -36,9 +36,9 @@ def schema(deployment: str) -> dict[str, Any]:
     flow, name = deployment.split("/")
     known = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     (entrypoint,) = [one["entrypoint"] for one in known if one["name"] == name]
-    found = import_object(entrypoint)
-    assert found.name == flow
-    return parameter_schema(found).model_dump_for_openapi()
+    result = import_object(entrypoint)
+    assert result.name == flow
+    return parameter_schema(result).model_dump_for_openapi()
 
 
 def test_there_are_commands_of_most_kinds() -> None:

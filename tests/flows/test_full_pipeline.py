@@ -183,8 +183,8 @@ def _check_mlflow(summary: dict) -> None:
         "evaluate-gensr": "ranks.parquet",
     }
     for name, artifact in expected.items():
-        found = {f.path for f in client.list_artifacts(by_name[name].info.run_id)}
-        assert artifact in found, name
+        result = {f.path for f in client.list_artifacts(by_name[name].info.run_id)}
+        assert artifact in result, name
     assert client.list_artifacts(by_name["validate"].info.run_id)
     for model in ("gensr", "two_head"):
         tuned = by_name[f"finetune-{model}"]
@@ -199,7 +199,7 @@ def _check_mlflow(summary: dict) -> None:
         for name in (*parts, "learning_rate", "gradient_norm", "samples_per_second", "rows_per_second"):
             assert client.get_metric_history(tuned.info.run_id, f"train/{name}"), name
         assert len(client.get_metric_history(tuned.info.run_id, "gradient/cosine")) > 1
-        assert all(found == [told["steps"]] for found in steps.values()), "one validation in its one epoch"
+        assert all(result == [told["steps"]] for result in steps.values()), "one validation in its one epoch"
 
     model = mlflow.pyfunc.load_model(by_name["model"].data.tags["model_uri"])
     example = model.input_example

@@ -25,8 +25,8 @@ from tasks.core.state_dir import StateDir, server_environment
 
 
 def deployments() -> dict[str, dict[str, Any]]:
-    found = yaml.safe_load((ROOT / "prefect.yaml").read_text())
-    return {d["name"]: d for d in found["deployments"]}
+    result = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    return {d["name"]: d for d in result["deployments"]}
 
 
 def command(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -96,8 +96,8 @@ def test_a_given_config_stays_as_given_but_for_relative_paths(tmp_path: Path, mo
     assert read_config(None) == {}
     (tmp_path / "flan").mkdir()
     for name, said in (("flan", str(tmp_path / "flan")), ("google/flan-t5-small", "google/flan-t5-small")):
-        found = read_config(json.dumps({"model": {"backbone": {"name_or_path": name}}}))
-        assert found["model"]["backbone"]["name_or_path"] == said
+        result = read_config(json.dumps({"model": {"backbone": {"name_or_path": name}}}))
+        assert result["model"]["backbone"]["name_or_path"] == said
     for given in ({"rerank": {"saved_ranks": ["ranks.parquet"]}},
                   {"overrides": {"rerank": {"saved_ranks": ["ranks.parquet"]}}}):  # fmt: skip
         (file,) = read_config(json.dumps(given))["rerank"]["saved_ranks"]
@@ -111,11 +111,11 @@ def test_nothing_that_the_shell_says_to_prefect_or_mlflow_reaches_the_servers(
 ) -> None:
     monkeypatch.setenv("PREFECT_API_KEY", "secret")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example")
-    found = server_environment(StateDir(tmp_path), 4201, 5001)
-    assert "PREFECT_API_KEY" not in found
-    assert found["PREFECT_API_URL"] == "http://127.0.0.1:4201/api"
-    assert found["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5001"
-    assert found["PATH"] == os.environ["PATH"]
+    result = server_environment(StateDir(tmp_path), 4201, 5001)
+    assert "PREFECT_API_KEY" not in result
+    assert result["PREFECT_API_URL"] == "http://127.0.0.1:4201/api"
+    assert result["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5001"
+    assert result["PATH"] == os.environ["PATH"]
 
 
 def test_stop_where_nothing_was_started_says_so(tmp_path: Path) -> None:
@@ -145,8 +145,8 @@ def test_a_deployment_shows_its_config_as_a_typed_form(name: str) -> None:
     PipelineConfig.model_validate(deployments()[name]["parameters"]["config"])
     with get_client(sync_client=True) as client:
         flow.to_deployment(name=name, work_pool_name=None).apply()
-        found = client.read_deployment_by_name(f"{flow.name}/{name}")
-    schema = found.parameter_openapi_schema
+        result = client.read_deployment_by_name(f"{flow.name}/{name}")
+    schema = result.parameter_openapi_schema
     assert schema["required"] == ["config"]
     definitions = schema["definitions"]
     config = definitions[schema["properties"]["config"]["$ref"].rsplit("/", 1)[1]]["properties"]

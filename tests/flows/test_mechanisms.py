@@ -33,15 +33,15 @@ def test_raw_files_to_published_analyses(home_with_data: Path, tiny: Callable[..
                 "gradient_every": 5, "enabled": False}  # fmt: skip
     rerank = {"epochs": 1, "batch_size": 64, "systems": ["unisar"]}
     config = tiny(analysis=analysis, rerank=rerank)
-    found = mechanisms(config)
-    numbers = found["analysis"]
+    result = mechanisms(config)
+    numbers = result["analysis"]
     assert {name.split("/")[0] for name in numbers} == {"information", "gradient", "space", "theorem"}
     for model in ("gensr", "two_head", "unisar"):
         assert numbers[f"gradient/{model}/probes"] > 1
         assert numbers[f"information/{model}/search/bound_nats"] <= 0.6932
         assert 0 <= numbers[f"space/{model}/overlap"] <= 1
 
-    text = (home_with_data / "runs" / found["flow_run_id"] / "table.md").read_text()
+    text = (home_with_data / "runs" / result["flow_run_id"] / "table.md").read_text()
     tables = {part.partition("**")[0]: part for part in text.split("\n\n**")[1:]}  # by caption
     assert "Parameter error, and both sides of Eq. 4 by Eq. 15, nats" in tables
     rows = {caption: part.count("| UniSAR ") for caption, part in tables.items()}
@@ -52,12 +52,12 @@ def test_raw_files_to_published_analyses(home_with_data: Path, tiny: Callable[..
     with get_client(sync_client=True) as client:
         wanted = ArtifactFilter(
             key=ArtifactFilterKey(any_=["mechanisms"]),
-            flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(found["flow_run_id"])]),
+            flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(result["flow_run_id"])]),
         )
         (artifact,) = client.read_artifacts(artifact_filter=wanted)
     assert text in str(artifact.data)
     assert "report.html" in str(artifact.data)
-    page = Parsed((home_with_data / "runs" / found["flow_run_id"] / "report.html").read_text())
+    page = Parsed((home_with_data / "runs" / result["flow_run_id"] / "report.html").read_text())
     assert {"run", "data", "training", "mechanisms", "failed"} <= set(page.ids)
     assert not {"results", "systems", "speed"} & set(page.ids)
     (picture,) = page.all("img")
@@ -68,11 +68,11 @@ def test_raw_files_to_published_analyses(home_with_data: Path, tiny: Callable[..
         assert f"{number:.3f}".replace("-", "−") in page.text
 
     mlflow = MlflowClient(tracking_uri())
-    parent = mlflow.get_run(found["mlflow"]["run_id"])
+    parent = mlflow.get_run(result["mlflow"]["run_id"])
     assert parent.data.tags["flow"] == "analyze/mechanisms"
     assert parent.data.metrics["space/gensr/overlap"] == pytest.approx(numbers["space/gensr/overlap"])
-    content = json.loads((home_with_data / "runs" / found["flow_run_id"] / "summary.json").read_text())
-    assert content == found
+    content = json.loads((home_with_data / "runs" / result["flow_run_id"] / "summary.json").read_text())
+    assert content == result
     assert {"summary.json", "table.md", "report.html"} <= _files(mlflow, parent.info.run_id)
     children = mlflow.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
     by_name = {child.info.run_name: child.info.run_id for child in children}

@@ -18,8 +18,8 @@ TABLE = "document.querySelector('#table-results-search')"
 
 @pytest.fixture(scope="module")
 def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
-    with browser(tmp_path_factory.mktemp("browser")) as found:
-        yield found
+    with browser(tmp_path_factory.mktemp("browser")) as result:
+        yield result
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +28,8 @@ def page(finished: Callable[[str], Finished]) -> Path:
 
 
 def column(tab: Tab, place: int) -> list[str]:
-    found: list[str] = tab.evaluate(f"[...{TABLE}.tBodies[0].rows].map(row => row.cells[{place}].textContent)")
-    return found
+    result: list[str] = tab.evaluate(f"[...{TABLE}.tBodies[0].rows].map(row => row.cells[{place}].textContent)")
+    return result
 
 
 def test_it_loads_in_silence_and_asks_for_nothing_else(tab: Tab, page: Path) -> None:
@@ -53,8 +53,8 @@ def test_every_figure_has_a_size_and_something_in_it(tab: Tab, page: Path) -> No
 def test_the_page_of_every_study_has_all_sections_and_the_picture_is_in_the_file(tab: Tab, page: Path) -> None:
     tab.look(390)
     tab.open(page)
-    found = tab.evaluate("[...document.querySelectorAll('section[id]')].map(s => s.id)")
-    assert found == ["short", "run", "data", "checks", "results", "segments", "systems", "full", "ablation", "sweep",
+    result = tab.evaluate("[...document.querySelectorAll('section[id]')].map(s => s.id)")
+    assert result == ["short", "run", "data", "checks", "results", "segments", "systems", "full", "ablation", "sweep",
                      "training", "mechanisms", "speed", "examples", "failed"]  # fmt: skip
     (size,) = tab.evaluate("[...document.images].map(i => [i.naturalWidth, i.complete, i.clientHeight])")
     assert size[0] > 1_000

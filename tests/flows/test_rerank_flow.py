@@ -105,19 +105,19 @@ def test_all_systems_stand_in_one_table_and_one_that_fails_says_why(
 
     folder = gensr_home / "runs" / summary["flow_run_id"]
     rows = pq.read_table(folder / "table.parquet").to_pylist()
-    found = {(r["task"], r["system"]): r for r in rows if r["metric"] == "ndcg_at_10"}
-    assert {s for t, s in found if t == "recommendation"} == {"popularity", "own_baselines:Bias", "gensr"}
-    assert {s for t, s in found if t == "search"} == {"popularity", "bm25", "own_baselines:Bias", "gensr"}
-    assert found["search", "gensr"]["seeds"] == found["search", "own_baselines:Bias"]["seeds"] == 2
-    assert found["search", "bm25"]["seeds"] == 1
+    result = {(r["task"], r["system"]): r for r in rows if r["metric"] == "ndcg_at_10"}
+    assert {s for t, s in result if t == "recommendation"} == {"popularity", "own_baselines:Bias", "gensr"}
+    assert {s for t, s in result if t == "search"} == {"popularity", "bm25", "own_baselines:Bias", "gensr"}
+    assert result["search", "gensr"]["seeds"] == result["search", "own_baselines:Bias"]["seeds"] == 2
+    assert result["search", "bm25"]["seeds"] == 1
 
     # The table is the mean over the seeds of the ranks that lie beside it.
     ranks = read_saved_ranks(folder / "ranks.parquet")
     assert {"gensr/seed0", "gensr/seed1", "own_baselines:Bias/seed1", "popularity"} <= set(ranks)
     of_task = [ranks[f"gensr/seed{s}"].filter(pc.field("task") == "search") for s in (0, 1)]
     seeds = [per_sample(table, "ndcg_at_10").mean() for table in of_task]
-    assert found["search", "gensr"]["mean"] == pytest.approx(np.mean(seeds))
-    assert found["search", "gensr"]["deviation"] == pytest.approx(np.std(seeds, ddof=1))
+    assert result["search", "gensr"]["mean"] == pytest.approx(np.mean(seeds))
+    assert result["search", "gensr"]["deviation"] == pytest.approx(np.std(seeds, ddof=1))
     assert seeds[0] != seeds[1]
 
     assert {(v["task"], v["metric"]) for v in summary["verdicts"]} >= {("search", "ndcg_at_5")}
@@ -142,7 +142,7 @@ def test_all_systems_stand_in_one_table_and_one_that_fails_says_why(
     page = Parsed((folder / "report.html").read_text())
     assert {"systems", "training", "failed", "table-systems-search", "table-systems-verdicts"} <= set(page.ids)
     assert not {"results", "speed", "ablation"} & set(page.ids)
-    assert f"{found['search', 'gensr']['mean']:.4f}" in page.text
+    assert f"{result['search', 'gensr']['mean']:.4f}" in page.text
     assert "ZeroDivisionError: no | way" in page.text
     assert "Broken was not ranked with seed 0 and 1." in page.text
     mlflow = MlflowClient(tracking_uri())

@@ -87,9 +87,9 @@ def stranger() -> Iterator[Callable[[list[str]], subprocess.Popen[bytes]]]:
         process.wait()
 
 
-def until(found: Callable[[], Any], seconds: float = 20.0) -> Any:
+def until(result: Callable[[], Any], seconds: float = 20.0) -> Any:
     deadline = time.monotonic() + seconds
-    while not (value := found()):
+    while not (value := result()):
         assert time.monotonic() < deadline, "nothing came"
         time.sleep(0.05)
     return value

@@ -49,8 +49,8 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
 
 @pytest.fixture(scope="module")
 def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
-    with browser(tmp_path_factory.mktemp("browser")) as found:
-        yield found
+    with browser(tmp_path_factory.mktemp("browser")) as result:
+        yield result
 
 
 def open_form(tab: Tab, deployed: Installed, config: dict[str, Any]) -> list[str]:

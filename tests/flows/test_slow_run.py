@@ -120,17 +120,17 @@ def _check_that_mlflow_keeps_a_connection(installed: Installed) -> None:
 
 def _check_mlflow_over_http(installed: Installed, out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The printed link is a run whose tree, documents and model come back from the server."""
-    found = re.search(rf"^MLflow   http://127.0.0.1:{installed.mlflow_port}/#/experiments/\d+/runs/(\w+)$", out, re.M)
-    assert found, out
+    result = re.search(rf"^MLflow   http://127.0.0.1:{installed.mlflow_port}/#/experiments/\d+/runs/(\w+)$", out, re.M)
+    assert result, out
     client = installed.mlflow
-    parent = client.get_run(found[1])
+    parent = client.get_run(result[1])
     summary = installed.summary(out)
     assert parent.info.status == "FINISHED"
     expected = {"dataset_digest": summary["dataset_digest"], "config_hash": summary["config_hash"], "seed": "0",
                 "prefect_flow_run_id": summary["flow_run_id"]}  # fmt: skip
     assert expected.items() <= parent.data.tags.items()
     assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?", parent.data.tags["git_commit"])
-    children = installed.children(found[1])
+    children = installed.children(result[1])
     assert {stage["label"] for stage in summary["stages"]} | {"model"} == set(children)
     assert {run.info.status for run in children.values()} == {"FINISHED"}
     for stage in ("validate-raw", "validate"):

@@ -80,6 +80,6 @@ def busy(installed: Installed) -> bool:
 
 def finals(installed: Installed, runs: set[str]) -> list[str]:
     """The states of these runs once all have ended."""
-    found = [r for r in installed.flow_runs("retrain") if r["id"] in runs]
-    over = all(r["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") for r in found)
-    return [r["state_name"] for r in found] if over and len(found) == len(runs) else []
+    result = [r for r in installed.flow_runs("retrain") if r["id"] in runs]
+    over = all(r["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") for r in result)
+    return [r["state_name"] for r in result] if over and len(result) == len(runs) else []

@@ -41,8 +41,8 @@ def artifact(key: str, flow_run_id: str) -> str:
         wanted = ArtifactFilter(
             key=ArtifactFilterKey(any_=[key]), flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(flow_run_id)])
         )
-        (found,) = client.read_artifacts(artifact_filter=wanted)
-    return str(found.data)
+        (result,) = client.read_artifacts(artifact_filter=wanted)
+    return str(result.data)
 
 
 def report(home: Path, summary: dict[str, Any]) -> Parsed:
@@ -56,8 +56,8 @@ def report(home: Path, summary: dict[str, Any]) -> Parsed:
 
 def children(client: MlflowClient, run_id: str) -> dict[str, Any]:
     experiment = client.get_run(run_id).info.experiment_id
-    found = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{run_id}'")
-    return {run.info.run_name: run for run in found}
+    result = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{run_id}'")
+    return {run.info.run_name: run for run in result}
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -139,11 +139,11 @@ def test_the_sweep_trains_each_point_once_and_chooses_on_valid(
     for row in summary["sweep"]:
         ranks = pq.read_table(store / keys[f"rank-valid-{trials.Point(row['tau'], row['beta']).name}"] / RANKS)
         assert row["recommendation"] == pytest.approx(summarize(ranks)["recommendation"]["ndcg_at_5"])
-        found = [row[f"{task}_change"] for task in ("recommendation", "search")]
+        result = [row[f"{task}_change"] for task in ("recommendation", "search")]
         if row is chosen:
-            assert found == [None, None]
+            assert result == [None, None]
         else:
-            assert found == pytest.approx([row[t] / chosen[t] - 1 for t in ("recommendation", "search")])
+            assert result == pytest.approx([row[t] / chosen[t] - 1 for t in ("recommendation", "search")])
             assert row["search_low"] <= row["search_change"] <= row["search_high"]
             assert 0 <= row["search_p"] <= row["search_p_holm"] <= 1
     table = (home_with_data / "runs" / summary["flow_run_id"] / "table.md").read_text()
@@ -168,18 +168,18 @@ def test_the_sweep_trains_each_point_once_and_chooses_on_valid(
     assert worker.run(tmp_path / "parcel") == []
     assert export.back(tmp_path / "parcel") == [f"tau=0.05-beta=0.3: {made}" for made in ("finetune", "rank-valid")]
     grids["beta"].append(0.001)
-    found = sweep(tiny(train=TRAIN, sweep=grids | {"concurrency": 1}))
-    built = [s["label"] for s in found["stages"] if not s["reused"]]
+    result = sweep(tiny(train=TRAIN, sweep=grids | {"concurrency": 1}))
+    built = [s["label"] for s in result["stages"] if not s["reused"]]
     assert built == ["finetune-tau=0.05-beta=0.001", "rank-valid-tau=0.05-beta=0.001"]
-    origin = {s["label"]: s["built_on"] for s in found["stages"] if s["built_on"]}
+    origin = {s["label"]: s["built_on"] for s in result["stages"] if s["built_on"]}
     assert origin == {f"{made}-tau=0.05-beta=0.3": "another machine's CPU" for made in ("finetune", "rank-valid")}
-    nested = children(client, found["mlflow"]["run_id"])
+    nested = children(client, result["mlflow"]["run_id"])
     ours, theirs = (nested[f"tau=0.05-beta={beta}"].info.run_id for beta in ("0.001", "0.3"))
     assert "built_on" not in children(client, ours)["finetune-gensr"].data.tags
     stage = children(client, theirs)["finetune-gensr"]
     assert stage.data.tags["built_on"] == "another machine's CPU"
     assert stage.data.metrics["peak_memory_mb"] > 100
-    assert report(home_with_data, found).text.count("reused, built on another machine's CPU") == 2
+    assert report(home_with_data, result).text.count("reused, built on another machine's CPU") == 2
 
 
 def test_the_papers_grids_are_eleven_runs() -> None:

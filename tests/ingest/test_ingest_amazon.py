@@ -83,9 +83,9 @@ def test_the_2018_release(tmp_path: Path) -> None:
     ],
 )
 def test_texts_are_cleaned(tmp_path: Path, text: Any, clean: str | None) -> None:
-    found = items(tmp_path, json.dumps({"asin": "A2", "title": text, "brand": text, "category": ["Top", text]}))
+    result = items(tmp_path, json.dumps({"asin": "A2", "title": text, "brand": text, "category": ["Top", text]}))
     expected = ["Top"] if clean is None else ["Top", clean]
-    assert found == [{"item": "A2", "title": clean, "brand": clean, "description": None, "categories": [expected]}]
+    assert result == [{"item": "A2", "title": clean, "brand": clean, "description": None, "categories": [expected]}]
 
 
 def test_the_first_line_of_an_item_stands_and_the_others_are_counted(tmp_path: Path) -> None:
@@ -247,13 +247,13 @@ def test_digital_music_as_published(real_data: Path, tmp_path: Path) -> None:
     raw: Raw = ingest(tmp_path / "music", "amazon", 0.0)
     assert raw.account("reviews_Digital_Music_5.json.gz") == (6908, 6908, 0)
     assert raw.account("meta_Digital_Music.json.gz") == (7419, 7419, 0)
-    reviews, found = raw.rows("reviews"), raw.rows("items")
+    reviews, result = raw.rows("reviews"), raw.rows("items")
     assert (len({r["user"] for r in reviews}), len({r["item"] for r in reviews})) == (2490, 382)
     assert raw.manifest["notes"]["items_without_meta"] == 0
-    assert len(found) + raw.manifest["notes"]["repeated_items"] == 7419
+    assert len(result) + raw.manifest["notes"]["repeated_items"] == 7419
     assert all(row["ts"] % 86_400_000 == 0 for row in reviews)  # day resolution
     reviewed = {r["item"] for r in reviews}
-    paths = [len(row["categories"]) for row in found if row["item"] in reviewed]
+    paths = [len(row["categories"]) for row in result if row["item"] in reviewed]
     assert sum(paths) / len(paths) == pytest.approx(6.3, abs=0.05)
-    texts = [row[name] or "" for row in found for name in ("title", "brand", "description")]
+    texts = [row[name] or "" for row in result for name in ("title", "brand", "description")]
     assert not [t for t in texts if "&amp;" in t or "<br" in t.lower()]

@@ -47,10 +47,10 @@ def test_columns_in_any_order_among_others_with_a_byte_order_mark_and_windows_li
         (source / (f"{file}.gz" if gz else file)).write_bytes(gzip.compress(content) if gz else content)
     raw = ingest(source.parent, "kuaisar", 0.0)
     for name in NAMES:
-        found = raw.rows(name)
-        for row in found:
+        result = raw.rows(name)
+        for row in result:
             row.pop("file", None)
-        assert found == [{k: v for k, v in row.items() if k != "file"} for row in plain.rows(name)], name
+        assert result == [{k: v for k, v in row.items() if k != "file"} for row in plain.rows(name)], name
 
 
 def test_the_other_spelling_of_an_active_level(tmp_path: Path) -> None:
@@ -167,14 +167,14 @@ def test_a_line_is_read_alike_whatever_stands_beside_it(tmp_path: Path) -> None:
         GOOD.encode() + b",\xff",
         GOOD.encode() + ",空".encode(),
     ]
-    found = []
+    result = []
     for name, bad in (("clean", []), ("with a bad line", ["1,2"])):
         rec = lines(REC_HEADER + ",time", *tested, *bad)
         raw = ingest(kuaisar(tmp_path / name, rec=rec), "kuaisar")
-        found.append((raw.rows("rec"), raw.rejects[: len(raw.rejects) - len(bad)]))
-    assert found[0] == found[1]
-    assert [row["user"] for row in found[0][0]] == ["5", "56", '5"6', '5"6', "5,6", '56"7"', "1"]
-    assert [(n, reason) for _, n, reason in found[0][1]] == [(7, "no user_id"), (9, "not UTF-8")]
+        result.append((raw.rows("rec"), raw.rejects[: len(raw.rejects) - len(bad)]))
+    assert result[0] == result[1]
+    assert [row["user"] for row in result[0][0]] == ["5", "56", '5"6', '5"6', "5,6", '56"7"', "1"]
+    assert [(n, reason) for _, n, reason in result[0][1]] == [(7, "no user_id"), (9, "not UTF-8")]
 
 
 def test_rows_are_not_made_up_by_a_line_that_ends_twice_and_a_quote_that_spans_two(tmp_path: Path) -> None:

@@ -109,8 +109,8 @@ def test_ordinary_lines_take_the_fast_way(line: str) -> None:
 )
 def test_real_meta_is_read_alike_and_nearly_all_of_it_fast(real_data: Path, name: str) -> None:
     lines = gzip.decompress((real_data / name).read_bytes()).splitlines()
-    found = [parse(line) for line in lines]
-    unsure = sum(value is UNSURE for value in found)
+    result = [parse(line) for line in lines]
+    unsure = sum(value is UNSURE for value in result)
     assert unsure < 0.002 * len(lines)
-    for line, value in zip(lines, found, strict=True):
+    for line, value in zip(lines, result, strict=True):
         assert value is UNSURE or value == parse_entry(line.decode())

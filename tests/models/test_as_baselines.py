@@ -42,10 +42,10 @@ def ours(root: Path, request: pytest.FixtureRequest) -> Ours:
     samples = samples.take(samples.history_end > samples.history_start)
     samples = samples.take(rng.permutation(len(samples))[:32])
     others = (samples.item[:, None] + rng.integers(1, ITEMS, size=(32, 4))) % ITEMS
-    found = BatchBuilder(dataset, HISTORY).build(samples, np.column_stack([samples.item, others]))
-    assert set(found.task.tolist()) == {0, 1}
-    assert not found.history_mask.all()
-    return Ours(model, found)
+    result = BatchBuilder(dataset, HISTORY).build(samples, np.column_stack([samples.item, others]))
+    assert set(result.task.tolist()) == {0, 1}
+    assert not result.history_mask.all()
+    return Ours(model, result)
 
 
 @torch.inference_mode()

@@ -66,8 +66,8 @@ def test_the_first_layers_answer_as_in_the_whole_model(dataset: PreparedDataset,
     cut.eval()
     assert (len(cut.encoder.block), len(cut.decoder.block)) == (2, 2)
     states = whole.encoder(input_ids=torch.tensor([[3, 4, 5]]), output_hidden_states=True).hidden_states
-    found = cut.encoder(input_ids=torch.tensor([[3, 4, 5]]), output_hidden_states=True).hidden_states
-    torch.testing.assert_close(found[1], states[1])
+    result = cut.encoder(input_ids=torch.tensor([[3, 4, 5]]), output_hidden_states=True).hidden_states
+    torch.testing.assert_close(result[1], states[1])
     rebuilt = backbone.build(backbone.config_to_json(cut))
     assert (len(rebuilt.encoder.block), len(rebuilt.decoder.block)) == (2, 2)
 

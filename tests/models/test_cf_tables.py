@@ -16,10 +16,10 @@ def test_cold_items_share_one_vector_that_learns_and_the_table_does_not() -> Non
     table = CFTable(draw(0, 4, 3), known, freeze=True)
     with torch.no_grad():
         table.cold.copy_(torch.tensor([1.0, 2.0, 3.0]))
-    found = table(torch.tensor([0, 1, 3]))
-    torch.testing.assert_close(found[0], table.table[0])
-    assert found[1].tolist() == found[2].tolist() == [1.0, 2.0, 3.0]
-    found.sum().backward()
+    result = table(torch.tensor([0, 1, 3]))
+    torch.testing.assert_close(result[0], table.table[0])
+    assert result[1].tolist() == result[2].tolist() == [1.0, 2.0, 3.0]
+    result.sum().backward()
     assert table.table.grad is None
     assert table.cold.grad is not None
 

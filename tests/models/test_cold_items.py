@@ -73,8 +73,8 @@ def test_a_cold_item_is_read_as_one_that_training_never_met(
         departures, "drawn_cold", lambda share, items: torch.ones_like(items, dtype=torch.bool) if share else None
     )
     with torch.inference_mode():
-        found, expected = model.train().score(small.batch), unmet.score(small.batch)
-        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+        result, expected = model.train().score(small.batch), unmet.score(small.batch)
+        torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-4)
         assert not torch.allclose(model.eval().score(small.batch), expected, atol=1e-2)
 
 
@@ -117,11 +117,11 @@ def test_only_the_cold_ones_of_the_items_change() -> None:
     folds = FoldTables(torch.stack([vectors, 10 * vectors]), torch.tensor([[True, True, True], [True, True, False]]))
     table = CFTable(vectors, torch.ones(3, dtype=torch.bool), folds=folds)
     read = read_items(items, cold)
-    found, _ = table.for_batch(read)
+    result, _ = table.for_batch(read)
     of_cold = [0.0, 0.0, 0.0]
-    assert found.tolist() == [[7, 8, 9], of_cold, of_cold, of_cold, of_cold, of_cold]
-    found, _ = table.eval().for_batch(read)
-    assert found.tolist() == [[7, 8, 9], of_cold, of_cold]
+    assert result.tolist() == [[7, 8, 9], of_cold, of_cold, of_cold, of_cold, of_cold]
+    result, _ = table.eval().for_batch(read)
+    assert result.tolist() == [[7, 8, 9], of_cold, of_cold]
 
 
 @pytest.mark.parametrize("pooling", ["tokens", "fields"])
@@ -136,7 +136,7 @@ def test_cold_text_is_the_text_without_searches(small: Small, pooling: str) -> N
     words = nn.Embedding(tokenizer.get_vocab_size(), 4)
     every = torch.arange(len(without.offsets) - 1)
     everyone: Tensor = torch.ones_like(every, dtype=torch.bool)
-    found = pool_read_text(words, with_them, read_items(every, everyone))
-    torch.testing.assert_close(found, pool_text(words, without, every), atol=1e-6, rtol=1e-5)
-    assert not torch.allclose(found[:20], pool_text(words, with_them, every)[:20], atol=1e-2)
-    torch.testing.assert_close(found[20:], pool_text(words, with_them, every)[20:])
+    result = pool_read_text(words, with_them, read_items(every, everyone))
+    torch.testing.assert_close(result, pool_text(words, without, every), atol=1e-6, rtol=1e-5)
+    assert not torch.allclose(result[:20], pool_text(words, with_them, every)[:20], atol=1e-2)
+    torch.testing.assert_close(result[20:], pool_text(words, with_them, every)[20:])

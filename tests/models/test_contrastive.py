@@ -47,9 +47,9 @@ def test_contrastive_loss_of_two_users_by_hand() -> None:
 
 def test_contrastive_loss_knows_no_order_of_users() -> None:
     cf, semantic, order = draw(0, 6, 4), draw(1, 6, 4), torch.tensor([3, 0, 5, 1, 4, 2])
-    found = contrastive_loss(cf[order], semantic[order], 0.2)
-    torch.testing.assert_close(found, contrastive_loss(cf, semantic, 0.2))
-    assert not torch.isclose(contrastive_loss(cf[order], semantic, 0.2), found)
+    result = contrastive_loss(cf[order], semantic[order], 0.2)
+    torch.testing.assert_close(result, contrastive_loss(cf, semantic, 0.2))
+    assert not torch.isclose(contrastive_loss(cf[order], semantic, 0.2), result)
 
 
 def test_contrastive_loss_of_nobody_is_zero_and_has_a_gradient() -> None:

@@ -52,8 +52,8 @@ def first_step(model: FullRanking) -> Tensor:
     for row in range(5):
         embeds, mask = model.prompt(batch(), encoded, torch.tensor([row]))
         start = torch.tensor([[0]])
-        found = model.backbone(inputs_embeds=embeds[0], attention_mask=mask.long(), decoder_input_ids=start)
-        out.append(found.logits[0, 0])
+        result = model.backbone(inputs_embeds=embeds[0], attention_mask=mask.long(), decoder_input_ids=start)
+        out.append(result.logits[0, 0])
     return torch.stack(out)
 
 
@@ -88,10 +88,10 @@ def test_scores_are_the_first_step_and_the_loss_its_likelihood_among_items(tied:
 @pytest.mark.parametrize("tied", [True, False])
 def test_generation_is_the_best_of_the_catalogue_and_hugging_faces(tied: bool) -> None:
     model = make(tied)
-    found = model.generate(batch(), 4)
+    result = model.generate(batch(), 4)
     scores = first_step(model).log_softmax(dim=1)[:, model.first_item :].sort(dim=1, descending=True)
-    assert found.items.tolist() == scores.indices[:, :4].tolist()
-    torch.testing.assert_close(found.scores, scores.values[:, :4], atol=1e-5, rtol=1e-4)
+    assert result.items.tolist() == scores.indices[:, :4].tolist()
+    torch.testing.assert_close(result.scores, scores.values[:, :4], atol=1e-5, rtol=1e-4)
     with torch.inference_mode():
         embeds, mask = model.prompt(batch(), model.encode(batch()), torch.arange(5))
         states = model.backbone.encoder(inputs_embeds=embeds[:, 0], attention_mask=mask.long())
@@ -101,7 +101,7 @@ def test_generation_is_the_best_of_the_catalogue_and_hugging_faces(tied: bool) -
             attention_mask=mask.long(), num_beams=4, num_return_sequences=4, max_new_tokens=1, do_sample=False,
             prefix_allowed_tokens_fn=lambda *_: list(range(model.first_item, model.first_item + ITEMS)),
         )  # fmt: skip
-    assert theirs[:, 1].view(5, 4).sub(model.first_item).tolist() == found.items.tolist()
+    assert theirs[:, 1].view(5, 4).sub(model.first_item).tolist() == result.items.tolist()
 
 
 def test_another_catalogue_is_ranked_by_the_tokens_of_the_items_it_shares() -> None:
@@ -153,11 +153,11 @@ def test_candidates_do_not_reach_the_prompt() -> None:
 
 def test_the_loss_has_both_parts_and_reaches_every_parameter() -> None:
     model = make()
-    found = model.loss(batch())
+    result = model.loss(batch())
     torch.testing.assert_close(
-        found.total.detach(), found.parts["generation"] + model.config.beta * found.parts["contrastive"]
+        result.total.detach(), result.parts["generation"] + model.config.beta * result.parts["contrastive"]
     )
-    found.total.backward()
+    result.total.backward()
     silent = {n for n, p in model.named_parameters() if p.requires_grad and p.grad is None}
     assert not silent
     assert torch.isfinite(model.loss(rows_of(batch(), [2])).total)  # one user, no history
@@ -167,8 +167,8 @@ def test_a_sampled_softmax_estimates_the_whole_one() -> None:
     torch.manual_seed(1)
     state, rows, target = 0.5 * torch.randn(6, 4), torch.randn(500, 4), torch.randint(0, 500, (6,))
     whole = F.cross_entropy(state @ rows.T, target, reduction="none")
-    found = torch.stack([sampled_cross_entropy(state, rows, target, 400) for _ in range(300)])
-    torch.testing.assert_close(found.mean(dim=0), whole, atol=0.02, rtol=0.02)
+    result = torch.stack([sampled_cross_entropy(state, rows, target, 400) for _ in range(300)])
+    torch.testing.assert_close(result.mean(dim=0), whole, atol=0.02, rtol=0.02)
     single = sampled_cross_entropy(state, rows[target[:1]], torch.zeros(6, dtype=torch.long), 5)
     torch.testing.assert_close(single, torch.zeros(6))  # all drawn are the target: nothing is against it
 

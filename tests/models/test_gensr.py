@@ -76,9 +76,9 @@ def rows_of(whole: Batch, rows: list[int]) -> Batch:
 def test_score_is_constrained_generation(tied: bool, scaled: bool) -> None:
     model = make(tied, scaled).eval()
     with torch.inference_mode():
-        found = model.score(batch()).sigmoid()
-    torch.testing.assert_close(found, generated(model, batch()), atol=1e-6, rtol=1e-4)
-    assert found.std() > 1e-4
+        result = model.score(batch()).sigmoid()
+    torch.testing.assert_close(result, generated(model, batch()), atol=1e-6, rtol=1e-4)
+    assert result.std() > 1e-4
 
 
 def test_the_candidates_text_slot_holds_its_product_with_the_query_and_nothing_without_one() -> None:
@@ -91,7 +91,7 @@ def test_the_candidates_text_slot_holds_its_product_with_the_query_and_nothing_w
     everyone = torch.arange(5)
     with torch.inference_mode():
         encoded = model.encode(batch())
-        found, _ = model.prompt(batch(), encoded, everyone)
+        result, _ = model.prompt(batch(), encoded, everyone)
         without, _ = plain.prompt(batch(), plain.encode(batch()), everyone)
         semantic = encoded[1]
         assert semantic is not None
@@ -99,13 +99,13 @@ def test_the_candidates_text_slot_holds_its_product_with_the_query_and_nothing_w
         query = torch.stack([words[[3, 4]].mean(0), words[5], words[5]])  # of the samples that search: 0, 2, 4
         candidates = semantic.candidates[[0, 2, 4]]
         expected = (query.unsqueeze(1) * candidates) @ model.query_interaction.weight.weight.T
-    changed = (found - without).abs().sum(dim=-1) > 0  # (R, C, L)
+    changed = (result - without).abs().sum(dim=-1) > 0  # (R, C, L)
     assert not changed[[1, 3]].any()  # recommendation
     for row, sample in enumerate((0, 2, 4)):
         slot = int(model.text.prompts(batch().query[sample : sample + 1]).slots[0, 3])
         assert changed[sample].nonzero()[:, 1].unique().tolist() == [slot]
         torch.testing.assert_close(
-            found[sample, :, slot] - without[sample, :, slot], expected[row], atol=1e-5, rtol=1e-4
+            result[sample, :, slot] - without[sample, :, slot], expected[row], atol=1e-5, rtol=1e-4
         )
 
 
@@ -118,14 +118,14 @@ def test_without_a_semantic_view_there_is_no_product_with_the_query() -> None:
 def test_loss_is_the_likelihood_of_the_answer_in_the_whole_vocabulary() -> None:
     """Eq. 12 through the backbone's own labels: Yes for the positive in column 0, No for the others."""
     model = make().eval()
-    found = model.row_losses(batch())
+    result = model.row_losses(batch())
     encoded = model.encode(batch())
     for row in range(5):
         embeds, mask = model.prompt(batch(), encoded, torch.tensor([row]))
         for column in range(4):
             labels = torch.tensor([[YES if column == 0 else NO]])
             expected = model.backbone(inputs_embeds=embeds[:, column], attention_mask=mask.long(), labels=labels).loss
-            torch.testing.assert_close(found[row, column], expected, atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(result[row, column], expected, atol=1e-5, rtol=1e-4)
 
 
 def test_the_loss_over_two_answers_is_binary_cross_entropy_and_never_above_the_vocabulary() -> None:
@@ -140,8 +140,8 @@ def test_the_loss_over_two_answers_is_binary_cross_entropy_and_never_above_the_v
 def test_the_listwise_loss_is_a_softmax_over_a_positive_and_its_negatives() -> None:
     """Margins ln 1 … ln 4 weigh 1 … 4: the positive has 1 of 10; the other way round, and 7 higher, 4 of 10."""
     margin = torch.tensor([1.0, 2.0, 3.0, 4.0]).log()
-    found = listwise_loss(torch.stack([margin, margin.flip(0) + 7.0]))
-    torch.testing.assert_close(found, torch.tensor([math.log(10), math.log(10 / 4)]))
+    result = listwise_loss(torch.stack([margin, margin.flip(0) + 7.0]))
+    torch.testing.assert_close(result, torch.tensor([math.log(10), math.log(10 / 4)]))
     model = make(answer_loss="listwise", beta=0.0).eval()
     weights = model.score(batch()).exp()
     expected = -(weights[:, 0] / weights.sum(dim=1)).log()
@@ -151,10 +151,10 @@ def test_the_listwise_loss_is_a_softmax_over_a_positive_and_its_negatives() -> N
 
 def test_parts_of_the_loss_add_up() -> None:
     model = make(beta=0.3).eval()
-    found = model.loss(batch())
-    torch.testing.assert_close(found.total.detach(), found.parts["generation"] + 0.3 * found.parts["contrastive"])
+    result = model.loss(batch())
+    torch.testing.assert_close(result.total.detach(), result.parts["generation"] + 0.3 * result.parts["contrastive"])
     recommendation, search = model.task_losses(batch())
-    torch.testing.assert_close(found.parts["generation"], (2 * recommendation + 3 * search).detach() / 5)
+    torch.testing.assert_close(result.parts["generation"], (2 * recommendation + 3 * search).detach() / 5)
 
 
 def test_a_score_depends_on_its_own_row_and_candidate_only() -> None:

@@ -49,10 +49,10 @@ def whole(flan_t5_small: Path, tmp_path_factory: pytest.TempPathFactory) -> Pret
 def test_score_is_constrained_generation_of_the_pretrained_model(whole: Pretrained) -> None:
     batch = whole.batch(per_task=3)
     with torch.inference_mode():
-        found = whole.model.score(batch).sigmoid()
+        result = whole.model.score(batch).sigmoid()
     expected = generated(whole.model, batch)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
-    assert torch.equal(found.argsort(dim=1), expected.argsort(dim=1))
+    torch.testing.assert_close(result, expected, atol=1e-5, rtol=0)
+    assert torch.equal(result.argsort(dim=1), expected.argsort(dim=1))
     assert expected.sort(dim=1).values.diff(dim=1).min() > 0, "no tie hides a wrong order"
 
 
@@ -99,14 +99,14 @@ def test_the_fused_gelu_is_the_pretrained_models_own(whole: Pretrained, flan_t5_
              {"theirs": theirs, "ours": ours, "again": again}.items()}  # fmt: skip
     assert kinds == {"theirs": {NewGELUActivation}, "ours": {nn.GELU}, "again": {nn.GELU}}
     prompt = torch.tensor([whole.tokenizer.encode("search red shoe . history").ids])
-    found = []
+    result = []
     for model in (theirs, ours.eval()):
         embeds = model.shared(prompt).detach().requires_grad_()
         state = backbone.first_step_hidden(model, embeds, torch.ones_like(prompt))
         state.square().sum().backward()
-        found.append((state.detach(), embeds.grad))
-    torch.testing.assert_close(found[1][0], found[0][0], atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(found[1][1], found[0][1], atol=1e-6, rtol=1e-4)
+        result.append((state.detach(), embeds.grad))
+    torch.testing.assert_close(result[1][0], result[0][0], atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(result[1][1], result[0][1], atol=1e-6, rtol=1e-4)
 
 
 def test_the_small_preset_is_the_first_layers_by_name_or_folder(whole: Pretrained, flan_t5_small: Path) -> None:

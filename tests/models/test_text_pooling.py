@@ -13,8 +13,8 @@ def test_pooled_text_is_the_mean_over_tokens() -> None:
     offsets = torch.tensor([0, 3, 3, 4, 8])
     text = ItemText(torch.tensor([token for bag in bags for token in bag]), offsets)
     items = torch.tensor([3, 1, 0])
-    found = pool_text(words, text, items)
-    for row, item in zip(found, items.tolist(), strict=True):
+    result = pool_text(words, text, items)
+    for row, item in zip(result, items.tolist(), strict=True):
         bag = words.weight[bags[item]]
         torch.testing.assert_close(row, bag.mean(dim=0) if bags[item] else torch.zeros(5))
 
@@ -22,6 +22,6 @@ def test_pooled_text_is_the_mean_over_tokens() -> None:
 def test_pooled_text_follows_the_weights_of_its_tokens() -> None:
     words, weights = nn.Embedding(20, 5), torch.tensor([0.5, 0.25, 0.25, 1.0])
     text = ItemText(torch.tensor([1, 2, 3, 7]), torch.tensor([0, 3, 3, 4]), weights)
-    found = pool_text(words, text, torch.tensor([2, 1, 0]))
+    result = pool_text(words, text, torch.tensor([2, 1, 0]))
     first = (words.weight[[1, 2, 3]] * weights[:3].unsqueeze(1)).sum(dim=0)
-    torch.testing.assert_close(found, torch.stack([words.weight[7], torch.zeros(5), first]))
+    torch.testing.assert_close(result, torch.stack([words.weight[7], torch.zeros(5), first]))

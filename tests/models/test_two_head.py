@@ -52,9 +52,9 @@ MIXED = batch([0, 1, 0, 1], [-1, 0, -1, 1])
 
 
 def test_scores_are_finite_even_without_history() -> None:
-    found = make().score(MIXED)
-    assert found.shape == (4, 5)
-    assert torch.isfinite(found).all()
+    result = make().score(MIXED)
+    assert result.shape == (4, 5)
+    assert torch.isfinite(result).all()
 
 
 def test_the_task_chooses_the_head() -> None:
@@ -78,11 +78,11 @@ def test_the_query_moves_search_only() -> None:
 
 def test_query_vector_is_the_mean_of_its_tokens() -> None:
     model = make()
-    found = model.query_vector(torch.tensor([0, 1, -1]))
+    result = model.query_vector(torch.tensor([0, 1, -1]))
     words = model.words.weight
-    torch.testing.assert_close(found[0], (words[3] + words[4]) / 2)
-    torch.testing.assert_close(found[1], words[5])
-    assert (found[2] == 0).all()
+    torch.testing.assert_close(result[0], (words[3] + words[4]) / 2)
+    torch.testing.assert_close(result[1], words[5])
+    assert (result[2] == 0).all()
 
 
 def test_loss_is_search_plus_gamma_recommendation() -> None:
@@ -106,9 +106,9 @@ def test_a_batch_of_one_task_has_a_finite_loss_and_no_cosine(task: list[int], qu
 def test_cosine_of_a_mixed_batch_on_the_shared_attention() -> None:
     model = make()
     known = MIXED._replace(history_mask=torch.ones(4, 3, dtype=torch.bool))  # a row without history has no gradient
-    found = task_gradient_cosine(model, known, model.conflict_parameters())
-    assert found is not None
-    assert -1 <= found.cosine <= 1
+    result = task_gradient_cosine(model, known, model.conflict_parameters())
+    assert result is not None
+    assert -1 <= result.cosine <= 1
 
 
 def test_cf_table_stays_frozen_and_the_word_copy_is_the_models_own() -> None:

@@ -77,8 +77,8 @@ def test_a_user_without_events_has_an_empty_history(tmp_path: Path) -> None:
         events = events.filter(pa.array(events["user_idx"].to_numpy() != gone))
     pq.write_table(events, tmp_path / "prepared" / "events.parquet")
     user_store.save(tmp_path, PreparedDataset.open(tmp_path / "prepared"), cf, max_history=3)
-    found = user_store.Store(tmp_path)
-    lengths = {user: len(found.user(f"u{user}").history) for user in (0, 1, 7, 8, USERS - 1)}  # type: ignore[union-attr]
+    result = user_store.Store(tmp_path)
+    lengths = {user: len(result.user(f"u{user}").history) for user in (0, 1, 7, 8, USERS - 1)}  # type: ignore[union-attr]
     assert lengths == {0: 0, 1: 3, 7: 0, 8: 3, USERS - 1: 0}
 
 

@@ -49,17 +49,17 @@ def test_padding_changes_nothing() -> None:
     torch.manual_seed(0)
     encoder, soft = HistoryEncoder(4, CONFIG).eval(), SoftFilter(4, 2, 0.0).eval()
     history, candidate = draw(1, 1, 3, 4), draw(2, 1, 5, 4)
-    found = []
+    result = []
     for width in (3, 5, 8):
         values, mask = padded(history, width)
         behavior = torch.zeros(1, width, dtype=torch.long)
         behavior[:, -1] = 1
         encoded = encoder(values, mask, behavior)
         assert not encoded[~mask].any()
-        found.append((encoded[mask], soft(candidate, encoded, mask)))
-    for encoded, filtered in found[1:]:
-        torch.testing.assert_close(encoded, found[0][0], atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(filtered, found[0][1], atol=1e-5, rtol=1e-4)
+        result.append((encoded[mask], soft(candidate, encoded, mask)))
+    for encoded, filtered in result[1:]:
+        torch.testing.assert_close(encoded, result[0][0], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(filtered, result[0][1], atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("switch", ["behavior_embedding", "position_embedding"])

@@ -128,11 +128,11 @@ def test_sample_ids_are_of_raw_values_and_stay_when_data_grow(tmp_path: Path) ->
     after = prepared(amazon_raw(tmp_path / "more", grown, paths), config(), "after")
 
     def ids(folder: Path) -> dict[tuple[str, str, str], str]:
-        found = {}
+        result = {}
         for split in ("train", "valid", "test"):
             pairs = zip(named_samples(folder, split), rows(folder, f"samples_{split}"), strict=True)
-            found.update({named[:3]: row["sample_id"] for named, row in pairs})
-        return found
+            result.update({named[:3]: row["sample_id"] for named, row in pairs})
+        return result
 
     old, new = ids(before), ids(after)
     assert len(old) == 10

@@ -49,8 +49,8 @@ def world(tmp_path: Path, rec: list[dict[str, Any]], src: list[dict[str, Any]], 
 
 
 def of_user(folder: Path, user: str = "u") -> list[tuple[str, str, str | None]]:
-    found = [s for split in ("train", "valid", "test") for s in named_samples(folder, split)]
-    return [(task, item, query) for task, who, item, query, _ in found if who == user]
+    result = [s for split in ("train", "valid", "test") for s in named_samples(folder, split)]
+    return [(task, item, query) for task, who, item, query, _ in result if who == user]
 
 
 def test_only_engaged_rows_and_clicks_of_duplicates_are_ored(tmp_path: Path) -> None:

@@ -38,8 +38,8 @@ def skewed_amazon(folder: Path, users: int = 40, items: int = 60, each: int = 8)
 
 def weights_of(folder: Path) -> list[int]:
     """Training recommendation events of each item, and one."""
-    found = Counter(s["item_idx"] for s in rows(folder, "samples_train") if s["task"] == "recommendation")
-    return [1 + found[item] for item in range(len(rows(folder, "items")))]
+    result = Counter(s["item_idx"] for s in rows(folder, "samples_train") if s["task"] == "recommendation")
+    return [1 + result[item] for item in range(len(rows(folder, "items")))]
 
 
 def lists_of(folder: Path, split: str, protocol: str) -> Rows:

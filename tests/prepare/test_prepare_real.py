@@ -28,10 +28,10 @@ def test_digital_music(real_data: Path, tmp_path: Path) -> None:
     """DATA.md: 268 users, 206 items, 2,480 events after the paper's filters: a 5-core of purchases, ties and all."""
     config = of(real_data / "amazon-digital-music")
     folder = prepared(raw_of(real_data / "amazon-digital-music", config, tmp_path), config)
-    found = counts(folder)
-    assert (found["users"], found["items"], found["category_queries"]["purchases"]) == (268, 206, 2480)
-    assert found["events"] == 4960
-    assert found["samples"]["test"]["search"] == {"samples": 268, "empty_history": 1}
+    result = counts(folder)
+    assert (result["users"], result["items"], result["category_queries"]["purchases"]) == (268, 206, 2480)
+    assert result["events"] == 4960
+    assert result["samples"]["test"]["search"] == {"samples": 268, "empty_history": 1}
     results, figures = audit_by_itself(folder)
     assert [r for r in results if r.violations] == []
     cut = next(f.values for f in figures if f.name == "position_cut")
@@ -47,10 +47,10 @@ def test_scientific_counts_and_bytes(real_data: Path, tmp_path: Path) -> None:
     config = of(real_data / "amazon-scientific", threads=1)
     raw = raw_of(real_data / "amazon-scientific", config, tmp_path)
     folder = prepared(raw, config)
-    found = counts(folder)
-    assert (found["users"], found["items"], found["category_queries"]["purchases"]) == (8317, 4344, 58492)
-    assert found["items"] - found["category_queries"]["items_with_path"] == 131
-    assert found["samples"]["test"]["recommendation"]["samples"] == 8317
+    result = counts(folder)
+    assert (result["users"], result["items"], result["category_queries"]["purchases"]) == (8317, 4344, 58492)
+    assert result["items"] - result["category_queries"]["items_with_path"] == 131
+    assert result["samples"]["test"]["recommendation"]["samples"] == 8317
     assert [r for r in audit_by_itself(folder)[0] if r.violations] == []
     again = prepared(raw, of(real_data / "amazon-scientific", threads=4, memory_limit="1GB"), "again")
     for path in sorted(folder.glob("*.parquet")):

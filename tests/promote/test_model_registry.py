@@ -181,10 +181,10 @@ def test_the_champion_is_fetched_with_its_bundle(logged: Logged) -> None:
     assert model_registry.champion(logged.run, "gensr-y") is None
     model_registry.promote(logged.run, "gensr-y", second, None, "better")
     for _ in range(2):  # fetched, then found
-        found = model_registry.champion(logged.run, "gensr-y")
-        assert found is not None
-        assert (found.version, found.bundle.key) == ("2", "k1")
-        fetched = {p.name: p.read_bytes() for p in found.bundle.path.iterdir()}
+        result = model_registry.champion(logged.run, "gensr-y")
+        assert result is not None
+        assert (result.version, result.bundle.key) == ("2", "k1")
+        fetched = {p.name: p.read_bytes() for p in result.bundle.path.iterdir()}
         assert fetched == {p.name: p.read_bytes() for p in logged.folder.iterdir()}
     assert logged.run.client.get_model_version("gensr-y", "2").tags["decision"] == "better"
 
@@ -198,9 +198,9 @@ def test_an_alias_that_was_moved_meanwhile_stays_where_it_is(logged: Logged) -> 
         model_registry.promote(logged.run, "gensr-m", three, two, "better")
     with pytest.raises(model_registry.ChampionMoved, match=r"is version 1 now and was none"):
         model_registry.promote(logged.run, "gensr-m", three, None, "better")
-    found = model_registry.champion(logged.run, "gensr-m")
-    assert found is not None
-    assert found.version == one
+    result = model_registry.champion(logged.run, "gensr-m")
+    assert result is not None
+    assert result.version == one
 
 
 def test_a_catalogue_is_served_with_the_champion_that_came_meanwhile(
@@ -213,15 +213,15 @@ def test_a_catalogue_is_served_with_the_champion_that_came_meanwhile(
 
     def log(*given: Any) -> str:
         uri = make(*given)
-        if (found := model_registry.champion(run, name)) and found.version == "1":
+        if (result := model_registry.champion(run, name)) and result.version == "1":
             model_registry.promote(run, name, newer, "1", "newer")
         return uri
 
     monkeypatch.setattr(model_registry, "log_model", log)
     version = model_registry.serve_catalogue(run, config, logged.full)
-    found = model_registry.champion(run, name)
-    assert found is not None
-    assert (found.version, found.bundle.key, found.catalogue_key) == (version, "k9", "f1")
+    result = model_registry.champion(run, name)
+    assert result is not None
+    assert (result.version, result.bundle.key, result.catalogue_key) == (version, "k9", "f1")
 
 
 def test_new_code_that_answers_requests_is_logged_anew(logged: Logged, monkeypatch: pytest.MonkeyPatch) -> None:

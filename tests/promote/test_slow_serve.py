@@ -64,8 +64,8 @@ class Server:
         body = json.dumps({"dataframe_records": rows}).encode()
         request = HttpRequest(f"{self.url}/invocations", body, {"Content-Type": "application/json"})
         with urlopen(request, timeout=60) as answer:
-            found: list[dict[str, Any]] = json.load(answer)["predictions"]
-            return found
+            result: list[dict[str, Any]] = json.load(answer)["predictions"]
+            return result
 
     def stop(self) -> None:
         os.killpg(self.process.pid, signal.SIGTERM)
@@ -100,8 +100,8 @@ def test_it_recommends_and_searches(server: Server) -> None:
         {"query": "garden " * 100, "top_n": 1},
     ]
     for row in rows:
-        (found,) = server.ask(row)
-        assert found == expected(server, Request(**row))  # type: ignore[arg-type]
+        (result,) = server.ask(row)
+        assert result == expected(server, Request(**row))  # type: ignore[arg-type]
 
 
 def test_rows_of_one_request_may_differ_where_null_says_what_is_not_given(server: Server) -> None:
@@ -109,22 +109,22 @@ def test_rows_of_one_request_may_differ_where_null_says_what_is_not_given(server
         {"user": "u3", "history": None, "query": None, "top_n": 2},
         {"user": None, "history": ["i1"], "query": "office", "top_n": None},
     ]
-    found = server.ask(*rows)
-    assert found == [expected(server, Request(**row)) for row in rows]
+    result = server.ask(*rows)
+    assert result == [expected(server, Request(**row)) for row in rows]
 
 
 def test_requests_at_the_same_time_get_each_its_own_answer(server: Server) -> None:
     rows = [{"user": f"u{n}", "query": ("kitchen", "garden office")[n % 2], "top_n": 3} for n in range(24)]
     with ThreadPoolExecutor(6) as pool:
-        found = list(pool.map(server.ask, rows))
-    assert found == [[expected(server, Request(**row))] for row in rows]
+        result = list(pool.map(server.ask, rows))
+    assert result == [[expected(server, Request(**row))] for row in rows]
 
 
 @pytest.mark.parametrize("row", [{"user": 12}, {"query": 2020}, {"user": 12, "query": 2020, "top_n": 2}])
 def test_ids_and_queries_may_be_numbers(server: Server, row: dict[str, Any]) -> None:
-    (found,) = server.ask(row)
+    (result,) = server.ask(row)
     texts = {name: value if name == "top_n" else str(value) for name, value in row.items()}
-    assert found == expected(server, Request(**texts))
+    assert result == expected(server, Request(**texts))
 
 
 @pytest.mark.parametrize(

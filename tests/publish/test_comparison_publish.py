@@ -47,7 +47,7 @@ def ranked(tmp_path_factory: pytest.TempPathFactory) -> list[Ranked]:
     """Two baselines with two seeds; the stages' own functions, in this process. ZAM stands in for ours."""
     root = tmp_path_factory.mktemp("table")
     prepared = write_dataset(root / "prepared").folder
-    found = []
+    result = []
     for name, label in (("qem", "qem"), ("zam", "gensr")):
         for seed in CONFIG.rerank.seeds:
             config = CONFIG.model_copy(update={"seed": seed})
@@ -66,8 +66,8 @@ def ranked(tmp_path_factory: pytest.TempPathFactory) -> list[Ranked]:
                 known = {"train": {"peak_memory_mb": 300.0 + seed}, "rank": {"seconds_to_score": 2.0}}
                 made |= known.get(step, {})
                 done.append(StageResult(step, f"{name}{seed}", out, made, 9.0, False, f"{step}-{label}"))
-            found.append(Ranked(label, seed, done[2], done[1], {"learning_rate": 1e-3}))
-    return found
+            result.append(Ranked(label, seed, done[2], done[1], {"learning_rate": 1e-3}))
+    return result
 
 
 def test_the_page_has_a_row_per_system_and_says_what_failed(ranked: list[Ranked], tmp_path: Path) -> None:
@@ -131,10 +131,10 @@ def test_kept_systems_join_only_over_the_same_candidates(ranked: list[Ranked], t
              "aem/seed0": read_ranks(ranked[1].ranks), "aem/seed1": read_ranks(ranked[3].ranks)}  # fmt: skip
     file = tmp_path / "kept.parquet"
     pq.write_table(widen(other), file)
-    found = saved_systems((of(file),), ours, ours)
-    assert {name: len(tables) for name, tables in found.items()} == {"gensr": 1, "aem": 2}
+    result = saved_systems((of(file),), ours, ours)
+    assert {name: len(tables) for name, tables in result.items()} == {"gensr": 1, "aem": 2}
     assert saved_systems((of(file),), ours, [*ours, "gensr"]).keys() == {"aem"}  # failed here or not
-    assert means(ours | found)[0].keys() == means(ours)[0].keys()
+    assert means(ours | result)[0].keys() == means(ours)[0].keys()
     with pytest.raises(DataError, match=r"both hold aem, gensr, perhaps under other settings"):
         saved_systems((of(file), of(file)), ours, ours)
     only = of(file, systems=("gensr",))
@@ -170,9 +170,9 @@ def test_one_that_fails_here_is_taken_from_no_kept_file_and_takes_no_table_down(
     popularity = Ranked("popularity", 0, ranked[0].ranks, None, {})
     outcomes = [*ranked, popularity, Failed("aem", 0, "no memory")]
     data = data_of(tmp_path / "prepared", [o.ranks for o in ranked], per_user=7)
-    found = comparison_table.compare(config, data, outcomes)
-    assert found.summary["saved_ranks"] == []
-    page = markdown(found.summary)
+    result = comparison_table.compare(config, data, outcomes)
+    assert result.summary["saved_ranks"] == []
+    page = markdown(result.summary)
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines()]
     assert [row for row in cells if row[0] == "AEM"] == [["AEM", "0", "no memory"]]
 
@@ -192,11 +192,11 @@ def test_what_kept_systems_took_comes_with_them(ranked: list[Ranked], tmp_path: 
         pq.write_table(table.replace_schema_metadata({"costs": json.dumps(costs)}), files[-1])
     silent = tmp_path / "silent.parquet"
     pq.write_table(widen({"popularity": kept["popularity"], "gensr": kept["aem"]}), silent)
-    found = saved_costs((of(files[0], systems=("aem",)), of(files[1])), ["aem", "gensr", "qem"])
-    assert [cost["seconds_per_epoch"] for cost in found["aem"]] == [2.0, 4.0]
-    assert [cost["seconds_per_epoch"] for cost in found["gensr"]] == [9.0], "the first file is of AEM alone"
-    assert found["qem"] == []
-    aem = comparison_table.mean_saved_cost(found["aem"])
+    result = saved_costs((of(files[0], systems=("aem",)), of(files[1])), ["aem", "gensr", "qem"])
+    assert [cost["seconds_per_epoch"] for cost in result["aem"]] == [2.0, 4.0]
+    assert [cost["seconds_per_epoch"] for cost in result["gensr"]] == [9.0], "the first file is of AEM alone"
+    assert result["qem"] == []
+    aem = comparison_table.mean_saved_cost(result["aem"])
     assert (aem.seconds_per_epoch, aem.parameters) == (3.0, 7.0)
     assert math.isnan(aem.epochs)
     assert all(math.isnan(value) for value in comparison_table.mean_saved_cost([]))

@@ -72,7 +72,7 @@ def ranks(tmp_path: Path) -> dict[str, StageResult]:
 
 def compared(ranks: dict[str, StageResult], tmp_path: Path) -> dict[str, dict[str, dict[str, float]]]:
     prepared = data_of(tmp_path / "prepared", ranks.values()).prepared
-    return comparisons({name: [found] for name, found in ranks.items()}, prepared, CONFIG)
+    return comparisons({name: [result] for name, result in ranks.items()}, prepared, CONFIG)
 
 
 @pytest.fixture
@@ -100,30 +100,30 @@ def cells(markdown: str, heading: str) -> list[list[str]]:
 
 
 def test_results_are_by_task_and_a_ranker_without_the_task_has_no_row(ranks: dict[str, StageResult]) -> None:
-    found = results(ranks)
-    assert list(found) == ["recommendation", "search"]
-    assert list(found["recommendation"]) == ["gensr", "popularity"]
-    assert list(found["search"]) == ["gensr", "popularity", "bm25"]
-    assert set(found["search"]["bm25"]) == {*METRICS, "samples"}
-    assert found["search"]["gensr"]["recall_at_1"] == 0.75
-    assert found["search"]["popularity"]["recall_at_1"] == pytest.approx((0 + 1 / 2 + 1 / 10 + 0) / 4)
-    assert found["recommendation"]["popularity"]["samples"] == 2
+    result = results(ranks)
+    assert list(result) == ["recommendation", "search"]
+    assert list(result["recommendation"]) == ["gensr", "popularity"]
+    assert list(result["search"]) == ["gensr", "popularity", "bm25"]
+    assert set(result["search"]["bm25"]) == {*METRICS, "samples"}
+    assert result["search"]["gensr"]["recall_at_1"] == 0.75
+    assert result["search"]["popularity"]["recall_at_1"] == pytest.approx((0 + 1 / 2 + 1 / 10 + 0) / 4)
+    assert result["recommendation"]["popularity"]["samples"] == 2
 
 
 def test_differences_are_gensr_minus_the_other_at_the_chosen_confidence(
     ranks: dict[str, StageResult], tmp_path: Path
 ) -> None:
-    found = compared(ranks, tmp_path)
-    assert {task: list(rows) for task, rows in found.items()} == {
+    result = compared(ranks, tmp_path)
+    assert {task: list(rows) for task, rows in result.items()} == {
         "recommendation": ["popularity"],
         "search": ["popularity", "bm25"],
     }
     # The same difference on both samples: every resample has that mean.
-    always = found["recommendation"]["popularity"]
+    always = result["recommendation"]["popularity"]
     assert [always[k] for k in ("mean_difference", "low", "high")] == pytest.approx([1 - SECOND] * 3, abs=1e-4)
     assert always["n"] == 2
     assert "t" not in always  # infinite
-    bm25 = found["search"]["bm25"]
+    bm25 = result["search"]["bm25"]
     assert bm25["mean_difference"] == pytest.approx((SECOND - 1) / 4, abs=1e-4)
     # Four samples, one of them worse: a resample holds it 3 times or more with chance 5%, never with chance 32%. So
     # the tails of 10% begin at 2 times and at 0; with tails of 2.5% it would be 3 times.
@@ -134,8 +134,8 @@ def test_differences_are_gensr_minus_the_other_at_the_chosen_confidence(
 def test_models_are_compared_by_user(ranks: dict[str, StageResult], tmp_path: Path) -> None:
     """Two samples of recommendation and four of search, each two of one user."""
     made = summarize_run(CONFIG, data_of(tmp_path / "prepared", ranks.values(), per_user=2), [], ranks, {})
-    found = {(task, row["n"], row["users"]) for task, rows in made["comparisons"].items() for row in rows.values()}
-    assert found == {("recommendation", 2, 1), ("search", 4, 2)}
+    result = {(task, row["n"], row["users"]) for task, rows in made["comparisons"].items() for row in rows.values()}
+    assert result == {("recommendation", 2, 1), ("search", 4, 2)}
     assert "**Search: 4 test samples of 2 users, 1 positive" in table(made)
     alone = made["comparisons"]["recommendation"]["popularity"]
     assert (alone["low"], alone["high"]) == (-1, 1)  # of one user nothing is known
@@ -161,12 +161,12 @@ def test_p_is_corrected_for_the_models_of_both_tasks_together(tmp_path: Path) ->
         "popularity": evaluated(tmp_path, "popularity", recommendation=worse_once, search=worse_once),
         "bm25": evaluated(tmp_path, "bm25", search=[(1, 0), (2, 0), (1, 0), (2, 0)]),
     }
-    found = compared(ranked, tmp_path)
-    p = {(task, name): row["p"] for task, rows in found.items() for name, row in rows.items()}
+    result = compared(ranked, tmp_path)
+    p = {(task, name): row["p"] for task, rows in result.items() for name, row in rows.items()}
     assert p["search", "popularity"] == p["recommendation", "popularity"] == pytest.approx(0.391, abs=1e-3)
-    assert found["search"]["bm25"]["p_holm"] == pytest.approx(3 * p["search", "bm25"])
-    for task in found:  # the second smallest of three is doubled, and the largest is not below it
-        assert found[task]["popularity"]["p_holm"] == pytest.approx(2 * p[task, "popularity"])
+    assert result["search"]["bm25"]["p_holm"] == pytest.approx(3 * p["search", "bm25"])
+    for task in result:  # the second smallest of three is doubled, and the largest is not below it
+        assert result[task]["popularity"]["p_holm"] == pytest.approx(2 * p[task, "popularity"])
 
 
 def test_the_summary_is_json_and_says_what_was_run(summary: dict[str, Any]) -> None:
@@ -250,8 +250,8 @@ def test_the_paper_is_not_spoken_of_where_nobody_knows_whose_data_these_are(summ
 
 
 def test_numbers_of_analyses_leave_out_what_is_no_finding(tmp_path: Path) -> None:
-    found = {"space/gensr/overlap": 0.5, "peak_memory_mb": 900.0}
-    assert numbers_of([StageResult("analyze-space", "k", tmp_path, found, 1.0, False)]) == {"space/gensr/overlap": 0.5}
+    result = {"space/gensr/overlap": 0.5, "peak_memory_mb": 900.0}
+    assert numbers_of([StageResult("analyze-space", "k", tmp_path, result, 1.0, False)]) == {"space/gensr/overlap": 0.5}
 
 
 def test_segments_have_a_table_per_task_with_a_column_per_model(summary: dict[str, Any]) -> None:

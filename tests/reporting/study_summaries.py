@@ -113,7 +113,7 @@ def information() -> dict[str, float]:
     """Table 5's numbers of GenSR and two heads on search, and how far apart they are."""
     names = ("mine_nats", "mine_std", "mine_bits", "infonce_nats", "infonce_std", "smile_nats", "smile_std",
              "exact_nats", "exact_bits", "bound_nats", "label_nats", "label_bits", "raw_score_nats")  # fmt: skip
-    found = {
+    result = {
         f"information/{model}/search/{name}": first + number / 100
         for model, first in (("gensr", 0.3), ("two_head", 0.2))
         for number, name in enumerate(names)
@@ -121,8 +121,8 @@ def information() -> dict[str, float]:
     gaps = {"exact_gap": 0.1, "exact_gap_low": 0.02, "exact_gap_high": 0.18,
             "label_gap": -0.01, "label_gap_low": -0.03, "label_gap_high": 0.01,
             "exact_gap_p_holm": 0.012, "label_gap_p_holm": 0.6}  # fmt: skip
-    found |= {f"information/two_head/search/{name}": value for name, value in gaps.items()}
-    return found | {f"information/{model}/search/samples": 400.0 for model in ("gensr", "two_head")}
+    result |= {f"information/two_head/search/{name}": value for name, value in gaps.items()}
+    return result | {f"information/{model}/search/samples": 400.0 for model in ("gensr", "two_head")}
 
 
 def gradients(**gaps: float) -> dict[str, float]:
@@ -131,21 +131,21 @@ def gradients(**gaps: float) -> dict[str, float]:
     names = ("mean_cosine", "std_cosine", "min_cosine", "share_negative", "mean_halves", "share_negative_halves",
              "mean_null", "share_negative_null", "gap", "gap_error", "mean_norm_recommendation", "mean_norm_search",
              "probes")  # fmt: skip
-    found = {f"gradient/{model}/{name}": number / 10 for model in gaps for number, name in enumerate(names)}
-    found |= {f"gradient/{model}/gap": gap for model, gap in gaps.items()}
-    found |= {f"gradient/{model}/gap_error": 0.01 for model in gaps}
+    result = {f"gradient/{model}/{name}": number / 10 for model in gaps for number, name in enumerate(names)}
+    result |= {f"gradient/{model}/gap": gap for model, gap in gaps.items()}
+    result |= {f"gradient/{model}/gap_error": 0.01 for model in gaps}
     for model, gap in gaps.items():
         told = {"free": 0.5 + gap, "free_low": 0.25 + gap, "free_high": 0.75 + gap}
         if model != "gensr":
             told |= {"less": gaps["gensr"] - gap, "less_low": -0.07, "less_high": -0.03, "less_p_holm": 0.0001}
-        found |= {f"gradient/{model}/{name}": value for name, value in told.items()}
-    return found
+        result |= {f"gradient/{model}/{name}": value for name, value in told.items()}
+    return result
 
 
 def mechanisms() -> dict[str, float]:
     """Numbers of parameter space and of the theorem, at three sample sizes."""
     space = {"probe_accuracy": 0.998, "chance": 0.5, "silhouette": -0.125, "overlap": 0.02, "overlap_chance": 0.91}
-    found = {
+    result = {
         f"space/{what}/{name}": value
         for what in ("inputs", "gensr_untrained", "gensr")
         for name, value in space.items()
@@ -164,5 +164,5 @@ def mechanisms() -> dict[str, float]:
                 "gaussian_holds": 0.14,
                 "label_holds": 0.5,
             }
-            found |= {f"theorem/{world}/{n}/{name}": value for name, value in sides.items()}
-    return found
+            result |= {f"theorem/{world}/{n}/{name}": value for name, value in sides.items()}
+    return result

@@ -181,12 +181,12 @@ def test_an_interval_lies_between_its_ends_on_its_side_of_zero() -> None:
 def test_a_legend_takes_as_many_rows_as_its_names_need() -> None:
     names = ["GenSR", "GenSR − semantic view", "GenSR − soft filter", "GenSR − contrastive"]
     svg = ElementTree.fromstring(line_chart("T", [Series(n, [(0, 0.0), (1, 1.0)], 1) for n in names]))
-    found = {t.text: (float(t.attrib["x"]), float(t.attrib["y"])) for t in svg.iter("text") if t.text in names}
-    assert set(found) == set(names)
-    rows = [y for _, y in found.values()]
+    result = {t.text: (float(t.attrib["x"]), float(t.attrib["y"])) for t in svg.iter("text") if t.text in names}
+    assert set(result) == set(names)
+    rows = [y for _, y in result.values()]
     assert len(set(rows)) == 2
     assert rows == sorted(rows)
-    assert all(x + 7 * len(name) <= 400 for name, (x, _) in found.items())
+    assert all(x + 7 * len(name) <= 400 for name, (x, _) in result.items())
     highest = min(float(p.split(",")[1]) for p in next(svg.iter("polyline")).attrib["points"].split())
     assert highest > max(rows), "no line runs through a name"
 
@@ -220,9 +220,9 @@ def test_the_verdict_follows_the_interval() -> None:
 
 
 def test_in_short_says_the_place_and_whom_it_beats() -> None:
-    (found,) = in_short(facts())
-    assert (found["task"], found["place"], found["of"], found["best"]) == ("search", 2, 4, "BM25")
-    assert (found["above"], found["level"], found["below"]) == (["Popularity"], ["LightGCN"], ["BM25"])
+    (result,) = in_short(facts())
+    assert (result["task"], result["place"], result["of"], result["best"]) == ("search", 2, 4, "BM25")
+    assert (result["above"], result["level"], result["below"]) == (["Popularity"], ["LightGCN"], ["BM25"])
 
 
 def test_what_did_not_work_is_said() -> None:
@@ -293,11 +293,11 @@ def test_few_users_with_many_samples_are_said() -> None:
 def test_conflict_is_told_by_the_cosine_less_noise(gaps: dict[str, float], said: str | None) -> None:
     known = facts()
     known.summary["analysis"] = made.gradients(**gaps)
-    found = " ".join(what_did_not_work(known))
+    result = " ".join(what_did_not_work(known))
     if said is None:
-        assert "gradient conflict" not in found
+        assert "gradient conflict" not in result
     else:
-        assert said in found
+        assert said in result
 
 
 def test_a_few_probes_say_nothing_of_conflict() -> None:

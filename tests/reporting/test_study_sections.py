@@ -30,8 +30,8 @@ def of(name: str, kind: str = "generated", **changes: Any) -> RunFacts:
 
 def tables(section: Section | None) -> dict[str, list[list[str]]]:
     assert section is not None
-    found = [block.value for block in section.blocks if isinstance(block.value, Table)]
-    return {table.name: [[cell.text for cell in row] for row in table.rows] for table in found}
+    result = [block.value for block in section.blocks if isinstance(block.value, Table)]
+    return {table.name: [[cell.text for cell in row] for row in table.rows] for table in result}
 
 
 def marks(section: Section | None, name: str, column: int) -> list[str]:
@@ -51,15 +51,15 @@ def drawn(section: Section | None) -> list[ElementTree.Element]:
 
 def test_systems_stand_best_first_with_what_they_cost() -> None:
     section = systems.comparison(of("rerank-table"))
-    found = tables(section)
-    assert found["systems-search"] == [
+    result = tables(section)
+    assert result["systems-search"] == [
         ["QEM", "search", *["0.6125"] * 4, "0.0125", "2", "21.5", "3.5", "0.2", "70,000", "537 MB"],
         ["GenSR", "joint", *["0.4000"] * 4, "0.0125", "2", "8.0", "61.2", "–", "2,000,000", "1.07 GB"],
         ["BM25", "reference", *["0.2000"] * 4, "–", "1", *["–"] * 5],
     ]
     assert marks(section, "systems-search", 5) == ["best", "second", ""]
-    assert "systems-recommendation" not in found, "nobody ranked it"
-    assert found["systems-verdicts"][1] == [
+    assert "systems-recommendation" not in result, "nobody ranked it"
+    assert result["systems-verdicts"][1] == [
         "search",
         "N@10",
         "QEM",
@@ -70,7 +70,7 @@ def test_systems_stand_best_first_with_what_they_cost() -> None:
         "0.032",
     ]
     assert marks(section, "systems-verdicts", 3) == ["muted", "bad"]
-    assert found["systems-failed"] == [["Own", "0", "ValueError: <b>no</b>"], ["Own", "1", "ValueError: <b>no</b>"]]
+    assert result["systems-failed"] == [["Own", "0", "ValueError: <b>no</b>"], ["Own", "1", "ValueError: <b>no</b>"]]
     (svg,) = drawn(section)
     assert [g.get("class") for g in svg.iter("g")] == ["interval open", "interval bad"]
 
@@ -96,11 +96,11 @@ def test_the_papers_tables_stand_only_beside_the_papers_data() -> None:
 
 def test_full_ranking_is_over_the_whole_catalogue_on_both_tasks() -> None:
     section = study_sections.full_ranking(of("full-ranking"))
-    found = tables(section)
-    assert found["full-search"][0][:2] == ["GenSR", "0.0525"]
-    assert found["full-search"][1][-3:] == ["+0.0225", "[+0.0100, +0.0300]", "0.020"]
-    assert len(found["full-recommendation"]) == 1
-    assert found["full-segments-search"] == [["history: 5 to 9 events", "12", "0.0425"]]
+    result = tables(section)
+    assert result["full-search"][0][:2] == ["GenSR", "0.0525"]
+    assert result["full-search"][1][-3:] == ["+0.0225", "[+0.0100, +0.0300]", "0.020"]
+    assert len(result["full-recommendation"]) == 1
+    assert result["full-segments-search"] == [["history: 5 to 9 events", "12", "0.0425"]]
     assert section is not None
     assert "all 800 items" in str(section.blocks[0].value)
 

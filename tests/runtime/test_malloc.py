@@ -36,8 +36,8 @@ def _run(mode: str) -> dict[str, object]:
     done = subprocess.run(
         [sys.executable, "-c", _SCRIPT, mode], capture_output=True, text=True, check=True, timeout=120
     )
-    found: dict[str, object] = json.loads(done.stdout)
-    return found
+    result: dict[str, object] = json.loads(done.stdout)
+    return result
 
 
 @pytest.mark.skipif(malloc.glibc() is None, reason="the C library is not glibc")

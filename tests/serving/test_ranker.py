@@ -66,8 +66,8 @@ def test_scores_are_those_of_the_evaluation(world: World, kind: str) -> None:
         history = [f"i{item}" for item in dataset.events.item[events]]
         came = [BEHAVIORS[how] for how in dataset.events.behavior[events]]
         query = dataset.queries[samples.query[row]] if samples.query[row] >= 0 else None
-        found = dict(ranker.rank(history, query, candidates, behaviors=came))
-        np.testing.assert_allclose([found[raw] for raw in candidates], 1 / (1 + np.exp(-expected[row])), rtol=1e-4)
+        result = dict(ranker.rank(history, query, candidates, behaviors=came))
+        np.testing.assert_allclose([result[raw] for raw in candidates], 1 / (1 + np.exp(-expected[row])), rtol=1e-4)
 
 
 @pytest.mark.parametrize("query", [None, "kitchen"])
@@ -185,10 +185,10 @@ def test_over_another_catalogue_known_items_score_as_before(world: World, kind: 
     assert loaded.unknown_item_share == pytest.approx(1 / ITEMS)
     moved = Ranker(loaded, other["raw_id"].to_pylist())
     for query in (None, "kitchen"):
-        found = moved.rank(["i1", "i2"], query, CANDIDATES)
+        result = moved.rank(["i1", "i2"], query, CANDIDATES)
         expected = Ranker.load(folder).rank(["i1", "i2"], query, CANDIDATES)
-        assert [item for item, _ in found] == [item for item, _ in expected]
-        np.testing.assert_allclose([s for _, s in found], [s for _, s in expected], rtol=1e-5)
+        assert [item for item, _ in result] == [item for item, _ in expected]
+        np.testing.assert_allclose([s for _, s in result], [s for _, s in expected], rtol=1e-5)
     with pytest.raises(DataError, match="i3"):
         moved.rank([], None, ["i3"])
 

@@ -43,8 +43,8 @@ def by_words(query: str) -> list[int]:
     index = bm25s.BM25(method="lucene")
     index.index(corpus, show_progress=False)
     words = bm25s.tokenize([query], stopwords="en", return_ids=False, show_progress=False)
-    found, scores = index.retrieve(words, k=ITEMS, show_progress=False)
-    return [int(item) for item, score in zip(found[0], scores[0], strict=True) if score > 0]
+    result, scores = index.retrieve(words, k=ITEMS, show_progress=False)
+    return [int(item) for item, score in zip(result[0], scores[0], strict=True) if score > 0]
 
 
 def test_without_a_query_the_nearest_to_the_mean_of_the_history(retriever: Retriever) -> None:
@@ -63,19 +63,19 @@ def test_with_a_query_both_take_turns_and_the_history_stays(retriever: Retriever
     history = np.array([3, 8])
     near = by_dot(retriever, retriever.item[history].mean(dim=0), [])
     match = by_words("a red Thing")
-    found = retriever.find(history, None, "a red Thing", limit=12).tolist()
+    result = retriever.find(history, None, "a red Thing", limit=12).tolist()
     expected = list(dict.fromkeys(item for pair in zip(near, match, strict=False) for item in pair))
-    assert found == expected[:12]
-    assert set(near[:3]) | set(match[:3]) <= set(found)
+    assert result == expected[:12]
+    assert set(near[:3]) | set(match[:3]) <= set(result)
 
 
 def test_a_search_without_history_is_bm25s_then_the_most_bought(retriever: Retriever) -> None:
     match = by_words("blue")
-    found = retriever.find(EMPTY, None, "blue", limit=len(match) + 4).tolist()
-    assert sorted(found[: len(match)]) == sorted(match)
+    result = retriever.find(EMPTY, None, "blue", limit=len(match) + 4).tolist()
+    assert sorted(result[: len(match)]) == sorted(match)
     assert COLD in match, "an item that LightGCN does not know is found by its words"
     popular = sorted((n for n in range(ITEMS) if n not in match), key=lambda n: (-(n % 11), n))
-    assert found[len(match) :] == popular[:4]
+    assert result[len(match) :] == popular[:4]
 
 
 @pytest.mark.parametrize("query", [None, "", "zzz", "the of"])
@@ -87,9 +87,9 @@ def test_nothing_to_go_by_gives_the_most_bought(retriever: Retriever, query: str
 
 @pytest.mark.parametrize("query", [None, "red"])
 def test_a_limit_beyond_the_catalogue_gives_every_item_once(retriever: Retriever, query: str | None) -> None:
-    found = retriever.find(np.array([3]), None, query).tolist()
+    result = retriever.find(np.array([3]), None, query).tolist()
     expected = [n for n in range(ITEMS) if query or n != 3]
-    assert sorted(found) == expected
+    assert sorted(result) == expected
 
 
 def test_equal_scores_are_cut_by_position_not_by_chance() -> None:

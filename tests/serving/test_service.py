@@ -69,31 +69,31 @@ def stored(service: Service, user: str) -> tuple[list[str], list[str]]:
 @pytest.mark.parametrize("query", [None, "kitchen"])
 def test_a_known_user_is_ranked_by_the_stored_history(service: Service, query: str | None) -> None:
     history, came = stored(service, "u12")
-    found = service.answer(Request(user="u12", query=query, candidates=CANDIDATES))
+    result = service.answer(Request(user="u12", query=query, candidates=CANDIDATES))
     given = service.answer(Request(history=history, behaviors=came, query=query, candidates=CANDIDATES))
-    assert (found.items, found.scores) == (given.items, given.scores)
-    assert dict(zip(found.items, found.scores, strict=True)) == dict(
+    assert (result.items, result.scores) == (given.items, given.scores)
+    assert dict(zip(result.items, result.scores, strict=True)) == dict(
         service.ranker.rank(history, query, CANDIDATES, behaviors=came)
     )
-    assert (found.history_source, given.history_source) == ("stored", "given")
-    assert found.task == ("search" if query else "recommendation")
-    assert (found.candidate_source, found.notes) == ("given", [])
+    assert (result.history_source, given.history_source) == ("stored", "given")
+    assert result.task == ("search" if query else "recommendation")
+    assert (result.candidate_source, result.notes) == ("given", [])
 
 
 def test_a_given_history_goes_before_the_stored_one_even_when_empty(service: Service) -> None:
     for history in (["i1"], []):
-        found = service.answer(Request(user="u12", history=history, candidates=CANDIDATES))
+        result = service.answer(Request(user="u12", history=history, candidates=CANDIDATES))
         alone = service.answer(Request(history=history, candidates=CANDIDATES))
-        assert found == alone
-        assert found.history_source == "given"
+        assert result == alone
+        assert result.history_source == "given"
 
 
 def test_an_unknown_user_is_an_empty_history_and_is_told(service: Service) -> None:
-    found = service.answer(Request(user="nobody", candidates=CANDIDATES))
+    result = service.answer(Request(user="nobody", candidates=CANDIDATES))
     none = service.answer(Request(candidates=CANDIDATES))
-    assert found.scores == none.scores
-    assert (found.history_source, none.history_source) == ("unknown-user", "none")
-    assert "'nobody' is unknown" in found.notes[0]
+    assert result.scores == none.scores
+    assert (result.history_source, none.history_source) == ("unknown-user", "none")
+    assert "'nobody' is unknown" in result.notes[0]
     assert none.notes == []
     assert service.answer(Request(user="nobody", history=["i1"], candidates=CANDIDATES)).notes == []
 
@@ -101,11 +101,11 @@ def test_an_unknown_user_is_an_empty_history_and_is_told(service: Service) -> No
 def test_without_candidates_the_catalogue_is_retrieved_and_ranked(service: Service) -> None:
     history, came = stored(service, "u12")
     for query, expected in ((None, ITEMS - len(set(history))), ("kitchen", ITEMS)):
-        found = service.answer(Request(user="u12", query=query))
-        assert found.candidate_source == "retrieved"
-        assert len(set(found.items)) == len(found.items) == expected
-        again = service.ranker.rank(history, query, found.items, behaviors=came)
-        assert [item for item, _ in again] == found.items
+        result = service.answer(Request(user="u12", query=query))
+        assert result.candidate_source == "retrieved"
+        assert len(set(result.items)) == len(result.items) == expected
+        again = service.ranker.rank(history, query, result.items, behaviors=came)
+        assert [item for item, _ in again] == result.items
     assert not set(history) & set(service.answer(Request(user="u12")).items)
 
 
@@ -114,14 +114,14 @@ def test_without_candidates_a_full_ranking_model_ranks_everything(
     service: Service, folder: Path, full: Path, query: str | None
 ) -> None:
     both = Service.load(folder, full)
-    found = both.answer(Request(user="u12", query=query))
-    assert (found.candidate_source, found.history_source) == ("full-ranking", "stored")
+    result = both.answer(Request(user="u12", query=query))
+    assert (result.candidate_source, result.history_source) == ("full-ranking", "stored")
     history, came = stored(service, "u12")
     names, chance = generated(full, history, came, query)
     met = set() if query else set(history)
-    assert found.items == [name for name in names if name not in met]
-    assert found.scores == pytest.approx([chance[name] for name in found.items])
-    assert both.answer(Request(user="u12", query=query, top_n=3)).items == found.items[:3]
+    assert result.items == [name for name in names if name not in met]
+    assert result.scores == pytest.approx([chance[name] for name in result.items])
+    assert both.answer(Request(user="u12", query=query, top_n=3)).items == result.items[:3]
     given = Request(user="u12", query=query, candidates=CANDIDATES)
     assert both.answer(given) == service.answer(given), "given candidates are GenSR's"
 
@@ -192,14 +192,14 @@ def test_nothing_known_still_answers(service: Service, request_: Request) -> Non
 
 
 def test_notes_name_what_was_left_out_and_cut(service: Service) -> None:
-    found = service.answer(Request(history=["gone", "i1"], query="kitchen " * 50, candidates=CANDIDATES))
-    assert found.notes == [
+    result = service.answer(Request(history=["gone", "i1"], query="kitchen " * 50, candidates=CANDIDATES))
+    assert result.notes == [
         "1 items of the history are unknown and were left out: ['gone']",
         "the query was cut to its first 4 tokens",
     ]
     cut = service.answer(Request(history=["i1"], query="kitchen " * 4, candidates=CANDIDATES))
     assert cut.notes == []
-    assert cut.scores == found.scores
+    assert cut.scores == result.scores
 
 
 def test_a_blank_query_is_none(service: Service) -> None:

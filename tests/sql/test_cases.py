@@ -64,13 +64,13 @@ def test_case(folder: Path) -> None:
     made = expected.stem.removeprefix("expected").removeprefix(".")
     if made:
         run(con, name, case.get("params")).fetchall()
-        found = con.table(made).to_arrow_table()
+        result = con.table(made).to_arrow_table()
     else:
-        found = con.sql(query(name), params=case.get("params", {})).to_arrow_table()
+        result = con.sql(query(name), params=case.get("params", {})).to_arrow_table()
     wanted = read_table(expected)
-    assert found.column_names == wanted.column_names
+    assert result.column_names == wanted.column_names
     ordered = case.get("ordered", False)
-    assert rows_of(found, ordered) == rows_of(wanted, ordered)
+    assert rows_of(result, ordered) == rows_of(wanted, ordered)
 
 
 def test_every_case_is_of_a_query_and_has_input_and_expected_rows() -> None:

@@ -59,8 +59,8 @@ items = st.lists(
 def query_of(path: list[str], stop_words: set[str], stem: Callable[[str], str]) -> str | None:
     """The published procedure; None where the path is no query."""
     letters = re.sub("[^a-zA-Z ]", "", " ".join(path)).lower()
-    found = [stem(word) for word in letters.split(" ") if word and word not in stop_words]
-    last = list(dict.fromkeys(reversed(found)))[::-1]
+    result = [stem(word) for word in letters.split(" ") if word and word not in stop_words]
+    last = list(dict.fromkeys(reversed(result)))[::-1]
     return " ".join(last) if len(path) > 1 and last else None
 
 
@@ -107,23 +107,23 @@ def test_queries_are_those_of_the_published_procedure(
 ) -> None:
     stop_words = {word for (word,) in con.table("stop_words").fetchall()}
     stem = STEM if stemmed else str
-    found = made(con, catalogue, stemmed)
+    result = made(con, catalogue, stemmed)
     expected = {
         f"i{n:02d}": sorted({q for path in paths if (q := query_of(path, stop_words, stem))})
         for n, (_, paths) in enumerate(catalogue)
     }
     queries: dict[str, list[str]] = {item: [] for item in expected}
-    for row in sorted(found["item_queries"], key=lambda row: (row["item"], row["number"])):
+    for row in sorted(result["item_queries"], key=lambda row: (row["item"], row["number"])):
         queries[row["item"]].append(row["query"])
         assert row["queries"] == len(expected[row["item"]])
     assert queries == expected
 
-    searched = {row["item"]: row["query"] for row in found["interactions"] if row["behavior"] == "src"}
-    assert searched.keys() == {item for item, found in expected.items() if found}
+    searched = {row["item"]: row["query"] for row in result["interactions"] if row["behavior"] == "src"}
+    assert searched.keys() == {item for item, result in expected.items() if result}
     assert all(query in expected[item] for item, query in searched.items())
-    assert sum(row["behavior"] == "src" for row in found["interactions"]) == len(searched)
+    assert sum(row["behavior"] == "src" for row in result["interactions"]) == len(searched)
 
-    for row, (title, paths) in zip(found["items"], catalogue, strict=True):
+    for row, (title, paths) in zip(result["items"], catalogue, strict=True):
         assert row["title"] == title
         assert row["category_paths"] == paths
         assert row["category_text"] == " ".join(" ".join(path) for path in paths)
@@ -133,9 +133,9 @@ def test_a_query_has_letters_and_single_blanks_only_whatever_the_path(con: duckd
     """Every character up to U+FFFF between two words of its own: what is not a letter or a blank disappears."""
     characters = [chr(c) for c in range(1, 0x10000) if not 0xD800 <= c < 0xE000]
     paths = [["Top", f"Ab{c}Cd"] for c in characters]
-    found = made(con, [("", paths)], stemmed=False)["item_queries"]
+    result = made(con, [("", paths)], stemmed=False)["item_queries"]
     letters = {f"top ab{c.lower()}cd" for c in characters if re.fullmatch("[a-zA-Z]", c)}
-    assert {row["query"] for row in found} == letters | {"top ab cd", "top abcd"}
+    assert {row["query"] for row in result} == letters | {"top ab cd", "top abcd"}
 
 
 def test_stop_words_are_lower_case_words_without_apostrophes(con: duckdb.DuckDBPyConnection) -> None:

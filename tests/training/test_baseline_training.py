@@ -145,17 +145,17 @@ def test_the_point_that_is_best_on_valid_is_chosen_and_the_same_are_tried_for_al
     # A step of 1e-9 leaves a model where it started.
     grid = {"learning_rate": (1e-9, 3e-2)}
     system = BASELINES["qem"]._replace(grid=grid)
-    found = baseline.tune(system, dataset, CONFIG, tmp_path / "checkpoints", tmp_path, NullReport())
+    result = baseline.tune(system, dataset, CONFIG, tmp_path / "checkpoints", tmp_path, NullReport())
     assert baseline.chosen(tmp_path) == {"learning_rate": 3e-2}
     told = json.loads((tmp_path / "tuning.json").read_text())
     assert [t["point"] for t in told["trials"]] == [{"learning_rate": 1e-9}, {"learning_rate": 3e-2}]
-    assert found["best_valid_ndcg_at_5"] == told["trials"][1]["metric"] > told["trials"][0]["metric"]
+    assert result["best_valid_ndcg_at_5"] == told["trials"][1]["metric"] > told["trials"][0]["metric"]
 
     # A finished trial is not trained again: its folder is not even looked at.
     for trial in (tmp_path / "checkpoints").glob("trial-*"):
         (trial / "last" / "progress.json").write_text("spoiled")
     again = baseline.tune(system, dataset, CONFIG, tmp_path / "checkpoints", tmp_path, NullReport())
-    assert again == found
+    assert again == result
 
 
 def test_a_trial_that_diverges_loses_and_tuning_goes_on(dataset: PreparedDataset, tmp_path: Path) -> None:

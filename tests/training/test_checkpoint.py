@@ -41,9 +41,9 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_good_one(
     assert [path.name for path in tmp_path.iterdir()] == ["last"], "half a checkpoint keeps no space"
     other = torch.nn.Linear(3, 2)
     fresh = torch.optim.AdamW(other.parameters())
-    found = checkpoint.restore(tmp_path, other, fresh)
-    assert found is not None
-    assert found.step == 1
+    result = checkpoint.restore(tmp_path, other, fresh)
+    assert result is not None
+    assert result.step == 1
     assert torch.equal(other.weight, weight)
 
 
@@ -68,9 +68,9 @@ def test_a_kill_between_the_renames_costs_nothing(tmp_path: Path) -> None:
     (tmp_path / "last.tmp-1").mkdir()
     other = torch.nn.Linear(3, 2)
     fresh = torch.optim.AdamW(other.parameters())
-    found = checkpoint.restore(tmp_path, other, fresh)
-    assert found is not None
-    assert found.step == 5
+    result = checkpoint.restore(tmp_path, other, fresh)
+    assert result is not None
+    assert result.step == 5
     before, after = optimizer.state_dict()["state"][0], fresh.state_dict()["state"][0]
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert checkpoint.restore(tmp_path / "nothing", other, fresh) is None

@@ -96,13 +96,13 @@ def test_pairs_left_out_are_negatives_where_they_are_drawn_and_nothing_else_chan
     user, item = np.divmod(rng.choice(50 * 20, 400, replace=False), 20)
     outside = np.sort((user * 20 + item)[::3])
     plain = lightgcn.sample_pairs(user, item, 20, np.random.default_rng(1))
-    found = lightgcn.sample_pairs(user, item, 20, np.random.default_rng(1), outside)
-    hit = np.isin(found[0] * 20 + found[2], outside)
+    result = lightgcn.sample_pairs(user, item, 20, np.random.default_rng(1), outside)
+    hit = np.isin(result[0] * 20 + result[2], outside)
     assert 0.05 < hit.mean() < 0.3  # 133 of 1,000 pairs
     assert not np.isin(plain[0] * 20 + plain[2], user * 20 + item).any()
-    for before, after in zip(plain, found, strict=True):
+    for before, after in zip(plain, result, strict=True):
         np.testing.assert_array_equal(before[~hit], after[~hit])
-    np.testing.assert_array_equal(plain[1], found[1])
+    np.testing.assert_array_equal(plain[1], result[1])
 
 
 def test_a_turned_table_is_turned_back() -> None:
@@ -131,15 +131,15 @@ def test_a_training_sample_reads_its_own_folds_table_and_all_else_the_common_one
         return torch.cat([single.eval().score(batch.take(torch.tensor([row]))) for row in range(24)])
 
     expected = torch.stack([alone(table, known) for table, known in zip(tables, folds.item_has_edges, strict=True)])
-    found = model.eval().score(batch)
+    result = model.eval().score(batch)
     torch.testing.assert_close(
-        found, alone(unit_scale(common.item, common.item_has_edges), common.item_has_edges),
+        result, alone(unit_scale(common.item, common.item_has_edges), common.item_has_edges),
         atol=1e-5, rtol=1e-4,
     )  # fmt: skip
     model.cf.training = True  # the table alone: the rest without dropout
     in_training = model.score(batch)
     torch.testing.assert_close(in_training, expected[fold, torch.arange(24)], atol=1e-5, rtol=1e-4)
-    assert (in_training - found).abs().max() > 1e-4
+    assert (in_training - result).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("train", [finetune, train_two_head])

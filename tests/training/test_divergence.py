@@ -82,8 +82,8 @@ def test_of_several_micro_batches_the_one_that_is_not_finite_names_its_samples(
 
     def loss(batch: Batch) -> LossParts:
         calls.append(batch)
-        found = real(batch)
-        return found._replace(total=found.total * math.nan) if len(calls) == 5 else found
+        result = real(batch)
+        return result._replace(total=result.total * math.nan) if len(calls) == 5 else result
 
     monkeypatch.setattr(made.model, "loss", loss)
     with pytest.raises(TrainingError, match="the loss of step 1 is nan") as told:

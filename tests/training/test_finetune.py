@@ -106,13 +106,13 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     whole, expected = train(small, tmp_path / "whole", accumulation=accumulation)
     with pytest.raises(Killed):
         train(small, tmp_path / "killed", until=until, accumulation=accumulation)
-    continued, found = train(small, tmp_path / "killed", accumulation=accumulation)
-    assert 0 < found["resumed_at"] <= until
+    continued, actual = train(small, tmp_path / "killed", accumulation=accumulation)
+    assert 0 < actual["resumed_at"] <= until
     for name, weight in whole.items():
         assert torch.equal(weight, continued[name]), name
-    assert found["validations"] == expected["validations"]
-    assert found["curve"] == expected["curve"]
-    assert found["best_metric"] == expected["best_metric"]
+    assert actual["validations"] == expected["validations"]
+    assert actual["curve"] == expected["curve"]
+    assert actual["best_metric"] == expected["best_metric"]
 
 
 @pytest.mark.usefixtures("two_threads")
@@ -223,19 +223,19 @@ def test_a_bundle_holds_no_pickle_and_scores_as_the_model_that_was_saved(small: 
 
 
 def test_a_trained_bundle_serves_its_users(small: Small) -> None:
-    found = Service.load(small.bundle).answer(Request(user="u1", top_n=3))
-    assert (len(found.items), found.history_source, found.candidate_source) == (3, "stored", "retrieved")
+    actual = Service.load(small.bundle).answer(Request(user="u1", top_n=3))
+    assert (len(actual.items), actual.history_source, actual.candidate_source) == (3, "stored", "retrieved")
 
 
 def test_ranks_have_a_row_per_sample_whatever_the_batch(small: Small) -> None:
     config = small.config
-    found = []
+    actual = []
     for size in (7, 500):
         sized = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"batch_size": size})})
-        found.append(rank_bundle(small.bundle, small.dataset, "test", sized, NullReport()))
-    assert found[0].schema.remove_metadata().equals(RANKS_SCHEMA.remove_metadata())
-    assert found[0].num_rows == 2 * USERS
-    assert found[0].equals(found[1])
+        actual.append(rank_bundle(small.bundle, small.dataset, "test", sized, NullReport()))
+    assert actual[0].schema.remove_metadata().equals(RANKS_SCHEMA.remove_metadata())
+    assert actual[0].num_rows == 2 * USERS
+    assert actual[0].equals(actual[1])
 
 
 def test_a_search_only_protocol_validates_and_ranks_search_alone(small: Small, tmp_path: Path) -> None:
@@ -256,9 +256,9 @@ def test_a_search_only_protocol_validates_and_ranks_search_alone(small: Small, t
     assert ranks.equals(uniform.filter(pc.equal(uniform["task"], "search")))
     assert ranks.num_rows == USERS
     loaded = bundle.load(small.bundle, dataset.items, dataset.queries)
-    found = validation_metrics(CandidateValidation(dataset, config)(loaded.model), "ndcg_at_5")
-    assert found["metric"] == found["search/ndcg_at_5"]
-    assert not any(name.startswith("recommendation") for name in found)
+    actual = validation_metrics(CandidateValidation(dataset, config)(loaded.model), "ndcg_at_5")
+    assert actual["metric"] == actual["search/ndcg_at_5"]
+    assert not any(name.startswith("recommendation") for name in actual)
     alone = with_changes(config, {"train": {"tasks": "recommendation"}})
     with pytest.raises(ConfigError, match=r"train\.tasks is 'recommendation', but no valid sample of it has 'bm25'"):
         CandidateValidation(dataset, alone)
@@ -334,12 +334,12 @@ def test_the_ranker_says_what_is_wrong_and_skips_unknown_history(small: Small) -
 
 
 def test_training_leaves_its_curve_and_why_it_ended(small: Small) -> None:
-    found = json.loads((small.bundle / "training.json").read_text())
-    assert found["stopped"] == "all epochs done"
-    assert [v["step"] for v in found["validations"]] == [11.0, 22.0]
-    assert {f"{task}/ndcg_at_5" for task in TASKS} <= set(found["validations"][0])
-    assert [point["step"] for point in found["curve"]] == list(range(1, 23))
-    assert {"loss", "generation", "contrastive", "gradient_norm", "learning_rate"} <= set(found["curve"][0])
-    for each in found["validations"]:
+    actual = json.loads((small.bundle / "training.json").read_text())
+    assert actual["stopped"] == "all epochs done"
+    assert [v["step"] for v in actual["validations"]] == [11.0, 22.0]
+    assert {f"{task}/ndcg_at_5" for task in TASKS} <= set(actual["validations"][0])
+    assert [point["step"] for point in actual["curve"]] == list(range(1, 23))
+    assert {"loss", "generation", "contrastive", "gradient_norm", "learning_rate"} <= set(actual["curve"][0])
+    for each in actual["validations"]:
         mean = np.mean([each[f"{task}/ndcg_at_5"] for task in TASKS])
         assert each["metric"] == pytest.approx(float(mean))

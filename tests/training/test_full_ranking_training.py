@@ -69,9 +69,9 @@ def test_it_learns_what_a_query_says(small: Small) -> None:
     ranks = catalogue.rank_bundle(small.bundle, small.dataset, "test", small.config, NullReport())
     assert ranks.schema.equals(RANKS_SCHEMA)
     assert ranks["sample_id"].to_pylist() == small.dataset.samples("test").sample_id.tolist()
-    found = summarize(ranks)
-    assert found["search"]["recall_at_10"] > 0.8
-    assert found["search"]["recall_at_10"] > found["recommendation"]["recall_at_10"] + 0.3
+    result = summarize(ranks)
+    assert result["search"]["recall_at_10"] > 0.8
+    assert result["search"]["recall_at_10"] > result["recommendation"]["recall_at_10"] + 0.3
     assert small.metrics["best_valid_ndcg_at_10"] > 0.2
     assert len(Store(small.bundle)) == USERS, "what serving needs lies in the bundle"
     assert json.loads((small.bundle / "gradients.json").read_text()) == []
@@ -118,16 +118,16 @@ def test_ranks_are_counted_among_all_items_not_met(small: Small, mask_met: bool,
         largest = max(largest, len(part))
         return every[[row_of[name] for name in part.sample_id]]
 
-    found = catalogue.rank_catalogue(scorer, small.dataset, samples, config, 64, NullReport(), held)
+    result = catalogue.rank_catalogue(scorer, small.dataset, samples, config, 64, NullReport(), held)
     assert largest == max(1, min(64, held // ITEMS))
     for row in range(len(samples)):
         met = set(small.dataset.events.item[samples.history_start[row] : samples.history_end[row]].tolist())
         target = int(samples.item[row])
         ranked = [i for i in range(ITEMS) if i != target and not (mask_met and i in met)]
         counts = rank_counts(every[row][None, [target, *ranked]])
-        assert found["greater"][row].as_py() == counts.greater[0]
-        assert found["ties"][row].as_py() == counts.ties[0]
-        assert found["candidates"][row].as_py() == len(ranked) + 1
+        assert result["greater"][row].as_py() == counts.greater[0]
+        assert result["ties"][row].as_py() == counts.ties[0]
+        assert result["candidates"][row].as_py() == len(ranked) + 1
 
 
 def test_a_positive_that_was_met_before_is_ranked_and_level_infinities_are_ties() -> None:
@@ -151,9 +151,9 @@ def test_references_score_an_item_of_the_catalogue_as_they_score_it_as_a_candida
     lists = np.random.default_rng(1).integers(ITEMS, size=(len(samples), 12))
     expected = reference_scores(name, small.dataset, samples, lists, small.cf, text)
     scorer = catalogue.reference_scorer(name, small.dataset, samples, small.cf, text)
-    found = scorer(samples)
-    assert found.shape == (len(samples), ITEMS)
-    listed = np.take_along_axis(found, np.concatenate([samples.item[:, None], lists], axis=1), axis=1)
+    result = scorer(samples)
+    assert result.shape == (len(samples), ITEMS)
+    listed = np.take_along_axis(result, np.concatenate([samples.item[:, None], lists], axis=1), axis=1)
     np.testing.assert_allclose(listed, expected, rtol=1e-5, atol=1e-6)
     ranks = catalogue.rank_reference(name, small.dataset, "test", small.cf, small.config, NullReport())
     assert ranks.num_rows == len(samples)

@@ -35,18 +35,18 @@ def test_the_prenormalised_adjacency_propagates_as_pyg_does() -> None:
 
 
 def test_it_learns_the_same_from_the_same_seed_and_marks_cold_items(dataset: PreparedDataset, tmp_path: Path) -> None:
-    found = []
+    result = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         (tmp_path / name).mkdir()
         metrics = lightgcn.pretrain(dataset, SMALL, seed, tmp_path / name, NullReport())
-        found.append(cf_tables.load(tmp_path / name))
-        assert found[-1].user.shape == (USERS, 8)
-        assert metrics["valid_recall_at_20"] == recall_at_20(found[-1], dataset)
-    assert torch.equal(found[0].item, found[1].item)
-    assert not torch.equal(found[0].item, found[2].item)
+        result.append(cf_tables.load(tmp_path / name))
+        assert result[-1].user.shape == (USERS, 8)
+        assert metrics["valid_recall_at_20"] == recall_at_20(result[-1], dataset)
+    assert torch.equal(result[0].item, result[1].item)
+    assert not torch.equal(result[0].item, result[2].item)
     _, linked = dataset.graph()
     expected = [item in set(linked.tolist()) for item in range(ITEMS)]
-    assert found[0].item_has_edges.tolist() == expected
+    assert result[0].item_has_edges.tolist() == expected
 
 
 def test_negatives_are_no_neighbours_and_every_pair_comes_once() -> None:
@@ -72,9 +72,9 @@ def test_recall_ranks_the_whole_catalogue_without_training_items(dataset: Prepar
         score[list(met), u] = 100.0
         score[others[: 19 + u % 2], u] = 10.0  # every second user has 20 others above the target
         score[target[u], u] = 5.0
-    found = CFEmbeddings(torch.eye(USERS), score, torch.ones(ITEMS, dtype=torch.bool))
-    assert recall_at_20(found, dataset) == pytest.approx(0.5)
-    assert recall_at_20(found, dataset, held=7 * ITEMS) == pytest.approx(0.5)
+    result = CFEmbeddings(torch.eye(USERS), score, torch.ones(ITEMS, dtype=torch.bool))
+    assert recall_at_20(result, dataset) == pytest.approx(0.5)
+    assert recall_at_20(result, dataset, held=7 * ITEMS) == pytest.approx(0.5)
 
 
 def test_it_stops_early_and_keeps_the_best_epoch(
@@ -82,8 +82,8 @@ def test_it_stops_early_and_keeps_the_best_epoch(
 ) -> None:
     values, seen = iter([0.1, 0.4, 0.3, 0.2, 0.9]), []
 
-    def recall(found: CFEmbeddings, dataset: PreparedDataset) -> float:
-        seen.append(found.item.clone())
+    def recall(result: CFEmbeddings, dataset: PreparedDataset) -> float:
+        seen.append(result.item.clone())
         return next(values)
 
     monkeypatch.setattr(lightgcn, "recall_at_20", recall)

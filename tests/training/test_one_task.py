@@ -65,10 +65,10 @@ def test_it_is_trained_validated_and_ranked_alone(
     metrics = train(dataset, cf, config, tmp_path / "steps", tmp_path, NullReport())  # type: ignore[operator]
     samples = dataset.samples("train")
     assert metrics["steps"] == math.ceil((samples.task == TASKS.index(task)).sum() / BATCH)
-    (found,) = json.loads((tmp_path / "training.json").read_text())["validations"]
-    assert {name.split("/")[0] for name in found} == {task, "step", "metric"}
-    assert found["metric"] == found[f"{task}/{metric}"]
-    assert found[f"{task}/samples"] == 20
+    (result,) = json.loads((tmp_path / "training.json").read_text())["validations"]
+    assert {name.split("/")[0] for name in result} == {task, "step", "metric"}
+    assert result["metric"] == result[f"{task}/{metric}"]
+    assert result[f"{task}/samples"] == 20
     assert json.loads((tmp_path / "gradients.json").read_text()) == [], "there are no two gradients to compare"
     ranks = rank(tmp_path, dataset, "test", config, NullReport())  # type: ignore[operator]
     assert set(ranks["task"].to_pylist()) == {task}

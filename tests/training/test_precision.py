@@ -83,9 +83,9 @@ def test_gradients_are_probed_in_fp32_where_training_is_in_bf16(
     def probe(model: bundle.Model, *given: Any) -> GradientCosine | None:
         nonlocal probing
         probing = True
-        found = task_gradient_cosine(model, *given)
+        actual = task_gradient_cosine(model, *given)
         probing = False
-        return found
+        return actual
 
     def watch(module: torch.nn.Module, _: object, out: object) -> None:
         if module.training and isinstance(module, torch.nn.Linear) and isinstance(out, torch.Tensor):
@@ -150,9 +150,9 @@ def test_scores_have_the_precision_of_the_config_where_the_model_can(
     linear = torch.nn.functional.linear
 
     def watched(*given: Any) -> torch.Tensor:
-        found = linear(*given)
-        seen.add(found.dtype)
-        return found
+        actual = linear(*given)
+        seen.add(actual.dtype)
+        return actual
 
     monkeypatch.setattr(torch.nn.functional, "linear", watched)
     torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(False)

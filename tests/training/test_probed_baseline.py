@@ -37,8 +37,8 @@ def train(dataset: PreparedDataset, folder: Path, config: PipelineConfig = CONFI
 
 
 def probes(folder: Path) -> list[dict[str, float]]:
-    found: list[dict[str, float]] = json.loads((folder / "out" / "gradients.json").read_text())
-    return found
+    result: list[dict[str, float]] = json.loads((folder / "out" / "gradients.json").read_text())
+    return result
 
 
 def test_unisar_is_the_baseline_that_can_be_probed() -> None:

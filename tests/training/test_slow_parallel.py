@@ -60,11 +60,11 @@ def test_two_processes_repeat_the_curve_of_one(root: Path, kind: str) -> None:
     assert [alone["processes"], *(curve["processes"] for curve in curves)] == [1, 2, 2]
     assert curves[0]["steps"] == curves[1]["steps"]
     assert len(alone["steps"]) == len(curves[0]["steps"]) == 22
-    for expected, found in zip(alone["steps"], curves[0]["steps"], strict=True):
-        assert found == pytest.approx(expected, rel=2e-4)
+    for expected, actual in zip(alone["steps"], curves[0]["steps"], strict=True):
+        assert actual == pytest.approx(expected, rel=2e-4)
     results = [json.loads((out / "training.json").read_text()) for out in (one, two)]
-    for expected, found in zip(*(result["validations"] for result in results), strict=True):
-        assert found == pytest.approx(expected, abs=0.02), "a pair of candidates may change places by rounding"
+    for expected, actual in zip(*(result["validations"] for result in results), strict=True):
+        assert actual == pytest.approx(expected, abs=0.02), "a pair of candidates may change places by rounding"
     weights = [load_file(out / "model.safetensors") for out in (one, two)]
     for name, weight in weights[0].items():
         torch.testing.assert_close(weights[1][name], weight, atol=2e-3, rtol=1e-2, msg=name)
@@ -77,9 +77,9 @@ def test_parts_of_a_batch_are_the_batch_in_its_order(root: Path) -> None:
     parts = [TrainingData(dataset, config, 5, seed=0, shard=(rank, 2)) for rank in (0, 1)]
     for number in (0, whole.batches_per_epoch - 1, whole.batches_per_epoch):
         samples, batch = whole.batch(number)
-        found = [part.batch(number) for part in parts]
-        assert [*found[0][0].sample_id, *found[1][0].sample_id] == samples.sample_id.tolist()
-        items = torch.cat([each.items[each.candidates] for _, each in found])
+        actual = [part.batch(number) for part in parts]
+        assert [*actual[0][0].sample_id, *actual[1][0].sample_id] == samples.sample_id.tolist()
+        items = torch.cat([each.items[each.candidates] for _, each in actual])
         assert torch.equal(items, batch.items[batch.candidates])
 
 

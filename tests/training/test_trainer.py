@@ -52,7 +52,7 @@ def test_a_batch_in_the_middle_of_an_epoch_needs_no_batch_before_it(dataset: Pre
 
 
 def test_learning_rate_rises_then_falls_in_straight_lines() -> None:
-    found = [learning_rate_factor(step, 100, 0.1) for step in range(101)]
-    np.testing.assert_allclose(found[:10], np.arange(1, 11) / 10)
-    np.testing.assert_allclose(found[10:], np.arange(90, -1, -1) / 90)
+    result = [learning_rate_factor(step, 100, 0.1) for step in range(101)]
+    np.testing.assert_allclose(result[:10], np.arange(1, 11) / 10)
+    np.testing.assert_allclose(result[10:], np.arange(90, -1, -1) / 90)
     assert learning_rate_factor(0, 1, 0.0) > 0

@@ -41,44 +41,44 @@ def set_field(table: str, field: str, value: Callable[[Path, list[Row], int], An
     """A fault: one field of row ``at`` becomes ``value(folder, rows, at)``."""
 
     def fault(folder: Path) -> None:
-        def edit(found: list[Row]) -> list[Row]:
-            found[at][field] = value(folder, found, at)
-            return found
+        def edit(result: list[Row]) -> list[Row]:
+            result[at][field] = value(folder, result, at)
+            return result
 
         change(folder, table, edit)
 
     return fault
 
 
-def own_end(_: Path, found: list[Row], at: int) -> int:
+def own_end(_: Path, result: list[Row], at: int) -> int:
     """A history that runs one event on, into the sample's own time."""
-    return int(found[at]["history_end"]) + 1
+    return int(result[at]["history_end"]) + 1
 
 
-def tie_end(folder: Path, found: list[Row], at: int) -> int:
+def tie_end(folder: Path, result: list[Row], at: int) -> int:
     """A history that takes in all events of the sample's own time, as one cut by ``ts <=`` does."""
-    own = found[at]["user_idx"], found[at]["ts"]
+    own = result[at]["user_idx"], result[at]["ts"]
     return max(n for n, e in enumerate(rows(folder, "events")) if (e["user_idx"], e["ts"]) == own) + 1
 
 
-def met_by_user(folder: Path, found: list[Row], at: int) -> list[int]:
+def met_by_user(folder: Path, result: list[Row], at: int) -> list[int]:
     """A list whose last item is one that the sample's user met, and not the target."""
     sample = rows(folder, "samples_test")[at]
     met = {e["item_idx"] for e in rows(folder, "events") if e["user_idx"] == sample["user_idx"]}
-    return [*found[at]["item_idx"][:-1], min(met - {sample["item_idx"]})]
+    return [*result[at]["item_idx"][:-1], min(met - {sample["item_idx"]})]
 
 
-def target_listed(folder: Path, found: list[Row], at: int) -> list[int]:
-    return [*found[at]["item_idx"][:-1], rows(folder, "samples_test")[at]["item_idx"]]
+def target_listed(folder: Path, result: list[Row], at: int) -> list[int]:
+    return [*result[at]["item_idx"][:-1], rows(folder, "samples_test")[at]["item_idx"]]
 
 
 def move_sample(folder: Path, task: str) -> None:
     """The last test sample of ``task`` goes to train, its twin stays."""
     test = rows(folder, "samples_test")
     moved = [s for s in test if s["task"] == task][-1]
-    change(folder, "samples_train", lambda found: [*found, moved])
-    change(folder, "samples_test", lambda found: [s for s in found if s != moved])
-    change(folder, "candidates_test", lambda found: [c for c in found if c["sample_id"] != moved["sample_id"]])
+    change(folder, "samples_train", lambda result: [*result, moved])
+    change(folder, "samples_test", lambda result: [s for s in result if s != moved])
+    change(folder, "candidates_test", lambda result: [c for c in result if c["sample_id"] != moved["sample_id"]])
 
 
 def target_pair(folder: Path) -> Row:
@@ -95,9 +95,9 @@ def fresh_pair(folder: Path) -> Row:
 
 
 def swap(table: str, a: int, b: int) -> Fault:
-    def edit(found: list[Row]) -> list[Row]:
-        found[a], found[b] = found[b], found[a]
-        return found
+    def edit(result: list[Row]) -> list[Row]:
+        result[a], result[b] = result[b], result[a]
+        return result
 
     return lambda folder: change(folder, table, edit)
 
@@ -111,13 +111,13 @@ FAULTS: dict[str, list[Fault]] = {
         set_field("samples_test", "history_end", lambda *_: 10**9),
     ],
     "history_misses_event": [set_field("samples_test", "history_end", lambda f, r, n: r[n]["history_end"] - 1)],
-    "duplicate_event": [lambda folder: change(folder, "events", lambda found: [found[0], *found])],
+    "duplicate_event": [lambda folder: change(folder, "events", lambda result: [result[0], *result])],
     "query_of_wrong_behavior": [
         set_field("events", "query_idx", lambda f, r, n: 0 if r[n]["behavior"] == "rec" else None),
         set_field("samples_valid", "query_idx", lambda *_: 0),
     ],
     "sample_without_event": [
-        lambda folder: change(folder, "samples_train", lambda found: found[1:]),
+        lambda folder: change(folder, "samples_train", lambda result: result[1:]),
         set_field("samples_train", "ts", lambda f, r, n: r[n]["ts"] + 1),
     ],
     "target_in_history": [
@@ -135,7 +135,7 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "candidate_misaligned": [
         swap("candidates_test", 0, 1),
-        lambda folder: change(folder, "candidates_valid", lambda found: found[:-1]),
+        lambda folder: change(folder, "candidates_valid", lambda result: result[:-1]),
         set_field("candidates_test", "protocol", lambda *_: "popularity"),
         set_field("candidates_valid", "protocol", lambda *_: "alphabetical"),
     ],
@@ -148,8 +148,8 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "index_not_row": [swap("items", 2, 3), swap("users", 0, 1), swap("queries", 0, 1)],
     "sample_in_two_splits": [
-        lambda folder: change(folder, "samples_train", lambda found: [*found, rows(folder, "samples_test")[0]]),
-        lambda folder: change(folder, "samples_valid", lambda found: [*found, {**found[0], "sample_id": "f" * 16}]),
+        lambda folder: change(folder, "samples_train", lambda result: [*result, rows(folder, "samples_test")[0]]),
+        lambda folder: change(folder, "samples_valid", lambda result: [*result, {**result[0], "sample_id": "f" * 16}]),
     ],
     "twin_in_other_split": [
         lambda folder: move_sample(folder, "search"),
@@ -157,13 +157,13 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "split_against_time": [set_field("samples_test", "ts", lambda f, r, n: r[n]["ts"] - 100 * DAY)],
     "target_never_negative": [
-        lambda folder: change(folder, "samples_train", lambda found: [*found, {**found[0], **fresh_pair(folder)}]),
-        lambda folder: change(folder, "samples_train", lambda found: [*found, *rows(folder, "samples_valid")]),
+        lambda folder: change(folder, "samples_train", lambda result: [*result, {**result[0], **fresh_pair(folder)}]),
+        lambda folder: change(folder, "samples_train", lambda result: [*result, *rows(folder, "samples_valid")]),
     ],
-    "graph_holds_target": [lambda folder: change(folder, "graph", lambda found: [*found, target_pair(folder)])],
+    "graph_holds_target": [lambda folder: change(folder, "graph", lambda result: [*result, target_pair(folder)])],
     "graph_differs": [
-        lambda folder: change(folder, "graph", lambda found: found[1:]),
-        lambda folder: change(folder, "graph", lambda found: [found[0], *found]),
+        lambda folder: change(folder, "graph", lambda result: result[1:]),
+        lambda folder: change(folder, "graph", lambda result: [result[0], *result]),
         set_field("graph", "user_idx", lambda f, r, n: (r[n]["user_idx"] + 1) % 40),
     ],
 }
@@ -201,9 +201,9 @@ def test_a_planted_fault_is_found(good: Path, tmp_path: Path, name: str, fault: 
     folder = tmp_path / "faulty"
     shutil.copytree(good, folder)
     fault(folder)
-    found = {r.name: r for r in audit_by_itself(folder)[0]}
-    assert found[name].violations > 0
-    assert 0 < len(found[name].sample) <= 5
+    result = {r.name: r for r in audit_by_itself(folder)[0]}
+    assert result[name].violations > 0
+    assert 0 < len(result[name].sample) <= 5
 
 
 def test_a_missing_file_is_an_error(good: Path, tmp_path: Path) -> None:
@@ -257,17 +257,17 @@ def test_figures_by_hand(tmp_path: Path) -> None:
     """u buys A, B, C and A again, v buys D; titles are "title X": of the paths, only the word of D's is in one."""
     purchases = [("u", "A", 0), ("u", "B", 1), ("u", "C", 2), ("u", "A", 3), ("v", "D", 9)]
     paths = {**{item: [["Top", f"Kind {item}{item}"]] for item in "ABC"}, "D": [["Title", "Title"]]}
-    found = figures_of(prepared(amazon_raw(tmp_path / "raw", purchases, paths), config()))
-    assert found["later_share"]["later_share"] == pytest.approx(1 / 3)  # of A, B, D only D is after u's last
-    assert found["query_in_text"] == {
+    result = figures_of(prepared(amazon_raw(tmp_path / "raw", purchases, paths), config()))
+    assert result["later_share"]["later_share"] == pytest.approx(1 / 3)  # of A, B, D only D is after u's last
+    assert result["query_in_text"] == {
         "search_samples": 5,
         "with_categories": 1.0,
         "without_categories": pytest.approx(1 / 5),
         "only_by_categories": pytest.approx(4 / 5),
     }
     held_out = {"held_out_samples": 4, "met_in_training": 2, "share": 0.5}  # A again, in both tasks
-    assert found["repeated_targets"] == held_out
-    assert found["position_cut"] == {
+    assert result["repeated_targets"] == held_out
+    assert result["position_cut"] == {
         "samples": 10,
         "history_not_earlier": 5,  # every search event stands behind its own purchase
         "answer_in_history": 5,

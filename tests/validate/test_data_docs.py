@@ -49,8 +49,8 @@ def docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     good = Check(raw_reading.suite(), pd.DataFrame([{"read": 3, "accounted": 3}]))
     rules = {"first": "no row of the first kind", "second": "no row of the second kind"}
     bad = Check(audits.suite(rules), pd.DataFrame([{"first": 0, "second": 7}]))
-    found = examine([good, bad], out)
-    assert (found.expectations, len(found.failures)) == (3, 1)
+    result = examine([good, bad], out)
+    assert (result.expectations, len(result.failures)) == (3, 1)
     return out / "data_docs"
 
 

@@ -43,8 +43,8 @@ def psi(old: list[int], new: list[int], uppers: list[int]) -> float:
     """Counts per bin, half a row added; what is above the last bin counts in it."""
 
     def shares(values: list[int]) -> list[float]:
-        found = Counter(next((u for u in uppers if value <= u), uppers[-1]) for value in values)
-        return [(found[upper] + 0.5) / (len(values) + 0.5 * len(uppers)) for upper in uppers]
+        result = Counter(next((u for u in uppers if value <= u), uppers[-1]) for value in values)
+        return [(result[upper] + 0.5) / (len(values) + 0.5 * len(uppers)) for upper in uppers]
 
     return sum((n - o) * math.log(n / o) for o, n in zip(shares(old), shares(new), strict=True))
 
@@ -68,11 +68,11 @@ def test_psi_is_that_of_a_plain_loop_and_zero_on_the_same_data(tmp_path: Path) -
     assert len(same) == 10
     assert all(value == pytest.approx(0, abs=1e-12) for value in same.values())
 
-    found = measured(new, reference, tmp_path / "other")
-    assert found["psi/events_per_user"] == pytest.approx(psi(per_user(old), per_user(new), uppers))
-    assert found["psi/events_per_user"] > 1
-    assert found["drifted"] >= 1
-    assert found["psi/event_hour_utc"] == 0  # days only
+    result = measured(new, reference, tmp_path / "other")
+    assert result["psi/events_per_user"] == pytest.approx(psi(per_user(old), per_user(new), uppers))
+    assert result["psi/events_per_user"] > 1
+    assert result["drifted"] >= 1
+    assert result["psi/event_hour_utc"] == 0  # days only
 
 
 def test_bins_of_many_values_are_about_equal(tmp_path: Path) -> None:
@@ -81,8 +81,8 @@ def test_bins_of_many_values_are_about_equal(tmp_path: Path) -> None:
     purchases[-1], purchases[-73] = ("u69", "I", 71), ("u68", "J", 70)  # everybody has not met one of them
     folder = prepared(amazon_raw(tmp_path / "raw", purchases, PATHS), config())
     stored = json.loads((bins_of(folder, tmp_path / "bins") / "bins.json").read_text())
-    found = [(row["upper"], row["rows"]) for row in stored if row["feature"] == "events_per_user"]
-    assert found == [(2 * (7 * n + 9), 7) for n in range(10)]  # a purchase is two events
+    result = [(row["upper"], row["rows"]) for row in stored if row["feature"] == "events_per_user"]
+    assert result == [(2 * (7 * n + 9), 7) for n in range(10)]  # a purchase is two events
 
 
 def test_drift_is_told_of_or_stops_as_the_config_says(tmp_path: Path) -> None:
@@ -122,8 +122,8 @@ def test_the_bins_of_a_version_are_those_of_the_run_that_registered_it(gensr_hom
         assert model_registry.logged_data(run, run.run_id, place) is None
         assert not place.exists()
         run.artifacts(tmp_path, ("bins.json",))
-        found = model_registry.logged_data(run, run.run_id, place)
-        assert found is not None
-        assert (found.path / "bins.json").read_text() == (tmp_path / "bins.json").read_text()
-        assert model_registry.logged_data(run, run.run_id, place) == found
+        result = model_registry.logged_data(run, run.run_id, place)
+        assert result is not None
+        assert (result.path / "bins.json").read_text() == (tmp_path / "bins.json").read_text()
+        assert model_registry.logged_data(run, run.run_id, place) == result
         assert list(place.parent.iterdir()) == [place], "nothing half-fetched stays"

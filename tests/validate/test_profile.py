@@ -49,8 +49,8 @@ def test_an_empty_table_has_a_row_per_column(tmp_path: Path) -> None:
     con = duckdb.connect()
     con.from_arrow(pa.table({"a": pa.array([], pa.int64()), "b": pa.array([], pa.string())})).create("empty")
     write_profile(con, ["empty"], tmp_path)
-    found = json.loads((tmp_path / "profile.json").read_text())["columns"]
-    assert [(row["column"], row["rows"], row["nulls"], row["min"]) for row in found] == [
+    result = json.loads((tmp_path / "profile.json").read_text())["columns"]
+    assert [(row["column"], row["rows"], row["nulls"], row["min"]) for row in result] == [
         ("a", 0, 0, None),
         ("b", 0, 0, None),
     ]

@@ -33,9 +33,9 @@ def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def set_rows(folder: Path, table: str, schema: pa.Schema, at: int, **fields: Any) -> None:
-    found = rows(folder, table)
-    found[at].update(fields)
-    pq.write_table(pa.Table.from_pylist(found, schema), folder / f"{table}.parquet")
+    result = rows(folder, table)
+    result[at].update(fields)
+    pq.write_table(pa.Table.from_pylist(result, schema), folder / f"{table}.parquet")
 
 
 def test_good_folders_pass_and_write_only_into_out(tmp_path: Path, out: Path) -> None:
@@ -125,8 +125,8 @@ def test_rows_that_nobody_accounts_for(tmp_path: Path, out: Path) -> None:
         validate_raw(raw, config(), out)
 
     lost = {"name": "one", "read": 10, "accepted": 8, "rejected": 1}
-    found = {"name": "two", "read": 10, "accepted": 10, "rejected": 1}  # only the sum is right
-    (raw / "manifest.json").write_text(json.dumps({**manifest, "files": [lost, found]}))
+    result = {"name": "two", "read": 10, "accepted": 10, "rejected": 1}  # only the sum is right
+    (raw / "manifest.json").write_text(json.dumps({**manifest, "files": [lost, result]}))
     with pytest.raises(DataError, match=r"accepted \+ rejected = read\): 2 of 3 rows"):
         validate_raw(raw, config(), out)
 
