@@ -1,4 +1,4 @@
-"""Controls: Query-SeqRec without what is said to make it the best baseline, to be ranked beside it.
+"""Controls: Query-SeqRec without the parts that are thought to make it the best baseline, to rank beside it.
 
 Name them in ``rerank.systems`` of ``compare/rerank-table`` as ``benchmarks.controls:WITHOUT_QUERIES`` and
 ``benchmarks.controls:WITHOUT_SEARCHES``, with the repository's root importable where the flow runs. All else is

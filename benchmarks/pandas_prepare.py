@@ -41,7 +41,7 @@ def prepare(raw: Path, out: Path, style: str, seed: int = 0) -> None:
 
 
 def _interactions(raw: Path) -> pd.DataFrame:
-    """The engaged rows of both behaviors, each once, with the first row of the file that tells of it."""
+    """The engaged rows of both behaviors, each once, with the first row of the file that has it."""
     rec = pd.read_parquet(raw / "rec.parquet", columns=["user", "item", "ts", "click"])
     rec = rec.astype({"user": "int64", "item": "int64"}).reset_index(names="source_row")
     rec = rec.groupby(["user", "item", "ts"], as_index=False, sort=False).agg(

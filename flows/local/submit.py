@@ -54,7 +54,7 @@ def ensure_pool(name: str) -> None:
 def crash_orphans(pool: str) -> int:
     """Mark the pool's running flow runs as crashed; only for when no worker is up, so that none can be running.
 
-    A killed worker tells nobody: its runs would stay Running for ever, and ``retrain/nightly``, which runs one at a
+    A killed worker reports nothing: its runs would stay Running for ever. Then ``retrain/nightly``, which runs one at a
     time, would never run again.
     """
     unfinished = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
@@ -155,7 +155,7 @@ def end_tracking_of_ended_runs() -> None:
             try:
                 state = client.read_flow_run(UUID(flow_run_id)).state
             except ObjectNotFound:
-                return False  # of another Prefect server: not ours to judge
+                return False  # of another Prefect server: its state is unknown
             return state is not None and state.is_final()
 
         tracking.end_runs(ended)

@@ -1,4 +1,4 @@
-"""Table 5 on trained models: what their answers tell about the input and about the label (§6.4.1)."""
+"""Table 5 on trained models: the information of their answers about the input and about the label (§6.4.1)."""
 
 from __future__ import annotations
 

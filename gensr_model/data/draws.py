@@ -38,7 +38,7 @@ def numbers(start: UIntArray, first: int, stop: int) -> UIntArray:
 
 
 def streams(seed: int, salt: int, sample_ids: list[str]) -> UIntArray:
-    """Where the stream of each sample starts, (n,); ids are 16 hexadecimal digits, ``salt`` tells protocols apart."""
+    """Where the stream of each sample starts, (n,); ids are 16 hexadecimal digits, ``salt`` differs by protocol."""
     sample = np.frombuffer(bytes.fromhex("".join(sample_ids)), ">u8").astype(np.uint64)
     root = mix(np.array([seed % 2**64], np.uint64))
     return mix((sample ^ root) + np.uint64(salt) * _GAMMA)

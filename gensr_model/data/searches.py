@@ -60,7 +60,7 @@ def encode_with_searches(
 
     Args:
         items: ``with_searches``.
-        known: the items of training where ``items`` are others: their searches tell how rare a word is.
+        known: the items of training where ``items`` are others: the rarity of a word is counted in their searches.
     """
     asked = encode_texts(tokenizer, items[SEARCHES].to_pylist(), searches.tokens)
     fields = join_fields([*encode_fields(tokenizer, items, text), asked])

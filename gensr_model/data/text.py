@@ -30,7 +30,7 @@ class ItemText(NamedTuple):
     offsets: Tensor  # (I + 1,)
     weights: Tensor | None = None  # (T,) a token's share of its item, summing to 1; None for equal shares
     cold_weights: Tensor | None = None  # (T,) the same without searches; None where there are none in the text
-    lone_query: Tensor | None = None  # (T,) the query a token is from, where one search of training said it; else -1
+    lone_query: Tensor | None = None  # (T,) the query a token is from, where just one training search has it; else -1
 
 
 class PromptTable(NamedTuple):

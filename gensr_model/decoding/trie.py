@@ -40,7 +40,7 @@ def build(tokens: npt.NDArray[np.integer], lengths: npt.NDArray[np.integer] | No
 
     Raises:
         DataError: no id, an empty one, a negative token, the same id twice, or an id that begins another: generation
-            could not tell whether to stop there. End ids of different lengths with the end token.
+            could not decide whether to stop there. End ids of different lengths with the end token.
     """
     if tokens.ndim != 2 or tokens.size == 0:
         raise DataError(f"item ids have shape {tokens.shape}; expected (items, tokens), at least one of each")

@@ -1,4 +1,4 @@
-"""Reference rankers that read the query: BM25 over item text, and whether an item carries the query."""
+"""Reference rankers that read the query: BM25 over item text, and whether the query is known for an item."""
 
 from __future__ import annotations
 
@@ -39,14 +39,13 @@ def bm25(dataset: PreparedDataset, text: TextConfig, queries: IntArray) -> Score
 
 
 def same_query(dataset: PreparedDataset) -> Scorer:
-    """1 where the candidate carries the sample's query, else 0.
+    """1 where the sample's query is known for the candidate, else 0.
 
-    Two sources say which items carry a query, both known before the sample: training searches that ended at
-    the item, and, where queries are made from category paths (amazon), the queries that an item's own paths
-    make, which `item_queries.parquet` lists. The second is a catalogue fact and no leak: it is there for an
-    item nobody ever bought. But it does make the positive carry its query always, so only other items of
-    the same category can stand level with it: this ranker shows how much of the task is matching alone, and
-    what a model must add.
+    Two sources list the queries of an item, both known before the sample. The first is training searches that ended at
+    the item. The second, where queries are made from category paths (amazon), is `item_queries.parquet`: the queries
+    that an item's own paths make. It is a catalogue fact and no leak, as it also lists items that nobody ever bought.
+    With the second source the positive always has its query, so only items of the same category tie with it. This
+    ranker shows how much of the task is matching only, and what a model must add.
     """
     train = dataset.samples("train")
     train = train.take(train.query >= 0)

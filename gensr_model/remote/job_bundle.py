@@ -31,8 +31,8 @@ class Job(Frozen):
     pretrain: str
     finetune: str
     evaluate: str
-    option: str = Field(description="of the ranking's stage, which tells variants apart")
-    split: Split = Field("test", description="what is ranked; a sweep reads valid alone")
+    option: str = Field(description="of the ranking's stage, one per variant")
+    split: Split = Field("test", description="what is ranked; a sweep reads only valid")
 
     @property
     def ranking(self) -> str:

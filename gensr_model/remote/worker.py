@@ -73,7 +73,7 @@ def _work(folder: Path, jobs: tuple[Job, ...], at_once: int) -> list[str]:
 def _side_by_side(
     work: Callable[[Path, Job, int, bool], list[str]], folder: Path, jobs: Iterable[Job], at_once: int, threads: int
 ) -> dict[str, str]:
-    """Why each job failed that did. A process that is killed ends all; what was finished stays."""
+    """The error of each failed job, by name. A killed process ends all jobs; finished work stays."""
     context = process_context("gensr_model.remote.worker")
     with ProcessPoolExecutor(at_once, mp_context=context, max_tasks_per_child=1) as pool:
         job_names: dict[Future[list[str]], str] = {

@@ -118,7 +118,7 @@ def _training(facts: RunFacts) -> Iterator[str]:
     if improving:
         yield f"{joined(improving)} {_were(improving)} still improving on validation at the end: perhaps undertrained."
     if once:
-        yield f"{joined(once)} {_were(once)} validated once only: nothing tells of convergence."
+        yield f"{joined(once)} {_were(once)} validated once only: convergence is unknown."
 
 
 def _analysis(facts: RunFacts) -> Iterator[str]:

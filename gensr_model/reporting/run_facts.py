@@ -80,7 +80,7 @@ class RunFacts:
 
     @property
     def alpha(self) -> float:
-        """Below which a p value tells a difference: what the intervals leave out."""
+        """The significance level: p values below it count as a difference. It is 1 − the intervals' confidence."""
         return 1.0 - float(self.summary["config"]["statistics"]["confidence"])
 
     def title(self, name: str) -> str:

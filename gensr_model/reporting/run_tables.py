@@ -261,7 +261,7 @@ def stages(facts: RunFacts) -> Table:
     built = sum(s["seconds"] for s in facts.stages if not s["reused"])
     note = (
         f"In all {seconds(total).text}, of which this run spent {seconds(built).text}; "
-        "a reused stage tells what it took when it was built."
+        "a reused stage shows its time when it was built."
     )
     return Table("stages", "Time per stage", columns, rows, note)
 

@@ -16,7 +16,7 @@ from gensr_model.config.training import Compile
 _WIDE = 512  # of a backbone; below, a GPU waits for Python between kernels rather than for memory
 # Dropout by PyTorch's own kernels: less of a GPU's time than what Inductor makes (docs/speed.md), and eager's numbers.
 _OPTIONS = {"fallback_random": True}
-PEAK_OF_PROCESS = "peak_memory_mb"  # the metric by which a training's own process tells its peak
+PEAK_OF_PROCESS = "peak_memory_mb"  # the metric by which a training's subprocess reports its peak
 
 
 def default_device() -> torch.device:
@@ -29,7 +29,7 @@ def peak_of_this_process() -> dict[str, float]:
     """``PEAK_OF_PROCESS``: MiB of the GPU where there is one, else of the process, Python and torch included."""
     if torch.cuda.is_available():
         return {PEAK_OF_PROCESS: torch.cuda.max_memory_allocated() / 2**20}
-    try:  # Linux: getrusage would tell the parent's peak where that is higher
+    try:  # Linux: getrusage would give the parent's peak where that is higher
         status = Path("/proc/self/status").read_text()
         return {PEAK_OF_PROCESS: float(status.split("VmHWM:")[1].split()[0]) / 2**10}
     except (OSError, IndexError):

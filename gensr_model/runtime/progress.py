@@ -1,4 +1,4 @@
-"""How long work tells of itself, without the library knowing who listens."""
+"""Metrics and progress of long work: the library reports them without knowing who listens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A few rankings in words, for a person to judge: drawn by the seed, whatever they look like."""
+"""A few rankings in words for a person to read; the seed draws the samples, so none is picked."""
 
 from __future__ import annotations
 

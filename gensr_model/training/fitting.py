@@ -79,7 +79,7 @@ def fit_bundle(
 
 
 def fit_metrics(metric: str, model: nn.Module, result: FitResult) -> dict[str, float]:
-    """What a finished training tells, for a stage's metrics."""
+    """The figures of a finished training, for a stage's metrics."""
     return {
         f"best_valid_{metric}": result.best_metric,
         "steps": float(result.steps),

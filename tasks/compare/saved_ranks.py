@@ -22,12 +22,14 @@ Tables = dict[str, list[pa.Table]]  # system -> its ranks, one table a seed
 
 
 def taken(files: tuple[SavedRanks, ...], asked: Collection[str]) -> list[dict[str, list[str]]]:
-    """Of each saved file, the systems that it gives to a run of ``asked``, with their labels there (``gensr/seed1``).
+    """For each saved file, the systems that it gives to a run of ``asked``, with their labels there (``gensr/seed1``).
 
-    A system that the run was asked for is taken from no file, not even where it fails.
+    A system in ``asked`` is taken from no file, not even where it fails. This reads no ranks, so errors show before
+    hours of training.
 
-    Reads no ranks, so what is wrong is known before hours of training. Raises ConfigError for a file that is not there
-    or lacks a system that is named, DataError where two files hold a system and neither is said to have more seeds.
+    Raises:
+        ConfigError: a file does not exist or lacks a system that its entry names.
+        DataError: two files hold a system, and neither entry sets ``again``.
     """
     given: list[dict[str, list[str]]] = []
     for entry in files:

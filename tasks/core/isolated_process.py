@@ -76,7 +76,7 @@ def run_in_subprocess(
         daemon=True,
     )
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()  # what a training in this process has left reserved is the new one's to use
+        torch.cuda.empty_cache()  # frees what a training in this process left reserved
     only_this_version()
     process.start()
     theirs.close()
@@ -147,7 +147,7 @@ def _child(
 
 
 def _die_with_parent() -> None:
-    """A parent that is killed outright ends no child; nobody would wait for this one's result."""
+    """Ends this child once its parent is gone: a killed parent ends no child, and nobody would read the result."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])

@@ -101,7 +101,7 @@ class Tracked(NamedTuple):
 
         The GPU's only where the package ``nvidia-ml-py`` is installed. A shorter block logs nothing.
         """
-        logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)  # it tells of its start and end
+        logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)  # it logs its start and end
         monitor = SystemMetricsMonitor(self.run_id, sampling_interval=_SYSTEM_EVERY, tracking_uri=tracking_uri())
         monitor.start()
         try:

@@ -1,4 +1,4 @@
-"""Stage 8: what the trained models' answers tell about their input, whether their tasks pull together and lie apart."""
+"""Stage 8: the information in the trained models' answers, and whether their tasks conflict and lie apart."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def rank_reference(work: Work, config: PipelineConfig, prepared: Path, cf: Path,
 @stage("evaluate", config=("evaluation", "train.tasks", "train.compile"), artifacts=("*",), skip=OTHER_MODELS)
 def rank_model(work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str) -> dict[str, float]:
     """Reads the prepared dataset and a model bundle; writes the ranks of that model, its items matched by raw id."""
-    del name  # only tells the runs apart
+    del name  # only distinguishes runs
     began = time.monotonic()
     ranks = evaluate.rank_bundle(bundle, PreparedDataset.open(prepared), "test", config, work.report)
     return evaluate.write_ranks(work.out, ranks) | {"seconds_to_score": time.monotonic() - began}

@@ -1,4 +1,4 @@
-"""What every model of a run is trained and judged on."""
+"""The data that every model of a run is trained and evaluated on."""
 
 from __future__ import annotations
 

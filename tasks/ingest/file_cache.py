@@ -51,7 +51,7 @@ def in_order(files: Iterable[Path]) -> tuple[Path, ...]:
     by_label: dict[str, Path] = {}
     for path in sorted(files):
         name = name_of(path)
-        assert name is not None  # the caller found it by its name
+        assert name is not None  # the caller selected it by its name
         if name.label in by_label:
             raise DataError(
                 f"{path.parent}: {by_label[name.label].name} and {path.name} are the same part of the data; "

@@ -85,7 +85,7 @@ def _unpacked(raw: BufferedReader) -> BufferedIOBase:
 
 
 def _read(stream: BufferedIOBase, path: Path, done: int) -> bytes:
-    """Up to BLOCK bytes. Piece by piece, so that an error can tell how many lines (``done`` before) still came."""
+    """Up to BLOCK bytes. Piece by piece, so that an error can report how many lines (``done`` before) still came."""
     pieces: list[bytes] = []
     size = 0
     try:

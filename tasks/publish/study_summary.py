@@ -69,7 +69,7 @@ def summarize_sweep(
 def _from_chosen(
     config: PipelineConfig, data: Data, ranks: dict[Point, StageResult], chosen: Point
 ) -> dict[Point, dict[str, float | None]]:
-    """Of every point how each task's NDCG@5 differs from the chosen one's."""
+    """For every point, the change of each task's NDCG@5 from the chosen point."""
     none = {f"{task}_{name}": None for task in TASKS for name in CHANGE}
     changes_of: dict[Point, dict[str, float | None]] = {point: dict(none) for point in ranks}
     # No change is relative to nothing: a task in which the chosen point gains nothing has none.

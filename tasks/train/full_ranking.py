@@ -41,7 +41,7 @@ def finetune_full(work: Work, config: PipelineConfig, prepared: Path, cf: Path) 
 )
 def rank_full(work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str) -> dict[str, float]:
     """Reads the prepared dataset and a bundle; writes the rank of every test positive among all items."""
-    del name  # only tells the runs apart
+    del name  # only distinguishes runs
     dataset = PreparedDataset.open(prepared)
     ranks = catalogue.rank_bundle(bundle, dataset, "test", config, work.report)
     return write_ranks(work.out, ranks) | {"items": float(dataset.n_items)}

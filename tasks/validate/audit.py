@@ -63,7 +63,7 @@ class AuditResult(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """What is printed and never fails: a query, what it tells, and its one row."""
+    """A figure that is printed and never fails: a query, its meaning, and its one row."""
 
     name: str
     rule: str

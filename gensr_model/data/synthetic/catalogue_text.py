@@ -1,4 +1,4 @@
-"""Titles, brands and descriptions of generated items: words that tell the leaf category, but not the style."""
+"""Titles, brands and descriptions of generated items: words that reveal the leaf category, but not the style."""
 
 from __future__ import annotations
 

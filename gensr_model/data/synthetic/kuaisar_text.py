@@ -28,7 +28,7 @@ class KuaiText(NamedTuple):
 
 
 def build_text(world: World, rng: np.random.Generator) -> KuaiText:
-    """Ids for every word of the world, shuffled so that an id tells nothing."""
+    """Ids for every word of the world, shuffled so that an id reveals nothing."""
     leaves, departments = len(world.leaves), len(world.departments)
     shapes = [(leaves, LEAF_WORDS), (leaves, 4, KIND_WORDS), (departments, DEPARTMENT_WORDS), (GENERAL_WORDS,)]
     sizes = [int(np.prod(shape)) for shape in shapes]
