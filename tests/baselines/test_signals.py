@@ -49,7 +49,7 @@ OURS = {
 }
 
 
-def write_rooms(folder: Path, result: bool = True, asked: bool = True) -> PreparedDataset:
+def write_rooms(folder: Path, found: bool = True, asked: bool = True) -> PreparedDataset:
     """Item = (room, style, place on the shelf), the first place more popular.
 
     Without ``found`` what searches found is noise, without ``asked`` the queries are, too. Candidates are all that the
@@ -63,7 +63,7 @@ def write_rooms(folder: Path, result: bool = True, asked: bool = True) -> Prepar
     shelf = (rng.random(room.shape) < 0.3).astype(np.int64)
     query = room.copy()
     query[..., 1] = -1
-    if not result:
+    if not found:
         for each in (room, style, shelf) if asked else (room, style, shelf, query):
             each[..., 0] = rng.permutation(each[..., 0].ravel()).reshape(USERS, ROUNDS)
     user, place, later = np.indices(room.shape).reshape(3, -1)
@@ -96,15 +96,15 @@ class Training:
 
     def ndcg_at_5(self, task: Task, enough: float = 1.0, steps: int = STEPS) -> float:
         """On test, after all steps, or as soon as it is more than ``enough``."""
-        result = self._ranked()[task] if self.step else 0.0
-        while result <= enough and self.step < steps:
+        found = self._ranked()[task] if self.step else 0.0
+        while found <= enough and self.step < steps:
             for _ in range(BETWEEN):
                 self.optimizer.zero_grad()
                 self.model.train().loss(self.data.batch(self.step)[1]).total.backward()
                 self.optimizer.step()
                 self.step += 1
-            result = self._ranked()[task]
-        return result
+            found = self._ranked()[task]
+        return found
 
     def _ranked(self) -> dict[str, float]:
         samples, negatives = self.dataset.evaluated("test")
@@ -114,8 +114,8 @@ class Training:
             self.model, self.dataset, samples, negatives, max_history=self.collator.max_history,
             batch_size=256, report=NullReport(), builder=self.collator,
         )  # fmt: skip
-        result = summarize(ranks_table(samples.sample_id, samples.task_names, scores))
-        return {task: metrics["ndcg_at_5"] for task, metrics in result.items()}
+        found = summarize(ranks_table(samples.sample_id, samples.task_names, scores))
+        return {task: metrics["ndcg_at_5"] for task, metrics in found.items()}
 
 
 class Bench(NamedTuple):
@@ -132,12 +132,12 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     logs = write_rooms(folder / "logs")
     samples, negatives = logs.evaluated("test")
     scores = popularity(logs)(samples, np.column_stack([samples.item, negatives])).astype(np.float32)
-    result = summarize(ranks_table(samples.sample_id, samples.task_names, scores))
+    found = summarize(ranks_table(samples.sample_id, samples.task_names, scores))
     return Bench(
         logs,
         write_rooms(folder / "asked", found=False),
         write_rooms(folder / "noise", found=False, asked=False),
-        {task: metrics["ndcg_at_5"] for task, metrics in result.items()},
+        {task: metrics["ndcg_at_5"] for task, metrics in found.items()},
         Training(logs, "qem").ndcg_at_5("search", steps=STEPS_OF_QUERY),
     )
 
@@ -190,8 +190,8 @@ def test_our_own_models_find_both(bench: Bench, tmp_path: Path, train: Callable[
         folder.mkdir()
     cross_fit.pretrain(bench.logs, config, cf, NullReport())
     train(bench.logs, cf, config, tmp_path / "steps", out, NullReport())
-    result = summarize(rank_bundle(out, bench.logs, "test", config, NullReport()))
-    own = {task: metrics["ndcg_at_5"] for task, metrics in result.items()}
+    found = summarize(rank_bundle(out, bench.logs, "test", config, NullReport()))
+    own = {task: metrics["ndcg_at_5"] for task, metrics in found.items()}
     print(f"{train.__name__}: {own}, to beat: {bench.popular}")
     for task, popular in bench.popular.items():
         assert own[task] > popular + 0.05, task
