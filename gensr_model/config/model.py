@@ -10,7 +10,7 @@ from gensr_model.config.base import Frozen
 
 
 class TextConfig(Frozen):
-    """Which fields an item's text has, each with its own token budget (DESIGN §4)."""
+    """Which fields an item's text has, each with its own token budget."""
 
     include_category: bool = Field(False, description="queries are made from categories: with them search is matching")
     pooling: Literal["tokens", "fields"] = Field(

@@ -107,7 +107,7 @@ def order_by_length(lengths: IntArray, batch_size: int, rng: np.random.Generator
 
 
 class NegativeSampler:
-    """Uniform training negatives over the items that a user has not met in training (DESIGN §3).
+    """Uniform training negatives over the items that a user has not met in training.
 
     Held-out targets stay possible negatives: leaving them out would mark them.
     """

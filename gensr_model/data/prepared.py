@@ -1,4 +1,4 @@
-"""The prepared dataset: the folder that everything downstream reads (DESIGN §3)."""
+"""The prepared dataset: the folder that everything downstream reads."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ class FieldTokens(NamedTuple):
 
 
 def encode_items(tokenizer: Tokenizer, items: pa.Table, config: TextConfig) -> ItemText:
-    """Token bags of all items; each field is cut to its own budget (DESIGN §4, semantic item).
+    """Token bags of all items; each field is cut to its own budget.
 
     Args:
         items: the columns title, brand and description, and category_text where the config includes it.

@@ -1,4 +1,4 @@
-"""Is one model better than another? Paired differences over the same samples, by user (§6.1.3, DESIGN §5)."""
+"""Is one model better than another? Paired differences over the same samples, by user (§6.1.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Per-sample ranks of any ranker on the frozen candidates (DESIGN §5)."""
+"""Per-sample ranks of any ranker on the frozen candidates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ranking metrics from the positive's place among its candidates, averaged exactly over ties (DESIGN §5).
+"""Ranking metrics from the positive's place among its candidates, averaged exactly over ties.
 
 A sample is reduced to two counts: g candidates score above the positive and k score the same. Its rank is
 then uniform over g+1 … g+k+1, and a metric is its mean over those ranks, never the metric at the mean rank: a

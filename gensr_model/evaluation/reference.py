@@ -1,4 +1,4 @@
-"""Reference rankers: what a model must beat before anyone calls it good (DESIGN §5).
+"""Reference rankers: what a model must beat before anyone calls it good.
 
 All score the same frozen candidates as the models. They learn from training events only: the events of the
 training samples. What each does without evidence is written down with it, and ties stay ties: metrics average

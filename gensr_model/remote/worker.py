@@ -2,10 +2,10 @@
 
     python -m gensr_model.remote.worker JOBS [--at-once 4]
 
-JOBS is a folder that ``python -m tasks.remote.export out`` packed; what is made is put into it, and
-``python -m tasks.remote.export back`` brings it into the store.
-Each model is trained in a process of its own, ``--at-once`` of them side by side. What
-is finished is not done again, and a killed training goes on from its last checkpoint.
+JOBS is a folder that ``python -m tasks.remote.export out`` packed. The worker puts what it makes into that folder, and
+``python -m tasks.remote.export back`` brings it into the store. Each model is trained in a process of its own,
+``--at-once`` of them side by side. A second call leaves out what is finished, and a killed training goes on from its
+last checkpoint.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from gensr_model.baselines.base import Baseline, BaselineSpec, Grid
 from gensr_model.baselines.inputs import TEXT
 from gensr_model.baselines.registry import BASELINES, LEARNING
 from gensr_model.config.model import TextConfig
-from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.config.pipeline import PipelineConfig, with_changes
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import ConfigError
 from gensr_model.evaluation.evaluate import write_ranks
@@ -190,7 +190,7 @@ def run_system(
         point, trials = _tune_ours(run, first, prepared, cf, name) if tune else ({}, [])
         if trials and seed == first.seed:
             run.table(f"tuning_{name}.json", [{**t.point, "valid_ndcg_at_5": t.metric} for t in trials])
-        final = overlay(config, point)
+        final = at_point(config, point)
         trained = finetune(run, final, prepared, cf, option=name, parallel_jobs=share, note=note)
         ranks = rank_model(run, final, prepared, trained, option=name, parallel_jobs=share, note=note)
         return Ranked(name, seed, ranks, trained, point)
@@ -254,7 +254,7 @@ def _tune_ours(
 
     def trial(number: int, point: tuning.Point) -> float:
         trained = finetune(
-            run, overlay(config, point | short), prepared, cf,
+            run, at_point(config, point | short), prepared, cf,
             option=name, parallel_jobs=config.rerank.concurrency, note=f"trial{number}",
         )  # fmt: skip
         return trained.metrics["best_valid_ndcg_at_5"]
@@ -265,11 +265,11 @@ def _tune_ours(
     return {field: value for field, value in best.point.items() if value is not None}, trials
 
 
-def overlay(config: PipelineConfig, point: tuning.Point) -> PipelineConfig:
+def at_point(config: PipelineConfig, point: tuning.Point) -> PipelineConfig:
     """The config with some fields (``train.learning_rate``) replaced; None leaves one as it is."""
-    tree = config.model_dump()
+    changes: dict[str, dict[str, Any]] = {}
     for path, value in point.items():
         if value is not None:
             section, field = path.split(".")
-            tree[section][field] = value
-    return PipelineConfig.model_validate(tree)
+            changes.setdefault(section, {})[field] = value
+    return with_changes(config, changes)

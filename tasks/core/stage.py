@@ -222,7 +222,7 @@ def stage(
         code: what the function runs without naming it: functions, classes, or names as ``definitions.walk`` takes.
         skip: what the function names and an option, or a data format, never runs; under ``""`` what only looks up
             the ``code`` by its name.
-        of_format: the parts of a format's entry that the function runs (``reading``, ``preparing.tables``).
+        format_parts: the parts of a format's entry that the function runs (``reading``, ``preparing.tables``).
     """
     return lambda build: Stage(
         name, build, config, resources, artifacts, tags, facts, unread or {}, code, skip or {}, format_parts

@@ -1,4 +1,4 @@
-"""Stage prepare: reads ``raw/``, writes the prepared dataset of DESIGN §3 (queries, k-core, split, candidates)."""
+"""Stage prepare: reads ``raw/``, writes the prepared dataset (queries, k-core, split, candidates)."""
 
 from __future__ import annotations
 

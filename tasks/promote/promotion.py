@@ -67,10 +67,10 @@ def non_inferiority(
     """The rule, from the differences to the champion and, by task, to the anchor where that is another version.
 
     - Against the champion, the lower bound of NDCG@10 is above −δ on both tasks.
-    - Against a task's anchor, the lower bound is above −δ on that task. The anchor is the last version that was
-    better on
-      the task: its lower bounds against its champion and its anchor were above 0. The first champion is the first
-      anchor. So losses that are allowed night by night do not add up.
+    - Against a task's anchor, the lower bound is above −δ on that task.
+
+    The anchor is the last version that was better on the task: its lower bounds against its champion and its anchor
+    were above 0. The first champion is the first anchor. So losses that are allowed night by night do not add up.
     """
     version, limit = champion.version, f"{-config.retrain.delta:+.4f}"
     worse, below_anchor = below(differences, config), below(anchored, config)

@@ -1,8 +1,8 @@
 """Pack trainings for a machine without the pipeline, and take what it made into the store.
 
     python -m tasks.remote.export out JOBS --config config.json --of models|ablation|sweep    here
-    python -m gensr_model.remote.worker JOBS                                                 there, a lent GPU, say
-    python -m tasks.remote.export back JOBS                                                    here
+    python -m gensr_model.remote.worker JOBS                                                  there, a lent GPU, say
+    python -m tasks.remote.export back JOBS                                                   here
 
 CONFIG is the tree that a deployment takes as ``config``. The flow then finds its trainings done:
 ``gensr/full-pipeline`` those of ``models``, ``ablation/paper`` and ``sweep/tau-beta`` their own. The prepared data must

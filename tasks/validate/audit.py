@@ -1,4 +1,4 @@
-"""Audits of a prepared folder: every ``sql/audit`` query returns the rows that break a promise of DESIGN §3.
+"""Audits of a prepared folder: every ``sql/audit`` query returns the rows that break a promise of the prepared dataset.
 
 Alone, on any prepared folder: ``python -m tasks.validate.audit FOLDER`` (``make audit DATASET=FOLDER``). It prints each
 audit with the number of rows that break it, and figures that are no violation but that a reader should know. The exit

@@ -129,12 +129,12 @@ def test_every_system_has_a_title_and_a_group_of_the_table() -> None:
     assert {baselines.block(name) for name in names} <= groups
 
 
-def test_an_overlay_replaces_what_has_a_value() -> None:
+def test_a_point_replaces_what_has_a_value() -> None:
     config = PipelineConfig(preset="laptop")
-    changed = baselines.overlay(config, {"train.learning_rate": 0.5, "model.beta": None, "train.epochs": 1})
+    changed = baselines.at_point(config, {"train.learning_rate": 0.5, "model.beta": None, "train.epochs": 1})
     assert (changed.train.learning_rate, changed.train.epochs) == (0.5, 1)
     assert changed.model == config.model
     for grid in baselines.OURS.values():
         for field, values in grid.items():
             assert values[0] is None  # the first trial is the config as it is
-            assert baselines.overlay(config, {field: values[-1]}) != config
+            assert baselines.at_point(config, {field: values[-1]}) != config
