@@ -25,7 +25,14 @@ class FolderSource(Frozen):
     """Raw files in a folder, named as published (``*.gz`` or plain)."""
 
     kind: Literal["folder"] = "folder"
-    path: str
+    path: str = Field(json_schema_extra={"pattern": r"\S"})
+
+    @field_validator("path")
+    @classmethod
+    def _is_a_path(cls, path: str) -> str:
+        if not path.strip():
+            raise ValueError(f"{path!r} is blank: give the path of the folder")
+        return path
 
 
 class RemoteFile(Frozen):

@@ -24,8 +24,9 @@ from gensr_model.config.studies import AblationConfig, AnalysisConfig, RerankCon
 from gensr_model.config.training import TrainConfig
 
 OVERRIDES = "overrides"
-# MLflow takes no other name for a model, and the name is a part of file names.
-_NAME = r"^[^/:]*[^/:\s][^/:]*$"
+# MLflow takes no other name for a model, and the name is a part of file names. The pattern means the same in Python
+# and in ECMAScript: its end is no `$`, which in Python also matches before a last newline.
+_NAME = r"^(?=.*\S)[^/:?\x00-\x1f\x7f-\x9f\u2028\u2029]+(?![\s\S])"
 
 
 def _usual_name(given: dict[str, Any]) -> str:
@@ -37,6 +38,7 @@ class PipelineConfig(Frozen):
 
     name: str = Field(  # a factory, as below: the form would call all data what the demo's are called
         default_factory=lambda: _usual_name({}),
+        max_length=100,
         json_schema_extra={"pattern": _NAME},
         description="what tables, runs and the model call the data; left out: the kind of source and the format",
     )
@@ -109,9 +111,21 @@ class PipelineConfig(Frozen):
     @field_validator("name")
     @classmethod
     def _is_a_name_for_mlflow(cls, name: str) -> str:
-        if not re.match(_NAME, name):
-            raise ValueError(f"{name!r} cannot name a model in MLflow: give some letters or digits, without / and :")
+        if not re.fullmatch(_NAME, name):
+            raise ValueError(
+                f"{name!r} cannot name a model in MLflow: give some letters or digits on one line, without /, : and ?"
+            )
         return name
+
+    @model_validator(mode="after")
+    def _heads_divide_the_views(self) -> PipelineConfig:
+        model = self.model
+        widths = {"lightgcn.dim": self.lightgcn.dim} if model.cf_view else {}
+        if model.semantic_view and model.backbone.name_or_path is None:  # else the pretrained backbone has its width
+            widths["model.backbone.d_model"] = model.backbone.d_model
+        if wrong := [f"{field} ({width})" for field, width in widths.items() if width % model.view_heads]:
+            raise ValueError(f"model.view_heads is {model.view_heads}, which does not divide {' and '.join(wrong)}")
+        return self
 
     @model_validator(mode="after")
     def _protocol_is_drawn(self) -> PipelineConfig:
@@ -145,7 +159,9 @@ def merge_overrides(given: dict[str, Any]) -> dict[str, Any]:
     Raises ValueError where the overrides are no object or name something else than a section.
     """
     direct = {name: value for name, value in given.items() if name != OVERRIDES}
-    overrides = given.get(OVERRIDES) or {}
+    overrides = given.get(OVERRIDES)
+    if overrides is None:
+        return direct
     if not isinstance(overrides, dict):
         raise ValueError(f"overrides is {overrides!r}: expected an object of sections")
     if unknown := sorted(overrides.keys() - SECTIONS.keys()):

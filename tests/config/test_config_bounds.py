@@ -30,6 +30,13 @@ REFUSED: list[tuple[str, Any]] = [
     ("name", "a:b"),
     ("name", ""),
     ("name", " \t"),
+    ("name", " "),
+    ("name", "a?b"),
+    ("name", "a\nb"),
+    ("name", "a\n"),
+    ("name", "a\x7f"),
+    ("name", "n" * 101),
+    ("name", "n" * 300),
     ("train.learning_rate", float("inf")),
     ("model.tau", float("nan")),
     ("model.max_history", 0),
@@ -50,3 +57,25 @@ def test_a_value_without_meaning_is_refused_by_name(field: str, value: Any) -> N
         PipelineConfig.model_validate(given)
     path = tuple(field.split("."))
     assert {error["loc"][: len(path)] for error in told.value.errors()} == {path}
+
+
+@pytest.mark.parametrize(
+    ("given", "widths"),
+    [
+        ({"model": {"view_heads": 3}}, "lightgcn.dim (64) and model.backbone.d_model (64)"),
+        ({"model": {"view_heads": 3, "cf_view": False}}, "model.backbone.d_model (64)"),
+        ({"model": {"view_heads": 3, "backbone": {"name_or_path": "flan"}}}, "lightgcn.dim (64)"),
+        ({"lightgcn": {"dim": 6}}, "lightgcn.dim (6)"),
+    ],
+)
+def test_heads_that_do_not_divide_a_view_are_refused(given: dict[str, Any], widths: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        PipelineConfig.model_validate(given)
+    (error,) = refused.value.errors()
+    heads = given.get("model", {}).get("view_heads", 4)
+    assert error["msg"] == f"Value error, model.view_heads is {heads}, which does not divide {widths}"
+
+
+def test_heads_need_not_divide_a_width_that_no_view_has() -> None:
+    pretrained = {"view_heads": 5, "cf_view": False, "backbone": {"name_or_path": "flan"}}
+    assert PipelineConfig.model_validate({"model": pretrained}).model.view_heads == 5

@@ -73,6 +73,9 @@ def test_overrides_mean_the_same_as_sections() -> None:
         ({"overrides": {"trian": {}}}, "overrides.trian is no section: expected one of studies, ingest"),
         ({"overrides": {"preset": "best"}}, "overrides.preset is no section"),
         ({"overrides": "train"}, "overrides is 'train': expected an object of sections"),
+        ({"overrides": []}, "overrides is []: expected an object of sections"),
+        ({"overrides": False}, "overrides is False: expected an object of sections"),
+        ({"overrides": ""}, "overrides is '': expected an object of sections"),
         ({"preset": ["demo"]}, "preset\n  Input should be 'demo'"),
     ],
 )

@@ -39,3 +39,12 @@ def test_any_other_word_is_refused_with_what_may_stand_there(given: str) -> None
     assert error["loc"] == ("source",)
     assert f"{given!r} is no source: expected generated, download, or the path of a folder" in error["msg"]
     assert f"(such as ./{given or 'data'})" in error["msg"]
+
+
+@pytest.mark.parametrize("path", ["", " "])
+def test_a_folder_without_a_path_is_refused(path: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        PipelineConfig.model_validate({"source": {"kind": "folder", "path": path}})
+    (error,) = refused.value.errors()
+    assert error["loc"] == ("source", "folder", "path")
+    assert f"{path!r} is blank" in error["msg"]
