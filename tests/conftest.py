@@ -29,6 +29,7 @@ os.environ["DO_NOT_TRACK"] = "1"
 # Groups of tests that take over ten seconds, in the order in which processes take them: short ones fill the end.
 LONG = (
     "finished",
+    "analysed models",
     "test_bad_input.py",
     "test_studies.py",
     "test_full_pipeline.py",
@@ -47,12 +48,21 @@ LONG = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say which tests stay together where several processes share them, and begin with those that take longest.
 
-    A file's tests stay together, for its fixtures; so do all that read the finished runs, which are made once.
+    A file's tests stay together, for its fixtures. So do all that read the finished runs, and all that read the models
+    of the analyses: each process would make them anew.
     """
-    group = {item: "finished" if "finished" in getattr(item, "fixturenames", ()) else item.path.name for item in items}
+    group = {item: _group(item) for item in items}
     for item in items:
         item.add_marker(pytest.mark.xdist_group(group[item]))
     items.sort(key=lambda item: LONG.index(group[item]) if group[item] in LONG else len(LONG))
+
+
+def _group(item: pytest.Item) -> str:
+    fixtures = getattr(item, "fixturenames", ())
+    if "finished" in fixtures:
+        return "finished"
+    analysed = item.path.parent.name == "analysis" and "world" in fixtures
+    return "analysed models" if analysed else item.path.name
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -142,9 +142,10 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     )
 
 
-def of_task(task: Task) -> list[str]:
+def of_task(task: Task) -> list[Any]:
     """Baselines of one task; the joint ones have signals of their own to find."""
-    return [name for name, system in BASELINES.items() if system.tasks == (task,)]
+    names = [name for name, system in BASELINES.items() if system.tasks == (task,)]
+    return [pytest.param(name, marks=pytest.mark.slow if name in READS_QUERIES else ()) for name in names]
 
 
 @pytest.mark.parametrize("name", of_task("recommendation"))
@@ -161,6 +162,7 @@ def test_history_tells_what_to_recommend(bench: Bench, name: str) -> None:
     assert own > max(bars.values()) + 0.05
 
 
+@pytest.mark.slow
 def test_query_seqrec_also_follows_what_searches_found(bench: Bench) -> None:
     """SESRec, which the queries serve better than what they found, is not held to it."""
     bar = Training(bench.asked, "query_seqrec").ndcg_at_5("recommendation", steps=STEPS_ON_NOISE) + 0.05
@@ -181,7 +183,7 @@ def test_a_query_tells_what_is_looked_for(bench: Bench, name: str) -> None:
     assert own > max(bars.values())
 
 
-@pytest.mark.parametrize("train", [finetune, train_two_head])
+@pytest.mark.parametrize("train", [pytest.param(finetune, marks=pytest.mark.slow), train_two_head])
 def test_our_own_models_find_both(bench: Bench, tmp_path: Path, train: Callable[..., dict[str, float]]) -> None:
     """GenSR and the two heads, which read a table of LightGCN beside the words."""
     config = PipelineConfig.model_validate(OURS)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -109,30 +109,29 @@ def test_an_error_comes_back_with_its_trace_and_prints_none(
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_a_daemon_may_run_something_alone(tmp_path: Path) -> None:
-    """As the processes of Dask's workers are. This one starts a server of its own, which imports what stages need."""
-    pool = multiprocessing.get_context("spawn").Pool(1)
-    with pool:
-        metrics = pool.apply(alone, (tmp_path, "little"))
+def as_a_worker_of_dask(folder: Path) -> None:
+    (folder / "metrics.json").write_text(json.dumps(alone(folder, "little")))
+    alone(folder, "sleep")
+
+
+def test_a_daemon_may_run_something_and_what_it_runs_dies_with_it(tmp_path: Path) -> None:
+    """Dask's workers are daemons. This one starts a server of its own, which imports what stages need."""
+    daemon = multiprocessing.get_context("spawn").Process(target=as_a_worker_of_dask, args=(tmp_path,), daemon=True)
+    daemon.start()
+    try:
+        pid = tmp_path / "pid"
+        while not (pid.is_file() and pid.read_text()):
+            assert daemon.is_alive()
+            time.sleep(0.05)
+        child = psutil.Process(int(pid.read_text()))
+    finally:
+        daemon.kill()
+        daemon.join()
+    child.wait(timeout=60)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["seed"] == 5
     if sys.platform == "linux" and not torch.cuda.is_available():
         assert metrics["imported"] == 1, "a wrong name of what to import is passed over in silence"
-
-
-def test_it_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
-    code = f"import sys; sys.path[:0] = {sys.path!r}; import test_isolated_process as t, pathlib; "
-    code += f"t.alone(pathlib.Path({str(tmp_path)!r}), 'sleep')"
-    parent = subprocess.Popen([sys.executable, "-c", code])
-    try:
-        told = tmp_path / "pid"
-        while not (told.is_file() and told.read_text()):
-            assert parent.poll() is None
-            time.sleep(0.05)
-        child = psutil.Process(int(told.read_text()))
-    finally:
-        parent.kill()
-        parent.wait()
-    child.wait(timeout=60)
 
 
 def test_a_training_that_diverges_says_so_as_if_it_were_in_this_process(tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ def test_a_missing_folder(gensr_home: Path, tiny: Tiny, tmp_path: Path) -> None:
     check_block(gensr_home, flow_run, "/none: there is no such folder (source")
 
 
+@pytest.mark.slow
 def test_a_wrong_field_of_the_config(gensr_home: Path) -> None:
     flow_run, output = run_as_worker_does(
         full_pipeline, "flows.full_pipeline.full_pipeline", TINY | {"train": {"epochs": 0}}
@@ -86,24 +87,24 @@ def test_a_wrong_field_of_the_config(gensr_home: Path) -> None:
     assert "Traceback" not in output
 
 
-def test_a_training_that_diverges(gensr_home: Path, tiny: Tiny) -> None:
+def test_a_training_that_diverges(home_with_data: Path, tiny: Tiny) -> None:
     state = retrain(tiny(train=DIVERGES), return_state=True)
     flow_run = check_state(state, "DivergedError")
-    block = check_block(gensr_home, flow_run, "DivergedError: ")
+    block = check_block(home_with_data, flow_run, "DivergedError: ")
     statuses = mlflow_statuses()
     assert statuses["finetune-gensr"].startswith("FAILED DivergedError: ")
     assert block.splitlines()[0] in statuses["finetune-gensr"]
 
 
 def test_an_error_in_a_stage_that_runs_in_a_process_of_its_own(
-    gensr_home: Path, tiny: Tiny, capfd: pytest.CaptureFixture[str]
+    home_with_data: Path, tiny: Tiny, capfd: pytest.CaptureFixture[str]
 ) -> None:
     trials = {"variants": ["no_soft_filter"], "concurrency": 2}
     state = ablation(tiny(train=DIVERGES, ablation=trials), return_state=True)
     flow_run = check_state(state, "TrainingError")
-    check_block(gensr_home, flow_run, "TrainingError: gensr: the loss of step 1 is nan", "no_soft_filter: ")
+    check_block(home_with_data, flow_run, "TrainingError: gensr: the loss of step 1 is nan", "no_soft_filter: ")
     assert "Traceback" not in capfd.readouterr().err
-    (trace,) = (gensr_home / "logs" / "errors").glob(f"{flow_run}.log")
+    (trace,) = (home_with_data / "logs" / "errors").glob(f"{flow_run}.log")
     assert "in the process of tasks.train.finetune.finetune" in trace.read_text()
 
 

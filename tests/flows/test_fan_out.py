@@ -95,6 +95,7 @@ def started(what: str, where: Path, state: Path, *arguments: str) -> Iterator[Pa
             process.terminate()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stray", ["scheduler", "worker", None])
 def test_scheduler_and_workers_have_the_flows_place_and_threads_are_counted(
     gensr_home: Path, tmp_path: Path, stray: str | None
