@@ -59,5 +59,5 @@ def _challenge(
         verdict = challenge.decide(model, ranks, rank, prepared)
         if verdict.register:
             challenge.apply(verdict, model_registry.log_model(run, model), model)
-        if verdict.promote:
+        if verdict.promote or not verdict.register:  # a rerun finishes what a failed run began
             model_registry.serve_catalogue(run, config, model)

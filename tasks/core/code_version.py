@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from gensr_model.config.base import digest
 from gensr_model.errors import ConfigError
-from tasks.core.definitions import exists, imported_names, tree_digest, walk, without_docstrings
+from tasks.core.definitions import exists, imported_names, module, tree_digest, walk, without_docstrings
 from tasks.core.source_files import PACKAGES, all_code, digest_of_files, parse
 
 Code = tuple["str | type | Callable[..., Any]", ...]  # what ``names_of`` takes
@@ -115,6 +115,8 @@ def _read_foreign(file: Path) -> Foreign:
         for statement in imports:
             ours = imported_names(statement, package="").values()
             roots |= {target if ":" in target else f"{target}:*" for target in ours}
+            if isinstance(statement, ast.Import):  # `import a.b` binds `a`, and the code may use all of `a.b`
+                roots |= {f"{alias.name}:*" for alias in statement.names if module(alias.name) is not None}
             waiting += [near for near in _near(path, statement, top, file) if near.is_file()]
     return Foreign(tuple(sorted(roots)), digest(trees), digest_of_files(content))
 

@@ -24,7 +24,7 @@ from gensr_model.config.known_formats import FORMATS, Format, short_name
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError, DataError
 from tasks.core import sql_runner
-from tasks.core.code_version import definitions_of, entry_code, function_digest
+from tasks.core.code_version import definitions_of, entry_code, function_digest, names_of
 from tasks.core.dataset_format import Files, Reading, dataset_format, place_of
 from tasks.core.stage import StageResult, stage
 from tasks.core.state_dir import state_dir
@@ -103,10 +103,10 @@ def source_digest(folder: Path, format: Format) -> str:
     return digest([(p.name, p.stat().st_size, file_digest(p)) for p in input_files(folder, format)])
 
 
-def _reading_code(config: PipelineConfig) -> dict[str, str]:
+def reading_code(config: PipelineConfig) -> dict[str, str]:
     """What decides what a raw file becomes, and the digest of each."""
     ours, outside = entry_code(place_of(config.format), _FORMAT_PARTS)
-    return definitions_of(_read_tables, ours) | outside
+    return definitions_of(_read_tables, (*ours, *names_of((Parts, time_bounds)))) | outside
 
 
 def build_raw(config: PipelineConfig, source_folder: Path, out: Path, cache: Path | None = None) -> None:
@@ -118,7 +118,7 @@ def build_raw(config: PipelineConfig, source_folder: Path, out: Path, cache: Pat
     The folder ``cache``, if given, holds what each raw file became: files that it knows are not parsed again.
     """
     reading = dataset_format(config.format).reading
-    parts = Parts(cache or out / "parts", digest([_reading_code(config), config.ingest.earliest]))
+    parts = Parts(cache or out / "parts", digest([reading_code(config), config.ingest.earliest]))
     account = Account(config.ingest.max_reject_share)
     bounds = time_bounds(config.ingest.earliest)
     spill = out / "duckdb-spill"
@@ -170,7 +170,7 @@ def find_source(config: PipelineConfig) -> StageResult:
     config=("format", "ingest"),
     resources=sql_runner.RESOURCES,
     artifacts=("manifest.json", "rejects.parquet"),
-    skip={"": (_other_format, _reading_code)},  # a hint in an error, and how this very code is named
+    skip={"": (_other_format, reading_code)},  # a hint in an error, and how this very code is named
     format_parts=_FORMAT_PARTS,
 )
 def ingest(work: Work, config: PipelineConfig, source: Path) -> None:

@@ -10,7 +10,7 @@ catalogue, what the user met) alone, and for ``popularity`` on the training coun
 ``bm25``
     Search samples only: the items that BM25 finds best for the query, equal scores in the order of a digest; where
     fewer items have a word of the query, the rest is uniform. Texts are title, brand and description as
-    ``TextConfig()`` cuts them, never categories, and do not follow the model's config.
+    ``_BM25_TEXT`` cuts them, never categories, and do not follow the model's config.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ from tasks.core.sql_runner import run, to_arrow
 from tasks.prepare import schemas as files
 
 _SLICE = 4_096  # samples drawn together: bounds memory, does not change what is drawn
+# Written out: a default of the config is in no key of prepare.
+_BM25_TEXT = TextConfig(include_category=False, title_tokens=48, description_tokens=128)
 _QUERIES = 256  # queries matched together, and
 _SCORES = 50_000_000  # scores held at once: few queries at a time where the catalogue is large
 _SALTS: dict[Protocol, int] = {"uniform": 0, "popularity": 1, "bm25": 2}
@@ -127,7 +129,7 @@ class _Drawing:
         return pa.record_batch(columns, names=files.CANDIDATES.names)
 
     def _index(self) -> TextIndex:
-        return index_texts(item_texts(to_arrow(self.con, "prepared/item_fields"), TextConfig()))
+        return index_texts(item_texts(to_arrow(self.con, "prepared/item_fields"), _BM25_TEXT))
 
     def _match(self, index: TextIndex, first: int, lists: IntArray) -> None:
         """The best matches of the slice's queries into ``lists``; a few queries at a time against all items."""

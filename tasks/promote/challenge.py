@@ -13,7 +13,7 @@ from tasks.core.stage import StageResult
 from tasks.core.tracking import Tracked
 from tasks.evaluate.run_data import ranked_users
 from tasks.promote import model_registry
-from tasks.promote.decision import Decision, Difference
+from tasks.promote.decision import Decision, Difference, Outcome
 from tasks.promote.model_registry import Champion
 from tasks.promote.promotion import Verdict, below, compare, first_model, non_inferiority, unchanged
 
@@ -82,11 +82,10 @@ class Challenge:
         self._record(new_version=version)
         if verdict.promote:
             over = None if self.champion is None else self.champion.version
-            model_registry.promote(self.run, self.name, version, over, verdict.reason)
-            self._record(outcome="promoted", reason=verdict.reason)
-        else:
-            model_registry.tag_outcome(self.run, self.name, version, "kept", verdict.reason)
-            self._record(outcome="kept", reason=verdict.reason)
+            model_registry.promote(self.run, self.name, version, over)
+        outcome: Outcome = "promoted" if verdict.promote else "kept"
+        self._record(outcome=outcome, reason=verdict.reason)  # before the tags, which may fail: the alias has moved
+        model_registry.tag_outcome(self.run, self.name, version, outcome, verdict.reason)
 
     def fail(self, error: BaseException) -> None:
         """Record how the run ended. A promotion that happened stays one."""

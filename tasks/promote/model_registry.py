@@ -147,9 +147,10 @@ def register(
     return version
 
 
-def promote(run: Tracked, name: str, version: str, over: str | None, reason: str) -> None:
-    """Move the alias ``champion`` from version ``over``, with which this one was compared, to this one; tag the
-    outcome.
+def promote(run: Tracked, name: str, version: str, over: str | None) -> None:
+    """Move the alias ``champion`` from version ``over``, with which this one was compared, to this one.
+
+    A refused move tags the version. After a move the caller records it, then tags it by ``tag_outcome``.
 
     Raises:
         ChampionMoved: another run, or a person, moved the alias meanwhile; it stays where it is.
@@ -164,7 +165,6 @@ def promote(run: Tracked, name: str, version: str, over: str | None, reason: str
         tag_outcome(run, name, version, "failed", str(error))
         raise error
     run.client.set_registered_model_alias(name, CHAMPION, version)
-    tag_outcome(run, name, version, "promoted", reason)
 
 
 def tag_outcome(run: Tracked, name: str, version: str, outcome: Outcome, reason: str) -> None:
@@ -197,7 +197,8 @@ def _serve_catalogue(run: Tracked, config: PipelineConfig, catalogue: StageResul
     uri = log_model(run, served.bundle, catalogue)
     version = register(run, name, uri, served.bundle, served.anchors, catalogue)
     reason = f"The GenSR of version {served.version}, with the new full-ranking champion."
-    promote(run, name, version, served.version, reason)
+    promote(run, name, version, served.version)
+    tag_outcome(run, name, version, "promoted", reason)
     return version
 
 

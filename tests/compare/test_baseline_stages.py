@@ -119,6 +119,15 @@ def test_a_baseline_from_outside_the_package_counts_by_its_source(
         assert all(old != new for old, new in zip(before, keys("mine_alone:Mine"), strict=True))
 
 
+def test_a_dotted_import_of_a_baseline_from_outside_counts_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = "import gensr_model.baselines.sasrec\nclass Dotted(gensr_model.baselines.sasrec.SASRec):\n    pass\n"
+    (tmp_path / "mine_dotted.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "gensr_model.baselines.sasrec:SASRec" in definitions("mine_dotted:Dotted")
+
+
 def test_every_system_has_a_title_and_a_group_of_the_table() -> None:
     names = baselines.every_system()
     assert {"popularity", "bm25", "sasrec", "zam", "two_head", "gensr"} <= set(names)

@@ -20,7 +20,7 @@ from tasks.core.state_dir import StateDir
 from tasks.evaluate import analyze
 from tasks.evaluate.examples import draw_examples
 from tasks.evaluate.rank import rank_model, rank_reference, rank_valid
-from tasks.ingest.ingest import find_source, ingest
+from tasks.ingest.ingest import find_source, ingest, reading_code
 from tasks.prepare.prepare import prepare
 from tasks.train.finetune import MODELS, finetune
 from tasks.train.full_ranking import finetune_full, rank_full, rank_full_reference
@@ -206,6 +206,12 @@ def test_an_edit_of_a_baseline_trains_that_baseline_again(function: str, also: s
 def test_an_edit_of_one_stage_leaves_the_others_of_its_file(changed: Changed) -> None:
     sources = with_more("tasks.evaluate.rank:rank_reference")
     assert changed(sources) == {f"reference {name}" for name in REFERENCES}
+
+
+def test_what_a_raw_file_becomes_is_cached_under_all_that_decides_it() -> None:
+    code = reading_code(PipelineConfig())
+    for name in ("file_cache:Parts", "rejects:time_bounds", "rejects:cut"):
+        assert f"tasks.ingest.{name}" in code
 
 
 def test_an_ingest_that_gives_the_same_bytes_stops_the_rebuild(

@@ -59,7 +59,7 @@ class Nights:
             self.ranked_notes.append(note)
             return self.ranks(bundle.key)
 
-        challenge = Challenge(self.run, self.config, self.name, "flow-run")
+        self.challenge = challenge = Challenge(self.run, self.config, self.name, "flow-run")
         challenge.find_champion()
         prepared = data_of(self.folder / f"{key}-prepared", [ranks]).prepared
         verdict = challenge.decide(new, ranks, rank, prepared)
@@ -84,6 +84,24 @@ def nights(
             return Nights(logged, run, config, tmp_path)
 
         yield make
+
+
+def test_a_promotion_whose_tags_fail_stays_a_promotion(
+    nights: Callable[..., Nights], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The alias has moved by then: a record that says "failed" would be wrong."""
+
+    def unreachable(*_: object) -> None:
+        raise ConnectionError("MLflow does not answer")
+
+    series = nights()
+    monkeypatch.setattr(model_registry, "tag_outcome", unreachable)
+    with pytest.raises(ConnectionError) as error:
+        series.night(0.0)
+    series.challenge.fail(error.value)
+    assert series.champion_quality() == 0.0
+    assert series.challenge.decision.outcome == "promoted"
+    assert "After the promotion the run failed" in series.challenge.decision.reason
 
 
 def test_ten_nights_that_each_lose_a_little_end_in_kept(nights: Callable[..., Nights]) -> None:

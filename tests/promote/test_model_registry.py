@@ -28,13 +28,13 @@ def test_no_champion_then_a_foreign_one_then_one_without_a_bundle(gensr_home: Pa
         (tmp_path / "model").mkdir()
         (tmp_path / "model" / "MLmodel").write_text("flavors: {}\n")
         by_hand = run.client.create_model_version("gensr-x", (tmp_path / "model").as_uri(), run.run_id)
-        model_registry.promote(run, "gensr-x", str(by_hand.version), None, "by hand")
+        model_registry.promote(run, "gensr-x", str(by_hand.version), None)
         with pytest.raises(DataError, match=r"version 1 of the model gensr-x was not registered by"):
             model_registry.champion(run, "gensr-x")
 
         bundle = StageResult("finetune", "k1", tmp_path, {}, 0.0, False)
         version = model_registry.register(run, "gensr-x", (tmp_path / "model").as_uri(), bundle, {})
-        model_registry.promote(run, "gensr-x", version, str(by_hand.version), "first")
+        model_registry.promote(run, "gensr-x", version, str(by_hand.version))
         with pytest.raises(DataError, match="no model bundle among"):
             model_registry.champion(run, "gensr-x")
         assert not list((gensr_home / "champions").iterdir()), "nothing half-fetched stays"
@@ -179,7 +179,8 @@ def test_the_champion_is_fetched_with_its_bundle(logged: Logged) -> None:
     first, second = (model_registry.register(logged.run, "gensr-y", logged.uri, logged.bundle, {}) for _ in range(2))
     assert (first, second) == ("1", "2")
     assert model_registry.champion(logged.run, "gensr-y") is None
-    model_registry.promote(logged.run, "gensr-y", second, None, "better")
+    model_registry.promote(logged.run, "gensr-y", second, None)
+    model_registry.tag_outcome(logged.run, "gensr-y", second, "promoted", "better")
     for _ in range(2):  # fetched, then found
         result = model_registry.champion(logged.run, "gensr-y")
         assert result is not None
@@ -192,12 +193,12 @@ def test_the_champion_is_fetched_with_its_bundle(logged: Logged) -> None:
 def test_an_alias_that_was_moved_meanwhile_stays_where_it_is(logged: Logged) -> None:
     """A person who rolls back is not overruled by a run that compared its model with another champion."""
     one, two, three = (model_registry.register(logged.run, "gensr-m", logged.uri, logged.bundle, {}) for _ in range(3))
-    model_registry.promote(logged.run, "gensr-m", two, None, "first")
+    model_registry.promote(logged.run, "gensr-m", two, None)
     logged.run.client.set_registered_model_alias("gensr-m", model_registry.CHAMPION, one)
     with pytest.raises(model_registry.ChampionMoved, match=r"is version 1 now and was 2 when this run looked"):
-        model_registry.promote(logged.run, "gensr-m", three, two, "better")
+        model_registry.promote(logged.run, "gensr-m", three, two)
     with pytest.raises(model_registry.ChampionMoved, match=r"is version 1 now and was none"):
-        model_registry.promote(logged.run, "gensr-m", three, None, "better")
+        model_registry.promote(logged.run, "gensr-m", three, None)
     result = model_registry.champion(logged.run, "gensr-m")
     assert result is not None
     assert result.version == one
@@ -208,13 +209,13 @@ def test_a_catalogue_is_served_with_the_champion_that_came_meanwhile(
 ) -> None:
     run, config = logged.run, logged.config.model_copy(update={"name": "w"})
     name, make = model_registry.served_name(config), model_registry.log_model
-    model_registry.promote(run, name, model_registry.register(run, name, logged.uri, logged.bundle, {}), None, "first")
+    model_registry.promote(run, name, model_registry.register(run, name, logged.uri, logged.bundle, {}), None)
     newer = model_registry.register(run, name, logged.uri, logged.bundle._replace(key="k9"), {})
 
     def log(*given: Any) -> str:
         uri = make(*given)
         if (result := model_registry.champion(run, name)) and result.version == "1":
-            model_registry.promote(run, name, newer, "1", "newer")
+            model_registry.promote(run, name, newer, "1")
         return uri
 
     monkeypatch.setattr(model_registry, "log_model", log)
@@ -247,12 +248,10 @@ def test_what_serves_ranks_the_catalogue_by_the_full_ranking_champion(logged: Lo
     served, full = model_registry.served_name(config), model_registry.full_ranking_name(config)
     assert model_registry.full_ranking_bundle(run, config) is None
     assert model_registry.serve_catalogue(run, config, logged.full) is None, "nothing serves yet"
-    model_registry.promote(
-        run, served, model_registry.register(run, served, logged.uri, logged.bundle, {}), None, "first"
-    )
+    model_registry.promote(run, served, model_registry.register(run, served, logged.uri, logged.bundle, {}), None)
 
     version = model_registry.register(run, full, model_registry.log_model(run, logged.full), logged.full, {})
-    model_registry.promote(run, full, version, None, "first")
+    model_registry.promote(run, full, version, None)
     known = model_registry.full_ranking_bundle(run, config)
     assert known is not None
     assert known.key == "f1"
