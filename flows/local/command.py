@@ -30,6 +30,7 @@ from flows.local.installation import POOL, Local, local
 from flows.local.services import ServiceError
 from gensr_model.config.base import overlay
 from gensr_model.config.data import FolderSource
+from gensr_model.config.known_formats import FORMATS
 from gensr_model.config.pipeline import PipelineConfig, merge_overrides
 from gensr_model.errors import ConfigError, shortened
 from gensr_model.runtime.progress import TerminalReport
@@ -228,7 +229,21 @@ def read_config(text: str | None) -> dict[str, Any]:
         config = PipelineConfig.model_validate(given)
     except ValidationError as error:
         raise ConfigError(f"CONFIG does not fit gensr_model/config/pipeline.py:\n{wrong_fields(error)}") from error
-    return overlay(merge_overrides(given), _absolute_paths(config))
+    given = merge_overrides(given)
+    _check_imports(given, config)
+    return overlay(given, _absolute_paths(config))
+
+
+def _check_imports(given: dict[str, Any], config: PipelineConfig) -> None:
+    """Raise ConfigError for a format or a system that a run could not import; what a preset names is known."""
+    if config.format not in FORMATS:
+        from tasks.core.dataset_format import dataset_format  # Great Expectations: seconds
+
+        dataset_format(config.format)
+    if "systems" in given.get("rerank", {}):
+        from tasks.compare.baselines import check_names  # torch: seconds
+
+        check_names(config.rerank.systems)
 
 
 def _absolute_paths(config: PipelineConfig) -> dict[str, Any]:

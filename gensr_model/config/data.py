@@ -57,17 +57,27 @@ _Text = Annotated[str, Field(title="word or path", pattern=f"^({'|'.join(_WORDS)
 
 
 def _as_source(given: Any) -> Any:
-    """A plain string as the source that it stands for."""
-    if not isinstance(given, str):
+    """A plain string as the source that it stands for. Raises ValueError for what can be no source."""
+    if isinstance(given, Frozen) or (isinstance(given, dict) and given):
         return given
-    if given in _WORDS:
+    if isinstance(given, str) and given in _WORDS:
         return {"kind": given}
-    if "/" in given:
+    if isinstance(given, str) and "/" in given:
         return {"kind": "folder", "path": given}
     raise ValueError(
-        f"{given!r} is no source: expected generated, download, or the path of a folder, which contains a / "
-        f"(such as ./{given or 'data'})"
+        f"{given!r} is no source: expected generated, download, or the path of a folder, which contains a /"
+        f"{_suggestion(given)}"
     )
+
+
+def _suggestion(given: Any) -> str:
+    """What may be meant by something that is no source; nothing where the path is of another system."""
+    text = given.strip() if isinstance(given, str) else ""
+    if "\\" in text:
+        return ""
+    if text.lower() in _WORDS:
+        return f" (did you mean {text.lower()}?)"
+    return f" (such as {'~/' if text == '~' else './' + (text or 'data')})"
 
 
 def source_kind(given: Any) -> str:

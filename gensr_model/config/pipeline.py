@@ -85,7 +85,7 @@ class PipelineConfig(Frozen):
             "type": "object",
             "title": "Overrides",
             "description": 'fields of other sections as JSON, such as {"train": {"epochs": 3}}; '
-            "what is left out comes from the preset",
+            "what is left out comes from the preset. They win over a section that is given directly",
             "patternProperties": sections,
             "additionalProperties": False,
         }
@@ -154,7 +154,7 @@ SECTIONS: dict[str, type[Frozen]] = {
 
 
 def merge_overrides(given: dict[str, Any]) -> dict[str, Any]:
-    """The parameter of a flow, its ``overrides`` merged into the sections.
+    """The parameter of a flow, its ``overrides`` merged into the sections, over which they win.
 
     Raises ValueError where the overrides are no object or name something else than a section.
     """

@@ -6,6 +6,7 @@ Prefect logs an exception with its trace in every task and flow that it passes t
 
 from __future__ import annotations
 
+import difflib
 import logging
 import sys
 import traceback
@@ -13,8 +14,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import MESSAGE_LINES, GensrError, shortened
 from tasks.core.state_dir import state_dir
 
@@ -55,7 +57,28 @@ def describe(error: BaseException) -> str:
 
 def wrong_fields(error: ValidationError) -> str:
     """A line for each field of a config that does not fit."""
-    return "\n".join(f"- {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+    return "\n".join(_wrong_field(e["loc"], e["type"], e["msg"]) for e in error.errors())
+
+
+def _wrong_field(loc: tuple[int | str, ...], kind: str, message: str) -> str:
+    if kind == "extra_forbidden":
+        message = f"no such field{_suggestion(loc)}"
+    elif kind in ("model_type", "model_attributes_type", "dict_type"):
+        message = "expected an object"
+    message = message.removeprefix("Value error, ")
+    return f"- {'.'.join(map(str, loc))}: {message}" if loc else message
+
+
+def _suggestion(loc: tuple[int | str, ...]) -> str:
+    """The known names that are like the last one of ``loc``; none within lists and unions."""
+    section: type[BaseModel] = PipelineConfig
+    for part in loc[:-1]:
+        field = section.model_fields.get(str(part))
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return ""
+        section = field.annotation
+    names = difflib.get_close_matches(str(loc[-1]), section.model_fields, cutoff=0.75)
+    return f"; did you mean {' or '.join(names)}?" if names else ""
 
 
 def log_file(name: str) -> Path:

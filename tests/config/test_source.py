@@ -31,14 +31,30 @@ def test_a_string_stands_for_the_source_that_it_names(given: Any, source: Any) -
     assert PipelineConfig.model_validate_json(config.model_dump_json()) == config
 
 
-@pytest.mark.parametrize("given", ["mine", "", "Generated", "downloads"])
-def test_any_other_word_is_refused_with_what_may_stand_there(given: str) -> None:
+@pytest.mark.parametrize(
+    ("given", "suggestion"),
+    [
+        ("mine", " (such as ./mine)"),
+        ("", " (such as ./data)"),
+        ("downloads", " (such as ./downloads)"),
+        ("Generated", " (did you mean generated?)"),
+        (" generated", " (did you mean generated?)"),
+        ("~", " (such as ~/)"),
+        ("C:\\x", ""),
+        (5, " (such as ./data)"),
+        (None, " (such as ./data)"),
+        ([1], " (such as ./data)"),
+        (True, " (such as ./data)"),
+        ({}, " (such as ./data)"),
+    ],
+)
+def test_anything_else_is_refused_with_what_may_stand_there(given: Any, suggestion: str) -> None:
     with pytest.raises(ValidationError) as refused:
         PipelineConfig.model_validate({"source": given})
     (error,) = refused.value.errors()
     assert error["loc"] == ("source",)
-    assert f"{given!r} is no source: expected generated, download, or the path of a folder" in error["msg"]
-    assert f"(such as ./{given or 'data'})" in error["msg"]
+    expected = f"{given!r} is no source: expected generated, download, or the path of a folder, which contains a /"
+    assert error["msg"] == f"Value error, {expected}{suggestion}"
 
 
 @pytest.mark.parametrize("path", ["", " "])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError, GensrError, shortened
 from tasks.core import error_log
-from tasks.core.error_log import describe, is_expected, run_command, write_trace
+from tasks.core.error_log import describe, is_expected, run_command, write_trace, wrong_fields
 
 
 def fail() -> int:
@@ -51,6 +52,25 @@ def test_a_config_that_does_not_fit_is_expected_and_names_its_fields() -> None:
     with pytest.raises(ValidationError) as other:
         PipelineConfig().train.model_validate({"epochs": 0})
     assert not is_expected(other.value), "of anything but the whole config it is a fault of the code"
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"train": {"epoch": 3}}, "- train.epoch: no such field; did you mean epochs?"),
+        ({"trian": {}}, "- trian: no such field; did you mean train?"),
+        ({"model": {"backbone": {"zzz": 1}}}, "- model.backbone.zzz: no such field"),
+        ({"source": {"kind": "generated", "user": 30}}, "- source.generated.user: no such field"),
+        ({"train": 3}, "- train: expected an object"),
+        ({"overrides": 3}, "overrides is 3: expected an object of sections"),
+        ({"name": "a/b"}, "- name: 'a/b' cannot name a model in MLflow"),
+    ],
+)
+def test_a_wrong_field_has_its_own_line(given: dict[str, Any], line: str) -> None:
+    with pytest.raises(ValidationError) as wrong:
+        PipelineConfig.model_validate(given)
+    result = wrong_fields(wrong.value)
+    assert result == line if "cannot name" not in line else result.startswith(line)
 
 
 def test_a_message_is_cut_in_its_middle() -> None:

@@ -77,9 +77,13 @@ def test_a_wrong_port_is_named(monkeypatch: pytest.MonkeyPatch, ports: dict[str,
     [
         ("{", "CONFIG is not JSON"),
         ("[1]", "CONFIG is not a JSON object"),
-        ('{"train": {"epoch": 3}}', "train.epoch: Extra inputs are not permitted"),
+        ('{"train": {"epoch": 3}}', "train.epoch: no such field; did you mean epochs"),
         ('{"preset": "huge"}', "preset: Input should be 'demo', 'laptop', 'best', 'small' or 'paper'"),
         ('{"source": {"kind": "folder"}}', r"source\.folder\.path: Field required"),
+        ('{"format": "no_such_package:FORMAT"}', "format 'no_such_package:FORMAT' cannot be imported"),
+        ('{"format": "json:loads"}', "format 'json:loads' is no DatasetFormat"),
+        ('{"rerank": {"systems": ["gensrr"]}}', "rerank.systems: 'gensrr' is unknown"),
+        ('{"overrides": {"rerank": {"systems": ["gensrr"]}}}', "rerank.systems: 'gensrr' is unknown"),
     ],
 )
 def test_a_wrong_config_is_refused_with_its_field(text: str, said: str) -> None:
