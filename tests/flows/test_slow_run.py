@@ -50,9 +50,7 @@ def decoy() -> Iterator[subprocess.Popen[bytes]]:
 def test_run_shows_the_table_then_reuses_everything_and_a_failing_run_says_why(
     installed: Installed, decoy: subprocess.Popen[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun = time.monotonic()
     status, out, err = installed.command("run", config=TINY)
-    first = time.monotonic() - begun
     assert status == 0, out + err
     for shown in ("### Recommendation", "### Search", "| GenSR ", "| Popularity ", "| Item-kNN ", "| BM25 "):
         assert shown in out
@@ -68,9 +66,7 @@ def test_run_shows_the_table_then_reuses_everything_and_a_failing_run_says_why(
     _check_that_mlflow_keeps_a_connection(installed)
 
     worker = installed.service("worker")
-    begun = time.monotonic()
     status, out, err = installed.command("run", config=TINY)
-    second = time.monotonic() - begun
     assert status == 0, out + err
     again = installed.summary(out)
     assert again["results"] == summary["results"]
@@ -78,7 +74,6 @@ def test_run_shows_the_table_then_reuses_everything_and_a_failing_run_says_why(
     assert re.search(r"  finetune-gensr: reused, unchanged since it was built in [\d.]+ s$", out, re.M)
     assert "starting" not in out
     assert installed.service("worker") == worker
-    assert second < 0.8 * first
 
     empty = tmp_path / "empty"
     empty.mkdir()
