@@ -74,10 +74,10 @@ def test_the_ablation_trains_each_variant_with_each_seed_and_goes_on_where_it_st
         f"{stage}-{variant}-seed1" for stage in models for variant in VARIANTS
     }, "seed 0 is not trained again, and the data and its candidates are the same for every seed"
 
-    carried = tiny(train=TRAIN, ablation={"variants": [*VARIANTS, "no_soft_filter"], "seeds": [0, 1]})
-    assert [job.name for job in export.out(tmp_path / "parcel", carried, "ablation").jobs] == [
+    packed = tiny(train=TRAIN, ablation={"variants": [*VARIANTS, "no_soft_filter"], "seeds": [0, 1]})
+    assert [job.name for job in export.out(tmp_path / "jobs", packed, "ablation").jobs] == [
         "no_soft_filter", "no_soft_filter-seed1"
-    ], "what is carried to another machine is what the flow asks for"  # fmt: skip
+    ], "what is packed to another machine is what the flow asks for"  # fmt: skip
 
     rows = {(row["task"], row["variant"]): row for row in summary["ablation"]}
     assert set(rows) == {
@@ -163,10 +163,10 @@ def test_the_sweep_trains_each_point_once_and_chooses_on_valid(
 
     # Two more points, one of them trained elsewhere: packed is what the flow asks for, and it says where that is from.
     grids["beta"].append(0.3)
-    carried = export.out(tmp_path / "parcel", tiny(train=TRAIN, sweep=grids), "sweep")
-    assert [job.name for job in carried.jobs] == ["tau=0.05-beta=0.3"]
-    assert worker.run(tmp_path / "parcel") == []
-    assert export.back(tmp_path / "parcel") == [f"tau=0.05-beta=0.3: {made}" for made in ("finetune", "rank-valid")]
+    packed = export.out(tmp_path / "jobs", tiny(train=TRAIN, sweep=grids), "sweep")
+    assert [job.name for job in packed.jobs] == ["tau=0.05-beta=0.3"]
+    assert worker.run(tmp_path / "jobs") == []
+    assert export.back(tmp_path / "jobs") == [f"tau=0.05-beta=0.3: {made}" for made in ("finetune", "rank-valid")]
     grids["beta"].append(0.001)
     result = sweep(tiny(train=TRAIN, sweep=grids | {"concurrency": 1}))
     built = [s["label"] for s in result["stages"] if not s["reused"]]
