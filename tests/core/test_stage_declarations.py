@@ -55,18 +55,23 @@ def watched(ran: set[str]) -> Iterator[None]:
     query_file = str(SOURCES / "tasks" / "core" / "sql_runner.py")
     roots = tuple(f"{SOURCES / package}/" for package in PACKAGES)
 
+    settled = set()  # code that is noted already, or that is not ours: most calls, so that watching is cheap
+
     def note(frame: FrameType, event: str, argument: object) -> None:
         """Sees the call of every function, and none of its lines: it gives no tracer for them."""
         del event, argument
         code = frame.f_code
-        if not code.co_filename.startswith(roots):
+        if code in settled:
             return
-        file = Path(code.co_filename).relative_to(SOURCES).with_suffix("")
-        outer = code.co_qualname.split(".")[0]
-        if not outer.startswith("<"):  # a module that is imported, or a lambda of a constant
-            ran.add(f"{'.'.join(file.parts)}:{outer}")
         if code.co_filename == query_file and code.co_name == "query":
-            ran.add(f"sql/{frame.f_locals['name']}.sql")
+            ran.add(f"sql/{frame.f_locals['name']}.sql")  # another one with each call
+        else:
+            settled.add(code)
+        outer = code.co_qualname.split(".")[0]
+        # "<": a module that is imported, or a lambda of a constant.
+        if code.co_filename.startswith(roots) and not outer.startswith("<"):
+            file = Path(code.co_filename).relative_to(SOURCES).with_suffix("")
+            ran.add(f"{'.'.join(file.parts)}:{outer}")
 
     before = sys.gettrace()
     threading.settrace(note)

@@ -26,6 +26,7 @@ from tasks.core.tracking import tracking_uri
 from tasks.promote.decision import DECISION, read_decision
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_server")
 def test_raw_files_to_a_published_table_over_the_whole_catalogue(
     home_with_data: Path, tiny: Callable[..., PipelineConfig]

@@ -27,6 +27,7 @@ FIGURES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_server")
 def test_raw_files_to_published_analyses(home_with_data: Path, tiny: Callable[..., PipelineConfig]) -> None:
     analysis = {"mine_samples": 80, "mine_steps": 10, "mine_seeds": 1, "space_samples": 60, "theorem_trials": 2,

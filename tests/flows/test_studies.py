@@ -60,6 +60,7 @@ def children(client: MlflowClient, run_id: str) -> dict[str, Any]:
     return {run.info.run_name: run for run in result}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_server")
 def test_the_ablation_trains_each_variant_with_each_seed_and_goes_on_where_it_stopped(
     home_with_data: Path, tmp_path: Path, tiny: Tiny
@@ -122,6 +123,7 @@ def test_the_ablation_trains_each_variant_with_each_seed_and_goes_on_where_it_st
     assert set(summarize(kept["search_only"])) == {"search"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_server")
 def test_the_sweep_trains_each_point_once_and_chooses_on_valid(
     home_with_data: Path, tmp_path: Path, tiny: Tiny
