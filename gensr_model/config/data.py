@@ -117,6 +117,11 @@ class PrepareConfig(Frozen):
         description="how negatives are drawn; each way has its own frozen lists. bm25 is for search only",
     )
     stem_queries: bool = Field(False, description="cut the words of queries to their stems")
+    same_time: Literal["exclude", "include"] = Field(
+        "exclude",
+        description="whether a history leaves out all events of the sample's own instant, or holds those that stand "
+        "before the sample in the order of source rows",
+    )
     memory_limit: str = Field(
         "8GB", description="memory that DuckDB may take; beyond it DuckDB writes to its temp folder"
     )

@@ -19,6 +19,8 @@ class FormatFacts(NamedTuple):
     split: str  # how the manifest calls the split
     split_rule: str  # the split in a sentence, for an error about an empty split
     leave_one_out: bool = False  # every user has one test sample of a task
+    # Why no order of the events of one instant is known; None: source rows stand in the order of events.
+    without_order: str | None = "the format states no order for them"
     paper: str | None = None  # the data of this format in the paper's tables (``gensr_model/reporting/paper.py``)
 
 
@@ -31,6 +33,7 @@ FORMATS: dict[str, FormatFacts] = {
             split="leave one purchase out",
             split_rule="the last purchase of a user with at least three is test, the one before valid",
             leave_one_out=True,
+            without_order=None,
             paper="Amazon Kindle Store",
         ),
         FormatFacts(
@@ -38,12 +41,23 @@ FORMATS: dict[str, FormatFacts] = {
             title="KuaiSAR",
             split="by day in Asia/Shanghai",
             split_rule="the last day in Asia/Shanghai is test, the day before valid, earlier days train",
+            without_order="rows of one instant were shown together",
             paper="KuaiSAR",
         ),
     )
 }
 DEFAULT = "amazon"
 _ELSEWHERE = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
+
+
+def lacks_order(facts: FormatFacts, same_time: str) -> str | None:
+    """Why ``prepare.same_time`` cannot be what it is: it takes an order of one instant's events that nobody knows."""
+    if same_time == "exclude" or facts.without_order is None:
+        return None
+    return (
+        f"prepare.same_time is {same_time!r}, but format {facts.name!r} cannot tell which events of one instant came "
+        f"first: {facts.without_order}. Set prepare.same_time to 'exclude'"
+    )
 
 
 def short_name(name: str) -> str:

@@ -17,7 +17,7 @@ from pydantic_core import CoreSchema
 from gensr_model.config.base import Frozen, overlay
 from gensr_model.config.data import GeneratedSource, IngestConfig, PrepareConfig, Source, source_kind
 from gensr_model.config.evaluation import EvaluationConfig, RetrainConfig, StatisticsConfig
-from gensr_model.config.known_formats import DEFAULT, Format, short_name
+from gensr_model.config.known_formats import DEFAULT, FORMATS, Format, lacks_order, short_name
 from gensr_model.config.model import FullRankingConfig, LightGCNConfig, ModelConfig
 from gensr_model.config.presets import PRESETS
 from gensr_model.config.studies import AblationConfig, AnalysisConfig, RerankConfig, StudiesConfig, SweepConfig
@@ -137,6 +137,13 @@ class PipelineConfig(Frozen):
             )
         if len(set(drawn)) < len(drawn):
             raise ValueError(f"prepare.protocols names one twice: {', '.join(drawn)}")
+        return self
+
+    @model_validator(mode="after")
+    def _instants_have_an_order(self) -> PipelineConfig:
+        facts = FORMATS.get(self.format)  # None is a format outside the package: prepare asks it
+        if facts and (reason := lacks_order(facts, self.prepare.same_time)):
+            raise ValueError(reason)
         return self
 
     def analyses_unisar(self, full_pipeline: bool = False) -> bool:

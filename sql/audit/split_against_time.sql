@@ -1,13 +1,13 @@
--- A user whose training goes on after the start of the user's valid or test samples, or valid after test. Equal times
--- are no violation: the day is all that Amazon gives, and histories leave ties out.
+-- A user whose training goes on after the start of the user's valid or test samples, or valid after test. Equal moments
+-- are no violation: neither is in the history of the other.
 with bounds as (
     select
         user_idx,
-        max(ts) filter (split = 'train') as train_end,
-        min(ts) filter (split = 'valid') as valid_start,
-        max(ts) filter (split = 'valid') as valid_end,
-        min(ts) filter (split = 'test') as test_start
-    from samples
+        max(moment) filter (split = 'train') as train_end,
+        min(moment) filter (split = 'valid') as valid_start,
+        max(moment) filter (split = 'valid') as valid_end,
+        min(moment) filter (split = 'test') as test_start
+    from sample_moments
     group by user_idx
 )
 select *

@@ -1,13 +1,15 @@
 -- One sample per event. Its history ends before the first event of the user with the same time: in events sorted by
--- user and time, that is the smallest position of the tie, so nothing with ts >= the sample's ts can enter.
--- sample_id depends on raw values only and stays the same when the data grow.
+-- user and time, that is the smallest position of the tie, so nothing with ts >= the sample's ts can enter. With $include
+-- it ends before the first event of the tie with the sample's item: its source row, which its twin of the other task
+-- shares, or an earlier row of the same item. So the other events of the tie enter in the order of source rows, the answer
+-- does not. sample_id depends on raw values only and stays the same when the data grow.
 create table samples as
 with described as (
     select
         e.*,
         s.split,
         case e.behavior when 'rec' then 'recommendation' else 'search' end as task,
-        min(e.position) over (partition by e.user_idx, e.ts) as history_end,
+        min(e.position) over (partition by e.user_idx, e.ts, case when $include then e.item_idx end) as history_end,
         min(e.position) over (partition by e.user_idx) as history_start
     from events as e
     join event_split as s using (position)

@@ -13,8 +13,9 @@ import duckdb
 
 from gensr_model.config.base import TASKS, digest
 from gensr_model.config.data import PrepareConfig
+from gensr_model.config.known_formats import lacks_order
 from gensr_model.config.pipeline import PipelineConfig
-from gensr_model.errors import DataError
+from gensr_model.errors import ConfigError, DataError
 from tasks.core.dataset_format import Count, DatasetFormat, Step, dataset_format, open_raw
 from tasks.core.sql_runner import RESOURCES, connect, run
 from tasks.core.stage import stage
@@ -34,9 +35,11 @@ def build_prepared(raw: Path, config: PipelineConfig, out: Path) -> None:
 
     The same ``raw``, ``config.prepare`` and ``config.seed`` give byte-identical Parquet files. Raises DataError where
     the data cannot be trained or evaluated on: filters that leave nothing, a split without samples of a task, no
-    query, a catalogue too small for the candidates.
+    query, a catalogue too small for the candidates. Raises ConfigError for ``prepare.same_time`` without an order.
     """
     entry = dataset_format(config.format)
+    if reason := lacks_order(entry.facts, config.prepare.same_time):
+        raise ConfigError(reason)
     steps = entry.preparing
     raw_manifest = _raw_manifest(raw, config)
     temp = out / "duckdb-temp"
@@ -50,7 +53,8 @@ def build_prepared(raw: Path, config: PipelineConfig, out: Path) -> None:
         for step in ("users", "items", "queries", "events"):
             run(con, f"prepared/{step}")
         _run_steps(con, steps.event_split, config, counts)
-        for step in ("samples", "graph", "met"):
+        run(con, "prepared/samples", {"include": config.prepare.same_time == "include"})
+        for step in ("graph", "met"):
             run(con, f"prepared/{step}")
         _require_samples(con, entry, counts)
         _write_tables(con, out, steps.files, counts)
@@ -65,13 +69,22 @@ def build_prepared(raw: Path, config: PipelineConfig, out: Path) -> None:
         "format": config.format,
         "name": config.name,
         "seed": config.seed,
-        "config": {name: getattr(config.prepare, name) for name in DECIDING},
+        "config": _decided_by(config.prepare),
         "raw_digest": digest(raw_manifest["files"]),
         "raw_files": raw_manifest["files"],
         "counts": counts,
         "split": {"rule": entry.facts.split, "leave_one_out_later_share": later_share},
     }
     (out / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _decided_by(config: PrepareConfig) -> dict[str, Any]:
+    """The fields that decide the output. The default of ``same_time`` is left out: what was trained on datasets made
+    without that field keeps its key, since the bytes of the dataset stay."""
+    fields = {name: getattr(config, name) for name in DECIDING}
+    if config.same_time == "exclude":
+        del fields["same_time"]
+    return fields
 
 
 def _raw_manifest(raw: Path, config: PipelineConfig) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from tasks.prepare import schemas as files
 
 _SHOWN = 5
 _VIEWS = ("samples", "candidates", "user_ranges", "never_negative")
+_VIEWS_BY_RULE = ("moments", "sample_moments")  # of prepare.same_time
 #: The queries of ``sql/audit``, in the order in which they run and are shown.
 AUDITS = (
     "event_out_of_order",
@@ -51,7 +52,12 @@ AUDITS = (
     "graph_holds_target",
     "graph_differs",
 )
-_FIGURES = ("prepared/later_share", "audit/figures/query_in_text", "audit/figures/repeated_targets")
+_FIGURES = (
+    "prepared/later_share",
+    "audit/figures/query_in_text",
+    "audit/figures/repeated_targets",
+    "audit/figures/same_time",
+)
 
 
 class AuditResult(NamedTuple):
@@ -88,7 +94,11 @@ def _comment(name: str) -> str:
 
 
 def open_prepared(con: duckdb.DuckDBPyConnection, prepared: Path, config: PrepareConfig) -> None:
-    """A view per file, with ``file_row_number``, and the views that audits share; DataError for a missing file."""
+    """A view per file, with ``file_row_number``, and the views that audits share; DataError for a missing file.
+
+    The folder's manifest says which rule of ``prepare.same_time`` the audits hold its histories to.
+    """
+    same_time = _manifest_config(prepared)[1].same_time
     for table in files.TABLES:
         path = prepared / f"{table}.parquet"
         if path.is_file():
@@ -102,6 +112,8 @@ def open_prepared(con: duckdb.DuckDBPyConnection, prepared: Path, config: Prepar
     con.register("protocols", pa.Table.from_pylist(drawn))
     for name in _VIEWS:
         run(con, f"audit/views/{name}")
+    for name in _VIEWS_BY_RULE:
+        run(con, f"audit/views/{same_time}/{name}")
 
 
 def run_audits(con: duckdb.DuckDBPyConnection) -> list[AuditResult]:
@@ -148,18 +160,23 @@ def _shown(value: float | None) -> str:
 
 def audit_by_itself(prepared: Path) -> tuple[list[AuditResult], list[Figure]]:
     """Audits and figures of a folder by its own manifest; DataError where it is no complete prepared dataset."""
+    name, config = _manifest_config(prepared)
+    entry = dataset_format(name)
+    with tempfile.TemporaryDirectory() as temp, connect(config, Path(temp)) as con:
+        open_prepared(con, prepared, config)
+        return run_audits(con), audit_figures(con, entry)
+
+
+def _manifest_config(prepared: Path) -> tuple[str, PrepareConfig]:
+    """Format and config of ``prepare``, as the manifest of a prepared folder has them; DataError where it has not."""
     path = prepared / "manifest.json"
     if not path.is_file():
         raise DataError(f"{path}: missing; this is no complete prepared dataset, name the folder that prepare wrote")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        name, config = manifest["format"], PrepareConfig.model_validate(manifest["config"])
+        return manifest["format"], PrepareConfig.model_validate(manifest["config"])
     except (ValueError, KeyError) as error:  # JSON's and pydantic's errors are ValueErrors
         raise DataError(f"{path}: not the manifest of a dataset of this version; prepare again: {error}") from error
-    entry = dataset_format(name)
-    with tempfile.TemporaryDirectory() as temp, connect(config, Path(temp)) as con:
-        open_prepared(con, prepared, config)
-        return run_audits(con), audit_figures(con, entry)
 
 
 def main(arguments: list[str]) -> int:

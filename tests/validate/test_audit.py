@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -206,6 +207,90 @@ def test_a_planted_fault_is_found(good: Path, tmp_path: Path, name: str, fault: 
     assert 0 < len(result[name].sample) <= 5
 
 
+@pytest.fixture(scope="module")
+def good_include(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    raw = random_amazon(tmp_path_factory.mktemp("include") / "raw")
+    return prepared(raw, config(negatives=10, same_time="include"))
+
+
+def tied(folder: Path, result: list[Row]) -> tuple[int, int, int]:
+    """(row, start, end) of a sample that stands between other purchases of its day, whose events are start to end."""
+    events = rows(folder, "events")
+    for at, sample in enumerate(result):
+        day = [n for n, e in enumerate(events) if (e["user_idx"], e["ts"]) == (sample["user_idx"], sample["ts"])]
+        own = [n for n in day if events[n]["item_idx"] == sample["item_idx"]]
+        if len(own) == 2 and day[0] < own[0] and own[1] < day[-1]:
+            return at, day[0], day[-1] + 1
+    raise AssertionError("no purchase has others of its day on both sides")
+
+
+def set_tied_end(end: Callable[[int, int, int], int]) -> Fault:
+    """A training sample's history ends at ``end(history_end, start of its day, end of its day)``."""
+
+    def fault(folder: Path) -> None:
+        def edit(result: list[Row]) -> list[Row]:
+            at, start, stop = tied(folder, result)
+            result[at]["history_end"] = end(result[at]["history_end"], start, stop)
+            return result
+
+        change(folder, "samples_train", edit)
+
+    return fault
+
+
+def trade_places(folder: Path) -> None:
+    """A user's valid and test purchase of one day change splits: the order of a day's rows is broken, no time is."""
+    days = {s["user_idx"]: s["ts"] for s in rows(folder, "samples_valid")}
+    user = next(s["user_idx"] for s in rows(folder, "samples_test") if days[s["user_idx"]] == s["ts"])
+    own = {split: [s for s in rows(folder, f"samples_{split}") if s["user_idx"] == user] for split in ("valid", "test")}
+    for split, new in (("valid", own["test"]), ("test", own["valid"])):
+        kept = [s for s in rows(folder, f"samples_{split}") if s["user_idx"] != user]
+        pq.write_table(pa.Table.from_pylist([*kept, *new], TABLES["samples_test"]), folder / f"samples_{split}.parquet")
+
+
+def keep(folder: Path) -> None:
+    """No fault."""
+
+
+@pytest.mark.parametrize(
+    ("fault", "broken"),
+    [
+        pytest.param(keep, set(), id="good"),
+        pytest.param(
+            set_tied_end(lambda end, start, stop: end + 1),
+            {"history_not_before_sample", "target_in_history"},
+            id="twin",
+        ),
+        pytest.param(
+            set_tied_end(lambda end, start, stop: stop), {"history_not_before_sample", "target_in_history"}, id="later"
+        ),
+        pytest.param(set_tied_end(lambda end, start, stop: start), {"history_misses_event"}, id="strict"),
+    ],
+)
+def test_audits_hold_histories_to_the_rule_of_the_manifest(
+    good_include: Path, tmp_path: Path, fault: Fault, broken: set[str]
+) -> None:
+    folder = tmp_path / "faulty"
+    shutil.copytree(good_include, folder)
+    fault(folder)
+    assert {r.name for r in audit_by_itself(folder)[0] if r.violations} == broken
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["config"]["same_time"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    strict = {r.name: r.violations for r in audit_by_itself(folder)[0]}
+    assert strict["history_not_before_sample"] > 50, "the same histories under the strict rule"
+
+
+def test_an_order_within_a_day_that_the_splits_break_is_found_with_include_alone(
+    good: Path, good_include: Path, tmp_path: Path
+) -> None:
+    for source, violations in ((good, 0), (good_include, 1)):
+        folder = tmp_path / str(violations)
+        shutil.copytree(source, folder)
+        trade_places(folder)
+        assert {r.name: r.violations for r in audit_by_itself(folder)[0]}["split_against_time"] == violations
+
+
 def test_a_missing_file_is_an_error(good: Path, tmp_path: Path) -> None:
     folder = tmp_path / "incomplete"
     shutil.copytree(good, folder)
@@ -265,6 +350,7 @@ def test_figures_by_hand(tmp_path: Path) -> None:
         "without_categories": pytest.approx(1 / 5),
         "only_by_categories": pytest.approx(4 / 5),
     }
+    assert result["same_time"] == {"touched_train": 0.0, "touched_valid": 0.0, "touched_test": 0.0}
     held_out = {"held_out_samples": 4, "met_in_training": 2, "share": 0.5}  # A again, in both tasks
     assert result["repeated_targets"] == held_out
     assert result["position_cut"] == {
@@ -279,5 +365,9 @@ def test_ties_leak_beyond_twins_when_histories_are_cut_by_position(tmp_path: Pat
     """B and C of one day: C's two samples would see B's events, B's search event only its twin."""
     purchases = [("u", item, day) for item, day in (("A", 0), ("B", 1), ("C", 1), ("D", 2))]
     raw = amazon_raw(tmp_path / "raw", [*purchases, ("v", "E", 0)], {i: [["Top", f"Kind {i}{i}"]] for i in "ABCDE"})
-    cut = figures_of(prepared(raw, config()))["position_cut"]
+    figures = figures_of(prepared(raw, config()))
+    cut = figures["position_cut"]
     assert (cut["samples"], cut["history_not_earlier"], cut["answer_in_history"]) == (10, 6, 5)
+    shares = {"touched_train": 0.0, "touched_valid": 1.0, "touched_test": 0.0}  # C's samples are u's valid ones
+    assert figures["same_time"] == shares
+    assert figures_of(prepared(raw, config(same_time="include"), "include"))["same_time"] == shares
