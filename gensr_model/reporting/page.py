@@ -38,6 +38,7 @@ def render(facts: RunFacts) -> str:
         "problems": [*study_findings.problems(facts), *findings.what_did_not_work(facts)],
         "config": json.dumps(facts.summary["config"], indent=2, ensure_ascii=False),
         "stages": run_tables.stages(facts),
+        "same_time": _same_time(facts),
         "counts": _counts(facts),
         "filter": _filter(facts),
         "profile": run_tables.profile_columns(facts),
@@ -64,6 +65,18 @@ def _contents(facts: RunFacts, sections: list[Section]) -> list[Entry]:
         (True, Entry("failed", "What did not work")),
     ]
     return [entry for there, entry in entries if there]
+
+
+def _same_time(facts: RunFacts) -> str:
+    """The rule for events of a sample's own instant, and the shares of histories that it decides, where known."""
+    include = facts.manifest.get("config", {}).get("same_time") == "include"
+    rule = "hold earlier events of the sample's own instant" if include else "leave out the sample's own instant"
+    shares: dict[str, float | None] = next(
+        (each["values"] for each in facts.audit_figures if each["name"] == "same_time"), {}
+    )
+    known = [f"{share:.1%} of {name.removeprefix('touched_')}" for name, share in shares.items() if share is not None]
+    decided = f" The rule decides the histories of {findings.joined(known)} samples." if known else ""
+    return f"Histories {rule} (prepare.same_time: {'include' if include else 'exclude'}).{decided}"
 
 
 def _counts(facts: RunFacts) -> Table | None:

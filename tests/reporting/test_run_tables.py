@@ -348,6 +348,23 @@ def test_the_papers_numbers_stand_only_beside_the_papers_data(kind: str, users: 
     assert ("Not the paper's data" in page) == (not shown)
 
 
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ({"negatives": 9}, "Histories leave out the sample's own instant (prepare.same_time: exclude)."),
+        (
+            {"same_time": "include"},
+            "Histories hold earlier events of the sample's own instant (prepare.same_time: include).",
+        ),
+    ],
+)
+def test_the_page_says_which_histories_the_rule_of_one_instant_decides(config: dict[str, Any], sentence: str) -> None:
+    values = {"touched_train": 0.371, "touched_valid": None, "touched_test": 0.5}
+    figure = {"name": "same_time", "rule": "Shares.", "values": values}
+    shown = Parsed(render(facts(manifest={"config": config}, audit_figures=[figure]))).text
+    assert f"{sentence} The rule decides the histories of 37.1% of train and 50.0% of test samples." in shown
+
+
 def test_a_run_of_which_little_is_known_has_a_page() -> None:
     page = render(facts())
     for left_out in ("training", "mechanisms", "examples", "segments", "data", "checks"):

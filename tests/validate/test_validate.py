@@ -49,6 +49,7 @@ def test_good_folders_pass_and_write_only_into_out(tmp_path: Path, out: Path) ->
     assert figures["expectations"] > 70
     assert raw_figures["failed"] == figures["failed"] == 0
     assert 0 < figures["audit/later_share/later_share"] < 1
+    assert 0 < figures["audit/same_time/touched_train"] < 1
     for name in ("raw", "prepared"):
         assert "Data Docs" in (out / name / "data_docs" / "index.html").read_text()
         report = json.loads((out / name / "validation.json").read_text())
