@@ -49,8 +49,9 @@ def entry_code(place: str, parts: tuple[str, ...]) -> tuple[tuple[str, ...], dic
 
     Args:
         place: the entry as ``module:NAME``, a constant that is a call.
-        parts: named arguments of the call, ``reading`` or ``preparing.tables``; of one that is not given the argument
-            around it counts, or the whole entry. Of an entry that is not ours all counts.
+        parts: named arguments of the call, ``reading`` or ``preparing.tables``; of one that is not given the class
+            with its default counts. Of a call with positional arguments the argument around it counts, or the whole
+            entry. Of an entry that is not ours all counts.
     """
     if exists(place):
         return tuple(next(filter(exists, _from_inner(f"{place}.{part}"))) for part in parts), {}

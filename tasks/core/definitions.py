@@ -5,6 +5,7 @@ Grimp knows which module imports which; a stage needs to know which functions it
 same file do not count. Names are followed statically:
 
 - a name or ``module.name`` leads to its definition, through imports at the top of a file and inside functions;
+- a name that several imports or definitions bind (``try`` and ``except``, ``if`` and ``else``) leads to all of them;
 - a module that is used in another way (``module:*``) counts whole;
 - a string that names a query (``"amazon/reviews"``, ``f"audit/{name}"``) leads to the SQL files that it can mean;
 - what a module does when it is imported, beside definitions, counts for whoever imports it (``module:``);
@@ -52,7 +53,7 @@ class Module(NamedTuple):
 
     name: str
     defined: dict[str, list[ast.stmt]]
-    imported: dict[str, str]  # name -> ``module`` or ``module:name``
+    imported: dict[str, set[str]]  # name -> ``module`` or ``module:name``; several where branches bind one name
     on_import: list[ast.stmt]
 
 
@@ -62,6 +63,7 @@ def walk(roots: Iterable[str], skip: Iterable[str] = ()) -> dict[str, str]:
     Args:
         roots: ``module:name``, ``module:*``, an SQL file (``sql/amazon/reviews.sql``) or a folder of them. Of a
             constant that is a call, ``module:name.argument`` is a named argument.
+            Where it is not given, the function or class that is called counts: it has the default.
         skip: definitions that are not followed and do not count.
     Raises:
         LookupError: a root or a definition to skip does not exist.
@@ -110,25 +112,28 @@ def _definition(name: str) -> tuple[str, tuple[str, ...]]:
         return "", ()
     if inner == "*":
         return "", tuple(f"{module_name}:{each}" for each in parsed.defined)
-    if inner in parsed.imported:  # handed on from another module
-        target = parsed.imported[inner]
-        return "", (f"{module_name}:", target if ":" in target else f"{target}:*")
+    handed_on = {target if ":" in target else f"{target}:*" for target in parsed.imported.get(inner, ())}
+    if handed_on and inner not in parsed.defined:  # from another module
+        return "", (f"{module_name}:", *sorted(handed_on))
     statements: Sequence[ast.AST] = parsed.on_import
     if inner:
         statements = parsed.defined.get(inner) or _argument(parsed, inner)
-    leads_to = set().union(*(references(parsed, statement) for statement in statements), _imports(parsed))
+    leads_to = handed_on.union(*(references(parsed, statement) for statement in statements), _imports(parsed))
     return tree_digest(statements) if statements else "", tuple(sorted(leads_to))
 
 
 def _imports(parsed: Module) -> set[str]:
     """What runs when the module is imported: itself, the packages on its way, what it imports at its top."""
-    modules = {parsed.name, *(target.partition(":")[0] for target in parsed.imported.values())}
+    modules = {parsed.name, *(target.partition(":")[0] for targets in parsed.imported.values() for target in targets)}
     paths = [name.split(".") for name in modules]
     return {f"{'.'.join(path[:n])}:" for path in paths for n in range(1, len(path) + 1)}
 
 
 def _argument(parsed: Module, name: str) -> list[ast.expr]:
-    """The named argument ``A.b`` of a constant ``A = call(b=...)``, and ``A.b.c`` where it is such a call itself."""
+    """The named argument ``A.b`` of a constant ``A = call(b=...)``, and ``A.b.c`` where it is such a call itself.
+
+    ``call`` where the argument is not given; the call whole where ``**`` may give it.
+    """
     constant, *steps = name.split(".")
     value = _value(parsed, constant)
     for step in steps:
@@ -137,7 +142,9 @@ def _argument(parsed: Module, name: str) -> list[ast.expr]:
         if not isinstance(value, ast.Call) or value.args:
             return []
         given = {word.arg: word.value for word in value.keywords}
-        value = given.get(step, ast.Constant(None))  # an argument that is not given has its default
+        if step not in given:
+            return [value if None in given else value.func]
+        value = given[step]
     return [value] if steps and value is not None else []
 
 
@@ -174,7 +181,7 @@ def read_module(name: str, source: bytes, is_package: bool = False) -> Module:
         if isinstance(statement, ast.If) and ast.unparse(statement.test) in _NEVER_RUN:
             continue
         if isinstance(statement, ast.Import | ast.ImportFrom):
-            parsed.imported.update(imported_names(statement, package))
+            _bind(parsed.imported, statement, package)
             continue
         names = _bound_by(statement)
         if not (names and isinstance(statement, (*_DEFINITION, ast.Assign, ast.AnnAssign))):
@@ -183,7 +190,7 @@ def read_module(name: str, source: bytes, is_package: bool = False) -> Module:
             parsed.defined.setdefault(each, []).append(statement)
         for inner in ast.walk(statement) if not isinstance(statement, _DEFINITION) else ():
             if isinstance(inner, ast.Import | ast.ImportFrom):
-                parsed.imported.update(imported_names(inner, package))
+                _bind(parsed.imported, inner, package)
         if name.startswith(_CONFIG) and isinstance(statement, ast.ClassDef):
             parsed.defined[statement.name] = []
             for method in _methods(statement):
@@ -239,22 +246,27 @@ def imported_names(statement: ast.Import | ast.ImportFrom, package: str) -> dict
     return names
 
 
+def _bind(known: dict[str, set[str]], statement: ast.Import | ast.ImportFrom, package: str) -> None:
+    for name, target in imported_names(statement, package).items():
+        known.setdefault(name, set()).add(target)
+
+
 # --- what a statement leads to -----------------------------------------------------------------------------------
 
 
 def references(parsed: Module, statement: ast.AST) -> set[str]:
     """The definitions and SQL files that a statement of the module names."""
     nodes = list(_running(statement))
-    known = dict(parsed.imported)
+    known = {name: set(targets) for name, targets in parsed.imported.items()}
     for node, _ in nodes:
         if isinstance(node, ast.Import | ast.ImportFrom):
-            known.update(imported_names(node, parsed.name.rpartition(".")[0]))
+            _bind(known, node, parsed.name.rpartition(".")[0])
     leads_to: set[str] = set()
     for node, attributes in nodes:
-        if isinstance(node, ast.Name) and node.id in known:
-            leads_to.add(_target(known[node.id], attributes))
-        elif isinstance(node, ast.Name) and node.id in parsed.defined:
-            leads_to.add(f"{parsed.name}:{node.id}")
+        if isinstance(node, ast.Name):
+            leads_to |= {_target(target, attributes) for target in known.get(node.id, ())}
+            if node.id in parsed.defined:
+                leads_to.add(f"{parsed.name}:{node.id}")
         elif isinstance(node, ast.Attribute):
             leads_to |= _config_methods().get(node.attr, set())
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):

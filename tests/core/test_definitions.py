@@ -48,6 +48,42 @@ def unused():
     "def again(): return thing()\ndef apart(): ...\n",
     "gensr_model/deep/four.py": "from tasks import two\ntable = {'a': two}\nwhole = 1\n",
     "gensr_model/deep/five.py": "value = 5\nelse_where = 6\n",
+    "tasks/entry.py": """
+from tasks.parts import Part, fill, whole
+COMMON = {"part": Part(rows=2)}
+ENTRY = whole(part=Part(rows=3), fill=fill)
+OTHER = whole(**COMMON)
+""",
+    "tasks/parts.py": """
+class Part:
+    rows: int
+    limit: int = 7
+def whole(part=None, fill=None): return part
+def fill(): ...
+""",
+    "tasks/branches.py": """
+try:
+    from tasks.two import late as pick
+except ImportError:
+    from gensr_model.deep.three import apart as pick
+if len("a"):
+    import gensr_model.deep.four as table
+else:
+    import gensr_model.deep.five as table
+try:
+    from tasks.parts import fill
+except ImportError:
+    def fill(): return 1
+def named(): return pick()
+def held(): return table
+def filled(): return fill()
+def inside():
+    try:
+        from tasks.two import unused as pick
+    except ImportError:
+        from tasks.parts import fill as pick
+    return pick()
+""",
     "gensr_model/config/__init__.py": "",
     "gensr_model/config/base.py": "",
     "numpy/__init__.py": "",  # as where everything is installed into one folder
@@ -123,6 +159,40 @@ def test_names_that_are_handed_on_a_whole_module_and_what_is_skipped(tree: Path)
             walk([wrong])
         with pytest.raises(LookupError, match=wrong):
             walk([BUILD], skip=[wrong])
+
+
+@pytest.mark.parametrize(
+    ("root", "reached"),
+    [
+        ("ENTRY.part.limit", {"tasks.parts:Part"}),
+        ("ENTRY.part.rows", set()),
+        ("ENTRY.more", {"tasks.parts:whole"}),
+        ("OTHER.part", {"tasks.parts:whole", "tasks.parts:Part", "tasks.entry:COMMON"}),
+    ],
+)
+def test_of_an_argument_that_is_not_given_the_default_counts(tree: Path, root: str, reached: set[str]) -> None:
+    """The class or function that is called has it."""
+    assert walk([f"tasks.entry:{root}"]).keys() - {f"tasks.entry:{root}"} == reached
+
+
+def test_an_edit_of_a_default_changes_the_digest(tree: Path) -> None:
+    before = walk(["tasks.entry:ENTRY.part.limit"])
+    edited(tree, "tasks/parts.py", "limit: int = 7", "limit: int = 8")
+    assert walk(["tasks.entry:ENTRY.part.limit"]) != before
+
+
+@pytest.mark.parametrize(
+    ("function", "reached"),
+    [
+        ("named", {"tasks.two:late", "gensr_model.deep.three:apart"}),
+        ("held", {"gensr_model.deep.four:table", "gensr_model.deep.five:value"}),
+        ("filled", {"tasks.parts:fill", "tasks.branches:fill"}),
+        ("inside", {"tasks.two:unused", "tasks.parts:fill"}),
+        ("pick", {"tasks.two:late", "gensr_model.deep.three:apart"}),
+    ],
+)
+def test_a_name_that_branches_bind_leads_to_each_of_them(tree: Path, function: str, reached: set[str]) -> None:
+    assert walk([f"tasks.branches:{function}"]).keys() >= reached
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,14 @@ def test_a_query_is_in_the_key_of_its_format_alone(changed: Changed) -> None:
     assert changed(sources) == {"prepare amazon"}
 
 
+def test_the_default_of_a_part_that_an_entry_does_not_give_is_in_the_key(edit: Edit) -> None:
+    config, file = PipelineConfig.model_validate({"format": "kuaisar"}), "tasks/core/dataset_format.py"
+    before = check_prepared.key(config, *GIVEN)
+    default = b"figures: tuple[str, ...] = "
+    edit({file: source_files.frozen()[file].replace(default + b"()", default + b'("audit/more",)')})
+    assert check_prepared.key(config, *GIVEN) != before
+
+
 def test_an_edit_of_the_contrastive_loss_trains_gensr_and_full_ranking_again(changed: Changed) -> None:
     """Eq. 10. Two heads have no contrastive loss."""
     sources = with_more("gensr_model.models.contrastive:contrastive_loss")
