@@ -27,13 +27,12 @@ def retrain(config: PipelineConfig) -> dict[str, Any]:
 
     New model, champion and anchors rank the new test candidates, matched by raw id. ``non_inferiority`` in
     ``tasks/promote/promotion.py`` is the rule. Data that have drifted from the champion's are named in the decision, or
-    stop the run before training (``retrain.on_drift``). A run that fails publishes its decision, too.
+    stop the run before training (``retrain.on_drift``). A run that fails records and publishes its decision, too.
     """
     name = model_registry.served_name(config)
-    with (
-        parent_run(config, "retrain/nightly", str(flow_run.id)) as run,
-        published_challenge(run, config, name, "champion", LATEST) as challenge,
-    ):
+    opened = parent_run(config, "retrain/nightly", str(flow_run.id))
+    with published_challenge(opened, config, name, "champion", LATEST) as challenge:
+        run = challenge.run
         require_both_tasks(config)
         champion = challenge.find_champion()
         data = prepare_data(run, config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 from prefect import flow
@@ -54,7 +55,7 @@ def _challenge(
         return rank_full(run, config, prepared, bundle, option="champion", note=note)
 
     name = model_registry.full_ranking_name(config)
-    with published_challenge(run, config, name, "champion-full-ranking") as challenge:
+    with published_challenge(nullcontext(run), config, name, "champion-full-ranking") as challenge:
         challenge.find_champion()
         verdict = challenge.decide(model, ranks, rank, prepared)
         if verdict.register:

@@ -1,35 +1,46 @@
-"""A challenge of the champion whose decision is published however the run ends."""
+"""A challenge of the champion whose decision is recorded and published however the run ends."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from prefect.runtime import flow_run
 
 from gensr_model.config.pipeline import PipelineConfig
 from tasks.core.tracking import Tracked, error_context
 from tasks.promote.challenge import Challenge
-from tasks.publish.publish import publish_decision, save_decision
+from tasks.publish.publish import publish_decision
 
 
 @contextmanager
 def published_challenge(
-    run: Tracked, config: PipelineConfig, name: str, key: str, latest: str | None = None
+    opened: AbstractContextManager[Tracked], config: PipelineConfig, name: str, key: str, latest: str | None = None
 ) -> Iterator[Challenge]:
-    """A challenge of the champion of ``name``; its decision becomes Prefect's artifact ``key`` when the block ends.
+    """A challenge of the champion of ``name`` in the MLflow run that ``opened`` opens.
 
-    An error in the block is part of the decision and is raised again. ``latest`` is the link in ``runs/`` to this run.
+    When the block ends the decision is first written into a file, then published as Prefect's artifact ``key`` and in
+    MLflow. An error is part of the decision and is raised again: of the block, of publishing, or of MLflow's run.
+    ``latest`` is the link in ``runs/`` to this run.
     """
-    challenge = Challenge(run, config, name, str(flow_run.id))
-    try:
+    challenge = Challenge(config, name, str(flow_run.id), latest)
+    with _recorded(challenge, key), opened as run, _recorded(challenge, key):
+        challenge.begin(run)
         yield challenge
+        challenge.save()
+        publish_decision(challenge.decision, key)
+
+
+@contextmanager
+def _recorded(challenge: Challenge, key: str) -> Iterator[None]:
+    """Record an error of the block and publish that; an error that is recorded already passes."""
+    try:
+        yield
     except BaseException as error:
-        challenge.fail(error)
-        with error_context(error):
-            if isinstance(error, Exception):
-                publish_decision(challenge.decision, key, latest)
-            else:  # cancelled: the seconds that are left are enough for a file
-                save_decision(challenge.decision, latest)
+        if error is not challenge.failure:
+            with error_context(error):
+                challenge.fail(error)
+            if isinstance(error, Exception):  # else cancelled: the seconds that are left are enough for a file
+                with error_context(error):
+                    publish_decision(challenge.decision, key)
         raise
-    publish_decision(challenge.decision, key, latest)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import uuid
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,7 +36,7 @@ class StateDir(NamedTuple):
 
     @property
     def runs(self) -> Path:
-        """Summaries and decisions, one folder per flow run, and links to the latest."""
+        """Summaries and decisions, one folder per flow run, and links to the latest (``point_latest``)."""
         return self.root / "runs"
 
     @property
@@ -59,6 +61,27 @@ class StateDir(NamedTuple):
 def state_dir() -> StateDir:
     """The state folder: ``$GENSR_HOME``, or ``.gensr`` in the working directory."""
     return StateDir(Path(os.environ.get("GENSR_HOME") or ".gensr").expanduser().resolve())
+
+
+def point_latest(flow_run_id: str, name: str = "latest") -> None:
+    """Let ``runs/<name>`` lead to the folder of this flow run; nobody ever sees it missing or half made.
+
+    It is a symbolic link. Where the file system has none, it is a file that holds the flow run's id.
+    """
+    link = state_dir().runs / name
+    aside = link.with_name(f"{name}.tmp-{uuid.uuid4().hex}")
+    try:
+        aside.symlink_to(flow_run_id)  # relative, so that the state folder can be moved
+    except OSError:
+        aside.write_text(flow_run_id, encoding="utf-8")
+    if link.is_dir() and not link.is_symlink():
+        shutil.rmtree(link)
+    aside.replace(link)
+
+
+def run_folder(path: Path) -> Path:
+    """The folder of a flow run: ``path``, or the one beside it that the file ``path`` names (``point_latest``)."""
+    return path.with_name(path.read_text(encoding="utf-8")) if path.is_file() else path
 
 
 def server_environment(where: StateDir, prefect_port: int, mlflow_port: int) -> dict[str, str]:

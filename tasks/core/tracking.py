@@ -257,11 +257,13 @@ class RunReport:
 
 @contextmanager
 def error_context(error: BaseException) -> Iterator[None]:
-    """The block reports ``error``. Where the report fails too, the error gets a note and is raised as it is."""
+    """The block reports ``error``. Where the report fails too, a note and the log say so; ``error`` can be raised."""
     try:
         yield
     except Exception as second:
-        error.add_note(f"and this could not be reported: {type(second).__name__}: {second}")
+        failed = f"this could not be reported: {type(second).__name__}: {second}"
+        error.add_note(f"and {failed}")
+        run_logger().warning("%s: %s", type(error).__name__, failed.partition("\n")[0])
 
 
 @contextmanager

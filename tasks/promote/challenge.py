@@ -13,7 +13,7 @@ from tasks.core.stage import StageResult
 from tasks.core.tracking import Tracked
 from tasks.evaluate.run_data import ranked_users
 from tasks.promote import model_registry
-from tasks.promote.decision import Decision, Difference, Outcome
+from tasks.promote.decision import Decision, Difference, Outcome, save_decision
 from tasks.promote.model_registry import Champion
 from tasks.promote.promotion import Verdict, below, compare, first_model, non_inferiority, unchanged
 
@@ -21,14 +21,18 @@ Rank = Callable[[StageResult, str], StageResult]  # (bundle, note of its label) 
 
 
 class Challenge:
-    """A new model against the champion of a registered model, in this order: decide, move the alias, tag, record.
+    """A new model against the champion of a registered model, in this order: decide, move the alias, record, tag.
 
     ``decision`` is the record so far. Its outcome is ``failed`` until the alias has moved or the champion stays.
+    ``latest`` is the name in ``runs/`` that leads to the record, see ``point_latest``.
     """
 
-    def __init__(self, run: Tracked, config: PipelineConfig, name: str, flow_run_id: str) -> None:
-        self.run, self.config, self.name = run, config, name
+    run: Tracked
+
+    def __init__(self, config: PipelineConfig, name: str, flow_run_id: str, latest: str | None = None) -> None:
+        self.config, self.name, self.latest = config, name, latest
         self.champion: Champion | None = None
+        self.failure: BaseException | None = None
         self.decision = Decision(
             model=name,
             outcome="failed",
@@ -36,9 +40,13 @@ class Challenge:
             max_psi=config.retrain.max_psi,
             reason="The run ended before the decision.",
             flow_run_id=flow_run_id,
-            mlflow_run_id=run.run_id,
             ended=_now(),
         )
+
+    def begin(self, run: Tracked) -> None:
+        """The MLflow run of the challenge is open."""
+        self.run = run
+        self._record(mlflow_run_id=run.run_id)
 
     def find_champion(self) -> Champion | None:
         """The model that serves; None before the first promotion. Raises DataError as ``model_registry.champion``."""
@@ -84,26 +92,38 @@ class Challenge:
             over = None if self.champion is None else self.champion.version
             model_registry.promote(self.run, self.name, version, over)
         outcome: Outcome = "promoted" if verdict.promote else "kept"
-        self._record(outcome=outcome, reason=verdict.reason)  # before the tags, which may fail: the alias has moved
+        self._record(outcome=outcome, reason=verdict.reason)
+        self.save()  # before the tags, which may fail: the alias has moved
         model_registry.tag_outcome(self.run, self.name, version, outcome, verdict.reason)
 
     def fail(self, error: BaseException) -> None:
-        """Record how the run ended. A promotion that happened stays one."""
+        """Record how the run ended, and save. What was decided and done stays the outcome."""
+        self.failure = error
         message = f"{type(error).__name__}: {error}"
-        if self.decision.outcome == "promoted":
-            self._record(reason=f"{self.decision.reason} After the promotion the run failed. {message}")
-        else:
-            self._record(outcome="failed", reason=message)
+        decided = self.decision.outcome != "failed"
+        self._record(reason=f"{self.decision.reason} After that the run failed. {message}" if decided else message)
+        self.save()
+
+    def save(self) -> None:
+        """Write the record into the run's folder, and let ``latest`` lead to it."""
+        save_decision(self.decision, self.latest)
 
     def _compare(self, champion: Champion, ranks: StageResult, rank: Rank, users: pa.Table) -> Verdict:
-        """Against the champion and, where that is passed, against each task's anchor unless the champion is it."""
+        """Against the champion and, where that is passed, against each task's anchor.
+
+        Nothing is ranked twice: the anchor may be the champion, or an earlier version of the same model.
+        """
         old = rank(champion.bundle, "")
         self._record(unknown_item_share=old.metrics.get("unknown_item_share", 0.0))
         differences, anchored = compare(ranks, old, users, self.config), dict[Task, Difference]()
         if self.config.retrain.anchor and not below(differences, self.config):
             for task, version in champion.anchors.items():
+                if version == champion.version:
+                    continue
                 anchor = model_registry.version_bundle(self.run, self.name, version)
-                if anchor.key != champion.bundle.key:
+                if anchor.key == champion.bundle.key:
+                    anchored[task] = differences[task]
+                else:
                     old = rank(anchor, f"anchor-{version}")
                     anchored |= compare(ranks, old, users, self.config, (task,))
         return non_inferiority(champion, differences, anchored, self.config)

@@ -16,8 +16,9 @@ from pydantic import Field, ValidationError
 from gensr_model.config.base import Frozen, Task
 from gensr_model.errors import DataError
 from gensr_model.evaluation.compare import Comparison
+from gensr_model.runtime.files import write_json
 from tasks.core.error_log import run_command
-from tasks.core.state_dir import state_dir
+from tasks.core.state_dir import point_latest, run_folder, state_dir
 from tasks.validate.drift import drift_sentence
 
 DECISION = "decision.json"
@@ -71,7 +72,7 @@ class Decision(Frozen):
     metrics: dict[str, float] = Field({}, description="of the new model on the test split")
     reason: str
     flow_run_id: str
-    mlflow_run_id: str
+    mlflow_run_id: str | None = Field(None, description="None where MLflow opened no run")
     ended: str = Field(description="UTC, ISO 8601")
 
     def figures(self) -> dict[str, float]:
@@ -113,6 +114,15 @@ class Decision(Frozen):
             yield drift_sentence(self.drift, self.max_psi)
 
 
+def save_decision(decision: Decision, latest: str | None) -> None:
+    """Write ``decision.json`` into the flow run's folder, and let ``runs/<latest>`` lead to it."""
+    folder = state_dir().runs / decision.flow_run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / DECISION, decision.model_dump(mode="json"), sort_keys=False)
+    if latest is not None:
+        point_latest(decision.flow_run_id, latest)
+
+
 def read_decision(path: Path) -> Decision:
     """The record in a file. Raises DataError where there is none, or one that this version cannot read."""
     try:
@@ -136,7 +146,7 @@ def main(arguments: list[str] | None = None) -> int:
     run: str = parser.parse_args(arguments).run
 
     def show() -> int:
-        print("\n".join(read_decision(state_dir().runs / run / DECISION).lines()))
+        print("\n".join(read_decision(run_folder(state_dir().runs / run) / DECISION).lines()))
         return 0
 
     return run_command("decision", show)

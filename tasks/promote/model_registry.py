@@ -32,13 +32,13 @@ from gensr_model.runtime.stage_folder import folder_digest
 from tasks.core.definitions import walk
 from tasks.core.stage import StageResult
 from tasks.core.state_dir import state_dir
-from tasks.core.tracking import Tracked, run_logger, tracking_uri
+from tasks.core.tracking import Tracked, error_context, run_logger, tracking_uri
 from tasks.promote import pyfunc_model
 from tasks.promote.decision import Outcome
 from tasks.validate.profile import BINS
 
 CHAMPION = "champion"
-_TRIES = 3  # to serve a catalogue while champions change
+_RETRIES = 3  # to serve a catalogue while champions change
 NONE = "none"  # the key of a full-ranking model that is not there
 _REQUIRED = ("bm25s", "numpy", "pandas", "pyarrow", "pydantic", "safetensors", "scipy", "tokenizers", "torch",
              "torch-geometric", "transformers")  # fmt: skip
@@ -162,7 +162,8 @@ def promote(run: Tracked, name: str, version: str, over: str | None) -> None:
             f"the champion of {name} is version {current or 'none'} now and was {over or 'none'} when this run looked: "
             f"version {version} is registered but does not serve. Run again to compare it with the new one"
         )
-        tag_outcome(run, name, version, "failed", str(error))
+        with error_context(error):
+            tag_outcome(run, name, version, "failed", str(error))
         raise error
     run.client.set_registered_model_alias(name, CHAMPION, version)
 
@@ -179,7 +180,7 @@ def serve_catalogue(run: Tracked, config: PipelineConfig, catalogue: StageResult
     Its version; None where nothing serves yet, or already with this bundle. Where the champion changes meanwhile, it is
     made again from the new one.
     """
-    for _ in range(_TRIES):
+    for _ in range(_RETRIES):
         try:
             return _serve_catalogue(run, config, catalogue)
         except ChampionMoved as error:

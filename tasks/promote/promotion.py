@@ -71,6 +71,7 @@ def non_inferiority(
 
     The anchor is the last version that was better on the task: its lower bounds against its champion and its anchor
     were above 0. The first champion is the first anchor. So losses that are allowed night by night do not add up.
+    An anchor with which the model was not compared (``retrain.anchor`` is off, or the champion stays anyway) stays.
     """
     version, limit = champion.version, f"{-config.retrain.delta:+.4f}"
     worse, below_anchor = below(differences, config), below(anchored, config)
@@ -82,7 +83,8 @@ def non_inferiority(
         reason = f"Champion version {version} stays: {shortfall}; above {limit} is needed, or losses add up."
     else:
         reason = f"Not worse than champion version {version}: each lower bound of NDCG@10 is above {limit}."
-    better = {t: differences[t].low > 0 and (t not in anchored or anchored[t].low > 0) for t in TASKS}
+    to_anchor = {t: differences[t] for t in TASKS if champion.anchors[t] == version} | anchored
+    better = {t: differences[t].low > 0 and t in to_anchor and to_anchor[t].low > 0 for t in TASKS}
     return Verdict(
         promote=not (worse or below_anchor),
         reason=reason,

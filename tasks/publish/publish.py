@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -20,7 +18,7 @@ from prefect.cache_policies import NO_CACHE
 from gensr_model.reporting import renderers, run_sections
 from gensr_model.reporting.run_facts import ABLATION, SWEEP
 from gensr_model.runtime.files import write_json
-from tasks.core.state_dir import state_dir
+from tasks.core.state_dir import point_latest, state_dir
 from tasks.core.tracking import Tracked, run_logger, tracking_uri
 from tasks.promote.decision import DECISION, Decision
 from tasks.validate.profile import PROFILE
@@ -120,33 +118,13 @@ def links_text(summary: dict[str, Any]) -> str:
     return "\n".join(["", "## Links", "", *lines, ""])
 
 
-def point_latest(flow_run_id: str, name: str = "latest") -> None:
-    """Let the link ``runs/<name>`` name the folder of this flow run; nobody ever sees it missing or half made."""
-    link = state_dir().runs / name
-    aside = link.with_name(f"{name}.tmp-{uuid.uuid4().hex}")
-    aside.symlink_to(flow_run_id)  # relative, so that the state folder can be moved
-    if link.is_dir() and not link.is_symlink():
-        shutil.rmtree(link)
-    aside.replace(link)
-
-
-def save_decision(decision: Decision, latest: str | None) -> Path:
-    """Write ``decision.json`` into the flow run's folder, which it returns, and let ``runs/<latest>`` name it."""
-    folder = state_dir().runs / decision.flow_run_id
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / DECISION, decision.model_dump(mode="json"), sort_keys=False)
-    if latest is not None:
-        point_latest(decision.flow_run_id, latest)
-    return folder
-
-
 @task(name="publish-decision", task_run_name="publish-decision")
-def publish_decision(decision: Decision, key: str, latest: str | None) -> None:
-    """Save the decision of a run, log it to MLflow, and show it as Prefect's artifact ``key``."""
-    folder = save_decision(decision, latest)
-    run = Tracked.existing(decision.mlflow_run_id)
-    run.artifacts(folder, (DECISION,))
-    run.metrics(decision.figures())
-    run.tags(outcome=decision.outcome, decision=decision.reason)
+def publish_decision(decision: Decision, key: str) -> None:
+    """Show the saved decision of a run as Prefect's artifact ``key``, and log it to its MLflow run, if it has one."""
     create_markdown_artifact(decision.markdown(), key=key, description=f"{decision.outcome}: {decision.reason}"[:200])
     run_logger().info("%s: %s. %s", decision.model, decision.outcome, decision.reason)
+    if decision.mlflow_run_id is not None:
+        run = Tracked.existing(decision.mlflow_run_id)
+        run.artifacts(state_dir().runs / decision.flow_run_id, (DECISION,))
+        run.metrics(decision.figures())
+        run.tags(outcome=decision.outcome, decision=decision.reason)

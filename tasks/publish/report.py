@@ -25,7 +25,7 @@ from gensr_model.reporting.run_facts import MECHANISMS, SPACE, RunFacts
 from gensr_model.runtime.stage_folder import RECORD
 from tasks.core.dataset_format import dataset_format
 from tasks.core.error_log import run_command
-from tasks.core.state_dir import state_dir
+from tasks.core.state_dir import run_folder, state_dir
 from tasks.core.tracking import Tracked
 from tasks.evaluate.examples import EXAMPLES
 from tasks.publish.publish import REPORT, links
@@ -175,7 +175,7 @@ def main(arguments: list[str]) -> int:
     """Write the report of a finished run beside its summary; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tasks.publish.report", description=__doc__)
     parser.add_argument("run", type=Path, help="a folder with summary.json, such as .gensr/runs/latest")
-    run = parser.parse_args(arguments).run.resolve()
+    run = run_folder(parser.parse_args(arguments).run.resolve())
 
     def write() -> int:
         if not (run / "summary.json").is_file():

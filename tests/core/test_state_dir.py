@@ -1,12 +1,13 @@
-"""Where state is kept: GENSR_HOME, and an environment in which no other server's settings are left."""
+"""Where state is kept: GENSR_HOME, ``runs/latest``, and an environment without another server's settings."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tasks.core.state_dir import StateDir, server_environment, state_dir
+from tasks.core.state_dir import StateDir, point_latest, run_folder, server_environment, state_dir
 
 
 def test_the_state_folder_is_gensr_home_else_a_folder_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,3 +48,42 @@ def test_servers_get_only_our_settings_of_prefect_and_mlflow(tmp_path: Path, mon
     assert result["PREFECT_RESULTS_LOCAL_STORAGE_PATH"] == str(StateDir(tmp_path).results)
     assert result["SOMETHING_ELSE"] == "saved_ranks"
     assert result["GOMP_SPINCOUNT"] == "1000"
+
+
+def test_runs_that_end_together_leave_one_whole_latest(gensr_home: Path) -> None:
+    runs = gensr_home / "runs"
+    names = [f"run-{n}" for n in range(12)]
+    for name in names:
+        (runs / name).mkdir(parents=True)
+        for part in range(5):
+            (runs / name / f"{part}.md").write_text(name)
+    point_latest(names[0])
+    with ThreadPoolExecutor(8) as pool:
+        written = [pool.submit(point_latest, name) for name in names * 3]
+        seen = [(runs / "latest" / "0.md").read_text() for _ in range(200)]  # at no time is there none
+        for each in written:
+            each.result()
+    assert set(seen) <= set(names)
+    (content,) = {file.read_text() for file in (runs / "latest").iterdir()}
+    assert content in names
+    assert len(list((runs / "latest").iterdir())) == 5
+    assert {p.name for p in runs.iterdir()} == {*names, "latest"}
+
+
+def test_without_symbolic_links_latest_is_a_file_that_names_the_run(
+    gensr_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError("the file system has no symbolic links")
+
+    runs = gensr_home / "runs"
+    for name in ("one", "two"):
+        (runs / name).mkdir(parents=True)
+    point_latest("one")
+    assert run_folder(runs / "latest").resolve() == runs / "one"
+    monkeypatch.setattr(Path, "symlink_to", refused)
+    point_latest("two")
+    assert (runs / "latest").is_file()
+    assert run_folder(runs / "latest") == runs / "two"
+    assert run_folder(runs / "one") == runs / "one"
+    assert {p.name for p in runs.iterdir()} == {"one", "two", "latest"}

@@ -33,14 +33,30 @@ def check_published(home: Path, record: dict[str, Any], status: str) -> None:
     assert run.info.status == status
     assert (run.data.tags["outcome"], run.data.tags["decision"]) == (record["outcome"], record["reason"])
     assert DECISION in {file.path for file in MlflowClient(tracking_uri()).list_artifacts(run.info.run_id)}
+    assert record["reason"] in artifact(record["flow_run_id"])
+
+
+def artifact(flow_run_id: str) -> str:
+    """What Prefect shows of the decision of a flow run."""
+    wanted = ArtifactFilter(
+        key=ArtifactFilterKey(any_=["champion"]),
+        flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(flow_run_id)]),
+    )
     with get_client(sync_client=True) as client:
-        (artifact,) = client.read_artifacts(
-            artifact_filter=ArtifactFilter(
-                key=ArtifactFilterKey(any_=["champion"]),
-                flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(record["flow_run_id"])]),
-            )
-        )
-    assert record["reason"] in str(artifact.data)
+        (only,) = client.read_artifacts(artifact_filter=wanted)
+    return str(only.data)
+
+
+def test_where_mlflow_cannot_be_reached_the_record_is_written_and_prefect_shows_it(
+    gensr_home: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    assert retrain(tiny(), return_state=True).is_failed()
+    record = read_decision(gensr_home / "runs" / LATEST / DECISION)
+    assert (record.outcome, record.mlflow_run_id) == ("failed", None)
+    assert "127.0.0.1" in record.reason
+    assert record.reason in artifact(record.flow_run_id)
 
 
 def test_first_run_promotes_itself_then_the_same_data_and_a_worse_model_keep_the_champion(

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from logged_model import Logged
+from mlflow import MlflowClient
 from ranked_data import data_of
 
+from flows.shared import challenges
 from flows.shared.challenges import published_challenge
-from gensr_model.config.base import TASKS
+from gensr_model.config.base import TASKS, Task
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.evaluation.metrics import RANKS_SCHEMA
 from tasks.core.stage import StageResult
+from tasks.core.state_dir import state_dir
 from tasks.core.tracking import Tracked, parent_run
-from tasks.promote import model_registry
+from tasks.promote import model_registry, promotion
 from tasks.promote.challenge import Challenge
 from tasks.promote.decision import DECISION, LATEST, Decision, read_decision
 
@@ -50,8 +54,9 @@ class Nights:
         metrics = {f"{task}/samples": float(SAMPLES) for task in TASKS}
         return StageResult("evaluate", key, folder, metrics, 0.0, False)
 
-    def night(self, quality: float) -> Decision:
-        key = f"m{len(self.quality)}"
+    def night(self, quality: float, key: str | None = None) -> Decision:
+        """A new model, or again the one of a key."""
+        key = key or f"m{len(self.quality)}"
         self.quality[key] = quality
         new, ranks = self.logged.bundle._replace(key=key), self.ranks(key)
 
@@ -59,13 +64,19 @@ class Nights:
             self.ranked_notes.append(note)
             return self.ranks(bundle.key)
 
-        self.challenge = challenge = Challenge(self.run, self.config, self.name, "flow-run")
+        self.challenge = challenge = Challenge(self.config, self.name, "flow-run", LATEST)
+        challenge.begin(self.run)
         challenge.find_champion()
-        prepared = data_of(self.folder / f"{key}-prepared", [ranks]).prepared
+        prepared = data_of(self.folder / f"{key}-{len(list(self.folder.iterdir()))}-prepared", [ranks]).prepared
         verdict = challenge.decide(new, ranks, rank, prepared)
         assert challenge.decision.outcome == "failed", "nothing has happened yet"
         challenge.apply(verdict, self.logged.uri, new)
         return challenge.decision
+
+    def anchors(self) -> dict[Task, str]:
+        champion = model_registry.champion(self.run, self.name)
+        assert champion is not None
+        return champion.anchors
 
     def champion_quality(self) -> float:
         champion = model_registry.champion(self.run, self.name)
@@ -86,12 +97,17 @@ def nights(
         yield make
 
 
+def saved() -> Decision:
+    return read_decision(state_dir().runs / LATEST / DECISION)
+
+
 def test_a_promotion_whose_tags_fail_stays_a_promotion(
     nights: Callable[..., Nights], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The alias has moved by then: a record that says "failed" would be wrong."""
 
     def unreachable(*_: object) -> None:
+        assert saved().outcome == "promoted", "the record is there before"
         raise ConnectionError("MLflow does not answer")
 
     series = nights()
@@ -100,8 +116,9 @@ def test_a_promotion_whose_tags_fail_stays_a_promotion(
         series.night(0.0)
     series.challenge.fail(error.value)
     assert series.champion_quality() == 0.0
-    assert series.challenge.decision.outcome == "promoted"
-    assert "After the promotion the run failed" in series.challenge.decision.reason
+    record = saved()
+    assert record.outcome == "promoted"
+    assert record.reason.endswith("After that the run failed. ConnectionError: MLflow does not answer")
 
 
 def test_ten_nights_that_each_lose_a_little_end_in_kept(nights: Callable[..., Nights]) -> None:
@@ -136,6 +153,32 @@ def test_without_the_anchor_losses_add_up(nights: Callable[..., Nights]) -> None
     assert not any(series.ranked_notes), "no anchor is ranked"
 
 
+def test_without_the_anchor_a_better_model_is_its_own_anchor_only_where_the_champion_is_the_anchor(
+    nights: Callable[..., Nights],
+) -> None:
+    series = nights(anchor=False)
+    for quality, anchor in ((-0.006, "1"), (-0.004, "2"), (-0.008, "2"), (-0.001, "2")):
+        assert series.night(quality).outcome == "promoted"
+        assert series.anchors() == dict.fromkeys(TASKS, anchor)
+    assert not any(series.ranked_notes)
+
+
+@pytest.mark.parametrize(("quality", "anchor"), [(-0.001, "3"), (-0.005, "1")], ids=["better", "a little worse"])
+def test_an_anchor_that_is_the_champions_own_model_is_not_ranked(
+    nights: Callable[..., Nights], monkeypatch: pytest.MonkeyPatch, quality: float, anchor: str
+) -> None:
+    """Renewed with other code that answers requests, the champion is version 2 of the model that version 1 is."""
+    series = nights()
+    series.night(-0.004)
+    monkeypatch.setattr(promotion, "serving_code", lambda: "of tomorrow")
+    assert series.night(-0.004, key="m0").reason.startswith("Champion version 1, renewed")
+    decision = series.night(quality)
+    assert (decision.outcome, decision.anchor_versions["search"]) == ("promoted", "1")
+    assert decision.anchor_differences == decision.differences
+    assert series.ranked_notes == [""]
+    assert series.anchors() == dict.fromkeys(TASKS, anchor)
+
+
 def test_gains_over_a_champion_that_had_lost_do_not_move_the_anchor(nights: Callable[..., Nights]) -> None:
     """Down by .004, up by .002, again and again: the anchor stays the first champion until one is better than it."""
     series = nights()
@@ -144,9 +187,7 @@ def test_gains_over_a_champion_that_had_lost_do_not_move_the_anchor(nights: Call
     assert outcomes == ["promoted", "promoted", "kept", "promoted", "kept"]
     better = series.night(-0.001)
     assert (better.outcome, better.anchor_versions["search"]) == ("promoted", "1")
-    champion = model_registry.champion(series.run, series.name)
-    assert champion is not None
-    assert champion.anchors == dict.fromkeys(TASKS, champion.version)
+    assert series.anchors() == dict.fromkeys(TASKS, better.new_version)
     series.ranked_notes.clear()
     assert series.night(-0.005).outcome == "promoted"
     assert series.ranked_notes == [""], "the anchor is the champion: it is ranked once"
@@ -182,14 +223,63 @@ def test_an_anchor_that_was_deleted_is_named_with_the_tags_to_set(nights: Callab
         series.night(-0.002)
 
 
-def test_a_cancelled_run_leaves_its_record(gensr_home: Path, tiny: Tiny) -> None:
+@pytest.mark.usefixtures("gensr_home")
+def test_a_cancelled_run_leaves_its_record(tiny: Tiny) -> None:
     """Prefect ends a cancelled run by an exception that is no Exception: there is time for a file, not for servers."""
-    with (
-        pytest.raises(KeyboardInterrupt),
-        parent_run(PipelineConfig(), "retrain/nightly", "6" * 8) as run,
-        published_challenge(run, tiny(), "gensr-tiny", "champion", LATEST),
-    ):
+    opened = parent_run(PipelineConfig(), "retrain/nightly", "6" * 8)
+    with pytest.raises(KeyboardInterrupt), published_challenge(opened, tiny(), "gensr-tiny", "champion", LATEST):
         raise KeyboardInterrupt
-    record = read_decision(gensr_home / "runs" / LATEST / DECISION)
+    record = saved()
     assert (record.outcome, record.new_version) == ("failed", None)
     assert record.reason.startswith("KeyboardInterrupt")
+
+
+KEPT = "Champion version 3 stays."
+LOST = "ConnectionError: MLflow does not answer"
+
+
+@pytest.mark.usefixtures("gensr_home")
+@pytest.mark.parametrize(
+    ("fault", "outcome", "reasons"),
+    [
+        ("open", "failed", [LOST]),
+        ("block", "failed", [LOST]),
+        ("publish", "kept", [KEPT, f"{KEPT} After that the run failed. {LOST}"]),
+        ("end", "kept", [KEPT, f"{KEPT} After that the run failed. {LOST}"]),
+        ("nowhere", "kept", [KEPT]),
+    ],
+)
+def test_the_record_is_written_before_it_is_published_wherever_mlflow_fails(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, fault: str, outcome: str, reasons: list[str]
+) -> None:
+    published: list[str] = []
+
+    def check(place: str) -> None:
+        if place == fault:
+            raise ConnectionError("MLflow does not answer")
+
+    @contextmanager
+    def opened() -> Iterator[Tracked]:
+        check("open")
+        yield Tracked(MlflowClient(), "0", "a" * 32)
+        check("end")
+
+    def publish(decision: Decision, key: str) -> None:
+        assert saved() == decision, key
+        published.append(decision.reason)
+        check("publish")
+
+    monkeypatch.setattr(challenges, "publish_decision", publish)
+    with (
+        nullcontext() if fault == "nowhere" else pytest.raises(ConnectionError) as raised,
+        published_challenge(opened(), tiny(), "gensr-tiny", "champion", LATEST) as challenge,
+    ):
+        check("block")
+        challenge.decision = challenge.decision.model_copy(update={"outcome": "kept", "reason": KEPT})
+    record = saved()
+    assert (record.outcome, record.reason) == (outcome, reasons[-1])
+    assert record.mlflow_run_id == (None if fault == "open" else "a" * 32)
+    assert published == reasons
+    if fault == "publish":
+        assert raised is not None
+        assert "could not be reported: ConnectionError" in raised.value.__notes__[0]

@@ -137,16 +137,30 @@ def test_a_loss_that_the_champion_allows_is_refused_by_the_anchor(tiny: Tiny) ->
 
 
 @pytest.mark.parametrize(
-    ("to_champion", "to_anchor", "next_anchor"),
-    [(0.004, None, None), (0.0004, None, "1"), (0.004, -0.001, "1"), (0.006, 0.002, None)],
-    ids=["better", "not surely better", "better than the champion alone", "better than both"],
+    ("anchor", "to_champion", "to_anchor", "next_anchor"),
+    [
+        ("3", 0.004, None, None),
+        ("3", 0.0004, None, "3"),
+        ("1", 0.004, None, "1"),
+        ("1", 0.0004, 0.002, "1"),
+        ("1", 0.004, -0.001, "1"),
+        ("1", 0.006, 0.002, None),
+    ],
+    ids=[
+        "better than champion and anchor in one",
+        "not surely better",
+        "not compared with the anchor",
+        "better than the anchor only",
+        "better than the champion only",
+        "better than both",
+    ],
 )
 def test_a_version_is_the_next_anchor_where_it_is_better_than_champion_and_anchor(
-    tiny: Tiny, to_champion: float, to_anchor: float | None, next_anchor: str | None
+    tiny: Tiny, anchor: str, to_champion: float, to_anchor: float | None, next_anchor: str | None
 ) -> None:
     """Better than a champion that had lost a little is no gain: gains over it and losses would add up to a loss."""
     anchored: dict[Task, Difference] = {} if to_anchor is None else {"search": difference(to_anchor)}
     differences = dict.fromkeys(TASKS, difference(-0.001)) | {"search": difference(to_champion)}
-    verdict = non_inferiority(champion(search="1"), differences, anchored, tiny())
+    verdict = non_inferiority(champion(search=anchor), differences, anchored, tiny())
     assert verdict.promote
     assert verdict.anchors == {"recommendation": "3", "search": next_anchor}
