@@ -137,12 +137,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="gensr-benchmark-") as folder:
         source = GeneratedSource(users=given.users, items=given.items, events_per_user=12)
         write_amazon(Path(folder), source)
-        found_meta = meta(given.meta or Path(folder) / "meta_Generated.json.gz")
-        found_reviews = reviews(Path(folder) / "reviews_Generated_5.json.gz")
-    print(json.dumps(found_meta))
-    print(json.dumps(found_reviews))
+        meta_run = meta(given.meta or Path(folder) / "meta_Generated.json.gz")
+        reviews_run = reviews(Path(folder) / "reviews_Generated_5.json.gz")
+    print(json.dumps(meta_run))
+    print(json.dumps(reviews_run))
     claim = "meta lines parsed in two processes, against ast.literal_eval in the same two"
-    print(json.dumps({"claim": claim, "speedup": found_meta["speedup"], "meta": found_meta, "reviews": found_reviews}))
+    print(json.dumps({"claim": claim, "speedup": meta_run["speedup"], "meta": meta_run, "reviews": reviews_run}))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from gensr_model.evaluation.evaluate import RANKS
 from gensr_model.evaluation.saved_ranks import widen
 
 STAGES = {"evaluate-full-": "evaluate-full", "evaluate-": "evaluate"}  # label of an evaluation -> its stage
-TOLD = (
+SAVED_FIELDS = (
     "config",
     "dataset_digest",
     "config_hash",
@@ -53,7 +53,7 @@ def keep(run: Path, to: Path) -> list[Path]:
         table = widen(_ranks(run, summary))
     for place in (summary["config"]["source"], summary["config"].get("rerank", {})):
         _forget_folders(place)
-    metadata = {name: json.dumps(summary[name]) for name in TOLD if name in summary}
+    metadata = {name: json.dumps(summary[name]) for name in SAVED_FIELDS if name in summary}
     to.mkdir(parents=True, exist_ok=True)
     base = to / f"{summary['dataset']}{study and f'-{study}'}-seed{'-'.join(map(str, _seeds(summary, study)))}"
     written = [base.with_name(f"{base.name}.md"), base.with_name(f"{base.name}.parquet")]

@@ -196,9 +196,9 @@ def test_impossible_inputs_are_errors() -> None:
 def test_blocks_weigh_alike_whatever_their_width() -> None:
     x = torch.randn(2_000, 9, generator=torch.Generator().manual_seed(0)) * 5.0 + 3.0
     x[:, 8] = 7.0  # a constant column stays at 0
-    alone = standardise(x)
-    torch.testing.assert_close(alone[:, :8].std(dim=0), torch.ones(8))
-    assert not alone[:, 8].any()
+    one_block = standardise(x)
+    torch.testing.assert_close(one_block[:, :8].std(dim=0), torch.ones(8))
+    assert not one_block[:, 8].any()
     together = standardise(x, (6, 2, 1))
     torch.testing.assert_close(together[:, :6].var(dim=0).sum(), torch.tensor(1.0))
     torch.testing.assert_close(together[:, 6:8].var(dim=0).sum(), torch.tensor(1.0))

@@ -101,7 +101,7 @@ def test_gaps_are_those_of_a_loop_over_resamples() -> None:
     label = (np.arange(n) % 2).astype(np.int64)
     ours, theirs = 3.0 * label - 1.5 + rng.normal(size=n), 0.5 * rng.normal(size=n)
 
-    def told(score: np.ndarray, rows: np.ndarray) -> tuple[float, float]:
+    def nats(score: np.ndarray, rows: np.ndarray) -> tuple[float, float]:
         p, y = 1 / (1 + np.exp(-score[rows])), label[rows]
         joint = {(a, b): float(((p if a else 1 - p) * (y == b)).mean()) for a in (0, 1) for b in (0, 1)}
         with_label = 0.0
@@ -113,17 +113,17 @@ def test_gaps_are_those_of_a_loop_over_resamples() -> None:
     result = information_gaps(ours, theirs, label, confidence=0.8, seed=2)
     every = np.arange(n)
     for i, name in enumerate(("exact", "label")):
-        assert result[name].difference == pytest.approx(told(ours, every)[i] - told(theirs, every)[i])
+        assert result[name].difference == pytest.approx(nats(ours, every)[i] - nats(theirs, every)[i])
     looped = np.array([
-        np.subtract(told(ours, rows), told(theirs, rows)) for rows in rng.integers(0, n, size=(2_000, n))
+        np.subtract(nats(ours, rows), nats(theirs, rows)) for rows in rng.integers(0, n, size=(2_000, n))
     ])  # fmt: skip
     for i, name in enumerate(("exact", "label")):
         spread = looped[:, i].std()
         assert result[name].low == pytest.approx(np.quantile(looped[:, i], 0.1), abs=0.15 * spread)
         assert result[name].high == pytest.approx(np.quantile(looped[:, i], 0.9), abs=0.15 * spread)
-    whole = np.subtract(told(ours, every), told(theirs, every))
+    whole = np.subtract(nats(ours, every), nats(theirs, every))
     without = np.array([
-        np.subtract(told(ours, np.delete(every, row)), told(theirs, np.delete(every, row))) for row in every
+        np.subtract(nats(ours, np.delete(every, row)), nats(theirs, np.delete(every, row))) for row in every
     ])  # fmt: skip
     pseudo = n * whole - (n - 1) * without
     for i, name in enumerate(("exact", "label")):
@@ -150,9 +150,9 @@ def test_a_gap_bears_resamples_of_one_label_alone() -> None:
     label = np.array([0, 0, 0, 0, 0, 1], np.int64)
     result = information_gaps(np.linspace(-2, 2, 6), np.zeros(6), label)
     assert all(math.isfinite(value) for gap in result.values() for value in gap[:3])
-    alone = information_gaps(np.linspace(-2, 2, 6), np.zeros(6), label * 0)["label"]
-    assert alone[:3] == pytest.approx((0.0, 0.0, 0.0), abs=1e-12)
-    assert math.isnan(alone.p)
+    of_one_label = information_gaps(np.linspace(-2, 2, 6), np.zeros(6), label * 0)["label"]
+    assert of_one_label[:3] == pytest.approx((0.0, 0.0, 0.0), abs=1e-12)
+    assert math.isnan(of_one_label.p)
 
 
 def test_rounding_is_no_difference() -> None:

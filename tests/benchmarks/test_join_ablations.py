@@ -30,9 +30,9 @@ def ranks(rng: np.random.Generator, better: float) -> pa.Table:
     return ranks_table(order[:, 0], order[:, 1], scores)
 
 
-def kept(path: Path, tables: dict[str, pa.Table], seeds: list[int], **config: Any) -> Path:
-    told = {"name": "mine", "format": "amazon", "ablation": {"seeds": seeds}} | STATISTICS | config
-    metadata = {"config": json.dumps(told), "dataset_digest": json.dumps("d")}
+def saved(path: Path, tables: dict[str, pa.Table], seeds: list[int], **config: Any) -> Path:
+    settings = {"name": "mine", "format": "amazon", "ablation": {"seeds": seeds}} | STATISTICS | config
+    metadata = {"config": json.dumps(settings), "dataset_digest": json.dumps("d")}
     pq.write_table(widen(tables).replace_schema_metadata(metadata), path)
     return path
 
@@ -54,8 +54,8 @@ def test_files_of_one_seed_give_the_rows_of_one_run(tmp_path: Path, made: dict[s
     single = {name: tables[2] for name, tables in made.items()} | {"no_contrastive": made["gensr"][2]}
     here = {"prepare": {"threads": 2}, "train": {"precision": "auto"}}
     there = {"prepare": {"threads": 8}, "train": {"precision": "no"}}
-    a = kept(tmp_path / "a.parquet", pair, [4, 7], model={"beta": 0.1}, **here)
-    b = kept(tmp_path / "b.parquet", single, [9], model={"beta": 0.2, "new": True}, **there)
+    a = saved(tmp_path / "a.parquet", pair, [4, 7], model={"beta": 0.1}, **here)
+    b = saved(tmp_path / "b.parquet", single, [9], model={"beta": 0.2, "new": True}, **there)
     page = join([read(a), read(b)], None)
     assert "# mine: ablation of 3 seeds" in page
     assert "Seeds of training: 4, 7, 9." in page
@@ -79,10 +79,10 @@ def test_files_of_one_seed_give_the_rows_of_one_run(tmp_path: Path, made: dict[s
 
 def test_files_that_do_not_belong_together_are_refused(tmp_path: Path, made: dict[str, list[pa.Table]]) -> None:
     one = {name: tables[0] for name, tables in made.items()}
-    a = read(kept(tmp_path / "a.parquet", one, [0]))
+    a = read(saved(tmp_path / "a.parquet", one, [0]))
     with pytest.raises(SystemExit, match="0, 0: one is there twice"):
         join([a, a], None)
-    drawn = read(kept(tmp_path / "b.parquet", one, [1], seed=1, prepare={"negatives": 9}))
+    drawn = read(saved(tmp_path / "b.parquet", one, [1], seed=1, prepare={"negatives": 9}))
     with pytest.raises(SystemExit, match=r"b\.parquet: not comparable with .*prepare\.negatives, seed"):
         join([a, drawn], None)
     with pytest.raises(SystemExit, match=r"b\.parquet: of other raw files"):
@@ -90,7 +90,7 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path, made: dic
     with pytest.raises(SystemExit, match=r"none\.parquet: no such file"):
         read(tmp_path / "none.parquet")
     with pytest.raises(SystemExit, match="not of an ablation; it has the ranks of gensr"):
-        read(kept(tmp_path / "c.parquet", {"gensr": one["gensr"]}, [0]))
+        read(saved(tmp_path / "c.parquet", {"gensr": one["gensr"]}, [0]))
 
 
 def test_settings_of_an_older_file_are_compared_where_they_stand(
@@ -98,12 +98,12 @@ def test_settings_of_an_older_file_are_compared_where_they_stand(
 ) -> None:
     """The statistics were once part of ``retrain``: with the same values the files fit, with others they do not."""
     one = {name: tables[0] for name, tables in made.items()}
-    new = read(kept(tmp_path / "new.parquet", one, [0]))
+    new = read(saved(tmp_path / "new.parquet", one, [0]))
     older = {"confidence": 0.9, "bootstrap_samples": 500, "delta": 0.005}
-    old = read(kept(tmp_path / "old.parquet", one, [1], statistics={}, retrain=older))
+    old = read(saved(tmp_path / "old.parquet", one, [1], statistics={}, retrain=older))
     assert old.config["statistics"] == new.config["statistics"]
     assert "90% interval, %" in join([old, new], None)
-    other = read(kept(tmp_path / "other.parquet", one, [2], statistics={}, retrain=older | {"confidence": 0.8}))
+    other = read(saved(tmp_path / "other.parquet", one, [2], statistics={}, retrain=older | {"confidence": 0.8}))
     with pytest.raises(SystemExit, match=r"they differ in statistics\.confidence"):
         join([new, other], None)
 
@@ -112,6 +112,6 @@ def test_the_joined_tables_in_docs_are_of_the_files_that_they_name() -> None:
     pages = sorted(RESULTS.glob("*-ablation-seed*-*.md"))
     assert pages
     for page in pages:
-        told = page.read_text()
-        files = re.findall(r"^- \[([^]]+\.parquet)\]", told, flags=re.MULTILINE)
-        assert join([read(RESULTS / name) for name in files], None) == told
+        text = page.read_text()
+        files = re.findall(r"^- \[([^]]+\.parquet)\]", text, flags=re.MULTILINE)
+        assert join([read(RESULTS / name) for name in files], None) == text

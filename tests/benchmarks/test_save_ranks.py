@@ -39,8 +39,8 @@ def run(tmp_path: Path) -> tuple[Path, dict[str, pa.Table]]:
     place = tmp_path / "home" / "runs" / "latest"
     place.mkdir(parents=True)
     config = {"source": {"kind": "folder", "path": "/somewhere/here/mine"}}
-    told = {"dataset": "mine", "seed": 3, "config": config, "dataset_digest": "d", "config_hash": "c"}
-    (place / "summary.json").write_text(json.dumps(told | {"stages": stages}))
+    facts = {"dataset": "mine", "seed": 3, "config": config, "dataset_digest": "d", "config_hash": "c"}
+    (place / "summary.json").write_text(json.dumps(facts | {"stages": stages}))
     (place / "table.md").write_text("# mine\n")
     return place, made
 
@@ -50,10 +50,10 @@ def test_kept_ranks_are_those_of_the_run(run: tuple[Path, dict[str, pa.Table]], 
     table, parquet = keep(place, tmp_path / "saved_ranks")
     assert (table.name, parquet.name) == ("mine-seed3.md", "mine-seed3.parquet")
     assert b"somewhere" not in parquet.read_bytes()
-    kept = read_saved_ranks(parquet)
-    assert kept.keys() == made.keys()
+    saved = read_saved_ranks(parquet)
+    assert saved.keys() == made.keys()
     for name, expected in made.items():
-        assert kept[name].sort_by("sample_id") == expected.sort_by("sample_id"), name
+        assert saved[name].sort_by("sample_id") == expected.sort_by("sample_id"), name
 
 
 def test_a_folder_that_is_no_runs_is_named(tmp_path: Path) -> None:
@@ -83,10 +83,10 @@ def test_a_full_ranking_run_is_kept_under_a_name_of_its_own(
     (place / "summary.json").write_text(json.dumps(summary))
     table_md, parquet = keep(place, tmp_path / "saved_ranks")
     assert (table_md.name, parquet.name) == ("mine-full-ranking-seed3.md", "mine-full-ranking-seed3.parquet")
-    kept = read_saved_ranks(parquet)
-    assert kept.keys() == full.keys()
+    saved = read_saved_ranks(parquet)
+    assert saved.keys() == full.keys()
     for name, expected in full.items():
-        assert kept[name].sort_by("sample_id") == expected.sort_by("sample_id"), name
+        assert saved[name].sort_by("sample_id") == expected.sort_by("sample_id"), name
     with pytest.raises(ValueError, match="lists of two lengths"):
         widen({"gensr": full["gensr"], "popularity": made["popularity"]})
 
@@ -100,13 +100,13 @@ def test_a_comparison_is_kept_with_what_was_chosen_and_without_folders(
         "source": {"kind": "generated"},
         "rerank": {"saved_ranks": ["/somewhere/here/ours.parquet", {"path": "/somewhere/b.parquet"}]},
     }
-    told = {"dataset": "mine", "seeds": [0, 2], "config": config, "config_hash": "c", "chosen": {"gensr": {"beta": 1}}}
-    (place / "summary.json").write_text(json.dumps(told))
+    facts = {"dataset": "mine", "seeds": [0, 2], "config": config, "config_hash": "c", "chosen": {"gensr": {"beta": 1}}}
+    (place / "summary.json").write_text(json.dumps(facts))
     table, parquet = keep(place, tmp_path / "saved_ranks")
     assert (table.name, parquet.name) == ("mine-rerank-seed0-2.md", "mine-rerank-seed0-2.parquet")
     assert b"somewhere" not in parquet.read_bytes()
-    told_of = json.loads(pq.read_schema(parquet).metadata[b"config"])["rerank"]["saved_ranks"]
-    assert [of["path"] for of in told_of] == ["ours.parquet", "b.parquet"]
+    saved_ranks = json.loads(pq.read_schema(parquet).metadata[b"config"])["rerank"]["saved_ranks"]
+    assert [of["path"] for of in saved_ranks] == ["ours.parquet", "b.parquet"]
     assert json.loads(pq.read_schema(parquet).metadata[b"chosen"]) == {"gensr": {"beta": 1}}
     assert read_saved_ranks(parquet).keys() == made.keys()
 

@@ -108,14 +108,14 @@ def test_a_baseline_from_outside_the_package_counts_by_its_source(
     assert result.title == "Mine"
     assert "gensr_model.baselines.sasrec:SASRec" in definitions("mine_alone:Mine")
     for file in ("mine_layers.py", "mine_alone.py"):  # what it imports counts, too
-        before, told = keys("mine_alone:Mine"), code_version.versions()
+        before, versions = keys("mine_alone:Mine"), code_version.versions()
         with (tmp_path / file).open("a") as more:
             more.write("CHANGED = True\n")
         assert keys("mine_alone:Mine") == before, "this process has imported what it was"
-        code_version.must_be(told)
+        code_version.must_be(versions)
         monkeypatch.setattr(code_version, "FOREIGN", {})  # another process reads it anew
         with pytest.raises(ConfigError, match=r"mine_alone\.py changed after this run had begun"):
-            code_version.must_be(told)
+            code_version.must_be(versions)
         assert all(old != new for old, new in zip(before, keys("mine_alone:Mine"), strict=True))
 
 

@@ -53,10 +53,10 @@ REFUSED: list[tuple[str, Any]] = [
 def test_a_value_without_meaning_is_refused_by_name(field: str, value: Any) -> None:
     section, _, name = field.rpartition(".")
     given = {section: {name: value}} if section else {name: value}
-    with pytest.raises(ValidationError) as told:
+    with pytest.raises(ValidationError) as refused:
         PipelineConfig.model_validate(given)
     path = tuple(field.split("."))
-    assert {error["loc"][: len(path)] for error in told.value.errors()} == {path}
+    assert {error["loc"][: len(path)] for error in refused.value.errors()} == {path}
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def work(at: Work, config: PipelineConfig, how: str) -> dict[str, float]:
     at.report.progress(1, 2, "half")
     held = bytearray(b"x") * (200 * 2**20 if how == "much" else 1)  # written, so that it is there
     assert held[0]
-    origin = {"parent": float(os.getppid()), "told": float(os.environ.get("GENSR_TOLD", "0"))}
+    origin = {"parent": float(os.getppid()), "given": float(os.environ.get("GENSR_GIVEN", "0"))}
     origin["imported"] = float("tasks.compare.baselines" in sys.modules)  # which nothing here imports
     return {"pid": float(os.getpid()), "seed": float(config.seed)} | origin
 
@@ -55,18 +55,18 @@ class Heard:
         self.said.append((done, total, note))
 
 
-def alone(folder: Path, how: str, report: Heard | None = None) -> dict[str, float]:
+def in_subprocess(folder: Path, how: str, report: Heard | None = None) -> dict[str, float]:
     arguments = (PipelineConfig(seed=5), how)
     return run_in_subprocess(__name__, "work", (folder, folder), report or Heard(), arguments, share=1)
 
 
 def test_results_and_reports_come_back_with_the_peak_of_memory(tmp_path: Path) -> None:
     heard = Heard()
-    little = alone(tmp_path, "little", heard)
+    little = in_subprocess(tmp_path, "little", heard)
     assert heard.said == [({"loss": 2.0}, 7), (1, 2, "half")]
     assert little["seed"] == 5
     assert little["pid"] != os.getpid()
-    much = alone(tmp_path, "much")
+    much = in_subprocess(tmp_path, "much")
     assert 150 < much["peak_memory_mb"] - little["peak_memory_mb"] < 250
 
 
@@ -74,13 +74,13 @@ def test_results_and_reports_come_back_with_the_peak_of_memory(tmp_path: Path) -
 def test_processes_come_from_one_server_and_have_the_environment_of_their_own_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = alone(tmp_path, "little")
-    monkeypatch.setenv("GENSR_TOLD", "7")
-    second = alone(tmp_path, "little")
+    first = in_subprocess(tmp_path, "little")
+    monkeypatch.setenv("GENSR_GIVEN", "7")
+    second = in_subprocess(tmp_path, "little")
     assert first["parent"] == second["parent"] != os.getpid()
     assert psutil.Process(int(first["parent"])).ppid() == os.getpid()
     assert first["pid"] != second["pid"]
-    assert (first["told"], second["told"]) == (0, 7)
+    assert (first["given"], second["given"]) == (0, 7)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_processes_come_from_one_server_and_have_the_environment_of_their_own_mo
 )
 def test_an_error_or_a_death_is_said(tmp_path: Path, how: str, said: str) -> None:
     with pytest.raises(SubprocessError, match=said):
-        alone(tmp_path, how)
+        in_subprocess(tmp_path, how)
 
 
 @pytest.mark.parametrize(("how", "kind", "expected"), [("say", DataError, True), ("raise", SubprocessError, False)])
@@ -101,7 +101,7 @@ def test_an_error_comes_back_with_its_trace_and_prints_none(
     tmp_path: Path, how: str, kind: type[GensrError], expected: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(kind) as raised:
-        alone(tmp_path, how)
+        in_subprocess(tmp_path, how)
     assert raised.value.expected is expected
     (trace,) = raised.value.__notes__
     assert "Traceback" in trace
@@ -110,8 +110,8 @@ def test_an_error_comes_back_with_its_trace_and_prints_none(
 
 
 def as_a_worker_of_dask(folder: Path) -> None:
-    (folder / "metrics.json").write_text(json.dumps(alone(folder, "little")))
-    alone(folder, "sleep")
+    (folder / "metrics.json").write_text(json.dumps(in_subprocess(folder, "little")))
+    in_subprocess(folder, "sleep")
 
 
 def test_a_daemon_may_run_something_and_what_it_runs_dies_with_it(tmp_path: Path) -> None:
@@ -136,13 +136,13 @@ def test_a_daemon_may_run_something_and_what_it_runs_dies_with_it(tmp_path: Path
 
 def test_a_training_that_diverges_says_so_as_if_it_were_in_this_process(tmp_path: Path) -> None:
     with pytest.raises(DivergedError, match="the loss of step 4 is nan"):
-        alone(tmp_path, "diverge")
+        in_subprocess(tmp_path, "diverge")
 
 
 def test_a_child_of_other_code_than_the_run_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.core.isolated_process.versions", lambda: {"": "the code when this run began"})
     with pytest.raises(ConfigError, match=r"gensr changed after this run had begun.*start it again"):
-        alone(tmp_path, "little")
+        in_subprocess(tmp_path, "little")
 
 
 def test_the_code_of_a_model_loaded_from_mlflow_is_not_what_runs(
@@ -153,5 +153,5 @@ def test_the_code_of_a_model_loaded_from_mlflow_is_not_what_runs(
     (old / "gensr_model").mkdir(parents=True)
     (old / "gensr_model" / "__init__.py").write_text("raise RuntimeError('of another day')")
     monkeypatch.setattr(sys, "path", [str(old), *sys.path])
-    assert alone(tmp_path, "little")["seed"] == 5
+    assert in_subprocess(tmp_path, "little")["seed"] == 5
     assert str(old) not in sys.path

@@ -37,7 +37,7 @@ def test_servers_get_only_our_settings_of_prefect_and_mlflow(tmp_path: Path, mon
         monkeypatch.setenv(name, "another server's")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere")
     monkeypatch.setenv("GENSR_HOME", "elsewhere")
-    monkeypatch.setenv("SOMETHING_ELSE", "saved_ranks")
+    monkeypatch.setenv("SOMETHING_ELSE", "left alone")
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     result = server_environment(StateDir(tmp_path), prefect_port=4321, mlflow_port=5432)
     assert "another server's" not in result.values()
@@ -46,7 +46,7 @@ def test_servers_get_only_our_settings_of_prefect_and_mlflow(tmp_path: Path, mon
     assert result["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5432"
     assert result["PREFECT_SERVER_DATABASE_CONNECTION_URL"].endswith(f"{tmp_path}/prefect/prefect.db")
     assert result["PREFECT_RESULTS_LOCAL_STORAGE_PATH"] == str(StateDir(tmp_path).results)
-    assert result["SOMETHING_ELSE"] == "saved_ranks"
+    assert result["SOMETHING_ELSE"] == "left alone"
     assert result["GOMP_SPINCOUNT"] == "1000"
 
 

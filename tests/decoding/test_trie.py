@@ -40,11 +40,11 @@ def test_ids_of_many_lengths_ignore_what_stands_after_their_end() -> None:
     tokens, lengths = rng.integers(2, 9, size=(80, 4)), rng.integers(1, 5, size=80)
     tokens[np.arange(80), lengths - 1] = 1  # the end token
     tokens[np.arange(4) >= lengths[:, None]] = -7
-    kept = {tuple(row[:n]): None for row, n in zip(tokens.tolist(), lengths.tolist(), strict=True)}
-    short = np.array([[*row, *[99] * (4 - len(row))] for row in kept])
-    trie = build(short, np.array([len(row) for row in kept]))
-    assert paths(trie) == {row: number for number, row in enumerate(kept)}
-    assert trie.depth == max(map(len, kept))
+    distinct = {tuple(row[:n]): None for row, n in zip(tokens.tolist(), lengths.tolist(), strict=True)}
+    short = np.array([[*row, *[99] * (4 - len(row))] for row in distinct])
+    trie = build(short, np.array([len(row) for row in distinct]))
+    assert paths(trie) == {row: number for number, row in enumerate(distinct)}
+    assert trie.depth == max(map(len, distinct))
 
 
 @pytest.mark.parametrize(

@@ -65,8 +65,8 @@ def test_other_samples_and_a_base_without_gain_are_refused() -> None:
 def test_rows_stand_beside_the_papers_percentages() -> None:
     both = pa.concat_tables([ranked([0, 0, 0]), ranked([1, 1], "recommendation")])
     other = pa.concat_tables([ranked([1, 1, 1]), ranked([1, 1], "recommendation")])
-    alone = other.filter(pc.equal(other["task"], "search"))
-    given = {"gensr": [both, both], "no_soft_filter": [other, both], "search_only": [alone, alone]}
+    searches = other.filter(pc.equal(other["task"], "search"))
+    given = {"gensr": [both, both], "no_soft_filter": [other, both], "search_only": [searches, searches]}
     rows = ablation_rows(given, PipelineConfig(), None)  # type: ignore[arg-type]
     assert [(row["task"], row["variant"]) for row in rows] == [
         ("recommendation", "gensr"), ("recommendation", "no_soft_filter"),

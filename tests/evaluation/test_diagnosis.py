@@ -186,12 +186,12 @@ def test_ours_is_compared_with_the_best_other_of_every_segment(
             ]))  # fmt: skip
 
         users = pa.table({"sample_id": pa.array(samples.sample_id, pa.string()), "user_idx": samples.user})
-        alone = paired_bootstrap(
+        compared = paired_bootstrap(
             inside(ranks), inside(every[lead.baseline]), "ndcg_at_10", 300, 0.9, seed=2, users=users
         )
-        assert (lead.lead_low, lead.lead_high) == (alone.low, alone.high)
+        assert (lead.lead_low, lead.lead_high) == (compared.low, compared.high)
         chosen_among = len(theirs) if lead.lead < 0 else 1
-        p.append(min(1, alone.p * chosen_among) if alone.users >= 20 else math.nan)
+        p.append(min(1, compared.p * chosen_among) if compared.users >= 20 else math.nan)
     assert [lead.lead_p_holm for lead in result] == pytest.approx(holm(p), nan_ok=True)
     assert len({lead.baseline for lead in result}) > 1
     assert 0 < np.isnan(p).sum() < len(p)

@@ -109,11 +109,11 @@ def test_a_relative_change_draws_the_same_users_for_both() -> None:
 def test_of_a_single_user_nothing_is_known() -> None:
     rng = np.random.default_rng(6)
     a, b = ranks(rng.integers(1, 9, size=60)), ranks(rng.integers(1, 9, size=60))
-    alone = users(np.zeros(60, np.int64))
-    result = paired_bootstrap(a, b, users=alone)
+    one_user = users(np.zeros(60, np.int64))
+    result = paired_bootstrap(a, b, users=one_user)
     assert (result.low, result.high, result.users) == (-1, 1, 1)
     assert np.isnan(result.p)
-    change = relative_change([a], [b], "ndcg_at_10", users=alone)
+    change = relative_change([a], [b], "ndcg_at_10", users=one_user)
     assert (change.low, change.high) == (-1, pytest.approx(1 / change.base - 1))
 
 

@@ -162,17 +162,17 @@ STOPS: dict[str, tuple[str, Damage, str]] = {
 def test_a_run_that_stops_says_why_and_leaves_nothing_half_written(
     world: World, tiny: Tiny, tmp_path: Path, case: str
 ) -> None:
-    format, damage, told = STOPS[case]
+    format, damage, pattern = STOPS[case]
     source = world.copy(format, tmp_path)
     damage(source)
-    check_stopped(world, data_part(configured(world, tiny, format, source), return_state=True), told)
+    check_stopped(world, data_part(configured(world, tiny, format, source), return_state=True), pattern)
 
 
 @pytest.mark.parametrize("format", ["amazon", "kuaisar"])
 def test_a_dataset_that_the_filters_empty(world: World, tiny: Tiny, format: str) -> None:
     config = configured(world, tiny, format, world.good[format], min_interactions=500)
-    told = r"the filters leave no interaction\. read: \d+ users, .*Lower prepare\.min_interactions \(now 500\)"
-    check_stopped(world, data_part(config, return_state=True), told)
+    pattern = r"the filters leave no interaction\. read: \d+ users, .*Lower prepare\.min_interactions \(now 500\)"
+    check_stopped(world, data_part(config, return_state=True), pattern)
 
 
 @pytest.mark.parametrize("format", ["amazon", "kuaisar"])
@@ -195,11 +195,11 @@ def test_the_next_good_run_succeeds(world: World, tiny: Tiny, tmp_path: Path, fo
     assert all(is_complete(folder) for folder in folders.values())
 
 
-def check_stopped(world: World, state: State, told: str) -> None:
-    """Failed with one error that is told once, and what lies in the state folder is whole."""
+def check_stopped(world: World, state: State, pattern: str) -> None:
+    """Failed with one error that is shown once, and what lies in the state folder is whole."""
     assert state.is_failed()
     message = (state.message or "").replace("\n", " ")
-    assert re.search(told, message), message
+    assert re.search(pattern, message), message
     assert message.count("DataError") == 1
     assert "Traceback" not in message
     assert len((state.message or "").splitlines()) <= 3

@@ -15,8 +15,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 def anchors(page: Path) -> set[str]:
     """As the forge makes them of headings."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
-    kept = ("".join(c for c in heading.lower() if c.isalnum() or c in " -_") for heading in headings)
-    return {heading.replace(" ", "-") for heading in kept}
+    plain = ("".join(c for c in heading.lower() if c.isalnum() or c in " -_") for heading in headings)
+    return {heading.replace(" ", "-") for heading in plain}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

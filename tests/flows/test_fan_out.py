@@ -77,20 +77,20 @@ def test_no_scheduler_or_no_worker_is_said(monkeypatch: pytest.MonkeyPatch) -> N
 @contextmanager
 def started(what: str, where: Path, state: Path, *arguments: str) -> Iterator[Path]:
     """``dask scheduler`` or ``dask worker`` on the loopback, with a state folder; gives the scheduler's file."""
-    told = where / "scheduler.json"
+    scheduler_file = where / "scheduler.json"
     command = [sys.executable, "-m", "dask", what, "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
     environment = os.environ | {"GENSR_HOME": str(state), "PYTHONPATH": os.pathsep.join(sys.path)}
     with (
         (where / f"{what}.log").open("a") as log,
         subprocess.Popen(
-            [*command, "--scheduler-file", str(told), *arguments], env=environment, stdout=log, stderr=log
+            [*command, "--scheduler-file", str(scheduler_file), *arguments], env=environment, stdout=log, stderr=log
         ) as process,
     ):
         try:
-            while not told.is_file():
+            while not scheduler_file.is_file():
                 assert process.poll() is None, Path(log.name).read_text()
                 time.sleep(0.05)
-            yield told
+            yield scheduler_file
         finally:
             process.terminate()
 
@@ -103,11 +103,11 @@ def test_scheduler_and_workers_have_the_flows_place_and_threads_are_counted(
     scheduler, worker = (tmp_path / "other" if who == stray else gensr_home for who in ("scheduler", "worker"))
     places = ("--no-nanny", "--nthreads", "3")
     with (
-        started("scheduler", tmp_path, scheduler, "--port", "0") as told,
+        started("scheduler", tmp_path, scheduler, "--port", "0") as scheduler_file,
         started("worker", tmp_path, worker, *places),
         started("worker", tmp_path, worker, *places),
     ):
-        asked = RerankConfig(dask=json.loads(told.read_text())["address"], concurrency=1)
+        asked = RerankConfig(dask=json.loads(scheduler_file.read_text())["address"], concurrency=1)
         if stray is None:
             with Client(asked.dask) as client:
                 client.wait_for_workers(2, timeout=60)

@@ -189,8 +189,8 @@ def _check_mlflow(summary: dict) -> None:
     assert client.list_artifacts(by_name["validate"].info.run_id)
     for model in ("gensr", "two_head"):
         tuned = by_name[f"finetune-{model}"]
-        told = summary["training"][model]
-        assert tuned.data.tags["stopped"] == told["stopped"] == "all epochs done"
+        training = summary["training"][model]
+        assert tuned.data.tags["stopped"] == training["stopped"] == "all epochs done"
         steps = {
             name: [m.step for m in client.get_metric_history(tuned.info.run_id, name)]
             for name in ("train/loss", "valid/metric", "valid/search/ndcg_at_5", "valid/recommendation/mrr")
@@ -200,7 +200,7 @@ def _check_mlflow(summary: dict) -> None:
         for name in (*parts, "learning_rate", "gradient_norm", "samples_per_second", "rows_per_second"):
             assert client.get_metric_history(tuned.info.run_id, f"train/{name}"), name
         assert len(client.get_metric_history(tuned.info.run_id, "gradient/cosine")) > 1
-        assert all(result == [told["steps"]] for result in steps.values()), "one validation in its one epoch"
+        assert all(result == [training["steps"]] for result in steps.values()), "one validation in its one epoch"
 
     model = mlflow.pyfunc.load_model(by_name["model"].data.tags["model_uri"])
     example = model.input_example

@@ -85,11 +85,11 @@ def test_what_kept_files_cannot_give_is_told_before_anything_is_trained(
 ) -> None:
     one = RankCounts(np.array([5], np.int32), np.array([0], np.int32))
     ranks = counts_table(["s0"], ["search"], one, np.array([10]))
-    pq.write_table(widen({"popularity": ranks, "gone:Away": ranks, "aem": ranks}), tmp_path / "kept.parquet")
-    kept = [{"path": str(tmp_path / "kept.parquet"), "systems": systems}] * (1 + (systems == ["aem"]))
+    pq.write_table(widen({"popularity": ranks, "gone:Away": ranks, "aem": ranks}), tmp_path / "saved.parquet")
+    saved = [{"path": str(tmp_path / "saved.parquet"), "systems": systems}] * (1 + (systems == ["aem"]))
     stages = set((gensr_home / "store").glob("*/*"))
     with pytest.raises(error, match=said):
-        rerank_table(tiny(rerank={"systems": ["popularity"], "saved_ranks": kept}))
+        rerank_table(tiny(rerank={"systems": ["popularity"], "saved_ranks": saved}))
     assert set((gensr_home / "store").glob("*/*")) == stages
 
 
@@ -156,8 +156,8 @@ def test_all_systems_stand_in_one_table_and_one_that_fails_says_why(
     assert all(s["reused"] for s in again["stages"] if s["label"] != "evaluate-item_knn")
     assert {p: p.stat().st_mtime_ns for p in (gensr_home / "store").rglob("model.safetensors")} == built
     old = {(r["task"], r["system"], r["metric"]): r for r in summary["results"]}
-    kept = [r for r in again["results"] if r["system"] != "item_knn"]
-    assert [old[r["task"], r["system"], r["metric"]] for r in kept] == kept
+    shared = [r for r in again["results"] if r["system"] != "item_knn"]
+    assert [old[r["task"], r["system"], r["metric"]] for r in shared] == shared
     assert json.loads((gensr_home / "runs" / "latest" / "summary.json").read_text()) == again
 
 
@@ -188,5 +188,5 @@ def test_baselines_and_gensr_are_tuned_on_valid_and_a_killed_process_is_a_row(
     tried = json.loads(Path(mlflow.download_artifacts(run_id, "tuning_gensr.json", str(tmp_path))).read_text())
     assert set(tried["columns"]) == {*OURS["gensr"], "valid_ndcg_at_5"}
     assert len(tried["data"]) == RERANK["trials"]
-    assert [told["chosen"] for told in tuned].count(summary["chosen"]["sasrec"]) == 1
-    assert [len(told["trials"]) for told in tuned] == [RERANK["trials"]] * 2  # SASRec's, and of what dies later
+    assert [tuning["chosen"] for tuning in tuned].count(summary["chosen"]["sasrec"]) == 1
+    assert [len(tuning["trials"]) for tuning in tuned] == [RERANK["trials"]] * 2  # SASRec's, and of what dies later

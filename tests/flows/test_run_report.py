@@ -156,7 +156,7 @@ def test_the_folder_of_the_raw_files_stays_private(finished: Callable[[str], Fin
 def test_errors_are_told_without_the_folders_that_they_name(finished: Callable[[str], Finished]) -> None:
     home, summary = finished("amazon")
     said = "/data/secret/kept.parquet: see http://127.0.0.1:5000/runs/a, (not '/home/me/b c') and/or docs/results"
-    told = "kept.parquet: see http://127.0.0.1:5000/runs/a, (not 'b c') and/or docs/results"
+    shown = "kept.parquet: see http://127.0.0.1:5000/runs/a, (not 'b c') and/or docs/results"
     failed = [{"name": "qem", "seed": 0, "error": said}]
     table = summary["studies"]["rerank-table"] | {"failed": failed}
     page = Parsed(
@@ -167,8 +167,8 @@ def test_errors_are_told_without_the_folders_that_they_name(finished: Callable[[
             )
         )
     )
-    assert f"The study sweep failed: {told}" in page.text
-    assert page.text.count(told) == 2
+    assert f"The study sweep failed: {shown}" in page.text
+    assert page.text.count(shown) == 2
     assert "secret" not in page.text
     assert failed[0]["error"] == said, "the summary itself is left as it is"
 

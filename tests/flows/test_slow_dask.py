@@ -40,10 +40,10 @@ def test_two_workers_make_the_table_that_threads_make_and_a_crash_is_a_row(
 ) -> None:
     systems = ["own_baselines:Bias", "own_baselines:Broken", "sasrec", "popularity"]
     quick = QUICK | {"dask": cluster.scheduler_address}
-    with Client(cluster) as client, get_task_stream(client) as told:
+    with Client(cluster) as client, get_task_stream(client) as stream:
         fanned = rerank_table(tiny(rerank=quick | {"systems": systems}))
         pids = client.run(lambda: psutil.Process().pid)
-    ran = [task["worker"] for task in told.data if "rank_one" in str(task["key"])]
+    ran = [task["worker"] for task in stream.data if "rank_one" in str(task["key"])]
     assert len(ran) == len(systems)
     assert {pids[worker] for worker in ran} == set(pids.values())
     assert len(set(pids.values())) == 2

@@ -118,9 +118,9 @@ def test_the_ablation_trains_each_variant_with_each_seed_and_goes_on_where_it_st
 
     _, parquet = keep(folder, tmp_path / "saved_ranks")
     assert parquet.name == "tiny-ablation-seed0-1.parquet"
-    kept = read_saved_ranks(parquet)
-    assert set(kept) == {*VARIANTS, *(f"{variant}-seed1" for variant in VARIANTS)}
-    assert set(summarize(kept["search_only"])) == {"search"}
+    saved = read_saved_ranks(parquet)
+    assert set(saved) == {*VARIANTS, *(f"{variant}-seed1" for variant in VARIANTS)}
+    assert set(summarize(saved["search_only"])) == {"search"}
 
 
 @pytest.mark.slow

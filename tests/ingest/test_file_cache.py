@@ -63,12 +63,12 @@ def by_day(format: Format, source: Path, folder: Path) -> list[Path]:
     return last
 
 
-def build(format: Format, source: Path, place: Path, kept: Path | None = None) -> tuple[Path, Path]:
+def build(format: Format, source: Path, place: Path, cache: Path | None = None) -> tuple[Path, Path]:
     """(raw, prepared) of ``source`` in new folders of ``place``."""
     raw, prepared = place / "raw", place / "prepared"
     for folder in (raw, prepared):
         folder.mkdir(parents=True)
-    build_raw(config(format), source, raw, kept)
+    build_raw(config(format), source, raw, cache)
     build_prepared(raw, config(format), prepared)
     return raw, prepared
 
@@ -98,9 +98,9 @@ def test_a_new_day_is_parsed_alone_and_gives_what_everything_at_once_gives(
     waiting.mkdir()
     for path in new:
         shutil.move(path, waiting / path.name)
-    kept = tmp_path / "saved_ranks"
+    cache = tmp_path / "cache"
     (tmp_path / "before").mkdir()
-    build_raw(config(format), days, tmp_path / "before", kept)
+    build_raw(config(format), days, tmp_path / "before", cache)
     before = source_digest(days, format)
     old = set(opened)
     assert old == {path.name for path in days.iterdir()}
@@ -108,7 +108,7 @@ def test_a_new_day_is_parsed_alone_and_gives_what_everything_at_once_gives(
     for path in new:
         shutil.move(waiting / path.name, path)
     opened.clear()
-    grown = build(format, days, tmp_path / "grown", kept)
+    grown = build(format, days, tmp_path / "grown", cache)
     assert sorted(opened) == sorted(path.name for path in new)
     assert source_digest(days, format) != before
 
@@ -133,12 +133,12 @@ def test_parts_in_the_order_of_their_labels_are_the_file_that_they_were_cut_from
 
 def test_a_part_whose_content_or_settings_changed_is_parsed_again(tmp_path: Path, opened: list[str]) -> None:
     source = whole("kuaisar", tmp_path / "source")
-    kept = tmp_path / "saved_ranks"
+    cache = tmp_path / "cache"
 
     def parsed(place: str, settings: PipelineConfig) -> list[str]:
         opened.clear()
         (tmp_path / place).mkdir()
-        build_raw(settings, source, tmp_path / place, kept)
+        build_raw(settings, source, tmp_path / place, cache)
         return sorted(opened)
 
     everything = sorted(path.name for path in source.iterdir())
@@ -147,7 +147,7 @@ def test_a_part_whose_content_or_settings_changed_is_parsed_again(tmp_path: Path
     with (source / "social_network.csv").open("a") as file:
         file.write("1,2\n")
     assert parsed("changed", config("kuaisar")) == ["social_network.csv"]
-    (record,) = (path for path in kept.glob("*/part.json") if "rec_inter.csv" in path.read_text())
+    (record,) = (path for path in cache.glob("*/part.json") if "rec_inter.csv" in path.read_text())
     rows = record.with_name("rows.parquet")
     rows.write_bytes(rows.read_bytes()[:-1])
     assert parsed("damaged", config("kuaisar")) == ["rec_inter.csv"]

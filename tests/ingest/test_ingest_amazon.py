@@ -224,7 +224,7 @@ def test_meta_of_another_category(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "message"),
     [
         ([], r"no Amazon reviews file .*The folder holds: nothing"),
         (["meta_X.json"], r"no Amazon reviews file .*The folder holds: meta_X\.json"),
@@ -233,11 +233,11 @@ def test_meta_of_another_category(tmp_path: Path) -> None:
         (["rec_inter.csv"], r"It looks like KuaiSAR data: set format to kuaisar"),
     ],
 )
-def test_a_folder_without_the_two_files(tmp_path: Path, names: list[str], told: str) -> None:
+def test_a_folder_without_the_two_files(tmp_path: Path, names: list[str], message: str) -> None:
     (tmp_path / "source").mkdir()
     for name in names:
         (tmp_path / "source" / name).write_bytes(lines("x"))
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         ingest(tmp_path / "source", "amazon")
 
 

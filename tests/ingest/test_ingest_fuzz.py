@@ -42,8 +42,8 @@ def damaged(draw: np.random.Generator, line: bytes) -> bytes:
 def many(draw: np.random.Generator, good: list[bytes]) -> bytes:
     """A good line, then damaged ones, two of three of them without the line ends that damage made."""
     bad = [damaged(draw, good[draw.integers(len(good))]) for _ in range(LINES)]
-    kept = [line.replace(b"\n", b"") if draw.random() < 0.67 else line for line in bad]
-    return lines(good[0], *kept)
+    joined = [line.replace(b"\n", b"") if draw.random() < 0.67 else line for line in bad]
+    return lines(good[0], *joined)
 
 
 def rows_in(content: bytes) -> int:

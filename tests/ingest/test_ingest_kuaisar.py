@@ -155,9 +155,9 @@ def test_lines_that_are_no_row(tmp_path: Path, line: bytes, reason: str) -> None
         kuaisar(tmp_path / "source", rec=lines(REC_HEADER, GOOD, line, "", GOOD.replace(",2,", ",3,"))), "kuaisar"
     )
     assert [(row["item"], row["line"]) for row in raw.rows("rec")] == [("2", 2), ("3", 5)]
-    ((file, number, told),) = raw.rejects
+    ((file, number, message),) = raw.rejects
     assert (file, number) == ("rec_inter.csv", 3)
-    assert told.startswith(reason)
+    assert message.startswith(reason)
 
 
 def test_a_line_is_read_alike_whatever_stands_beside_it(tmp_path: Path) -> None:
@@ -207,12 +207,12 @@ def test_a_missing_column(tmp_path: Path, name: str) -> None:
     source = kuaisar(tmp_path / "source", **{name: table([{key: row[key] for key in rest}])})
     with pytest.raises(DataError) as error:
         ingest(source, "kuaisar")
-    told = f"the header (line 1) has no column {first}. It has: {', '.join(rest)}."
-    assert str(error.value) == f"{source / NAMES[name]}: {told}"
+    message = f"the header (line 1) has no column {first}. It has: {', '.join(rest)}."
+    assert str(error.value) == f"{source / NAMES[name]}: {message}"
 
 
 @pytest.mark.parametrize(
-    ("rec", "told"),
+    ("rec", "message"),
     [
         (b"", r"rec_inter\.csv: the file is empty \(0 bytes\)"),
         (b"\n\n", r"rec_inter\.csv: .* no row of data"),
@@ -224,8 +224,8 @@ def test_a_missing_column(tmp_path: Path, name: str) -> None:
         (lines(REC_HEADER, GOOD).decode().encode("utf-16"), r"header \(line 1\) has no column user_id"),
     ],
 )
-def test_a_file_without_a_usable_header_or_row(tmp_path: Path, rec: bytes, told: str) -> None:
-    with pytest.raises(DataError, match=told):
+def test_a_file_without_a_usable_header_or_row(tmp_path: Path, rec: bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         ingest(kuaisar(tmp_path / "source", rec=rec), "kuaisar")
 
 
@@ -260,7 +260,7 @@ def test_too_many_bad_rows_stop_the_run_and_show_the_first_ten(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "message"),
     [
         ([], r"no rec_inter\.csv, src_inter\.csv, item_features\.csv, user_features\.csv .*holds: nothing"),
         (["rec_inter.csv", "src_inter.csv.gz", "user_features.csv"], r"no item_features\.csv \("),
@@ -268,12 +268,12 @@ def test_too_many_bad_rows_stop_the_run_and_show_the_first_ten(tmp_path: Path) -
         (["small/rec_inter.csv", "full/rec_inter.csv"], r"several copies of KuaiSAR: .*full.*small.*source\.path"),
     ],
 )
-def test_a_folder_without_the_files(tmp_path: Path, names: list[str], told: str) -> None:
+def test_a_folder_without_the_files(tmp_path: Path, names: list[str], message: str) -> None:
     (tmp_path / "source").mkdir()
     for name in names:
         (tmp_path / "source" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "source" / name).write_bytes(b"x\n")
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         ingest(tmp_path / "source", "kuaisar")
 
 

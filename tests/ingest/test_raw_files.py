@@ -53,7 +53,7 @@ def test_gzip_is_known_by_its_bytes_and_may_have_several_members(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "the file is empty (0 bytes)"),
         (gzip.compress(b"", mtime=0), "the file holds no lines"),
@@ -64,12 +64,12 @@ def test_gzip_is_known_by_its_bytes_and_may_have_several_members(tmp_path: Path)
         ),
     ],
 )
-def test_a_file_without_lines(tmp_path: Path, content: bytes, told: str) -> None:
+def test_a_file_without_lines(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "file.gz"
     path.write_bytes(content)
     with pytest.raises(DataError) as error:
         numbered(read_lines(path))
-    assert str(error.value).startswith(f"{path}: {told}")
+    assert str(error.value).startswith(f"{path}: {message}")
     assert "Copy or download it again" in str(error.value)
 
 

@@ -162,9 +162,9 @@ def test_a_score_depends_on_its_own_row_and_candidate_only() -> None:
     with torch.inference_mode():
         whole = model.score(batch())
         for row in range(5):
-            alone = rows_of(batch(), [row])
+            one_row = rows_of(batch(), [row])
             for column in range(4):
-                one = alone._replace(candidates=alone.candidates[:, column : column + 1])
+                one = one_row._replace(candidates=one_row.candidates[:, column : column + 1])
                 torch.testing.assert_close(model.score(one)[0, 0], whole[row, column], atol=1e-5, rtol=1e-4)
 
 

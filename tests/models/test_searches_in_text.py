@@ -203,19 +203,19 @@ def test_over_another_catalogue_a_word_is_as_rare_as_it_was_in_training(small: S
     model, tokenizer = assembled(small, "gensr")
     bundle.save(tmp_path, "gensr", model, tokenizer, small.dataset, config())
     own = small.dataset.items
-    kept = own.slice(ITEMS // 2)
-    fresh = kept.set_column(kept.column_names.index("raw_id"), "raw_id", [[f"new{n}" for n in range(20)]])
+    old = own.slice(ITEMS // 2)
+    fresh = old.set_column(old.column_names.index("raw_id"), "raw_id", [[f"new{n}" for n in range(20)]])
     words = nn.Embedding(tokenizer.get_vocab_size(), 4)
     found_of = [
         pool_text(words, bundle.load(tmp_path, items).model.text.bags, places)
         for items, places in (
             (None, torch.arange(ITEMS // 2, ITEMS)),
-            (pa.concat_tables([fresh, kept, fresh]), torch.arange(20, 40)),
+            (pa.concat_tables([fresh, old, fresh]), torch.arange(20, 40)),
         )
     ]
     torch.testing.assert_close(*found_of)
     rare = with_searches(small.dataset).slice(ITEMS // 2)  # by these items alone the same words weigh otherwise
     shape = config().model
     rare_text = encode_with_searches(tokenizer, rare, shape.text, shape.departures.searches_in_text)
-    alone = pool_text(words, rare_text, torch.arange(20))
-    assert not torch.allclose(alone, found_of[0], atol=1e-2)
+    by_itself = pool_text(words, rare_text, torch.arange(20))
+    assert not torch.allclose(by_itself, found_of[0], atol=1e-2)

@@ -163,9 +163,9 @@ def test_slices_of_samples_and_queries_do_not_change_the_matches(
 
 def test_other_protocols_leave_uniform_as_it_is_and_all_pass_the_audits(tmp_path: Path) -> None:
     raw = random_amazon(tmp_path / "raw")  # titles share no word with any query: bm25 is all uniform
-    alone = prepared(raw, config(negatives=10), "alone")
+    uniform = prepared(raw, config(negatives=10), "uniform")
     every = prepared(raw, config(negatives=10, protocols=("bm25", "popularity", "uniform")), "every")
-    assert rows(alone, "candidates_test") == lists_of(every, "test", "uniform")
+    assert rows(uniform, "candidates_test") == lists_of(every, "test", "uniform")
     order = [c["protocol"] for c in rows(every, "candidates_test")]
     assert [name for name, _ in itertools.groupby(order)] == ["bm25", "popularity", "uniform"]
     assert [r for r in audit_by_itself(every)[0] if r.violations] == []

@@ -103,8 +103,8 @@ def test_every_column_may_be_left_out_or_null(logged: Logged) -> None:
     assert [answer.candidate_source for answer in answers] == ["retrieved", "given", "retrieved", "given"]
     assert [answer.history_source for answer in answers] == ["stored", "given", "none", "unknown-user"]
     for column in request.columns.drop("behaviors"):
-        alone = request.loc[[1], [column]] if column != "user" else request.loc[[0], [column]]
-        assert len(logged.model.predict(alone)["items"].iloc[0]) > 0
+        single = request.loc[[1], [column]] if column != "user" else request.loc[[0], [column]]
+        assert len(logged.model.predict(single)["items"].iloc[0]) > 0
 
 
 @pytest.mark.parametrize(
@@ -269,9 +269,9 @@ def test_what_serves_ranks_the_catalogue_by_the_full_ranking_champion(logged: Lo
         assert after["scores"][row] == pytest.approx(answer.scores)
         assert before["items"][row] == logged.service.answer(Request("u12", query=query, top_n=5)).items
     given = request.assign(candidates=[CANDIDATES] * 2)
-    alone = mlflow.pyfunc.load_model(f"models:/{full}@champion")
-    assert alone.predict(request)["items"].tolist() == after["items"].tolist()
-    assert alone.predict(given)["candidate_source"].tolist() == ["given"] * 2
+    full_model = mlflow.pyfunc.load_model(f"models:/{full}@champion")
+    assert full_model.predict(request)["items"].tolist() == after["items"].tolist()
+    assert full_model.predict(given)["candidate_source"].tolist() == ["given"] * 2
 
     promoted = model_registry.champion(run, served)
     assert promoted is not None

@@ -152,7 +152,7 @@ def test_an_unknown_candidate_is_refused_by_name(server: Server) -> None:
     with pytest.raises(HTTPError) as refused:
         server.ask({"user": "u1", "candidates": ["i4", "nope"]})
     assert refused.value.code == 400
-    told = json.load(refused.value)
-    assert told["error_code"] == "INVALID_PARAMETER_VALUE"
-    assert "row 0: candidates the model does not know: ['nope']" in told["message"]
+    answer = json.load(refused.value)
+    assert answer["error_code"] == "INVALID_PARAMETER_VALUE"
+    assert "row 0: candidates the model does not know: ['nope']" in answer["message"]
     assert server.ask({"user": "u1", "candidates": ["i4"]}), "and the server goes on"

@@ -124,12 +124,12 @@ def of(file: Path, **rest: object) -> SavedRanks:
     return SavedRanks.model_validate({"path": str(file), **rest})
 
 
-def test_kept_systems_join_only_over_the_same_candidates(ranked: list[Ranked], tmp_path: Path) -> None:
+def test_saved_systems_join_only_over_the_same_candidates(ranked: list[Ranked], tmp_path: Path) -> None:
     """References are stood in for by QEM's ranks: what counts is that they are the same here and there."""
     ours = {"popularity": [read_ranks(ranked[0].ranks)]}
     other = {"popularity": read_ranks(ranked[0].ranks), "gensr": read_ranks(ranked[2].ranks),
              "aem/seed0": read_ranks(ranked[1].ranks), "aem/seed1": read_ranks(ranked[3].ranks)}  # fmt: skip
-    file = tmp_path / "kept.parquet"
+    file = tmp_path / "saved.parquet"
     pq.write_table(widen(other), file)
     result = saved_systems((of(file),), ours, ours)
     assert {name: len(tables) for name, tables in result.items()} == {"gensr": 1, "aem": 2}
@@ -141,7 +141,7 @@ def test_kept_systems_join_only_over_the_same_candidates(ranked: list[Ranked], t
     assert saved_systems((only, of(file, systems=("aem",))), ours, ours).keys() == {"gensr", "aem"}
     more = saved_systems((of(file), of(file, systems=("gensr",), again=True)), ours, ours)
     assert {name: len(tables) for name, tables in more.items()} == {"gensr": 2, "aem": 2}
-    with pytest.raises(ConfigError, match=r"kept\.parquet has no ranks of jsr, tem"):
+    with pytest.raises(ConfigError, match=r"saved\.parquet has no ranks of jsr, tem"):
         saved_systems((of(file, systems=("tem", "gensr", "jsr")),), ours, ours)
     with pytest.raises(DataError, match="shares no reference ranker"):
         saved_systems((of(file),), {"qem": ours["popularity"]}, ["qem"])
@@ -156,7 +156,7 @@ def test_kept_systems_join_only_over_the_same_candidates(ranked: list[Ranked], t
         saved_systems((of(tmp_path / "none.parquet"),), ours, ours)
 
 
-def test_one_that_fails_here_is_taken_from_no_kept_file_and_takes_no_table_down(
+def test_one_that_fails_here_is_taken_from_no_saved_file_and_takes_no_table_down(
     ranked: list[Ranked], tmp_path: Path
 ) -> None:
     """Nor do two files that hold it, which is known only after hours where nothing else asks."""
@@ -177,21 +177,21 @@ def test_one_that_fails_here_is_taken_from_no_kept_file_and_takes_no_table_down(
     assert [row for row in cells if row[0] == "AEM"] == [["AEM", "0", "no memory"]]
 
 
-def test_kept_trainings_are_numbered_and_claim_no_seed(ranked: list[Ranked], tmp_path: Path) -> None:
-    kept = {"aem": [read_ranks(ranked[n].ranks) for n in (0, 1)], "tem": [read_ranks(ranked[2].ranks)]}
-    pq.write_table(comparison_table.all_ranks(ranked[:1], kept), tmp_path / "ranks.parquet")
+def test_saved_trainings_are_numbered_and_claim_no_seed(ranked: list[Ranked], tmp_path: Path) -> None:
+    saved = {"aem": [read_ranks(ranked[n].ranks) for n in (0, 1)], "tem": [read_ranks(ranked[2].ranks)]}
+    pq.write_table(comparison_table.all_ranks(ranked[:1], saved), tmp_path / "ranks.parquet")
     assert saved_labels(tmp_path / "ranks.parquet") == ["qem", "aem/training0", "aem/training1", "tem"]
 
 
-def test_what_kept_systems_took_comes_with_them(ranked: list[Ranked], tmp_path: Path) -> None:
-    files, kept = [], {"popularity": read_ranks(ranked[0].ranks), "aem": read_ranks(ranked[1].ranks)}
+def test_what_saved_systems_took_comes_with_them(ranked: list[Ranked], tmp_path: Path) -> None:
+    files, saved = [], {"popularity": read_ranks(ranked[0].ranks), "aem": read_ranks(ranked[1].ranks)}
     for number, seconds in enumerate((2.0, 4.0)):
         costs = {"aem": {"seconds_per_epoch": seconds, "parameters": 7.0}, "gensr": {"seconds_per_epoch": 9.0}}
-        table = widen(kept | {"gensr": read_ranks(ranked[2].ranks)})
-        files.append(tmp_path / f"kept{number}.parquet")
+        table = widen(saved | {"gensr": read_ranks(ranked[2].ranks)})
+        files.append(tmp_path / f"saved{number}.parquet")
         pq.write_table(table.replace_schema_metadata({"costs": json.dumps(costs)}), files[-1])
     silent = tmp_path / "silent.parquet"
-    pq.write_table(widen({"popularity": kept["popularity"], "gensr": kept["aem"]}), silent)
+    pq.write_table(widen({"popularity": saved["popularity"], "gensr": saved["aem"]}), silent)
     result = saved_costs((of(files[0], systems=("aem",)), of(files[1])), ["aem", "gensr", "qem"])
     assert [cost["seconds_per_epoch"] for cost in result["aem"]] == [2.0, 4.0]
     assert [cost["seconds_per_epoch"] for cost in result["gensr"]] == [9.0], "the first file is of AEM alone"
@@ -204,9 +204,9 @@ def test_what_kept_systems_took_comes_with_them(ranked: list[Ranked], tmp_path: 
     gensr = saved_costs((of(files[1]), of(silent)), ["gensr"])["gensr"]
     assert gensr == [{"seconds_per_epoch": 9.0}, {}], "a seed of which nothing is known is one"
     assert math.isnan(comparison_table.mean_saved_cost(gensr).seconds_per_epoch), "no mean of three where two are known"
-    seeds = widen(kept | {"aem/seed0": kept["aem"], "aem/seed1": kept["aem"]}).drop(["aem/greater", "aem/ties"])
+    seeds = widen(saved | {"aem/seed0": saved["aem"], "aem/seed1": saved["aem"]}).drop(["aem/greater", "aem/ties"])
     pq.write_table(seeds.replace_schema_metadata({"costs": json.dumps({"aem": {"epochs": 3.0}})}), silent)
-    pq.write_table(widen(kept).replace_schema_metadata({"costs": json.dumps({"aem": {"epochs": 6.0}})}), files[0])
+    pq.write_table(widen(saved).replace_schema_metadata({"costs": json.dumps({"aem": {"epochs": 6.0}})}), files[0])
     both = saved_costs((of(silent), of(files[0])), ["aem"])["aem"]
     assert comparison_table.mean_saved_cost(both).epochs == 4.0, "a file of two seeds counts twice"
 
@@ -223,7 +223,7 @@ def test_rounding_a_trained_reference_and_other_text_tell_no_candidates_apart(tm
         counts = RankCounts(np.array([5] * (300 - moved) + [6] * moved, np.int32), np.zeros(300, np.int32))
         return counts_table([f"s{n:03d}" for n in range(300)], ["search"] * 300, counts, np.full(300, 10))
 
-    file = tmp_path / "kept.parquet"
+    file = tmp_path / "saved.parquet"
     pq.write_table(widen({"popularity": ranks(0), "lightgcn": ranks(0), "bm25": ranks(0), "tem": ranks(9)}), file)
     other = {"lightgcn": [ranks(300)], "bm25": [ranks(300)]}  # trained, and of other text
     for here in ({"popularity": [ranks(3)]}, {"popularity": [ranks(0)], **other}):

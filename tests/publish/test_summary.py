@@ -137,9 +137,9 @@ def test_models_are_compared_by_user(ranks: dict[str, StageResult], tmp_path: Pa
     result = {(task, row["n"], row["users"]) for task, rows in made["comparisons"].items() for row in rows.values()}
     assert result == {("recommendation", 2, 1), ("search", 4, 2)}
     assert "**Search: 4 test samples of 2 users, 1 positive" in table(made)
-    alone = made["comparisons"]["recommendation"]["popularity"]
-    assert (alone["low"], alone["high"]) == (-1, 1)  # of one user nothing is known
-    assert "p" not in alone
+    of_one_user = made["comparisons"]["recommendation"]["popularity"]
+    assert (of_one_user["low"], of_one_user["high"]) == (-1, 1)  # of one user nothing is known
+    assert "p" not in of_one_user
 
 
 def test_an_ablation_is_compared_by_user(tmp_path: Path) -> None:
@@ -211,8 +211,8 @@ def test_a_task_without_samples_has_no_table(ranks: dict[str, StageResult], tmp_
     made = summarize_run(CONFIG, data, [], {**only, "bm25": ranks["bm25"]}, {})
     assert made["comparisons"] == {"recommendation": {}, "search": {}}
     assert [row[0] for row in cells(table(made), "Recommendation")] == ["Model", "GenSR"]
-    alone = summarize_run(CONFIG, data, [], only, {})
-    assert "Search:" not in table(alone)
+    gensr_only = summarize_run(CONFIG, data, [], only, {})
+    assert "Search:" not in table(gensr_only)
 
 
 def test_the_analyses_have_their_tables_and_none_without_them(summary: dict[str, Any]) -> None:
@@ -289,8 +289,8 @@ def test_the_studies_have_their_tables(summary: dict[str, Any]) -> None:
         ["GenSR − soft filter", "search", "0.4500", "0.0100", "−10.0%", "[−15.0, +2.0]", "0.125", "−3.1%"],
     ]
     point = {"tau": 0.05, "beta": 0.001, "metric": 0.25, "recommendation": 0.25, "search": None, "chosen": True}
-    told = {"change": -0.1, "low": -0.2, "high": 0.05, "p": 0.2, "p_holm": 0.4}
-    other = point | {"beta": 0.3, "chosen": False} | {f"recommendation_{name}": v for name, v in told.items()}
+    change = {"change": -0.1, "low": -0.2, "high": 0.05, "p": 0.2, "p_holm": 0.4}
+    other = point | {"beta": 0.3, "chosen": False} | {f"recommendation_{name}": v for name, v in change.items()}
     markdown = table(summary | {"study": "sweep", "sweep": [point, other]})
     assert cells(markdown, "Validation NDCG@5 of every point") == [
         [
@@ -309,8 +309,8 @@ def test_the_studies_have_their_tables(summary: dict[str, Any]) -> None:
 
 
 def test_a_baseline_that_was_trained_stands_beside_gensr(ranks: dict[str, StageResult], tmp_path: Path) -> None:
-    told = {"steps": 8, "epochs": 2.0, "best_metric": 0.25, "stopped": "patience"}
-    (tmp_path / "training.json").write_text(json.dumps(told | {"point": {}}))
+    training = {"steps": 8, "epochs": 2.0, "best_metric": 0.25, "stopped": "patience"}
+    (tmp_path / "training.json").write_text(json.dumps(training | {"point": {}}))
     stages = [
         StageResult("tune", "t", tmp_path, {}, 1.0, False, "tune-unisar"),
         StageResult("train-baseline", "k", tmp_path, {}, 1.0, False, "train-baseline-unisar"),
@@ -318,7 +318,7 @@ def test_a_baseline_that_was_trained_stands_beside_gensr(ranks: dict[str, StageR
     made = summarize_run(
         CONFIG, data_of(tmp_path / "prepared", ranks.values()), stages, ranks, {"space/unisar/overlap": 0.5}
     )
-    assert made["training"] == {"unisar": told | {"chosen_by": "ndcg_at_5"}}
+    assert made["training"] == {"unisar": training | {"chosen_by": "ndcg_at_5"}}
     assert cells(table(made | {"analysis": {}}), "How training ended")[1][0] == "UniSAR"
     renamed = {name.replace("gensr_untrained", "unisar"): value for name, value in ANALYSIS.items()}
     assert cells(table(made | {"analysis": renamed}), "How far the tasks lie apart")[1][0] == "UniSAR"

@@ -22,9 +22,9 @@ NOWHERE = [(9, 0)] * 6  # below rank 5 everywhere
 
 def trained(folder: Path, metric: float) -> StageResult:
     folder.mkdir()
-    told = {"steps": 8, "epochs": 1.0, "best_metric": metric, "stopped": "all epochs done"}
+    training = {"steps": 8, "epochs": 1.0, "best_metric": metric, "stopped": "all epochs done"}
     validation = {"metric": metric, "recommendation/ndcg_at_5": metric, "search/ndcg_at_5": metric}
-    (folder / "training.json").write_text(json.dumps(told | {"validations": [validation]}))
+    (folder / "training.json").write_text(json.dumps(training | {"validations": [validation]}))
     return StageResult("finetune", folder.name, folder, {}, 0.25, False, f"finetune-{folder.name}")
 
 

@@ -100,11 +100,11 @@ def sweep() -> dict[str, Any]:
     for tau, beta, m in points:
         row = {"tau": tau, "beta": beta, "metric": m, "recommendation": m - 0.1, "search": m + 0.1}
         for task in ("recommendation", "search"):
-            told = dict.fromkeys(("change", "low", "high", "p", "p_holm"))
+            values = dict.fromkeys(("change", "low", "high", "p", "p_holm"))
             if m != 0.38:  # the farther below the chosen, the surer
                 change = (m - 0.38) / 0.38
-                told = {"change": change, "low": change - 0.1, "high": change + 0.1, "p": 0.01, "p_holm": m / 3}
-            row |= {f"{task}_{name}": value for name, value in told.items()}
+                values = {"change": change, "low": change - 0.1, "high": change + 0.1, "p": 0.01, "p_holm": m / 3}
+            row |= {f"{task}_{name}": value for name, value in values.items()}
         rows.append(row | {"chosen": m == 0.38})
     return {"study": "sweep", "sweep": rows, "stages": []}
 
@@ -135,10 +135,10 @@ def gradients(**gaps: float) -> dict[str, float]:
     result |= {f"gradient/{model}/gap": gap for model, gap in gaps.items()}
     result |= {f"gradient/{model}/gap_error": 0.01 for model in gaps}
     for model, gap in gaps.items():
-        told = {"free": 0.5 + gap, "free_low": 0.25 + gap, "free_high": 0.75 + gap}
+        values = {"free": 0.5 + gap, "free_low": 0.25 + gap, "free_high": 0.75 + gap}
         if model != "gensr":
-            told |= {"less": gaps["gensr"] - gap, "less_low": -0.07, "less_high": -0.03, "less_p_holm": 0.0001}
-        result |= {f"gradient/{model}/{name}": value for name, value in told.items()}
+            values |= {"less": gaps["gensr"] - gap, "less_low": -0.07, "less_high": -0.03, "less_p_holm": 0.0001}
+        result |= {f"gradient/{model}/{name}": value for name, value in values.items()}
     return result
 
 

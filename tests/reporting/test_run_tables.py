@@ -64,7 +64,7 @@ def facts(kind: str = "generated", **changes: Any) -> RunFacts:
     return RunFacts(summary, "2026-01-02 03:04 UTC", data_format=FORMATS["amazon"], **changes)
 
 
-def told(metrics: list[float], stopped: str, resumed_at: int = 0) -> dict[str, Any]:
+def trained(metrics: list[float], stopped: str, resumed_at: int = 0) -> dict[str, Any]:
     validations = [{"step": 10.0 * n, "metric": m, "search/ndcg_at_5": m} for n, m in enumerate(metrics, 1)]
     return {"validations": validations, "best_metric": max(metrics), "stopped": stopped, "resumed_at": resumed_at,
             "steps": 10 * len(metrics), "epochs": 1.0, "seconds": 2.0}  # fmt: skip
@@ -227,7 +227,7 @@ def test_in_short_says_the_place_and_whom_it_beats() -> None:
 
 def test_what_did_not_work_is_said() -> None:
     known = facts(
-        training={"gensr": told([0.1, 0.2], "all epochs done"), "two_head": told([0.2, 0.1], "patience", 40)},
+        training={"gensr": trained([0.1, 0.2], "all epochs done"), "two_head": trained([0.2, 0.1], "patience", 40)},
         reading={"read": 1000, "accepted": 997, "rejected": 3},
         rejects={"no user": 2, "bad time": 1},
         audits=[
@@ -312,7 +312,7 @@ def test_a_few_probes_say_nothing_of_conflict() -> None:
 
 def test_a_baselines_speed_counts_its_own_batches() -> None:
     known = facts(
-        training={"unisar": told([0.1], "patience"), "gensr": told([0.1], "patience")},
+        training={"unisar": trained([0.1], "patience"), "gensr": trained([0.1], "patience")},
         stages=[
             stage | {"reused": False, "peak_bytes": 0, "peak_gpu_bytes": 0, "metrics": {"parameters": 7.0}}
             for stage in (
@@ -374,9 +374,9 @@ def test_a_run_of_which_little_is_known_has_a_page() -> None:
 
 
 def test_every_variant_of_the_ablation_has_a_line_of_its_own_colour() -> None:
-    told = {"validations": [{"step": n, "search/ndcg_at_5": 0.1 * n} for n in (1, 2)], "curve": []}
+    record = {"validations": [{"step": n, "search/ndcg_at_5": 0.1 * n} for n in (1, 2)], "curve": []}
     variants = list(VARIANTS)
-    (figure,) = run_tables.learning(facts(training=dict.fromkeys(variants, told)))
+    (figure,) = run_tables.learning(facts(training=dict.fromkeys(variants, record)))
     drawn = re.findall(r'<g class="(c\d(?: dashed| dotted)?)"', figure.svg)
     assert len(set(drawn)) == len(variants) > COLORS
     assert set(Counter(drawn).values()) == {2}, "a line and its name in the legend"

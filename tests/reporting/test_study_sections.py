@@ -192,8 +192,8 @@ def test_what_answers_tell_stands_in_both_units_by_every_estimator_with_what_par
     assert "Labels stand 1:1, drawn candidates to positives." in said
     assert "critic-limited" in said
     assert "the paper's .85 to .94 (Table 5, without a unit) are possible in bits only" in said
-    alone = {name: value for name, value in made.information().items() if "two_head" not in name}
-    known.summary["analysis"] = alone
+    of_gensr = {name: value for name, value in made.information().items() if "two_head" not in name}
+    known.summary["analysis"] = of_gensr
     assert "information-gaps" not in tables(mechanisms.section(known))
 
 

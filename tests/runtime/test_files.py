@@ -27,12 +27,12 @@ def test_content_is_on_the_disk_before_it_takes_the_name(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a loss of power could leave the name with nothing behind it, and the file before it gone."""
-    told: list[str] = []
+    calls: list[str] = []
     sync, replace = os.fsync, Path.replace
-    monkeypatch.setattr(os, "fsync", lambda file: (told.append("sync"), sync(file)))
-    monkeypatch.setattr(Path, "replace", lambda self, to: (told.append("rename"), replace(self, to)))
+    monkeypatch.setattr(os, "fsync", lambda file: (calls.append("sync"), sync(file)))
+    monkeypatch.setattr(Path, "replace", lambda self, to: (calls.append("rename"), replace(self, to)))
     write(tmp_path / "it", 1)
-    assert told == ["sync", "rename"]
+    assert calls == ["sync", "rename"]
 
 
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)

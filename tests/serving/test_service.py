@@ -83,8 +83,8 @@ def test_a_known_user_is_ranked_by_the_stored_history(service: Service, query: s
 def test_a_given_history_goes_before_the_stored_one_even_when_empty(service: Service) -> None:
     for history in (["i1"], []):
         result = service.answer(Request(user="u12", history=history, candidates=CANDIDATES))
-        alone = service.answer(Request(history=history, candidates=CANDIDATES))
-        assert result == alone
+        without_user = service.answer(Request(history=history, candidates=CANDIDATES))
+        assert result == without_user
         assert result.history_source == "given"
 
 
@@ -125,10 +125,10 @@ def test_without_candidates_a_full_ranking_model_ranks_everything(
     given = Request(user="u12", query=query, candidates=CANDIDATES)
     assert both.answer(given) == service.answer(given), "given candidates are GenSR's"
 
-    alone = Service.load(full).answer(given)
-    assert alone.candidate_source == "given"
-    assert alone.scores == pytest.approx([chance[name] for name in alone.items])
-    assert alone.scores == sorted(alone.scores, reverse=True)
+    of_full_model = Service.load(full).answer(given)
+    assert of_full_model.candidate_source == "given"
+    assert of_full_model.scores == pytest.approx([chance[name] for name in of_full_model.items])
+    assert of_full_model.scores == sorted(of_full_model.scores, reverse=True)
 
 
 def generated(full: Path, history: list[str], came: list[str], query: str | None) -> tuple[list[str], dict[str, float]]:
@@ -227,7 +227,7 @@ def test_threads_do_not_mix_up_each_others_queries(service: Service) -> None:
         Request(user=f"u{n}", query=(None, "kitchen", "garden office", "garage")[n % 4], candidates=CANDIDATES)
         for n in range(24)
     ]
-    alone = [service.answer(request) for request in requests]
+    one_by_one = [service.answer(request) for request in requests]
     with ThreadPoolExecutor(8) as pool:
         for _ in range(5):
-            assert list(pool.map(service.answer, requests)) == alone
+            assert list(pool.map(service.answer, requests)) == one_by_one

@@ -34,8 +34,8 @@ CONFIG = {
 STEPS = 48
 
 
-class Told(TrainingData):
-    """Says the number of each batch as it is asked for."""
+class Reporting(TrainingData):
+    """Prints the number of each batch that is asked for."""
 
     def batch(self, number: int):  # type: ignore[no-untyped-def]
         print(f"step {number}", flush=True)
@@ -45,7 +45,7 @@ class Told(TrainingData):
 def main(root: Path, limit: int | None) -> None:
     import gensr_model.training.fitting as module
 
-    module.TrainingData = Told  # type: ignore[misc]
+    module.TrainingData = Reporting  # type: ignore[misc]
     torch.set_num_threads(2)
     if limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

@@ -313,18 +313,18 @@ def test_the_command_prints_every_audit_and_figure_and_exits_by_violations(
     good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([str(good)]) == 0
-    told = capsys.readouterr().out
-    assert all(name in told for name in AUDITS)
-    assert f"{len(FAULTS)} audits, 0 broken" in told
-    assert all(name in told for name in ("later_share", "only_by_categories", "answer_in_history"))
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in AUDITS)
+    assert f"{len(FAULTS)} audits, 0 broken" in printed
+    assert all(name in printed for name in ("later_share", "only_by_categories", "answer_in_history"))
 
     folder = tmp_path / "faulty"
     shutil.copytree(good, folder)
     set_field("candidates_test", "item_idx", met_by_user)(folder)
     assert main([str(folder)]) == 1
-    told = capsys.readouterr().out
-    assert f"{len(FAULTS)} audits, 1 broken" in told
-    assert rows(folder, "candidates_test")[0]["sample_id"] in told
+    printed = capsys.readouterr().out
+    assert f"{len(FAULTS)} audits, 1 broken" in printed
+    assert rows(folder, "candidates_test")[0]["sample_id"] in printed
 
     assert main([str(tmp_path)]) == 2
     assert "manifest.json: missing" in capsys.readouterr().err

@@ -96,7 +96,7 @@ def test_a_time_that_ingest_accepts_is_no_failure_here(tmp_path: Path, out: Path
 
 
 @pytest.mark.parametrize(
-    ("table", "field", "value", "told"),
+    ("table", "field", "value", "message"),
     [
         ("rec", "click", 2, r"raw_rec\.click: expect_column_values_to_be_in_set \(click is 0 or 1\): 1 of 3 rows"),
         ("rec", "user", "", r"raw_rec\.user: expect_column_value_lengths_to_be_between"),
@@ -106,7 +106,7 @@ def test_a_time_that_ingest_accepts_is_no_failure_here(tmp_path: Path, out: Path
     ],
 )
 def test_each_raw_kuaisar_table_is_looked_at(
-    tmp_path: Path, out: Path, table: str, field: str, value: Any, told: str
+    tmp_path: Path, out: Path, table: str, field: str, value: Any, message: str
 ) -> None:
     both = [{"user": "u", "item": f"i{n}", "ts": TS + n} for n in range(3)]
     items = [{"item": "i0", "title": None, "category_names": []}, {"item": "i1", "title": "w1"}]
@@ -114,7 +114,7 @@ def test_each_raw_kuaisar_table_is_looked_at(
     (out / "good").mkdir()
     assert validate_raw(raw, config("kuaisar"), out / "good")["failed"] == 0
     set_rows(raw, table, pq.read_schema(raw / f"{table}.parquet"), 1, **{field: value})
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         validate_raw(raw, config("kuaisar"), out)
 
 
