@@ -20,6 +20,7 @@ from benchmarks.sides import arguments
 from gensr_model.config.studies import SavedRanks
 from gensr_model.evaluation.evaluate import RANKS
 from gensr_model.evaluation.saved_ranks import widen
+from tasks.core.state_dir import run_folder
 
 STAGES = {"evaluate-full-": "evaluate-full", "evaluate-": "evaluate"}  # label of an evaluation -> its stage
 SAVED_FIELDS = (
@@ -95,7 +96,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="a folder with summary.json, such as .gensr/runs/latest")
     parser.add_argument("--to", type=Path, default=Path("docs/results"))
     given = parser.parse_args()
-    for path in keep(given.run, given.to):
+    for path in keep(run_folder(given.run), given.to):
         print(path)
 
 
