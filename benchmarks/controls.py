@@ -12,13 +12,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gensr_model.baselines import layers as L
 from gensr_model.baselines.base import BaselineSpec
 from gensr_model.baselines.inputs import REC, BaselineBatch, Domain
 from gensr_model.baselines.query_seqrec import QuerySeqRec
 from gensr_model.baselines.registry import LEARNING
-from gensr_model.models import losses
-from gensr_model.models.base import LossParts
 
 
 class WithoutQueries(QuerySeqRec):
@@ -27,8 +24,8 @@ class WithoutQueries(QuerySeqRec):
     def __init__(self, domain: Domain, dim: int = 64, dropout: float = 0.2) -> None:
         super().__init__(domain, dim, dropout=dropout, replace=0.0)
 
-    def state(self, items: Tensor, queries: Tensor, mask: Tensor, searched: Tensor) -> Tensor:
-        return super().state(items, queries, mask, torch.zeros_like(searched))
+    def encode(self, items: Tensor, queries: Tensor, mask: Tensor, searched: Tensor) -> Tensor:
+        return super().encode(items, queries, mask, torch.zeros_like(searched))
 
 
 class WithoutSearches(QuerySeqRec):
@@ -39,17 +36,10 @@ class WithoutSearches(QuerySeqRec):
     def __init__(self, domain: Domain, dim: int = 64, dropout: float = 0.2) -> None:
         super().__init__(domain._replace(n_words=1), dim, dropout=dropout, replace=0.0)  # padding alone
 
-    def _state(self, batch: BaselineBatch) -> Tensor:
+    def state(self, batch: BaselineBatch) -> Tensor:
         history = batch.rec_history
         nothing = torch.zeros_like(history.mask)
-        return self.state(history.item, history.item.new_zeros(*history.item.shape, 1), history.mask, nothing)
-
-    def score(self, batch: BaselineBatch) -> Tensor:
-        return L.dot(self._state(batch), self.items(batch.candidates))
-
-    def loss(self, batch: BaselineBatch) -> LossParts:
-        each = losses.catalogue_ce(self._state(batch), self.items.table.weight, batch.candidates[:, 0])
-        return losses.total({"ce": each})
+        return self.encode(history.item, history.item.new_zeros(*history.item.shape, 1), history.mask, nothing)
 
 
 WITHOUT_QUERIES = BaselineSpec(WithoutQueries, "Query-SeqRec without queries", "control", LEARNING)

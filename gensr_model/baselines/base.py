@@ -7,8 +7,10 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
+from gensr_model.baselines import layers as L
 from gensr_model.baselines.inputs import BaselineBatch
 from gensr_model.config.base import Task
+from gensr_model.models import losses
 from gensr_model.models.base import LossParts, RankingModel
 
 Grid = dict[str, tuple[Any, ...]]  # hyperparameter -> values to try, the default first
@@ -31,6 +33,28 @@ class Baseline(RankingModel):
     @abstractmethod
     def score(self, batch: BaselineBatch) -> Tensor:
         """(B, C), larger is better. The place of a candidate in its list must not matter."""
+
+
+class DotBaseline(Baseline):
+    """A baseline that scores an item by state · item. So its loss can run over the whole catalogue."""
+
+    items: L.ItemEmbedding
+    item_loss: losses.ItemLoss
+
+    @abstractmethod
+    def state(self, batch: BaselineBatch) -> Tensor:
+        """(B, d) what is looked for, before any candidate is known."""
+
+    def score(self, batch: BaselineBatch) -> Tensor:
+        """(B, C) state · item."""
+        return L.dot(self.state(batch), self.items(batch.candidates))
+
+    def loss(self, batch: BaselineBatch) -> LossParts:
+        return losses.total({self.item_loss: self.loss_of_items(batch)})
+
+    def loss_of_items(self, batch: BaselineBatch) -> Tensor:
+        """(B,) the loss that ``item_loss`` names."""
+        return losses.item_loss(self.item_loss, self.state(batch), self.items.table.weight, batch.candidates)
 
 
 class BaselineSpec(NamedTuple):

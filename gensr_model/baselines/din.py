@@ -13,6 +13,7 @@ from gensr_model.baselines.inputs import REC, USER, BaselineBatch, Domain
 from gensr_model.config.base import Task
 from gensr_model.models import losses
 from gensr_model.models.base import LossParts
+from gensr_model.models.losses import CandidateLoss
 
 PAIRS = 100_000  # candidate-event pairs weighed at once: bounds the memory of scoring, changes no score
 
@@ -60,8 +61,10 @@ class DIN(Baseline):
         attention: tuple[int, int] = (64, 16),
         hidden: tuple[int, ...] = (256, 128),
         dropout: float = 0.2,
+        loss: CandidateLoss = "bce",
     ) -> None:
         super().__init__()
+        self.candidate_loss = loss
         self.items = L.ItemEmbedding(domain.n_items, dim)
         self.users = L.embedding(domain.n_users, dim)
         self.attend = LocalActivation(dim, attention)
@@ -76,4 +79,4 @@ class DIN(Baseline):
         return logits
 
     def loss(self, batch: BaselineBatch) -> LossParts:
-        return losses.total({"bce": losses.bce(self.score(batch))})
+        return losses.total({self.candidate_loss: losses.candidate_loss(self.candidate_loss, self.score(batch))})

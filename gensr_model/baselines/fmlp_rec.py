@@ -9,11 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gensr_model.baselines import layers as L
-from gensr_model.baselines.base import Baseline
+from gensr_model.baselines.base import DotBaseline
 from gensr_model.baselines.inputs import REC, BaselineBatch, Domain
 from gensr_model.config.base import Task
-from gensr_model.models import losses
-from gensr_model.models.base import LossParts
+from gensr_model.models.losses import ItemLoss
 
 
 class Filter(nn.Module):
@@ -48,33 +47,34 @@ class Block(nn.Module):
         return output
 
 
-class FMLPRec(Baseline):
+class FMLPRec(DotBaseline):
     """The last state of a history of fixed length · item.
 
-    Departures: cross-entropy, as for SASRec, in place of the pairwise loss; padding is zero before every block, so
-    that what stands there does not pass through the filter.
+    Departures: cross-entropy over the catalogue in place of the pairwise loss (``bpr``); padding is zero before every
+    block, so that what stands there does not pass through the filter.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({REC})
     tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
     fixed_length: ClassVar[bool] = True
 
-    def __init__(self, domain: Domain, dim: int = 64, layers: int = 2, dropout: float = 0.5) -> None:
+    def __init__(
+        self, domain: Domain, dim: int = 64, layers: int = 2, dropout: float = 0.5, loss: ItemLoss = "catalogue"
+    ) -> None:
         super().__init__()
+        self.item_loss = loss
         self.length = domain.max_history
         self.items = L.ItemEmbedding(domain.n_items, dim)
         self.events = L.HistoryEmbedding(dim, self.length, dropout)
         self.blocks = nn.ModuleList(Block(self.length, dim, dropout) for _ in range(layers))
 
-    def score(self, batch: BaselineBatch) -> Tensor:
-        """(B, C) last state · item; all alike for an empty history."""
+    def state(self, batch: BaselineBatch) -> Tensor:
+        """(B, d) the last state; zeros for an empty history, so that all items score alike."""
         history = batch.rec_history
         more = self.length - history.mask.shape[1]
         mask = F.pad(history.mask, (more, 0))  # (B, N)
         x = self.events(F.pad(self.items.embed_history(history), (0, 0, more, 0)), mask)
         for block in self.blocks:
             x = block(x, mask)
-        return L.dot(x[:, -1], self.items(batch.candidates))
-
-    def loss(self, batch: BaselineBatch) -> LossParts:
-        return losses.total({"bce": losses.bce(self.score(batch))})
+        last: Tensor = x[:, -1]
+        return last

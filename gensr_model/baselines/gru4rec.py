@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from gensr_model.baselines import layers as L
-from gensr_model.baselines.base import Baseline
+from gensr_model.baselines.base import DotBaseline
 from gensr_model.baselines.inputs import REC, BaselineBatch, Domain, History
 from gensr_model.config.base import Task
-from gensr_model.models import losses
-from gensr_model.models.base import LossParts
+from gensr_model.models.losses import ItemLoss
 
 
-class GRU4Rec(Baseline):
+class GRU4Rec(DotBaseline):
     """The last hidden state, brought to the width of the items, · item.
 
-    Departures: negatives are the harness's, not the other sessions of the batch; input and output share one item
-    table. ``loss`` is cross-entropy among the candidates or the paper's BPR (§3.2.2).
+    Departures: the loss is cross-entropy over the catalogue; the paper's BPR (``bpr``, §3.2.2) has the harness's
+    negatives, not the other sessions of the batch; input and output share one item table.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({REC})
     tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
 
     def __init__(
-        self, domain: Domain, dim: int = 64, hidden: int = 128, dropout: float = 0.2, loss: Literal["ce", "bpr"] = "ce"
+        self, domain: Domain, dim: int = 64, hidden: int = 128, dropout: float = 0.2, loss: ItemLoss = "catalogue"
     ) -> None:
         super().__init__()
         self.items = L.ItemEmbedding(domain.n_items, dim)
         self.dropout = nn.Dropout(dropout)
         self.gru = nn.GRU(dim, hidden, batch_first=True)
         self.out = nn.Linear(hidden, dim)
-        self.rows_of = losses.listwise_loss if loss == "ce" else losses.bpr
+        self.item_loss = loss
 
-    def state(self, history: History) -> Tensor:
+    def last_hidden(self, history: History) -> Tensor:
         """(B, hidden) after the latest event; zeros, where a GRU begins, for an empty history."""
         length = history.mask.sum(dim=1)
         width = history.mask.shape[1]
@@ -46,9 +45,7 @@ class GRU4Rec(Baseline):
         last = (length - 1).clamp(min=0)
         return states[torch.arange(len(length), device=length.device), last] * (length > 0).unsqueeze(1)
 
-    def score(self, batch: BaselineBatch) -> Tensor:
-        """(B, C) state · item."""
-        return L.dot(self.out(self.state(batch.rec_history)), self.items(batch.candidates))
-
-    def loss(self, batch: BaselineBatch) -> LossParts:
-        return losses.total({"rank": self.rows_of(self.score(batch))})
+    def state(self, batch: BaselineBatch) -> Tensor:
+        """(B, d) of the last hidden state."""
+        state: Tensor = self.out(self.last_hidden(batch.rec_history))
+        return state

@@ -17,6 +17,7 @@ from gensr_model.baselines.inputs import QUERY, USER, BaselineBatch, Domain
 from gensr_model.config.base import TASKS, Task
 from gensr_model.models import losses
 from gensr_model.models.base import LossParts
+from gensr_model.models.losses import ItemLoss
 
 
 class JSR(Baseline):
@@ -26,7 +27,7 @@ class JSR(Baseline):
     mean over its words of w · tanh(W i + b).
 
     The likelihood by negative sampling is not normalised: an item that no query found would seem to predict every word.
-    The pairwise loss of the 2018 paper, which both tasks have, sets items against each other.
+    The pairwise loss of the 2018 paper (``bpr``), which both tasks have, sets items against each other.
 
     Args:
         search_weight: of the pairwise loss of search, beside that of recommendation.
@@ -39,9 +40,10 @@ class JSR(Baseline):
 
     def __init__(
         self, domain: Domain, dim: int = 64, search_weight: float = 1.0, word_weight: float = 1.0,
-        word_negatives: int = 5,
+        word_negatives: int = 5, loss: ItemLoss = "bpr",
     ) -> None:  # fmt: skip
         super().__init__()
+        self.item_loss = loss
         self.users = L.embedding(domain.n_users, dim)
         self.items = L.ItemEmbedding(domain.n_items, dim)
         self.words = L.word_embedding(domain, dim)
@@ -50,23 +52,30 @@ class JSR(Baseline):
         self.word_negatives = word_negatives
 
     def _word_states(self, items: Tensor) -> Tensor:
-        """(...) item_idx → (..., d): tanh(W i + b), from which words are predicted."""
-        return torch.tanh(self.tell(self.items(items)))
+        """(..., d) item vectors → (..., d): tanh(W i + b), from which words are predicted."""
+        return torch.tanh(self.tell(items))
 
     def score(self, batch: BaselineBatch) -> Tensor:
         """(B, C) u · i for recommendation, log-likelihood of the query for search."""
         match = L.dot(self.users(batch.user), self.items(batch.candidates))
-        likelihood = L.dot(L.mean_words(self.words, batch.query), self._word_states(batch.candidates))
+        likelihood = L.dot(L.mean_words(self.words, batch.query), self._word_states(self.items(batch.candidates)))
         return torch.where((batch.task == 0).unsqueeze(1), match, likelihood)
 
     def loss(self, batch: BaselineBatch) -> LossParts:
-        """The sum of both tasks' pairwise losses and of the reconstruction of queries from the items they found."""
+        """The sum of both tasks' losses of items and of the reconstruction of queries from the items they found."""
         asked = batch.task == 1
-        ranked = losses.bpr(self.score(batch))
-        word_states = self._word_states(batch.candidates[asked, 0])
-        rows = {
-            "recommendation": ranked[~asked],
-            "search": ranked[asked],
-            "words": L.word_loss(word_states, batch.query[asked], self.words, self.word_negatives),
-        }
-        return losses.total(rows, self.weights)
+        word_states = self._word_states(self.items(batch.candidates[asked, 0]))
+        words = L.word_loss(word_states, batch.query[asked], self.words, self.word_negatives)
+        return losses.total(dict(zip(TASKS, self._ranked(batch, asked), strict=True)) | {"words": words}, self.weights)
+
+    def _ranked(self, batch: BaselineBatch, asked: Tensor) -> tuple[Tensor, Tensor]:
+        """(R,), (S,) the loss of items of each recommendation and of each search."""
+        if self.item_loss != "catalogue":
+            each = losses.candidate_loss(self.item_loss, self.score(batch))
+            return each[~asked], each[asked]
+        table, positive = self.items.table.weight, batch.candidates[:, 0]
+        users, queries = self.users(batch.user[~asked]), L.mean_words(self.words, batch.query[asked])
+        return (
+            losses.catalogue_ce(users, table, positive[~asked]),
+            losses.catalogue_ce(queries, self._word_states(table), positive[asked]),
+        )

@@ -8,14 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from gensr_model.baselines import layers as L
-from gensr_model.baselines.base import Baseline
+from gensr_model.baselines.base import DotBaseline
 from gensr_model.baselines.inputs import REC, SRC, BaselineBatch, Domain
 from gensr_model.config.base import Task
-from gensr_model.models import losses
-from gensr_model.models.base import LossParts
+from gensr_model.models.losses import ItemLoss
 
 
-class NRHUB(Baseline):
+class NRHUB(DotBaseline):
     """User · item, the user a sum of three views under attention: queries, items found by them, items recommended.
 
     Each view is its events under an attention of its own. Departures: the paper's views are queries, web pages and
@@ -25,8 +24,11 @@ class NRHUB(Baseline):
     reads: ClassVar[frozenset[str]] = frozenset({REC, SRC})
     tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
 
-    def __init__(self, domain: Domain, dim: int = 64, attention: int = 64, dropout: float = 0.2) -> None:
+    def __init__(
+        self, domain: Domain, dim: int = 64, attention: int = 64, dropout: float = 0.2, loss: ItemLoss = "listwise"
+    ) -> None:
         super().__init__()
+        self.item_loss = loss
         self.items = L.ItemEmbedding(domain.n_items, dim)
         self.query = L.QueryEncoder(L.word_embedding(domain, dim), dim)
         self.project = nn.ModuleList(nn.Linear(dim, dim) for _ in range(2))
@@ -34,8 +36,8 @@ class NRHUB(Baseline):
         self.views = L.AdditiveAttention(dim, attention)
         self.dropout = nn.Dropout(dropout)
 
-    def user(self, batch: BaselineBatch) -> Tensor:
-        """(B, d); a view without events is left out, and a user without any is zeros."""
+    def state(self, batch: BaselineBatch) -> Tensor:
+        """(B, d) the user; a view without events is left out, and a user without any is zeros."""
         searched, recommended = batch.src_history, batch.rec_history
         item_events = [
             project(self.items.embed_history(history))
@@ -47,10 +49,3 @@ class NRHUB(Baseline):
         there = torch.stack([mask.any(dim=1) for mask in masks], dim=1)  # (B, 3)
         user: Tensor = self.views(torch.stack(pooled, dim=1), there)
         return user
-
-    def score(self, batch: BaselineBatch) -> Tensor:
-        """(B, C) user · item."""
-        return L.dot(self.user(batch), self.items(batch.candidates))
-
-    def loss(self, batch: BaselineBatch) -> LossParts:
-        return losses.total({"ce": losses.listwise_loss(self.score(batch))})

@@ -5,20 +5,21 @@ Words, items and queries share a space; item i answers query q of user u by (½ 
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from gensr_model.baselines import layers as L
-from gensr_model.baselines.base import Baseline
+from gensr_model.baselines.base import DotBaseline
 from gensr_model.baselines.inputs import QUERY, SRC, TEXT, USER, BaselineBatch, Domain
 from gensr_model.config.base import Task
 from gensr_model.models import losses
 from gensr_model.models.base import LossParts
+from gensr_model.models.losses import ItemLoss
 
 
-class QEM(Baseline):
+class QEM(DotBaseline):
     """No user: q · i. In every model of the family an item also predicts the words of its text.
 
     Args:
@@ -30,9 +31,11 @@ class QEM(Baseline):
     tasks: ClassVar[tuple[Task, ...]] = ("search",)
 
     def __init__(
-        self, domain: Domain, dim: int = 64, words: int = 8, word_negatives: int = 5, word_weight: float = 1.0
-    ) -> None:
+        self, domain: Domain, dim: int = 64, words: int = 8, word_negatives: int = 5, word_weight: float = 1.0,
+        loss: ItemLoss = "bce",
+    ) -> None:  # fmt: skip
         super().__init__()
+        self.item_loss = loss
         self.items = L.ItemEmbedding(domain.n_items, dim)
         self.words = L.word_embedding(domain, dim)
         self.query = L.QueryEncoder(self.words, dim)
@@ -44,16 +47,15 @@ class QEM(Baseline):
         del batch
         return query
 
-    def score(self, batch: BaselineBatch) -> Tensor:
-        """(B, C) intent · item."""
-        return L.dot(self.intent(self.query(batch.query), batch), self.items(batch.candidates))
+    def state(self, batch: BaselineBatch) -> Tensor:
+        return self.intent(self.query(batch.query), batch)
 
     def loss(self, batch: BaselineBatch) -> LossParts:
         positive = batch.candidates[:, 0]
         words = self.text.sample(positive, self.words_per_sample)
-        rows = {"bce": losses.bce(self.score(batch)), "words": self._word_loss(self.items(positive), words)}
-        rows |= self._more(batch, words)
-        return losses.total(rows, dict.fromkeys(rows, self.word_weight) | {"bce": 1.0})
+        text = {"words": self._word_loss(self.items(positive), words)} | self._more(batch, words)
+        rows = {self.item_loss: self.loss_of_items(batch)} | text
+        return losses.total(rows, dict.fromkeys(text, self.word_weight))
 
     def _word_loss(self, vectors: Tensor, words: Tensor) -> Tensor:
         return L.word_loss(vectors, words, self.words, self.word_negatives)
@@ -69,8 +71,8 @@ class HEM(QEM):
 
     reads: ClassVar[frozenset[str]] = frozenset({QUERY, TEXT, USER})
 
-    def __init__(self, domain: Domain, dim: int = 64, **rest: float) -> None:
-        super().__init__(domain, dim, **rest)  # type: ignore[arg-type]
+    def __init__(self, domain: Domain, dim: int = 64, **rest: Any) -> None:
+        super().__init__(domain, dim, **rest)
         self.users = L.embedding(domain.n_users, dim)
 
     def intent(self, query: Tensor, batch: BaselineBatch) -> Tensor:
@@ -86,8 +88,8 @@ class AEM(QEM):
     reads: ClassVar[frozenset[str]] = frozenset({QUERY, TEXT, SRC})
     zero_attention: ClassVar[bool] = False
 
-    def __init__(self, domain: Domain, dim: int = 64, heads: int = 4, **rest: float) -> None:
-        super().__init__(domain, dim, **rest)  # type: ignore[arg-type]
+    def __init__(self, domain: Domain, dim: int = 64, heads: int = 4, **rest: Any) -> None:
+        super().__init__(domain, dim, **rest)
         self.ask = nn.Linear(dim, heads * dim)
         self.mix = nn.Parameter(torch.full((heads,), heads**-0.5))
 

@@ -9,14 +9,13 @@ from torch import Tensor
 
 from gensr_model.baselines import layers as L
 from gensr_model.baselines.augment import peer, query_key
-from gensr_model.baselines.base import Baseline
+from gensr_model.baselines.base import DotBaseline
 from gensr_model.baselines.inputs import MIXED, BaselineBatch, Domain
 from gensr_model.config.base import Task
-from gensr_model.models import losses
-from gensr_model.models.base import LossParts
+from gensr_model.models.losses import ItemLoss
 
 
-class QuerySeqRec(Baseline):
+class QuerySeqRec(DotBaseline):
     """The last state of a causal transformer · item; a query is the mean of its words.
 
     Augmentation: of each search event of a training history, with probability ``replace``, the item becomes another
@@ -29,9 +28,11 @@ class QuerySeqRec(Baseline):
     tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
 
     def __init__(
-        self, domain: Domain, dim: int = 64, layers: int = 2, heads: int = 2, dropout: float = 0.2, replace: float = 0.2
-    ) -> None:
+        self, domain: Domain, dim: int = 64, layers: int = 2, heads: int = 2, dropout: float = 0.2,
+        replace: float = 0.2, loss: ItemLoss = "catalogue",
+    ) -> None:  # fmt: skip
         super().__init__()
+        self.item_loss = loss
         self.items = L.ItemEmbedding(domain.n_items, dim)
         self.words = L.word_embedding(domain, dim)
         self.kinds = L.embedding(2, dim)  # item, query
@@ -39,7 +40,7 @@ class QuerySeqRec(Baseline):
         self.encoder = L.Transformer(dim, heads, layers, dropout, feed_forward=dim)
         self.replace = replace
 
-    def state(self, items: Tensor, queries: Tensor, mask: Tensor, searched: Tensor) -> Tensor:
+    def encode(self, items: Tensor, queries: Tensor, mask: Tensor, searched: Tensor) -> Tensor:
         """(B, H) item_idx, (B, H, L) words, where an event is, where it is a search → (B, d)."""
         pairs = torch.stack(
             [L.mean_words(self.words, queries) + self.kinds.weight[1], self.items(items) + self.kinds.weight[0]], dim=2
@@ -50,20 +51,13 @@ class QuerySeqRec(Baseline):
         state: Tensor = self.encoder(events, there, L.causal(there.shape[1], there.device))[:, -1]
         return state
 
-    def score(self, batch: BaselineBatch) -> Tensor:
-        """(B, C) last state · item; all alike for an empty history."""
-        history = batch.history
-        state = self.state(history.item, history.query, history.mask, history.behavior == 1)
-        return L.dot(state, self.items(batch.candidates))
-
-    def loss(self, batch: BaselineBatch) -> LossParts:
+    def state(self, batch: BaselineBatch) -> Tensor:
+        """(B, d) the last state, of a changed history in training; zeros for an empty one: all items score alike."""
         history = batch.history
         items, queries, searched = history.item, history.query, history.mask & (history.behavior == 1)
-        if self.replace:
+        if self.training and self.replace:
             items, queries = self._replace(items, queries, searched)
-        state = self.state(items, queries, history.mask, searched)
-        each = losses.catalogue_ce(state, self.items.table.weight, batch.candidates[:, 0])
-        return losses.total({"ce": each})
+        return self.encode(items, queries, history.mask, searched)
 
     def _replace(self, items: Tensor, queries: Tensor, searched: Tensor) -> tuple[Tensor, Tensor]:
         clicked, asked = items[searched], queries[searched]  # (n,), (n, L)

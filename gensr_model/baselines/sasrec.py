@@ -7,36 +7,37 @@ from typing import ClassVar
 from torch import Tensor
 
 from gensr_model.baselines import layers as L
-from gensr_model.baselines.base import Baseline
+from gensr_model.baselines.base import DotBaseline
 from gensr_model.baselines.inputs import REC, BaselineBatch, Domain
 from gensr_model.config.base import Task
-from gensr_model.models import losses
-from gensr_model.models.base import LossParts
+from gensr_model.models.losses import ItemLoss
 
 
-class SASRec(Baseline):
+class SASRec(DotBaseline):
     """The last state of the encoded history · item.
 
     The paper's loss at every position is here the loss of every sample: each training event is a sample whose history
-    ends before it, so its position is trained on once per epoch, with the harness's negatives.
+    ends before it, so its position is trained on once per epoch. Departure: the loss is cross-entropy over the
+    catalogue; the paper's binary cross-entropy (``bce``) has the harness's negatives.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({REC})
     tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
 
-    def __init__(self, domain: Domain, dim: int = 64, layers: int = 2, heads: int = 2, dropout: float = 0.5) -> None:
+    def __init__(
+        self, domain: Domain, dim: int = 64, layers: int = 2, heads: int = 2, dropout: float = 0.5,
+        loss: ItemLoss = "catalogue",
+    ) -> None:  # fmt: skip
         super().__init__()
+        self.item_loss = loss
         self.items = L.ItemEmbedding(domain.n_items, dim)
         self.events = L.HistoryEmbedding(dim, domain.max_history, dropout)
         self.encoder = L.Transformer(dim, heads, layers, dropout, feed_forward=dim)
 
-    def score(self, batch: BaselineBatch) -> Tensor:
-        """(B, C) last state · item; all alike for an empty history."""
+    def state(self, batch: BaselineBatch) -> Tensor:
+        """(B, d) the last state; zeros for an empty history, so that all items score alike."""
         history = batch.rec_history
         events = self.events(self.items.embed_history(history), history.mask)
         causal = L.causal(events.shape[1], events.device)
-        state = self.encoder(events, history.mask, causal)[:, -1]  # (B, d)
-        return L.dot(state, self.items(batch.candidates))
-
-    def loss(self, batch: BaselineBatch) -> LossParts:
-        return losses.total({"bce": losses.bce(self.score(batch))})
+        state: Tensor = self.encoder(events, history.mask, causal)[:, -1]
+        return state

@@ -15,6 +15,7 @@ from gensr_model.baselines.inputs import REC, SRC, USER, BaselineBatch, Domain, 
 from gensr_model.config.base import Task
 from gensr_model.models import losses
 from gensr_model.models.base import LossParts
+from gensr_model.models.losses import CandidateLoss
 
 
 class CoAttention(nn.Module):
@@ -79,8 +80,10 @@ class SESRec(Baseline):
         triplet_weight: float = 0.01,
         tau: float = 0.1,
         margin: float = 0.1,
+        loss: CandidateLoss = "bce",
     ) -> None:
         super().__init__()
+        self.candidate_loss = loss
         self.items = L.ItemEmbedding(domain.n_items, dim)
         self.users = L.embedding(domain.n_users, dim)
         self.words = L.word_embedding(domain, dim)
@@ -108,8 +111,8 @@ class SESRec(Baseline):
 
     def loss(self, batch: BaselineBatch) -> LossParts:
         scores, triplets = self._ranked(batch)
-        rows = {"bce": losses.bce(scores), "align": self.align(batch.src_history), **triplets}
-        return losses.total(rows, self.weights)
+        ranked = {self.candidate_loss: losses.candidate_loss(self.candidate_loss, scores)}
+        return losses.total(ranked | {"align": self.align(batch.src_history)} | triplets, self.weights)
 
     def _ranked(self, batch: BaselineBatch) -> tuple[Tensor, dict[str, Tensor]]:
         masks = (batch.rec_history.mask, batch.src_history.mask)

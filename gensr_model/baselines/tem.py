@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,9 +29,9 @@ class TEM(QEM):
         heads: int = 8,
         feed_forward: int = 512,
         dropout: float = 0.1,
-        **rest: float,
+        **rest: Any,
     ) -> None:
-        super().__init__(domain, dim, **rest)  # type: ignore[arg-type]
+        super().__init__(domain, dim, **rest)
         self.latest = latest
         self.events = L.HistoryEmbedding(dim, latest, dropout)
         self.encoder = L.Transformer(dim, heads, layers, dropout, feed_forward)
@@ -63,9 +63,9 @@ class CoPPS(TEM):
         share: float = 0.5,
         tau: float = 0.1,
         contrast_weight: float = 0.1,
-        **rest: float,
+        **rest: Any,
     ) -> None:
-        super().__init__(domain, dim, **rest)  # type: ignore[arg-type]
+        super().__init__(domain, dim, **rest)
         self.token, self.hidden = (nn.Parameter(torch.randn(dim) * 0.02) for _ in range(2))
         self.share, self.tau, self.contrast_weight = share, tau, contrast_weight
 

@@ -15,11 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gensr_model.baselines import layers as L
-from gensr_model.baselines.base import Baseline
+from gensr_model.baselines.base import DotBaseline
 from gensr_model.baselines.inputs import QUERY, REC, SRC, USER, BaselineBatch, Domain
 from gensr_model.config.base import TASKS, Task
 from gensr_model.models import losses
 from gensr_model.models.base import LossParts
+from gensr_model.models.losses import ItemLoss
 
 
 class Sessions(NamedTuple):
@@ -59,14 +60,14 @@ def alignment(items: Sessions, queries: Sessions) -> Tensor:
     return -similar.sum(dim=1) / pair.sum(dim=1).clamp(min=1)
 
 
-class Scored(NamedTuple):
-    """A task's scores, and the session loss of each sample."""
+class Encoded(NamedTuple):
+    """What a sample looks for, and its session loss."""
 
-    scores: Tensor  # (B, C)
+    state: Tensor  # (B, d)
     sessions: Tensor  # (B,)
 
 
-class UnifiedSSR(Baseline):
+class UnifiedSSR(DotBaseline):
     """Recommendation: the item branch over recommendation events, by itself. Search: items and queries side by side.
 
     Each layer attends to its own branch, then to the other, with the same parameters for both.
@@ -82,9 +83,10 @@ class UnifiedSSR(Baseline):
 
     def __init__(
         self, domain: Domain, dim: int = 32, layers: int = 2, heads: int = 4, dropout: float = 0.5,
-        sessions: int = 2, session_weight: float = 0.1, search_weight: float = 1.0,
+        sessions: int = 2, session_weight: float = 0.1, search_weight: float = 1.0, loss: ItemLoss = "bce",
     ) -> None:  # fmt: skip
         super().__init__()
+        self.item_loss = loss
         self.sessions = sessions
         self.weights = {"sessions": session_weight, "search": search_weight}
         self.items = L.ItemEmbedding(domain.n_items, dim)
@@ -115,48 +117,45 @@ class UnifiedSSR(Baseline):
             ]
         return [self.norm(state) * mask.unsqueeze(-1) for state in states]
 
-    def _recommend(self, batch: BaselineBatch) -> Scored:
+    def _recommend(self, batch: BaselineBatch) -> Encoded:
         history = batch.rec_history
         items, mask = self.with_start(self.items.embed_history(history), history.mask)
         (states,) = self.encode([items], mask, batch.user)
         sessions = find_sessions(states, mask, self.sessions)
-        state = states[:, -1] + sessions.last
-        return Scored(L.dot(state, self.items(batch.candidates)), discrimination(sessions))
+        return Encoded(states[:, -1] + sessions.last, discrimination(sessions))
 
-    def _search(self, batch: BaselineBatch) -> Scored:
+    def _search(self, batch: BaselineBatch) -> Encoded:
         """Place t has the item before and the query now, so that the last place has the query to be answered."""
-        history, candidates = batch.src_history, self.items(batch.candidates)
+        history = batch.src_history
         items, mask = self.with_start(self.items.embed_history(history), history.mask)
         asked = L.mean_words(self.words, history.query)
         queries = torch.cat([asked, L.mean_words(self.words, batch.query).unsqueeze(1)], dim=1)
         encoded = self.encode([items, queries], mask, batch.user)
         both = [find_sessions(states, mask, self.sessions) for states in encoded]
-        by_items, by_queries = (
-            L.dot(states[:, -1] + sessions.last, candidates) for states, sessions in zip(encoded, both, strict=True)
-        )
+        by_items, by_queries = (states[:, -1] + sessions.last for states, sessions in zip(encoded, both, strict=True))
         share = 0.1 + 0.8 * torch.sigmoid(self.items_or_queries)
         sessions = discrimination(both[0]) + discrimination(both[1]) + alignment(*both)
-        return Scored(share * by_items + (1 - share) * by_queries, sessions)
+        return Encoded(share * by_items + (1 - share) * by_queries, sessions)
 
-    def _run(self, batch: BaselineBatch) -> Scored:
-        scores = torch.zeros(batch.candidates.shape, device=batch.candidates.device)
-        sessions = scores[:, 0]
+    def _run(self, batch: BaselineBatch) -> Encoded:
+        state = self.start.new_zeros(len(batch.task), len(self.start))
+        sessions = state[:, 0]
         for number, run in enumerate((self._recommend, self._search)):
             rows = torch.nonzero(batch.task == number).squeeze(1)
             if len(rows):
-                scored = run(batch.take(rows))
-                # Under autocast the scores are bf16.
-                scores = scores.index_copy(0, rows, scored.scores.to(scores.dtype))
-                sessions = sessions.index_copy(0, rows, scored.sessions.to(sessions.dtype))
-        return Scored(scores, sessions)
+                encoded = run(batch.take(rows))
+                # Under autocast the states are bf16.
+                state = state.index_copy(0, rows, encoded.state.to(state.dtype))
+                sessions = sessions.index_copy(0, rows, encoded.sessions.to(sessions.dtype))
+        return Encoded(state, sessions)
 
-    def score(self, batch: BaselineBatch) -> Tensor:
-        """(B, C) state · item; for search a learned mix of the branches, neither below a tenth."""
-        return self._run(batch).scores
+    def state(self, batch: BaselineBatch) -> Tensor:
+        """(B, d) of the task's branch; for search a learned mix of the branches, neither below a tenth."""
+        return self._run(batch).state
 
     def loss(self, batch: BaselineBatch) -> LossParts:
         """L_r + w_s L_s + w L_sessions; a task that the batch lacks adds nothing."""
-        scored = self._run(batch)
-        click = losses.bce(scored.scores)
-        rows = {task: click[batch.task == number] for number, task in enumerate(TASKS)}
-        return losses.total(rows | {"sessions": scored.sessions}, self.weights)
+        encoded = self._run(batch)
+        each = losses.item_loss(self.item_loss, encoded.state, self.items.table.weight, batch.candidates)
+        rows = {task: each[batch.task == number] for number, task in enumerate(TASKS)}
+        return losses.total(rows | {"sessions": encoded.sessions}, self.weights)

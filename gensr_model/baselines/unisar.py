@@ -22,6 +22,7 @@ from gensr_model.baselines.inputs import MIXED, QUERY, USER, BaselineBatch, Doma
 from gensr_model.config.base import TASKS, Task
 from gensr_model.models import losses
 from gensr_model.models.base import LossParts
+from gensr_model.models.losses import CandidateLoss
 from gensr_model.models.text_pooling import masked_mean
 
 EXPERT, TOWER = 64, (128, 64, 200, 80)  # widths of an expert and of the layers above the experts
@@ -121,9 +122,10 @@ class UniSAR(Baseline):
     def __init__(
         self, domain: Domain, dim: int = 64, heads: int = 2, dropout: float = 0.1, experts: int = 4,
         search_weight: float = 0.1, align_weight: float = 0.1, align_tau: float = 0.1,
-        pair_weight: float = 0.001, pair_tau: float = 0.5,
+        pair_weight: float = 0.001, pair_tau: float = 0.5, loss: CandidateLoss = "bce",
     ) -> None:  # fmt: skip
         super().__init__()
+        self.candidate_loss = loss
         self.weights = {"search": search_weight, "align": align_weight, "pairs": pair_weight}
         self.items, self.users = Features(domain.n_items, dim), Features(domain.n_users, dim)
         self.query = L.QueryEncoder(L.word_embedding(domain, dim // 2), dim)
@@ -228,14 +230,14 @@ class UniSAR(Baseline):
     def loss(self, batch: BaselineBatch) -> LossParts:
         """L_r + w_s L_s + w_a L_align + w_p L_pairs; a task that the batch lacks adds nothing."""
         transitions = self.transitions(batch.history)
-        click = losses.bce(self._logits(batch, transitions))
+        click = losses.candidate_loss(self.candidate_loss, self._logits(batch, transitions))
         rows: dict[str, Tensor] = {task: click[batch.task == number] for number, task in enumerate(TASKS)}
         rows |= {"align": self._align(batch, transitions), "pairs": self._pair(batch.history)}
         return losses.total(rows, self.weights)
 
     def task_losses(self, batch: BaselineBatch) -> tuple[Tensor, Tensor]:
-        """L_r and L_s before weighting: mean binary cross-entropy of each task's rows, NaN for an absent task."""
-        click = losses.bce(self.score(batch))
+        """L_r and L_s before weighting: the mean loss of each task's rows, NaN for an absent task."""
+        click = losses.candidate_loss(self.candidate_loss, self.score(batch))
         return click[batch.task == 0].mean(), click[batch.task == 1].mean()
 
     def conflict_parameters(self) -> list[nn.Parameter]:

@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from gensr_model.baselines import layers as L
-from gensr_model.baselines.base import Baseline
+from gensr_model.baselines.base import DotBaseline
 from gensr_model.baselines.inputs import MIXED, QUERY, BaselineBatch, Domain, History
 from gensr_model.config.base import TASKS, Task
-from gensr_model.models import losses
-from gensr_model.models.base import LossParts
+from gensr_model.models.losses import ItemLoss
 
 
 class CoAttention(nn.Module):
@@ -40,7 +39,7 @@ class CoAttention(nn.Module):
         return merged
 
 
-class USER(Baseline):
+class USER(DotBaseline):
     """An item is scored by the intent, by the session encoder's view of it, and by the history encoder's.
 
     The intent is the query, or for recommendation a learned token; it is the last place of both sequences.
@@ -54,9 +53,10 @@ class USER(Baseline):
 
     def __init__(
         self, domain: Domain, dim: int = 64, layers: int = 1, heads: int = 4, dropout: float = 0.1,
-        session: int = 5,
+        session: int = 5, loss: ItemLoss = "bce",
     ) -> None:  # fmt: skip
         super().__init__()
+        self.item_loss = loss
         self.session = session
         self.items = L.ItemEmbedding(domain.n_items, dim)
         self.words = L.word_embedding(domain, dim)
@@ -67,8 +67,7 @@ class USER(Baseline):
         self.placed = L.HistoryEmbedding(dim, domain.max_history + 1, dropout)
         self.in_session = L.Transformer(dim, heads, layers, dropout)
         self.in_history = L.Transformer(dim, heads, layers, dropout)
-        self.combine = nn.Linear(3, 1)
-        nn.init.ones_(self.combine.weight)
+        self.mix = nn.Parameter(torch.ones(3))
 
     def _events(self, history: History) -> Tensor:
         """(B, H, d): browsed items, and searches with their clicks."""
@@ -87,17 +86,13 @@ class USER(Baseline):
         state: Tensor = encoder(self.placed(sequence, mask), mask)[:, -1]
         return state
 
-    def score(self, batch: BaselineBatch) -> Tensor:
-        """(B, C) a learned mix of three dot products with the candidate."""
-        history, candidates = batch.history, self.items(batch.candidates)
+    def state(self, batch: BaselineBatch) -> Tensor:
+        """(B, d) a learned mix of the three states, so that a score is the mix of their dot products with the item."""
+        history = batch.history
         intent = torch.where((batch.task == 1).unsqueeze(1), self.query(batch.query), self.no_query)
         events = self._events(history)
         recent = slice(-self.session, None)
         short = self._last(self.in_session, events[:, recent], history.mask[:, recent], intent)
         long = self._last(self.in_history, events, history.mask, short)
-        scores = [L.dot(state, candidates) for state in (intent, short, long)]
-        mixed: Tensor = self.combine(torch.stack(scores, dim=-1)).squeeze(-1)
+        mixed: Tensor = torch.stack([intent, short, long], dim=-1) @ self.mix
         return mixed
-
-    def loss(self, batch: BaselineBatch) -> LossParts:
-        return losses.total({"bce": losses.bce(self.score(batch))})

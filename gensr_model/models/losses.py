@@ -6,6 +6,8 @@ One value per sample, (B,), lets a model weigh its tasks.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +39,27 @@ def binary_cross_entropy(scores: Tensor) -> Tensor:
 def listwise_loss(scores: Tensor) -> Tensor:
     """−log of the positive's share of a softmax over the row."""
     return torch.logsumexp(scores, dim=1) - scores[:, 0]
+
+
+CandidateLoss = Literal["bce", "bpr", "listwise"]
+ItemLoss = Literal["bce", "bpr", "listwise", "catalogue"]
+_OF_SCORES: dict[str, Callable[[Tensor], Tensor]] = {"bce": bce, "bpr": bpr, "listwise": listwise_loss}
+
+
+def candidate_loss(kind: CandidateLoss, scores: Tensor) -> Tensor:
+    """(B,) the named loss of candidate scores (B, C)."""
+    return _OF_SCORES[kind](scores)
+
+
+def item_loss(kind: ItemLoss, states: Tensor, rows: Tensor, candidates: Tensor) -> Tensor:
+    """(B,) the named loss of the scores state · item: over the catalogue, or over the candidates of each sample.
+
+    Args:
+        states: (B, d). rows: (I, d) item vectors. candidates: (B, C) item_idx.
+    """
+    if kind == "catalogue":
+        return catalogue_ce(states, rows, candidates[:, 0])
+    return candidate_loss(kind, (F.embedding(candidates, rows) @ states.unsqueeze(-1)).squeeze(-1))
 
 
 # --- over the catalogue ------------------------------------------------------------------------------------------

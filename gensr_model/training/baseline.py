@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -19,9 +20,10 @@ from gensr_model.config.model import TextConfig
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.config.training import TrainConfig
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
-from gensr_model.errors import DataError
+from gensr_model.errors import ConfigError, DataError
 from gensr_model.evaluation.metrics import ranks_table
 from gensr_model.evaluation.scoring import fixed_subset, score_samples
+from gensr_model.models import losses
 from gensr_model.models.base import ProbedModel
 from gensr_model.runtime.devices import default_device
 from gensr_model.runtime.files import load_module_tensors, module_tensors, read_tensors, write_json, write_tensors
@@ -31,7 +33,9 @@ from gensr_model.training.fitting import GradientLog, fit_metrics, validation_me
 from gensr_model.training.trainer import FitResult, TrainingData, fit, make_accelerator
 
 CONFIG, WEIGHTS, WORDS, ITEMS = "config.json", "model.safetensors", "words.json", "items.parquet"
-OF_TRAINER = ("learning_rate", "weight_decay", "batch_size")  # the other hyperparameters are the model's
+# Hyperparameters of the trainer and of its samples; all others are the model's.
+OF_TRAINER = ("learning_rate", "weight_decay", "batch_size", "negatives")
+MIN_HISTORY = "min_history"  # recommendation samples with fewer events are not trained on
 _SCORED_TOGETHER = 256  # samples
 _CHECKPOINT_EVERY = 1_000  # steps; a baseline's are short
 
@@ -50,14 +54,15 @@ def tune(
 
     Writes ``tuning.json``: the chosen point and all trials. A finished trial is not repeated after a crash.
     """
-    lexicon, tried = _lexicon(spec, dataset, config.model.text), checkpoints / "trials"
+    lexicon, tried = lexicon_of(spec, dataset, config.model.text), checkpoints / "trials"
     tried.mkdir(parents=True, exist_ok=True)
 
     def run(number: int, point: tuning.Point) -> float:
         known = tried / f"{number}.json"
         if not known.is_file():
             folder = checkpoints / f"trial-{number}"
-            _, result, _ = _fit(spec, point, dataset, lexicon, config, config.rerank.trial_epochs, folder, NullReport())
+            epochs = config.rerank.trial_epochs
+            _, result, _ = fit_baseline(spec, point, dataset, lexicon, config, epochs, folder, NullReport())
             write_json(known, {"metric": result.best_metric})
         metric: float = json.loads(known.read_text())["metric"]
         report.metrics({"tuning/metric": metric}, number)
@@ -90,9 +95,9 @@ def train(
     Writes the bundle and ``training.json``. Of a model that can be probed, ``gradients.json`` too: a probe every
     ``analysis.gradient_every`` steps (§6.5), which changes nothing of the training; empty without probes.
     """
-    lexicon = _lexicon(spec, dataset, config.model.text)
+    lexicon = lexicon_of(spec, dataset, config.model.text)
     every = config.analysis.gradient_every if can_be_probed(spec.model) else 0
-    model, result, probes = _fit(
+    model, result, probes = fit_baseline(
         spec, point, dataset, lexicon, config, config.rerank.epochs, checkpoints, report, every
     )
     save(out, spec, point, model, dataset, lexicon, config.model.max_history)
@@ -107,7 +112,7 @@ def can_be_probed(model: type[Baseline]) -> bool:
     return issubclass(model, ProbedModel)
 
 
-def _fit(
+def fit_baseline(
     spec: BaselineSpec,
     point: tuning.Point,
     dataset: PreparedDataset,
@@ -118,6 +123,11 @@ def _fit(
     report: Report,
     gradient_every: int = 0,
 ) -> tuple[Baseline, FitResult, GradientLog | None]:
+    """Train a fresh model with the hyperparameters of ``point``; continues from the checkpoints in ``folder``.
+
+    Raises:
+        ConfigError: the scores of a loss over the catalogue do not fit into memory.
+    """
     collator = Collator(dataset, spec.reads, config.model.max_history, lexicon)
     torch.manual_seed(config.seed)
     model = build(spec, point, collator)
@@ -130,7 +140,10 @@ def _fit(
         builder=collator,
         tasks=spec.tasks,
         by_length=not spec.model.fixed_length,
+        min_history=point.get(MIN_HISTORY, 0),
     )
+    if getattr(model, "item_loss", "") == "catalogue":
+        check_memory(spec.title, dataset.n_items, settings.batch_size)
     probes = None
     if isinstance(model, ProbedModel):
         probes = GradientLog(model, data, gradient_every, folder / "gradients", report)
@@ -151,7 +164,18 @@ def _fit(
 
 def build(spec: BaselineSpec, point: tuning.Point, collator: Collator) -> Baseline:
     """The model of a baseline with a point's hyperparameters, those of the trainer left out."""
-    return spec.model(collator.domain, **{k: v for k, v in point.items() if k not in OF_TRAINER})
+    return spec.model(collator.domain, **{k: v for k, v in point.items() if k not in (*OF_TRAINER, MIN_HISTORY)})
+
+
+def check_memory(title: str, items: int, batch_size: int, free: int | None = None) -> None:
+    """Raise ConfigError where a batch's scores over the catalogue need more than the ``free`` bytes of memory."""
+    free = psutil.virtual_memory().available if free is None else free
+    needed = 3 * 4 * batch_size * (losses.SAMPLED if items > losses.SAMPLED_ABOVE else items)  # logits, softmax, gradient
+    if needed > free:
+        raise ConfigError(
+            f"{title}: a loss over {items} items in batches of {batch_size} needs {needed / 2**30:.1f} GiB of memory, "
+            f"and {free / 2**30:.1f} are free. Choose a smaller rerank.batch_size"
+        )
 
 
 def training_settings(config: PipelineConfig, point: tuning.Point) -> TrainConfig:
@@ -164,7 +188,8 @@ def training_settings(config: PipelineConfig, point: tuning.Point) -> TrainConfi
     return config.train.model_copy(update={"compile": "no"} | changes | chosen_values)
 
 
-def _lexicon(spec: BaselineSpec, dataset: PreparedDataset, text: TextConfig) -> Lexicon | None:
+def lexicon_of(spec: BaselineSpec, dataset: PreparedDataset, text: TextConfig) -> Lexicon | None:
+    """The words that a baseline reads; None for one that reads none."""
     if not spec.reads & READS_WORDS:
         return None
     return Lexicon.build(dataset, text if TEXT in spec.reads else None)
@@ -181,11 +206,11 @@ class Validation:
         tasks: tuple[Task, ...],
         config: PipelineConfig,
     ) -> None:
-        self.model, self.dataset, self.collator, self.config = model, dataset, collator, config
+        self.model, self.dataset, self.collator = model, dataset, collator
         self.samples, self.negatives = _lists(dataset, "valid", tasks, config.train.valid_samples, config)
 
     def __call__(self) -> dict[str, float]:
-        ranks = _rank(self.model, self.dataset, self.collator, self.samples, self.negatives, self.config, NullReport())
+        ranks = _rank(self.model, self.dataset, self.collator, self.samples, self.negatives, NullReport())
         return validation_metrics(ranks, "ndcg_at_5")
 
 
@@ -196,7 +221,7 @@ def rank(
     loaded = load(folder, spec, dataset)
     loaded.model.to(default_device())
     samples, negatives = _lists(dataset, split, spec.tasks, config.evaluation.max_test_samples, config)
-    return _rank(loaded.model, dataset, loaded.collator, samples, negatives, config, report)
+    return _rank(loaded.model, dataset, loaded.collator, samples, negatives, report)
 
 
 def _lists(
@@ -218,7 +243,6 @@ def _rank(
     collator: Collator,
     samples: Samples,
     negatives: IntArray,
-    config: PipelineConfig,
     report: Report,
 ) -> pa.Table:
     scores = score_samples(

@@ -43,10 +43,11 @@ class TrainingData:
     Args:
         builder: what makes batches; of GenSR's kind, with ``max_history``, where none is given.
         tasks: only these tasks' samples are trained on. Negatives exclude what the user met in either.
+        min_history: recommendation samples with fewer events, as the builder counts them, are not trained on.
         by_length: batches hold histories of like lengths (``order_by_length``); otherwise rows are drawn at random.
         shard: (r, R): of every batch only the r-th of R parts, in the batch's order, for one of R processes.
     Raises:
-        ConfigError: the last batch of an epoch has fewer samples than there are parts.
+        ConfigError: no sample is left, or the last batch of an epoch has fewer samples than there are parts.
     """
 
     def __init__(
@@ -59,13 +60,18 @@ class TrainingData:
         builder: Builder | None = None,
         tasks: Sequence[Task] = TASKS,
         by_length: bool = True,
+        min_history: int = 0,
     ) -> None:
         every = dataset.samples("train")
         self.negatives = NegativeSampler(dataset, every)
-        self.samples = every.take(np.isin(every.task, [TASKS.index(task) for task in tasks]))
         self.builder: Builder = builder or BatchBuilder(dataset, max_history)
+        wanted = np.isin(every.task, [TASKS.index(task) for task in tasks])
+        wanted &= (every.task == 1) | (self.builder.lengths(every) >= min_history)
+        self.samples = every.take(wanted)
         self.config, self.seed, self.shard = config, seed, shard
         self._lengths = self.builder.lengths(self.samples) if by_length else None
+        if not len(self.samples):
+            raise ConfigError(f"no {' or '.join(tasks)} sample has {min_history} events before it: none to train on")
         last = len(self.samples) % config.batch_size or config.batch_size
         if last < shard[1]:
             raise ConfigError(

@@ -102,7 +102,7 @@ def test_gru4rec_reads_a_padded_history_as_the_history_alone() -> None:
     torch.manual_seed(0)
     model = GRU4Rec(DOMAIN, dim=4, hidden=6).eval()
     rows = [[3, 1, 4], [5], [9, 2, 6, 5, 3], []]
-    states = model.state(history(*rows))
+    states = model.last_hidden(history(*rows))
     for row, state in zip(rows[:3], states[:3], strict=True):
         alone: Tensor = model.gru(model.items(torch.tensor([row])))[1][0, 0]
         torch.testing.assert_close(state, alone)

@@ -91,7 +91,7 @@ def test_query_seqrec_lays_a_query_before_its_item_and_leaves_no_trace_of_one_el
     mask = torch.tensor([[True, True, True]])
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
     model.events.register_forward_hook(lambda module, args, out: seen.append(args))
-    model.state(items, words, mask, torch.tensor([[True, False, True]]))
+    model.encode(items, words, mask, torch.tensor([[True, False, True]]))
     events, there = seen[0]
     assert there.tolist() == [[True, True, False, True, True, True]]
     table, kinds = model.words.weight, model.kinds.weight
@@ -126,9 +126,9 @@ def test_nrhubs_user_of_one_event_a_view_by_hand() -> None:
     query = torch.tanh(model.query.project((model.query.words.weight[2] + model.query.words.weight[3]) / 2))
     views = torch.stack([query, model.project[0](vectors[7]), model.project[1](vectors[5])])
     scores = model.views.weigh(torch.tanh(model.views.project(views))).squeeze(-1)
-    torch.testing.assert_close(model.user(batch)[0], scores.softmax(0) @ views)
+    torch.testing.assert_close(model.state(batch)[0], scores.softmax(0) @ views)
     batch.src_history.mask[:] = False
-    torch.testing.assert_close(model.user(batch)[0], views[2])
+    torch.testing.assert_close(model.state(batch)[0], views[2])
 
 
 def test_sesrecs_co_attention_by_loops() -> None:

@@ -1,0 +1,104 @@
+"""What each baseline's loss, negatives and samples without history do on valid: the table behind the grids.
+
+    python -m benchmarks.losses [name ...] --source FOLDER --out FILE [--epochs 30]
+
+Every line of ``TRIED`` is trained with the harness's early stop and ranked on the frozen valid candidates; the test
+split is not read. A line that stands in FILE already is not trained again, so that the command can be stopped
+anywhere. It ends with the table. Metrics are NDCG@10 of all valid samples.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.common import prepared
+from benchmarks.sides import arguments
+from gensr_model.baselines.registry import BASELINES
+from gensr_model.config.pipeline import PipelineConfig, with_changes
+from gensr_model.data.prepared import PreparedDataset
+from gensr_model.evaluation.metrics import summarize
+from gensr_model.runtime.progress import NullReport
+from gensr_model.training import baseline, tuning
+
+CATALOGUE, LISTWISE = {"loss": "catalogue"}, {"loss": "listwise"}
+MANY = {"loss": "listwise", "negatives": 32}
+WITH, BCE = {"min_history": 1}, {"loss": "bce"}
+SEQUENCE = (BCE, BCE | WITH, CATALOGUE, CATALOGUE | WITH)
+PAIRWISE = (BCE, BCE | {"negatives": 32}, MANY)
+UNISAR_AMAZON = {"search_weight": 0.01, "align_weight": 0.01, "pair_weight": 0.1}  # of the authors' Amazon file
+TRIED: dict[str, tuple[tuning.Point, ...]] = {
+    "sasrec": (*SEQUENCE, CATALOGUE | WITH | {"dropout": 0.2}),
+    "gru4rec": (LISTWISE, *SEQUENCE[1:]),
+    "fmlp_rec": SEQUENCE,
+    "bert4rec": ({}, WITH),
+    "query_seqrec": (CATALOGUE, CATALOGUE | WITH),
+    "nrhub": (LISTWISE, CATALOGUE, CATALOGUE | WITH),
+    "din": (*PAIRWISE, MANY | WITH),
+    "sesrec": (*PAIRWISE, MANY | WITH),
+    "user": (BCE, CATALOGUE),
+    "jsr": ({"loss": "bpr"}, CATALOGUE),
+    "unified_ssr": (BCE, CATALOGUE),
+    "unisar": (BCE, UNISAR_AMAZON, {"search_weight": 1.0}, MANY | {"search_weight": 1.0}),
+    **{name: (BCE, CATALOGUE) for name in ("qem", "hem", "aem", "zam", "tem", "copps")},
+}
+
+
+def measure(name: str, point: tuning.Point, dataset: PreparedDataset, config: PipelineConfig) -> dict[str, Any]:
+    """One training: metrics of its best epoch on valid."""
+    spec, begun = BASELINES[name], time.process_time()
+    whole = tuning.default(spec.grid) | point
+    with tempfile.TemporaryDirectory(prefix="gensr-benchmark-") as folder:
+        lexicon = baseline.lexicon_of(spec, dataset, config.model.text)
+        model, result, _ = baseline.fit_baseline(
+            spec, whole, dataset, lexicon, config, config.rerank.epochs, Path(folder), NullReport()
+        )
+        out = Path(folder) / "bundle"
+        out.mkdir()
+        baseline.save(out, spec, whole, model, dataset, lexicon, config.model.max_history)
+        ranks = baseline.rank(out, spec, dataset, "valid", config, NullReport())
+    metrics = summarize(ranks)
+    return {
+        "system": name, "point": point, "learning_rate": whole["learning_rate"],
+        **{task: round(row["ndcg_at_10"], 4) for task, row in metrics.items()},
+        "epochs": round(result.epochs), "cpu_s": round(time.process_time() - begun),
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("names", nargs="*", help="all where none is given")
+    parser.add_argument("--source", required=True, help="a folder of raw files, or generated")
+    parser.add_argument("--out", type=Path, required=True, help="JSON lines, one for each training")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    source = None if given.source == "generated" else {"kind": "folder", "path": given.source}
+    dataset, config = prepared(users=1_000, items=500, source=source)
+    config = with_changes(config, {"rerank": {"epochs": given.epochs}})
+    known = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.is_file() else []
+    done = {(row["system"], json.dumps(row["point"])) for row in known}
+    for name in given.names or TRIED:
+        for point in TRIED[name]:
+            if (name, json.dumps(point)) in done:
+                continue
+            row = measure(name, point, dataset, config)
+            known.append(row)
+            with given.out.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            print(json.dumps(row), flush=True)
+    print("| system | hyperparameters | rec N@10 | search N@10 | epochs | CPU s |\n|---|---|---|---|---|---|")
+    for row in known:
+        point = ", ".join(f"{key} {value}" for key, value in row["point"].items()) or "as it was"
+        print(f"| {row['system']} | {point} | {row.get('recommendation', '')} | {row.get('search', '')} "
+              f"| {row['epochs']} | {row['cpu_s']} |")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
