@@ -95,8 +95,8 @@ def main() -> None:
             print(json.dumps(row), flush=True)
     print("| system | hyperparameters | rec N@10 | search N@10 | epochs | CPU s |\n|---|---|---|---|---|---|")
     for row in known:
-        point = ", ".join(f"{key} {value}" for key, value in row["point"].items()) or "as it was"
-        print(f"| {row['system']} | {point} | {row.get('recommendation', '')} | {row.get('search', '')} "
+        shown = ", ".join(f"{key} {value}" for key, value in row["point"].items()) or "as it was"
+        print(f"| {row["system"]} | {shown} | {row.get('recommendation', '')} | {row.get('search', '')} "
               f"| {row['epochs']} | {row['cpu_s']} |")  # fmt: skip
 
 
