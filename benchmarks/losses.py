@@ -96,7 +96,7 @@ def main() -> None:
     print("| system | hyperparameters | rec N@10 | search N@10 | epochs | CPU s |\n|---|---|---|---|---|---|")
     for row in known:
         shown = ", ".join(f"{key} {value}" for key, value in row["point"].items()) or "as it was"
-        print(f"| {row["system"]} | {shown} | {row.get('recommendation', '')} | {row.get('search', '')} "
+        print(f"| {row['system']} | {shown} | {row.get('recommendation', '')} | {row.get('search', '')} "
               f"| {row['epochs']} | {row['cpu_s']} |")  # fmt: skip
 
 
