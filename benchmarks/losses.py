@@ -22,9 +22,12 @@ from benchmarks.sides import arguments
 from gensr_model.baselines.registry import BASELINES
 from gensr_model.config.pipeline import PipelineConfig, with_changes
 from gensr_model.data.prepared import PreparedDataset
+from gensr_model.evaluation.evaluate import rank_bundle
 from gensr_model.evaluation.metrics import summarize
 from gensr_model.runtime.progress import NullReport
-from gensr_model.training import baseline, tuning
+from gensr_model.training import baseline, cross_fit, tuning
+from gensr_model.training.finetune import TRAIN
+from tasks.compare.baselines import at_point
 
 CATALOGUE, LISTWISE = {"loss": "catalogue"}, {"loss": "listwise"}
 MANY = {"loss": "listwise", "negatives": 32}
@@ -47,6 +50,25 @@ TRIED: dict[str, tuple[tuning.Point, ...]] = {
     "unisar": (BCE, UNISAR_AMAZON, {"search_weight": 1.0}, MANY | {"search_weight": 1.0}),
     **{name: (BCE, CATALOGUE) for name in ("qem", "hem", "aem", "zam", "tem", "copps")},
 }
+# GenSR and two heads, in the preset ``best``: fields of the config.
+LIST = {"model.answer_loss": "listwise"}
+OURS: dict[str, tuple[tuning.Point, ...]] = {name: ({}, LIST, LIST | {"train.negatives": 16}) for name in TRAIN}
+
+
+def measure_ours(name: str, point: tuning.Point, dataset: PreparedDataset, config: PipelineConfig) -> dict[str, Any]:
+    """One training of GenSR or two heads, with a LightGCN table of its own; metrics of its best epoch on valid."""
+    begun = time.process_time()
+    best = PipelineConfig.model_validate({"preset": "best", "train": {"two_head_epochs": config.rerank.epochs}})
+    config = at_point(best, {"train.epochs": config.rerank.epochs} | point)
+    with tempfile.TemporaryDirectory(prefix="gensr-benchmark-") as folder:
+        cf, out = Path(folder) / "cf", Path(folder) / "bundle"
+        cf.mkdir()
+        out.mkdir()
+        cross_fit.pretrain(dataset, config, cf, NullReport())
+        trained = TRAIN[name](dataset, cf, config, Path(folder) / "steps", out, NullReport())
+        whole = at_point(config, {"train.valid_samples": len(dataset.samples("valid"))})
+        metrics = summarize(rank_bundle(out, dataset, "valid", whole, NullReport()))
+    return _row(name, point, metrics, trained["epochs"], time.process_time() - begun)
 
 
 def measure(name: str, point: tuning.Point, dataset: PreparedDataset, config: PipelineConfig) -> dict[str, Any]:
@@ -63,10 +85,15 @@ def measure(name: str, point: tuning.Point, dataset: PreparedDataset, config: Pi
         baseline.save(out, spec, whole, model, dataset, lexicon, config.model.max_history)
         ranks = baseline.rank(out, spec, dataset, "valid", config, NullReport())
     metrics = summarize(ranks)
+    return _row(name, point, metrics, result.epochs, time.process_time() - begun)
+
+
+def _row(
+    name: str, point: tuning.Point, metrics: dict[str, dict[str, float]], epochs: float, cpu_seconds: float
+) -> dict[str, Any]:
     return {
-        "system": name, "point": point, "learning_rate": whole["learning_rate"],
+        "system": name, "point": point, "epochs": round(epochs), "cpu_s": round(cpu_seconds),
         **{task: round(row["ndcg_at_10"], 4) for task, row in metrics.items()},
-        "epochs": round(result.epochs), "cpu_s": round(time.process_time() - begun),
     }  # fmt: skip
 
 
@@ -84,11 +111,11 @@ def main() -> None:
     config = with_changes(config, {"rerank": {"epochs": given.epochs}})
     known = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.is_file() else []
     done = {(row["system"], json.dumps(row["point"])) for row in known}
-    for name in given.names or TRIED:
-        for point in TRIED[name]:
+    for name in given.names or (*TRIED, *OURS):
+        for point in (TRIED | OURS)[name]:
             if (name, json.dumps(point)) in done:
                 continue
-            row = measure(name, point, dataset, config)
+            row = (measure if name in TRIED else measure_ours)(name, point, dataset, config)
             known.append(row)
             with given.out.open("a") as file:
                 file.write(json.dumps(row) + "\n")

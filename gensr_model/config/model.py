@@ -130,7 +130,7 @@ class ModelConfig(Frozen):
     answer_loss: Literal["vocabulary", "yes_no", "listwise"] = Field(
         "vocabulary",
         description="Eq. 12 over the whole vocabulary, or normalised over the two answers; listwise: a softmax of "
-        "z_yes − z_no over a positive and its negatives, which is not the paper's",
+        "z_yes − z_no over a positive and its negatives, which is not the paper's; two heads have it, too",
     )
     recommendation_prompt: Prompt = Prompt(
         segments=(

@@ -17,7 +17,7 @@ from gensr_model.models.base import LossParts, RankingModel
 from gensr_model.models.cf_tables import CFTable
 from gensr_model.models.departures import ItemEmbedding, TrainingReading, Unchanged, pool_read_text
 from gensr_model.models.item_vectors import ItemVectors, ReadBatch
-from gensr_model.models.losses import bce
+from gensr_model.models.losses import candidate_loss
 from gensr_model.models.text_pooling import TextBuffers, mean_tokens
 from gensr_model.models.views import HistoryEncoder, history_filter
 from gensr_model.runtime import distributed
@@ -51,11 +51,15 @@ class TwoHead(RankingModel):
         )
 
     def loss(self, batch: Batch) -> LossParts:
-        """Eq. 1: L = L_s + γ L_r; a task that the batch lacks adds nothing."""
-        rows = bce(self.score(batch))
+        """Eq. 1: L = L_s + γ L_r; a task that the batch lacks adds nothing. ``answer_loss: listwise`` as in GenSR."""
+        rows = self._row_losses(batch)
         recommendation, search = (distributed.mean(rows[batch.task == number]) for number in (0, 1))
         parts = {"recommendation": recommendation.detach(), "search": search.detach()}
         return LossParts(search + self.gamma * recommendation, parts)
+
+    def _row_losses(self, batch: Batch) -> Tensor:
+        """(B,) binary cross-entropy of the candidates, or of the positive's share of their softmax."""
+        return candidate_loss("listwise" if self.config.answer_loss == "listwise" else "bce", self.score(batch))
 
     def score(self, batch: Batch) -> Tensor:
         """(B, C) logits of "the user will like it", each row from its own task's head."""
@@ -101,8 +105,8 @@ class TwoHead(RankingModel):
         return mean_tokens(self.words, prompts.query, prompts.query_length)
 
     def task_losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """L_r and L_s before weighting: mean binary cross-entropy of each task's rows, NaN for an absent task."""
-        rows = bce(self.score(batch))
+        """L_r and L_s before weighting: the mean loss of each task's rows, NaN for an absent task."""
+        rows = self._row_losses(batch)
         return rows[batch.task == 0].mean(), rows[batch.task == 1].mean()
 
     def conflict_parameters(self) -> list[nn.Parameter]:

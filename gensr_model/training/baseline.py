@@ -170,7 +170,9 @@ def build(spec: BaselineSpec, point: tuning.Point, collator: Collator) -> Baseli
 def check_memory(title: str, items: int, batch_size: int, free: int | None = None) -> None:
     """Raise ConfigError where a batch's scores over the catalogue need more than the ``free`` bytes of memory."""
     free = psutil.virtual_memory().available if free is None else free
-    needed = 3 * 4 * batch_size * (losses.SAMPLED if items > losses.SAMPLED_ABOVE else items)  # logits, softmax, gradient
+    needed = (
+        3 * 4 * batch_size * (losses.SAMPLED if items > losses.SAMPLED_ABOVE else items)
+    )  # logits, softmax, gradient
     if needed > free:
         raise ConfigError(
             f"{title}: a loss over {items} items in batches of {batch_size} needs {needed / 2**30:.1f} GiB of memory, "
