@@ -48,7 +48,7 @@ TRIED: dict[str, tuple[tuning.Point, ...]] = {
     "jsr": ({"loss": "bpr"}, CATALOGUE),
     "unified_ssr": (BCE, CATALOGUE),
     "unisar": (BCE, UNISAR_AMAZON, {"search_weight": 1.0}, MANY | {"search_weight": 1.0}),
-    **{name: (BCE, CATALOGUE) for name in ("qem", "hem", "aem", "zam", "tem", "copps")},
+    **dict.fromkeys(("qem", "hem", "aem", "zam", "tem", "copps"), (BCE, CATALOGUE)),
 }
 # GenSR and two heads, in the preset ``best``: fields of the config.
 LIST = {"model.answer_loss": "listwise"}

@@ -15,7 +15,7 @@ from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError
 from gensr_model.evaluation.reference import REFERENCES
 from gensr_model.reporting.run_facts import RERANK
-from tasks.compare.baselines import Ranked, check_names, every_system, run_system, title
+from tasks.compare.baselines import Ranked, check_names, check_points, every_system, run_system, title
 from tasks.compare.saved_ranks import taken
 from tasks.core.stage import StageResult
 from tasks.core.tracking import Tracked, parent_run
@@ -46,6 +46,7 @@ def check_systems(config: PipelineConfig) -> FanOut:
             f"train.tasks is {config.train.tasks!r}: baselines are compared on what each of them is for, give it both"
         )
     check_names(_names(config))
+    check_points(config)
     for saved, given in zip(config.rerank.saved_ranks, taken(config.rerank.saved_ranks, _names(config)), strict=True):
         check_names(tuple(given), f"rerank.saved_ranks ({saved.path})")
     return fan_out(config.rerank)

@@ -240,10 +240,11 @@ def _check_imports(given: dict[str, Any], config: PipelineConfig) -> None:
         from tasks.core.dataset_format import dataset_format  # Great Expectations: seconds
 
         dataset_format(config.format)
-    if "systems" in given.get("rerank", {}):
-        from tasks.compare.baselines import check_names  # torch: seconds
+    if {"systems", "points"} & given.get("rerank", {}).keys():
+        from tasks.compare.baselines import check_names, check_points  # torch: seconds
 
         check_names(config.rerank.systems)
+        check_points(config)
 
 
 def _absolute_paths(config: PipelineConfig) -> dict[str, Any]:

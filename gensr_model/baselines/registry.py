@@ -30,7 +30,7 @@ BASELINES: dict[str, BaselineSpec] = {
     "aem": BaselineSpec(AEM, "AEM", "search", LEARNING | {"word_weight": (1.0, 0.1)}),
     "zam": BaselineSpec(ZAM, "ZAM", "search", LEARNING | {"word_weight": (1.0, 0.1)}),
     "din": BaselineSpec(DIN, "DIN", "recommendation", LEARNING | {"dropout": (0.2, 0.0)}),
-    "gru4rec": BaselineSpec(GRU4Rec, "GRU4Rec", "recommendation", LEARNING | {"loss": ("ce", "bpr")}),
+    "gru4rec": BaselineSpec(GRU4Rec, "GRU4Rec", "recommendation", LEARNING | {"loss": ("catalogue", "bpr")}),
     "bert4rec": BaselineSpec(BERT4Rec, "BERT4Rec", "recommendation", LEARNING | {"mask_share": (0.2, 0.5)}),
     "fmlp_rec": BaselineSpec(FMLPRec, "FMLP-Rec", "recommendation", LEARNING | {"dropout": (0.5, 0.2)}),
     "tem": BaselineSpec(TEM, "TEM", "search", LEARNING | {"word_weight": (1.0, 0.1)}),

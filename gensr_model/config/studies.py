@@ -81,6 +81,9 @@ class RerankConfig(Frozen):
         description="whether each system's grid is searched on valid first, with the first seed. Left out: "
         "compare/rerank-table tunes, the analyses do not tune UniSAR",
     )
+    points: dict[str, dict[str, Any]] = Field(
+        {}, description='by baseline, hyperparameters in place of its grid\'s values: {"sasrec": {"loss": "bce"}}'
+    )
     trials: int = Field(4, ge=1, description="points of a grid that are tried, as many for every system")
     trial_epochs: int = Field(5, ge=1, description="epochs of a trial, as many for every system")
     epochs: int = Field(30, ge=1, description="most epochs of a baseline; train.epochs are GenSR's")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import numpy as np
 import psutil
@@ -167,12 +168,24 @@ def build(spec: BaselineSpec, point: tuning.Point, collator: Collator) -> Baseli
     return spec.model(collator.domain, **{k: v for k, v in point.items() if k not in (*OF_TRAINER, MIN_HISTORY)})
 
 
+def hyperparameters(model: type[Baseline]) -> dict[str, tuple[str, ...]]:
+    """Names of what a point may set, each with the values that it may have; none where any will do."""
+    known: dict[str, tuple[str, ...]] = dict.fromkeys((*OF_TRAINER, MIN_HISTORY), ())
+    for each in model.__mro__:  # a subclass hands on what it does not name itself
+        if "__init__" in vars(each) and issubclass(each, Baseline):
+            hints = get_type_hints(each.__init__)
+            names = set(inspect.signature(each).parameters) - {"domain", "rest"}
+            known = {
+                name: get_args(hints[name]) if get_origin(hints[name]) is Literal else () for name in names
+            } | known
+    return known
+
+
 def check_memory(title: str, items: int, batch_size: int, free: int | None = None) -> None:
     """Raise ConfigError where a batch's scores over the catalogue need more than the ``free`` bytes of memory."""
     free = psutil.virtual_memory().available if free is None else free
-    needed = (
-        3 * 4 * batch_size * (losses.SAMPLED if items > losses.SAMPLED_ABOVE else items)
-    )  # logits, softmax, gradient
+    scored = losses.SAMPLED if items > losses.SAMPLED_ABOVE else items
+    needed = 3 * 4 * batch_size * scored  # scores, softmax and gradient in fp32
     if needed > free:
         raise ConfigError(
             f"{title}: a loss over {items} items in batches of {batch_size} needs {needed / 2**30:.1f} GiB of memory, "

@@ -99,6 +99,27 @@ def find_baseline(name: str, named_in: str = "rerank.systems") -> BaselineSpec:
     return BaselineSpec(loaded, attribute, "of your own", LEARNING)
 
 
+def spec_at(config: PipelineConfig, name: str) -> BaselineSpec:
+    """The baseline with the values of ``rerank.points`` in its grid."""
+    spec = find_baseline(name)
+    given = config.rerank.points.get(name, {})
+    return spec._replace(grid=spec.grid | {field: (value,) for field, value in given.items()})
+
+
+def check_points(config: PipelineConfig) -> None:
+    """Raise ConfigError where ``rerank.points`` names no baseline, no hyperparameter of it, or no loss of it."""
+    for name, point in config.rerank.points.items():
+        spec = find_baseline(name, "rerank.points")
+        known = training.hyperparameters(spec.model)
+        for field, value in point.items():
+            if field not in known:
+                raise ConfigError(f"rerank.points.{name}: {field!r} is unknown; known: {', '.join(sorted(known))}")
+            if known[field] and value not in known[field]:
+                raise ConfigError(
+                    f"rerank.points.{name}.{field}: {spec.title} has no {value!r}; it has {', '.join(known[field])}"
+                )
+
+
 def check_names(names: tuple[str, ...], named_in: str = "rerank.systems") -> None:
     """Raise ConfigError for a name that is none, before anything is trained."""
     for name in names:
@@ -116,13 +137,13 @@ def tune_baseline(work: Work, config: PipelineConfig, prepared: Path, name: str)
     """Reads the prepared dataset; writes which point of the grid is best on valid."""
     work.checkpoints.mkdir(parents=True, exist_ok=True)
     dataset = PreparedDataset.open(prepared)
-    return training.tune(find_baseline(name), dataset, config, work.checkpoints, work.out, work.report)
+    return training.tune(spec_at(config, name), dataset, config, work.checkpoints, work.out, work.report)
 
 
 def train_baseline(work: Work, config: PipelineConfig, prepared: Path, *tuned_and_name: Any) -> dict[str, float]:
     """Reads the prepared dataset and, where it was tuned, the chosen point; writes the bundle."""
     *tuned, name = tuned_and_name
-    point = training.chosen(tuned[0]) if tuned else tuning.default(find_baseline(name).grid)
+    point = training.chosen(tuned[0]) if tuned else tuning.default(spec_at(config, name).grid)
     work.checkpoints.mkdir(parents=True, exist_ok=True)
     dataset = PreparedDataset.open(prepared)
     return training.train(find_baseline(name), point, dataset, config, work.checkpoints, work.out, work.report)
@@ -151,7 +172,7 @@ def stages_of(name: str) -> Stages:
     if not exists(name_of(spec.model)):
         source = foreign(file)
         code, facts["source"] = (BaselineSpec, *source.roots), source.code
-    fit = tuple(f"rerank.{field}" for field in ("batch_size", "patience", "learning_rate"))
+    fit = tuple(f"rerank.{field}" for field in ("batch_size", "patience", "learning_rate", "points"))
     fit += tuple(
         f"train.{f}" for f in ("weight_decay", "warmup_share", "clip_norm", "negatives", "valid_samples", "precision")
     )
@@ -213,8 +234,8 @@ def train_baseline_stages(
 
     In this process, or each in one of its own, one of ``share`` that share the cores.
     """
-    config = _without_text(config, name)
-    stages, tuned, point = stages_of(name), None, tuning.default(find_baseline(name).grid)
+    config = _own(config, name)
+    stages, tuned, point = stages_of(name), None, tuning.default(spec_at(config, name).grid)
     if tune:
         first = config.model_copy(update={"seed": config.rerank.seeds[0]})
         tuned = stages.tune(run, first, prepared, option=name, parallel_jobs=share)
@@ -235,12 +256,14 @@ def rank_baseline_stage(
     note: str = "",
 ) -> StageResult:
     """Rank the test positives of a trained baseline's tasks, where ``train_baseline_stages`` would train it."""
-    config = _without_text(config, name)
+    config = _own(config, name)
     return stages_of(name).rank(run, config, prepared, trained, option=name, parallel_jobs=share, note=note)
 
 
-def _without_text(config: PipelineConfig, name: str) -> PipelineConfig:
-    """A baseline that reads no text has one result for all settings of it."""
+def _own(config: PipelineConfig, name: str) -> PipelineConfig:
+    """Without what concerns other baselines alone: their points, and the text where this one reads none."""
+    points = {each: point for each, point in config.rerank.points.items() if each == name}
+    config = config.model_copy(update={"rerank": config.rerank.model_copy(update={"points": points})})
     if TEXT in find_baseline(name).reads:
         return config
     return config.model_copy(update={"model": config.model.model_copy(update={"text": TextConfig()})})

@@ -19,6 +19,7 @@ from gensr_model.baselines.inputs import FIELDS, MIXED, REC, USER, BaselineBatch
 from gensr_model.baselines.registry import BASELINES, BaselineSpec
 from gensr_model.config.base import TASKS
 from gensr_model.data.prepared import PreparedDataset
+from gensr_model.training.baseline import MIN_HISTORY, OF_TRAINER
 
 pytestmark = pytest.mark.parametrize("system", BASELINES.values(), ids=BASELINES.keys())
 HISTORIES = ("rec_history", "src_history", "history")
@@ -252,6 +253,6 @@ def test_the_same_seed_makes_the_same_model(dataset: PreparedDataset, system: Ba
     assert all(buffer.dtype != torch.float64 for buffer in [*one.parameters(), *one.buffers()])
     assert collator(dataset, system.model).domain.max_history == MAX_HISTORY
     for name, values in system.grid.items():
-        if name not in ("learning_rate", "weight_decay", "batch_size"):
+        if name not in (*OF_TRAINER, MIN_HISTORY):
             for value in values:
                 system.model(collator(dataset, system.model).domain, **{name: value})
