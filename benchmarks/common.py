@@ -21,13 +21,15 @@ from tasks.prepare.prepare import build_prepared
 torch.set_num_threads(1)
 
 
-def prepared(users: int, items: int, source: dict[str, Any] | None = None) -> tuple[PreparedDataset, PipelineConfig]:
+def prepared(
+    users: int, items: int, source: dict[str, Any] | None = None, **sections: dict[str, Any]
+) -> tuple[PreparedDataset, PipelineConfig]:
     """A generated Amazon dataset, prepared as the pipeline does it, with the laptop preset's model.
 
-    ``source`` replaces the generated one, as ``PipelineConfig`` takes it.
+    ``source`` replaces the generated one, as ``PipelineConfig`` takes it, and so do other sections of the config.
     """
     source = source or {"kind": "generated", "users": users, "items": items, "events_per_user": 12}
-    config = PipelineConfig.model_validate({"preset": "laptop", "source": source})
+    config = PipelineConfig.model_validate({"preset": "laptop", "source": source, **sections})
     folder = Path(tempfile.mkdtemp(prefix="gensr-benchmark-"))
     atexit.register(shutil.rmtree, folder)
     for name in ("raw", "prepared"):
