@@ -18,21 +18,23 @@ from gensr_model.baselines.unified_ssr import UnifiedSSR
 from gensr_model.baselines.unisar import UniSAR
 from gensr_model.baselines.user import USER
 
-# Tuned for every system; the first value of each is the default. ``learning_rate``, ``weight_decay`` and ``batch_size``
-# go to the trainer, other names to the model. A grid must have at least as many points as a tuning has trials.
+# Tuned for every system; the first value of each is the default. Some names go to the trainer (``OF_TRAINER`` of
+# gensr_model/training/baseline.py), other names to the model. A grid must have at least as many points as a tuning has
+# trials. What else was tried is in docs/baselines.md.
 LEARNING: Grid = {"learning_rate": (3e-3, 1e-3, 1e-2), "weight_decay": (0.01, 0.1)}
-
+# Of a model of one sequence: its loss, and whether samples without history are trained on.
+SEQUENCE: Grid = {"loss": ("catalogue", "bce"), "min_history": (1, 0)}
 
 BASELINES: dict[str, BaselineSpec] = {
-    "sasrec": BaselineSpec(SASRec, "SASRec", "recommendation", LEARNING | {"dropout": (0.5, 0.2)}),
+    "sasrec": BaselineSpec(SASRec, "SASRec", "recommendation", LEARNING | {"dropout": (0.5, 0.2)} | SEQUENCE),
     "qem": BaselineSpec(QEM, "QEM", "search", LEARNING | {"word_weight": (1.0, 0.1)}),
     "hem": BaselineSpec(HEM, "HEM", "search", LEARNING | {"word_weight": (1.0, 0.1)}),
     "aem": BaselineSpec(AEM, "AEM", "search", LEARNING | {"word_weight": (1.0, 0.1)}),
     "zam": BaselineSpec(ZAM, "ZAM", "search", LEARNING | {"word_weight": (1.0, 0.1)}),
     "din": BaselineSpec(DIN, "DIN", "recommendation", LEARNING | {"dropout": (0.2, 0.0)}),
-    "gru4rec": BaselineSpec(GRU4Rec, "GRU4Rec", "recommendation", LEARNING | {"loss": ("catalogue", "bpr")}),
+    "gru4rec": BaselineSpec(GRU4Rec, "GRU4Rec", "recommendation", LEARNING | SEQUENCE),
     "bert4rec": BaselineSpec(BERT4Rec, "BERT4Rec", "recommendation", LEARNING | {"mask_share": (0.2, 0.5)}),
-    "fmlp_rec": BaselineSpec(FMLPRec, "FMLP-Rec", "recommendation", LEARNING | {"dropout": (0.5, 0.2)}),
+    "fmlp_rec": BaselineSpec(FMLPRec, "FMLP-Rec", "recommendation", LEARNING | {"dropout": (0.5, 0.2)} | SEQUENCE),
     "tem": BaselineSpec(TEM, "TEM", "search", LEARNING | {"word_weight": (1.0, 0.1)}),
     "copps": BaselineSpec(CoPPS, "CoPPS", "search", LEARNING | {"contrast_weight": (0.1, 0.01)}),
     "nrhub": BaselineSpec(NRHUB, "NRHUB", "search-enhanced", LEARNING | {"dropout": (0.2, 0.0)}),
