@@ -15,7 +15,7 @@ _SHORT_FULL_PROMPTS = {
     "recommendation_prompt": {"segments": ("recommend", "", "?")},
     "search_prompt": {"segments": ("search {query}", "", "?")},
 }
-_REFERENCES = ("popularity", "item_knn", "lightgcn", "bm25", "same_query")
+_REFERENCES = ("popularity", "item_knn", "lightgcn", "bm25", "same_query", "query_count", "query_user")
 PRESETS: dict[str, dict[str, Any]] = {
     # Minutes on two cores: a small T5 and its tokenizer from scratch. What `make run` uses.
     "demo": {

@@ -106,7 +106,7 @@ def reference_scorer(
     every = np.arange(dataset.n_items)
     if name == "lightgcn":
         return _light_gcn(dataset, cf_folder)
-    if name not in reference.NEEDS_QUERY:
+    if name not in reference.BY_QUERY_ALONE:
         return lambda part: by_list(part, np.tile(every, (len(part), 1)))
 
     def score(part: Samples) -> npt.NDArray[Any]:

@@ -19,12 +19,23 @@ from gensr_model.config.model import TextConfig
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.errors import ConfigError
 from gensr_model.evaluation.metrics import ranks_table
-from gensr_model.evaluation.reference_text import Scorer, bm25, same_query
+from gensr_model.evaluation.reference_text import (
+    Scorer,
+    bm25,
+    catalogue_pairs,
+    entries,
+    query_count,
+    same_query,
+    searched_pairs,
+)
 from gensr_model.models import cf_tables
 
 FloatArray = npt.NDArray[np.float32]
-REFERENCES = ("popularity", "item_knn", "lightgcn", "bm25", "same_query")
-NEEDS_QUERY = ("bm25", "same_query")  # they have nothing to say about recommendation and get no row there
+REFERENCES = ("popularity", "item_knn", "lightgcn", "bm25", "same_query", "query_count", "query_user")
+BY_QUERY_ALONE = ("bm25", "same_query", "query_count")  # they score the same whoever asks
+NEEDS_QUERY = (*BY_QUERY_ALONE, "query_user")  # they have nothing to say about recommendation and get no row there
+# Chosen on amazon-scientific's validation split: `python -m benchmarks.references` prints the grid.
+HISTORY_WEIGHT = 2.0
 _CHUNK = 1_024  # samples scored at once: bounds memory, changes no score
 
 
@@ -76,7 +87,9 @@ def reference_scorer(
         return light_gcn(dataset, cf_folder)
     if name == "bm25":
         return bm25(dataset, text, np.unique(samples.query))
-    return same_query(dataset)
+    if name == "same_query":
+        return same_query(dataset)
+    return query_count(dataset) if name == "query_count" else query_user(dataset)
 
 
 def popularity(dataset: PreparedDataset) -> Scorer:
@@ -108,10 +121,9 @@ def item_knn(dataset: PreparedDataset) -> Scorer:
         history = met_before(dataset, samples)
         # History · unitᵀ · unit, in this order: the item × item matrix is never built.
         similar = sparse.csr_array((history @ unit.T) @ unit)
-        row = np.repeat(np.arange(len(lists)), lists.shape[1])
+        row = np.arange(len(lists))
         # Its cosine with itself as it was added up, which is 1 but for rounding: nothing else similar leaves exactly 0.
-        itself = _pick(history, row, lists.ravel()) * own[lists.ravel()]
-        return (_pick(similar, row, lists.ravel()) - itself).reshape(lists.shape)
+        return entries(similar, row, lists) - entries(history, row, lists) * own[lists]
 
     return score
 
@@ -128,9 +140,19 @@ def met_before(dataset: PreparedDataset, samples: Samples) -> sparse.csr_array:
     return history
 
 
-def _pick(matrix: sparse.csr_array, row: IntArray, column: IntArray) -> npt.NDArray[Any]:
-    """Entries (n,) of a sparse matrix at (n,) rows and columns."""
-    return np.asarray(matrix[row, column]).ravel()
+def query_user(dataset: PreparedDataset, history_weight: float = HISTORY_WEIGHT) -> Scorer:
+    """What the query says, with what the history says: log(1 + known) + ``history_weight`` · item-kNN.
+
+    Known are the training searches with the query that ended at the candidate (`query_count`), and one more where the
+    catalogue lists the query for the candidate (`same_query`). Without either the history alone decides.
+    """
+    known, by_history = searched_pairs(dataset) + catalogue_pairs(dataset), item_knn(dataset)
+
+    def score(samples: Samples, lists: IntArray) -> npt.NDArray[Any]:
+        asked = np.log1p(entries(known, samples.query, lists))
+        return np.asarray(asked + history_weight * by_history(samples, lists))
+
+    return score
 
 
 def light_gcn(dataset: PreparedDataset, cf_folder: Path) -> Scorer:

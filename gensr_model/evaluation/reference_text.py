@@ -1,4 +1,4 @@
-"""Reference rankers that read the query: BM25 over item text, and whether the query is known for an item."""
+"""Reference rankers that read the query: BM25 over item text, and what is known of the query and an item."""
 
 from __future__ import annotations
 
@@ -47,16 +47,43 @@ def same_query(dataset: PreparedDataset) -> Scorer:
     With the second source the positive always has its query, so only items of the same category tie with it. This
     ranker shows how much of the task is matching only, and what a model must add.
     """
+    known = searched_pairs(dataset) + catalogue_pairs(dataset)
+    return lambda samples, lists: entries(known, samples.query, lists) > 0
+
+
+def query_count(dataset: PreparedDataset) -> Scorer:
+    """How many training searches with the sample's query ended at the candidate: popularity within a query.
+
+    The catalogue's own list does not count. So all candidates score 0 for a query that training has not met, and an
+    item that training has not met scores 0.
+    """
+    counts = searched_pairs(dataset)
+    return lambda samples, lists: entries(counts, samples.query, lists)
+
+
+def searched_pairs(dataset: PreparedDataset) -> sparse.csr_array:
+    """(Q, I): training searches with each query that ended at each item."""
     train = dataset.samples("train")
     train = train.take(train.query >= 0)
-    pairs = [train.item * dataset.n_queries + train.query]
-    if (dataset.folder / "item_queries.parquet").is_file():
-        listed = dataset.table("item_queries")
-        item, query = (listed[name].to_numpy().astype(np.int64) for name in ("item_idx", "query_idx"))
-        pairs.append(item * dataset.n_queries + query)
-    carried = np.unique(np.concatenate(pairs))
+    return _counted(dataset, train.query, train.item)
 
-    def score(samples: Samples, lists: IntArray) -> npt.NDArray[Any]:
-        return np.isin(lists * dataset.n_queries + samples.query[:, None], carried)
 
-    return score
+def catalogue_pairs(dataset: PreparedDataset) -> sparse.csr_array:
+    """(Q, I): 1 for a query that the catalogue itself lists for an item; all 0 in formats without such lists."""
+    if not (dataset.folder / "item_queries.parquet").is_file():
+        return _counted(dataset, np.empty(0, np.int64), np.empty(0, np.int64))
+    listed = dataset.table("item_queries")
+    query, item = (listed[name].to_numpy().astype(np.int64) for name in ("query_idx", "item_idx"))
+    pairs = _counted(dataset, query, item)
+    pairs.data[:] = 1.0  # two paths of an item may make one query
+    return pairs
+
+
+def _counted(dataset: PreparedDataset, query: IntArray, item: IntArray) -> sparse.csr_array:
+    ones = np.ones(len(query), np.float32)
+    return sparse.csr_array((ones, (query, item)), shape=(dataset.n_queries, dataset.n_items))
+
+
+def entries(matrix: sparse.csr_array, row: IntArray, lists: IntArray) -> npt.NDArray[Any]:
+    """(b, C): of each row (b,) of a sparse matrix the entries at the columns (b, C)."""
+    return np.asarray(matrix[np.repeat(row, lists.shape[1]), lists.ravel()]).reshape(lists.shape)

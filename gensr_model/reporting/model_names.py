@@ -15,6 +15,8 @@ MODELS = {
     "lightgcn": "LightGCN",
     "bm25": "BM25",
     "same_query": "Same query",
+    "query_count": "Query count",
+    "query_user": "Query count and history",
     **{name: variant.title for name, variant in VARIANTS.items()},
 }
 _PLANES = {

@@ -119,7 +119,7 @@ def _verdicts(facts: RunFacts, study: dict[str, Any]) -> Table:
          p_value(v.get("p_holm"))]
         for v in study["verdicts"]
     ]  # fmt: skip
-    caution = "The baseline is the best by its mean on the same test samples, which favours it."
+    caution = "The baseline is the best other system, references included, on the same test samples, which favours it."
     return Table("systems-verdicts", "Paired tests, column by column", columns, rows, caution)
 
 

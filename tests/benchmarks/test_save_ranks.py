@@ -132,6 +132,16 @@ def test_a_sweeps_table_in_docs_has_the_points_beside_it(parquet: Path) -> None:
         assert (f"{point['tau']:g}", f"{point['beta']:g}", *numbers) in shown
 
 
+@pytest.mark.parametrize("study", ["", "full-ranking-"])
+def test_the_saved_references_are_of_the_candidates_of_the_saved_models(study: str) -> None:
+    models, references = (
+        read_saved_ranks(RESULTS / f"amazon-scientific-{study}{name}seed0.parquet") for name in ("", "references-")
+    )
+    assert {"query_count", "query_user"} == references.keys() - models.keys()
+    for name in ("popularity", "item_knn", "same_query"):
+        assert references[name].sort_by("sample_id") == models[name].sort_by("sample_id"), name
+
+
 METRICS = {
     f"{letter}@{k}": f"{name}_at_{k}" for letter, name in (("R", "recall"), ("N", "ndcg")) for k in (1, 5, 10, 20)
 }

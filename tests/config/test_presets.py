@@ -11,6 +11,7 @@ from gensr_model.config.pipeline import PipelineConfig, with_changes
 from gensr_model.config.presets import PRESETS
 from gensr_model.config.studies import AblationConfig
 from gensr_model.config.variants import DEPARTURE_VARIANTS, USUAL_VARIANTS, VARIANTS
+from gensr_model.evaluation.reference import REFERENCES
 
 
 def test_best_is_laptop_with_the_departures_that_its_ablation_takes_away() -> None:
@@ -36,6 +37,10 @@ def test_best_is_laptop_with_the_departures_that_its_ablation_takes_away() -> No
         ("train", "epochs"),
         ("ablation", "variants"),
     }
+
+
+def test_the_demo_compares_with_every_reference() -> None:
+    assert set(REFERENCES) < set(PipelineConfig.model_validate({"preset": "demo"}).rerank.systems)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -200,7 +200,29 @@ def test_same_query_also_knows_the_catalogue(dataset: PreparedDataset) -> None:
     assert scores("same_query", dataset, 1)[1].tolist() == [1, 1, 1, 0]
 
 
-@pytest.mark.parametrize("name", ["popularity", "item_knn", "bm25", "same_query"])
+def test_query_count_counts_training_searches_and_not_the_catalogue(dataset: PreparedDataset) -> None:
+    table = pa.table({"item_idx": pa.array([0, 4], pa.int32()), "query_idx": pa.array([0, 0], pa.int32())})
+    pq.write_table(table, dataset.folder / "item_queries.parquet")
+    # "tools hammers" found item 3 once; "home kettles" found items 0 and 1 twice each, item 4 in the sample alone.
+    assert scores("query_count", dataset, 1).tolist() == [[1, 0, 0, 0], [0, 2, 2, 0]]
+    unseen = replace(dataset.samples("test").take(np.array([0])), query=np.array([2]))
+    got = reference_scores("query_count", dataset, unseen, np.array([[0, 1, 5]]), dataset.folder, TextConfig())
+    assert not got.any()  # a query that training has not met: all level
+
+
+@pytest.mark.parametrize("listed", [[], [0, 4, 4]])
+def test_query_user_adds_the_history_to_what_is_known_of_the_query(dataset: PreparedDataset, listed: list[int]) -> None:
+    if listed:
+        queries = pa.array([0] * len(listed), pa.int32())
+        table = pa.table({"item_idx": pa.array(listed, pa.int32()), "query_idx": queries})
+        pq.write_table(table, dataset.folder / "item_queries.parquet")
+    known = np.array([[1, 0, 0, 0], [1, 3, 2, 0] if listed else [0, 2, 2, 0]])  # one more where the catalogue lists it
+    expected = np.log1p(known) + reference.HISTORY_WEIGHT * scores("item_knn", dataset, 1)
+    np.testing.assert_allclose(scores("query_user", dataset, 1), expected, rtol=1e-6)
+    assert scores("item_knn", dataset, 1).any()
+
+
+@pytest.mark.parametrize("name", ["popularity", "item_knn", "bm25", "same_query", "query_count", "query_user"])
 def test_chunks_change_nothing(name: str, dataset: PreparedDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = scores(name, dataset, 1)
     monkeypatch.setattr(reference, "_CHUNK", 1)

@@ -15,10 +15,11 @@ from parsed import Parsed
 from gensr_model.config.known_formats import FORMATS
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.config.variants import VARIANTS
+from gensr_model.evaluation.reference import REFERENCES
 from gensr_model.reporting import run_tables
 from gensr_model.reporting.charts import COLORS, Interval, Series, interval_chart, line_chart, smooth
 from gensr_model.reporting.findings import in_short, verdict, what_did_not_work
-from gensr_model.reporting.model_names import in_order
+from gensr_model.reporting.model_names import MODELS, in_order
 from gensr_model.reporting.page import render
 from gensr_model.reporting.run_facts import RunFacts
 from gensr_model.reporting.tables import Cell, duration, mark_best, memory, number
@@ -223,6 +224,18 @@ def test_in_short_says_the_place_and_whom_it_beats() -> None:
     (result,) = in_short(facts())
     assert (result["task"], result["place"], result["of"], result["best"]) == ("search", 2, 4, "BM25")
     assert (result["above"], result["level"], result["below"]) == (["Popularity"], ["LightGCN"], ["BM25"])
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_gensr_is_first_only_where_no_reference_is_above_it(name: str) -> None:
+    known = facts()
+    known.summary["results"]["search"] = {"gensr": row(0.4), "two_head": row(0.3)}
+    assert in_short(known)[0]["place"] == 1
+    known.summary["results"]["search"][name] = row(0.5)
+    known.summary["comparisons"]["search"] = {name: compared(-0.1, -0.12, -0.08)}
+    (result,) = in_short(known)
+    assert (result["place"], result["best"], result["below"]) == (2, MODELS[name], [MODELS[name]])
+    assert f"Search: GenSR ranks worse than {MODELS[name]}." in what_did_not_work(known)
 
 
 def test_what_did_not_work_is_said() -> None:

@@ -12,7 +12,9 @@ import study_summaries as made
 from parsed import Parsed
 from test_run_tables import facts
 
+from gensr_model.evaluation.reference import REFERENCES
 from gensr_model.reporting import mechanisms, study_findings, study_sections, systems
+from gensr_model.reporting.model_names import MODELS
 from gensr_model.reporting.page import render
 from gensr_model.reporting.run_facts import RunFacts
 from gensr_model.reporting.sections import Section
@@ -281,6 +283,19 @@ def test_outcomes_and_what_did_not_work_are_said() -> None:
     ):
         assert said in problem
     assert "chosen β" not in problem
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_a_reference_above_gensr_takes_its_place_in_every_study(name: str) -> None:
+    known = facts(studies=deepcopy(ALL))
+    full, comparison = known.studies["full-ranking"], known.studies["rerank-table"]
+    full["results"]["search"] |= {name: {"ndcg_at_10": 0.06}}
+    rows = [row for row in comparison["results"] if row["system"] == "gensr"]
+    comparison["results"] = rows + [row | {"system": name, "mean": row["mean"] + 0.1} for row in rows]
+    comparison["verdicts"] = [verdict | {"baseline": name} for verdict in comparison["verdicts"]]
+    outcome = " ".join(study_findings.outcomes(known))
+    assert f"search: GenSR has place 2 of 2 by NDCG@10 (0.4000); below the best baseline, {MODELS[name]}" in outcome
+    assert "Full ranking, search: GenSR has place 2 of " in outcome
 
 
 def test_a_section_is_there_only_where_the_run_has_it() -> None:
