@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
 from gensr_model.config.base import Task
+from gensr_model.evaluation.arithmetic import Figures, Told, ranks_six_to_ten
 from gensr_model.reporting.run_facts import RunFacts
 from gensr_model.reporting.sections import Block, note
 
@@ -85,6 +86,17 @@ STATISTICS: dict[str, dict[str, int]] = {
     "Amazon Kindle Store": {"users": 68_223, "items": 61_934, "queries": 4_298, "events": 934_664 + 989_618},
     "KuaiSAR": {"users": 25_877, "items": 6_890_707, "queries": 453_667, "events": 5_059_169 + 14_605_716},
 }
+
+
+def papers_cells(known: Rows) -> Iterator[tuple[tuple[str, str, str], Figures, Told]]:
+    """Data, task and system of each cell of ``RANKING`` or ``FULL_RANKING``, its figures, and whether they can be."""
+    for data, tasks in known.items():
+        for task, systems in tasks.items():
+            for name, (recall_5, recall_10, ndcg_5, ndcg_10) in systems.items():
+                row = Figures(name, recall_5, recall_10, ndcg_5, ndcg_10, digits=4)
+                yield (data, task, name), row, ranks_six_to_ten(row)
+
+
 _TOLERANCE = 0.02  # the paper leaves out some steps of its filter
 
 
@@ -99,9 +111,14 @@ def is_papers_data(facts: RunFacts) -> bool:
 
 def for_format(table: Mapping[str, T], facts: RunFacts) -> T:
     """The part of a table on the data that has the run's format. Call it only where ``is_papers_data``."""
+    return table[data_of(facts)]
+
+
+def data_of(facts: RunFacts) -> str:
+    """What the paper calls the data of the run. Call it only where ``is_papers_data``."""
     assert facts.data_format is not None
     assert facts.data_format.paper is not None
-    return table[facts.data_format.paper]
+    return facts.data_format.paper
 
 
 def not_shown(facts: RunFacts, which: str) -> list[Block]:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.save_ranks import keep
+from gensr_model.evaluation.arithmetic import Figures, ranks_six_to_ten
 from gensr_model.evaluation.evaluate import RANKS
 from gensr_model.evaluation.metrics import RankCounts, counts_table, ranks_table, summarize
 from gensr_model.evaluation.saved_ranks import read_saved_ranks, widen
@@ -166,5 +167,7 @@ def test_the_tables_in_docs_are_made_of_the_ranks_beside_them(parquet: Path) -> 
         seeds.setdefault(label.partition("/")[0], []).append(summarize(result))  # gensr/seed1 is gensr's
     for of_system in seeds.values():
         for task in of_system[0]:
+            for one in of_system:
+                assert ranks_six_to_ten(Figures.of(task, one[task])) == "inside"
             means = (np.mean([one[task][name] for one in of_system]) for name in names)
             assert tuple(f"{mean:.4f}" for mean in means) in shown

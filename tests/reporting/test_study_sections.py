@@ -87,6 +87,8 @@ def test_the_papers_tables_stand_only_beside_the_papers_data() -> None:
     assert ["GenRet, the paper", "0.0221", "0.0311", "0.0197", "0.0277"] in tables(study_sections.full_ranking(full))[
         "paper-full-search"
     ]
+    assert "can give these figures of the paper: GenSR, GenRet, BSR." in render(full)
+    assert "can give these figures" not in render(theirs)
     for name in ("rerank-table", "full-ranking"):
         page = render(of(name, "folder", manifest={"counts": {"users": 9_000}}))
         assert "the paper</th>" not in page
