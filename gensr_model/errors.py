@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+
 MESSAGE_LINES = 3  # what a terminal and Prefect show of a message
 
 
@@ -41,6 +45,14 @@ class DivergedError(TrainingError):
 
 class NaNScoreError(DivergedError, DataError):
     """A model gives NaN for a score: it has diverged, or read a damaged file."""
+
+
+def append_trace(error: BaseException, log: Path) -> None:
+    """Append the error's full message and trace to a log file."""
+    message = error.full_message if isinstance(error, GensrError) else str(error)
+    text = "".join(traceback.format_exception(error))
+    with log.open("a", encoding="utf-8") as file:
+        file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {type(error).__name__}: {message}\n\n{text}\n")
 
 
 def shortened(text: str, lines: int = MESSAGE_LINES) -> str:

@@ -54,12 +54,12 @@ def up(here: Local) -> None:
             services.check(server, where.services)  # before anything is started
         for server in servers:
             if services.start(server, where.services, where.logs, here.environment, ROOT):
-                say(f"starting the {server.name} on 127.0.0.1:{server.port}")
+                print_message(f"starting the {server.name} on 127.0.0.1:{server.port}")
         for server in servers:
             services.wait_healthy(server, where.services, where.logs)
         _worker(here)
         _deploy(here)
-    say(
+    print_message(
         "deployed prefect.yaml: gensr/full-pipeline, train/full-ranking, compare/rerank-table, analyze/mechanisms, "
         "ablation/paper, sweep/tau-beta, retrain/nightly"
     )
@@ -92,10 +92,10 @@ def _worker(here: Local) -> None:
         return
     services.end_leftovers(here.worker, here.where.services)  # a flow run may outlive its worker: not beside a new one
     if lost := submit.crash_orphans(POOL):
-        say(f"marked {lost} run(s) as crashed whose worker is gone; training goes on from its checkpoint")
+        print_message(f"marked {lost} run(s) as crashed whose worker is gone; training goes on from its checkpoint")
     submit.end_tracking_of_ended_runs()
     services.start(here.worker, here.where.services, here.where.logs, here.environment, ROOT)
-    say("starting the worker")
+    print_message("starting the worker")
 
 
 def run(here: Local, config: dict[str, Any]) -> int:
@@ -104,7 +104,7 @@ def run(here: Local, config: dict[str, Any]) -> int:
     from flows.local import submit
 
     name = f"{time.strftime('run-%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
-    say(f"Prefect {here.prefect_url}    MLflow {here.mlflow_url}    logs {here.where.logs}")
+    print_message(f"Prefect {here.prefect_url}    MLflow {here.mlflow_url}    logs {here.where.logs}")
     command = [*PREFECT, "deployment", "run", "gensr/full-pipeline", "--watch", "--flow-run-name", name]
     if config:
         command += ["--params", json.dumps({"config": config})]
@@ -202,10 +202,10 @@ def _watch(here: Local, command: list[str], show_progress: Callable[[], None]) -
 def stop(here: Local) -> None:
     """End what ``up`` started here, and nothing else."""
     if not here.where.services.is_dir():
-        say(f"nothing was started in {here.where.root}")
+        print_message(f"nothing was started in {here.where.root}")
         return
     with FileLock(here.where.services / "lock"):
-        services.stop_all(here.where.services, [service.name for service in here.services], say)
+        services.stop_all(here.where.services, [service.name for service in here.services], print_message)
 
 
 def print_lines(lines: list[str]) -> None:
@@ -213,7 +213,7 @@ def print_lines(lines: list[str]) -> None:
         print(line, flush=True)
 
 
-def say(text: str) -> None:
+def print_message(text: str) -> None:
     print(f"gensr: {text}", flush=True)
 
 
@@ -276,7 +276,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return run_command(given.action, lambda: _act(given.action, given.config))
     except KeyboardInterrupt:
-        say("interrupted; the servers stay up and a run that was started goes on: `make stop` ends them")
+        print_message("interrupted; the servers stay up and a run that was started goes on: `make stop` ends them")
         return 130
 
 

@@ -170,7 +170,7 @@ def last_line(log: Path) -> str:
     return lines[-1] if lines else "it said nothing"
 
 
-def stop_all(folder: Path, names: list[str], say: Callable[[str], None]) -> None:
+def stop_all(folder: Path, names: list[str], show: Callable[[str], None]) -> None:
     """End what was started here, in the given order: the worker before the server that it reports to."""
     for name in names:
         known = read_record(folder, name)
@@ -179,7 +179,7 @@ def stop_all(folder: Path, names: list[str], say: Callable[[str], None]) -> None
         ended = end([known])
         record_file(folder, name).unlink(missing_ok=True)
         plural = "" if ended == 1 else "es"
-        say(f"{name}: ended {ended} process{plural}" if ended else f"{name}: was not running")
+        show(f"{name}: ended {ended} process{plural}" if ended else f"{name}: was not running")
 
 
 def end(records: list[Running], patience: float = 10.0) -> int:

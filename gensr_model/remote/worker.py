@@ -5,7 +5,7 @@
 JOBS is a folder that ``python -m tasks.remote.export out`` packed. The worker puts what it makes into that folder, and
 ``python -m tasks.remote.export back`` brings it into the store. Each model is trained in a process of its own,
 ``--at-once`` of them side by side. A second call leaves out what is finished, and a killed training goes on from its
-last checkpoint.
+last checkpoint. Traces of errors are in ``JOBS/errors.log``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from gensr_model.data.prepared import PreparedDataset
-from gensr_model.errors import ConfigError, GensrError
+from gensr_model.errors import ConfigError, GensrError, append_trace
 from gensr_model.evaluation import evaluate
 from gensr_model.remote import job_bundle
 from gensr_model.remote.job_bundle import Job
@@ -36,6 +36,7 @@ from gensr_model.runtime.stage_folder import atomic_dir, is_complete, write_mani
 from gensr_model.training import cross_fit, finetune
 
 Metrics = dict[str, float]
+ERRORS = "errors.log"
 
 
 def run(folder: Path, at_once: int = 1) -> list[str]:
@@ -82,6 +83,7 @@ def _side_by_side(
         failed = {}
         for done in as_completed(job_names):
             if (error := done.exception()) is not None:
+                append_trace(error, folder / ERRORS)
                 failed[job_names[done]] = f"{type(error).__name__}: {error}"
                 continue
             for line in done.result():
@@ -151,12 +153,14 @@ def main() -> None:
     given = parser.parse_args()
     if given.at_once < 1:
         parser.error("--at-once must be 1 or more")
+    log = (given.jobs if given.jobs.is_dir() else Path.cwd()) / ERRORS
     try:
         failed = run(given.jobs, given.at_once)
     except (GensrError, OSError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+        append_trace(error, log)
+        sys.exit(f"{type(error).__name__}: {error}\nTrace: {log}")
     if failed:
-        sys.exit("\n".join([*failed, "Call it again: what is finished is not done again."]))
+        sys.exit("\n".join([*failed, "Call it again: what is finished is not done again.", f"Traces: {log}"]))
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ from gensr_model.reporting.model_names import in_order
 from gensr_model.reporting.run_facts import ABLATION, RERANK, RunFacts
 
 VERDICTS = {"good": "good", "bad": "bad", "open": "muted"}  # marks of cells
-_FEWEST = 50  # users below which analysis leaves a task out
+_MIN_USERS = 50  # users below which analysis leaves a task out
 # Below are "few clusters", for which such intervals and tests are too easy (Cameron and Miller 2015, §VI: 20 to 50).
-_USERS = 50
+_FEW_USERS = 50
 
 
 def verdict(compared: dict[str, float]) -> str:
@@ -131,7 +131,7 @@ def _analysis(facts: RunFacts) -> Iterator[str]:
     for task in TASKS:
         rows = facts.summary["results"].get(task)
         if wanted and rows and not any(group[-1] == task for group in information):
-            yield f"Mutual information of {task} is left out: test samples of fewer than {_FEWEST} users."
+            yield f"Mutual information of {task} is left out: test samples of fewer than {_MIN_USERS} users."
     blind = [f"{facts.title(model)} on {task}" for (model, task), f in information.items() if f["mine_nats"] <= 0]
     if blind:
         yield f"MINE estimates no information for {joined(blind)}: an estimate of 0 is no measurement of 0."
@@ -163,14 +163,14 @@ def _conflict(facts: RunFacts) -> Iterator[str]:
 
 def _few_users(facts: RunFacts) -> Iterator[str]:
     """Where intervals and tests, which are by user, rest on too few of them to hold what they say."""
-    tested = [(row["task"], row) for row in facts.summary.get("verdicts", [])]
-    tested += [(task, row) for task, rows in facts.summary["comparisons"].items() for row in rows.values()]
+    compared = [(row["task"], row) for row in facts.summary.get("verdicts", [])]
+    compared += [(task, row) for task, rows in facts.summary["comparisons"].items() for row in rows.values()]
     # Pages can be made again of older runs, which did not count users.
-    known = [(task, row) for task, row in tested if "users" in row]
-    for task, n in {task: int(row["users"]) for task, row in known if row["users"] < min(row["n"], _USERS)}.items():
+    known = [(task, row) for task, row in compared if "users" in row]
+    for task, n in {task: int(row["users"]) for task, row in known if row["users"] < min(row["n"], _FEW_USERS)}.items():
         yield (
-            f"{task.capitalize()} was tested on {n} users, some with many samples: with fewer than {_USERS} intervals "
-            "come out too narrow and p too small."
+            f"{task.capitalize()} was tested on {n} users, some with many samples: with fewer than {_FEW_USERS} "
+            "intervals come out too narrow and p too small."
         )
 
 

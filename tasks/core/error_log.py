@@ -9,19 +9,17 @@ from __future__ import annotations
 import difflib
 import logging
 import sys
-import traceback
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
 from gensr_model.config.pipeline import PipelineConfig
-from gensr_model.errors import MESSAGE_LINES, GensrError, shortened
+from gensr_model.errors import MESSAGE_LINES, GensrError, append_trace, shortened
 from tasks.core.state_dir import state_dir
 
 BLOCK = "expected-error"  # ends the logger's name in the record of a block
-_KEPT = 100  # log files of runs
+_MAX_FILES = 100  # log files of runs
 _TASKS = "prefect.task_runs"
 _LOGGERS = ("prefect.flow_runs", _TASKS, "prefect.engine")
 _SHOWN = "_shown_in"  # attribute of an error: the flow runs that have shown its block
@@ -90,12 +88,9 @@ def write_trace(error: BaseException, name: str) -> Path:
     """Append the error's full message and trace to the log file ``name``; the oldest of many files go."""
     path = log_file(name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    message = error.full_message if isinstance(error, GensrError) else str(error)
-    text = "".join(traceback.format_exception(error))
-    with path.open("a", encoding="utf-8") as log:
-        log.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {type(error).__name__}: {message}\n\n{text}\n")
+    append_trace(error, path)
     files = sorted(path.parent.glob("*.log"), key=lambda file: file.stat().st_mtime)
-    for old in files[:-_KEPT]:
+    for old in files[:-_MAX_FILES]:
         old.unlink(missing_ok=True)
     return path
 

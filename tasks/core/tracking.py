@@ -34,7 +34,7 @@ from tasks.core.state_dir import state_dir
 EXPERIMENT = "gensr"
 LOGGER = "gensr"
 _PER_CALL = 1_000  # MLflow's limit of metrics
-_KEPT = 20_000  # metrics that wait while MLflow cannot be reached
+_MAX_WAITING = 20_000  # metrics that wait while MLflow cannot be reached
 _AFTER_FAILURE = 600.0  # seconds: a try, with what MLflow retries itself, holds training up for minutes
 _FLUSH_EVERY = 5.0  # seconds; one batched call costs what one metric costs
 _PROGRESS_EVERY = 3.0
@@ -239,7 +239,7 @@ class RunReport:
                 del self._waiting[:_PER_CALL]
         except (MlflowException, OSError) as error:
             self._pause = _AFTER_FAILURE
-            lost = max(0, len(self._waiting) - _KEPT)
+            lost = max(0, len(self._waiting) - _MAX_WAITING)
             del self._waiting[:lost]
             run_logger().warning(
                 "MLflow takes no metrics now (%s: %s); %d wait for another try, %d are lost",

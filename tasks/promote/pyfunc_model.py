@@ -6,6 +6,7 @@ Input, one row per request, every column optional: ``user``, ``history`` (item i
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from collections.abc import Iterable
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
-from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.pyfunc import PythonModel, PythonModelContext, scoring_server
 
 from gensr_model.errors import DataError
 from gensr_model.serving.service import Answer, Request, Service
@@ -28,6 +29,7 @@ class GenSRModel(PythonModel):
     """Recommends without a query and searches with one, over given candidates or the whole catalogue."""
 
     def load_context(self, context: PythonModelContext) -> None:
+        answer_without_traces()
         self.service = Service.load(context.artifacts["bundle"], context.artifacts.get("catalogue"))
 
     def predict(
@@ -47,6 +49,16 @@ class GenSRModel(PythonModel):
                 message = f"row {number}: a fault in the model, not in the request; the server's log has its trace"
                 raise MlflowException(message, INTERNAL_ERROR) from error
         return pd.DataFrame(answers, columns=list(Answer._fields))
+
+
+def answer_without_traces() -> None:
+    """Let MLflow's server answer a CSV or Parquet body that it cannot parse with the message alone.
+
+    MLflow adds the trace and has no setting for that. A version without the function keeps its answers.
+    """
+    answer = getattr(scoring_server, "_handle_serving_error", None)
+    if answer is not None:
+        scoring_server._handle_serving_error = functools.partial(answer, include_traceback=False)
 
 
 def parse_request(row: dict[Any, Any], top_n: int | None) -> Request:

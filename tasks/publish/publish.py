@@ -24,7 +24,7 @@ from tasks.promote.decision import DECISION, Decision
 from tasks.validate.profile import PROFILE
 
 REPORT = "report.html"
-_SAID_BY_THE_RUN = {"dataset", "format", "source", "preset", "seed", "negatives", "config", "config_hash",
+_RUN_FIELDS = {"dataset", "format", "source", "preset", "seed", "negatives", "config", "config_hash",
                     "dataset_digest", "commit"}  # fmt: skip
 
 
@@ -93,7 +93,7 @@ def headline(summary: dict[str, Any]) -> dict[str, float]:
 
 def part_of_run(study: dict[str, Any]) -> dict[str, Any]:
     """A study's summary within that of the run that made it, without what both say."""
-    return {name: value for name, value in study.items() if name not in _SAID_BY_THE_RUN}
+    return {name: value for name, value in study.items() if name not in _RUN_FIELDS}
 
 
 def links(summary: dict[str, Any]) -> dict[str, str]:

@@ -35,7 +35,7 @@ def test_an_unexpected_error_of_a_command_is_raised(gensr_home: Path) -> None:
 
 
 def test_old_log_files_go(gensr_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(error_log, "_KEPT", 3)
+    monkeypatch.setattr(error_log, "_MAX_FILES", 3)
     for n in range(5):
         path = write_trace(DataError("no"), f"run-{n}")
         os.utime(path, (n, n))

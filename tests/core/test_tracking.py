@@ -69,7 +69,7 @@ def test_step_metrics_are_sent_in_batches(gensr_home: Path, monkeypatch: pytest.
 def test_metrics_wait_while_mlflow_cannot_be_reached_and_the_oldest_go_beyond_a_bound(
     gensr_home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(tracking, "_KEPT", 3)
+    monkeypatch.setattr(tracking, "_MAX_WAITING", 3)
 
     def refuse(run_id: str, metrics: list[object]) -> None:
         raise MlflowException("the server is away\nand more")

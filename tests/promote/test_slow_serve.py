@@ -148,6 +148,25 @@ def test_a_refusal_names_the_field_and_holds_no_trace(server: Server, row: dict[
     assert "stack_trace" not in answer
 
 
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/json", b'{"dataframe_records": ['),
+        ("application/json", b'{"dataframe_records": {"user": 1}}'),
+        ("text/csv", b"user,top_n\nu1,many\n"),
+        ("application/vnd.apache.parquet", b"no Parquet"),
+    ],
+)
+def test_a_body_that_cannot_be_parsed_is_refused_without_a_trace(server: Server, kind: str, body: bytes) -> None:
+    request = HttpRequest(f"{server.url}/invocations", body, {"Content-Type": kind})
+    with pytest.raises(HTTPError) as refused:
+        urlopen(request, timeout=60)
+    assert refused.value.code == 400
+    answer = refused.value.read().decode()
+    assert "Traceback" not in answer
+    assert "stack_trace" not in answer
+
+
 def test_an_unknown_candidate_is_refused_by_name(server: Server) -> None:
     with pytest.raises(HTTPError) as refused:
         server.ask({"user": "u1", "candidates": ["i4", "nope"]})

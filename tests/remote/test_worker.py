@@ -142,6 +142,7 @@ def test_one_that_fails_does_not_keep_the_others_from_being_trained(
     (said,) = worker.run(folder, at_once=2)
     assert said.startswith("gensr: ")
     assert "/nowhere" in said
+    assert "Traceback" in (folder / worker.ERRORS).read_text()
     assert not is_complete(job_bundle.place(folder, "finetune", packed.jobs[0].finetune))
     assert is_complete(job_bundle.place(folder, "evaluate", str(packed.jobs[1].evaluate)))
     with pytest.raises(ConfigError, match="gensr has other keys"):
@@ -181,7 +182,8 @@ def test_what_is_no_job_bundle_is_one_sentence(
 
     monkeypatch.setenv("GENSR_HOME", str(tmp_path / "state"))
     for main, command in ((worker.main, []), (export.main, ["back"])):
-        assert "has no job_bundle.json: name a folder" in refused(main, *command, str(tmp_path))
+        assert "has no job_bundle.json: name a folder" in (block := refused(main, *command, str(tmp_path)))
+        assert "Traceback" in Path(block.split("Trace: ")[1].strip()).read_text()
     (tmp_path / "job_bundle.json").write_text('{"jobs": []}')
     with pytest.raises(ConfigError, match=r"job_bundle\.json is not what .* \(fields: library, prepared\)"):
         job_bundle.read(tmp_path)

@@ -16,7 +16,7 @@ BRANDS = 64
 TOPIC_WORDS = 8  # invented words that only one leaf category uses: readable signal that no query holds
 # How often a text mentions a word of its category: often enough for word matching to work, seldom enough to leave
 # work for a model that learns which other words go with the category.
-SAYS_KIND, SAYS_LEAF, SAYS_DEPARTMENT, NAMES_ANOTHER_LEAF = 0.85, 0.40, 0.20, 0.40
+NAMES_KIND, NAMES_LEAF, NAMES_DEPARTMENT, NAMES_ANOTHER_LEAF = 0.85, 0.40, 0.20, 0.40
 
 
 class ItemTexts(NamedTuple):
@@ -54,7 +54,7 @@ def item_texts(world: World, source: GeneratedSource) -> ItemTexts:
     two = leaf[:, None] * TOPIC_WORDS + rng.integers(0, TOPIC_WORDS, (n, 2))
     three = leaf[:, None] * TOPIC_WORDS + rng.integers(0, TOPIC_WORDS, (n, 3))
     quality = rng.integers(0, len(QUALITIES), n)
-    mentions = rng.random((n, 4)) < [SAYS_KIND, SAYS_LEAF, SAYS_DEPARTMENT, NAMES_ANOTHER_LEAF]
+    mentions = rng.random((n, 4)) < [NAMES_KIND, NAMES_LEAF, NAMES_DEPARTMENT, NAMES_ANOTHER_LEAF]
     leaf_names = [name for _, name, _ in world.leaves]
     leaf_name = _pick(leaf_names, leaf)
     department = _pick([world.departments[d] for d, _, _ in world.leaves], leaf)

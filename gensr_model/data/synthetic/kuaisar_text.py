@@ -13,7 +13,7 @@ from gensr_model.data.synthetic.world import World
 LEAF_WORDS, KIND_WORDS, DEPARTMENT_WORDS, GENERAL_WORDS = 10, 2, 4, 300
 ASKED_LEAF_WORDS = 7  # people ask with the first ones; captions use all
 CAPTION_SLOTS = 8
-SAYS_KIND = 0.6  # a caption names the kind of thing this often
+NAMES_KIND = 0.6  # a caption names the kind of thing this often
 LONG_CAPTIONS, NO_CAPTION = 0.02, 0.05
 LONG = 400  # further words of a very long caption
 
@@ -68,7 +68,7 @@ def captions(rng: np.random.Generator, world: World, text: KuaiText, items: np.n
     # One word in five captions belongs to another leaf: a caption alone is not proof.
     stray = rng.random(n) < 0.2
     slots[stray, 2] = text.leaf[rng.integers(0, len(world.leaves), n), 0][stray]
-    slots[rng.random(n) >= SAYS_KIND, 3] = -1
+    slots[rng.random(n) >= NAMES_KIND, 3] = -1
     slots[:, 1:3][rng.random((n, 2)) < 0.25] = -1
     slots[rng.random(n) < NO_CAPTION] = -1
     long = rng.random(n) < LONG_CAPTIONS
