@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from gensr_model.baselines import layers as L
@@ -16,6 +17,14 @@ from gensr_model.models.base import LossParts, RankingModel
 Grid = dict[str, tuple[Any, ...]]  # hyperparameter -> values to try, the default first
 
 
+class Phase(NamedTuple):
+    """A part of training. All but the last keep their last weights; the last one those that are best on valid."""
+
+    name: str = ""
+    epochs: int | None = None  # None as the config has it
+    learning_rate: float | None = None  # None as the point has it
+
+
 class Baseline(RankingModel):
     """A system that ranks candidates; built as ``Class(domain, **hyperparameters)``, each with a default.
 
@@ -25,6 +34,16 @@ class Baseline(RankingModel):
     reads: ClassVar[frozenset[str]]  # of inputs.FIELDS
     tasks: ClassVar[tuple[Task, ...]]
     fixed_length: ClassVar[bool] = False  # its history has one length, so that more padding may change a score
+    negatives: ClassVar[int | None] = None  # per positive in training; None as the config has it
+    needs: ClassVar[tuple[str, ...]] = ()  # what it reads beside the dataset: codes of items, or the CF tables
+    phases: ClassVar[tuple[Phase, ...]] = (Phase(),)
+
+    def receive(self, name: str, value: Any) -> None:
+        """Take one of ``needs`` before training; it becomes a part of the weights."""
+        raise NotImplementedError(f"{type(self).__name__} needs no {name}")
+
+    def enter(self, phase: str, seed: int) -> None:
+        """Get ready for a phase of training, as a function of the weights and the seed alone."""
 
     @abstractmethod
     def loss(self, batch: BaselineBatch) -> LossParts:
@@ -45,16 +64,25 @@ class DotBaseline(Baseline):
     def state(self, batch: BaselineBatch) -> Tensor:
         """(B, d) what is looked for, before any candidate is known."""
 
+    @property
+    def item_vectors(self) -> Tensor:
+        """(I, d) of all items."""
+        return self.items.table.weight
+
     def score(self, batch: BaselineBatch) -> Tensor:
         """(B, C) state · item."""
-        return L.dot(self.state(batch), self.items(batch.candidates))
+        return L.dot(self.state(batch), F.embedding(batch.candidates, self.item_vectors))
+
+    def catalogue_scores(self, batch: BaselineBatch) -> Tensor:
+        """(B, I) state · every item. The candidates of the batch are not read."""
+        return self.state(batch) @ self.item_vectors.T
 
     def loss(self, batch: BaselineBatch) -> LossParts:
         return losses.total({self.item_loss: self.loss_of_items(batch)})
 
     def loss_of_items(self, batch: BaselineBatch) -> Tensor:
         """(B,) the loss that ``item_loss`` names."""
-        return losses.item_loss(self.item_loss, self.state(batch), self.items.table.weight, batch.candidates)
+        return losses.item_loss(self.item_loss, self.state(batch), self.item_vectors, batch.candidates)
 
 
 class BaselineSpec(NamedTuple):
@@ -64,6 +92,7 @@ class BaselineSpec(NamedTuple):
     title: str
     block: str  # of the paper's tables: recommendation, search, search-enhanced, joint
     grid: Grid  # what is tuned on valid
+    reranks: bool = True  # whether it stands in the tables of re-ranking; else in those of full ranking alone
 
     @property
     def reads(self) -> frozenset[str]:

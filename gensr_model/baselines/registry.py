@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gensr_model.baselines.base import BaselineSpec, Grid
 from gensr_model.baselines.bert4rec import BERT4Rec
+from gensr_model.baselines.bsr import BSR
 from gensr_model.baselines.din import DIN
 from gensr_model.baselines.fmlp_rec import FMLPRec
 from gensr_model.baselines.gru4rec import GRU4Rec
@@ -14,6 +15,7 @@ from gensr_model.baselines.query_seqrec import QuerySeqRec
 from gensr_model.baselines.sasrec import SASRec
 from gensr_model.baselines.sesrec import SESRec
 from gensr_model.baselines.tem import TEM, CoPPS
+from gensr_model.baselines.tiger import TIGER
 from gensr_model.baselines.unified_ssr import UnifiedSSR
 from gensr_model.baselines.unisar import UniSAR
 from gensr_model.baselines.user import USER
@@ -24,6 +26,9 @@ from gensr_model.baselines.user import USER
 LEARNING: Grid = {"learning_rate": (3e-3, 1e-3, 1e-2), "weight_decay": (0.01, 0.1)}
 # Of a model of one sequence: its loss, and whether samples without history are trained on.
 SEQUENCE: Grid = {"loss": ("catalogue", "bce"), "min_history": (1, 0)}
+
+# Of the generative systems, which learn a T5 from scratch.
+GENERATING: Grid = {"learning_rate": (2e-3, 1e-3, 5e-4), "weight_decay": (0.01, 0.1), "batch_size": (128,)}
 
 BASELINES: dict[str, BaselineSpec] = {
     "sasrec": BaselineSpec(SASRec, "SASRec", "recommendation", LEARNING | {"dropout": (0.5, 0.2)} | SEQUENCE),
@@ -43,5 +48,7 @@ BASELINES: dict[str, BaselineSpec] = {
     "jsr": BaselineSpec(JSR, "JSR", "joint", LEARNING | {"word_weight": (1.0, 0.1)}),
     "user": BaselineSpec(USER, "USER", "joint", LEARNING | {"dropout": (0.1, 0.3)}),
     "unified_ssr": BaselineSpec(UnifiedSSR, "UnifiedSSR", "joint", LEARNING | {"dropout": (0.5, 0.2)}),
+    "bsr": BaselineSpec(BSR, "BSR", "joint", GENERATING),
+    "tiger": BaselineSpec(TIGER, "TIGER", "recommendation", GENERATING, reranks=False),
     "unisar": BaselineSpec(UniSAR, "UniSAR", "joint", LEARNING | {"search_weight": (0.1, 0.01, 1.0)}),
 }

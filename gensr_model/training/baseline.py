@@ -41,6 +41,9 @@ _SCORED_TOGETHER = 256  # samples
 _CHECKPOINT_EVERY = 1_000  # steps; a baseline's are short
 
 
+Needs = dict[str, Any]  # what ``Baseline.needs`` names, as ``Baseline.receive`` takes it
+
+
 class Loaded(NamedTuple):
     """A baseline ready to score samples of the dataset it was trained on."""
 
@@ -49,7 +52,13 @@ class Loaded(NamedTuple):
 
 
 def tune(
-    spec: BaselineSpec, dataset: PreparedDataset, config: PipelineConfig, checkpoints: Path, out: Path, report: Report
+    spec: BaselineSpec,
+    dataset: PreparedDataset,
+    config: PipelineConfig,
+    checkpoints: Path,
+    out: Path,
+    report: Report,
+    needs: Needs | None = None,
 ) -> dict[str, float]:
     """Try ``rerank.trials`` points of the baseline's grid for ``rerank.trial_epochs`` each, on the configured seed.
 
@@ -63,7 +72,8 @@ def tune(
         if not known.is_file():
             folder = checkpoints / f"trial-{number}"
             epochs = config.rerank.trial_epochs
-            _, result, _ = fit_baseline(spec, point, dataset, lexicon, config, epochs, folder, NullReport())
+            given = (spec, point, dataset, lexicon, config, epochs, folder, NullReport())
+            _, result, _ = fit_baseline(*given, needs=needs)
             write_json(known, {"metric": result.best_metric})
         metric: float = json.loads(known.read_text())["metric"]
         report.metrics({"tuning/metric": metric}, number)
@@ -90,6 +100,7 @@ def train(
     checkpoints: Path,
     out: Path,
     report: Report,
+    needs: Needs | None = None,
 ) -> dict[str, float]:
     """Train with the hyperparameters of ``point``; continues from ``checkpoints``.
 
@@ -99,7 +110,7 @@ def train(
     lexicon = lexicon_of(spec, dataset, config.model.text)
     every = config.analysis.gradient_every if can_be_probed(spec.model) else 0
     model, result, probes = fit_baseline(
-        spec, point, dataset, lexicon, config, config.rerank.epochs, checkpoints, report, every
+        spec, point, dataset, lexicon, config, config.rerank.epochs, checkpoints, report, every, needs
     )
     save(out, spec, point, model, dataset, lexicon, config.model.max_history)
     write_json(out / "training.json", result.repeatable() | {"point": point})
@@ -123,8 +134,11 @@ def fit_baseline(
     folder: Path,
     report: Report,
     gradient_every: int = 0,
+    needs: Needs | None = None,
 ) -> tuple[Baseline, FitResult, GradientLog | None]:
-    """Train a fresh model with the hyperparameters of ``point``; continues from the checkpoints in ``folder``.
+    """Train a fresh model with the hyperparameters of ``point``, phase by phase.
+
+    Continues from the checkpoints in ``folder``. What the model needs and ``needs`` lacks, it draws at random.
 
     Raises:
         ConfigError: the scores of a loss over the catalogue do not fit into memory.
@@ -132,7 +146,9 @@ def fit_baseline(
     collator = Collator(dataset, spec.reads, config.model.max_history, lexicon)
     torch.manual_seed(config.seed)
     model = build(spec, point, collator)
-    settings = training_settings(config, point)
+    for name, value in (needs or {}).items():
+        model.receive(name, value)
+    settings = training_settings(config, point, spec.model.negatives)
     data = TrainingData(
         dataset,
         settings,
@@ -148,18 +164,22 @@ def fit_baseline(
     probes = None
     if isinstance(model, ProbedModel):
         probes = GradientLog(model, data, gradient_every, folder / "gradients", report)
-    result = fit(
-        model,
-        data,
-        settings,
-        seed=config.seed,
-        epochs=epochs,
-        folder=folder,
-        validate=Validation(model, dataset, collator, spec.tasks, config),
-        report=report,
-        probe=probes,
-        accelerator=make_accelerator(settings.precision),
-    )
+    for phase in model.phases:
+        model.enter(phase.name, config.seed)
+        rate = settings.learning_rate if phase.learning_rate is None else phase.learning_rate
+        result = fit(
+            model,
+            data,
+            settings.model_copy(update={"learning_rate": rate}),
+            seed=config.seed,
+            epochs=epochs if phase.epochs is None else phase.epochs,
+            folder=folder / phase.name,
+            validate=Validation(model, dataset, collator, spec.tasks, config),
+            report=report,
+            probe=probes,
+            accelerator=make_accelerator(settings.precision),
+            keep="best" if phase is model.phases[-1] else "last",
+        )
     return model, result, probes
 
 
@@ -193,10 +213,11 @@ def check_memory(title: str, items: int, batch_size: int, free: int | None = Non
         )
 
 
-def training_settings(config: PipelineConfig, point: tuning.Point) -> TrainConfig:
-    """``train`` with the settings of ``rerank`` for baselines, and the values of the point."""
+def training_settings(config: PipelineConfig, point: tuning.Point, negatives: int | None = None) -> TrainConfig:
+    """``train`` with the settings of ``rerank`` for baselines, a model's ``negatives``, and the values of the point."""
     rerank = config.rerank
     changes = {"learning_rate": rerank.learning_rate, "batch_size": rerank.batch_size, "patience": rerank.patience}
+    changes |= {} if negatives is None else {"negatives": negatives}
     changes |= {"accumulation": 1, "validations_per_epoch": 1, "checkpoint_every": _CHECKPOINT_EVERY}
     chosen_values = {name: value for name, value in point.items() if name in OF_TRAINER}
     # Only a T5 has blocks to compile.

@@ -202,6 +202,7 @@ def fit(
     report: Report,
     probe: Callable[[int], None] | None = None,
     accelerator: Accelerator | None = None,
+    keep: Literal["best", "last"] = "best",
 ) -> FitResult:
     """Train until the epochs or the patience end, then load the best weights.
 
@@ -212,6 +213,7 @@ def fit(
         folder: where checkpoints are; training resumes from the last one.
         validate: metrics of the current weights; ``metric`` decides, larger is better.
         probe: called before every step with its number, for measurements that must not change training.
+        keep: ``last`` trains all epochs without validation, and keeps the last weights.
     Raises:
         DivergedError: a loss or its gradient is not finite; names the step and its sample ids. The model's weights are
             spoiled then, the last checkpoint is from before it.
@@ -255,16 +257,17 @@ def fit(
             report.metrics({f"train/{name}": value for name, value in values.items()}, progress.step)
             report.progress(progress.step, total, f"training, loss {values['loss']:.4f}")
             window, since = [], time.monotonic()
-        if progress.step % interval == 0 or progress.step == total:
+        if keep == "best" and (progress.step % interval == 0 or progress.step == total):
             progress = _validate(model, progress, validate, folder, report, accelerator)
             save(folder, model, optimizer, progress)
             window, since = [], time.monotonic()
-        elif progress.step % config.checkpoint_every == 0:
+        elif progress.step % config.checkpoint_every == 0 or progress.step == total:
             save(folder, model, optimizer, progress)
-    if progress.best_metric == -math.inf:
+    if keep == "best" and progress.best_metric == -math.inf:
         progress = _validate(model, progress, validate, folder, report, accelerator)
     accelerator.wait_for_everyone()
-    checkpoint.load_best(folder, model)
+    if keep == "best":
+        checkpoint.load_best(folder, model)
     report.progress(total, total, f"training, {stopped}")
     return FitResult(
         progress.best_metric,

@@ -66,7 +66,7 @@ class Ranked(NamedTuple):
 
 def every_system() -> tuple[str, ...]:
     """Names of all systems, in the order of the table."""
-    return (*REFERENCES, *BASELINES, *MODELS[::-1])
+    return (*REFERENCES, *(name for name, spec in BASELINES.items() if spec.reranks), *MODELS[::-1])
 
 
 def title(name: str) -> str:

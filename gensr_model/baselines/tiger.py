@@ -1,0 +1,71 @@
+"""TIGER (Rajput et al., NeurIPS 2023): next item as the four codes of its semantic id.
+
+Departures: a T5 from scratch that is smaller than the paper's; the softmax is over the codes that some item has at the
+place, which are all that can be an answer.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gensr_model.baselines.generator import Generator, side_by_side, small_t5
+from gensr_model.baselines.inputs import REC, USER, BaselineBatch, Domain
+from gensr_model.config.base import Task
+from gensr_model.data.prepared import IntArray
+
+LEVELS, CODES = 4, 256  # of an id, and the most that a level has
+_USERS = 2_000  # tokens that users share
+
+
+def random_codes(items: int, codes: int, seed: int = 0) -> IntArray:
+    """(items, 4) codes that say nothing of the items: three drawn ones, and a number within equal ones."""
+    drawn = np.random.default_rng(seed).integers(codes, size=(items, LEVELS - 1))
+    _, bucket = np.unique(drawn, axis=0, return_inverse=True)
+    order = np.argsort(bucket, kind="stable")
+    first = np.searchsorted(bucket[order], np.arange(bucket.max(initial=0) + 1))
+    number = np.empty(items, np.int64)
+    number[order] = np.arange(items) - first[bucket[order]]
+    return np.column_stack([drawn, number])
+
+
+class TIGER(Generator):
+    """Reads a token of the user and the codes of the latest items; each level has tokens of its own.
+
+    The ids are those of the stage ``semantic-ids``; without it they are random, a control.
+
+    Args:
+        latest: items of the history that are read.
+    """
+
+    reads: ClassVar[frozenset[str]] = frozenset({USER, REC})
+    tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
+    negatives: ClassVar[int | None] = 0
+    needs: ClassVar[tuple[str, ...]] = ("codes",)
+
+    def __init__(
+        self, domain: Domain, dim: int = 64, layers: int = 2, decoder_layers: int = 2, dropout: float = 0.1,
+        latest: int = 20,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.latest, self.first_code = latest, 1 + _USERS
+        self.t5 = small_t5(self.first_code + LEVELS * CODES, dim, layers, decoder_layers, dropout)
+        self.set_ids(self._tokens(random_codes(domain.n_items, codes=64)))
+
+    def receive(self, name: str, value: Tensor) -> None:
+        """Take the codes (I, 4) of the items."""
+        assert name == "codes"
+        self.ids.copy_(self._tokens(value.numpy()))
+
+    def _tokens(self, codes: IntArray) -> Tensor:
+        return torch.from_numpy(codes + np.arange(LEVELS) * CODES + self.first_code)
+
+    def prompt(self, batch: BaselineBatch) -> Tensor:
+        history = batch.rec_history
+        items, mask = history.item[:, -self.latest :], history.mask[:, -self.latest :]
+        codes = (self.ids[items] * mask.unsqueeze(-1)).flatten(1)  # (B, 4H)
+        user = 1 + (batch.user * 2_654_435_761 % 2**32) % _USERS  # Knuth's multiplicative hash
+        return side_by_side([user.unsqueeze(1), codes])
