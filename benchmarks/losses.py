@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.common import prepared
 from benchmarks.sides import arguments
-from gensr_model.baselines.registry import BASELINES
+from gensr_model.baselines.registry import BASELINES, UNISAR
 from gensr_model.config.pipeline import PipelineConfig, with_changes
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation.evaluate import rank_bundle
@@ -34,7 +34,6 @@ MANY = {"loss": "listwise", "negatives": 32}
 WITH, BCE = {"min_history": 1}, {"loss": "bce"}
 SEQUENCE = (BCE, BCE | WITH, CATALOGUE, CATALOGUE | WITH)
 PAIRWISE = (BCE, BCE | {"negatives": 32}, MANY)
-UNISAR_AMAZON = {"search_weight": 0.01, "align_weight": 0.01, "pair_weight": 0.1}  # of the authors' Amazon file
 TRIED: dict[str, tuple[tuning.Point, ...]] = {
     "sasrec": (*SEQUENCE, CATALOGUE | WITH | {"dropout": 0.2}),
     "gru4rec": (LISTWISE, *SEQUENCE[1:]),
@@ -47,7 +46,7 @@ TRIED: dict[str, tuple[tuning.Point, ...]] = {
     "user": (BCE, CATALOGUE),
     "jsr": ({"loss": "bpr"}, CATALOGUE),
     "unified_ssr": (BCE, CATALOGUE),
-    "unisar": (BCE, UNISAR_AMAZON, {"search_weight": 1.0}, MANY | {"search_weight": 1.0}),
+    "unisar": (*({"weights": weights} for weights in UNISAR), MANY | {"weights": UNISAR[2]}),
     **dict.fromkeys(("qem", "hem", "aem", "zam", "tem", "copps"), (BCE, CATALOGUE)),
 }
 # GenSR and two heads, in the preset ``best``: fields of the config.

@@ -27,6 +27,10 @@ LEARNING: Grid = {"learning_rate": (3e-3, 1e-3, 1e-2), "weight_decay": (0.01, 0.
 # Of a model of one sequence: its loss, and whether samples without history are trained on.
 SEQUENCE: Grid = {"loss": ("catalogue", "bce"), "min_history": (1, 0)}
 
+# Weights of search and of both alignments: of the authors' file for KuaiSAR, of their file for Amazon, and a search
+# weight of 1 with the former.
+UNISAR = ((0.1, 0.1, 0.001), (0.01, 0.01, 0.1), (1.0, 0.1, 0.001))
+
 # Of the generative systems, which learn a T5 from scratch.
 GENERATING: Grid = {"learning_rate": (2e-3, 1e-3, 5e-4), "weight_decay": (0.01, 0.1), "batch_size": (128,)}
 
@@ -50,5 +54,5 @@ BASELINES: dict[str, BaselineSpec] = {
     "unified_ssr": BaselineSpec(UnifiedSSR, "UnifiedSSR", "joint", LEARNING | {"dropout": (0.5, 0.2)}),
     "bsr": BaselineSpec(BSR, "BSR", "joint", GENERATING),
     "tiger": BaselineSpec(TIGER, "TIGER", "recommendation", GENERATING, reranks=False),
-    "unisar": BaselineSpec(UniSAR, "UniSAR", "joint", LEARNING | {"search_weight": (0.1, 0.01, 1.0)}),
+    "unisar": BaselineSpec(UniSAR, "UniSAR", "joint", LEARNING | {"weights": UNISAR}),
 }

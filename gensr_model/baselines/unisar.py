@@ -5,12 +5,13 @@ one clicked item; no attributes of items and users beside their ids; embedded ev
 pairs of query and item, each history's latest is aligned; a negative of an alignment is another row of the batch, of
 another user, query and item, its similarity starts unsaturated, and its temperature is fixed; GELU in the transformers;
 candidate, user and query are normed before the experts, and ReLU layers start as He et al. have it, to learn sooner.
-As in the authors' published settings: one layer, two heads, feed-forward width d, PLE with 4 shared and 4 own experts,
-search weight 0.1, alignment weights 0.1 and 0.001.
+As in the authors' code: one layer, two heads, feed-forward width d, PLE with 4 shared and 4 own experts. Their weights
+of the losses differ by dataset; the grid has both sets (``baselines/registry.py``), and a table names the chosen point.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -111,9 +112,9 @@ class UniSAR(Baseline):
     Args:
         heads: of every transformer.
         experts: of each task and shared, so that a gate has twice as many.
-        search_weight: of L_s, beside L_r.
-        align_weight, align_tau: of the alignment of same-type and cross-type transitions.
-        pair_weight, pair_tau: of the alignment of queries and clicked items.
+        weights: of L_s beside L_r, of the alignment of same-type and cross-type transitions, and of that of queries and
+            clicked items.
+        align_tau, pair_tau: temperatures of the two alignments.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({USER, QUERY, MIXED})
@@ -121,12 +122,12 @@ class UniSAR(Baseline):
 
     def __init__(
         self, domain: Domain, dim: int = 64, heads: int = 2, dropout: float = 0.1, experts: int = 4,
-        search_weight: float = 0.1, align_weight: float = 0.1, align_tau: float = 0.1,
-        pair_weight: float = 0.001, pair_tau: float = 0.5, loss: CandidateLoss = "bce",
+        weights: Sequence[float] = (0.1, 0.1, 0.001), align_tau: float = 0.1, pair_tau: float = 0.5,
+        loss: CandidateLoss = "bce",
     ) -> None:  # fmt: skip
         super().__init__()
         self.candidate_loss = loss
-        self.weights = {"search": search_weight, "align": align_weight, "pairs": pair_weight}
+        self.weights = dict(zip(("search", "align", "pairs"), weights, strict=True))
         self.items, self.users = Features(domain.n_items, dim), Features(domain.n_users, dim)
         self.query = L.QueryEncoder(L.word_embedding(domain, dim // 2), dim)
         self.no_query = nn.Parameter(L.embedding(1, dim).weight.detach()[0])

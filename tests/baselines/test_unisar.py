@@ -141,7 +141,7 @@ def test_alignment_by_hand() -> None:
 
 def test_the_loss_is_the_weighted_sum_and_task_losses_are_unweighted(dataset: PreparedDataset) -> None:
     torch.manual_seed(0)
-    weights = {"search_weight": 0.03, "align_weight": 0.2, "pair_weight": 0.5}
+    weights = {"weights": (0.03, 0.2, 0.5)}
     model = UniSAR(collator(dataset, UniSAR).domain, **weights).eval()
     result = batch(dataset, UniSAR)
     recommendation, search = model.task_losses(result)
