@@ -15,7 +15,7 @@ from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError
 from gensr_model.evaluation.reference import REFERENCES
 from gensr_model.reporting.run_facts import RERANK
-from tasks.compare.baselines import Ranked, check_names, check_points, every_system, run_system, title
+from tasks.compare.baselines import Ranked, check_names, check_points, check_trials, every_system, run_system, title
 from tasks.compare.saved_ranks import taken
 from tasks.core.stage import StageResult
 from tasks.core.tracking import Tracked, parent_run
@@ -47,6 +47,8 @@ def check_systems(config: PipelineConfig) -> FanOut:
         )
     check_names(_names(config))
     check_points(config)
+    if config.rerank.tune is not False:
+        check_trials(config, _names(config))
     for saved, given in zip(config.rerank.saved_ranks, taken(config.rerank.saved_ranks, _names(config)), strict=True):
         check_names(tuple(given), f"rerank.saved_ranks ({saved.path})")
     return fan_out(config.rerank)

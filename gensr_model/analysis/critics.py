@@ -35,7 +35,6 @@ class Estimate(NamedTuple):
 
     nats: float
     std: float
-    by_seed: tuple[float, ...]
 
 
 class CriticConfig(NamedTuple):
@@ -203,7 +202,7 @@ def estimate(
     with torch.random.fork_rng(devices=[]):  # critics start from global random state; give it back untouched
         runs = [_run(ESTIMATORS[name](), x, draw, seed + n, config, repeats) for n in range(config.seeds)]
     spread = float(np.std(runs, ddof=1)) if len(runs) > 1 else 0.0
-    return Estimate(float(np.mean(runs)), spread, tuple(runs))
+    return Estimate(float(np.mean(runs)), spread)
 
 
 def normal_scores(x: Tensor) -> Tensor:

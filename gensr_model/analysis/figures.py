@@ -53,27 +53,27 @@ def gradient_figure(entries: Mapping[str, Entries], path: Path) -> None:
     _save(figure, path)
 
 
-def validation_figure(entries: Mapping[str, Entries], path: Path, metric: str = "ndcg_at_5") -> None:
-    """Validation metric along training, one panel per task.
+def validation_figure(entries: Mapping[str, Entries], path: Path) -> None:
+    """Validation NDCG@5 along training, one panel per task.
 
     Args:
-        entries: per model its validations, each with "step" and "{task}/{metric}".
+        entries: per model its validations, each with "step" and "{task}/ndcg_at_5".
     """
     figure, axes = _figure(len(TASKS), (9.0, 3.6))
     for axis, task in zip(axes, TASKS, strict=True):
         drawn = False
         for (model, validations), color in zip(entries.items(), COLORS, strict=False):
-            have = [entry for entry in validations if f"{task}/{metric}" in entry]
+            have = [entry for entry in validations if f"{task}/ndcg_at_5" in entry]
             if have:
                 axis.plot(
-                    *_columns(have, "step", f"{task}/{metric}"),
+                    *_columns(have, "step", f"{task}/ndcg_at_5"),
                     "o-",
                     color=color,
                     label=model_title(model),
                     markersize=3,
                 )
                 drawn = True
-        axis.set(title=task, xlabel="training step", ylabel=f"valid {metric}")
+        axis.set(title=task, xlabel="training step", ylabel="valid ndcg_at_5")
         _legend(axis, drawn)
     _save(figure, path)
 

@@ -65,8 +65,6 @@ def conflict_summary(probes: Sequence[Mapping[str, float]]) -> dict[str, float]:
         "share_negative_halves": float((halves < 0).mean()),
         "mean_null": float(null.mean()),
         "share_negative_null": float((null < 0).mean()),
-        "mean_null_recommendation": float(columns["null_recommendation"].mean()),
-        "mean_null_search": float(columns["null_search"].mean()),
         "gap": float(gap.mean()),
         "gap_error": float(gap.std(ddof=1) / len(gap) ** 0.5) if len(gap) > 1 else 0.0,
         "mean_norm_recommendation": float(columns["norm_recommendation"].mean()),

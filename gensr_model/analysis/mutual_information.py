@@ -45,7 +45,6 @@ class TaskInformation(NamedTuple):
     exact_nats: float
     bound_nats: float
     label_nats: float
-    label_bound_nats: float
     raw_score_nats: float
     mine_bits: float
     exact_bits: float
@@ -218,7 +217,6 @@ def estimate_task_information(
         infonce_nats=infonce.nats, infonce_std=infonce.std,
         smile_nats=smile.nats, smile_std=smile.std,
         exact_nats=exact, bound_nats=float(bernoulli_entropy(p.mean())),
-        label_nats=label_nats, label_bound_nats=float(bernoulli_entropy(np.mean(label))),
-        raw_score_nats=raw.nats,
+        label_nats=label_nats, raw_score_nats=raw.nats,
         mine_bits=nats_to_bits(mine.nats), exact_bits=nats_to_bits(exact), label_bits=nats_to_bits(label_nats),
     )  # fmt: skip

@@ -21,8 +21,8 @@ from gensr_model.baselines.unisar import UniSAR
 from gensr_model.baselines.user import USER
 
 # Tuned for every system; the first value of each is the default. Some names go to the trainer (``OF_TRAINER`` of
-# gensr_model/training/baseline.py), other names to the model. A grid must have at least as many points as a tuning has
-# trials. What else was tried is in docs/baselines.md.
+# gensr_model/training/baseline.py), other names to the model. A grid has at least as many points as `rerank.trials`, or
+# the run is refused. What else was tried is in docs/baselines.md.
 LEARNING: Grid = {"learning_rate": (3e-3, 1e-3, 1e-2), "weight_decay": (0.01, 0.1)}
 # Of a model of one sequence: its loss, and whether samples without history are trained on.
 SEQUENCE: Grid = {"loss": ("catalogue", "bce"), "min_history": (1, 0)}

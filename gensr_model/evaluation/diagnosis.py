@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gensr_model.config.base import TASKS, Split
+from gensr_model.config.base import TASKS
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.errors import DataError
 from gensr_model.evaluation.compare import against_best, holm
@@ -62,18 +62,18 @@ def segmentations(dataset: PreparedDataset, samples: Samples) -> list[Segments]:
     ]
 
 
-def diagnose(dataset: PreparedDataset, ranks: Mapping[str, pa.Table], split: Split = "test") -> pa.Table:
+def diagnose(dataset: PreparedDataset, ranks: Mapping[str, pa.Table]) -> pa.Table:
     """Metrics of every model on every segment.
 
     Args:
-        ranks: of every model its ranks (``metrics.RANKS_SCHEMA``) of samples of the split, in any order.
+        ranks: of every model its ranks (``metrics.RANKS_SCHEMA``) of test samples, in any order.
     Returns:
         A row per model, task, segmentation (``by``) and segment that has samples: their number ``samples``, the mean of
         every metric, and ``ndcg_at_10_error``, the standard error of that mean by user (null for a single one).
     Raises:
-        DataError: a table ranks a sample that the split does not have.
+        DataError: a table ranks a sample that the test split does not have.
     """
-    every = dataset.samples(split)
+    every = dataset.samples("test")
     cuts = segmentations(dataset, every)
     parts = [
         part
@@ -103,7 +103,6 @@ def leads(
     samples: int = 2_000,
     confidence: float = 0.95,
     seed: int = 0,
-    split: Split = "test",
 ) -> list[Lead]:
     """Where ours leads, where not, and with what significance: every segment of ``diagnose``.
 
@@ -112,7 +111,7 @@ def leads(
     ``FEWEST_USERS`` there is no p. A segment is left out where ours or every other has no ranks. Resamples, confidence
     and seed are those of ``compare.against_best``; raises as it does, and as ``diagnose``.
     """
-    every = dataset.samples(split)
+    every = dataset.samples("test")
     sample_id = pa.array(every.sample_id, pa.string())
     cuts = segmentations(dataset, every)
     result, p = [], []

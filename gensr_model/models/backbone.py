@@ -15,6 +15,8 @@ from gensr_model.data.text import EOS, PAD, ItemText, special_id
 from gensr_model.errors import ConfigError
 from gensr_model.models.text_pooling import pool_text
 
+_TEXTS_AT_ONCE = 4_096
+
 
 def scratch_config(config: BackboneConfig, tokenizer: Tokenizer) -> T5Config:
     """The T5 shape of a backbone trained from scratch, with the ids of its own tokenizer."""
@@ -75,7 +77,7 @@ def fuse_gelu(model: T5ForConditionalGeneration) -> None:
             module.act = nn.GELU(approximate="tanh")
 
 
-def add_item_tokens(model: T5ForConditionalGeneration, text: ItemText, chunk: int = 4096) -> int:
+def add_item_tokens(model: T5ForConditionalGeneration, text: ItemText) -> int:
     """One new token per item (§6.3), in place. Its vectors start as the mean of those of the item's text.
 
     Both matrices are extended and stay tied exactly if they were. An item without text starts at zero.
@@ -89,8 +91,8 @@ def add_item_tokens(model: T5ForConditionalGeneration, text: ItemText, chunk: in
     model.resize_token_embeddings(first + items, mean_resizing=False)
     with torch.no_grad():
         for matrix in (model.shared,) if tied else (model.shared, model.lm_head):
-            for start in range(0, items, chunk):
-                place = torch.arange(start, min(start + chunk, items))
+            for start in range(0, items, _TEXTS_AT_ONCE):
+                place = torch.arange(start, min(start + _TEXTS_AT_ONCE, items))
                 matrix.weight[first + place] = pool_text(matrix, text, place)
     return first
 

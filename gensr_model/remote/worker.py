@@ -107,7 +107,6 @@ def _model(folder: Path, job: Job, threads: int, bar: bool) -> list[str]:
     )
 
     def train(out: Path, checkpoints: Path, report: Report) -> Metrics:
-        checkpoints.mkdir(parents=True, exist_ok=True)
         made = finetune.TRAIN[job.model](dataset, cf, config, checkpoints, out, report)
         return made | peak_of_this_process()
 

@@ -51,7 +51,7 @@ def comparison(facts: RunFacts) -> Section | None:
     if study["verdicts"]:
         blocks += [
             heading("GenSR against the best baseline"),
-            figures(_verdict_figure(facts, study)),
+            figures(_verdict_figure(study)),
             table(_verdicts(facts, study)),
         ]
     if study["failed"]:
@@ -123,7 +123,7 @@ def _verdicts(facts: RunFacts, study: dict[str, Any]) -> Table:
     return Table("systems-verdicts", "Paired tests, column by column", columns, rows, caution)
 
 
-def _verdict_figure(facts: RunFacts, study: dict[str, Any]) -> Figure:
+def _verdict_figure(study: dict[str, Any]) -> Figure:
     rows = [
         Interval(f"{v['task'].capitalize()}, {COLUMNS[v['metric']]}", v["mean_difference"], v["low"], v["high"],
                  verdict(v))

@@ -48,11 +48,11 @@ def number(value: float | None, digits: int = 4, sign: bool = False, mark: str =
     return Cell(shown.replace("-", "−"), value, mark)
 
 
-def percent(value: float | None, digits: int = 1, mark: str = "") -> Cell:
+def percent(value: float | None, mark: str = "") -> Cell:
     """A cell of a change as a percentage, with its sign."""
     if value is None:
         return number(None)
-    return Cell(f"{round(100 * value, digits) + 0.0:+.{digits}f}%".replace("-", "−"), float(value), mark)
+    return Cell(f"{round(100 * value, 1) + 0.0:+.1f}%".replace("-", "−"), float(value), mark)
 
 
 def interval(value: float, low: float, high: float, scale: float = 1.0, digits: int = 4) -> Cell:

@@ -9,6 +9,7 @@ import functools
 import importlib
 import inspect
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -120,6 +121,21 @@ def check_points(config: PipelineConfig) -> None:
                 )
 
 
+def check_trials(config: PipelineConfig, names: tuple[str, ...]) -> None:
+    """Raise ConfigError where a grid has fewer points than ``rerank.trials``: the budgets would not be equal.
+
+    A grid that ``rerank.points`` narrows may have fewer.
+    """
+    grids = OURS | {name: find_baseline(name).grid for name in names if name not in (*REFERENCES, *MODELS)}
+    size = {name: math.prod(map(len, grids[name].values())) for name in names if name in grids}
+    smallest = min(size, key=lambda name: size[name], default="")
+    if smallest and size[smallest] < config.rerank.trials:
+        raise ConfigError(
+            f"rerank.trials is {config.rerank.trials}, but the grid of {title(smallest)} has {size[smallest]} points, "
+            f"and every system gets as many trials: set rerank.trials to {size[smallest]} at most"
+        )
+
+
 def check_names(names: tuple[str, ...], named_in: str = "rerank.systems") -> None:
     """Raise ConfigError for a name that is none, before anything is trained."""
     for name in names:
@@ -135,7 +151,6 @@ def check_names(names: tuple[str, ...], named_in: str = "rerank.systems") -> Non
 
 def tune_baseline(work: Work, config: PipelineConfig, prepared: Path, name: str) -> dict[str, float]:
     """Reads the prepared dataset; writes which point of the grid is best on valid."""
-    work.checkpoints.mkdir(parents=True, exist_ok=True)
     dataset = PreparedDataset.open(prepared)
     return training.tune(spec_at(config, name), dataset, config, work.checkpoints, work.out, work.report)
 
@@ -144,7 +159,6 @@ def train_baseline(work: Work, config: PipelineConfig, prepared: Path, *tuned_an
     """Reads the prepared dataset and, where it was tuned, the chosen point; writes the bundle."""
     *tuned, name = tuned_and_name
     point = training.chosen(tuned[0]) if tuned else tuning.default(spec_at(config, name).grid)
-    work.checkpoints.mkdir(parents=True, exist_ok=True)
     dataset = PreparedDataset.open(prepared)
     return training.train(find_baseline(name), point, dataset, config, work.checkpoints, work.out, work.report)
 

@@ -37,8 +37,7 @@ def taken(files: tuple[SavedRanks, ...], asked: Collection[str]) -> list[dict[st
         if not file.is_file():
             raise ConfigError(
                 f"rerank.saved_ranks: {file} does not exist, seen from {Path.cwd()}; name files that "
-                f"`benchmarks.save_ranks` "
-                "wrote by their absolute paths"
+                "`benchmarks.save_ranks` wrote by their absolute paths"
             )
         for label in saved_labels(file):
             name = label.partition("/")[0]
@@ -51,8 +50,8 @@ def taken(files: tuple[SavedRanks, ...], asked: Collection[str]) -> list[dict[st
         if twice and not entry.again:
             raise DataError(
                 f"rerank.saved_ranks: {file} and a file before it both hold {', '.join(twice)}, perhaps under "
-                f"other settings; "
-                "name the systems to take of each, or say `again: true` of the later file where these are other seeds"
+                "other settings; name the systems to take of each, or say `again: true` of the later file where these "
+                "are other seeds"
             )
         given.append(new)
     return given
@@ -78,8 +77,7 @@ def saved_systems(files: tuple[SavedRanks, ...], ranked: Tables, asked: Collecti
             if other := _differ(saved[name], ranked[name][0]):
                 raise DataError(
                     f"rerank.saved_ranks: {name} has other ranks in {file} than in this run ({other}), so the "
-                    f"file is of "
-                    "other samples or candidates and cannot stand in the same table"
+                    "file is of other samples or candidates and cannot stand in the same table"
                 )
         for name, labels in new.items():
             tables = [saved[label] for label in labels]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
+from typing import Any
 
 from gensr_model.analysis import gradients, information, space, theorem
 from gensr_model.analysis.subjects import Subject, load, name_of
@@ -17,9 +17,9 @@ from tasks.core.work import Work
 
 _FIGURES = ("*.json", "*.png")
 _REGISTRY = ("gensr_model.baselines.registry:BASELINES",)  # only looks up UniSAR, the one baseline that is analysed
-_MODELS = functools.partial(
-    stage, artifacts=_FIGURES, code=(BaselineSpec, UniSAR), skip={"": (*_REGISTRY, FullRanking)}
-)
+_MODELS: dict[str, Any] = {
+    "artifacts": _FIGURES, "code": (BaselineSpec, UniSAR), "skip": {"": (*_REGISTRY, FullRanking)}
+}  # fmt: skip
 # What test samples, input features and scores follow from, beside the inputs.
 _SAMPLES = (
     "analysis.negatives_per_positive",
@@ -31,9 +31,10 @@ _SAMPLES = (
 )
 
 
-@_MODELS(
+@stage(
     "analyze-information",
     config=("analysis.mine_samples", "analysis.mine_steps", "analysis.mine_seeds", "statistics.confidence", *_SAMPLES),
+    **_MODELS,
 )
 def analyze_information(
     work: Work, config: PipelineConfig, prepared: Path, cf: Path, *bundles: Path
@@ -51,7 +52,7 @@ def analyze_gradients(work: Work, config: PipelineConfig, *bundles: Path) -> dic
     return gradients.analyze_gradients(models, work.out, config.statistics.confidence, config.seed)
 
 
-@_MODELS("analyze-space", config=("analysis.space_samples", *_SAMPLES))
+@stage("analyze-space", config=("analysis.space_samples", *_SAMPLES), **_MODELS)
 def analyze_space(work: Work, config: PipelineConfig, prepared: Path, cf: Path, *bundles: Path) -> dict[str, float]:
     """Reads the prepared dataset, the LightGCN table and model bundles; writes where their tasks lie (Fig. 3)."""
     dataset = PreparedDataset.open(prepared)

@@ -45,5 +45,4 @@ def how_it_ended(folder: Path) -> dict[str, Any]:
 def finetune(work: Work, config: PipelineConfig, prepared: Path, cf: Path, model: str) -> dict[str, float]:
     """Reads the prepared dataset and the LightGCN table; writes the model bundle."""
     dataset = PreparedDataset.open(prepared)
-    work.checkpoints.mkdir(parents=True, exist_ok=True)
     return training.TRAIN[model](dataset, cf, config, work.checkpoints, work.out, work.report)

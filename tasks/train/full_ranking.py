@@ -28,7 +28,6 @@ _UNREAD = ("epochs", "batch_size", "negatives", "valid_samples", "two_head_epoch
 )
 def finetune_full(work: Work, config: PipelineConfig, prepared: Path, cf: Path) -> dict[str, float]:
     """Reads the prepared dataset and the LightGCN table; writes the bundle of a model that generates items."""
-    work.checkpoints.mkdir(parents=True, exist_ok=True)
     dataset = PreparedDataset.open(prepared)
     return train_full_ranking(dataset, cf, config, work.checkpoints, work.out, work.report)
 

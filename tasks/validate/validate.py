@@ -98,11 +98,11 @@ def connection(config: PipelineConfig, out: Path) -> Iterator[duckdb.DuckDBPyCon
     shutil.rmtree(temp, ignore_errors=True)
 
 
-def _frame(con: duckdb.DuckDBPyConnection, table: str, name: str | None = None) -> pd.DataFrame:
-    """The rows of ``sql/validate/<name>.sql`` (else of the table's name), at most ``FRAME_ROWS`` of the table."""
+def _frame(con: duckdb.DuckDBPyConnection, table: str) -> pd.DataFrame:
+    """The rows of ``sql/validate/<table>.sql``, at most ``FRAME_ROWS`` of the table."""
     rows = con.table(table).shape[0]
     every = -(-rows // FRAME_ROWS) or 1
-    frame: pd.DataFrame = con.sql(query(f"validate/{name or table}"), params={"every": every}).df()
+    frame: pd.DataFrame = con.sql(query(f"validate/{table}"), params={"every": every}).df()
     return frame
 
 

@@ -157,8 +157,7 @@ def test_same_seed_same_estimate_and_the_global_state_untouched() -> None:
     assert torch.equal(before, torch.get_rng_state())
     torch.manual_seed(4)
     assert estimate("mine", x, fixed(y), config=config) == result
-    assert result.by_seed[0] != result.by_seed[1]
-    assert result.nats == pytest.approx(np.mean(result.by_seed))
+    assert result.std > 0, "every critic has a seed of its own"
 
 
 def test_it_stops_when_held_out_samples_say_so() -> None:

@@ -19,7 +19,7 @@ from gensr_model.errors import ConfigError
 from gensr_model.models import losses
 from gensr_model.training.baseline import check_memory, hyperparameters
 from gensr_model.training.trainer import TrainingData
-from tasks.compare.baselines import check_points, spec_at
+from tasks.compare.baselines import check_points, check_trials, spec_at
 
 DOT = {
     name: spec
@@ -55,7 +55,7 @@ def test_a_catalogue_loss_sees_every_item_and_no_negative(dataset: PreparedDatas
     result = batch(dataset, spec.model, 6)
     every = torch.arange(dataset.n_items).expand(6, -1)
     scores = model.score(result.replace(candidates=every))
-    torch.testing.assert_close(scores, model.state(result) @ model.item_vectors.T)
+    torch.testing.assert_close(scores, model.state(result) @ model.items.table.weight.T)
     positive = result.candidates[:, 0]
     expected = -scores.log_softmax(dim=1).gather(1, positive.unsqueeze(1)).squeeze(1)
     torch.testing.assert_close(model.loss_of_items(result), expected)
@@ -115,6 +115,14 @@ def test_a_point_of_the_config_replaces_the_grids_values() -> None:
 def test_a_point_that_a_baseline_does_not_have_is_refused(points: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check_points(PipelineConfig.model_validate({"rerank": {"points": points}}))
+
+
+def test_more_trials_than_the_smallest_grid_has_points_are_refused() -> None:
+    config = PipelineConfig.model_validate({"rerank": {"trials": 7}})
+    check_trials(config, ("popularity", "sasrec", "gensr"))
+    message = "rerank.trials is 7, but the grid of Two heads .* has 6 points, .*: set rerank.trials to 6 at most"
+    with pytest.raises(ConfigError, match=message):
+        check_trials(config, ("sasrec", "two_head", "gensr"))
 
 
 def test_every_grid_holds_hyperparameters_that_its_baseline_has() -> None:
