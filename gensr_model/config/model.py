@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from gensr_model.config.base import Frozen
 
@@ -185,3 +185,27 @@ class FullRankingConfig(Frozen):
     search_prompt: HistoryPrompt = HistoryPrompt(
         segments=("search {query} . history by behavior :", "history by text :", "item :")
     )
+
+
+class SemanticIdsConfig(Frozen):
+    """TIGER's ids: residual quantization of item vectors. Preset `paper` has the official values of RQ-VAE."""
+
+    method: Literal["rq_vae", "residual_kmeans"] = "rq_vae"
+    vectors: str = Field(
+        "tfidf", description="tfidf (TF-IDF and SVD of item text), cf (LightGCN), or a T5: a folder or hub name with /"
+    )
+    levels: int = Field(3, ge=1, description="codes of an item before the one that makes its id unique")
+    codes: int = Field(64, ge=2, description="codes per level")
+    hidden: tuple[PositiveInt, ...] = Field((128, 64), description="widths of the encoder; the decoder mirrors them")
+    dim: int = Field(32, ge=1, description="width of the codes' vectors")
+    steps: int = Field(10_000, ge=1)
+    batch_size: int = Field(256, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    beta: float = Field(0.25, ge=0, description="weight of the commitment loss")
+
+    @field_validator("vectors")
+    @classmethod
+    def _is_a_kind_of_vectors(cls, vectors: str) -> str:
+        if vectors not in ("tfidf", "cf") and "/" not in vectors:
+            raise ValueError(f"{vectors!r} is no kind of vectors: expected tfidf, cf, or a T5 folder, which has a /")
+        return vectors

@@ -18,7 +18,7 @@ from gensr_model.config.base import Frozen, overlay
 from gensr_model.config.data import GeneratedSource, IngestConfig, PrepareConfig, Source, source_kind
 from gensr_model.config.evaluation import EvaluationConfig, RetrainConfig, StatisticsConfig
 from gensr_model.config.known_formats import DEFAULT, FORMATS, Format, lacks_order, short_name
-from gensr_model.config.model import FullRankingConfig, LightGCNConfig, ModelConfig
+from gensr_model.config.model import FullRankingConfig, LightGCNConfig, ModelConfig, SemanticIdsConfig
 from gensr_model.config.presets import PRESETS
 from gensr_model.config.studies import AblationConfig, AnalysisConfig, RerankConfig, StudiesConfig, SweepConfig
 from gensr_model.config.training import TrainConfig
@@ -64,6 +64,7 @@ class PipelineConfig(Frozen):
     model: ModelConfig = Field(default_factory=ModelConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
     full_ranking: FullRankingConfig = Field(default_factory=FullRankingConfig)
+    semantic_ids: SemanticIdsConfig = Field(default_factory=SemanticIdsConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     statistics: StatisticsConfig = Field(default_factory=StatisticsConfig)
     analysis: AnalysisConfig = Field(default_factory=AnalysisConfig)

@@ -79,6 +79,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "model": {"backbone": {"name_or_path": "google/flan-t5-base"}, "max_history": 30, "view_heads": 8},
         "train": {"learning_rate": 1e-4, "epochs": 10, "batch_size": 32},
         "lightgcn": {"epochs": 400, "patience": 10},
+        # TIGER: Sentence-T5, 3 codebooks of 256; optimizer and steps as in the public RQ-VAE-Recommender.
+        "semantic_ids": {
+            "vectors": "sentence-transformers/sentence-t5-base",
+            "codes": 256,
+            "hidden": (512, 256, 128),
+            "steps": 400_000,
+            "batch_size": 640,
+        },
         # One model of this size at a time has the card to itself.
         **{study: {"concurrency": 1} for study in ("rerank", "ablation", "sweep")},
     },

@@ -36,6 +36,7 @@ class RunFacts:
         segments: rows of "task", "by", "segment", "model", "samples" and "ndcg_at_10" (``evaluation.diagnosis``).
         data_format: of the run's raw files; None where nobody asked, and then no number of the paper is shown.
         studies: name -> the summary of the study, made by a flow of its own or within gensr/full-pipeline.
+        semantic_ids: content of the stage's ``report.json``.
         pictures: name -> PNG.
     """
 
@@ -56,6 +57,7 @@ class RunFacts:
     segments: list[dict[str, Any]] = field(default_factory=list)
     data_format: FormatFacts | None = None
     studies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    semantic_ids: dict[str, Any] = field(default_factory=dict)
     pictures: dict[str, bytes] = field(default_factory=dict)
 
     @classmethod

@@ -76,6 +76,7 @@ def collect(summary: dict[str, Any], store: Path) -> RunFacts:
         gradients=_probes(summary, trained),
         stages=[_stage(folders[s["label"]], s) for s in summary["stages"]] + _stages_of_studies(summary, store),
         examples=_json(folders["examples"] / EXAMPLES) if "examples" in folders else [],
+        semantic_ids=_semantic_ids(summary, store),
         pictures=_pictures(folders),
     )
 
@@ -111,6 +112,15 @@ def _stages_of_studies(summary: dict[str, Any], store: Path) -> list[dict[str, A
                 known.add(s["key"])
                 rows.append(_stage(_folder(store, s["label"], s["key"]), s | {"label": f"{name}: {s['label']}"}))
     return rows
+
+
+def _semantic_ids(summary: dict[str, Any], store: Path) -> dict[str, Any]:
+    """``report.json`` of the codes that the run, or a study in it, made; empty without."""
+    of_studies = (stage for study in summary.get("studies", {}).values() for stage in study["stages"])
+    for stage in (*summary["stages"], *of_studies):
+        if stage["label"] == "semantic-ids":
+            return dict(_json(_folder(store, stage["label"], stage["key"]) / "report.json"))
+    return {}
 
 
 def _pictures(folders: dict[str, Path]) -> dict[str, bytes]:
@@ -152,7 +162,8 @@ def _without_paths(summary: dict[str, Any]) -> dict[str, Any]:
     """The summary, folders and files by their names alone: a report is passed on, and where they lay is private."""
     summary = json.loads(json.dumps(summary))
     config = summary["config"]
-    places = (config["source"], "path"), (config["model"]["backbone"], "name_or_path")
+    places = [(config["source"], "path"), (config["model"]["backbone"], "name_or_path")]
+    places += [(config["semantic_ids"], "vectors")] if "semantic_ids" in config else []  # an older run has none
     for place, name in places:
         if Path(place.get(name) or "").is_absolute():
             place[name] = Path(place[name]).name

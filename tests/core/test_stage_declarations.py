@@ -32,6 +32,7 @@ from tasks.prepare.prepare import prepare
 from tasks.train.finetune import MODELS, finetune
 from tasks.train.full_ranking import finetune_full, rank_full, rank_full_reference
 from tasks.train.pretrain import pretrain
+from tasks.train.semantic_ids import semantic_ids
 from tasks.validate.drift import check_drift
 from tasks.validate.validate import check_prepared, check_raw
 
@@ -113,6 +114,7 @@ def build_data(build: Builder) -> Path:
 
 def build_models(build: Builder, prepared: Path) -> None:
     cf = build(pretrain, prepared)
+    build(semantic_ids, prepared)
     bundles = {model: build(finetune, prepared, cf, option=model) for model in MODELS}
     for model, bundle in bundles.items():
         build(rank_model, prepared, bundle, option=model)
@@ -139,7 +141,7 @@ def build_models(build: Builder, prepared: Path) -> None:
 def builds(tmp_path_factory: pytest.TempPathFactory, tiny: Tiny) -> list[Build]:
     """Every stage, built once; those of the data for both formats."""
     small = {"rerank": {"epochs": 1, "trials": 2, "trial_epochs": 1, "batch_size": 64}}
-    small |= {"full_ranking": {"epochs": 1, "valid_samples": 20}}
+    small |= {"full_ranking": {"epochs": 1, "valid_samples": 20}, "semantic_ids": {"codes": 8, "steps": 2}}
     amazon = Builder(tiny(**small), tmp_path_factory.mktemp("amazon"))
     build_models(amazon, build_data(amazon))
     kuaisar = Builder(tiny(format="kuaisar"), tmp_path_factory.mktemp("kuaisar"))

@@ -25,6 +25,7 @@ from tasks.prepare.prepare import prepare
 from tasks.train.finetune import MODELS, finetune
 from tasks.train.full_ranking import finetune_full, rank_full, rank_full_reference
 from tasks.train.pretrain import pretrain
+from tasks.train.semantic_ids import semantic_ids
 from tasks.validate.drift import check_drift
 from tasks.validate.validate import check_prepared, check_raw
 
@@ -40,6 +41,7 @@ DATA: dict[str, Stage] = {
 }
 TRAINED: dict[str, tuple[Stage, str | None]] = {
     "pretrain": (pretrain, None),
+    "semantic ids": (semantic_ids, None),
     **{f"finetune {model}": (finetune, model) for model in MODELS},
     **{f"rank {model}": (rank_model, model) for model in MODELS},
     "rank no_cf_view": (rank_model, "no_cf_view"),
@@ -193,6 +195,10 @@ def test_an_edit_of_the_trainer_trains_all_models_again_and_no_table(changed: Ch
     of_baselines = {f"{name} {place}" for name in BASELINES for place in ("tune", "train")}
     models = {"finetune gensr", "finetune two_head", "finetune full"}
     assert changed(with_more("gensr_model.training.trainer:fit")) == models | of_baselines
+
+
+def test_an_edit_of_rq_vae_makes_the_codes_again(changed: Changed) -> None:
+    assert changed(with_more("gensr_model.semantic_ids.rq_vae:quantize")) == {"semantic ids"}
 
 
 def test_an_edit_of_lightgcn_makes_the_table_again(changed: Changed) -> None:
