@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -122,13 +122,14 @@ def _t5_vectors(texts: list[str], name: str) -> ItemVectors:
     return _unit(means, known, centred=True)
 
 
-def _load_t5(name: str) -> tuple[T5EncoderModel, AutoTokenizer]:
+def _load_t5(name: str) -> tuple[Any, Any]:
     """Encoder and tokenizer by folder or hub name; ConfigError where that is no T5."""
     try:
         kind = AutoConfig.from_pretrained(name).model_type
         if kind != "t5":
             raise ValueError(f"its config.json names the model type {kind!r}")
-        encoder, loading = T5EncoderModel.from_pretrained(name, use_safetensors=True, output_loading_info=True)
+        options: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True}
+        encoder, loading = T5EncoderModel.from_pretrained(name, **options)  # type: ignore[misc]
         if loading["missing_keys"]:
             raise ValueError(f"it lacks the weights {sorted(loading['missing_keys'])[:3]}")
         if Path(name).is_dir() and not any((Path(name) / file).is_file() for file in _TOKENIZERS):
