@@ -195,7 +195,7 @@ class SemanticIdsConfig(Frozen):
         "tfidf", description="tfidf (TF-IDF and SVD of item text), cf (LightGCN), or a T5: a folder or hub name with /"
     )
     levels: int = Field(3, ge=1, description="codes of an item before the one that makes its id unique")
-    codes: int = Field(64, ge=2, description="codes per level")
+    codes: int = Field(64, ge=2, le=256, description="codes per level; generators have tokens for 256")
     hidden: tuple[PositiveInt, ...] = Field((128, 64), description="widths of the encoder; the decoder mirrors them")
     dim: int = Field(32, ge=1, description="width of the codes' vectors")
     steps: int = Field(10_000, ge=1)

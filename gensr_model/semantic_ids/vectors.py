@@ -128,8 +128,8 @@ def _load_t5(name: str) -> tuple[Any, Any]:
         kind = AutoConfig.from_pretrained(name).model_type
         if kind != "t5":
             raise ValueError(f"its config.json names the model type {kind!r}")
-        options: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True}
-        encoder, loading = T5EncoderModel.from_pretrained(name, **options)  # type: ignore[misc]
+        loaded: Any = T5EncoderModel.from_pretrained(name, use_safetensors=True, output_loading_info=True)
+        encoder, loading = loaded
         if loading["missing_keys"]:
             raise ValueError(f"it lacks the weights {sorted(loading['missing_keys'])[:3]}")
         if Path(name).is_dir() and not any((Path(name) / file).is_file() for file in _TOKENIZERS):
