@@ -11,6 +11,7 @@ from torch import Tensor
 from gensr_model.baselines import layers as L
 from gensr_model.baselines.inputs import BaselineBatch
 from gensr_model.config.base import Task
+from gensr_model.data.prepared import IntArray
 from gensr_model.models import losses
 from gensr_model.models.base import LossParts, RankingModel
 
@@ -23,6 +24,7 @@ class Phase(NamedTuple):
     name: str = ""
     epochs: int | None = None  # None as the config has it
     learning_rate: float | None = None  # None as the point has it
+    share: float = 1.0  # of the config's epochs, at least one epoch, where ``epochs`` is None
 
 
 class Baseline(RankingModel):
@@ -44,6 +46,10 @@ class Baseline(RankingModel):
 
     def enter(self, phase: str, seed: int) -> None:
         """Get ready for a phase of training, as a function of the weights and the seed alone."""
+
+    def buckets(self) -> IntArray | None:
+        """(I,) numbers of the items: batches of this phase hold positives of like numbers. None: of like histories."""
+        return None
 
     @abstractmethod
     def loss(self, batch: BaselineBatch) -> LossParts:

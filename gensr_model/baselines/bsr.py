@@ -61,4 +61,5 @@ class BSR(DotBaseline, Generator):
 
     def state(self, batch: BaselineBatch) -> Tensor:
         """(B, d) the first decoder state."""
-        return self.decoder_states(batch, torch.full_like(batch.task, PAD).unsqueeze(1))[:, 0]
+        start = torch.full_like(batch.task, PAD).unsqueeze(1)
+        return self.decoder_states(self.prompt(batch), start)[:, 0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 from gensr_model.baselines.base import Baseline
 from gensr_model.baselines.inputs import BaselineBatch
+from gensr_model.data.prepared import IntArray
 from gensr_model.decoding.beam import Beams, CachedDecoder, Decoder, beam_search
 from gensr_model.decoding.likelihood import RestrictedDecoder, candidate_scores
 from gensr_model.decoding.trie import build
@@ -51,6 +53,22 @@ def side_by_side(parts: list[Tensor]) -> Tensor:
     return moved[:, -longest:]
 
 
+def running_number(codes: IntArray) -> IntArray:
+    """(I, L) codes → (I,) a number within equal rows, from 0 in the order of the items."""
+    _, bucket = np.unique(codes, axis=0, return_inverse=True)
+    order = np.argsort(bucket, kind="stable")
+    first = np.searchsorted(bucket[order], np.arange(bucket.max(initial=0) + 1))
+    number = np.empty(len(codes), np.int64)
+    number[order] = np.arange(len(codes)) - first[bucket[order]]
+    return number
+
+
+def random_codes(items: int, codes: int, levels: int, seed: int = 0) -> IntArray:
+    """(items, levels) codes that say nothing of the items: all but the last are drawn, that is a running number."""
+    drawn = np.random.default_rng(seed).integers(codes, size=(items, levels - 1))
+    return np.column_stack([drawn, running_number(drawn)])
+
+
 class Generator(Baseline):
     """A baseline that says the id of an item token by token.
 
@@ -72,7 +90,10 @@ class Generator(Baseline):
 
     def encode(self, batch: BaselineBatch) -> tuple[Tensor, Tensor]:
         """Encoder states (B, S, d) and the mask (B, S)."""
-        tokens = self.prompt(batch)
+        return self.read(self.prompt(batch))
+
+    def read(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, S) tokens, 0 at padding → encoder states (B, S, d) and the mask (B, S)."""
         mask = (tokens != PAD).long()
         return self.t5.encoder(input_ids=tokens, attention_mask=mask).last_hidden_state, mask
 
@@ -88,9 +109,9 @@ class Generator(Baseline):
         """What says the ids of a batch: its softmax is over the tokens that an id can have, as in training."""
         return RestrictedDecoder(CachedDecoder(self.t5, *self.encode(batch)), self.allowed())
 
-    def decoder_states(self, batch: BaselineBatch, known: Tensor) -> Tensor:
-        """(B, L) tokens, the decoder's input → (B, L, d_model), scaled as the head expects them."""
-        states, mask = self.encode(batch)
+    def decoder_states(self, tokens: Tensor, known: Tensor) -> Tensor:
+        """(B, S) tokens for the encoder and (B, L) for the decoder → (B, L, d_model), scaled as the head expects it."""
+        states, mask = self.read(tokens)
         hidden: Tensor = self.t5.decoder(
             input_ids=known, encoder_hidden_states=states, encoder_attention_mask=mask, use_cache=False
         ).last_hidden_state
@@ -100,7 +121,7 @@ class Generator(Baseline):
         """(B,) −log-likelihood of the positive's id."""
         answer, length = self.ids[batch.candidates[:, 0]], self.id_lengths[batch.candidates[:, 0]]
         known = torch.cat([torch.full_like(answer[:, :1], PAD), answer[:, :-1]], dim=1)
-        logits: Tensor = self.t5.lm_head(self.decoder_states(batch, known))  # (B, L, V)
+        logits: Tensor = self.t5.lm_head(self.decoder_states(self.prompt(batch), known))  # (B, L, V)
         logits = logits.float().masked_fill(~self.allowed(), -torch.inf)
         each = F.cross_entropy(logits.flatten(0, 1), answer.flatten(), reduction="none").view_as(answer)
         inside = torch.arange(answer.shape[1], device=answer.device) < length.unsqueeze(1)

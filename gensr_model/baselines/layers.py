@@ -103,6 +103,18 @@ class ItemWords(nn.Module):
         text = ItemText(self.get_buffer("tokens"), self.get_buffer("offsets"))
         return pool_text(words, text, distinct)[inverse]
 
+    def has_text(self, items: Tensor) -> Tensor:
+        """(...) item_idx → (...) bool."""
+        offsets = self.get_buffer("offsets")
+        return offsets[items + 1] > offsets[items]
+
+    def first(self, items: Tensor, count: int) -> Tensor:
+        """(B,) item_idx → (B, count) the first words of the texts, 0 after a shorter one."""
+        tokens, offsets = self.get_buffer("tokens"), self.get_buffer("offsets")
+        place = offsets[items].unsqueeze(1) + torch.arange(count, device=items.device)
+        inside = place < offsets[items + 1].unsqueeze(1)
+        return F.pad(tokens, (0, 1))[torch.where(inside, place, len(tokens))]
+
     def sample(self, items: Tensor, count: int) -> Tensor:
         """(B,) item_idx → (B, count) words drawn from the texts; 0, padding, for an item without text."""
         tokens, offsets = self.get_buffer("tokens"), self.get_buffer("offsets")

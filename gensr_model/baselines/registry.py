@@ -7,6 +7,7 @@ from gensr_model.baselines.bert4rec import BERT4Rec
 from gensr_model.baselines.bsr import BSR
 from gensr_model.baselines.din import DIN
 from gensr_model.baselines.fmlp_rec import FMLPRec
+from gensr_model.baselines.genret import GenRet
 from gensr_model.baselines.gru4rec import GRU4Rec
 from gensr_model.baselines.jsr import JSR
 from gensr_model.baselines.nrhub import NRHUB
@@ -54,5 +55,6 @@ BASELINES: dict[str, BaselineSpec] = {
     "unified_ssr": BaselineSpec(UnifiedSSR, "UnifiedSSR", "joint", LEARNING | {"dropout": (0.5, 0.2)}),
     "bsr": BaselineSpec(BSR, "BSR", "joint", GENERATING),
     "tiger": BaselineSpec(TIGER, "TIGER", "recommendation", GENERATING, reranks=False),
+    "genret": BaselineSpec(GenRet, "GenRet", "search", GENERATING, reranks=False),
     "unisar": BaselineSpec(UniSAR, "UniSAR", "joint", LEARNING | {"weights": UNISAR}),
 }

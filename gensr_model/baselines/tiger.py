@@ -12,24 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gensr_model.baselines.generator import Generator, side_by_side, small_t5
+from gensr_model.baselines.generator import Generator, random_codes, side_by_side, small_t5
 from gensr_model.baselines.inputs import REC, USER, BaselineBatch, Domain
 from gensr_model.config.base import Task
 from gensr_model.data.prepared import IntArray
 
 LEVELS, CODES = 4, 256  # of an id, and the most that a level has
 _USERS = 2_000  # tokens that users share
-
-
-def random_codes(items: int, codes: int, seed: int = 0) -> IntArray:
-    """(items, 4) codes that say nothing of the items: three drawn ones, and a number within equal ones."""
-    drawn = np.random.default_rng(seed).integers(codes, size=(items, LEVELS - 1))
-    _, bucket = np.unique(drawn, axis=0, return_inverse=True)
-    order = np.argsort(bucket, kind="stable")
-    first = np.searchsorted(bucket[order], np.arange(bucket.max(initial=0) + 1))
-    number = np.empty(items, np.int64)
-    number[order] = np.arange(items) - first[bucket[order]]
-    return np.column_stack([drawn, number])
 
 
 class TIGER(Generator):
@@ -53,7 +42,7 @@ class TIGER(Generator):
         super().__init__()
         self.latest, self.first_code = latest, 1 + _USERS
         self.t5 = small_t5(self.first_code + LEVELS * CODES, dim, layers, decoder_layers, dropout)
-        self.set_ids(self._tokens(random_codes(domain.n_items, codes=64)))
+        self.set_ids(self._tokens(random_codes(domain.n_items, 64, LEVELS)))
 
     def receive(self, name: str, value: Tensor) -> None:
         """Take the codes (I, 4) of the items."""

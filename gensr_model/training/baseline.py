@@ -14,12 +14,13 @@ import pyarrow.parquet as pq
 import torch
 
 from gensr_model.baselines.base import Baseline, BaselineSpec
-from gensr_model.baselines.inputs import READS_WORDS, TEXT, Collator
+from gensr_model.baselines.inputs import READS_WORDS, TEXT, BaselineBatch, Collator
 from gensr_model.baselines.words import Lexicon
 from gensr_model.config.base import Split, Task, digest
 from gensr_model.config.model import TextConfig
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.config.training import TrainConfig
+from gensr_model.data.batches import Builder
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.errors import ConfigError, DataError
 from gensr_model.evaluation.metrics import ranks_table
@@ -149,16 +150,20 @@ def fit_baseline(
     for name, value in (needs or {}).items():
         model.receive(name, value)
     settings = training_settings(config, point, spec.model.negatives)
-    data = TrainingData(
-        dataset,
-        settings,
-        collator.max_history,
-        config.seed,
-        builder=collator,
-        tasks=spec.tasks,
-        by_length=not spec.model.fixed_length,
-        min_history=point.get(MIN_HISTORY, 0),
-    )
+
+    def training_data(builder: Builder) -> TrainingData:
+        return TrainingData(
+            dataset,
+            settings,
+            collator.max_history,
+            config.seed,
+            builder=builder,
+            tasks=spec.tasks,
+            by_length=not spec.model.fixed_length,
+            min_history=point.get(MIN_HISTORY, 0),
+        )
+
+    data = training_data(collator)
     if getattr(model, "item_loss", "") == "catalogue":
         check_memory(spec.title, dataset.n_items, settings.batch_size)
     probes = None
@@ -166,13 +171,14 @@ def fit_baseline(
         probes = GradientLog(model, data, gradient_every, folder / "gradients", report)
     for phase in model.phases:
         model.enter(phase.name, config.seed)
+        buckets = model.buckets()
         rate = settings.learning_rate if phase.learning_rate is None else phase.learning_rate
         result = fit(
             model,
-            data,
+            data if buckets is None else training_data(_ByBucket(collator, buckets)),
             settings.model_copy(update={"learning_rate": rate}),
             seed=config.seed,
-            epochs=epochs if phase.epochs is None else phase.epochs,
+            epochs=max(1, round(epochs * phase.share)) if phase.epochs is None else phase.epochs,
             folder=folder / phase.name,
             validate=Validation(model, dataset, collator, spec.tasks, config),
             report=report,
@@ -181,6 +187,21 @@ def fit_baseline(
             keep="best" if phase is model.phases[-1] else "last",
         )
     return model, result, probes
+
+
+class _ByBucket:
+    """A builder for which numbers of the positives (I,) stand where others have the lengths of histories."""
+
+    def __init__(self, collator: Collator, buckets: IntArray) -> None:
+        self.collator, self.buckets, self.max_history = collator, buckets, collator.max_history
+
+    def lengths(self, samples: Samples) -> IntArray:
+        """(N,) numbers that are alike in a batch."""
+        return self.buckets[samples.item]
+
+    def build(self, samples: Samples, candidates: IntArray) -> BaselineBatch:
+        """See ``Collator``."""
+        return self.collator.build(samples, candidates)
 
 
 def build(spec: BaselineSpec, point: tuning.Point, collator: Collator) -> Baseline:

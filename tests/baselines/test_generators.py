@@ -14,10 +14,10 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.modeling_outputs import BaseModelOutput
 
 from gensr_model.baselines.bsr import BSR
-from gensr_model.baselines.generator import PAD, Generator, side_by_side
+from gensr_model.baselines.generator import PAD, Generator, random_codes, side_by_side
 from gensr_model.baselines.inputs import BaselineBatch
 from gensr_model.baselines.registry import BASELINES
-from gensr_model.baselines.tiger import TIGER, random_codes
+from gensr_model.baselines.tiger import TIGER
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.decoding.likelihood import RestrictedDecoder
 
@@ -156,18 +156,18 @@ def test_popularity_in_one_task_shows_in_the_other(dataset: PreparedDataset) -> 
 
 
 def test_random_codes_are_distinct_and_numbered_within_equal_ones() -> None:
-    codes = random_codes(500, 4)
+    codes = random_codes(500, 4, 4)
     assert len(np.unique(codes, axis=0)) == 500
     for bucket in np.unique(codes[:, :3], axis=0):
         numbers = codes[(codes[:, :3] == bucket).all(axis=1), 3]
         assert numbers.tolist() == list(range(len(numbers)))
-    assert random_codes(500, 4).tolist() == codes.tolist()
+    assert random_codes(500, 4, 4).tolist() == codes.tolist()
 
 
 @torch.inference_mode()
 def test_tiger_tells_items_of_equal_codes_apart_and_says_the_codes_it_was_given(dataset: PreparedDataset) -> None:
     model, result = spread(dataset, TIGER), batch(dataset, TIGER, 4)
-    codes = torch.from_numpy(random_codes(dataset.n_items, 2, seed=5))
+    codes = torch.from_numpy(random_codes(dataset.n_items, 2, 4, seed=5))
     model.receive("codes", codes)
     assert model.ids.tolist() == (codes + torch.arange(4) * 256 + model.first_code).tolist()
     one, two = next((a, b) for a in range(20) for b in range(a) if torch.equal(codes[a, :3], codes[b, :3]))
