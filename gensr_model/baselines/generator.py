@@ -22,6 +22,7 @@ from gensr_model.decoding.likelihood import RestrictedDecoder, candidate_scores
 from gensr_model.decoding.trie import build
 from gensr_model.models import losses
 from gensr_model.models.base import LossParts
+from gensr_model.semantic_ids.codes import numbered
 
 PAD = 0  # token of padding, which is the decoder's first input too
 _ROWS = 4_096  # ids that are scored at once: bounds memory, changes no score
@@ -53,20 +54,10 @@ def side_by_side(parts: list[Tensor]) -> Tensor:
     return moved[:, -longest:]
 
 
-def running_number(codes: IntArray) -> IntArray:
-    """(I, L) codes → (I,) a number within equal rows, from 0 in the order of the items."""
-    _, bucket = np.unique(codes, axis=0, return_inverse=True)
-    order = np.argsort(bucket, kind="stable")
-    first = np.searchsorted(bucket[order], np.arange(bucket.max(initial=0) + 1))
-    number = np.empty(len(codes), np.int64)
-    number[order] = np.arange(len(codes)) - first[bucket[order]]
-    return number
-
-
 def random_codes(items: int, codes: int, levels: int, seed: int = 0) -> IntArray:
     """(items, levels) codes that say nothing of the items: all but the last are drawn, that is a running number."""
     drawn = np.random.default_rng(seed).integers(codes, size=(items, levels - 1))
-    return np.column_stack([drawn, running_number(drawn)])
+    return numbered(drawn)
 
 
 class Generator(Baseline):

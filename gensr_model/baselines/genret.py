@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from gensr_model.baselines import layers as L
 from gensr_model.baselines.base import Phase
-from gensr_model.baselines.generator import PAD, Generator, random_codes, running_number, side_by_side, small_t5
+from gensr_model.baselines.generator import PAD, Generator, random_codes, side_by_side, small_t5
 from gensr_model.baselines.inputs import QUERY, TEXT, BaselineBatch, Domain
 from gensr_model.config.base import Task
 from gensr_model.data.prepared import IntArray
@@ -36,8 +36,10 @@ from gensr_model.errors import DataError
 from gensr_model.models import losses
 from gensr_model.models.base import LossParts
 from gensr_model.runtime.determinism import deterministic
+from gensr_model.semantic_ids.codes import MOST_EQUAL, bucket_sizes, numbered
+from gensr_model.semantic_ids.k_means import seeded
 
-LEVELS, NUMBERS = 3, 256  # learned codes of an id; the most items that may have the same three
+LEVELS = 3  # learned codes of an id
 _WORDS = 64  # of an item's text
 _READ_TOGETHER = 256  # items, where all are read
 _CLUSTERED = 20_000  # items that centres are made of; of a larger catalogue so many are drawn
@@ -75,7 +77,7 @@ class GenRet(Generator):
         self.codes, self.end = min(codes, domain.n_items), domain.n_words
         self.level, self.learns_codes = LEVELS + 1, False  # of the last phase; ``enter`` sets them
         self.item_words = L.ItemWords(domain)
-        self.t5 = small_t5(1 + LEVELS * self.codes + NUMBERS, dim, layers, decoder_layers, dropout)
+        self.t5 = small_t5(1 + LEVELS * self.codes + MOST_EQUAL, dim, layers, decoder_layers, dropout)
         self.t5.config.scale_decoder_outputs = False
         words = nn.Embedding(domain.n_words + 1, dim)
         nn.init.normal_(words.weight, std=0.02)
@@ -144,9 +146,8 @@ class GenRet(Generator):
 
     def _prefix_loss(self, states: Tensor, items: Tensor) -> Tensor:
         """(n,) cross-entropy of z_<t, mean over its places."""
-        each = [
-            self._code_loss(states[:, level - 1], self._code(items, level), level) for level in range(1, self.level)
-        ]
+        places = range(1, self.level)
+        each = [self._code_loss(states[:, place - 1], self._code(items, place), place) for place in places]
         return torch.stack(each).mean(dim=0)
 
     def _code_loss(self, states: Tensor, code: Tensor, level: int) -> Tensor:
@@ -193,24 +194,23 @@ class GenRet(Generator):
             told = told[torch.from_numpy(rng.permutation(len(told))[:_CLUSTERED]).to(told.device)]
         dense = self._dense(told, self.level)
         if (buckets := self.buckets()) is not None:
-            prefix = F.one_hot(torch.from_numpy(buckets).to(told.device)[told].unique(return_inverse=True)[1])
-            share = prefix.to(dense.dtype)
-            dense = dense - share @ (share.T @ dense / share.sum(dim=0).unsqueeze(1)) + dense.mean(dim=0)
+            prefix = torch.from_numpy(buckets).to(told.device)[told]
+            total = dense.new_zeros(len(buckets), dense.shape[1]).index_add(0, prefix, dense)
+            dense = dense - (total / prefix.bincount(minlength=len(buckets)).unsqueeze(1))[prefix] + dense.mean(dim=0)
         self.books[self.level - 1].copy_(balanced_kmeans(dense, self.codes, rng))
 
     def _freeze(self, level: int) -> None:
         """z of a level = argmax E d of the items with text; all ids get new running numbers."""
-        told = self._told()
+        every = torch.arange(len(self.ids), device=self.ids.device)
+        codes, told = torch.stack([self._code(every, place) for place in range(1, LEVELS + 1)], dim=1), self._told()
         if len(told):
-            code = (self._dense(told, level) @ self.books[level - 1].T).argmax(dim=1)
-            self.ids[told, level - 1] = code + 1 + (level - 1) * self.codes
-        number = running_number(self.ids[:, :LEVELS].cpu().numpy())
-        if number.max() >= NUMBERS:
+            codes[told, level - 1] = (self._dense(told, level) @ self.books[level - 1].T).argmax(dim=1)
+        if (equal := bucket_sizes(codes.cpu().numpy()).max()) > MOST_EQUAL:
             raise DataError(
-                f"GenRet gave {number.max() + 1} items the same codes, and ids tell {NUMBERS} apart. Its codes learned "
+                f"GenRet gave {equal} items the same codes, and ids tell {MOST_EQUAL} apart. Its codes learned "
                 "nothing: train for more epochs or with another learning rate"
             )
-        self.ids[:, LEVELS] = torch.from_numpy(number + 1 + LEVELS * self.codes).to(self.ids.device)
+        self.ids.copy_(self._tokens(numbered(codes.cpu().numpy())))
 
 
 class _Head(nn.Module):
@@ -226,7 +226,7 @@ class _Head(nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         """(..., d) → (..., V)."""
         inputs = self.inputs.weight
-        return F.linear(states, torch.cat([inputs[:1], *self.books, inputs[-NUMBERS:]]))
+        return F.linear(states, torch.cat([inputs[:1], *self.books, inputs[-MOST_EQUAL:]]))
 
 
 def _spread(centres: Tensor, dense: Tensor) -> Tensor:
@@ -255,11 +255,7 @@ def sinkhorn(scores: Tensor, epsilon: float = 1.0, rounds: int = 100) -> Tensor:
 
 def balanced_kmeans(points: Tensor, count: int, rng: np.random.Generator, rounds: int = 10) -> Tensor:
     """(N, d) → (count, d) centres, each of about N / count points; k-means++ start."""
-    centres, far = points[rng.integers(len(points), size=1)], torch.full_like(points[:, 0], torch.inf)
-    while len(centres) < count:
-        far = torch.minimum(far, (points - centres[-1]).square().sum(dim=1))
-        weight = far.double().cpu().numpy() + 1e-12  # points may all be equal
-        centres = torch.cat([centres, points[rng.choice(len(points), size=1, p=weight / weight.sum())]])
+    centres = seeded(points, count, rng)
     for _ in range(rounds):
         nearest = sinkhorn(-torch.cdist(points, centres).square(), epsilon=0.05).argmax(dim=1)
         share = F.one_hot(nearest, count).to(points.dtype)

@@ -71,10 +71,13 @@ def colliding(ids: Tensor, levels: int) -> int:
     return sum(n * (n - 1) // 2 for n in Counter(map(tuple, ids[:, :levels].tolist())).values())
 
 
-def test_codes_are_frozen_one_after_another_and_used_about_equally(whole: tuple[GenRet, list[Step]]) -> None:
+def test_codes_are_frozen_one_after_another_and_used_about_equally(
+    dataset: PreparedDataset, whole: tuple[GenRet, list[Step]]
+) -> None:
     model, steps = whole
     codes = model.ids[:, :LEVELS]
-    per_epoch = len([s for s in steps if s.level == LEVELS]) // 5  # a thirtieth of the epochs, then four more
+    per_epoch = -(-(dataset.samples("train").task == 1).sum() // BATCH)
+    # A thirtieth of the epochs, then four.
     assert [len([s for s in steps if s.level == level]) for level in (1, 2, 3)] == [5 * per_epoch] * 3
     for step in steps:
         assert torch.equal(step.ids[:, : step.level - 1], codes[:, : step.level - 1])
@@ -184,7 +187,7 @@ def test_too_many_items_with_the_same_codes_are_an_error(
     model = GenRet(collator(dataset, GenRet).domain, codes=CODES)
     torch.nn.init.zeros_(model.books[0])
     torch.nn.init.zeros_(model.books[1])
-    monkeypatch.setattr(genret, "NUMBERS", 9)
+    monkeypatch.setattr(genret, "MOST_EQUAL", 9)
     model.enter("prefix-2", 0)
     with pytest.raises(DataError, match="items the same codes, and ids tell 9 apart"):
         model.enter("prefix-3", 0)
