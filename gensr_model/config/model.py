@@ -196,6 +196,11 @@ class SemanticIdsConfig(Frozen):
     )
     levels: int = Field(3, ge=1, description="codes of an item before the one that makes its id unique")
     codes: int = Field(64, ge=2, le=256, description="codes per level; generators have tokens for 256")
+    distinct: bool = Field(
+        True,
+        description="items of equal codes before the last one each take a last code of their own, near ones first, "
+        "where there are enough; TIGER's do not, and differ in the number after it",
+    )
     hidden: tuple[PositiveInt, ...] = Field((128, 64), description="widths of the encoder; the decoder mirrors them")
     dim: int = Field(32, ge=1, description="width of the codes' vectors")
     steps: int = Field(10_000, ge=1)

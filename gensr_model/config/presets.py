@@ -83,6 +83,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "semantic_ids": {
             "vectors": "sentence-transformers/sentence-t5-base",
             "codes": 256,
+            "distinct": False,
             "hidden": (512, 256, 128),
             "steps": 400_000,
             "batch_size": 640,

@@ -33,6 +33,7 @@ def tables(report: dict[str, Any]) -> list[Table]:
         "Items": count(report["items"]),
         "Items without a vector of their own": count(report["items_without_vector"]),
         "Collisions (1 − distinct codes / items)": number(report["collisions"]),
+        "Collisions of the nearest codes": number(report["nearest_collisions"]),
         "Pairs of equal codes": count(report["pairs"]),
         "Pairs that codes at random would have": number(report["random_pairs"], 1),
         "Largest bucket": count(report["largest_bucket"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 _CHUNK = 2**16  # rows whose distances are in memory at once
@@ -81,11 +82,37 @@ def residual_k_means(vectors: Tensor, levels: int, size: int, rng: np.random.Gen
     return torch.stack(books)
 
 
-def residual_codes(vectors: Tensor, books: Tensor) -> Tensor:
-    """Codes (N, levels) of vectors (N, d) by codebooks (levels, size, d)."""
-    codes, residual = [], vectors
-    for book in books:
+def residual_codes(vectors: Tensor, books: Tensor, distinct: bool = False) -> Tensor:
+    """Codes (N, levels) of vectors (N, d) by codebooks (levels, size, d), each code the nearest to the residual.
+
+    Args:
+        distinct: vectors of equal codes before the last level get a last code each, as in ``_distinct_codes``.
+    """
+    codes: list[Tensor] = []
+    residual = vectors
+    for level, book in enumerate(books, start=1):
         code, _ = nearest(residual, book)
+        if distinct and level == len(books):
+            code = _distinct_codes(
+                torch.stack(codes, dim=1) if codes else code.new_zeros(len(code), 1), residual, code, book
+            )
         codes.append(code)
         residual = residual - book[code]
     return torch.stack(codes, dim=1)
+
+
+def _distinct_codes(prefix: Tensor, residual: Tensor, code: Tensor, book: Tensor) -> Tensor:
+    """The last codes (N,), different within a prefix (N, levels − 1), at the least sum of squared distances.
+
+    Where a prefix has more vectors than there are codes, they keep the nearest one, ``code`` (N,): so a collapse stays
+    visible. After LC-Rec (Zheng et al. 2024, uniform semantic mapping), which spreads them by Sinkhorn's algorithm.
+    """
+    _, bucket, sizes = np.unique(prefix.cpu().numpy(), axis=0, return_inverse=True, return_counts=True)
+    order = np.argsort(bucket.ravel(), kind="stable")
+    code = code.clone()
+    for rows in np.split(order, np.cumsum(sizes)[:-1]):
+        place = torch.from_numpy(rows).to(code.device)
+        if 1 < len(rows) <= len(book) and len(torch.unique(code[place])) < len(rows):
+            cost = torch.cdist(residual[place].double(), book.double()).pow(2)
+            code[place] = torch.from_numpy(linear_sum_assignment(cost.cpu().numpy())[1]).to(code)
+    return code

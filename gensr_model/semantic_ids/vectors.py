@@ -19,7 +19,7 @@ from gensr_model.runtime.devices import default_device
 from gensr_model.semantic_ids.codes import MOST_EQUAL
 
 _SVD = 128
-_T5_BATCH, _T5_TOKENS = 64, 128
+_T5_BATCH, _T5_TOKENS = 64, 64
 _TOKENIZERS = ("tokenizer.json", "spiece.model")
 
 

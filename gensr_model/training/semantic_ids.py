@@ -47,23 +47,32 @@ def make_semantic_ids(
     vectors = vectors.to(default_device())
     curve: list[dict[str, float]] = []
     if settings.method == "rq_vae":
-        codes, tensors, curve = _rq_vae(vectors, settings, seed, checkpoints, report)
+        model, curve = _rq_vae(vectors, settings, seed, checkpoints, report)
+        with torch.no_grad():
+            vectors, books, tensors = model.encoder(vectors), model.books.detach(), module_tensors(model)
     else:
         books = residual_k_means(vectors, settings.levels, settings.codes, np.random.default_rng([seed, 1]))
-        codes, tensors = residual_codes(vectors, books).cpu().numpy(), {"books": books}
+        tensors = {"books": books}
+    codes = residual_codes(vectors, books, settings.distinct).cpu().numpy()
+    nearest_collisions = collision_rate(residual_codes(vectors, books).cpu().numpy())
     content = statistics(codes, settings.codes, dataset.items["title"].to_pylist(), seed)
     content |= {"items": len(codes), "items_without_vector": int((~known).sum()), "curve": curve}
-    content |= {"method": settings.method, "vectors": Path(settings.vectors).name, "codes": settings.codes}
+    content |= {
+        "nearest_collisions": nearest_collisions,
+        "method": settings.method,
+        "vectors": Path(settings.vectors).name,
+        "codes": settings.codes,
+    }
     write_json(out / REPORT, content)  # first: it explains a collapse
     write_tensors(out / "weights.safetensors", tensors)
     write_codes(out, dataset, numbered(codes))
-    return metrics(content) | {"items_without_vector": float(content["items_without_vector"])}
+    return metrics(content) | {name: float(content[name]) for name in ("nearest_collisions", "items_without_vector")}
 
 
 def _rq_vae(
     vectors: Tensor, config: SemanticIdsConfig, seed: int, checkpoints: Path, report: Report
-) -> tuple[IntArray, dict[str, Tensor], list[dict[str, float]]]:
-    """Codes (I, L) of a trained RQ-VAE, its weights, and the curve of its training.
+) -> tuple[RqVae, list[dict[str, float]]]:
+    """A trained RQ-VAE, and the curve of its training.
 
     Of the checks in the second half of the training, the one with the fewest collisions is taken, the last of equals.
     """
@@ -93,7 +102,7 @@ def _rq_vae(
         report.metrics({f"semantic_ids/{name}": value for name, value in point.items() if name != "step"}, step)
         report.progress(step, config.steps, f"RQ-VAE, collisions {point['collisions']:.3f}")
     checkpoint.load_best(checkpoints, model)
-    return model.codes(vectors).cpu().numpy(), module_tensors(model), progress.curve
+    return model, progress.curve
 
 
 def _checked(model: RqVae, vectors: Tensor, progress: Progress, step: int, losses: Tensor, restarted: int) -> Progress:

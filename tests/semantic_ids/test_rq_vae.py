@@ -148,3 +148,13 @@ def test_dead_codes_restart_on_residuals_of_items() -> None:
         assert len(torch.unique(model.codes(vectors)[:, level])) >= 7
     used = torch.unique(residual_codes(model.encoder(vectors), before)[:, 0])
     assert torch.equal(model.books[0][used], before[0][used]), "codes in use stay"
+
+
+def test_distinct_codes_by_hand() -> None:
+    """Two items share the codes (0, 1); the one that loses least moves. A prefix of too many items keeps its codes."""
+    books = torch.tensor([[[0.0], [100.0]], [[0.0], [2.0]]])
+    vectors = torch.tensor([[1.8], [1.2], [100.0], [100.1], [100.2]])
+    assert residual_codes(vectors, books).tolist() == [[0, 1], [0, 1], [1, 0], [1, 0], [1, 0]]
+    assert residual_codes(vectors, books, distinct=True).tolist() == [[0, 1], [0, 0], [1, 0], [1, 0], [1, 0]]
+    first = books[1:]
+    assert residual_codes(vectors[:2], first, distinct=True).tolist() == [[1], [0]]

@@ -11,7 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from small_dataset import ITEMS, ROOMS, Log, write_cf, write_dataset, write_log
-from transformers import T5Config, T5EncoderModel
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
@@ -22,7 +25,7 @@ from gensr_model.semantic_ids.codes import read_codes
 from gensr_model.training import semantic_ids
 from gensr_model.training.semantic_ids import make_semantic_ids
 
-SMALL = {"codes": 4, "levels": 2, "hidden": [16], "dim": 4, "steps": 24, "batch_size": 16}
+SMALL = {"distinct": False, "codes": 4, "levels": 2, "hidden": [16], "dim": 4, "steps": 24, "batch_size": 16}
 
 
 class Killed(Exception):
@@ -110,6 +113,17 @@ def test_the_weights_are_those_with_the_fewest_collisions_of_the_second_half(
     assert report["collisions"] == min(point["collisions"] for point in report["curve"] if point["step"] >= 12)
 
 
+def test_distinct_codes_leave_the_weights_and_the_collisions_of_the_nearest(
+    dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    plain = make(dataset, tmp_path / "plain", codes=16)
+    spread = make(dataset, tmp_path / "spread", codes=16, distinct=True)
+    weights = [files(tmp_path / name)["weights.safetensors"] for name in ("plain", "spread")]
+    assert weights[0] == weights[1]
+    assert plain["collisions"] == plain["nearest_collisions"] == spread["nearest_collisions"] > 0
+    assert spread["collisions"] == 0
+
+
 def test_vectors_of_behavior(dataset: PreparedDataset, tmp_path: Path) -> None:
     cf = write_cf(tmp_path / "cf")
     assert make(dataset, tmp_path / "out", cf, vectors="cf")["items_without_vector"] == 1
@@ -159,13 +173,53 @@ def test_up_to_256_items_without_text_share_a_vector_and_are_counted(tmp_path: P
     assert read_codes(tmp_path / "out", some)[:200, 2].tolist() == list(range(200))
 
 
+def tiny_t5(words: int) -> T5EncoderModel:
+    torch.manual_seed(0)
+    return T5EncoderModel(T5Config(vocab_size=words, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)).eval()
+
+
+def test_a_t5_gives_each_item_the_mean_of_its_states(dataset: PreparedDataset, tmp_path: Path) -> None:
+    titles = dataset.items["title"].to_pylist()
+    words = ["<pad>", "</s>", "<unk>", *sorted({word for title in titles for word in title.split()})]
+    tokenizer = Tokenizer(WordLevel({word: place for place, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>").save_pretrained(tmp_path / "t5")
+    encoder = tiny_t5(len(words))
+    encoder.save_pretrained(tmp_path / "t5")
+    make(dataset, tmp_path / "out", vectors=str(tmp_path / "t5"), method="residual_kmeans", codes=ITEMS, levels=1)
+    with torch.no_grad():
+        states = [encoder(torch.tensor([[words.index(w) for w in t.split()]])).last_hidden_state for t in titles]
+    means = torch.cat([state.mean(dim=1) for state in states])
+    expected = torch.nn.functional.normalize(means - means.mean(dim=0), dim=1)
+    (books,) = read_tensors(tmp_path / "out" / "weights.safetensors")["books"]
+    first = read_codes(tmp_path / "out", dataset)[:, 0]
+    torch.testing.assert_close(books[torch.from_numpy(first)], expected, atol=1e-5, rtol=0)
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["vectors"] == "t5", "no path in a report"
+
+
 def test_a_t5_that_is_none(dataset: PreparedDataset, tmp_path: Path) -> None:
     (tmp_path / "bert").mkdir()
     (tmp_path / "bert" / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    T5EncoderModel(T5Config(vocab_size=9, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)).save_pretrained(
-        tmp_path / "half"
-    )  # no tokenizer
+    tiny_t5(9).save_pretrained(tmp_path / "half")  # no tokenizer
     (tmp_path / "empty").mkdir()
     for name in ("bert", "half", "empty", "absent"):
         with pytest.raises(ConfigError, match=rf"^semantic_ids\.vectors '.*{name}' is no T5 that can be loaded \("):
             make(dataset, tmp_path / "out", vectors=str(tmp_path / name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["rq_vae", "residual_kmeans"])
+def test_codes_of_a_real_catalogue(real_data: Path, tmp_path: Path, method: str) -> None:
+    """Codebooks in use, few collisions. Of residual k-means the later levels are less even: it is the control."""
+    from benchmarks.common import prepared
+
+    source = {"kind": "folder", "path": str(real_data / "amazon-scientific")}
+    dataset, config = prepared(0, 0, source, semantic_ids={"method": method})
+    result = make_semantic_ids(dataset, None, config, tmp_path, tmp_path, NullReport())
+    assert result["usage_1"] >= 0.95
+    assert min(result["usage_2"], result["usage_3"]) >= 0.8
+    least = config.semantic_ids.codes / (2 if method == "rq_vae" else 3)
+    assert min(result[f"perplexity_{level}"] for level in (1, 2, 3)) >= least
+    assert result["collisions"] < 0.1
+    assert result["largest_bucket"] <= 16
+    assert result["nearest_collisions"] < (0.35 if method == "rq_vae" else 0.6)
