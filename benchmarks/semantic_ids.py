@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,12 @@ _SHOWN = (
 _METHODS = ("rq_vae", "residual_kmeans")
 
 
-def measure(dataset: PreparedDataset, config: PipelineConfig) -> dict[str, Any]:
-    """What the report says of codes made with this config; the seconds leave out LightGCN's training."""
+def measure(dataset: PreparedDataset, config: PipelineConfig, cf: Path) -> dict[str, Any]:
+    """What the report says of codes made with this config; ``cf`` is the folder of the LightGCN table."""
     with tempfile.TemporaryDirectory(prefix="gensr-benchmark-") as folder:
-        out, cf, steps = (Path(folder) / name for name in ("out", "cf", "steps"))
-        for made in (out, cf, steps):
-            made.mkdir()
-        if config.semantic_ids.vectors == "cf":
-            lightgcn.pretrain(dataset, config.lightgcn, config.seed, cf, NullReport())
+        out, steps = Path(folder) / "out", Path(folder) / "steps"
+        out.mkdir()
+        steps.mkdir()
         begun = time.process_time()
         make_semantic_ids(dataset, cf, config, steps, out, NullReport())
         cpu = time.process_time() - begun
@@ -60,10 +59,12 @@ def main() -> None:
     given = parser.parse_args()
     source = None if given.source == "generated" else {"kind": "folder", "path": given.source}
     dataset, config = prepared(users=1_000, items=500, source=source)
-    for vectors in given.vectors:
-        for method in given.methods:
+    with tempfile.TemporaryDirectory(prefix="gensr-benchmark-") as cf:
+        if "cf" in given.vectors:
+            lightgcn.pretrain(dataset, config.lightgcn, config.seed, Path(cf), NullReport())
+        for vectors, method in product(given.vectors, given.methods):
             wanted = given.set | {"vectors": vectors, "method": method}
-            row = measure(dataset, with_changes(config, {"semantic_ids": wanted}))
+            row = measure(dataset, with_changes(config, {"semantic_ids": wanted}), Path(cf))
             with given.out.open("a") as file:
                 file.write(json.dumps(row) + "\n")
     print("| method | vectors | codes | usage | perplexity | collisions, nearest codes | distinct codes "

@@ -50,8 +50,7 @@ def _level(column: IntArray, size: int) -> dict[str, float]:
 
 
 def _prefixes(codes: IntArray, titles: list[str], seed: int) -> list[dict[str, Any]]:
-    """Ten prefixes of all codes but the last, drawn by the seed among those that most items could share a title with:
-    of two items or more where there are such."""
+    """Ten prefixes of all codes but the last, with titles; drawn by the seed among those that several items have."""
     prefix = codes[:, : max(1, codes.shape[1] - 1)]
     found, bucket, sizes = np.unique(prefix, axis=0, return_inverse=True, return_counts=True)
     wanted = np.flatnonzero(sizes > 1) if (sizes > 1).any() else np.arange(len(found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +122,10 @@ def _checked(model: RqVae, vectors: Tensor, progress: Progress, step: int, losse
 
 def _batch(step: int, items: int, size: int, seed: int) -> IntArray:
     """Rows of a batch: each epoch is a new order of all items, which follows from the seed and the epoch alone."""
-    per_epoch = max(1, items // size)
-    epoch, place = divmod(step, per_epoch)
-    order = np.random.default_rng([seed, 2, epoch]).permutation(items)
-    return order[place * size : (place + 1) * size].astype(np.int64)
+    epoch, place = divmod(step, max(1, items // size))
+    return _order(epoch, items, seed)[place * size : (place + 1) * size]
+
+
+@functools.lru_cache(maxsize=1)
+def _order(epoch: int, items: int, seed: int) -> IntArray:
+    return np.random.default_rng([seed, 2, epoch]).permutation(items).astype(np.int64)
