@@ -147,16 +147,17 @@ def main() -> None:
     dataset, config = prepared(0, 0, {"kind": "folder", "path": str(given.raw)})
     ours = exchange.ours(given.ours or sorted(RESULTS.glob(f"{name}-rerank-seed*.parquet")), dataset)
     expected = exchange.digest(exchange.lists(dataset, "test"))
-    saved, missing, failed = exchange.read(to, expected), {}, False
-    for system in given.systems:
-        if system in saved.ranks and not given.again:
-            continue
+    saved, missing = exchange.read(to, expected), {}
+    wanted = [system for system in given.systems if given.again or system not in saved.ranks]
+    try:
+        python = environment(given.venv.resolve(), HERE / "requirements.txt") if wanted else Path()
+    except NoPeerError as error:
+        missing, wanted = dict.fromkeys(wanted, str(error)), []
+    failed = False
+    for system in wanted:
         try:
-            python = environment(given.venv.resolve(), HERE / "requirements.txt")
             ranks, told = train(system, dataset, python, config.seed, given.threads, config.model.max_history)
             exchange.save(to, system, ranks, told, expected)
-        except NoPeerError as error:
-            missing[system] = str(error)
         except RuntimeError as error:
             missing[system], failed = str(error), True
     samples = dataset.table("samples_test").select(["sample_id", "user_idx"])
