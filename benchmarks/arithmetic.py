@@ -7,12 +7,17 @@ Prints every cell that is not inside, with (N@10 − N@5) / (R@10 − R@5), whic
 
 from __future__ import annotations
 
+import math
+import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.sides import arguments
-from gensr_model.evaluation.arithmetic import markdown_rows, ranks_six_to_ten
+from gensr_model.evaluation.arithmetic import Figures, ranks_six_to_ten
 from gensr_model.reporting.paper import FULL_RANKING, RANKING, papers_cells
+
+_NAMES = ("R@5", "R@10", "N@5", "N@10")
 
 
 def main() -> None:
@@ -31,8 +36,36 @@ def main() -> None:
     for title, cells in tables.items():
         for place, row, told in cells:
             if told != "inside":
-                print(f"{title}: {place}: {told}, {row.ratio:.3f}")
+                print(f"{title}: {place}: {told}, {ratio(row):.3f}")
         print(f"{title}: {dict(Counter(told for *_, told in cells))}")
+
+
+def ratio(row: Figures) -> float:
+    """(N@10 − N@5) / (R@10 − R@5) as printed, which lies in [.289, .356]; NaN where recall does not rise."""
+    rise = row.recall_at_10 - row.recall_at_5
+    return (row.ndcg_at_10 - row.ndcg_at_5) / rise if rise else math.nan
+
+
+def markdown_rows(page: str) -> Iterator[Figures]:
+    """The rows of every table of a Markdown page that has columns R@5, R@10, N@5 and N@10, once or once for each task.
+
+    A head may have words before these names (``rec R@5``). Rows with blank cells there are left out.
+    """
+    places: list[tuple[int, ...]] = []
+    for line in page.splitlines():
+        cells = [re.sub(r"[*]|</?u>", "", cell).strip() for cell in line.split("|")]
+        if len(cells) < 3:
+            places = []
+        columns = [[n for n, cell in enumerate(cells) if cell.split()[-1:] == [name]] for name in _NAMES]
+        if all(columns):
+            places = list(zip(*columns, strict=True))
+            continue
+        for four in places:
+            shown = [cells[place] if place < len(cells) else "" for place in four]
+            if all(re.fullmatch(r"[01]?\.\d+", cell) for cell in shown):
+                digits = min(len(cell.partition(".")[2]) for cell in shown)
+                a, b, c, d = map(float, shown)
+                yield Figures(cells[1], a, b, c, d, digits)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def drawn_data(seed: int = 0) -> DrawnData:
     user = np.repeat(np.arange(USERS), HISTORY)
     behavior = rng.integers(2, size=count)
     query = np.where(behavior == 1, rng.integers(QUERIES, size=count), -1)
-    events = Events(user, rng.integers(ITEMS, size=count), behavior, query, np.arange(count))
+    events = Events(user, rng.integers(ITEMS, size=count), behavior, query)
     task, sample_user = np.tile([0, 1], USERS), np.repeat(np.arange(USERS), 2)
     samples = Samples(
         sample_id=np.array([f"drawn-{n}" for n in range(2 * USERS)], object),
@@ -55,7 +55,6 @@ def drawn_data(seed: int = 0) -> DrawnData:
         user=sample_user,
         item=rng.integers(ITEMS, size=2 * USERS),
         query=np.where(task == 1, rng.integers(QUERIES, size=2 * USERS), -1),
-        ts=np.zeros(2 * USERS, np.int64),
         history_start=sample_user * HISTORY,
         history_end=(sample_user + 1) * HISTORY,
     )

@@ -12,12 +12,13 @@ from flows.shared.challenges import published_challenge
 from flows.shared.steps import finish, prepare_data
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.evaluation.reference import REFERENCES
+from gensr_model.reporting.run_facts import FULL
 from tasks.core.stage import StageResult
 from tasks.core.tracking import Tracked, parent_run
 from tasks.evaluate.diagnose import diagnosis
 from tasks.evaluate.run_data import Data
 from tasks.promote import model_registry
-from tasks.publish.full_ranking_summary import KEY, summarize_full
+from tasks.publish.summary import summarize_full
 from tasks.train.full_ranking import finetune_full, rank_full, rank_full_reference
 
 
@@ -30,7 +31,7 @@ def full_ranking(config: PipelineConfig) -> dict[str, Any]:
     with parent_run(config, "train/full-ranking", str(flow_run.id)) as run:
         data = prepare_data(run, config)
         model, ranks, summary = rank_catalogue(run, config, data)
-        published = finish(run, summary, KEY)
+        published = finish(run, summary, FULL)
         if config.train.tasks == "both":  # last: the table is out, whatever becomes of the promotion
             _challenge(run, config, data.prepared, model, ranks)
         return published

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from gensr_model.config.base import Split, Task
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.errors import DataError
-from gensr_model.evaluation.metrics import ranks_table
+from gensr_model.evaluation.metrics import of_task, ranks_table
 from gensr_model.evaluation.reference import popularity
 from gensr_model.evaluation.saved_ranks import read_saved_ranks, widen
 
@@ -125,7 +125,7 @@ def ours(paths: list[Path], dataset: PreparedDataset) -> dict[str, list[pa.Table
     found: dict[str, list[pa.Table]] = {}
     for path in paths:
         for label, table in read_saved_ranks(path).items():
-            rows = table.filter(pc.equal(table["task"], TASK))
+            rows = of_task(table, TASK)
             if label == "popularity" and rows.sort_by("sample_id") != popular:
                 raise DataError(
                     f"{path}: popularity ranks otherwise here, so the lists differ; prepare with its config"

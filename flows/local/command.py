@@ -102,6 +102,7 @@ def run(here: Local, config: dict[str, Any]) -> int:
     """Bring everything up, run the full pipeline and show its table; the exit status."""
     up(here)
     from flows.local import submit
+    from tasks.core.tracking import run_page
 
     name = f"{time.strftime('run-%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
     print_message(f"Prefect {here.prefect_url}    MLflow {here.mlflow_url}    logs {here.where.logs}")
@@ -130,7 +131,8 @@ def run(here: Local, config: dict[str, Any]) -> int:
     folder = here.where.runs / outcome.id
     print_tables(folder)
     print(f"Prefect  {page}")
-    print(f"MLflow   {submit.mlflow_link(folder / 'summary.json', here.mlflow_url)}")
+    tracked = json.loads((folder / "summary.json").read_text())["mlflow"]
+    print(f"MLflow   {run_page(here.mlflow_url, tracked)}")
     print(f"Summary  {folder / 'summary.json'}")
     print(f"Report   {folder / 'report.html'}")
     return status

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from logging import ERROR
-from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
@@ -159,9 +157,3 @@ def end_tracking_of_ended_runs() -> None:
             return state is not None and state.is_final()
 
         tracking.end_runs(ended)
-
-
-def mlflow_link(summary: Path, mlflow_url: str) -> str:
-    """The page of the MLflow run that a run's summary belongs to."""
-    run = json.loads(summary.read_text())["mlflow"]
-    return f"{mlflow_url}/#/experiments/{run['experiment_id']}/runs/{run['run_id']}"

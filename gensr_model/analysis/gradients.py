@@ -14,7 +14,7 @@ from scipy import stats
 from gensr_model.analysis.figures import gradient_figure, validation_figure
 from gensr_model.analysis.jackknife import pseudo_values
 from gensr_model.analysis.subjects import OURS
-from gensr_model.evaluation.compare import holm
+from gensr_model.evaluation.compare import add_holm
 from gensr_model.runtime.files import write_json
 from gensr_model.training.gradient_probe import GradientCosine
 
@@ -103,9 +103,7 @@ def noise_free(
         cosines[model] |= _with_ends("less", value, less, tail)
         sides = [pseudo_values(side, _free) for side in (terms[OURS], rows)]
         cosines[model]["less_p"] = float(stats.ttest_ind(*sides, equal_var=False).pvalue)
-    tested = [row for row in cosines.values() if "less_p" in row]
-    for row, p in zip(tested, holm([row["less_p"] for row in tested]), strict=True):
-        row["less_p_holm"] = p
+    add_holm(cosines.values(), "less_p")
     return cosines
 
 

@@ -17,7 +17,7 @@ from gensr_model.analysis.subjects import OURS, Subject, read
 from gensr_model.config.base import TASKS
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
-from gensr_model.evaluation.compare import holm
+from gensr_model.evaluation.compare import add_holm
 from gensr_model.evaluation.scoring import fixed_subset
 from gensr_model.models import bundle
 from gensr_model.runtime.files import write_json
@@ -66,7 +66,8 @@ def analyze_information(
             report.progress(
                 (place - 1) * len(subjects) + number, len(subjects) * len(pairs), f"information, {model}, {task}"
             )
-    _correct(information)
+    rows = [row for tasks in information.values() for row in tasks.values()]
+    add_holm(rows, "exact_gap_p", "label_gap_p")
     write_json(out / "mutual_information.json", information)
     if pairs:
         information_figure(information, out / "mutual_information.png")
@@ -88,19 +89,6 @@ def _gaps(
         for name, value in zip(("", "_low", "_high", "_p"), gap, strict=True)
         if math.isfinite(value)
     }
-
-
-def _correct(information: Information) -> None:
-    """Adds p after Holm's correction over both gaps of every other model and task."""
-    tested = [
-        (row, f"{kind}_gap")
-        for tasks in information.values()
-        for row in tasks.values()
-        for kind in ("exact", "label")
-        if f"{kind}_gap_p" in row
-    ]
-    for (row, name), p in zip(tested, holm([row[f"{name}_p"] for row, name in tested]), strict=True):
-        row[f"{name}_p_holm"] = p
 
 
 def task_pairs(dataset: PreparedDataset, config: PipelineConfig) -> dict[str, Pairs]:

@@ -64,7 +64,10 @@ class DotBaseline(Baseline):
     """A baseline that scores an item by state · item. So its loss can run over the whole catalogue."""
 
     items: L.ItemEmbedding
-    item_loss: losses.ItemLoss
+
+    def __init__(self, item_loss: losses.ItemLoss = "catalogue") -> None:
+        super().__init__()
+        self.item_loss = item_loss
 
     @abstractmethod
     def state(self, batch: BaselineBatch) -> Tensor:

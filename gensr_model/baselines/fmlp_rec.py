@@ -61,8 +61,7 @@ class FMLPRec(DotBaseline):
     def __init__(
         self, domain: Domain, dim: int = 64, layers: int = 2, dropout: float = 0.5, loss: ItemLoss = "catalogue"
     ) -> None:
-        super().__init__()
-        self.item_loss = loss
+        super().__init__(loss)
         self.length = domain.max_history
         self.items = L.ItemEmbedding(domain.n_items, dim)
         self.events = L.HistoryEmbedding(dim, self.length, dropout)

@@ -27,12 +27,11 @@ class GRU4Rec(DotBaseline):
     def __init__(
         self, domain: Domain, dim: int = 64, hidden: int = 128, dropout: float = 0.2, loss: ItemLoss = "catalogue"
     ) -> None:
-        super().__init__()
+        super().__init__(loss)
         self.items = L.ItemEmbedding(domain.n_items, dim)
         self.dropout = nn.Dropout(dropout)
         self.gru = nn.GRU(dim, hidden, batch_first=True)
         self.out = nn.Linear(hidden, dim)
-        self.item_loss = loss
 
     def last_hidden(self, history: History) -> Tensor:
         """(B, hidden) after the latest event; zeros, where a GRU begins, for an empty history."""

@@ -27,8 +27,7 @@ class NRHUB(DotBaseline):
     def __init__(
         self, domain: Domain, dim: int = 64, attention: int = 64, dropout: float = 0.2, loss: ItemLoss = "listwise"
     ) -> None:
-        super().__init__()
-        self.item_loss = loss
+        super().__init__(loss)
         self.items = L.ItemEmbedding(domain.n_items, dim)
         self.query = L.QueryEncoder(L.word_embedding(domain, dim), dim)
         self.project = nn.ModuleList(nn.Linear(dim, dim) for _ in range(2))

@@ -34,8 +34,7 @@ class QEM(DotBaseline):
         self, domain: Domain, dim: int = 64, words: int = 8, word_negatives: int = 5, word_weight: float = 1.0,
         loss: ItemLoss = "bce",
     ) -> None:  # fmt: skip
-        super().__init__()
-        self.item_loss = loss
+        super().__init__(loss)
         self.items = L.ItemEmbedding(domain.n_items, dim)
         self.words = L.word_embedding(domain, dim)
         self.query = L.QueryEncoder(self.words, dim)

@@ -31,8 +31,7 @@ class QuerySeqRec(DotBaseline):
         self, domain: Domain, dim: int = 64, layers: int = 2, heads: int = 2, dropout: float = 0.2,
         replace: float = 0.2, loss: ItemLoss = "catalogue",
     ) -> None:  # fmt: skip
-        super().__init__()
-        self.item_loss = loss
+        super().__init__(loss)
         self.items = L.ItemEmbedding(domain.n_items, dim)
         self.words = L.word_embedding(domain, dim)
         self.kinds = L.embedding(2, dim)  # item, query

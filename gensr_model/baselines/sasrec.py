@@ -28,8 +28,7 @@ class SASRec(DotBaseline):
         self, domain: Domain, dim: int = 64, layers: int = 2, heads: int = 2, dropout: float = 0.5,
         loss: ItemLoss = "catalogue",
     ) -> None:  # fmt: skip
-        super().__init__()
-        self.item_loss = loss
+        super().__init__(loss)
         self.items = L.ItemEmbedding(domain.n_items, dim)
         self.events = L.HistoryEmbedding(dim, domain.max_history, dropout)
         self.encoder = L.Transformer(dim, heads, layers, dropout, feed_forward=dim)

@@ -85,8 +85,7 @@ class UnifiedSSR(DotBaseline):
         self, domain: Domain, dim: int = 32, layers: int = 2, heads: int = 4, dropout: float = 0.5,
         sessions: int = 2, session_weight: float = 0.1, search_weight: float = 1.0, loss: ItemLoss = "bce",
     ) -> None:  # fmt: skip
-        super().__init__()
-        self.item_loss = loss
+        super().__init__(loss)
         self.sessions = sessions
         self.weights = {"sessions": session_weight, "search": search_weight}
         self.items = L.ItemEmbedding(domain.n_items, dim)

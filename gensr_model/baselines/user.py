@@ -55,8 +55,7 @@ class USER(DotBaseline):
         self, domain: Domain, dim: int = 64, layers: int = 1, heads: int = 4, dropout: float = 0.1,
         session: int = 5, loss: ItemLoss = "bce",
     ) -> None:  # fmt: skip
-        super().__init__()
-        self.item_loss = loss
+        super().__init__(loss)
         self.session = session
         self.items = L.ItemEmbedding(domain.n_items, dim)
         self.words = L.word_embedding(domain, dim)

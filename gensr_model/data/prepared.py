@@ -20,6 +20,7 @@ from gensr_model.errors import DataError
 
 SCHEMA_VERSION = 1
 IntArray = NDArray[np.int64]
+BEHAVIORS = ("rec", "src")  # index = Events.behavior
 
 
 class Events(NamedTuple):
@@ -29,7 +30,6 @@ class Events(NamedTuple):
     item: IntArray
     behavior: IntArray  # 0 recommendation, 1 search
     query: IntArray  # -1: none
-    ts: IntArray  # ms UTC
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,6 @@ class Samples:
     user: IntArray
     item: IntArray
     query: IntArray  # -1: none
-    ts: IntArray
     history_start: IntArray
     history_end: IntArray
 
@@ -125,7 +124,6 @@ class PreparedDataset:
             item=_ints(table["item_idx"]),
             behavior=_ints(behavior),
             query=_ints(table["query_idx"], null=-1),
-            ts=_ints(table["ts"]),
         )
 
     @cached_property
@@ -143,7 +141,6 @@ class PreparedDataset:
             user=user,
             item=_ints(table["item_idx"]),
             query=_ints(table["query_idx"], null=-1),
-            ts=_ints(table["ts"]),
             history_start=self.user_start[user],
             history_end=_ints(table["history_end"]),
         )
@@ -165,15 +162,6 @@ class PreparedDataset:
             )
         rows = np.flatnonzero(served)
         return every.take(rows), lists[place[rows]]
-
-    def candidates(self, split: Split, protocol: Protocol = "uniform") -> IntArray:
-        """(N, 99) frozen negatives, row by row those of ``samples(split)``; DataError where a sample has none."""
-        place, lists = self._lists(split, protocol)
-        if (place < 0).any():
-            raise DataError(
-                f"{self.folder}: {(place < 0).sum()} samples of {split} have no {protocol!r} candidates; prepare again"
-            )
-        return lists[place]
 
     def _lists(self, split: Split, protocol: Protocol) -> tuple[IntArray, IntArray]:
         """Of each sample of the split the row of its list, -1 for none, (N,); and the protocol's lists (L, 99)."""

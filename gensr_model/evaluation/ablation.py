@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from gensr_model.config.base import TASKS
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.config.variants import VARIANTS
 from gensr_model.errors import DataError
-from gensr_model.evaluation.compare import holm, paired_p
-from gensr_model.evaluation.metrics import per_sample
+from gensr_model.evaluation.compare import add_holm, paired_p
+from gensr_model.evaluation.metrics import of_task, per_sample
 from gensr_model.evaluation.resampling import FloatArray, number_users, resampled_means
 
 METRIC = "ndcg_at_5"  # §6.6 speaks of it alone
@@ -61,9 +59,9 @@ def changes(
     """
     rows = []
     for task in TASKS:
-        whole = task_tables(ranks[base], task)
+        whole = [of_task(table, task) for table in ranks[base]]
         for variant, tables in ranks.items():
-            changed = task_tables(tables, task)
+            changed = [of_task(table, task) for table in tables]
             if not (changed[0].num_rows and whole[0].num_rows):
                 continue
             rule = config.statistics
@@ -81,16 +79,9 @@ def changes(
                     "p": None if variant == base else paired_p(changed, whole, METRIC, users=users),
                 }
             )
-    tested = [row for row in rows if row["p"] is not None]
-    for row, p_holm in zip(tested, holm([row["p"] for row in tested]), strict=True):
-        row["p_holm"] = None if math.isnan(p_holm) else p_holm
-        row["p"] = None if math.isnan(row["p"]) else row["p"]
-    return [{"p_holm": None} | row for row in rows]
-
-
-def task_tables(tables: Sequence[pa.Table], task: str) -> list[pa.Table]:
-    """The rows of one task."""
-    return [table.filter(pc.equal(table["task"], task)) for table in tables]
+    add_holm(rows, "p")
+    defined = [{name: value for name, value in row.items() if value == value} for row in rows]  # no NaN
+    return [{"p_holm": None} | row | {"p": row.get("p")} for row in defined]
 
 
 def relative_change(

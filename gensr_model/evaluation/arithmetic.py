@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 # NDCG at 10 less NDCG at 5 counts ranks 6 to 10, each with 1 / log2(rank + 1); recall counts each of them with 1.
 LOWEST, HIGHEST = 1 / math.log2(11), 1 / math.log2(7)
 Told = Literal["inside", "outside", "not told"]
-_NAMES = ("R@5", "R@10", "N@5", "N@10")
 
 
 class Figures(NamedTuple):
@@ -28,12 +26,6 @@ class Figures(NamedTuple):
         """From metrics by name, as ``metrics.summarize`` gives them."""
         recall, ndcg = ([metrics[f"{kind}_at_{k}"] for k in (5, 10)] for kind in ("recall", "ndcg"))
         return Figures(name, recall[0], recall[1], ndcg[0], ndcg[1])
-
-    @property
-    def ratio(self) -> float:
-        """(N@10 − N@5) / (R@10 − R@5) as printed, which lies in [.289, .356]; NaN where recall does not rise."""
-        rise = self.recall_at_10 - self.recall_at_5
-        return (self.ndcg_at_10 - self.ndcg_at_5) / rise if rise else math.nan
 
 
 def ranks_six_to_ten(row: Figures) -> Told:
@@ -58,25 +50,3 @@ def ranks_six_to_ten(row: Figures) -> Told:
     if recall - delta <= floats:
         return "not told"
     return "inside" if max(below + delta * (1 + LOWEST), above + delta * (1 + HIGHEST)) <= floats else "not told"
-
-
-def markdown_rows(page: str) -> Iterator[Figures]:
-    """The rows of every table of a Markdown page that has columns R@5, R@10, N@5 and N@10, once or once for each task.
-
-    A head may have words before these names (``rec R@5``). Rows with blank cells there are left out.
-    """
-    places: list[tuple[int, ...]] = []
-    for line in page.splitlines():
-        cells = [re.sub(r"[*]|</?u>", "", cell).strip() for cell in line.split("|")]
-        if len(cells) < 3:
-            places = []
-        columns = [[n for n, cell in enumerate(cells) if cell.split()[-1:] == [name]] for name in _NAMES]
-        if all(columns):
-            places = list(zip(*columns, strict=True))
-            continue
-        for four in places:
-            shown = [cells[place] if place < len(cells) else "" for place in four]
-            if all(re.fullmatch(r"[01]?\.\d+", cell) for cell in shown):
-                digits = min(len(cell.partition(".")[2]) for cell in shown)
-                a, b, c, d = map(float, shown)
-                yield Figures(cells[1], a, b, c, d, digits)

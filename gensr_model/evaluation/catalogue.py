@@ -21,7 +21,7 @@ from gensr_model.errors import DataError, NaNScoreError
 from gensr_model.evaluation import reference
 from gensr_model.evaluation.metrics import RankCounts, counts_table
 from gensr_model.evaluation.scoring import fixed_subset
-from gensr_model.models import bundle, cf_tables
+from gensr_model.models import bundle
 from gensr_model.models.full_ranking import FullRanking
 from gensr_model.runtime.determinism import deterministic
 from gensr_model.runtime.devices import default_device
@@ -102,10 +102,11 @@ def reference_scorer(
 
     Raises ConfigError for an unknown name, or where a text ranker gets a sample without a query.
     """
+    if name == "lightgcn":  # one product of matrices, instead of gathering every item for every sample
+        by_user = reference.light_gcn(dataset, cf_folder)
+        return lambda part: by_user(part, None)
     by_list = reference.reference_scorer(name, dataset, samples, cf_folder, text)
     every = np.arange(dataset.n_items)
-    if name == "lightgcn":
-        return _light_gcn(dataset, cf_folder)
     if name not in reference.BY_QUERY_ALONE:
         return lambda part: by_list(part, np.tile(every, (len(part), 1)))
 
@@ -113,21 +114,6 @@ def reference_scorer(
         _, first, row = np.unique(part.query, return_index=True, return_inverse=True)
         scores: npt.NDArray[Any] = by_list(part.take(first), np.tile(every, (len(first), 1)))[row]
         return scores
-
-    return score
-
-
-def _light_gcn(dataset: PreparedDataset, cf_folder: Path) -> CatalogueScorer:
-    """As `reference.light_gcn`, by one product of matrices instead of gathering every item for every sample."""
-    cf = cf_tables.load(cf_folder)
-    user, item = cf.user.numpy(), cf.item.numpy()
-    in_graph = cf.item_has_edges.numpy()
-    known_user = np.zeros(dataset.n_users, bool)
-    known_user[dataset.graph()[0]] = True
-
-    def score(samples: Samples) -> npt.NDArray[Any]:
-        dot = np.where(in_graph, user[samples.user] @ item.T, -np.inf)
-        return np.where(known_user[samples.user][:, None], dot, 0.0)
 
     return score
 

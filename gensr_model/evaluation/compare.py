@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 from scipy import stats
 
 from gensr_model.errors import DataError
-from gensr_model.evaluation.metrics import per_sample
+from gensr_model.evaluation.metrics import of_task, per_sample
 from gensr_model.evaluation.resampling import IntArray, number_users, resampled_means, standard_error
 
 
@@ -61,7 +60,7 @@ def paired_p(a: Sequence[pa.Table], b: Sequence[pa.Table], metric: str, *, users
 
 def _task_tables(ranks: pa.Table | Sequence[pa.Table], task: str | None) -> list[pa.Table]:
     tables = [ranks] if isinstance(ranks, pa.Table) else list(ranks)
-    return tables if task is None else [table.filter(pc.equal(table["task"], task)) for table in tables]
+    return tables if task is None else [of_task(table, task) for table in tables]
 
 
 class Verdict(NamedTuple):
@@ -123,6 +122,13 @@ def holm(p: Sequence[float]) -> list[float]:
     steps = given[order] * np.arange(len(order), 0, -1)
     corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0) if order else steps
     return [float(value) for value in corrected]
+
+
+def add_holm(rows: Iterable[dict[str, Any]], *names: str) -> None:
+    """Beside each p of these names, ``<name>_holm``: corrected for all of them in all rows. Rows may lack a p."""
+    tested = [(row, name) for row in rows for name in names if row.get(name) is not None]
+    for (row, name), p in zip(tested, holm([row[name] for row, name in tested]), strict=True):
+        row[f"{name}_holm"] = p
 
 
 def _difference_of_means(

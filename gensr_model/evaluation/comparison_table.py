@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from gensr_model.config.base import TASKS
-from gensr_model.evaluation.metrics import METRICS, per_sample
+from gensr_model.evaluation.metrics import METRICS, of_task, per_sample
 
 COLUMNS = {"recall_at_5": "R@5", "recall_at_10": "R@10", "ndcg_at_5": "N@5", "ndcg_at_10": "N@10"}  # the paper's
 SIGNIFICANT = 0.01  # the paper's star
@@ -34,7 +33,7 @@ def means(ranks: Mapping[str, Sequence[pa.Table]]) -> list[dict[str, Any]]:
     rows = []
     for task in TASKS:
         for name, tables in ranks.items():
-            tables_of_task = [table.filter(pc.equal(table["task"], task)) for table in tables]
+            tables_of_task = [of_task(table, task) for table in tables]
             if not tables_of_task or not tables_of_task[0].num_rows:
                 continue
             for metric in METRICS:

@@ -19,7 +19,7 @@ from gensr_model.config.base import TASKS
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.errors import DataError
 from gensr_model.evaluation.compare import against_best, holm
-from gensr_model.evaluation.metrics import METRICS, per_sample
+from gensr_model.evaluation.metrics import METRICS, of_task, per_sample
 from gensr_model.evaluation.resampling import standard_error
 
 FEWEST_USERS = 50  # whose differences are taken as normal: few have few values, and any test of them is too easy
@@ -116,7 +116,7 @@ def leads(
     cuts = segmentations(dataset, every)
     result, p = [], []
     for task in TASKS:
-        task_ranks = {name: table.filter(pc.equal(table["task"], task)) for name, table in ranks.items()}
+        task_ranks = {name: of_task(table, task) for name, table in ranks.items()}
         places = {name: _places(name, table, every, dataset) for name, table in task_ranks.items()}
         for cut in cuts:
             for label, segment in enumerate(cut.labels):

@@ -9,10 +9,11 @@ import pyarrow.parquet as pq
 
 from gensr_model.config.base import Split
 from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.data.batches import BatchBuilder
 from gensr_model.data.prepared import PreparedDataset
-from gensr_model.evaluation.metrics import ranks_table, summarize
+from gensr_model.evaluation.metrics import summarize
 from gensr_model.evaluation.reference import score_reference
-from gensr_model.evaluation.scoring import fixed_subset, score_samples
+from gensr_model.evaluation.scoring import Lists, lists_of, rank_samples
 from gensr_model.models import bundle
 from gensr_model.runtime.devices import compile_blocks, default_device
 from gensr_model.runtime.files import write_json
@@ -25,9 +26,7 @@ def rank_reference(
     name: str, dataset: PreparedDataset, split: Split, cf_folder: Path, config: PipelineConfig
 ) -> pa.Table:
     """Ranks of a reference ranker; a task not trained, or not served by it or by the protocol, has none."""
-    every, negatives = dataset.evaluated(split, config.evaluation.protocol)
-    rows = fixed_subset(every, _at_most(split, config), config.train.trained_tasks)
-    return score_reference(name, dataset, every.take(rows), negatives[rows], cf_folder, config.model.text)
+    return score_reference(name, dataset, *_lists(dataset, split, config), cf_folder, config.model.text)
 
 
 def rank_bundle(
@@ -40,26 +39,15 @@ def rank_bundle(
     loaded = bundle.load(folder, dataset.items, dataset.queries)
     loaded.model.to(default_device())
     compile_blocks(loaded.model, config.train.compile)
-    every, negatives = dataset.evaluated(split, config.evaluation.protocol)
-    rows = fixed_subset(every, _at_most(split, config), config.train.trained_tasks)
-    samples = every.take(rows)
-    scores = score_samples(
-        loaded.model,
-        dataset,
-        samples,
-        negatives[rows],
-        max_history=loaded.config.max_history,
-        batch_size=config.evaluation.batch_size,
-        report=report,
-        precision=config.evaluation.precision,
-    )
-    ranks = ranks_table(samples.sample_id, samples.task_names, scores)
+    builder, how = BatchBuilder(dataset, loaded.config.max_history), config.evaluation
+    ranks = rank_samples(loaded.model, builder, _lists(dataset, split, config), how.batch_size, report, how.precision)
     return ranks.replace_schema_metadata({"unknown_item_share": repr(loaded.unknown_item_share)})
 
 
-def _at_most(split: Split, config: PipelineConfig) -> int | None:
-    """Samples of a task: on validation those that chose the weights."""
-    return config.train.valid_samples if split == "valid" else config.evaluation.max_test_samples
+def _lists(dataset: PreparedDataset, split: Split, config: PipelineConfig) -> Lists:
+    """On validation those that chose the weights."""
+    most = config.train.valid_samples if split == "valid" else config.evaluation.max_test_samples
+    return lists_of(dataset, split, config.evaluation.protocol, config.train.trained_tasks, most)
 
 
 def write_ranks(out: Path, ranks: pa.Table) -> dict[str, float]:

@@ -106,11 +106,16 @@ def per_sample(ranks: pa.Table, metric: str) -> npt.NDArray[np.float64]:
     return (total[last] - total[greater]) / (last - greater)
 
 
+def of_task(ranks: pa.Table, task: str) -> pa.Table:
+    """The rows of one task."""
+    return ranks.filter(pc.equal(ranks["task"], task))
+
+
 def summarize(ranks: pa.Table) -> dict[str, dict[str, float]]:
     """{task: {metric: mean over the task's samples, ..., "samples": count}} for the tasks that occur."""
     summary: dict[str, dict[str, float]] = {}
     for task in sorted(pc.unique(ranks["task"]).to_pylist()):
-        rows = ranks.filter(pc.equal(ranks["task"], task))
+        rows = of_task(ranks, task)
         summary[task] = {metric: float(per_sample(rows, metric).mean()) for metric in METRICS}
         summary[task]["samples"] = float(rows.num_rows)
     return summary

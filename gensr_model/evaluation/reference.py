@@ -7,6 +7,7 @@ over them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -155,8 +156,8 @@ def query_user(dataset: PreparedDataset, history_weight: float = HISTORY_WEIGHT)
     return score
 
 
-def light_gcn(dataset: PreparedDataset, cf_folder: Path) -> Scorer:
-    """Dot product of the propagated user and item vectors.
+def light_gcn(dataset: PreparedDataset, cf_folder: Path) -> Callable[[Samples, IntArray | None], npt.NDArray[Any]]:
+    """Dot product of the propagated user and item vectors, of lists or, in place of lists None, of all items.
 
     The vector of a node without an edge is its random start. So an item outside the graph scores −∞, below
     every item inside it and level with the others outside, and a user outside the graph scores all items
@@ -168,9 +169,10 @@ def light_gcn(dataset: PreparedDataset, cf_folder: Path) -> Scorer:
     known_user = np.zeros(dataset.n_users, bool)
     known_user[dataset.graph()[0]] = True
 
-    def score(samples: Samples, lists: IntArray) -> npt.NDArray[Any]:
-        dot = np.einsum("bd,bcd->bc", user[samples.user], item[lists])
-        dot = np.where(in_graph[lists], dot, -np.inf)
+    def score(samples: Samples, lists: IntArray | None) -> npt.NDArray[Any]:
+        own = user[samples.user]
+        dot = own @ item.T if lists is None else np.einsum("bd,bcd->bc", own, item[lists])
+        dot = np.where(in_graph if lists is None else in_graph[lists], dot, -np.inf)
         return np.where(known_user[samples.user][:, None], dot, 0.0)
 
     return score

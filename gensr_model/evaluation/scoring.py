@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import torch
 
-from gensr_model.config.base import TASKS, Task
-from gensr_model.data.batches import BatchBuilder, Builder
+from gensr_model.config.base import TASKS, Protocol, Split, Task
+from gensr_model.data.batches import Builder
 from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
+from gensr_model.evaluation.metrics import ranks_table
 from gensr_model.models.base import RankingModel
 from gensr_model.models.bundle import device_of
 from gensr_model.runtime.determinism import deterministic
@@ -32,24 +34,50 @@ def fixed_subset(samples: Samples, per_task: int | None, tasks: Collection[Task]
     return np.sort(np.concatenate(chosen))
 
 
+class Lists(NamedTuple):
+    """What is ranked: N samples, and the frozen negatives (N, C) of each."""
+
+    samples: Samples
+    negatives: IntArray
+
+
+def lists_of(
+    dataset: PreparedDataset, split: Split, protocol: Protocol, tasks: Collection[Task], per_task: int | None
+) -> Lists:
+    """The ``fixed_subset`` of a split; of a task that the protocol draws nothing for there is none."""
+    every, negatives = dataset.evaluated(split, protocol)
+    rows = fixed_subset(every, per_task, tasks)
+    return Lists(every.take(rows), negatives[rows])
+
+
+def rank_samples(
+    model: RankingModel,
+    builder: Builder,
+    lists: Lists,
+    batch_size: int,
+    report: Report,
+    precision: Literal["no", "bf16"] = "no",
+) -> pa.Table:
+    """Ranks table of the samples by the scores of the model; arguments as in ``score_samples``."""
+    scores = score_samples(model, builder, *lists, batch_size, report, precision)
+    return ranks_table(lists.samples.sample_id, lists.samples.task_names, scores)
+
+
 @deterministic()
 @torch.inference_mode()
 def score_samples(
     model: RankingModel,
-    dataset: PreparedDataset,
+    builder: Builder,
     samples: Samples,
     negatives: IntArray,
-    *,
-    max_history: int,
     batch_size: int,
     report: Report,
-    builder: Builder | None = None,
     precision: Literal["no", "bf16"] = "no",
 ) -> np.ndarray:
     """(N, 1 + C) float32 scores, the positive in column 0.
 
     Args:
-        builder: what makes the model's batches; of GenSR's kind, with ``max_history``, where none is given.
+        builder: what makes the model's batches.
         precision: bf16 for a model whose ``scores_in_bf16`` is True; others score in fp32.
     """
     model.eval()
@@ -57,7 +85,6 @@ def score_samples(
     half = precision == "bf16" and model.scores_in_bf16
     if half:
         allow_bf16_attention()
-    builder = builder or BatchBuilder(dataset, max_history)
     candidates = np.concatenate([samples.item[:, None], negatives], axis=1)
     out = np.empty(candidates.shape, np.float32)
     # Like lengths together: less padding, the same scores.

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from gensr_model.data.batches import Batch
+from gensr_model.data.prepared import BEHAVIORS
 from gensr_model.data.text import encode_prompts
 from gensr_model.errors import DataError
 from gensr_model.models import bundle
 from gensr_model.models.full_ranking import FullRanking
 
-BEHAVIORS = ("rec", "src")  # index = Batch.behavior
 _AT_ONCE = 256  # candidates that are scored together
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from gensr_model.config.model import TextConfig
+from gensr_model.data.bm25 import best_matches, index_texts, item_texts
 from gensr_model.data.prepared import IntArray
-from gensr_model.evaluation.reference_text import item_texts
 
 LIMIT = 200
 
@@ -27,14 +27,9 @@ class Retriever:
     """
 
     def __init__(self, item: Tensor, bought: Tensor, items: pa.Table, text: TextConfig) -> None:
-        import bm25s  # see gensr_model.data.bm25
-
         self.item, self.warm = item, item.any(dim=1)
         self._by_bought = np.argsort(-bought.numpy().astype(np.int64), kind="stable")
-        corpus = bm25s.tokenize(item_texts(items, text), stopwords="en", show_progress=False)
-        self._index = bm25s.BM25(method="lucene") if corpus.vocab else None  # no index of a catalogue without a word
-        if self._index is not None:
-            self._index.index(corpus, show_progress=False)
+        self._index = index_texts(item_texts(items, text))
 
     def find(self, history: IntArray, user: Tensor | None, query: str | None, limit: int = LIMIT) -> IntArray:
         """At most ``limit`` distinct item_idx.
@@ -64,25 +59,23 @@ class Retriever:
             user = self.item[own].mean(dim=0)
         score = (self.item @ user).masked_fill(~self.warm, -torch.inf).numpy()
         score[seen] = -np.inf
-        return _best(score, -np.inf, limit)
+        return _best(score, limit)
 
     def _matching(self, query: str | None, limit: int) -> list[int]:
-        if not query or self._index is None:
+        if not query:
             return []
-        import bm25s
-
-        (words,) = bm25s.tokenize([query], stopwords="en", return_ids=False, show_progress=False)
-        known = [word for word in words if word in self._index.vocab_dict]
-        return _best(self._index.get_scores(known), 0.0, limit) if known else []
+        _, item, score = best_matches(self._index, [query], limit)
+        ranked: list[int] = item[np.lexsort((item, -score))][:limit].tolist()
+        return ranked
 
 
-def _best(score: npt.NDArray[np.float32], above: float, limit: int) -> list[int]:
-    """Positions of the ``limit`` largest scores over ``above``, best first; ties by position."""
+def _best(score: npt.NDArray[np.float32], limit: int) -> list[int]:
+    """Positions of the ``limit`` largest scores above −∞, best first; ties by position."""
     if limit < len(score):
         edge = np.partition(score, len(score) - limit)[len(score) - limit]
-        place = np.flatnonzero((score >= edge) & (score > above))
+        place = np.flatnonzero((score >= edge) & (score > -np.inf))
     else:
-        place = np.flatnonzero(score > above)
+        place = np.flatnonzero(score > -np.inf)
     order = np.argsort(-score[place], kind="stable")[:limit]
     ranked: list[int] = place[order].tolist()
     return ranked

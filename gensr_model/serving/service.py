@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 from torch import Tensor
 
 from gensr_model.config.base import Task
-from gensr_model.data.prepared import IntArray
+from gensr_model.data.prepared import BEHAVIORS, IntArray
 from gensr_model.errors import DataError
 from gensr_model.models import bundle
 from gensr_model.models.user_store import Store
-from gensr_model.serving.ranker import BEHAVIORS, Ranker
+from gensr_model.serving.ranker import Ranker
 from gensr_model.serving.retriever import LIMIT, Retriever
 
 CandidateSource = Literal["given", "retrieved", "full-ranking"]

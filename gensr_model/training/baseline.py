@@ -21,10 +21,9 @@ from gensr_model.config.model import TextConfig
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.config.training import TrainConfig
 from gensr_model.data.batches import Builder
-from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
+from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import ConfigError, DataError
-from gensr_model.evaluation.metrics import ranks_table
-from gensr_model.evaluation.scoring import fixed_subset, score_samples
+from gensr_model.evaluation.scoring import Lists, lists_of, rank_samples
 from gensr_model.models import losses
 from gensr_model.models.base import ProbedModel
 from gensr_model.runtime.devices import default_device
@@ -263,11 +262,11 @@ class Validation:
         tasks: tuple[Task, ...],
         config: PipelineConfig,
     ) -> None:
-        self.model, self.dataset, self.collator = model, dataset, collator
-        self.samples, self.negatives = _lists(dataset, "valid", tasks, config.train.valid_samples, config)
+        self.model, self.collator = model, collator
+        self.lists = _lists(dataset, "valid", tasks, config.train.valid_samples, config)
 
     def __call__(self) -> dict[str, float]:
-        ranks = _rank(self.model, self.dataset, self.collator, self.samples, self.negatives, NullReport())
+        ranks = rank_samples(self.model, self.collator, self.lists, _SCORED_TOGETHER, NullReport())
         return validation_metrics(ranks, "ndcg_at_5")
 
 
@@ -277,42 +276,20 @@ def rank(
     """Per-sample ranks of a trained baseline on the frozen candidates of its tasks."""
     loaded = load(folder, spec, dataset)
     loaded.model.to(default_device())
-    samples, negatives = _lists(dataset, split, spec.tasks, config.evaluation.max_test_samples, config)
-    return _rank(loaded.model, dataset, loaded.collator, samples, negatives, report)
+    lists = _lists(dataset, split, spec.tasks, config.evaluation.max_test_samples, config)
+    return rank_samples(loaded.model, loaded.collator, lists, _SCORED_TOGETHER, report)
 
 
 def _lists(
     dataset: PreparedDataset, split: Split, tasks: tuple[Task, ...], most: int | None, config: PipelineConfig
-) -> tuple[Samples, IntArray]:
-    every, negatives = dataset.evaluated(split, config.evaluation.protocol)
-    rows = fixed_subset(every, most, tasks)
-    if not len(rows):
+) -> Lists:
+    lists = lists_of(dataset, split, config.evaluation.protocol, tasks, most)
+    if not len(lists.samples):
         raise DataError(
             f"{dataset.folder}: the protocol {config.evaluation.protocol!r} has no {split} candidates for "
             f"{' or '.join(tasks)}, which is all that this model ranks"
         )
-    return every.take(rows), negatives[rows]
-
-
-def _rank(
-    model: Baseline,
-    dataset: PreparedDataset,
-    collator: Collator,
-    samples: Samples,
-    negatives: IntArray,
-    report: Report,
-) -> pa.Table:
-    scores = score_samples(
-        model,
-        dataset,
-        samples,
-        negatives,
-        max_history=collator.max_history,
-        batch_size=_SCORED_TOGETHER,
-        report=report,
-        builder=collator,
-    )
-    return ranks_table(samples.sample_id, samples.task_names, scores)
+    return lists
 
 
 def save(

@@ -8,11 +8,11 @@ import pyarrow as pa
 
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.config.training import TrainConfig
+from gensr_model.data.batches import BatchBuilder
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import ConfigError
 from gensr_model.evaluation.catalogue import model_scorer, rank_catalogue
-from gensr_model.evaluation.metrics import ranks_table
-from gensr_model.evaluation.scoring import fixed_subset, score_samples
+from gensr_model.evaluation.scoring import fixed_subset, lists_of, rank_samples
 from gensr_model.models import bundle
 from gensr_model.models.full_ranking import FullRanking
 from gensr_model.runtime.progress import NullReport, Report
@@ -64,28 +64,18 @@ class CandidateValidation:
     """Ranks of the fixed validation samples among their frozen candidates, of the trained tasks that have any."""
 
     def __init__(self, dataset: PreparedDataset, config: PipelineConfig) -> None:
-        every, negatives = dataset.evaluated("valid", config.evaluation.protocol)
-        rows = fixed_subset(every, config.train.valid_samples, config.train.trained_tasks)
-        if len(rows) == 0:
+        train, self.how = config.train, config.evaluation
+        self.lists = lists_of(dataset, "valid", self.how.protocol, train.trained_tasks, train.valid_samples)
+        if len(self.lists.samples) == 0:
             raise ConfigError(
-                f"train.tasks is {config.train.tasks!r}, but no valid sample of it has "
-                f"{config.evaluation.protocol!r} candidates to choose the best weights by"
+                f"train.tasks is {train.tasks!r}, but no valid sample of it has {self.how.protocol!r} candidates "
+                "to choose the best weights by"
             )
-        self.dataset, self.config = dataset, config
-        self.samples, self.negatives = every.take(rows), negatives[rows]
+        self.builder = BatchBuilder(dataset, config.model.max_history)
 
     def __call__(self, model: bundle.Model) -> pa.Table:
-        scores = score_samples(
-            model,
-            self.dataset,
-            self.samples,
-            self.negatives,
-            max_history=self.config.model.max_history,
-            batch_size=self.config.evaluation.batch_size,
-            report=NullReport(),
-            precision=self.config.evaluation.precision,
-        )
-        return ranks_table(self.samples.sample_id, self.samples.task_names, scores)
+        how = self.how
+        return rank_samples(model, self.builder, self.lists, how.batch_size, NullReport(), how.precision)
 
 
 class CatalogueValidation:

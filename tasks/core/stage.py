@@ -17,7 +17,8 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from types import MappingProxyType
+from typing import Any, Concatenate, NamedTuple, ParamSpec, cast
 
 from filelock import FileLock
 from prefect import State, Task, task
@@ -64,26 +65,42 @@ class StageResult(NamedTuple):
 
 
 class Stage:
-    """Call it with the tracked run, the config and the input stages.
+    """A function as a stage, by ``@stage(name, ...)``. Call it with the tracked run, the config and the input stages.
 
     ``option`` names a variant (a model, a ranker). ``parallel_jobs`` runs the function in a process of its own, one
     of so many that share the cores, and adds the metric ``peak_memory_mb``; ``note`` is added to the label. Neither
     is in the key.
+
+    The definitions that the function names, and those that they name, are in the key (``tasks.core.definitions``).
+
+    Args:
+        config: the fields of PipelineConfig that decide the output (``train``, ``analysis.gradient_every``); the
+            function can read no others.
+        resources: fields that the function may read and that change no byte of the output.
+        artifacts: glob patterns of the files that MLflow gets.
+        tags: MLflow's tags that describe the finished folder in words, also when it is reused.
+        facts: what else decides the output, as JSON, by the config.
+        unread: of ``config``, what an option does not read (``train.epochs``); without options, under ``""``.
+        code: what the function runs without naming it: functions, classes, or names as ``definitions.walk`` takes.
+        skip: what the function names and an option, or a data format, never runs; under ``""`` what only looks up
+            the ``code`` by its name.
+        format_parts: the parts of a format's entry that the function runs (``reading``, ``preparing.tables``).
     """
 
     def __init__(
         self,
         name: str,
         build: Builder,
-        config: tuple[str, ...],
-        resources: tuple[str, ...],
-        artifacts: tuple[str, ...],
-        tags: Callable[[Path], dict[str, str]],
-        facts: Facts,
-        unread: Mapping[str, tuple[str, ...]],
-        code: Code,
-        skip: Mapping[str, Code],
-        format_parts: tuple[str, ...],
+        *,
+        config: tuple[str, ...] = (),
+        resources: tuple[str, ...] = (),
+        artifacts: tuple[str, ...] = (),
+        tags: Callable[[Path], dict[str, str]] = lambda _: {},
+        facts: Facts = lambda _: {},
+        unread: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+        code: Code = (),
+        skip: Mapping[str, Code] = MappingProxyType({}),
+        format_parts: tuple[str, ...] = (),
     ) -> None:
         self.name, self.build, self.config, self.resources = name, build, config, resources
         self.artifacts, self.tags, self.facts, self.unread, self.format_parts = (
@@ -194,39 +211,16 @@ class Stage:
         return result._asdict() | {"path": str(result.path)}
 
 
-def stage(
-    name: str,
-    *,
-    config: tuple[str, ...] = (),
-    resources: tuple[str, ...] = (),
-    artifacts: tuple[str, ...] = (),
-    tags: Callable[[Path], dict[str, str]] = lambda _: {},
-    facts: Facts = lambda _: {},
-    unread: Mapping[str, tuple[str, ...]] | None = None,
-    code: Code = (),
-    skip: Mapping[str, Code] | None = None,
-    format_parts: tuple[str, ...] = (),
-) -> Callable[[Builder], Stage]:
-    """Make a stage of a function.
+P = ParamSpec("P")
 
-    The definitions that the function names, and those that they name, are in the key (``tasks.core.definitions``).
 
-    Args:
-        config: the fields of PipelineConfig that decide the output (``train``, ``analysis.gradient_every``); the
-            function can read no others.
-        resources: fields that the function may read and that change no byte of the output.
-        artifacts: glob patterns of the files that MLflow gets.
-        tags: MLflow's tags that describe the finished folder in words, also when it is reused.
-        facts: what else decides the output, as JSON, by the config.
-        unread: of ``config``, what an option does not read (``train.epochs``); without options, under ``""``.
-        code: what the function runs without naming it: functions, classes, or names as ``definitions.walk`` takes.
-        skip: what the function names and an option, or a data format, never runs; under ``""`` what only looks up
-            the ``code`` by its name.
-        format_parts: the parts of a format's entry that the function runs (``reading``, ``preparing.tables``).
-    """
-    return lambda build: Stage(
-        name, build, config, resources, artifacts, tags, facts, unread or {}, code, skip or {}, format_parts
-    )
+def _decorator(
+    make: Callable[Concatenate[str, Builder, P], Stage],
+) -> Callable[Concatenate[str, P], Callable[[Builder], Stage]]:
+    return lambda name, *args, **declared: lambda build: make(name, build, *args, **declared)
+
+
+stage = _decorator(Stage)  # ``@stage("name", config=...)``: what it takes is what ``Stage`` takes
 
 
 def build_folder(

@@ -54,6 +54,11 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or state_dir().mlflow_store
 
 
+def run_page(server: str, run: dict[str, str]) -> str:
+    """The page of a run in MLflow's server; ``run`` is what a summary says of it."""
+    return f"{server}/#/experiments/{run['experiment_id']}/runs/{run['run_id']}"
+
+
 class Tracked(NamedTuple):
     """An MLflow run of ours."""
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
+from gensr_model.evaluation.examples import example_rankings
 from gensr_model.runtime.files import write_json
-from gensr_model.serving.examples import example_rankings
 from tasks.core.stage import stage
 from tasks.core.work import Work
 from tasks.evaluate.rank import OTHER_MODELS

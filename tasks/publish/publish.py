@@ -19,7 +19,7 @@ from gensr_model.reporting import renderers, run_sections
 from gensr_model.reporting.run_facts import ABLATION, SWEEP
 from gensr_model.runtime.files import write_json
 from tasks.core.state_dir import point_latest, state_dir
-from tasks.core.tracking import Tracked, run_logger, tracking_uri
+from tasks.core.tracking import Tracked, run_logger, run_page, tracking_uri
 from tasks.promote.decision import DECISION, Decision
 from tasks.validate.profile import PROFILE
 
@@ -101,8 +101,7 @@ def links(summary: dict[str, Any]) -> dict[str, str]:
     addresses = {}
     uri, api = tracking_uri(), os.environ.get("PREFECT_API_URL", "")
     if uri.startswith("http"):
-        run = summary["mlflow"]
-        addresses["MLflow"] = f"{uri}/#/experiments/{run['experiment_id']}/runs/{run['run_id']}"
+        addresses["MLflow"] = run_page(uri, summary["mlflow"])
     if api:
         addresses["Prefect"] = f"{api.removesuffix('/api')}/runs/flow-run/{summary['flow_run_id']}"
     return addresses

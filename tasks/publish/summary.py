@@ -8,8 +8,9 @@ from typing import Any
 
 from gensr_model.config.base import TASKS, digest
 from gensr_model.config.pipeline import PipelineConfig
-from gensr_model.evaluation.compare import holm, paired_bootstrap
+from gensr_model.evaluation.compare import add_holm, paired_bootstrap
 from gensr_model.evaluation.metrics import METRICS
+from gensr_model.reporting.run_facts import FULL
 from tasks.core.stage import StageResult
 from tasks.core.tracking import git_commit
 from tasks.evaluate.rank import read_ranks
@@ -66,9 +67,7 @@ def comparisons(
                 users=users,
             )
             by_task[task][name] = {k: float(v) for k, v in compared._asdict().items() if math.isfinite(v)}
-    tested = [row for rows in by_task.values() for row in rows.values() if "p" in row]
-    for row, p in zip(tested, holm([row["p"] for row in tested]), strict=True):
-        row["p_holm"] = p
+    add_holm((row for rows in by_task.values() for row in rows.values()), "p")
     return by_task
 
 
@@ -100,6 +99,15 @@ def summarize_run(
             for s in [*stages, *ranks.values()]
         ],
     }
+
+
+def summarize_full(
+    config: PipelineConfig, data: Data, stages: list[StageResult], ranks: dict[str, StageResult]
+) -> dict[str, Any]:
+    """The summary of full ranking (§6.3), whose lists are the whole catalogue."""
+    met = ", without those the user had met" if config.full_ranking.mask_met else ""
+    among = f"all {int(ranks['gensr'].metrics['items']):,} items{met}"
+    return summarize_run(config, data, stages, ranks, {}) | {"study": FULL, "among": among}
 
 
 def numbers_of(analyses: list[StageResult]) -> dict[str, float]:

@@ -28,15 +28,16 @@ def test_histories_are_what_a_loop_over_events_gives(dataset: PreparedDataset, m
     rng = np.random.default_rng(max_history)
     lexicon = Lexicon.build(dataset, None)
     samples = dataset.samples("valid")
-    samples = samples.take(rng.integers(len(samples), size=31))
+    rows = rng.integers(len(samples), size=31)
+    samples, before = samples.take(rows), dataset.table("samples_valid")["ts"].to_numpy()[rows]
     lists = rng.integers(ITEMS, size=(31, 3))
     batch = Collator(dataset, FIELDS - {TEXT}, max_history, lexicon).build(samples, lists)
     assert torch.equal(batch.candidates, torch.from_numpy(lists))
     assert batch.user.tolist() == samples.user.tolist()
     assert batch.task.tolist() == samples.task.tolist()
-    events = list(zip(*dataset.events, strict=True))
+    events = list(zip(*dataset.events, dataset.table("events")["ts"].to_numpy(), strict=True))
     for row in range(31):
-        met = [e for e in events if e[0] == samples.user[row] and e[4] < samples.ts[row]]
+        met = [e for e in events if e[0] == samples.user[row] and e[4] < before[row]]
         kept = {REC: [e for e in met if e[2] == 0], SRC: [e for e in met if e[2] == 1], MIXED: met}
         for name, expected in kept.items():
             history = getattr(batch, name)

@@ -47,7 +47,7 @@ def recall(dataset: PreparedDataset, scores: np.ndarray) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def popularity(dataset: PreparedDataset) -> dict[str, float]:
-    samples, negatives = dataset.samples("test"), dataset.candidates("test")
+    samples, negatives = dataset.evaluated("test")
     scores = reference_scores("popularity", dataset, samples, negatives, dataset.folder, TextConfig())
     return recall(dataset, scores)
 
@@ -91,16 +91,7 @@ def test_joint_models_beat_popularity_on_both_tasks(
         optimizer.zero_grad()
         model.loss(batch).total.backward()
         optimizer.step()
-    scores = score_samples(
-        model,
-        dataset,
-        dataset.samples("test"),
-        dataset.candidates("test"),
-        max_history=MAX_HISTORY,
-        batch_size=256,
-        report=NullReport(),
-        builder=collator,
-    )
+    scores = score_samples(model, collator, *dataset.evaluated("test"), 256, NullReport())
     result = recall(dataset, scores)
     assert result["recommendation"] > popularity["recommendation"] + 0.05
     assert result["search"] > popularity["search"] + 0.2

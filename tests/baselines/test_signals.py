@@ -25,7 +25,7 @@ from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation.evaluate import rank_bundle
 from gensr_model.evaluation.metrics import ranks_table, summarize
 from gensr_model.evaluation.reference import popularity
-from gensr_model.evaluation.scoring import score_samples
+from gensr_model.evaluation.scoring import Lists, rank_samples
 from gensr_model.runtime.progress import NullReport
 from gensr_model.training import cross_fit
 from gensr_model.training.finetune import finetune, train_two_head
@@ -110,11 +110,7 @@ class Training:
         samples, negatives = self.dataset.evaluated("test")
         rows = np.isin(samples.sample_id, of_tasks(samples, self.system.model).sample_id)
         samples, negatives = samples.take(rows), negatives[rows]
-        scores = score_samples(
-            self.model, self.dataset, samples, negatives, max_history=self.collator.max_history,
-            batch_size=256, report=NullReport(), builder=self.collator,
-        )  # fmt: skip
-        found = summarize(ranks_table(samples.sample_id, samples.task_names, scores))
+        found = summarize(rank_samples(self.model, self.collator, Lists(samples, negatives), 256, NullReport()))
         return {task: metrics["ndcg_at_5"] for task, metrics in found.items()}
 
 

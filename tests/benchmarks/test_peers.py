@@ -48,7 +48,7 @@ def test_a_peer_gets_the_recommendation_events_before_each_sample_and_the_frozen
             assert history == [events.item[e] for e in before if events.behavior[e] == 0]
     lists = np.array(table["candidates"].to_pylist())
     assert lists[:, 0].tolist() == samples.item.tolist()
-    assert lists[:, 1:].tolist() == dataset.candidates("test")[dataset.samples("test").task == 0].tolist()
+    assert lists[:, 1:].tolist() == dataset.evaluated("test")[1][dataset.samples("test").task == 0].tolist()
 
 
 def test_scores_become_ranks_by_our_tie_rule(dataset: PreparedDataset, tmp_path: Path) -> None:

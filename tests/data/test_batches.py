@@ -25,8 +25,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
 def test_a_batch_is_what_a_loop_over_samples_gives(dataset: PreparedDataset, max_history: int) -> None:
     rng = np.random.default_rng(max_history)
     for split in ("train", "valid", "test"):
-        samples = dataset.samples(split)
-        samples = samples.take(rng.integers(len(samples), size=23))
+        samples, times = dataset.samples(split), dataset.table(f"samples_{split}")["ts"].to_numpy()
+        rows = rng.integers(len(samples), size=23)
+        samples, before = samples.take(rows), times[rows]
         candidates = rng.integers(ITEMS, size=(23, 3))
         batch = BatchBuilder(dataset, max_history).build(samples, candidates)
         assert len(batch.items.unique()) == len(batch.items)
@@ -34,10 +35,10 @@ def test_a_batch_is_what_a_loop_over_samples_gives(dataset: PreparedDataset, max
         for row in range(23):
             events = [
                 (int(item), int(behavior))
-                for user, item, behavior, ts in zip(
-                    dataset.events.user, dataset.events.item, dataset.events.behavior, dataset.events.ts, strict=True
+                for user, item, behavior, _, ts in zip(
+                    *dataset.events, dataset.table("events")["ts"].to_numpy(), strict=True
                 )
-                if user == samples.user[row] and ts < samples.ts[row]
+                if user == samples.user[row] and ts < before[row]
             ][-max_history:]
             mask = batch.history_mask[row]
             assert int(mask.sum()) == len(events)
@@ -118,16 +119,16 @@ def test_a_folder_that_is_not_complete_or_of_another_version(tmp_path: Path) -> 
 
 def test_candidates_follow_their_samples_by_id_not_by_place(dataset: PreparedDataset, tmp_path: Path) -> None:
 
-    expected = dataset.candidates("test")
+    expected = dataset.evaluated("test")[1]
     shutil.copytree(dataset.folder, tmp_path / "copy")
     path = tmp_path / "copy" / "candidates_test.parquet"
     table = pq.read_table(path)
     pq.write_table(table.take(np.random.default_rng(0).permutation(table.num_rows)), path)
     shuffled = PreparedDataset.open(tmp_path / "copy")
-    assert np.array_equal(shuffled.candidates("test"), expected)
+    assert np.array_equal(shuffled.evaluated("test")[1], expected)
     pq.write_table(table.slice(1), path)
     with pytest.raises(DataError, match="1 samples of test have no 'uniform' candidates"):
-        shuffled.candidates("test")
+        shuffled.evaluated("test")[1]
 
 
 def test_a_task_without_candidates_of_the_protocol_is_left_out(dataset: PreparedDataset, tmp_path: Path) -> None:
@@ -140,12 +141,12 @@ def test_a_task_without_candidates_of_the_protocol_is_left_out(dataset: Prepared
     both = PreparedDataset.open(tmp_path / "copy")
     every, negatives = both.evaluated("test")
     assert len(every) == len(dataset.samples("test"))
-    assert np.array_equal(negatives, dataset.candidates("test"))
+    assert np.array_equal(negatives, dataset.evaluated("test")[1])
 
     samples, negatives = both.evaluated("test", "bm25")
     rows = np.flatnonzero(every.task == 1)
     assert np.array_equal(samples.sample_id, every.sample_id[rows])
-    assert np.array_equal(negatives, dataset.candidates("test")[rows])
+    assert np.array_equal(negatives, dataset.evaluated("test")[1][rows])
 
     pq.write_table(pa.concat_tables([table, hard.slice(1)]), path)
     with pytest.raises(DataError, match="1 samples of test have no 'bm25' candidates"):

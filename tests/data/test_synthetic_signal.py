@@ -36,7 +36,7 @@ class Prepared:
         build_raw(config, source_files(config, folder), raw)
         build_prepared(raw, config, prepared)
         self.folder, self.dataset = folder, PreparedDataset.open(prepared)
-        self.samples, self.negatives = self.dataset.samples("test"), self.dataset.candidates("test")
+        self.samples, self.negatives = self.dataset.evaluated("test")
 
     def recall(self, task: str, *names: str, text: TextConfig | None = None) -> float:
         """R@10 of a reference ranker, or of the sum of several by the places they give."""

@@ -14,9 +14,9 @@ from scipy.stats import ttest_rel
 from gensr_model.config.pipeline import PipelineConfig, with_changes
 from gensr_model.config.variants import USUAL_VARIANTS, VARIANTS
 from gensr_model.errors import DataError
-from gensr_model.evaluation.ablation import METRIC, ablation_rows, relative_change, task_tables
+from gensr_model.evaluation.ablation import METRIC, ablation_rows, relative_change
 from gensr_model.evaluation.compare import holm
-from gensr_model.evaluation.metrics import RankCounts, counts_table, per_sample
+from gensr_model.evaluation.metrics import RankCounts, counts_table, of_task, per_sample
 from gensr_model.reporting.model_names import MODELS
 
 SECOND = 1 / math.log2(3)  # NDCG of rank 2
@@ -93,7 +93,7 @@ def test_tests_are_of_the_mean_over_seeds_and_corrected_over_variants_and_tasks(
     expected = []
     for row in tested:
         means = [
-            np.mean([per_sample(task_tables([table], row["task"])[0], METRIC) for table in tables], axis=0)
+            np.mean([per_sample(of_task(table, row["task"]), METRIC) for table in tables], axis=0)
             for tables in ({"no_cf_view": other, "no_contrastive": third}[row["variant"]], whole)
         ]
         expected.append(float(ttest_rel(*means).pvalue))

@@ -98,7 +98,7 @@ def dataset(tmp_path: Path) -> PreparedDataset:
 
 
 def scores(name: str, dataset: PreparedDataset, task: int, text: TextConfig | None = None) -> np.ndarray:
-    samples, negatives = dataset.samples("test"), dataset.candidates("test")
+    samples, negatives = dataset.evaluated("test")
     rows = np.flatnonzero(samples.task == task)
     folder = dataset.folder.parent
     return reference_scores(name, dataset, samples.take(rows), negatives[rows], folder, text or TextConfig())
@@ -230,7 +230,7 @@ def test_chunks_change_nothing(name: str, dataset: PreparedDataset, monkeypatch:
 
 
 def test_text_rankers_have_rows_for_queries_only(dataset: PreparedDataset) -> None:
-    samples, negatives = dataset.samples("test"), dataset.candidates("test")
+    samples, negatives = dataset.evaluated("test")
     for name in set(REFERENCES) - {"lightgcn"}:
         ranks = score_reference(name, dataset, samples, negatives, dataset.folder, TextConfig())
         tasks = ranks["task"].to_pylist()

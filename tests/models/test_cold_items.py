@@ -31,7 +31,7 @@ SEARCHED = {"enabled": True, "share": 0.8}
 def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
     root = tmp_path_factory.mktemp("cold")
     dataset = write_dataset(root / "prepared")
-    samples, negatives = dataset.samples("test"), dataset.candidates("test")
+    samples, negatives = dataset.evaluated("test")
     few = samples.take(np.arange(12))
     lists = np.column_stack([few.item, negatives[:12]])
     return Small(dataset, write_cf(root / "cf"), BatchBuilder(dataset, 5).build(few, lists))

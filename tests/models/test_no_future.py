@@ -10,6 +10,7 @@ import pytest
 from small_dataset import SMALL_MODEL, USERS, write_cf, write_dataset
 
 from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.data.batches import BatchBuilder
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation.scoring import score_samples
 from gensr_model.models import bundle
@@ -46,7 +47,7 @@ def test_what_happens_after_a_sample_changes_nothing(train: Callable[..., dict[s
     negatives = rng.integers(dataset.n_items, size=(USERS, 4))
 
     def scores(of: PreparedDataset) -> np.ndarray:
-        return score_samples(model, of, samples, negatives, max_history=5, batch_size=USERS, report=NullReport())
+        return score_samples(model, BatchBuilder(of, 5), samples, negatives, USERS, NullReport())
 
     events = dataset.events
     end = samples.history_end[np.searchsorted(samples.user, events.user)]

@@ -35,7 +35,7 @@ class Pretrained:
 
     def batch(self, per_task: int) -> Batch:
         """Test samples of both tasks with their frozen candidates."""
-        samples, negatives = self.dataset.samples("test"), self.dataset.candidates("test")
+        samples, negatives = self.dataset.evaluated("test")
         rows = np.concatenate([np.flatnonzero(samples.task == task)[:per_task] for task in (0, 1)])
         samples, negatives = samples.take(rows), negatives[rows]
         return BatchBuilder(self.dataset, 30).build(samples, np.column_stack([samples.item, negatives]))

@@ -10,13 +10,14 @@ import pytest
 from small_dataset import ITEMS, write_cf, write_dataset
 
 from gensr_model.config.pipeline import PipelineConfig
-from gensr_model.data.prepared import PreparedDataset
+from gensr_model.data.batches import BatchBuilder
+from gensr_model.data.prepared import BEHAVIORS, PreparedDataset
 from gensr_model.errors import DataError
 from gensr_model.evaluation.scoring import score_samples
 from gensr_model.models import bundle
 from gensr_model.runtime.progress import NullReport
 from gensr_model.serving import ranker as ranker_module
-from gensr_model.serving.ranker import BEHAVIORS, Ranker
+from gensr_model.serving.ranker import Ranker
 
 MAX_HISTORY, MAX_QUERY = 5, 4
 CANDIDATES = ["i4", "i9", "i17", "i25", "i39"]
@@ -56,10 +57,8 @@ def ranker(world: World) -> Ranker:
 def test_scores_are_those_of_the_evaluation(world: World, kind: str) -> None:
     dataset, folder = world.dataset, world.folders[kind]
     ranker, loaded = Ranker.load(folder), bundle.load(folder, dataset.items, dataset.queries)
-    samples, negatives = dataset.samples("test"), dataset.candidates("test")
-    expected = score_samples(
-        loaded.model, dataset, samples, negatives, max_history=MAX_HISTORY, batch_size=64, report=NullReport()
-    )
+    samples, negatives = dataset.evaluated("test")
+    expected = score_samples(loaded.model, BatchBuilder(dataset, MAX_HISTORY), samples, negatives, 64, NullReport())
     for row in range(0, len(samples), 13):
         candidates = [f"i{item}" for item in (samples.item[row], *negatives[row])]
         events = slice(samples.history_start[row], samples.history_end[row])

@@ -13,10 +13,10 @@ from small_dataset import ITEMS, write_cf, write_dataset
 
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.batches import Batch
+from gensr_model.data.prepared import BEHAVIORS
 from gensr_model.errors import DataError
 from gensr_model.models import bundle, user_store
 from gensr_model.models.full_ranking import FullRanking
-from gensr_model.serving.ranker import BEHAVIORS
 from gensr_model.serving.service import Request, Service
 
 MODEL = {

@@ -19,6 +19,7 @@ from small_dataset import ITEMS, USERS, write_cf, write_dataset
 from gensr_model.config.base import TASKS
 from gensr_model.config.pipeline import PipelineConfig, with_changes
 from gensr_model.config.training import TrainConfig
+from gensr_model.data.batches import BatchBuilder
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import ConfigError, DataError
 from gensr_model.evaluation.evaluate import rank_bundle, rank_reference
@@ -211,9 +212,9 @@ def test_a_bundle_holds_no_pickle_and_scores_as_the_model_that_was_saved(small: 
     bundle.save(tmp_path, "gensr", model, tokenizer, small.dataset, small.config)
     loaded = bundle.load(tmp_path, small.dataset.items, small.dataset.queries)
     assert loaded.unknown_item_share == 0.0
-    samples, negatives = small.dataset.samples("test"), small.dataset.candidates("test")
+    samples, negatives = small.dataset.evaluated("test")
     scores = [
-        score_samples(m, small.dataset, samples, negatives, max_history=5, batch_size=32, report=NullReport())
+        score_samples(m, BatchBuilder(small.dataset, 5), samples, negatives, 32, NullReport())
         for m in (model, loaded.model)
     ]
     np.testing.assert_array_equal(scores[0], scores[1])
@@ -299,10 +300,9 @@ def test_another_catalogue_is_matched_by_raw_id(small: Small, tmp_path: Path) ->
 def test_the_ranker_agrees_with_the_evaluation(small: Small) -> None:
     dataset: PreparedDataset = small.dataset
     ranker = Ranker.load(small.bundle)
-    samples = dataset.samples("test")
-    negatives = dataset.candidates("test")
+    samples, negatives = dataset.evaluated("test")
     loaded = bundle.load(small.bundle, dataset.items, dataset.queries)
-    scores = score_samples(loaded.model, dataset, samples, negatives, max_history=5, batch_size=64, report=NullReport())
+    scores = score_samples(loaded.model, BatchBuilder(dataset, 5), samples, negatives, 64, NullReport())
     for row in (0, 3, len(samples) - 2, len(samples) - 1):
         lists = [f"i{samples.item[row]}", *(f"i{n}" for n in negatives[row])]
         place = np.arange(samples.history_start[row], samples.history_end[row])

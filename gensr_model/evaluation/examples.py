@@ -10,13 +10,13 @@ import numpy as np
 
 from gensr_model.config.base import TASKS
 from gensr_model.config.pipeline import PipelineConfig
-from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
+from gensr_model.data.batches import BatchBuilder
+from gensr_model.data.prepared import BEHAVIORS, PreparedDataset, Samples
 from gensr_model.evaluation.metrics import rank_counts
-from gensr_model.evaluation.scoring import fixed_subset, score_samples
+from gensr_model.evaluation.scoring import Lists, lists_of, score_samples
 from gensr_model.models import bundle
 from gensr_model.runtime.devices import default_device
 from gensr_model.runtime.progress import Report
-from gensr_model.serving.ranker import BEHAVIORS
 
 _SHOWN_HISTORY, _SHOWN_TOP = 8, 5
 
@@ -34,25 +34,17 @@ def example_rankings(
     """
     loaded = bundle.load(folder, dataset.items, dataset.queries)
     loaded.model.to(default_device())
-    every, negatives = dataset.evaluated("test", config.evaluation.protocol)
-    measured = fixed_subset(every, config.evaluation.max_test_samples, config.train.trained_tasks)
-    rows = _drawn(every, measured, per_task, config.seed)
-    samples = every.take(rows)
-    scores = score_samples(
-        loaded.model,
-        dataset,
-        samples,
-        negatives[rows],
-        max_history=loaded.config.max_history,
-        batch_size=config.evaluation.batch_size,
-        report=report,
-    )
-    lists = np.concatenate([samples.item[:, None], negatives[rows]], axis=1)
+    how = config.evaluation
+    measured = lists_of(dataset, "test", how.protocol, config.train.trained_tasks, how.max_test_samples)
+    samples, negatives = _drawn(measured, per_task, config.seed)
+    builder = BatchBuilder(dataset, loaded.config.max_history)
+    scores = score_samples(loaded.model, builder, samples, negatives, how.batch_size, report)
+    lists = np.concatenate([samples.item[:, None], negatives], axis=1)
     titles = item_titles(dataset)
     users = dataset.table("users")["raw_id"]
     counts = rank_counts(scores)
     examples = []
-    for n in range(len(rows)):
+    for n in range(len(samples)):
         probability = 1.0 / (1.0 + np.exp(-scores[n].astype(np.float64)))
         query = int(samples.query[n])
         examples.append(
@@ -83,13 +75,11 @@ def item_titles(dataset: PreparedDataset) -> list[str]:
     return [title or categories or raw_id for title, categories, raw_id in zip(*columns, strict=True)]
 
 
-def _drawn(every: Samples, measured: IntArray, per_task: int, seed: int) -> IntArray:
+def _drawn(lists: Lists, per_task: int, seed: int) -> Lists:
     rng = np.random.default_rng([seed, 5])
-    chosen = []
-    for number in range(len(TASKS)):
-        rows = measured[every.task[measured] == number]
-        chosen.append(rng.choice(rows, size=min(per_task, len(rows)), replace=False))
-    return np.concatenate(chosen).astype(np.int64)
+    of_tasks = (lists.samples.rows_of_tasks((task,)) for task in TASKS)
+    rows = np.concatenate([rng.choice(rows, size=min(per_task, len(rows)), replace=False) for rows in of_tasks])
+    return Lists(lists.samples.take(rows), lists.negatives[rows])
 
 
 def _history(dataset: PreparedDataset, samples: Samples, n: int, max_history: int, titles: list[str]) -> dict[str, Any]:
