@@ -1,4 +1,10 @@
-"""One runnable module per claim of speed: ours against a stated alternative, same work, equal outputs asserted.
+"""Commands that measure, run by hand: ``python -m benchmarks.<name>``.
 
-python -m benchmarks.<name>; the last line is one JSON object with `speedup`.
+- Speed: ours against a stated alternative, same work, equal outputs asserted. The last line of a
+  comparison is one JSON object with `speedup`.
+- Strength: losses, published, references and peers train or rank systems; controls has two for ``rerank.systems``.
+- Saved ranks and tables: save_ranks, join_ablations, diagnose and arithmetic train nothing.
+- Estimators: mutual_information, where the truth is known.
+
+common, drawn, pandas_prepare, plain, shapes and sides are parts of others.
 """

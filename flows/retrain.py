@@ -14,8 +14,8 @@ from tasks.core.stage import StageResult
 from tasks.core.tracking import parent_run
 from tasks.evaluate.rank import rank_model
 from tasks.promote import model_registry
-from tasks.promote.decision import LATEST
-from tasks.promote.promotion import require_both_tasks
+from tasks.promote.record import LATEST
+from tasks.promote.rule import require_both_tasks
 from tasks.train.finetune import finetune
 from tasks.validate.drift import check_drift
 from tasks.validate.profile import BINS
@@ -26,7 +26,7 @@ def retrain(config: PipelineConfig) -> dict[str, Any]:
     """Train on the data as they are now and keep or replace the champion; returns the decision.
 
     New model, champion and anchors rank the new test candidates, matched by raw id. ``non_inferiority`` in
-    ``tasks/promote/promotion.py`` is the rule. Data that have drifted from the champion's are named in the decision, or
+    ``tasks/promote/rule.py`` is the rule. Data that have drifted from the champion's are named in the decision, or
     stop the run before training (``retrain.on_drift``). A run that fails records and publishes its decision, too.
     """
     name = model_registry.served_name(config)

@@ -21,7 +21,7 @@ from gensr_model.config.model import TextConfig
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.config.training import TrainConfig
 from gensr_model.data.batches import Builder
-from gensr_model.data.prepared import PreparedDataset
+from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.errors import ConfigError, DataError
 from gensr_model.evaluation.scoring import Lists, lists_of, rank_samples
 from gensr_model.models import losses

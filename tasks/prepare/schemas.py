@@ -78,9 +78,9 @@ def rows_of(
     yield from con.sql(query(name), params=params or {}).to_arrow_reader(_ROW_GROUP)
 
 
-def one_row(con: duckdb.DuckDBPyConnection, name: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
+def one_row(con: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any]:
     """The single row of ``sql/<name>.sql``, by column name."""
-    (row,) = con.sql(query(name), params=params or {}).to_arrow_table().to_pylist()
+    (row,) = con.sql(query(name)).to_arrow_table().to_pylist()
     return dict(row)
 
 

@@ -13,9 +13,9 @@ from tasks.core.stage import StageResult
 from tasks.core.tracking import Tracked
 from tasks.evaluate.run_data import ranked_users
 from tasks.promote import model_registry
-from tasks.promote.decision import Decision, Difference, Outcome, save_decision
 from tasks.promote.model_registry import Champion
-from tasks.promote.promotion import Verdict, below, compare, first_model, non_inferiority, unchanged
+from tasks.promote.record import Decision, Difference, Outcome, save_decision
+from tasks.promote.rule import Verdict, below, compare, first_model, non_inferiority, unchanged
 
 Rank = Callable[[StageResult, str], StageResult]  # (bundle, note of its label) -> ranks of the new test samples
 

@@ -34,7 +34,7 @@ from tasks.core.stage import StageResult
 from tasks.core.state_dir import state_dir
 from tasks.core.tracking import Tracked, error_context, run_logger, tracking_uri
 from tasks.promote import pyfunc_model
-from tasks.promote.decision import Outcome
+from tasks.promote.record import Outcome
 from tasks.validate.profile import BINS
 
 CHAMPION = "champion"

@@ -20,7 +20,7 @@ from gensr_model.reporting.run_facts import ABLATION, SWEEP
 from gensr_model.runtime.files import write_json
 from tasks.core.state_dir import point_latest, state_dir
 from tasks.core.tracking import Tracked, run_logger, run_page, tracking_uri
-from tasks.promote.decision import DECISION, Decision
+from tasks.promote.record import DECISION, Decision
 from tasks.validate.profile import PROFILE
 
 REPORT = "report.html"

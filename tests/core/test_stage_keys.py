@@ -208,7 +208,7 @@ def test_an_edit_of_lightgcn_makes_the_table_again(changed: Changed) -> None:
 @pytest.mark.parametrize(
     ("function", "also"),
     [
-        ("gensr_model.baselines.gru4rec:GRU4Rec.loss", set()),
+        ("gensr_model.baselines.gru4rec:GRU4Rec.state", set()),
         ("gensr_model.baselines.unisar:UniSAR.loss", {"analyze information", "analyze space"}),
     ],
 )
@@ -249,3 +249,9 @@ def test_an_ingest_that_gives_the_same_bytes_stops_the_rebuild(
     assert built(prepare, again) == prepared._replace(reused=True)
     other = again._replace(content="of other bytes")
     assert prepare.key(config, other) != prepared.key
+
+
+def test_what_a_stage_declares_counts_by_its_effect_and_not_as_source() -> None:
+    for stage in (analyze.analyze_information, analyze.analyze_gradients, analyze.analyze_space):
+        names = {name.partition(":")[2] for name in stage.definitions(PipelineConfig())}
+        assert not names & {"_MODELS", "_SAMPLES", "_FIGURES", "_REGISTRY"}

@@ -23,7 +23,7 @@ from gensr_model.config.base import TASKS
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.evaluation.reference import NEEDS_QUERY, REFERENCES
 from tasks.core.tracking import tracking_uri
-from tasks.promote.decision import DECISION, read_decision
+from tasks.promote.record import DECISION, read_decision
 
 
 @pytest.mark.slow

@@ -16,8 +16,8 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from flows.retrain import retrain
 from gensr_model.config.pipeline import PipelineConfig
 from tasks.core.tracking import Tracked, tracking_uri
-from tasks.promote import decision, model_registry
-from tasks.promote.decision import DECISION, LATEST, read_decision
+from tasks.promote import model_registry
+from tasks.promote.record import DECISION, LATEST, main, read_decision
 
 Tiny = Callable[..., PipelineConfig]
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -78,7 +78,7 @@ def test_first_run_promotes_itself_then_the_same_data_and_a_worse_model_keep_the
     assert len(MlflowClient(tracking_uri()).search_model_versions(f"name = '{name}'")) == 1
 
     with monkeypatch.context() as patch:
-        patch.setattr("tasks.promote.promotion.serving_code", lambda: "of tomorrow")
+        patch.setattr("tasks.promote.rule.serving_code", lambda: "of tomorrow")
         patch.setattr("tasks.promote.model_registry.serving_code", lambda: "of tomorrow")
         renewed = retrain(tiny(train={"epochs": 2, "valid_samples": 40, "batch_size": 32}))
     assert renewed["outcome"] == "promoted"
@@ -133,7 +133,7 @@ def test_an_alias_that_moves_meanwhile_fails_the_run_and_is_recorded(
     assert set(record.differences) == {"recommendation", "search"}
     check_published(home_with_data, record.model_dump(mode="json"), "FAILED")
 
-    assert decision.main([]) == 0
+    assert main([]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("gensr-moved: failed, ")
     assert lines[1].startswith("reason: ChampionMoved: the champion of gensr-moved is version 2 now")

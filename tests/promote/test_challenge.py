@@ -22,9 +22,9 @@ from gensr_model.evaluation.metrics import RANKS_SCHEMA
 from tasks.core.stage import StageResult
 from tasks.core.state_dir import state_dir
 from tasks.core.tracking import Tracked, parent_run
-from tasks.promote import model_registry, promotion
+from tasks.promote import model_registry, rule
 from tasks.promote.challenge import Challenge
-from tasks.promote.decision import DECISION, LATEST, Decision, read_decision
+from tasks.promote.record import DECISION, LATEST, Decision, read_decision
 
 Tiny = Callable[..., PipelineConfig]
 SAMPLES = 1_500
@@ -170,7 +170,7 @@ def test_an_anchor_that_is_the_champions_own_model_is_not_ranked(
     """Renewed with other code that answers requests, the champion is version 2 of the model that version 1 is."""
     series = nights()
     series.night(-0.004)
-    monkeypatch.setattr(promotion, "serving_code", lambda: "of tomorrow")
+    monkeypatch.setattr(rule, "serving_code", lambda: "of tomorrow")
     assert series.night(-0.004, key="m0").reason.startswith("Champion version 1, renewed")
     decision = series.night(quality)
     assert (decision.outcome, decision.anchor_versions["search"]) == ("promoted", "1")

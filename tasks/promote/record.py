@@ -1,6 +1,6 @@
 """The record of one promotion: the figures, the rule, and what became of the new model.
 
-``python -m tasks.promote.decision`` prints the record of the newest retraining.
+``python -m tasks.promote.record`` prints the record of the newest retraining.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def read_decision(path: Path) -> Decision:
 def main(arguments: list[str] | None = None) -> int:
     """Print the newest retraining's record, or that of a flow run."""
     parser = argparse.ArgumentParser(
-        prog="python -m tasks.promote.decision", description="Why was the newest model promoted, or not?"
+        prog="python -m tasks.promote.record", description="Why was the newest model promoted, or not?"
     )
     parser.add_argument("run", nargs="?", default=LATEST, help="a flow-run id; without it the newest retraining")
     run: str = parser.parse_args(arguments).run
@@ -149,7 +149,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("\n".join(read_decision(run_folder(state_dir().runs / run) / DECISION).lines()))
         return 0
 
-    return run_command("decision", show)
+    return run_command("record", show)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from gensr_model.errors import ConfigError, DataError
 from gensr_model.evaluation.compare import paired_bootstrap
 from tasks.core.stage import StageResult
 from tasks.evaluate.rank import read_ranks
-from tasks.promote.decision import Difference
 from tasks.promote.model_registry import Champion, serving_code
+from tasks.promote.record import Difference
 
 Differences = dict[Task, Difference]
 

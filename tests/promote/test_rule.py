@@ -17,9 +17,9 @@ from gensr_model.errors import ConfigError, DataError
 from gensr_model.evaluation.metrics import RANKS_SCHEMA
 from tasks.core.stage import StageResult
 from tasks.evaluate.run_data import ranked_users
-from tasks.promote.decision import Difference
 from tasks.promote.model_registry import Champion
-from tasks.promote.promotion import Verdict, compare, non_inferiority, require_both_tasks
+from tasks.promote.record import Difference
+from tasks.promote.rule import Verdict, compare, non_inferiority, require_both_tasks
 
 Tiny = Callable[..., PipelineConfig]
 Places = dict[str, list[int]]
