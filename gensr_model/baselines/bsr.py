@@ -6,14 +6,13 @@ which are all that can be an answer; an item token starts from a small random ve
 
 from __future__ import annotations
 
-import re
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from gensr_model.baselines.base import DotBaseline
-from gensr_model.baselines.generator import PAD, Generator, side_by_side, small_t5
+from gensr_model.baselines.generator import PAD, Generator, attend_to_one_place, side_by_side, small_t5
 from gensr_model.baselines.inputs import QUERY, REC, BaselineBatch, Domain
 from gensr_model.config.base import TASKS, Task
 
@@ -43,10 +42,7 @@ class BSR(DotBaseline, Generator):
         self.first_word = 1 + TASK_WORDS
         self.first_item = self.first_word + domain.n_words
         self.t5 = small_t5(self.first_item + domain.n_items, dim, layers, decoder_layers, dropout)
-        for name, weight in self.t5.decoder.named_parameters():
-            # The decoder attends to one place alone, so that it has nothing to choose between.
-            if re.search(r"SelfAttention\.(q|k|relative_attention_bias)\.", name):
-                weight.requires_grad_(False)
+        attend_to_one_place(self.t5)
         self.set_ids(torch.arange(self.first_item, self.first_item + domain.n_items).unsqueeze(1))
 
     @property

@@ -6,6 +6,7 @@ catalogue a beam finds the best, or every id is scored where that is affordable.
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 
 import numpy as np
@@ -40,6 +41,13 @@ def small_t5(
     model = T5ForConditionalGeneration(config)
     nn.init.normal_(model.shared.weight, std=0.02)
     return model
+
+
+def attend_to_one_place(t5: T5ForConditionalGeneration) -> None:
+    """For a decoder that reads one token: its self-attention has nothing to choose between, so that part learns not."""
+    for name, weight in t5.decoder.named_parameters():
+        if re.search(r"SelfAttention\.(q|k|relative_attention_bias)\.", name):
+            weight.requires_grad_(False)
 
 
 def side_by_side(parts: list[Tensor]) -> Tensor:

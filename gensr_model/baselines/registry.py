@@ -5,6 +5,7 @@ from __future__ import annotations
 from gensr_model.baselines.base import BaselineSpec, Grid
 from gensr_model.baselines.bert4rec import BERT4Rec
 from gensr_model.baselines.bsr import BSR
+from gensr_model.baselines.collm import CoLLM
 from gensr_model.baselines.din import DIN
 from gensr_model.baselines.fmlp_rec import FMLPRec
 from gensr_model.baselines.genret import GenRet
@@ -54,6 +55,7 @@ BASELINES: dict[str, BaselineSpec] = {
     "user": BaselineSpec(USER, "USER", "joint", LEARNING | {"dropout": (0.1, 0.3)}),
     "unified_ssr": BaselineSpec(UnifiedSSR, "UnifiedSSR", "joint", LEARNING | {"dropout": (0.5, 0.2)}),
     "bsr": BaselineSpec(BSR, "BSR", "joint", GENERATING),
+    "collm": BaselineSpec(CoLLM, "CoLLM", "recommendation", GENERATING),
     "tiger": BaselineSpec(TIGER, "TIGER", "recommendation", GENERATING, reranks=False),
     "genret": BaselineSpec(GenRet, "GenRet", "search", GENERATING, reranks=False),
     "unisar": BaselineSpec(UniSAR, "UniSAR", "joint", LEARNING | {"weights": UNISAR}),

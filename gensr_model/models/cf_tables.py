@@ -24,6 +24,13 @@ class CFEmbeddings(NamedTuple):
     item_has_edges: Tensor
 
 
+class NodeVectors(NamedTuple):
+    """Vectors of all users, then of all items, each kind at unit scale, (U + I, d); and which have an edge (U + I,)."""
+
+    vectors: Tensor
+    has_edges: Tensor
+
+
 def load(folder: Path) -> CFEmbeddings:
     """What pretraining wrote into its folder."""
     return CFEmbeddings(**read_tensors(folder / FILE))

@@ -11,6 +11,7 @@ import inspect
 import json
 import math
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from gensr_model.reporting.model_names import MODELS as MODEL_TITLES
 from gensr_model.training import baseline as training
 from gensr_model.training import tuning
 from gensr_model.training.fitting import GradientLog
+from gensr_model.training.needs import READERS
 from tasks.core.code_version import Code, foreign, name_of
 from tasks.core.definitions import exists
 from tasks.core.stage import Stage, StageResult, stage
@@ -163,6 +165,37 @@ def train_baseline(work: Work, config: PipelineConfig, prepared: Path, *tuned_an
     return training.train(find_baseline(name), point, dataset, config, work.checkpoints, work.out, work.report)
 
 
+def tune_with_needs(work: Work, config: PipelineConfig, prepared: Path, *folders_and_name: Any) -> dict[str, float]:
+    """``tune_baseline`` of one that needs more: reads the folders of what it needs, too."""
+    *folders, name = folders_and_name
+    work.checkpoints.mkdir(parents=True, exist_ok=True)
+    dataset, spec = PreparedDataset.open(prepared), spec_at(config, name)
+    needs = read_needs(spec, folders, dataset)
+    return training.tune(spec, dataset, config, work.checkpoints, work.out, work.report, needs)
+
+
+def train_with_needs(work: Work, config: PipelineConfig, prepared: Path, *folders_and_name: Any) -> dict[str, float]:
+    """``train_baseline`` of one that needs more: reads the folders of what it needs, then that of the tuning."""
+    *folders, name = folders_and_name
+    spec = find_baseline(name)
+    tuned = folders[len(needs_of(spec)) :]
+    point = training.chosen(tuned[0]) if tuned else tuning.default(spec_at(config, name).grid)
+    work.checkpoints.mkdir(parents=True, exist_ok=True)
+    dataset = PreparedDataset.open(prepared)
+    needs = read_needs(spec, folders, dataset)
+    return training.train(spec, point, dataset, config, work.checkpoints, work.out, work.report, needs)
+
+
+def needs_of(spec: BaselineSpec) -> tuple[str, ...]:
+    """What a baseline needs, as far as a stage makes it; it draws the rest at random."""
+    return tuple(need for need in spec.model.needs if need in READERS)
+
+
+def read_needs(spec: BaselineSpec, folders: Sequence[Path], dataset: PreparedDataset) -> training.Needs:
+    """The value of each need, from the folders of the stages that made them, in the order of ``needs_of``."""
+    return {need: READERS[need](folder, dataset) for need, folder in zip(needs_of(spec), folders, strict=False)}
+
+
 def rank_baseline(work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str) -> dict[str, float]:
     """Reads the prepared dataset and a baseline's bundle; writes the rank of every test positive of its tasks."""
     began = time.monotonic()
@@ -195,14 +228,18 @@ def stages_of(name: str) -> Stages:
     probed = training.can_be_probed(spec.model)
     until = (*fit, "rerank.epochs", *(("analysis.gradient_every",) if probed else ()))
     unused: Code = (find_baseline,) if probed else (find_baseline, GradientLog)
+    needs = needs_of(spec)
+    tune, train = (tune_with_needs, train_with_needs) if needs else (tune_baseline, train_baseline)
+    code += tuple(READERS[need] for need in needs)
+    unused += ("gensr_model.training.needs:READERS",) if needs else ()
     make = functools.partial(stage, code=code, skip={"": unused})
     return Stages(
         make("tune", config=(*fit, "rerank.trials", "rerank.trial_epochs"), artifacts=("*.json",),
              facts=lambda _: facts | grid,
-             tags=lambda folder: {"chosen": json.dumps(training.chosen(folder))})(tune_baseline),
+             tags=lambda folder: {"chosen": json.dumps(training.chosen(folder))})(tune),
         make("train-baseline", config=until, artifacts=("*.json",),
              facts=lambda _: facts | {"default": tuning.default(spec.grid)},
-             tags=lambda folder: {"stopped": how_it_ended(folder)["stopped"]})(train_baseline),
+             tags=lambda folder: {"stopped": how_it_ended(folder)["stopped"]})(train),
         make("evaluate", config=("evaluation.protocol", "evaluation.max_test_samples"), artifacts=("*",),
              facts=lambda _: facts)(rank_baseline),
     )  # fmt: skip
@@ -229,7 +266,7 @@ def run_system(
         trained = finetune(run, final, prepared, cf, option=name, parallel_jobs=share, note=note)
         ranks = rank_model(run, final, prepared, trained, option=name, parallel_jobs=share, note=note)
         return Ranked(name, seed, ranks, trained, point)
-    outcome = train_baseline_stages(run, config, prepared, name, tune=tune, share=share, note=note)
+    outcome = train_baseline_stages(run, config, prepared, name, tune=tune, share=share, note=note, made={"cf": cf})
     ranks = rank_baseline_stage(run, config, prepared, outcome.result, name, share=share, note=note)
     return Ranked(name, seed, ranks, outcome.result, outcome.point)
 
@@ -243,18 +280,25 @@ def train_baseline_stages(
     tune: bool,
     share: int = 0,
     note: str = "",
+    made: Mapping[str, StageResult] | None = None,
 ) -> Trained:
     """Train a baseline with the config's seed, tuned first on the first seed of ``rerank`` where that is wanted.
 
     In this process, or each in one of its own, one of ``share`` that share the cores.
+
+    Args:
+        made: the stage that made each value of ``needs_of``. Raises ConfigError where one that is needed is missing.
     """
-    config = _own(config, name)
+    config, spec = _own(config, name), find_baseline(name)
+    if missing := [need for need in needs_of(spec) if need not in (made or {})]:
+        raise ConfigError(f"{spec.title} needs {', '.join(missing)}, which this flow does not make: leave {name!r} out")
+    inputs = [prepared, *((made or {})[need] for need in needs_of(spec))]
     stages, tuned, point = stages_of(name), None, tuning.default(spec_at(config, name).grid)
     if tune:
         first = config.model_copy(update={"seed": config.rerank.seeds[0]})
-        tuned = stages.tune(run, first, prepared, option=name, parallel_jobs=share)
+        tuned = stages.tune(run, first, *inputs, option=name, parallel_jobs=share)
         point = training.chosen(tuned.path)
-    inputs = [prepared] if tuned is None else [prepared, tuned]
+        inputs.append(tuned)
     result = stages.train(run, config, *inputs, option=name, parallel_jobs=share, note=note)
     return Trained(result, tuned, point)
 

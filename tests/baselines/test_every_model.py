@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from gensr_model.baselines.base import Baseline
-from gensr_model.baselines.inputs import FIELDS, MIXED, REC, USER, BaselineBatch, ContractError, History
+from gensr_model.baselines.inputs import FIELDS, MIXED, REC, TEXT, USER, BaselineBatch, ContractError, History
 from gensr_model.baselines.registry import BASELINES, BaselineSpec
 from gensr_model.config.base import TASKS
 from gensr_model.data.prepared import PreparedDataset
@@ -241,7 +241,7 @@ def test_it_reads_every_field_that_it_declares_and_no_other(dataset: PreparedDat
 
 def test_its_block_says_what_it_may_read(dataset: PreparedDataset, system: BaselineSpec) -> None:
     """A model for recommendation alone is given no search; one for search alone has the searches as its history."""
-    forbidden = {"recommendation": FIELDS - {REC, USER}, "search": frozenset({REC, MIXED})}
+    forbidden = {"recommendation": FIELDS - {REC, USER, TEXT}, "search": frozenset({REC, MIXED})}
     assert not system.model.reads & forbidden.get(system.block, frozenset())
     tasks = {"recommendation": ("recommendation",), "search": ("search",), "search-enhanced": ("recommendation",)}
     assert system.model.tasks == tasks.get(system.block, TASKS)

@@ -1,0 +1,33 @@
+"""What a baseline needs beside the dataset (``Baseline.needs``), read from the folder of the stage that makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gensr_model.data.prepared import PreparedDataset
+from gensr_model.errors import DataError
+from gensr_model.models import cf_tables
+from gensr_model.models.cf_tables import NodeVectors
+
+
+def read_cf(folder: Path, dataset: PreparedDataset) -> NodeVectors:
+    """The CF table of a pretraining's folder. Raises DataError where its graph had no edge."""
+    table = cf_tables.load(folder)
+    if not bool(table.item_has_edges.any()):
+        raise DataError(
+            f"{folder}: the graph of this CF table has no edge, so it says nothing of a user or an item. Prepare data "
+            "with recommendation events in training, or leave out the systems that need `cf`"
+        )
+    user_has_edges = torch.zeros(dataset.n_users, dtype=torch.bool)
+    user_has_edges[torch.from_numpy(dataset.graph()[0])] = True
+    kinds = ((table.user, user_has_edges), (table.item, table.item_has_edges))
+    vectors = torch.cat([cf_tables.unit_scale(*kind) for kind in kinds])
+    return NodeVectors(vectors, torch.cat([known for _, known in kinds]))
+
+
+# A name in ``Baseline.needs`` -> the value that ``Baseline.receive`` takes.
+READERS: dict[str, Callable[[Path, PreparedDataset], Any]] = {"cf": read_cf}
