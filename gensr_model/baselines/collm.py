@@ -14,10 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gensr_model.baselines.base import Baseline, Phase
-from gensr_model.baselines.generator import PAD, attend_to_one_place, side_by_side, small_t5
+from gensr_model.baselines.generator import PAD, attend_to_one_place, first_words, side_by_side, small_t5
 from gensr_model.baselines.inputs import REC, TEXT, USER, BaselineBatch, Domain
 from gensr_model.config.base import Task
-from gensr_model.data.text import ItemText
 from gensr_model.errors import ConfigError
 from gensr_model.models import losses
 from gensr_model.models.base import LossParts
@@ -25,14 +24,6 @@ from gensr_model.models.cf_tables import NodeVectors
 
 _SPECIAL = 6  # tokens after the words: a separator, the mark of the candidate, two slots, No and Yes
 _ROWS = 2_048  # prompts that are read at once: bounds memory, changes no score
-
-
-def first_words(text: ItemText, words: int) -> Tensor:
-    """(I, words) the first words of each item's text, 0 where it has fewer."""
-    place = torch.arange(words)
-    tokens = F.pad(text.tokens, (0, 1))
-    inside = place < text.offsets.diff().unsqueeze(1)
-    return tokens[(text.offsets[:-1].unsqueeze(1) + place).clamp(max=len(text.tokens))] * inside
 
 
 class CoLLM(Baseline):
@@ -65,6 +56,8 @@ class CoLLM(Baseline):
             domain.n_words, domain.n_words + _SPECIAL
         )
         self.t5 = small_t5(domain.n_words + _SPECIAL, dim, layers, decoder_layers, dropout)
+        # Words must be told apart through all layers, not only in a softmax over items: .02 would drown in attention.
+        nn.init.normal_(self.t5.shared.weight, std=dim**-0.5)
         attend_to_one_place(self.t5)
         self.slot = nn.Sequential(nn.Linear(cf_dim, 10 * cf_dim), nn.ReLU(), nn.Linear(10 * cf_dim, dim))
         # Of nodes without an edge; it learns in phase ``slots``, as only a received table has such nodes.

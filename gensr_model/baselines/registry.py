@@ -10,6 +10,7 @@ from gensr_model.baselines.din import DIN
 from gensr_model.baselines.fmlp_rec import FMLPRec
 from gensr_model.baselines.genret import GenRet
 from gensr_model.baselines.gru4rec import GRU4Rec
+from gensr_model.baselines.idgenrec import IDGenRec
 from gensr_model.baselines.jsr import JSR
 from gensr_model.baselines.nrhub import NRHUB
 from gensr_model.baselines.product_search import AEM, HEM, QEM, ZAM
@@ -56,7 +57,10 @@ BASELINES: dict[str, BaselineSpec] = {
     "unified_ssr": BaselineSpec(UnifiedSSR, "UnifiedSSR", "joint", LEARNING | {"dropout": (0.5, 0.2)}),
     "bsr": BaselineSpec(BSR, "BSR", "joint", GENERATING),
     "collm": BaselineSpec(CoLLM, "CoLLM", "recommendation", GENERATING),
+    "idgenrec": BaselineSpec(IDGenRec, "IDGenRec", "recommendation", GENERATING),
     "tiger": BaselineSpec(TIGER, "TIGER", "recommendation", GENERATING, reranks=False),
     "genret": BaselineSpec(GenRet, "GenRet", "search", GENERATING, reranks=False),
     "unisar": BaselineSpec(UniSAR, "UniSAR", "joint", LEARNING | {"weights": UNISAR}),
 }
+
+WRITES_WORDS = frozenset({"idgenrec"})  # not of a format whose texts are anonymised (``FormatFacts.anonymised``)

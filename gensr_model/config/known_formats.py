@@ -21,6 +21,7 @@ class FormatFacts(NamedTuple):
     leave_one_out: bool = False  # every user has one test sample of a task
     # Why no order of the events of one instant is known; None: source rows stand in the order of events.
     without_order: str | None = "the format states no order for them"
+    anonymised: str | None = None  # why no system can write words of items; None: their texts are a language
     paper: str | None = None  # the data of this format in the paper's tables (``gensr_model/reporting/paper.py``)
 
 
@@ -42,6 +43,7 @@ FORMATS: dict[str, FormatFacts] = {
             split="by day in Asia/Shanghai",
             split_rule="the last day in Asia/Shanghai is test, the day before valid, earlier days train",
             without_order="rows of one instant were shown together",
+            anonymised="it needs the words of item texts, and here these are anonymised (the paper's footnote 6)",
             paper="KuaiSAR",
         ),
     )

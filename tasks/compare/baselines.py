@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from gensr_model.baselines.base import Baseline, BaselineSpec, Grid
 from gensr_model.baselines.inputs import TEXT
-from gensr_model.baselines.registry import BASELINES, LEARNING
+from gensr_model.baselines.registry import BASELINES, LEARNING, WRITES_WORDS
 from gensr_model.config.model import TextConfig
 from gensr_model.config.pipeline import PipelineConfig, with_changes
 from gensr_model.data.prepared import PreparedDataset
@@ -30,6 +30,7 @@ from gensr_model.training import tuning
 from gensr_model.training.fitting import GradientLog
 from gensr_model.training.needs import READERS
 from tasks.core.code_version import Code, foreign, name_of
+from tasks.core.dataset_format import dataset_format
 from tasks.core.definitions import exists
 from tasks.core.stage import Stage, StageResult, stage
 from tasks.core.tracking import Tracked, run_logger
@@ -251,7 +252,13 @@ def stages_of(name: str) -> Stages:
 def run_system(
     run: Tracked, config: PipelineConfig, prepared: StageResult, cf: StageResult, name: str, seed: int
 ) -> Ranked:
-    """Tune, train and rank one system with one seed, as far as the store does not have it."""
+    """Tune, train and rank one system with one seed, as far as the store does not have it.
+
+    Raises ConfigError where the system cannot be made of the format's texts.
+    """
+    facts = dataset_format(config.format).facts
+    if name in WRITES_WORDS and facts.anonymised is not None:
+        raise ConfigError(f"{title(name)} is not made of {facts.title}: {facts.anonymised}")
     config = config.model_copy(update={"seed": seed})
     if name in REFERENCES:
         return Ranked(name, seed, rank_reference(run, config, prepared, cf, option=name), None, {})

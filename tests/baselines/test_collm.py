@@ -12,7 +12,8 @@ from baseline_inputs import batch, collator
 from small_dataset import ITEMS, USERS, Small, write_cf, write_dataset
 from torch import Tensor
 
-from gensr_model.baselines.collm import CoLLM, first_words
+from gensr_model.baselines.collm import CoLLM
+from gensr_model.baselines.generator import first_words
 from gensr_model.baselines.inputs import BaselineBatch
 from gensr_model.baselines.registry import BASELINES
 from gensr_model.config.pipeline import PipelineConfig

@@ -101,17 +101,18 @@ def test_a_constrained_beam_of_hugging_face_finds_the_same_items(
             logs = scores.masked_fill(~of_place[input_ids.shape[1] - 1], -torch.inf).log_softmax(-1)
             goes_on = torch.zeros_like(logs, dtype=torch.bool)
             for number, sent in enumerate(input_ids[:, 1:].tolist()):
-                goes_on[number, sorted(allowed[tuple(sent)])] = True
+                goes_on[number, sorted(allowed[tuple(sent)]) or [PAD]] = True  # an id that has ended
             return logs.masked_fill(~goes_on, -torch.inf)
 
     states, mask = model.encode(result)
     found = model.t5.generate(
         encoder_outputs=BaseModelOutput(last_hidden_state=states), attention_mask=mask, do_sample=False, num_beams=4,
         num_return_sequences=4, max_new_tokens=model.ids.shape[1], length_penalty=0.0,
+        eos_token_id=getattr(model, "eos", None),
         logits_processor=LogitsProcessorList([OnlyIds()]), output_scores=True, return_dict_in_generate=True,
     )  # fmt: skip
     place = {row: number for number, row in enumerate(rows)}
-    items = [place[tuple(row)] for row in found.sequences[:, 1:].tolist()]
+    items = [place[tuple(token for token in row if token != PAD)] for row in found.sequences[:, 1:].tolist()]
     ours = model.generate(result, 4)
     assert ours.items.flatten().tolist() == items
     torch.testing.assert_close(ours.scores.flatten(), found.sequences_scores, atol=1e-5, rtol=1e-5)

@@ -1,0 +1,205 @@
+"""IDGenRec (Tan et al., SIGIR 2024): a writer turns an item's text into words, its id; a recommender says the next id.
+
+Departures: both are a T5 from scratch with the words of the ``Lexicon``. The writer first learns ids of TF-IDF words,
+where the original begins with a published tagger. Ids of users are left out: the original's are made of the whole
+sequence, target included. Beams are plain, not diverse; an id that is still taken gets a number.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gensr_model.baselines.base import Phase
+from gensr_model.baselines.generator import PAD, Generator, first_words, side_by_side, small_t5
+from gensr_model.baselines.inputs import REC, TEXT, BaselineBatch, Domain
+from gensr_model.baselines.words import UNKNOWN
+from gensr_model.config.base import Task
+from gensr_model.data.text import ItemText
+from gensr_model.models import losses
+from gensr_model.models.base import LossParts
+
+WORDS = 6  # most of an id
+NUMBERS = 256  # tokens that tell equal words apart, the digits of a number
+_NEAR, _SHARE = 5, 10  # the writer learns from that many events of one in ten samples
+_ITEMS = 256  # whose ids are written at once
+
+Words = tuple[int, ...]
+
+
+def top_words(text: ItemText) -> list[Words]:
+    """Of each item at most six distinct words, those of highest TF-IDF first, of equal ones the first in the text."""
+    tokens, items = text.tokens.numpy(), len(text.offsets) - 1
+    item = np.repeat(np.arange(items), np.diff(text.offsets.numpy()))
+    pairs, first, count = np.unique(np.stack([item, tokens]), axis=1, return_index=True, return_counts=True)
+    of_item, word = pairs
+    weight = count * np.log(items / np.bincount(word, minlength=1)[word])
+    result: list[list[int]] = [[] for _ in range(items)]
+    for pair in np.lexsort([first, -weight, of_item]):
+        if len(result[of_item[pair]]) < WORDS:
+            result[of_item[pair]].append(int(word[pair]))
+    return [tuple(words) for words in result]
+
+
+def shortest_ids(words: list[Words]) -> list[tuple[Words, int | None]]:
+    """The fewest first words that no other item begins with; all words and a number where there are none."""
+    begin = [Counter(each[:n] for each in words) for n in range(WORDS + 1)]
+    taken: Counter[Words] = Counter()
+    ids: list[tuple[Words, int | None]] = []
+    for each in words:
+        n = next((n for n in range(1, len(each) + 1) if begin[n][each[:n]] == 1), None)
+        ids.append((each, taken[each]) if n is None else (each[:n], None))
+        taken[each] += n is None
+    return ids
+
+
+class IDGenRec(Generator):
+    """Reads the ids of the latest items, which are words of their texts.
+
+    Phases: the writer learns the first ids; the recommender learns with them; the writer learns through the frozen
+    recommender, which reads the expected vectors p · W of its words; all ids are written anew, and the recommender
+    learns with these. Every id ends with the end token, so none begins another.
+
+    Args:
+        latest: items of the history that are read.
+        text_words: words of a text that the writer reads.
+        beams: ids that are tried for an item before it gets a number.
+    """
+
+    reads: ClassVar[frozenset[str]] = frozenset({REC, TEXT})
+    tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
+    negatives: ClassVar[int | None] = 0
+    phases: ClassVar[tuple[Phase, ...]] = (
+        Phase("words", 3), Phase("recommend", 6), Phase("write", 1, 1e-4), Phase("recommend_anew", 6)
+    )  # fmt: skip
+
+    def __init__(
+        self, domain: Domain, dim: int = 64, layers: int = 2, decoder_layers: int = 2, dropout: float = 0.1,
+        latest: int = 20, text_words: int = 32, beams: int = 10,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        assert domain.item_text is not None  # declared
+        self.latest, self.beams, self.phase = latest, beams, "recommend_anew"
+        self.number = domain.n_words
+        self.begin, self.eos = self.number + NUMBERS, self.number + NUMBERS + 1
+        self.digits = next(n for n in range(1, 9) if NUMBERS**n >= domain.n_items)
+        self.t5, self.writer = (
+            small_t5(self.eos + 1, dim, layers, decoder_layers, dropout) for _ in ("recommender", "writer")
+        )
+        self.writer.requires_grad_(False)  # until its phases
+        self.texts: Tensor
+        self.register_buffer("texts", first_words(domain.item_text, text_words), persistent=False)
+        self.changed: Tensor  # share of items whose id is another than the first
+        self.register_buffer("changed", torch.zeros(()))
+        self.set_ids(*self._tokens(shortest_ids(top_words(domain.item_text))))
+
+    def _tokens(self, ids: list[tuple[Words, int | None]]) -> tuple[Tensor, Tensor]:
+        """(I, L) tokens of the ids, 0 after their end, and their lengths (I,)."""
+        rows = []
+        for words, number in ids:
+            digits = [] if number is None else [number // NUMBERS**n % NUMBERS for n in reversed(range(self.digits))]
+            rows.append([*words, *(self.number + digit for digit in digits), self.eos])
+        longest = WORDS + self.digits + 1
+        tokens = torch.tensor([row + [PAD] * (longest - len(row)) for row in rows])
+        return tokens, torch.tensor([len(row) for row in rows])
+
+    def enter(self, phase: str, seed: int) -> None:
+        self.phase = phase
+        if phase == "recommend_anew":
+            self.write_anew()
+        self.t5.requires_grad_(phase.startswith("recommend"))
+        self.writer.requires_grad_(not phase.startswith("recommend"))
+
+    # --- the recommender ---------------------------------------------------------------------------------------------
+
+    def allowed(self) -> Tensor:
+        """(L, V) the tokens that an id can have at each place; padding where no id is that long."""
+        allowed = super().allowed()
+        allowed[:, PAD] = ~allowed.any(dim=1)
+        return allowed
+
+    def prompt(self, batch: BaselineBatch) -> Tensor:
+        return side_by_side([torch.full_like(batch.task, self.begin).unsqueeze(1), self._read(batch, self.latest)])
+
+    def _read(self, batch: BaselineBatch, latest: int) -> Tensor:
+        """(B, H · L) tokens of the ids of the latest items."""
+        history = batch.rec_history
+        return (self.ids[history.item[:, -latest:]] * history.mask[:, -latest:].unsqueeze(-1)).flatten(1)
+
+    def loss(self, batch: BaselineBatch) -> LossParts:
+        if self.phase == "words":
+            return losses.total({"words": self.words_loss(len(batch.task))})
+        if self.phase == "write":
+            batch = batch.take(torch.arange(-(-len(batch.task) // _SHARE), device=batch.task.device))
+        total, parts = losses.total({"id": self.id_loss(batch)})
+        return LossParts(total, parts | {"changed_ids": self.changed})
+
+    # --- the writer --------------------------------------------------------------------------------------------------
+
+    def words_loss(self, count: int) -> Tensor:
+        """(count,) −log-likelihood of the ids of drawn items, given their texts."""
+        items = torch.randint(len(self.ids), (count,), device=self.ids.device)
+        each = F.cross_entropy(self.written(items).transpose(1, 2), self.ids[items], ignore_index=PAD, reduction="none")
+        return each.sum(dim=1)
+
+    def written(self, items: Tensor) -> Tensor:
+        """(M,) items → (M, L, V) the writer's logits at each place of their present ids."""
+        tokens = self._text(items)
+        known = F.pad(self.ids[items], (1, -1), value=PAD)
+        logits: Tensor = self.writer(
+            input_ids=tokens, attention_mask=(tokens != PAD).long(), decoder_input_ids=known, use_cache=False
+        ).logits
+        return logits.float()
+
+    def _text(self, items: Tensor) -> Tensor:
+        return side_by_side([torch.full_like(items, self.begin).unsqueeze(1), self.texts[items]])
+
+    def encode(self, batch: BaselineBatch) -> tuple[Tensor, Tensor]:
+        """See ``Generator``; in the phase ``write`` each word of an id is the mean of all by the writer's p."""
+        if self.phase != "write":
+            return super().encode(batch)
+        items = batch.rec_history.item[:, -_NEAR:]
+        expected = self.written(items.flatten()).softmax(dim=-1) @ self.t5.shared.weight  # (B · H, L, d)
+        begin = torch.full_like(batch.task, self.begin).unsqueeze(1)
+        tokens = torch.cat([begin, self._read(batch, _NEAR)], dim=1)
+        vectors = torch.cat([self.t5.shared(begin), expected.view(len(items), -1, expected.shape[-1])], dim=1)
+        order = (tokens != PAD).long().argsort(dim=1, stable=True)  # padding to the left, as ``side_by_side``
+        vectors, mask = vectors.gather(1, order.unsqueeze(-1).expand_as(vectors)), (tokens != PAD).long()
+        mask = mask.gather(1, order)
+        return self.t5.encoder(inputs_embeds=vectors, attention_mask=mask).last_hidden_state, mask
+
+    @torch.no_grad()
+    def write_anew(self) -> None:
+        """Give each item the best id of a beam that no item before it has; the best and a number where all are taken.
+
+        An item that the beam has no word for gets a number alone.
+        """
+        self.writer.eval()
+        no_words = [PAD, UNKNOWN, *range(self.number, self.begin + 1)]
+        numbers: Counter[Words] = Counter()
+        used: set[Words] = set()
+        ids: list[tuple[Words, int | None]] = []
+        for items in torch.arange(len(self.ids), device=self.ids.device).split(_ITEMS):
+            text = self._text(items)
+            found = self.writer.generate(
+                input_ids=text, attention_mask=(text != PAD).long(), do_sample=False, num_beams=self.beams,
+                num_return_sequences=self.beams, max_new_tokens=WORDS, eos_token_id=self.eos, suppress_tokens=no_words,
+            )[:, 1:]  # fmt: skip
+            for beam in found.view(len(items), self.beams, -1).tolist():
+                said = [tuple(token for token in row if token not in (PAD, self.eos)) for row in beam]
+                words = next((each for each in said if each and each not in used), None)
+                if words is None:
+                    ids.append((said[0], numbers[said[0]]))
+                    numbers[said[0]] += 1
+                else:
+                    used.add(words)
+                    ids.append((words, None))
+        tokens, lengths = (each.to(self.ids.device) for each in self._tokens(ids))
+        self.changed.copy_((tokens != self.ids).any(dim=1).float().mean())
+        self.ids.copy_(tokens)
+        self.id_lengths.copy_(lengths)
