@@ -56,8 +56,9 @@ class CoLLM(Baseline):
             domain.n_words, domain.n_words + _SPECIAL
         )
         self.t5 = small_t5(domain.n_words + _SPECIAL, dim, layers, decoder_layers, dropout)
-        # Words must be told apart through all layers, not only in a softmax over items: .02 would drown in attention.
-        nn.init.normal_(self.t5.shared.weight, std=dim**-0.5)
+        # As T5 has it: what a word is must come through all layers. Vectors as small as a softmax over items wants them
+        # drown in what attention adds.
+        nn.init.normal_(self.t5.shared.weight)
         attend_to_one_place(self.t5)
         self.slot = nn.Sequential(nn.Linear(cf_dim, 10 * cf_dim), nn.ReLU(), nn.Linear(10 * cf_dim, dim))
         # Of nodes without an edge; it learns in phase ``slots``, as only a received table has such nodes.

@@ -24,7 +24,7 @@ from gensr_model.data.text import ItemText
 from gensr_model.models import losses
 from gensr_model.models.base import LossParts
 
-WORDS = 6  # most of an id
+LEAST, WORDS = 2, 6  # of an id; one word, the rarest, would share nothing with other ids
 NUMBERS = 256  # tokens that tell equal words apart, the digits of a number
 _NEAR, _SHARE = 5, 10  # the writer learns from that many events of one in ten samples
 _ITEMS = 256  # whose ids are written at once
@@ -47,12 +47,12 @@ def top_words(text: ItemText) -> list[Words]:
 
 
 def shortest_ids(words: list[Words]) -> list[tuple[Words, int | None]]:
-    """The fewest first words that no other item begins with; all words and a number where there are none."""
+    """The fewest first words, from two on, that no other item begins with; all and a number where there are none."""
     begin = [Counter(each[:n] for each in words) for n in range(WORDS + 1)]
     taken: Counter[Words] = Counter()
     ids: list[tuple[Words, int | None]] = []
     for each in words:
-        n = next((n for n in range(1, len(each) + 1) if begin[n][each[:n]] == 1), None)
+        n = next((n for n in range(min(LEAST, len(each)), len(each) + 1) if n and begin[n][each[:n]] == 1), None)
         ids.append((each, taken[each]) if n is None else (each[:n], None))
         taken[each] += n is None
     return ids
@@ -186,7 +186,7 @@ class IDGenRec(Generator):
         ids: list[tuple[Words, int | None]] = []
         for items in torch.arange(len(self.ids), device=self.ids.device).split(_ITEMS):
             text = self._text(items)
-            found = self.writer.generate(
+            found = self.writer.generate(  # type: ignore[misc]  # it asks for a decoder-only model
                 input_ids=text, attention_mask=(text != PAD).long(), do_sample=False, num_beams=self.beams,
                 num_return_sequences=self.beams, max_new_tokens=WORDS, eos_token_id=self.eos, suppress_tokens=no_words,
             )[:, 1:]  # fmt: skip

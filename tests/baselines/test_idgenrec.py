@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 import torch
 from baseline_inputs import batch, collator
-from small_dataset import ITEMS, write_dataset
+from small_dataset import ITEMS, ROOMS, write_dataset
 from torch import Tensor
 
 from gensr_model.baselines.idgenrec import IDGenRec, shortest_ids, top_words
@@ -58,8 +58,8 @@ def moved(model: IDGenRec, result: BaselineBatch) -> set[str]:
 def test_first_ids_are_the_fewest_words_of_highest_weight_and_a_number_where_texts_are_equal() -> None:
     words = top_words(text([LAMP, RED], [LAMP, RED, RED], [LAMP, BLUE], [LAMP, OLD], [LAMP, OLD], [], []))
     assert words == [(RED, LAMP), (RED, LAMP), (BLUE, LAMP), (OLD, LAMP), (OLD, LAMP), (), ()]
-    assert shortest_ids([*words[:1], (RED, OLD), *words[2:]]) == [
-        ((RED, LAMP), None), ((RED, OLD), None), ((BLUE,), None),
+    assert shortest_ids([(RED, LAMP, OLD), (RED, OLD, LAMP), *words[2:]]) == [
+        ((RED, LAMP), None), ((RED, OLD), None), ((BLUE, LAMP), None),
         ((OLD, LAMP), 0), ((OLD, LAMP), 1), ((), 0), ((), 1),
     ]  # fmt: skip
     many = top_words(text(list(range(2, 20)), list(range(19, 1, -1))))
@@ -78,7 +78,7 @@ def test_first_ids_follow_from_the_texts_alone(dataset: PreparedDataset) -> None
         return [[lexicon.words[token - 2] for token in row if 2 <= token < domain.n_words] for row in model.ids]
 
     assert ids(usual) == ids(turned)
-    assert [each[0] for each in ids(usual)] == [str(item) for item in range(ITEMS)]
+    assert ids(usual) == [[str(item), ROOMS[item % 4]] for item in range(ITEMS)]
 
 
 def test_each_phase_moves_its_own_model_and_no_phase_but_the_last_the_ids(dataset: PreparedDataset) -> None:
