@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gensr_model.baselines import layers as L
 from gensr_model.baselines.base import Baseline, Phase
-from gensr_model.baselines.generator import PAD, attend_to_one_place, first_words, side_by_side, small_t5
+from gensr_model.baselines.generator import PAD, attend_to_one_place, side_by_side, small_t5
 from gensr_model.baselines.inputs import REC, TEXT, USER, BaselineBatch, Domain
 from gensr_model.config.base import Task
 from gensr_model.errors import ConfigError
@@ -50,7 +51,6 @@ class CoLLM(Baseline):
         latest: int = 5, title_words: int = 6, cf_dim: int = 64, answer: Literal["yes_no", "yes"] = "yes_no",
     ) -> None:  # fmt: skip
         super().__init__()
-        assert domain.item_text is not None  # declared
         self.latest, self.answer, self.slots, self.n_users = latest, answer, True, domain.n_users
         self.separator, self.candidate, self.user_slot, self.item_slot, self.no, self.yes = range(
             domain.n_words, domain.n_words + _SPECIAL
@@ -64,7 +64,8 @@ class CoLLM(Baseline):
         # Of nodes without an edge; it learns in phase ``slots``, as only a received table has such nodes.
         self.cold = nn.Parameter(torch.zeros(cf_dim), requires_grad=False)
         self.titles: Tensor
-        self.register_buffer("titles", first_words(domain.item_text, title_words), persistent=False)
+        titles = L.ItemWords(domain).first(torch.arange(domain.n_items), title_words)
+        self.register_buffer("titles", titles, persistent=False)  # (I, W)
         self.vectors: Tensor  # (U + I, cf_dim) of users, then of items
         self.has_edges: Tensor  # (U + I,)
         nodes = domain.n_users + domain.n_items

@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gensr_model.baselines import layers as L
 from gensr_model.baselines.base import Phase
-from gensr_model.baselines.generator import PAD, Generator, first_words, side_by_side, small_t5
+from gensr_model.baselines.generator import PAD, Generator, side_by_side, small_t5
 from gensr_model.baselines.inputs import REC, TEXT, BaselineBatch, Domain
 from gensr_model.baselines.words import UNKNOWN
 from gensr_model.config.base import Task
@@ -93,7 +94,8 @@ class IDGenRec(Generator):
         )
         self.writer.requires_grad_(False)  # until its phases
         self.texts: Tensor
-        self.register_buffer("texts", first_words(domain.item_text, text_words), persistent=False)
+        texts = L.ItemWords(domain).first(torch.arange(domain.n_items), text_words)
+        self.register_buffer("texts", texts, persistent=False)  # (I, W)
         self.changed: Tensor  # share of items whose id is another than the first
         self.register_buffer("changed", torch.zeros(()))
         self.set_ids(*self._tokens(shortest_ids(top_words(domain.item_text))))
@@ -135,7 +137,8 @@ class IDGenRec(Generator):
         if self.phase == "words":
             return losses.total({"words": self.words_loss(len(batch.task))})
         if self.phase == "write":
-            batch = batch.take(torch.arange(-(-len(batch.task) // _SHARE), device=batch.task.device))
+            some = batch.take(torch.arange(-(-len(batch.task) // _SHARE), device=batch.task.device))
+            return losses.total({"id": self.write_loss(some)})
         total, parts = losses.total({"id": self.id_loss(batch)})
         return LossParts(total, parts | {"changed_ids": self.changed})
 
@@ -144,34 +147,43 @@ class IDGenRec(Generator):
     def words_loss(self, count: int) -> Tensor:
         """(count,) −log-likelihood of the ids of drawn items, given their texts."""
         items = torch.randint(len(self.ids), (count,), device=self.ids.device)
-        each = F.cross_entropy(self.written(items).transpose(1, 2), self.ids[items], ignore_index=PAD, reduction="none")
-        return each.sum(dim=1)
+        return self._id_nll(self.written(items), items)
 
-    def written(self, items: Tensor) -> Tensor:
-        """(M,) items → (M, L, V) the writer's logits at each place of their present ids."""
-        tokens = self._text(items)
-        known = F.pad(self.ids[items], (1, -1), value=PAD)
-        logits: Tensor = self.writer(
-            input_ids=tokens, attention_mask=(tokens != PAD).long(), decoder_input_ids=known, use_cache=False
-        ).logits
-        return logits.float()
-
-    def _text(self, items: Tensor) -> Tensor:
-        return side_by_side([torch.full_like(items, self.begin).unsqueeze(1), self.texts[items]])
-
-    def encode(self, batch: BaselineBatch) -> tuple[Tensor, Tensor]:
-        """See ``Generator``; in the phase ``write`` each word of an id is the mean of all by the writer's p."""
-        if self.phase != "write":
-            return super().encode(batch)
-        items = batch.rec_history.item[:, -_NEAR:]
+    def write_loss(self, batch: BaselineBatch) -> Tensor:
+        """(B,) ``id_loss`` where the recommender reads the mean of all words by the writer's p in place of each word."""
+        items, target = batch.rec_history.item[:, -_NEAR:], batch.candidates[:, 0]
         expected = self.written(items.flatten()).softmax(dim=-1) @ self.t5.shared.weight  # (B · H, L, d)
         begin = torch.full_like(batch.task, self.begin).unsqueeze(1)
         tokens = torch.cat([begin, self._read(batch, _NEAR)], dim=1)
         vectors = torch.cat([self.t5.shared(begin), expected.view(len(items), -1, expected.shape[-1])], dim=1)
         order = (tokens != PAD).long().argsort(dim=1, stable=True)  # padding to the left, as ``side_by_side``
-        vectors, mask = vectors.gather(1, order.unsqueeze(-1).expand_as(vectors)), (tokens != PAD).long()
-        mask = mask.gather(1, order)
-        return self.t5.encoder(inputs_embeds=vectors, attention_mask=mask).last_hidden_state, mask
+        logits = self.t5(
+            inputs_embeds=vectors.gather(1, order.unsqueeze(-1).expand_as(vectors)),
+            attention_mask=(tokens != PAD).long().gather(1, order), decoder_input_ids=self._known(target),
+            use_cache=False,
+        ).logits.float()  # fmt: skip
+        return self._id_nll(logits.masked_fill(~self.allowed(), -torch.inf), target)
+
+    def _id_nll(self, logits: Tensor, items: Tensor) -> Tensor:
+        """(M, L, V) → (M,) −log-likelihood of the items' ids."""
+        each = F.cross_entropy(logits.transpose(1, 2), self.ids[items], ignore_index=PAD, reduction="none")
+        return each.sum(dim=1)
+
+    def _known(self, items: Tensor) -> Tensor:
+        """(M, L) the decoder's input: the ids, one place later."""
+        return F.pad(self.ids[items], (1, -1), value=PAD)
+
+    def written(self, items: Tensor) -> Tensor:
+        """(M,) items → (M, L, V) the writer's logits at each place of their present ids."""
+        tokens = self._text(items)
+        logits: Tensor = self.writer(
+            input_ids=tokens, attention_mask=(tokens != PAD).long(), decoder_input_ids=self._known(items),
+            use_cache=False,
+        ).logits  # fmt: skip
+        return logits.float()
+
+    def _text(self, items: Tensor) -> Tensor:
+        return side_by_side([torch.full_like(items, self.begin).unsqueeze(1), self.texts[items]])
 
     @torch.no_grad()
     def write_anew(self) -> None:

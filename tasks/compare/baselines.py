@@ -169,7 +169,6 @@ def train_baseline(work: Work, config: PipelineConfig, prepared: Path, *tuned_an
 def tune_with_needs(work: Work, config: PipelineConfig, prepared: Path, *folders_and_name: Any) -> dict[str, float]:
     """``tune_baseline`` of one that needs more: reads the folders of what it needs, too."""
     *folders, name = folders_and_name
-    work.checkpoints.mkdir(parents=True, exist_ok=True)
     dataset, spec = PreparedDataset.open(prepared), spec_at(config, name)
     needs = read_needs(spec, folders, dataset)
     return training.tune(spec, dataset, config, work.checkpoints, work.out, work.report, needs)
@@ -181,7 +180,6 @@ def train_with_needs(work: Work, config: PipelineConfig, prepared: Path, *folder
     spec = find_baseline(name)
     tuned = folders[len(needs_of(spec)) :]
     point = training.chosen(tuned[0]) if tuned else tuning.default(spec_at(config, name).grid)
-    work.checkpoints.mkdir(parents=True, exist_ok=True)
     dataset = PreparedDataset.open(prepared)
     needs = read_needs(spec, folders, dataset)
     return training.train(spec, point, dataset, config, work.checkpoints, work.out, work.report, needs)

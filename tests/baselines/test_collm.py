@@ -13,11 +13,9 @@ from small_dataset import ITEMS, USERS, Small, write_cf, write_dataset
 from torch import Tensor
 
 from gensr_model.baselines.collm import CoLLM
-from gensr_model.baselines.generator import first_words
 from gensr_model.baselines.inputs import BaselineBatch
 from gensr_model.baselines.registry import BASELINES
 from gensr_model.config.pipeline import PipelineConfig
-from gensr_model.data.text import ItemText
 from gensr_model.errors import ConfigError, DataError
 from gensr_model.models import cf_tables
 from gensr_model.models.cf_tables import NodeVectors
@@ -123,12 +121,6 @@ def test_the_yes_logit_alone_is_a_switch(small: Small) -> None:
     alone = yes.score(result)
     both.t5.shared.weight[both.no] = 0
     torch.testing.assert_close(both.score(result), alone)
-
-
-def test_a_title_is_the_first_words_of_a_text() -> None:
-    text = ItemText(torch.tensor([5, 6, 7, 8]), torch.tensor([0, 3, 3, 4]))
-    assert first_words(text, 2).tolist() == [[5, 6], [0, 0], [8, 0]]
-    assert first_words(ItemText(torch.tensor([], dtype=torch.long), torch.tensor([0, 0])), 2).tolist() == [[0, 0]]
 
 
 def test_the_stages_read_the_cf_table_and_a_saved_model_ranks_as_the_trained_one(small: Small, tmp_path: Path) -> None:
