@@ -150,7 +150,7 @@ class IDGenRec(Generator):
         return self._id_nll(self.written(items), items)
 
     def write_loss(self, batch: BaselineBatch) -> Tensor:
-        """(B,) ``id_loss`` where the recommender reads the mean of all words by the writer's p in place of each word."""
+        """(B,) ``id_loss`` where the recommender reads, for each word, the mean of all words by the writer's p."""
         items, target = batch.rec_history.item[:, -_NEAR:], batch.candidates[:, 0]
         expected = self.written(items.flatten()).softmax(dim=-1) @ self.t5.shared.weight  # (B · H, L, d)
         begin = torch.full_like(batch.task, self.begin).unsqueeze(1)
