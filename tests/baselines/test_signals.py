@@ -41,6 +41,7 @@ STEPS_OF_QUERY, STEPS_ON_NOISE = 600, 300  # of those to beat
 # Held to more than popularity. Of the others AEM and TEM learn a style only after more steps than a test has time for,
 # and NRHUB, which knows no order, gives its queries nearly all of its attention and loses the style for the room.
 READS_QUERIES, FINDS_STYLE = ("query_seqrec", "sesrec"), ("copps",)
+SLOW = (*READS_QUERIES, "collm")  # CoLLM reads a prompt for every candidate
 OURS = {
     "model": SMALL_MODEL,
     "lightgcn": {"dim": 16, "epochs": 30},
@@ -141,7 +142,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 def of_task(task: Task) -> list[Any]:
     """Baselines of one task; the joint ones have signals of their own to find."""
     names = [name for name, system in BASELINES.items() if system.tasks == (task,)]
-    return [pytest.param(name, marks=pytest.mark.slow if name in READS_QUERIES else ()) for name in names]
+    return [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in names]
 
 
 @pytest.mark.parametrize("name", of_task("recommendation"))
