@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import cast
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from gensr_model.baselines.idgenrec import IDGenRec, shortest_ids, top_words
 from gensr_model.baselines.inputs import BaselineBatch
+from gensr_model.baselines.registry import BASELINES
 from gensr_model.baselines.words import Lexicon
 from gensr_model.config.model import TextConfig
 from gensr_model.config.pipeline import PipelineConfig
@@ -20,6 +22,9 @@ from gensr_model.data.prepared import PreparedDataset
 from gensr_model.data.text import ItemText
 from gensr_model.decoding.trie import build
 from gensr_model.errors import ConfigError
+from gensr_model.evaluation.metrics import summarize
+from gensr_model.runtime.progress import NullReport
+from gensr_model.training import baseline as training
 from tasks.compare import baselines
 from tasks.core.stage import StageResult
 from tasks.core.tracking import Tracked
@@ -132,6 +137,24 @@ def test_the_prompt_is_the_ids_of_the_history_and_of_nothing_else(dataset: Prepa
     ids = [token for item in items for token in model.ids[item].tolist() if token]
     assert model.prompt(one)[0].tolist() == [model.begin, *ids]
     assert torch.equal(model.prompt(one.replace(candidates=(one.candidates + 1) % ITEMS)), model.prompt(one))
+
+
+def test_a_saved_model_has_the_ids_that_were_written_anew_and_ranks_as_the_trained_one(
+    dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    spec, point = BASELINES["idgenrec"], {"dim": 16, "layers": 1, "decoder_layers": 1, "beams": 2, "batch_size": 128}
+    config = PipelineConfig.model_validate({"model": {"max_history": 6}, "train": {"valid_samples": 1000}})
+    metrics = training.train(spec, point, dataset, config, tmp_path / "steps", tmp_path, NullReport())
+    assert metrics["epochs"] <= 6
+    model = training.load(tmp_path, spec, dataset).model
+    fresh = IDGenRec(collator(dataset, IDGenRec).domain, dim=16, layers=1, decoder_layers=1)
+    assert not torch.equal(model.ids, fresh.ids)
+    assert model.changed == (model.ids != fresh.ids).any(dim=1).float().mean()
+    curve = json.loads((tmp_path / "training.json").read_text())["curve"]
+    assert {round(point["changed_ids"], 6) for point in curve} == {round(float(model.changed), 6)}
+    ranks = training.rank(tmp_path, spec, dataset, "valid", config, NullReport())
+    best = json.loads((tmp_path / "training.json").read_text())["best_metric"]
+    assert summarize(ranks)["recommendation"]["ndcg_at_5"] == pytest.approx(best)
 
 
 def test_a_format_with_anonymised_texts_has_a_row_with_the_reason() -> None:
