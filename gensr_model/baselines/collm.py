@@ -44,7 +44,7 @@ class CoLLM(Baseline):
     tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
     negatives: ClassVar[int | None] = 4
     needs: ClassVar[tuple[str, ...]] = ("cf",)
-    phases: ClassVar[tuple[Phase, ...]] = (Phase("text", 3), Phase("slots", 3))
+    phases: ClassVar[tuple[Phase, ...]] = (Phase("text", share=0.1), Phase("slots", share=0.1))
 
     def __init__(
         self, domain: Domain, dim: int = 64, layers: int = 2, decoder_layers: int = 1, dropout: float = 0.1,

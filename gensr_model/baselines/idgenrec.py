@@ -76,8 +76,11 @@ class IDGenRec(Generator):
     tasks: ClassVar[tuple[Task, ...]] = ("recommendation",)
     negatives: ClassVar[int | None] = 0
     phases: ClassVar[tuple[Phase, ...]] = (
-        Phase("words", 3), Phase("recommend", 6), Phase("write", 1, 1e-4), Phase("recommend_anew", 6)
-    )  # fmt: skip
+        Phase("words", share=0.1),
+        Phase("recommend", share=0.2),
+        Phase("write", epochs=1, learning_rate=1e-4),
+        Phase("recommend_anew", share=0.2),
+    )
 
     def __init__(
         self, domain: Domain, dim: int = 64, layers: int = 2, decoder_layers: int = 2, dropout: float = 0.1,
