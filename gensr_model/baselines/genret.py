@@ -11,7 +11,9 @@ Departures:
 - An epoch has every training search, as for all baselines, not one random query per item. Phases are shorter in epochs.
 - Batches of later codes hold items of like prefixes, not of one. Items are those that training searches find.
 - The balance of a batch is over its distinct items. Masked in InfoNCE: what another sample's equal query looks for.
-- Balanced k-means gives items to centres by Sinkhorn, not by a flow of least cost.
+- Products of two d_t are divided by √d, since a T5 from scratch else draws all d_t together. Centres have one length.
+- Sinkhorn has ε = .05, not 1, and centred columns: else codes of items that are much alike are not balanced. Balanced
+  k-means gives items to centres by Sinkhorn, not by a flow of least cost.
 - The running number that ends an id is unique; officially it is modulo K, and items then share an id. The released last
   stage has three logits for four tokens. Ours has logits of numbers, too, and learns all E_t.
 - An item without text keeps random codes, since equal texts have equal codes.
@@ -76,13 +78,14 @@ class GenRet(Generator):
         super().__init__()
         self.codes, self.end = min(codes, domain.n_items), domain.n_words
         self.level, self.learns_codes = LEVELS + 1, False  # of the last phase; ``enter`` sets them
+        self.scale = dim**-0.5  # of products of d_t, whose length is about dim**0.5
         self.item_words = L.ItemWords(domain)
         self.t5 = small_t5(1 + LEVELS * self.codes + MOST_EQUAL, dim, layers, decoder_layers, dropout)
         self.t5.config.scale_decoder_outputs = False
         words = nn.Embedding(domain.n_words + 1, dim)
         nn.init.normal_(words.weight, std=0.02)
         self.t5.encoder.set_input_embeddings(words)
-        self.books = nn.ParameterList(torch.randn(self.codes, dim) * dim**-0.5 for _ in range(LEVELS))  # E_t
+        self.books = nn.ParameterList(torch.randn(self.codes, dim) * self.scale for _ in range(LEVELS))  # E_t
         self.t5.lm_head = _Head(self.t5.shared, self.books)
         self.set_ids(self._tokens(random_codes(domain.n_items, self.codes, LEVELS + 1)))
 
@@ -141,7 +144,7 @@ class GenRet(Generator):
         same = (words.unsqueeze(1) == words).all(dim=2)  # (B, B)
         positive = F.one_hot(own, len(texts)).bool()
         found = (same.unsqueeze(2) & positive).any(dim=1)  # (B, D)
-        scores = (queries @ texts.T).float().masked_fill((found | ~told) & ~positive, -torch.inf)
+        scores = (queries @ texts.T * self.scale).float().masked_fill((found | ~told) & ~positive, -torch.inf)
         return F.cross_entropy(scores, own, reduction="none")
 
     def _prefix_loss(self, states: Tensor, items: Tensor) -> Tensor:
@@ -197,7 +200,9 @@ class GenRet(Generator):
             prefix = torch.from_numpy(buckets).to(told.device)[told]
             total = dense.new_zeros(len(buckets), dense.shape[1]).index_add(0, prefix, dense)
             dense = dense - (total / prefix.bincount(minlength=len(buckets)).unsqueeze(1))[prefix] + dense.mean(dim=0)
-        self.books[self.level - 1].copy_(balanced_kmeans(dense, self.codes, rng))
+        centres = balanced_kmeans(dense, self.codes, rng)
+        # Of one length: else E d would prefer the centres of narrow clusters.
+        self.books[self.level - 1].copy_(F.normalize(centres) * dense.norm(dim=1).mean() * self.scale)
 
     def _freeze(self, level: int) -> None:
         """z of a level = argmax E d of the items with text; all ids get new running numbers."""
@@ -237,15 +242,16 @@ def _spread(centres: Tensor, dense: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def sinkhorn(scores: Tensor, epsilon: float = 1.0, rounds: int = 100) -> Tensor:
+def sinkhorn(scores: Tensor, epsilon: float = 0.05, rounds: int = 100) -> Tensor:
     """(N, K) scores → (N, K) soft codes in float64: a row sums to 1, a column to N / K up to convergence.
 
-    Scores are moved and scaled to [−1, 1] first, as officially (``center_distance_for_constraint``).
+    Columns are centred first, since what all rows share decides nothing. Then all is moved and scaled to [−1, 1].
     """
     if not scores.numel():
         return scores
-    low, high = scores.double().min(), scores.double().max()
-    kernel = ((2 * scores.double() - low - high) / (high - low + 1e-5) / epsilon).exp()
+    scores = scores.double() - scores.double().mean(dim=0)
+    low, high = scores.min(), scores.max()
+    kernel = ((2 * scores - low - high) / (high - low + 1e-5) / epsilon).exp()
     row = kernel.new_ones(len(kernel))
     for _ in range(rounds):
         column = len(kernel) / kernel.shape[1] / (row @ kernel)
@@ -257,7 +263,7 @@ def balanced_kmeans(points: Tensor, count: int, rng: np.random.Generator, rounds
     """(N, d) → (count, d) centres, each of about N / count points; k-means++ start."""
     centres = seeded(points, count, rng)
     for _ in range(rounds):
-        nearest = sinkhorn(-torch.cdist(points, centres).square(), epsilon=0.05).argmax(dim=1)
+        nearest = sinkhorn(-torch.cdist(points, centres).square()).argmax(dim=1)
         share = F.one_hot(nearest, count).to(points.dtype)
         size = share.sum(dim=0).unsqueeze(1)
         centres = torch.where(size > 0, share.T @ points / size.clamp(min=1), centres)
