@@ -27,8 +27,10 @@ from gensr_model.baselines.user import USER
 # gensr_model/training/baseline.py), other names to the model. A grid has at least as many points as `rerank.trials`, or
 # the run is refused. What else was tried is in docs/baselines.md.
 LEARNING: Grid = {"learning_rate": (3e-3, 1e-3, 1e-2), "weight_decay": (0.01, 0.1)}
+OVER_CATALOGUE: Grid = {"loss": ("catalogue", "bce")}
 # Of a model of one sequence: its loss, and whether samples without history are trained on.
-SEQUENCE: Grid = {"loss": ("catalogue", "bce"), "min_history": (1, 0)}
+SEQUENCE: Grid = OVER_CATALOGUE | {"min_history": (1, 0)}
+PRODUCT_SEARCH: Grid = OVER_CATALOGUE | {"word_weight": (1.0, 0.1)}
 
 # Weights of search and of both alignments: of the authors' file for KuaiSAR, of their file for Amazon, and a search
 # weight of 1 with the former.
@@ -39,21 +41,23 @@ GENERATING: Grid = {"learning_rate": (2e-3, 1e-3, 5e-4), "weight_decay": (0.01, 
 
 BASELINES: dict[str, BaselineSpec] = {
     "sasrec": BaselineSpec(SASRec, "SASRec", "recommendation", LEARNING | {"dropout": (0.5, 0.2)} | SEQUENCE),
-    "qem": BaselineSpec(QEM, "QEM", "search", LEARNING | {"word_weight": (1.0, 0.1)}),
-    "hem": BaselineSpec(HEM, "HEM", "search", LEARNING | {"word_weight": (1.0, 0.1)}),
-    "aem": BaselineSpec(AEM, "AEM", "search", LEARNING | {"word_weight": (1.0, 0.1)}),
-    "zam": BaselineSpec(ZAM, "ZAM", "search", LEARNING | {"word_weight": (1.0, 0.1)}),
-    "din": BaselineSpec(DIN, "DIN", "recommendation", LEARNING | {"dropout": (0.2, 0.0)}),
+    "qem": BaselineSpec(QEM, "QEM", "search", LEARNING | PRODUCT_SEARCH),
+    "hem": BaselineSpec(HEM, "HEM", "search", LEARNING | PRODUCT_SEARCH),
+    "aem": BaselineSpec(AEM, "AEM", "search", LEARNING | PRODUCT_SEARCH),
+    "zam": BaselineSpec(ZAM, "ZAM", "search", LEARNING | PRODUCT_SEARCH),
+    "din": BaselineSpec(DIN, "DIN", "recommendation", LEARNING | {"dropout": (0.2, 0.0), "negatives": (4, 32)}),
     "gru4rec": BaselineSpec(GRU4Rec, "GRU4Rec", "recommendation", LEARNING | SEQUENCE),
     "bert4rec": BaselineSpec(BERT4Rec, "BERT4Rec", "recommendation", LEARNING | {"mask_share": (0.2, 0.5)}),
     "fmlp_rec": BaselineSpec(FMLPRec, "FMLP-Rec", "recommendation", LEARNING | {"dropout": (0.5, 0.2)} | SEQUENCE),
-    "tem": BaselineSpec(TEM, "TEM", "search", LEARNING | {"word_weight": (1.0, 0.1)}),
-    "copps": BaselineSpec(CoPPS, "CoPPS", "search", LEARNING | {"contrast_weight": (0.1, 0.01)}),
-    "nrhub": BaselineSpec(NRHUB, "NRHUB", "search-enhanced", LEARNING | {"dropout": (0.2, 0.0)}),
+    "tem": BaselineSpec(TEM, "TEM", "search", LEARNING | PRODUCT_SEARCH),
+    "copps": BaselineSpec(CoPPS, "CoPPS", "search", LEARNING | {"contrast_weight": (0.1, 0.01)} | OVER_CATALOGUE),
+    "nrhub": BaselineSpec(
+        NRHUB, "NRHUB", "search-enhanced", LEARNING | {"dropout": (0.2, 0.0), "loss": ("catalogue", "listwise")}
+    ),
     "query_seqrec": BaselineSpec(QuerySeqRec, "Query-SeqRec", "search-enhanced", LEARNING | {"replace": (0.2, 0.0)}),
     "sesrec": BaselineSpec(SESRec, "SESRec", "search-enhanced", LEARNING | {"align_weight": (0.1, 0.01)}),
     "jsr": BaselineSpec(JSR, "JSR", "joint", LEARNING | {"word_weight": (1.0, 0.1)}),
-    "user": BaselineSpec(USER, "USER", "joint", LEARNING | {"dropout": (0.1, 0.3)}),
+    "user": BaselineSpec(USER, "USER", "joint", LEARNING | {"dropout": (0.1, 0.3)} | OVER_CATALOGUE),
     "unified_ssr": BaselineSpec(UnifiedSSR, "UnifiedSSR", "joint", LEARNING | {"dropout": (0.5, 0.2)}),
     "bsr": BaselineSpec(BSR, "BSR", "joint", GENERATING),
     "collm": BaselineSpec(CoLLM, "CoLLM", "recommendation", GENERATING),
