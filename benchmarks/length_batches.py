@@ -63,7 +63,7 @@ def baseline_training(name: str, dataset: PreparedDataset, config: PipelineConfi
         dataset, settings, collator.max_history, config.seed, builder=collator, tasks=system.tasks,
         by_length=by_length,
     )  # fmt: skip
-    return Training(model, data, settings, baseline.Validation(model, dataset, collator, system.tasks, config))
+    return Training(model, data, settings, baseline.CandidateValidation(model, dataset, collator, system.tasks, config))
 
 
 def gensr_training(dataset: PreparedDataset, config: PipelineConfig, folder: Path, by_length: bool) -> Training:

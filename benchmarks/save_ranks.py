@@ -20,6 +20,7 @@ from benchmarks.sides import arguments
 from gensr_model.config.studies import SavedRanks
 from gensr_model.evaluation.evaluate import RANKS
 from gensr_model.evaluation.saved_ranks import widen
+from gensr_model.reporting.run_facts import FULL_TABLE
 from tasks.core.state_dir import run_folder
 
 STAGES = {"evaluate-full-": "evaluate-full", "evaluate-": "evaluate"}  # label of an evaluation -> its stage
@@ -38,16 +39,17 @@ def keep(run: Path, to: Path) -> list[Path]:
     """Write ``<dataset>-seed<n>.md`` and ``.parquet`` into the folder ``to``; returns both paths.
 
     A study's name comes between: ``<dataset>-full-ranking-seed<n>``, whose ranks are among all items;
-    ``<dataset>-rerank-seed<n>``, which has every system; ``<dataset>-ablation-seed<n>``; ``<dataset>-sweep-seed<n>``,
-    which has its points. A study of several seeds names them all. A pipeline's stages are looked up in the store beside
-    its folder, ``<home>/runs/<flow run>``; the comparison and the sweep have their file in the folder.
+    ``<dataset>-rerank-seed<n>`` and ``<dataset>-full-ranking-table-seed<n>``, which have every system;
+    ``<dataset>-ablation-seed<n>``; ``<dataset>-sweep-seed<n>``, which has its points. A study of several seeds names
+    them all. A pipeline's stages are looked up in the store beside its folder, ``<home>/runs/<flow run>``; a comparison
+    and the sweep have their file in the folder.
     """
     if not (run / "summary.json").is_file():
         raise SystemExit(f"{run}: no summary.json, so this is no run's folder; expected one of <home>/runs")
     summary: dict[str, Any] = json.loads((run / "summary.json").read_text())
     study = summary.get("study", "")
     if (run / RANKS).is_file():
-        table, study = pq.read_table(run / RANKS), "rerank"
+        table, study = pq.read_table(run / RANKS), study if study == FULL_TABLE else "rerank"
     elif study == "sweep":
         table = pq.read_table(run / "sweep.parquet")
     else:

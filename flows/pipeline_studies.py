@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from flows.ablation import ablate
-from flows.rerank_table import check_systems, compare_systems
 from flows.shared.fan_out import FanOut
+from flows.shared.system_table import check_systems, compare_systems
 from flows.sweep import search
 from flows.train_full_ranking import rank_catalogue
 from gensr_model.config.pipeline import PipelineConfig

@@ -60,8 +60,8 @@ def up(here: Local) -> None:
         _worker(here)
         _deploy(here)
     print_message(
-        "deployed prefect.yaml: gensr/full-pipeline, train/full-ranking, compare/rerank-table, analyze/mechanisms, "
-        "ablation/paper, sweep/tau-beta, retrain/nightly"
+        "deployed prefect.yaml: gensr/full-pipeline, train/full-ranking, compare/rerank-table, "
+        "compare/full-ranking-table, analyze/mechanisms, ablation/paper, sweep/tau-beta, retrain/nightly"
     )
 
 

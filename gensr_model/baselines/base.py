@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -58,6 +58,14 @@ class Baseline(RankingModel):
     @abstractmethod
     def score(self, batch: BaselineBatch) -> Tensor:
         """(B, C), larger is better. The place of a candidate in its list must not matter."""
+
+
+@runtime_checkable
+class CatalogueBaseline(Protocol):
+    """A baseline that can rank the whole catalogue."""
+
+    def catalogue_scores(self, batch: BaselineBatch) -> Tensor:
+        """(B, I), larger is better. The candidates of the batch are not read."""
 
 
 class DotBaseline(Baseline):

@@ -50,14 +50,21 @@ class BERT4Rec(Baseline):
         states: Tensor = self.head(self.encoder(self.events(events, mask), mask))
         return states
 
-    def score(self, batch: BaselineBatch) -> Tensor:
-        """(B, C) logits of Eq. 7."""
+    def state(self, batch: BaselineBatch) -> Tensor:
+        """(B, d) the state at the [MASK] behind the history."""
         history = batch.rec_history
         last = history.mask.new_ones(len(history.mask), 1)
         items = torch.cat([history.item, torch.zeros_like(history.item[:, :1])], dim=1)
         hidden = torch.cat([torch.zeros_like(history.mask), last], dim=1)
-        state = self.encode(items, torch.cat([history.mask, last], dim=1), hidden)[:, -1]  # (B, d)
-        return L.dot(state, self.items(batch.candidates)) + self.bias[batch.candidates]
+        return self.encode(items, torch.cat([history.mask, last], dim=1), hidden)[:, -1]
+
+    def score(self, batch: BaselineBatch) -> Tensor:
+        """(B, C) logits of Eq. 7."""
+        return L.dot(self.state(batch), self.items(batch.candidates)) + self.bias[batch.candidates]
+
+    def catalogue_scores(self, batch: BaselineBatch) -> Tensor:
+        """(B, I) logits of every item."""
+        return self.state(batch) @ self.items.table.weight.T + self.bias
 
     def loss(self, batch: BaselineBatch) -> LossParts:
         history = batch.rec_history

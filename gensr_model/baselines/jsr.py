@@ -61,6 +61,13 @@ class JSR(Baseline):
         likelihood = L.dot(L.mean_words(self.words, batch.query), self._word_states(self.items(batch.candidates)))
         return torch.where((batch.task == 0).unsqueeze(1), match, likelihood)
 
+    def catalogue_scores(self, batch: BaselineBatch) -> Tensor:
+        """(B, I) as ``score``, of every item."""
+        table = self.items.table.weight
+        match = self.users(batch.user) @ table.T
+        likelihood = L.mean_words(self.words, batch.query) @ self._word_states(table).T
+        return torch.where((batch.task == 0).unsqueeze(1), match, likelihood)
+
     def loss(self, batch: BaselineBatch) -> LossParts:
         """The sum of both tasks' losses of items and of the reconstruction of queries from the items they found."""
         asked = batch.task == 1

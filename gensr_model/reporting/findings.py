@@ -7,7 +7,7 @@ from typing import Any
 
 from gensr_model.config.base import SEARCH_ONLY, TASKS
 from gensr_model.reporting.model_names import in_order
-from gensr_model.reporting.run_facts import ABLATION, RERANK, RunFacts
+from gensr_model.reporting.run_facts import ABLATION, SYSTEMS, RunFacts
 
 VERDICTS = {"good": "good", "bad": "bad", "open": "muted"}  # marks of cells
 _MIN_USERS = 50  # users below which analysis leaves a task out
@@ -176,7 +176,7 @@ def _few_users(facts: RunFacts) -> Iterator[str]:
 
 def _limits(facts: RunFacts) -> Iterator[str]:
     config = facts.summary["config"]
-    section = {RERANK: "rerank", ABLATION: "ablation"}.get(facts.summary.get("study", ""))
+    section = (dict.fromkeys(SYSTEMS, "rerank") | {ABLATION: "ablation"}).get(facts.summary.get("study", ""))
     seeds = config[section]["seeds"] if section else []
     if len(seeds) < 2:
         seed = seeds[0] if seeds else facts.summary["seed"]

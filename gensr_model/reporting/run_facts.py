@@ -8,7 +8,11 @@ from typing import Any
 from gensr_model.config.known_formats import FormatFacts
 from gensr_model.reporting.model_names import in_order, model_title
 
-RERANK, FULL, ABLATION, SWEEP = "rerank-table", "full-ranking", "ablation", "sweep"  # names of studies
+RERANK, FULL_TABLE, FULL, ABLATION, SWEEP = STUDIES = (
+    "rerank-table", "full-ranking-table", "full-ranking", "ablation", "sweep",
+)  # fmt: skip
+# Studies that compare many systems, with the titles of their sections.
+SYSTEMS = {RERANK: "All systems", FULL_TABLE: "All systems over the catalogue"}
 MECHANISMS = "mechanisms"  # what analyze/mechanisms calls itself
 SPACE = "space"  # name of a picture
 _FULL_TITLE = {"full": "GenSR, full ranking"}
@@ -68,9 +72,9 @@ class RunFacts:
         section, not among the results of the run.
         """
         studies, name = dict(summary.get("studies", {})), summary.get("study")
-        if name in (RERANK, FULL, ABLATION, SWEEP):
+        if name in STUDIES:
             studies[name] = summary
-        if name in (RERANK, FULL):
+        if name in (*SYSTEMS, FULL):
             summary = summary | {"results": {}, "comparisons": {}, "diagnosis": []}
         own = {"training": summary.get("training", {}), "stages": summary.get("stages", [])}
         return cls(summary, studies=studies, segments=summary.get("diagnosis", []), **own | known)
@@ -90,7 +94,7 @@ class RunFacts:
         if name.startswith("tau="):
             return name.replace("tau=", "τ ").replace("-beta=", ", β ")
         model, _, seed = name.partition("-seed")
-        systems = self.studies.get(RERANK, {}).get("systems", {})
+        systems = {n: s for study in SYSTEMS for n, s in self.studies.get(study, {}).get("systems", {}).items()}
         known = systems[model]["title"] if model in systems else _FULL_TITLE.get(model, model_title(model))
         return known + (f", seed {seed}" if seed else "")
 

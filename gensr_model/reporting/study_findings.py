@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
 from gensr_model.config.base import TASKS
 from gensr_model.reporting.findings import joined, verdict
-from gensr_model.reporting.run_facts import ABLATION, FULL, RERANK, SWEEP, RunFacts
+from gensr_model.reporting.run_facts import ABLATION, FULL, SWEEP, SYSTEMS, RunFacts
 from gensr_model.reporting.tables import p_value
 
 
 def outcomes(facts: RunFacts) -> list[str]:
     """A sentence per study and task, for the head of the page."""
-    return [*_comparison(facts), *_full(facts), *_ablation(facts), *_sweep(facts)]
+    compared = (_comparison(facts, facts.studies.get(name, {}), title) for name, title in SYSTEMS.items())
+    return [*itertools.chain.from_iterable(compared), *_full(facts), *_ablation(facts), *_sweep(facts)]
 
 
 def problems(facts: RunFacts) -> Iterator[str]:
     """What failed in the studies, and where a claim of the paper was not seen, the gravest first."""
     for name, why in facts.summary.get("studies_failed", {}).items():
         yield f"The study {name} failed: {why}"
-    comparison = facts.studies.get(RERANK, {})
-    failed: dict[str, list[str]] = {}
-    for f in comparison.get("failed", []):
-        failed.setdefault(f["name"], []).append(str(f["seed"]))
-    for name, seeds in failed.items():
-        yield f"{facts.title(name)} was not ranked with seed {joined(seeds)}."
-    for task in TASKS:
-        lost = [v for v in comparison.get("verdicts", []) if v["task"] == task and verdict(v) == "bad"]
-        if lost:
-            baselines = joined(list(dict.fromkeys(facts.title(v["baseline"]) for v in lost)))
-            yield (
-                f"{task.capitalize()}, all systems: GenSR is below {baselines} in {len(lost)} of the paper's "
-                f"four metrics."
-            )
+    for study, title in SYSTEMS.items():
+        yield from _of_systems(facts, facts.studies.get(study, {}), title.lower())
     for task in TASKS:
         rows = [row for row in facts.studies.get(ABLATION, {}).get(ABLATION, [])
                 if row["task"] == task and row["variant"] != "gensr" and row["high"] >= 0]  # fmt: skip
@@ -45,6 +35,21 @@ def problems(facts: RunFacts) -> Iterator[str]:
     yield from _edges(facts)
 
 
+def _of_systems(facts: RunFacts, study: dict[str, Any], title: str) -> Iterator[str]:
+    failed: dict[str, list[str]] = {}
+    for f in study.get("failed", []):
+        failed.setdefault(f["name"], []).append(str(f["seed"]))
+    for name, seeds in failed.items():
+        yield f"{facts.title(name)} was not ranked with seed {joined(seeds)}."
+    for task in TASKS:
+        lost = [v for v in study.get("verdicts", []) if v["task"] == task and verdict(v) == "bad"]
+        if lost:
+            baselines = joined(list(dict.fromkeys(facts.title(v["baseline"]) for v in lost)))
+            yield (
+                f"{task.capitalize()}, {title}: GenSR is below {baselines} in {len(lost)} of the paper's four metrics."
+            )
+
+
 def _edges(facts: RunFacts) -> Iterator[str]:
     rows = facts.studies.get(SWEEP, {}).get(SWEEP, [])
     chosen = next((row for row in rows if row["chosen"]), None)
@@ -54,15 +59,14 @@ def _edges(facts: RunFacts) -> Iterator[str]:
             yield f"The chosen {letter} ({chosen[name]:g}) is at the end of its grid: a better one may lie beyond."
 
 
-def _comparison(facts: RunFacts) -> Iterator[str]:
-    study = facts.studies.get(RERANK, {})
+def _comparison(facts: RunFacts, study: dict[str, Any], title: str) -> Iterator[str]:
     for task in TASKS:
         order = {row["system"]: row["mean"] for row in study.get("results", [])
                  if (row["task"], row["metric"]) == (task, "ndcg_at_10")}  # fmt: skip
         if "gensr" not in order:
             continue
         place = 1 + sum(value > order["gensr"] for value in order.values())
-        words = f"All systems, {task}: GenSR has place {place} of {len(order)} by NDCG@10 ({order['gensr']:.4f})"
+        words = f"{title}, {task}: GenSR has place {place} of {len(order)} by NDCG@10 ({order['gensr']:.4f})"
         tested = [v for v in study["verdicts"] if (v["task"], v["metric"]) == (task, "ndcg_at_10")]
         yield words + "".join(f"; {_against(facts, v, order)}" for v in tested) + "."
 

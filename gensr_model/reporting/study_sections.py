@@ -18,7 +18,7 @@ _TASK_COLORS = {"recommendation": 3, "search": 4, "metric": 1}
 
 def sections(facts: RunFacts) -> list[Section]:
     """One section per study that the run has."""
-    made = (systems.comparison(facts), full_ranking(facts), ablation(facts), sweep(facts))
+    made = (*systems.comparisons(facts), full_ranking(facts), ablation(facts), sweep(facts))
     return [section for section in made if section is not None]
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import numpy as np
 import psutil
@@ -51,6 +52,42 @@ class Loaded(NamedTuple):
     collator: Collator
 
 
+class Validation(ABC):
+    """Metrics of a model on fixed validation samples; ``metric`` is the mean of ``chosen_by`` over its tasks."""
+
+    chosen_by: ClassVar[str]  # the metric by which weights and hyperparameters are chosen
+
+    def __init__(
+        self,
+        model: Baseline,
+        dataset: PreparedDataset,
+        collator: Collator,
+        tasks: tuple[Task, ...],
+        config: PipelineConfig,
+    ) -> None:
+        self.model, self.dataset, self.collator, self.tasks, self.config = model, dataset, collator, tasks, config
+
+    @abstractmethod
+    def ranks(self) -> pa.Table:
+        """Ranks of the samples by the model as it is."""
+
+    def __call__(self) -> dict[str, float]:
+        return validation_metrics(self.ranks(), self.chosen_by)
+
+
+class CandidateValidation(Validation):
+    """Among the frozen candidates of each sample."""
+
+    chosen_by = "ndcg_at_5"
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.lists = _lists(self.dataset, "valid", self.tasks, self.config.train.valid_samples, self.config)
+
+    def ranks(self) -> pa.Table:
+        return rank_samples(self.model, self.collator, self.lists, _SCORED_TOGETHER, NullReport())
+
+
 def tune(
     spec: BaselineSpec,
     dataset: PreparedDataset,
@@ -59,10 +96,12 @@ def tune(
     out: Path,
     report: Report,
     needs: Needs | None = None,
+    validation: type[Validation] = CandidateValidation,
 ) -> dict[str, float]:
     """Try ``rerank.trials`` points of the baseline's grid for ``rerank.trial_epochs`` each, on the configured seed.
 
-    Writes ``tuning.json``: the chosen point and all trials. A finished trial is not repeated after a crash.
+    ``validation`` says which is best. Writes ``tuning.json``: the chosen point and all trials. A finished trial is not
+    repeated after a crash.
     """
     lexicon, tried = lexicon_of(spec, dataset, config.model.text), checkpoints / "trials"
     tried.mkdir(parents=True, exist_ok=True)
@@ -73,7 +112,7 @@ def tune(
             folder = checkpoints / f"trial-{number}"
             epochs = config.rerank.trial_epochs
             given = (spec, point, dataset, lexicon, config, epochs, folder, NullReport())
-            _, result, _ = fit_baseline(*given, needs=needs)
+            _, result, _ = fit_baseline(*given, needs=needs, validation=validation)
             write_json(known, {"metric": result.best_metric})
         metric: float = json.loads(known.read_text())["metric"]
         report.metrics({"tuning/metric": metric}, number)
@@ -83,7 +122,7 @@ def tune(
     best, trials = tuning.choose(spec.grid, config.rerank.trials, run)
     shown = [t._asdict() | {"metric": t.metric if np.isfinite(t.metric) else None} for t in trials]
     write_json(out / "tuning.json", {"chosen": best.point, "trials": shown})
-    return {"best_valid_ndcg_at_5": best.metric, "trials": float(len(trials))}
+    return {f"best_valid_{validation.chosen_by}": best.metric, "trials": float(len(trials))}
 
 
 def chosen(folder: Path) -> tuning.Point:
@@ -101,6 +140,7 @@ def train(
     out: Path,
     report: Report,
     needs: Needs | None = None,
+    validation: type[Validation] = CandidateValidation,
 ) -> dict[str, float]:
     """Train with the hyperparameters of ``point``; continues from ``checkpoints``.
 
@@ -110,13 +150,13 @@ def train(
     lexicon = lexicon_of(spec, dataset, config.model.text)
     every = config.analysis.gradient_every if can_be_probed(spec.model) else 0
     model, result, probes = fit_baseline(
-        spec, point, dataset, lexicon, config, config.rerank.epochs, checkpoints, report, every, needs
+        spec, point, dataset, lexicon, config, config.rerank.epochs, checkpoints, report, every, needs, validation
     )
     save(out, spec, point, model, dataset, lexicon, config.model.max_history)
-    write_json(out / "training.json", result.repeatable() | {"point": point})
+    write_json(out / "training.json", result.repeatable() | {"point": point, "chosen_by": validation.chosen_by})
     if probes is not None:
         write_json(out / "gradients.json", probes.entries())
-    return fit_metrics("ndcg_at_5", model, result)
+    return fit_metrics(validation.chosen_by, model, result)
 
 
 def can_be_probed(model: type[Baseline]) -> bool:
@@ -135,6 +175,7 @@ def fit_baseline(
     report: Report,
     gradient_every: int = 0,
     needs: Needs | None = None,
+    validation: type[Validation] = CandidateValidation,
 ) -> tuple[Baseline, FitResult, GradientLog | None]:
     """Train a fresh model with the hyperparameters of ``point``, phase by phase.
 
@@ -179,7 +220,7 @@ def fit_baseline(
             seed=config.seed,
             epochs=max(1, round(epochs * phase.share)) if phase.epochs is None else phase.epochs,
             folder=folder / phase.name,
-            validate=Validation(model, dataset, collator, spec.tasks, config),
+            validate=validation(model, dataset, collator, spec.tasks, config),
             report=report,
             probe=probes,
             accelerator=make_accelerator(settings.precision),
@@ -249,25 +290,6 @@ def lexicon_of(spec: BaselineSpec, dataset: PreparedDataset, text: TextConfig) -
     if not spec.reads & READS_WORDS:
         return None
     return Lexicon.build(dataset, text if TEXT in spec.reads else None)
-
-
-class Validation:
-    """Metrics of the fixed validation samples; ``metric`` is the mean NDCG@5 of the model's tasks."""
-
-    def __init__(
-        self,
-        model: Baseline,
-        dataset: PreparedDataset,
-        collator: Collator,
-        tasks: tuple[Task, ...],
-        config: PipelineConfig,
-    ) -> None:
-        self.model, self.collator = model, collator
-        self.lists = _lists(dataset, "valid", tasks, config.train.valid_samples, config)
-
-    def __call__(self) -> dict[str, float]:
-        ranks = rank_samples(self.model, self.collator, self.lists, _SCORED_TOGETHER, NullReport())
-        return validation_metrics(ranks, "ndcg_at_5")
 
 
 def rank(

@@ -11,7 +11,7 @@ import inspect
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +34,7 @@ from tasks.core.dataset_format import dataset_format
 from tasks.core.definitions import exists
 from tasks.core.stage import Stage, StageResult, stage
 from tasks.core.tracking import Tracked, run_logger
-from tasks.core.work import Work
+from tasks.core.work import Builder, Work
 from tasks.evaluate.rank import rank_model, rank_reference
 from tasks.train.finetune import MODELS, finetune, how_it_ended
 
@@ -152,37 +152,35 @@ def check_names(names: tuple[str, ...], named_in: str = "rerank.systems") -> Non
 # Module-level functions, so that a process of its own can find them by name.
 
 
-def tune_baseline(work: Work, config: PipelineConfig, prepared: Path, name: str) -> dict[str, float]:
-    """Reads the prepared dataset; writes which point of the grid is best on valid."""
-    dataset = PreparedDataset.open(prepared)
-    return training.tune(spec_at(config, name), dataset, config, work.checkpoints, work.out, work.report)
-
-
-def train_baseline(work: Work, config: PipelineConfig, prepared: Path, *tuned_and_name: Any) -> dict[str, float]:
-    """Reads the prepared dataset and, where it was tuned, the chosen point; writes the bundle."""
-    *tuned, name = tuned_and_name
-    point = training.chosen(tuned[0]) if tuned else tuning.default(spec_at(config, name).grid)
-    dataset = PreparedDataset.open(prepared)
-    return training.train(find_baseline(name), point, dataset, config, work.checkpoints, work.out, work.report)
-
-
-def tune_with_needs(work: Work, config: PipelineConfig, prepared: Path, *folders_and_name: Any) -> dict[str, float]:
-    """``tune_baseline`` of one that needs more: reads the folders of what it needs, too."""
+def tune_baseline(
+    work: Work,
+    config: PipelineConfig,
+    prepared: Path,
+    *folders_and_name: Any,
+    validation: type[training.Validation] = training.CandidateValidation,
+) -> dict[str, float]:
+    """Reads the prepared dataset and what the baseline needs; writes which point of the grid is best on valid."""
     *folders, name = folders_and_name
     dataset, spec = PreparedDataset.open(prepared), spec_at(config, name)
-    needs = read_needs(spec, folders, dataset)
-    return training.tune(spec, dataset, config, work.checkpoints, work.out, work.report, needs)
+    given = (work.checkpoints, work.out, work.report, read_needs(spec, folders, dataset))
+    return training.tune(spec, dataset, config, *given, validation)
 
 
-def train_with_needs(work: Work, config: PipelineConfig, prepared: Path, *folders_and_name: Any) -> dict[str, float]:
-    """``train_baseline`` of one that needs more: reads the folders of what it needs, then that of the tuning."""
+def train_baseline(
+    work: Work,
+    config: PipelineConfig,
+    prepared: Path,
+    *folders_and_name: Any,
+    validation: type[training.Validation] = training.CandidateValidation,
+) -> dict[str, float]:
+    """Reads the prepared dataset, what the baseline needs and, where it was tuned, the point; writes the bundle."""
     *folders, name = folders_and_name
     spec = find_baseline(name)
     tuned = folders[len(needs_of(spec)) :]
     point = training.chosen(tuned[0]) if tuned else tuning.default(spec_at(config, name).grid)
     dataset = PreparedDataset.open(prepared)
-    needs = read_needs(spec, folders, dataset)
-    return training.train(spec, point, dataset, config, work.checkpoints, work.out, work.report, needs)
+    given = (work.checkpoints, work.out, work.report, read_needs(spec, folders, dataset))
+    return training.train(spec, point, dataset, config, *given, validation)
 
 
 def needs_of(spec: BaselineSpec) -> tuple[str, ...]:
@@ -203,13 +201,54 @@ def rank_baseline(work: Work, config: PipelineConfig, prepared: Path, bundle: Pa
     return write_ranks(work.out, ranks) | {"seconds_to_score": time.monotonic() - began}
 
 
+class SystemTable(NamedTuple):
+    """By what the systems of a table are chosen and ranked: the frozen candidates, or the whole catalogue."""
+
+    suffix: str  # of the names of a baseline's stages
+    tune: Builder
+    train: Builder
+    rank: Builder
+    chosen_by: tuple[str, ...]  # fields of the config that its validation reads
+    ranked_by: tuple[str, ...]  # and that ranking reads
+    ours: dict[str, Grid]  # our models in it, with what is tuned for each
+    trial: tuple[str, ...]  # fields with the epochs of these
+    metric: str  # of a trial of these
+    finetune: Callable[..., StageResult]
+    rank_ours: Callable[..., StageResult]
+    rank_reference: Callable[..., StageResult]
+    every: Callable[[], tuple[str, ...]]  # systems that it has where the config names none
+    takes: Callable[[str], bool]  # whether a system can be in it
+
+    def names(self, config: PipelineConfig) -> tuple[str, ...]:
+        """The systems of ``rerank.systems`` that the table can have."""
+        return tuple(filter(self.takes, config.rerank.systems)) if config.rerank.systems else self.every()
+
+
+RERANKED = SystemTable(
+    suffix="",
+    tune=tune_baseline,
+    train=train_baseline,
+    rank=rank_baseline,
+    chosen_by=("train.valid_samples", "evaluation.protocol"),
+    ranked_by=("evaluation.protocol", "evaluation.max_test_samples"),
+    ours=OURS,
+    trial=("train.epochs", "train.two_head_epochs"),
+    metric="best_valid_ndcg_at_5",
+    finetune=finetune,
+    rank_ours=rank_model,
+    rank_reference=rank_reference,
+    every=every_system,
+    takes=lambda name: True,
+)
+
+
 class Stages(NamedTuple):
     tune: Stage
     train: Stage
     rank: Stage
 
 
-def stages_of(name: str) -> Stages:
+def stages_of(name: str, table: SystemTable = RERANKED) -> Stages:
     """The stages of a baseline; ConfigError where there is none of that name."""
     spec = find_baseline(name)
     file = Path(inspect.getfile(spec.model)).resolve()
@@ -219,28 +258,24 @@ def stages_of(name: str) -> Stages:
         source = foreign(file)
         code, facts["source"] = (BaselineSpec, *source.roots), source.code
     fit = tuple(f"rerank.{field}" for field in ("batch_size", "patience", "learning_rate", "points"))
-    fit += tuple(
-        f"train.{f}" for f in ("weight_decay", "warmup_share", "clip_norm", "negatives", "valid_samples", "precision")
-    )
-    fit += ("model.max_history", "model.text", "evaluation.protocol", "seed")
+    fit += tuple(f"train.{field}" for field in ("weight_decay", "warmup_share", "clip_norm", "negatives", "precision"))
+    fit += ("model.max_history", "model.text", "seed", *table.chosen_by)
     grid = {"grid": json.loads(json.dumps(spec.grid))}
     probed = training.can_be_probed(spec.model)
     until = (*fit, "rerank.epochs", *(("analysis.gradient_every",) if probed else ()))
     unused: Code = (find_baseline,) if probed else (find_baseline, GradientLog)
-    needs = needs_of(spec)
-    tune, train = (tune_with_needs, train_with_needs) if needs else (tune_baseline, train_baseline)
-    code += tuple(READERS[need] for need in needs)
-    unused += ("gensr_model.training.needs:READERS",) if needs else ()
+    code += tuple(READERS[need] for need in needs_of(spec))
+    unused += ("gensr_model.training.needs:READERS",)
     make = functools.partial(stage, code=code, skip={"": unused})
     return Stages(
-        make("tune", config=(*fit, "rerank.trials", "rerank.trial_epochs"), artifacts=("*.json",),
+        make(f"tune{table.suffix}", config=(*fit, "rerank.trials", "rerank.trial_epochs"), artifacts=("*.json",),
              facts=lambda _: facts | grid,
-             tags=lambda folder: {"chosen": json.dumps(training.chosen(folder))})(tune),
-        make("train-baseline", config=until, artifacts=("*.json",),
+             tags=lambda folder: {"chosen": json.dumps(training.chosen(folder))})(table.tune),
+        make(f"train-baseline{table.suffix}", config=until, artifacts=("*.json",),
              facts=lambda _: facts | {"default": tuning.default(spec.grid)},
-             tags=lambda folder: {"stopped": how_it_ended(folder)["stopped"]})(train),
-        make("evaluate", config=("evaluation.protocol", "evaluation.max_test_samples"), artifacts=("*",),
-             facts=lambda _: facts)(rank_baseline),
+             tags=lambda folder: {"stopped": how_it_ended(folder)["stopped"]})(table.train),
+        make(f"evaluate{table.suffix}", config=table.ranked_by, artifacts=("*",),
+             facts=lambda _: facts)(table.rank),
     )  # fmt: skip
 
 
@@ -248,7 +283,13 @@ def stages_of(name: str) -> Stages:
 
 
 def run_system(
-    run: Tracked, config: PipelineConfig, prepared: StageResult, cf: StageResult, name: str, seed: int
+    run: Tracked,
+    config: PipelineConfig,
+    prepared: StageResult,
+    cf: StageResult,
+    name: str,
+    seed: int,
+    table: SystemTable = RERANKED,
 ) -> Ranked:
     """Tune, train and rank one system with one seed, as far as the store does not have it.
 
@@ -259,20 +300,22 @@ def run_system(
         raise ConfigError(f"{title(name)} is not made of {facts.title}: {facts.anonymised}")
     config = config.model_copy(update={"seed": seed})
     if name in REFERENCES:
-        return Ranked(name, seed, rank_reference(run, config, prepared, cf, option=name), None, {})
+        return Ranked(name, seed, table.rank_reference(run, config, prepared, cf, option=name), None, {})
     share, note = config.rerank.concurrency, f"seed{seed}"
     tune = config.rerank.tune is not False
-    if name in MODELS:
+    if name in table.ours:
         first = config.model_copy(update={"seed": config.rerank.seeds[0]})
-        point, trials = _tune_ours(run, first, prepared, cf, name) if tune else ({}, [])
+        point, trials = _tune_ours(run, first, prepared, cf, name, table) if tune else ({}, [])
         if trials and seed == first.seed:
-            run.table(f"tuning_{name}.json", [{**t.point, "valid_ndcg_at_5": t.metric} for t in trials])
+            metric = table.metric.removeprefix("best_")
+            run.table(f"tuning_{name}.json", [{**t.point, metric: t.metric} for t in trials])
         final = at_point(config, point)
-        trained = finetune(run, final, prepared, cf, option=name, parallel_jobs=share, note=note)
-        ranks = rank_model(run, final, prepared, trained, option=name, parallel_jobs=share, note=note)
+        trained = table.finetune(run, final, prepared, cf, option=name, parallel_jobs=share, note=note)
+        ranks = table.rank_ours(run, final, prepared, trained, option=name, parallel_jobs=share, note=note)
         return Ranked(name, seed, ranks, trained, point)
-    outcome = train_baseline_stages(run, config, prepared, name, tune=tune, share=share, note=note, made={"cf": cf})
-    ranks = rank_baseline_stage(run, config, prepared, outcome.result, name, share=share, note=note)
+    how: dict[str, Any] = {"share": share, "note": note, "table": table}
+    outcome = train_baseline_stages(run, config, prepared, name, tune=tune, made={"cf": cf}, **how)
+    ranks = rank_baseline_stage(run, config, prepared, outcome.result, name, **how)
     return Ranked(name, seed, ranks, outcome.result, outcome.point)
 
 
@@ -286,6 +329,7 @@ def train_baseline_stages(
     share: int = 0,
     note: str = "",
     made: Mapping[str, StageResult] | None = None,
+    table: SystemTable = RERANKED,
 ) -> Trained:
     """Train a baseline with the config's seed, tuned first on the first seed of ``rerank`` where that is wanted.
 
@@ -298,7 +342,7 @@ def train_baseline_stages(
     if missing := [need for need in needs_of(spec) if need not in (made or {})]:
         raise ConfigError(f"{spec.title} needs {', '.join(missing)}, which this flow does not make: leave {name!r} out")
     inputs = [prepared, *((made or {})[need] for need in needs_of(spec))]
-    stages, tuned, point = stages_of(name), None, tuning.default(spec_at(config, name).grid)
+    stages, tuned, point = stages_of(name, table), None, tuning.default(spec_at(config, name).grid)
     if tune:
         first = config.model_copy(update={"seed": config.rerank.seeds[0]})
         tuned = stages.tune(run, first, *inputs, option=name, parallel_jobs=share)
@@ -317,10 +361,11 @@ def rank_baseline_stage(
     *,
     share: int = 0,
     note: str = "",
+    table: SystemTable = RERANKED,
 ) -> StageResult:
     """Rank the test positives of a trained baseline's tasks, where ``train_baseline_stages`` would train it."""
     config = _own(config, name)
-    return stages_of(name).rank(run, config, prepared, trained, option=name, parallel_jobs=share, note=note)
+    return stages_of(name, table).rank(run, config, prepared, trained, option=name, parallel_jobs=share, note=note)
 
 
 def _own(config: PipelineConfig, name: str) -> PipelineConfig:
@@ -333,19 +378,19 @@ def _own(config: PipelineConfig, name: str) -> PipelineConfig:
 
 
 def _tune_ours(
-    run: Tracked, config: PipelineConfig, prepared: StageResult, cf: StageResult, name: str
+    run: Tracked, config: PipelineConfig, prepared: StageResult, cf: StageResult, name: str, table: SystemTable
 ) -> tuple[tuning.Point, list[tuning.Trial]]:
     """The fields of the config that are best on valid, under a baseline's budget, and all that were tried."""
-    short = {"train.epochs": config.rerank.trial_epochs, "train.two_head_epochs": config.rerank.trial_epochs}
+    short = dict.fromkeys(table.trial, config.rerank.trial_epochs)
 
     def trial(number: int, point: tuning.Point) -> float:
-        trained = finetune(
+        trained = table.finetune(
             run, at_point(config, point | short), prepared, cf,
             option=name, parallel_jobs=config.rerank.concurrency, note=f"trial{number}",
         )  # fmt: skip
-        return trained.metrics["best_valid_ndcg_at_5"]
+        return trained.metrics[table.metric]
 
-    best, trials = tuning.choose(OURS[name], config.rerank.trials, trial)
+    best, trials = tuning.choose(table.ours[name], config.rerank.trials, trial)
     for tried in trials:
         run_logger().info("tuning %s: %s gives %.4f on valid", name, tried.point, tried.metric)
     return {field: value for field, value in best.point.items() if value is not None}, trials

@@ -13,12 +13,12 @@ from gensr_model.errors import DataError
 from gensr_model.evaluation.compare import Verdict, against_best
 from gensr_model.evaluation.comparison_table import COLUMNS, means
 from gensr_model.evaluation.saved_ranks import widen
-from gensr_model.reporting.run_facts import RERANK
+from gensr_model.reporting.run_facts import FULL_TABLE, RERANK
 from tasks.compare.baselines import Ranked, block, title
 from tasks.compare.saved_ranks import Tables, saved_costs, saved_systems
 from tasks.evaluate.rank import read_ranks
 from tasks.evaluate.run_data import Data, ranked_users
-from tasks.publish.summary import summarize_run
+from tasks.publish.summary import among, summarize_run
 
 OURS = "gensr"
 
@@ -39,6 +39,8 @@ class Cost(NamedTuple):
     seconds_to_score: float  # loading included
     parameters: float
     peak_memory_mb: float
+    colliding_ids: float  # of a generator over the catalogue: `gensr_model.training.over_catalogue.id_costs`
+    invalid_ids: float
 
 
 class Compared(NamedTuple):
@@ -52,8 +54,8 @@ class Compared(NamedTuple):
     tables: dict[str, pa.Table]
 
 
-def compare(config: PipelineConfig, data: Data, outcomes: list[Ranked | Failed]) -> Compared:
-    """Means, tests and costs of all systems. Raises DataError where no system gave ranks."""
+def compare(config: PipelineConfig, data: Data, outcomes: list[Ranked | Failed], study: str = RERANK) -> Compared:
+    """Means, tests and costs of all systems of a study. Raises DataError where no system gave ranks."""
     done = [o for o in outcomes if isinstance(o, Ranked)]
     failed = [o for o in outcomes if isinstance(o, Failed)]
     if not done:
@@ -75,7 +77,10 @@ def compare(config: PipelineConfig, data: Data, outcomes: list[Ranked | Failed])
     ran = [*data.stages, *(s for o in done for s in (o.trained, o.ranks) if s is not None)]
     summary = summarize_run(config, data, ran, {}, {}) | _summary(config, rows, verdicts, costs, done, failed)
     summary["systems"] = {name: {"title": title(name), "group": block(name)} for name in names}
-    summary |= {"study": RERANK, "saved_ranks": list(saved)}
+    summary |= {"study": study, "saved_ranks": list(saved)}
+    if study == FULL_TABLE:
+        summary["among"] = among(config, done[0].ranks)
+        summary["left_out"] = [title(name) for name in config.rerank.systems if name not in names]
     return Compared(summary, {"table": pa.Table.from_pylist(rows), "ranks": all_ranks(done, saved)})
 
 
@@ -91,7 +96,8 @@ def mean_cost(seeds: list[Ranked]) -> Cost:
         each = trained.get("seconds", math.nan) / timed if timed else math.nan
         # Without the start of a process; a reference is ranked in this one.
         scored = one.ranks.metrics.get("seconds_to_score", one.ranks.seconds)
-        costs.append((each, epochs, scored, trained.get("parameters", math.nan), peak))
+        ids = [one.ranks.metrics.get(name, math.nan) for name in ("colliding_ids", "invalid_ids")]
+        costs.append((each, epochs, scored, trained.get("parameters", math.nan), peak, *ids))
     return Cost(*(sum(values) / len(values) for values in zip(*costs, strict=True)))
 
 

@@ -20,7 +20,7 @@ from tasks.train.finetune import how_it_ended
 
 def trained_model(label: str) -> str | None:
     """The model that the stage of this label trained, as tables name it; None where it trained none of theirs."""
-    for stage in ("finetune-", "train-baseline-"):
+    for stage in ("finetune-", "train-baseline-full-", "train-baseline-"):
         if label.startswith(stage):
             return label.removeprefix(stage)
     return None
@@ -105,9 +105,13 @@ def summarize_full(
     config: PipelineConfig, data: Data, stages: list[StageResult], ranks: dict[str, StageResult]
 ) -> dict[str, Any]:
     """The summary of full ranking (§6.3), whose lists are the whole catalogue."""
+    return summarize_run(config, data, stages, ranks, {}) | {"study": FULL, "among": among(config, ranks["gensr"])}
+
+
+def among(config: PipelineConfig, ranks: StageResult) -> str:
+    """What a positive is ranked among in full ranking, for people."""
     met = ", without those the user had met" if config.full_ranking.mask_met else ""
-    among = f"all {int(ranks['gensr'].metrics['items']):,} items{met}"
-    return summarize_run(config, data, stages, ranks, {}) | {"study": FULL, "among": among}
+    return f"all {int(ranks.metrics['items']):,} items{met}"
 
 
 def numbers_of(analyses: list[StageResult]) -> dict[str, float]:

@@ -20,7 +20,7 @@ def how_it_ended(folder: Path) -> dict[str, Any]:
     """Steps, epochs, the best of what validation chose by, and why training stopped, of a finished stage's folder."""
     result = json.loads((folder / "training.json").read_text())
     facts = {name: result[name] for name in ("steps", "epochs", "best_metric", "stopped")}
-    return facts | {"chosen_by": result.get("chosen_by", "ndcg_at_5")}  # baselines name none
+    return facts | {"chosen_by": result.get("chosen_by", "ndcg_at_5")}  # a file of an older version names none
 
 
 @stage(

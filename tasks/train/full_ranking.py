@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from gensr_model.config.pipeline import PipelineConfig
@@ -41,9 +42,11 @@ def finetune_full(work: Work, config: PipelineConfig, prepared: Path, cf: Path) 
 def rank_full(work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str) -> dict[str, float]:
     """Reads the prepared dataset and a bundle; writes the rank of every test positive among all items."""
     del name  # only distinguishes runs
+    began = time.monotonic()
     dataset = PreparedDataset.open(prepared)
     ranks = catalogue.rank_bundle(bundle, dataset, "test", config, work.report)
-    return write_ranks(work.out, ranks) | {"items": float(dataset.n_items)}
+    figures = {"seconds_to_score": time.monotonic() - began, "items": float(dataset.n_items)}
+    return write_ranks(work.out, ranks) | figures
 
 
 @stage(

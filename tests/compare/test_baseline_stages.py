@@ -10,7 +10,10 @@ from gensr_model.baselines.registry import BASELINES
 from gensr_model.baselines.sasrec import SASRec
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError
+from gensr_model.training.needs import READERS
 from tasks.compare import baselines
+from tasks.compare.baselines import RERANKED, SystemTable
+from tasks.compare.full_table import FULL_RANKED
 from tasks.core import code_version
 from tasks.core.stage import StageResult
 
@@ -18,9 +21,16 @@ PREPARED = StageResult("prepare", "p", Path("nowhere"), {}, 0.0, False)
 
 
 def keys(name: str, **config: object) -> list[str]:
-    stages = baselines.stages_of(name)
+    return keys_in(RERANKED, name, config)
+
+
+def full_keys(name: str, **config: object) -> list[str]:
+    return keys_in(FULL_RANKED, name, config)
+
+
+def keys_in(table: SystemTable, name: str, config: dict[str, object]) -> list[str]:
     given = PipelineConfig.model_validate(config)
-    return [stage.key(given, PREPARED, option=name) for stage in stages]
+    return [stage.key(given, PREPARED, option=name) for stage in baselines.stages_of(name, table)]
 
 
 def definitions(name: str) -> set[str]:
@@ -126,6 +136,33 @@ def test_a_dotted_import_of_a_baseline_from_outside_counts_whole(
     (tmp_path / "mine_dotted.py").write_text(source)
     monkeypatch.syspath_prepend(str(tmp_path))
     assert "gensr_model.baselines.sasrec:SASRec" in definitions("mine_dotted:Dotted")
+
+
+def test_a_baseline_is_trained_for_each_table_by_what_that_table_chooses_it_by() -> None:
+    given, full = keys("bsr"), full_keys("bsr")
+    assert not set(given) & set(full)
+    names = [stage.name for stage in baselines.stages_of("bsr", FULL_RANKED)]
+    assert names == ["tune-full", "train-baseline-full", "evaluate-full"]
+    for of_candidates in ({"train": {"valid_samples": 7}}, {"prepare": {"protocols": ["uniform", "popularity"]},
+                                                            "evaluation": {"protocol": "popularity"}}):  # fmt: skip
+        assert full_keys("bsr", **of_candidates) == full
+        assert keys("bsr", **of_candidates)[1] != given[1]
+    for of_catalogue in ({"valid_samples": 7}, {"mask_met": False}):
+        assert keys("bsr", full_ranking=of_catalogue) == given
+        assert full_keys("bsr", full_ranking=of_catalogue)[1] != full[1]
+    catalogue = "gensr_model.evaluation.catalogue:rank_catalogue"
+    assert catalogue not in definitions("bsr")
+    assert catalogue in baselines.stages_of("bsr", FULL_RANKED).train.definitions(PipelineConfig(), "bsr")
+
+
+def test_the_table_of_full_ranking_has_what_can_rank_the_catalogue() -> None:
+    every = FULL_RANKED.names(PipelineConfig(preset="laptop"))
+    assert {"popularity", "lightgcn", "query_user", "sasrec", "bert4rec", "jsr", "bsr", "genret", "gensr"} <= set(every)
+    assert not {"two_head", "din", "sesrec", "unisar"} & set(every)
+    assert ("tiger" in every) is ("codes" in READERS), "without codes of a stage its ids would be random"
+    named = PipelineConfig(rerank={"systems": ["bm25", "two_head", "din", "tiger", "gensr"]})
+    assert FULL_RANKED.names(named) == ("bm25", "tiger", "gensr")
+    assert RERANKED.names(named) == named.rerank.systems
 
 
 def test_every_system_has_a_title_and_a_group_of_the_table() -> None:

@@ -19,6 +19,7 @@ from gensr_model.config.base import Frozen, UndeclaredField
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.runtime.progress import NullReport
 from tasks.compare import baselines
+from tasks.compare.full_table import FULL_RANKED
 from tasks.core.definitions import LOOK_UPS, RUNNERS, exists, module
 from tasks.core.source_files import SOURCES
 from tasks.core.stage import Stage, StageResult, stage
@@ -130,6 +131,9 @@ def build_models(build: Builder, prepared: Path) -> None:
         tuned = build(stages.tune, prepared, option=name)
         trained = bundles[name] = build(stages.train, prepared, tuned, option=name)
         build(stages.rank, prepared, trained, option=name)
+    stages = baselines.stages_of("bsr", FULL_RANKED)
+    trained = build(stages.train, prepared, build(stages.tune, prepared, option="bsr"), option="bsr")
+    build(stages.rank, prepared, trained, option="bsr")
     del bundles["qem"]
     build(analyze_information, prepared, cf, *bundles.values())
     build(analyze_gradients, *bundles.values())

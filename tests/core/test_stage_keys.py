@@ -13,6 +13,7 @@ from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.synthetic import write_amazon
 from gensr_model.evaluation.reference import REFERENCES
 from tasks.compare import baselines
+from tasks.compare.full_table import FULL_RANKED, TABLES
 from tasks.core import code_version, definitions, source_files
 from tasks.core.code_version import function_digest
 from tasks.core.stage import Stage, StageResult, build_folder
@@ -74,9 +75,11 @@ def keys() -> dict[str, str]:
     }
     trained = {name: stage.key(config, *GIVEN, option=option) for name, (stage, option) in TRAINED.items()}
     compared = {
-        f"{name} {place}": stage.key(config, *GIVEN, option=name)
+        f"{name} {stage.name}": stage.key(config, *GIVEN, option=name)
         for name in BASELINES
-        for place, stage in zip(("tune", "train", "rank"), baselines.stages_of(name), strict=True)
+        for table in TABLES.values()
+        for stage in baselines.stages_of(name, table)
+        if table.takes(name)
     }
     return of_data | trained | compared
 
@@ -192,7 +195,9 @@ def test_an_edit_of_two_heads_trains_two_heads_again(changed: Changed) -> None:
 
 
 def test_an_edit_of_the_trainer_trains_all_models_again_and_no_table(changed: Changed) -> None:
-    of_baselines = {f"{name} {place}" for name in BASELINES for place in ("tune", "train")}
+    of_baselines = {f"{name} {place}" for name in BASELINES for place in ("tune", "train-baseline")}
+    over = filter(FULL_RANKED.takes, BASELINES)
+    of_baselines |= {f"{name} {place}" for name in over for place in ("tune-full", "train-baseline-full")}
     models = {"finetune gensr", "finetune two_head", "finetune full"}
     assert changed(with_more("gensr_model.training.trainer:fit")) == models | of_baselines
 
@@ -214,7 +219,17 @@ def test_an_edit_of_lightgcn_makes_the_table_again(changed: Changed) -> None:
 )
 def test_an_edit_of_a_baseline_trains_that_baseline_again(function: str, also: set[str], changed: Changed) -> None:
     name = function.split(":")[0].rpartition(".")[2]
-    assert changed(with_more(function)) == {f"{name} tune", f"{name} train", f"{name} rank"} | also
+    own = {f"{name} {stage.name}" for table in TABLES.values() if table.takes(name)
+           for stage in baselines.stages_of(name, table)}  # fmt: skip
+    assert changed(with_more(function)) == own | also
+    assert len(own) == (6 if FULL_RANKED.takes(name) else 3)
+
+
+def test_an_edit_of_ranking_the_catalogue_trains_for_that_table_alone(changed: Changed) -> None:
+    edited = changed(with_more("gensr_model.evaluation.catalogue:rank_catalogue"))
+    over = {f"{name} {place}" for name in filter(FULL_RANKED.takes, BASELINES)
+            for place in ("tune-full", "train-baseline-full", "evaluate-full")}  # fmt: skip
+    assert edited == over | OF_FULL_RANKING | {f"full reference {name}" for name in REFERENCES}
 
 
 def test_an_edit_of_one_stage_leaves_the_others_of_its_file(changed: Changed) -> None:

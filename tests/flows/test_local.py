@@ -141,7 +141,17 @@ def test_the_nightly_run_is_scheduled_and_alone() -> None:
 
 @pytest.mark.usefixtures("prefect_server")
 @pytest.mark.parametrize(
-    "name", ["full-pipeline", "full-ranking", "rerank-table", "mechanisms", "paper", "tau-beta", "nightly"]
+    "name",
+    [
+        "full-pipeline",
+        "full-ranking",
+        "rerank-table",
+        "full-ranking-table",
+        "mechanisms",
+        "paper",
+        "tau-beta",
+        "nightly",
+    ],
 )
 def test_a_deployment_shows_its_config_as_a_typed_form(name: str) -> None:
     """What the Prefect server keeps of the parameters when the entrypoint of prefect.yaml is deployed."""

@@ -70,8 +70,8 @@ def test_what_cannot_be_compared_is_named_before_anything_is_trained(
 @pytest.mark.parametrize(
     ("systems", "error", "said"),
     [
-        ([], ConfigError, r"rerank\.saved_ranks .*kept\.parquet.: 'gone:Away' cannot be imported"),
-        (["tem"], ConfigError, r"kept\.parquet has no ranks of tem"),
+        ([], ConfigError, r"rerank\.saved_ranks .*saved\.parquet.: 'gone:Away' cannot be imported"),
+        (["tem"], ConfigError, r"saved\.parquet has no ranks of tem"),
         (["aem"], DataError, "both hold aem"),
     ],
 )
