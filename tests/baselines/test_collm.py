@@ -174,7 +174,7 @@ def test_tuning_and_training_get_the_cf_table_as_an_input_and_other_systems_do_n
         given.append(inputs)
         return tuned
 
-    monkeypatch.setattr(baselines, "stages_of", lambda name: baselines.Stages(*[cast(Stage, stage)] * 3))
+    monkeypatch.setattr(baselines, "stages_of", lambda name, table: baselines.Stages(*[cast(Stage, stage)] * 3))
     for name in ("collm", "qem"):
         baselines.run_system(
             cast(Tracked, None), PipelineConfig.model_validate({"rerank": {"tune": True}}), prepared, cf, name, 0
