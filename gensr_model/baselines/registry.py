@@ -56,7 +56,7 @@ BASELINES: dict[str, BaselineSpec] = {
     ),
     "query_seqrec": BaselineSpec(QuerySeqRec, "Query-SeqRec", "search-enhanced", LEARNING | {"replace": (0.2, 0.0)}),
     "sesrec": BaselineSpec(SESRec, "SESRec", "search-enhanced", LEARNING | {"align_weight": (0.1, 0.01)}),
-    "jsr": BaselineSpec(JSR, "JSR", "joint", LEARNING | {"word_weight": (1.0, 0.1)}),
+    "jsr": BaselineSpec(JSR, "JSR", "joint", LEARNING | {"word_weight": (1.0, 0.1), "loss": ("catalogue", "bpr")}),
     "user": BaselineSpec(USER, "USER", "joint", LEARNING | {"dropout": (0.1, 0.3)} | OVER_CATALOGUE),
     "unified_ssr": BaselineSpec(UnifiedSSR, "UnifiedSSR", "joint", LEARNING | {"dropout": (0.5, 0.2)}),
     "bsr": BaselineSpec(BSR, "BSR", "joint", GENERATING),

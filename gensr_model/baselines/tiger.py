@@ -16,6 +16,7 @@ from gensr_model.baselines.generator import Generator, random_codes, side_by_sid
 from gensr_model.baselines.inputs import REC, USER, BaselineBatch, Domain
 from gensr_model.config.base import Task
 from gensr_model.data.prepared import IntArray
+from gensr_model.errors import ConfigError
 
 LEVELS, CODES = 4, 256  # of an id, and the most that a level has
 _USERS = 2_000  # tokens that users share
@@ -45,8 +46,13 @@ class TIGER(Generator):
         self.set_ids(self._tokens(random_codes(domain.n_items, 64, LEVELS)))
 
     def receive(self, name: str, value: Tensor) -> None:
-        """Take the codes (I, 4) of the items."""
+        """Take the codes (I, 4) of the items. Raises ConfigError for ids of another length."""
         assert name == "codes"
+        if value.shape[1] != LEVELS:
+            raise ConfigError(
+                f"TIGER reads ids of {LEVELS} codes, and these have {value.shape[1]}: semantic_ids.levels must be "
+                f"{LEVELS - 1}"
+            )
         self.ids.copy_(self._tokens(value.numpy()))
 
     def _tokens(self, codes: IntArray) -> Tensor:

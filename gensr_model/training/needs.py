@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import DataError
 from gensr_model.models import cf_tables
 from gensr_model.models.cf_tables import NodeVectors
+from gensr_model.semantic_ids.codes import read_codes
 
 
 def read_cf(folder: Path, dataset: PreparedDataset) -> NodeVectors:
@@ -29,5 +31,10 @@ def read_cf(folder: Path, dataset: PreparedDataset) -> NodeVectors:
     return NodeVectors(vectors, torch.cat([known for _, known in kinds]))
 
 
+def read_item_codes(folder: Path, dataset: PreparedDataset) -> Tensor:
+    """(I, L) the codes of a folder of semantic ids. Raises DataError as ``read_codes``."""
+    return torch.from_numpy(read_codes(folder, dataset))
+
+
 # A name in ``Baseline.needs`` -> the value that ``Baseline.receive`` takes.
-READERS: dict[str, Callable[[Path, PreparedDataset], Any]] = {"cf": read_cf}
+READERS: dict[str, Callable[[Path, PreparedDataset], Any]] = {"cf": read_cf, "codes": read_item_codes}

@@ -37,6 +37,7 @@ from tasks.core.tracking import Tracked, run_logger
 from tasks.core.work import Builder, Work
 from tasks.evaluate.rank import rank_model, rank_reference
 from tasks.train.finetune import MODELS, finetune, how_it_ended
+from tasks.train.semantic_ids import semantic_ids
 
 # What is tuned for GenSR and two heads: fields of the config; None leaves the value that the config has.
 OURS: dict[str, Grid] = {
@@ -314,9 +315,22 @@ def run_system(
         ranks = table.rank_ours(run, final, prepared, trained, option=name, parallel_jobs=share, note=note)
         return Ranked(name, seed, ranks, trained, point)
     how: dict[str, Any] = {"share": share, "note": note, "table": table}
-    outcome = train_baseline_stages(run, config, prepared, name, tune=tune, made={"cf": cf}, **how)
+    made = _made(run, config, prepared, cf, name)
+    outcome = train_baseline_stages(run, config, prepared, name, tune=tune, made=made, **how)
     ranks = rank_baseline_stage(run, config, prepared, outcome.result, name, **how)
     return Ranked(name, seed, ranks, outcome.result, outcome.point)
+
+
+def _made(
+    run: Tracked, config: PipelineConfig, prepared: StageResult, cf: StageResult, name: str
+) -> dict[str, StageResult]:
+    """What a baseline may need. All seeds have the codes of the first, on which it is tuned."""
+    if "codes" not in find_baseline(name).model.needs:
+        return {"cf": cf}
+    first = config.model_copy(update={"seed": config.rerank.seeds[0]})
+    vectors = [cf] if config.semantic_ids.vectors == "cf" else []
+    codes = semantic_ids(run, first, prepared, *vectors, parallel_jobs=config.rerank.concurrency)
+    return {"cf": cf, "codes": codes}
 
 
 def train_baseline_stages(

@@ -20,6 +20,7 @@ from gensr_model.baselines.registry import BASELINES
 from gensr_model.baselines.tiger import TIGER
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.decoding.likelihood import RestrictedDecoder
+from gensr_model.errors import ConfigError
 
 GENERATORS = {name: spec.model for name, spec in BASELINES.items() if issubclass(spec.model, Generator)}
 every_generator = pytest.mark.parametrize("kind", GENERATORS.values(), ids=GENERATORS.keys())
@@ -171,6 +172,8 @@ def test_tiger_tells_items_of_equal_codes_apart_and_says_the_codes_it_was_given(
     codes = torch.from_numpy(random_codes(dataset.n_items, 2, 4, seed=5))
     model.receive("codes", codes)
     assert model.ids.tolist() == (codes + torch.arange(4) * 256 + model.first_code).tolist()
+    with pytest.raises(ConfigError, match=r"TIGER reads ids of 4 codes, and these have 3: semantic_ids\.levels must"):
+        model.receive("codes", codes[:, :3])
     one, two = next((a, b) for a in range(20) for b in range(a) if torch.equal(codes[a, :3], codes[b, :3]))
     scores = model.score(result.replace(candidates=torch.tensor([[one, two]] * 4)))
     assert (scores[:, 0] != scores[:, 1]).all()
