@@ -10,7 +10,7 @@ from prefect.runtime import flow_run
 from flows.shared.steps import analyze_all, finish, prepare_data
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.reporting.run_facts import MECHANISMS as KEY  # of the artifact
-from tasks.compare.baselines import train_baseline_stages
+from tasks.compare.baselines import check_points, train_baseline_stages
 from tasks.core.tracking import parent_run
 from tasks.publish.summary import numbers_of, summarize_run
 from tasks.train.finetune import MODELS, finetune
@@ -19,6 +19,7 @@ from tasks.train.finetune import MODELS, finetune
 @flow(name="analyze")
 def mechanisms(config: PipelineConfig) -> dict[str, Any]:
     """Train GenSR and its discriminative compared systems, or find them trained, and publish the analyses of all."""
+    check_points(config)
     with parent_run(config, "analyze/mechanisms", str(flow_run.id)) as run:
         data = prepare_data(run, config)
         trained = [finetune(run, config, data.prepared, data.cf, option=model) for model in MODELS]

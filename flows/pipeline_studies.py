@@ -12,6 +12,7 @@ from flows.sweep import search
 from flows.train_full_ranking import rank_catalogue
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.reporting.run_facts import ABLATION, FULL, RERANK, SWEEP
+from tasks.compare.baselines import check_points
 from tasks.compare.trials import check_ablation, check_sweep
 from tasks.core.tracking import Tracked, run_logger
 from tasks.evaluate.run_data import Data
@@ -39,6 +40,7 @@ class Studies(NamedTuple):
 
 def check_studies(config: PipelineConfig) -> FanOut | None:
     """Raise ConfigError, before anything is trained, for a study that cannot be made; where systems are put to work."""
+    check_points(config)  # UniSAR's, which the analyses may train
     if config.studies.ablation:
         check_ablation(config)
     if config.studies.sweep:

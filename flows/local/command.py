@@ -30,7 +30,7 @@ from flows.local.installation import POOL, Local, local
 from flows.local.services import ServiceError
 from gensr_model.config.base import overlay
 from gensr_model.config.data import FolderSource
-from gensr_model.config.known_formats import FORMATS
+from gensr_model.config.known_formats import FORMATS, lacks_order
 from gensr_model.config.pipeline import PipelineConfig, merge_overrides
 from gensr_model.errors import ConfigError, shortened
 from gensr_model.runtime.progress import TerminalReport
@@ -237,11 +237,12 @@ def read_config(text: str | None) -> dict[str, Any]:
 
 
 def _check_imports(given: dict[str, Any], config: PipelineConfig) -> None:
-    """Raise ConfigError for a format or a system that a run could not import; what a preset names is known."""
+    """Raise ConfigError for a format or a system that a run could not import or use; what a preset names is known."""
     if config.format not in FORMATS:
         from tasks.core.dataset_format import dataset_format  # Great Expectations: seconds
 
-        dataset_format(config.format)
+        if reason := lacks_order(dataset_format(config.format).facts, config.prepare.same_time):
+            raise ConfigError(reason)
     if {"systems", "points"} & given.get("rerank", {}).keys():
         from tasks.compare.baselines import check_names, check_points  # torch: seconds
 
@@ -254,13 +255,24 @@ def _absolute_paths(config: PipelineConfig) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     if isinstance(config.source, FolderSource):
         changes["source"] = _absolute(config.source.path)
-    backbone = config.model.backbone.name_or_path
-    if backbone and Path(backbone).expanduser().is_dir():  # else a model of the hub
-        changes["model"] = {"backbone": {"name_or_path": _absolute(backbone)}}
+    backbone, vectors = config.model.backbone.name_or_path, config.semantic_ids.vectors
+    if backbone and (folder := _model_folder("model.backbone.name_or_path", backbone)):
+        changes["model"] = {"backbone": {"name_or_path": folder}}
+    if "/" in vectors and (folder := _model_folder("semantic_ids.vectors", vectors)):  # else tfidf or cf
+        changes["semantic_ids"] = {"vectors": folder}
     if config.rerank.saved_ranks:
         files = [file.model_dump(mode="json") for file in config.rerank.saved_ranks]
         changes["rerank"] = {"saved_ranks": [file | {"path": _absolute(file["path"])} for file in files]}
     return changes
+
+
+def _model_folder(field: str, given: str) -> str | None:
+    """The absolute path of a model's folder; None for the name of one of the hub. ConfigError for another path."""
+    if Path(given).expanduser().is_dir():
+        return _absolute(given)
+    if given.startswith(("/", ".", "~")):
+        raise ConfigError(f"{field}: {given!r} is no folder, seen from {Path.cwd()}; name the folder of a T5")
+    return None
 
 
 def _absolute(path: str) -> str:

@@ -6,13 +6,14 @@ import inspect
 import json
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, NamedTuple, get_type_hints
 
 import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from pydantic import Field, NonNegativeInt
 
 from gensr_model.baselines.base import Baseline, BaselineSpec
 from gensr_model.baselines.inputs import READS_WORDS, TEXT, BaselineBatch, Collator
@@ -249,17 +250,35 @@ def build(spec: BaselineSpec, point: tuning.Point, collator: Collator) -> Baseli
     return spec.model(collator.domain, **{k: v for k, v in point.items() if k not in (*OF_TRAINER, MIN_HISTORY)})
 
 
-def hyperparameters(model: type[Baseline]) -> dict[str, tuple[str, ...]]:
-    """Names of what a point may set, each with the values that it may have; none where any will do."""
-    known: dict[str, tuple[str, ...]] = dict.fromkeys((*OF_TRAINER, MIN_HISTORY), ())
-    for each in model.__mro__:  # a subclass hands on what it does not name itself
+def hyperparameters(model: type[Baseline]) -> dict[str, Any]:
+    """What a point may set by name, each with the type of its values as pydantic takes it.
+
+    A number of the model may be as small as its default, or an integer 1 and another number 0.
+    """
+    fields = TrainConfig.model_fields
+    known: dict[str, Any] = {name: Annotated[fields[name].annotation, fields[name]] for name in OF_TRAINER}
+    known[MIN_HISTORY] = NonNegativeInt
+    for each in model.__mro__:
         if "__init__" in vars(each) and issubclass(each, Baseline):
-            hints = get_type_hints(each.__init__)
-            names = set(inspect.signature(each).parameters) - {"domain", "rest"}
-            known = {
-                name: get_args(hints[name]) if get_origin(hints[name]) is Literal else () for name in names
-            } | known
+            parameters = inspect.signature(each).parameters.values()
+            named = [p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name != "domain"]
+            known = _types_of(each, named) | known
+            if not any(p.kind == p.VAR_KEYWORD for p in parameters):  # with it, it hands on what it does not name
+                break
     return known
+
+
+def _types_of(model: type[Baseline], named: list[inspect.Parameter]) -> dict[str, Any]:
+    try:
+        hints = get_type_hints(model.__init__)
+    except NameError:  # of a name that only type checkers import: nothing is known of the values
+        return {p.name: Any for p in named}
+    types = {p.name: hints.get(p.name, Any) for p in named}
+    for p in named:
+        if (kind := types[p.name]) in (int, float):
+            least = min(int(kind is int), p.default if isinstance(p.default, int | float) else 0)
+            types[p.name] = Annotated[kind, Field(ge=least, le=1 if p.name == "dropout" else None)]
+    return types
 
 
 def check_memory(title: str, items: int, batch_size: int, free: int | None = None) -> None:

@@ -13,7 +13,9 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args, get_origin
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from gensr_model.baselines.base import Baseline, BaselineSpec, Grid
 from gensr_model.baselines.inputs import TEXT
@@ -44,6 +46,9 @@ OURS: dict[str, Grid] = {
     "gensr": {"train.learning_rate": (None, 3e-3, 3e-4), "train.weight_decay": (None, 0.1), "model.beta": (None, 0.01)},
     "two_head": {"train.learning_rate": (None, 3e-3, 3e-4), "train.weight_decay": (None, 0.1)},
 }
+
+
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 
 
 class Trained(NamedTuple):
@@ -92,7 +97,10 @@ def find_baseline(name: str, named_in: str = "rerank.systems") -> BaselineSpec:
         return BASELINES[name]
     module, _, attribute = name.partition(":")
     if not attribute:
-        raise ConfigError(f"{named_in}: {name!r} is unknown; known: {', '.join(every_system())}, or module:Class")
+        known = ", ".join((*REFERENCES, *BASELINES, *MODELS[::-1]))
+        raise ConfigError(f"{named_in}: {name!r} is unknown; known: {known}, or module:Class")
+    if not module or module.startswith("."):
+        raise ConfigError(f"{named_in}: {name!r} does not say the whole name of its module: give module:Class")
     try:
         loaded = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
@@ -112,17 +120,34 @@ def spec_at(config: PipelineConfig, name: str) -> BaselineSpec:
 
 
 def check_points(config: PipelineConfig) -> None:
-    """Raise ConfigError where ``rerank.points`` names no baseline, no hyperparameter of it, or no loss of it."""
+    """Raise ConfigError where ``rerank.points`` names no baseline, no hyperparameter of it, or no value of that."""
     for name, point in config.rerank.points.items():
+        if name in (*REFERENCES, *MODELS):
+            raise ConfigError(
+                f"rerank.points.{name}: only baselines have points. What {title(name)} has is set by the other sections"
+            )
         spec = find_baseline(name, "rerank.points")
         known = training.hyperparameters(spec.model)
         for field, value in point.items():
             if field not in known:
                 raise ConfigError(f"rerank.points.{name}: {field!r} is unknown; known: {', '.join(sorted(known))}")
-            if known[field] and value not in known[field]:
-                raise ConfigError(
-                    f"rerank.points.{name}.{field}: {spec.title} has no {value!r}; it has {', '.join(known[field])}"
-                )
+            if wrong := _wrong_value(spec, field, known[field], value):
+                raise ConfigError(f"rerank.points.{name}.{field}: {wrong}")
+
+
+def _wrong_value(spec: BaselineSpec, field: str, kind: Any, value: Any) -> str:
+    """Why a hyperparameter cannot have a value; empty where it can."""
+    if get_origin(kind) is Literal:
+        found = isinstance(value, str) and value in get_args(kind)
+        return "" if found else f"{spec.title} has no {value!r}; it has {', '.join(get_args(kind))}"
+    usual = spec.grid.get(field, ("",))[0]
+    if isinstance(value, list) and isinstance(usual, tuple) and len(value) != len(usual):
+        return f"{value} has {len(value)} values, expected {len(usual)} as in {list(usual)}"
+    try:  # as JSON a list is a tuple, too
+        TypeAdapter(kind, config=_STRICT).validate_json(json.dumps(value))
+    except ValidationError as error:
+        return f"{value!r} does not fit: {error.errors()[0]['msg']}"
+    return ""
 
 
 def check_trials(config: PipelineConfig, names: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from baseline_inputs import batch, collator
 from small_dataset import write_dataset
 
 from gensr_model.baselines.base import DotBaseline
+from gensr_model.baselines.bert4rec import BERT4Rec
+from gensr_model.baselines.inputs import Domain
 from gensr_model.baselines.registry import BASELINES, BaselineSpec
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.config.training import TrainConfig
@@ -110,6 +113,17 @@ def test_a_point_of_the_config_replaces_the_grids_values() -> None:
         ({"bert4rec": {"loss": "bce"}}, r"rerank.points.bert4rec: 'loss' is unknown; known: batch_size, dim, dropout"),
         ({"sasrek": {"loss": "bce"}}, r"rerank.points: 'sasrek' is unknown; known: popularity"),
         ({"copps": {"tow": 1}}, r"rerank.points.copps: 'tow' is unknown; known: .*share, tau, weight_decay"),
+        ({"sasrec": {"item_loss": "bce"}}, r"rerank.points.sasrec: 'item_loss' is unknown"),  # its parent's alone
+        ({"sasrec": {"loss": None}}, r"rerank.points.sasrec.loss: SASRec has no None"),
+        ({"sasrec": {"dropout": "a"}}, r"rerank.points.sasrec.dropout: 'a' does not fit: .* a valid number"),
+        ({"sasrec": {"dropout": 1.5}}, r"rerank.points.sasrec.dropout: 1.5 does not fit: .* less than or equal to 1"),
+        ({"tem": {"heads": 0}}, r"rerank.points.tem.heads: 0 does not fit: .* greater than or equal to 1"),
+        ({"sasrec": {"min_history": "1"}}, r"rerank.points.sasrec.min_history: '1' does not fit: .* a valid integer"),
+        ({"sasrec": {"min_history": -1}}, r"rerank.points.sasrec.min_history: -1 does not fit"),
+        ({"sasrec": {"negatives": 0}}, r"rerank.points.sasrec.negatives: 0 does not fit"),
+        ({"unisar": {"weights": [0.1, 1]}}, r"rerank.points.unisar.weights: \[0.1, 1\] has 2 values, expected 3"),
+        ({"two_head": {}}, r"rerank.points.two_head: only baselines have points"),
+        ({"..own:Mine": {}}, r"rerank.points: '..own:Mine' does not say the whole name of its module"),
     ],
 )
 def test_a_point_that_a_baseline_does_not_have_is_refused(points: dict[str, Any], message: str) -> None:
@@ -125,12 +139,27 @@ def test_more_trials_than_the_smallest_grid_has_points_are_refused() -> None:
         check_trials(config, ("sasrec", "two_head", "gensr"))
 
 
-def test_every_grid_holds_hyperparameters_that_its_baseline_has() -> None:
-    for spec in BASELINES.values():
-        known = hyperparameters(spec.model)
-        for name, values in spec.grid.items():
-            assert name in known, (spec.title, name)
-            assert not known[name] or set(values) <= set(known[name])
+def test_every_grid_holds_values_that_its_baseline_takes() -> None:
+    for name, spec in BASELINES.items():
+        for field, values in spec.grid.items():
+            for value in values:  # as a config has it: a tuple is a list
+                given = json.loads(json.dumps({"rerank": {"points": {name: {field: value}}}}))
+                check_points(PipelineConfig.model_validate(given))
+
+
+class Own(BERT4Rec):
+    """As a user may write one: a default below the usual least value, a value without type, and its parent's."""
+
+    def __init__(self, domain: Domain, window: int = -1, note=None, **kwargs: Any) -> None:  # type: ignore[no-untyped-def]
+        super().__init__(domain, **kwargs)
+
+
+def test_a_baseline_outside_the_package_has_its_own_and_its_parents_values() -> None:
+    assert {"window", "note", "dim", "mask_share"} <= hyperparameters(Own).keys()
+    name = f"{__name__}:Own"
+    check_points(PipelineConfig.model_validate({"rerank": {"points": {name: {"window": -1, "note": [1], "dim": 8}}}}))
+    with pytest.raises(ConfigError, match=r"Own.window: -2 does not fit: .* greater than or equal to -1"):
+        check_points(PipelineConfig.model_validate({"rerank": {"points": {name: {"window": -2}}}}))
 
 
 def test_a_catalogue_too_large_for_memory_is_refused_before_training() -> None:

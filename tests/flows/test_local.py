@@ -82,6 +82,8 @@ def test_a_wrong_port_is_named(monkeypatch: pytest.MonkeyPatch, ports: dict[str,
         ('{"source": {"kind": "folder"}}', r"source\.folder\.path: Field required"),
         ('{"format": "no_such_package:FORMAT"}', "format 'no_such_package:FORMAT' cannot be imported"),
         ('{"format": "json:loads"}', "format 'json:loads' is no DatasetFormat"),
+        ('{"model": {"backbone": {"name_or_path": "./nope"}}}', "name_or_path: './nope' is no folder, seen from"),
+        ('{"semantic_ids": {"vectors": "/nope/t5"}}', "semantic_ids.vectors: '/nope/t5' is no folder, seen from"),
         ('{"rerank": {"systems": ["gensrr"]}}', "rerank.systems: 'gensrr' is unknown"),
         ('{"overrides": {"rerank": {"systems": ["gensrr"]}}}', "rerank.systems: 'gensrr' is unknown"),
     ],
@@ -102,6 +104,8 @@ def test_a_given_config_stays_as_given_but_for_relative_paths(tmp_path: Path, mo
     for name, said in (("flan", str(tmp_path / "flan")), ("google/flan-t5-small", "google/flan-t5-small")):
         result = read_config(json.dumps({"model": {"backbone": {"name_or_path": name}}}))
         assert result["model"]["backbone"]["name_or_path"] == said
+    for vectors, said in (("./flan", str(tmp_path / "flan")), ("google/flan-t5-small", "google/flan-t5-small")):
+        assert read_config(json.dumps({"semantic_ids": {"vectors": vectors}}))["semantic_ids"]["vectors"] == said
     for given in ({"rerank": {"saved_ranks": ["ranks.parquet"]}},
                   {"overrides": {"rerank": {"saved_ranks": ["ranks.parquet"]}}}):  # fmt: skip
         (file,) = read_config(json.dumps(given))["rerank"]["saved_ranks"]

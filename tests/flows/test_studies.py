@@ -17,6 +17,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 
 from benchmarks.save_ranks import keep
 from flows.ablation import ablation
+from flows.mechanisms import mechanisms
 from flows.pipeline_studies import check_studies
 from flows.rerank_table import rerank_table
 from flows.shared.side_by_side import side_by_side
@@ -207,6 +208,8 @@ def test_what_a_study_cannot_do_is_refused_before_anything_is_trained(gensr_home
                                 "ablation": {"variants": ["no_cf_view", "no_leave_one_out"]}},
          "^no_leave_one_out would be GenSR as it is configured"),
         ("rerank", rerank_table, {"train": {"tasks": "search"}}, r"^train\.tasks is 'search'.*give it both"),
+        ("ablation", mechanisms, {"rerank": {"points": {"unisar": {"dropout": "a"}}}},
+         r"^rerank\.points\.unisar\.dropout: 'a' does not fit"),
         ("sweep", sweep, {"sweep": {"tau": [], "beta": []}}, r"sweep\.tau and sweep\.beta are both empty"),
     ]  # fmt: skip
     for study, flow, changes, said in wrong:

@@ -10,6 +10,7 @@ import pytest
 from prepare_inputs import amazon_raw, config, named_samples, prepared, random_amazon, rows
 from pydantic import ValidationError
 
+from flows.local.command import read_config
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError
 from tasks.ingest.ingest import build_raw
@@ -80,6 +81,8 @@ def test_a_format_that_states_no_order_is_refused(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     with pytest.raises(ConfigError, match=r"'toy' cannot tell .*states no order.*'exclude'"):
         prepared(tmp_path / "raw", PipelineConfig.model_validate(settings | {"prepare": {"same_time": "include"}}))
+    with pytest.raises(ConfigError, match=r"'toy' cannot tell"):  # by the command line, before anything is read
+        read_config(json.dumps(settings | {"prepare": {"same_time": "include"}}))
 
 
 def test_digital_music(real_data: Path, tmp_path: Path) -> None:
