@@ -53,7 +53,7 @@ def markdown_rows(page: str) -> Iterator[Figures]:
     """
     places: list[tuple[int, ...]] = []
     for line in page.splitlines():
-        cells = [re.sub(r"[*]|</?u>", "", cell).strip() for cell in line.split("|")]
+        cells = [re.sub(r"[*]|</?u>", "", cell).strip() for cell in re.split(r"(?<!\\)[|]", line)]
         if len(cells) < 3:
             places = []
         columns = [[n for n, cell in enumerate(cells) if cell.split()[-1:] == [name]] for name in _NAMES]

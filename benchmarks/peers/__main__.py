@@ -52,12 +52,14 @@ class NoPeerError(GensrError):
 def environment(folder: Path, requirements: Path) -> Path:
     """The Python of an environment with ``requirements``, made in ``folder`` unless it is there.
 
-    Raises NoPeerError with one sentence where pip cannot install them.
+    Raises NoPeerError with one sentence where pip cannot install them, or the folder is that of this process.
     """
     python = folder / "bin" / "python"
     stamp, wanted = folder / "requirements.sha256", hashlib.sha256(requirements.read_bytes()).hexdigest()
     if stamp.is_file() and stamp.read_text() == wanted:
         return python
+    if folder == Path(sys.prefix).resolve():
+        raise NoPeerError(f"{folder} is gensr's own environment, which would be emptied: give --venv another folder")
     venv.create(folder, clear=(folder / "pyvenv.cfg").is_file(), with_pip=False)
     command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--requirement"]
     done = subprocess.run([*command, str(requirements)], capture_output=True, text=True)

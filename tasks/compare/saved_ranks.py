@@ -28,7 +28,7 @@ def taken(files: tuple[SavedRanks, ...], asked: Collection[str]) -> list[dict[st
     hours of training.
 
     Raises:
-        ConfigError: a file does not exist or lacks a system that its entry names.
+        ConfigError: a file does not exist, holds no ranks, or lacks a system that its entry names.
         DataError: two files hold a system, and neither entry sets ``again``.
     """
     given: list[dict[str, list[str]]] = []
@@ -39,7 +39,7 @@ def taken(files: tuple[SavedRanks, ...], asked: Collection[str]) -> list[dict[st
                 f"rerank.saved_ranks: {file} does not exist, seen from {Path.cwd()}; name files that "
                 "`benchmarks.save_ranks` wrote by their absolute paths"
             )
-        for label in saved_labels(file):
+        for label in _labels(file):
             name = label.partition("/")[0]
             if name not in asked and (not entry.systems or name in entry.systems):
                 new.setdefault(name, []).append(label)
@@ -55,6 +55,16 @@ def taken(files: tuple[SavedRanks, ...], asked: Collection[str]) -> list[dict[st
             )
         given.append(new)
     return given
+
+
+def _labels(file: Path) -> list[str]:
+    try:
+        labels = saved_labels(file)
+    except pa.ArrowInvalid as error:
+        raise ConfigError(f"rerank.saved_ranks: {file} is no Parquet file that can be read: {error}") from error
+    if not labels:
+        raise ConfigError(f"rerank.saved_ranks: {file} holds no ranks; name files that `benchmarks.save_ranks` wrote")
+    return labels
 
 
 def saved_systems(files: tuple[SavedRanks, ...], ranked: Tables, asked: Collection[str]) -> Tables:

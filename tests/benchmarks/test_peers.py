@@ -132,6 +132,15 @@ def test_an_environment_that_cannot_be_made_is_one_sentence(tmp_path: Path, monk
     assert not (tmp_path / "venv" / "requirements.sha256").exists()
 
 
+def test_the_environment_of_gensr_is_not_emptied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pyvenv.cfg").write_text("mine")
+    (tmp_path / "requirements.txt").write_text("# nothing\n")
+    monkeypatch.setattr("sys.prefix", str(tmp_path))
+    with pytest.raises(NoPeerError, match="is gensr's own environment"):
+        environment(tmp_path, tmp_path / "requirements.txt")
+    assert (tmp_path / "pyvenv.cfg").read_text() == "mine"
+
+
 def test_an_environment_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = tmp_path / "requirements.txt"
     wanted.write_text("# nothing\n")

@@ -154,6 +154,12 @@ def test_saved_systems_join_only_over_the_same_candidates(ranked: list[Ranked], 
         saved_systems((of(file),), {"popularity": [ours["popularity"][0].slice(1)]}, ours)
     with pytest.raises(ConfigError, match=r"none\.parquet does not exist, seen from"):
         saved_systems((of(tmp_path / "none.parquet"),), ours, ours)
+    (tmp_path / "page.md").write_text("no ranks")
+    with pytest.raises(ConfigError, match=r"page\.md is no Parquet file"):
+        saved_systems((of(tmp_path / "page.md"),), ours, ours)
+    pq.write_table(pa.table({"tau": [0.05]}), tmp_path / "sweep.parquet")
+    with pytest.raises(ConfigError, match=r"sweep\.parquet holds no ranks"):
+        saved_systems((of(tmp_path / "sweep.parquet"),), ours, ours)
 
 
 def test_one_that_fails_here_is_taken_from_no_saved_file_and_takes_no_table_down(
