@@ -85,7 +85,10 @@ class RerankConfig(Frozen):
         {}, description='by baseline, hyperparameters in place of its grid\'s values: {"sasrec": {"loss": "bce"}}'
     )
     trials: int = Field(4, ge=1, description="points of a grid that are tried, as many for every system")
-    trial_epochs: int = Field(5, ge=1, description="epochs of a trial, as many for every system")
+    trial_epochs: int = Field(
+        15, ge=1, description="most epochs of a trial; of GenSR and two heads no more than they train for. Short "
+        "trials choose what learns fast"
+    )  # fmt: skip
     epochs: int = Field(30, ge=1, description="most epochs of a baseline; train.epochs are GenSR's")
     patience: int = Field(6, ge=1, description="epochs without a better valid NDCG@5; some rise only after five")
     learning_rate: float = Field(1e-3, gt=0, description="learning rate of a baseline whose grid has none")

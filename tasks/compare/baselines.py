@@ -420,7 +420,7 @@ def _tune_ours(
     run: Tracked, config: PipelineConfig, prepared: StageResult, cf: StageResult, name: str, table: SystemTable
 ) -> tuple[tuning.Point, list[tuning.Trial]]:
     """The fields of the config that are best on valid, under a baseline's budget, and all that were tried."""
-    short = dict.fromkeys(table.trial, config.rerank.trial_epochs)
+    short = {path: min(config.rerank.trial_epochs, _value(config, path)) for path in table.trial}
 
     def trial(number: int, point: tuning.Point) -> float:
         trained = table.finetune(
@@ -433,6 +433,12 @@ def _tune_ours(
     for tried in trials:
         run_logger().info("tuning %s: %s gives %.4f on valid", name, tried.point, tried.metric)
     return {field: value for field, value in best.point.items() if value is not None}, trials
+
+
+def _value(config: PipelineConfig, path: str) -> int:
+    section, field = path.split(".")
+    value: int = getattr(getattr(config, section), field)
+    return value
 
 
 def at_point(config: PipelineConfig, point: tuning.Point) -> PipelineConfig:
