@@ -68,8 +68,9 @@ JOINT: dict[str, tuple[int, dict[str, float]]] = {
     "user": (2, {}),
     "unified_ssr": (3, {"dropout": 0.2}),
     "unisar": (4, {}),
+    "bsr": (8, {}),
 }
-LONG = ("unified_ssr", "unisar")  # the fast tests leave them out
+LONG = ("unified_ssr", "unisar", "bsr")  # the fast tests leave them out
 
 
 def test_every_joint_baseline_of_the_registry_is_tested_here() -> None:

@@ -114,6 +114,7 @@ def as_a_worker_of_dask(folder: Path) -> None:
     in_subprocess(folder, "sleep")
 
 
+@pytest.mark.slow
 def test_a_daemon_may_run_something_and_what_it_runs_dies_with_it(tmp_path: Path) -> None:
     """Dask's workers are daemons. This one starts a server of its own, which imports what stages need."""
     daemon = multiprocessing.get_context("spawn").Process(target=as_a_worker_of_dask, args=(tmp_path,), daemon=True)

@@ -153,6 +153,7 @@ def builds(tmp_path_factory: pytest.TempPathFactory, tiny: Tiny) -> list[Build]:
     return amazon.builds + kuaisar.builds
 
 
+@pytest.mark.slow
 def test_every_definition_and_query_that_a_stage_runs_is_in_its_key(builds: list[Build]) -> None:
     for build in builds:
         in_key = set(build.stage.definitions(build.config, build.option))
@@ -173,6 +174,7 @@ def _only_holds_values(name: str) -> bool:
     return not result.defined[inner]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
 def test_changing_a_field_that_a_stage_can_read_changes_its_key(builds: list[Build]) -> None:
     for build in builds:

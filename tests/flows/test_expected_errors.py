@@ -61,6 +61,7 @@ def truncated_folder(tmp_path: Path) -> dict[str, str]:
     return {"kind": "folder", "path": str(tmp_path / "source")}
 
 
+@pytest.mark.slow
 def test_a_truncated_file_in_the_log_and_in_the_output_of_a_worker(gensr_home: Path, tmp_path: Path) -> None:
     source = truncated_folder(tmp_path)
     flow_run, output = run_as_worker_does(full_pipeline, "flows.full_pipeline.full_pipeline", TINY | {"source": source})

@@ -109,6 +109,7 @@ def test_first_run_promotes_itself_then_the_same_data_and_a_worse_model_keep_the
     assert len(list((home_with_data / "store" / "finetune").glob("*.lock"))) == 2, "nothing was trained any more"
 
 
+@pytest.mark.slow
 def test_an_alias_that_moves_meanwhile_fails_the_run_and_is_recorded(
     home_with_data: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -54,6 +54,7 @@ def stored_as(home: Path, made: Path) -> list[Path]:
     return [path.parent for path in stage.glob("*/stage.json") if content_digest(read_record(path.parent)) == content]
 
 
+@pytest.mark.slow
 def test_models_are_trained_elsewhere_and_found_in_the_store(
     gensr_home: Path, tiny_data: Path, tmp_path: Path, tiny: Tiny
 ) -> None:
