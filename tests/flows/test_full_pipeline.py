@@ -57,7 +57,6 @@ def test_a_run_on_one_task_is_about_that_task_alone_and_a_study_that_fails_holds
         full_pipeline(tiny(train=train, studies={"ablation": True}))
 
 
-@pytest.mark.slow
 def test_the_studies_are_part_of_the_run_and_take_what_it_has_trained(
     finished: Callable[[str], Finished], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

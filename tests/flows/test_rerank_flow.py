@@ -162,6 +162,7 @@ def test_all_systems_stand_in_one_table_and_one_that_fails_says_why(
 
 
 @pytest.mark.usefixtures("prefect_server")
+@pytest.mark.slow
 def test_baselines_and_gensr_are_tuned_on_valid_and_a_killed_process_is_a_row(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

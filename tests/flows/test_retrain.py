@@ -59,6 +59,7 @@ def test_where_mlflow_cannot_be_reached_the_record_is_written_and_prefect_shows_
     assert record.reason in artifact(record.flow_run_id)
 
 
+@pytest.mark.slow
 def test_first_run_promotes_itself_then_the_same_data_and_a_worse_model_keep_the_champion(
     home_with_data: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
