@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,8 @@ class Installed:
         worker = self.service("worker")
         tree = [worker, *worker.children(recursive=True)]
         for process in tree:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # a short-lived child may have ended since it was listed
+                process.kill()
         psutil.wait_procs(tree, timeout=20)
         return tree
 
