@@ -10,7 +10,8 @@ from prefect.runtime import flow_run
 from flows.shared.steps import analyze_all, finish, prepare_data
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.reporting.run_facts import MECHANISMS as KEY  # of the artifact
-from tasks.compare.baselines import check_points, train_baseline_stages
+from tasks.compare.baselines import train_baseline_stages
+from tasks.compare.names import check_points
 from tasks.core.tracking import parent_run
 from tasks.publish.summary import numbers_of, summarize_run
 from tasks.train.finetune import MODELS, finetune

@@ -12,7 +12,7 @@ from flows.sweep import search
 from flows.train_full_ranking import rank_catalogue
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.reporting.run_facts import ABLATION, FULL, RERANK, SWEEP
-from tasks.compare.baselines import check_points
+from tasks.compare.names import check_points
 from tasks.compare.trials import check_ablation, check_sweep
 from tasks.core.tracking import Tracked, run_logger
 from tasks.evaluate.run_data import Data

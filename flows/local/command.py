@@ -244,7 +244,7 @@ def _check_imports(given: dict[str, Any], config: PipelineConfig) -> None:
         if reason := lacks_order(dataset_format(config.format).facts, config.prepare.same_time):
             raise ConfigError(reason)
     if {"systems", "points"} & given.get("rerank", {}).keys():
-        from tasks.compare.baselines import check_names, check_points  # torch: seconds
+        from tasks.compare.names import check_names, check_points  # torch: seconds
 
         check_names(config.rerank.systems)
         check_points(config)

@@ -15,8 +15,9 @@ from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError
 from gensr_model.evaluation.reference import REFERENCES
 from gensr_model.reporting.run_facts import RERANK
-from tasks.compare.baselines import Ranked, check_names, check_points, check_trials, run_system, title
+from tasks.compare.baselines import Ranked, run_system
 from tasks.compare.full_table import TABLES
+from tasks.compare.names import check_names, check_points, check_trials, title
 from tasks.compare.saved_ranks import taken
 from tasks.core.stage import StageResult
 from tasks.core.tracking import Tracked, parent_run

@@ -42,7 +42,7 @@ class Baseline(RankingModel):
 
     def receive(self, name: str, value: Any) -> None:
         """Take one of ``needs`` before training; it becomes a part of the weights."""
-        raise NotImplementedError(f"{type(self).__name__} needs no {name}")
+        raise ValueError(f"{type(self).__name__} needs no {name}, so it cannot be given any")
 
     def enter(self, phase: str, seed: int) -> None:
         """Get ready for a phase of training, as a function of the weights and the seed alone."""

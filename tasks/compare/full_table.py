@@ -15,7 +15,8 @@ from gensr_model.reporting.run_facts import FULL_TABLE, RERANK
 from gensr_model.training import baseline as training
 from gensr_model.training import over_catalogue
 from gensr_model.training.over_catalogue import CatalogueValidation
-from tasks.compare.baselines import OURS, RERANKED, SystemTable, find_baseline, train_baseline, tune_baseline
+from tasks.compare.baselines import RERANKED, SystemTable, train_baseline, tune_baseline
+from tasks.compare.names import OURS, find_baseline
 from tasks.core.stage import StageResult
 from tasks.core.tracking import Tracked
 from tasks.core.work import Work

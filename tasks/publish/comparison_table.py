@@ -14,7 +14,8 @@ from gensr_model.evaluation.compare import Verdict, against_best
 from gensr_model.evaluation.comparison_table import COLUMNS, means
 from gensr_model.evaluation.saved_ranks import widen
 from gensr_model.reporting.run_facts import FULL_TABLE, RERANK
-from tasks.compare.baselines import Ranked, block, title
+from tasks.compare.baselines import Ranked
+from tasks.compare.names import block, title
 from tasks.compare.saved_ranks import Tables, saved_costs, saved_systems
 from tasks.evaluate.rank import read_ranks
 from tasks.evaluate.run_data import Data, ranked_users

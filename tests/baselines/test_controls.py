@@ -13,7 +13,7 @@ from gensr_model.baselines.base import Baseline, BaselineSpec
 from gensr_model.baselines.inputs import REC, BaselineBatch
 from gensr_model.baselines.query_seqrec import QuerySeqRec
 from gensr_model.data.prepared import PreparedDataset
-from tasks.compare.baselines import find_baseline
+from tasks.compare.names import find_baseline
 
 CONTROLS = ("WITHOUT_QUERIES", "WITHOUT_SEARCHES")
 

@@ -22,7 +22,7 @@ from gensr_model.errors import ConfigError
 from gensr_model.models import losses
 from gensr_model.training.baseline import check_memory, hyperparameters
 from gensr_model.training.trainer import TrainingData
-from tasks.compare.baselines import check_points, check_trials, spec_at
+from tasks.compare.names import check_points, check_trials, spec_at
 
 DOT = {
     name: spec

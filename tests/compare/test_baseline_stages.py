@@ -10,7 +10,7 @@ from gensr_model.baselines.registry import BASELINES
 from gensr_model.baselines.sasrec import SASRec
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError
-from tasks.compare import baselines
+from tasks.compare import baselines, names
 from tasks.compare.baselines import RERANKED, SystemTable
 from tasks.compare.full_table import FULL_RANKED
 from tasks.core import code_version
@@ -112,7 +112,7 @@ def test_a_baseline_from_outside_the_package_counts_by_its_source(
     (tmp_path / "mine_alone.py").write_text(source)
     (tmp_path / "mine_layers.py").write_text("WIDTH = 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    result = baselines.find_baseline("mine_alone:Mine")
+    result = names.find_baseline("mine_alone:Mine")
     assert issubclass(result.model, SASRec)
     assert result.title == "Mine"
     assert "gensr_model.baselines.sasrec:SASRec" in definitions("mine_alone:Mine")
@@ -165,13 +165,13 @@ def test_the_table_of_full_ranking_has_what_can_rank_the_catalogue() -> None:
 
 
 def test_every_system_has_a_title_and_a_group_of_the_table() -> None:
-    names = baselines.every_system()
-    assert {"popularity", "bm25", "sasrec", "zam", "two_head", "gensr"} <= set(names)
-    assert names[-1] == "gensr"
-    titles = [baselines.title(name) for name in names]
+    every = names.every_system()
+    assert {"popularity", "bm25", "sasrec", "zam", "two_head", "gensr"} <= set(every)
+    assert every[-1] == "gensr"
+    titles = [names.title(name) for name in every]
     assert len(set(titles)) == len(titles)
     groups = {"reference", "recommendation", "search", "search-enhanced", "joint"}
-    assert {baselines.block(name) for name in names} <= groups
+    assert {names.block(name) for name in every} <= groups
 
 
 def test_a_point_replaces_what_has_a_value() -> None:
@@ -179,7 +179,7 @@ def test_a_point_replaces_what_has_a_value() -> None:
     changed = baselines.at_point(config, {"train.learning_rate": 0.5, "model.beta": None, "train.epochs": 1})
     assert (changed.train.learning_rate, changed.train.epochs) == (0.5, 1)
     assert changed.model == config.model
-    for grid in baselines.OURS.values():
+    for grid in names.OURS.values():
         for field, values in grid.items():
             assert values[0] is None  # the first trial is the config as it is
             assert baselines.at_point(config, {field: values[-1]}) != config

@@ -1,0 +1,128 @@
+"""Which systems there are, by name, and what the config may say of them."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from gensr_model.baselines.base import Baseline, BaselineSpec, Grid
+from gensr_model.baselines.registry import BASELINES, LEARNING
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.errors import ConfigError
+from gensr_model.evaluation.reference import REFERENCES
+from gensr_model.reporting.model_names import MODELS as MODEL_TITLES
+from gensr_model.training import baseline as training
+from tasks.train.finetune import MODELS
+
+# What is tuned for GenSR and two heads: fields of the config; None leaves the value that the config has.
+OURS: dict[str, Grid] = {
+    "gensr": {"train.learning_rate": (None, 3e-3, 3e-4), "train.weight_decay": (None, 0.1), "model.beta": (None, 0.01)},
+    "two_head": {"train.learning_rate": (None, 3e-3, 3e-4), "train.weight_decay": (None, 0.1)},
+}
+
+
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+
+
+def every_system() -> tuple[str, ...]:
+    """Names of all systems, in the order of the table."""
+    return (*REFERENCES, *(name for name, spec in BASELINES.items() if spec.reranks), *MODELS[::-1])
+
+
+def title(name: str) -> str:
+    """What the table calls a system."""
+    return MODEL_TITLES[name] if name in MODEL_TITLES else find_baseline(name).title
+
+
+def block(name: str) -> str:
+    """The group of the paper's table."""
+    if name in REFERENCES:
+        return "reference"
+    return "joint" if name in MODELS else find_baseline(name).block
+
+
+def find_baseline(name: str, named_in: str = "rerank.systems") -> BaselineSpec:
+    """A registered baseline, or a ``Baseline`` named as ``module:Class``. Raises ConfigError where there is none."""
+    if name in BASELINES:
+        return BASELINES[name]
+    module, _, attribute = name.partition(":")
+    if not attribute:
+        known = ", ".join((*REFERENCES, *BASELINES, *MODELS[::-1]))
+        raise ConfigError(f"{named_in}: {name!r} is unknown; known: {known}, or module:Class")
+    if not module or module.startswith("."):
+        raise ConfigError(f"{named_in}: {name!r} does not say the whole name of its module: give module:Class")
+    try:
+        loaded = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{named_in}: {name!r} cannot be imported: {error}") from error
+    if isinstance(loaded, BaselineSpec):
+        return loaded
+    if not (isinstance(loaded, type) and issubclass(loaded, Baseline)):
+        raise ConfigError(f"{named_in}: {name!r} is no Baseline (gensr_model/baselines/base.py)")
+    return BaselineSpec(loaded, attribute, "of your own", LEARNING)
+
+
+def spec_at(config: PipelineConfig, name: str) -> BaselineSpec:
+    """The baseline with the values of ``rerank.points`` in its grid."""
+    spec = find_baseline(name)
+    given = config.rerank.points.get(name, {})
+    return spec._replace(grid=spec.grid | {field: (value,) for field, value in given.items()})
+
+
+def check_points(config: PipelineConfig) -> None:
+    """Raise ConfigError where ``rerank.points`` names no baseline, no hyperparameter of it, or no value of that."""
+    for name, point in config.rerank.points.items():
+        if name in (*REFERENCES, *MODELS):
+            raise ConfigError(
+                f"rerank.points.{name}: only baselines have points. What {title(name)} has is set by the other sections"
+            )
+        spec = find_baseline(name, "rerank.points")
+        known = training.hyperparameters(spec.model)
+        for field, value in point.items():
+            if field not in known:
+                raise ConfigError(f"rerank.points.{name}: {field!r} is unknown; known: {', '.join(sorted(known))}")
+            if wrong := _wrong_value(spec, field, known[field], value):
+                raise ConfigError(f"rerank.points.{name}.{field}: {wrong}")
+
+
+def _wrong_value(spec: BaselineSpec, field: str, kind: Any, value: Any) -> str:
+    """Why a hyperparameter cannot have a value; empty where it can."""
+    if get_origin(kind) is Literal:
+        found = isinstance(value, str) and value in get_args(kind)
+        return "" if found else f"{spec.title} has no {value!r}; it has {', '.join(get_args(kind))}"
+    usual = spec.grid.get(field, ("",))[0]
+    if isinstance(value, list) and isinstance(usual, tuple) and len(value) != len(usual):
+        return f"{value} has {len(value)} values, expected {len(usual)} as in {list(usual)}"
+    try:  # as JSON a list is a tuple, too
+        TypeAdapter(kind, config=_STRICT).validate_json(json.dumps(value))
+    except ValidationError as error:
+        return f"{value!r} does not fit: {error.errors()[0]['msg']}"
+    return ""
+
+
+def check_trials(config: PipelineConfig, names: tuple[str, ...]) -> None:
+    """Raise ConfigError where a grid has fewer points than ``rerank.trials``: the budgets would not be equal.
+
+    A grid that ``rerank.points`` narrows may have fewer.
+    """
+    grids = OURS | {name: find_baseline(name).grid for name in names if name not in (*REFERENCES, *MODELS)}
+    size = {name: math.prod(map(len, grids[name].values())) for name in names if name in grids}
+    smallest = min(size, key=lambda name: size[name], default="")
+    if smallest and size[smallest] < config.rerank.trials:
+        raise ConfigError(
+            f"rerank.trials is {config.rerank.trials}, but the grid of {title(smallest)} has {size[smallest]} points, "
+            f"and every system gets as many trials: set rerank.trials to {size[smallest]} at most"
+        )
+
+
+def check_names(names: tuple[str, ...], named_in: str = "rerank.systems") -> None:
+    """Raise ConfigError for a name that is none, before anything is trained."""
+    for name in names:
+        if name not in (*REFERENCES, *MODELS):
+            find_baseline(name, named_in)
+    if len(set(names)) < len(names):
+        raise ConfigError(f"{named_in} names one twice: {', '.join(names)}")
