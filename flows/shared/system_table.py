@@ -17,10 +17,10 @@ from gensr_model.evaluation.reference import REFERENCES
 from gensr_model.reporting.run_facts import RERANK
 from tasks.compare.baselines import Ranked, run_system
 from tasks.compare.full_table import TABLES
-from tasks.compare.names import check_names, check_points, check_trials, title
+from tasks.compare.names import check_names, check_needs, check_points, check_trials, not_made, title
 from tasks.compare.saved_ranks import taken
 from tasks.core.stage import StageResult
-from tasks.core.tracking import Tracked, parent_run
+from tasks.core.tracking import Tracked, parent_run, run_logger
 from tasks.core.worker_check import WorkerEnvironment, check, here
 from tasks.evaluate.run_data import Data
 from tasks.publish.comparison_table import Compared, Failed, compare
@@ -50,6 +50,7 @@ def check_systems(config: PipelineConfig, study: str = RERANK) -> FanOut:
             f"rerank.systems: {', '.join(config.rerank.systems)} rank given candidates alone, not the catalogue; "
             f"compare/{study} has {', '.join(TABLES[study].every())}"
         )
+    check_needs(config, names)
     if config.rerank.tune is not False:
         check_trials(config, names)
     for saved, given in zip(config.rerank.saved_ranks, taken(config.rerank.saved_ranks, names), strict=True):
@@ -71,11 +72,15 @@ def rank_all(
     run_id: str, config: PipelineConfig, prepared: StageResult, cf: StageResult, study: str
 ) -> list[Ranked | Failed]:
     """All systems with the first seed, then with the others; as many at once as the task runner has places."""
-    names, (first, *later) = TABLES[study].names(config), config.rerank.seeds
+    wanted, (first, *later) = TABLES[study].names(config), config.rerank.seeds
+    left_out = [Failed(name, first, reason) for name in wanted if (reason := not_made(config, name))]
+    for each in left_out:
+        run_logger().warning("%s, so it is left out", each.error)
+    names = [name for name in wanted if name not in {each.name for each in left_out}]
     order = [(name, first) for name in names]
     order += [(name, seed) for seed in later for name in names if name not in REFERENCES]
     futures = [rank_one.submit(run_id, config, prepared, cf, name, seed, study, here()) for name, seed in order]
-    return [_outcome(future, *which) for future, which in zip(futures, order, strict=True)]
+    return left_out + [_outcome(future, *which) for future, which in zip(futures, order, strict=True)]
 
 
 @task(name="system", task_run_name="{name}-seed{seed}", cache_policy=NO_CACHE, persist_result=False)

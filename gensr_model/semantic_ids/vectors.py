@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -122,19 +124,31 @@ def _t5_vectors(texts: list[str], name: str) -> ItemVectors:
     return _unit(means, known, centred=True)
 
 
-def _load_t5(name: str) -> tuple[Any, Any]:
-    """Encoder and tokenizer by folder or hub name; ConfigError where that is no T5."""
-    try:
+def require_t5(name: str) -> None:
+    """Raise ConfigError where a folder or hub name is no T5 whose weights and tokenizer could be loaded."""
+    with _explained(name):
         kind = AutoConfig.from_pretrained(name).model_type
         if kind != "t5":
             raise ValueError(f"its config.json names the model type {kind!r}")
+        if Path(name).is_dir() and not any((Path(name) / file).is_file() for file in _TOKENIZERS):
+            raise ValueError("it has no tokenizer.json")  # transformers would make up a tokenizer without words
+
+
+def _load_t5(name: str) -> tuple[Any, Any]:
+    """Encoder and tokenizer; raises as ``require_t5``, and where weights are missing."""
+    require_t5(name)
+    with _explained(name):
         loaded: Any = T5EncoderModel.from_pretrained(name, use_safetensors=True, output_loading_info=True)
         encoder, loading = loaded
         if loading["missing_keys"]:
             raise ValueError(f"it lacks the weights {sorted(loading['missing_keys'])[:3]}")
-        if Path(name).is_dir() and not any((Path(name) / file).is_file() for file in _TOKENIZERS):
-            raise ValueError("it has no tokenizer.json")  # transformers would make up a tokenizer without words
         return encoder, AutoTokenizer.from_pretrained(name)
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"semantic_ids.vectors {name!r} is no T5 that can be loaded ({error}). Give tfidf, cf, or a folder with a "

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 from gensr_model.baselines.base import BaselineSpec, Grid
 from gensr_model.baselines.inputs import TEXT
-from gensr_model.baselines.registry import WRITES_WORDS
 from gensr_model.config.model import TextConfig
 from gensr_model.config.pipeline import PipelineConfig, with_changes
 from gensr_model.data.prepared import PreparedDataset
@@ -26,9 +25,8 @@ from gensr_model.training import baseline as training
 from gensr_model.training import tuning
 from gensr_model.training.fitting import GradientLog
 from gensr_model.training.needs import READERS
-from tasks.compare.names import OURS, every_system, find_baseline, spec_at, title
+from tasks.compare.names import OURS, every_system, find_baseline, not_made, spec_at
 from tasks.core.code_version import Code, foreign, name_of
-from tasks.core.dataset_format import dataset_format
 from tasks.core.definitions import exists
 from tasks.core.stage import Stage, StageResult, stage
 from tasks.core.tracking import Tracked, run_logger
@@ -208,9 +206,8 @@ def run_system(
 
     Raises ConfigError where the system cannot be made of the format's texts.
     """
-    facts = dataset_format(config.format).facts
-    if name in WRITES_WORDS and facts.anonymised is not None:
-        raise ConfigError(f"{title(name)} is not made of {facts.title}: {facts.anonymised}")
+    if reason := not_made(config, name):
+        raise ConfigError(reason)
     config = config.model_copy(update={"seed": seed})
     if name in REFERENCES:
         return Ranked(name, seed, table.rank_reference(run, config, prepared, cf, option=name), None, {})

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import math
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from gensr_model.baselines.base import Baseline, BaselineSpec, Grid
-from gensr_model.baselines.registry import BASELINES, LEARNING
+from gensr_model.baselines.collm import CoLLM
+from gensr_model.baselines.registry import BASELINES, LEARNING, WRITES_WORDS
+from gensr_model.baselines.tiger import LEVELS, TIGER
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError
 from gensr_model.evaluation.reference import REFERENCES
 from gensr_model.reporting.model_names import MODELS as MODEL_TITLES
+from gensr_model.semantic_ids.vectors import require_t5
 from gensr_model.training import baseline as training
+from tasks.core.dataset_format import dataset_format
 from tasks.train.finetune import MODELS
 
 # What is tuned for GenSR and two heads: fields of the config; None leaves the value that the config has.
@@ -126,3 +132,34 @@ def check_names(names: tuple[str, ...], named_in: str = "rerank.systems") -> Non
             find_baseline(name, named_in)
     if len(set(names)) < len(names):
         raise ConfigError(f"{named_in} names one twice: {', '.join(names)}")
+
+
+def check_needs(config: PipelineConfig, names: tuple[str, ...]) -> None:
+    """Raise ConfigError where a baseline would get other codes or CF vectors than it reads."""
+    for name in names:
+        if name in (*REFERENCES, *MODELS):
+            continue
+        spec, ids = spec_at(config, name), config.semantic_ids
+        if issubclass(spec.model, TIGER) and ids.levels != LEVELS - 1:
+            raise ConfigError(
+                f"semantic_ids.levels is {ids.levels}, but {spec.title} reads {LEVELS - 1} codes and a number: "
+                f"set it to {LEVELS - 1}"
+            )
+        folder = Path(ids.vectors)
+        if "codes" in spec.model.needs and (folder.is_absolute() or folder.is_dir()):
+            require_t5(ids.vectors)
+        default = inspect.signature(CoLLM).parameters["cf_dim"].default
+        for dim in spec.grid.get("cf_dim", (default,)) if issubclass(spec.model, CoLLM) else ():
+            if dim != config.lightgcn.dim:
+                raise ConfigError(
+                    f"{spec.title} reads a CF table of {dim} dimensions, but lightgcn.dim is {config.lightgcn.dim}: "
+                    f"set rerank.points.{name}.cf_dim to {config.lightgcn.dim}"
+                )
+
+
+def not_made(config: PipelineConfig, name: str) -> str | None:
+    """Why a system cannot be made of the format's texts; None where it can."""
+    facts = dataset_format(config.format).facts
+    if name in WRITES_WORDS and facts.anonymised is not None:
+        return f"{title(name)} is not made of {facts.title}: {facts.anonymised}"
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import cast
 
@@ -25,7 +26,7 @@ from gensr_model.errors import ConfigError
 from gensr_model.evaluation.metrics import summarize
 from gensr_model.runtime.progress import NullReport
 from gensr_model.training import baseline as training
-from tasks.compare import baselines
+from tasks.compare import baselines, names
 from tasks.core.stage import StageResult
 from tasks.core.tracking import Tracked
 
@@ -160,5 +161,9 @@ def test_a_saved_model_has_the_ids_that_were_written_anew_and_ranks_as_the_train
 def test_a_format_with_anonymised_texts_has_a_row_with_the_reason() -> None:
     none = StageResult("", "", Path(), {}, 0.0, False)
     config = PipelineConfig.model_validate({"format": "kuaisar"})
-    with pytest.raises(ConfigError, match=r"IDGenRec is not made of KuaiSAR: .* anonymised \(the paper's footnote 6\)"):
+    assert names.not_made(config, "collm") is None
+    reason = names.not_made(config, "idgenrec")
+    assert reason is not None
+    assert re.match(r"IDGenRec is not made of KuaiSAR: .* anonymised \(the paper's footnote 6\)", reason)
+    with pytest.raises(ConfigError, match=re.escape(reason)):
         baselines.run_system(cast(Tracked, None), config, none, none, "idgenrec", 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -183,3 +184,31 @@ def test_a_point_replaces_what_has_a_value() -> None:
         for field, values in grid.items():
             assert values[0] is None  # the first trial is the config as it is
             assert baselines.at_point(config, {field: values[-1]}) != config
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"semantic_ids": {"levels": 4}},
+            r"^semantic_ids\.levels is 4, but TIGER reads 3 codes and a number: set it to 3",
+        ),
+        ({"semantic_ids": {"vectors": "/no/such"}}, r"^semantic_ids\.vectors '/no/such' is no T5 that can be loaded"),
+        (
+            {"lightgcn": {"dim": 32}},
+            r"CF table of 64 dimensions, but lightgcn\.dim is 32: set rerank\.points\.collm\.cf_dim",
+        ),
+        ({"rerank": {"points": {"collm": {"cf_dim": 8}}}}, r"CF table of 8 dimensions, but lightgcn\.dim is 64"),
+    ],
+)
+def test_codes_and_vectors_that_do_not_fit_are_named_before_any_training(changes: dict[str, Any], said: str) -> None:
+    config = PipelineConfig.model_validate(changes)
+    names.check_needs(config, ("popularity", "sasrec", "gensr"))
+    with pytest.raises(ConfigError, match=said):
+        names.check_needs(config, ("sasrec", "tiger", "collm"))
+
+
+def test_codes_and_vectors_that_fit_are_taken() -> None:
+    fits: dict[str, Any] = {"lightgcn": {"dim": 32}, "rerank": {"points": {"collm": {"cf_dim": 32}}}}
+    for changes in ({}, fits):
+        names.check_needs(PipelineConfig.model_validate(changes), ("tiger", "collm"))

@@ -14,11 +14,15 @@ from parsed import Parsed
 
 from flows.full_ranking_table import full_ranking_table
 from flows.rerank_table import rerank_table
+from flows.shared.system_table import rank_all
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError
 from gensr_model.evaluation.metrics import per_sample
 from gensr_model.evaluation.saved_ranks import read_saved_ranks
+from gensr_model.reporting.run_facts import RERANK as RERANK_TABLE
+from tasks.core.stage import StageResult
 from tasks.core.tracking import tracking_uri
+from tasks.publish.comparison_table import Failed
 
 RERANK = {"trials": 2, "trial_epochs": 1, "epochs": 2, "batch_size": 64, "concurrency": 2}
 
@@ -33,7 +37,21 @@ def test_systems_that_rank_no_catalogue_are_named_before_anything_is_trained(
         full_ranking_table.fn(tiny(rerank={"systems": ["two_head", "din"]}))
     with pytest.raises(ConfigError, match="'sasrek' is unknown"):
         full_ranking_table.fn(tiny(rerank={"systems": ["sasrek", "sasrec"]}))
+    with pytest.raises(ConfigError, match=r"^semantic_ids\.levels is 2, but TIGER reads 3"):
+        full_ranking_table.fn(tiny(rerank={"systems": ["sasrec", "tiger"]}, semantic_ids={"levels": 2}))
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_system_that_the_formats_texts_cannot_make_is_a_row_and_trains_nothing(
+    tiny: Callable[..., PipelineConfig],
+) -> None:
+    none = StageResult("", "", Path(), {}, 0.0, False)
+    config = tiny(format="kuaisar", rerank={"systems": ["idgenrec"], "seeds": [0, 1]})
+    (row,) = rank_all("no run", config, none, none, RERANK_TABLE)
+    assert isinstance(row, Failed)
+    assert row[:2] == ("idgenrec", 0)
+    assert row.error.endswith("here these are anonymised (the paper's footnote 6)")
 
 
 @pytest.mark.slow
