@@ -1,6 +1,6 @@
 """Where the models of a stored run fail: their metrics by kind of user, target and query, without training again.
 
-    python -m benchmarks.diagnose docs/results/amazon-scientific-seed0.parquet .gensr/store/prepare/<key>
+    python -m benchmarks.diagnose RANKS.parquet .gensr/store/prepare/<key>
 
 Prints the tables that a run's own summary has.
 """
@@ -21,7 +21,7 @@ from tasks.evaluate.diagnose import segments_of
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("saved_ranks", type=Path, help="ranks that benchmarks.save_ranks wrote")
+    parser.add_argument("saved_ranks", type=Path, help="ranks of benchmarks.save_ranks, or a cell of docs/results")
     parser.add_argument("prepared", type=Path, help="the prepared dataset of that run")
     given = parser.parse_args()
     rule = StatisticsConfig()

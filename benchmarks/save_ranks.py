@@ -1,8 +1,8 @@
-"""Keep a finished run for docs/results: its table, and the ranks of every model on every test sample in one small file.
+"""Keep a finished run: its table, and the ranks of every model on every test sample in one small file.
 
 Of ``sweep/tau-beta``, which ranks no test samples, the file has a row per point.
 
-    python -m benchmarks.save_ranks .gensr/runs/latest [--to docs/results]
+    python -m benchmarks.save_ranks .gensr/runs/latest [--to saved]
 
 Ranks are what metrics are made of, so later runs can be compared with this one sample by sample without training again.
 """
@@ -96,7 +96,7 @@ def _forget_folders(place: dict[str, Any]) -> None:
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("run", type=Path, help="a folder with summary.json, such as .gensr/runs/latest")
-    parser.add_argument("--to", type=Path, default=Path("docs/results"))
+    parser.add_argument("--to", type=Path, default=Path("saved"))
     given = parser.parse_args()
     for path in keep(run_folder(given.run), given.to):
         print(path)

@@ -28,6 +28,7 @@ from benchmarks.sides import arguments
 from gensr_model.errors import GensrError
 from gensr_model.evaluation.compare import paired_bootstrap
 from gensr_model.evaluation.metrics import per_sample
+from gensr_model.evaluation.results import Results
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parents[1] / "docs" / "results"
@@ -118,6 +119,12 @@ def rows(
     return made
 
 
+def our_cells(dataset: str) -> list[Path]:
+    """Our saved ranks of popularity, by which lists are compared, and of the systems that have a peer."""
+    results = Results(RESULTS / "cells")
+    return [cell.path for name in ("popularity", *PEERS) for cell in results.cells(dataset, "rerank", name)]
+
+
 def markdown(made: list[dict[str, Any]]) -> str:
     """The rows as a table."""
     lines = [
@@ -139,7 +146,7 @@ def main() -> None:
     parser.add_argument("raw", type=Path, help="folder of raw files")
     parser.add_argument("--systems", nargs="+", choices=PEERS, default=list(PEERS))
     parser.add_argument("--again", action="store_true", help="train systems that have saved ranks, too")
-    parser.add_argument("--ours", nargs="+", type=Path, help="our saved ranks; <name>-rerank-seed*.parquet if left out")
+    parser.add_argument("--ours", nargs="+", type=Path, help="our saved ranks; the cells of docs/results if left out")
     parser.add_argument("--to", type=Path, help="file of the peers' ranks")
     parser.add_argument("--venv", type=Path, default=Path(os.environ.get("GENSR_HOME", ".gensr")) / "peers-venv")
     parser.add_argument("--threads", type=int, default=1)
@@ -147,7 +154,7 @@ def main() -> None:
     name = given.raw.resolve().name
     to = given.to or RESULTS / "peers" / f"{name}-recbole-seed0.parquet"
     dataset, config = prepared(0, 0, {"kind": "folder", "path": str(given.raw)})
-    ours = exchange.ours(given.ours or sorted(RESULTS.glob(f"{name}-rerank-seed*.parquet")), dataset)
+    ours = exchange.ours(given.ours or our_cells(name), dataset)
     expected = exchange.digest(exchange.lists(dataset, "test"))
     saved, missing = exchange.read(to, expected), {}
     wanted = [system for system in given.systems if given.again or system not in saved.ranks]

@@ -116,7 +116,7 @@ def save(path: Path, name: str, ranks: pa.Table, told: dict[str, Any], expected:
 
 
 def ours(paths: list[Path], dataset: PreparedDataset) -> dict[str, list[pa.Table]]:
-    """Ranks of our systems on the same lists, one table per seed, from files of ``benchmarks.save_ranks``.
+    """Ranks of our systems on the same lists, one table per seed, from saved ranks or cells.
 
     Popularity is ranked anew and must be what a file has: DataError where the lists differ.
     """

@@ -40,7 +40,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "ablation": {"variants": ("no_cf_view", "no_semantic_view", "no_soft_filter", "no_contrastive")},
         "sweep": {"tau": (0.01, 0.05, 0.09), "beta": (0.001, 0.1, 0.3)},
     },
-    # For ~60k interactions on two cores: what docs/results.md is measured with.
+    # For ~60k interactions on two cores: GenSR as the paper describes it, in docs/results.md.
     "laptop": {"model": {**_SHORT_PROMPTS}, "train": {"epochs": 8}, "full_ranking": {**_SHORT_FULL_PROMPTS}},
     # `laptop` with what ranked best on the validation split of real data (docs/results.md): six departures from the
     # paper (docs/paper_to_code.md AK to AP), which need fewer epochs. Leaving a search out of its positive's text was

@@ -46,7 +46,7 @@ class AnalysisConfig(Frozen):
 
 
 class SavedRanks(Frozen):
-    """A file of ranks that ``benchmarks.save_ranks`` wrote, as under ``docs/results``; a path alone stands for it."""
+    """A file of ranks that ``benchmarks.save_ranks`` wrote, or a cell of ``docs/results``; a path stands for it."""
 
     path: str
     systems: tuple[str, ...] = Field((), description="systems to take from the file; none named means all")

@@ -156,6 +156,11 @@ def read_cell(path: Path, samples: pa.Table | None = None) -> Cell:
     return Cell(path, record, ranks.filter(pc.is_valid(ranks["ties"])).combine_chunks())
 
 
+def is_cell(path: Path) -> bool:
+    """Whether a Parquet file is a cell, by its columns."""
+    return tuple(pq.read_schema(path).names) == _COUNTS
+
+
 def read_cells(root: Path) -> list[Cell]:
     """Every cell below the root, by path; DataError as in `read_cell`."""
     cells = []

@@ -61,6 +61,20 @@ def resampled_means(values: FloatArray, user: IntArray, samples: int, rng: np.ra
     return np.concatenate(means, axis=1)
 
 
+def drawn_counts(users: int, samples: int, rng: np.random.Generator) -> npt.NDArray[np.int16]:
+    """(samples, users) how often each user is in each resample: the same resamples as those of `resampled_means`.
+
+    A mean over all resamples is then one product of matrices, for as many values as there are.
+    """
+    counts = np.empty((samples, users), dtype=np.int16)
+    rows = max(1, _CHUNK // users)
+    for start in range(0, samples, rows):
+        drawn = rng.integers(users, size=(min(rows, samples - start), users))
+        drawn += np.arange(len(drawn))[:, None] * users
+        counts[start : start + rows] = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
+    return counts
+
+
 def standard_error(values: FloatArray, user: IntArray) -> float:
     """Of the mean of values (n,), by the users (n,) whose they are, any integers; NaN for a single user."""
     whose, number = np.unique(user, return_inverse=True)

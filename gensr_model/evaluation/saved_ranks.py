@@ -1,4 +1,4 @@
-"""The ranks of many models on the same test samples in one small table: what is committed beside a results page."""
+"""The ranks of many models on the same test samples in one small table. A cell (``cells``) is one of one model."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from gensr_model.evaluation.cells import is_cell, read_cell
 from gensr_model.evaluation.metrics import RANKS_SCHEMA
 
 SAMPLE = ("sample_id", "task", "candidates")
@@ -32,11 +33,16 @@ def widen(ranks: dict[str, pa.Table]) -> pa.Table:
 
 def saved_labels(path: Path) -> list[str]:
     """What a saved file calls its models: by name, or each training of many: ``gensr/seed1``, ``gensr/training1``."""
+    if is_cell(path):
+        return [read_cell(path).record.system]
     return [name.removesuffix("/ties") for name in pq.read_schema(path).names if name.endswith("/ties")]
 
 
 def read_saved_ranks(path: Path) -> dict[str, pa.Table]:
     """The ranks (``RANKS_SCHEMA``) of every model in a saved file, by ``saved_labels``."""
+    if is_cell(path):
+        cell = read_cell(path)
+        return {cell.record.system: cell.ranks}
     wide = pq.read_table(path)
     ranks = {}
     for name in saved_labels(path):
@@ -49,6 +55,9 @@ def read_saved_ranks(path: Path) -> dict[str, pa.Table]:
 
 def read_costs(path: Path) -> dict[str, dict[str, float]]:
     """The costs of each system of a saved comparison, as its own run measured them; empty where the file has none."""
+    if is_cell(path):
+        record = read_cell(path).record
+        return {record.system: record.costs}
     metadata: dict[bytes, bytes] = pq.read_schema(path).metadata or {}
     costs: dict[str, dict[str, float]] = json.loads(metadata.get(b"costs", b"{}"))
     return costs

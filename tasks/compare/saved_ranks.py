@@ -68,7 +68,7 @@ def _labels(file: Path) -> list[str]:
 
 
 def saved_systems(files: tuple[SavedRanks, ...], ranked: Tables, asked: Collection[str]) -> Tables:
-    """The systems of saved files (``docs/results/*.parquet``) that this run was not ``asked`` for.
+    """The systems of saved files that this run was not ``asked`` for.
 
     Raises what ``taken`` does, and DataError where a file's ranks are not of the same samples and candidates: a
     reference must have the same ranks in the file as in this run, but for rounding. LightGCN, which is trained, and

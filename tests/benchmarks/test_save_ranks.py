@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.save_ranks import keep
-from gensr_model.evaluation.arithmetic import Figures, ranks_six_to_ten
 from gensr_model.evaluation.evaluate import RANKS
-from gensr_model.evaluation.metrics import RankCounts, counts_table, ranks_table, summarize
+from gensr_model.evaluation.metrics import RankCounts, counts_table, ranks_table
 from gensr_model.evaluation.saved_ranks import read_saved_ranks, widen
-
-RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 
 
 def ranks(rng: np.random.Generator, tasks: list[str]) -> pa.Table:
@@ -122,52 +118,3 @@ def test_a_sweep_is_kept_with_a_row_per_point(run: tuple[Path, dict[str, pa.Tabl
     assert (table.name, parquet.name) == ("mine-sweep-seed3.md", "mine-sweep-seed3.parquet")
     assert pq.read_table(parquet).to_pylist() == points.to_pylist()
     assert b"somewhere" not in parquet.read_bytes()
-
-
-@pytest.mark.parametrize("parquet", sorted(RESULTS.glob("*-sweep-seed*.parquet")), ids=lambda path: path.stem)
-def test_a_sweeps_table_in_docs_has_the_points_beside_it(parquet: Path) -> None:
-    rows = [line.split("|")[1:-1] for line in parquet.with_suffix(".md").read_text().splitlines() if "|" in line]
-    shown = {tuple(re.sub(r"[*]|</?u>", "", cell).strip() for cell in row[:5]) for row in rows}
-    for point in pq.read_table(parquet).to_pylist():
-        numbers = (f"{point[name]:.4f}" for name in ("metric", "recommendation", "search"))
-        assert (f"{point['tau']:g}", f"{point['beta']:g}", *numbers) in shown
-
-
-@pytest.mark.parametrize("study", ["", "full-ranking-"])
-def test_the_saved_references_are_of_the_candidates_of_the_saved_models(study: str) -> None:
-    models, references = (
-        read_saved_ranks(RESULTS / f"amazon-scientific-{study}{name}seed0.parquet") for name in ("", "references-")
-    )
-    assert {"query_count", "query_user"} == references.keys() - models.keys()
-    for name in ("popularity", "item_knn", "same_query"):
-        assert references[name].sort_by("sample_id") == models[name].sort_by("sample_id"), name
-
-
-METRICS = {
-    f"{letter}@{k}": f"{name}_at_{k}" for letter, name in (("R", "recall"), ("N", "ndcg")) for k in (1, 5, 10, 20)
-}
-
-
-@pytest.mark.parametrize(
-    "parquet",
-    sorted(path for path in RESULTS.glob("*.parquet") if "-sweep-seed" not in path.name),
-    ids=lambda path: path.stem,
-)
-def test_the_tables_in_docs_are_made_of_the_ranks_beside_them(parquet: Path) -> None:
-    shown, columns = set(), []
-    for line in parquet.with_suffix(".md").read_text().splitlines():
-        cells = [re.sub(r"[*]|</?u>", "", cell).strip() for cell in line.split("|")]
-        if sum(cell in METRICS for cell in cells) > 1:  # a head
-            columns = [number for number, cell in enumerate(cells) if cell in METRICS or cell == "MRR"]
-            names = [METRICS.get(cells[number], "mrr") for number in columns]
-        elif columns and len(cells) > max(columns):
-            shown.add(tuple(cells[number] for number in columns))
-    seeds: dict[str, list[dict[str, dict[str, float]]]] = {}
-    for label, result in read_saved_ranks(parquet).items():
-        seeds.setdefault(label.partition("/")[0], []).append(summarize(result))  # gensr/seed1 is gensr's
-    for of_system in seeds.values():
-        for task in of_system[0]:
-            for one in of_system:
-                assert ranks_six_to_ten(Figures.of(task, one[task])) == "inside"
-            means = (np.mean([one[task][name] for one in of_system]) for name in names)
-            assert tuple(f"{mean:.4f}" for mean in means) in shown

@@ -11,6 +11,7 @@ import pytest
 from gensr_model.errors import DataError
 from gensr_model.evaluation.cells import CellRecord, read_cell, read_cells, write_cell, write_samples
 from gensr_model.evaluation.metrics import RANKS_SCHEMA
+from gensr_model.evaluation.saved_ranks import read_costs, read_saved_ranks, saved_labels
 
 TASKS = ["search", "recommendation", "search"]
 SAMPLES = pa.table({"sample_id": ["c", "a", "b"], "task": TASKS, "user_idx": [5, 4, 4]})
@@ -38,6 +39,8 @@ def test_a_cell_comes_back_with_its_record_and_in_the_order_of_the_samples(root:
     assert ours.record == RECORD
     assert ours.ranks.to_pylist() == RANKS.sort_by([("task", "ascending"), ("sample_id", "ascending")]).to_pylist()
     assert qem.ranks.to_pylist() == search.to_pylist()
+    assert read_saved_ranks(path)["gensr"].to_pylist() == ours.ranks.to_pylist()
+    assert (saved_labels(path), read_costs(path)) == (["gensr"], {"gensr": {"epochs": 3.0}})
     before = path.read_bytes()
     write_cell(path, RANKS.take([2, 0, 1]), RECORD)
     assert path.read_bytes() == before

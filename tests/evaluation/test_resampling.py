@@ -11,7 +11,7 @@ from gensr_model.errors import DataError
 from gensr_model.evaluation.ablation import relative_change
 from gensr_model.evaluation.compare import Comparison, against_best, paired_bootstrap
 from gensr_model.evaluation.metrics import per_sample, ranks_table
-from gensr_model.evaluation.resampling import number_users, resampled_means, standard_error
+from gensr_model.evaluation.resampling import drawn_counts, number_users, resampled_means, standard_error
 
 
 def ranks(places: np.ndarray) -> pa.Table:
@@ -47,6 +47,15 @@ def test_a_resample_has_all_samples_of_the_users_that_were_drawn() -> None:
     kinds = [np.isclose(result.T, kind).all(axis=1) for kind in (whole, one, other)]
     assert np.sum(kinds, axis=0).tolist() == [1] * 4_000
     assert [float(kind.mean()) for kind in kinds] == pytest.approx([0.5, 0.25, 0.25], abs=0.03)
+
+
+def test_counts_of_draws_are_the_same_resamples() -> None:
+    values, user = np.random.default_rng(3).random((2, 400)), np.repeat(np.arange(100), 4)
+    drawn = resampled_means(values, user, 50_000, np.random.default_rng(7))  # more than are held at once
+    counts = drawn_counts(100, 50_000, np.random.default_rng(7))
+    assert (counts.sum(axis=1) == 100).all()
+    sums = np.stack([np.bincount(user, weights=row) for row in values])
+    np.testing.assert_allclose(drawn, (counts @ sums.T).T / 400, rtol=1e-12)
 
 
 def test_the_error_is_the_plain_one_of_single_samples_and_of_users_means_where_all_have_as_many() -> None:

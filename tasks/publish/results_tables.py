@@ -1,0 +1,155 @@
+"""Tables of the results pages as Markdown, from saved cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gensr_model.config.base import TASKS
+from gensr_model.config.variants import VARIANTS
+from gensr_model.evaluation.cells import Cell
+from gensr_model.evaluation.compare import holm
+from gensr_model.evaluation.comparison_table import COLUMNS, SIGNIFICANT
+from gensr_model.evaluation.results import OURS, Column
+from tasks.compare.names import block, title
+from tasks.publish.results_figures import Difference, Figures, bare
+
+TRAIN = "python -m benchmarks.tables --data FOLDER --only"
+
+
+class Tables:
+    """The tables that a template may ask for."""
+
+    def __init__(self, figures: Figures) -> None:
+        self._figures, self._results = figures, figures.results
+
+    def functions(self) -> dict[str, object]:
+        """By the name that templates use."""
+        return {
+            "table": self.table,
+            "steps": self.steps,
+            "ablation": self.ablation,
+            "plain": self.plain,
+            "columns": self.columns,
+        }
+
+    def table(self, dataset: str, study: str, also: Sequence[str] = (), without: Sequence[str] = ()) -> str:
+        """Every system of a study: both tasks, the mean over seeds, and GenSR minus it on N@10.
+
+        Args:
+            also: further rows, ``gensr@laptop``.
+            without: systems that cannot rank these data.
+        """
+        named = [name for name in self._figures.systems(study) if name not in without] + list(also)
+        there = [name for name in named if self._results.has(dataset, study, name)]
+        absent = [name for name in named if name not in there]
+        if not there:
+            return f"No system has ranks yet. `{TRAIN} {dataset} {study}` trains all {len(named)}."
+        against = self._against_ours(dataset, study, there)
+        head = ["system", "kind", "seeds"]
+        for task in TASKS:
+            head += [f"{'rec' if task == 'recommendation' else task} {c}" for c in COLUMNS.values()] + ["GenSR − it"]
+        body = [self._row(dataset, study, name, against) for name in there]
+        _embolden(body, head)
+        body += [[title(n.partition("@")[0]), block(n.partition("@")[0]), "–", "not trained yet"] for n in absent]
+        return "\n".join(
+            [_markdown(head, body), "", *_notes(self._cells(dataset, study, there), against, absent, dataset, study)]
+        )
+
+    def _row(self, dataset: str, study: str, name: str, against: dict[tuple[str, str], Difference]) -> list[str]:
+        cells = self._results.cells(dataset, study, name)
+        mark = "†" if any(cell.record.converted_from for cell in cells) else ""
+        row = [f"{cells[0].record.title}{mark}", block(name.partition("@")[0]), str(len(cells))]
+        for task in TASKS:
+            ranked = self._results.ranks(Column(dataset, study, task), name)
+            row += [bare(self._results.mean(Column(dataset, study, task, m), name)) if ranked else "" for m in COLUMNS]
+            found = against.get((name, task))
+            row.append(f"{found}{'*' if found.p < SIGNIFICANT else ''}" if found else "")
+        return row
+
+    def _against_ours(self, dataset: str, study: str, names: Sequence[str]) -> dict[tuple[str, str], Difference]:
+        """GenSR minus each row by task, p after Holm's correction for all of them."""
+        pairs = {
+            (name, task): self._figures.difference(dataset, study, OURS, name, task)
+            for task in TASKS
+            for name in names
+            if name != OURS and all(self._results.ranks(Column(dataset, study, task), n) for n in (name, OURS))
+        }
+        corrected = holm([found.p for found in pairs.values()])
+        return {key: found._replace(p=p) for (key, found), p in zip(pairs.items(), corrected, strict=True)}
+
+    def _cells(self, dataset: str, study: str, names: Sequence[str]) -> list[Cell]:
+        return [cell for name in names for cell in self._results.cells(dataset, study, name)]
+
+    def steps(self, dataset: str, study: str, names: Sequence[str]) -> str:
+        """N@10 of a few rows, with the deviation over seeds."""
+        body = []
+        for name in names:
+            cells = self._results.cells(dataset, study, name)
+            row = [cells[0].record.title if cells else name, str(len(cells))]
+            for task in TASKS:
+                spread = self._results.deviation(Column(dataset, study, task), name)
+                mean = bare(self._results.mean(Column(dataset, study, task), name))
+                row.append(f"{mean} ± {bare(spread)}" if spread == spread else mean)
+            body.append(row)
+        return _markdown(["GenSR", "seeds", "recommendation N@10", "search N@10"], body)
+
+    def ablation(self, dataset: str) -> str:
+        """Each variant's N@5 relative to the whole model's over the seeds that both have, beside the paper's."""
+        names = [name for name in VARIANTS if name != OURS and self._results.has(dataset, "ablation", name)]
+        found = {
+            (name, task): self._results.relative(Column(dataset, "ablation", task, "ndcg_at_5"), name, OURS)[0]
+            for task in TASKS
+            for name in names
+            if self._results.ranks(Column(dataset, "ablation", task), name)
+        }
+        p = dict(zip(found, holm([one.p for one in found.values()]), strict=True))
+        body = []
+        for name in names:
+            row = [VARIANTS[name].title, str(len(self._results.seeds(dataset, "ablation", name)))]
+            for task in TASKS:
+                one = found.get((name, task))
+                papers = VARIANTS[name].paper.get(task)
+                row += ["", "", ""] if one is None else [
+                    str(Difference(one.mean_difference, one.low, one.high, one.p, relative=True)),
+                    "< .001" if p[name, task] < 0.001 else bare(p[name, task], 3),
+                    "" if papers is None else f"{100 * papers:+.1f}%".replace("-", "−"),
+                ]  # fmt: skip
+            body.append(row)
+        return _markdown(["variant", "seeds", "rec N@5", "p", "paper", "search N@5", "p", "paper"], body)
+
+    def plain(self, head: Sequence[str], body: Sequence[Sequence[object]]) -> str:
+        """A table of values that a template has at hand; numbers with four decimals."""
+        return _markdown(head, [[bare(v) if isinstance(v, float) else str(v) for v in row] for row in body])
+
+    @staticmethod
+    def columns(rows: Sequence[Sequence[object]], places: Sequence[int]) -> list[list[object]]:
+        """Some columns of rows."""
+        return [[row[place] for place in places] for row in rows]
+
+
+def _notes(
+    cells: Sequence[Cell], against: dict[tuple[str, str], Difference], absent: Sequence[str], dataset: str, study: str
+) -> list[str]:
+    lines = [
+        "GenSR − it: N@10, with the 95% interval of a paired bootstrap by user. A star: "
+        f"p < {bare(SIGNIFICANT, 2)} in a paired t-test, after Holm's correction for all {len(against)} of them."
+    ]
+    if any(cell.record.converted_from for cell in cells):
+        lines.append("†: saved by an older command. `benchmarks.tables` trains this row anew.")
+    if absent:
+        lines.append(f"Not trained yet: `{TRAIN} {dataset} {study}` trains them, with a system's name one alone.")
+    return lines
+
+
+def _embolden(body: list[list[str]], head: Sequence[str]) -> None:
+    """The best of each column of figures, equal ones together."""
+    for place, name in enumerate(head):
+        if name.split()[-1] in COLUMNS.values():
+            best = max((row[place] for row in body), default="")
+            for row in body:
+                row[place] = f"**{row[place]}**" if row[place] == best and best else row[place]
+
+
+def _markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    rows = [head, ["---"] * len(head), *([*row, *[""] * (len(head) - len(row))] for row in body)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
