@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import great_expectations as gx
 from great_expectations import expectations as gxe
 
 from expectations.common import index, non_empty, within_time
 
 
-def suite(earliest_ms: int, latest_ms: int) -> gx.ExpectationSuite:
-    """``earliest_ms``, ``latest_ms``: the first and last credible time of an event, ms since 1970 UTC."""
+def suite(earliest_ms: int, latest_ms: int, behaviors: Sequence[str] = ("rec", "src")) -> gx.ExpectationSuite:
+    """``earliest_ms``, ``latest_ms``: the first and last credible time of an event, ms since 1970 UTC.
+
+    ``behaviors``: those of the dataset.
+    """
     return gx.ExpectationSuite(
         name="prepared_events",
         expectations=[
@@ -18,7 +23,9 @@ def suite(earliest_ms: int, latest_ms: int) -> gx.ExpectationSuite:
             *index("item_idx"),
             *within_time("ts", earliest_ms, latest_ms),
             gxe.ExpectColumnDistinctValuesToEqualSet(
-                column="behavior", value_set=["rec", "src"], notes="both behaviors are there, and no other"
+                column="behavior",
+                value_set=list(behaviors),
+                notes=f"behaviors are there, and no other: {', '.join(behaviors)}",
             ),
         ],
     )

@@ -27,6 +27,12 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     _view_of: tuple[str, str] | None = PrivateAttr(None)  # who reads a view, and where in the tree: ``restricted``
 
+    @classmethod
+    def start(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Values that a section starts from, by what is given of it, in place of its defaults; none here."""
+        del given
+        return {}
+
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:

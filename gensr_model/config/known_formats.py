@@ -46,6 +46,13 @@ FORMATS: dict[str, FormatFacts] = {
             anonymised="it needs the words of item texts, and here these are anonymised (the paper's footnote 6)",
             paper="KuaiSAR",
         ),
+        FormatFacts(
+            name="logs",
+            title="own logs",
+            split="as logs.split says",
+            split_rule="logs.split",
+            without_order="rows of one instant may stand in any order",
+        ),
     )
 }
 DEFAULT = "amazon"

@@ -18,6 +18,7 @@ from gensr_model.config.base import Frozen, overlay
 from gensr_model.config.data import GeneratedSource, IngestConfig, PrepareConfig, Source, source_kind
 from gensr_model.config.evaluation import EvaluationConfig, RetrainConfig, StatisticsConfig
 from gensr_model.config.known_formats import DEFAULT, FORMATS, Format, lacks_order, short_name
+from gensr_model.config.logs import LogsConfig
 from gensr_model.config.model import FullRankingConfig, LightGCNConfig, ModelConfig, SemanticIdsConfig
 from gensr_model.config.presets import PRESETS
 from gensr_model.config.studies import AblationConfig, AnalysisConfig, RerankConfig, StudiesConfig, SweepConfig
@@ -58,6 +59,7 @@ class PipelineConfig(Frozen):
     # Factories, not defaults: the JSON schema that Prefect shows as a form then carries no default for a section,
     # so that choosing another preset in the form is not undone by the demo's values.
     studies: StudiesConfig = Field(default_factory=StudiesConfig)
+    logs: LogsConfig = Field(default_factory=LogsConfig)
     ingest: IngestConfig = Field(default_factory=IngestConfig)
     prepare: PrepareConfig = Field(default_factory=PrepareConfig)
     lightgcn: LightGCNConfig = Field(default_factory=LightGCNConfig)
@@ -105,7 +107,8 @@ class PipelineConfig(Frozen):
         for section, kind in SECTIONS.items():
             over = given.get(section, {})
             if isinstance(over, dict):  # else a section that is whole, or a value that pydantic refuses
-                base = kind.model_validate(preset.get(section, {})).model_dump()
+                start = overlay(preset.get(section, {}), kind.start(over))
+                base = kind.model_validate(start).model_dump()
                 filled[section] = overlay(base, over)
         return filled
 

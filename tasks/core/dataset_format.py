@@ -24,7 +24,8 @@ from gensr_model.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from great_expectations import ExpectationSuite
 
-#: Blocks of one raw file: (accepted rows, rejected lines with the columns of ``tasks.ingest.rejects.REJECTED``).
+#: Blocks of one raw file: (accepted rows, rejected lines with the columns of ``tasks.ingest.rejects.REJECTED``). What a
+#: generator returns at its end, JSON, is what was understood of the file; the manifest has it.
 Blocks = Iterator[tuple[pa.Table, pa.Table]]
 Files = Mapping[str, tuple[Path, ...]]  # raw table -> its files, in order
 
@@ -52,12 +53,20 @@ class Reading:
         find: the files of a folder by table. Raises DataError that names what is missing or ambiguous.
         marks: glob patterns of file names that only this format has, for a hint at a wrong ``format``.
         notes: counts for the manifest, from the finished folder of tables and the files. May raise DataError.
+        configured: the reading with the names that a config gives to files and columns, where the format has any.
+        label: what a file is called in accounts and rejects, by the source folder and its path; else its name.
     """
 
     tables: tuple[RawTable, ...]
     find: Callable[[Path], Files]
     marks: tuple[str, ...] = ()
     notes: Callable[[duckdb.DuckDBPyConnection, Path, Files], dict[str, int]] | None = None
+    configured: Callable[[PipelineConfig], Reading] | None = None
+    label: Callable[[Path, Path], str] | None = None
+
+    def of(self, config: PipelineConfig) -> Reading:
+        """The reading as the config wants it."""
+        return self if self.configured is None else self.configured(config)
 
 
 class Count(NamedTuple):
@@ -81,7 +90,8 @@ class Preparing:
         item_text: make ``item_text`` (item, title, brand, description, category_paths) from ``item_rows``.
         event_split: make ``event_split`` (position, split) from ``events``.
         searches: add search events to ``interactions`` after the filter, where the raw data have none.
-        both_behaviors: keep only users who have both behaviors.
+        both_behaviors: keep only users who have both behaviors; or what the config says.
+        may_lack_task: whether logs of one behavior alone can be prepared.
         files: further prepared files, of those in ``tasks.prepare.schemas``, each with the query of its rows.
         figures: queries of one row that an audit prints beside its own figures.
     """
@@ -91,7 +101,8 @@ class Preparing:
     item_text: tuple[Step, ...]
     event_split: tuple[Step, ...]
     searches: tuple[Step, ...] = ()
-    both_behaviors: bool = False
+    both_behaviors: bool | Callable[[PipelineConfig], bool] = False
+    may_lack_task: bool = False
     files: tuple[tuple[str, str], ...] = ()
     figures: tuple[str, ...] = ()
 

@@ -12,9 +12,9 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import duckdb
 import pyarrow as pa
@@ -73,25 +73,29 @@ class Parts:
         Raises what ``blocks`` raises, with the blocks before it booked.
         """
         account.open(path)
-        sha256 = account.files[path.name]["sha256"]
-        part = self.folder / digest([self.key, table, path.name, sha256], length=24)
+        entry = account.of(path)
+        part = self.folder / digest([self.key, table, entry["name"], entry["sha256"]], length=24)
         if not _usable(part):
             self._parse(part, path, schema, blocks, account)
             return part / ROWS
         account.add(path, pq.read_metadata(part / ROWS).num_rows, pq.read_table(part / REJECTS))
+        if understood := json.loads((part / RECORD).read_text(encoding="utf-8")).get("understood"):
+            entry["understood"] = understood
         return part / ROWS
 
     def _parse(self, part: Path, path: Path, schema: pa.Schema, blocks: Callable[[], Blocks], account: Account) -> None:
+        entry = account.of(path)
         aside = part.with_name(f"{part.name}.tmp-{os.getpid()}")
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         try:
             output, rejects = Output(aside / ROWS, schema), [REJECTED.empty_table()]
-            for accepted, rejected in blocks():
+            stream = _Blocks(blocks())
+            for accepted, rejected in stream:
                 account.add(path, len(accepted), rejected)
                 rejects.append(cut(rejected).cast(REJECTED))  # uncut they are the whole file at worst
                 if "file" in schema.names:
-                    names = pa.repeat(pa.scalar(path.name), len(accepted))
+                    names = pa.repeat(pa.scalar(entry["name"]), len(accepted))
                     accepted = accepted.append_column("file", names)
                 output.write(accepted.select(schema.names))
             output.close()
@@ -100,10 +104,24 @@ class Parts:
             # A line from the future is one of the past tomorrow: such a part is parsed anew the next time.
             lasting = not pc.any(pc.equal(rejected["reason"], FUTURE)).as_py()
             files = {name: (aside / name).stat().st_size for name in (ROWS, REJECTS)}
-            write_json(aside / RECORD, {"raw_file": path.name, "lasting": lasting, "files": files})
+            record = {"raw_file": path.name, "lasting": lasting, "files": files}
+            if stream.understood:
+                entry["understood"] = record["understood"] = stream.understood
+            write_json(aside / RECORD, record)
             _put(aside, part)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
+
+
+class _Blocks:
+    """Blocks, and in the end what their generator returned."""
+
+    def __init__(self, blocks: Blocks) -> None:
+        self._blocks = blocks
+        self.understood: dict[str, Any] | None = None
+
+    def __iter__(self) -> Blocks:
+        self.understood = yield from cast("Generator[Any, None, dict[str, Any] | None]", self._blocks)
 
 
 def _put(aside: Path, part: Path) -> None:

@@ -21,6 +21,7 @@ from prefect import task
 from gensr_model.config.base import digest
 from gensr_model.config.data import FolderSource, GeneratedSource
 from gensr_model.config.known_formats import FORMATS, Format, short_name
+from gensr_model.config.logs import LogsConfig
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError, DataError
 from tasks.core import sql_runner
@@ -35,6 +36,8 @@ from tasks.ingest.raw_files import file_digest
 from tasks.ingest.rejects import Account, time_bounds
 
 _FORMAT_PARTS = ("reading",)
+#: Fields that a reading with names from the config may look at.
+READING_FIELDS = tuple(f"logs.{name}" for name in (*LogsConfig.tables, "behaviors"))
 
 
 def source_files(config: PipelineConfig, home: Path) -> Path:
@@ -62,7 +65,7 @@ def source_files(config: PipelineConfig, home: Path) -> Path:
             raise ConfigError(f"format {config.format!r} has no published files: name them in source.files")
         version = digest([file.model_dump() for file in files])
         folder = fetch(files, home / "downloads" / f"{short_name(config.format)}-{version}")
-    input_files(folder, config.format)
+    input_files(folder, config)
     return folder
 
 
@@ -77,16 +80,20 @@ def _generate(generate: Callable[[Path, GeneratedSource], None], source: Generat
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def input_files(folder: Path, format: Format) -> list[Path]:
+def input_files(folder: Path, config: PipelineConfig) -> list[Path]:
     """The files of ``folder`` that ingest reads; DataError names what is missing."""
-    return [path for paths in _find(folder, format).values() for path in paths]
+    return [path for paths in _find(folder, config).values() for path in paths]
 
 
-def _find(folder: Path, format: Format) -> Files:
+def _find(folder: Path, config: PipelineConfig) -> Files:
     try:
-        return dataset_format(format).reading.find(folder)
+        return _reading(config).find(folder)
     except DataError as error:
-        raise DataError(f"{error}{_other_format(folder, format)}") from error
+        raise DataError(f"{error}{_other_format(folder, config.format)}") from error
+
+
+def _reading(config: PipelineConfig) -> Reading:
+    return dataset_format(config.format).reading.of(config)
 
 
 def _other_format(folder: Path, format: Format) -> str:
@@ -98,15 +105,31 @@ def _other_format(folder: Path, format: Format) -> str:
     return ""
 
 
-def source_digest(folder: Path, format: Format) -> str:
+def source_digest(folder: Path, config: PipelineConfig) -> str:
     """Digest of the names, sizes and contents of the files that ingest reads (16 hex digits)."""
-    return digest([(p.name, p.stat().st_size, file_digest(p)) for p in input_files(folder, format)])
+    label = _label(_reading(config), folder)
+    return digest([(label(p), p.stat().st_size, file_digest(p)) for p in input_files(folder, config)])
+
+
+def _label(reading: Reading, folder: Path) -> Callable[[Path], str]:
+    """What a file is called in accounts."""
+    return functools.partial(reading.label, folder) if reading.label else lambda path: path.name
 
 
 def reading_code(config: PipelineConfig) -> dict[str, str]:
     """What decides what a raw file becomes, and the digest of each."""
     ours, outside = entry_code(place_of(config.format), _FORMAT_PARTS)
     return definitions_of(_read_tables, (*ours, *names_of((Parts, time_bounds)))) | outside
+
+
+def _reading_settings(config: PipelineConfig) -> list[Any]:
+    """What else decides what a raw file becomes, where the format asks the config."""
+    if dataset_format(config.format).reading.configured is None:
+        return []
+    return [
+        {table: getattr(config.logs, table).model_dump(mode="json") for table in LogsConfig.tables},
+        config.logs.behaviors,
+    ]
 
 
 def build_raw(config: PipelineConfig, source_folder: Path, out: Path, cache: Path | None = None) -> None:
@@ -117,14 +140,15 @@ def build_raw(config: PipelineConfig, source_folder: Path, out: Path, cache: Pat
 
     The folder ``cache``, if given, holds what each raw file became: files that it knows are not parsed again.
     """
-    reading = dataset_format(config.format).reading
-    parts = Parts(cache or out / "parts", digest([reading_code(config), config.ingest.earliest]))
-    account = Account(config.ingest.max_reject_share)
+    reading = _reading(config)
+    settings = [config.ingest.earliest, *_reading_settings(config)]
+    parts = Parts(cache or out / "parts", digest([reading_code(config), *settings]))
+    account = Account(config.ingest.max_reject_share, _label(reading, source_folder))
     bounds = time_bounds(config.ingest.earliest)
     spill = out / "duckdb-spill"
     try:
         with sql_runner.connect(config.prepare, spill) as con:
-            files = _find(source_folder, config.format)
+            files = _find(source_folder, config)
             notes = _read_tables(con, reading, files, account, bounds, out, parts)
     finally:  # the rejects also explain a reading that stopped
         pq.write_table(account.rejects(), out / "rejects.parquet", compression="zstd")
@@ -150,7 +174,7 @@ def _read_tables(
         for path in files.get(table.name, ()):
             blocks = functools.partial(table.blocks, con, path, bounds)
             rows.append(parts.read(path, table.name, table.schema, blocks, account))
-            if account.files[path.name]["read"] or not table.optional:
+            if account.of(path)["read"] or not table.optional:
                 account.check(path)
         put_together(rows, out / f"{table.name}.parquet", table.schema)
     distinct = [table.name for table in reading.tables if table.distinct]
@@ -162,12 +186,12 @@ def _read_tables(
 def find_source(config: PipelineConfig) -> StageResult:
     """Generate, download or look up the raw files; the key is the digest of their names and contents."""
     folder = source_files(config, state_dir().root)
-    return StageResult("source", source_digest(folder, config.format), folder, {}, 0.0, False)
+    return StageResult("source", source_digest(folder, config), folder, {}, 0.0, False)
 
 
 @stage(
     "ingest",
-    config=("format", "ingest"),
+    config=("format", "ingest", *READING_FIELDS),
     resources=sql_runner.RESOURCES,
     artifacts=("manifest.json", "rejects.parquet"),
     skip={"": (_other_format, reading_code)},  # a hint in an error, and how this very code is named

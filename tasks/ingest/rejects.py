@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,8 @@ def cut(rejects: pa.Table) -> pa.Table:
 class Account:
     """Collects rejected rows and counts; ``check`` stops a run whose input is mostly not what it should be."""
 
-    def __init__(self, max_share: float) -> None:
-        self.max_share = max_share
+    def __init__(self, max_share: float, label: Callable[[Path], str] = lambda path: path.name) -> None:
+        self.max_share, self.label = max_share, label
         self.files: dict[str, dict[str, Any]] = {}
         self._rejects: list[pa.Table] = []
 
@@ -41,30 +42,35 @@ class Account:
         """Start the account of an input file, with its size and digest."""
         size, sha256 = path.stat().st_size, file_digest(path)
         counts = {"read": 0, "accepted": 0, "rejected": 0}
-        self.files[path.name] = {"name": path.name, "bytes": size, "sha256": sha256, **counts}
+        name = self.label(path)
+        self.files[name] = {"name": name, "bytes": size, "sha256": sha256, **counts}
+
+    def of(self, path: Path) -> dict[str, Any]:
+        """The counts of a file that was opened."""
+        return self.files[self.label(path)]
 
     def add(self, path: Path, accepted: int, rejects: pa.Table) -> None:
         """Book a block: ``accepted`` rows and a table with columns line, reason and excerpt."""
-        entry = self.files[path.name]
+        entry = self.of(path)
         entry["read"] += accepted + len(rejects)
         entry["accepted"] += accepted
         entry["rejected"] += len(rejects)
         if len(rejects):
             rejects = rejects.sort_by("line")
             excerpt = cut(rejects)["excerpt"]
-            names = pa.array([path.name] * len(rejects), pa.string())
+            names = pa.array([entry["name"]] * len(rejects), pa.string())
             columns = [names, rejects["line"], rejects["reason"], excerpt]
             self._rejects.append(pa.table(columns, schema=SCHEMA))
 
     def check(self, path: Path) -> None:
         """Raise DataError, showing the first ten rejects, if the file's share of bad rows is above the limit."""
-        entry = self.files[path.name]
+        entry = self.of(path)
         read, rejected = entry["read"], entry["rejected"]
         if read == 0:
             raise DataError(f"{path}: the file holds a header or blank lines, but no row of data.")
         if rejected <= self.max_share * read and entry["accepted"]:
             return
-        rows = [row for row in self.rejects().to_pylist() if row["file"] == path.name]
+        rows = [row for row in self.rejects().to_pylist() if row["file"] == entry["name"]]
         reasons = Counter(row["reason"] for row in rows)
         reason, most = reasons.most_common(1)[0]
         shown = "\n".join(f"  line {r['line']}: {r['reason']}: {r['excerpt'][:120]}" for r in rows[:SHOWN])

@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 
-from gensr_model.config.base import TASKS, digest
+from gensr_model.config.base import TASKS, Task, digest
 from gensr_model.config.data import PrepareConfig
 from gensr_model.config.known_formats import lacks_order
 from gensr_model.config.pipeline import PipelineConfig
@@ -44,10 +44,11 @@ def build_prepared(raw: Path, config: PipelineConfig, out: Path) -> None:
     raw_manifest = _raw_manifest(raw, config)
     temp = out / "duckdb-temp"
     counts: dict[str, Any] = {}
+    both = steps.both_behaviors(config) if callable(steps.both_behaviors) else steps.both_behaviors
     with connect(config.prepare, temp) as con:
         open_raw(con, raw, entry)
         _interactions(con, entry, config, counts)
-        _filter(con, config.prepare.min_interactions, steps.both_behaviors, counts)
+        _filter(con, config.prepare.min_interactions, both, counts)
         run(con, "prepared/item_rows")
         _run_steps(con, (*steps.searches, *steps.item_text), config, counts)
         for step in ("users", "items", "queries", "events"):
@@ -56,7 +57,7 @@ def build_prepared(raw: Path, config: PipelineConfig, out: Path) -> None:
         run(con, "prepared/samples", {"include": config.prepare.same_time == "include"})
         for step in ("graph", "met"):
             run(con, f"prepared/{step}")
-        _require_samples(con, entry, counts)
+        tasks = _require_samples(con, entry, counts)
         _write_tables(con, out, steps.files, counts)
         for split in _EVAL_SPLITS:
             path = out / f"candidates_{split}.parquet"
@@ -72,9 +73,11 @@ def build_prepared(raw: Path, config: PipelineConfig, out: Path) -> None:
         "config": _decided_by(config.prepare),
         "raw_digest": digest(raw_manifest["files"]),
         "raw_files": raw_manifest["files"],
+        "split": {"rule": entry.facts.split, "leave_one_out_later_share": later_share} | counts.pop("split", {}),
         "counts": counts,
-        "split": {"rule": entry.facts.split, "leave_one_out_later_share": later_share},
     }
+    if steps.may_lack_task:
+        manifest["tasks"] = tasks
     (out / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
@@ -159,8 +162,11 @@ def _filter(con: duckdb.DuckDBPyConnection, k: int, both: bool, counts: dict[str
     }
 
 
-def _require_samples(con: duckdb.DuckDBPyConnection, entry: DatasetFormat, counts: dict[str, Any]) -> None:
-    """Count the samples of each split and task; DataError for one that is empty."""
+def _require_samples(con: duckdb.DuckDBPyConnection, entry: DatasetFormat, counts: dict[str, Any]) -> list[Task]:
+    """Count the samples of each split and task; DataError for one that is empty.
+
+    Returns the tasks: both, but where the format allows it those that have a sample.
+    """
     samples = {
         (split, task): {"samples": samples, "empty_history": empty}
         for split, task, samples, empty in run(con, "prepared/sample_counts").fetchall()
@@ -168,13 +174,15 @@ def _require_samples(con: duckdb.DuckDBPyConnection, entry: DatasetFormat, count
     none = {"samples": 0, "empty_history": 0}
     splits = ("train", *_EVAL_SPLITS)
     counts["samples"] = {s: {t: samples.get((s, t), none) for t in TASKS} for s in splits}
-    missing = [f"{s}/{t}" for s in splits for t in TASKS if (s, t) not in samples]
+    tasks = [t for t in TASKS if not entry.preparing.may_lack_task or any((s, t) in samples for s in splits)]
+    missing = [f"{s}/{t}" for s in splits for t in tasks if (s, t) not in samples]
     if missing:
         have = ", ".join(f"{s}/{t}: {counts['samples'][s][t]['samples']}" for s in splits for t in TASKS)
         raise DataError(
-            f"no samples for {', '.join(missing)} ({entry.facts.split_rule}); samples: {have}. "
-            "Bring data that covers it"
+            f"no samples for {', '.join(missing)} ({counts.get('split', {}).get('rule', entry.facts.split_rule)}); "
+            f"samples: {have}. Bring data that covers it"
         )
+    return tasks
 
 
 def _write_tables(
@@ -191,7 +199,7 @@ def _write_tables(
 
 @stage(
     "prepare",
-    config=("name", "format", *PREPARE_FIELDS, "seed"),
+    config=("name", "format", *PREPARE_FIELDS, "logs.split", "logs.keep_users", "seed"),
     resources=RESOURCES,
     artifacts=("manifest.json",),
     format_parts=("preparing",),

@@ -18,6 +18,7 @@ from great_expectations import ExpectationSuite
 
 from expectations import audits as audit_suite
 from expectations import prepared_candidates, prepared_events, prepared_items, prepared_samples, raw_reading
+from gensr_model.config.base import TASKS
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError
 from tasks.core.dataset_format import dataset_format, open_raw
@@ -31,6 +32,7 @@ from tasks.validate.audit import AuditResult, audit_figures, audit_rule, open_pr
 from tasks.validate.ge_runner import PLACE, Check, run_checks
 
 FRAME_ROWS = 1_000_000
+_BEHAVIORS: dict[str, str] = {"recommendation": "rec", "search": "src"}
 
 
 def validate_raw(raw: Path, config: PipelineConfig, out: Path) -> dict[str, float]:
@@ -59,10 +61,11 @@ def validate_prepared(prepared: Path, config: PipelineConfig, out: Path) -> dict
     as the share of training purchases later than a test purchase. Raises DataError as ``validate_raw`` does.
     """
     earliest, latest = _credible_times(config)
+    tasks = _tasks(prepared)
     suites = {
         "items": prepared_items.suite(),
-        "events": prepared_events.suite(earliest, latest),
-        **{f"samples_{split}": prepared_samples.suite(split) for split in ("train", "valid", "test")},
+        "events": prepared_events.suite(earliest, latest, [_BEHAVIORS[task] for task in tasks]),
+        **{f"samples_{split}": prepared_samples.suite(split, tasks) for split in ("train", "valid", "test")},
         **{
             f"candidates_{split}": prepared_candidates.suite(split, config.prepare.negatives, config.prepare.protocols)
             for split in ("valid", "test")
@@ -80,6 +83,12 @@ def validate_prepared(prepared: Path, config: PipelineConfig, out: Path) -> dict
     (out / "audits.json").write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")
     metrics = {f"audit/{f.name}/{n}": float(v) for f in figures for n, v in f.values.items() if v is not None}
     return {**run_checks(checks, "prepared dataset", out), **metrics}
+
+
+def _tasks(prepared: Path) -> list[str]:
+    """The tasks that the dataset has; a manifest names them where it may lack one."""
+    manifest = json.loads((prepared / "manifest.json").read_text(encoding="utf-8"))
+    return list(manifest.get("tasks", TASKS))
 
 
 def _audits(results: list[AuditResult]) -> Check:

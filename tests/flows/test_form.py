@@ -25,6 +25,9 @@ TAKEN: list[dict[str, Any]] = [
     {"overrides": {"train": {"epochs": 3}, "studies": {"rerank": True}}},
     {"overrides": {"rerank": {"saved_ranks": ["ranks.parquet"]}}},
     {"overrides": {}},
+    {"format": "logs", "logs": {"events": {"columns": {"user": "who"}}, "behaviors": {"buy": "rec"}}},
+    {"format": "logs", "logs": {"items": {"columns": {"category": ["a", "b"]}}, "split": {"by": "days", "days": 3}}},
+    {"overrides": {"logs": {"split": {"time_share": [0.6, 0.2, 0.2]}}}},
 ]
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"source": "mine"}, "config.source"),
@@ -48,6 +51,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"overrides": {"preset": "best"}}, "config.overrides"),
     ({"overrides": {"train": {"epoch": 3}}}, "config.overrides.train"),
     ({"overrides": {"train": {"epochs": 0}}}, "config.overrides.train.epochs"),
+    ({"logs": {"events": {"colums": {}}}}, "config.logs.events"),
+    ({"logs": {"events": {"columns": {"usr": "u"}}}}, "config.logs.events.columns"),
+    ({"logs": {"events": {"time_unit": "minutes"}}}, "config.logs.events.time_unit"),
+    ({"logs": {"events": {"name": "a/b"}}}, "config.logs.events.name"),
+    ({"logs": {"behaviors": {"click": "yes"}}}, "config.logs.behaviors.click"),
+    ({"logs": {"split": {"days": 0}}}, "config.logs.split.days"),
 ]
 
 
@@ -69,5 +78,5 @@ def test_what_the_config_refuses_the_server_refuses_by_field(config: dict[str, A
 def test_the_form_offers_the_known_formats() -> None:
     config = next(iter(SCHEMA["definitions"][name] for name in SCHEMA["definitions"] if name == "PipelineConfig"))
     known, elsewhere = config["properties"]["format"]["anyOf"]
-    assert known["enum"] == ["amazon", "kuaisar"]
+    assert known["enum"] == ["amazon", "kuaisar", "logs"]
     assert "pattern" in elsewhere

@@ -101,7 +101,7 @@ def test_a_new_day_is_parsed_alone_and_gives_what_everything_at_once_gives(
     cache = tmp_path / "cache"
     (tmp_path / "before").mkdir()
     build_raw(config(format), days, tmp_path / "before", cache)
-    before = source_digest(days, format)
+    before = source_digest(days, config(format))
     old = set(opened)
     assert old == {path.name for path in days.iterdir()}
 
@@ -110,7 +110,7 @@ def test_a_new_day_is_parsed_alone_and_gives_what_everything_at_once_gives(
     opened.clear()
     grown = build(format, days, tmp_path / "grown", cache)
     assert sorted(opened) == sorted(path.name for path in new)
-    assert source_digest(days, format) != before
+    assert source_digest(days, config(format)) != before
 
     opened.clear()
     at_once = build(format, days, tmp_path / "at-once")

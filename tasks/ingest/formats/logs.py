@@ -1,0 +1,232 @@
+"""Own logs: tables of events, items, users and searches in any usual file format, columns found by name or mapped.
+
+What a config section ``logs`` means is in ``gensr_model/config/logs.py``, how files are read: ``tasks/ingest/tables``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections import Counter
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gensr_model.config.known_formats import FORMATS
+from gensr_model.config.logs import LogsConfig
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.errors import DataError
+from tasks.core import sql_runner
+from tasks.core.dataset_format import Count, DatasetFormat, Files, Preparing, RawTable, Reading
+from tasks.ingest.formats.logs_prepare import event_split, keeps_both, require_joins
+from tasks.ingest.rejects import REJECTED
+from tasks.ingest.tables.roles import REQUIRED
+from tasks.ingest.tables.staged import Staged
+from tasks.ingest.tables.table_files import ENDINGS, files_of, label
+from tasks.ingest.tables.table_reader import TableReader
+from tasks.ingest.tables.values import MISSING
+
+if TYPE_CHECKING:
+    from great_expectations import ExpectationSuite
+
+_TEXT, _INT = pa.string(), pa.int64()
+EVENTS = pa.schema(
+    [
+        *[("user", _TEXT), ("item", _TEXT), ("ts", _INT), ("behavior", _TEXT), ("engagement", _TEXT)],
+        *[("query", _TEXT), ("query_id", _TEXT), ("session", _TEXT), ("weight", pa.float64()), ("position", _INT)],
+        *[("item_title", _TEXT), ("file", _TEXT), ("line", _INT)],
+    ]
+)
+QUERIES = pa.schema([("query_id", _TEXT), ("query", _TEXT)])
+ITEMS = pa.schema(
+    [
+        *[("item", _TEXT), ("title", _TEXT), ("brand", _TEXT), ("description", _TEXT)],
+        ("category_paths", pa.list_(pa.list_(_TEXT))),
+    ]
+)
+USERS = pa.schema([("user", _TEXT)])
+#: What event types mean unless ``logs.behaviors`` says otherwise; case, blanks, - and _ do not count.
+_ENGAGED = """add to cart, addtocart, book, bookmark, buy, cart, checkout, click, click through, clickthrough, download,
+    favorite, favourite, like, listen, order, play, product click, product view, purchase, purchase complete, rate,
+    rating, read, review, save, select item, share, stream, subscribe, transaction, view, view item, watch, wishlist,
+    add to wishlist, detail page view"""
+_IGNORED = """add impression, category page view, dislike, home page view, impression, item impression, login, logout,
+    page view, pageview, query, remove from cart, scroll, search, search impression, shopping cart page view,
+    view item list, view search results"""
+BEHAVIORS = {
+    **{name.strip(): "rec" for name in _ENGAGED.split(",")},
+    **{name.strip(): "ignored" for name in _IGNORED.split(",")},
+}
+_USUAL = LogsConfig()
+_TYPED = {"queries": "logs/queries", "items": "logs/items", "users": "logs/users"}
+_ACCEPTS = {"events": EVENTS, "queries": QUERIES, "items": ITEMS, "users": USERS}
+
+
+def find(folder: Path, logs: LogsConfig = _USUAL) -> Files:
+    """Raw table -> its files. Raises DataError where the events or the items have none, or one is not read."""
+    names = {table: getattr(logs, table).name for table in LogsConfig.tables}
+    files = {table: files_of(folder, name, tuple(names.values())) for table, name in names.items()}
+    if not files["events"]:
+        present = ", ".join(path.name for path in sorted(folder.iterdir())[:12]) or "nothing"
+        raise DataError(
+            f"{folder}: no file of the table events: its name begins with {names['events']} (logs.events.name) "
+            f"and ends in one of {ENDINGS}. The folder holds: {present}."
+        )
+    return {table: paths for table, paths in files.items() if paths}
+
+
+def configured(config: PipelineConfig) -> Reading:
+    """The reading with the config's names of files, columns and event types."""
+    tables = tuple(t._replace(blocks=functools.partial(_BLOCKS[t.name], config.logs)) for t in READING.tables)
+    return dataclasses.replace(READING, tables=tables, find=lambda folder: find(folder, config.logs))
+
+
+def event_blocks(
+    logs: LogsConfig, con: duckdb.DuckDBPyConnection, path: Path, bounds: dict[str, int]
+) -> Generator[tuple[pa.Table, pa.Table], None, dict[str, Any]]:
+    """Accepted events and rejected lines of a file; returns what was understood of it.
+
+    The file is read once, and its rows once more when the unit of its times and its event types are known.
+    """
+    reader = TableReader(con, path, "events", logs.events)
+    con.execute("set TimeZone = ?", [logs.events.time_zone])
+    ((temp,),) = con.execute("select current_setting('temp_directory')").fetchall()
+    staged, units, types = Staged(Path(temp)), Counter[str](), Counter[str]()
+    for rows, broken in reader.batches():
+        if len(broken):
+            yield _none(EVENTS), broken
+        staged.add(rows)
+        types.update(_counted(rows["behavior"]))
+        if logs.events.time_unit == "auto" and reader.time_unit is None:
+            units.update(_query(con, "logs/time_units", rows.select(["time"]), bounds).to_pylist()[0])
+    found = [unit for unit, count in units.most_common(1) if count]
+    given = logs.events.time_unit
+    unit = reader.time_unit or (given if given != "auto" else found[0] if found else "ms")
+    event_types = _event_types(logs, types, path)
+    names = {role: reader.name_of(role) for role in REQUIRED["events"]}
+    con.register("event_types", event_types)
+    for rows in staged:
+        yield _split(_query(con, "logs/events", rows, {"unit": unit, **names, **bounds}))
+    con.unregister("event_types")
+    how = "its type" if reader.time_unit else "found" if given == "auto" else "named in the config"
+    meaning = dict(zip(*event_types.to_pydict().values(), strict=True))
+    return reader.facts | {
+        "time_unit": {"unit": unit, "why": how, "credible": {u: n for u, n in units.items() if n}},
+        "event_types": {name: {"rows": n, "behavior": meaning[name]} for name, n in sorted(types.items())},
+    }
+
+
+def _event_types(logs: LogsConfig, types: Counter[str], path: Path) -> pa.Table:
+    """What each event type of a file means. Raises DataError for one that nobody knows."""
+    given = {name.lower(): behavior for name, behavior in logs.behaviors.items()}
+    known: dict[str, str] = {}
+    unknown: list[str] = []
+    for name in types:
+        plain = " ".join(name.lower().replace("_", " ").replace("-", " ").split())
+        meaning = given.get(name.lower()) or BEHAVIORS.get(plain)
+        if meaning is None:
+            unknown.append(f"{name} ({types[name]:,} rows)")
+        else:
+            known[name] = meaning
+    if unknown:
+        raise DataError(
+            f"{path}: unknown event types: {', '.join(sorted(unknown)[:20])}. Say in logs.behaviors what each is: rec "
+            'or src for an engagement, or ignored, such as {"' + sorted(unknown)[0].rpartition(" (")[0] + '": "rec"}.'
+        )
+    return pa.table({"event_type": pa.array(known, _TEXT), "engagement": pa.array(known.values(), _TEXT)})
+
+
+def _counted(column: pa.ChunkedArray) -> dict[str, int]:
+    counted = pc.value_counts(column.drop_null())
+    return {row["values"]: row["counts"] for row in counted.to_pylist()}
+
+
+def table_blocks(
+    table: str, logs: LogsConfig, con: duckdb.DuckDBPyConnection, path: Path, bounds: dict[str, int]
+) -> Generator[tuple[pa.Table, pa.Table], None, dict[str, Any]]:
+    """Accepted rows and rejected lines of a file of queries, items or users; returns what was understood of it."""
+    del bounds
+    reader = TableReader(con, path, table, getattr(logs, table))
+    key = REQUIRED[table][0]
+    params: dict[str, Any] = {key: reader.name_of(key)}
+    if table == "items":
+        params["missing"] = MISSING.to_pylist()
+    for rows, broken in reader.batches():
+        accepted, rejected = _split(_query(con, _TYPED[table], rows, params))
+        yield accepted, pa.concat_tables([broken, rejected])
+    return reader.facts
+
+
+def _query(con: duckdb.DuckDBPyConnection, name: str, rows: pa.Table, params: dict[str, Any]) -> pa.Table:
+    con.register("batch", rows)
+    try:
+        return sql_runner.to_arrow(con, name, params)
+    finally:
+        con.unregister("batch")
+
+
+def _split(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+    good = pc.is_null(rows["reason"])
+    return rows.filter(good), rows.filter(pc.invert(good)).select(REJECTED.names).cast(REJECTED)
+
+
+def _none(schema: pa.Schema) -> pa.Table:
+    """No row of a table, as its blocks are: without ``file``, which the caller adds."""
+    return pa.schema([field for field in schema if field.name != "file"]).empty_table()
+
+
+def suites(earliest_ms: int, latest_ms: int) -> dict[str, ExpectationSuite]:
+    """What prepare relies on, by raw table."""
+    from expectations import raw_logs
+
+    return raw_logs.suites(earliest_ms, latest_ms)
+
+
+# --- the entry ----------------------------------------------------------------------------------------------------
+
+
+def _blocks_of(table: str) -> Any:
+    return event_blocks if table == "events" else functools.partial(table_blocks, table)
+
+
+_BLOCKS = {table: _blocks_of(table) for table in LogsConfig.tables}
+
+
+def _default_blocks(table: str) -> Any:
+    return functools.partial(_BLOCKS[table], _USUAL)
+
+
+READING = Reading(
+    tables=tuple(
+        RawTable(
+            table,
+            _ACCEPTS[table],
+            _default_blocks(table),
+            optional=table in ("queries", "users"),
+            distinct=table in ("items", "users"),
+        )
+        for table in LogsConfig.tables
+    ),
+    find=find,
+    configured=configured,
+    label=label,
+)
+PREPARING = Preparing(
+    tables=("events", "queries", "items"),
+    interactions=(
+        "logs/engagements",
+        "logs/interactions",
+        Count("read", "logs/read_counts"),
+        "logs/drop_engagements",
+        require_joins,
+    ),
+    item_text=("logs/item_text",),
+    event_split=(event_split,),
+    both_behaviors=keeps_both,
+    may_lack_task=True,
+)
+FORMAT = DatasetFormat(facts=FORMATS["logs"], reading=READING, preparing=PREPARING, suites=suites)

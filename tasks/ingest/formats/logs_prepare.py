@@ -1,0 +1,56 @@
+"""How own logs are prepared: which events are engagements, and the three splits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.errors import DataError
+from tasks.core import sql_runner
+
+ENOUGH_DAYS = 14  # with events: fewer are no weeks to learn from
+
+
+def keeps_both(config: PipelineConfig) -> bool:
+    """Whether users without a search, or without a recommendation, are left out."""
+    return config.logs.keep_users == "both"
+
+
+def require_joins(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: dict[str, Any]) -> None:
+    """Count items with and without a row of the items table. Raises DataError where no id is in both tables."""
+    del config
+    (row,) = sql_runner.to_arrow(con, "logs/described_items").to_pylist()
+    counts["items_described"] = row
+    if row["items"] and row["listed"] and not row["described"]:
+        raise DataError(
+            f"no item of the events is in the items table: the events name ids such as {row['of_events']!r}, the "
+            f"items {row['of_items']!r}. Set logs.events.columns.item or "
+            "logs.items.columns.item, so that both are the same ids."
+        )
+
+
+def event_split(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: dict[str, Any]) -> None:
+    """Table ``event_split`` as ``logs.split`` says; which split it is, and why, is in the counts."""
+    split = config.logs.split
+    zone = {"zone": split.zone}
+    days = sql_runner.run(con, "logs/day_counts", zone).fetchall()
+    by, why = split.by, "logs.split.by says so"
+    if by == "auto":
+        by = "days" if len(days) >= ENOUGH_DAYS else "leave_one_out"
+        why = f"{len(days)} days have events; from {ENOUGH_DAYS} days on the split is by days"
+    if by == "days":
+        sql_runner.run(con, "logs/split_by_days", {**zone, "days": split.days})
+        last = ", ".join(f"{day}: {events:,}" for day, events in days[-2 * split.days - 1 :])
+        rule = f"by day in {split.zone}: the last {split.days} with events test, {split.days} before valid; {last}"
+    elif by == "time_share":
+        train, valid, _ = split.time_share
+        sql_runner.run(con, "logs/split_by_time_share", {"train": train, "valid": train + valid})
+        rule = "by time: the first {} of the events train, then {} valid, {} test".format(*split.time_share)
+    else:
+        sql_runner.run(con, "logs/split_leave_one_out")
+        rule = (
+            "leave one out: a user's last event is test, the one before valid, each with those of its query or instant"
+        )
+    counts["split"] = {"rule": rule, "by": by, "why": why, "days_with_events": len(days)}

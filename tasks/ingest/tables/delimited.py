@@ -1,0 +1,237 @@
+"""CSV, TSV and their like: delimiter, quoting and header are found, records may span lines, damage costs one record.
+
+A chunk goes to Arrow whole. Where the rows that come back are not the lines, it goes there once more with line ends
+allowed in quotes. Only a chunk that is not clean in either way is read record by record.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+
+from gensr_model.errors import DataError
+from tasks.ingest.raw_files import LONGEST_LINE, is_utf8
+from tasks.ingest.rejects import REJECTED
+from tasks.ingest.tables.text_chunks import CHUNK, Chunk, chunks
+
+DELIMITERS = (",", "\t", ";", "|")
+_END = "\0"  # a field that we append to a record: inside an open quote it would not come back as a field
+_LINES = 1_000  # a quote that is open for longer was never closed
+_SAMPLE = 2**20
+_QUOTING: dict[bool, Literal[0, 3]] = {True: csv.QUOTE_MINIMAL, False: csv.QUOTE_NONE}
+
+
+class Dialect(NamedTuple):
+    """How a text file is written."""
+
+    delimiter: str
+    quoted: bool
+    header: tuple[str, ...]
+    named: bool  # whether the first line is the header
+
+
+def sniff(
+    path: Path, sample: bytes, known: Sequence[str], delimiter: str | None, quoted: bool | None, header: Sequence[str]
+) -> Dialect:
+    """The dialect of a file, from its beginning.
+
+    The delimiter is the one that makes most known names of the header, then most names. Quoting is off where the
+    sample reads clean without quotes and not with them. What is given is not looked for.
+
+    Raises DataError for a header that is no text or names a column twice.
+    """
+    lines = [line for line in sample.split(b"\n") if line.strip()]
+    if not lines:
+        raise DataError(f"{path}: the file holds no lines. Copy or export it again.")
+    if b"\r" in lines[0].rstrip(b"\r"):
+        raise DataError(f"{path}: lines end in CR alone. Expected: LF or CRLF.")
+    first = lines[0].rstrip(b"\r").decode("utf-8", "replace")
+
+    def names(by: str) -> list[str]:
+        return [name.strip() for name in next(csv.reader([first], delimiter=by), [""])]
+
+    def fit(by: str) -> tuple[int, int]:
+        return len(set(names(by)) & set(known)), len(names(by))
+
+    try:
+        by = delimiter or max(DELIMITERS, key=fit)
+        columns = list(header) or names(by)
+    except csv.Error as error:
+        raise DataError(f"{path}: the header line cannot be read as text with columns ({error}).") from error
+    if repeated := sorted({name for name in columns if name and columns.count(name) > 1}):
+        raise DataError(f"{path}: the header names column {', '.join(repeated)} twice. Remove all but one.")
+    on = True if quoted is None else quoted
+    if quoted is None and b'"' in sample:
+        text = b"".join(line + b"\n" for line in lines[: -1 if len(sample) >= _SAMPLE and len(lines) > 1 else None])
+        ways = [Dialect(by, quotes, tuple(columns), not header) for quotes in (True, False)]
+        clean = [_arrow(way, text, columns[:1]) is not None for way in ways]
+        on = clean[0] or not clean[1]
+    return Dialect(by, on, tuple(columns), not header)
+
+
+def records(path: Path, dialect: Dialect, wanted: Sequence[str]) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """(rows, rejects) per chunk. Rows have the wanted columns as text and ``line_no``, where the record begins."""
+    header_due = dialect.named
+    for chunk in _whole_records(path, dialect):
+        if header_due:
+            lines = chunk.text.split(b"\n", 1)
+            while len(lines) > 1 and not lines[0].strip():
+                chunk = Chunk(lines[1], chunk.first_line + 1, chunk.last)
+                lines = chunk.text.split(b"\n", 1)
+            chunk = Chunk(lines[1] if len(lines) > 1 else b"", chunk.first_line + 1, chunk.last)
+            header_due = False
+        yield _parse(chunk, dialect, list(wanted))
+
+
+def _whole_records(path: Path, dialect: Dialect) -> Iterator[Chunk]:
+    """Chunks that end where no quote is open, as far as counting quotes can tell."""
+    rest, start = b"", 1
+    for chunk in chunks(path):
+        text = rest + chunk.text
+        start = start if rest else chunk.first_line
+        cut = len(text)
+        if not chunk.last and dialect.quoted and text.count(b'"') % 2:
+            cut = _closed_end(text)
+            if len(text) - cut > 2 * CHUNK:  # a stray quote, and nothing that spans lines
+                cut = len(text)
+        if cut:
+            yield Chunk(text[:cut], start, chunk.last)
+            start += text.count(b"\n", 0, cut)
+        rest = text[cut:]
+
+
+def _closed_end(text: bytes) -> int:
+    """The end of the last line before which the quotes are even."""
+    values = np.frombuffer(text, np.uint8)
+    ends = np.flatnonzero(values == 10)
+    before = np.searchsorted(np.flatnonzero(values == 34), ends)
+    closed = ends[before % 2 == 0]
+    return int(closed[-1]) + 1 if len(closed) else 0
+
+
+def _parse(chunk: Chunk, dialect: Dialect, wanted: list[str]) -> tuple[pa.Table, pa.Table]:
+    if not chunk.text.strip():
+        empty = pa.schema([(name, pa.string()) for name in wanted]).empty_table()
+        return empty.append_column("line_no", pa.array([], pa.int64())), REJECTED.empty_table()
+    lines = chunk.text.count(b"\n")
+    table = _arrow(dialect, chunk.text, wanted)
+    if table is not None and len(table) == lines:
+        return _numbered(table, np.arange(lines, dtype=np.int64) + chunk.first_line), REJECTED.empty_table()
+    if dialect.quoted and b'"' in chunk.text:
+        table = _arrow(dialect, chunk.text, list(dialect.header), spanning=True)
+        if table is not None:
+            spans = _line_ends(table) + 1
+            if int(spans.sum()) == lines:
+                numbers = np.concatenate([[0], np.cumsum(spans)[:-1]]) + chunk.first_line
+                return _numbered(table.select(wanted), numbers), REJECTED.empty_table()
+    return _one_by_one(chunk, dialect, wanted)
+
+
+def _arrow(dialect: Dialect, text: bytes, wanted: Sequence[str], spanning: bool = False) -> pa.Table | None:
+    """The text as a table of strings; None where Arrow does not take it, or where a lone CR or bad UTF-8 is in it."""
+    if (b"\r" in text and text.count(b"\r") != text.count(b"\r\n")) or not is_utf8(text):
+        return None
+    try:
+        return pacsv.read_csv(
+            pa.BufferReader(text),
+            # One block: a quote that is never closed then costs rows, which the count of lines notices.
+            pacsv.ReadOptions(use_threads=False, block_size=len(text) + 1, column_names=list(dialect.header)),
+            pacsv.ParseOptions(
+                delimiter=dialect.delimiter,
+                quote_char='"' if dialect.quoted else False,
+                newlines_in_values=spanning,
+            ),
+            pacsv.ConvertOptions(
+                include_columns=list(wanted),
+                column_types={name: pa.string() for name in wanted},
+                strings_can_be_null=False,
+            ),
+        )
+    except pa.ArrowInvalid:  # a row of another width
+        return None
+
+
+def _numbered(table: pa.Table, numbers: np.ndarray) -> pa.Table:
+    return table.append_column("line_no", pa.array(numbers, pa.int64()))
+
+
+def _line_ends(table: pa.Table) -> np.ndarray:
+    """How many line ends stand within each record."""
+    within = [pc.count_substring(column, "\n") for column in table.itercolumns()]
+    total: np.ndarray = functools.reduce(pc.add, within).to_numpy().astype(np.int64)
+    return total
+
+
+def _one_by_one(chunk: Chunk, dialect: Dialect, wanted: list[str]) -> tuple[pa.Table, pa.Table]:
+    """Record by record; a line at which no record begins is a reject, and reading goes on with the next line."""
+    lines = chunk.text.split(b"\n")[:-1]
+    places = [dialect.header.index(name) for name in wanted]
+    rows: list[list[str]] = []
+    numbers: list[int] = []
+    rejects: list[dict[str, object]] = []
+    limit = csv.field_size_limit(LONGEST_LINE)
+    try:
+        at = 0
+        while at < len(lines):
+            if lines[at].strip():
+                fields, reason, used = _record(lines, at, dialect)
+                if reason:
+                    excerpt = lines[at][:800].decode("utf-8", "replace")
+                    rejects.append({"line": chunk.first_line + at, "reason": reason, "excerpt": excerpt})
+                else:
+                    rows.append([fields[place] for place in places])
+                    numbers.append(chunk.first_line + at)
+                at += used
+            else:
+                at += 1
+    finally:
+        csv.field_size_limit(limit)
+    columns = zip(*rows, strict=True) if rows else [[] for _ in wanted]
+    table = pa.table({name: pa.array(list(c), pa.string()) for name, c in zip(wanted, columns, strict=True)})
+    return _numbered(table, np.array(numbers, np.int64)), pa.Table.from_pylist(rejects, REJECTED)
+
+
+def _record(lines: list[bytes], at: int, dialect: Dialect) -> tuple[list[str], str, int]:
+    """The fields of the record that begins at a line, why it is none, and how many lines it takes."""
+    fields, reason = _fields(lines[at], dialect)
+    if reason != _OPEN:
+        return fields, reason, 1
+    text = lines[at]
+    for further in range(at + 1, min(at + _LINES, len(lines))):
+        text += b"\n" + lines[further]
+        if b'"' in lines[further]:
+            fields, spanning = _fields(text, dialect)
+            if not spanning:
+                return fields, "", further - at + 1
+            if spanning != _OPEN:
+                break
+    return [], reason, 1
+
+
+_OPEN = "not a line of the table: a quote is never closed"
+
+
+def _fields(record: bytes, dialect: Dialect) -> tuple[list[str], str]:
+    """The fields as Arrow would read them (``"a"b`` is ab, a bare quote is itself), and why they are no row."""
+    if not is_utf8(record):
+        return [], "not UTF-8"
+    text = record.decode().rstrip("\r")
+    quoting = _QUOTING[dialect.quoted]
+    try:
+        *lines, last = f"{text}{dialect.delimiter}{_END}".split("\n")
+        given = [*(f"{line}\n" for line in lines), last]
+        *fields, end = next(csv.reader(given, delimiter=dialect.delimiter, quoting=quoting))
+    except csv.Error as error:
+        return [], f"not a line of the table: {error}"
+    if end != _END:
+        return [], _OPEN
+    width = len(dialect.header)
+    return fields, "" if len(fields) == width else f"{len(fields)} fields where the header has {width}"

@@ -1,0 +1,87 @@
+"""JSON lines by DuckDB: a value of any type becomes text, and a path such as ``object.id`` leads into objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gensr_model.errors import DataError
+from tasks.core import sql_runner
+from tasks.ingest.raw_files import is_utf8
+from tasks.ingest.rejects import REJECTED
+from tasks.ingest.tables.text_chunks import Chunk, chunks
+
+
+def keys_of(con: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
+    """The keys of the objects in the first block of a file. Raises DataError where the file is one JSON document."""
+    first = next(chunks(path))
+    start = first.text.lstrip()[:1]
+    if start == b"[":
+        raise DataError(f"{path}: the file is a JSON array. Expected: JSON lines, one object a line.")
+    lines, _ = _lines(first)
+    keys: list[str] = _query(con, "tables/json_keys", lines)["key"].to_pylist()
+    return keys
+
+
+def json_path(name: str, keys: Sequence[str]) -> str:
+    """DuckDB's path to a column: a key as it stands, or keys of objects in objects with dots between."""
+    steps = [name] if name in keys or "." not in name else name.split(".")
+    return "$" + "".join(f'."{step}"' for step in steps)
+
+
+def json_rows(
+    con: duckdb.DuckDBPyConnection, path: Path, paths: Mapping[str, str]
+) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """(rows, rejects) per chunk; rows have a text column for each of ``paths``, by its name, and ``line_no``."""
+    params = {"paths": list(paths.values())}
+    for chunk in chunks(path):
+        lines, broken = _lines(chunk)
+        try:
+            result = _query(con, "tables/json_lines_clean", lines, params)
+        except duckdb.InvalidInputException:  # a line is no JSON
+            result = _query(con, "tables/json_lines", lines, params)
+            bad = result.filter(pc.is_valid(result["reason"]))
+            broken = pa.concat_tables([broken, bad.select(REJECTED.names).cast(REJECTED)])
+            result = result.filter(pc.is_null(result["reason"]))
+        columns = {name: pc.list_element(result["fields"], n) for n, name in enumerate(paths)}
+        yield pa.table(columns | {"line_no": result["line_no"]}), broken
+
+
+def _query(
+    con: duckdb.DuckDBPyConnection, name: str, lines: pa.Table, params: dict[str, list[str]] | None = None
+) -> pa.Table:
+    con.register("batch", lines)
+    try:
+        return sql_runner.to_arrow(con, name, params)
+    finally:
+        con.unregister("batch")
+
+
+def _lines(chunk: Chunk) -> tuple[pa.Table, pa.Table]:
+    """The lines that are not blank and their numbers, with those that are not UTF-8 apart."""
+    ends = np.flatnonzero(np.frombuffer(chunk.text, np.uint8) == 10) + 1
+    offsets = pa.py_buffer(np.concatenate([[0], ends]).astype(np.int32))
+    numbers = pa.array(np.arange(len(ends), dtype=np.int64) + chunk.first_line)
+    broken = REJECTED.empty_table()
+    if is_utf8(chunk.text):
+        lines = pa.StringArray.from_buffers(len(ends), offsets, pa.py_buffer(chunk.text))
+    else:
+        raw = pa.BinaryArray.from_buffers(pa.binary(), len(ends), [None, offsets, pa.py_buffer(chunk.text)]).to_pylist()
+        texts = [line.decode("utf-8", "replace") for line in raw]
+        bad = [n for n, line in enumerate(raw) if not is_utf8(line)]
+        broken = pa.table(
+            [numbers.take(bad), pa.repeat("not UTF-8", len(bad)), pa.array([texts[n] for n in bad], pa.string())],
+            schema=REJECTED,
+        )
+        good = pa.array(sorted(set(range(len(raw))) - set(bad)), pa.int64())
+        lines, numbers = pa.array(texts, pa.string()).take(good), numbers.take(good)
+    table = pa.table({"line": lines, "line_no": numbers})
+    short = pc.less_equal(pc.binary_length(lines), 2)
+    if pc.any(short).as_py():  # blank lines, or lines of blanks
+        table = table.filter(pc.not_equal(pc.utf8_trim_whitespace(lines), ""))
+    return table, broken

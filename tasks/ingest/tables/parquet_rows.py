@@ -1,0 +1,98 @@
+"""Parquet files, a batch of rows at a time. Of a row the place is its number, from 1."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from gensr_model.errors import DataError
+from tasks.core import sql_runner
+from tasks.ingest.rejects import REJECTED
+from tasks.ingest.tables.values import as_text
+
+_ROWS = 262_144
+
+
+def schema_of(path: Path) -> pa.Schema:
+    """The columns of a file. Raises DataError for a file that is no Parquet."""
+    with _file(path) as file:
+        return file.schema_arrow
+
+
+def type_of(schema: pa.Schema, name: str) -> pa.DataType:
+    """The type of a column, which may be a path into structs such as ``object.id``; null where there is none."""
+    if name in schema.names:
+        return schema.field(name).type
+    first, *steps = name.split(".")
+    kind = schema.field(first).type if first in schema.names else pa.null()
+    for step in steps:
+        if not pa.types.is_struct(kind) or kind.get_field_index(step) < 0:
+            return pa.null()
+        kind = kind.field(step).type
+    return kind
+
+
+def is_time(kind: pa.DataType) -> bool:
+    """Whether a column says itself which instants it means."""
+    return pa.types.is_timestamp(kind) or pa.types.is_date(kind)
+
+
+def parquet_rows(
+    con: duckdb.DuckDBPyConnection, path: Path, columns: Mapping[str, str], zone: str = "UTC"
+) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """(rows, no rejects) per batch; rows have a text column for each of ``columns`` and ``line_no``.
+
+    A time is text of ms since 1970; one that names no zone is taken as of ``zone``.
+    """
+    done = 0
+    with _file(path) as file:
+        schema = file.schema_arrow
+        wanted = [name if name in schema.names else name.split(".")[0] for name in columns.values()]
+        batches = file.iter_batches(_ROWS, columns=list(dict.fromkeys(wanted)))
+        while True:
+            try:
+                batch = next(batches, None)
+            except (OSError, pa.ArrowException) as error:
+                raise DataError(f"{path}: the file is damaged after row {done} ({error}). Copy it again.") from error
+            if batch is None:
+                return
+            table = pa.Table.from_batches([batch])
+            texts = {role: _column(con, table, name, zone) for role, name in columns.items()}
+            numbers = pa.array(np.arange(len(table), dtype=np.int64) + done + 1)
+            done += len(table)
+            yield pa.table(texts | {"line_no": numbers}), REJECTED.empty_table()
+
+
+def _column(con: duckdb.DuckDBPyConnection, table: pa.Table, name: str, zone: str) -> pa.ChunkedArray:
+    steps = [] if name in table.column_names else name.split(".")[1:]
+    column = table[name if not steps else name.split(".")[0]].combine_chunks()
+    for step in steps:
+        column = pc.struct_field(column, step)
+    if pa.types.is_nested(column.type):
+        con.register("batch", pa.table({"value": column}))
+        try:
+            return sql_runner.to_arrow(con, "tables/nested_text")["value"]
+        finally:
+            con.unregister("batch")
+    if is_time(column.type):
+        column = column.cast(pa.timestamp("ms", getattr(column.type, "tz", None)), safe=False)
+        if column.type.tz is None:
+            column = pc.assume_timezone(column, zone, ambiguous="earliest", nonexistent="latest")
+    return as_text(column)
+
+
+@contextlib.contextmanager
+def _file(path: Path) -> Iterator[pq.ParquetFile]:
+    with path.open("rb") as raw:
+        try:
+            file = pq.ParquetFile(raw)
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(f"{path}: no complete Parquet file ({error}). Copy or export it again.") from error
+        yield file

@@ -1,0 +1,113 @@
+"""Which column of a table plays which role: by the config, or by the names that logs usually have."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from gensr_model.errors import DataError
+
+_ITEM = ("item_id", "itemId", "ITEM_ID", "product_id", "sku", "asin", "object_id")
+_USER = ("user_id", "userId", "USER_ID", "client_id", "visitorId", "uid")
+_QUERY = ("query", "search_query", "searchQuery", "user_query", "keyword")
+#: Table -> role -> usual names, the likeliest first. Case and signs such as _ do not count.
+USUAL: dict[str, dict[str, tuple[str, ...]]] = {
+    "events": {
+        "user": _USER,
+        "item": _ITEM,
+        "time": ("timestamp", "TIMESTAMP", "ts", "event_time", "eventTime", "created_at"),
+        "behavior": ("event_type", "EVENT_TYPE", "action", "action_name"),
+        "query": _QUERY,
+        "query_id": ("query_id",),
+        "session": ("session", "session_id"),
+        "weight": ("weight",),
+        "position": ("position",),
+        "item_title": (),
+    },
+    "queries": {"query_id": ("query_id",), "query": _QUERY},
+    "items": {
+        "item": (*_ITEM, "id"),
+        "title": ("title", "name"),
+        "brand": ("brand",),
+        "category": ("category", "categories"),
+        "description": ("description",),
+    },
+    "users": {"user": (*_USER, "id")},
+}
+REQUIRED = {
+    "events": ("user", "item", "time"),
+    "queries": ("query_id", "query"),
+    "items": ("item",),
+    "users": ("user",),
+}
+
+
+class Column(NamedTuple):
+    """The columns of a role, in order, and why these."""
+
+    names: tuple[str, ...]
+    why: str
+
+
+def find_columns(
+    table: str, given: Mapping[str, str | Sequence[str] | None], seen: Sequence[str], path: Path, sparse: bool = False
+) -> dict[str, Column]:
+    """The column of each role that the file has.
+
+    Args:
+        table: a key of ``USUAL``.
+        given: role -> the column or columns that the config names, or None.
+        seen: the columns of the file.
+        sparse: whether a column that is named may be absent where no row has a value, as in JSON lines.
+    Raises:
+        DataError: a column that the config names, or one of a required role, is not there.
+    """
+    found: dict[str, Column] = {}
+    for role, usual in USUAL[table].items():
+        named = given.get(role)
+        names = (named,) if isinstance(named, str) else tuple(named or ())
+        if not names:
+            if (name := _by_usual_name(usual, seen)) is not None:
+                found[role] = Column((name,), "usual name")
+            continue
+        absent = [name for name in names if name not in seen and name.split(".")[0].split("[")[0] not in seen]
+        if not absent:
+            found[role] = Column(names, "named in the config")
+        elif role in REQUIRED[table] or not sparse:
+            raise _missing(path, f"logs.{table}.columns.{role} names {absent[0]!r}, which is no column", absent, seen)
+    for role in REQUIRED[table]:
+        if role not in found:
+            what = f"no column is named as a {role} of the {table} usually is"
+            raise _missing(path, what, USUAL[table][role], seen, f"logs.{table}.columns.{role}")
+    return found
+
+
+def _by_usual_name(usual: Sequence[str], seen: Sequence[str]) -> str | None:
+    exact = next((name for name in usual if name in seen), None)
+    if exact is not None:
+        return exact
+    bare = {_bare(name): name for name in reversed(seen)}
+    return next((bare[_bare(name)] for name in usual if _bare(name) in bare), None)
+
+
+def _bare(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
+
+
+def _missing(path: Path, what: str, wanted: Sequence[str], seen: Sequence[str], field: str = "") -> DataError:
+    near = nearest(wanted, seen)
+    shown = ", ".join(seen)
+    shown = shown if len(shown) <= 500 else f"{shown[:500]} …"
+    set_it = f" Name it as {field}." if field else " Correct the name."
+    return DataError(f"{path}: {what}. Columns: {shown}. Nearest: {', '.join(near)}.{set_it}")
+
+
+def nearest(wanted: Sequence[str], seen: Sequence[str], count: int = 3) -> list[str]:
+    """The columns whose names are most like one of the wanted names, the most alike first."""
+
+    def likeness(name: str) -> float:
+        return max(difflib.SequenceMatcher(None, _bare(name), _bare(each)).ratio() for each in wanted)
+
+    return sorted(seen, key=likeness, reverse=True)[:count]

@@ -1,0 +1,95 @@
+"""The files of a table in a folder: those whose names begin with the table's name, or that lie in a folder of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from gensr_model.errors import DataError
+
+TEXT, LINES, PARQUET = "text", "JSON lines", "Parquet"
+_KINDS = {".csv": TEXT, ".tsv": TEXT, ".txt": TEXT, ".json": LINES, ".jsonl": LINES, ".ndjson": LINES,
+          ".parquet": PARQUET, ".pq": PARQUET}  # fmt: skip
+_PACKED = (".gz", ".zst", ".zstd")
+_HIVE = re.compile(r"([^=]+)=(.*)", re.S)
+ENDINGS = f"{', '.join(_KINDS)}, also with .gz or .zst"
+
+
+class Kind(NamedTuple):
+    """What a file name says: the name without endings, and how the file is read."""
+
+    stem: str
+    kind: str
+
+
+def kind_of(name: str) -> Kind | None:
+    """How a file of this name is read; None where its ending is not one of ``ENDINGS``."""
+    lower = name.lower()
+    packed = next((ending for ending in _PACKED if lower.endswith(ending)), "")
+    bare = name[: len(name) - len(packed)]
+    ending = next((ending for ending in _KINDS if bare.lower().endswith(ending)), None)
+    return None if ending is None else Kind(bare[: len(bare) - len(ending)], _KINDS[ending])
+
+
+def label(folder: Path, path: Path) -> str:
+    """What a file is called in accounts and rejects: its place in the folder."""
+    return path.relative_to(folder).as_posix()
+
+
+def files_of(folder: Path, name: str, others: Sequence[str] = ()) -> tuple[Path, ...]:
+    """The files of the table ``name``, in the order of their places without endings.
+
+    A table is ``name.csv``, several files ``name.2026-01-01.csv``, ``name-2.csv``, or a folder ``name`` or
+    ``name.parquet`` with files of any name. Files that begin with a longer name of ``others`` are of that table. Names
+    that begin with ``_`` or ``.`` are left out, as Spark's ``_SUCCESS``.
+
+    Raises DataError for a file that begins like the table and is not read, and for one part that is there twice.
+    """
+    longer = [other for other in others if len(other) > len(name) and _begins(other, name)]
+    parts: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if not _begins(path.name, name) or any(_begins(path.name, other) for other in longer):
+            continue
+        for file in sorted(_below(path)):
+            place = label(folder, file)
+            kind = kind_of(file.name)
+            after = path.name[len(name) :]
+            if kind is None or (after and after[0].isalpha() and after[0].isascii()):
+                raise DataError(
+                    f"{folder}: {place} begins like the table {name} and is not read. Move it away, or rename it: "
+                    f"{name}.<part> with one of {ENDINGS}."
+                )
+            stem = place[: len(place) - len(file.name)] + kind.stem
+            if stem in parts:
+                raise DataError(
+                    f"{folder}: {label(folder, parts[stem])} and {place} are the same part of the data. Keep one of "
+                    "them in the folder."
+                )
+            parts[stem] = file
+    return tuple(parts[stem] for stem in sorted(parts))
+
+
+def _begins(given: str, name: str) -> bool:
+    return given.casefold().startswith(name.casefold())
+
+
+def _below(path: Path) -> Iterator[Path]:
+    """The file itself, or the files below a folder."""
+    if path.is_file():
+        yield path
+        return
+    for file in path.rglob("*"):
+        hidden = any(part.startswith(("_", ".")) for part in file.relative_to(path).parts)
+        if file.is_file() and not hidden:
+            yield file
+
+
+def hive_columns(path: Path, name: str) -> dict[str, str]:
+    """The columns that folders such as ``day=2026-01-02`` between the table's folder and a file give to the file."""
+    parents = [parent.name for parent in path.parents]
+    table = next((n for n, parent in enumerate(parents) if _begins(parent, name)), 0)
+    named = (_HIVE.fullmatch(parent) for parent in reversed(parents[:table]))
+    return {match[1]: unquote(match[2]) for match in named if match}

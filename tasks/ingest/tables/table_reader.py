@@ -1,0 +1,112 @@
+"""One raw file of a table whose columns are found by role: what is understood of it, and its rows as text by role."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from gensr_model.config.logs import TableConfig
+from gensr_model.errors import DataError
+from tasks.ingest.tables import delimited, json_lines, parquet_rows, values
+from tasks.ingest.tables.roles import USUAL, Column, find_columns
+from tasks.ingest.tables.table_files import LINES, PARQUET, hive_columns, kind_of
+from tasks.ingest.tables.text_chunks import first_bytes
+
+_SAMPLE = 2**20
+_IDS = ("user", "item", "query_id")
+# A batch of rows by role, with ``line_no``; and the lines that are no rows.
+Batches = Iterator[tuple[pa.Table, pa.Table]]
+
+
+class TableReader:
+    """A file of ``table``, one of ``USUAL``. Making one reads the file's beginning alone.
+
+    Attributes:
+        columns: role -> the columns that play it; roles that no column plays are left out.
+        seen: all columns of the file, with those of hive folders.
+        time_unit: of the time column where the file itself says it (Parquet): ms; else None.
+
+    Raises DataError for a file that cannot be read as what its name says, and as ``find_columns`` does.
+    """
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, path: Path, table: str, config: TableConfig) -> None:
+        self.con, self.path, self.table = con, path, table
+        named = kind_of(path.name)
+        assert named is not None  # the caller found the file by its name
+        self.kind = named.kind
+        self.hive = hive_columns(path, config.name) if config.hive else {}
+        given: dict[str, Any] = config.columns.model_dump()  # type: ignore[attr-defined]
+        seen = self._look(config, given)
+        self.seen: list[str] = [*(name for name in seen if name not in self.hive), *self.hive]
+        self.columns = find_columns(table, given, self.seen, path, sparse=self.kind == LINES)
+        self.zone: str = getattr(config, "time_zone", "UTC")
+        self.time_unit = self._own_time_unit()
+
+    def _look(self, config: TableConfig, given: dict[str, Any]) -> list[str]:
+        """The columns of the file; sets its schema or dialect."""
+        self.dialect: delimited.Dialect | None = None
+        if self.kind == PARQUET:
+            self.schema = parquet_rows.schema_of(self.path)
+            return list(self.schema.names)
+        start = first_bytes(self.path, _SAMPLE).removeprefix(b"\xef\xbb\xbf")
+        if start[:4] == b"PAR1":
+            raise DataError(f"{self.path}: the file is Parquet. Name it {self.path.name.split('.')[0]}.parquet.")
+        if self.kind == LINES:
+            return json_lines.keys_of(self.con, self.path)
+        usual = [name for names in USUAL[self.table].values() for name in names]
+        mapped = [name for names in given.values() if names for name in ([names] if isinstance(names, str) else names)]
+        self.dialect = delimited.sniff(
+            self.path, start, [*usual, *mapped], config.delimiter, config.quoted, config.header
+        )
+        return list(self.dialect.header)
+
+    def _own_time_unit(self) -> str | None:
+        names = self.columns["time"].names if "time" in self.columns else ()
+        typed = self.kind == PARQUET and names and names[0] not in self.hive
+        return "ms" if typed and parquet_rows.is_time(parquet_rows.type_of(self.schema, names[0])) else None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is understood of the file, as JSON: how it is written, the columns of each role and why, unused ones."""
+        used = {name for column in self.columns.values() for name in column.names}
+        facts: dict[str, Any] = {"table": self.table, "kind": self.kind}
+        if self.dialect is not None:
+            facts |= {"delimiter": self.dialect.delimiter, "quoted": self.dialect.quoted}
+        columns = {role: {"columns": list(c.names), "why": c.why} for role, c in self.columns.items()}
+        return facts | {"columns": columns, "unused": [name for name in self.seen if name not in used]}
+
+    def name_of(self, role: str) -> str:
+        """The column of a role as people know it, for reasons of rejects."""
+        return " + ".join(self.columns[role].names) if role in self.columns else role
+
+    def batches(self) -> Batches:
+        """Rows by role as text: trimmed, null where missing, ids and queries in one spelling; and broken lines.
+
+        A role that no column plays is null. Raises DataError where the file is truncated or damaged.
+        """
+        wanted = list(dict.fromkeys(name for c in self.columns.values() for name in c.names if name not in self.hive))
+        for rows, broken in self._read(wanted):
+            roles = {role: self._role(rows, role) for role in USUAL[self.table]}
+            yield pa.table(roles | {"line_no": rows["line_no"]}), broken
+
+    def _read(self, wanted: list[str]) -> Batches:
+        if self.dialect is not None:
+            return delimited.records(self.path, self.dialect, wanted)
+        if self.kind == PARQUET:
+            return parquet_rows.parquet_rows(self.con, self.path, {name: name for name in wanted}, self.zone)
+        return json_lines.json_rows(self.con, self.path, {n: json_lines.json_path(n, self.seen) for n in wanted})
+
+    def _role(self, rows: pa.Table, role: str) -> pa.ChunkedArray | pa.Array:
+        column: Column | None = self.columns.get(role)
+        if column is None:
+            return pa.nulls(len(rows), pa.string())
+        constant = {name: pa.repeat(pa.scalar(value), len(rows)) for name, value in self.hive.items()}
+        parts = [constant[name] if name in constant else rows[name] for name in column.names]
+        text = values.known(values.joined(parts, role))
+        if role in _IDS:
+            return values.ids(text)
+        return values.queries(text) if role == "query" else text
