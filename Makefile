@@ -1,8 +1,9 @@
 # gensr: `make run` to train and compare on generated data, `make test` to test, `make stop` to end the servers.
+# They install the command line and call it; `.venv/bin/gensr --help` has more commands.
 # State lives in GENSR_HOME (default .gensr/); ports: GENSR_PREFECT_PORT (4200), GENSR_MLFLOW_PORT (5000).
 # Tests are shared by WORKERS processes, two where none are named: one for each core of a small machine.
 # Audit a prepared folder: make audit DATASET=.gensr/store/prepare/<key>
-# Another run than the demo: make run CONFIG='{"preset": "laptop", "seed": 1}'
+# Another run than the demo: make run CONFIG='{"preset": "laptop", "seed": 1}', or CONFIG=mine.yaml
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,13 +11,23 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed.stamp
 
+# As typed, for commands to read in their environment: make would expand a $ in them, a shell quotes and blanks.
+override CONFIG := $(value CONFIG)
+override DATASET := $(value DATASET)
+export GENSR_CONFIG := $(value CONFIG)
+export GENSR_DATASET := $(value DATASET)
+ifdef GENSR_HOME
+override GENSR_HOME := $(value GENSR_HOME)
+export GENSR_HOME
+endif
+
 .PHONY: run stop install test test-slow lint format audit
 
 run: $(INSTALLED)
-	@$(BIN)/python -m flows.local run $(if $(CONFIG),--config '$(CONFIG)')
+	@$(BIN)/gensr run
 
 stop:
-	@if test -f $(INSTALLED); then $(BIN)/python -m flows.local stop; else echo "gensr: nothing is installed here"; fi
+	@if test -f $(INSTALLED); then $(BIN)/gensr down; else echo "gensr: nothing is installed here"; fi
 
 install: $(INSTALLED)
 
@@ -27,7 +38,7 @@ test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow
 
 audit: $(INSTALLED)
-	@$(BIN)/python -m tasks.validate.audit '$(or $(DATASET),$(error name a prepared folder: make audit DATASET=folder))'
+	@$(if $(DATASET),,$(error name a prepared folder: make audit DATASET=folder))$(BIN)/gensr audit
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

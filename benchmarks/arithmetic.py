@@ -31,7 +31,7 @@ def main() -> None:
     tables["the pages"] = [
         (f"{page.name}, {row.name}", row, ranks_six_to_ten(row))
         for page in given.pages
-        for row in markdown_rows(page.read_text())
+        for row in markdown_rows(page.read_text(encoding="utf-8"))
     ]
     for title, cells in tables.items():
         for place, row, told in cells:

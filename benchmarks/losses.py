@@ -108,7 +108,9 @@ def main() -> None:
     source = None if given.source == "generated" else {"kind": "folder", "path": given.source}
     dataset, config = prepared(users=1_000, items=500, source=source)
     config = with_changes(config, {"rerank": {"epochs": given.epochs}})
-    known = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.is_file() else []
+    known = (
+        [json.loads(line) for line in given.out.read_text(encoding="utf-8").splitlines()] if given.out.is_file() else []
+    )
     done = {(row["system"], json.dumps(row["point"])) for row in known}
     for name in given.names or (*TRIED, *OURS):
         for point in (TRIED | OURS)[name]:
@@ -116,7 +118,7 @@ def main() -> None:
                 continue
             row = (measure if name in TRIED else measure_ours)(name, point, dataset, config)
             known.append(row)
-            with given.out.open("a") as file:
+            with given.out.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
             print(json.dumps(row), flush=True)
     print("| system | hyperparameters | rec N@10 | search N@10 | epochs | CPU s |\n|---|---|---|---|---|---|")

@@ -46,7 +46,7 @@ def keep(run: Path, to: Path) -> list[Path]:
     """
     if not (run / "summary.json").is_file():
         raise SystemExit(f"{run}: no summary.json, so this is no run's folder; expected one of <home>/runs")
-    summary: dict[str, Any] = json.loads((run / "summary.json").read_text())
+    summary: dict[str, Any] = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     study = summary.get("study", "")
     if (run / RANKS).is_file():
         table, study = pq.read_table(run / RANKS), study if study == FULL_TABLE else "rerank"
@@ -60,7 +60,7 @@ def keep(run: Path, to: Path) -> list[Path]:
     to.mkdir(parents=True, exist_ok=True)
     base = to / f"{summary['dataset']}{study and f'-{study}'}-seed{'-'.join(map(str, _seeds(summary, study)))}"
     written = [base.with_name(f"{base.name}.md"), base.with_name(f"{base.name}.parquet")]
-    written[0].write_text((run / "table.md").read_text())
+    written[0].write_text((run / "table.md").read_text(encoding="utf-8"), encoding="utf-8")
     pq.write_table(table.replace_schema_metadata(metadata), written[1], compression="zstd")
     return written
 

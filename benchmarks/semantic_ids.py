@@ -45,7 +45,7 @@ def measure(dataset: PreparedDataset, config: PipelineConfig, cf: Path) -> dict[
         begun = time.process_time()
         make_semantic_ids(dataset, cf, config, steps, out, NullReport())
         cpu = time.process_time() - begun
-        report: dict[str, Any] = json.loads((out / REPORT).read_text())
+        report: dict[str, Any] = json.loads((out / REPORT).read_text(encoding="utf-8"))
     return {name: report[name] for name in _SHOWN} | {"cpu_s": round(cpu)}
 
 
@@ -65,11 +65,11 @@ def main() -> None:
         for vectors, method in product(given.vectors, given.methods):
             wanted = given.set | {"vectors": vectors, "method": method}
             row = measure(dataset, with_changes(config, {"semantic_ids": wanted}), Path(cf))
-            with given.out.open("a") as file:
+            with given.out.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
     print("| method | vectors | codes | usage | perplexity | collisions, nearest codes | distinct codes "
           "| largest bucket | CPU s |\n|---|---|---|---|---|---|---|---|---|")  # fmt: skip
-    for row in map(json.loads, given.out.read_text().splitlines()):
+    for row in map(json.loads, given.out.read_text(encoding="utf-8").splitlines()):
         usage, perplexity = (
             " ".join(f"{level[name]:.{digits}f}" for level in row["levels"])
             for name, digits in (("usage", 2), ("perplexity", 0))

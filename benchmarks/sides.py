@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from gensr_model.runtime.streams import use_utf8
+
 
 class Cost(NamedTuple):
     """What one side took: wall time of the work alone, and the peak of the process, imports included."""
@@ -25,7 +27,8 @@ class Cost(NamedTuple):
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
-    """A parser that shows a module's docstring as it is written."""
+    """A parser that shows a module's docstring as it is written; what the command prints is UTF-8."""
+    use_utf8()
     return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
@@ -46,7 +49,7 @@ def measured(work: Callable[[], Any]) -> Cost:
 def in_child(module: str, *arguments: object) -> Any:
     """What ``python -m benchmarks.<module>`` prints last, as JSON: a side in a process of its own."""
     command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, encoding="utf-8")
     if done.returncode:
         sys.exit(f"{' '.join(command[2:])} ended with {done.returncode}, see above")
     return json.loads(done.stdout.splitlines()[-1])

@@ -179,7 +179,7 @@ def flan_t5_small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     if not tool.is_file():
         pytest.skip("no ../shared/tools/flan_t5_small.py beside the checkout to build a pretrained T5 with")
     folder = tmp_path_factory.mktemp("flan") / "flan-t5-small"
-    made = subprocess.run([sys.executable, tool, folder], capture_output=True, text=True)
+    made = subprocess.run([sys.executable, tool, folder], capture_output=True, text=True, encoding="utf-8")
     assert made.returncode == 0, made.stderr
     yield folder
     shutil.rmtree(folder)

@@ -49,7 +49,7 @@ class Raw:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+        self.manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         self.rejects = rejected_in(folder)
 
     def rows(self, table: str) -> list[dict[str, Any]]:

@@ -67,7 +67,7 @@ def _write(folder: Path, format: str, tables: dict[str, tuple[Rows, pa.Schema]])
         pq.write_table(pa.Table.from_pylist(rows, schema), folder / f"{name}.parquet")
     read = sum(len(rows) for rows, _ in tables.values())
     manifest = {"format": format, "files": [], "read": read, "accepted": read, "rejected": 0}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     return folder
 
 
@@ -116,5 +116,5 @@ def named_samples(folder: Path, split: str) -> list[tuple[str, str, str, str | N
 
 def counts(folder: Path) -> dict[str, Any]:
     """The counts of a prepared folder's manifest."""
-    result: dict[str, Any] = json.loads((folder / "manifest.json").read_text())["counts"]
+    result: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["counts"]
     return result

@@ -19,7 +19,7 @@ def data_of(folder: Path, ranks: Iterable[StageResult], per_user: int = 1) -> Da
     """Data whose test samples are those of ``ranks``, each ``per_user`` of them, as they come, of one user."""
     actual = {sample: None for result in ranks for sample in read_ranks(result)["sample_id"].to_pylist()}
     folder.mkdir(exist_ok=True)
-    (folder / "manifest.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION}))
+    (folder / "manifest.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION}), encoding="utf-8")
     users = pa.table({"sample_id": list(actual), "user_idx": [n // per_user for n in range(len(actual))]})
     pq.write_table(users, folder / "samples_test.parquet")
     one = StageResult("prepare", "data-digest", folder, {}, 0.0, False)

@@ -100,7 +100,7 @@ def write_log(
     pq.write_table(events, folder / "events.parquet")
     met = pa.array((log.place < rounds - 1) & (log.search == 0))
     pq.write_table(events.filter(met).select(["user_idx", "item_idx"]), folder / "graph.parquet")
-    (folder / "manifest.json").write_text(json.dumps({"schema_version": 1}))
+    (folder / "manifest.json").write_text(json.dumps({"schema_version": 1}), encoding="utf-8")
     return PreparedDataset.open(folder)
 
 

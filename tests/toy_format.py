@@ -120,7 +120,7 @@ def generate(folder: Path, source: GeneratedSource) -> None:
     """Clicks at random, with or without a search for the thing's name."""
     random = np.random.default_rng(source.world_seed)
     names = [f"thing {n} of kind {n % 7}" for n in range(source.items)]
-    with (folder / "things.csv").open("w", newline="") as file:
+    with (folder / "things.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("thing", "name"), *((f"t{n}", name) for n, name in enumerate(names))])
     rows: list[tuple[object, ...]] = [("user", "thing", "seconds", "query"), ("", "t0", 1_600_000_000, "")]
     for user in range(source.users):
@@ -128,7 +128,7 @@ def generate(folder: Path, source: GeneratedSource) -> None:
             day, thing = click % DAYS, int(random.integers(source.items))
             second = 1_600_000_000 // 86_400 * 86_400 + day * 86_400 + int(random.integers(86_400))
             rows.append((f"u{user}", f"t{thing}", second, names[thing] if random.random() < 0.5 else ""))
-    with (folder / "clicks.csv").open("w", newline="") as file:
+    with (folder / "clicks.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
 
 

@@ -57,17 +57,17 @@ def environment(folder: Path, requirements: Path) -> Path:
     """
     python = folder / "bin" / "python"
     stamp, wanted = folder / "requirements.sha256", hashlib.sha256(requirements.read_bytes()).hexdigest()
-    if stamp.is_file() and stamp.read_text() == wanted:
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
         return python
     if folder == Path(sys.prefix).resolve():
         raise NoPeerError(f"{folder} is gensr's own environment, which would be emptied: give --venv another folder")
     venv.create(folder, clear=(folder / "pyvenv.cfg").is_file(), with_pip=False)
     command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--requirement"]
-    done = subprocess.run([*command, str(requirements)], capture_output=True, text=True)
+    done = subprocess.run([*command, str(requirements)], capture_output=True, text=True, encoding="utf-8")
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()[-1:]
         raise NoPeerError(f"{requirements.name} cannot be installed: {''.join(said[-1:]).removeprefix('ERROR: ')}")
-    stamp.write_text(wanted)
+    stamp.write_text(wanted, encoding="utf-8")
     return python
 
 
@@ -90,7 +90,7 @@ def train(
         done = subprocess.run(child, cwd=folder, env=environ)
         if done.returncode:
             raise RuntimeError(f"{model} ended with {done.returncode}, see above")
-        result = json.loads((folder / "result.json").read_text())
+        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         ranks = exchange.ranks_of(given, exchange.read_scores(folder / "scores.parquet", given.items.shape))
     return ranks, {"model": model, "settings": settings, "max_history": max_history, "threads": threads, **result}
 

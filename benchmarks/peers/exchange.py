@@ -70,7 +70,7 @@ def export(dataset: PreparedDataset, job: dict[str, Any], folder: Path) -> None:
         candidates = pa.array(list(given.items), pa.list_(pa.int64()))
         pq.write_table(pa.table({**columns, "candidates": candidates}), folder / f"{split}.parquet")
     sizes = {"items": dataset.n_items, "users": dataset.n_users}
-    (folder / "job.json").write_text(json.dumps({**job, **sizes}))
+    (folder / "job.json").write_text(json.dumps({**job, **sizes}), encoding="utf-8")
 
 
 def read_scores(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:

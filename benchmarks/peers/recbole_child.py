@@ -50,7 +50,7 @@ def write_atomic(folder: Path, job: dict[str, Any], train: pd.DataFrame) -> None
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("user", "item"):
         tokens = "\n".join(map(str, range(job[f"{name}s"])))
-        (folder / f"{NAME}.{name}").write_text(f"{name}_id:token\n{tokens}\n")
+        (folder / f"{NAME}.{name}").write_text(f"{name}_id:token\n{tokens}\n", encoding="utf-8")
     rows = pd.DataFrame({"user_id:token": train.user, f"{HISTORY}:token_seq": train.history.map(joined)})
     rows["item_id:token"] = train.item
     rows.to_csv(folder / f"{NAME}.train.inter", sep="\t", index=False)
@@ -178,7 +178,7 @@ def trainer_of(config: Config, model: Any) -> Any:
 
 
 def main(folder: Path) -> None:
-    job = json.loads((folder / "job.json").read_text())
+    job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     train, valid, test = (pq.read_table(folder / f"{s}.parquet").to_pandas() for s in ("train", "valid", "test"))
     sys.argv = sys.argv[:1]  # RecBole reads the command line
     given = {
@@ -232,7 +232,7 @@ def main(folder: Path) -> None:
         "parameters": sum(p.numel() for p in model.parameters()),
         "train_rows": len(built.inter_feat),
     }
-    (folder / "result.json").write_text(json.dumps(result))
+    (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
+import flows
 from flows.local.services import Service, ServiceError
 from tasks.core.state_dir import StateDir, server_environment, state_dir
 
+ROOT = Path(flows.__file__).resolve().parent.parent  # where prefect.yaml is
+PREFECT = [sys.executable, "-m", "prefect", "--no-prompt"]
 POOL = "gensr"
 PREFECT_PORT, MLFLOW_PORT = "GENSR_PREFECT_PORT", "GENSR_MLFLOW_PORT"
 USUAL_PORTS = {PREFECT_PORT: 4200, MLFLOW_PORT: 5000}
@@ -62,6 +66,14 @@ def local() -> Local:
     if prefect_port == mlflow_port:
         raise ServiceError(f"{PREFECT_PORT} and {MLFLOW_PORT} are both {mlflow_port}: they need two ports")
     return Local(where, prefect_port, mlflow_port, server_environment(where, prefect_port, mlflow_port))
+
+
+def enter() -> Local:
+    """The installation; its environment becomes that of this process. Call it before Prefect is imported."""
+    here = local()
+    os.environ.clear()
+    os.environ.update(here.environment)
+    return here
 
 
 def _port(name: str) -> int:

@@ -70,7 +70,7 @@ def record_file(folder: Path, name: str) -> Path:
 
 def read_record(folder: Path, name: str) -> Running | None:
     try:
-        return Running(**json.loads(record_file(folder, name).read_text()))
+        return Running(**json.loads(record_file(folder, name).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
 
@@ -142,7 +142,7 @@ def start(service: Service, folder: Path, logs: Path, environment: dict[str, str
 
 def write_record(service: Service, folder: Path, record: Running) -> None:
     aside = service.record(folder).with_suffix(".tmp")
-    aside.write_text(json.dumps(record._asdict()))
+    aside.write_text(json.dumps(record._asdict()), encoding="utf-8")
     aside.replace(service.record(folder))
 
 
@@ -166,7 +166,7 @@ def wait_healthy(service: Service, folder: Path, logs: Path, timeout: float = 24
 
 def last_line(log: Path) -> str:
     """The last line of a log that is not blank, which is where programs say why they ended."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    lines = [line.strip() for line in log.read_text(errors="replace", encoding="utf-8").splitlines() if line.strip()]
     return lines[-1] if lines else "it said nothing"
 
 

@@ -55,15 +55,30 @@ def crash_orphans(pool: str) -> int:
     A killed worker reports nothing: its runs would stay Running for ever. Then ``retrain/nightly``, which runs one at a
     time, would never run again.
     """
-    unfinished = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
     with get_client(sync_client=True) as client:
-        lost = client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=unfinished))),
-            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
-        )
+        lost = _unfinished(client, pool)
         for run in lost:
             client.set_flow_run_state(run.id, Crashed(message="The worker of this run was killed."), force=True)
     return len(lost)
+
+
+def _unfinished(client: SyncPrefectClient, pool: str) -> list[FlowRun]:
+    """The pool's flow runs that a worker is at, or was."""
+    states = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
+    return client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states))),
+        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
+    )
+
+
+def unfinished_lines(pool: str) -> list[str]:
+    """A line for each of the pool's flow runs that has begun and not ended."""
+    with get_client(sync_client=True) as client:
+        runs = _unfinished(client, pool)
+    return [
+        f"{run.name}, {run.state_name}" + (f" since {run.start_time.astimezone():%H:%M}" if run.start_time else "")
+        for run in runs
+    ]
 
 
 def outcome(name: str) -> Outcome | None:

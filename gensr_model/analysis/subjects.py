@@ -54,7 +54,7 @@ def name_of(folder: Path) -> str:
     kind = bundle.kind(folder)
     if kind != "baseline":
         return kind
-    title = json.loads((folder / baseline.CONFIG).read_text())["title"]
+    title = json.loads((folder / baseline.CONFIG).read_text(encoding="utf-8"))["title"]
     for name, system in BASELINES.items():
         if system.title == title:
             return name

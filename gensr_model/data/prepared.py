@@ -81,7 +81,7 @@ class PreparedDataset:
         manifest = folder / "manifest.json"
         if not manifest.is_file():
             raise DataError(f"{folder}: no manifest.json, not a complete prepared dataset; run prepare again")
-        content = json.loads(manifest.read_text())
+        content = json.loads(manifest.read_text(encoding="utf-8"))
         if content.get("schema_version") != SCHEMA_VERSION:
             raise DataError(
                 f"{manifest}: schema_version {content.get('schema_version')}, expected {SCHEMA_VERSION}; prepare again"

@@ -118,7 +118,7 @@ def load(folder: Path, items: pa.Table | None = None, queries: list[str] | None 
     """
     if not (folder / CONFIG).is_file():
         raise DataError(f"{folder}: no {CONFIG}, so this is not a model bundle")
-    content = json.loads((folder / CONFIG).read_text())
+    content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     config = ModelConfig.model_validate(content["model"])
     tokenizer = load_tokenizer(folder / TOKENIZER)
     trained = pq.read_table(folder / ITEMS)
@@ -149,7 +149,7 @@ def load(folder: Path, items: pa.Table | None = None, queries: list[str] | None 
 
 def kind(folder: Path) -> str:
     """Which kind of model a bundle holds, as it was given to ``assemble``."""
-    content: dict[str, Any] = json.loads((folder / CONFIG).read_text())
+    content: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     return str(content["kind"])
 
 

@@ -70,7 +70,7 @@ def read(folder: Path) -> JobBundle:
     if not path.is_file():
         raise ConfigError(f"{folder} has no {FILE}: name a folder that `python -m tasks.remote.export out` has written")
     try:
-        bundle = JobBundle.model_validate_json(path.read_text())
+        bundle = JobBundle.model_validate_json(path.read_text(encoding="utf-8"))
     except ValidationError as error:
         fields = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors())
         raise ConfigError(

@@ -33,6 +33,7 @@ from gensr_model.runtime.malloc import keep_freed_memory
 from gensr_model.runtime.processes import process_context
 from gensr_model.runtime.progress import NullReport, Report, TerminalReport
 from gensr_model.runtime.stage_folder import atomic_dir, is_complete, write_manifest
+from gensr_model.runtime.streams import use_utf8
 from gensr_model.training import cross_fit, finetune
 
 Metrics = dict[str, float]
@@ -146,6 +147,7 @@ def _once(
 
 
 def main() -> None:
+    use_utf8()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("jobs", type=Path)
     parser.add_argument("--at-once", type=int, default=1, help="models in training side by side")
@@ -157,7 +159,7 @@ def main() -> None:
         failed = run(given.jobs, given.at_once)
     except (GensrError, OSError) as error:
         append_trace(error, log)
-        sys.exit(f"{type(error).__name__}: {error}\nTrace: {log}")
+        sys.exit(f"Trace: {log}\n{type(error).__name__}: {error}")
     if failed:
         sys.exit("\n".join([*failed, "Call it again: what is finished is not done again.", f"Traces: {log}"]))
 

@@ -30,7 +30,7 @@ def peak_of_this_process() -> dict[str, float]:
     if torch.cuda.is_available():
         return {PEAK_OF_PROCESS: torch.cuda.max_memory_allocated() / 2**20}
     try:  # Linux: getrusage would give the parent's peak where that is higher
-        status = Path("/proc/self/status").read_text()
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
         return {PEAK_OF_PROCESS: float(status.split("VmHWM:")[1].split()[0]) / 2**10}
     except (OSError, IndexError):
         unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere

@@ -21,7 +21,7 @@ def write_json(path: Path, content: Any, sort_keys: bool = True) -> None:
     """JSON, written aside and renamed; on OSError nothing of it stays."""
     text = json.dumps(content, indent=1, sort_keys=sort_keys, ensure_ascii=False) + "\n"
     with _aside(path) as aside:
-        aside.write_text(text)
+        aside.write_text(text, encoding="utf-8")
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -95,5 +95,5 @@ def is_complete(folder: Path) -> bool:
 
 def read_record(folder: Path) -> dict[str, Any]:
     """The manifest; FileNotFoundError where there is none."""
-    content: dict[str, Any] = json.loads((folder / RECORD).read_text())
+    content: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     return content

@@ -115,7 +115,7 @@ def tune(
             given = (spec, point, dataset, lexicon, config, epochs, folder, NullReport())
             _, result, _ = fit_baseline(*given, needs=needs, validation=validation)
             write_json(known, {"metric": result.best_metric})
-        metric: float = json.loads(known.read_text())["metric"]
+        metric: float = json.loads(known.read_text(encoding="utf-8"))["metric"]
         report.metrics({"tuning/metric": metric}, number)
         report.progress(number + 1, config.rerank.trials, f"tuning, {point}: {metric:.4f}")
         return metric
@@ -128,7 +128,7 @@ def tune(
 
 def chosen(folder: Path) -> tuning.Point:
     """The point that ``tune`` wrote."""
-    point: tuning.Point = json.loads((folder / "tuning.json").read_text())["chosen"]
+    point: tuning.Point = json.loads((folder / "tuning.json").read_text(encoding="utf-8"))["chosen"]
     return point
 
 
@@ -368,7 +368,7 @@ def load(folder: Path, spec: BaselineSpec, dataset: PreparedDataset) -> Loaded:
     """
     if not (folder / CONFIG).is_file():
         raise DataError(f"{folder}: no {CONFIG}, so this is not a model bundle")
-    content = json.loads((folder / CONFIG).read_text())
+    content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     if content["kind"] != "baseline" or content["reads"] != sorted(spec.reads):
         raise DataError(f"{folder}: a bundle of {content.get('title', content['kind'])}, not of {spec.title}")
     trained = pq.read_table(folder / ITEMS)
@@ -377,7 +377,7 @@ def load(folder: Path, spec: BaselineSpec, dataset: PreparedDataset) -> Loaded:
     lexicon = None
     if (folder / WORDS).is_file():
         fields = None if content["text"] is None else TextConfig.model_validate(content["text"])
-        lexicon = Lexicon.from_words(json.loads((folder / WORDS).read_text()), dataset, fields)
+        lexicon = Lexicon.from_words(json.loads((folder / WORDS).read_text(encoding="utf-8")), dataset, fields)
     collator = Collator(dataset, spec.reads, content["max_history"], lexicon)
     model = build(spec, content["point"], collator)
     load_module_tensors(model, read_tensors(folder / WEIGHTS))

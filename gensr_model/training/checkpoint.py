@@ -91,7 +91,7 @@ def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) ->
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return Progress(**json.loads((last / "progress.json").read_text()))
+    return Progress(**json.loads((last / "progress.json").read_text(encoding="utf-8")))
 
 
 def save_best(folder: Path, model: nn.Module) -> None:

@@ -122,4 +122,4 @@ class GradientLog:
 
     def entries(self) -> list[dict[str, float]]:
         """All probes so far, by step."""
-        return [json.loads(path.read_text()) for path in sorted(self.folder.glob("*.json"))]
+        return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(self.folder.glob("*.json"))]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,8 @@ from pydantic import BaseModel, ValidationError
 
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import MESSAGE_LINES, GensrError, append_trace, shortened
-from tasks.core.state_dir import state_dir
+from gensr_model.runtime.streams import use_utf8
+from tasks.core.state_dir import direct_to_loopback, state_dir
 
 BLOCK = "expected-error"  # ends the logger's name in the record of a block
 _MAX_FILES = 100  # log files of runs
@@ -95,15 +97,22 @@ def write_trace(error: BaseException, name: str) -> Path:
     return path
 
 
-def run_command(name: str, command: Callable[[], int], failed: int = 1) -> int:
-    """The exit status of a command; ``failed`` after an expected error, of which stderr gets the block."""
+def run_command(name: str, command: Callable[[], int]) -> int:
+    """The exit status of a command; 1 after an expected error, of which stderr gets the message."""
+    use_utf8()
+    os.environ.update(direct_to_loopback(os.environ))
     try:
         return command()
     except Exception as error:
-        if not is_expected(error):
-            raise
-        print(f"gensr: {error_block(error, write_trace(error, name))}", file=sys.stderr)
-        return failed
+        return end_with_message(error, name)
+
+
+def end_with_message(error: Exception, name: str) -> int:
+    """Exit status 1, once stderr has the message of an expected error, last; another error is raised again."""
+    if not is_expected(error):
+        raise error
+    print(f"Trace: {write_trace(error, name)}\ngensr: {describe(error)}", file=sys.stderr)
+    return 1
 
 
 class _ExpectedErrors(logging.Filter):

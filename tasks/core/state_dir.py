@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -114,5 +115,17 @@ def server_environment(where: StateDir, prefect_port: int, mlflow_port: int) -> 
             "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
             "GX_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
+            "PYTHONUTF8": "1",  # libraries that name no encoding, and streams, whatever the locale says
+            "PYTHONIOENCODING": "utf-8",
         }
+        | direct_to_loopback(os.environ)
     )
+
+
+def direct_to_loopback(environment: Mapping[str, str]) -> dict[str, str]:
+    """``NO_PROXY`` in both spellings, this machine's own addresses added: all that we start listens there."""
+    given = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+    hosts = [host.strip() for host in given.split(",") if host.strip()]
+    if "*" not in hosts:
+        hosts += [host for host in ("127.0.0.1", "localhost", "::1") if host not in hosts]
+    return dict.fromkeys(("no_proxy", "NO_PROXY"), ",".join(hosts))

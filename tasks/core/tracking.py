@@ -186,9 +186,15 @@ def git_commit() -> str | None:
     """HEAD of the checkout that the code runs from, marked where it differs; None outside a checkout."""
     root = Path(gensr_model.__file__).resolve().parent.parent
     try:
-        head = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-        ours = subprocess.run(["git", "-C", root, "ls-files", "gensr_model"], capture_output=True, text=True)
-        dirty = subprocess.run(["git", "-C", root, "status", "--porcelain"], capture_output=True, text=True)
+        head = subprocess.run(
+            ["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, encoding="utf-8"
+        )
+        ours = subprocess.run(
+            ["git", "-C", root, "ls-files", "gensr_model"], capture_output=True, text=True, encoding="utf-8"
+        )
+        dirty = subprocess.run(
+            ["git", "-C", root, "status", "--porcelain"], capture_output=True, text=True, encoding="utf-8"
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
     if not ours.stdout:  # installed into an environment that lies in somebody else's checkout

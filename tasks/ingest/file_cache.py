@@ -140,7 +140,7 @@ def _put(aside: Path, part: Path) -> None:
 def _usable(part: Path) -> bool:
     """Whether the part is complete and does not depend on the day on which it was parsed."""
     try:
-        record: dict[str, Any] = json.loads((part / RECORD).read_text())
+        record: dict[str, Any] = json.loads((part / RECORD).read_text(encoding="utf-8"))
         sizes = record["files"].items()
         return bool(record["lasting"]) and all((part / name).stat().st_size == size for name, size in sizes)
     except (FileNotFoundError, json.JSONDecodeError, KeyError):

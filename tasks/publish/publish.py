@@ -50,7 +50,7 @@ def publish(
     folder = state_dir().runs / flow_run_id
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "summary.json", full, sort_keys=False)  # a report made of it has this order, too
-    (folder / "table.md").write_text(text)
+    (folder / "table.md").write_text(text, encoding="utf-8")
     studies = full.get("studies", {})
     for name in ("diagnosis", ABLATION, SWEEP):
         if rows := full.get(name) or studies.get(name, {}).get(name):

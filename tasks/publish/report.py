@@ -1,15 +1,13 @@
 """The last step: ``report.html``, all of a finished run on one page, from the folders that its stages left.
 
-Alone, for any finished run: ``python -m tasks.publish.report .gensr/runs/latest``.
+Alone, for any finished run: ``gensr report --anew``.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
-import sys
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,8 +22,7 @@ from gensr_model.reporting.page import render
 from gensr_model.reporting.run_facts import MECHANISMS, SPACE, RunFacts
 from gensr_model.runtime.stage_folder import RECORD
 from tasks.core.dataset_format import dataset_format
-from tasks.core.error_log import run_command
-from tasks.core.state_dir import run_folder, state_dir
+from tasks.core.state_dir import state_dir
 from tasks.core.tracking import Tracked
 from tasks.evaluate.examples import EXAMPLES
 from tasks.publish.publish import REPORT, links
@@ -182,24 +179,11 @@ def _shortened(error: str) -> str:
     return _PATH.sub(r"\1", error)
 
 
-def main(arguments: list[str]) -> int:
-    """Write the report of a finished run beside its summary; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.publish.report", description=__doc__)
-    parser.add_argument("run", type=Path, help="a folder with summary.json, such as .gensr/runs/latest")
-    run = run_folder(parser.parse_args(arguments).run.resolve())
-
-    def write() -> int:
-        if not (run / "summary.json").is_file():
-            raise DataError(f"{run}: no summary.json; name the folder of a finished run")
-        page = render(collect(_json(run / "summary.json"), run.parents[1] / "store"))
-        aside = run / f"{REPORT}.tmp-{os.getpid()}"
-        aside.write_text(page, encoding="utf-8")
-        aside.replace(run / REPORT)
-        print(run / REPORT)
-        return 0
-
-    return run_command("report", write)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def rewrite(run: Path) -> Path:
+    """Write the report of a finished run once more; its path. DataError where the run has no summary."""
+    if not (run / "summary.json").is_file():
+        raise DataError(f"{run}: no summary.json; name the folder of a finished run")
+    page = render(collect(_json(run / "summary.json"), run.parents[1] / "store"))
+    aside = run / f"{REPORT}.tmp-{os.getpid()}"
+    aside.write_text(page, encoding="utf-8")
+    return aside.replace(run / REPORT)

@@ -40,7 +40,7 @@ def summarize_ablation(
 
 def best_validation(folder: Path) -> dict[str, float]:
     """``valid/…`` of the validation whose weights a fine-tuning saved."""
-    validations = json.loads((folder / "training.json").read_text())["validations"]
+    validations = json.loads((folder / "training.json").read_text(encoding="utf-8"))["validations"]
     best = max(validations, key=lambda validation: validation["metric"])  # the first of equals, as in training
     return {f"valid/{name}": float(value) for name, value in best.items()}
 

@@ -18,7 +18,7 @@ MODELS = tuple(training.TRAIN)
 
 def how_it_ended(folder: Path) -> dict[str, Any]:
     """Steps, epochs, the best of what validation chose by, and why training stopped, of a finished stage's folder."""
-    result = json.loads((folder / "training.json").read_text())
+    result = json.loads((folder / "training.json").read_text(encoding="utf-8"))
     facts = {name: result[name] for name in ("steps", "epochs", "best_metric", "stopped")}
     return facts | {"chosen_by": result.get("chosen_by", "ndcg_at_5")}  # a file of an older version names none
 

@@ -1,16 +1,13 @@
 """Audits of a prepared folder: every ``sql/audit`` query returns the rows that break a promise of the prepared dataset.
 
-Alone, on any prepared folder: ``python -m tasks.validate.audit FOLDER`` (``make audit DATASET=FOLDER``). It prints each
-audit with the number of rows that break it, and figures that are no violation but that a reader should know. The exit
-status is 0 only if nothing breaks.
+Alone, on any prepared folder: ``gensr audit FOLDER``. It prints each audit with the number of rows that break it, and
+figures that are no violation but that a reader should know. The exit status is 0 only if nothing breaks.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +19,6 @@ from gensr_model.config.base import SEARCH_ONLY
 from gensr_model.config.data import PrepareConfig
 from gensr_model.errors import DataError
 from tasks.core.dataset_format import DatasetFormat, dataset_format
-from tasks.core.error_log import run_command
 from tasks.core.sql_runner import connect, query, run
 from tasks.prepare import schemas as files
 
@@ -177,21 +173,3 @@ def _manifest_config(prepared: Path) -> tuple[str, PrepareConfig]:
         return manifest["format"], PrepareConfig.model_validate(manifest["config"])
     except (ValueError, KeyError) as error:  # JSON's and pydantic's errors are ValueErrors
         raise DataError(f"{path}: not the manifest of a dataset of this version; prepare again: {error}") from error
-
-
-def main(arguments: list[str]) -> int:
-    """Print the audits of a folder; 0 if none is broken, 1 if one is, 2 where the folder cannot be audited."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.validate.audit", description="Audit a prepared dataset.")
-    parser.add_argument("folder", type=Path, help="a folder that prepare wrote, with its manifest.json")
-    folder = parser.parse_args(arguments).folder
-
-    def audit() -> int:
-        results, figures = audit_by_itself(folder)
-        print(report(results, figures))
-        return int(any(result.violations for result in results))
-
-    return run_command("audit", audit, failed=2)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -22,7 +22,7 @@ def test_numbers_and_files(world: World, tmp_path: Path) -> None:
     assert all(math.isfinite(value) for value in numbers.values())
     assert set(world.bundles) == {"gensr", "two_head", "unisar"}
     for model, folder in world.bundles.items():
-        probes = json.loads((folder / "gradients.json").read_text())
+        probes = json.loads((folder / "gradients.json").read_text(encoding="utf-8"))
         assert len({probe["step"] for probe in probes}) == numbers[f"gradient/{model}/probes"] > 1
         assert numbers[f"gradient/{model}/mean_cosine"] == pytest.approx(np.mean([p["cosine"] for p in probes]))
         assert numbers[f"gradient/{model}/mean_norm_search"] > 0

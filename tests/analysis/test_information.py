@@ -100,6 +100,6 @@ def test_features_are_what_goes_in_before_any_training(world: World) -> None:
 def test_a_task_with_few_samples_is_left_out(world: World, tmp_path: Path) -> None:
     few = world.with_analysis(mine_samples=30)
     assert analyze_information(world.dataset, world.cf, world.subjects, few, tmp_path, NullReport()) == {}
-    result = json.loads((tmp_path / "mutual_information.json").read_text())
+    result = json.loads((tmp_path / "mutual_information.json").read_text(encoding="utf-8"))
     assert result == {"gensr": {}, "two_head": {}, "unisar": {}}
     assert not (tmp_path / "mutual_information.png").exists()

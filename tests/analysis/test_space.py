@@ -80,7 +80,7 @@ def test_numbers_and_files(world: World, tmp_path: Path) -> None:
 
     numbers = run()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["space.json", "space.png"]
-    result = json.loads((tmp_path / "space.json").read_text())
+    result = json.loads((tmp_path / "space.json").read_text(encoding="utf-8"))
     assert set(result) == {INPUTS, WITHOUT_QUERY, UNTRAINED, "gensr", "two_head", "unisar"}
     for name, row in result.items():
         assert numbers[f"space/{name}/probe_accuracy"] == row["probe_accuracy"]

@@ -96,6 +96,6 @@ def test_what_the_simulation_finds() -> None:
 def test_numbers_and_files_are_the_same_twice(tmp_path: Path) -> None:
     numbers = analyze_theorem(3, 0, tmp_path, NullReport())
     assert sorted(p.name for p in tmp_path.iterdir()) == ["theorem.json", "theorem.png"]
-    assert set(json.loads((tmp_path / "theorem.json").read_text())) == set(WORLDS)
+    assert set(json.loads((tmp_path / "theorem.json").read_text(encoding="utf-8"))) == set(WORLDS)
     assert 0 <= numbers["theorem/independent/30/error_holds"] <= 1
     assert analyze_theorem(3, 0, tmp_path, NullReport()) == numbers

@@ -167,7 +167,7 @@ def test_tuning_and_training_get_the_cf_table_as_an_input_and_other_systems_do_n
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     prepared, cf, tuned = (StageResult(name, name, tmp_path, {}, 0.0, False) for name in ("prepared", "cf", "tuned"))
-    (tmp_path / "tuning.json").write_text('{"chosen": {}}')
+    (tmp_path / "tuning.json").write_text('{"chosen": {}}', encoding="utf-8")
     given: list[tuple[StageResult, ...]] = []
 
     def stage(run: object, config: object, *inputs: StageResult, **rest: object) -> StageResult:

@@ -151,10 +151,10 @@ def test_a_saved_model_has_the_ids_that_were_written_anew_and_ranks_as_the_train
     fresh = IDGenRec(collator(dataset, IDGenRec).domain, dim=16, layers=1, decoder_layers=1)
     assert not torch.equal(model.ids, fresh.ids)
     assert model.changed == (model.ids != fresh.ids).any(dim=1).float().mean()
-    curve = json.loads((tmp_path / "training.json").read_text())["curve"]
+    curve = json.loads((tmp_path / "training.json").read_text(encoding="utf-8"))["curve"]
     assert {round(point["changed_ids"], 6) for point in curve} == {round(float(model.changed), 6)}
     ranks = training.rank(tmp_path, spec, dataset, "valid", config, NullReport())
-    best = json.loads((tmp_path / "training.json").read_text())["best_metric"]
+    best = json.loads((tmp_path / "training.json").read_text(encoding="utf-8"))["best_metric"]
     assert summarize(ranks)["recommendation"]["ndcg_at_5"] == pytest.approx(best)
 
 

@@ -122,7 +122,7 @@ def test_an_environment_that_cannot_be_made_is_one_sentence(tmp_path: Path, monk
     monkeypatch.setenv("PIP_RETRIES", "0")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     wanted = tmp_path / "requirements.txt"
-    wanted.write_text("no-such-peer==1.0\n")
+    wanted.write_text("no-such-peer==1.0\n", encoding="utf-8")
     with pytest.raises(NoPeerError) as caught:
         environment(tmp_path / "venv", wanted)
     message = str(caught.value)
@@ -133,17 +133,17 @@ def test_an_environment_that_cannot_be_made_is_one_sentence(tmp_path: Path, monk
 
 
 def test_the_environment_of_gensr_is_not_emptied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "pyvenv.cfg").write_text("mine")
-    (tmp_path / "requirements.txt").write_text("# nothing\n")
+    (tmp_path / "pyvenv.cfg").write_text("mine", encoding="utf-8")
+    (tmp_path / "requirements.txt").write_text("# nothing\n", encoding="utf-8")
     monkeypatch.setattr("sys.prefix", str(tmp_path))
     with pytest.raises(NoPeerError, match="is gensr's own environment"):
         environment(tmp_path, tmp_path / "requirements.txt")
-    assert (tmp_path / "pyvenv.cfg").read_text() == "mine"
+    assert (tmp_path / "pyvenv.cfg").read_text(encoding="utf-8") == "mine"
 
 
 def test_an_environment_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = tmp_path / "requirements.txt"
-    wanted.write_text("# nothing\n")
+    wanted.write_text("# nothing\n", encoding="utf-8")
     python = environment(tmp_path / "venv", wanted)
     assert python.is_file()
     monkeypatch.setattr("subprocess.run", lambda *_, **__: pytest.fail("installed again"))
@@ -154,6 +154,6 @@ def test_the_peers_in_docs_are_those_saved() -> None:
     [path] = (DOCS / "results" / "peers").glob("*.parquet")
     saved = exchange.read(path, pq.read_schema(path).metadata[b"lists"].decode())
     assert saved.ranks.keys() == saved.told.keys() <= PEERS.keys()
-    page = (DOCS / "baselines.md").read_text()
+    page = (DOCS / "baselines.md").read_text(encoding="utf-8")
     for name, table in saved.ranks.items():
         assert f"| {name} | {per_sample(table, 'ndcg_at_10').mean():.4f} |" in page

@@ -110,8 +110,8 @@ def test_a_baseline_from_outside_the_package_counts_by_its_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = "from gensr_model.baselines.sasrec import SASRec\nimport mine_layers\nclass Mine(SASRec):\n    pass\n"
-    (tmp_path / "mine_alone.py").write_text(source)
-    (tmp_path / "mine_layers.py").write_text("WIDTH = 1\n")
+    (tmp_path / "mine_alone.py").write_text(source, encoding="utf-8")
+    (tmp_path / "mine_layers.py").write_text("WIDTH = 1\n", encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     result = names.find_baseline("mine_alone:Mine")
     assert issubclass(result.model, SASRec)
@@ -119,7 +119,7 @@ def test_a_baseline_from_outside_the_package_counts_by_its_source(
     assert "gensr_model.baselines.sasrec:SASRec" in definitions("mine_alone:Mine")
     for file in ("mine_layers.py", "mine_alone.py"):  # what it imports counts, too
         before, versions = keys("mine_alone:Mine"), code_version.versions()
-        with (tmp_path / file).open("a") as more:
+        with (tmp_path / file).open("a", encoding="utf-8") as more:
             more.write("CHANGED = True\n")
         assert keys("mine_alone:Mine") == before, "this process has imported what it was"
         code_version.must_be(versions)
@@ -133,7 +133,7 @@ def test_a_dotted_import_of_a_baseline_from_outside_counts_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = "import gensr_model.baselines.sasrec\nclass Dotted(gensr_model.baselines.sasrec.SASRec):\n    pass\n"
-    (tmp_path / "mine_dotted.py").write_text(source)
+    (tmp_path / "mine_dotted.py").write_text(source, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert "gensr_model.baselines.sasrec:SASRec" in definitions("mine_dotted:Dotted")
 

@@ -23,7 +23,7 @@ def test_a_function_from_elsewhere_counts_by_its_source_without_comments(
     monkeypatch.syspath_prepend(str(tmp_path))
     codes = {}
     for name, source in sources.items():
-        (tmp_path / f"{name}_fill.py").write_text(source)
+        (tmp_path / f"{name}_fill.py").write_text(source, encoding="utf-8")
         (codes[name],) = definitions_of(importlib.import_module(f"{name}_fill").fill).values()
     assert codes["plain"] == codes["described"] != codes["other"]
 
@@ -49,12 +49,12 @@ def test_a_baseline_in_a_package_counts_with_the_modules_of_its_package(
     """And not with what is installed beside that package."""
     (tmp_path / "mine" / "deep").mkdir(parents=True)
     for name in ("mine/__init__.py", "mine/deep/__init__.py", "mine/layers.py", "beside.py"):
-        (tmp_path / name).write_text("WIDTH = 1\n")
+        (tmp_path / name).write_text("WIDTH = 1\n", encoding="utf-8")
     baseline = tmp_path / "mine" / "deep" / "baseline.py"
-    baseline.write_text(line.replace("from .l", "from ..l") + "\n")
+    baseline.write_text(line.replace("from .l", "from ..l") + "\n", encoding="utf-8")
     before = code_version.foreign(baseline)
     changed = tmp_path / ("mine/layers.py" if counts else "beside.py")
-    changed.write_text("WIDTH = 2\n")
+    changed.write_text("WIDTH = 2\n", encoding="utf-8")
     assert code_version.foreign(baseline) == before
     monkeypatch.setattr(code_version, "FOREIGN", {})
     assert (code_version.foreign(baseline) != before) is counts
@@ -65,12 +65,12 @@ def test_comments_of_a_baseline_change_its_version_and_not_its_code(
 ) -> None:
     """A process compares bytes with another's; a key follows what runs."""
     file = tmp_path / "baseline.py"
-    file.write_text("from gensr_model.baselines.sasrec import SASRec\nWIDTH = 1\n")
+    file.write_text("from gensr_model.baselines.sasrec import SASRec\nWIDTH = 1\n", encoding="utf-8")
     before = code_version.foreign(file)
     assert before.roots == ("gensr_model.baselines.sasrec:SASRec",)
     expected = code_version.versions()
     for content, same in (("# wide\n", True), ("WIDTH = 2\n", False)):
-        file.write_text(file.read_text() + content)
+        file.write_text(file.read_text(encoding="utf-8") + content, encoding="utf-8")
         monkeypatch.setattr(code_version, "FOREIGN", {})
         assert (code_version.foreign(file).code == before.code) is same
         with pytest.raises(ConfigError, match=r"baseline\.py changed after this run had begun"):

@@ -31,7 +31,9 @@ FOLDER = SOURCES / "tasks" / "ingest" / "formats"
 
 
 def test_the_files_of_formats_are_the_known_formats() -> None:
-    entries = {path.stem for path in FOLDER.glob("*.py") if re.search(r"^FORMAT = ", path.read_text(), re.M)}
+    entries = {
+        path.stem for path in FOLDER.glob("*.py") if re.search(r"^FORMAT = ", path.read_text(encoding="utf-8"), re.M)
+    }
     assert entries == set(FORMATS)
 
 
@@ -59,7 +61,7 @@ def test_every_query_of_a_format_exists_and_is_named_once_in_its_entry(name: str
     named = [each for group in groups for each in named_queries(group)]
     assert len(set(named)) == len(named)
     assert all(query(each) for each in (*named, *(each for _, each in steps.files), *steps.figures))
-    texts = "".join(path.read_text() for path in FOLDER.glob("*.py"))
+    texts = "".join(path.read_text(encoding="utf-8") for path in FOLDER.glob("*.py"))
     for path in (SOURCES / "sql" / name).rglob("*.sql"):
         place = path.relative_to(SOURCES / "sql").with_suffix("").as_posix()
         by_table = path.stem in {table.name for table in dataset_format(name).reading.tables}
@@ -77,7 +79,7 @@ def test_no_other_code_names_a_format() -> None:
     known.add(SOURCES / "tasks/core/state_dir.py")  # a folder of log files
     for package in ("flows", "tasks", "gensr_model", "expectations"):
         for path in (SOURCES / package).rglob("*.py"):
-            named = set(FORMATS) & set(strings(ast.parse(path.read_text())))
+            named = set(FORMATS) & set(strings(ast.parse(path.read_text(encoding="utf-8"))))
             assert not named or path in known, (path, named)
 
 
@@ -101,7 +103,7 @@ def test_a_format_elsewhere_that_is_none(name: str, message: str) -> None:
 
 
 def test_a_format_elsewhere_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "my_clicks.py").write_text("from tasks.ingest.formats.amazon import FORMAT as MINE\n")
+    (tmp_path / "my_clicks.py").write_text("from tasks.ingest.formats.amazon import FORMAT as MINE\n", encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert dataset_format("my_clicks:MINE") is dataset_format("amazon")
 
@@ -111,11 +113,11 @@ def test_the_code_of_a_format_elsewhere_is_in_the_keys_of_its_stages_alone(
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     module = tmp_path / "my_format.py"
-    source = (SOURCES / "tests" / "toy_format.py").read_text()
+    source = (SOURCES / "tests" / "toy_format.py").read_text(encoding="utf-8")
     given = StageResult("input", "k", Path(), {}, 0.0, False)
 
     def keys(text: str) -> dict[str, str]:
-        module.write_text(text)
+        module.write_text(text, encoding="utf-8")
         code_version.FOREIGN.clear()
         sys.modules.pop("my_format", None)
         importlib.invalidate_caches()

@@ -100,7 +100,7 @@ BUILD = "tasks.one:build"
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name, text in TREE.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_text(text, encoding="utf-8")
     monkeypatch.setattr(source_files, "SOURCES", tmp_path)
     forget()
     source_files.frozen()  # as when the module is imported
@@ -121,9 +121,9 @@ def forget() -> None:
 
 
 def edited(tree: Path, file: str, old: str, new: str) -> dict[str, str]:
-    content = (tree / file).read_text()
+    content = (tree / file).read_text(encoding="utf-8")
     assert old in content
-    (tree / file).write_text(content.replace(old, new))
+    (tree / file).write_text(content.replace(old, new), encoding="utf-8")
     forget()
     return walk([BUILD])
 
@@ -239,7 +239,7 @@ def test_what_runs_changes_one_digest(tree: Path, file: str, old: str, new: str,
 def test_a_file_that_changes_while_the_process_runs_changes_no_digest(tree: Path) -> None:
     """The process goes on with what it imported; its results may not be stored as those of the new code."""
     before = walk([BUILD])
-    (tree / "gensr_model/deep/five.py").write_text("value = 'changed'\n")
+    (tree / "gensr_model/deep/five.py").write_text("value = 'changed'\n", encoding="utf-8")
     definitions._definition.cache_clear()
     assert walk([BUILD]) == before
 

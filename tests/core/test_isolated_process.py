@@ -33,7 +33,7 @@ def work(at: Work, config: PipelineConfig, how: str) -> dict[str, float]:
     if how == "exit":
         os._exit(3)
     if how == "sleep":
-        (at.out / "pid").write_text(str(os.getpid()))
+        (at.out / "pid").write_text(str(os.getpid()), encoding="utf-8")
         time.sleep(300)
     at.report.metrics({"loss": 2.0}, 7)
     at.report.progress(1, 2, "half")
@@ -110,7 +110,7 @@ def test_an_error_comes_back_with_its_trace_and_prints_none(
 
 
 def as_a_worker_of_dask(folder: Path) -> None:
-    (folder / "metrics.json").write_text(json.dumps(in_subprocess(folder, "little")))
+    (folder / "metrics.json").write_text(json.dumps(in_subprocess(folder, "little")), encoding="utf-8")
     in_subprocess(folder, "sleep")
 
 
@@ -121,15 +121,15 @@ def test_a_daemon_may_run_something_and_what_it_runs_dies_with_it(tmp_path: Path
     daemon.start()
     try:
         pid = tmp_path / "pid"
-        while not (pid.is_file() and pid.read_text()):
+        while not (pid.is_file() and pid.read_text(encoding="utf-8")):
             assert daemon.is_alive()
             time.sleep(0.05)
-        child = psutil.Process(int(pid.read_text()))
+        child = psutil.Process(int(pid.read_text(encoding="utf-8")))
     finally:
         daemon.kill()
         daemon.join()
     child.wait(timeout=60)
-    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["seed"] == 5
     if sys.platform == "linux" and not torch.cuda.is_available():
         assert metrics["imported"] == 1, "a wrong name of what to import is passed over in silence"
@@ -152,7 +152,7 @@ def test_the_code_of_a_model_loaded_from_mlflow_is_not_what_runs(
     """MLflow puts it first on the path of a process that loads the model."""
     old = tmp_path / "artifacts" / "code"
     (old / "gensr_model").mkdir(parents=True)
-    (old / "gensr_model" / "__init__.py").write_text("raise RuntimeError('of another day')")
+    (old / "gensr_model" / "__init__.py").write_text("raise RuntimeError('of another day')", encoding="utf-8")
     monkeypatch.setattr(sys, "path", [str(old), *sys.path])
     assert in_subprocess(tmp_path, "little")["seed"] == 5
     assert str(old) not in sys.path

@@ -27,7 +27,7 @@ from tasks.train.full_ranking import finetune_full
 
 def write_word(work: Work) -> dict[str, float]:
     (work.out / "deep").mkdir()
-    (work.out / "deep" / "word.txt").write_text("hello")
+    (work.out / "deep" / "word.txt").write_text("hello", encoding="utf-8")
     return {"letters": 5.0}
 
 
@@ -42,7 +42,7 @@ def test_a_complete_folder_is_not_built_again(tmp_path: Path) -> None:
     assert (first.reused, second.reused) == (False, True)
     assert second.peak_bytes == first.peak_bytes > 1_000_000
     assert second.metrics == {"letters": 5.0}
-    assert (second.path / "deep" / "word.txt").read_text() == "hello"
+    assert (second.path / "deep" / "word.txt").read_text(encoding="utf-8") == "hello"
 
 
 def test_the_content_of_a_folder_is_names_and_bytes(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_the_content_of_a_folder_is_names_and_bytes(tmp_path: Path) -> None:
         def fill(work: Work) -> dict[str, float]:
             for name, text in content.items():
                 (work.out / name).parent.mkdir(exist_ok=True)
-                (work.out / name).write_text(text)
+                (work.out / name).write_text(text, encoding="utf-8")
             return metrics
 
         return fill
@@ -78,9 +78,9 @@ def test_a_damaged_folder_is_built_again(tmp_path: Path, harm: str) -> None:
     word, record = built.path / "deep" / "word.txt", built.path / "stage.json"
     damage: dict[str, Callable[[], object]] = {
         "removed": word.unlink,
-        "cut short": lambda: word.write_text("hel"),
+        "cut short": lambda: word.write_text("hel", encoding="utf-8"),
         "no record": record.unlink,
-        "half a record": lambda: record.write_text(record.read_text()[:20]),
+        "half a record": lambda: record.write_text(record.read_text(encoding="utf-8")[:20], encoding="utf-8"),
         "inner folder": lambda: shutil.rmtree(word.parent),
         "all": lambda: shutil.rmtree(built.path),
     }
@@ -89,7 +89,7 @@ def test_a_damaged_folder_is_built_again(tmp_path: Path, harm: str) -> None:
     again = build_folder(StateDir(tmp_path), "words", "k1", write_word)
     assert not again.reused
     assert is_complete(again.path)
-    assert (again.path / "deep" / "word.txt").read_text() == "hello"
+    assert (again.path / "deep" / "word.txt").read_text(encoding="utf-8") == "hello"
 
 
 def test_a_folder_of_another_machine_takes_the_place_of_what_is_not_complete(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_folder_of_another_machine_takes_the_place_of_what_is_not_complete(tmp
     here = StateDir(tmp_path / "here")
     half = here.store / "words" / "k1"
     half.mkdir(parents=True)
-    (half / "half").write_text("...")
+    (half / "half").write_text("...", encoding="utf-8")
     assert adopt(here, "words", "k1", made)
     assert adopt(here, "words", "another key", made)
     assert [read_record(half.with_name(key))["key"] for key in ("k1", "another key")] == ["k1", "another key"]
@@ -112,8 +112,8 @@ def test_a_folder_of_another_machine_takes_the_place_of_what_is_not_complete(tmp
 def test_a_failing_build_leaves_nothing_and_keeps_its_checkpoints(tmp_path: Path) -> None:
     def fail(work: Work) -> None:
         work.checkpoints.mkdir(parents=True)
-        (work.checkpoints / "last").write_text("step 7")
-        (work.out / "half").write_text("...")
+        (work.checkpoints / "last").write_text("step 7", encoding="utf-8")
+        (work.out / "half").write_text("...", encoding="utf-8")
         raise RuntimeError("disk on fire")
 
     with pytest.raises(RuntimeError, match="disk on fire"):
@@ -121,7 +121,7 @@ def test_a_failing_build_leaves_nothing_and_keeps_its_checkpoints(tmp_path: Path
     assert [p.name for p in (tmp_path / "store" / "train").iterdir()] == ["k1.lock"]
 
     def resume(work: Work) -> None:
-        assert (work.checkpoints / "last").read_text() == "step 7"
+        assert (work.checkpoints / "last").read_text(encoding="utf-8") == "step 7"
 
     build_folder(StateDir(tmp_path), "train", "k1", resume)
     assert not (tmp_path / "checkpoints" / "train-k1").exists()
@@ -205,7 +205,7 @@ def test_prefect_caches_a_stage_and_a_missing_file_behind_the_hit_is_rebuilt(
         """Writes one word."""
         calls.append("built")
         time.sleep(0.3)  # the load of the machine is looked at meanwhile
-        (work.out / "word.txt").write_text("hello")
+        (work.out / "word.txt").write_text("hello", encoding="utf-8")
         work.report.metrics({"loss": 0.5}, step=3)
         work.report.progress(1, 2, "half")
         return {"letters": 5.0}
@@ -226,13 +226,13 @@ def test_prefect_caches_a_stage_and_a_missing_file_behind_the_hit_is_rebuilt(
     [(third, reused_id)] = once(PipelineConfig())
     assert calls == ["built"] * 2
     assert not third.reused
-    assert (third.path / "word.txt").read_text() == "hello"
+    assert (third.path / "word.txt").read_text(encoding="utf-8") == "hello"
     assert third.key == first.key
     shutil.rmtree(first.path)
     [(fourth, _)] = once(PipelineConfig())
     assert calls == ["built"] * 3
     assert not fourth.reused
-    assert (fourth.path / "word.txt").read_text() == "hello"
+    assert (fourth.path / "word.txt").read_text(encoding="utf-8") == "hello"
 
     child = Tracked.existing(run_id).client.get_run(run_id)
     load = "system/cpu_utilization_percentage"

@@ -31,7 +31,7 @@ def test_a_parent_run_carries_what_is_needed_to_repeat_it(gensr_home: Path) -> N
     assert result.data.params["train.epochs"] == str(config.train.epochs)
     assert run.client.get_run(child.run_id).data.tags["mlflow.parentRunId"] == run.run_id
     local = run.client.download_artifacts(run.run_id, "config.json")
-    assert json.loads(Path(local).read_text())["name"] == "toys"
+    assert json.loads(Path(local).read_text(encoding="utf-8"))["name"] == "toys"
 
 
 def test_a_failing_block_fails_its_runs_and_says_why(gensr_home: Path) -> None:

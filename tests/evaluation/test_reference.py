@@ -93,7 +93,7 @@ def dataset(tmp_path: Path) -> PreparedDataset:
     )
     for name, table in tables.items():
         pq.write_table(table, folder / f"{name}.parquet")
-    (folder / "manifest.json").write_text(json.dumps({"schema_version": 1}))
+    (folder / "manifest.json").write_text(json.dumps({"schema_version": 1}), encoding="utf-8")
     return PreparedDataset.open(folder)
 
 

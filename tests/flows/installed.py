@@ -21,35 +21,49 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from flows.local import services
-from flows.local.command import ROOT
+from flows.local.installation import ROOT
 from tasks.core.state_dir import StateDir, server_environment
 
+# A locale without UTF-8, and a proxy where nobody is.
+HOSTILE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "http_proxy": "http://127.0.0.1:9"}
 START_AND_RUN = 300.0  # seconds, generous: the machine may be busy
 
 
 class Installed:
-    """Commands as a person types them, and what the servers answer."""
+    """Commands as a person types them, and what the servers answer.
+
+    The shell is of another country and has a proxy: neither may matter here.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.home = StateDir(folder / "a home")  # with a space, as home folders may have
         self.prefect_port, self.mlflow_port = _free_ports()
-        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))} | {
+        self.environment = {
+            k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_")) and k.lower() != "no_proxy"
+        } | {
             "GENSR_HOME": str(self.home.root),
             "GENSR_PREFECT_PORT": str(self.prefect_port),
             "GENSR_MLFLOW_PORT": str(self.mlflow_port),
             "OMP_NUM_THREADS": "1",
+            **HOSTILE,
         }
 
     def begin(self, *arguments: str, config: dict[str, Any] | None = None) -> subprocess.Popen[str]:
-        """``python -m flows.local ...``, not waited for."""
-        command = [sys.executable, "-m", "flows.local", *arguments]
+        """``gensr ...``, not waited for."""
+        command = [sys.executable, "-m", "flows.cli", *arguments]
         command += ["--config", json.dumps(config)] if config else []
         return subprocess.Popen(
-            command, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
         )
 
     def command(self, *arguments: str, config: dict[str, Any] | None = None) -> tuple[int, str, str]:
-        """Exit status, stdout and stderr of ``python -m flows.local ...``."""
+        """Exit status, stdout and stderr of ``gensr ...``."""
         with self.begin(*arguments, config=config) as process:
             try:
                 out, err = process.communicate(timeout=START_AND_RUN)
@@ -104,7 +118,7 @@ class Installed:
         """The summary that the output of a run ends with."""
         result = re.search(r"^Summary  (.*)$", stdout, re.MULTILINE)
         assert result, stdout
-        content: dict[str, Any] = json.loads(Path(result[1]).read_text())
+        content: dict[str, Any] = json.loads(Path(result[1]).read_text(encoding="utf-8"))
         return content
 
     def service(self, name: str) -> psutil.Process:

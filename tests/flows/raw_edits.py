@@ -42,7 +42,7 @@ def write_rows(path: Path, rows: Rows) -> None:
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    path.write_text(text.getvalue())
+    path.write_text(text.getvalue(), encoding="utf-8")
 
 
 # --- damage: each makes a function of the source folder -------------------------------------------------------

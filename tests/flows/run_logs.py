@@ -39,7 +39,7 @@ def check_block(home: Path, flow_run_id: UUID, *parts: str) -> str:
     trace = Path(lines[-1].removeprefix("Trace: "))
     assert trace.parent == home / "logs" / "errors"
     assert str(flow_run_id) in trace.name
-    text = trace.read_text()
+    text = trace.read_text(encoding="utf-8")
     assert "Traceback (most recent call last)" in text
     assert text.count(lines[0].partition(":")[0]) >= 1
     return block

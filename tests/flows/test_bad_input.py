@@ -191,7 +191,7 @@ def test_the_next_good_run_succeeds(world: World, tiny: Tiny, tmp_path: Path, fo
 
     (source / name).write_bytes(whole)
     folders = data_part(config)
-    assert json.loads((folders["ingest"] / "manifest.json").read_text())["rejected"] == 0
+    assert json.loads((folders["ingest"] / "manifest.json").read_text(encoding="utf-8"))["rejected"] == 0
     assert all(is_complete(folder) for folder in folders.values())
 
 
@@ -203,7 +203,7 @@ def check_stopped(world: World, state: State, pattern: str) -> None:
     assert message.count("DataError") == 1
     assert "Traceback" not in message
     assert len((state.message or "").splitlines()) <= 3
-    assert "Traceback" in log_file(str(state.state_details.flow_run_id)).read_text()
+    assert "Traceback" in log_file(str(state.state_details.flow_run_id)).read_text(encoding="utf-8")
     assert not list(world.home.rglob("*.tmp*"))
     folders = [path for path in (world.home / "store").glob("*/*") if path.is_dir()]
     assert all(is_complete(folder) for folder in folders)
@@ -245,7 +245,9 @@ def accounts(
 
 
 def account(folders: dict[str, Path]) -> dict[str, Any]:
-    ingest, prepare = (json.loads((folders[s] / "manifest.json").read_text()) for s in ("ingest", "prepare"))
+    ingest, prepare = (
+        json.loads((folders[s] / "manifest.json").read_text(encoding="utf-8")) for s in ("ingest", "prepare")
+    )
     users = pq.read_table(folders["prepare"] / "users.parquet")["raw_id"].to_pylist()
     return prepare["counts"] | {"rejected": ingest["rejected"], "users": set(users)}
 

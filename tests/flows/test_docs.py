@@ -14,14 +14,14 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 def anchors(page: Path) -> set[str]:
     """As the forge makes them of headings."""
-    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     plain = ("".join(c for c in heading.lower() if c.isalnum() or c in " -_") for heading in headings)
     return {heading.replace(" ", "-") for heading in plain}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
-    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
     broken = []
     for link in links:
         path, _, anchor = link.partition("#")
@@ -34,5 +34,5 @@ def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
 
 
 def test_the_pages_that_a_newcomer_needs_are_linked_from_the_readme() -> None:
-    linked = set(re.findall(r"\(docs/([a-z_]+\.md)", (ROOT / "README.md").read_text()))
+    linked = set(re.findall(r"\(docs/([a-z_]+\.md)", (ROOT / "README.md").read_text(encoding="utf-8")))
     assert linked == {page.name for page in PAGES[1:]}

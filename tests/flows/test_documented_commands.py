@@ -24,7 +24,7 @@ CONFIG = re.compile(r"make run CONFIG='([^']*)'")
 def commands() -> list[tuple[str, str]]:
     """Deployment and parameters of every command that is not cut short by dots or by words in brackets."""
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-    text = "\n".join(page.read_text() for page in pages)
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     result = [(name, params) for name, params in COMMAND.findall(text)]
     result += [("gensr/full-pipeline", f'{{"config": {config}}}') for config in CONFIG.findall(text)]
     return [(name, params) for name, params in dict.fromkeys(result) if "..." not in params and "[the" not in params]
@@ -34,7 +34,7 @@ def commands() -> list[tuple[str, str]]:
 def schema(deployment: str) -> dict[str, Any]:
     """What the server keeps of the flow's parameters."""
     flow, name = deployment.split("/")
-    known = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    known = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
     (entrypoint,) = [one["entrypoint"] for one in known if one["name"] == name]
     result = import_object(entrypoint)
     assert result.name == flow

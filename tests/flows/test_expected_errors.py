@@ -43,6 +43,7 @@ def run_as_worker_does(flow: Any, entrypoint: str, config: dict[str, Any]) -> tu
     done = subprocess.run(
         [sys.executable, "-m", "prefect.engine", str(run.id)],
         env=environment, capture_output=True, text=True, timeout=300,
+        encoding="utf-8",
     )  # fmt: skip
     return run.id, done.stdout + done.stderr
 
@@ -106,7 +107,7 @@ def test_an_error_in_a_stage_that_runs_in_a_process_of_its_own(
     check_block(home_with_data, flow_run, "TrainingError: gensr: the loss of step 1 is nan", "no_soft_filter: ")
     assert "Traceback" not in capfd.readouterr().err
     (trace,) = (home_with_data / "logs" / "errors").glob(f"{flow_run}.log")
-    assert "in the process of tasks.train.finetune.finetune" in trace.read_text()
+    assert "in the process of tasks.train.finetune.finetune" in trace.read_text(encoding="utf-8")
 
 
 @flow(name="unexpected", persist_result=False)
@@ -134,4 +135,4 @@ def test_a_long_message_is_shown_with_its_beginning_and_what_to_do(gensr_home: P
     state = many_lines(return_state=True)
     block = check_block(gensr_home, check_state(state, "Repair the file."))
     assert block.splitlines()[1:3] == ["  line 0: no asin", "(and 9 more) Repair the file."]
-    assert "  line 9: no asin" in Path(block.splitlines()[-1].removeprefix("Trace: ")).read_text()
+    assert "  line 9: no asin" in Path(block.splitlines()[-1].removeprefix("Trace: ")).read_text(encoding="utf-8")

@@ -81,14 +81,14 @@ def started(what: str, where: Path, state: Path, *arguments: str) -> Iterator[Pa
     command = [sys.executable, "-m", "dask", what, "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
     environment = os.environ | {"GENSR_HOME": str(state), "PYTHONPATH": os.pathsep.join(sys.path)}
     with (
-        (where / f"{what}.log").open("a") as log,
+        (where / f"{what}.log").open("a", encoding="utf-8") as log,
         subprocess.Popen(
             [*command, "--scheduler-file", str(scheduler_file), *arguments], env=environment, stdout=log, stderr=log
         ) as process,
     ):
         try:
             while not scheduler_file.is_file():
-                assert process.poll() is None, Path(log.name).read_text()
+                assert process.poll() is None, Path(log.name).read_text(encoding="utf-8")
                 time.sleep(0.05)
             yield scheduler_file
         finally:
@@ -107,7 +107,7 @@ def test_scheduler_and_workers_have_the_flows_place_and_threads_are_counted(
         started("worker", tmp_path, worker, *places),
         started("worker", tmp_path, worker, *places),
     ):
-        asked = RerankConfig(dask=json.loads(scheduler_file.read_text())["address"], concurrency=1)
+        asked = RerankConfig(dask=json.loads(scheduler_file.read_text(encoding="utf-8"))["address"], concurrency=1)
         if stray is None:
             with Client(asked.dask) as client:
                 client.wait_for_workers(2, timeout=60)

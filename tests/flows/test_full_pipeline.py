@@ -43,13 +43,13 @@ def test_a_run_on_one_task_is_about_that_task_alone_and_a_study_that_fails_holds
     state: State = full_pipeline(tiny(train=train, studies={"sweep": True}), return_state=True)
     assert state.is_failed()
     assert "the loss of step 3" in (state.message or "")
-    summary = json.loads((home_with_data / "runs" / "latest" / "summary.json").read_text())
+    summary = json.loads((home_with_data / "runs" / "latest" / "summary.json").read_text(encoding="utf-8"))
     assert summary["studies"] == {}
     assert summary["results"]["recommendation"] == {}
     assert set(summary["results"]["search"]) == {"gensr", "two_head", *REFERENCES}
     assert {row["task"] for row in summary["diagnosis"]} == {"search"}
     assert not [name for name in summary["analysis"] if name.startswith(("space/", "gradient/"))]
-    page = (home_with_data / "runs" / summary["flow_run_id"] / "report.html").read_text()
+    page = (home_with_data / "runs" / summary["flow_run_id"] / "report.html").read_text(encoding="utf-8")
     assert 'id="table-results-search"' in page
     assert 'id="table-results-recommendation"' not in page
     assert "The study sweep failed: the loss of step 3 is &lt;nan&gt;" in page
@@ -85,11 +85,11 @@ def test_the_studies_are_part_of_the_run_and_take_what_it_has_trained(
     assert [r["variant"] for r in studies["ablation"]["ablation"]] == ["gensr", "no_soft_filter"] * 2
 
     folder = gensr_home / "runs" / summary["flow_run_id"]
-    table = (folder / "table.md").read_text()
+    table = (folder / "table.md").read_text(encoding="utf-8")
     sections = ("All systems", "Full ranking (Table 4)", "Ablation (Figure 5)", "τ and β (Figure 6)", "Results")
     assert all(f"\n## {title}\n" in table for title in sections)
     assert {"ablation.parquet", "sweep.parquet", "report.html"} <= {file.name for file in folder.iterdir()}
-    page = Parsed((folder / "report.html").read_text())
+    page = Parsed((folder / "report.html").read_text(encoding="utf-8"))
     assert {"systems", "full", "ablation", "sweep", "results", "mechanisms", "examples"} <= set(page.ids)
     assert "rerank-table: train-baseline-qem-seed0" in page.text
     client = MlflowClient(tracking_uri())
@@ -123,9 +123,9 @@ def test_raw_files_to_a_published_comparison(
     assert not any(s["reused"] for s in summary["stages"])
 
     folder = gensr_home / "runs" / summary["flow_run_id"]
-    assert json.loads((folder / "summary.json").read_text()) == summary
-    table = (gensr_home / "runs" / "latest" / "table.md").read_text()
-    assert table == (folder / "table.md").read_text()
+    assert json.loads((folder / "summary.json").read_text(encoding="utf-8")) == summary
+    table = (gensr_home / "runs" / "latest" / "table.md").read_text(encoding="utf-8")
+    assert table == (folder / "table.md").read_text(encoding="utf-8")
     assert all(name in table for name in ("GenSR", "Two heads", "BM25", "Item-kNN", "generated data"))
     with get_client(sync_client=True) as client:
         wanted = ArtifactFilter(
@@ -141,8 +141,8 @@ def test_raw_files_to_a_published_comparison(
     assert {bar.key: (bar.type, bar.data) for bar in shown} == dict.fromkeys(bars, ("progress", 100.0))
     assert table in str(artifact.data)
     assert f"Report: `{folder / 'report.html'}`" in str(artifact.data)
-    report = (folder / "report.html").read_text()
-    assert report == (gensr_home / "runs" / "latest" / "report.html").read_text()
+    report = (folder / "report.html").read_text(encoding="utf-8")
+    assert report == (gensr_home / "runs" / "latest" / "report.html").read_text(encoding="utf-8")
     assert profile.type == "table"
     assert {"raw_items", "events", "samples_test"} <= {row["table"] for row in json.loads(str(profile.data))}
     _check_mlflow(summary)

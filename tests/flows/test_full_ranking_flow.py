@@ -40,7 +40,7 @@ def test_raw_files_to_a_published_table_over_the_whole_catalogue(
         assert 0 < summary["results"][task]["gensr"]["mrr"] < 1
         assert summary["comparisons"][task]["popularity"]["n"] == summary["results"][task]["gensr"]["samples"]
 
-    table = (home_with_data / "runs" / summary["flow_run_id"] / "table.md").read_text()
+    table = (home_with_data / "runs" / summary["flow_run_id"] / "table.md").read_text(encoding="utf-8")
     ranks = pq.read_table(next((home_with_data / "store" / "evaluate-full").glob("*/ranks.parquet")))
     (record,) = (home_with_data / "store" / "prepare").glob("*/items.parquet")
     items = pq.read_metadata(record).num_rows
@@ -54,7 +54,7 @@ def test_raw_files_to_a_published_table_over_the_whole_catalogue(
         (artifact,) = client.read_artifacts(artifact_filter=wanted)
     assert table in str(artifact.data)
     assert "report.html" in str(artifact.data)
-    page = Parsed((home_with_data / "runs" / summary["flow_run_id"] / "report.html").read_text())
+    page = Parsed((home_with_data / "runs" / summary["flow_run_id"] / "report.html").read_text(encoding="utf-8"))
     assert {"full", "training", "failed", "table-full-search", "table-full-segments-search"} <= set(page.ids)
     assert not {"results", "segments", "systems"} & set(page.ids)
     assert f"{summary['results']['search']['gensr']['mrr']:.4f}" in page.text
@@ -67,7 +67,7 @@ def test_raw_files_to_a_published_table_over_the_whole_catalogue(
     )
     logged = {f.path for f in mlflow.list_artifacts(parent.info.run_id)}
     assert {"table.md", "summary.json", "report.html"} <= logged
-    assert json.loads((home_with_data / "runs" / "latest" / "summary.json").read_text()) == summary
+    assert json.loads((home_with_data / "runs" / "latest" / "summary.json").read_text(encoding="utf-8")) == summary
 
     again = full_ranking(config)
     assert all(s["reused"] for s in again["stages"])

@@ -85,7 +85,7 @@ def test_dense_and_generative_systems_stand_in_one_table_over_the_catalogue(
     assert {name for name, cost in summary["costs"].items() if "invalid_ids" in cost} == {"bsr"}
     assert all(cost["seconds_to_score"] > 0 for cost in summary["costs"].values())
 
-    page = Parsed((folder / "report.html").read_text())
+    page = Parsed((folder / "report.html").read_text(encoding="utf-8"))
     assert {"catalogue", "training", "table-catalogue-search", "table-catalogue-verdicts"} <= set(page.ids)
     assert not {"systems", "results", "full"} & set(page.ids)
     logged = {f.path for f in MlflowClient(tracking_uri()).list_artifacts(summary["mlflow"]["run_id"])}
@@ -96,5 +96,9 @@ def test_dense_and_generative_systems_stand_in_one_table_over_the_catalogue(
     assert [(s["key"], s["reused"]) for s in again["stages"]] == [(s["key"], True) for s in before["stages"]]
     assert all(stage["reused"] for stage in full_ranking_table(config)["stages"])
     for stage in ("train-baseline", "train-baseline-full"):
-        trained = [f for f in (home_with_data / "store" / stage).glob("*/config.json") if '"BSR"' in f.read_text()]
+        trained = [
+            f
+            for f in (home_with_data / "store" / stage).glob("*/config.json")
+            if '"BSR"' in f.read_text(encoding="utf-8")
+        ]
         assert len(trained) == 1, stage

@@ -1,8 +1,7 @@
-"""The local commands before any server is up, prefect.yaml, and what the deployments show as a form."""
+"""Local servers before any is up, prefect.yaml, and what the deployments show as a form."""
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
@@ -16,27 +15,27 @@ from prefect.client.orchestration import get_client
 from prefect.utilities.importtools import import_object
 
 from flows.local import installation
-from flows.local.command import ROOT, read_config
+from flows.local.installation import ROOT
 from flows.local.services import ServiceError
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.config.presets import PRESETS
-from gensr_model.errors import ConfigError
 from tasks.core.state_dir import StateDir, server_environment
 
 
 def deployments() -> dict[str, dict[str, Any]]:
-    result = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    result = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
     return {d["name"]: d for d in result["deployments"]}
 
 
 def command(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """``python -m flows.local`` in a state folder of its own."""
+    """``gensr`` in a state folder of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "flows.local", *arguments],
+        [sys.executable, "-m", "flows.cli", *arguments],
         env=os.environ | {"GENSR_HOME": str(tmp_path / "home")} | environment,
         capture_output=True,
         text=True,
         timeout=120,
+        encoding="utf-8",
     )
 
 
@@ -72,48 +71,6 @@ def test_a_wrong_port_is_named(monkeypatch: pytest.MonkeyPatch, ports: dict[str,
         installation.local()
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("{", "CONFIG is not JSON"),
-        ("[1]", "CONFIG is not a JSON object"),
-        ('{"train": {"epoch": 3}}', "train.epoch: no such field; did you mean epochs"),
-        ('{"preset": "huge"}', "preset: Input should be 'demo', 'laptop', 'best', 'small' or 'paper'"),
-        ('{"source": {"kind": "folder"}}', r"source\.folder\.path: Field required"),
-        ('{"format": "no_such_package:FORMAT"}', "format 'no_such_package:FORMAT' cannot be imported"),
-        ('{"format": "json:loads"}', "format 'json:loads' is no DatasetFormat"),
-        ('{"model": {"backbone": {"name_or_path": "./nope"}}}', "name_or_path: './nope' is no folder, seen from"),
-        ('{"semantic_ids": {"vectors": "/nope/t5"}}', "semantic_ids.vectors: '/nope/t5' is no folder, seen from"),
-        ('{"rerank": {"systems": ["gensrr"]}}', "rerank.systems: 'gensrr' is unknown"),
-        ('{"overrides": {"rerank": {"systems": ["gensrr"]}}}', "rerank.systems: 'gensrr' is unknown"),
-    ],
-)
-def test_a_wrong_config_is_refused_with_its_field(text: str, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        read_config(text)
-
-
-def test_a_given_config_stays_as_given_but_for_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    given = {"preset": "laptop", "source": {"kind": "folder", "path": "mine"}}
-    expected = {"preset": "laptop", "source": str(tmp_path / "mine")}
-    assert read_config(json.dumps(given | {"source": "./mine"})) == expected
-    assert read_config(json.dumps(given)) == expected
-    assert read_config(None) == {}
-    (tmp_path / "flan").mkdir()
-    for name, said in (("flan", str(tmp_path / "flan")), ("google/flan-t5-small", "google/flan-t5-small")):
-        result = read_config(json.dumps({"model": {"backbone": {"name_or_path": name}}}))
-        assert result["model"]["backbone"]["name_or_path"] == said
-    for vectors, said in (("./flan", str(tmp_path / "flan")), ("google/flan-t5-small", "google/flan-t5-small")):
-        assert read_config(json.dumps({"semantic_ids": {"vectors": vectors}}))["semantic_ids"]["vectors"] == said
-    for given in ({"rerank": {"saved_ranks": ["ranks.parquet"]}},
-                  {"overrides": {"rerank": {"saved_ranks": ["ranks.parquet"]}}}):  # fmt: skip
-        (file,) = read_config(json.dumps(given))["rerank"]["saved_ranks"]
-        assert file["path"] == str(tmp_path / "ranks.parquet")
-    monkeypatch.setenv("HOME", str(tmp_path / "me"))
-    assert read_config('{"source": "~/mine"}') == {"source": str(tmp_path / "me" / "mine")}
-
-
 def test_nothing_that_the_shell_says_to_prefect_or_mlflow_reaches_the_servers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,12 +84,12 @@ def test_nothing_that_the_shell_says_to_prefect_or_mlflow_reaches_the_servers(
 
 
 def test_stop_where_nothing_was_started_says_so(tmp_path: Path) -> None:
-    done = command(tmp_path, "stop")
+    done = command(tmp_path, "down")
     assert (done.returncode, done.stderr) == (0, "")
     assert f"nothing was started in {tmp_path / 'home'}" in done.stdout
     assert not (tmp_path / "home").exists()
     bare = ["make", "--no-print-directory", "stop", f"VENV={tmp_path / 'none'}"]
-    made = subprocess.run(bare, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    made = subprocess.run(bare, cwd=ROOT, capture_output=True, text=True, timeout=60, encoding="utf-8")
     assert (made.returncode, made.stdout) == (0, "gensr: nothing is installed here\n")
 
 

@@ -42,7 +42,7 @@ def test_raw_files_to_published_analyses(home_with_data: Path, tiny: Callable[..
         assert numbers[f"information/{model}/search/bound_nats"] <= 0.6932
         assert 0 <= numbers[f"space/{model}/overlap"] <= 1
 
-    text = (home_with_data / "runs" / result["flow_run_id"] / "table.md").read_text()
+    text = (home_with_data / "runs" / result["flow_run_id"] / "table.md").read_text(encoding="utf-8")
     tables = {part.partition("**")[0]: part for part in text.split("\n\n**")[1:]}  # by caption
     assert "Parameter error, and both sides of Eq. 4 by Eq. 15, nats" in tables
     rows = {caption: part.count("| UniSAR ") for caption, part in tables.items()}
@@ -58,7 +58,7 @@ def test_raw_files_to_published_analyses(home_with_data: Path, tiny: Callable[..
         (artifact,) = client.read_artifacts(artifact_filter=wanted)
     assert text in str(artifact.data)
     assert "report.html" in str(artifact.data)
-    page = Parsed((home_with_data / "runs" / result["flow_run_id"] / "report.html").read_text())
+    page = Parsed((home_with_data / "runs" / result["flow_run_id"] / "report.html").read_text(encoding="utf-8"))
     assert {"run", "data", "training", "mechanisms", "failed"} <= set(page.ids)
     assert not {"results", "systems", "speed"} & set(page.ids)
     (picture,) = page.all("img")
@@ -72,7 +72,7 @@ def test_raw_files_to_published_analyses(home_with_data: Path, tiny: Callable[..
     parent = mlflow.get_run(result["mlflow"]["run_id"])
     assert parent.data.tags["flow"] == "analyze/mechanisms"
     assert parent.data.metrics["space/gensr/overlap"] == pytest.approx(numbers["space/gensr/overlap"])
-    content = json.loads((home_with_data / "runs" / result["flow_run_id"] / "summary.json").read_text())
+    content = json.loads((home_with_data / "runs" / result["flow_run_id"] / "summary.json").read_text(encoding="utf-8"))
     assert content == result
     assert {"summary.json", "table.md", "report.html"} <= _files(mlflow, parent.info.run_id)
     children = mlflow.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
@@ -94,7 +94,7 @@ def test_raw_files_to_published_analyses(home_with_data: Path, tiny: Callable[..
     for task in ("recommendation", "search"):
         assert whole["results"][task]["unisar"]["samples"] == whole["results"][task]["gensr"]["samples"]
     assert whole["analysis"]["gradient/unisar/probes"] == numbers["gradient/unisar/probes"]
-    page = (home_with_data / "runs" / "latest" / "report.html").read_text()
+    page = (home_with_data / "runs" / "latest" / "report.html").read_text(encoding="utf-8")
     for part in ("results-search", "training-table", "gradients", "speed"):
         start = page.index(f'id="table-{part}"')
         assert "UniSAR" in page[start : page.index("</table>", start)], part

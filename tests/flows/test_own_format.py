@@ -36,17 +36,17 @@ def test_a_format_from_outside_is_ingested_prepared_validated_and_reported(
 ) -> None:
     summary = reference_run(tiny(name="toys", format=NAME))
     folders = {stage: Path(folder) for stage, folder in summary["folders"].items()}
-    raw = json.loads((folders["ingest"] / "manifest.json").read_text())
+    raw = json.loads((folders["ingest"] / "manifest.json").read_text(encoding="utf-8"))
     assert (raw["read"], raw["rejected"], raw["counts"]["clicks"]) == (150 * 10 + 1 + 150, 1, 150 * 10)
-    prepared = json.loads((folders["prepare"] / "manifest.json").read_text())
+    prepared = json.loads((folders["prepare"] / "manifest.json").read_text(encoding="utf-8"))
     assert (prepared["format"], prepared["split"]["rule"]) == (NAME, "by day")
     assert prepared["counts"]["read"] == {"clicks": 1500}
     assert min(row["samples"] for tasks in prepared["counts"]["samples"].values() for row in tasks.values()) > 0
-    checked = json.loads((folders["validate-raw"] / "validation.json").read_text())
+    checked = json.loads((folders["validate-raw"] / "validation.json").read_text(encoding="utf-8"))
     assert checked["success"]
     assert {"raw_clicks", "raw_things", "raw_reading"} == set(checked["suites"])
-    assert json.loads((folders["validate"] / "validation.json").read_text())["success"]
-    page = (gensr_home / "runs" / summary["flow_run_id"] / "report.html").read_text()
+    assert json.loads((folders["validate"] / "validation.json").read_text(encoding="utf-8"))["success"]
+    page = (gensr_home / "runs" / summary["flow_run_id"] / "report.html").read_text(encoding="utf-8")
     assert "in the raw format of Toy" in page
     assert "Files in the exact format of Toy" in page
     assert "Amazon Kindle Store" not in page

@@ -127,7 +127,7 @@ def test_all_systems_stand_in_one_table_and_one_that_fails_says_why(
         assert 100 < cost["peak_memory_mb"] < 10_000
         assert min(cost["parameters"], cost["seconds_per_epoch"], cost["seconds_to_score"]) > 0
 
-    table = (folder / "table.md").read_text()
+    table = (folder / "table.md").read_text(encoding="utf-8")
     assert "### Recommendation (Table 2)" in table
     assert table.count("**") >= 16  # a best one in each of eight columns
     assert r"no \| way" in table
@@ -139,7 +139,7 @@ def test_all_systems_stand_in_one_table_and_one_that_fails_says_why(
         (artifact,) = client.read_artifacts(artifact_filter=wanted)
     assert table in str(artifact.data)
     assert "report.html" in str(artifact.data)
-    page = Parsed((folder / "report.html").read_text())
+    page = Parsed((folder / "report.html").read_text(encoding="utf-8"))
     assert {"systems", "training", "failed", "table-systems-search", "table-systems-verdicts"} <= set(page.ids)
     assert not {"results", "speed", "ablation"} & set(page.ids)
     assert f"{result['search', 'gensr']['mean']:.4f}" in page.text
@@ -158,7 +158,7 @@ def test_all_systems_stand_in_one_table_and_one_that_fails_says_why(
     old = {(r["task"], r["system"], r["metric"]): r for r in summary["results"]}
     shared = [r for r in again["results"] if r["system"] != "item_knn"]
     assert [old[r["task"], r["system"], r["metric"]] for r in shared] == shared
-    assert json.loads((gensr_home / "runs" / "latest" / "summary.json").read_text()) == again
+    assert json.loads((gensr_home / "runs" / "latest" / "summary.json").read_text(encoding="utf-8")) == again
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -184,9 +184,11 @@ def test_baselines_and_gensr_are_tuned_on_valid_and_a_killed_process_is_a_row(
     assert set(summary["chosen"]["gensr"]) <= set(OURS["gensr"])
     trained = list((home / "store" / "finetune").glob("*/training.json"))
     assert len(trained) == RERANK["trials"]  # the training with what was chosen is one of the trials
-    tuned = [json.loads(p.read_text()) for p in (home / "store" / "tune").glob("*/tuning.json")]
+    tuned = [json.loads(p.read_text(encoding="utf-8")) for p in (home / "store" / "tune").glob("*/tuning.json")]
     mlflow, run_id = MlflowClient(tracking_uri()), summary["mlflow"]["run_id"]
-    tried = json.loads(Path(mlflow.download_artifacts(run_id, "tuning_gensr.json", str(tmp_path))).read_text())
+    tried = json.loads(
+        Path(mlflow.download_artifacts(run_id, "tuning_gensr.json", str(tmp_path))).read_text(encoding="utf-8")
+    )
     assert set(tried["columns"]) == {*OURS["gensr"], "valid_ndcg_at_5"}
     assert len(tried["data"]) == RERANK["trials"]
     assert [tuning["chosen"] for tuning in tuned].count(summary["chosen"]["sasrec"]) == 1

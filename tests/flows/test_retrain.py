@@ -28,7 +28,7 @@ def check_published(home: Path, record: dict[str, Any], status: str) -> None:
     link = home / "runs" / LATEST
     assert link.is_symlink()
     assert link.resolve().name == record["flow_run_id"]
-    assert json.loads((link / DECISION).read_text()) == record
+    assert json.loads((link / DECISION).read_text(encoding="utf-8")) == record
     run = MlflowClient(tracking_uri()).get_run(record["mlflow_run_id"])
     assert run.info.status == status
     assert (run.data.tags["outcome"], run.data.tags["decision"]) == (record["outcome"], record["reason"])

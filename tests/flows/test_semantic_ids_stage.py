@@ -42,7 +42,7 @@ def test_codes_are_logged_and_reused(tiny: Callable[..., PipelineConfig], tmp_pa
     names |= {"collisions", "nearest_collisions", "largest_bucket", "items_without_vector", "semantic_ids/collisions"}
     assert names <= logged.data.metrics.keys()
     local = client.download_artifacts(logged.info.run_id, "report.json", str(tmp_path))
-    report: dict[str, Any] = json.loads(Path(local).read_text())
+    report: dict[str, Any] = json.loads(Path(local).read_text(encoding="utf-8"))
     assert len(report["prefixes"]) == 10
     assert report["collisions"] == logged.data.metrics["collisions"]
     assert codes(config)[1].reused

@@ -57,7 +57,7 @@ class Place:
         return psutil.Process(known.pid)
 
     def printed(self, service: Service) -> str:
-        return str(until(lambda: service.log(self.logs).read_text().strip()))
+        return str(until(lambda: service.log(self.logs).read_text(encoding="utf-8").strip()))
 
     def stop(self, *names: str) -> list[str]:
         said: list[str] = []
@@ -135,8 +135,10 @@ def test_stop_spares_a_stranger_that_got_a_dead_services_process_id(
     ended = place.process(ours)
     ended.kill()
     until(lambda: gone(ended.pid))
-    record = json.loads(ours.record(place.records).read_text())
-    ours.record(place.records).write_text(json.dumps(record | {"pid": decoy.pid, "started": record["started"] - 60}))
+    record = json.loads(ours.record(place.records).read_text(encoding="utf-8"))
+    ours.record(place.records).write_text(
+        json.dumps(record | {"pid": decoy.pid, "started": record["started"] - 60}), encoding="utf-8"
+    )
     assert not services.is_up(ours, place.records)
     assert place.stop("worker") == ["worker: was not running"]
     assert decoy.poll() is None

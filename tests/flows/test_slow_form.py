@@ -17,8 +17,7 @@ from browser import Tab, browser
 from installed import START_AND_RUN, Installed, wait_for
 
 from flows.local import services
-from flows.local.command import ROOT
-from flows.local.installation import POOL, Local
+from flows.local.installation import POOL, ROOT, Local
 from gensr_model.config.pipeline import PipelineConfig
 from tasks.core.state_dir import server_environment
 

@@ -22,7 +22,7 @@ LONG = TINY | {
 def installed(tmp_path: Path) -> Iterator[Installed]:
     installed = Installed(tmp_path)
     yield installed
-    installed.command("stop")
+    installed.command("down")
 
 
 def test_a_killed_fine_tuning_is_finished_from_its_last_checkpoint(installed: Installed) -> None:
@@ -76,7 +76,7 @@ def _saved_step(installed: Installed) -> int:
     """Of the newest complete checkpoint; 0 where there is none yet, or it is being replaced."""
     for file in installed.home.checkpoints.glob("finetune-*/last/progress.json"):
         try:
-            return int(json.loads(file.read_text())["step"])
+            return int(json.loads(file.read_text(encoding="utf-8"))["step"])
         except FileNotFoundError:
             continue
     return 0

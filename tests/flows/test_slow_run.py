@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 def installed(tmp_path: Path) -> Iterator[Installed]:
     installed = Installed(tmp_path)
     yield installed
-    installed.command("stop")
+    installed.command("down")
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_run_shows_the_table_then_reuses_everything_and_a_failing_run_says_why(
     assert f"Prefect  http://127.0.0.1:{installed.prefect_port}/runs/flow-run/{summary['flow_run_id']}" in out
     assert not any(stage["reused"] for stage in summary["stages"])
     report = Path(re.findall(r"^Report   (.+)$", out, re.M)[0])
-    assert f"/#/experiments/{summary['mlflow']['experiment_id']}/runs/" in report.read_text()
+    assert f"/#/experiments/{summary['mlflow']['experiment_id']}/runs/" in report.read_text(encoding="utf-8")
     _check_mlflow_over_http(installed, out, tmp_path, monkeypatch)
     _check_that_mlflow_keeps_a_connection(installed)
 
@@ -86,12 +86,15 @@ def test_run_shows_the_table_then_reuses_everything_and_a_failing_run_says_why(
     assert "ended as Failed" in block[0]
     assert "DataError" in err
     assert str(empty) in err
-    trace = Path(block[-1].removeprefix("Trace: ")).read_text()
+    assert "DataError" in err.split("\nTrace: ")[1], "what is wrong stands last"
+    trace = Path(next(line for line in block if line.startswith("Trace: ")).removeprefix("Trace: ")).read_text(
+        encoding="utf-8"
+    )
     assert "Traceback (most recent call last)" in trace
-    said = out + err + (installed.home.logs / "worker.log").read_text()
+    said = out + err + (installed.home.logs / "worker.log").read_text(encoding="utf-8")
     assert "Traceback" not in said
 
-    status, out, err = installed.command("stop")
+    status, out, err = installed.command("down")
     assert (status, err) == (0, "")
     assert [line.split(":")[1].strip() for line in out.splitlines()] == ["worker", "Prefect server", "MLflow server"]
     assert installed.processes() == []
@@ -130,7 +133,7 @@ def _check_mlflow_over_http(installed: Installed, out: str, tmp_path: Path, monk
     assert {run.info.status for run in children.values()} == {"FINISHED"}
     for stage in ("validate-raw", "validate"):
         page = client.download_artifacts(children[stage].info.run_id, "data_docs/index.html", str(tmp_path))
-        assert "Data Docs" in Path(page).read_text()
+        assert "Data Docs" in Path(page).read_text(encoding="utf-8")
     figure = client.download_artifacts(children["analyze-gradients"].info.run_id, "validation.png", str(tmp_path))
     assert Path(figure).read_bytes().startswith(b"\x89PNG")
 

@@ -11,7 +11,7 @@ import yaml
 from installed import START_AND_RUN, Installed, wait_for
 from tiny_run import TINY
 
-from flows.local.command import ROOT
+from flows.local.installation import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +22,7 @@ def installed(tmp_path: Path) -> Iterator[Installed]:
     status, out, err = installed.command("up")
     assert status == 0, out + err
     yield installed
-    installed.command("stop")
+    installed.command("down")
 
 
 def test_the_schedule_retrains_and_promotes_one_run_at_a_time(installed: Installed, tmp_path: Path) -> None:
@@ -50,12 +50,12 @@ def test_the_schedule_retrains_and_promotes_one_run_at_a_time(installed: Install
 
 def deploy(installed: Installed, folder: Path, active: bool) -> None:
     """Deploy prefect.yaml's own retraining, on tiny data, every minute."""
-    content = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    content = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
     (nightly,) = [d for d in content["deployments"] if d["name"] == "nightly"]
     nightly["parameters"] = {"config": TINY}
     nightly["schedules"] = [nightly["schedules"][0] | {"cron": "* * * * *", "active": active}]
     file = folder / "prefect.yaml"
-    file.write_text(yaml.safe_dump(content | {"deployments": [nightly]}))
+    file.write_text(yaml.safe_dump(content | {"deployments": [nightly]}), encoding="utf-8")
     installed.prefect("deploy", "--all", "--prefect-file", str(file))
 
 

@@ -52,7 +52,7 @@ def report(home: Path, summary: dict[str, Any]) -> Parsed:
     assert str(place) in artifact(summary["study"], summary["flow_run_id"])
     logged = MlflowClient(tracking_uri()).list_artifacts(summary["mlflow"]["run_id"])
     assert "report.html" in {file.path for file in logged}
-    return Parsed(place.read_text())
+    return Parsed(place.read_text(encoding="utf-8"))
 
 
 def children(client: MlflowClient, run_id: str) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def test_the_ablation_trains_each_variant_with_each_seed_and_goes_on_where_it_st
     assert rows["search", "no_cf_view"]["value"] != rows["search", "gensr"]["value"]
 
     folder = home_with_data / "runs" / summary["flow_run_id"]
-    table = (folder / "table.md").read_text()
+    table = (folder / "table.md").read_text(encoding="utf-8")
     assert "Seeds of training: 0, 1." in table
     assert "**What each part is worth**" in table
     assert "GenSR − CF view, seed 1" in table
@@ -149,7 +149,7 @@ def test_the_sweep_trains_each_point_once_and_chooses_on_valid(
             assert result == pytest.approx([row[t] / chosen[t] - 1 for t in ("recommendation", "search")])
             assert row["search_low"] <= row["search_change"] <= row["search_high"]
             assert 0 <= row["search_p"] <= row["search_p_holm"] <= 1
-    table = (home_with_data / "runs" / summary["flow_run_id"] / "table.md").read_text()
+    table = (home_with_data / "runs" / summary["flow_run_id"] / "table.md").read_text(encoding="utf-8")
     assert "**Validation NDCG@5 of every point**" in table
     assert table in artifact("sweep", summary["flow_run_id"])
     page = report(home_with_data, summary)

@@ -128,7 +128,9 @@ def test_parts_in_the_order_of_their_labels_are_the_file_that_they_were_cut_from
     _, one = build(format, source, tmp_path / "one")
     raw, parts = build(format, tmp_path / "days", tmp_path / "parts")
     assert digests(one, "*.parquet") == digests(parts, "*.parquet")
-    assert len(json.loads((raw / "manifest.json").read_text())["files"]) == 2 * len(list(source.iterdir()))
+    assert len(json.loads((raw / "manifest.json").read_text(encoding="utf-8"))["files"]) == 2 * len(
+        list(source.iterdir())
+    )
 
 
 def test_a_part_whose_content_or_settings_changed_is_parsed_again(tmp_path: Path, opened: list[str]) -> None:
@@ -144,10 +146,10 @@ def test_a_part_whose_content_or_settings_changed_is_parsed_again(tmp_path: Path
     everything = sorted(path.name for path in source.iterdir())
     assert parsed("first", config("kuaisar")) == everything
     assert parsed("again", config("kuaisar")) == []
-    with (source / "social_network.csv").open("a") as file:
+    with (source / "social_network.csv").open("a", encoding="utf-8") as file:
         file.write("1,2\n")
     assert parsed("changed", config("kuaisar")) == ["social_network.csv"]
-    (record,) = (path for path in cache.glob("*/part.json") if "rec_inter.csv" in path.read_text())
+    (record,) = (path for path in cache.glob("*/part.json") if "rec_inter.csv" in path.read_text(encoding="utf-8"))
     rows = record.with_name("rows.parquet")
     rows.write_bytes(rows.read_bytes()[:-1])
     assert parsed("damaged", config("kuaisar")) == ["rec_inter.csv"]
@@ -157,7 +159,7 @@ def test_a_part_whose_content_or_settings_changed_is_parsed_again(tmp_path: Path
 
 def test_rejected_lines_of_a_kept_part_are_told_again(tmp_path: Path) -> None:
     source = whole("kuaisar", tmp_path / "source")
-    with (source / "rec_inter.csv").open("a") as file:
+    with (source / "rec_inter.csv").open("a", encoding="utf-8") as file:
         file.write("no number of fields " + 700 * "x" + "\n")
     for place in ("first", "again"):
         (tmp_path / place).mkdir()
@@ -172,9 +174,9 @@ def test_rejected_lines_of_a_kept_part_are_told_again(tmp_path: Path) -> None:
 
 def test_a_part_with_a_line_from_the_future_is_not_reused(tmp_path: Path, opened: list[str]) -> None:
     source = whole("kuaisar", tmp_path / "source")
-    row = (source / "rec_inter.csv").read_text().splitlines()[1].split(",")
+    row = (source / "rec_inter.csv").read_text(encoding="utf-8").splitlines()[1].split(",")
     row[4] = str(int(time.time() * 1000) + 30 * DAY_MS)
-    with (source / "rec_inter.csv").open("a") as file:
+    with (source / "rec_inter.csv").open("a", encoding="utf-8") as file:
         file.write(",".join(row) + "\n")
     for place in ("first", "again"):
         opened.clear()
@@ -185,15 +187,15 @@ def test_a_part_with_a_line_from_the_future_is_not_reused(tmp_path: Path, opened
 
 def test_an_item_that_a_later_part_repeats_keeps_its_first_row(tmp_path: Path) -> None:
     source = whole("kuaisar", tmp_path / "source")
-    header, first, *_ = (source / "item_features.csv").read_text().splitlines()
+    header, first, *_ = (source / "item_features.csv").read_text(encoding="utf-8").splitlines()
     later = first.replace(first.split('"')[1], "[99999]")
-    (source / "item_features.later.csv").write_text(f"{header}\n{later}\n")
+    (source / "item_features.later.csv").write_text(f"{header}\n{later}\n", encoding="utf-8")
     (tmp_path / "raw").mkdir()
     build_raw(config("kuaisar"), source, tmp_path / "raw")
     items = {row["item"]: row["title"] for row in pq.read_table(tmp_path / "raw" / "items.parquet").to_pylist()}
     assert len(items) == 150
     assert items[first.split(",")[0]] != "w99999"
-    assert json.loads((tmp_path / "raw" / "manifest.json").read_text())["notes"]["repeated_items"] == 1
+    assert json.loads((tmp_path / "raw" / "manifest.json").read_text(encoding="utf-8"))["notes"]["repeated_items"] == 1
 
 
 def test_a_part_that_is_there_twice_is_an_error(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_a_missing_table(tmp_path: Path) -> None:
 
 def test_the_manifest_counts(tmp_path: Path) -> None:
     folder = prepared(amazon_raw(tmp_path / "raw", THREE, PATHS), config(seed=5))
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     assert (manifest["schema_version"], manifest["format"], manifest["seed"]) == (1, "amazon", 5)
     expected = {"users": 2, "items": 4, "queries": 4, "events": 8, "graph": 2, "samples_train": 4, "candidates_test": 2}
     assert expected.items() <= manifest["counts"].items()

@@ -10,7 +10,7 @@ import pytest
 from prepare_inputs import amazon_raw, config, named_samples, prepared, random_amazon, rows
 from pydantic import ValidationError
 
-from flows.local.command import read_config
+from flows.cli.config_tree import read_config
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError
 from tasks.ingest.ingest import build_raw
@@ -65,7 +65,7 @@ def test_only_the_ends_of_histories_differ_and_histories_hold_no_answer_and_no_l
 def test_the_manifest_of_exclude_stays_as_it_was_before_there_was_a_choice(tmp_path: Path) -> None:
     raw = random_amazon(tmp_path / "raw")
     told = [
-        json.loads((prepared(raw, config(**given), name) / "manifest.json").read_text())["config"]
+        json.loads((prepared(raw, config(**given), name) / "manifest.json").read_text(encoding="utf-8"))["config"]
         for name, given in (("a", {}), ("b", {"same_time": "exclude"}), ("c", {"same_time": "include"}))
     ]
     assert [each.get("same_time") for each in told] == [None, None, "include"]

@@ -26,7 +26,7 @@ def test_no_champion_then_a_foreign_one_then_one_without_a_bundle(gensr_home: Pa
         run.client.create_registered_model("gensr-x")
         assert model_registry.champion(run, "gensr-x") is None
         (tmp_path / "model").mkdir()
-        (tmp_path / "model" / "MLmodel").write_text("flavors: {}\n")
+        (tmp_path / "model" / "MLmodel").write_text("flavors: {}\n", encoding="utf-8")
         by_hand = run.client.create_model_version("gensr-x", (tmp_path / "model").as_uri(), run.run_id)
         model_registry.promote(run, "gensr-x", str(by_hand.version), None)
         with pytest.raises(DataError, match=r"version 1 of the model gensr-x was not registered by"):
@@ -164,7 +164,7 @@ def test_what_was_logged_holds_no_pickle_and_pins_what_it_needs(logged: Logged) 
     folder = Path(mlflow.artifacts.download_artifacts(logged.uri))
     suffixes = {p.suffix for p in folder.rglob("*") if p.is_file()}
     assert not suffixes & {".pkl", ".pickle", ".pt", ".pth", ".bin"}
-    pinned = (folder / "requirements.txt").read_text().splitlines()
+    pinned = (folder / "requirements.txt").read_text(encoding="utf-8").splitlines()
     assert all("==" in line and "+" not in line for line in pinned)
     assert {"mlflow", "torch", "transformers"} <= {line.split("==")[0] for line in pinned}
 
@@ -234,10 +234,10 @@ def test_new_code_that_answers_requests_is_logged_anew(logged: Logged, monkeypat
 def test_two_runs_that_fetch_the_same_go_on_with_one_copy(tmp_path: Path) -> None:
     for name in ("mine", "theirs"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "file").write_text(name)
+        (tmp_path / name / "file").write_text(name, encoding="utf-8")
     model_registry.move_into_place(tmp_path / "theirs", tmp_path / "there")
     model_registry.move_into_place(tmp_path / "mine", tmp_path / "there")
-    assert (tmp_path / "there" / "file").read_text() == "theirs"
+    assert (tmp_path / "there" / "file").read_text(encoding="utf-8") == "theirs"
     with pytest.raises(OSError, match="No such file"):
         model_registry.move_into_place(tmp_path / "gone", tmp_path / "elsewhere")
 

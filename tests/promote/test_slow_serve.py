@@ -44,7 +44,7 @@ class Server:
         command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", self.url.rsplit(":", 1)[1]]
         tools = Path(sys.executable).parent  # the server is uvicorn, found by name
         self.log = root / "serve.log"
-        with self.log.open("w") as log:
+        with self.log.open("w", encoding="utf-8") as log:
             self.process = subprocess.Popen(
                 command, cwd=root, stdout=log, stderr=log, start_new_session=True,
                 env=os.environ | {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"},
@@ -58,7 +58,7 @@ class Server:
                     return
             except (URLError, OSError):
                 time.sleep(0.5)
-        pytest.fail(f"the server did not come up:\n{self.log.read_text()[-3000:]}")
+        pytest.fail(f"the server did not come up:\n{self.log.read_text(encoding='utf-8')[-3000:]}")
 
     def ask(self, *rows: dict[str, Any]) -> list[dict[str, Any]]:
         body = json.dumps({"dataframe_records": rows}).encode()

@@ -81,7 +81,7 @@ def summary(ranks: dict[str, StageResult], tmp_path: Path) -> dict[str, Any]:
     data = data_of(tmp_path / "prepared", ranks.values())._replace(source=source)
     trained = StageResult("finetune", "key-gensr", tmp_path, {}, 61.25, False, "finetune-gensr")
     ended = {"steps": 36, "epochs": 4.5, "best_metric": 0.3, "stopped": "patience", "seconds": 1.0}
-    (tmp_path / "training.json").write_text(json.dumps(ended | {"chosen_by": "ndcg_at_10"}))
+    (tmp_path / "training.json").write_text(json.dumps(ended | {"chosen_by": "ndcg_at_10"}), encoding="utf-8")
     return summarize_run(CONFIG, data, [source, trained], ranks, ANALYSIS)
 
 
@@ -310,7 +310,7 @@ def test_the_studies_have_their_tables(summary: dict[str, Any]) -> None:
 
 def test_a_baseline_that_was_trained_stands_beside_gensr(ranks: dict[str, StageResult], tmp_path: Path) -> None:
     training = {"steps": 8, "epochs": 2.0, "best_metric": 0.25, "stopped": "patience"}
-    (tmp_path / "training.json").write_text(json.dumps(training | {"point": {}}))
+    (tmp_path / "training.json").write_text(json.dumps(training | {"point": {}}), encoding="utf-8")
     stages = [
         StageResult("tune", "t", tmp_path, {}, 1.0, False, "tune-unisar"),
         StageResult("train-baseline", "k", tmp_path, {}, 1.0, False, "train-baseline-unisar"),

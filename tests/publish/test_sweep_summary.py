@@ -24,7 +24,7 @@ def trained(folder: Path, metric: float) -> StageResult:
     folder.mkdir()
     training = {"steps": 8, "epochs": 1.0, "best_metric": metric, "stopped": "all epochs done"}
     validation = {"metric": metric, "recommendation/ndcg_at_5": metric, "search/ndcg_at_5": metric}
-    (folder / "training.json").write_text(json.dumps(training | {"validations": [validation]}))
+    (folder / "training.json").write_text(json.dumps(training | {"validations": [validation]}), encoding="utf-8")
     return StageResult("finetune", folder.name, folder, {}, 0.25, False, f"finetune-{folder.name}")
 
 

@@ -31,7 +31,8 @@ def on_a_bare_machine(tmp_path: Path, folder: Path, *more: str) -> subprocess.Po
     """The command where an import of the pipeline fails, in the processes that it starts as well."""
     (tmp_path / "bare").mkdir(exist_ok=True)
     (tmp_path / "bare" / "sitecustomize.py").write_text(
-        f"import sys\nfor name in {ABSENT!r}: sys.modules[name] = None\n"
+        f"import sys\nfor name in {ABSENT!r}: sys.modules[name] = None\n",
+        encoding="utf-8",
     )
     root = Path(worker.__file__).parents[2]
     paths = os.pathsep.join([str(tmp_path / "bare"), str(root)])
@@ -39,6 +40,7 @@ def on_a_bare_machine(tmp_path: Path, folder: Path, *more: str) -> subprocess.Po
         [sys.executable, "-m", "gensr_model.remote.worker", str(folder), *more],
         env=os.environ | {"PYTHONPATH": paths}, cwd=tmp_path, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        encoding="utf-8",
     )  # fmt: skip
 
 
@@ -101,7 +103,7 @@ def test_models_are_trained_elsewhere_and_found_in_the_store(
     assert is_complete(job_bundle.place(tmp_path / "again", "finetune", left.finetune))
     # A table of the store's own, under the key of the one that both models were trained with.
     (table,) = stored_as(gensr_home, job_bundle.place(folder, "pretrain", packed.jobs[0].pretrain))
-    (table / "other").write_text("other")
+    (table / "other").write_text("other", encoding="utf-8")
     write_manifest(table, "pretrain", table.name, {}, 0.0, (0, 0))
     with pytest.raises(ConfigError, match="the store has another pretrain of gensr"):
         export.back(folder)
@@ -143,7 +145,7 @@ def test_one_that_fails_does_not_keep_the_others_from_being_trained(
     (said,) = worker.run(folder, at_once=2)
     assert said.startswith("gensr: ")
     assert "/nowhere" in said
-    assert "Traceback" in (folder / worker.ERRORS).read_text()
+    assert "Traceback" in (folder / worker.ERRORS).read_text(encoding="utf-8")
     assert not is_complete(job_bundle.place(folder, "finetune", packed.jobs[0].finetune))
     assert is_complete(job_bundle.place(folder, "evaluate", str(packed.jobs[1].evaluate)))
     with pytest.raises(ConfigError, match="gensr has other keys"):
@@ -151,7 +153,7 @@ def test_one_that_fails_does_not_keep_the_others_from_being_trained(
 
     shutil.rmtree(job_bundle.place(folder, "pretrain", packed.jobs[0].pretrain))
     samples = job_bundle.place(folder, "prepare", packed.prepared) / "manifest.json"
-    samples.write_text("{}")
+    samples.write_text("{}", encoding="utf-8")
     no_table, without = worker.run(folder, at_once=2)
     assert no_table.startswith("gensr: ")
     assert without == "two_head: its LightGCN table failed, see gensr"
@@ -184,12 +186,12 @@ def test_what_is_no_job_bundle_is_one_sentence(
     monkeypatch.setenv("GENSR_HOME", str(tmp_path / "state"))
     for main, command in ((worker.main, []), (export.main, ["back"])):
         assert "has no job_bundle.json: name a folder" in (block := refused(main, *command, str(tmp_path)))
-        assert "Traceback" in Path(block.split("Trace: ")[1].strip()).read_text()
-    (tmp_path / "job_bundle.json").write_text('{"jobs": []}')
+        assert "Traceback" in Path(block.split("Trace: ")[1].strip()).read_text(encoding="utf-8")
+    (tmp_path / "job_bundle.json").write_text('{"jobs": []}', encoding="utf-8")
     with pytest.raises(ConfigError, match=r"job_bundle\.json is not what .* \(fields: library, prepared\)"):
         job_bundle.read(tmp_path)
     assert "1 or more" in refused(worker.main, str(tmp_path), "--at-once", "0")
-    (tmp_path / "config.json").write_text(json.dumps({"prset": "demo"}))
+    (tmp_path / "config.json").write_text(json.dumps({"prset": "demo"}), encoding="utf-8")
     asked = refused(export.main, "out", str(tmp_path / "new"), "--config", str(tmp_path / "config.json"))
     assert "prset" in asked
     assert "Traceback" not in asked

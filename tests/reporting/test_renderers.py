@@ -12,7 +12,7 @@ from parsed import Parsed
 from rich.console import Console
 from test_run_tables import facts
 
-from flows.local.command import print_tables
+from flows.local.watch import print_tables
 from gensr_model.reporting import renderers, run_sections
 from gensr_model.reporting.tables import Cell, Column, Table, mark_best, number, text
 
@@ -80,8 +80,8 @@ def test_make_run_draws_in_a_terminal_and_prints_markdown_elsewhere(
 ) -> None:
     summary = facts().summary
     page = renderers.page(*run_sections.summary_sections(summary))
-    (tmp_path / "summary.json").write_text(json.dumps(summary))
-    (tmp_path / "table.md").write_text(page)
+    (tmp_path / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    (tmp_path / "table.md").write_text(page, encoding="utf-8")
     monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
     monkeypatch.setenv("COLUMNS", "200")
     print_tables(tmp_path)

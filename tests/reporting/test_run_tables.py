@@ -393,6 +393,6 @@ def test_every_variant_of_the_ablation_has_a_line_of_its_own_colour() -> None:
     drawn = re.findall(r'<g class="(c\d(?: dashed| dotted)?)"', figure.svg)
     assert len(set(drawn)) == len(variants) > COLORS
     assert set(Counter(drawn).values()) == {2}, "a line and its name in the legend"
-    style = (Path(run_tables.__file__).parent / "templates" / "style.css").read_text()
+    style = (Path(run_tables.__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")
     assert all(f"svg .{name} {{ stroke: var(--{name}); }}" in style for name in {d.split()[0] for d in drawn})
     assert all(f"svg .{form} line, svg .{form} polyline" in style for form in ("dashed", "dotted"))

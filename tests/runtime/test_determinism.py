@@ -45,7 +45,11 @@ def default_settings() -> Iterator[None]:
 def test_two_threads_repeat_a_gradient_to_the_bit() -> None:
     environment = os.environ | {"OMP_NUM_THREADS": "2", "PYTHONPATH": str(ROOT)}
     process = subprocess.run(
-        [sys.executable, "-c", REPEATED_GRADIENTS], env=environment, capture_output=True, text=True
+        [sys.executable, "-c", REPEATED_GRADIENTS],
+        env=environment,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
     )
     assert process.returncode == 0, process.stderr
 

@@ -56,6 +56,6 @@ def test_where_writing_fails_the_file_before_stays_and_nothing_lies_beside_it(
 def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     for name, write in WRITERS.items():
         write(tmp_path / name, 3)
-    assert (tmp_path / "json").read_text() == '{\n "n": 3\n}\n'
+    assert (tmp_path / "json").read_text(encoding="utf-8") == '{\n "n": 3\n}\n'
     assert read_tensors(tmp_path / "tensors")["n"].tolist() == [3]
     assert pq.read_table(tmp_path / "table").to_pydict() == {"n": [3]}

@@ -34,7 +34,12 @@ print(json.dumps({"applied": applied, "faults": again, "resident": resident}))
 
 def _run(mode: str) -> dict[str, object]:
     done = subprocess.run(
-        [sys.executable, "-c", _SCRIPT, mode], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", _SCRIPT, mode],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+        encoding="utf-8",
     )
     result: dict[str, object] = json.loads(done.stdout)
     return result

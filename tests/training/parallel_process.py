@@ -52,7 +52,7 @@ def main(root: Path, kind: str, out: Path) -> None:
     TRAIN[kind](dataset, root / "cf", config, out / "steps", out, NullReport())
     process = trainer.make_accelerator().process_index
     content = {"processes": distributed.processes(), "steps": steps}
-    (out / f"curve-{process}.json").write_text(json.dumps(content))
+    (out / f"curve-{process}.json").write_text(json.dumps(content), encoding="utf-8")
 
 
 if __name__ == "__main__":

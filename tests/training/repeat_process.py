@@ -99,10 +99,10 @@ class Everything:
     def results(self, name: str, bundle: Path, ranks: pa.Table) -> None:
         self.digests[name] = digest(read_tensors(bundle / "model.safetensors"))
         self.digests[f"{name}-ranks"] = digest(ranks)
-        validations = json.loads((bundle / "training.json").read_text())["validations"]
+        validations = json.loads((bundle / "training.json").read_text(encoding="utf-8"))["validations"]
         self.digests[f"{name}-validations"] = repr(validations)
         if (bundle / "gradients.json").is_file():
-            self.digests[f"{name}-gradients"] = (bundle / "gradients.json").read_text()
+            self.digests[f"{name}-gradients"] = (bundle / "gradients.json").read_text(encoding="utf-8")
 
     def critic(self) -> None:
         x = torch.randn(2_000, 40, generator=torch.Generator().manual_seed(1))
@@ -121,7 +121,7 @@ def main(root: Path, out: Path) -> None:
     everything.ours("two_head-best", "two_head", everything.best)
     for name in BASELINES:
         everything.baseline(name)
-    (out / "digests.json").write_text(json.dumps(everything.digests))
+    (out / "digests.json").write_text(json.dumps(everything.digests), encoding="utf-8")
 
 
 if __name__ == "__main__":

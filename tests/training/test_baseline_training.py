@@ -73,7 +73,7 @@ def test_training_ranks_the_models_own_tasks_and_a_saved_model_scores_as_the_tra
     assert ranks.num_rows == (dataset.samples("test").task == 1).sum()
     # The query says which quarter of the items: far better than chance among ten.
     assert summarize(ranks)["search"]["mrr"] > 0.5
-    curve = json.loads((tmp_path / "zam" / "training.json").read_text())
+    curve = json.loads((tmp_path / "zam" / "training.json").read_text(encoding="utf-8"))
     best = max(v["metric"] for v in curve["validations"])
     assert best == metrics["best_valid_ndcg_at_5"] == curve["best_metric"]
     assert set(curve["validations"][0]) >= {"search/ndcg_at_5", "metric"}
@@ -147,13 +147,13 @@ def test_the_point_that_is_best_on_valid_is_chosen_and_the_same_are_tried_for_al
     system = BASELINES["qem"]._replace(grid=grid)
     result = baseline.tune(system, dataset, CONFIG, tmp_path / "checkpoints", tmp_path, NullReport())
     assert baseline.chosen(tmp_path) == {"learning_rate": 3e-2}
-    told = json.loads((tmp_path / "tuning.json").read_text())
+    told = json.loads((tmp_path / "tuning.json").read_text(encoding="utf-8"))
     assert [t["point"] for t in told["trials"]] == [{"learning_rate": 1e-9}, {"learning_rate": 3e-2}]
     assert result["best_valid_ndcg_at_5"] == told["trials"][1]["metric"] > told["trials"][0]["metric"]
 
     # A finished trial is not trained again: its folder is not even looked at.
     for trial in (tmp_path / "checkpoints").glob("trial-*"):
-        (trial / "last" / "progress.json").write_text("spoiled")
+        (trial / "last" / "progress.json").write_text("spoiled", encoding="utf-8")
     again = baseline.tune(system, dataset, CONFIG, tmp_path / "checkpoints", tmp_path, NullReport())
     assert again == result
 
@@ -162,7 +162,7 @@ def test_a_trial_that_diverges_loses_and_tuning_goes_on(dataset: PreparedDataset
     system = BaselineSpec(Constant, "Constant", "search", {"scale": (float("nan"), 1.0)})
     baseline.tune(system, dataset, CONFIG, tmp_path / "checkpoints", tmp_path, NullReport())
     assert baseline.chosen(tmp_path) == {"scale": 1.0}
-    told = json.loads((tmp_path / "tuning.json").read_text())["trials"]
+    told = json.loads((tmp_path / "tuning.json").read_text(encoding="utf-8"))["trials"]
     assert told[0]["metric"] is None
     assert "the loss of step 0 is nan" in told[0]["error"]
     never = system._replace(grid={"scale": (float("nan"),)})

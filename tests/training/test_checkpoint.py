@@ -50,7 +50,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_good_one(
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     """A file in the way stops every user, root too; tensors and folders fail with different errors inside."""
     model, optimizer = trained_a_step()
-    (tmp_path / "steps").write_text("")
+    (tmp_path / "steps").write_text("", encoding="utf-8")
     with pytest.raises(TrainingError, match=r"the checkpoint of step 2 cannot be written to .*steps"):
         checkpoint.save(tmp_path / "steps", model, optimizer, Progress(step=2))
     (tmp_path / "best.safetensors" / "in the way").mkdir(parents=True)

@@ -334,7 +334,7 @@ def test_the_ranker_says_what_is_wrong_and_skips_unknown_history(small: Small) -
 
 
 def test_training_leaves_its_curve_and_why_it_ended(small: Small) -> None:
-    actual = json.loads((small.bundle / "training.json").read_text())
+    actual = json.loads((small.bundle / "training.json").read_text(encoding="utf-8"))
     assert actual["stopped"] == "all epochs done"
     assert [v["step"] for v in actual["validations"]] == [11.0, 22.0]
     assert {f"{task}/ndcg_at_5" for task in TASKS} <= set(actual["validations"][0])

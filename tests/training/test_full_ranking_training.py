@@ -74,7 +74,7 @@ def test_it_learns_what_a_query_says(small: Small) -> None:
     assert result["search"]["recall_at_10"] > result["recommendation"]["recall_at_10"] + 0.3
     assert small.metrics["best_valid_ndcg_at_10"] > 0.2
     assert len(Store(small.bundle)) == USERS, "what serving needs lies in the bundle"
-    assert json.loads((small.bundle / "gradients.json").read_text()) == []
+    assert json.loads((small.bundle / "gradients.json").read_text(encoding="utf-8")) == []
 
 
 def test_a_loaded_bundle_scores_as_the_trained_model(small: Small) -> None:

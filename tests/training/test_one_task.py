@@ -65,11 +65,13 @@ def test_it_is_trained_validated_and_ranked_alone(
     metrics = train(dataset, cf, config, tmp_path / "steps", tmp_path, NullReport())  # type: ignore[operator]
     samples = dataset.samples("train")
     assert metrics["steps"] == math.ceil((samples.task == TASKS.index(task)).sum() / BATCH)
-    (result,) = json.loads((tmp_path / "training.json").read_text())["validations"]
+    (result,) = json.loads((tmp_path / "training.json").read_text(encoding="utf-8"))["validations"]
     assert {name.split("/")[0] for name in result} == {task, "step", "metric"}
     assert result["metric"] == result[f"{task}/{metric}"]
     assert result[f"{task}/samples"] == 20
-    assert json.loads((tmp_path / "gradients.json").read_text()) == [], "there are no two gradients to compare"
+    assert json.loads((tmp_path / "gradients.json").read_text(encoding="utf-8")) == [], (
+        "there are no two gradients to compare"
+    )
     ranks = rank(tmp_path, dataset, "test", config, NullReport())  # type: ignore[operator]
     assert set(ranks["task"].to_pylist()) == {task}
     assert ranks.num_rows == USERS

@@ -145,7 +145,7 @@ def test_a_baseline_of_the_table_is_tuned_and_chosen_on_the_catalogue(dataset: P
     point = baseline.chosen(tmp_path)
     places = (tmp_path / "training", tmp_path, NullReport())
     trained = baseline.train(spec, point, dataset, CONFIG, *places, validation=by_catalogue)
-    assert json.loads((tmp_path / "training.json").read_text())["chosen_by"] == "ndcg_at_10"
+    assert json.loads((tmp_path / "training.json").read_text(encoding="utf-8"))["chosen_by"] == "ndcg_at_10"
 
     limited = CONFIG.model_copy(update={"evaluation": CONFIG.evaluation.model_copy(update={"max_test_samples": 30})})
     loaded = baseline.load(tmp_path, spec, dataset)

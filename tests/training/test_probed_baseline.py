@@ -37,7 +37,7 @@ def train(dataset: PreparedDataset, folder: Path, config: PipelineConfig = CONFI
 
 
 def probes(folder: Path) -> list[dict[str, float]]:
-    result: list[dict[str, float]] = json.loads((folder / "out" / "gradients.json").read_text())
+    result: list[dict[str, float]] = json.loads((folder / "out" / "gradients.json").read_text(encoding="utf-8"))
     return result
 
 

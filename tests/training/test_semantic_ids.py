@@ -71,7 +71,7 @@ def test_files_and_metrics(dataset: PreparedDataset, tmp_path: Path, method: str
     codes = read_codes(tmp_path / "out", dataset)
     assert codes.shape == (ITEMS, 3)
     assert len(np.unique(codes, axis=0)) == ITEMS
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert (report["method"], report["vectors"], report["items"]) == (method, "tfidf", ITEMS)
     sizes = np.unique(codes[:, :2], axis=0, return_counts=True)[1]
     assert result["collisions"] == report["collisions"] == 1 - len(sizes) / ITEMS
@@ -108,7 +108,7 @@ def test_the_weights_are_those_with_the_fewest_collisions_of_the_second_half(
     dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     make(dataset, tmp_path / "out")
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert [point["step"] for point in report["curve"]] == [5, 10, 15, 20, 24]
     assert report["collisions"] == min(point["collisions"] for point in report["curve"] if point["step"] >= 12)
 
@@ -194,12 +194,14 @@ def test_a_t5_gives_each_item_the_mean_of_its_states(dataset: PreparedDataset, t
     (books,) = read_tensors(tmp_path / "out" / "weights.safetensors")["books"]
     first = read_codes(tmp_path / "out", dataset)[:, 0]
     torch.testing.assert_close(books[torch.from_numpy(first)], expected, atol=1e-5, rtol=0)
-    assert json.loads((tmp_path / "out" / "report.json").read_text())["vectors"] == "t5", "no path in a report"
+    assert json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))["vectors"] == "t5", (
+        "no path in a report"
+    )
 
 
 def test_a_t5_that_is_none(dataset: PreparedDataset, tmp_path: Path) -> None:
     (tmp_path / "bert").mkdir()
-    (tmp_path / "bert" / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    (tmp_path / "bert" / "config.json").write_text(json.dumps({"model_type": "bert"}), encoding="utf-8")
     tiny_t5(9).save_pretrained(tmp_path / "half")  # no tokenizer
     (tmp_path / "empty").mkdir()
     for name in ("bert", "half", "empty", "absent"):

@@ -41,6 +41,7 @@ def launch(root: Path, kind: str, processes: int) -> Path:
         capture_output=True,
         text=True,
         timeout=400,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return out
@@ -55,14 +56,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("kind", ["gensr", "listwise", "two_head"])
 def test_two_processes_repeat_the_curve_of_one(root: Path, kind: str) -> None:
     one, two = launch(root, kind, 1), launch(root, kind, 2)
-    alone = json.loads((one / "curve-0.json").read_text())
-    curves = [json.loads((two / f"curve-{process}.json").read_text()) for process in (0, 1)]
+    alone = json.loads((one / "curve-0.json").read_text(encoding="utf-8"))
+    curves = [json.loads((two / f"curve-{process}.json").read_text(encoding="utf-8")) for process in (0, 1)]
     assert [alone["processes"], *(curve["processes"] for curve in curves)] == [1, 2, 2]
     assert curves[0]["steps"] == curves[1]["steps"]
     assert len(alone["steps"]) == len(curves[0]["steps"]) == 22
     for expected, actual in zip(alone["steps"], curves[0]["steps"], strict=True):
         assert actual == pytest.approx(expected, rel=2e-4)
-    results = [json.loads((out / "training.json").read_text()) for out in (one, two)]
+    results = [json.loads((out / "training.json").read_text(encoding="utf-8")) for out in (one, two)]
     for expected, actual in zip(*(result["validations"] for result in results), strict=True):
         assert actual == pytest.approx(expected, abs=0.02), "a pair of candidates may change places by rounding"
     weights = [load_file(out / "model.safetensors") for out in (one, two)]

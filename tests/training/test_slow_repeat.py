@@ -26,9 +26,10 @@ def digests(root: Path, name: str) -> dict[str, str]:
         capture_output=True,
         text=True,
         timeout=500,
+        encoding="utf-8",
     )
     assert process.returncode == 0, process.stderr[-4000:]
-    result: dict[str, str] = json.loads((root / name / "digests.json").read_text())
+    result: dict[str, str] = json.loads((root / name / "digests.json").read_text(encoding="utf-8"))
     return result
 
 

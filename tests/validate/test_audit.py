@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from called import gensr
 from prepare_inputs import DAY, amazon_raw, config, kuaisar_raw, prepared, random_amazon, rows
 
 from gensr_model.data.batches import NegativeSampler
@@ -19,7 +20,7 @@ from gensr_model.errors import DataError
 from tasks.core.source_files import SOURCES
 from tasks.core.sql_runner import connect
 from tasks.prepare.schemas import TABLES
-from tasks.validate.audit import AUDITS, audit_by_itself, audit_rule, main, open_prepared
+from tasks.validate.audit import AUDITS, audit_by_itself, audit_rule, open_prepared
 
 SETTINGS = config(negatives=10, protocols=("uniform", "popularity", "bm25"))
 Row = dict[str, Any]
@@ -274,9 +275,9 @@ def test_audits_hold_histories_to_the_rule_of_the_manifest(
     shutil.copytree(good_include, folder)
     fault(folder)
     assert {r.name for r in audit_by_itself(folder)[0] if r.violations} == broken
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     del manifest["config"]["same_time"]
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     strict = {r.name: r.violations for r in audit_by_itself(folder)[0]}
     assert strict["history_not_before_sample"] > 50, "the same histories under the strict rule"
 
@@ -310,10 +311,11 @@ def test_the_sampler_leaves_out_what_the_audit_says_that_it_leaves_out(good: Pat
 
 
 def test_the_command_prints_every_audit_and_figure_and_exits_by_violations(
-    good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    good: Path, tmp_path: Path, gensr_home: Path
 ) -> None:
-    assert main([str(good)]) == 0
-    printed = capsys.readouterr().out
+    done = gensr("audit", good)
+    assert done.exit_code == 0
+    printed = done.stdout
     assert all(name in printed for name in AUDITS)
     assert f"{len(FAULTS)} audits, 0 broken" in printed
     assert all(name in printed for name in ("later_share", "only_by_categories", "answer_in_history"))
@@ -321,17 +323,20 @@ def test_the_command_prints_every_audit_and_figure_and_exits_by_violations(
     folder = tmp_path / "faulty"
     shutil.copytree(good, folder)
     set_field("candidates_test", "item_idx", met_by_user)(folder)
-    assert main([str(folder)]) == 1
-    printed = capsys.readouterr().out
+    done = gensr("audit", folder)
+    assert done.exit_code == 1
+    printed = done.stdout
     assert f"{len(FAULTS)} audits, 1 broken" in printed
     assert rows(folder, "candidates_test")[0]["sample_id"] in printed
 
-    assert main([str(tmp_path)]) == 2
-    assert "manifest.json: missing" in capsys.readouterr().err
+    done = gensr("audit", tmp_path)
+    assert done.exit_code == 1
+    assert "manifest.json: missing" in done.stderr.splitlines()[-1]
     for content in ("{}", "no JSON", '{"format": "amazon", "config": {"negatives": -1}}'):
-        (folder / "manifest.json").write_text(content)
-        assert main([str(folder)]) == 2
-        assert "not the manifest of a dataset of this version" in capsys.readouterr().err
+        (folder / "manifest.json").write_text(content, encoding="utf-8")
+        done = gensr("audit", folder)
+        assert done.exit_code == 1
+        assert "not the manifest of a dataset of this version" in done.stderr
 
 
 def figures_of(folder: Path) -> dict[str, dict[str, float | None]]:

@@ -57,7 +57,7 @@ def test_psi_is_that_of_a_plain_loop_and_zero_on_the_same_data(tmp_path: Path) -
     old = prepared(random_amazon(tmp_path / "old" / "raw"), config())
     new = prepared(random_amazon(tmp_path / "new" / "raw", seed=1, users=25, each=14), config())
     reference = bins_of(old, tmp_path / "bins")
-    stored = json.loads((reference / "bins.json").read_text())
+    stored = json.loads((reference / "bins.json").read_text(encoding="utf-8"))
     uppers = [row["upper"] for row in stored if row["feature"] == "events_per_user"]
     assert 2 <= len(uppers) <= 10
     assert uppers[-1] < max(per_user(new)), "the new data have values above the last bin"
@@ -80,7 +80,7 @@ def test_bins_of_many_values_are_about_equal(tmp_path: Path) -> None:
     purchases = [(f"u{user:02d}", "ABCDEFGH"[n % 8], n) for user in range(70) for n in range(user + 3)]
     purchases[-1], purchases[-73] = ("u69", "I", 71), ("u68", "J", 70)  # everybody has not met one of them
     folder = prepared(amazon_raw(tmp_path / "raw", purchases, PATHS), config())
-    stored = json.loads((bins_of(folder, tmp_path / "bins") / "bins.json").read_text())
+    stored = json.loads((bins_of(folder, tmp_path / "bins") / "bins.json").read_text(encoding="utf-8"))
     result = [(row["upper"], row["rows"]) for row in stored if row["feature"] == "events_per_user"]
     assert result == [(2 * (7 * n + 9), 7) for n in range(10)]  # a purchase is two events
 
@@ -90,7 +90,7 @@ def test_drift_is_told_of_or_stops_as_the_config_says(tmp_path: Path) -> None:
     new = prepared(random_amazon(tmp_path / "new" / "raw", seed=1, users=25, each=14), config())
     reference = bins_of(old, tmp_path / "bins")
     warned = measured(new, reference, tmp_path / "warn", max_psi=0.25)
-    report = json.loads((tmp_path / "warn" / "validation.json").read_text())
+    report = json.loads((tmp_path / "warn" / "validation.json").read_text(encoding="utf-8"))
     assert report["failed"] == warned["drifted"] > 0
     assert (tmp_path / "warn" / "data_docs" / "index.html").is_file()
     says = drift_sentence(warned, 0.25)
@@ -104,7 +104,7 @@ def test_drift_is_told_of_or_stops_as_the_config_says(tmp_path: Path) -> None:
 
     other = tmp_path / "other"
     other.mkdir()
-    (other / "bins.json").write_text('[{"feature": "unheard of", "upper": 1, "rows": 2}]')
+    (other / "bins.json").write_text('[{"feature": "unheard of", "upper": 1, "rows": 2}]', encoding="utf-8")
     with pytest.raises(DataError, match="no feature that drift is measured by"):
         measured(new, other, tmp_path / "unknown")
 
@@ -116,7 +116,7 @@ def test_drift_is_told_of_or_stops_as_the_config_says(tmp_path: Path) -> None:
 
 
 def test_the_bins_of_a_version_are_those_of_the_run_that_registered_it(gensr_home: Path, tmp_path: Path) -> None:
-    (tmp_path / "bins.json").write_text('[{"feature": "a", "upper": 1, "rows": 2}]')
+    (tmp_path / "bins.json").write_text('[{"feature": "a", "upper": 1, "rows": 2}]', encoding="utf-8")
     with parent_run(PipelineConfig(), "retrain/nightly", "1" * 8) as run:
         place = gensr_home / "champions" / "data"
         assert model_registry.logged_data(run, run.run_id, place) is None
@@ -124,6 +124,8 @@ def test_the_bins_of_a_version_are_those_of_the_run_that_registered_it(gensr_hom
         run.artifacts(tmp_path, ("bins.json",))
         result = model_registry.logged_data(run, run.run_id, place)
         assert result is not None
-        assert (result.path / "bins.json").read_text() == (tmp_path / "bins.json").read_text()
+        assert (result.path / "bins.json").read_text(encoding="utf-8") == (tmp_path / "bins.json").read_text(
+            encoding="utf-8"
+        )
         assert model_registry.logged_data(run, run.run_id, place) == result
         assert list(place.parent.iterdir()) == [place], "nothing half-fetched stays"

@@ -26,7 +26,7 @@ def test_columns_by_hand(tmp_path: Path) -> None:
     )
     con.from_arrow(table).create("things")
     write_profile(con, ["things"], tmp_path)
-    number, text, lists = json.loads((tmp_path / "profile.json").read_text())["columns"]
+    number, text, lists = json.loads((tmp_path / "profile.json").read_text(encoding="utf-8"))["columns"]
     assert number == {
         "table": "things",
         "column": "number",
@@ -49,7 +49,7 @@ def test_an_empty_table_has_a_row_per_column(tmp_path: Path) -> None:
     con = duckdb.connect()
     con.from_arrow(pa.table({"a": pa.array([], pa.int64()), "b": pa.array([], pa.string())})).create("empty")
     write_profile(con, ["empty"], tmp_path)
-    result = json.loads((tmp_path / "profile.json").read_text())["columns"]
+    result = json.loads((tmp_path / "profile.json").read_text(encoding="utf-8"))["columns"]
     assert [(row["column"], row["rows"], row["nulls"], row["min"]) for row in result] == [
         ("a", 0, 0, None),
         ("b", 0, 0, None),
@@ -65,7 +65,7 @@ def test_ties_per_day(tmp_path: Path) -> None:
     with connect(settings.prepare, tmp_path / "temp") as con:
         open_prepared(con, folder, settings.prepare)
         write_profile(con, ["events"], tmp_path)
-    content = json.loads((tmp_path / "profile.json").read_text())
+    content = json.loads((tmp_path / "profile.json").read_text(encoding="utf-8"))
     assert content["ties"] == {
         "days": 3,
         "events": 10,

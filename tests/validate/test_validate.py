@@ -51,11 +51,11 @@ def test_good_folders_pass_and_write_only_into_out(tmp_path: Path, out: Path) ->
     assert 0 < figures["audit/later_share/later_share"] < 1
     assert 0 < figures["audit/same_time/touched_train"] < 1
     for name in ("raw", "prepared"):
-        assert "Data Docs" in (out / name / "data_docs" / "index.html").read_text()
-        report = json.loads((out / name / "validation.json").read_text())
+        assert "Data Docs" in (out / name / "data_docs" / "index.html").read_text(encoding="utf-8")
+        report = json.loads((out / name / "validation.json").read_text(encoding="utf-8"))
         assert report["success"] is True
         assert report["expectations"] == (raw_figures if name == "raw" else figures)["expectations"]
-    audits = json.loads((out / "prepared" / "audits.json").read_text())
+    audits = json.loads((out / "prepared" / "audits.json").read_text(encoding="utf-8"))
     assert len(audits["audits"]) > 15
     assert list(Path.cwd().iterdir()) == []
     assert not list(out.rglob("duckdb-temp"))
@@ -75,7 +75,7 @@ def test_seconds_taken_for_milliseconds_are_named_with_their_lines(tmp_path: Pat
     assert "2 of 120 rows" in text
     assert "'line': 5" in text
     assert "'line': 10" in text
-    report = json.loads((out / "validation.json").read_text())
+    report = json.loads((out / "validation.json").read_text(encoding="utf-8"))
     assert (report["success"], report["failed"]) == (False, 1)
     assert (out / "data_docs" / "index.html").is_file()
 
@@ -120,14 +120,14 @@ def test_each_raw_kuaisar_table_is_looked_at(
 
 def test_rows_that_nobody_accounts_for(tmp_path: Path, out: Path) -> None:
     raw = random_amazon(tmp_path / "raw")
-    manifest = json.loads((raw / "manifest.json").read_text())
-    (raw / "manifest.json").write_text(json.dumps({**manifest, "read": manifest["read"] + 1}))
+    manifest = json.loads((raw / "manifest.json").read_text(encoding="utf-8"))
+    (raw / "manifest.json").write_text(json.dumps({**manifest, "read": manifest["read"] + 1}), encoding="utf-8")
     with pytest.raises(DataError, match=r"raw_reading: expect_column_pair_values_to_be_equal \(accepted \+ rejected"):
         validate_raw(raw, config(), out)
 
     lost = {"name": "one", "read": 10, "accepted": 8, "rejected": 1}
     result = {"name": "two", "read": 10, "accepted": 10, "rejected": 1}  # only the sum is right
-    (raw / "manifest.json").write_text(json.dumps({**manifest, "files": [lost, result]}))
+    (raw / "manifest.json").write_text(json.dumps({**manifest, "files": [lost, result]}), encoding="utf-8")
     with pytest.raises(DataError, match=r"accepted \+ rejected = read\): 2 of 3 rows"):
         validate_raw(raw, config(), out)
 

@@ -1,0 +1,105 @@
+"""``--set train.epochs=3``: one field of the config by its path, its value read as the field's type."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Iterator
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from flows.cli.config_file import parse_yaml
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.errors import ConfigError
+
+
+def assigned(assignment: str) -> dict[str, Any]:
+    """The tree of ``path=value``. Raises ConfigError for an unknown path, with the three nearest, and ValueError
+    where there is no ``=``."""
+    path, sign, text = assignment.partition("=")
+    path = path.strip()
+    if not sign or not path:
+        raise ValueError(f"{assignment!r} is no assignment: expected a path and a value, such as train.epochs=3")
+    kinds = list(_kinds(path.split("."), PipelineConfig))
+    if not kinds:
+        raise ConfigError(f"--set {path}: no such field. The nearest are {', '.join(nearest(path))}")
+    value: Any = _value(kinds, text)
+    for name in reversed(path.split(".")):
+        value = {name: value}
+    return dict(value)
+
+
+def nearest(path: str) -> list[str]:
+    """The three known paths that are most like this one, or whose last name is."""
+
+    def likeness(known: str) -> float:
+        ends = known.rsplit(".", 1)[-1], path.rsplit(".", 1)[-1]
+        return max(_ratio(known, path), _ratio(*ends) * 0.99)
+
+    return sorted(paths(), key=likeness, reverse=True)[:3]
+
+
+def _ratio(a: str, b: str) -> float:
+    return difflib.SequenceMatcher(None, a, b).ratio()
+
+
+def paths() -> list[str]:
+    """Every path that may be set, sections included."""
+    return list(dict.fromkeys(_paths(PipelineConfig, "")))
+
+
+def _paths(kind: Any, place: str) -> Iterator[str]:
+    for model in _members(kind):
+        if _is_section(model):
+            for name, field in model.model_fields.items():
+                yield f"{place}{name}"
+                yield from _paths(field.annotation, f"{place}{name}.")
+
+
+def _kinds(names: list[str], kind: Any) -> Iterator[Any]:
+    """The types that the field under ``kind`` may have; none where there is no such field."""
+    for member in _members(kind):
+        if not names:
+            yield member
+        elif get_origin(member) is dict:
+            yield from _kinds(names[1:], get_args(member)[1])
+        elif _is_section(member) and names[0] in member.model_fields:
+            yield from _kinds(names[1:], member.model_fields[names[0]].annotation)
+
+
+def _members(kind: Any) -> tuple[Any, ...]:
+    """The type itself, or what it is a union of."""
+    if get_origin(kind) is Annotated:
+        return _members(get_args(kind)[0])
+    if get_origin(kind) in (Union, types.UnionType):
+        return tuple(member for part in get_args(kind) for member in _members(part))
+    return (kind,)
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _value(kinds: list[Any], text: str) -> Any:
+    """The text where the field takes it as it is, else what it says as YAML; the whole config checks it then."""
+    if text in ("null", "~") and type(None) in kinds:
+        return None
+    if any(kind is not Any and _takes(kind, text) for kind in kinds):
+        return text
+    try:
+        value = parse_yaml(text)
+        if any(get_origin(kind) is tuple for kind in kinds) and not isinstance(value, list):
+            value = parse_yaml(f"[{text}]")  # a,b
+    except yaml.YAMLError:
+        return text
+    return value
+
+
+def _takes(kind: Any, text: str) -> bool:
+    try:
+        TypeAdapter(kind).validate_python(text)
+    except ValidationError:
+        return False
+    return True

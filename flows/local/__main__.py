@@ -1,8 +1,0 @@
-"""``python -m flows.local``."""
-
-import sys
-
-from flows.local.command import main
-
-if __name__ == "__main__":
-    sys.exit(main())

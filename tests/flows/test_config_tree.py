@@ -1,0 +1,176 @@
+"""What a command makes of a config: files, JSON text, ``--set``, and the message where one of them is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.cli.assignments import nearest, paths
+from flows.cli.config_tree import read_config
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "the config is not JSON: "),
+        ('{"seed": 1, "seed": 2}', "'seed' stands twice"),
+        ("none.yaml", "none.yaml: No such file or directory, seen from .* YAML or JSON file"),
+        (".", "Is a directory"),
+        ('{"train": {"epoch": 3}}', "train.epoch: no such field; did you mean epochs"),
+        ('{"preset": "huge"}', "preset: Input should be 'demo', 'laptop', 'best', 'small' or 'paper'"),
+        ('{"source": {"kind": "folder"}}', r"source\.folder\.path: Field required"),
+        ('{"format": "no_such_package:FORMAT"}', "format 'no_such_package:FORMAT' cannot be imported"),
+        ('{"format": "json:loads"}', "format 'json:loads' is no DatasetFormat"),
+        ('{"model": {"backbone": {"name_or_path": "./nope"}}}', "name_or_path: './nope' is no folder, seen from"),
+        ('{"semantic_ids": {"vectors": "/nope/t5"}}', "semantic_ids.vectors: '/nope/t5' is no folder, seen from"),
+        ('{"rerank": {"systems": ["gensrr"]}}', "rerank.systems: 'gensrr' is unknown"),
+        ('{"overrides": {"rerank": {"systems": ["gensrr"]}}}', "rerank.systems: 'gensrr' is unknown"),
+    ],
+)
+def test_a_wrong_config_is_refused_with_its_field(text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        read_config(text)
+
+
+def test_a_given_config_stays_as_given_but_for_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = {"preset": "laptop", "source": {"kind": "folder", "path": "mine"}}
+    expected = {"preset": "laptop", "source": str(tmp_path / "mine")}
+    assert read_config(json.dumps(given | {"source": "./mine"})) == expected
+    assert read_config(json.dumps(given)) == expected
+    assert read_config(None) == {}
+    (tmp_path / "flan").mkdir()
+    for name, said in (("flan", str(tmp_path / "flan")), ("google/flan-t5-small", "google/flan-t5-small")):
+        result = read_config(json.dumps({"model": {"backbone": {"name_or_path": name}}}))
+        assert result["model"]["backbone"]["name_or_path"] == said
+    for vectors, said in (("./flan", str(tmp_path / "flan")), ("google/flan-t5-small", "google/flan-t5-small")):
+        assert read_config(json.dumps({"semantic_ids": {"vectors": vectors}}))["semantic_ids"]["vectors"] == said
+    for given in ({"rerank": {"saved_ranks": ["ranks.parquet"]}},
+                  {"overrides": {"rerank": {"saved_ranks": ["ranks.parquet"]}}}):  # fmt: skip
+        (file,) = read_config(json.dumps(given))["rerank"]["saved_ranks"]
+        assert file["path"] == str(tmp_path / "ranks.parquet")
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    assert read_config('{"source": "~/mine"}') == {"source": str(tmp_path / "me" / "mine")}
+
+
+YAML = """\
+# Words and numbers as YAML 1.2 reads them.
+preset: best
+name: Schöne Schuhe
+ingest: {earliest: 2020-01-02}
+train:
+  precision: no
+  learning_rate: 1e-3
+  epochs: "3"
+"""
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_a_file_is_read_as_the_schema_has_its_fields(tmp_path: Path) -> None:
+    expected = {
+        "preset": "best",
+        "name": "Schöne Schuhe",
+        "ingest": {"earliest": "2020-01-02"},
+        "train": {"precision": "no", "learning_rate": 0.001, "epochs": 3},
+    }
+    result = read_config(write(tmp_path / "mine.yaml", YAML))
+    assert result == expected
+    assert isinstance(result["train"]["epochs"], int), "the server takes no text for a number"
+    assert read_config(write(tmp_path / "mine.json", json.dumps(expected))) == expected
+    assert read_config(write(tmp_path / "empty.yaml", "# nothing yet\n")) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("train: {epochs: 3\n", "mine.yaml, line 2: not YAML"),
+        ("seed: 1\ntrain:\n  epochs: 3\n  epochs: 4\n", "mine.yaml, line 4: not YAML: 'epochs' stands twice"),
+        ("- a\n", "mine.yaml: expected fields with their values"),
+        ("train: {epoch: 3}", "train.epoch: no such field; did you mean epochs"),
+        ("12: 3", "12 is no name of a field"),
+        ("a: !!python/object:os.system {}", "mine.yaml, line 1: not YAML: could not determine a constructor"),
+    ],
+)
+def test_a_wrong_file_is_named_with_the_line(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        read_config(write(tmp_path / "mine.yaml", text))
+
+
+def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_bytes("name: Bücher".encode("utf-16"))
+    with pytest.raises(ConfigError, match=r"mine\.yaml: not UTF-8"):
+        read_config(str(tmp_path / "mine.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("assignment", "expected"),
+    [
+        ("train.epochs=3", {"train": {"epochs": 3}}),
+        ("train.learning_rate=1e-3", {"train": {"learning_rate": 0.001}}),
+        ("train.precision=no", {"train": {"precision": "no"}}),
+        ("analysis.enabled=false", {"analysis": {"enabled": False}}),
+        ("name=2020", {"name": "2020"}),
+        ("name=a = b", {"name": "a = b"}),
+        ("rerank.tune=null", {"rerank": {"tune": None}}),
+        ("model.backbone.name_or_path=null", {"model": {"backbone": {"name_or_path": None}}}),
+        ("rerank.systems=sasrec,bm25", {"rerank": {"systems": ["sasrec", "bm25"]}}),
+        ("ablation.seeds=4", {"ablation": {"seeds": [4]}}),
+        ('prepare.protocols=["uniform", "bm25"]', {"prepare": {"protocols": ["uniform", "bm25"]}}),
+        ("sweep.tau=[0.1, 0.2]", {"sweep": {"tau": [0.1, 0.2]}}),
+        ("studies={ablation: true}", {"studies": {"ablation": True}}),
+        ("rerank.points.sasrec.learning_rate=0.01", {"rerank": {"points": {"sasrec": {"learning_rate": 0.01}}}}),
+        ("source=/data/mine", {"source": "/data/mine"}),
+        ("source.path=/data/mine", {"source": {"kind": "folder", "path": "/data/mine"}}),
+    ],
+)
+def test_a_value_is_read_as_the_type_of_its_field(assignment: str, expected: dict[str, Any]) -> None:
+    sets = ["source.kind=folder"] * assignment.startswith("source.") + [assignment]
+    result = read_config(None, sets=sets)
+    assert result == ({"source": "/data/mine"} if "source" in expected else expected)
+    assert json.dumps(result)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "said"),
+    [
+        ("epochs=3", r"--set epochs: no such field\. The nearest are (\w+\.epochs(, |$)){3}"),
+        ("train.epoch=3", r"--set train\.epoch: no such field\. The nearest are train\.epochs, "),
+        ("overrides.train.epochs=3", "no such field"),
+        ("train.epochs.more=3", "no such field"),
+        ("train.epochs=many", "train.epochs: Input should be a valid integer"),
+        ("train.epochs=0", "train.epochs: Input should be greater than or equal to 1"),
+    ],
+)
+def test_a_wrong_assignment_is_refused(assignment: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        read_config(None, sets=[assignment])
+
+
+def test_every_path_that_is_offered_may_be_set() -> None:
+    assert {"train", "train.epochs", "model.departures.searches_in_text.share", "source.users"} <= set(paths())
+    assert nearest("modle.max_histroy")[0] == "model.max_history"
+    full = PipelineConfig().model_dump()
+    for path in paths():
+        if not path.startswith("source."):
+            value: Any = full
+            for name in path.split("."):
+                value = value[name]
+
+
+def test_options_win_over_the_file_and_assignments_over_options() -> None:
+    given = '{"preset": "laptop", "train": {"epochs": 5}, "overrides": {"train": {"batch_size": 8}}}'
+    sets = ["train.epochs=2", "seed=1", "seed=7"]
+    assert read_config(given, {"preset": "best", "format": None}, sets) == {
+        "preset": "best",
+        "train": {"epochs": 2, "batch_size": 8},
+        "seed": 7,
+    }
