@@ -83,7 +83,9 @@ class Results:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.rows: list[Row] = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+        self.rows: list[Row] = (
+            [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+        )
 
     def find(self, system: str, settings: dict[str, Any], budget: int) -> Row | None:
         """The line that is there already."""
@@ -98,7 +100,7 @@ class Results:
             row["ratios"] = [round(row["test"][name] / theirs, 3) for name, theirs in pairs]
         row |= {split: rounded(row[split]) for split in ("valid", "test")}
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        with self.file.open("a") as file:
+        with self.file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         self.rows.append(row)
         return row

@@ -105,7 +105,7 @@ def check(service: Service, folder: Path) -> None:
         if known.port != service.port:
             raise ServiceError(
                 f"the {service.name} of this folder is already up on port {known.port}, not {service.port}: "
-                f"run `make stop` first, or set {service.port_variable}={known.port}"
+                f"run `gensr down` first, or set {service.port_variable}={known.port}"
             )
         return
     end_leftovers(service, folder)

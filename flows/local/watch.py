@@ -79,7 +79,7 @@ def print_results(here: Local, run: Path) -> None:
 
 def print_tables(run: Path) -> None:
     """All tables of a finished run: drawn in a terminal, as Markdown where the output goes elsewhere."""
-    from gensr_model.reporting import renderers, run_sections  # NumPy and Matplotlib: not for `make stop`
+    from gensr_model.reporting import renderers, run_sections  # NumPy and Matplotlib: not for `gensr down`
 
     if sys.stdout.isatty():
         summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))

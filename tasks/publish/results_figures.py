@@ -168,7 +168,9 @@ class Figures:
     def saved(self, name: str) -> Any:
         """``docs/results/<name>``: the content of a JSON file, or the columns of a Parquet file, as of a sweep."""
         path = self._folder / name
-        return json.loads(path.read_text()) if path.suffix == ".json" else pq.read_table(path).to_pydict()
+        return (
+            json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else pq.read_table(path).to_pydict()
+        )
 
     def p(self, value: float) -> str:
         """A p value in words: ``p < .001`` or ``p .023``."""

@@ -62,12 +62,14 @@ def _where(error: BaseException, template: Path) -> str:
     number = lines[-1] if lines else getattr(error, "lineno", None)
     if number is None:
         return str(template)
-    return f"{template}, line {number}, “{template.read_text().splitlines()[number - 1].strip()}”"
+    return f"{template}, line {number}, “{template.read_text(encoding='utf-8').splitlines()[number - 1].strip()}”"
 
 
 def differing(pages: Pages) -> list[Path]:
     """Pages that are not what the ranks give."""
-    return [path for path, text in pages.texts.items() if not path.is_file() or path.read_text() != text]
+    return [
+        path for path, text in pages.texts.items() if not path.is_file() or path.read_text(encoding="utf-8") != text
+    ]
 
 
 def main() -> int:
@@ -81,7 +83,7 @@ def main() -> int:
     for path in differing(pages):
         print(f"{path}: {'differs from what the ranks give' if given.check else 'written'}")
         if not given.check:
-            path.write_text(pages.texts[path])
+            path.write_text(pages.texts[path], encoding="utf-8")
     for path in pages.unused:
         print(f"{path}: {'deleted' if given.prune else 'on no page; name it in a template, or give --prune'}")
         if given.prune:

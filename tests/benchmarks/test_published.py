@@ -92,7 +92,7 @@ def test_sasrec_by_its_histories_and_the_lines_of_results(dataset: PreparedDatas
     for histories in ("by-position", "strict"):
         results.add(sasrec.measure("bce", histories, dataset, 1, tmp_path / "state"))
     again = Results(results.file)
-    assert again.rows == [json.loads(line) for line in results.file.read_text().splitlines()]
+    assert again.rows == [json.loads(line) for line in results.file.read_text(encoding="utf-8").splitlines()]
     row = again.find("sasrec", sasrec.settings_of("bce", "by-position"), 1)
     assert row is not None
     assert row["ratios"][0] == pytest.approx(row["test"]["recall_at_5"] / 0.0387, abs=0.01)

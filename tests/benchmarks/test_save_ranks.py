@@ -37,8 +37,8 @@ def run(tmp_path: Path) -> tuple[Path, dict[str, pa.Table]]:
     place.mkdir(parents=True)
     config = {"source": {"kind": "folder", "path": "/somewhere/here/mine"}}
     facts = {"dataset": "mine", "seed": 3, "config": config, "dataset_digest": "d", "config_hash": "c"}
-    (place / "summary.json").write_text(json.dumps(facts | {"stages": stages}))
-    (place / "table.md").write_text("# mine\n")
+    (place / "summary.json").write_text(json.dumps(facts | {"stages": stages}), encoding="utf-8")
+    (place / "table.md").write_text("# mine\n", encoding="utf-8")
     return place, made
 
 
@@ -66,7 +66,7 @@ def test_a_full_ranking_run_is_kept_under_a_name_of_its_own(
     place, made = run
     rng = np.random.default_rng(1)
     length = dict(zip(made["gensr"]["sample_id"].to_pylist(), rng.integers(50_000, 60_000, 40), strict=True))
-    summary = json.loads((place / "summary.json").read_text())
+    summary = json.loads((place / "summary.json").read_text(encoding="utf-8"))
     summary |= {"study": "full-ranking", "stages": [{"label": "prepare", "key": "p"}]}
     full = {}
     for name, table in made.items():
@@ -77,7 +77,7 @@ def test_a_full_ranking_run_is_kept_under_a_name_of_its_own(
         folder.mkdir(parents=True)
         pq.write_table(full[name], folder / RANKS)
         summary["stages"].append({"label": f"evaluate-full-{name}", "key": folder.name})
-    (place / "summary.json").write_text(json.dumps(summary))
+    (place / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     table_md, parquet = keep(place, tmp_path / "saved_ranks")
     assert (table_md.name, parquet.name) == ("mine-full-ranking-seed3.md", "mine-full-ranking-seed3.parquet")
     saved = read_saved_ranks(parquet)
@@ -98,7 +98,7 @@ def test_a_comparison_is_kept_with_what_was_chosen_and_without_folders(
         "rerank": {"saved_ranks": ["/somewhere/here/ours.parquet", {"path": "/somewhere/b.parquet"}]},
     }
     facts = {"dataset": "mine", "seeds": [0, 2], "config": config, "config_hash": "c", "chosen": {"gensr": {"beta": 1}}}
-    (place / "summary.json").write_text(json.dumps(facts))
+    (place / "summary.json").write_text(json.dumps(facts), encoding="utf-8")
     table, parquet = keep(place, tmp_path / "saved_ranks")
     assert (table.name, parquet.name) == ("mine-rerank-seed0-2.md", "mine-rerank-seed0-2.parquet")
     assert b"somewhere" not in parquet.read_bytes()
@@ -112,8 +112,8 @@ def test_a_sweep_is_kept_with_a_row_per_point(run: tuple[Path, dict[str, pa.Tabl
     place, _ = run
     points = pa.table({"tau": [0.05, 0.09], "beta": [0.1, 0.1], "metric": [0.5, 0.6]})
     pq.write_table(points, place / "sweep.parquet")
-    summary = json.loads((place / "summary.json").read_text()) | {"study": "sweep", "stages": []}
-    (place / "summary.json").write_text(json.dumps(summary))
+    summary = json.loads((place / "summary.json").read_text(encoding="utf-8")) | {"study": "sweep", "stages": []}
+    (place / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     table, parquet = keep(place, tmp_path / "saved_ranks")
     assert (table.name, parquet.name) == ("mine-sweep-seed3.md", "mine-sweep-seed3.parquet")
     assert pq.read_table(parquet).to_pylist() == points.to_pylist()

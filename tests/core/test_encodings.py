@@ -63,5 +63,12 @@ def test_what_leaves_it_to_the_locale_is_found(source: str, lines: list[int]) ->
 
 def test_every_text_file_and_stream_names_its_encoding() -> None:
     assert len(FILES) > 300
-    found = [f"{path.relative_to(ROOT)}:{line}" for path in FILES for line in unnamed(path.read_text(encoding="utf-8"))]
+    texts = {path: path.read_text(encoding="utf-8") for path in FILES}
+    words = (*TEXT, *(f"{name}(" for name in OPENS), "text=", "universal_newlines")  # others need no parsing
+    found = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path, text in texts.items()
+        if any(word in text for word in words)
+        for line in unnamed(text)
+    ]
     assert not found

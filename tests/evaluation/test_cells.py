@@ -86,7 +86,7 @@ def test_a_damaged_file_is_named(root: Path) -> None:
     pq.write_table(pa.table({"greater": [1]}), moved)
     with pytest.raises(DataError, match=r"seed3.parquet: has the columns \['greater'\], expected greater: int32"):
         read_cell(moved)
-    moved.write_text("not Parquet")
+    moved.write_text("not Parquet", encoding="utf-8")
     with pytest.raises(DataError, match="not to be read as Parquet"):
         read_cell(moved)
     moved.unlink()

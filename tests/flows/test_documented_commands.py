@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from called import gensr
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.importtools import import_object
 from prefect.utilities.schema_tools.validation import validate
 
+from flows.local import installation, watch
 from gensr_model.config.pipeline import PipelineConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = re.compile(r"prefect deployment run ([a-z/-]+)(?: --watch)? --params '([^']*)'")
 CONFIG = re.compile(r"make run CONFIG='([^']*)'")
+GENSR = re.compile(r"(?:^|`)gensr (run(?: [^`#\n]*)?)", re.MULTILINE)
+YAML = re.compile(r"```yaml\n# (\S+\.yaml)\n(.*?)```", re.DOTALL)
+
+
+def pages() -> str:
+    return "\n".join(
+        page.read_text(encoding="utf-8") for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    )
 
 
 def commands() -> list[tuple[str, str]]:
     """Deployment and parameters of every command that is not cut short by dots or by words in brackets."""
-    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    text = pages()
     result = [(name, params) for name, params in COMMAND.findall(text)]
     result += [("gensr/full-pipeline", f'{{"config": {config}}}') for config in CONFIG.findall(text)]
     return [(name, params) for name, params in dict.fromkeys(result) if "..." not in params and "[the" not in params]
@@ -53,3 +63,18 @@ def test_a_documented_command_is_taken(deployment: str, params: str) -> None:
     given = json.loads(params.replace("FOLDER", "/folder"))
     validate(given, schema(deployment), raise_on_error=True)
     PipelineConfig.model_validate(given["config"])
+
+
+def test_every_documented_run_of_the_command_line_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the YAML files that the pages print."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GENSR_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(watch, "run", lambda here, config, deployment: schema(deployment) is None)
+    monkeypatch.setattr(installation, "enter", lambda: None)
+    for name, text in YAML.findall(pages()):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    given = {line.strip() for line in GENSR.findall(pages()) if "--help" not in line}
+    assert len(given) > 3
+    for line in given:
+        done = gensr(*shlex.split(line))
+        assert done.exit_code == 0, f"{line}: {done.stderr}"

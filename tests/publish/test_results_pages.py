@@ -37,7 +37,7 @@ def test_every_cell_is_on_a_page(pages: Pages) -> None:
 
 def test_templates_hold_names_and_no_metrics() -> None:
     for template in (DOCS / "templates").glob("*.j2"):
-        prose = re.sub(r"\{[{%].*?[%}]\}|```.*?```|`[^`]*`", "", template.read_text(), flags=re.DOTALL)
+        prose = re.sub(r"\{[{%].*?[%}]\}|```.*?```|`[^`]*`", "", template.read_text(encoding="utf-8"), flags=re.DOTALL)
         assert re.findall(r"(?<![\w.])\d?\.\d{2,}", prose) == [], template.name
 
 
@@ -66,7 +66,7 @@ def save(docs: Path, system: str, greater: list[int], seed: int = 0, setting: st
 
 
 def shown(docs: Path, template: str) -> str:
-    (docs / "templates" / "page.md.j2").write_text(template)
+    (docs / "templates" / "page.md.j2").write_text(template, encoding="utf-8")
     [text] = build(docs).texts.values()
     return text
 
