@@ -170,9 +170,36 @@ class HistoryPrompt(Frozen):
     segments: tuple[str, str, str]
 
 
+class FullDeparturesConfig(Frozen):
+    """What full ranking may have that the paper does not; docs/paper_to_code.md explains each. All are off."""
+
+    item_vectors: bool = Field(
+        False,
+        description="AR: an item's logit is the product of the decoder's state with both vectors of the item, not with "
+        "a token of its own. model.departures.cold_items is read, too",
+    )
+    shortcuts: bool = Field(
+        False,
+        description="AS: the history's mean and latest event, and the query's words, reach the output beside the T5",
+    )
+    neighbors: int = Field(
+        0,
+        ge=0,
+        description="AT: counts are part of an item's logit: popularity, searches of the query that found it, and "
+        "cosines with the history, of so many neighbors of each item. 0: none",
+    )
+
+    @model_validator(mode="after")
+    def _need_item_vectors(self) -> FullDeparturesConfig:
+        if not self.item_vectors and (self.shortcuts or self.neighbors):
+            raise ValueError("shortcuts and neighbors add to what item_vectors makes: set item_vectors to true, too")
+        return self
+
+
 class FullRankingConfig(Frozen):
     """§6.3: GenSR generates an item of the whole catalogue. These settings add to ``model`` and ``train``."""
 
+    departures: FullDeparturesConfig = FullDeparturesConfig()
     epochs: int = Field(10, ge=1)
     batch_size: int = Field(128, ge=1, description="training samples in a micro-batch; there are no negatives")
     valid_samples: int = Field(1_000, ge=1, description="fixed validation samples per task while training")

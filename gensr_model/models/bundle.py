@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from tokenizers import Tokenizer
-from torch import nn
+from torch import Tensor, nn
 from transformers import T5ForConditionalGeneration
 
 from gensr_model.config.model import FullRankingConfig, ModelConfig
@@ -22,12 +22,14 @@ from gensr_model.data.searches import SEARCHES, encode_with_searches, lone_queri
 from gensr_model.data.text import answer_ids, encode_items, encode_prompts, load_tokenizer, train_tokenizer
 from gensr_model.errors import DataError
 from gensr_model.models import backbone as backbones
-from gensr_model.models import cf_tables
+from gensr_model.models import cf_tables, known_pairs
 from gensr_model.models.cf_tables import CFTable
 from gensr_model.models.full_ranking import FullRanking
 from gensr_model.models.gensr import DualViewT5, GenSR
+from gensr_model.models.known_pairs import KnownPairs
 from gensr_model.models.text_pooling import TextBuffers
 from gensr_model.models.two_head import TwoHead
+from gensr_model.models.view_ranking import ViewRanking
 from gensr_model.runtime.files import load_module_tensors, module_tensors, read_tensors, write_json, write_tensors
 
 Model = GenSR | TwoHead | FullRanking
@@ -56,19 +58,26 @@ def assemble(kind: str, dataset: PreparedDataset, cf_folder: Path, config: Pipel
     items, searches = _items(dataset, shape), shape.departures.searches_in_text
     full = config.full_ranking if kind == "full_ranking" else None
     text = _text(tokenizer, items, dataset.queries, shape, full)
-    if full is not None:
-        first = backbones.add_item_tokens(backbone, text.bags)
-        return FullRanking(full_ranking_shape(shape), full, backbone, cf, text, first), tokenizer
-    if searches.enabled and searches.leave_one_out:
+    tokens_of_items = full is not None and not full.departures.item_vectors
+    if searches.enabled and searches.leave_one_out and not tokens_of_items:
         text.lone_query = lone_queries(tokenizer, dataset, items, text.bags, searches.tokens)
+    if full is not None:
+        shape = full_ranking_shape(shape, full)
+        if tokens_of_items:
+            first = backbones.add_item_tokens(backbone, text.bags)
+            return FullRanking(shape, full, backbone, cf, text, first), tokenizer
+        near = full.departures.neighbors
+        pairs = KnownPairs(known_pairs.count(dataset, text, near), shape.max_history) if near else None
+        return ViewRanking(shape, full, backbone, cf, text, pairs), tokenizer
     if kind == "two_head":
         return TwoHead(shape, backbone.shared.weight, cf, text, config.train.two_head_gamma), tokenizer
     return GenSR(shape, backbone, cf, text, answer_ids(tokenizer)), tokenizer
 
 
-def full_ranking_shape(config: ModelConfig) -> ModelConfig:
-    """Full ranking has no candidate (§6.3): no soft filter, no product with one, and no item that stands as cold."""
-    departures = config.departures.model_copy(update={"interaction": False, "cold_items": 0.0})
+def full_ranking_shape(config: ModelConfig, full: FullRankingConfig) -> ModelConfig:
+    """Full ranking has no candidate (§6.3): no soft filter, no product with one; a token has nothing to be cold in."""
+    changes = {"interaction": False} | ({} if full.departures.item_vectors else {"cold_items": 0.0})
+    departures = config.departures.model_copy(update=changes)
     return config.model_copy(update={"soft_filter": False, "departures": departures})
 
 
@@ -134,8 +143,11 @@ def load(folder: Path, items: pa.Table | None = None, queries: list[str] | None 
     model: Model
     if full is not None:
         backbone = backbones.build(content["backbone"])
-        first = backbone.lm_head.out_features - trained.num_rows  # the items' tokens are the last
-        model = FullRanking(config, full, backbone, cf, text, first)
+        if full.departures.item_vectors:
+            model = ViewRanking(config, full, backbone, cf, text, _pairs(tensors, config, full))
+        else:
+            first = backbone.lm_head.out_features - trained.num_rows  # the items' tokens are the last
+            model = FullRanking(config, full, backbone, cf, text, first)
     elif content["kind"] == "two_head":
         model = TwoHead(config, torch.zeros_like(tensors["words.weight"]), cf, text, content["gamma"])
     else:
@@ -145,6 +157,12 @@ def load(folder: Path, items: pa.Table | None = None, queries: list[str] | None 
     model.select(places)
     model.eval()
     return Loaded(model, tokenizer, config, float((places < 0).float().mean()) if len(places) else 0.0)
+
+
+def _pairs(tensors: dict[str, Tensor], config: ModelConfig, full: FullRankingConfig) -> KnownPairs | None:
+    if not full.departures.neighbors:
+        return None
+    return KnownPairs({name: tensors[f"pairs.{name}"] for name in known_pairs.TABLES}, config.max_history)
 
 
 def kind(folder: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from gensr_model.data.batches import Batch
@@ -26,3 +27,14 @@ class ItemVectors(NamedTuple):
     def at(self, places: Tensor) -> Tensor:
         """(B, n) indices into the batch's items → (B, n, d)."""
         return self.rows[places + self.first]
+
+    def products(self, wanted: Tensor, start: int, stop: int) -> Tensor:
+        """(B, stop − start) products of ``wanted`` (B, d) with the vectors of the items at these places."""
+        if isinstance(self.first, int):
+            return wanted @ self.rows[self.first + start : self.first + stop].T
+        parts, order = [], []
+        for first in torch.unique(self.first).tolist():
+            samples = torch.nonzero(self.first.squeeze(1) == first).squeeze(1)
+            parts.append(wanted[samples] @ self.rows[first + start : first + stop].T)
+            order.append(samples)
+        return torch.cat(parts)[torch.argsort(torch.cat(order))]

@@ -12,13 +12,16 @@ from gensr_model.baselines.unisar import UniSAR
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.models.full_ranking import FullRanking
+from gensr_model.models.known_pairs import KnownPairs
+from gensr_model.models.view_ranking import ViewRanking
 from tasks.core.stage import stage
 from tasks.core.work import Work
 
 _FIGURES = ("*.json", "*.png")
 _REGISTRY = ("gensr_model.baselines.registry:BASELINES",)  # only looks up UniSAR, the one baseline that is analysed
 _MODELS: dict[str, Any] = {
-    "artifacts": _FIGURES, "code": (BaselineSpec, UniSAR), "skip": {"": (*_REGISTRY, FullRanking)}
+    "artifacts": _FIGURES, "code": (BaselineSpec, UniSAR),
+    "skip": {"": (*_REGISTRY, FullRanking, ViewRanking, KnownPairs)},
 }  # fmt: skip
 # What test samples, input features and scores follow from, beside the inputs.
 _SAMPLES = (

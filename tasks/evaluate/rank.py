@@ -14,15 +14,18 @@ from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation import evaluate
 from gensr_model.models.full_ranking import FullRanking
 from gensr_model.models.gensr import DualViewT5, GenSR
+from gensr_model.models.known_pairs import KnownPairs
 from gensr_model.models.two_head import TwoHead
+from gensr_model.models.view_ranking import ViewRanking
 from tasks.core.code_version import Code
 from tasks.core.stage import StageResult, stage
 from tasks.core.work import Work
 
+_FULL: Code = (FullRanking, ViewRanking, KnownPairs)
 # By the name of a model, the classes that its bundle is not read with.
 OTHER_MODELS: dict[str, Code] = {
-    "gensr": (TwoHead, FullRanking),
-    "two_head": (DualViewT5, GenSR, FullRanking),
+    "gensr": (TwoHead, *_FULL),
+    "two_head": (DualViewT5, GenSR, *_FULL),
     "full_ranking": (TwoHead, GenSR),
 }
 

@@ -1,4 +1,4 @@
-"""GenSR and the two heads know nothing of what happens after a sample; the baselines' test is in baselines."""
+"""GenSR, two heads and full ranking know nothing of what happens after a sample; the baselines have their own test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gensr_model.data.prepared import PreparedDataset
 from gensr_model.evaluation.scoring import score_samples
 from gensr_model.models import bundle
 from gensr_model.runtime.progress import NullReport
-from gensr_model.training.finetune import finetune, train_two_head
+from gensr_model.training.finetune import finetune, train_full_ranking, train_two_head
 
 # Every departure of ``best`` that adds an input, too: none of them may bring the future in.
 MODEL = SMALL_MODEL | {
@@ -26,13 +26,15 @@ MODEL = SMALL_MODEL | {
         "query_interaction": True,
     },
 }
+FULL = {"epochs": 1, "valid_samples": 20, "departures": {"item_vectors": True, "shortcuts": True, "neighbors": 10}}
 
 
-@pytest.mark.parametrize("train", [finetune, train_two_head])
+@pytest.mark.parametrize("train", [finetune, train_two_head, train_full_ranking])
 def test_what_happens_after_a_sample_changes_nothing(train: Callable[..., dict[str, float]], tmp_path: Path) -> None:
     dataset, cf = write_dataset(tmp_path / "prepared"), write_cf(tmp_path / "cf")
     brief = {"epochs": 1, "two_head_epochs": 1, "batch_size": 64, "valid_samples": 20}
-    config = PipelineConfig.model_validate({"model": MODEL, "train": brief, "analysis": {"gradient_every": 0}})
+    sections = {"model": MODEL, "train": brief, "full_ranking": FULL, "analysis": {"gradient_every": 0}}
+    config = PipelineConfig.model_validate(sections)
     (tmp_path / "out").mkdir()
     train(dataset, cf, config, tmp_path / "steps", tmp_path / "out", NullReport())
     model = bundle.load(tmp_path / "out", dataset.items, dataset.queries).model

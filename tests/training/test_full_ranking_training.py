@@ -26,9 +26,11 @@ from gensr_model.runtime.progress import NullReport
 from gensr_model.training import checkpoint
 from gensr_model.training.finetune import train_full_ranking
 
+EXTRA = {"item_vectors": True, "shortcuts": True, "neighbors": 10}
+
 
 class Small:
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, departures: dict[str, object]) -> None:
         torch.set_num_threads(1)
         self.dataset, self.cf = write_dataset(root / "prepared"), write_cf(root / "cf")
         shape = {"vocab_size": 120, "d_model": 16, "d_kv": 8, "d_ff": 32, "heads": 2, "encoder_layers": 2}
@@ -38,7 +40,9 @@ class Small:
                     "max_history": 5, "text": {"description_tokens": 4}, "backbone": shape, "view_heads": 2
                 },
                 "train": {"learning_rate": 1e-2, "patience": 100},
-                "full_ranking": {"epochs": 20, "batch_size": 64, "valid_samples": 40},
+                "full_ranking": {
+                    "epochs": 5 if departures else 20, "batch_size": 64, "valid_samples": 40, "departures": departures
+                },
                 "evaluation": {"batch_size": 16},
             }
         )  # fmt: skip
@@ -51,9 +55,9 @@ class Small:
         return train_full_ranking(self.dataset, self.cf, self.config, self.steps, self.bundle, NullReport())
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
-    return Small(tmp_path_factory.mktemp("full"))
+@pytest.fixture(scope="module", params=[{}, EXTRA], ids=["tokens", "vectors"])
+def small(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Small:
+    return Small(tmp_path_factory.mktemp("full"), request.param)
 
 
 def scores_of(small: Small, samples: Samples) -> np.ndarray:

@@ -1,0 +1,196 @@
+"""Departure AT (docs/paper_to_code.md): what training's searches, purchases and neighbors say of an item, weighed.
+
+A sample of training is scored by counts without its own pair of user and item, which would give the answer away.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import sparse
+from torch import Tensor, nn
+
+from gensr_model.data.batches import Batch
+from gensr_model.data.prepared import PreparedDataset
+from gensr_model.data.text import PromptTable
+from gensr_model.models.text_pooling import TextBuffers
+
+_ITEMS_TOGETHER = 4_096
+_LOG_NEAR_SCALE = 3.0  # a cosine of one twentieth then adds as much as the first search with the query
+
+
+class SparseRows(NamedTuple):
+    """A sparse matrix (R, J) row by row, the columns of a row in rising order."""
+
+    first: Tensor  # (R + 1,): the entries of row r are first[r] … first[r + 1] − 1
+    key: Tensor  # (E,) r · J + column
+    value: Tensor  # (E,) float
+
+    @staticmethod
+    def of(matrix: sparse.csr_array) -> SparseRows:
+        """The same matrix as tensors."""
+        matrix.sort_indices()
+        rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+        parts = (matrix.indptr.astype(np.int64), rows * matrix.shape[1] + matrix.indices, matrix.data)
+        return SparseRows(*(torch.from_numpy(part) for part in parts))
+
+    def entries(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """All entries of rows (n,): which of the n each belongs to, and its place in ``key``; both (E',)."""
+        start, length = self.first[rows], self.first[rows + 1] - self.first[rows]
+        owner = torch.arange(len(rows), device=rows.device).repeat_interleave(length)
+        before = (length.cumsum(0) - length)[owner]
+        return owner, start[owner] + torch.arange(len(owner), device=rows.device) - before
+
+    def at(self, keys: Tensor) -> Tensor:
+        """(n,) the values at keys (n,), 0 where there is none."""
+        place = torch.searchsorted(self.key, keys)
+        found = torch.cat([self.key, self.key.new_tensor([-1])])[place] == keys
+        return torch.cat([self.value, self.value.new_zeros(1)])[place] * found
+
+
+TABLES = ("query_keys", "met_by", *(f"{table}_{part}" for table in ("searched", "near") for part in SparseRows._fields))
+
+
+class KnownPairs(nn.Module):
+    """The logit of an item by counts: popularity, searches of the query that found it, nearness to the history.
+
+    Nearness is log(1 + c Σ_h w_h cos(h, i)). The cosine is item-kNN's, between columns of the binary user by item
+    matrix of training; w_h goes by behavior and recency of the event. All weights are learned, those of popularity and
+    nearness for each task.
+
+    Args:
+        tables: ``count``, or tensors of their shapes.
+        max_history: events that a history has at most.
+    """
+
+    def __init__(self, tables: dict[str, Tensor], max_history: int) -> None:
+        super().__init__()
+        for name, tensor in tables.items():
+            self.register_buffer(name, tensor)
+        self.count_weight = nn.Parameter(torch.ones(2))
+        self.popularity_weight = nn.Parameter(torch.zeros(2))
+        self.event_weight = nn.Parameter(torch.ones(2, max_history))
+        self.near_weight = nn.Parameter(torch.ones(2))
+        self.log_near_scale = nn.Parameter(torch.tensor(_LOG_NEAR_SCALE))
+        self.met_by: Tensor
+        self.query_keys: Tensor
+        self.row_of: Tensor  # (I,) the row of an item in training, −1 for an item that training did not have
+        self.register_buffer("row_of", torch.arange(len(self.met_by)), persistent=False)
+
+    def forward(self, batch: Batch, prompts: PromptTable, items: Tensor) -> Tensor:
+        """(B, n) logits of the distinct items (n,) for a batch and the prompts of its queries."""
+        width, count = len(self.met_by), len(items)
+        # A column of training that is not asked for goes into one more, which is cut off.
+        place = torch.full((width + 1,), count, device=items.device)
+        place[self.row_of[items]] = torch.arange(count, device=items.device)  # the last stands for −1
+        place[-1] = count
+        query = self._query_rows(prompts)
+        asked = torch.nonzero(query >= 0).squeeze(1)
+        owner, entry = self._searched.entries(query[asked])
+        cells = asked[owner] * (count + 1) + place[self._searched.key[entry] % width]
+        empty = self.met_by.new_zeros(len(batch.task) * (count + 1))
+        searches = empty.index_add(0, cells, self._of_count(self._searched.value[entry]))
+        sample, event, weight = self._events(batch)
+        owner, entry = self._near.entries(event)
+        column = self._near.key[entry] % width
+        cells = sample[owner] * (count + 1) + place[column]
+        near = empty.index_add(0, cells, weight[owner] * self._near.value[entry] * self._scale(column))
+        known = torch.cat([self.met_by, self.met_by.new_zeros(1)])[self.row_of[items]]
+        logits = searches.view(-1, count + 1) + self._of_near(batch, near.view(-1, count + 1))
+        return logits[:, :count] + self.popularity_weight[batch.task].unsqueeze(1) * torch.log1p(known)
+
+    def of_positive(self, batch: Batch, prompts: PromptTable, target: Tensor) -> Tensor:
+        """(B,) of each sample and its positive (B,) of training, as if its user had never met the positive."""
+        width, query = len(self.met_by), self._query_rows(prompts)
+        others = self._searched.at(query * width + target) - 1
+        logits = self._of_count(others.clamp(min=0)) * (query >= 0)
+        logits = logits + self.popularity_weight[batch.task] * torch.log1p(self.met_by[target] - 1)
+        sample, event, weight = self._events(batch)
+        both = (self._near.at(event * width + target[sample]) - 1).clamp(min=0)
+        near = torch.zeros_like(logits).index_add(0, sample, weight * both * self._scale(target[sample], 1))
+        return logits + self._of_near(batch, near.unsqueeze(1)).squeeze(1)
+
+    def _of_near(self, batch: Batch, cosines: Tensor) -> Tensor:
+        """(B, n) nearness of weighed sums of cosines."""
+        nearness = torch.log1p(self.log_near_scale.exp() * cosines.clamp(min=0))
+        return self.near_weight[batch.task].unsqueeze(1) * nearness
+
+    def _of_count(self, count: Tensor) -> Tensor:
+        return self.count_weight[0] * torch.log1p(count) + self.count_weight[1] * (count > 0)
+
+    def _events(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """The batch's events of known items: sample, row of the item, and weight by the root of its users; (E,)."""
+        sample, column = torch.nonzero(batch.history_mask, as_tuple=True)
+        event = self.row_of[batch.items[batch.history[sample, column]]]
+        sample, column, event = (part[event >= 0] for part in (sample, column, event))
+        recency = batch.history.shape[1] - 1 - column
+        weight = self.event_weight[batch.behavior[sample, column], recency]
+        return sample, event, weight * self._scale(event)
+
+    def _scale(self, rows: Tensor, less: int = 0) -> Tensor:
+        return (self.met_by[rows] - less).clamp(min=1).rsqrt()
+
+    def _query_rows(self, prompts: PromptTable) -> Tensor:
+        """(B,) training's row of each query; −1 for none, and for one that training does not have."""
+        wanted = query_keys(prompts)
+        place = torch.searchsorted(self.query_keys, wanted)
+        found = torch.cat([self.query_keys, wanted.new_zeros(1)])[place] == wanted
+        return torch.where(found & (prompts.query_length > 0), place, -1)
+
+    @property
+    def _searched(self) -> SparseRows:
+        return SparseRows(*(self.get_buffer(f"searched_{name}") for name in SparseRows._fields))
+
+    @property
+    def _near(self) -> SparseRows:
+        return SparseRows(*(self.get_buffer(f"near_{name}") for name in SparseRows._fields))
+
+    def select(self, rows: Tensor) -> None:
+        """Score another catalogue: its item i is item ``rows[i]`` of training, or −1."""
+        self.row_of = self.row_of[rows.clamp(min=0)].masked_fill(rows < 0, -1)
+
+
+def query_keys(prompts: PromptTable) -> Tensor:
+    """(B,) a number made of each query's tokens, by which a query is found in another list of queries."""
+    key = torch.zeros_like(prompts.query_length)
+    for place in range(prompts.query.shape[1]):
+        inside = place < prompts.query_length
+        key = torch.where(inside, key * 0x9E3779B97F4A7C1 + prompts.query[:, place] + 1, key)  # modulo 2^64
+    return key
+
+
+def count(dataset: PreparedDataset, text: TextBuffers, neighbors: int) -> dict[str, Tensor]:
+    """The buffers of ``KnownPairs``: training's searches by query, users by item, and neighbors of each item.
+
+    Of an item's neighbors the ``neighbors`` of the largest cosines are kept, with the number of users who met both.
+    """
+    train, items = dataset.samples("train"), dataset.n_items
+    searches = train.take(train.query >= 0)
+    every = query_keys(text.prompts(torch.arange(dataset.n_queries))).numpy()
+    keys, row = np.unique(every[searches.query], return_inverse=True)
+    ones = np.ones(len(searches), np.float32)
+    searched: sparse.csr_array = sparse.csr_array((ones, (row, searches.item)), shape=(len(keys), items))
+    searched.sum_duplicates()
+    user, item = np.divmod(np.unique(train.user * items + train.item), items)
+    met: sparse.csr_array = sparse.csr_array((np.ones(len(user), np.float32), (user, item)), (dataset.n_users, items))
+    met_by = np.bincount(item, minlength=items).astype(np.float32)
+    tables = {"searched": SparseRows.of(searched), "near": SparseRows.of(_nearest(met, met_by, neighbors))}
+    parts = {f"{name}_{part}": tensor for name, table in tables.items() for part, tensor in table._asdict().items()}
+    return {"query_keys": torch.from_numpy(keys), "met_by": torch.from_numpy(met_by), **parts}
+
+
+def _nearest(met: sparse.csr_array, met_by: npt.NDArray[np.float32], neighbors: int) -> sparse.csr_array:
+    """(I, I) users who met both items, in each row's nearest columns alone; of equals the first item_idx is nearer."""
+    by_item, parts = sparse.csr_array(met.T), []
+    for start in range(0, by_item.shape[0], _ITEMS_TOGETHER):
+        both = sparse.coo_array(by_item[start : start + _ITEMS_TOGETHER] @ met)
+        other = both.row + start != both.col
+        row, column, value = both.row[other], both.col[other], both.data[other]
+        order = np.lexsort((column, -value / np.sqrt(met_by[column]), row))
+        row, column, value = row[order], column[order], value[order]
+        near = np.arange(len(row)) - np.searchsorted(row, row) < neighbors
+        parts.append(sparse.csr_array((value[near], (row[near], column[near])), shape=both.shape))
+    return sparse.csr_array(sparse.vstack(parts))

@@ -1,0 +1,183 @@
+"""Departures AR and AS (docs/paper_to_code.md): full ranking whose output layer is tied to both views of an item."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import T5ForConditionalGeneration
+
+from gensr_model.config.model import FullRankingConfig, ModelConfig
+from gensr_model.data.batches import Batch
+from gensr_model.data.text import PromptTable
+from gensr_model.decoding.beam import Beams
+from gensr_model.models.cf_tables import CFTable
+from gensr_model.models.departures import ItemEmbedding, Unchanged
+from gensr_model.models.full_ranking import FullRanking
+from gensr_model.models.gensr import Encoded
+from gensr_model.models.item_vectors import ItemVectors, ReadBatch
+from gensr_model.models.known_pairs import KnownPairs
+from gensr_model.models.text_pooling import TextBuffers, masked_mean, mean_tokens
+from gensr_model.models.views import EncodedView
+
+_LOG_SCALE = -1.4  # products of vectors at unit scale are then of the size of log-probabilities
+
+
+class ViewRanking(FullRanking):
+    """The logit of an item is state · e_i + state · s_i + bias, of vectors that the views of its histories read.
+
+    No item has a token. An item that training did not have is ranked by its text.
+
+    Args:
+        config: its soft filter must be off.
+        backbone: its vocabulary has no items.
+        pairs: departure AT; None without it.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        full: FullRankingConfig,
+        backbone: T5ForConditionalGeneration,
+        cf: CFTable,
+        text: TextBuffers,
+        pairs: KnownPairs | None,
+    ) -> None:
+        super().__init__(config, full, backbone, cf, text, backbone.lm_head.out_features)
+        shortcuts, width = full.departures.shortcuts, backbone.model_dim
+        self.cf_output = ViewOutput(cf.dim, width, shortcuts) if config.cf_view else None
+        self.text_output = ViewOutput(width, width, shortcuts) if config.semantic_view else None
+        self.query = QueryShortcut(width) if shortcuts and config.semantic_view else Unchanged()
+        self.known = torch.arange(len(cf.table))
+        self.bias = ItemEmbedding(len(cf.table), 1)
+        self.pairs = pairs
+
+    def row_losses(self, batch: Batch, encoded: Encoded | None = None) -> Tensor:
+        """(B, 1) −log p(positive) among all items, or among drawn ones in a catalogue above ``sampled_above``.
+
+        A positive is read as its sample may know it: without its own search (AK), by its fold's table (AL).
+        """
+        encoded = self.encode(batch) if encoded is None else encoded
+        items, scored = len(self.bias.table), self._drawn(batch.items.device)
+        read = self.reading(batch._replace(items=torch.cat([batch.items, scored])), self.text.bags)
+        asked, prompts = self._asked(batch, encoded), self.text.prompts(batch.query)
+        first, place = len(batch.items), read.batch.candidates[:, :1]
+        target = read.batch.items[place]  # (B, 1)
+        others = self._bias(read)[first : first + len(scored)] + math.log(items / len(scored))
+        positive = self._bias(read)[place[:, 0]]
+        for wanted, vectors in zip(asked, self._vectors(read), strict=True):
+            if wanted is not None and vectors is not None:
+                others = others + vectors.products(wanted, first, first + len(scored))
+                positive = positive + (wanted * vectors.at(place).squeeze(1)).sum(dim=1)
+        if self.pairs is not None:
+            others = others + self.pairs(batch, prompts, scored)
+            positive = positive + self.pairs.of_positive(batch, prompts, target[:, 0])
+        every = torch.cat([positive.unsqueeze(1), others.masked_fill(scored == target, -torch.inf)], dim=1)
+        return (torch.logsumexp(every, dim=1) - positive).unsqueeze(1)
+
+    def score(self, batch: Batch) -> Tensor:
+        """(B, C) logits of the candidates."""
+        return self.catalogue_scores(batch).gather(1, batch.items[batch.candidates])
+
+    def catalogue_scores(self, batch: Batch) -> Tensor:
+        """(B, I) logits of every item. The candidates of the batch are not read."""
+        every = torch.arange(len(self.known), device=batch.items.device)
+        read = ReadBatch(batch._replace(items=every))
+        logits = self._bias(read)
+        for wanted, vectors in zip(self._asked(batch, self.encode(batch)), self._vectors(read), strict=True):
+            if wanted is not None and vectors is not None:
+                logits = logits + vectors.products(wanted, 0, len(every))
+        if self.pairs is not None:
+            logits = logits + self.pairs(batch, self.text.prompts(batch.query), every)
+        return logits
+
+    @torch.inference_mode()
+    def generate(self, batch: Batch, beams: int) -> Beams:
+        """The ``beams`` best items, best first; scores are log-probabilities among all items.
+
+        The answer is one step of the decoder, so that no search is needed.
+        """
+        scores = self.catalogue_scores(batch).log_softmax(dim=1)
+        best = scores.topk(min(beams, scores.shape[1]), dim=1)
+        missing = (0, beams - best.values.shape[1])
+        return Beams(F.pad(best.indices, missing, value=-1), F.pad(best.values, missing, value=-torch.inf))
+
+    def _drawn(self, device: torch.device) -> Tensor:
+        """(n,) the items that the positives of a batch are set against: all, or some drawn for the batch."""
+        items = len(self.bias.table)
+        if items <= self.full.sampled_above:
+            return torch.arange(items, device=device)
+        return torch.randperm(items, device=device)[: self.full.sampled_items]
+
+    def _asked(self, batch: Batch, encoded: Encoded) -> tuple[Tensor | None, Tensor | None]:
+        """Of each view the vector (B, d) that an item's is multiplied by."""
+        state, cf, text = self.decoder_state(batch, encoded), None, None
+        if self.cf_output is not None and encoded.cf is not None:
+            cf = self.cf_output(state, encoded.cf)
+        if self.text_output is not None and encoded.semantic is not None:
+            text = self.text_output(state, encoded.semantic)
+            text = self.query(text, self.backbone.shared, self.text.prompts(batch.query))
+        return cf, text
+
+    def _vectors(self, read: ReadBatch) -> tuple[ItemVectors | None, ItemVectors | None]:
+        """e_i and s_i of a batch's items, each at unit scale."""
+        cf = None if self.cf_output is None else self.cf.for_batch(read)
+        if self.text_output is None:
+            return cf, None
+        text = self._semantic_items(read).rows
+        return cf, ItemVectors(F.layer_norm(text, text.shape[-1:]))
+
+    def _bias(self, read: ReadBatch) -> Tensor:
+        """(M,) of a batch's items; 0 for one that is cold, or that training did not have."""
+        items = read.batch.items
+        bias: Tensor = self.bias(self.bias.table.new_zeros(len(items), 1), items, read.cold)
+        return bias.squeeze(1)
+
+    def select(self, rows: Tensor) -> None:
+        """Rank another catalogue: its item i is item ``rows[i]`` of training, −1 where training had no such item."""
+        super().select(rows)
+        self.bias.select(rows)
+        if self.pairs is not None:
+            self.pairs.select(rows)
+
+
+class ViewOutput(nn.Module):
+    """AR: what the output asks of one view's item vectors. AS: with the history's mean and latest event beside the T5.
+
+    Args:
+        dim: d of the view. width: d_model of the backbone.
+    """
+
+    def __init__(self, dim: int, width: int, shortcuts: bool) -> None:
+        super().__init__()
+        self.state = nn.Linear(width, dim)
+        nn.init.normal_(self.state.weight, std=0.02)
+        self.mean = nn.Linear(dim, dim, bias=False) if shortcuts else None
+        self.latest = nn.Linear(dim, dim, bias=False) if shortcuts else None
+        self.log_scale = nn.Parameter(torch.tensor(_LOG_SCALE))
+        if self.mean is not None and self.latest is not None:
+            self.mean.weight.data.copy_(torch.eye(dim) / 2)
+            nn.init.zeros_(self.latest.weight)
+
+    def forward(self, state: Tensor, encoded: EncodedView) -> Tensor:
+        """(B, d_model) and a view of B histories → (B, d)."""
+        asked: Tensor = self.state(state)
+        if self.mean is not None and self.latest is not None:
+            asked = asked + self.mean(masked_mean(encoded.history, encoded.mask)) + self.latest(encoded.history[:, -1])
+        return asked * self.log_scale.exp()
+
+
+class QueryShortcut(nn.Module):
+    """AS: the output asks of texts for W q, too; q is the mean of the query's tokens, W starts as an identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Linear(width, width, bias=False)
+        self.weight.weight.data.copy_(torch.eye(width) * math.exp(_LOG_SCALE))
+
+    def forward(self, asked: Tensor, words: nn.Embedding, prompts: PromptTable) -> Tensor:
+        """(B, d_model), the backbone's token vectors, prompts of B rows → (B, d_model)."""
+        query: Tensor = self.weight(mean_tokens(words, prompts.query, prompts.query_length))
+        return asked + query
