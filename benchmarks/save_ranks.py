@@ -55,7 +55,7 @@ def keep(run: Path, to: Path) -> list[Path]:
     else:
         table = widen(_ranks(run, summary))
     for place in (summary["config"]["source"], summary["config"].get("rerank", {})):
-        _forget_folders(place)
+        forget_folders(place)
     metadata = {name: json.dumps(summary[name]) for name in SAVED_FIELDS if name in summary}
     to.mkdir(parents=True, exist_ok=True)
     base = to / f"{summary['dataset']}{study and f'-{study}'}-seed{'-'.join(map(str, _seeds(summary, study)))}"
@@ -84,7 +84,7 @@ def _ranks(run: Path, summary: dict[str, Any]) -> dict[str, pa.Table]:
     return ranks
 
 
-def _forget_folders(place: dict[str, Any]) -> None:
+def forget_folders(place: dict[str, Any]) -> None:
     """Where files lay is this machine's own affair."""
     if "path" in place:
         place["path"] = Path(place["path"]).name

@@ -1,0 +1,146 @@
+"""Train what the results pages lack, one cell after another.
+
+    python -m benchmarks.tables --data FOLDER [--next] [--only WORD ...] [--minutes 120]
+
+Every cell that has no saved ranks below ``--cells`` is trained in a process of its own and saved as it ends. The
+command can be killed and started anywhere: stages and checkpoints lie in ``--home``. A second one beside it takes the
+cells that the first does not train. ``--next`` trains nothing and says what is missing, and about how long it takes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.sides import arguments
+from benchmarks.tables.plan import Cell, cells, is_finished
+from benchmarks.tables.train import HELD
+from gensr_model.evaluation.cells import read_cell
+from gensr_model.evaluation.metrics import summarize
+
+CELLS = Path("docs/results/cells")
+# Training samples of a data set as a multiple of amazon-scientific's: what a training takes grows with them.
+SIZE = {"amazon-scientific": 1.0, "amazon-beauty": 2.6, "generated-kuaisar": 0.2}
+
+
+def finished_metrics(folder: Path) -> dict[Cell, dict[str, float]]:
+    """NDCG@10 by task of every finished cell of one system."""
+    known = {}
+    for cell in cells({}):
+        if len(cell.systems) == 1 and is_finished(cell, folder):
+            by_task = summarize(read_cell(folder / cell.paths[cell.system]).ranks)
+            known[cell] = {task: row["ndcg_at_10"] for task, row in by_task.items()}
+    return known
+
+
+def open_cells(folder: Path) -> list[Cell]:
+    """What is missing, in order."""
+    return [cell for cell in cells(finished_metrics(folder)) if not is_finished(cell, folder)]
+
+
+def can_start(cell: Cell, folder: Path) -> bool:
+    """Whether its hyperparameters are its own to choose, or chosen already."""
+    return cell.tunes or len(cell.systems) > 1 or is_finished(cell.chosen_in, folder)
+
+
+def expected_seconds(cell: Cell, folder: Path) -> float | None:
+    """CPU seconds from what the same system took elsewhere; None where it was trained nowhere yet."""
+    for other in (cell._replace(preset=p, dataset=d, study=s, seed=0) for p in (cell.preset, "best") for s in
+                  (cell.study, "rerank") for d in (cell.dataset, *SIZE)):  # fmt: skip
+        if other != cell and is_finished(other, folder):
+            took = read_cell(folder / next(iter(other.paths.values()))).record.costs.get("cpu_seconds")
+            if took is not None:
+                return took * SIZE[cell.dataset] / SIZE[other.dataset] * (3.0**cell.tunes) / (3.0**other.tunes)
+    return None
+
+
+def tell(missing: list[Cell], folder: Path) -> None:
+    """Print what is missing and about how long it takes."""
+    if not missing:
+        print("nothing")
+        return
+    known = {cell: expected_seconds(cell, folder) for cell in missing}
+    for cell, seconds in known.items():
+        about = "never trained" if seconds is None else f"about {seconds / 60:.0f} CPU minutes"
+        waits = "" if can_start(cell, folder) else ", after its hyperparameters are chosen"
+        print(f"{cell.name}: {about}{waits}")
+    told = [seconds for seconds in known.values() if seconds is not None]
+    print(f"{len(missing)} cells are missing. {len(told)} of them take about {sum(told) / 3600:.1f} CPU hours.")
+
+
+def run(cell: Cell, data: Path, folder: Path, home: Path) -> int:
+    """Train one cell in a process of its own; its exit status."""
+    with tempfile.TemporaryDirectory(prefix="gensr-tables-") as prefect:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))} | {
+            "GENSR_HOME": str(home),
+            "PREFECT_HOME": prefect,
+            "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "600",  # at idle priority it starts slowly
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(home / "results"),
+            "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "GX_ANALYTICS_ENABLED": "false",
+            "DO_NOT_TRACK": "1",
+        }
+        command = [sys.executable, "-m", "benchmarks.tables.train", json.dumps(cell), str(data), str(folder)]
+        child = subprocess.Popen(command, env=environment)
+        try:
+            return child.wait()
+        except BaseException:
+            child.send_signal(signal.SIGTERM)
+            child.wait()
+            raise
+
+
+def main() -> int:
+    parser = arguments(__doc__)
+    parser.add_argument("--data", type=Path, help="the folder with a folder of raw files for each data set")
+    parser.add_argument("--cells", type=Path, default=CELLS, help=f"where ranks are saved ({CELLS})")
+    parser.add_argument("--home", type=Path, default=Path(".gensr"), help="state folder (.gensr)")
+    parser.add_argument("--next", action="store_true", help="say what is missing and end")
+    parser.add_argument("--only", nargs="*", default=[], help="words that all stand in a cell's name")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no cell after so long")
+    given = parser.parse_args()
+    folder, begun = given.cells.resolve(), time.monotonic()
+    if given.next:
+        tell([cell for cell in open_cells(folder) if _named(cell, given.only)], folder)
+        return 0
+    if given.data is None:
+        parser.error("--data is missing: the folder with a folder of raw files for each data set")
+    failed = set()
+    for cell in _until_done(folder, given.only):
+        if time.monotonic() - begun > 60 * given.minutes:
+            break
+        print(f"{time.strftime('%H:%M:%S')} {cell.name}", flush=True)
+        status = run(cell, given.data.resolve(), folder, given.home.resolve())
+        if status not in (0, HELD):
+            failed.add(cell)
+            print(f"{cell.name}: failed with status {status}, see above", flush=True)
+    tell([cell for cell in open_cells(folder) if _named(cell, given.only)], folder)
+    return 1 if failed else 0
+
+
+def _named(cell: Cell, words: list[str]) -> bool:
+    return set(words) <= set(cell.name.split())
+
+
+def _until_done(folder: Path, words: list[str]) -> Iterator[Cell]:
+    """What can be started and was not, looked up again after each: others save cells, too."""
+    seen: set[Cell] = set()
+    while True:
+        ready = [c for c in open_cells(folder) if c not in seen and can_start(c, folder) and _named(c, words)]
+        if not ready:
+            return
+        seen.add(ready[0])
+        yield ready[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

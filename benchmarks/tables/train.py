@@ -1,0 +1,95 @@
+"""One cell: its flow, run in this process on a Prefect server of its own, and its ranks saved.
+
+``python -m benchmarks.tables`` starts it. Finished stages and checkpoints lie in GENSR_HOME, so that a cell that was
+killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import resource
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from benchmarks.save_ranks import forget_folders
+from benchmarks.tables.plan import Cell, config_of
+from flows.full_ranking_table import full_ranking_table
+from flows.rerank_table import rerank_table
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.errors import GensrError
+from gensr_model.evaluation.cells import SAMPLES_SCHEMA, CellRecord, read_cell, write_cell, write_samples
+from gensr_model.evaluation.evaluate import RANKS
+from gensr_model.evaluation.saved_ranks import read_saved_ranks
+from tasks.core.state_dir import state_dir
+from tasks.core.tracking import git_commit
+
+HELD = 75  # exit status: another process trains this cell
+FLOWS = {"rerank": rerank_table, "full-ranking": full_ranking_table}
+
+
+def train(cell: Cell, data: Path, cells: Path) -> None:
+    """Train and rank a cell, and save its ranks below ``cells``. Raises what its flow raises."""
+    chosen = None if cell.tunes else _chosen(cell, cells)
+    config = PipelineConfig.model_validate(config_of(cell, data, chosen))
+    summary: dict[str, Any] = FLOWS[cell.study](config)
+    run = state_dir().runs / summary["flow_run_id"]
+    ranks = read_saved_ranks(run / RANKS)
+    shown = summary["config"]
+    for place in (shown["source"], shown["rerank"]):
+        forget_folders(place)
+    prepared = next(stage["key"] for stage in summary["stages"] if stage["label"] == "prepare")
+    samples = pq.read_table(state_dir().store / "prepare" / prepared / "samples_test.parquet")
+    write_samples(cells / cell.dataset, samples.select(SAMPLES_SCHEMA.names))
+    for system, path in cell.paths.items():
+        record = CellRecord(
+            dataset=cell.dataset,
+            study=cell.study,
+            system=system,
+            setting=cell.setting,
+            seed=cell.seed,
+            title=summary["systems"][system]["title"],
+            dataset_digest=summary["dataset_digest"],
+            config=shown,
+            chosen=summary["chosen"].get(system, {}) if cell.tunes else chosen or {},
+            costs=summary["costs"].get(system, {}) | {"cpu_seconds": _cpu_seconds()},
+            commit=git_commit() or "unknown",
+            trained_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        write_cell(cells / path, ranks[system], record)
+
+
+def _chosen(cell: Cell, cells: Path) -> dict[str, Any]:
+    """The hyperparameters of the cell that chose them; none for a reference."""
+    path = cells / cell.chosen_in.paths[cell.systems[0]]
+    return read_cell(path).record.chosen if path.is_file() else {}
+
+
+def _cpu_seconds() -> int:
+    """Of this process and those that it started: preparation, tuning, training and ranking, as far as made now."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return round(sum(each.ru_utime + each.ru_stime for each in used))
+
+
+def main() -> int:
+    cell, data, cells = Cell(*json.loads(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3])
+    locks = state_dir().root / "cells"
+    locks.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(locks / f"{re.sub(r'[^a-z0-9_-]+', '-', cell.name)}.lock", timeout=0):
+            train(cell, data, cells)
+    except Timeout:
+        return HELD
+    except GensrError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
