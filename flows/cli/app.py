@@ -50,6 +50,10 @@ app = typer.Typer(
 )
 
 
+results = typer.Typer(no_args_is_help=True, help="The results pages of this repository.")
+app.add_typer(results, name="results")
+
+
 def _known(names: list[str], what: str) -> Any:
     def check(given: str | None) -> str | None:
         if given is not None and given not in names:
@@ -186,3 +190,19 @@ def audit(
     results, figures = audits.audit_by_itself(folder)
     typer.echo(audits.report(results, figures))
     raise typer.Exit(int(any(result.violations for result in results)))
+
+
+@results.command()
+def build(
+    docs: Annotated[Path, typer.Option(metavar="FOLDER", help="Has templates, and saved ranks in results.")] = Path(
+        "docs"
+    ),
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit status 1 where a page differs.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Delete saved ranks that are on no page.")] = False,
+) -> None:
+    """Write the results pages from saved ranks."""
+    from tasks.publish.results_pages import update  # SciPy and pyarrow: seconds
+
+    if check and prune:
+        raise typer.BadParameter("--check writes nothing: give it without --prune")
+    raise typer.Exit(update(docs, check, prune))

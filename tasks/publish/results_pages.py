@@ -1,6 +1,6 @@
 """The results pages, written from saved ranks: ``docs/templates/<page>.md.j2`` gives ``docs/<page>.md``.
 
-    python -m tasks.publish.results_pages [--check | --prune]
+    gensr results build [--check | --prune]
 
 A template holds names, not numbers. Tables and the figures of sentences come from ``docs/results``. With ``--check``
 nothing is written: the exit status is 1 where a page differs from what the ranks give, or a cell is on no page.
@@ -9,8 +9,6 @@ nothing is written: the exit status is 1 where a page differs from what the rank
 
 from __future__ import annotations
 
-import argparse
-import sys
 import traceback
 from pathlib import Path
 from typing import NamedTuple
@@ -72,24 +70,16 @@ def differing(pages: Pages) -> list[Path]:
     ]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--docs", type=Path, default=Path("docs"))
-    how = parser.add_mutually_exclusive_group()
-    how.add_argument("--check", action="store_true", help="write nothing, say what differs")
-    how.add_argument("--prune", action="store_true", help="delete cells that are on no page")
-    given = parser.parse_args()
-    pages = build(given.docs)
-    for path in differing(pages):
-        print(f"{path}: {'differs from what the ranks give' if given.check else 'written'}")
-        if not given.check:
+def update(docs: Path, check: bool = False, prune: bool = False) -> int:
+    """Write the pages that differ and say so, or only say so; 1 where a check finds something. Raises as ``build``."""
+    pages = build(docs)
+    changed = differing(pages)
+    for path in changed:
+        print(f"{path}: {'differs from what the ranks give' if check else 'written'}")
+        if not check:
             path.write_text(pages.texts[path], encoding="utf-8")
     for path in pages.unused:
-        print(f"{path}: {'deleted' if given.prune else 'on no page; name it in a template, or give --prune'}")
-        if given.prune:
+        print(f"{path}: {'deleted' if prune else 'on no page; name it in a template, or give --prune'}")
+        if prune:
             path.unlink()
-    return int(given.check and bool(differing(pages) or pages.unused))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return int(check and bool(changed or pages.unused))

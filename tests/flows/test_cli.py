@@ -20,7 +20,7 @@ from flows.local import watch
 from flows.local.installation import ROOT
 from gensr_model.errors import DataError
 
-COMMANDS = ("run", "up", "down", "status", "report", "audit")
+COMMANDS = ("run", "up", "down", "status", "report", "audit", "results")
 # A locale without UTF-8, which Python would else mend by itself.
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
@@ -89,6 +89,7 @@ def test_options_of_a_run_reach_it(started: list[Any], tmp_path: Path, monkeypat
         ["go"],
         ["run", "--data", ""],
         ["audit"],
+        ["results", "build", "--check", "--prune"],
     ],
 )
 def test_wrong_usage_ends_with_2_and_says_where_help_is(started: list[Any], arguments: list[str]) -> None:

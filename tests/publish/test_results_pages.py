@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from called import gensr
 
 from gensr_model.errors import DataError
 from gensr_model.evaluation.cells import CellRecord, read_samples, write_cell, write_samples
@@ -25,13 +26,13 @@ def pages() -> Pages:
 
 
 def test_the_pages_in_docs_are_what_the_saved_ranks_give(pages: Pages) -> None:
-    """Else: python -m tasks.publish.results_pages"""
+    """Else: gensr results build"""
     assert pages.texts.keys() == {DOCS / "results.md", DOCS / "results_studies.md"}
     assert differing(pages) == []
 
 
 def test_every_cell_is_on_a_page(pages: Pages) -> None:
-    """Else: python -m tasks.publish.results_pages --prune"""
+    """Else: gensr results build --prune"""
     assert pages.unused == []
 
 
@@ -121,3 +122,19 @@ def test_a_new_cell_takes_the_place_of_an_earlier_one_which_no_page_has_then(doc
     save(docs, "sasrec", [0])
     assert shown(docs, template) == "1.0000"
     assert [path.name for path in build(docs).unused] == ["sasrec@earlier-seed0.parquet"]
+
+
+def test_the_command_writes_what_differs_and_a_check_writes_nothing(docs: Path) -> None:
+    save(docs, "gensr", [0])
+    page, template = docs / "page.md", docs / "templates" / "page.md.j2"
+    template.write_text('{{ metric("toy", "rerank", "gensr", "search") }}', encoding="utf-8")
+    done = gensr("results", "build", "--docs", docs, "--check")
+    assert (done.exit_code, done.stdout) == (1, f"{page}: differs from what the ranks give\n")
+    assert not page.exists()
+    assert gensr("results", "build", "--docs", docs).exit_code == 0
+    assert page.read_text(encoding="utf-8") == "1.0000"
+    assert gensr("results", "build", "--docs", docs, "--check").exit_code == 0
+    save(docs, "sasrec", [0])
+    assert gensr("results", "build", "--docs", docs, "--check").exit_code == 1, "a cell is on no page"
+    assert gensr("results", "build", "--docs", docs, "--prune").exit_code == 0
+    assert gensr("results", "build", "--docs", docs, "--check").exit_code == 0
