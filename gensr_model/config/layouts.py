@@ -4,4 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
+#: What ``logs.<table>.lines`` may be: ``sql/tables/lines_<name>.sql`` turns JSON lines into lines of one row each.
+LINE_STEPS: tuple[str, ...] = ()
 LAYOUTS: dict[str, dict[str, Any]] = {}

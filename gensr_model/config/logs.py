@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field, StringConstraints, field_validator
 
 from gensr_model.config.base import Frozen
-from gensr_model.config.layouts import LAYOUTS
+from gensr_model.config.layouts import LAYOUTS, LINE_STEPS
 
 Behavior = Literal["rec", "src", "ignored"]
 Stem = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^/\\]*[^/\\\s][^/\\]*$")]
@@ -81,6 +81,14 @@ class TableConfig(Frozen):
     quoted: bool | None = Field(None, description="whether text files quote fields with double quotes")
     header: tuple[Name, ...] = Field((), description="column names of text files that have no header line")
     hive: bool = Field(False, description="whether folders such as day=2026-01-02 are columns")
+    lines: str | None = Field(None, description="how one JSON line becomes rows, where it is not one row itself")
+
+    @field_validator("lines")
+    @classmethod
+    def _step_is_known(cls, name: str | None) -> str | None:
+        if name is not None and name not in LINE_STEPS:
+            raise ValueError(f"{name!r} is no step of lines: expected one of {', '.join(LINE_STEPS) or 'none'}")
+        return name
 
 
 class EventsTable(TableConfig):

@@ -77,8 +77,8 @@ class Parts:
         part = self.folder / digest([self.key, table, entry["name"], entry["sha256"]], length=24)
         if not _usable(part):
             self._parse(part, path, schema, blocks, account)
-            return part / ROWS
-        account.add(path, pq.read_metadata(part / ROWS).num_rows, pq.read_table(part / REJECTS))
+        else:
+            account.add(path, pq.read_metadata(part / ROWS).num_rows, pq.read_table(part / REJECTS))
         if understood := json.loads((part / RECORD).read_text(encoding="utf-8")).get("understood"):
             entry["understood"] = understood
         return part / ROWS
@@ -106,7 +106,7 @@ class Parts:
             files = {name: (aside / name).stat().st_size for name in (ROWS, REJECTS)}
             record = {"raw_file": path.name, "lasting": lasting, "files": files}
             if stream.understood:
-                entry["understood"] = record["understood"] = stream.understood
+                record["understood"] = stream.understood
             write_json(aside / RECORD, record)
             _put(aside, part)
         finally:

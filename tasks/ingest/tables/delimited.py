@@ -72,7 +72,7 @@ def sniff(
     if quoted is None and b'"' in sample:
         text = b"".join(line + b"\n" for line in lines[: -1 if len(sample) >= _SAMPLE and len(lines) > 1 else None])
         ways = [Dialect(by, quotes, tuple(columns), not header) for quotes in (True, False)]
-        clean = [_arrow(way, text, columns[:1]) is not None for way in ways]
+        clean = [_clean(text, way, columns[:1]) is not None for way in ways]
         on = clean[0] or not clean[1]
     return Dialect(by, on, tuple(columns), not header)
 
@@ -121,18 +121,26 @@ def _parse(chunk: Chunk, dialect: Dialect, wanted: list[str]) -> tuple[pa.Table,
     if not chunk.text.strip():
         empty = pa.schema([(name, pa.string()) for name in wanted]).empty_table()
         return empty.append_column("line_no", pa.array([], pa.int64())), REJECTED.empty_table()
-    lines = chunk.text.count(b"\n")
-    table = _arrow(dialect, chunk.text, wanted)
+    table = _clean(chunk.text, dialect, wanted)
+    if table is None:
+        return _one_by_one(chunk, dialect, wanted)
+    number = table["line_no"].to_numpy() + chunk.first_line
+    return _numbered(table.drop_columns("line_no"), number), REJECTED.empty_table()
+
+
+def _clean(text: bytes, dialect: Dialect, wanted: list[str]) -> pa.Table | None:
+    """The rows with ``line_no`` from 0; None where the text is not a table from its first line to its last."""
+    lines = text.count(b"\n")
+    table = _arrow(dialect, text, wanted)
     if table is not None and len(table) == lines:
-        return _numbered(table, np.arange(lines, dtype=np.int64) + chunk.first_line), REJECTED.empty_table()
-    if dialect.quoted and b'"' in chunk.text:
-        table = _arrow(dialect, chunk.text, list(dialect.header), spanning=True)
+        return _numbered(table, np.arange(lines, dtype=np.int64))
+    if dialect.quoted and b'"' in text:
+        table = _arrow(dialect, text, list(dialect.header), spanning=True)
         if table is not None:
             spans = _line_ends(table) + 1
             if int(spans.sum()) == lines:
-                numbers = np.concatenate([[0], np.cumsum(spans)[:-1]]) + chunk.first_line
-                return _numbered(table.select(wanted), numbers), REJECTED.empty_table()
-    return _one_by_one(chunk, dialect, wanted)
+                return _numbered(table.select(wanted), np.concatenate([[0], np.cumsum(spans)[:-1]]))
+    return None
 
 
 def _arrow(dialect: Dialect, text: bytes, wanted: Sequence[str], spanning: bool = False) -> pa.Table | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import duckdb
@@ -17,14 +17,22 @@ from tasks.ingest.rejects import REJECTED
 from tasks.ingest.tables.text_chunks import Chunk, chunks
 
 
-def keys_of(con: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
-    """The keys of the objects in the first block of a file. Raises DataError where the file is one JSON document."""
-    first = next(chunks(path))
-    start = first.text.lstrip()[:1]
-    if start == b"[":
+def keys_of(
+    con: duckdb.DuckDBPyConnection, path: Path, step: str | None = None, late: Iterable[tuple[str, ...]] = ()
+) -> list[str]:
+    """The keys of the objects in the first block of a file, after ``step``.
+
+    ``late`` are names for one thing each; where the first block has none of them they are looked for in the rest, as
+    exports leave out what is null. Raises DataError where the file is one JSON document.
+    """
+    blocks = chunks(path)
+    first = next(blocks)
+    if first.text.lstrip()[:1] == b"[":
         raise DataError(f"{path}: the file is a JSON array. Expected: JSON lines, one object a line.")
-    lines, _ = _lines(first)
-    keys: list[str] = _query(con, "tables/json_keys", lines)["key"].to_pylist()
+    keys: list[str] = _query(con, "tables/json_keys", _after(con, _lines(first)[0], step))["key"].to_pylist()
+    names = [name for alternatives in late if not set(alternatives) & set(keys) for name in alternatives]
+    for chunk in blocks if names else ():
+        keys += [name for name in names if name not in keys and f'"{name}"'.encode() in chunk.text]
     return keys
 
 
@@ -35,12 +43,16 @@ def json_path(name: str, keys: Sequence[str]) -> str:
 
 
 def json_rows(
-    con: duckdb.DuckDBPyConnection, path: Path, paths: Mapping[str, str]
+    con: duckdb.DuckDBPyConnection, path: Path, paths: Mapping[str, str], step: str | None = None
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
-    """(rows, rejects) per chunk; rows have a text column for each of ``paths``, by its name, and ``line_no``."""
+    """(rows, rejects) per chunk; rows have a text column for each of ``paths``, by its name, and ``line_no``.
+
+    ``step`` names the query ``tables/lines_<step>``, which each block of lines goes through first.
+    """
     params = {"paths": list(paths.values())}
     for chunk in chunks(path):
         lines, broken = _lines(chunk)
+        lines = _after(con, lines, step)
         try:
             result = _query(con, "tables/json_lines_clean", lines, params)
         except duckdb.InvalidInputException:  # a line is no JSON
@@ -50,6 +62,11 @@ def json_rows(
             result = result.filter(pc.is_null(result["reason"]))
         columns = {name: pc.list_element(result["fields"], n) for n, name in enumerate(paths)}
         yield pa.table(columns | {"line_no": result["line_no"]}), broken
+
+
+def _after(con: duckdb.DuckDBPyConnection, lines: pa.Table, step: str | None) -> pa.Table:
+    """The lines as a query of ``sql/tables`` turns them into lines of one row each."""
+    return lines if step is None else _query(con, f"tables/lines_{step}", lines)
 
 
 def _query(

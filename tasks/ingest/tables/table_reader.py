@@ -17,6 +17,7 @@ from tasks.ingest.tables.table_files import LINES, PARQUET, hive_columns, kind_o
 from tasks.ingest.tables.text_chunks import first_bytes
 
 _SAMPLE = 2**20
+_LATE = ("query", "query_id", "behavior")  # many rows have none
 _IDS = ("user", "item", "query_id")
 # A batch of rows by role, with ``line_no``; and the lines that are no rows.
 Batches = Iterator[tuple[pa.Table, pa.Table]]
@@ -40,6 +41,7 @@ class TableReader:
         self.kind = named.kind
         self.hive = hive_columns(path, config.name) if config.hive else {}
         given: dict[str, Any] = config.columns.model_dump()  # type: ignore[attr-defined]
+        self.step = config.lines
         seen = self._look(config, given)
         self.seen: list[str] = [*(name for name in seen if name not in self.hive), *self.hive]
         self.columns = find_columns(table, given, self.seen, path, sparse=self.kind == LINES)
@@ -56,7 +58,8 @@ class TableReader:
         if start[:4] == b"PAR1":
             raise DataError(f"{self.path}: the file is Parquet. Name it {self.path.name.split('.')[0]}.parquet.")
         if self.kind == LINES:
-            return json_lines.keys_of(self.con, self.path)
+            late = [USUAL[self.table][role] for role in _LATE if role in USUAL[self.table] and not given[role]]
+            return json_lines.keys_of(self.con, self.path, self.step, late)
         usual = [name for names in USUAL[self.table].values() for name in names]
         mapped = [name for names in given.values() if names for name in ([names] if isinstance(names, str) else names)]
         self.dialect = delimited.sniff(
@@ -98,7 +101,8 @@ class TableReader:
             return delimited.records(self.path, self.dialect, wanted)
         if self.kind == PARQUET:
             return parquet_rows.parquet_rows(self.con, self.path, {name: name for name in wanted}, self.zone)
-        return json_lines.json_rows(self.con, self.path, {n: json_lines.json_path(n, self.seen) for n in wanted})
+        paths = {name: json_lines.json_path(name, self.seen) for name in wanted}
+        return json_lines.json_rows(self.con, self.path, paths, self.step)
 
     def _role(self, rows: pa.Table, role: str) -> pa.ChunkedArray | pa.Array:
         column: Column | None = self.columns.get(role)

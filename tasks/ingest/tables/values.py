@@ -55,7 +55,7 @@ def joined(columns: Sequence[Texts], role: str) -> Texts:
     if len(columns) == 1:
         return columns[0]
     between = " > " if role == "category" else " "
-    return known(pc.binary_join_element_wise(*map(known, columns), between, null_handling="skip"))
+    return known(pc.binary_join_element_wise(*map(known, columns), between, null_handling="replace"))
 
 
 def as_text(values: Texts) -> Texts:
