@@ -86,11 +86,12 @@ def _value(kinds: list[Any], text: str) -> Any:
     """The text where the field takes it as it is, else what it says as YAML; the whole config checks it then."""
     if text in ("null", "~") and type(None) in kinds:
         return None
-    if any(kind is not Any and _takes(kind, text) for kind in kinds):
+    lists = any(get_origin(kind) is tuple for kind in kinds)
+    if any(kind is not Any and _takes(kind, text) for kind in kinds) and not (lists and text.startswith("[")):
         return text
     try:
         value = parse_yaml(text)
-        if any(get_origin(kind) is tuple for kind in kinds) and not isinstance(value, list):
+        if lists and not isinstance(value, list):
             value = parse_yaml(f"[{text}]")  # a,b
     except yaml.YAMLError:
         return text

@@ -73,8 +73,11 @@ def _unfinished(client: SyncPrefectClient, pool: str) -> list[FlowRun]:
 
 def unfinished_lines(pool: str) -> list[str]:
     """A line for each of the pool's flow runs that has begun and not ended."""
-    with get_client(sync_client=True) as client:
-        runs = _unfinished(client, pool)
+    try:
+        with get_client(sync_client=True) as client:
+            runs = _unfinished(client, pool)
+    except HTTPError:
+        return ["unknown, the Prefect server does not answer yet"]
     return [
         f"{run.name}, {run.state_name}" + (f" since {run.start_time.astimezone():%H:%M}" if run.start_time else "")
         for run in runs

@@ -62,6 +62,7 @@ def test_the_command_saves_what_is_missing_and_then_says_nothing(tmp_path: Path)
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.tables", *folders, *words, *more], stdout=subprocess.PIPE, text=True,
             check=True,
+            encoding="utf-8",
         )  # fmt: skip
         return done.stdout.splitlines()
 

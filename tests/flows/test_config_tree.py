@@ -128,6 +128,11 @@ def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
         ("sweep.tau=[0.1, 0.2]", {"sweep": {"tau": [0.1, 0.2]}}),
         ("studies={ablation: true}", {"studies": {"ablation": True}}),
         ("rerank.points.sasrec.learning_rate=0.01", {"rerank": {"points": {"sasrec": {"learning_rate": 0.01}}}}),
+        (
+            "logs.items.columns.title=[name, subtitle]",
+            {"logs": {"items": {"columns": {"title": ["name", "subtitle"]}}}},
+        ),
+        ("logs.items.columns.title=name, short", {"logs": {"items": {"columns": {"title": "name, short"}}}}),
         ("source=/data/mine", {"source": "/data/mine"}),
         ("source.path=/data/mine", {"source": {"kind": "folder", "path": "/data/mine"}}),
     ],

@@ -65,6 +65,10 @@ def test_run_shows_the_table_then_reuses_everything_and_a_failing_run_says_why(
     _check_mlflow_over_http(installed, out, tmp_path, monkeypatch)
     _check_that_mlflow_keeps_a_connection(installed)
 
+    status, told, err = installed.command("status")
+    assert (status, err) == (0, "")
+    assert told.count(" up") == 3
+    assert told.splitlines()[-1].endswith("/runs/latest/report.html")
     worker = installed.service("worker")
     status, out, err = installed.command("run", config=TINY)
     assert status == 0, out + err
