@@ -9,6 +9,7 @@ cells that the first does not train. ``--next`` trains nothing and says what is 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -20,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.sides import arguments
-from benchmarks.tables.plan import Cell, cells, is_finished
+from benchmarks.tables.plan import PAPERS_TEXT, Cell, cells, is_finished
 from benchmarks.tables.train import HELD
 from gensr_model.evaluation.cells import read_cell
 from gensr_model.evaluation.metrics import summarize
@@ -28,6 +29,7 @@ from gensr_model.evaluation.metrics import summarize
 CELLS = Path("docs/results/cells")
 # Training samples of a data set as a multiple of amazon-scientific's: what a training takes grows with them.
 SIZE = {"amazon-scientific": 1.0, "amazon-beauty": 2.6, "generated-kuaisar": 0.2}
+TUNED = 3.0  # a training with its four short trials, as a multiple of the training
 
 
 def finished_metrics(folder: Path) -> dict[Cell, dict[str, float]]:
@@ -51,14 +53,25 @@ def can_start(cell: Cell, folder: Path) -> bool:
 
 
 def expected_seconds(cell: Cell, folder: Path) -> float | None:
-    """CPU seconds from what the same system took elsewhere; None where it was trained nowhere yet."""
-    for other in (cell._replace(preset=p, dataset=d, study=s, seed=0) for p in (cell.preset, "best") for s in
-                  (cell.study, "rerank") for d in (cell.dataset, *SIZE)):  # fmt: skip
-        if other != cell and is_finished(other, folder):
-            took = read_cell(folder / next(iter(other.paths.values()))).record.costs.get("cpu_seconds")
-            if took is not None:
-                return took * SIZE[cell.dataset] / SIZE[other.dataset] * (3.0**cell.tunes) / (3.0**other.tunes)
+    """CPU seconds from what the same system took, here or elsewhere; None where it was trained nowhere yet."""
+    presets, studies, datasets = (cell.preset, "best"), (cell.study, "rerank"), (cell.dataset, *SIZE)
+    for preset, study, dataset in itertools.product(presets, studies, datasets):
+        other = cell._replace(preset=preset, study=study, dataset=dataset, seed=0)
+        took = _seconds_of_training(other, folder)
+        if took is not None:
+            return took * (TUNED if cell.tunes else 1.0) * SIZE[cell.dataset] / SIZE[dataset]
     return None
+
+
+def _seconds_of_training(cell: Cell, folder: Path) -> float | None:
+    """CPU seconds of one training, by this command or, its epochs timed, an older one; None where nobody knows."""
+    path = folder / next(iter(cell.paths.values()))
+    if path.is_file():
+        return read_cell(path).record.costs["cpu_seconds"] / (TUNED if cell.tunes else 1.0)
+    earlier = "@laptop-earlier" if cell.preset == PAPERS_TEXT else "@earlier"
+    path = path.with_name(f"{cell.system}{earlier}-seed{cell.seed}.parquet")
+    costs = read_cell(path).record.costs if path.is_file() else {}
+    return costs["epochs"] * costs["seconds_per_epoch"] if {"epochs", "seconds_per_epoch"} <= costs.keys() else None
 
 
 def tell(missing: list[Cell], folder: Path) -> None:
