@@ -1,8 +1,8 @@
 """The command line ``gensr``: its commands, their options and help.
 
-A command is a function here, or in a module of this folder that hands one to ``app.command()``; what is slow to import
-it imports itself. An expected error (``GensrError``) ends any command with its message last and exit status 1, wrong
-usage ends with 2.
+A command is a function here, or one of a module of this folder that ``app.command()`` takes. It imports what is slow
+itself, and takes a config by the options of ``options.py``. An expected error (``GensrError``) ends any command with
+its message last and exit status 1, wrong usage ends with 2.
 """
 
 from __future__ import annotations
@@ -13,11 +13,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from flows.cli.assignments import paths
-from flows.cli.config_tree import read_config
+from flows.cli import options
 from flows.local import installation, servers, watch
-from gensr_model.config.known_formats import FORMATS
-from gensr_model.config.presets import PRESETS
 from gensr_model.errors import DataError
 from tasks.core.error_log import end_with_message
 from tasks.core.state_dir import run_folder, state_dir
@@ -54,74 +51,13 @@ results = typer.Typer(no_args_is_help=True, help="The results pages of this repo
 app.add_typer(results, name="results")
 
 
-def _known(names: list[str], what: str) -> Any:
-    def check(given: str | None) -> str | None:
-        if given is not None and given not in names:
-            raise typer.BadParameter(f"{given!r} is no {what}: expected {', '.join(names)}")
-        return given
-
-    return check
-
-
-def _is_assignment(given: list[str]) -> list[str]:
-    for one in given:
-        if not one.partition("=")[1]:
-            raise typer.BadParameter(f"{one!r}: expected a field and a value, such as train.epochs=3")
-    return given
-
-
-def _source(data: str | None) -> str | None:
-    """The config's ``source``, in which a path has a slash."""
-    if data is not None and not data.strip():
-        raise typer.BadParameter("expected the path of a folder")
-    return data if data is None or "/" in data or data in ("generated", "download") else f"./{data}"
-
-
 @app.command()
 def run(
-    config: Annotated[
-        str | None,
-        typer.Option(
-            "--config",
-            "-c",
-            envvar="GENSR_CONFIG",
-            show_envvar=False,
-            metavar="FILE",
-            help="YAML or JSON file with the fields that differ from the preset; or the JSON itself.",
-        ),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(metavar="FOLDER", help="Folder with your raw files; or the word generated, or download."),
-    ] = None,
-    data_format: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            metavar="NAME",
-            help=f"Format of the raw files: {', '.join(FORMATS)}, or module:NAME of yours.",
-            autocompletion=lambda: list(FORMATS),
-        ),
-    ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help=f"What all other fields begin with: {', '.join(PRESETS)}.",
-            callback=_known(list(PRESETS), "preset"),
-            autocompletion=lambda: list(PRESETS),
-        ),
-    ] = None,
-    sets: Annotated[
-        list[str],
-        typer.Option(
-            "--set",
-            metavar="FIELD=VALUE",
-            help="One field by its path, such as train.epochs=3. May be repeated.",
-            callback=_is_assignment,
-            autocompletion=lambda: [f"{path}=" for path in paths()],
-        ),
-    ] = [],  # noqa: B006 Typer's own copies
+    config: options.Config = None,
+    data: options.Data = None,
+    data_format: options.Format = None,
+    preset: options.Preset = None,
+    sets: options.Sets = None,
     deployment: Annotated[
         str, typer.Option(metavar="FLOW/NAME", help="What to run: a deployment of prefect.yaml.")
     ] = watch.PIPELINE,
@@ -132,9 +68,8 @@ def run(
     The options win over the file, --set wins over all. Unchanged stages are reused.
 
     Example: gensr run --data /data/mine --preset best --set train.epochs=3
-    """  # fmt: skip
-    options = {"source": _source(data), "format": data_format, "preset": preset}
-    tree = read_config(config, options, sets)
+    """
+    tree = options.config_tree(config, data, data_format, preset, sets)
     raise typer.Exit(watch.run(installation.enter(), tree, deployment))
 
 

@@ -1,0 +1,79 @@
+"""The options by which a command takes a config, and the config that they make."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from flows.cli.assignments import paths
+from flows.cli.config_tree import read_config
+from gensr_model.config.known_formats import FORMATS
+from gensr_model.config.presets import PRESETS
+
+
+def _is_preset(given: str | None) -> str | None:
+    if given is not None and given not in PRESETS:
+        raise typer.BadParameter(f"{given!r} is no preset: expected {', '.join(PRESETS)}")
+    return given
+
+
+def _is_place(given: str | None) -> str | None:
+    if given is not None and not given.strip():
+        raise typer.BadParameter("expected the path of a folder")
+    return given
+
+
+def _are_assignments(given: list[str] | None) -> list[str] | None:
+    for one in given or ():
+        if not one.partition("=")[1]:
+            raise typer.BadParameter(f"{one!r}: expected a field and a value, such as train.epochs=3")
+    return given
+
+
+Config = Annotated[
+    str | None,
+    typer.Option(
+        "--config", "-c", envvar="GENSR_CONFIG", show_envvar=False, metavar="FILE",
+        help="YAML or JSON file with the fields that differ from the preset; or the JSON itself.",
+    ),
+]  # fmt: skip
+Data = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER", help="Folder with your raw files; or the word generated, or download.", callback=_is_place
+    ),
+]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format", metavar="NAME", help=f"Format of the raw files: {', '.join(FORMATS)}, or module:NAME of yours.",
+        autocompletion=lambda: list(FORMATS),
+    ),
+]  # fmt: skip
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help=f"What all other fields begin with: {', '.join(PRESETS)}.",
+        callback=_is_preset, autocompletion=lambda: list(PRESETS),
+    ),
+]  # fmt: skip
+Sets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="FIELD=VALUE", help="One field by its path, such as train.epochs=3. May be repeated.",
+        callback=_are_assignments, autocompletion=lambda: [f"{path}=" for path in paths()],
+    ),
+]  # fmt: skip
+
+
+def config_tree(
+    config: str | None, data: str | None, data_format: str | None, preset: str | None, sets: list[str] | None
+) -> dict[str, Any]:
+    """The parameter ``config`` of a flow. Raises ConfigError as ``read_config``."""
+    return read_config(config, {"source": _source(data), "format": data_format, "preset": preset}, sets or ())
+
+
+def _source(data: str | None) -> str | None:
+    """The config's ``source``, in which a path has a slash."""
+    return data if data is None or "/" in data or data in ("generated", "download") else f"./{data}"
