@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from gensr_model.config.base import TASKS
@@ -122,6 +123,14 @@ class Results:
     def difference(self, column: Column, a: str, b: str) -> Comparison:
         """a − b, as `paired_bootstrap` gives it for all seeds of both."""
         return self._compared(column, self.values(column, a) - self.values(column, b))
+
+    def difference_from(self, column: Column, a: str, others: pa.Table) -> Comparison:
+        """a − ranks of the same samples that are no cell. DataError where they are of other samples."""
+        samples = of_task(self.cells(column.dataset, column.study, a)[0].ranks, column.task)["sample_id"]
+        rows = of_task(others, column.task).sort_by("sample_id")
+        if rows["sample_id"].to_pylist() != samples.to_pylist():
+            raise DataError(f"{column.dataset}: {a} and the ranks to compare it with are of other samples")
+        return self._compared(column, self.values(column, a) - per_sample(rows, column.metric))
 
     def relative(self, column: Column, a: str, b: str) -> tuple[Comparison, float]:
         """(a − b) / b over the seeds that both have, its interval as `relative_change` gives it, and b's mean."""

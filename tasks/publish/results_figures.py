@@ -71,14 +71,13 @@ class Figures:
     """The functions of a template. Each raises DataError where the cells do not have what it is asked for."""
 
     def __init__(self, results: Results, folder: Path) -> None:
-        self.results, self._folder = results, folder
+        self.results, self.folder = results, folder
 
     def functions(self) -> dict[str, Callable[..., Any]]:
         """By the name that templates use."""
-        names = ("metric", "deviation", "difference", "change", "leader", "leads", "cost", "seeds", "has", "name",
-                 "systems", "baselines", "ahead", "place", "samples", "order", "correlation", "saved", "require", "p",
-                 "impossible")  # fmt: skip
-        return {name: getattr(self, name) for name in names}
+        names = "metric deviation difference change leader leads cost seeds has name systems baselines ahead place"
+        more = "samples trained order correlation saved require p impossible"
+        return {name: getattr(self, name) for name in f"{names} {more}".split()}
 
     def metric(self, dataset: str, study: str, system: str, task: str, metric: str = "ndcg_at_10") -> Figure:
         """The mean over samples and seeds."""
@@ -121,9 +120,13 @@ class Figures:
         return self.results.has(dataset, study, *systems)
 
     def name(self, dataset: str, study: str, system: str) -> str:
-        """What people call a system."""
+        """What people call a system; one with a setting by that, too."""
         cells = self.results.cells(dataset, study, system)
-        return cells[0].record.title if cells else title(system)
+        if cells and cells[0].record.converted_from:
+            return cells[0].record.title
+        base, _, setting = system.partition("@")
+        shown = cells[0].record.title if cells else title(base)
+        return f"{shown}, preset `{setting}`" if setting else shown
 
     def systems(self, study: str) -> list[str]:
         """All systems of a study's table."""
@@ -144,6 +147,11 @@ class Figures:
         """Its place by N@10 of those among them that rank the task: ``3 of 12``."""
         ranked = [n for n in {*among, system} if self.results.ranks(Column(dataset, study, task), n)]
         return f"{len(self.ahead(dataset, study, system, task, ranked)) + 1} of {len(ranked)}"
+
+    def trained(self, dataset: str, study: str, without: Sequence[str] = ()) -> str:
+        """How many systems of a table have ranks: ``27 of 30``."""
+        named = [name for name in self.systems(study) if name not in without]
+        return f"{sum(self.has(dataset, study, name) for name in named)} of {len(named)}"
 
     def samples(self, dataset: str, task: str) -> str:
         """How many test samples a task has."""
@@ -167,7 +175,7 @@ class Figures:
 
     def saved(self, name: str) -> Any:
         """``docs/results/<name>``: the content of a JSON file, or the columns of a Parquet file, as of a sweep."""
-        path = self._folder / name
+        path = self.folder / name
         return (
             json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else pq.read_table(path).to_pydict()
         )

@@ -10,7 +10,8 @@ from gensr_model.evaluation.cells import Cell
 from gensr_model.evaluation.compare import holm
 from gensr_model.evaluation.comparison_table import COLUMNS, SIGNIFICANT
 from gensr_model.evaluation.results import OURS, Column
-from tasks.compare.names import block, title
+from gensr_model.evaluation.saved_ranks import read_saved_ranks
+from tasks.compare.names import block
 from tasks.publish.results_figures import Difference, Figures, bare
 
 TRAIN = "python -m benchmarks.tables --data FOLDER --only"
@@ -28,6 +29,7 @@ class Tables:
             "table": self.table,
             "steps": self.steps,
             "ablation": self.ablation,
+            "peers": self.peers,
             "plain": self.plain,
             "columns": self.columns,
         }
@@ -50,7 +52,10 @@ class Tables:
             head += [f"{'rec' if task == 'recommendation' else task} {c}" for c in COLUMNS.values()] + ["GenSR − it"]
         body = [self._row(dataset, study, name, against) for name in there]
         _embolden(body, head)
-        body += [[title(n.partition("@")[0]), block(n.partition("@")[0]), "–", "not trained yet"] for n in absent]
+        for name in absent:
+            body.append(
+                [self._figures.name(dataset, study, name), block(name.partition("@")[0]), "–", "not trained yet"]
+            )
         return "\n".join(
             [_markdown(head, body), "", *_notes(self._cells(dataset, study, there), against, absent, dataset, study)]
         )
@@ -58,7 +63,7 @@ class Tables:
     def _row(self, dataset: str, study: str, name: str, against: dict[tuple[str, str], Difference]) -> list[str]:
         cells = self._results.cells(dataset, study, name)
         mark = "†" if any(cell.record.converted_from for cell in cells) else ""
-        row = [f"{cells[0].record.title}{mark}", block(name.partition("@")[0]), str(len(cells))]
+        row = [f"{self._figures.name(dataset, study, name)}{mark}", block(name.partition("@")[0]), str(len(cells))]
         for task in TASKS:
             ranked = self._results.ranks(Column(dataset, study, task), name)
             row += [bare(self._results.mean(Column(dataset, study, task, m), name)) if ranked else "" for m in COLUMNS]
@@ -85,7 +90,7 @@ class Tables:
         body = []
         for name in names:
             cells = self._results.cells(dataset, study, name)
-            row = [cells[0].record.title if cells else name, str(len(cells))]
+            row = [self._figures.name(dataset, study, name), str(len(cells))]
             for task in TASKS:
                 spread = self._results.deviation(Column(dataset, study, task), name)
                 mean = bare(self._results.mean(Column(dataset, study, task), name))
@@ -117,6 +122,17 @@ class Tables:
             body.append(row)
         return _markdown(["variant", "seeds", "rec N@5", "p", "paper", "search N@5", "p", "paper"], body)
 
+    def peers(self, dataset: str, file: str) -> str:
+        """Another library's systems (``benchmarks.peers``) beside ours of the same names, N@10 of recommendation."""
+        column, body = Column(dataset, "rerank", TASKS[0]), []
+        for name, ranks in read_saved_ranks(self._figures.folder / file).items():
+            if self._results.ranks(column, name):
+                by = self._results.difference_from(column, name, ranks)
+                shown = Difference(by.mean_difference, by.low, by.high, by.p)
+                ours, title = self._results.mean(column, name), self._figures.name(dataset, "rerank", name)
+                body.append([title, bare(ours - shown.value), bare(ours), str(shown)])
+        return _markdown(["system", "peer", "ours", "ours − peer"], body)
+
     def plain(self, head: Sequence[str], body: Sequence[Sequence[object]]) -> str:
         """A table of values that a template has at hand; numbers with four decimals."""
         return _markdown(head, [[bare(v) if isinstance(v, float) else str(v) for v in row] for row in body])
@@ -130,10 +146,12 @@ class Tables:
 def _notes(
     cells: Sequence[Cell], against: dict[tuple[str, str], Difference], absent: Sequence[str], dataset: str, study: str
 ) -> list[str]:
-    lines = [
-        "GenSR − it: N@10, with the 95% interval of a paired bootstrap by user. A star: "
-        f"p < {bare(SIGNIFICANT, 2)} in a paired t-test, after Holm's correction for all {len(against)} of them."
-    ]
+    lines = []
+    if against:
+        lines.append(
+            "GenSR − it: N@10, with the 95% interval of a paired bootstrap by user. A star: "
+            f"p < {bare(SIGNIFICANT, 2)} in a paired t-test, after Holm's correction for all {len(against)} of them."
+        )
     if any(cell.record.converted_from for cell in cells):
         lines.append("†: saved by an older command. `benchmarks.tables` trains this row anew.")
     if absent:

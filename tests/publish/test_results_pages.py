@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from called import gensr
 
@@ -14,6 +15,7 @@ from gensr_model.errors import DataError
 from gensr_model.evaluation.cells import CellRecord, read_samples, write_cell, write_samples
 from gensr_model.evaluation.compare import paired_bootstrap
 from gensr_model.evaluation.metrics import RankCounts, counts_table
+from gensr_model.evaluation.saved_ranks import widen
 from tasks.publish.results_pages import Pages, build, differing
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -104,15 +106,27 @@ def test_a_sentence_that_does_not_hold_stops_the_build_with_its_line(docs: Path)
 
 def test_a_table_shows_what_is_missing_and_how_it_is_made(docs: Path) -> None:
     assert "No system has ranks yet. `python -m benchmarks.tables" in shown(docs, '{{ table("toy", "rerank") }}')
+    save(docs, "gensr", [1], setting="laptop")
+    assert "GenSR − it:" not in shown(docs, '{{ table("toy", "rerank", also=["gensr@laptop"]) }}')  # no GenSR yet
     save(docs, "gensr", [0])
     save(docs, "sasrec", [4], setting="earlier", converted_from="old.parquet")
-    save(docs, "gensr", [1], setting="laptop")
-    text = shown(docs, '{{ table("toy", "rerank", also=["gensr@laptop"]) }}')
+    text = shown(docs, '{{ table("toy", "rerank", also=["gensr@laptop", "two_head@laptop"]) }}')
     rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("|")}
     assert "not trained yet" in rows["UniSAR"]
+    assert "not trained yet" in rows["Two heads (Eq. 1), preset `laptop`"]
+    assert ".6309" in rows["GENSR, preset `laptop`"]
     assert "--only toy rerank" in text
     assert "**1.0000**" in rows["GENSR"]
     assert ".3869 | +.6131 [+.6131, +.6131]" in rows["SASREC†"]
+
+
+def test_ranks_of_other_samples_are_no_peers(docs: Path) -> None:
+    ranks = save(docs, "sasrec", [0, 3])
+    for table, name in ((ranks, "same"), (ranks.slice(1), "other")):
+        pq.write_table(widen({"sasrec": table}), docs / "results" / f"{name}.parquet")
+    assert "| SASREC | .7153 | .7153 | +.0000 [+.0000, +.0000] |" in shown(docs, '{{ peers("toy", "same.parquet") }}')
+    with pytest.raises(DataError, match="are of other samples"):
+        shown(docs, '{{ peers("toy", "other.parquet") }}')
 
 
 def test_a_new_cell_takes_the_place_of_an_earlier_one_which_no_page_has_then(docs: Path) -> None:
@@ -138,3 +152,5 @@ def test_the_command_writes_what_differs_and_a_check_writes_nothing(docs: Path) 
     assert gensr("results", "build", "--docs", docs, "--check").exit_code == 1, "a cell is on no page"
     assert gensr("results", "build", "--docs", docs, "--prune").exit_code == 0
     assert gensr("results", "build", "--docs", docs, "--check").exit_code == 0
+    page.write_text(".9999", encoding="utf-8")
+    assert gensr("results", "build", "--docs", docs, "--check").exit_code == 1
