@@ -10,16 +10,20 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from scipy import sparse
 from torch import Tensor, nn
 
 from gensr_model.data.batches import Batch
-from gensr_model.data.prepared import PreparedDataset
+from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.data.text import PromptTable
 from gensr_model.models.text_pooling import TextBuffers
 
 _ITEMS_TOGETHER = 4_096
-_LOG_NEAR_SCALE = 3.0  # a cosine of one twentieth then adds as much as the first search with the query
+_GAPS, _GAMMA = 20, 0.7  # items of a user that lie farther apart are in no order
+# Where the weights of both and after, and the powers of n_h and n_i, start: of a few by nearness alone, best on valid.
+_KIND_WEIGHT, _POWER = (20.0, 40.0), (0.5, 0.3)
+_FADES = 0.9  # from one event to the one before it
 
 
 class SparseRows(NamedTuple):
@@ -27,14 +31,16 @@ class SparseRows(NamedTuple):
 
     first: Tensor  # (R + 1,): the entries of row r are first[r] … first[r + 1] − 1
     key: Tensor  # (E,) r · J + column
-    value: Tensor  # (E,) float
+    value: Tensor  # (E, V) floats
 
     @staticmethod
-    def of(matrix: sparse.csr_array) -> SparseRows:
-        """The same matrix as tensors."""
-        matrix.sort_indices()
-        rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-        parts = (matrix.indptr.astype(np.int64), rows * matrix.shape[1] + matrix.indices, matrix.data)
+    def of(*matrices: sparse.csr_array) -> SparseRows:
+        """The entries of the first matrix, each with its value in every matrix."""
+        whole = matrices[0]
+        whole.sort_indices()
+        rows = np.repeat(np.arange(whole.shape[0]), np.diff(whole.indptr))
+        values = np.stack([whole.data, *(np.asarray(other[rows, whole.indices]) for other in matrices[1:])], axis=1)
+        parts = (whole.indptr.astype(np.int64), rows * whole.shape[1] + whole.indices, values.astype(np.float32))
         return SparseRows(*(torch.from_numpy(part) for part in parts))
 
     def entries(self, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -45,10 +51,10 @@ class SparseRows(NamedTuple):
         return owner, start[owner] + torch.arange(len(owner), device=rows.device) - before
 
     def at(self, keys: Tensor) -> Tensor:
-        """(n,) the values at keys (n,), 0 where there is none."""
+        """(n, V) the values at keys (n,), 0 where there is none."""
         place = torch.searchsorted(self.key, keys)
         found = torch.cat([self.key, self.key.new_tensor([-1])])[place] == keys
-        return torch.cat([self.value, self.value.new_zeros(1)])[place] * found
+        return F.pad(self.value, (0, 0, 0, 1))[place] * found.unsqueeze(1)
 
 
 TABLES = ("query_keys", "met_by", *(f"{table}_{part}" for table in ("searched", "near") for part in SparseRows._fields))
@@ -57,9 +63,10 @@ TABLES = ("query_keys", "met_by", *(f"{table}_{part}" for table in ("searched", 
 class KnownPairs(nn.Module):
     """The logit of an item by counts: popularity, searches of the query that found it, nearness to the history.
 
-    Nearness is log(1 + c Σ_h w_h cos(h, i)). The cosine is item-kNN's, between columns of the binary user by item
-    matrix of training; w_h goes by behavior and recency of the event. All weights are learned, those of popularity and
-    nearness for each task.
+    Nearness is log(1 + Σ_h w_h (a both(h, i) + b after(h, i)) / n_h^p n_i^q). n users of training met an item, ``both``
+    met both items; ``after`` is the sum over those who met i after h of γ to the number of items between them. With
+    b = 0 and p = q = ½ the sum is item-kNN's. All weights and powers are learned, w_h by behavior and recency of the
+    event, those of popularity and nearness for each task.
 
     Args:
         tables: ``count``, or tensors of their shapes.
@@ -72,9 +79,10 @@ class KnownPairs(nn.Module):
             self.register_buffer(name, tensor)
         self.count_weight = nn.Parameter(torch.ones(2))
         self.popularity_weight = nn.Parameter(torch.zeros(2))
-        self.event_weight = nn.Parameter(torch.ones(2, max_history))
+        self.event_weight = nn.Parameter(_FADES ** torch.arange(max_history).repeat(2, 1))
         self.near_weight = nn.Parameter(torch.ones(2))
-        self.log_near_scale = nn.Parameter(torch.tensor(_LOG_NEAR_SCALE))
+        self.kind_weight = nn.Parameter(torch.tensor(_KIND_WEIGHT))
+        self.power = nn.Parameter(torch.tensor(_POWER))
         self.met_by: Tensor
         self.query_keys: Tensor
         self.row_of: Tensor  # (I,) the row of an item in training, −1 for an item that training did not have
@@ -92,12 +100,13 @@ class KnownPairs(nn.Module):
         owner, entry = self._searched.entries(query[asked])
         cells = asked[owner] * (count + 1) + place[self._searched.key[entry] % width]
         empty = self.met_by.new_zeros(len(batch.task) * (count + 1))
-        searches = empty.index_add(0, cells, self._of_count(self._searched.value[entry]))
-        sample, event, weight = self._events(batch)
+        searches = empty.index_add(0, cells, self._of_count(self._searched.value[entry, 0]))
+        sample, event, weight, _ = self._events(batch)
         owner, entry = self._near.entries(event)
         column = self._near.key[entry] % width
         cells = sample[owner] * (count + 1) + place[column]
-        near = empty.index_add(0, cells, weight[owner] * self._near.value[entry] * self._scale(column))
+        near = self._near.value[entry] @ self.kind_weight * self._scale(column, 1)
+        near = empty.index_add(0, cells, weight[owner] * near)
         known = torch.cat([self.met_by, self.met_by.new_zeros(1)])[self.row_of[items]]
         logits = searches.view(-1, count + 1) + self._of_near(batch, near.view(-1, count + 1))
         return logits[:, :count] + self.popularity_weight[batch.task].unsqueeze(1) * torch.log1p(known)
@@ -105,33 +114,40 @@ class KnownPairs(nn.Module):
     def of_positive(self, batch: Batch, prompts: PromptTable, target: Tensor) -> Tensor:
         """(B,) of each sample and its positive (B,) of training, as if its user had never met the positive."""
         width, query = len(self.met_by), self._query_rows(prompts)
-        others = self._searched.at(query * width + target) - 1
+        others = self._searched.at(query * width + target)[:, 0] - 1
         logits = self._of_count(others.clamp(min=0)) * (query >= 0)
         logits = logits + self.popularity_weight[batch.task] * torch.log1p(self.met_by[target] - 1)
-        sample, event, weight = self._events(batch)
-        both = (self._near.at(event * width + target[sample]) - 1).clamp(min=0)
-        near = torch.zeros_like(logits).index_add(0, sample, weight * both * self._scale(target[sample], 1))
+        sample, event, weight, between = self._events(batch)
+        own = torch.stack([torch.ones_like(weight), _GAMMA**between], dim=1)
+        near = (self._near.at(event * width + target[sample]) - own).clamp(min=0) @ self.kind_weight
+        near = weight * near * self._scale(target[sample], 1, less=1)
+        near = torch.zeros_like(logits).index_add(0, sample, near)
         return logits + self._of_near(batch, near.unsqueeze(1)).squeeze(1)
 
-    def _of_near(self, batch: Batch, cosines: Tensor) -> Tensor:
-        """(B, n) nearness of weighed sums of cosines."""
-        nearness = torch.log1p(self.log_near_scale.exp() * cosines.clamp(min=0))
-        return self.near_weight[batch.task].unsqueeze(1) * nearness
+    def _of_near(self, batch: Batch, near: Tensor) -> Tensor:
+        return self.near_weight[batch.task].unsqueeze(1) * torch.log1p(near.clamp(min=0))
 
     def _of_count(self, count: Tensor) -> Tensor:
         return self.count_weight[0] * torch.log1p(count) + self.count_weight[1] * (count > 0)
 
-    def _events(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """The batch's events of known items: sample, row of the item, and weight by the root of its users; (E,)."""
+    def _events(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The batch's events of known items, (E,) each: sample, row of the item, w_h / n_h^p, and distinct items since.
+
+        An item that was met twice stands at its first time.
+        """
+        width = batch.history.shape[1]
+        same = (batch.history.unsqueeze(2) == batch.history.unsqueeze(1)) & batch.history_mask.unsqueeze(1)
+        first = same.int().argmax(dim=2)  # (B, H) where the item of each event stands first
+        new = (first == torch.arange(width, device=first.device)) & batch.history_mask
+        between = new.sum(dim=1, keepdim=True) - new.cumsum(dim=1).gather(1, first)
         sample, column = torch.nonzero(batch.history_mask, as_tuple=True)
         event = self.row_of[batch.items[batch.history[sample, column]]]
         sample, column, event = (part[event >= 0] for part in (sample, column, event))
-        recency = batch.history.shape[1] - 1 - column
-        weight = self.event_weight[batch.behavior[sample, column], recency]
-        return sample, event, weight * self._scale(event)
+        weight = self.event_weight[batch.behavior[sample, column], width - 1 - column]
+        return sample, event, weight * self._scale(event, 0), between[sample, column].float()
 
-    def _scale(self, rows: Tensor, less: int = 0) -> Tensor:
-        return (self.met_by[rows] - less).clamp(min=1).rsqrt()
+    def _scale(self, rows: Tensor, power: int, less: int = 0) -> Tensor:
+        return (self.met_by[rows] - less).clamp(min=1) ** -self.power[power]
 
     def _query_rows(self, prompts: PromptTable) -> Tensor:
         """(B,) training's row of each query; −1 for none, and for one that training does not have."""
@@ -174,12 +190,31 @@ def count(dataset: PreparedDataset, text: TextBuffers, neighbors: int) -> dict[s
     ones = np.ones(len(searches), np.float32)
     searched: sparse.csr_array = sparse.csr_array((ones, (row, searches.item)), shape=(len(keys), items))
     searched.sum_duplicates()
-    user, item = np.divmod(np.unique(train.user * items + train.item), items)
+    user, item = _first_met(train, items)
     met: sparse.csr_array = sparse.csr_array((np.ones(len(user), np.float32), (user, item)), (dataset.n_users, items))
     met_by = np.bincount(item, minlength=items).astype(np.float32)
-    tables = {"searched": SparseRows.of(searched), "near": SparseRows.of(_nearest(met, met_by, neighbors))}
+    near = _nearest(met, met_by, neighbors)
+    tables = {"searched": SparseRows.of(searched), "near": SparseRows.of(near, _after(user, item, items))}
     parts = {f"{name}_{part}": tensor for name, table in tables.items() for part, tensor in table._asdict().items()}
     return {"query_keys": torch.from_numpy(keys), "met_by": torch.from_numpy(met_by), **parts}
+
+
+def _first_met(train: Samples, items: int) -> tuple[IntArray, IntArray]:
+    """Users and items of the distinct pairs (P,), by user and in the order in which a user first met them."""
+    order = np.lexsort((train.history_end, train.user))
+    _, first = np.unique((train.user * items + train.item)[order], return_index=True)
+    rows = order[np.sort(first)]
+    return train.user[rows], train.item[rows]
+
+
+def _after(user: IntArray, item: IntArray, items: int) -> sparse.csr_array:
+    """(I, I) over users who met the column's item after the row's, the sum of γ to the number of items between them."""
+    gaps = range(1, _GAPS + 1)
+    same = [user[gap:] == user[:-gap] for gap in gaps]
+    before = np.concatenate([item[:-gap][rows] for gap, rows in zip(gaps, same, strict=True)])
+    after = np.concatenate([item[gap:][rows] for gap, rows in zip(gaps, same, strict=True)])
+    weights = np.repeat(_GAMMA ** np.arange(_GAPS), [int(rows.sum()) for rows in same])
+    return sparse.csr_array((weights, (before, after)), (items, items))
 
 
 def _nearest(met: sparse.csr_array, met_by: npt.NDArray[np.float32], neighbors: int) -> sparse.csr_array:

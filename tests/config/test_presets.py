@@ -35,6 +35,9 @@ def test_best_is_laptop_with_the_departures_that_its_ablation_takes_away() -> No
         ("model", "departures"),  # the share of the searches, which are off here
         ("train", "learning_rate"),
         ("train", "epochs"),
+        ("full_ranking", "departures"),
+        ("full_ranking", "batch_size"),
+        ("full_ranking", "epochs"),
         ("ablation", "variants"),
     }
 

@@ -19,6 +19,7 @@ from gensr_model.models.known_pairs import KnownPairs, count
 from gensr_model.models.text_pooling import TextBuffers
 
 COUNT, HAS, POPULAR, EVENT = 1.5, 0.25, 0.5, 0.75  # weights that are told apart
+BOTH, AFTER, GAMMA, P, Q = 3.0, 5.0, 0.7, 0.6, 0.4
 
 
 class World:
@@ -33,13 +34,21 @@ class World:
         self.searches = Counter(zip(train.query.tolist(), train.item.tolist(), strict=True))
         self.met = np.zeros((self.dataset.n_users, ITEMS))
         self.met[train.user, train.item] = 1
+        self.order: dict[int, list[int]] = {}
+        for row in np.lexsort((train.history_end, train.user)):
+            met = self.order.setdefault(int(train.user[row]), [])
+            if train.item[row] not in met:
+                met.append(int(train.item[row]))
 
     def pairs(self, neighbors: int) -> KnownPairs:
         made = KnownPairs(count(self.dataset, self.text, neighbors), 5)
         with torch.no_grad():
             made.count_weight.copy_(torch.tensor([COUNT, HAS]))
             made.popularity_weight.copy_(torch.tensor([POPULAR, 2 * POPULAR]))
+            made.event_weight.fill_(1.0)
             made.event_weight[:, 0], made.near_weight[1] = EVENT, 3.0
+            made.kind_weight.copy_(torch.tensor([BOTH, AFTER]))
+            made.power.copy_(torch.tensor([P, Q]))
         return made
 
     def batch(self, samples: Samples) -> Batch:
@@ -51,6 +60,7 @@ class World:
         if leave_out:
             met[samples.user[row], item] = 0
         users, both = met.sum(axis=0), met.T @ met
+        orders = {user: order for user, order in self.order.items() if not (leave_out and user == samples.user[row])}
         found = self.searches[query, item] - leave_out if query >= 0 else 0
         score = COUNT * math.log1p(found) + HAS * (found > 0) + POPULAR * (1 + task) * math.log1p(users[item])
         history = self.dataset.events.item[samples.history_start[row] : samples.history_end[row]][-5:]
@@ -60,9 +70,15 @@ class World:
             cosines[event] = -1
             if event == item or item not in np.argsort(-cosines, kind="stable")[:neighbors]:
                 continue
-            cosine = both[event, item] / math.sqrt(max(1, self.met.sum(axis=0)[event]) * max(1, users[item]))
-            near += (EVENT if place == 0 else 1.0) * cosine
-        return score + (3.0 if task else 1.0) * math.log1p(math.exp(3.0) * near)
+            after = sum(
+                GAMMA ** (order.index(item) - order.index(event) - 1)
+                for order in orders.values()
+                if event in order and item in order[order.index(event) + 1 :]
+            )
+            value = BOTH * both[event, item] + AFTER * after
+            value /= max(1, self.met.sum(axis=0)[event]) ** P * max(1, users[item]) ** Q
+            near += (EVENT if place == 0 else 1.0) * value
+        return score + (3.0 if task else 1.0) * math.log1p(near)
 
 
 @pytest.fixture(scope="module")
