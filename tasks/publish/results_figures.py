@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 import pyarrow.parquet as pq
 from scipy import stats
 
+from gensr_model.config.base import TASKS
 from gensr_model.errors import DataError
 from gensr_model.evaluation.arithmetic import Told
 from gensr_model.evaluation.cells import read_samples
+from gensr_model.evaluation.comparison_table import COLUMNS
 from gensr_model.evaluation.results import OURS, Column, Results
 from gensr_model.reporting import paper
 from gensr_model.reporting.run_facts import FULL_TABLE, RERANK
@@ -101,11 +103,21 @@ class Figures:
         """The best system of a column, of all of the table or of those named."""
         return self.results.leader(Column(dataset, study, task, metric), among or self.systems(study))
 
-    def leads(self, dataset: str, study: str, system: str, among: Sequence[str] = ()) -> list[tuple[str, str]]:
-        """The columns, task and metric, of the eight in which the system is first."""
-        columns = [(t, m) for t in ("recommendation", "search")
-                   for m in ("recall_at_5", "recall_at_10", "ndcg_at_5", "ndcg_at_10")]  # fmt: skip
-        return [(t, m) for t, m in columns if self.leader(dataset, study, t, m, (*among, system)) == system]
+    def leads(
+        self, dataset: str, study: str, system: str, among: Sequence[str] = (), clearly: bool = False
+    ) -> list[tuple[str, str]]:
+        """The columns, task and metric, of the eight in which the system is first among the others that are named.
+
+        ``clearly``: those alone where the interval of its lead over the best other is above 0.
+        """
+        first: list[tuple[str, str]] = []
+        for task in TASKS:
+            for metric in COLUMNS:
+                best = self.leader(dataset, study, task, metric, among)
+                lead = self.difference(dataset, study, system, best, task, metric)
+                if (lead.low if clearly else lead.value) > 0:
+                    first.append((task, metric))
+        return first
 
     def cost(self, dataset: str, study: str, system: str, field: str) -> float:
         """What it took, the mean over seeds: cpu_seconds, epochs, peak_memory_mb, parameters."""

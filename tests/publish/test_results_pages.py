@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -55,7 +56,7 @@ def docs(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def save(docs: Path, system: str, greater: list[int], seed: int = 0, setting: str = "", **record: str) -> pa.Table:
+def save(docs: Path, system: str, greater: list[int], seed: int = 0, setting: str = "", **record: Any) -> pa.Table:
     """Ranks of both tasks: each list of ``greater``, repeated over the samples, is that of both."""
     cells = docs / "results" / "cells"
     samples = read_samples(cells / "toy")
@@ -79,6 +80,19 @@ def test_a_metric_is_the_mean_over_samples_and_seeds(docs: Path) -> None:
     save(docs, "gensr", [99], seed=1)  # nothing among the first ten
     text = shown(docs, '{{ metric("toy", "rerank", "gensr", "search") }} {{ seeds("toy", "rerank", "gensr") }}')
     assert text == ".3750 2"
+
+
+def test_a_system_leads_clearly_where_its_interval_is_above_0(docs: Path) -> None:
+    save(docs, "gensr", [0, 9, 0], costs={"epochs": 3.0})
+    save(docs, "sasrec", [0, 9, 0, 0, 9, 0, 0, 9, 0, 0, 99, 0, 0, 9, 0])
+    save(docs, "din", [12])
+    call = 'leads("toy", "rerank", "gensr", ["sasrec", "din"]{}) | map("last") | unique | join(" ")'
+    every, clear = (f"{{{{ {call.format(more)} }}}}" for more in ("", ", clearly=true"))
+    assert shown(docs, every) == "recall_at_10 ndcg_at_10"  # level at 5
+    assert shown(docs, clear) == ""  # two of thirty users make the lead: one resample in eight has neither
+    assert shown(docs, '{{ cost("toy", "rerank", "gensr", "epochs") }}') == "3.0"
+    with pytest.raises(DataError, match="not every cell of din says its epochs"):
+        shown(docs, '{{ cost("toy", "rerank", "din", "epochs") }}')
 
 
 def test_a_difference_has_the_interval_of_the_paired_bootstrap_by_user(docs: Path) -> None:
