@@ -1,39 +1,20 @@
--- One block of events (batch: text by role, line_no) -> typed events, or the reason for a reject. What a type means
--- is in event_types; an event without a type is an engagement. Events of ignored types need no ids and no times.
-with numbers as (
-    select
-        b.*,
-        case when b.behavior is null then 'rec' else t.engagement end as engagement,
-        case when $unit <> 'iso' then try_cast(b.time as decimal(30, 6)) end as number
-    from batch as b
-    left join event_types as t on t.event_type = b.behavior
-),
-rows as (
+-- One block of events (batch: text by role; engagement; number, the time as a number; line_no) -> typed events, or the
+-- reason for a reject. Events of ignored types need no ids and no times: many have none. Rows stay in their order.
+with rows as (
     select
         *,
-        case $unit
-            when 's' then try_cast(number * 1000 as bigint)
-            when 'ms' then try_cast(number as bigint)
-            when 'us' then try_cast(number as bigint) // 1000
-            when 'ns' then try_cast(number as bigint) // 1000000
-            else epoch_ms(try_cast(time as timestamptz))
+        case
+            when $unit = 'iso' then epoch_ms(try_cast(time as timestamptz))
+            when $unit = 's' then case when abs(number) < 1e15 then (number * 1000)::bigint end
+            when $unit = 'ms' then try_cast(number as bigint)
+            when $unit = 'us' then try_cast(number as bigint) // 1000
+            else try_cast(number as bigint) // 1000000
         end as ts
-    from numbers
+    from batch
 ),
-final as (
+judged as (
     select
-        "user",
-        item,
-        ts,
-        behavior,
-        engagement,
-        query,
-        query_id,
-        session,
-        try_cast(weight as double) as weight,
-        try_cast(try_cast(position as double) as bigint) as position,
-        item_title,
-        line_no as line,
+        *,
         case
             when engagement = 'ignored' then null
             when "user" is null then 'no ' || $user
@@ -43,18 +24,32 @@ final as (
             when $unit = 'iso' and ts is null then 'time is not ISO 8601, as those of the rest of the file are'
             when ts is null then 'time is not a number'
             when number = 0 then 'time is zero'
-            when number * 1000 between $earliest and $latest
+            when number between $earliest / 1000 and $latest / 1000
                 then 'timestamp in the wrong unit: s, and the file is in ' || $unit
             when number between $earliest and $latest
                 then 'timestamp in the wrong unit: ms, and the file is in ' || $unit
-            when number / 1000 between $earliest and $latest
+            when number between $earliest * 1000 and $latest * 1000
                 then 'timestamp in the wrong unit: us, and the file is in ' || $unit
-            when number / 1000000 between $earliest and $latest
+            when number between $earliest * 1000000 and $latest * 1000000
                 then 'timestamp in the wrong unit: ns, and the file is in ' || $unit
             when ts > $latest then 'timestamp in the future'
             else 'timestamp before ingest.earliest'
-        end as reason,
-        concat_ws(',', "user", item, time, behavior, query) as excerpt
+        end as reason
     from rows
 )
-select * from final order by line
+select
+    "user",
+    item,
+    ts,
+    behavior,
+    engagement,
+    query,
+    query_id,
+    session,
+    try_cast(weight as double) as weight,
+    try_cast(try_cast(position as double) as bigint) as position,
+    item_title,
+    line_no as line,
+    reason,
+    case when reason is not null then concat_ws(',', "user", item, time, behavior, query) end as excerpt
+from judged

@@ -1,15 +1,11 @@
--- One block (batch: time, text) -> how many of its times are credible in each unit. A number is so in one unit at most:
--- the units lie a thousandfold apart, the credible times do not.
-with numbers as (
-    select time, try_cast(time as decimal(30, 6)) as number
-    from batch
-)
+-- One block (batch: time, text; number, the same as a number or null) -> how many of its times are credible in each unit.
+-- A number is so in one unit at most: the units lie a thousandfold apart, the credible times do not.
 select
-    count(*) filter (number * 1000 between $earliest and $latest) as s,
+    count(*) filter (number between $earliest / 1000 and $latest / 1000) as s,
     count(*) filter (number between $earliest and $latest) as ms,
-    count(*) filter (number / 1000 between $earliest and $latest) as us,
-    count(*) filter (number / 1000000 between $earliest and $latest) as ns,
+    count(*) filter (number between $earliest * 1000 and $latest * 1000) as us,
+    count(*) filter (number between $earliest * 1000000 and $latest * 1000000) as ns,
     count(*) filter (
         case when number is null then epoch_ms(try_cast(time as timestamptz)) end between $earliest and $latest
     ) as iso
-from numbers
+from batch

@@ -102,25 +102,25 @@ def event_blocks(
         staged.add(rows)
         types.update(_counted(rows["behavior"]))
         if logs.events.time_unit == "auto" and reader.time_unit is None:
-            units.update(_query(con, "logs/time_units", rows.select(["time"]), bounds).to_pylist()[0])
+            timed = _with_number(con, rows.select(["time"]))
+            units.update(_query(con, "logs/time_units", timed, bounds).to_pylist()[0])
     found = [unit for unit, count in units.most_common(1) if count]
     given = logs.events.time_unit
     unit = reader.time_unit or (given if given != "auto" else found[0] if found else "ms")
-    event_types = _event_types(logs, types, path)
-    names = {role: reader.name_of(role) for role in REQUIRED["events"]}
-    con.register("event_types", event_types)
+    meaning = _event_types(logs, types, path)
+    params = {"unit": unit, **bounds, **{role: reader.name_of(role) for role in REQUIRED["events"]}}
     for rows in staged:
-        yield _split(_query(con, "logs/events", rows, {"unit": unit, **names, **bounds}))
-    con.unregister("event_types")
+        engagement = _engagements(rows["behavior"], meaning)
+        timed = _with_number(con, rows.append_column("engagement", engagement))
+        yield _split(_query(con, "logs/events", timed, params))
     how = "its type" if reader.time_unit else "found" if given == "auto" else "named in the config"
-    meaning = dict(zip(*event_types.to_pydict().values(), strict=True))
     return reader.facts | {
         "time_unit": {"unit": unit, "why": how, "credible": {u: n for u, n in units.items() if n}},
         "event_types": {name: {"rows": n, "behavior": meaning[name]} for name, n in sorted(types.items())},
     }
 
 
-def _event_types(logs: LogsConfig, types: Counter[str], path: Path) -> pa.Table:
+def _event_types(logs: LogsConfig, types: Counter[str], path: Path) -> dict[str, str]:
     """What each event type of a file means. Raises DataError for one that nobody knows."""
     given = {name.lower(): behavior for name, behavior in logs.behaviors.items()}
     known: dict[str, str] = {}
@@ -137,7 +137,22 @@ def _event_types(logs: LogsConfig, types: Counter[str], path: Path) -> pa.Table:
             f"{path}: unknown event types: {', '.join(sorted(unknown)[:20])}. Say in logs.behaviors what each is: rec "
             'or src for an engagement, or ignored, such as {"' + sorted(unknown)[0].rpartition(" (")[0] + '": "rec"}.'
         )
-    return pa.table({"event_type": pa.array(known, _TEXT), "engagement": pa.array(known.values(), _TEXT)})
+    return known
+
+
+def _engagements(types: pa.ChunkedArray, meaning: dict[str, str]) -> pa.ChunkedArray:
+    """What the event of each row is; an event without a type is an engagement."""
+    place = pc.index_in(types, pa.array(meaning, _TEXT))
+    return pc.fill_null(pc.take(pa.array(meaning.values(), _TEXT), place), "rec")
+
+
+def _with_number(con: duckdb.DuckDBPyConnection, rows: pa.Table) -> pa.Table:
+    """The rows with ``number``, their times as numbers."""
+    try:
+        number = rows["time"].cast(pa.int64())
+    except pa.ArrowInvalid:  # not one is an integer, or not all are
+        number = _query(con, "tables/numbers", rows.select(["time"]), {})["number"]
+    return rows.append_column("number", number)
 
 
 def _counted(column: pa.ChunkedArray) -> dict[str, int]:
@@ -170,6 +185,8 @@ def _query(con: duckdb.DuckDBPyConnection, name: str, rows: pa.Table, params: di
 
 
 def _split(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+    if rows["reason"].null_count == len(rows):
+        return rows, REJECTED.empty_table()
     good = pc.is_null(rows["reason"])
     return rows.filter(good), rows.filter(pc.invert(good)).select(REJECTED.names).cast(REJECTED)
 
