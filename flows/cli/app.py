@@ -136,8 +136,8 @@ def build(
     prune: Annotated[bool, typer.Option("--prune", help="Delete saved ranks that are on no page.")] = False,
 ) -> None:
     """Write the results pages from saved ranks."""
-    from tasks.publish.results_pages import update  # SciPy and pyarrow: seconds
-
     if check and prune:
         raise typer.BadParameter("--check writes nothing: give it without --prune")
+    from tasks.publish.results_pages import update  # SciPy and pyarrow: seconds
+
     raise typer.Exit(update(docs, check, prune))

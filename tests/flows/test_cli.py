@@ -199,6 +199,24 @@ main()
 """
 
 
+def make(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A target of the Makefile, with a command line that starts nothing."""
+    venv = tmp_path / "venv"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "bin" / "gensr").write_text(SCRIPT, encoding="utf-8")
+    (venv / "bin" / "gensr").chmod(0o755)
+    (venv / "installed.stamp").touch()
+    inherited = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    return subprocess.run(
+        ["make", "--no-print-directory", f"VENV={venv}", f"GENSR_HOME={tmp_path}/ho'me $x", *arguments],
+        cwd=ROOT,
+        env=inherited | {"PYTHONPATH": str(ROOT)} | environment,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+    )
+
+
 @pytest.mark.parametrize(
     ("place", "name", "source"),
     [
@@ -209,25 +227,20 @@ main()
     ],
 )
 def test_make_passes_its_config_as_typed(tmp_path: Path, place: str, name: str, source: str) -> None:
-    venv = tmp_path / "venv"
-    (venv / "bin").mkdir(parents=True)
-    (venv / "bin" / "gensr").write_text(SCRIPT, encoding="utf-8")
-    (venv / "bin" / "gensr").chmod(0o755)
-    (venv / "installed.stamp").touch()
     text = json.dumps({"name": name, "source": source}, indent=1, ensure_ascii=False)  # several lines
     if place == "file":
         (tmp_path / "it's $mine.json").write_text(text, encoding="utf-8")
         text = str(tmp_path / "it's $mine.json")
-    home = str(tmp_path / "ho'me $x")
-    environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
-    environment |= {"PYTHONPATH": str(ROOT)} | ({"CONFIG": text} if place == "environment" else {})
-    typed = ["make", "--no-print-directory", "run", f"VENV={venv}", f"GENSR_HOME={home}"]
-    done = subprocess.run(
-        [*typed, f"CONFIG={text}"] if place != "environment" else typed,
-        cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", timeout=60,
-    )  # fmt: skip
+    done = make(tmp_path, "run", CONFIG=text) if place == "environment" else make(tmp_path, "run", f"CONFIG={text}")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == [home, {"name": name, "source": source}]
+    assert json.loads(done.stdout) == [f"{tmp_path}/ho'me $x", {"name": name, "source": source}]
+
+
+def test_make_audits_the_folder_as_typed(tmp_path: Path) -> None:
+    done = make(tmp_path, "audit", "DATASET=/no/it's $here")
+    assert "gensr: DataError: /no/it's $here/manifest.json: missing" in done.stderr
+    assert done.returncode != 0
+    assert "name a prepared folder" in make(tmp_path / "again", "audit").stderr
 
 
 def test_no_expected_error_is_taken_for_a_fault(started: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
