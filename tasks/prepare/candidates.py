@@ -48,19 +48,28 @@ def draw_candidates(con: duckdb.DuckDBPyConnection, split: str, config: PrepareC
     stand first, each protocol's in the order of the samples. Raises DataError where a user leaves too few items.
     Beside slices it holds 8 bytes per pair of an evaluated user and a met item.
     """
-    fewest = files.one_row(con, "prepared/fewest_unmet")
-    items, met = fewest["items"], fewest["met"]
-    if items - met < config.negatives:
-        raise DataError(
-            f"the catalogue is too small for {config.negatives} negatives: user {fewest['raw_id']!r} met {met} of "
-            f"{items} items, which leaves {items - met}. Lower prepare.negatives or bring more items"
-        )
+    items, met = require_negatives(con, config.negatives)
     keys = to_arrow(con, "prepared/met_keys", {"items": items})["key"].to_numpy()
     drawings = (
         _Drawing(con, protocol, config, seed, Negatives(items, keys, _weights(con, protocol), config.negatives), met)
         for protocol in config.protocols
     )  # fmt: skip
     return files.write(path, files.CANDIDATES, (batch for each in drawings for batch in each.lists(split)))
+
+
+def require_negatives(con: duckdb.DuckDBPyConnection, negatives: int) -> tuple[int, int]:
+    """(items, how many of them an evaluated user met at most). Reads the tables samples, items, users and met.
+
+    Raises DataError where a user leaves fewer than so many ``negatives``.
+    """
+    fewest = files.one_row(con, "prepared/fewest_unmet")
+    items, met = fewest["items"], fewest["met"]
+    if items - met < negatives:
+        raise DataError(
+            f"the catalogue is too small for {negatives} negatives: user {fewest['raw_id']!r} met {met} of "
+            f"{items} items, which leaves {items - met}. Lower prepare.negatives or bring more items"
+        )
+    return items, met
 
 
 def _weights(con: duckdb.DuckDBPyConnection, protocol: Protocol) -> IntArray | None:

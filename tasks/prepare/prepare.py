@@ -40,25 +40,16 @@ def build_prepared(raw: Path, config: PipelineConfig, out: Path) -> None:
     entry = dataset_format(config.format)
     if reason := lacks_order(entry.facts, config.prepare.same_time):
         raise ConfigError(reason)
-    steps = entry.preparing
     raw_manifest = _raw_manifest(raw, config)
     temp = out / "duckdb-temp"
     counts: dict[str, Any] = {}
-    both = steps.both_behaviors(config) if callable(steps.both_behaviors) else steps.both_behaviors
     with connect(config.prepare, temp) as con:
-        open_raw(con, raw, entry)
-        _interactions(con, entry, config, counts)
-        _filter(con, config.prepare.min_interactions, both, counts)
-        run(con, "prepared/item_rows")
-        _run_steps(con, (*steps.searches, *steps.item_text), config, counts)
-        for step in ("users", "items", "queries", "events"):
-            run(con, f"prepared/{step}")
-        _run_steps(con, steps.event_split, config, counts)
-        run(con, "prepared/samples", {"include": config.prepare.same_time == "include"})
+        read_interactions(con, raw, config, counts)
+        filter_interactions(con, config, counts)
+        tasks = make_samples(con, config, counts)
         for step in ("graph", "met"):
             run(con, f"prepared/{step}")
-        tasks = _require_samples(con, entry, counts)
-        _write_tables(con, out, steps.files, counts)
+        _write_tables(con, out, entry.preparing.files, counts)
         for split in _EVAL_SPLITS:
             path = out / f"candidates_{split}.parquet"
             counts[f"candidates_{split}"] = draw_candidates(con, split, config.prepare, config.seed, path)
@@ -76,7 +67,7 @@ def build_prepared(raw: Path, config: PipelineConfig, out: Path) -> None:
         "split": {"rule": entry.facts.split, "leave_one_out_later_share": later_share} | counts.pop("split", {}),
         "counts": counts,
     }
-    if steps.may_lack_task:
+    if entry.preparing.may_lack_task:
         manifest["tasks"] = tasks
     (out / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
@@ -115,10 +106,12 @@ def _run_steps(
             step(con, config, counts)
 
 
-def _interactions(
-    con: duckdb.DuckDBPyConnection, entry: DatasetFormat, config: PipelineConfig, counts: dict[str, Any]
+def read_interactions(
+    con: duckdb.DuckDBPyConnection, raw: Path, config: PipelineConfig, counts: dict[str, Any]
 ) -> None:
-    """Table ``interactions``: the engaged rows, each once."""
+    """Table ``interactions`` from the folder ``raw``: the engaged rows, each once. Raises as ``build_prepared``."""
+    entry = dataset_format(config.format)
+    open_raw(con, raw, entry)
     _run_steps(con, entry.preparing.interactions, config, counts)
     if files.one_row(con, "prepared/size")["interactions"] == 0:
         raise DataError(
@@ -127,12 +120,14 @@ def _interactions(
         )
 
 
-def _filter(con: duckdb.DuckDBPyConnection, k: int, both: bool, counts: dict[str, Any]) -> None:
-    """Cut ``interactions`` to the k-core and, with ``both``, to users with both behaviors: a fixed point of both rules.
+def filter_interactions(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: dict[str, Any]) -> None:
+    """Cut ``interactions`` to the k-core and, for some formats, to users with both behaviors: a fixed point of both.
 
     Search events that a format derives from purchases come after the filter, so a purchase counts once, as in the
-    5-core files that the paper starts from.
+    5-core files that the paper starts from. Raises DataError where nothing is left.
     """
+    k, both = config.prepare.min_interactions, dataset_format(config.format).preparing.both_behaviors
+    both = both(config) if callable(both) else both
     steps: list[dict[str, Any]] = []
 
     def keep(step: str, name: str, params: dict[str, Any] | None = None) -> bool:
@@ -148,18 +143,33 @@ def _filter(con: duckdb.DuckDBPyConnection, k: int, both: bool, counts: dict[str
     while keep(f"k-core of {k}, round {len(steps) - steps.index(start)}", "prepared/k_core_step", core):
         pass
     end = steps[-1]
-    if end["interactions"] == 0:
-        shown = "; ".join(f"{s['step']}: {s['users']} users, {s['items']} items" for s in steps)
-        raise DataError(
-            f"the filters leave no interaction. {shown}. Lower prepare.min_interactions (now {k}) or bring more data"
-            + (" with users who both searched and clicked recommendations" if both else "")
-        )
     counts["filter"] = {
         "steps": steps,
         "users_without_both_behaviors": steps[0]["users"] - start["users"],
         "users_removed_by_k_core": start["users"] - end["users"],
         "items_removed_by_k_core": start["items"] - end["items"],
     }
+    if end["interactions"] == 0:
+        shown = "; ".join(f"{s['step']}: {s['users']} users, {s['items']} items" for s in steps)
+        raise DataError(
+            f"the filters leave no interaction. {shown}. Lower prepare.min_interactions (now {k}) or bring more data"
+            + (" with users who both searched and clicked recommendations" if both else "")
+        )
+
+
+def make_samples(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: dict[str, Any]) -> list[Task]:
+    """Tables ``users``, ``items``, ``queries``, ``events`` and ``samples`` from ``interactions``; returns the tasks.
+
+    Raises DataError for a split without samples of a task.
+    """
+    entry = dataset_format(config.format)
+    run(con, "prepared/item_rows")
+    _run_steps(con, (*entry.preparing.searches, *entry.preparing.item_text), config, counts)
+    for step in ("users", "items", "queries", "events"):
+        run(con, f"prepared/{step}")
+    _run_steps(con, entry.preparing.event_split, config, counts)
+    run(con, "prepared/samples", {"include": config.prepare.same_time == "include"})
+    return _require_samples(con, entry, counts)
 
 
 def _require_samples(con: duckdb.DuckDBPyConnection, entry: DatasetFormat, counts: dict[str, Any]) -> list[Task]:
