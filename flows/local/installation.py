@@ -45,7 +45,7 @@ class Local(NamedTuple):
     def mlflow_server(self) -> Service:
         command = _module("mlflow", "server", "--host", "127.0.0.1", "--port", str(self.mlflow_port))
         command += ["--workers", "1", "--backend-store-uri", self.where.mlflow_store]
-        command += ["--artifacts-destination", str(self.where.mlflow_artifacts)]
+        command += ["--artifacts-destination", self.where.mlflow_artifacts.as_uri()]
         # Clients keep a connection and write every few seconds. The usual 5 s close it just as the next request comes.
         command += ["--uvicorn-opts", "--timeout-keep-alive 300"]
         return Service("MLflow server", command, self.mlflow_port, f"{self.mlflow_url}/health", MLFLOW_PORT)

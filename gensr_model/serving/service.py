@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -91,6 +92,9 @@ class Service:
         """
         if request.behaviors is not None and request.history is None:
             raise DataError("behaviors: given without the history that they belong to")
+        repeated = _repeated(request.candidates or [])
+        if repeated:
+            request = request._replace(candidates=list(dict.fromkeys(request.candidates or [])))
         query = (request.query or "").strip() or None
         history = self._history(request)
         source, model, ranked = self._ranked(request, query, history)
@@ -100,7 +104,7 @@ class Service:
             task="search" if query else "recommendation",
             candidate_source=source,
             history_source=history.source,
-            notes=_notes(request, history, query, model),
+            notes=_notes(request, history, query, model, repeated),
         )
 
     def _ranked(
@@ -135,8 +139,17 @@ class Service:
         return np.array([self.ranker.index[item] for item in raw if item in self.ranker.index], np.int64)
 
 
-def _notes(request: Request, history: _History, query: str | None, model: Ranker) -> list[str]:
+def _repeated(candidates: list[str]) -> list[str]:
+    """Each candidate that is there more than once, once."""
+    return [item for item, times in Counter(candidates).items() if times > 1]
+
+
+def _notes(
+    request: Request, history: _History, query: str | None, model: Ranker, repeated: list[str]
+) -> list[str]:
     notes = []
+    if repeated:
+        notes.append(f"{len(repeated)} candidates were given more than once and are ranked once: {repeated[:5]}")
     if history.source == "unknown-user":
         notes.append(f"user {request.user!r} is unknown: answered as for an empty history")
     unknown = [item for item in history.items if item not in model.index]

@@ -43,17 +43,7 @@ NONE = "none"  # the key of a full-ranking model that is not there
 _REQUIRED = ("bm25s", "numpy", "pandas", "pyarrow", "pydantic", "safetensors", "scipy", "tokenizers", "torch",
              "torch-geometric", "transformers")  # fmt: skip
 _TEXT, _TEXTS = DataType.string, Array(DataType.string)
-SIGNATURE = ModelSignature(
-    inputs=Schema(
-        [
-            ColSpec(_TEXT, "user", required=False),
-            ColSpec(_TEXTS, "history", required=False),
-            ColSpec(_TEXTS, "behaviors", required=False),
-            ColSpec(_TEXT, "query", required=False),
-            ColSpec(_TEXTS, "candidates", required=False),
-            ColSpec(DataType.double, "top_n", required=False),  # an integer column could hold no null
-        ]
-    ),
+SIGNATURE = ModelSignature(  # no inputs: pyfunc_model says why
     outputs=Schema(
         [
             ColSpec(_TEXTS, "items"),
@@ -310,7 +300,7 @@ def _log(run: Tracked, bundle: Path, catalogue: Path | None) -> str:
         info = mlflow.pyfunc.log_model(
             name="gensr",
             python_model=str(Path(pyfunc_model.__file__)),
-            artifacts={"bundle": str(bundle)} | ({} if catalogue is None else {"catalogue": str(catalogue)}),
+            artifacts={"bundle": bundle.as_uri()} | ({} if catalogue is None else {"catalogue": catalogue.as_uri()}),
             code_paths=[str(Path(gensr_model.__file__).parent)],
             signature=SIGNATURE,
             input_example=example,

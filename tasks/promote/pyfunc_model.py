@@ -2,15 +2,20 @@
 
 Input, one row per request, every column optional: ``user``, ``history`` (item ids, oldest first), ``behaviors``,
 ``query``, ``candidates``, ``top_n``; null is "not given". Output: the fields of ``gensr_model.serving``'s Answer.
+
+The model's signature names no inputs: MLflow would drop columns that it does not name, misspelt ones without a word,
+and refuse whole numbers for floats.
 """
 
 from __future__ import annotations
 
+import difflib
 import functools
 import logging
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Hashable, Mapping
+from numbers import Real
+from typing import Any, TextIO
 
 import mlflow
 import numpy as np
@@ -23,13 +28,14 @@ from gensr_model.errors import DataError
 from gensr_model.serving.service import Answer, Request, Service
 
 _LOG = logging.getLogger("gensr")
+_EXACT = 2**53  # beyond it a float is no longer each whole number
 
 
 class GenSRModel(PythonModel):
     """Recommends without a query and searches with one, over given candidates or the whole catalogue."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        answer_without_traces()
+        adapt_server()
         self.service = Service.load(context.artifacts["bundle"], context.artifacts.get("catalogue"))
 
     def predict(
@@ -39,7 +45,7 @@ class GenSRModel(PythonModel):
         del context
         top_n = (params or {}).get("top_n") or None
         answers = []
-        for number, row in enumerate(model_input.to_dict("records")):
+        for number, row in enumerate(_rows(model_input)):
             try:
                 answers.append(self.service.answer(parse_request(row, top_n)))
             except DataError as error:  # so that the server answers 400 with the sentence, not with a trace
@@ -51,50 +57,94 @@ class GenSRModel(PythonModel):
         return pd.DataFrame(answers, columns=list(Answer._fields))
 
 
-def answer_without_traces() -> None:
-    """Let MLflow's server answer a CSV or Parquet body that it cannot parse with the message alone.
+def adapt_server() -> None:
+    """Let MLflow's server answer a body that it cannot parse without a trace, and read the cells of a CSV as text.
 
-    MLflow adds the trace and has no setting for that. A version without the function keeps its answers.
+    MLflow has no setting for either. A version without these functions keeps its ways.
     """
     answer = getattr(scoring_server, "_handle_serving_error", None)
     if answer is not None:
         scoring_server._handle_serving_error = functools.partial(answer, include_traceback=False)
+    if hasattr(scoring_server, "parse_csv_input"):
+        scoring_server.parse_csv_input = _read_csv
 
 
-def parse_request(row: dict[Any, Any], top_n: int | None) -> Request:
-    """A row of the input as a request. Raises DataError for a value of another type; names field and value."""
+def _read_csv(csv_input: TextIO, schema: object = None) -> pd.DataFrame:
+    """Rows of a CSV body: an id 007 stays 007, an empty cell is not given."""
+    del schema
+    try:
+        return pd.read_csv(csv_input, dtype=str, keep_default_na=False, na_values=[""])
+    except ValueError as error:  # pandas' own errors are ValueErrors
+        raise MlflowException(f"the body is no CSV with a header: {error}", INVALID_PARAMETER_VALUE) from error
+
+
+def _rows(given: Any) -> list[dict[Any, Any]]:
+    """The requests of a frame, of a list of records, of one record, or of a column per field (numpy)."""
+    if isinstance(given, Mapping) and given and all(isinstance(value, np.ndarray) for value in given.values()):
+        given = pd.DataFrame({name: list(value) for name, value in given.items()})
+    if isinstance(given, pd.DataFrame):
+        records = given.to_dict("records")
+        return records if len(records) == len(given) else [{}] * len(given)  # pandas loses rows without columns
+    rows = [given] if isinstance(given, Mapping) else given
+    if isinstance(rows, list) and all(isinstance(row, Mapping) for row in rows):
+        return [dict(row) for row in rows]
+    message = f"expected records of fields, such as {{'dataframe_records': [{{'user': 'U1'}}]}}, got {given!r:.200}"
+    raise MlflowException(message, INVALID_PARAMETER_VALUE)
+
+
+def parse_request(row: Mapping[Hashable, Any], top_n: int | None) -> Request:
+    """A row of the input as a request.
+
+    Raises DataError for a field that there is not, and for a value of another type; names field and value.
+    """
+    for name in row:
+        if name not in Request._fields:
+            near = difflib.get_close_matches(str(name), Request._fields, 1)
+            meant = f" (did you mean {near[0]}?)" if near else ""
+            raise DataError(f"{name}: there is no such field{meant}; expected {', '.join(Request._fields)}")
     given = {str(name): value for name, value in row.items() if not _absent(value)}
     texts = {name: _text(name, given[name]) for name in ("user", "query") if name in given}
     lists = {name: _texts(name, given[name]) for name in ("history", "behaviors", "candidates") if name in given}
-    return Request(**texts, **lists, top_n=_whole(given.get("top_n", top_n)))  # type: ignore[arg-type]
+    return Request(**texts, **lists, top_n=_top_n(given.get("top_n", top_n)))  # type: ignore[arg-type]
 
 
-def _whole(limit: object) -> int | None:
-    if limit is None:
+def _top_n(given: object) -> int | None:
+    if given is None:
         return None
-    if not isinstance(limit, (int, float)) or limit != int(limit):
-        raise DataError(f"top_n: expected a whole number, got {limit!r}")
-    return int(limit)
+    number = int(given) if isinstance(given, str) and given.isdecimal() else _whole(given)  # text in a CSV
+    if number is None:
+        raise DataError(f"top_n: expected a whole number, got {given!r}")
+    return number
 
 
 def _texts(name: str, given: object) -> list[str]:
-    if isinstance(given, str) or not isinstance(given, Iterable):
-        raise DataError(f"{name}: expected a list of ids, got {given!r}")
+    if not isinstance(given, (list, tuple, np.ndarray)):
+        raise DataError(f"{name}: expected a list of ids, got {given!r:.200}")
     return [_text(name, value) for value in given]
 
 
 def _text(name: str, given: object) -> str:
     """Ids may be numbers, as KuaiSAR's are; pandas makes floats of them beside a null."""
-    if isinstance(given, (int, float, np.integer)) and not isinstance(given, bool) and given == int(given):
-        return str(int(given))
-    if not isinstance(given, str):
-        raise DataError(f"{name}: expected text, got {given!r}")
-    return given
+    if isinstance(given, str):
+        return str(given)
+    number = _whole(given)
+    if number is None:
+        raise DataError(f"{name}: expected text, got {given!r:.200}")
+    if isinstance(given, (float, np.floating)) and abs(number) > _EXACT:
+        raise DataError(f"{name}: {given!r} is too large for an exact number beside nulls; send it as text")
+    return str(number)
+
+
+def _whole(given: object) -> int | None:
+    """The whole number that a value is, or None."""
+    if isinstance(given, (bool, np.bool_)) or not isinstance(given, Real) or not math.isfinite(given):
+        return None
+    return int(given) if given == int(given) else None
 
 
 def _absent(value: object) -> bool:
-    """None, or the NaN that pandas makes of it."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    """None, or the NaN, NaT or NA that pandas makes of it."""
+    return value is None or (pd.api.types.is_scalar(value) and bool(pd.isna(value)))  # type: ignore[call-overload]
 
 
 mlflow.models.set_model(GenSRModel())

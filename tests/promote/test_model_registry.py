@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 import pandas as pd
 import pytest
 from logged_model import Logged
 from mlflow.exceptions import MlflowException
+from mlflow.pyfunc import scoring_server
 
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError
@@ -125,26 +128,62 @@ def test_a_wrong_row_is_named(logged: Logged, column: str, value: object, says: 
     ("column", "value", "message"),
     [
         ("user", ["u1"], r"^row 0: user: expected text, got \['u1'\]$"),
+        ("user", True, "^row 0: user: expected text, got True$"),
+        ("query", float("inf"), "^row 0: query: expected text, got inf$"),
         ("history", "i1", "^row 0: history: expected a list of ids, got 'i1'$"),
+        ("candidates", {"i4": 1}, r"^row 0: candidates: expected a list of ids, got \{'i4': 1\}$"),
         ("candidates", [True], "^row 0: candidates: expected text, got True$"),
+        ("candidates", ["i4", None], "^row 0: candidates: expected text, got None$"),
+        ("top_n", True, "^row 0: top_n: expected a whole number, got True$"),
+        ("top_n", "many", "^row 0: top_n: expected a whole number, got 'many'$"),
+        ("top_n", float("inf"), "^row 0: top_n: expected a whole number, got inf$"),
+        ("usr", "u1", r"^row 0: usr: there is no such field \(did you mean user\?\); expected user, history, "),
+        ("n", 3, "^row 0: n: there is no such field; expected user, "),
+        (0, "u1", "^row 0: 0: there is no such field; expected user, "),
     ],
 )
-def test_a_value_of_another_type_is_refused_by_field_and_value(
+def test_a_value_of_another_type_or_name_is_refused_by_field_and_value(
     logged: Logged, column: str, value: object, message: str
 ) -> None:
-    """Past MLflow's own check of the signature, as requests over HTTP come."""
-    model = logged.model.unwrap_python_model()
     with pytest.raises(MlflowException, match=message) as refused:
-        model.predict(None, pd.DataFrame({column: [value]}))
+        logged.model.predict(pd.DataFrame({column: [value]}))
     assert refused.value.error_code == "INVALID_PARAMETER_VALUE"
 
 
+@pytest.mark.parametrize("body", [["u1"], "u1", 3])
+def test_what_holds_no_records_is_refused(logged: Logged, body: object) -> None:
+    with pytest.raises(MlflowException, match=r"^expected records of fields, such as .* got "):
+        logged.model.predict(body)
+
+
 def test_numbers_are_ids_and_queries_as_their_text(logged: Logged) -> None:
-    model = logged.model.unwrap_python_model()
-    assert parse_request({"user": 12, "query": 2020.0, "candidates": [7, "i1"]}, None) == Request(
-        "12", query="2020", candidates=["7", "i1"]
+    assert parse_request({"user": 12, "query": 2020.0, "candidates": np.array([7, 8])}, None) == Request(
+        "12", query="2020", candidates=["7", "8"]
     )
-    assert model.predict(None, pd.DataFrame({"query": [2020], "candidates": [CANDIDATES]}))["task"][0] == "search"
+    assert parse_request({"user": 2**60 + 1, "top_n": "3"}, None) == Request(str(2**60 + 1), top_n=3)
+    with pytest.raises(DataError, match="user: .* too large for an exact number beside nulls; send it as text"):
+        parse_request(pd.DataFrame({"user": [2**60 + 1, None]}).to_dict("records")[0], None)
+    frame = pd.DataFrame({"user": [12, None], "query": [2020, None], "top_n": [2, 3]})
+    answers = logged.model.predict(frame)
+    assert answers["task"].tolist() == ["search", "recommendation"]
+    assert [len(items) for items in answers["items"]] == [2, 3]
+    assert answers["history_source"].tolist() == ["unknown-user", "none"]
+
+
+def test_a_request_may_be_one_record_or_a_list_of_them_and_empty(logged: Logged) -> None:
+    one = logged.model.predict({"user": "u12", "candidates": CANDIDATES})
+    listed = logged.model.predict([{"user": "u12", "candidates": CANDIDATES}])
+    columns = logged.model.predict({"user": np.array(["u12"]), "candidates": np.array([CANDIDATES])})
+    assert one["items"][0] == listed["items"][0] == columns["items"][0]
+    assert len(logged.model.predict(pd.DataFrame([{}, {}]))) == 2
+    assert len(logged.model.predict(pd.DataFrame({"user": [None]}))) == 1
+
+
+def test_cells_of_a_csv_are_text(logged: Logged) -> None:
+    assert logged.model is not None, "loading a model adapts the server"
+    parsed = scoring_server.parse_csv_input(csv_input=StringIO("user,query,top_n\n007,nan,2\n,12,\n"), schema=None)
+    rows = [parse_request(row, None) for row in parsed.to_dict("records")]
+    assert rows == [Request("007", query="nan", top_n=2), Request(query="12")]
 
 
 def test_a_fault_of_the_model_answers_without_its_trace(

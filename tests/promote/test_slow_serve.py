@@ -136,6 +136,7 @@ def test_ids_and_queries_may_be_numbers(server: Server, row: dict[str, Any]) -> 
         ({"candidates": {"i1": 1}}, "candidates"),
         ({"user": "u1", "top_n": "many"}, "top_n"),
         ({"user": "u1", "top_n": -1}, "row 0: top_n: expected 1 or more"),
+        ({"usr": "u1"}, "row 0: usr: there is no such field (did you mean user?)"),
     ],
 )
 def test_a_refusal_names_the_field_and_holds_no_trace(server: Server, row: dict[str, Any], message: str) -> None:
@@ -154,6 +155,8 @@ def test_a_refusal_names_the_field_and_holds_no_trace(server: Server, row: dict[
         ("application/json", b'{"dataframe_records": ['),
         ("application/json", b'{"dataframe_records": {"user": 1}}'),
         ("text/csv", b"user,top_n\nu1,many\n"),
+        ("text/csv", b""),
+        ("application/json", b'{"inputs": ["u1"]}'),
         ("application/vnd.apache.parquet", b"no Parquet"),
     ],
 )

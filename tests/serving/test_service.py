@@ -202,6 +202,14 @@ def test_notes_name_what_was_left_out_and_cut(service: Service) -> None:
     assert cut.scores == result.scores
 
 
+def test_a_repeated_candidate_is_ranked_once_and_noted(service: Service, folder: Path, full: Path) -> None:
+    for each in (service, Service.load(full)):
+        once = each.answer(Request(user="u12", candidates=CANDIDATES))
+        result = each.answer(Request(user="u12", candidates=[*CANDIDATES, "i9", "i4", "i9"]))
+        assert result == once._replace(notes=result.notes)
+        assert result.notes == ["2 candidates were given more than once and are ranked once: ['i4', 'i9']"]
+
+
 def test_a_blank_query_is_none(service: Service) -> None:
     assert service.answer(Request(query=" \n", candidates=CANDIDATES)).task == "recommendation"
 
