@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
@@ -98,6 +98,9 @@ class IngestConfig(Frozen):
     """Which raw rows are taken, and how many bad ones stop a run."""
 
     max_reject_share: float = Field(0.01, ge=0, le=1, description="above this share of bad rows the run stops")
+    max_undescribed_share: float = Field(
+        0.5, ge=0, le=1, description="above this share of items without a row in the item file the run stops"
+    )
     earliest: str = Field("1995-01-01", description="timestamps before this day are rejected: YYYY-MM-DD")
 
     @field_validator("earliest")
@@ -122,7 +125,20 @@ class PrepareConfig(Frozen):
         description="whether a history leaves out all events of the sample's own instant, or holds those that stand "
         "before the sample in the order of source rows",
     )
+    until: str | None = Field(
+        None,
+        description="leave out events from this time on: YYYY-MM-DD, or a time with its zone "
+        "(2023-05-23T00:00+08:00); UTC if it has none",
+    )
     memory_limit: str = Field(
         "8GB", description="memory that DuckDB may take; beyond it DuckDB writes to its temp folder"
     )
     threads: int = Field(2, ge=1, description="threads of DuckDB")
+
+    @field_validator("until")
+    @classmethod
+    def _is_a_time(cls, given: str | None) -> str | None:
+        if given is None:
+            return None
+        time = datetime.fromisoformat(given)
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).isoformat(timespec="milliseconds")

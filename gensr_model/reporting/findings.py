@@ -74,6 +74,10 @@ def _broken(facts: RunFacts) -> Iterator[str]:
         reasons = ", ".join(f"{reason} ({n:,})" for reason, n in facts.rejects.items())
         read = facts.reading["read"]
         yield f"{rejected:,} of {read:,} raw lines could not be used: {reasons or 'see rejects.parquet'}."
+    notes = facts.reading.get("notes", {})
+    if without := notes.get("items_without_meta"):
+        used = notes["items_in_events"]
+        yield f"{without:,} of {used:,} items ({without / used:.1%}) have no row in the item file, so no text."
 
 
 def _losses(facts: RunFacts) -> Iterator[str]:

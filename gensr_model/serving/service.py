@@ -144,9 +144,7 @@ def _repeated(candidates: list[str]) -> list[str]:
     return [item for item, times in Counter(candidates).items() if times > 1]
 
 
-def _notes(
-    request: Request, history: _History, query: str | None, model: Ranker, repeated: list[str]
-) -> list[str]:
+def _notes(request: Request, history: _History, query: str | None, model: Ranker, repeated: list[str]) -> list[str]:
     notes = []
     if repeated:
         notes.append(f"{len(repeated)} candidates were given more than once and are ranked once: {repeated[:5]}")

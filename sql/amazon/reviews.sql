@@ -1,5 +1,6 @@
 -- One block of review lines (batch: line_no, text) -> events, or the reason why a line is none.
--- 2014 and 2018 release: reviewerID, asin, overall, unixReviewTime (seconds).
+-- 2014 and 2018 release: reviewerID, asin, overall, unixReviewTime (seconds). The 2023 release has other names.
+-- Ids may be numbers; what programs write for a missing value is no id.
 with lines as (
     select line_no, text, case when json_valid(text) then text end as js
     from batch
@@ -8,9 +9,10 @@ fields as (
     select
         line_no,
         text,
+        js,
         js is not null and json_type(js) = 'OBJECT' as is_object,
-        trim(json_extract_string(js, '$.reviewerID')) as user,
-        trim(json_extract_string(js, '$.asin')) as item,
+        regexp_replace(trim(json_extract_string(js, '$.reviewerID')), '^(\d+)\.0$', '\1') as user,
+        regexp_replace(trim(json_extract_string(js, '$.asin')), '^(\d+)\.0$', '\1') as item,
         json_extract_string(js, '$.overall') as overall,
         json_extract_string(js, '$.unixReviewTime') as seconds
     from lines
@@ -31,8 +33,10 @@ final as (
         line_no as line,
         case
             when not is_object then 'not a JSON object'
-            when coalesce(user, '') = '' then 'no reviewerID'
-            when coalesce(item, '') = '' then 'no asin'
+            when user is null and json_exists(js, '$.user_id') and json_exists(js, '$.parent_asin')
+                then 'a line of the 2023 release: user_id and parent_asin where reviewerID and asin are expected'
+            when lower(coalesce(user, '')) in ('', 'nan', 'nat', 'none', 'null', '\n', '<na>') then 'no reviewerID'
+            when lower(coalesce(item, '')) in ('', 'nan', 'nat', 'none', 'null', '\n', '<na>') then 'no asin'
             when seconds is null then 'no unixReviewTime'
             when s is null then 'unixReviewTime is not a number'
             when s = 0 then 'timestamp is zero'

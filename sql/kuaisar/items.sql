@@ -1,7 +1,7 @@
 -- One block of item_features.csv (batch: all columns as text, line_no) -> items, or the reason for a reject.
 -- A caption "[1, 213]" becomes "w1 w213"; English category names in level order, missing ones dropped.
 with markers as (
-    select ['', '空', 'empty', 'unknown', 'nan', 'null'] as missing
+    select ['', '空', 'empty', 'unknown', 'nan', 'nat', 'none', 'null', '\n', '<na>'] as missing
 ),
 rows as (
     select
@@ -28,10 +28,10 @@ final as (
         list_filter(
             names, lambda name: name is not null and not list_contains(missing, lower(name))
         ) as category_names,
-        case when author not in ('', '0') then author end as author,
+        case when author <> '0' and not list_contains(missing, lower(author)) then author end as author,
         line_no as line,
         case
-            when coalesce(item, '') = '' then 'no item_id'
+            when lower(coalesce(item, '')) in ('', 'nan', 'nat', 'none', 'null', '\n', '<na>') then 'no item_id'
             when not regexp_full_match(caption, '\[\s*(\d+\s*(,\s*\d+\s*)*)?\]')
                 then 'caption is not a list of word ids'
         end as reason,

@@ -1,3 +1,3 @@
--- How many rows of a finished items table ($path) repeat an id.
-select count(*) - count(distinct "item") as repeated
-from read_parquet($path)
+-- How many rows of a finished items table (written) repeat an id.
+select count(*) - count(distinct item) as repeated
+from written

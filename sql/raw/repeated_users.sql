@@ -1,3 +1,3 @@
--- How many rows of a finished users table ($path) repeat an id.
+-- How many rows of a finished users table (written) repeat an id.
 select count(*) - count(distinct "user") as repeated
-from read_parquet($path)
+from written

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +20,7 @@ from gensr_model.config.data import GeneratedSource, RemoteFile
 from gensr_model.config.known_formats import FORMATS, FormatFacts
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError, DataError
+from tasks.core.sql_runner import open_parquet
 
 if TYPE_CHECKING:
     from great_expectations import ExpectationSuite
@@ -55,6 +56,7 @@ class Reading:
         notes: counts for the manifest, from the finished folder of tables and the files. May raise DataError.
         configured: the reading with the names that a config gives to files and columns, where the format has any.
         label: what a file is called in accounts and rejects, by the source folder and its path; else its name.
+        hints: what to do about rejected lines, by the beginning of their reason; for a file that mostly has it.
     """
 
     tables: tuple[RawTable, ...]
@@ -63,6 +65,7 @@ class Reading:
     notes: Callable[[duckdb.DuckDBPyConnection, Path, Files], dict[str, int]] | None = None
     configured: Callable[[PipelineConfig], Reading] | None = None
     label: Callable[[Path, Path], str] | None = None
+    hints: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, config: PipelineConfig) -> Reading:
         """The reading as the config wants it."""
@@ -94,6 +97,7 @@ class Preparing:
         may_lack_task: whether logs of one behavior alone can be prepared.
         files: further prepared files, of those in ``tasks.prepare.schemas``, each with the query of its rows.
         figures: queries of one row that an audit prints beside its own figures.
+        days: a query of ``events``, where the split is by day: each day, the time at which it starts, its events.
     """
 
     tables: tuple[str, ...]
@@ -105,6 +109,7 @@ class Preparing:
     may_lack_task: bool = False
     files: tuple[tuple[str, str], ...] = ()
     figures: tuple[str, ...] = ()
+    days: str | None = None
 
 
 @dataclass(frozen=True)
@@ -153,5 +158,5 @@ def open_raw(con: duckdb.DuckDBPyConnection, raw: Path, entry: DatasetFormat) ->
         path = raw / f"{table}.parquet"
         if not path.is_file():
             raise DataError(f"{path}: missing; a raw folder of format {entry.facts.name} has it, run ingest again")
-        con.read_parquet(str(path), file_row_number=True).create_view(f"raw_{table}")
+        open_parquet(con, path, file_row_number=True).create_view(f"raw_{table}")
     return tuple(f"raw_{table}" for table in entry.preparing.tables)

@@ -9,6 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from gensr_model.errors import ConfigError
+
+_IMPOSSIBLE = ("?", "\\")  # begins the options of a database's URL; DuckDB takes it for a /
+
 
 class StateDir(NamedTuple):
     """The state folder; every path that the pipeline writes outside a caller's own folder starts here."""
@@ -60,8 +64,17 @@ class StateDir(NamedTuple):
 
 
 def state_dir() -> StateDir:
-    """The state folder: ``$GENSR_HOME``, or ``.gensr`` in the working directory."""
-    return StateDir(Path(os.environ.get("GENSR_HOME") or ".gensr").expanduser().resolve())
+    """The state folder: ``$GENSR_HOME``, or ``.gensr`` in the working directory.
+
+    Raises ConfigError for a path with a character that MLflow's or DuckDB's files cannot have.
+    """
+    root = Path(os.environ.get("GENSR_HOME") or ".gensr").expanduser().resolve()
+    if wrong := [character for character in _IMPOSSIBLE if character in str(root)]:
+        raise ConfigError(
+            f"the state folder {root} has a {wrong[0]} in its path, which addresses of databases cannot hold: "
+            "set GENSR_HOME to another folder"
+        )
+    return StateDir(root)
 
 
 def point_latest(flow_run_id: str, name: str = "latest") -> None:

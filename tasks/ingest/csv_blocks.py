@@ -11,7 +11,7 @@ import pyarrow.csv as pacsv
 
 from gensr_model.errors import DataError
 from tasks.ingest.raw_files import LONGEST_LINE, Lines, is_utf8, read_lines
-from tasks.ingest.rejects import REJECTED
+from tasks.ingest.rejects import AS_UTF8, REJECTED
 
 _END = "\0"  # a field that we append to a line: inside an open quote it would not come back as a field
 
@@ -43,6 +43,8 @@ def _header(
     path: Path, block: Lines, known: tuple[str, ...], required: tuple[str, ...], aliases: Mapping[str, str]
 ) -> list[str]:
     place = f"{path}: the header (line {block.numbers[0]})"
+    if not is_utf8(block.lines[0]):
+        raise DataError(f"{place} is not UTF-8. {AS_UTF8}")
     try:
         names = next(csv.reader([block.lines[0].decode("utf-8", "replace")]))
     except csv.Error as error:

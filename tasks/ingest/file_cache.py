@@ -28,7 +28,7 @@ from tasks.core import sql_runner
 from tasks.core.dataset_format import Blocks
 from tasks.ingest.rejects import FUTURE, REJECTED, Account, Output, cut
 
-_NAME = re.compile(r"(?P<stem>[^.]+)(?:\.(?P<label>[\w-]+))?\.(?P<kind>csv|jsonl?)(?:\.gz)?")
+_NAME = re.compile(r"(?P<stem>[^.]+)(?:\.(?P<label>.+?))?\.(?P<kind>csv|jsonl?)(?:\.gz)?")
 ROWS, REJECTS, RECORD = "rows.parquet", "rejects.parquet", "part.json"
 
 
@@ -46,19 +46,44 @@ def name_of(path: Path) -> Name | None:
     return Name(match["stem"], match["label"] or "", match["kind"]) if match else None
 
 
-def in_order(files: Iterable[Path]) -> tuple[Path, ...]:
+def in_order(files: Iterable[tuple[Path, str]]) -> tuple[Path, ...]:
     """The files of one table by label, the one without a label first. DataError if two have the same label."""
     by_label: dict[str, Path] = {}
-    for path in sorted(files):
-        name = name_of(path)
-        assert name is not None  # the caller selected it by its name
-        if name.label in by_label:
+    for path, label in sorted(files):
+        if label in by_label:
             raise DataError(
-                f"{path.parent}: {by_label[name.label].name} and {path.name} are the same part of the data; "
+                f"{path.parent}: {by_label[label].name} and {path.name} are the same part of the data; "
                 "keep one of them in the folder."
             )
-        by_label[name.label] = path
+        by_label[label] = path
     return tuple(by_label[label] for label in sorted(by_label))
+
+
+def csv_parts(folder: Path, stem: str) -> tuple[Path, ...]:
+    """The CSV files of the table ``stem``, by label; DataError for a name that begins so and is none of them.
+
+    A part's label follows a dot (``rec_inter.2023-06-01.csv``); one that begins with a digit may follow ``_ -`` or a
+    blank, too.
+    """
+    pattern = re.compile(rf"{re.escape(stem)}(?:\.(?P<dotted>.+?)|[_ -](?P<label>\d.*?))?\.csv(?:\.gz)?")
+    parts = []
+    for path in folder.iterdir():
+        if match := pattern.fullmatch(path.name):
+            parts.append((path, match["dotted"] or match["label"] or ""))
+    require_all_read(folder, (stem,), [path for path, _ in parts], f"{stem}.csv or {stem}.2023-06-01.csv, .gz or not")
+    return in_order(parts)
+
+
+def require_all_read(folder: Path, stems: Iterable[str], read: Iterable[Path], expected: str) -> None:
+    """DataError for a file or folder whose name begins as a table's does, and which is not among those to be read."""
+    begins, known = tuple(stem.lower() for stem in stems), set(read)
+    left = [path for path in sorted(folder.iterdir()) if path.name.lower().startswith(begins) and path not in known]
+    left += [path for path in sorted(known) if not path.is_file()]
+    if left:
+        raise DataError(
+            f"{folder}: {', '.join(path.name for path in left[:5])} would not be read, though the name begins as a "
+            f"table's does. Name each file like {expected}, or move what is not to be read to another folder."
+        )
 
 
 class Parts:
@@ -169,10 +194,10 @@ def put_together(parts: list[Path], table: Path, schema: pa.Schema) -> None:
 def keep_first(con: duckdb.DuckDBPyConnection, table: str, folder: Path) -> int:
     """Drop further rows of an id from ``<table>.parquet``, items or users; returns how many there were."""
     path = folder / f"{table}.parquet"
-    params = {"path": str(path)}
-    ((repeated,),) = con.sql(sql_runner.query(f"raw/repeated_{table}"), params=params).fetchall()
+    sql_runner.open_parquet(con, path, file_row_number=True).create_view("written", replace=True)
+    ((repeated,),) = sql_runner.run(con, f"raw/repeated_{table}").fetchall()
     if repeated:
         aside = path.with_suffix(".first.parquet")
-        con.sql(sql_runner.query(f"raw/first_{table}"), params=params).write_parquet(str(aside), compression="zstd")
+        con.sql(sql_runner.query(f"raw/first_{table}")).write_parquet(str(aside), compression="zstd")
         aside.replace(path)
     return int(repeated)

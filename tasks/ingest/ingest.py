@@ -143,7 +143,7 @@ def build_raw(config: PipelineConfig, source_folder: Path, out: Path, cache: Pat
     reading = _reading(config)
     settings = [config.ingest.earliest, *_reading_settings(config)]
     parts = Parts(cache or out / "parts", digest([reading_code(config), *settings]))
-    account = Account(config.ingest.max_reject_share, _label(reading, source_folder))
+    account = Account(config.ingest.max_reject_share, _label(reading, source_folder), reading.hints)
     bounds = time_bounds(config.ingest.earliest)
     spill = out / "duckdb-spill"
     try:
@@ -191,7 +191,7 @@ def find_source(config: PipelineConfig) -> StageResult:
 
 @stage(
     "ingest",
-    config=("format", "ingest", *READING_FIELDS),
+    config=("format", "ingest.max_reject_share", "ingest.earliest", *READING_FIELDS),
     resources=sql_runner.RESOURCES,
     artifacts=("manifest.json", "rejects.parquet"),
     skip={"": (_other_format, reading_code)},  # a hint in an error, and how this very code is named

@@ -24,6 +24,22 @@ PIECE = 2**20
 LONGEST_LINE = 64 * 2**20  # beyond this the file is no line-based text
 
 
+# How files begin that are no UTF-8 text, what they are, and what to do. The longer marks come first.
+_MARKS = (
+    (b"\xff\xfe\x00\x00", "UTF-32"),
+    (b"\x00\x00\xfe\xff", "UTF-32"),
+    (b"\xff\xfe", "UTF-16"),
+    (b"\xfe\xff", "UTF-16"),
+    (b"PK\x03\x04", "a zip archive or a spreadsheet"),
+    (b"\xd0\xcf\x11\xe0", "a spreadsheet"),
+    (b"\x28\xb5\x2f\xfd", "packed by zstd"),
+    (b"BZh", "packed by bzip2"),
+    (b"\xfd7zXZ", "packed by xz"),
+    (b"7z\xbc\xaf", "packed by 7-Zip"),
+    (b"PAR1", "a Parquet file"),
+)
+
+
 class Lines(NamedTuple):
     """A block of complete, non-blank lines and their numbers in the file (from 1)."""
 
@@ -34,7 +50,7 @@ class Lines(NamedTuple):
 def read_lines(path: Path) -> Iterator[Lines]:
     """Yield the non-blank lines of a plain or gzipped text file.
 
-    Raises DataError, naming the file and the last good line, if the file is empty, truncated or corrupt.
+    Raises DataError, naming the file and the last good line, if the file is empty, truncated, corrupt or no UTF-8 text.
     """
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty (0 bytes). Copy or download it again.")
@@ -45,6 +61,8 @@ def read_lines(path: Path) -> Iterator[Lines]:
             block = _read(stream, path, done)
             if not block:
                 break
+            if not done and not rest:
+                _require_text(path, block)
             head, newline, tail = block.rpartition(b"\n")
             if newline:
                 lines = _split(rest + head, done)
@@ -76,6 +94,20 @@ def _split(text: bytes, done: int) -> tuple[Lines, int]:
         filled = [i for i, part in enumerate(parts) if part]
         parts, numbers = [parts[i] for i in filled], numbers[filled]
     return Lines(parts, numbers), last
+
+
+def _require_text(path: Path, block: bytes) -> None:
+    """DataError that says what a file is, by its first bytes, where it is no text or of another encoding."""
+    what = next((what for mark, what in _MARKS if block.startswith(mark)), None)
+    head = block[:1_000]
+    if what is None and max(head[::2].count(0), head[1::2].count(0)) > len(head) / 4:
+        what = "UTF-16"  # without a byte order mark: every other byte of Latin letters is zero
+    if what is None:
+        return
+    todo = "Unpack it, or save it as plain UTF-8 text"
+    if what.startswith("UTF"):
+        todo = f"Save it as UTF-8: iconv -f {what} -t UTF-8 {path.name} > NEW, unpacked if it is a .gz"
+    raise DataError(f"{path}: the file is {what}, and lines of UTF-8 text, plain or gzipped, are expected. {todo}.")
 
 
 def _unpacked(raw: BufferedReader) -> BufferedIOBase:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ EXCERPT = 200  # characters of a rejected line that are stored
 SHOWN = 10
 AHEAD_MS = 2 * 86_400_000  # clocks and time zones: this far ahead of now is not yet the future
 FUTURE = "timestamp in the future"  # the one reason that a later day takes back
+NOT_UTF8, AS_UTF8 = "not UTF-8", "Save the file as UTF-8: iconv -f ITS-ENCODING -t UTF-8 FILE > NEW."
 WRONG_UNIT = "timestamp in the wrong unit"  # how the reasons that sql/ gives for it begin
 
 
@@ -33,8 +34,14 @@ def cut(rejects: pa.Table) -> pa.Table:
 class Account:
     """Collects rejected rows and counts; ``check`` stops a run whose input is mostly not what it should be."""
 
-    def __init__(self, max_share: float, label: Callable[[Path], str] = lambda path: path.name) -> None:
+    def __init__(
+        self,
+        max_share: float,
+        label: Callable[[Path], str] = lambda path: path.name,
+        hints: Mapping[str, str] | None = None,
+    ) -> None:
         self.max_share, self.label = max_share, label
+        self.hints = {NOT_UTF8: AS_UTF8, **(hints or {})}
         self.files: dict[str, dict[str, Any]] = {}
         self._rejects: list[pa.Table] = []
 
@@ -80,8 +87,12 @@ class Account:
         raise DataError(
             f"{path}: {rejected:,} of {read:,} rows ({rejected / read:.1%}) cannot be used; at most "
             f"{self.max_share:.1%} may be (ingest.max_reject_share). {hint} The first ones:\n{shown}\n"
-            "Repair the file, or raise ingest.max_reject_share if these rows may be left out."
+            f"{self._todo(reason)}"
         )
+
+    def _todo(self, reason: str) -> str:
+        known = [hint for start, hint in self.hints.items() if reason.startswith(start)]
+        return known[0] if known else "Repair the file, or raise ingest.max_reject_share if these rows may be left out."
 
     def rejects(self) -> pa.Table:
         """All rejected rows so far, in the order of reading."""

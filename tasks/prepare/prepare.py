@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
+import statistics
 from collections.abc import Iterable
+from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,8 @@ SCHEMA_VERSION = 1
 DECIDING = tuple(name for name in PrepareConfig.model_fields if name not in ("memory_limit", "threads"))
 PREPARE_FIELDS = tuple(f"prepare.{field}" for field in DECIDING)
 _EVAL_SPLITS = ("valid", "test")
+_DAYS_SHOWN = 10
+_FEW = 0.05  # of the events of a usual day: what a clock that is wrong or a cut export leaves
 
 
 def build_prepared(raw: Path, config: PipelineConfig, out: Path) -> None:
@@ -73,11 +78,13 @@ def build_prepared(raw: Path, config: PipelineConfig, out: Path) -> None:
 
 
 def _decided_by(config: PrepareConfig) -> dict[str, Any]:
-    """The fields that decide the output. The default of ``same_time`` is left out: what was trained on datasets made
-    without that field keeps its key, since the bytes of the dataset stay."""
+    """The fields that decide the output. The defaults of ``same_time`` and ``until`` are left out: what was trained on
+    datasets made without these fields keeps its key, since the bytes of the dataset stay."""
     fields = {name: getattr(config, name) for name in DECIDING}
     if config.same_time == "exclude":
         del fields["same_time"]
+    if config.until is None:
+        del fields["until"]
     return fields
 
 
@@ -113,9 +120,14 @@ def read_interactions(
     entry = dataset_format(config.format)
     open_raw(con, raw, entry)
     _run_steps(con, entry.preparing.interactions, config, counts)
+    if config.prepare.until:
+        until = datetime.fromisoformat(config.prepare.until)
+        ((left_out,),) = run(con, "prepared/until", {"until": int(until.timestamp() * 1000)}).fetchall()
+        counts["left_out_by_until"] = left_out
     if files.one_row(con, "prepared/size")["interactions"] == 0:
         raise DataError(
-            f"no engaged row (a purchase, click = 1, click_cnt > 0) in the raw tables; read: {counts.get('read')}. "
+            f"no engaged row (a purchase, click = 1, click_cnt > 0) in the raw tables; read: {counts.get('read')}"
+            f"{', before prepare.until ' + config.prepare.until if config.prepare.until else ''}. "
             "Check that the source folder holds the interactions of this format"
         )
 
@@ -190,9 +202,25 @@ def _require_samples(con: duckdb.DuckDBPyConnection, entry: DatasetFormat, count
         have = ", ".join(f"{s}/{t}: {counts['samples'][s][t]['samples']}" for s in splits for t in TASKS)
         raise DataError(
             f"no samples for {', '.join(missing)} ({counts.get('split', {}).get('rule', entry.facts.split_rule)}); "
-            f"samples: {have}. Bring data that covers it"
+            f"samples: {have}. {_late_days(con, entry.preparing.days) or 'Bring data that covers it'}"
         )
     return tasks
+
+
+def _late_days(con: duckdb.DuckDBPyConnection, query: str | None) -> str:
+    """Events per day and, where the last days hold hardly any, what leaves these out; "" for data without days."""
+    if query is None:
+        return ""
+    days = run(con, query).fetchall()
+    shown = ", ".join(f"{day}: {events:,}" for day, _, events in days[-_DAYS_SHOWN:])
+    usual = statistics.median(events for *_, events in days)
+    late = list(itertools.takewhile(lambda row: row[2] <= max(1, usual * _FEW), reversed(days)))
+    shown = f"Events per day: {'..., ' if len(days) > _DAYS_SHOWN else ''}{shown}"
+    if not late or len(late) == len(days):
+        return f"{shown}. Bring data that covers it"
+    day, starts, _ = late[-1]
+    left_out = sum(events for *_, events in late)
+    return f'{shown}. From {day} on there are {left_out}: to leave them out, set prepare.until to "{starts}"'
 
 
 def _write_tables(

@@ -18,9 +18,11 @@ from typing import NamedTuple
 import mlflow
 import pandas as pd
 import pyarrow.parquet as pq
+import yaml
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model, ModelSignature
+from mlflow.models import ModelSignature
+from mlflow.models.model import MLMODEL_FILE_NAME
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import Array, DataType
 
@@ -239,7 +241,9 @@ def _fetch_bundle(version: ModelVersion) -> StageResult:
             source = f"models:/{version.name}/{version.version}"
             mlflow.set_tracking_uri(tracking_uri())  # `models:/` asks the global registry, whatever is passed
             fetched = mlflow.artifacts.download_artifacts(source, dst_path=aside)
-            inside = Model.load(fetched).flavors.get("python_function", {}).get("artifacts", {})
+            # Not by Model.load, which reads the path as a URI: a %20 in it would be a blank.
+            described = yaml.safe_load((Path(fetched) / MLMODEL_FILE_NAME).read_text(encoding="utf-8"))
+            inside = described["flavors"].get("python_function", {}).get("artifacts", {})
             if "bundle" not in inside:
                 raise DataError(f"{source}: no model bundle among its artifacts; move the alias {CHAMPION}")
             move_into_place(Path(fetched) / inside["bundle"]["path"], folder)

@@ -19,7 +19,7 @@ from gensr_model.config.base import SEARCH_ONLY
 from gensr_model.config.data import PrepareConfig
 from gensr_model.errors import DataError
 from tasks.core.dataset_format import DatasetFormat, dataset_format
-from tasks.core.sql_runner import connect, query, run
+from tasks.core.sql_runner import connect, open_parquet, query, run
 from tasks.prepare import schemas as files
 
 _SHOWN = 5
@@ -98,7 +98,7 @@ def open_prepared(con: duckdb.DuckDBPyConnection, prepared: Path, config: Prepar
     for table in files.TABLES:
         path = prepared / f"{table}.parquet"
         if path.is_file():
-            con.read_parquet(str(path), file_row_number=True).create_view(table)
+            open_parquet(con, path, file_row_number=True).create_view(table)
         elif table in files.OPTIONAL:
             con.register(table, files.TABLES[table].empty_table())
         else:

@@ -11,13 +11,21 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pandas as pd
 from great_expectations import ExpectationSuite
 
 from expectations import audits as audit_suite
-from expectations import prepared_candidates, prepared_events, prepared_items, prepared_samples, raw_reading
+from expectations import (
+    prepared_candidates,
+    prepared_events,
+    prepared_items,
+    prepared_samples,
+    raw_described,
+    raw_reading,
+)
 from gensr_model.config.base import TASKS
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError
@@ -25,6 +33,7 @@ from tasks.core.dataset_format import dataset_format, open_raw
 from tasks.core.sql_runner import RESOURCES, connect, query
 from tasks.core.stage import stage
 from tasks.core.work import Work
+from tasks.ingest.described import USED, WITHOUT
 from tasks.ingest.rejects import time_bounds
 from tasks.prepare import schemas as files
 from tasks.validate import profile
@@ -48,7 +57,9 @@ def validate_raw(raw: Path, config: PipelineConfig, out: Path) -> dict[str, floa
         suites = entry.suites(earliest, latest)
         checks = [Check(suite, _raw_frame(con, table, suite)) for table, suite in suites.items()]
         profile.write_profile(con, list(tables), out)
-    checks.append(Check(raw_reading.suite(), _reading(raw)))
+    manifest = _raw_manifest(raw)
+    checks.append(Check(raw_reading.suite(), _reading(manifest)))
+    checks += _described(manifest["notes"], config.ingest.max_undescribed_share)
     return run_checks(checks, "raw data", out)
 
 
@@ -124,11 +135,28 @@ def _raw_frame(con: duckdb.DuckDBPyConnection, table: str, suite: ExpectationSui
     return _frame(con, "raw_columns")
 
 
-def _reading(raw: Path) -> pd.DataFrame:
+def _described(notes: dict[str, int], max_share: float) -> list[Check]:
+    """The share of undescribed items, where the format counts them."""
+    if not notes.get(USED):
+        return []
+    used, without = notes[USED], notes[WITHOUT]
+    message = (
+        f"{without:,} of {used:,} items of the events ({without / used:.1%}) have no row in the item file, and at most "
+        f"{max_share:.1%} may have none. Bring the item file of these events, or raise ingest.max_undescribed_share"
+    )
+    frame = pd.DataFrame([{"undescribed_share": without / used}])
+    return [Check(raw_described.suite(max_share), frame, {"undescribed_share": message})]
+
+
+def _raw_manifest(raw: Path) -> dict[str, Any]:
     path = raw / "manifest.json"
     if not path.is_file():
         raise DataError(f"{path}: missing, so this is no folder that ingest completed; run ingest again")
-    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return manifest
+
+
+def _reading(manifest: dict[str, Any]) -> pd.DataFrame:
     parts = [manifest, *manifest["files"]]
     return pd.DataFrame([{"read": p["read"], "accounted": p["accepted"] + p["rejected"]} for p in parts])
 
@@ -141,7 +169,7 @@ def _credible_times(config: PipelineConfig) -> tuple[int, int]:
 
 @stage(
     "validate-raw",
-    config=("format", "ingest.earliest"),
+    config=("format", "ingest.earliest", "ingest.max_undescribed_share"),
     resources=RESOURCES,
     artifacts=("**/*",),
     format_parts=("suites", "preparing.tables"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def test_the_2014_release(tmp_path: Path, gz: bool) -> None:
         }
     ]
     assert raw.manifest["counts"] == {"items": 1, "rejects": 0, "reviews": 2}
-    assert raw.manifest["notes"] == {"repeated_items": 0, "items_without_meta": 1}
+    assert raw.manifest["notes"] == {"repeated_items": 0, "items_in_events": 2, "items_without_meta": 1}
 
 
 def test_the_2018_release(tmp_path: Path) -> None:
@@ -80,6 +81,15 @@ def test_the_2018_release(tmp_path: Path) -> None:
         (12, "12"),
         ("caf\xe9 \u7a7a \U0001f600", "caf\xe9 \u7a7a \U0001f600"),
         ("half \ud83d a pair", "half ? a pair"),
+        *((missing, None) for missing in (float("nan"), float("inf"), "NaN", " nan ", "null", "None", "\\N", "<NA>")),
+        ("Nan's bread, none better", "Nan's bread, none better"),
+        ("<script>var a = 1 < 2;</script>Lamp", "Lamp"),
+        ('A <STYLE type="text/css">b { c: d }\n</style >Lamp<script src="x"/> on', "A Lamp on"),
+        ("&lt;script&gt;alert(1)&lt;/script&gt;Lamp", "Lamp"),
+        ("Lamp <script>never closed", "Lamp"),
+        ("<!doctype html><?xml version='1'?><!-- never closed", None),
+        ("<header>Lamp</header> a scripted stylebook", "Lamp a scripted stylebook"),
+        ("var aPageStart = (new Date()).getTime(); Lamp", None),
     ],
 )
 def test_texts_are_cleaned(tmp_path: Path, text: Any, clean: str | None) -> None:
@@ -104,6 +114,8 @@ BAD_REVIEWS = [
     (review(reviewerID=None), "no reviewerID"),
     (review(reviewerID=" "), "no reviewerID"),
     (review(asin=""), "no asin"),
+    *((review(reviewerID=missing), "no reviewerID") for missing in (float("nan"), "nan", "NaN", "None", "NULL", "\\N")),
+    (review(asin="null"), "no asin"),
     (review(unixReviewTime=None), "no unixReviewTime"),
     (review(unixReviewTime="May 13, 2014"), "unixReviewTime is not a number"),
     (review(unixReviewTime=0), "timestamp is zero"),
@@ -150,11 +162,16 @@ BAD_META = [
     ("['asin', 'B']", "not a record of named fields"),
     ("3", "not a record of named fields"),
     ("{'title': 'x'}", "no asin"),
-    ("{'asin': 3}", "no asin"),
+    ("{'asin': True}", "no asin"),
+    ("{'asin': None}", "no asin"),
+    ('{"asin": NaN}', "no asin"),
+    ("{'asin': 'nan'}", "no asin"),
+    ("{'parent_asin': 'B'}", "a line of the 2023 release: parent_asin where asin is expected"),
     ("{'asin': ' '}", "no asin"),
     (r'{"asin": "\ud83d"}', "asin is not valid text"),
     ("{'asin': 'B', 'categories': 'Books'}", "categories is not a list of paths"),
     ("{'asin': 'B', 'categories': {'Books': 1}}", "categories is not a list of paths"),
+    ("{'asin': 'B', 'categories': 'Books', 'category': []}", "categories is not a list of paths"),
     ("{'asin': 'B', 'categories': [['Books'], 'Music']}", "categories is not a list of paths"),
 ]
 
@@ -221,6 +238,93 @@ def test_meta_of_another_category(tmp_path: Path) -> None:
     source = amazon(tmp_path / "source", meta=lines(repr({"asin": "Z9"})))
     with pytest.raises(DataError, match=r"meta_X\.json: describes none of the 1 items .*A1, here: Z9"):
         ingest(source, "amazon")
+
+
+def test_missing_parts_leave_the_rest_of_a_list(tmp_path: Path) -> None:
+    entry = (
+        '{"asin": "A2", "title": NaN, "description": ["None", null, "bright", NaN], "category": [null, "Home", NaN]}'
+    )
+    expected = {"item": "A2", "title": None, "brand": None, "description": "bright", "categories": [["Home"]]}
+    assert items(tmp_path, entry) == [expected]
+
+
+@pytest.mark.parametrize("empty", [[], None, "", [None], [[]], float("nan")])
+@pytest.mark.parametrize("names", [("categories", "category"), ("category", "categories")])
+def test_of_two_spellings_the_one_with_content_counts(tmp_path: Path, names: tuple[str, str], empty: Any) -> None:
+    path = ["Home", "Lamps"]
+    (row,) = items(tmp_path, json.dumps({"asin": "A2", names[0]: empty, names[1]: path}))
+    assert row["categories"] == [path]
+
+
+def test_numbers_are_ids_as_their_text(tmp_path: Path) -> None:
+    reviews = lines(review(reviewerID=7, asin=1048791), review(reviewerID=7.0, asin=1048791.0), review(asin="v1.0"))
+    meta = lines('{"asin": 1048791}', "{'asin': 1048791.0}", '{"asin": "1048791"}', '{"asin": "v1.0"}')
+    raw = ingest(amazon(tmp_path / "source", reviews, meta), "amazon", 0.0)
+    assert [(row["user"], row["item"]) for row in raw.rows("reviews")] == [("7", "1048791")] * 2 + [("U1", "v1.0")]
+    assert [row["item"] for row in raw.rows("items")] == ["1048791", "v1.0"]
+    assert raw.manifest["notes"]["items_without_meta"] == 0
+
+
+def release_2023(source: Path, names: tuple[str, str]) -> Path:
+    source.mkdir()
+    row = {"user_id": "U", "asin": "A", "parent_asin": "P", "rating": 5.0, "timestamp": MS, "text": "t"}
+    meta = {"parent_asin": "P", "main_category": "Books", "title": "t", "categories": []}
+    for name, entry in zip(names, (row, meta), strict=True):
+        (source / name).write_bytes(lines(json.dumps(entry)))
+    return source
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("Books.jsonl", "meta_Books.jsonl"),
+        ("reviews_X.json", "meta_X.json"),
+        ("Books_5.json", "meta_Books.json"),
+        ("Books.csv", "meta_Books.jsonl"),
+    ],
+)
+def test_the_2023_release_is_known_and_the_way_to_read_it_is_told(tmp_path: Path, names: tuple[str, str]) -> None:
+    with pytest.raises(DataError, match=r"(?s)looks like Amazon's 2023 release .*timestamp // 1000"):
+        ingest(release_2023(tmp_path / "source", names), "amazon")
+
+
+def test_the_meta_file_of_the_2023_release(tmp_path: Path) -> None:
+    source = amazon(tmp_path / "source", meta=lines('{"parent_asin": "P"}'))
+    with pytest.raises(DataError, match=r"(?s)meta_X\.json: 1 of 1 rows .*2023 release"):
+        ingest(source, "amazon")
+
+
+def test_the_whole_2018_release_is_named_by_its_category(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "Books.json").write_bytes(lines(review()))
+    (source / "meta_Books.json").write_bytes(lines('{"asin": "A1"}'))
+    assert ingest(source, "amazon").account("Books.json") == (1, 1, 0)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "reviews_X_5.csv",
+        "reviews_X_5.json.zip",
+        "REVIEWS_X_5.JSON",
+        "meta_X.json.bak",
+        "reviews_X_5 (1).json",
+        "meta_X",
+    ],
+)
+def test_a_file_that_begins_as_a_table_is_read_or_named(tmp_path: Path, name: str) -> None:
+    source = amazon(tmp_path / "source")
+    (source / name).write_bytes(lines(review(reviewerID="U2")))
+    with pytest.raises(DataError, match=re.escape(name)):
+        ingest(source, "amazon")
+
+
+def test_a_label_may_have_dots(tmp_path: Path) -> None:
+    source = amazon(tmp_path / "source")
+    (source / "reviews_X_5.2014.07.24.json").write_bytes(lines(review(reviewerID="U2")))
+    (source / "readme.txt").write_text("not a table")
+    assert [row["user"] for row in ingest(source, "amazon").rows("reviews")] == ["U1", "U2"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -91,12 +92,15 @@ def test_repeated_items_and_users_are_counted(tmp_path: Path) -> None:
     raw = ingest(kuaisar(tmp_path / "source", items=items, users=[{}, {"rec_active_level": 9}]), "kuaisar")
     assert [row["title"] for row in raw.rows("items")] == ["w1"]
     assert [row["rec_active_level"] for row in raw.rows("users")] == [2]
-    assert raw.manifest["notes"] == {"repeated_items": 2, "repeated_users": 1}
+    described = {"items_in_events": 1, "items_without_meta": 0}
+    assert raw.manifest["notes"] == {"repeated_items": 2, "repeated_users": 1} | described
 
 
 BAD_ROWS: dict[str, list[tuple[dict[str, Any], str]]] = {
     "rec": [
         ({"user_id": ""}, "no user_id"),
+        *(({"user_id": missing}, "no user_id") for missing in ("nan", "NaN", "None", "NULL", "\\N", "<NA>")),
+        ({"item_id": "nan"}, "no item_id"),
         ({"item_id": " "}, "no item_id"),
         ({"timestamp": ""}, "no timestamp"),
         ({"timestamp": "2023-05-22"}, "timestamp is not a number"),
@@ -110,6 +114,9 @@ BAD_ROWS: dict[str, list[tuple[dict[str, Any], str]]] = {
     ],
     "src": [
         ({"user_id": ""}, "no user_id"),
+        ({"user_id": "null"}, "no user_id"),
+        ({"item_id": "NaN"}, "no item_id"),
+        ({"search_session_id": "nan"}, "no search_session_id"),
         ({"item_id": ""}, "no item_id"),
         ({"search_session_timestamp": ""}, "no search_session_timestamp"),
         ({"search_session_timestamp": "x"}, "search_session_timestamp is not a number"),
@@ -123,9 +130,13 @@ BAD_ROWS: dict[str, list[tuple[dict[str, Any], str]]] = {
         *(({"keyword": word}, "keyword is not a list of word ids") for word in ("", "red shoe", "[1, x]", "[1,")),
         *(({"click_cnt": count}, "click_cnt is not a count") for count in ("", "x", -1, 0.5, "nan", "1e300")),
     ],
-    "items": [({"item_id": ""}, "no item_id"), ({"caption": "red shoe"}, "caption is not a list of word ids")],
-    "users": [({"user_id": ""}, "no user_id")],
-    "social": [({"user_id": ""}, "no user_id"), ({"user_follow_id": ""}, "no user_follow_id")],
+    "items": [
+        ({"item_id": ""}, "no item_id"),
+        ({"item_id": "nan"}, "no item_id"),
+        ({"caption": "red shoe"}, "caption is not a list of word ids"),
+    ],
+    "users": [({"user_id": ""}, "no user_id"), ({"user_id": "nan"}, "no user_id")],
+    "social": [({"user_id": "nan"}, "no user_id"), ({"user_follow_id": ""}, "no user_follow_id")],
 }
 
 
@@ -221,7 +232,8 @@ def test_a_missing_column(tmp_path: Path, name: str) -> None:
         (lines("\n" + REC_HEADER.replace("click", "clicked"), GOOD), r"header \(line 2\) has no column click"),
         (lines(REC_HEADER, GOOD).replace(b"\n", b"\r"), r"header \(line 1\) cannot be read as CSV .*LF or CRLF"),
         (lines('"' + "x" * 200_000 + '"', GOOD), r"header \(line 1\) cannot be read as CSV"),
-        (lines(REC_HEADER, GOOD).decode().encode("utf-16"), r"header \(line 1\) has no column user_id"),
+        (lines(REC_HEADER, GOOD).decode().encode("utf-16"), r"rec_inter\.csv: the file is UTF-16.*iconv -f UTF-16 "),
+        (lines("用户," + REC_HEADER, GOOD).decode().encode("gbk"), r"header \(line 1\) is not UTF-8\. Save the file"),
     ],
 )
 def test_a_file_without_a_usable_header_or_row(tmp_path: Path, rec: bytes, message: str) -> None:
@@ -257,6 +269,51 @@ def test_too_many_bad_rows_stop_the_run_and_show_the_first_ten(tmp_path: Path) -
     shown = [line.split(": ")[0].strip() for line in text.splitlines() if line.startswith("  line ")]
     assert shown == [f"line {n}" for n in range(90, 100)]
     assert [n for _, n, _ in rejected_in(tmp_path / "source-raw")] == list(range(90, 102))
+
+
+@pytest.mark.parametrize("share", [0.5, 0.0])
+def test_an_item_file_of_another_release(tmp_path: Path, share: float) -> None:
+    """Nothing joins: an error. Something does: the share is noted, and validation looks at it."""
+    source = kuaisar(tmp_path / "source", rec=[{}, {"item_id": 7}], items=[{"item_id": 7 if share else 99}])
+    if share:
+        notes = ingest(source, "kuaisar").manifest["notes"]
+        assert (notes["items_in_events"], notes["items_without_meta"]) == (2, 1)
+        return
+    with pytest.raises(DataError, match=r"item_features\.csv: describes none of the 2 items .*there: 2, here: 99"):
+        ingest(source, "kuaisar")
+
+
+@pytest.mark.parametrize("keyword", ["red shoe", "红鞋"])
+def test_real_words_are_told_to_need_another_format(tmp_path: Path, keyword: str) -> None:
+    with pytest.raises(DataError, match=r"(?s)src_inter\.csv: 1 of 1 .*anonymised numbers.*add_a_format"):
+        ingest(kuaisar(tmp_path / "source", src=[{"keyword": keyword}]), "kuaisar")
+
+
+@pytest.mark.parametrize(
+    "name", ["rec_inter.2023.06.01.csv", "rec_inter_2023-06-01.csv", "rec_inter-20230601.csv", "rec_inter 2.csv"]
+)
+def test_day_parts_by_any_usual_name_are_read(tmp_path: Path, name: str) -> None:
+    source = kuaisar(tmp_path / "source")
+    (source / name).write_bytes(lines(REC_HEADER, GOOD.replace("1,2", "8,2")))
+    assert [row["user"] for row in ingest(source, "kuaisar", 0.0).rows("rec")] == ["1", "8"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "rec_inter.csv.zip",
+        "REC_INTER.CSV",
+        "rec_inter_old.csv",
+        "rec_interactions.csv",
+        "src_inter.txt",
+        "user_features",
+    ],
+)
+def test_a_file_or_folder_that_begins_as_a_table_is_not_left_out_in_silence(tmp_path: Path, name: str) -> None:
+    source = kuaisar(tmp_path / "source")
+    (source / name / "part").mkdir(parents=True)
+    with pytest.raises(DataError, match=rf"source: {re.escape(name)} would not be read"):
+        ingest(source, "kuaisar")
 
 
 @pytest.mark.parametrize(

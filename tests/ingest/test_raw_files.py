@@ -73,6 +73,28 @@ def test_a_file_without_lines(tmp_path: Path, content: bytes, message: str) -> N
     assert "Copy or download it again" in str(error.value)
 
 
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (TEXT.decode().encode("utf-16"), "UTF-16"),
+        ("\ufeff空".encode("utf-16-be"), "UTF-16"),
+        (TEXT.decode().encode("utf-16-le"), "UTF-16"),
+        (TEXT.decode().encode("utf-16-be"), "UTF-16"),
+        (TEXT.decode().encode("utf-32"), "UTF-32"),
+        (b"PK\x03\x04...", "a zip archive or a spreadsheet"),
+        (b"\x28\xb5\x2f\xfd...", "packed by zstd"),
+        (b"PAR1...", "a Parquet file"),
+    ],
+)
+def test_a_file_that_is_no_utf_8_text(tmp_path: Path, content: bytes, what: str, packed: bool) -> None:
+    path = tmp_path / "file.csv"
+    path.write_bytes(gzip.compress(content) if packed else content)
+    todo = f"iconv -f {what} -t UTF-8 file.csv" if what.startswith("UTF") else "Unpack it"
+    with pytest.raises(DataError, match=f"^{path}: the file is {what}, .* expected\\. .*{todo}"):
+        numbered(read_lines(path))
+
+
 def test_a_truncated_gzip_file_tells_the_last_line_that_came(tmp_path: Path) -> None:
     text = some_lines(5_000)
     packed = gzip.compress(text)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from prepare_inputs import amazon_raw, config, counts, kuaisar_raw, prepared
+from prepare_inputs import DAY, amazon_raw, config, counts, kuaisar_raw, prepared
 
 from gensr_model.errors import DataError
 
@@ -64,6 +64,54 @@ def test_no_search_sample_to_test(tmp_path: Path) -> None:
     raw = amazon_raw(tmp_path / "raw", THREE, {item: PATHS[item] for item in "ABD"})
     with pytest.raises(DataError, match=r"no samples for test/search \("):
         prepared(raw, config())
+
+
+def test_categories_of_another_script_are_told_to_be_left_out_by_the_published_procedure(tmp_path: Path) -> None:
+    raw = amazon_raw(tmp_path / "raw", THREE, {item: [["图书", "小说"]] for item in PATHS})
+    with pytest.raises(DataError, match=r"no item has a query: .* 1 of 1 paths have letters of other scripts .*A to Z"):
+        prepared(raw, config())
+
+
+def kuaisar_days(folder: Path, *events: int) -> Path:
+    """Rec and src events of two users on consecutive days in Shanghai, half of the number each, the odd one a rec."""
+    midnight = 1_684_684_800_000  # 2023-05-22 in Shanghai
+    rows: dict[bool, list[dict[str, object]]] = {True: [], False: []}
+    for day, number in enumerate(events):
+        for n in range(number):
+            row = {
+                "user": f"u{n // 2 % 2}",
+                "item": f"i{n // 2 % 2}{n // 4 % 5}",
+                "ts": midnight + day * DAY + n * 60_000,
+            }
+            rows[n % 2 == 0].append(row)
+    return kuaisar_raw(folder, rows[True], rows[False], [])
+
+
+def test_a_day_with_one_row_is_named_with_what_to_set(tmp_path: Path) -> None:
+    raw = kuaisar_days(tmp_path / "raw", 40, 40, 40, 1)
+    with pytest.raises(DataError) as error:
+        prepared(raw, config("kuaisar"))
+    assert "no samples for test/search" in error.value.full_message
+    days = "2023-05-22: 40, 2023-05-23: 40, 2023-05-24: 40, 2023-05-25: 1"
+    until = "2023-05-25T00:00+08:00"
+    expected = (
+        f'Events per day: {days}. From 2023-05-25 on there are 1: to leave them out, set prepare.until to "{until}"'
+    )
+    assert error.value.full_message.endswith(expected)
+    (tmp_path / "prepared").rename(tmp_path / "failed")
+    folder = prepared(raw, config("kuaisar", until=until))
+    plain = prepared(kuaisar_days(tmp_path / "plain", 40, 40, 40), config("kuaisar"), "expected")
+    assert (folder / "samples_test.parquet").read_bytes() == (plain / "samples_test.parquet").read_bytes()
+    assert counts(folder)["left_out_by_until"] == 1
+    assert "left_out_by_until" not in counts(plain)
+    assert "until" not in json.loads((plain / "manifest.json").read_text())["config"]
+
+
+def test_late_rows_after_a_gap_and_days_that_are_too_few(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r'2023-06-02: 2\. From 2023-05-25 on there are 3: .*"2023-05-25T00:00\+08:00"'):
+        prepared(kuaisar_days(tmp_path / "raw", 40, 40, 40, 1, *[0] * 7, 2), config("kuaisar"))
+    with pytest.raises(DataError, match=r"Events per day: 2023-05-22: 40\. Bring data that covers it"):
+        prepared(kuaisar_days(tmp_path / "raw1", 40), config("kuaisar"), "one")
 
 
 def test_a_user_of_one_event_goes_and_is_counted(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def test_numbers_are_ids_and_queries_as_their_text(logged: Logged) -> None:
         "12", query="2020", candidates=["7", "8"]
     )
     assert parse_request({"user": 2**60 + 1, "top_n": "3"}, None) == Request(str(2**60 + 1), top_n=3)
-    with pytest.raises(DataError, match="user: .* too large for an exact number beside nulls; send it as text"):
+    with pytest.raises(DataError, match=r"user: .* too large for an exact number beside nulls; send it as text"):
         parse_request(pd.DataFrame({"user": [2**60 + 1, None]}).to_dict("records")[0], None)
     frame = pd.DataFrame({"user": [12, None], "query": [2020, None], "top_n": [2, 3]})
     answers = logged.model.predict(frame)

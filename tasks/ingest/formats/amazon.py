@@ -18,7 +18,8 @@ from gensr_model.errors import DataError
 from tasks.core import sql_runner
 from tasks.core.dataset_format import Blocks, Count, DatasetFormat, Files, Preparing, RawTable, Reading
 from tasks.core.sql_runner import run
-from tasks.ingest.file_cache import in_order, name_of
+from tasks.ingest.described import described_items
+from tasks.ingest.file_cache import in_order, name_of, require_all_read
 from tasks.ingest.formats.amazon_meta import ITEMS, meta_blocks
 from tasks.ingest.raw_files import Lines, is_utf8, read_lines
 from tasks.ingest.rejects import REJECTED
@@ -38,21 +39,26 @@ REVIEWS = pa.schema(
 )
 
 
-def find(folder: Path) -> Files:
-    """The files of ``folder`` by raw table. Raises DataError that names what is missing or ambiguous.
+RELEASE_2023 = (
+    "This looks like Amazon's 2023 release (user_id, parent_asin, rating, timestamp in ms). This format reads those of "
+    "2014 and 2018: write reviewerID, asin, overall and unixReviewTime (timestamp // 1000) instead, and in the meta "
+    "file asin and category for parent_asin and categories."
+)
 
-    Names as published: ``reviews_<Category>_5.json.gz`` (2014) or ``<Category>_5.json.gz`` (2018), and
-    ``meta_<Category>.json.gz``; unpacked files without ``.gz`` too. Each may come in parts, labelled before ``.json``:
-    ``reviews_X_5.2014-07-24.json.gz``.
+
+def find(folder: Path) -> Files:
+    """The files of ``folder`` by raw table. Raises DataError that names what is missing, ambiguous or left out.
+
+    Names as published: ``reviews_<Category>_5.json.gz`` (2014), ``<Category>_5.json.gz`` or ``<Category>.json.gz``
+    (2018), and ``meta_<Category>.json.gz``; unpacked files without ``.gz`` too. Each may come in parts, labelled before
+    ``.json``: ``reviews_X_5.2014-07-24.json.gz``.
     """
-    names = [(name_of(path), path) for path in sorted(folder.iterdir()) if path.is_file()]
-    stems = {path: name.stem for name, path in names if name and name.kind != "csv"}
+    names = {path: name_of(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    stems = {path: name.stem for path, name in names.items() if name and name.kind != "csv"}
     meta = [path for path, stem in stems.items() if stem.startswith("meta_")]
-    reviews = [
-        path
-        for path, stem in stems.items()
-        if path not in meta and (stem.startswith("reviews_") or stem.endswith("_5"))
-    ]
+    whole = {stems[path].removeprefix("meta_") for path in meta}
+    reviews = [p for p, stem in stems.items() if p not in meta and (stem.startswith("reviews_") or stem.endswith("_5"))]
+    reviews = reviews or [p for p, stem in stems.items() if stem in whole]
     for paths, what, example in (
         (reviews, "reviews file", "reviews_Kindle_Store_5.json.gz"),
         (meta, "meta file", "meta_Kindle_Store.json.gz"),
@@ -66,10 +72,15 @@ def find(folder: Path) -> Files:
                 f"{example.replace('.json', '.2014-07-24.json')}."
             )
         present = ", ".join(path.name for path in sorted(folder.iterdir())[:12]) or "nothing"
+        newer = f" {RELEASE_2023}" if any(path.suffixes[:1] == [".jsonl"] for path in meta) else ""
         raise DataError(
-            f"{folder}: no Amazon {what} (named like {example}, .gz or unpacked). The folder holds: {present}."
+            f"{folder}: no Amazon {what} (named like {example}, .gz or unpacked). The folder holds: {present}.{newer}"
         )
-    return {"reviews": in_order(reviews), "items": in_order(meta)}
+    begins = ("reviews_", "meta_", *(stems[path] for path in (*reviews, *meta)))
+    expected = "reviews_X_5.json or reviews_X_5.2014-07-24.json, .gz or not"
+    require_all_read(folder, begins, (*reviews, *meta), expected)
+    labels = {path: name.label for path, name in names.items() if name}
+    return {table: in_order((p, labels[p]) for p in paths) for table, paths in (("reviews", reviews), ("items", meta))}
 
 
 def review_blocks(con: duckdb.DuckDBPyConnection, path: Path, bounds: dict[str, int]) -> Blocks:
@@ -99,15 +110,7 @@ def as_text(block: Lines) -> tuple[pa.Table, pa.Table]:
 
 def items_without_meta(con: duckdb.DuckDBPyConnection, folder: Path, files: Files) -> dict[str, int]:
     """How many reviewed items no line describes; DataError if the metadata describe none of them."""
-    params = {table: str(folder / f"{table}.parquet") for table in ("reviews", "items")}
-    (row,) = con.sql(sql_runner.query("amazon/described"), params=params).fetchall()
-    reviewed, missing, first_reviewed, first_described = row
-    if missing == reviewed:
-        raise DataError(
-            f"{', '.join(map(str, files['items']))}: describes none of the {reviewed:,} items that the reviews name "
-            f"(first asin there: {first_reviewed}, here: {first_described}). Is it the meta file of another category?"
-        )
-    return {"items_without_meta": int(missing)}
+    return described_items(con, folder, ("reviews",), files["items"])
 
 
 def suites(earliest_ms: int, latest_ms: int) -> dict[str, ExpectationSuite]:
@@ -144,13 +147,20 @@ def add_search_events(con: duckdb.DuckDBPyConnection, config: PipelineConfig, co
 
 def require_queries(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: Mapping[str, Any]) -> None:
     """Raise DataError where no category path became a query."""
-    del con, config
+    del config
     made = counts["category_queries"]
     if made["items_with_query"] == 0:
+        paths, unwritten = run(con, "amazon/unwritten_paths").fetchall()[0]
+        other = (
+            f" {unwritten} of {paths} paths have letters of other scripts alone, and this procedure, which is the "
+            "published one (Ai et al. 2017), keeps A to Z: such data need a format with queries of their own "
+            "(docs/add_a_format.md)."
+        )
         raise DataError(
             f"no item has a query: of {made['items']} items, {made['items_with_path']} have a category path of "
-            "two or more levels, and none of those has a word that is not a stop word. Queries are made of category "
-            "paths: check the field `categories` of the metadata file"
+            "two or more levels, and none of those has a word that is not a stop word."
+            f"{other if unwritten else ''} Queries are made of category paths: check the field `categories` of the "
+            "metadata file"
         )
 
 
@@ -163,6 +173,7 @@ READING = Reading(
     ),
     find=find,
     marks=("reviews_*", "meta_*"),
+    hints={"a line of the 2023 release": RELEASE_2023},
     notes=items_without_meta,
 )
 PREPARING = Preparing(

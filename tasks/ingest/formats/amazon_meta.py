@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import html
 import json
+import math
 import re
 import warnings
 from collections.abc import Iterator
@@ -31,8 +32,17 @@ ITEMS = pa.schema(
 )
 # What ``ast.literal_eval`` is documented to raise; a number of thousands of digits is a ValueError when written out.
 UNREADABLE = (ValueError, TypeError, SyntaxError, MemoryError, RecursionError)
+# Code goes with its tags; one that is never closed takes the rest of the text along.
+_CODE = re.compile(
+    r"<(?P<name>script|style|noscript|template|iframe|object|svg|head)\b[^<>]*(?<!/)>.*?(?:</(?P=name)\s*>|\Z)",
+    re.DOTALL | re.IGNORECASE,
+)
 # Only what looks like a tag, so that "size < 10 and > 5" stays what it is.
-_TAG = re.compile(r"<(?:/?[A-Za-z][^<>]*|!--.*?--)>", re.DOTALL)
+_TAG = re.compile(r"<(?:/?[A-Za-z][^<>]*>|!--.*?(?:-->|\Z)|!\[CDATA\[|[!?][A-Za-z][^<>]*>)", re.DOTALL)
+_BARE_SCRIPT = ".getTime()"  # the 2018 release has a page's script in place of some titles
+_WHOLE = re.compile(r"(\d+)\.0")
+_MISSING_IDS = frozenset({"", "nan", "nat", "none", "null", "\\n", "<na>"})  # in lower case, as sql/amazon/reviews.sql
+_MISSING = frozenset({"", "nan", "NaN", "NAN", "NaT", "None", "NONE", "null", "NULL", "\\N", "<NA>"})
 
 
 def meta_blocks(path: Path) -> Blocks:
@@ -94,37 +104,72 @@ def item_row(entry: Any) -> dict[str, Any] | str:
     """
     if not isinstance(entry, dict):
         return "not a record of named fields"
-    asin = entry.get("asin")
-    if not isinstance(asin, str) or not asin.strip():
-        return "no asin"
+    asin = _id(entry.get("asin"))
+    if asin is None:
+        newer = "asin" not in entry and "parent_asin" in entry
+        return "a line of the 2023 release: parent_asin where asin is expected" if newer else "no asin"
     if _encodable(asin) != asin:
         return "asin is not valid text"
-    paths = entry.get("categories", entry.get("category")) or []
-    if isinstance(paths, list) and paths and isinstance(paths[0], str):
-        paths = [paths]  # the 2018 release has one flat path
-    if not isinstance(paths, list) or not all(isinstance(path, list) for path in paths):
+    spellings = [_paths(entry.get(name)) for name in ("categories", "category")]  # some lines have both
+    if not any(spellings) and None in spellings:
         return "categories is not a list of paths"
-    levels = [[name for name in map(clean_text, path) if name] for path in paths]
     return {
-        "item": asin.strip(),
+        "item": asin,
         "title": clean_text(entry.get("title")),
         "brand": clean_text(entry.get("brand")),
         "description": clean_text(entry.get("description")),
-        "categories": [path for path in levels if path],
+        "categories": spellings[0] or spellings[1] or [],
     }
 
 
+def _id(value: Any) -> str | None:
+    """An id as text, a number too (``3.0`` is 3); None for what programs write for a missing value."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    text = value.strip() if isinstance(value, str) else ""
+    if text.lower() in _MISSING_IDS:
+        return None
+    whole = _WHOLE.fullmatch(text)
+    return whole[1] if whole else text
+
+
+def _paths(value: Any) -> list[list[str]] | None:
+    """Category paths, cleaned, without empty ones; a flat path is the only one. None for what is no list of paths."""
+    if not value or _is_missing(value):
+        return []
+    if not isinstance(value, list):
+        return None
+    there = [part for part in value if not _is_missing(part)]
+    if there and isinstance(there[0], (str, int, float)):
+        there = [there]  # the 2018 release has one flat path
+    if not all(isinstance(path, list) for path in there):
+        return None
+    return [path for path in ([name for name in map(clean_text, path) if name] for path in there) if path]
+
+
+def _is_missing(value: Any) -> bool:
+    """None, a NaN, or a text that programs write for one."""
+    if isinstance(value, str):
+        return value.strip() in _MISSING
+    return value is None or (isinstance(value, float) and not math.isfinite(value))
+
+
 def clean_text(value: Any) -> str | None:
-    """Entities unescaped (also those escaped twice), tags stripped, white space folded; None for an empty text."""
+    """Entities unescaped (also those escaped twice), tags stripped, white space folded; None for an empty text.
+
+    Code between tags goes with them. Of a list the missing parts are left out.
+    """
     if isinstance(value, list):
-        value = " ".join(str(part) for part in value)
-    if value is None:
+        value = " ".join(str(part) for part in value if not _is_missing(part))
+    if _is_missing(value):
         return None
     text = str(value)
     if "&" in text:
         text = html.unescape(html.unescape(text))
     if "<" in text:
-        text = _TAG.sub(" ", text)
+        text = _TAG.sub(" ", _CODE.sub(" ", text))
+    if _BARE_SCRIPT in text:
+        return None
     if not text.isascii():
         text = _encodable(text)
     return " ".join(text.split()) or None

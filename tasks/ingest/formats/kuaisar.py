@@ -17,7 +17,8 @@ from gensr_model.errors import DataError
 from tasks.core import sql_runner
 from tasks.core.dataset_format import Blocks, Count, DatasetFormat, Files, Preparing, RawTable, Reading
 from tasks.ingest.csv_blocks import read_csv
-from tasks.ingest.file_cache import in_order, name_of
+from tasks.ingest.described import described_items
+from tasks.ingest.file_cache import csv_parts
 from tasks.ingest.rejects import REJECTED
 
 if TYPE_CHECKING:
@@ -90,16 +91,21 @@ SPECS = (
         may_be_absent=True,
     ),
 )
-ALIASES = {"reco_active_level": "rec_active_level"}
+WORDS = (
+    "KuaiSAR's words are anonymised numbers, as [20, 34]. Logs with real words need another data format: "
+    "docs/add_a_format.md."
+)
+ALIASES = {"reco_active_level": "rec_active_level", "search_session_source": "search_source"}
 
 
 def find(folder: Path) -> Files:
     """Raw table name -> its CSV files, in ``folder`` itself or in the one folder below it that has ``rec_inter.csv``.
 
     A table may come in parts: ``rec_inter.csv``, ``rec_inter.2023-06-01.csv``, ... Raises DataError if files are
-    missing, if a part is there twice, or if several copies of the data lie below ``folder``.
+    missing, if a part is there twice, if a file is named almost like a part, or if several copies of the data lie below
+    ``folder``.
     """
-    homes = sorted({path.parent for path in folder.rglob("rec_inter.*") if _is_part(path, "rec_inter")})
+    homes = sorted({path.parent for path in folder.rglob("rec_inter*.csv*") if path.is_file()})
     if folder in homes:
         homes = [folder]
     if len(homes) > 1:
@@ -111,8 +117,7 @@ def find(folder: Path) -> Files:
     files: dict[str, tuple[Path, ...]] = {}
     missing: list[str] = []
     for spec in SPECS:
-        stem = spec.file.removesuffix(".csv")
-        paths = in_order(path for path in home.iterdir() if _is_part(path, stem))
+        paths = csv_parts(home, spec.file.removesuffix(".csv"))
         if paths:
             files[spec.table] = paths
         elif not spec.may_be_absent:
@@ -125,11 +130,6 @@ def find(folder: Path) -> Files:
     return files
 
 
-def _is_part(path: Path, stem: str) -> bool:
-    name = name_of(path)
-    return name is not None and (name.stem, name.kind) == (stem, "csv") and path.is_file()
-
-
 def blocks(spec: Spec, con: duckdb.DuckDBPyConnection, path: Path, bounds: dict[str, int]) -> Blocks:
     """Accepted rows and rejected lines of one CSV file."""
     limits = bounds if "ts" in spec.schema.names else None
@@ -140,6 +140,11 @@ def blocks(spec: Spec, con: duckdb.DuckDBPyConnection, path: Path, bounds: dict[
         good = pc.is_null(rows["reason"])
         rejected = rows.filter(pc.invert(good)).select(REJECTED.names)
         yield rows.filter(good), pa.concat_tables([broken, rejected.cast(REJECTED)])
+
+
+def undescribed(con: duckdb.DuckDBPyConnection, folder: Path, files: Files) -> dict[str, int]:
+    """How many of the items that were shown no line of the item file describes."""
+    return described_items(con, folder, ("rec", "src"), files["items"])
 
 
 def suites(earliest_ms: int, latest_ms: int) -> dict[str, ExpectationSuite]:
@@ -168,6 +173,8 @@ READING = Reading(
     ),
     find=find,
     marks=("rec_inter.*",),
+    notes=undescribed,
+    hints=dict.fromkeys(("keyword is not a list", "caption is not a list"), WORDS),
 )
 PREPARING = Preparing(
     tables=("rec", "src", "items"),
@@ -180,6 +187,7 @@ PREPARING = Preparing(
     ),
     item_text=("kuaisar/item_text",),
     event_split=("kuaisar/event_split",),
+    days="kuaisar/days",
     both_behaviors=True,
 )
 FORMAT = DatasetFormat(
