@@ -25,9 +25,11 @@ from gensr_model.config.studies import AblationConfig, AnalysisConfig, RerankCon
 from gensr_model.config.training import TrainConfig
 
 OVERRIDES = "overrides"
-# MLflow takes no other name for a model, and the name is a part of file names. The pattern means the same in Python
-# and in ECMAScript: its end is no `$`, which in Python also matches before a last newline.
-_NAME = r"^(?=.*\S)[^/:?\x00-\x1f\x7f-\x9f\u2028\u2029]+(?![\s\S])"
+# MLflow takes no other name for a model, nor finds one with @ by its alias; the name is a part of file names. The
+# pattern means the same in Python and in ECMAScript: its end is no `$`, which in Python also matches before a last
+# newline.
+_NAME = r"^(?=.*\S)[^/:?@\x00-\x1f\x7f-\x9f\u2028\u2029]+(?![\s\S])"
+_NAME_BYTES = 160  # file systems allow 255, and the longest name of a folder adds 70
 
 
 def _usual_name(given: dict[str, Any]) -> str:
@@ -117,8 +119,10 @@ class PipelineConfig(Frozen):
     def _is_a_name_for_mlflow(cls, name: str) -> str:
         if not re.fullmatch(_NAME, name):
             raise ValueError(
-                f"{name!r} cannot name a model in MLflow: give some letters or digits on one line, without /, : and ?"
+                f"{name!r} cannot name a model in MLflow: give some letters or digits on one line, without / : ? @"
             )
+        if (size := len(name.encode())) > _NAME_BYTES:
+            raise ValueError(f"{name!r} has {size} bytes in UTF-8: at most {_NAME_BYTES} fit into the names of files")
         return name
 
     @model_validator(mode="after")

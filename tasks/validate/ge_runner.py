@@ -75,13 +75,14 @@ def _context(docs: Path) -> EphemeralDataContext:
     context = gx.get_context(
         mode="ephemeral", project_config=DataContextConfig(store_backend_defaults=stores, analytics_enabled=False)
     )
+    literal = str(docs).replace("$", r"\$")  # Great Expectations puts variables of the environment into its config
     context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]
     context.add_data_docs_site(
         "validation",
         {
             "class_name": "SiteBuilder",
             "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-            "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs)},
+            "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": literal},
         },
     )
     return context

@@ -59,7 +59,7 @@ def validate_raw(raw: Path, config: PipelineConfig, out: Path) -> dict[str, floa
         profile.write_profile(con, list(tables), out)
     manifest = _raw_manifest(raw)
     checks.append(Check(raw_reading.suite(), _reading(manifest)))
-    checks += _described(manifest["notes"], config.ingest.max_undescribed_share)
+    checks += _described(manifest.get("notes", {}), config.ingest.max_undescribed_share)
     return run_checks(checks, "raw data", out)
 
 

@@ -36,6 +36,11 @@ REFUSED: list[tuple[str, Any]] = [
     ("name", " \t"),
     ("name", " "),
     ("name", "a?b"),
+    ("name", "a@b"),
+    ("name", "空" * 60),
+    ("prepare.until", "soon"),
+    ("prepare.until", "2023-13-01"),
+    ("ingest.max_undescribed_share", 1.5),
     ("name", "a\nb"),
     ("name", "a\n"),
     ("name", "a\x7f"),
@@ -83,3 +88,20 @@ def test_heads_that_do_not_divide_a_view_are_refused(given: dict[str, Any], widt
 def test_heads_need_not_divide_a_width_that_no_view_has() -> None:
     pretrained = {"view_heads": 5, "cf_view": False, "backbone": {"name_or_path": "flan"}}
     assert PipelineConfig.model_validate({"model": pretrained}).model.view_heads == 5
+
+
+@pytest.mark.parametrize("name", ['it\'s "x"', "50%20 #1", "[x]*; a&b=c", "naïve 靴", "..", "~", "$HOME"])
+def test_names_that_mlflow_and_the_registry_take_are_kept(name: str) -> None:
+    assert PipelineConfig.model_validate({"name": name}).name == name
+
+
+@pytest.mark.parametrize(
+    ("given", "until"),
+    [
+        ("2023-05-23", "2023-05-23T00:00:00.000+00:00"),
+        ("2023-05-23T00:00+08:00", "2023-05-23T00:00:00.000+08:00"),
+        (None, None),
+    ],
+)
+def test_a_time_without_zone_is_utc(given: str | None, until: str | None) -> None:
+    assert PipelineConfig.model_validate({"prepare": {"until": given}}).prepare.until == until

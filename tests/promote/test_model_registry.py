@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from built_once import new_home
 from logged_model import Logged
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import scoring_server
@@ -41,6 +43,22 @@ def test_no_champion_then_a_foreign_one_then_one_without_a_bundle(gensr_home: Pa
         with pytest.raises(DataError, match="no model bundle among"):
             model_registry.champion(run, "gensr-x")
         assert not list((gensr_home / "champions").iterdir()), "nothing half-fetched stays"
+
+
+def test_a_champion_in_a_state_folder_whose_path_could_be_a_uri(
+    logged: Logged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_database: Path
+) -> None:
+    home = tmp_path / "My%20Project #1 [a]* item=kindle"
+    monkeypatch.setenv("GENSR_HOME", str(home))
+    new_home(home, mlflow_database)
+    bundle = logged.bundle._replace(path=Path(shutil.copytree(logged.folder, home / "bundle")))
+    with parent_run(PipelineConfig(), "gensr", "3" * 8) as run:
+        version = model_registry.register(run, "gensr-50%20", model_registry.log_model(run, bundle), bundle, {})
+        model_registry.promote(run, "gensr-50%20", version, None)
+        champion = model_registry.champion(run, "gensr-50%20")
+    assert champion is not None
+    assert {path.name for path in champion.bundle.path.iterdir()} == {path.name for path in bundle.path.iterdir()}
+    assert [path.name for path in tmp_path.iterdir()] == [home.name], "nothing lies beside it"
 
 
 # --- a model that was really logged ------------------------------------------------------------------------------

@@ -376,3 +376,14 @@ def test_ties_leak_beyond_twins_when_histories_are_cut_by_position(tmp_path: Pat
     shares = {"touched_train": 0.0, "touched_valid": 1.0, "touched_test": 0.0}  # C's samples are u's valid ones
     assert figures["same_time"] == shares
     assert figures_of(prepared(raw, config(same_time="include"), "include"))["same_time"] == shares
+
+
+def test_a_folder_named_as_a_pattern_is_the_one_that_is_audited(
+    good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(good, tmp_path / "prep1")
+    shutil.copytree(good, tmp_path / "prep[1]")
+    change(tmp_path / "prep[1]", "candidates_test", lambda result: [row | {"item_idx": [0, 0]} for row in result])
+    assert main([str(tmp_path / "prep1")]) == 0
+    assert main([str(tmp_path / "prep[1]")]) == 1
+    assert "0 broken" not in capsys.readouterr().out.splitlines()[-1]

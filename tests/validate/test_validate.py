@@ -182,3 +182,17 @@ def test_large_tables_are_looked_at_every_nth_row(tmp_path: Path, out: Path, mon
     set_rows(raw, "reviews", schema, 4, ts=0)
     with pytest.raises(DataError, match="1 of 80 rows"):
         validate_raw(raw, config(), out)
+
+
+@pytest.mark.parametrize(("without", "passes"), [(50, True), (51, False)])
+def test_the_share_of_undescribed_items_has_a_bound(tmp_path: Path, out: Path, without: int, passes: bool) -> None:
+    raw = random_amazon(tmp_path / "raw", each=3)
+    manifest = json.loads((raw / "manifest.json").read_text())
+    notes = {"items_in_events": 100, "items_without_meta": without}
+    (raw / "manifest.json").write_text(json.dumps(manifest | {"notes": notes}))
+    if passes:
+        assert validate_raw(raw, config(), out)["expectations"] == 13
+        return
+    message = r"51 of 100 items of the events \(51\.0%\) have no row in the item file, .* ingest\.max_undescribed_share"
+    with pytest.raises(DataError, match=message):
+        validate_raw(raw, config(), out)
