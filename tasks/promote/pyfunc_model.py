@@ -14,7 +14,6 @@ import functools
 import logging
 import math
 from collections.abc import Hashable, Mapping
-from numbers import Real
 from typing import Any, TextIO
 
 import mlflow
@@ -137,9 +136,10 @@ def _text(name: str, given: object) -> str:
 
 def _whole(given: object) -> int | None:
     """The whole number that a value is, or None."""
-    if isinstance(given, (bool, np.bool_)) or not isinstance(given, Real) or not math.isfinite(given):
+    number = isinstance(given, (int, float, np.integer, np.floating)) and not isinstance(given, bool)
+    if not number or not math.isfinite(given):  # type: ignore[arg-type]
         return None
-    return int(given) if given == int(given) else None
+    return int(given) if given == int(given) else None  # type: ignore[call-overload]
 
 
 def _absent(value: object) -> bool:
