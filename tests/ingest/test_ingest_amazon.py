@@ -284,7 +284,7 @@ def release_2023(source: Path, names: tuple[str, str]) -> Path:
     ],
 )
 def test_the_2023_release_is_known_and_the_way_to_read_it_is_told(tmp_path: Path, names: tuple[str, str]) -> None:
-    with pytest.raises(DataError, match=r"(?s)looks like Amazon's 2023 release .*timestamp // 1000"):
+    with pytest.raises(DataError, match=r"(?s)looks like Amazon's 2023 release .*set format to logs"):
         ingest(release_2023(tmp_path / "source", names), "amazon")
 
 

@@ -285,7 +285,7 @@ def test_an_item_file_of_another_release(tmp_path: Path, share: float) -> None:
 
 @pytest.mark.parametrize("keyword", ["red shoe", "红鞋"])
 def test_real_words_are_told_to_need_another_format(tmp_path: Path, keyword: str) -> None:
-    with pytest.raises(DataError, match=r"(?s)src_inter\.csv: 1 of 1 .*anonymised numbers.*add_a_format"):
+    with pytest.raises(DataError, match=r"(?s)src_inter\.csv: 1 of 1 .*anonymised numbers.*format logs"):
         ingest(kuaisar(tmp_path / "source", src=[{"keyword": keyword}]), "kuaisar")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import shutil
 from io import StringIO
 from pathlib import Path
@@ -195,6 +197,22 @@ def test_a_request_may_be_one_record_or_a_list_of_them_and_empty(logged: Logged)
     assert one["items"][0] == listed["items"][0] == columns["items"][0]
     assert len(logged.model.predict(pd.DataFrame([{}, {}]))) == 2
     assert len(logged.model.predict(pd.DataFrame({"user": [None]}))) == 1
+
+
+def test_the_readmes_python_runs_as_printed(logged: Logged, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a model of the name that it names, which only its registry and its address are stood in for."""
+    page = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (name,) = re.findall(r"models:/(\S+)@champion", text)
+    model_registry.register(logged.run, name, logged.uri, logged.bundle, {})
+    model_registry.promote(logged.run, name, "1", None)
+    monkeypatch.setattr(mlflow, "set_tracking_uri", lambda address: None)
+    *steps, last = ast.parse(text).body
+    assert isinstance(last, ast.Expr)
+    names: dict[str, Any] = {}
+    exec(compile(ast.Module(steps, []), "README.md", "exec"), names)
+    answer = eval(compile(ast.Expression(last.value), "README.md", "eval"), names)
+    assert [len(items) for items in answer["items"]] == [10]
 
 
 def test_cells_of_a_csv_are_text(logged: Logged) -> None:

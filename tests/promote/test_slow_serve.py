@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -168,6 +169,13 @@ def test_a_body_that_cannot_be_parsed_is_refused_without_a_trace(server: Server,
     answer = refused.value.read().decode()
     assert "Traceback" not in answer
     assert "stack_trace" not in answer
+
+
+def test_the_printed_request_is_answered(server: Server) -> None:
+    page = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    (body,) = re.findall(r"curl \S+/invocations .*?-d '(.*?)'", page, re.DOTALL)
+    (answer,) = server.ask(*json.loads(body)["dataframe_records"])
+    assert len(answer["items"]) == 10
 
 
 def test_an_unknown_candidate_is_refused_by_name(server: Server) -> None:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from gensr_model.config.data import RemoteFile
 from gensr_model.config.known_formats import FORMATS
+from gensr_model.config.layouts import LAYOUTS
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.synthetic import write_amazon
 from gensr_model.errors import DataError
@@ -40,9 +41,13 @@ REVIEWS = pa.schema(
 
 
 RELEASE_2023 = (
-    "This looks like Amazon's 2023 release (user_id, parent_asin, rating, timestamp in ms). This format reads those of "
-    "2014 and 2018: write reviewerID, asin, overall and unixReviewTime (timestamp // 1000) instead, and in the meta "
-    "file asin and category for parent_asin and categories."
+    "This looks like Amazon's 2023 release (user_id, parent_asin, rating, timestamp in ms). The format amazon reads those "
+    "of 2014 and 2018: set format to logs"
+    + (
+        " and logs.layout to amazon-2023."
+        if "amazon-2023" in LAYOUTS
+        else ", and name these files and columns in logs."
+    )
 )
 
 
@@ -153,8 +158,7 @@ def require_queries(con: duckdb.DuckDBPyConnection, config: PipelineConfig, coun
         paths, unwritten = run(con, "amazon/unwritten_paths").fetchall()[0]
         other = (
             f" {unwritten} of {paths} paths have letters of other scripts alone, and this procedure, which is the "
-            "published one (Ai et al. 2017), keeps A to Z: such data need a format with queries of their own "
-            "(docs/add_a_format.md)."
+            "published one (Ai et al. 2017), keeps A to Z. Format logs keeps queries as they were typed."
         )
         raise DataError(
             f"no item has a query: of {made['items']} items, {made['items_with_path']} have a category path of "

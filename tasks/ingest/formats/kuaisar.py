@@ -91,10 +91,7 @@ SPECS = (
         may_be_absent=True,
     ),
 )
-WORDS = (
-    "KuaiSAR's words are anonymised numbers, as [20, 34]. Logs with real words need another data format: "
-    "docs/add_a_format.md."
-)
+WORDS = "KuaiSAR's words are anonymised numbers, as [20, 34]. Logs with real words need format logs."
 ALIASES = {"reco_active_level": "rec_active_level", "search_session_source": "search_source"}
 
 
