@@ -1,7 +1,7 @@
 """Every printed snippet of README and docs is one that a test checks: a kind that nobody checks fails here.
 
-``gensr run``, ``make run`` and ``prefect deployment run`` are checked by ``test_documented_commands``, the README's Python
-by ``tests/promote/test_model_registry.py``, its request over HTTP by ``tests/promote/test_slow_serve.py``.
+``test_documented_commands`` checks ``gensr run``, ``make run`` and ``prefect deployment run``.
+``tests/promote/test_model_registry.py`` runs the README's Python, and ``test_slow_serve.py`` there its HTTP request.
 """
 
 from __future__ import annotations

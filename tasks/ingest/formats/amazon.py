@@ -40,14 +40,10 @@ REVIEWS = pa.schema(
 )
 
 
+_SETTING = "logs.layout to amazon-2023" if "amazon-2023" in LAYOUTS else "name its files and columns in logs"
 RELEASE_2023 = (
-    "This looks like Amazon's 2023 release (user_id, parent_asin, rating, timestamp in ms). The format amazon reads those "
-    "of 2014 and 2018: set format to logs"
-    + (
-        " and logs.layout to amazon-2023."
-        if "amazon-2023" in LAYOUTS
-        else ", and name these files and columns in logs."
-    )
+    "This looks like Amazon's 2023 release (user_id, parent_asin, rating, timestamp in ms). Format amazon reads those "
+    f"of 2014 and 2018: set format to logs, and {_SETTING}."
 )
 
 
