@@ -16,11 +16,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
+from prefect.flows import load_flow_from_entrypoint
 
 from benchmarks.save_ranks import forget_folders
 from benchmarks.tables.plan import Cell, config_of
-from flows.full_ranking_table import full_ranking_table
-from flows.rerank_table import rerank_table
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import GensrError
 from gensr_model.evaluation.cells import SAMPLES_SCHEMA, CellRecord, read_cell, write_cell, write_samples
@@ -30,14 +29,19 @@ from tasks.core.state_dir import state_dir
 from tasks.core.tracking import git_commit
 
 HELD = 75  # exit status: another process trains this cell
-FLOWS = {"rerank": rerank_table, "full-ranking": full_ranking_table}
+# As a deployment names them.
+FLOWS = {
+    "rerank": "flows.rerank_table.rerank_table",
+    "full-ranking": "flows.full_ranking_table.full_ranking_table",
+}
 
 
 def train(cell: Cell, data: Path, cells: Path) -> None:
     """Train and rank a cell, and save its ranks below ``cells``. Raises what its flow raises."""
     chosen = None if cell.tunes else _chosen(cell, cells)
     config = PipelineConfig.model_validate(config_of(cell, data, chosen))
-    summary: dict[str, Any] = FLOWS[cell.study](config)
+    flow = load_flow_from_entrypoint(FLOWS[cell.study])
+    summary: dict[str, Any] = flow(config)
     run = state_dir().runs / summary["flow_run_id"]
     ranks = read_saved_ranks(run / RANKS)
     shown = summary["config"]
