@@ -6,6 +6,7 @@ itself, and a training that never asks for BM25 should keep that memory.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -19,10 +20,17 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 
 
+# Runs of Chinese and Japanese characters.
+_NO_BLANKS = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
+# Two letters or more. In the scripts from Hebrew to Khmer vowel signs belong to a word; to Python they are no letters.
+_WORD = r"(?u)[\w\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0963\u0966-\u0dff\u0e00-\u109f\u1780-\u17ff]{2,}"
+
+
 class TextIndex(NamedTuple):
     """BM25 (Lucene's variant, k1 = 1.5, b = 0.75) of W words in I items.
 
-    Words are lower case, of two characters or more, without English stop words and not stemmed.
+    Words are lower case, of two characters or more, without English stop words and not stemmed. Scripts that put no
+    blanks between words are cut into pairs of characters; the case of other letters is folded (``ß`` is ``ss``).
     """
 
     by_word: sparse.csr_array  # (W + 1, I): a query's score is the sum over its words; the last row is empty
@@ -50,12 +58,24 @@ def item_texts(items: pa.Table, text: TextConfig) -> list[str]:
     return [" ".join(parts) for parts in zip(*cut, strict=True)]
 
 
+def with_blanks(text: str) -> str:
+    """The text with its case folded, and blanks around pairs of Chinese or Japanese characters: ``红色鞋`` has two."""
+    return text if text.isascii() else _NO_BLANKS.sub(_pairs, text.casefold())
+
+
+def _pairs(run: re.Match[str]) -> str:
+    letters = run[0]
+    pairs = [letters[n : n + 2] for n in range(len(letters) - 1)] or [f"{letters}_"]  # a lone one is no word without it
+    return f" {' '.join(pairs)} "
+
+
 def index_texts(texts: list[str]) -> TextIndex:
     """The index of item texts (I,)."""
     import bm25s
 
     empty: sparse.csr_array = sparse.csr_array(np.zeros((1, len(texts)), np.float32))
-    corpus = bm25s.tokenize(texts, stopwords="en", show_progress=False)
+    spaced = list(map(with_blanks, texts))
+    corpus = bm25s.tokenize(spaced, stopwords="en", token_pattern=_WORD, show_progress=False)
     if not corpus.vocab:  # the library cannot index a catalogue without a word
         return TextIndex(empty, {})
     index = bm25s.BM25(method="lucene")
@@ -73,7 +93,8 @@ def query_words(index: TextIndex, queries: list[str]) -> IntArray:
     import bm25s
 
     nothing = index.by_word.shape[0] - 1
-    tokens = bm25s.tokenize(queries, stopwords="en", return_ids=False, show_progress=False)
+    spaced = list(map(with_blanks, queries))
+    tokens = bm25s.tokenize(spaced, stopwords="en", token_pattern=_WORD, return_ids=False, show_progress=False)
     known = [[index.words[word] for word in text if word in index.words] for text in tokens]
     rows = np.full((len(queries), max(map(len, known), default=1) or 1), nothing, np.int64)
     for row, ids in enumerate(known):

@@ -17,6 +17,7 @@ from tasks.ingest.tables.table_files import LINES, PARQUET, hive_columns, kind_o
 from tasks.ingest.tables.text_chunks import first_bytes
 
 _SAMPLE = 2**20
+_TEXTS = ("title", "brand", "category", "description", "item_title")
 _LATE = ("query", "query_id", "behavior")  # many rows have none
 _IDS = ("user", "item", "query_id")
 # A batch of rows by role, with ``line_no``; and the lines that are no rows.
@@ -113,4 +114,6 @@ class TableReader:
         text = values.known(values.joined(parts, role))
         if role in _IDS:
             return values.ids(text)
+        if role in _TEXTS:
+            return values.texts(text)
         return values.queries(text) if role == "query" else text

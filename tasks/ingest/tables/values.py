@@ -22,6 +22,11 @@ def known(values: Texts) -> Texts:
     return pc.if_else(pc.is_in(trimmed, MISSING), pa.scalar(None, pa.string()), trimmed)
 
 
+def texts(values: Texts) -> Texts:
+    """Texts for people: NFKC, so that they have the letters of queries."""
+    return values if pc.all(pc.string_is_ascii(values)).as_py() is not False else pc.utf8_normalize(values, "NFKC")
+
+
 def ids(values: Texts) -> Texts:
     """Ids: 12.0, which a table with missing values makes of 12, is 12."""
     if pc.any(pc.ends_with(values, ".0")).as_py():
