@@ -23,7 +23,8 @@ FloatArray = npt.NDArray[np.float32]
 # Runs of Chinese and Japanese characters.
 _NO_BLANKS = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
 # Two letters or more. In the scripts from Hebrew to Khmer vowel signs belong to a word; to Python they are no letters.
-_WORD = r"(?u)[\w\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0963\u0966-\u0dff\u0e00-\u109f\u1780-\u17ff]{2,}"
+_SIGNS = r"\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0963\u0966-\u0dff\u0e00-\u109f\u1780-\u17ff"
+_WORD = rf"(?u)[\w{_SIGNS}]{{2,}}"
 
 
 class TextIndex(NamedTuple):

@@ -74,6 +74,9 @@ def _broken(facts: RunFacts) -> Iterator[str]:
         reasons = ", ".join(f"{reason} ({n:,})" for reason, n in facts.rejects.items())
         read = facts.reading["read"]
         yield f"{rejected:,} of {read:,} raw lines could not be used: {reasons or 'see rejects.parquet'}."
+    if len(tasks := facts.manifest.get("tasks", TASKS)) < len(TASKS):
+        (missing,) = set(TASKS) - set(tasks)
+        yield f"The logs hold no {missing}: models are trained for {joined(list(tasks))} alone, and ranked on it alone."
     notes = facts.reading.get("notes", {})
     if without := notes.get("items_without_meta"):
         used = notes["items_in_events"]
