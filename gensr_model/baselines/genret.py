@@ -3,7 +3,7 @@
 d_t = Dec(Enc(text), z_<t) is what the decoder says of a query or an item at place t of an id, and
 p(z_t) = softmax(E_t d_t). Code t is learned in two phases. ``prefix-t`` draws d_t of a query to that of its item.
 ``codes-t`` starts E_t at centres of the items' d_t, and learns codes that tell items apart and are used about equally.
-Then z_t = argmax E_t d_t is frozen. In the last phase the query's ids are learned, all tokens of them.
+Then z_t is frozen. In the last phase the query's ids are learned, all tokens of them.
 
 Departures:
 
@@ -12,8 +12,9 @@ Departures:
 - Batches of later codes hold items of like prefixes, not of one. Items are those that training searches find.
 - The balance of a batch is over its distinct items. Masked in InfoNCE: what another sample's equal query looks for.
 - Products of two d_t are divided by √d, since a T5 from scratch else draws all d_t together. Centres have one length.
-- Sinkhorn has ε = .05, not 1, and centred columns: else codes of items that are much alike are not balanced. Balanced
-  k-means gives items to centres by Sinkhorn, not by a flow of least cost.
+- Sinkhorn has ε = .05, not 1, and centred columns: else codes of items that are much alike are not balanced. Its scores
+  are centred per prefix, too: else the items of a prefix get one code. It also gives the frozen codes, not argmax
+  E_t d_t, and the items of balanced k-means, not a flow of least cost.
 - The running number that ends an id is unique; officially it is modulo K, and items then share an id. The released last
   stage has three logits for four tokens. Ours has logits of numbers, too, and learns all E_t.
 - An item without text keeps random codes, since equal texts have equal codes.
@@ -34,7 +35,7 @@ from gensr_model.baselines.generator import PAD, Generator, random_codes, side_b
 from gensr_model.baselines.inputs import QUERY, TEXT, BaselineBatch, Domain
 from gensr_model.config.base import Task
 from gensr_model.data.prepared import IntArray
-from gensr_model.errors import DataError
+from gensr_model.errors import ConfigError, DataError
 from gensr_model.models import losses
 from gensr_model.models.base import LossParts
 from gensr_model.runtime.determinism import deterministic
@@ -42,9 +43,10 @@ from gensr_model.semantic_ids.codes import MOST_EQUAL, bucket_sizes, numbered
 from gensr_model.semantic_ids.k_means import seeded
 
 LEVELS = 3  # learned codes of an id
+_CODES = 64  # K where none is given
 _WORDS = 64  # of an item's text
 _READ_TOGETHER = 256  # items, where all are read
-_CLUSTERED = 20_000  # items that centres are made of; of a larger catalogue so many are drawn
+_CLUSTERED = 20_000  # items that centres are made of, drawn from a larger catalogue; and that are balanced at once
 _WEIGHTS = {
     "contrast": 0.5, "query_prefix": 0.5, "item_prefix": 0.5, "query_code": 0.5, "item_code": 0.5, "spread": 0.1,
 }  # fmt: skip
@@ -56,7 +58,7 @@ class GenRet(Generator):
     The encoder's tokens are words. The decoder's are padding, the codes of each level, and the running numbers.
 
     Args:
-        codes: K of each level, at most one per item.
+        codes: K of each level; 0 is 64, or as many as a smaller catalogue has items.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({QUERY, TEXT})
@@ -73,10 +75,15 @@ class GenRet(Generator):
 
     def __init__(
         self, domain: Domain, dim: int = 64, layers: int = 2, decoder_layers: int = 2, dropout: float = 0.1,
-        codes: int = 64,
+        codes: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.codes, self.end = min(codes, domain.n_items), domain.n_words
+        if codes > domain.n_items:
+            raise ConfigError(
+                f"rerank.points.genret.codes is {codes}, but there are {domain.n_items} items: give no more codes than "
+                "items"
+            )
+        self.codes, self.end = codes or min(_CODES, domain.n_items), domain.n_words
         self.level, self.learns_codes = LEVELS + 1, False  # of the last phase; ``enter`` sets them
         self.scale = dim**-0.5  # of products of d_t, whose length is about dim**0.5
         self.item_words = L.ItemWords(domain)
@@ -130,7 +137,8 @@ class GenRet(Generator):
             rows |= {"item_prefix": self._prefix_loss(texts, items)[told]}
         if self.learns_codes:
             dense, code = texts[told, -1], self._code(items, level)
-            code[told] = sinkhorn(dense.detach() @ self.books[level - 1].T).argmax(dim=1)
+            scores = centred(dense.detach() @ self.books[level - 1].T, self._known(items[told], level))
+            code[told] = sinkhorn(scores).argmax(dim=1)
             rows |= {"query_code": self._code_loss(queries[:, -1], code[own], level)}
             rows |= {"item_code": self._code_loss(dense, code[told], level)}
             rows |= {"spread": _spread(self.books[level - 1][code[told]], dense)}
@@ -196,20 +204,19 @@ class GenRet(Generator):
         if len(told) > _CLUSTERED:
             told = told[torch.from_numpy(rng.permutation(len(told))[:_CLUSTERED]).to(told.device)]
         dense = self._dense(told, self.level)
-        if (buckets := self.buckets()) is not None:
-            prefix = torch.from_numpy(buckets).to(told.device)[told]
-            total = dense.new_zeros(len(buckets), dense.shape[1]).index_add(0, prefix, dense)
-            dense = dense - (total / prefix.bincount(minlength=len(buckets)).unsqueeze(1))[prefix] + dense.mean(dim=0)
+        dense = centred(dense, self._known(told, self.level)) + dense.mean(dim=0)
         centres = balanced_kmeans(dense, self.codes, rng)
         # Of one length: else E d would prefer the centres of narrow clusters.
         self.books[self.level - 1].copy_(F.normalize(centres) * dense.norm(dim=1).mean() * self.scale)
 
     def _freeze(self, level: int) -> None:
-        """z of a level = argmax E d of the items with text; all ids get new running numbers."""
+        """z of a level = argmax of Sinkhorn over the items with text; all ids get new running numbers."""
         every = torch.arange(len(self.ids), device=self.ids.device)
         codes, told = torch.stack([self._code(every, place) for place in range(1, LEVELS + 1)], dim=1), self._told()
         if len(told):
-            codes[told, level - 1] = (self._dense(told, level) @ self.books[level - 1].T).argmax(dim=1)
+            scores = centred(self._dense(told, level) @ self.books[level - 1].T, self._known(told, level))
+            parts = [sinkhorn(part).argmax(dim=1) for part in scores.split(_CLUSTERED)]
+            codes[told, level - 1] = torch.cat(parts)
         if (equal := bucket_sizes(codes.cpu().numpy()).max()) > MOST_EQUAL:
             raise DataError(
                 f"GenRet gave {equal} items the same codes, and ids tell {MOST_EQUAL} apart. Its codes learned "
@@ -239,6 +246,20 @@ def _spread(centres: Tensor, dense: Tensor) -> Tensor:
     fixed = dense.detach()
     scores = (centres + dense - fixed) @ fixed.T
     return F.cross_entropy(scores.float(), torch.arange(len(fixed), device=fixed.device), reduction="none")
+
+
+def centred(values: Tensor, prefix: Tensor) -> Tensor:
+    """(n, d) values less the mean of those with the same prefix (n, t): what these share cannot tell them apart.
+
+    Where a prefix is alone: less the mean of all, and as long as the others are, or codes would be spent on it.
+    """
+    _, group, size = prefix.unique(dim=0, return_inverse=True, return_counts=True)
+    mean = values.new_zeros(len(size), values.shape[1]).index_add(0, group, values) / size.unsqueeze(1)
+    alone = (size == 1)[group]
+    values = values - torch.where(size.unsqueeze(1) > 1, mean, values.mean(dim=0))[group]
+    if alone.any() and not alone.all():
+        values[alone] *= values[~alone].norm(dim=1).mean() / values[alone].norm(dim=1).mean().clamp(min=1e-9)
+    return values
 
 
 @torch.no_grad()

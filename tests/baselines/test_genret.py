@@ -15,12 +15,12 @@ from torch import Tensor
 
 from gensr_model.baselines import genret
 from gensr_model.baselines.base import BaselineSpec
-from gensr_model.baselines.genret import LEVELS, GenRet, balanced_kmeans, sinkhorn
+from gensr_model.baselines.genret import LEVELS, GenRet, balanced_kmeans, centred, sinkhorn
 from gensr_model.baselines.inputs import BaselineBatch, Domain
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.data.text import ItemText
-from gensr_model.errors import DataError
+from gensr_model.errors import ConfigError, DataError
 from gensr_model.models.base import LossParts
 from gensr_model.runtime.files import module_tensors
 from gensr_model.runtime.progress import NullReport
@@ -83,10 +83,10 @@ def test_codes_are_frozen_one_after_another_and_used_about_equally(
         assert torch.equal(step.ids[:, : step.level - 1], codes[:, : step.level - 1])
     collisions = [colliding(codes, level) for level in range(LEVELS + 1)]
     assert collisions == sorted(collisions, reverse=True)
-    assert len(set(collisions)) == LEVELS + 1
+    assert collisions[LEVELS] < collisions[1] / 5, "later codes tell the items of a prefix apart"
     for level in range(LEVELS):
         used = torch.bincount(codes[:, level] - 1 - level * CODES, minlength=CODES)
-        assert 1 - (used - ITEMS / CODES).abs().sum() / (2 * ITEMS) > 0.7
+        assert 1 - (used - ITEMS / CODES).abs().sum() / (2 * ITEMS) > 0.85
     assert len(model.ids.unique(dim=0)) == ITEMS
     numbers = model.ids[:, LEVELS] - 1 - LEVELS * CODES
     assert sorted(numbers.tolist())[-1] == max(Counter(map(tuple, codes.tolist())).values()) - 1
@@ -187,6 +187,37 @@ def test_items_without_text_keep_their_random_codes(dataset: PreparedDataset, sh
     assert torch.equal(model.ids[silent, :LEVELS], before[silent, :LEVELS])
     assert len(model.ids.unique(dim=0)) == ITEMS
     assert torch.equal(model.ids, before) == (share == 1)
+
+
+def test_centring_leaves_what_tells_the_items_of_a_prefix_apart() -> None:
+    values = torch.tensor([[5.0, 1.0], [7.0, 1.0], [0.0, 3.0], [4.0, 3.0]])
+    prefix = torch.tensor([[0, 1], [0, 1], [0, 2], [0, 3]])
+    result = centred(values, prefix)
+    assert result[:2].tolist() == [[-1.0, 0.0], [1.0, 0.0]]
+    alone = torch.tensor([[-4.0, 1.0], [0.0, 1.0]])  # less the mean of all, (4, 2), and of the others' length
+    torch.testing.assert_close(result[2:], alone * 2 / (17**0.5 + 1))
+    assert centred(values, torch.zeros(4, 1)).mean(dim=0).tolist() == [0.0, 0.0]
+
+
+def test_codes_tell_the_items_of_a_prefix_apart_where_prefixes_differ_more() -> None:
+    """Without centring every item of a prefix has the code that the prefix likes."""
+    rng = np.random.default_rng(0)
+    prefix = torch.arange(16).repeat_interleave(4).unsqueeze(1)
+    scores = torch.from_numpy(rng.normal(size=(64, 8)) + 20 * rng.normal(size=(16, 8))[prefix.squeeze(1)])
+
+    def distinct(scores: Tensor) -> int:
+        codes = sinkhorn(scores).argmax(dim=1)
+        return len(torch.cat([prefix, codes.unsqueeze(1)], dim=1).unique(dim=0))
+
+    assert distinct(scores) < 30
+    assert distinct(centred(scores, prefix)) > 45
+
+
+def test_codes_that_outnumber_the_items_are_refused(dataset: PreparedDataset) -> None:
+    domain = collator(dataset, GenRet).domain
+    assert GenRet(domain).codes == ITEMS < 64
+    with pytest.raises(ConfigError, match=rf"^rerank\.points\.genret\.codes is 41, but there are {ITEMS} items"):
+        GenRet(domain, codes=ITEMS + 1)
 
 
 def test_too_many_items_with_the_same_codes_are_an_error(
