@@ -97,7 +97,7 @@ class Preparing:
         may_lack_task: whether logs of one behavior alone can be prepared.
         files: further prepared files, of those in ``tasks.prepare.schemas``, each with the query of its rows.
         figures: queries of one row that an audit prints beside its own figures.
-        days: a query of ``events``, where the split is by day: each day, the time at which it starts, its events.
+        days: where the split is by day, the time zone of its days, or what gives it by the config and the counts.
     """
 
     tables: tuple[str, ...]
@@ -109,7 +109,7 @@ class Preparing:
     may_lack_task: bool = False
     files: tuple[tuple[str, str], ...] = ()
     figures: tuple[str, ...] = ()
-    days: str | None = None
+    days: str | Callable[[PipelineConfig, Mapping[str, Any]], str | None] | None = None
 
 
 @dataclass(frozen=True)

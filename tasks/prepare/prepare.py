@@ -11,6 +11,7 @@ from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import duckdb
 
@@ -181,10 +182,12 @@ def make_samples(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts:
         run(con, f"prepared/{step}")
     _run_steps(con, entry.preparing.event_split, config, counts)
     run(con, "prepared/samples", {"include": config.prepare.same_time == "include"})
-    return _require_samples(con, entry, counts)
+    return _require_samples(con, entry, config, counts)
 
 
-def _require_samples(con: duckdb.DuckDBPyConnection, entry: DatasetFormat, counts: dict[str, Any]) -> list[Task]:
+def _require_samples(
+    con: duckdb.DuckDBPyConnection, entry: DatasetFormat, config: PipelineConfig, counts: dict[str, Any]
+) -> list[Task]:
     """Count the samples of each split and task; DataError for one that is empty.
 
     Returns the tasks: both, but where the format allows it those that have a sample.
@@ -199,27 +202,29 @@ def _require_samples(con: duckdb.DuckDBPyConnection, entry: DatasetFormat, count
     tasks = [t for t in TASKS if not entry.preparing.may_lack_task or any((s, t) in samples for s in splits)]
     missing = [f"{s}/{t}" for s in splits for t in tasks if (s, t) not in samples]
     if missing:
+        days = entry.preparing.days
+        zone = days(config, counts) if callable(days) else days
         have = ", ".join(f"{s}/{t}: {counts['samples'][s][t]['samples']}" for s in splits for t in TASKS)
         raise DataError(
             f"no samples for {', '.join(missing)} ({counts.get('split', {}).get('rule', entry.facts.split_rule)}); "
-            f"samples: {have}. {_late_days(con, entry.preparing.days) or 'Bring data that covers it'}"
+            f"samples: {have}. {_late_days(con, zone) or 'Bring data that covers it'}"
         )
     return tasks
 
 
-def _late_days(con: duckdb.DuckDBPyConnection, query: str | None) -> str:
-    """Events per day and, where the last days hold hardly any, what leaves these out; "" for data without days."""
-    if query is None:
+def _late_days(con: duckdb.DuckDBPyConnection, zone: str | None) -> str:
+    """Events per day and, where the last days hold hardly any, what leaves these out; "" for another split."""
+    if zone is None:
         return ""
-    days = run(con, query).fetchall()
-    shown = ", ".join(f"{day}: {events:,}" for day, _, events in days[-_DAYS_SHOWN:])
-    usual = statistics.median(events for *_, events in days)
-    late = list(itertools.takewhile(lambda row: row[2] <= max(1, usual * _FEW), reversed(days)))
-    shown = f"Events per day: {'..., ' if len(days) > _DAYS_SHOWN else ''}{shown}"
+    days = run(con, "prepared/days", {"zone": zone}).fetchall()
+    usual = statistics.median(events for _, events in days)
+    late = list(itertools.takewhile(lambda row: row[1] <= max(1, usual * _FEW), reversed(days)))
+    counted = ", ".join(f"{day}: {events:,}" for day, events in days[-_DAYS_SHOWN:])
+    shown = f"Events per day in {zone}: {'..., ' if len(days) > _DAYS_SHOWN else ''}{counted}"
     if not late or len(late) == len(days):
         return f"{shown}. Bring data that covers it"
-    day, starts, _ = late[-1]
-    left_out = sum(events for *_, events in late)
+    day, left_out = late[-1][0], sum(events for _, events in late)
+    starts = datetime.combine(day, datetime.min.time(), ZoneInfo(zone)).isoformat(timespec="minutes")
     return f'{shown}. From {day} on there are {left_out}: to leave them out, set prepare.until to "{starts}"'
 
 

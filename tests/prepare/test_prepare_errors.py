@@ -94,9 +94,8 @@ def test_a_day_with_one_row_is_named_with_what_to_set(tmp_path: Path) -> None:
     assert "no samples for test/search" in error.value.full_message
     days = "2023-05-22: 40, 2023-05-23: 40, 2023-05-24: 40, 2023-05-25: 1"
     until = "2023-05-25T00:00+08:00"
-    expected = (
-        f'Events per day: {days}. From 2023-05-25 on there are 1: to leave them out, set prepare.until to "{until}"'
-    )
+    todo = f'From 2023-05-25 on there are 1: to leave them out, set prepare.until to "{until}"'
+    expected = f"Events per day in Asia/Shanghai: {days}. {todo}"
     assert error.value.full_message.endswith(expected)
     (tmp_path / "prepared").rename(tmp_path / "failed")
     folder = prepared(raw, config("kuaisar", until=until))
@@ -110,7 +109,7 @@ def test_a_day_with_one_row_is_named_with_what_to_set(tmp_path: Path) -> None:
 def test_late_rows_after_a_gap_and_days_that_are_too_few(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r'2023-06-02: 2\. From 2023-05-25 on there are 3: .*"2023-05-25T00:00\+08:00"'):
         prepared(kuaisar_days(tmp_path / "raw", 40, 40, 40, 1, *[0] * 7, 2), config("kuaisar"))
-    with pytest.raises(DataError, match=r"Events per day: 2023-05-22: 40\. Bring data that covers it"):
+    with pytest.raises(DataError, match=r"Events per day in Asia/Shanghai: 2023-05-22: 40\. Bring data that covers it"):
         prepared(kuaisar_days(tmp_path / "raw1", 40), config("kuaisar"), "one")
 
 

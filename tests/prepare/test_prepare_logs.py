@@ -212,7 +212,9 @@ def test_logs_of_one_task_are_prepared_and_say_so(searches: float, task: str, tm
 
 def test_a_split_without_samples_of_a_task_says_the_rule_and_the_days(tmp_path: Path) -> None:
     events = [*world(), event("u0", "i0", 25.0)]
-    with pytest.raises(DataError, match=r"no samples for test/search \(by day in UTC: .*: 1\)"):
+    with pytest.raises(
+        DataError, match=r"no samples for test/search \(by day in UTC: .*: 1\).*until to \"\S+T00:00\+00:00\""
+    ):
         prepared(raw(tmp_path / "raw", events), config("days"))
 
 

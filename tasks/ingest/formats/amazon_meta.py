@@ -41,6 +41,7 @@ _CODE = re.compile(
 _TAG = re.compile(r"<(?:/?[A-Za-z][^<>]*>|!--.*?(?:-->|\Z)|!\[CDATA\[|[!?][A-Za-z][^<>]*>)", re.DOTALL)
 _BARE_SCRIPT = ".getTime()"  # the 2018 release has a page's script in place of some titles
 _WHOLE = re.compile(r"(\d+)\.0")
+_LONGEST = 16  # with blanks around it
 _MISSING_IDS = frozenset({"", "nan", "nat", "none", "null", "\\n", "<na>"})  # in lower case, as sql/amazon/reviews.sql
 _MISSING = frozenset({"", "nan", "NaN", "NAN", "NaT", "None", "NONE", "null", "NULL", "\\N", "<NA>"})
 
@@ -150,7 +151,7 @@ def _paths(value: Any) -> list[list[str]] | None:
 def _is_missing(value: Any) -> bool:
     """None, a NaN, or a text that programs write for one."""
     if isinstance(value, str):
-        return value.strip() in _MISSING
+        return len(value) < _LONGEST and value.strip() in _MISSING
     return value is None or (isinstance(value, float) and not math.isfinite(value))
 
 

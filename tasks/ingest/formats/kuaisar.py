@@ -184,7 +184,7 @@ PREPARING = Preparing(
     ),
     item_text=("kuaisar/item_text",),
     event_split=("kuaisar/event_split",),
-    days="kuaisar/days",
+    days="Asia/Shanghai",
     both_behaviors=True,
 )
 FORMAT = DatasetFormat(

@@ -22,7 +22,7 @@ from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError
 from tasks.core import sql_runner
 from tasks.core.dataset_format import Count, DatasetFormat, Files, Preparing, RawTable, Reading
-from tasks.ingest.formats.logs_prepare import event_split, keeps_both, require_joins
+from tasks.ingest.formats.logs_prepare import event_split, keeps_both, require_joins, zone_of_days
 from tasks.ingest.rejects import REJECTED
 from tasks.ingest.tables.roles import REQUIRED
 from tasks.ingest.tables.staged import Staged
@@ -243,6 +243,7 @@ PREPARING = Preparing(
     ),
     item_text=("logs/item_text",),
     event_split=(event_split,),
+    days=zone_of_days,
     both_behaviors=keeps_both,
     may_lack_task=True,
 )

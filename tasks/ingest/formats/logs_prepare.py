@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import duckdb
@@ -54,3 +55,8 @@ def event_split(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: 
             "leave one out: a user's last event is test, the one before valid, each with those of its query or instant"
         )
     counts["split"] = {"rule": rule, "by": by, "why": why, "days_with_events": len(days)}
+
+
+def zone_of_days(config: PipelineConfig, counts: Mapping[str, Any]) -> str | None:
+    """The time zone of the split's days; None where the split is not by days."""
+    return config.logs.split.zone if counts["split"]["by"] == "days" else None
