@@ -14,7 +14,7 @@ from small_dataset import ITEMS, USERS, write_cf, write_dataset
 
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.batches import BatchBuilder
-from gensr_model.data.prepared import Samples
+from gensr_model.data.prepared import BEHAVIORS, Samples
 from gensr_model.errors import DataError
 from gensr_model.evaluation import catalogue
 from gensr_model.evaluation.metrics import RANKS_SCHEMA, rank_counts, summarize
@@ -23,6 +23,7 @@ from gensr_model.models import bundle
 from gensr_model.models.full_ranking import FullRanking
 from gensr_model.models.user_store import Store
 from gensr_model.runtime.progress import NullReport
+from gensr_model.serving.ranker import Ranker
 from gensr_model.training import checkpoint
 from gensr_model.training.finetune import train_full_ranking
 
@@ -98,6 +99,24 @@ def test_items_are_matched_by_raw_id_in_another_catalogue(small: Small) -> None:
     assert model.known.tolist() == [5, 0, 7]
     renamed = small.dataset.items.slice(0, 2).set_column(1, "raw_id", [["new", "i1"]])
     assert bundle.load(small.bundle, renamed).model.known.tolist() == [-1, 1]
+
+
+def test_a_served_model_ranks_as_in_evaluation(small: Small) -> None:
+    """One request has the queries of one sample, whose query then has another number."""
+    ranker, raw = Ranker.load(small.bundle), bundle.item_ids(small.bundle)
+    samples = small.dataset.samples("test")
+    for row in (0, len(samples) - 1):
+        sample = samples.take(np.array([row]))
+        events = range(int(sample.history_start[0]), int(sample.history_end[0]))
+        history = [raw[small.dataset.events.item[event]] for event in events]
+        behaviors = [BEHAVIORS[small.dataset.events.behavior[event]] for event in events]
+        query = None if sample.query[0] < 0 else small.dataset.queries[sample.query[0]]
+        best = ranker.rank_catalogue(history, query, 5, behaviors)
+        scores = scores_of(small, sample)[0]
+        left_out = set() if query else set(history)
+        expected = [raw[item] for item in np.argsort(-scores, kind="stable") if raw[item] not in left_out]
+        assert [item for item, _ in best] == expected[:5]
+    assert set(samples.task[[0, -1]].tolist()) == {0, 1}
 
 
 def test_a_finished_training_is_not_repeated(small: Small) -> None:
