@@ -81,7 +81,7 @@ class KnownPairs(nn.Module):
         self.popularity_weight = nn.Parameter(torch.zeros(2))
         self.event_weight = nn.Parameter(_FADES ** torch.arange(max_history).repeat(2, 1))
         self.near_weight = nn.Parameter(torch.ones(2))
-        self.kind_weight = nn.Parameter(torch.tensor(_KIND_WEIGHT))
+        self.log_kind_weight = nn.Parameter(torch.tensor(_KIND_WEIGHT).log())
         self.power = nn.Parameter(torch.tensor(_POWER))
         self.met_by: Tensor
         self.query_keys: Tensor
@@ -105,7 +105,7 @@ class KnownPairs(nn.Module):
         owner, entry = self._near.entries(event)
         column = self._near.key[entry] % width
         cells = sample[owner] * (count + 1) + place[column]
-        near = self._near.value[entry] @ self.kind_weight * self._scale(column, 1)
+        near = self._near.value[entry] @ self.log_kind_weight.exp() * self._scale(column, 1)
         near = empty.index_add(0, cells, weight[owner] * near)
         known = torch.cat([self.met_by, self.met_by.new_zeros(1)])[self.row_of[items]]
         logits = searches.view(-1, count + 1) + self._of_near(batch, near.view(-1, count + 1))
@@ -119,7 +119,7 @@ class KnownPairs(nn.Module):
         logits = logits + self.popularity_weight[batch.task] * torch.log1p(self.met_by[target] - 1)
         sample, event, weight, between = self._events(batch)
         own = torch.stack([torch.ones_like(weight), _GAMMA**between], dim=1)
-        near = (self._near.at(event * width + target[sample]) - own).clamp(min=0) @ self.kind_weight
+        near = (self._near.at(event * width + target[sample]) - own).clamp(min=0) @ self.log_kind_weight.exp()
         near = weight * near * self._scale(target[sample], 1, less=1)
         near = torch.zeros_like(logits).index_add(0, sample, near)
         return logits + self._of_near(batch, near.unsqueeze(1)).squeeze(1)

@@ -47,7 +47,7 @@ class World:
             made.popularity_weight.copy_(torch.tensor([POPULAR, 2 * POPULAR]))
             made.event_weight.fill_(1.0)
             made.event_weight[:, 0], made.near_weight[1] = EVENT, 3.0
-            made.kind_weight.copy_(torch.tensor([BOTH, AFTER]))
+            made.log_kind_weight.copy_(torch.tensor([BOTH, AFTER]).log())
             made.power.copy_(torch.tensor([P, Q]))
         return made
 
