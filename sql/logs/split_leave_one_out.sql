@@ -1,6 +1,6 @@
 -- Leave one out: a user's last event is test, the one before valid, earlier ones train. What belongs together goes
 -- together: events of one instant; all events from a search's first to its last, where it has a query_id or a session;
--- else neighbours with the same query. A user with fewer than three such groups trains only.
+-- else neighbours with the same query less than half an hour apart. A user with fewer than three such groups trains only.
 create table event_split as
 with searches as (
     select
@@ -27,8 +27,9 @@ before as (
         max(search_end) over (
             partition by user_idx order by position rows between unbounded preceding and 1 preceding
         ) as open_until,
-        lag(query_idx) over (partition by user_idx order by position) as query_before
+        case when ts - lag(ts) over by_time < 1800000 then lag(query_idx) over by_time end as query_before
     from spans
+    window by_time as (partition by user_idx order by position)
 ),
 grouped as (
     select
@@ -40,8 +41,11 @@ grouped as (
     from before
 ),
 counted as (
-    select position, max(number) over (partition by user_idx) - number as from_the_end, max(number) over (partition by user_idx) as last
-    from (select position, user_idx, coalesce(number, 0) as number from grouped)
+    select
+        position,
+        max(coalesce(number, 0)) over (partition by user_idx) as last,
+        last - coalesce(number, 0) as from_the_end
+    from grouped
 )
 select
     position,

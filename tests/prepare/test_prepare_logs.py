@@ -87,13 +87,14 @@ def others() -> Rows:
 def test_leave_one_out_takes_the_last_event_of_either_behavior_with_its_query_and_its_instant(tmp_path: Path) -> None:
     events = [
         *(event("a", "i0", 0.0), event("a", "i1", 1.0, "q"), event("a", "i2", 2.0)),
-        *(event("a", "i3", 3.0, "q"), event("a", "i4", 3.5, "q"), event("a", "i5", 4.0), event("a", "i6", 4.0, "w")),
+        *(event("a", "i3", 3.0, "q"), event("a", "i4", 3.01, "q"), event("a", "i5", 4.0), event("a", "i6", 4.0, "w")),
         *(event("b", "i0", 0.0), event("b", "i1", 1.0)),
         *(event("e", "i7", 0.0), event("e", "i8", 1.0)),
         # One search by its id: what stands between its first and its last event goes with it.
         *(event("c", "i0", 0.0), event("c", "i1", 1.0), event("c", "i2", 2.0, "w", query_id="s")),
         *(event("c", "i3", 2.5), event("c", "i4", 3.0, "w", query_id="s")),
-        # The query "q" once more, after something else: another search.
+        # The query "q" once more, after something else or half an hour later: another search.
+        *(event("f", "i0", 0.0, "q"), event("f", "i1", 0.1, "q"), event("f", "i2", 0.2, "q")),
         *(event("d", "i0", 0.0, "q"), event("d", "i1", 1.0), event("d", "i2", 2.0, "q")),
     ]
     out = prepared(raw(tmp_path / "raw", events + others()), config())
@@ -106,6 +107,11 @@ def test_leave_one_out_takes_the_last_event_of_either_behavior_with_its_query_an
     assert [of(out, split, "d") for split in ("train", "valid", "test")] == [
         [("i0", "q")],
         [("i1", None)],
+        [("i2", "q")],
+    ]
+    assert [of(out, split, "f") for split in ("train", "valid", "test")] == [
+        [("i0", "q")],
+        [("i1", "q")],
         [("i2", "q")],
     ]
     assert manifest(out)["split"]["by"] == "leave_one_out"
