@@ -1,9 +1,162 @@
-"""Layouts of logs that are known by name: each is a part of the config section ``logs``."""
+"""Layouts of logs that are known by name: each is a part of the config section ``logs``.
+
+A column whose name ends in ? is optional there. The pages that publish each layout are named in
+``tests/ingest/test_layouts.py``.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+_IGNORED, _ENGAGED = "ignored", "rec"
 #: What ``logs.<table>.lines`` may be: ``sql/tables/lines_<name>.sql`` turns JSON lines into lines of one row each.
-LINE_STEPS: tuple[str, ...] = ()
-LAYOUTS: dict[str, dict[str, Any]] = {}
+LINE_STEPS: tuple[str, ...] = ("ubi_events", "ubi_queries", "google_events", "google_searches")
+#: One dump may hold both indices of UBI, so both tables look into each file.
+_UBI: dict[str, Any] = {
+    "events": {
+        "name": "ubi",
+        "lines": "ubi_events",
+        "without_item": "ignored",
+        "columns": {
+            "user": ["user_id?", "client_id"],
+            "item": "event_attributes.object.object_id",
+            "time": "timestamp",
+            "behavior": "action_name",
+            "query": "user_query",
+            "query_id": "query_id",
+            "session": "session_id",
+            "position": ["event_attributes.position.ordinal.index", "event_attributes.position.ordinal"],
+            "item_title": "event_attributes.object.description",
+        },
+    },
+    "queries": {
+        "name": "ubi",
+        "lines": "ubi_queries",
+        "columns": {"query_id": "query_id", "query": "user_query"},
+    },
+    # Beside the names that most logs have: those of OpenSearch's own examples.
+    "behaviors": {
+        **dict.fromkeys(("item_click", "product_purchase"), _ENGAGED),
+        **dict.fromkeys(("on_search", "type_ahead", "product_hover", "product_sort", "brand_filter"), _IGNORED),
+        **dict.fromkeys(("type_filter", "button_click", "global_click", "declined_product"), _IGNORED),
+        **dict.fromkeys(("new_user_entry", "page_exit"), _IGNORED),
+    },
+}
+_PERSONALIZE: dict[str, Any] = {
+    "events": {
+        "name": "interactions",
+        "columns": {
+            "user": "USER_ID",
+            "item": "ITEM_ID",
+            "time": "TIMESTAMP",
+            "behavior": "EVENT_TYPE?",
+            "weight": "EVENT_VALUE?",
+        },
+    },
+    "items": {
+        "columns": {
+            "item": "ITEM_ID",
+            "title": ["TITLE?", "NAME?", "ITEM_NAME?", "PRODUCT_NAME?"],
+            "brand": "BRAND?",
+            "category": ["CATEGORY_L1?", "CATEGORY_L2?", "CATEGORY_L3?", "GENRES?", "GENRE_L2?", "GENRE_L3?"],
+            "description": ["PRODUCT_DESCRIPTION?", "DESCRIPTION?"],
+        },
+    },
+}
+_GOOGLE_RETAIL: dict[str, Any] = {
+    "events": {
+        "name": "user_events",
+        "lines": "google_events",
+        # The token of a click is that of the answer that showed the product: of a search, or of a recommendation.
+        "other_query_ids": "recommendation",
+        "columns": {
+            "user": ["userInfo.userId", "visitorId"],
+            "item": "productDetails.product.id",
+            "time": "eventTime",
+            "behavior": "eventType",
+            "query": "searchQuery",
+            "query_id": "attributionToken",
+            "session": "sessionId",
+            "item_title": "productDetails.product.title",
+        },
+    },
+    "queries": {
+        "name": "user_events",
+        "lines": "google_searches",
+        "columns": {"query_id": "attributionToken", "query": "searchQuery"},
+    },
+    "items": {
+        "name": "products",
+        "columns": {
+            "item": "id",
+            "title": "title",
+            "brand": "brands",
+            "category": "categories",
+            "description": "description",
+        },
+    },
+    "behaviors": dict.fromkeys(("promotion-offered", "promotion-not-offered"), _IGNORED),
+}
+_TEXT_FILE: dict[str, Any] = {"delimiter": "\t", "quoted": False}
+_RECBOLE: dict[str, Any] = {
+    "events": {
+        "name": "*.inter",
+        **_TEXT_FILE,
+        "columns": {"user": "user_id", "item": "item_id", "time": "timestamp", "weight": "rating?"},
+    },
+    "items": {
+        "name": "*.item",
+        **_TEXT_FILE,
+        "columns": {
+            "item": "item_id",
+            "title": ["title?", "movie_title?", "name?", "item_name?"],
+            "brand": "brand?",
+            "category": ["categories?", "category?", "genre?", "genres?", "class?"],
+            "description": "description?",
+        },
+    },
+    "users": {"name": "*.user", **_TEXT_FILE, "columns": {"user": "user_id"}},
+}
+_AMAZON_2018: dict[str, Any] = {
+    "events": {
+        "name": "*.json",
+        "time_unit": "s",
+        "columns": {"user": "reviewerID", "item": "asin", "time": "unixReviewTime", "weight": "overall"},
+    },
+    "items": {
+        "name": "meta_*",
+        "columns": {
+            "item": "asin",
+            "title": "title",
+            "brand": "brand",
+            "category": "category",
+            "description": "description",
+        },
+    },
+}
+_AMAZON_2023: dict[str, Any] = {
+    "events": {
+        "name": "*.json",
+        "time_unit": "ms",
+        # The product, and not one of its colours and sizes (asin), is what the metadata describe.
+        "columns": {"user": "user_id", "item": "parent_asin", "time": "timestamp", "weight": "rating"},
+    },
+    "items": {
+        "name": "meta_*",
+        "columns": {
+            "item": "parent_asin",
+            "title": "title",
+            "brand": "store",
+            "category": ["main_category", "categories"],
+            "description": ["features", "description"],
+        },
+    },
+}
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "ubi": _UBI,
+    "personalize": _PERSONALIZE,
+    "google-retail": _GOOGLE_RETAIL,
+    "recbole": _RECBOLE,
+    "amazon-2018": _AMAZON_2018,
+    "amazon-2023": _AMAZON_2023,
+}

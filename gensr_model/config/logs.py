@@ -18,7 +18,8 @@ from gensr_model.config.layouts import LAYOUTS, LINE_STEPS
 Behavior = Literal["rec", "src", "ignored"]
 Stem = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^/\\]*[^/\\\s][^/\\]*$")]
 Name = Annotated[str, StringConstraints(min_length=1)]
-# Several columns of one role are joined: levels of a category path, parts of a text.
+# Of several columns of one role those of a text are joined, those of a category are its levels, and of all others the
+# first that has a value counts. A name that ends in ? may be absent.
 Names = Name | Annotated[tuple[Name, ...], Field(min_length=1)]
 
 
@@ -36,22 +37,22 @@ Zone = Annotated[str, AfterValidator(_known_zone)]
 class EventColumns(Frozen):
     """Columns of the events by role; JSON lines and Parquet take a path into objects, ``object.id``."""
 
-    user: Name | None = None
-    item: Name | None = None
+    user: Names | None = None
+    item: Names | None = None
     time: Name | None = None
-    behavior: Name | None = Field(None, description="the event type; without such a column every row is an engagement")
-    query: Name | None = Field(None, description="text of the search; null or empty is a recommendation")
-    query_id: Name | None = Field(None, description="id of the search, whose text the table queries holds")
-    session: Name | None = None
-    weight: Name | None = None
-    position: Name | None = None
-    item_title: Name | None = Field(None, description="a title of the item, where the items table has none")
+    behavior: Names | None = Field(None, description="the event type; without such a column every row is an engagement")
+    query: Names | None = Field(None, description="text of the search; null or empty is a recommendation")
+    query_id: Names | None = Field(None, description="id of the search, whose text the table queries holds")
+    session: Names | None = None
+    weight: Names | None = None
+    position: Names | None = None
+    item_title: Names | None = Field(None, description="a title of the item, where the items table has none")
 
 
 class ItemColumns(Frozen):
     """Columns of the items by role."""
 
-    item: Name | None = None
+    item: Names | None = None
     title: Names | None = None
     brand: Names | None = None
     category: Names | None = Field(None, description="a text, a path such as a > b, or a list; several are levels")
@@ -61,18 +62,21 @@ class ItemColumns(Frozen):
 class UserColumns(Frozen):
     """Columns of the users by role."""
 
-    user: Name | None = None
+    user: Names | None = None
 
 
 class QueryColumns(Frozen):
     """Columns of the searches by role."""
 
-    query_id: Name | None = None
-    query: Name | None = None
+    query_id: Names | None = None
+    query: Names | None = None
 
 
 class TableConfig(Frozen):
-    """Files of one table, and how they are read. What is None is found in each file."""
+    """Files of one table, whose names begin with ``name``, and how they are read; in it * stands for any letters.
+
+    What is None is found in each file.
+    """
 
     name: Stem
     delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] | None = Field(
@@ -96,6 +100,13 @@ class EventsTable(TableConfig):
 
     name: Stem = "events"
     columns: EventColumns = EventColumns()
+    without_item: Literal["rejected", "ignored"] = Field(
+        "rejected", description="what becomes of engagements that name no item"
+    )
+    other_query_ids: Literal["search", "recommendation"] = Field(
+        "search",
+        description="what an event is whose query_id is that of no known search: a search without a text is lost",
+    )
     time_unit: Literal["auto", "s", "ms", "us", "ns", "iso"] = Field(
         "auto", description="of the time column: since 1970 in s, ms, us, ns, or ISO 8601; auto finds it per file"
     )

@@ -1,5 +1,5 @@
 -- One block of items (batch: text by role, line_no) -> items, or the reason for a reject. A category is a JSON list, a
--- list as Python writes it, or a text whose levels stand between >.
+-- list as Python writes it, or a text whose levels stand between >. So may the texts of a list, each a path.
 with lists as (
     select
         *,
@@ -17,6 +17,8 @@ paths as (
         case
             when category_list is null then null
             when json_type(category_list, '$[0]') = 'ARRAY' then try_cast(category_list::json as varchar[][])
+            when contains(category_list, '>')
+                then list_transform(try_cast(category_list::json as varchar[]), lambda path: string_split(path, '>'))
             else [try_cast(category_list::json as varchar[])]
         end as given_paths
     from lists

@@ -97,7 +97,7 @@ class Parts:
 
         Raises what ``blocks`` raises, with the blocks before it booked.
         """
-        account.open(path)
+        account.open(path, table)
         entry = account.of(path)
         part = self.folder / digest([self.key, table, entry["name"], entry["sha256"]], length=24)
         if not _usable(part):

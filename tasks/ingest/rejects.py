@@ -43,18 +43,22 @@ class Account:
         self.max_share, self.label = max_share, label
         self.hints = {NOT_UTF8: AS_UTF8, **(hints or {})}
         self.files: dict[str, dict[str, Any]] = {}
+        self._names: dict[Path, str] = {}  # that of the account last opened
         self._rejects: list[pa.Table] = []
 
-    def open(self, path: Path) -> None:
-        """Start the account of an input file, with its size and digest."""
+    def open(self, path: Path, table: str = "") -> None:
+        """Start the account of a file, with its size and digest: another one where it has rows of two tables."""
         size, sha256 = path.stat().st_size, file_digest(path)
         counts = {"read": 0, "accepted": 0, "rejected": 0}
         name = self.label(path)
+        if self.files.get(name, counts)["read"]:
+            name = f"{name} ({table})"
+        self._names[path] = name
         self.files[name] = {"name": name, "bytes": size, "sha256": sha256, **counts}
 
     def of(self, path: Path) -> dict[str, Any]:
         """The counts of a file that was opened."""
-        return self.files[self.label(path)]
+        return self.files[self._names[path]]
 
     def add(self, path: Path, accepted: int, rejects: pa.Table) -> None:
         """Book a block: ``accepted`` rows and a table with columns line, reason and excerpt."""

@@ -242,7 +242,7 @@ def _write_tables(
 
 @stage(
     "prepare",
-    config=("name", "format", *PREPARE_FIELDS, "logs.split", "logs.keep_users", "seed"),
+    config=("name", "format", *PREPARE_FIELDS, "logs.split", "logs.keep_users", "logs.events.other_query_ids", "seed"),
     resources=RESOURCES,
     artifacts=("manifest.json",),
     format_parts=("preparing",),

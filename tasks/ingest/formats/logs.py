@@ -22,7 +22,7 @@ from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError
 from tasks.core import sql_runner
 from tasks.core.dataset_format import Count, DatasetFormat, Files, Preparing, RawTable, Reading
-from tasks.ingest.formats.logs_prepare import event_split, keeps_both, require_joins, zone_of_days
+from tasks.ingest.formats.logs_prepare import engagements, event_split, keeps_both, require_joins, zone_of_days
 from tasks.ingest.rejects import REJECTED
 from tasks.ingest.tables.roles import REQUIRED
 from tasks.ingest.tables.staged import Staged
@@ -81,7 +81,14 @@ def find(folder: Path, logs: LogsConfig = _USUAL) -> Files:
 
 def configured(config: PipelineConfig) -> Reading:
     """The reading with the config's names of files, columns and event types."""
-    tables = tuple(t._replace(blocks=functools.partial(_BLOCKS[t.name], config.logs)) for t in READING.tables)
+    tables = tuple(
+        t._replace(
+            blocks=functools.partial(_BLOCKS[t.name], config.logs),
+            # A file of JSON lines with several kinds of documents may hold none of this one.
+            optional=t.optional or getattr(config.logs, t.name).lines is not None,
+        )
+        for t in READING.tables
+    )
     return dataclasses.replace(READING, tables=tables, find=lambda folder: find(folder, config.logs))
 
 
@@ -110,7 +117,7 @@ def event_blocks(
     meaning = _event_types(logs, types, path)
     params = {"unit": unit, **bounds, **{role: reader.name_of(role) for role in REQUIRED["events"]}}
     for rows in staged:
-        engagement = _engagements(rows["behavior"], meaning)
+        engagement = _engagements(rows, meaning, logs.events.without_item)
         timed = _with_number(con, rows.append_column("engagement", engagement))
         yield _split(_query(con, "logs/events", timed, params))
     how = "its type" if reader.time_unit else "found" if given == "auto" else "named in the config"
@@ -140,10 +147,11 @@ def _event_types(logs: LogsConfig, types: Counter[str], path: Path) -> dict[str,
     return known
 
 
-def _engagements(types: pa.ChunkedArray, meaning: dict[str, str]) -> pa.ChunkedArray:
+def _engagements(rows: pa.Table, meaning: dict[str, str], without_item: str) -> pa.ChunkedArray:
     """What the event of each row is; an event without a type is an engagement."""
-    place = pc.index_in(types, pa.array(meaning, _TEXT))
-    return pc.fill_null(pc.take(pa.array(meaning.values(), _TEXT), place), "rec")
+    place = pc.index_in(rows["behavior"], pa.array(meaning, _TEXT))
+    engagement = pc.fill_null(pc.take(pa.array(meaning.values(), _TEXT), place), "rec")
+    return pc.if_else(pc.is_null(rows["item"]), "ignored", engagement) if without_item == "ignored" else engagement
 
 
 def _with_number(con: duckdb.DuckDBPyConnection, rows: pa.Table) -> pa.Table:
@@ -235,7 +243,7 @@ READING = Reading(
 PREPARING = Preparing(
     tables=("events", "queries", "items"),
     interactions=(
-        "logs/engagements",
+        engagements,
         "logs/interactions",
         Count("read", "logs/read_counts"),
         "logs/drop_engagements",

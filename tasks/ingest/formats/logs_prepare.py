@@ -19,6 +19,13 @@ def keeps_both(config: PipelineConfig) -> bool:
     return config.logs.keep_users == "both"
 
 
+def engagements(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: dict[str, Any]) -> None:
+    """Table ``engagements``: engaged events with the text of their search."""
+    del counts
+    lost = config.logs.events.other_query_ids == "search"
+    sql_runner.run(con, "logs/engagements", {"other_id_is_search": lost})
+
+
 def require_joins(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: dict[str, Any]) -> None:
     """Count items with and without a row of the items table. Raises DataError where no id is in both tables."""
     del config

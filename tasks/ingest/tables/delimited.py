@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -24,6 +25,7 @@ from tasks.ingest.tables.text_chunks import CHUNK, Chunk, chunks
 
 DELIMITERS = (",", "\t", ";", "|")
 _END = "\0"  # a field that we append to a record: inside an open quote it would not come back as a field
+_TYPED = re.compile(r":(token|float)(_seq)?$")  # how RecBole's headers end
 _LINES = 1_000  # a quote that is open for longer was never closed
 _SAMPLE = 2**20
 _QUOTING: dict[bool, Literal[0, 3]] = {True: csv.QUOTE_MINIMAL, False: csv.QUOTE_NONE}
@@ -44,7 +46,8 @@ def sniff(
     """The dialect of a file, from its beginning.
 
     The delimiter is the one that makes most known names of the header, then most names. Quoting is off where the
-    sample reads clean without quotes and not with them. What is given is not looked for.
+    sample reads clean without quotes and not with them. What is given is not looked for. Types that all names of a
+    header end in, as ``user_id:token``, are no part of the names.
 
     Raises DataError for a header that is no text or names a column twice.
     """
@@ -56,7 +59,8 @@ def sniff(
     first = lines[0].rstrip(b"\r").decode("utf-8", "replace")
 
     def names(by: str) -> list[str]:
-        return [name.strip() for name in next(csv.reader([first], delimiter=by), [""])]
+        found = [name.strip() for name in next(csv.reader([first], delimiter=by), [""])]
+        return [_TYPED.sub("", name) for name in found] if all(map(_TYPED.search, found)) else found
 
     def fit(by: str) -> tuple[int, int]:
         return len(set(names(by)) & set(known)), len(names(by))

@@ -71,6 +71,8 @@ def parquet_rows(
 
 
 def _column(con: duckdb.DuckDBPyConnection, table: pa.Table, name: str, zone: str) -> pa.ChunkedArray:
+    if pa.types.is_null(type_of(table.schema, name)):
+        return pa.chunked_array([pa.nulls(len(table), pa.string())])
     steps = [] if name in table.column_names else name.split(".")[1:]
     column = table[name if not steps else name.split(".")[0]].combine_chunks()
     for step in steps:

@@ -52,15 +52,22 @@ class Column(NamedTuple):
 
 
 def find_columns(
-    table: str, given: Mapping[str, str | Sequence[str] | None], seen: Sequence[str], path: Path, sparse: bool = False
+    table: str,
+    given: Mapping[str, str | Sequence[str] | None],
+    seen: Sequence[str],
+    path: Path,
+    sparse: bool = False,
+    lenient: bool = False,
 ) -> dict[str, Column]:
     """The column of each role that the file has.
 
     Args:
         table: a key of ``USUAL``.
-        given: role -> the column or columns that the config names, or None.
+        given: role -> the column or columns that the config names, or None. A name that ends in ? may be absent.
         seen: the columns of the file.
-        sparse: whether a column that is named may be absent where no row has a value, as in JSON lines.
+        sparse: whether a column may be absent where no row has a value, as in JSON lines. Columns that the config names
+            are then looked for in all rows.
+        lenient: whether that holds for required columns too.
     Raises:
         DataError: a column that the config names, or one of a required role, is not there.
     """
@@ -72,11 +79,13 @@ def find_columns(
             if (name := _by_usual_name(usual, seen)) is not None:
                 found[role] = Column((name,), "usual name")
             continue
-        absent = [name for name in names if name not in seen and name.split(".")[0].split("[")[0] not in seen]
-        if not absent:
-            found[role] = Column(names, "named in the config")
-        elif role in REQUIRED[table] or not sparse:
+        plain = {name: name if name in seen else name.removesuffix("?") for name in names}
+        there = [name for name in plain.values() if name in seen or name.split(".")[0].split("[")[0] in seen]
+        absent = [name for name in names if name not in there and not name.endswith("?")]
+        if absent and not (sparse and (there or lenient or role not in REQUIRED[table])):
             raise _missing(path, f"logs.{table}.columns.{role} names {absent[0]!r}, which is no column", absent, seen)
+        if kept := tuple(plain.values()) if sparse else tuple(there):
+            found[role] = Column(kept, "named in the config")
     for role in REQUIRED[table]:
         if role not in found:
             what = f"no column is named as a {role} of the {table} usually is"

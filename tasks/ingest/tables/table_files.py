@@ -11,8 +11,8 @@ from urllib.parse import unquote
 from gensr_model.errors import DataError
 
 TEXT, LINES, PARQUET = "text", "JSON lines", "Parquet"
-_KINDS = {".csv": TEXT, ".tsv": TEXT, ".txt": TEXT, ".json": LINES, ".jsonl": LINES, ".ndjson": LINES,
-          ".parquet": PARQUET, ".pq": PARQUET}  # fmt: skip
+_KINDS = {".csv": TEXT, ".tsv": TEXT, ".txt": TEXT, ".inter": TEXT, ".item": TEXT, ".user": TEXT, ".json": LINES,
+          ".jsonl": LINES, ".ndjson": LINES, ".parquet": PARQUET, ".pq": PARQUET}  # fmt: skip
 _PACKED = (".gz", ".zst", ".zstd")
 _HIVE = re.compile(r"([^=]+)=(.*)", re.S)
 ENDINGS = f"{', '.join(_KINDS)}, also with .gz or .zst"
@@ -43,20 +43,23 @@ def files_of(folder: Path, name: str, others: Sequence[str] = ()) -> tuple[Path,
     """The files of the table ``name``, in the order of their places without endings.
 
     A table is ``name.csv``, several files ``name.2026-01-01.csv``, ``name-2.csv``, or a folder ``name`` or
-    ``name.parquet`` with files of any name. Files that begin with a longer name of ``others`` are of that table. Names
-    that begin with ``_`` or ``.`` are left out, as Spark's ``_SUCCESS``.
+    ``name.parquet`` with files of any name. In ``name`` a * stands for any letters. Files that begin with a longer name
+    of ``others`` are of that table, longer up to a *. Names that begin with ``_`` or ``.`` are left out, as Spark's
+    ``_SUCCESS``.
 
     Raises DataError for a file that begins like the table and is not read, and for one part that is there twice.
     """
-    longer = [other for other in others if len(other) > len(name) and _begins(other, name)]
+    longer = [other for other in others if len(other.split("*")[0]) > len(name.split("*")[0])]
     parts: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if not _begins(path.name, name) or any(_begins(path.name, other) for other in longer):
             continue
+        if path.name.startswith(("_", ".")):
+            continue
         for file in sorted(_below(path)):
             place = label(folder, file)
             kind = kind_of(file.name)
-            after = path.name[len(name) :]
+            after = "" if "*" in name else path.name[len(name) :]
             if kind is None or (after and after[0].isalpha() and after[0].isascii()):
                 raise DataError(
                     f"{folder}: {place} begins like the table {name} and is not read. Move it away, or rename it: "
@@ -73,7 +76,8 @@ def files_of(folder: Path, name: str, others: Sequence[str] = ()) -> tuple[Path,
 
 
 def _begins(given: str, name: str) -> bool:
-    return given.casefold().startswith(name.casefold())
+    pattern = re.escape(name.casefold()).replace(r"\*", ".*")
+    return re.match(pattern, given.casefold(), re.S) is not None
 
 
 def _below(path: Path) -> Iterator[Path]:

@@ -17,7 +17,6 @@ from tasks.ingest.tables.table_files import LINES, PARQUET, hive_columns, kind_o
 from tasks.ingest.tables.text_chunks import first_bytes
 
 _SAMPLE = 2**20
-_TEXTS = ("title", "brand", "category", "description", "item_title")
 _LATE = ("query", "query_id", "behavior")  # many rows have none
 _IDS = ("user", "item", "query_id")
 # A batch of rows by role, with ``line_no``; and the lines that are no rows.
@@ -45,7 +44,7 @@ class TableReader:
         self.step = config.lines
         seen = self._look(config, given)
         self.seen: list[str] = [*(name for name in seen if name not in self.hive), *self.hive]
-        self.columns = find_columns(table, given, self.seen, path, sparse=self.kind == LINES)
+        self.columns = find_columns(table, given, self.seen, path, self.kind == LINES, self.step is not None)
         self.zone: str = getattr(config, "time_zone", "UTC")
         self.time_unit = self._own_time_unit()
 
@@ -62,7 +61,11 @@ class TableReader:
             late = [USUAL[self.table][role] for role in _LATE if role in USUAL[self.table] and not given[role]]
             return json_lines.keys_of(self.con, self.path, self.step, late)
         usual = [name for names in USUAL[self.table].values() for name in names]
-        mapped = [name for names in given.values() if names for name in ([names] if isinstance(names, str) else names)]
+        mapped = [
+            n.removesuffix("?")
+            for names in given.values()
+            for n in ([names] if isinstance(names, str) else names or ())
+        ]
         self.dialect = delimited.sniff(
             self.path, start, [*usual, *mapped], config.delimiter, config.quoted, config.header
         )
@@ -85,7 +88,8 @@ class TableReader:
 
     def name_of(self, role: str) -> str:
         """The column of a role as people know it, for reasons of rejects."""
-        return " + ".join(self.columns[role].names) if role in self.columns else role
+        between = " + " if role in values.BETWEEN else " or "
+        return between.join(self.columns[role].names) if role in self.columns else role
 
     def batches(self) -> Batches:
         """Rows by role as text: trimmed, null where missing, ids and queries in one spelling; and broken lines.
@@ -114,6 +118,6 @@ class TableReader:
         text = values.known(values.joined(parts, role))
         if role in _IDS:
             return values.ids(text)
-        if role in _TEXTS:
+        if role in values.BETWEEN:
             return values.texts(text)
         return values.queries(text) if role == "query" else text

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import pyarrow as pa
@@ -13,6 +15,8 @@ import pyarrow.compute as pc
 MISSING = pa.array(
     ["", "null", "NULL", "Null", "nan", "NaN", "NAN", "-nan", "NaT", "nat", "None", "\\N", "<NA>"], pa.string()
 )
+#: What stands between several columns of one role that are joined.
+BETWEEN = {"category": " > ", "title": " ", "brand": " ", "description": " ", "item_title": " "}
 Texts: TypeAlias = "pa.ChunkedArray | pa.Array"
 
 
@@ -24,7 +28,8 @@ def known(values: Texts) -> Texts:
 
 def texts(values: Texts) -> Texts:
     """Texts for people: NFKC, so that they have the letters of queries."""
-    return values if pc.all(pc.string_is_ascii(values)).as_py() is not False else pc.utf8_normalize(values, "NFKC")
+    # pc.utf8_normalize leaves letters and their marks apart.
+    return values if _all_ascii(values) else _each(values, functools.partial(unicodedata.normalize, "NFKC"))
 
 
 def ids(values: Texts) -> Texts:
@@ -36,31 +41,53 @@ def ids(values: Texts) -> Texts:
 
 def queries(values: Texts) -> Texts:
     """NFKC, case folded, one blank between words; letters of every script stay."""
-    if pc.all(pc.string_is_ascii(values)).as_py() is not False:
-        lower = pc.ascii_lower(values)
-    else:
-        encoded = _encoded(values)
-        distinct = pa.array([_folded(text) for text in encoded.dictionary.to_pylist()], pa.string())
-        lower = distinct.take(encoded.indices)
+    lower = pc.ascii_lower(values) if _all_ascii(values) else _each(values, _folded)
     return known(pc.replace_substring_regex(lower, r"\s+", " "))
 
 
-def _encoded(values: Texts) -> pa.DictionaryArray:
-    """Each distinct text once."""
+def _all_ascii(values: Texts) -> bool:
+    return pc.all(pc.string_is_ascii(values)).as_py() is not False
+
+
+def _each(values: Texts, change: Callable[[str], str]) -> Texts:
+    """The values changed, each distinct text once."""
     whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    return whole.dictionary_encode()
+    encoded = whole.dictionary_encode()
+    distinct = [None if text is None else change(text) for text in encoded.dictionary.to_pylist()]
+    return pa.array(distinct, pa.string()).take(encoded.indices)
 
 
-def _folded(text: str | None) -> str | None:
-    return None if text is None else unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
 def joined(columns: Sequence[Texts], role: str) -> Texts:
-    """Several columns of one role as one: levels of a category path, else parts of a text."""
+    """Several columns of one role as one: levels of a category path, parts of a text, else the first with a value."""
     if len(columns) == 1:
-        return columns[0]
-    between = " > " if role == "category" else " "
-    return known(pc.binary_join_element_wise(*map(known, columns), between, null_handling="replace"))
+        return listed(columns[0], BETWEEN[role]) if role in BETWEEN and role != "category" else columns[0]
+    if role not in BETWEEN:
+        return pc.coalesce(*map(known, columns))
+    parts = [known(listed(known(column), BETWEEN[role])) for column in columns]
+    # null_handling="skip" loses the rows in which all are null.
+    return pc.binary_join_element_wise(*parts, BETWEEN[role], null_handling="replace")
+
+
+def listed(values: Texts, between: str) -> Texts:
+    """The values, of which JSON lists of texts have become one text."""
+    lists = pc.and_(pc.starts_with(values, "["), pc.ends_with(values, "]"))
+    if not pc.any(lists).as_py():
+        return values
+    both = zip(values.to_pylist(), lists.to_pylist(), strict=True)
+    return pa.array([_joined(text, between) if at else text for text, at in both], pa.string())
+
+
+def _joined(text: str, between: str) -> str:
+    try:
+        parts = [part for part in json.loads(text) if part is not None]
+    except (ValueError, RecursionError):  # a text in brackets, which may be as deep as it likes
+        return text
+    whole = between.join(parts) if all(isinstance(part, str) for part in parts) else text
+    return whole.encode("utf-8", "replace").decode()  # half of a surrogate pair is no character
 
 
 def as_text(values: Texts) -> Texts:
