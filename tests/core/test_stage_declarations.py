@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 import pytest
+from shop_logs import shop
 
 from gensr_model.config.base import Frozen, UndeclaredField
 from gensr_model.config.pipeline import PipelineConfig
@@ -143,14 +144,17 @@ def build_models(build: Builder, prepared: Path) -> None:
 
 @pytest.fixture(scope="module")
 def builds(tmp_path_factory: pytest.TempPathFactory, tiny: Tiny) -> list[Build]:
-    """Every stage, built once; those of the data for both formats."""
+    """Every stage, built once; those of the data for every format."""
     small = {"rerank": {"epochs": 1, "trials": 2, "trial_epochs": 1, "batch_size": 64}}
     small |= {"full_ranking": {"epochs": 1, "valid_samples": 20}, "semantic_ids": {"codes": 8, "steps": 2}}
     amazon = Builder(tiny(**small), tmp_path_factory.mktemp("amazon"))
     build_models(amazon, build_data(amazon))
     kuaisar = Builder(tiny(format="kuaisar"), tmp_path_factory.mktemp("kuaisar"))
     build_data(kuaisar)
-    return amazon.builds + kuaisar.builds
+    folder = tmp_path_factory.mktemp("logs")
+    logs = Builder(tiny(format="logs", source=str(shop(folder / "shop", searches=0.5))), folder)
+    build_data(logs)
+    return amazon.builds + kuaisar.builds + logs.builds
 
 
 @pytest.mark.slow
@@ -202,7 +206,9 @@ def changed(config: Any, field: str) -> Any:
     """The config with another value: another format, or a value that need not be valid."""
     name, _, inner = field.partition(".")
     given = getattr(config, name)
-    value = {"amazon": "kuaisar", "kuaisar": "amazon"}.get(given) if field == "format" else f"not {given}"
+    value = (
+        {"amazon": "kuaisar", "kuaisar": "logs", "logs": "amazon"}.get(given) if field == "format" else f"not {given}"
+    )
     return config.model_copy(update={name: changed(given, inner) if inner else value})
 
 
