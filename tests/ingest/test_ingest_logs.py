@@ -176,9 +176,12 @@ def test_ids_that_pandas_made_floats_join_those_that_are_numbers(tmp_path: Path)
 
 def test_a_required_column_that_is_not_found_is_an_error_with_the_nearest(tmp_path: Path) -> None:
     folder = source(tmp_path / "logs", events__csv=lines("customer,usr_id,product,ts,note", "a,b,c,1700000000,d"))
+    headless = source(tmp_path / "headless", events__csv=lines("u1,i1,1700000000"))
+    with pytest.raises(DataError, match=r"If the first line is data, name the columns in the table's header"):
+        ingest(headless)
     with pytest.raises(DataError) as error:
         ingest(folder)
-    assert "no column is named as a user of the events usually is" in error.value.full_message
+    assert "no column of the events has a usual name of the role user" in error.value.full_message
     assert "Columns: customer, usr_id, product, ts, note. Nearest: usr_id, " in error.value.full_message
     assert "logs.events.columns.user" in error.value.full_message
     mapped = {"events": {"columns": {"user": "customer", "item": "product"}}}

@@ -88,7 +88,7 @@ def find_columns(
             found[role] = Column(kept, "named in the config")
     for role in REQUIRED[table]:
         if role not in found:
-            what = f"no column is named as a {role} of the {table} usually is"
+            what = f"no column of the {table} has a usual name of the role {role}"
             raise _missing(path, what, USUAL[table][role], seen, f"logs.{table}.columns.{role}")
     return found
 
@@ -110,6 +110,8 @@ def _missing(path: Path, what: str, wanted: Sequence[str], seen: Sequence[str], 
     shown = ", ".join(seen)
     shown = shown if len(shown) <= 500 else f"{shown[:500]} …"
     set_it = f" Name it as {field}." if field else " Correct the name."
+    if any(name.replace(".", "", 1).isdecimal() for name in seen):
+        set_it += " If the first line is data, name the columns in the table's header."
     return DataError(f"{path}: {what}. Columns: {shown}. Nearest: {', '.join(near)}.{set_it}")
 
 
