@@ -5,6 +5,7 @@ What a config section ``logs`` means is in ``gensr_model/config/logs.py``, how f
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections import Counter
@@ -62,6 +63,7 @@ BEHAVIORS = {
     **{name.strip(): "ignored" for name in _IGNORED.split(",")},
 }
 _USUAL = LogsConfig()
+_NUMBER = r"^\s*[-+]?[0-9.]+([eE][-+]?[0-9]+)?\s*$"
 _TYPED = {"queries": "logs/queries", "items": "logs/items", "users": "logs/users"}
 _ACCEPTS = {"events": EVENTS, "queries": QUERIES, "items": ITEMS, "users": USERS}
 
@@ -156,9 +158,14 @@ def _engagements(rows: pa.Table, meaning: dict[str, str], without_item: str) -> 
 
 def _with_number(con: duckdb.DuckDBPyConnection, rows: pa.Table) -> pa.Table:
     """The rows with ``number``, their times as numbers."""
-    try:
-        number = rows["time"].cast(pa.int64())
-    except pa.ArrowInvalid:  # not one is an integer, or not all are
+    times = rows["time"]
+    number = None
+    if pc.any(pc.match_substring_regex(times.slice(0, 100), _NUMBER)).as_py():
+        with contextlib.suppress(pa.ArrowInvalid):  # not all are integers
+            number = times.cast(pa.int64())
+    elif not pc.any(pc.match_substring_regex(times, _NUMBER)).as_py():
+        number = pa.nulls(len(rows), pa.int64())
+    if number is None:
         number = _query(con, "tables/numbers", rows.select(["time"]), {})["number"]
     return rows.append_column("number", number)
 

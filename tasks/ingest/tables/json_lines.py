@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import duckdb
@@ -20,26 +19,16 @@ from tasks.ingest.tables.text_chunks import Chunk, chunks
 _SAMPLE = 10_000  # lines
 
 
-def keys_of(
-    con: duckdb.DuckDBPyConnection, path: Path, step: str | None = None, late: Iterable[tuple[str, ...]] = ()
-) -> list[str]:
+def keys_of(con: duckdb.DuckDBPyConnection, path: Path, step: str | None = None) -> list[str]:
     """The keys of the objects in the first lines of a file, after ``step``.
 
-    ``late`` are names for one thing each; where the first lines have none of them they are looked for in the rest, as
-    exports leave out what is null. Raises DataError where the file is one JSON document.
+    Raises DataError where the file is one JSON document.
     """
-    blocks = chunks(path)
-    first = next(blocks)
+    first = next(chunks(path))
     if first.text.lstrip()[:1] == b"[":
         raise DataError(f"{path}: the file is a JSON array. Expected: JSON lines, one object a line.")
     lines = _lines(first)[0].slice(0, _SAMPLE)
     keys: list[str] = _query(con, "tables/json_keys", _after(con, lines, step))["key"].to_pylist()
-    names = [name for alternatives in late if not set(alternatives) & set(keys) for name in alternatives]
-    parts = {part for part in names if not any(part != name and name in part for name in names)}  # query, of user_query
-    for chunk in itertools.chain([first], blocks) if names else ():
-        there = [part for part in parts if part.encode() in chunk.text]
-        likely = [name for name in names if name not in keys and any(part in name for part in there)]
-        keys += [name for name in likely if f'"{name}"'.encode() in chunk.text]
     return keys
 
 

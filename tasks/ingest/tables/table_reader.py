@@ -17,7 +17,7 @@ from tasks.ingest.tables.table_files import LINES, PARQUET, hive_columns, kind_o
 from tasks.ingest.tables.text_chunks import first_bytes
 
 _SAMPLE = 2**20
-_LATE = ("query", "query_id", "behavior")  # many rows have none
+_LATE = ("query", "query_id", "behavior")  # many rows have none, and JSON lines may leave out what is null
 _IDS = ("user", "item", "query_id")
 # A batch of rows by role, with ``line_no``; and the lines that are no rows.
 Batches = Iterator[tuple[pa.Table, pa.Table]]
@@ -58,8 +58,7 @@ class TableReader:
         if start[:4] == b"PAR1":
             raise DataError(f"{self.path}: the file is Parquet. Name it {self.path.name.split('.')[0]}.parquet.")
         if self.kind == LINES:
-            late = [USUAL[self.table][role] for role in _LATE if role in USUAL[self.table] and not given[role]]
-            return json_lines.keys_of(self.con, self.path, self.step, late)
+            return json_lines.keys_of(self.con, self.path, self.step)
         usual = [name for names in USUAL[self.table].values() for name in names]
         mapped = [
             n.removesuffix("?")
@@ -96,10 +95,23 @@ class TableReader:
 
         A role that no column plays is null. Raises DataError where the file is truncated or damaged.
         """
-        wanted = list(dict.fromkeys(name for c in self.columns.values() for name in c.names if name not in self.hive))
+        usual = USUAL[self.table]
+        late = {role: Column(usual[role], "usual name, in later rows") for role in self._late()}
+        playing = self.columns | late
+        wanted = list(dict.fromkeys(name for c in playing.values() for name in c.names if name not in self.hive))
         for rows, broken in self._read(wanted):
-            roles = {role: self._role(rows, role) for role in USUAL[self.table]}
+            for role, column in late.items():
+                before = self.columns[role].names if role in self.columns else ()
+                names = tuple(n for n in column.names if n in before or rows[n].null_count < len(rows))
+                if names:
+                    self.columns[role] = column._replace(names=names)
+            roles = {role: self._role(rows, playing.get(role), role) for role in usual}
             yield pa.table(roles | {"line_no": rows["line_no"]}), broken
+
+    def _late(self) -> list[str]:
+        """Roles whose usual names are looked for in all rows, because the first ones have none of them."""
+        roles = USUAL[self.table].keys() & _LATE if self.kind == LINES else ()
+        return sorted(role for role in roles if role not in self.columns)
 
     def _read(self, wanted: list[str]) -> Batches:
         if self.dialect is not None:
@@ -109,8 +121,7 @@ class TableReader:
         paths = {name: json_lines.json_path(name, self.seen) for name in wanted}
         return json_lines.json_rows(self.con, self.path, paths, self.step)
 
-    def _role(self, rows: pa.Table, role: str) -> pa.ChunkedArray | pa.Array:
-        column: Column | None = self.columns.get(role)
+    def _role(self, rows: pa.Table, column: Column | None, role: str) -> pa.ChunkedArray | pa.Array:
         if column is None:
             return pa.nulls(len(rows), pa.string())
         constant = {name: pa.repeat(pa.scalar(value), len(rows)) for name, value in self.hive.items()}

@@ -37,7 +37,7 @@ def packing(path: Path) -> str | None:
 def first_bytes(path: Path, count: int) -> bytes:
     """The first bytes of the unpacked file. Raises DataError as ``chunks`` does."""
     with _opened(path) as stream:
-        return _read(stream, count, path, 0)
+        return _read(stream, count, path)
 
 
 def chunks(path: Path) -> Iterator[Chunk]:
@@ -47,12 +47,12 @@ def chunks(path: Path) -> Iterator[Chunk]:
     """
     line, rest, empty = 1, b"", True
     with _opened(path) as stream:
-        text = _read(stream, CHUNK, path, line)
+        text = _read(stream, CHUNK, path)
         if text[:2] in _WIDE:
             raise DataError(f"{path}: the file is UTF-16, and UTF-8 is expected. Export it as UTF-8.")
         text = text.removeprefix(_BOM)
         while text:
-            following = _read(stream, CHUNK, path, line + text.count(b"\n"))
+            following = _read(stream, CHUNK, path, line, text)
             text = rest + text
             if not following and not text.endswith(b"\n"):
                 text += b"\n"
@@ -78,8 +78,8 @@ def _opened(path: Path) -> pa.NativeFile:
     return pa.CompressedInputStream(file, packed) if packed else file
 
 
-def _read(stream: pa.NativeFile, count: int, path: Path, line: int) -> bytes:
-    """Up to ``count`` bytes; a stream of packed data gives fewer at a time."""
+def _read(stream: pa.NativeFile, count: int, path: Path, line: int = 1, before: bytes = b"") -> bytes:
+    """Up to ``count`` bytes after the text ``before``, which begins in a line; packed data come in smaller pieces."""
     parts: list[bytes] = []
     size = 0
     try:
@@ -87,7 +87,7 @@ def _read(stream: pa.NativeFile, count: int, path: Path, line: int) -> bytes:
             parts.append(part)
             size += len(part)
     except OSError as error:
-        last = line - 1 + b"".join(parts).count(b"\n")
+        last = line - 1 + before.count(b"\n") + b"".join(parts).count(b"\n")
         raise DataError(
             f"{path}: the packed file is truncated or damaged after line {max(last, 0)} ({error}). Copy or export it "
             "again."

@@ -22,6 +22,8 @@ Texts: TypeAlias = "pa.ChunkedArray | pa.Array"
 
 def known(values: Texts) -> Texts:
     """Trimmed; null where the text says that there is no value."""
+    if values.null_count == len(values):
+        return values
     trimmed = pc.utf8_trim_whitespace(values)
     return pc.if_else(pc.is_in(trimmed, MISSING), pa.scalar(None, pa.string()), trimmed)
 
