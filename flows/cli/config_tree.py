@@ -14,6 +14,7 @@ from gensr_model.config.base import overlay
 from gensr_model.config.data import FolderSource
 from gensr_model.config.known_formats import FORMATS, lacks_order
 from gensr_model.config.pipeline import PipelineConfig, merge_overrides
+from gensr_model.config.remote_sources import SqlSource
 from gensr_model.errors import ConfigError
 from tasks.core.error_log import wrong_fields
 
@@ -70,6 +71,8 @@ def _absolute_paths(config: PipelineConfig) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     if isinstance(config.source, FolderSource):
         changes["source"] = _absolute(config.source.path)
+    if isinstance(config.source, SqlSource) and (file := config.source.file):
+        changes["source"] = {"url": config.source.url.removesuffix(file) + _absolute(file)}
     backbone, vectors = config.model.backbone.name_or_path, config.semantic_ids.vectors
     if backbone and (folder := _model_folder("model.backbone.name_or_path", backbone)):
         changes["model"] = {"backbone": {"name_or_path": folder}}

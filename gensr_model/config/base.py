@@ -24,7 +24,8 @@ class UndeclaredField(RuntimeError):
 class Frozen(BaseModel):
     """Base of every config: immutable, numbers are finite, and an unknown field is an error, not a silent typo."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # Errors repeat no input: it may hold a secret (``gensr_model/config/secrets.py``).
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
     _view_of: tuple[str, str] | None = PrivateAttr(None)  # who reads a view, and where in the tree: ``restricted``
 
     @classmethod

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
 from gensr_model.config.base import Frozen, Protocol
+from gensr_model.config.remote_sources import RemoteFile, S3Source, SqlSource
+from gensr_model.config.secrets import ENV, NO_SECRET, refuse_secrets
 
 
 class GeneratedSource(Frozen):
@@ -25,7 +28,7 @@ class FolderSource(Frozen):
     """Raw files in a folder, named as published (``*.gz`` or plain)."""
 
     kind: Literal["folder"] = "folder"
-    path: str = Field(json_schema_extra={"pattern": r"\S"})
+    path: str = Field(json_schema_extra={"pattern": rf"{NO_SECRET}[\s\S]*\S"})
 
     @field_validator("path")
     @classmethod
@@ -35,39 +38,52 @@ class FolderSource(Frozen):
         return path
 
 
-class RemoteFile(Frozen):
-    """One file to download; size and digest are checked where given."""
-
-    url: str
-    bytes: int | None = None
-    sha256: str | None = None
-    md5: str | None = None
-
-
 class DownloadSource(Frozen):
-    """Raw files from the public address; without ``files`` the published ones of the format."""
+    """Raw files from their addresses; without ``files`` the published ones of the format."""
 
     kind: Literal["download"] = "download"
     files: tuple[RemoteFile, ...] = ()
 
 
-# What a plain string may be: one of these words, or a path. Prefect's server checks the pattern.
+# What a plain string may be: one of these words, a path, or a URL. Prefect's server checks the pattern.
 _WORDS = ("generated", "download")
-_Text = Annotated[str, Field(title="word or path", pattern=f"^({'|'.join(_WORDS)})$|/")]
+_Text = Annotated[str, Field(title="word, path or URL", pattern=rf"{NO_SECRET}(?:(?:{'|'.join(_WORDS)})$|[\s\S]*/)")]
+_FILE = rf"https?://|{ENV}$"
+_Urls = Annotated[
+    list[Annotated[str, Field(pattern=rf"{NO_SECRET}(?:{_FILE})")]], Field(title="URLs of files", min_length=1)
+]
 
 
 def _as_source(given: Any) -> Any:
-    """A plain string as the source that it stands for. Raises ValueError for what can be no source."""
+    """A plain string, or a list of URLs, as the source that it stands for. Raises ValueError for what can be none."""
     if isinstance(given, Frozen) or (isinstance(given, dict) and given):
         return given
-    if isinstance(given, str) and given in _WORDS:
+    refuse_secrets(given, "source")
+    if (source := _source_of(given)) is not None:
+        return source
+    expected = f"expected {', '.join(_WORDS)}, the path of a folder, which contains a /, or a URL of s3 or http(s)"
+    if isinstance(given, str) and "://" in given:
+        raise ValueError(
+            f"{given!r} is no source: {expected}. A database needs queries: "
+            "{kind: sql, url: env:NAME, events: select …, items: select …}"
+        )
+    raise ValueError(f"{given!r} is no source: {expected}{_suggestion(given)}")
+
+
+def _source_of(given: Any) -> dict[str, Any] | None:
+    """The source that a plain string or a list of URLs means, as an object; None where it is none."""
+    if given and isinstance(given, list | tuple):
+        urls = all(isinstance(url, str) and re.match(_FILE, url) for url in given)
+        return {"kind": "download", "files": [{"url": url} for url in given]} if urls else None
+    if not isinstance(given, str):
+        return None
+    if given in _WORDS:
         return {"kind": given}
-    if isinstance(given, str) and "/" in given:
-        return {"kind": "folder", "path": given}
-    raise ValueError(
-        f"{given!r} is no source: expected generated, download, or the path of a folder, which contains a /"
-        f"{_suggestion(given)}"
-    )
+    if re.match("https?://", given):
+        return {"kind": "download", "files": [{"url": given}]}
+    if given.startswith("s3://"):
+        return {"kind": "s3", "url": given}
+    return {"kind": "folder", "path": given} if "/" in given and "://" not in given else None
 
 
 def _suggestion(given: Any) -> str:
@@ -82,15 +98,16 @@ def _suggestion(given: Any) -> str:
 
 def source_kind(given: Any) -> str:
     """The kind of a source as given, before it is checked."""
-    if isinstance(given, str):
-        return given if given in _WORDS else "folder"
+    if isinstance(given, str | list | tuple):
+        return str((_source_of(given) or {"kind": "folder"})["kind"])
     kind = given.get("kind") if isinstance(given, dict) else getattr(given, "kind", None)
     return kind or "generated"
 
 
+_Any = GeneratedSource | FolderSource | DownloadSource | S3Source | SqlSource
 Source = Annotated[
-    Annotated[GeneratedSource | FolderSource | DownloadSource, Field(discriminator="kind")],
-    BeforeValidator(_as_source, json_schema_input_type=_Text | GeneratedSource | FolderSource | DownloadSource),
+    Annotated[_Any, Field(discriminator="kind")],
+    BeforeValidator(_as_source, json_schema_input_type=_Text | _Urls | _Any),
 ]
 
 

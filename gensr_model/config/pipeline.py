@@ -21,6 +21,7 @@ from gensr_model.config.known_formats import DEFAULT, FORMATS, Format, lacks_ord
 from gensr_model.config.logs import LogsConfig
 from gensr_model.config.model import FullRankingConfig, LightGCNConfig, ModelConfig, SemanticIdsConfig
 from gensr_model.config.presets import PRESETS
+from gensr_model.config.secrets import refuse_secrets
 from gensr_model.config.studies import AblationConfig, AnalysisConfig, RerankConfig, StudiesConfig, SweepConfig
 from gensr_model.config.training import TrainConfig
 
@@ -50,7 +51,8 @@ class PipelineConfig(Frozen):
     )
     source: Source = Field(
         default_factory=GeneratedSource,
-        description="generated, download, or the path of the folder with the raw files, which contains a /",
+        description="generated, download, the path of the folder with the raw files, which contains a /, or a URL; "
+        "s3 and sql have more fields",
     )
     preset: Literal["demo", "laptop", "best", "small", "paper"] = Field(
         "demo",
@@ -103,6 +105,7 @@ class PipelineConfig(Frozen):
     def _fill_from_preset(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
+        refuse_secrets(given)
         given = merge_overrides(given)
         preset = PRESETS.get(str(given.get("preset", "demo")), {})
         filled: dict[str, Any] = {"name": _usual_name(given)} | given

@@ -1,12 +1,15 @@
 """Downloads raw files: resumes where a transfer stopped, verifies size and digest, unpacks zips without path traversal.
 
 A file is written as ``<name>.part`` and renamed when it is complete and verified, so a file that has its name is good.
+``<folder>.versions.json`` holds what the server called each file's version (ETag, Last-Modified).
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.client
+import json
 import shutil
 import time
 import urllib.error
@@ -14,10 +17,15 @@ import urllib.request
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from gensr_model.config.data import RemoteFile
+from filelock import FileLock
+
+from gensr_model.config.remote_sources import RemoteFile
+from gensr_model.config.secrets import resolved, scrubbed
 from gensr_model.errors import DataError
+from gensr_model.runtime.files import write_json
 
 ATTEMPTS = 6
 FIRST_PAUSE_S = 1.0  # doubles with every attempt that brought nothing
@@ -36,55 +44,93 @@ def fetch(
     *,
     pause_s: float = FIRST_PAUSE_S,
     progress: Callable[[str, int, int | None], None] | None = None,
+    ask_again: bool = False,
 ) -> Path:
     """Bring the ``files`` into ``folder``; returns it.
 
-    Zip files are unpacked beside themselves and then deleted. Files that are already there stay.
+    Zip files are unpacked beside themselves and then deleted. Files that are already there stay. With ``ask_again``
+    those without a digest are fetched again where the server has another version.
     ``progress(name, bytes so far, bytes in all or None)`` is called about once per MiB. Raises DataError if a file
     cannot be had, has the wrong size or digest, or is a zip with members outside its folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for remote in files:
-        name = _file_name(remote.url)
-        target = folder / name
-        unpacked = folder / PurePosixPath(name).stem
-        packed = name.endswith(".zip")
-        if packed and unpacked.is_dir():
-            continue
-        if not target.exists():
-            _download(remote, target, pause_s, progress)
-        if packed:
-            _unpack(target, unpacked)
-            target.unlink()
+    addresses = [_address(remote, f"source.files.{n}.url") for n, remote in enumerate(files)]
+    names = [_file_name(address) for address in addresses]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise DataError(f"source.files: two of the files are called {twice[0]}. Put them under different names.")
+    noted = folder.with_name(f"{folder.name}.versions.json")
+    with FileLock(f"{folder}.lock"):
+        versions: dict[str, str] = json.loads(noted.read_text(encoding="utf-8")) if noted.is_file() else {}
+        for remote, address, name in zip(files, addresses, names, strict=True):
+            target, unpacked = folder / name, folder / PurePosixPath(name).stem
+            packed = name.endswith(".zip")
+            there = unpacked.is_dir() if packed else target.exists()
+            settled = there and not (ask_again and remote.sha256 is None and remote.md5 is None)
+            if not settled and (there or not target.exists()):  # else a zip that is yet to be unpacked
+                version = _download(remote, address, target, pause_s, progress, versions.get(name) if there else None)
+                if version is not None:
+                    versions[name] = version
+                    write_json(noted, versions)
+            if packed and target.exists():
+                _unpack(target, unpacked)
+                target.unlink()
     return folder
 
 
-def _file_name(url: str) -> str:
+class Address(NamedTuple):
+    """Where a file is had from."""
+
+    shown: str  # in messages
+    url: str  # without user and password
+    login: str  # header Authorization; may be empty
+    secrets: tuple[str | None, ...]  # what no message may repeat
+
+
+def _address(remote: RemoteFile, field: str) -> Address:
+    """The address that a config names. What a variable holds is kept out of messages."""
+    url = resolved(remote.url, field)
+    if url == remote.url:
+        return Address(url, url, "", ())
     parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    login = f"Basic {base64.b64encode(unquote(user).encode()).decode()}" if user else ""
+    return Address(remote.url, parts._replace(netloc=host).geturl(), login, (url, user, parts.query))
+
+
+def _file_name(address: Address) -> str:
+    parts = urlsplit(address.url)
     name = PurePosixPath(unquote(parts.path)).name
     if parts.scheme not in ("http", "https") or name in ("", ".", "..") or "\\" in name:
-        raise DataError(f"{url}: not the http(s) address of a file.")
+        raise DataError(f"{address.shown}: not the http(s) address of a file.")
     return name
 
 
 def _download(
-    remote: RemoteFile, target: Path, pause_s: float, progress: Callable[[str, int, int | None], None] | None
-) -> None:
+    remote: RemoteFile,
+    address: Address,
+    target: Path,
+    pause_s: float,
+    progress: Callable[[str, int, int | None], None] | None,
+    known: str | None,
+) -> str | None:
+    """Fetch one file, unless the server still has the version ``known``; the new version, or None for no news."""
     part = target.with_name(target.name + ".part")
-    fruitless, fresh, complete = 0, False, False
+    fruitless, fresh, complete, version = 0, False, False, ""
     while True:
         before = part.stat().st_size if part.exists() else 0
         try:
             if not complete:
-                _transfer(remote, part, progress)
+                version = _transfer(remote, address, part, progress, known)
         except urllib.error.HTTPError as error:
+            if error.code == 304:
+                return None
             if error.code == 416 and before:
                 # Nothing is left to send: either we have it all, or the part belongs to another file.
                 complete = error.headers.get("Content-Range") == f"bytes */{before}"
                 if not complete:
                     part.unlink()
             elif error.code < 500 and error.code not in (408, 429):
-                raise DataError(f"{remote.url}: the server answers {error.code} {error.reason}.") from error
+                raise DataError(f"{address.shown}: the server answers {error.code} {error.reason}.") from None
             problem: Exception = error
         except (*_RETRIED, Truncated) as error:
             problem = error
@@ -93,33 +139,47 @@ def _download(
             _tag(part).unlink(missing_ok=True)
             if not wrong:
                 part.replace(target)
-                return
+                return version
             part.unlink()
             complete = False
             if fresh or not before:
-                raise DataError(f"{remote.url}: {wrong}. The download was deleted; is the address still right?")
+                raise DataError(f"{address.shown}: {wrong}. The download was deleted; is the address still right?")
             fresh = True  # a resumed file may be stitched from two versions: once more, from the start
             continue
         grown = (part.stat().st_size if part.exists() else 0) > before
         fruitless = 0 if grown else fruitless + 1
         if fruitless >= ATTEMPTS:
             resumes = f" {part} keeps what came so far; the next run resumes." if part.exists() else ""
+            reason = scrubbed(str(problem), *address.secrets)
             raise DataError(
-                f"{remote.url}: gave up after {ATTEMPTS} attempts without progress ({problem}).{resumes} Check the "
+                f"{address.shown}: gave up after {ATTEMPTS} attempts without progress ({reason}).{resumes} Check the "
                 "network, or download the file yourself and use a folder source."
-            ) from problem
+            ) from None
         time.sleep(pause_s * 2**fruitless)
 
 
-def _transfer(remote: RemoteFile, part: Path, progress: Callable[[str, int, int | None], None] | None) -> None:
-    """One request; appends to ``part`` if the server honours the range, and starts over if it does not."""
+def _transfer(
+    remote: RemoteFile,
+    address: Address,
+    part: Path,
+    progress: Callable[[str, int, int | None], None] | None,
+    known: str | None,
+) -> str:
+    """One request; appends to ``part`` if the server honours the range, and starts over if it does not.
+
+    Returns the version that the server states, in a form that it takes back; empty where it states none.
+    """
     have = part.stat().st_size if part.exists() else 0
     tag = _tag(part)
-    request = urllib.request.Request(remote.url, headers={"User-Agent": "gensr", "Accept-Encoding": "identity"})
+    request = urllib.request.Request(address.url, headers={"User-Agent": "gensr", "Accept-Encoding": "identity"})
+    if address.login:  # not to where the server may send us on
+        request.add_unredirected_header("Authorization", address.login)
     if have:
         request.add_header("Range", f"bytes={have}-")
         if tag.exists():  # a file that changed on the server comes whole, not stitched to the old part
             request.add_header("If-Range", tag.read_text(encoding="utf-8"))
+    elif known:
+        request.add_header("If-None-Match" if known[-1] == '"' else "If-Modified-Since", known)
     with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
         resumed = response.status == 206 and _range_start(response.headers.get("Content-Range")) == have
         if response.status == 206 and not resumed:
@@ -128,11 +188,11 @@ def _transfer(remote: RemoteFile, part: Path, progress: Callable[[str, int, int 
         announced = response.headers.get("Content-Length")
         total = have + int(announced) if announced else remote.bytes
         if total is not None and shutil.disk_usage(part.parent).free < total - have:
-            raise DataError(f"{part.parent}: no room for the {total - have:,} bytes of {remote.url}.")
-        version = response.headers.get("ETag") or ""
-        version = response.headers.get("Last-Modified") if version[:2] in ("", "W/") else version
-        if version and not resumed:
-            tag.write_text(version, encoding="utf-8")
+            raise DataError(f"{part.parent}: no room for the {total - have:,} bytes of {address.shown}.")
+        etag, modified = response.headers.get("ETag") or "", response.headers.get("Last-Modified") or ""
+        strong = modified if etag[:2] in ("", "W/") else etag
+        if strong and not resumed:
+            tag.write_text(strong, encoding="utf-8")
         with part.open("ab" if resumed else "wb") as out:
             while chunk := response.read(CHUNK):
                 out.write(chunk)
@@ -141,6 +201,7 @@ def _transfer(remote: RemoteFile, part: Path, progress: Callable[[str, int, int 
                     progress(part.name.removesuffix(".part"), have, total)
     if total is not None and announced and have < total:
         raise Truncated(f"the connection ended after {have:,} of {total:,} bytes")
+    return etag or modified
 
 
 def _tag(part: Path) -> Path:
@@ -188,6 +249,7 @@ def _unpack(archive: Path, folder: Path) -> None:
                         "unpacked; do not trust this archive."
                     )
                 file.extract(member, aside)  # checks the CRC of what it writes
+        shutil.rmtree(folder, ignore_errors=True)
         aside.rename(folder)
     except zipfile.BadZipFile as error:
         archive.unlink()

@@ -19,10 +19,11 @@ import pyarrow.parquet as pq
 from prefect import task
 
 from gensr_model.config.base import digest
-from gensr_model.config.data import FolderSource, GeneratedSource
+from gensr_model.config.data import DownloadSource, FolderSource, GeneratedSource
 from gensr_model.config.known_formats import FORMATS, Format, short_name
 from gensr_model.config.logs import LogsConfig
 from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.config.remote_sources import S3Source, SqlSource
 from gensr_model.errors import ConfigError, DataError
 from tasks.core import sql_runner
 from tasks.core.code_version import definitions_of, entry_code, function_digest, names_of
@@ -41,7 +42,7 @@ READING_FIELDS = tuple(f"logs.{name}" for name in (*LogsConfig.tables, "behavior
 
 
 def source_files(config: PipelineConfig, home: Path) -> Path:
-    """The folder of raw files that ``config.source`` means: generated and downloaded ones lie under ``home``.
+    """The folder of raw files that ``config.source`` means: of every source but a folder it lies under ``home``.
 
     Raises DataError if the folder does not hold the files of ``config.format``, and ConfigError for a source that the
     format does not have.
@@ -59,14 +60,41 @@ def source_files(config: PipelineConfig, home: Path) -> Path:
         folder = home / "generated" / f"{short_name(config.format)}-{version}"
         if not folder.is_dir():
             _generate(generate, source, folder)
-    else:
+    elif isinstance(source, DownloadSource):
         files = source.files or dataset_format(config.format).published
         if not files:
             raise ConfigError(f"format {config.format!r} has no published files: name them in source.files")
         version = digest([file.model_dump() for file in files])
-        folder = fetch(files, home / "downloads" / f"{short_name(config.format)}-{version}")
+        folder = home / "downloads" / f"{short_name(config.format)}-{version}"
+        fetch(files, folder, ask_again=bool(source.files))  # what is published stays as it is
+    else:
+        names = {table: getattr(config.logs, table).name for table in LogsConfig.tables}
+        folder = home / "downloads" / f"{source.kind}-{digest([source.model_dump(), names])}"
+        _copy_tables(source, folder, config, names)
     input_files(folder, config)
     return folder
+
+
+def _copy_tables(source: S3Source | SqlSource, folder: Path, config: PipelineConfig, names: dict[str, str]) -> None:
+    if isinstance(source, S3Source):
+        from tasks.ingest.sources.s3 import mirror  # botocore: a second
+
+        mirror(source, folder)
+        return
+    from tasks.ingest.sources.database import fetch_tables  # SQLAlchemy
+
+    files = [f"{names[table]}.parquet" for table in source.tables()]
+    with tempfile.TemporaryDirectory() as empty:
+        for file in files:
+            (Path(empty) / file).touch()
+        try:
+            input_files(Path(empty), config)
+        except DataError as error:
+            raise ConfigError(
+                f"source.kind sql gives the files {', '.join(files)}, and format {config.format!r} reads others. Set "
+                "format to logs."
+            ) from error
+    fetch_tables(source, folder, config.prepare, names)
 
 
 def _generate(generate: Callable[[Path, GeneratedSource], None], source: GeneratedSource, folder: Path) -> None:
@@ -184,7 +212,7 @@ def _read_tables(
 
 @task(name="source", task_run_name="source")
 def find_source(config: PipelineConfig) -> StageResult:
-    """Generate, download or look up the raw files; the key is the digest of their names and contents."""
+    """Generate, fetch or look up the raw files; the key is the digest of their names and contents."""
     folder = source_files(config, state_dir().root)
     return StageResult("source", source_digest(folder, config), folder, {}, 0.0, False)
 

@@ -128,7 +128,7 @@ def test_a_deployment_shows_its_config_as_a_typed_form(name: str) -> None:
     assert config["preset"]["enum"] == list(PRESETS)
     assert config["format"]["anyOf"][0]["enum"] == ["amazon", "kuaisar"]
     kinds = [one.get("$ref", one.get("type")).rsplit("/", 1)[-1] for one in config["source"]["anyOf"]]
-    assert kinds == ["string", "GeneratedSource", "FolderSource", "DownloadSource"]
+    assert kinds == ["string", "array", "GeneratedSource", "FolderSource", "DownloadSource", "S3Source", "SqlSource"]
     assert config["name"]["description"].startswith("what tables, runs and the model call the data")
     assert "default" not in config["name"], "the form would call all data by the demo's name"
     sections = config["overrides"]["patternProperties"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.server
 import io
 import threading
+import traceback
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from gensr_model.config.data import RemoteFile
 from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.config.remote_sources import RemoteFile
 from gensr_model.errors import DataError
 from tasks.ingest.download import fetch
 from tasks.ingest.ingest import source_files
@@ -35,6 +37,8 @@ class Server:
     status: int | None = None  # every answer is this error
     etag: str = '"one"'
     requests: list[str | None] = field(default_factory=list)
+    logins: list[str | None] = field(default_factory=list)
+    sent: int = 0  # answers with a body
 
 
 @pytest.fixture
@@ -48,6 +52,11 @@ def server() -> Iterator[Server]:
             if state.status or state.errors:
                 state.errors -= 1
                 self.send_error(state.status or 500)
+                return
+            state.logins.append(self.headers.get("Authorization"))
+            if state.etag and self.headers.get("If-None-Match") == state.etag:
+                self.send_response(304)
+                self.end_headers()
                 return
             start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and state.ranges else 0
             if self.headers.get("If-Range") not in (None, state.etag):
@@ -68,13 +77,14 @@ def server() -> Iterator[Server]:
             if state.drops:
                 state.drops -= 1
                 rest = rest[: len(rest) // 2]
+            state.sent += 1
             self.wfile.write(rest)
 
         def log_message(self, format: str, *args: object) -> None:
             pass
 
     httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=httpd.serve_forever, daemon=True)
+    thread = threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     state.url = f"http://127.0.0.1:{httpd.server_address[1]}/data.bin"
     yield state
@@ -209,7 +219,7 @@ def test_a_zip_that_reaches_out_of_its_folder_is_refused(server: Server, tmp_pat
         with pytest.raises(DataError, match="outside the folder"):
             get_zip(server, folder)
     assert [path.name for path in folder.iterdir()] == ["KuaiSAR_v2.zip"]
-    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "in.lock", "in.versions.json"]
 
 
 def test_a_damaged_zip_is_deleted_and_can_be_had_again(server: Server, tmp_path: Path) -> None:
@@ -229,3 +239,54 @@ def test_source_files_downloads_into_the_home(server: Server, tmp_path: Path) ->
     folder = source_files(config, tmp_path)
     assert folder.is_relative_to(tmp_path)
     assert sorted(path.name for path in folder.iterdir()) == ["meta_X.json.gz", "reviews_X_5.json.gz"]
+
+
+def listed(server: Server, home: Path, *urls: str) -> Path:
+    files = [{"url": server.url.replace("data.bin", url)} for url in urls]
+    return source_files(PipelineConfig.model_validate({"source": {"kind": "download", "files": files}}), home)
+
+
+def test_a_listed_file_is_fetched_again_only_when_its_etag_changes(server: Server, tmp_path: Path) -> None:
+    names = ("reviews_X_5.json.gz", "meta_X.json.gz")
+    listed(server, tmp_path, *names)
+    folder = listed(server, tmp_path, *names)
+    assert (len(server.requests), server.sent) == (4, 2)
+    server.body, server.etag = b"new", '"two"'
+    assert listed(server, tmp_path, *names) == folder
+    assert [(folder / name).read_bytes() for name in names] == [b"new"] * 2
+    server.status = 503
+    with pytest.raises(DataError, match="gave up"):
+        fetch([RemoteFile(url=server.url)], folder, pause_s=0.001, ask_again=True)
+
+
+def test_a_zip_that_changed_is_unpacked_again(server: Server, tmp_path: Path) -> None:
+    remote = RemoteFile(url=server.url.replace("data.bin", "x.zip"))
+    for etag, content in (('"one"', b"1"), ('"two"', b"2")):
+        server.etag, server.body = etag, zipped({"rec_inter.csv": content})
+        for _ in range(2):
+            fetch([remote], tmp_path / "in", ask_again=True)
+            assert (tmp_path / "in" / "x" / "rec_inter.csv").read_bytes() == content
+    assert server.sent == 2
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    files = [RemoteFile(url=f"http://host/{day}/events.csv") for day in (1, 2)]
+    with pytest.raises(DataError, match="two of the files are called events"):
+        fetch(files, tmp_path)
+
+
+def test_a_variable_may_hold_the_url_with_its_login(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGS", server.url.replace("://", "://me:hunt%40er@") + "?sig=hunter3")
+    fetch([RemoteFile(url="env:LOGS")], tmp_path)
+    assert (tmp_path / "data.bin").read_bytes() == BODY
+    assert server.logins == ["Basic " + base64.b64encode(b"me:hunt@er").decode()]
+    server.status = 403
+    with pytest.raises(DataError) as refused:
+        fetch([RemoteFile(url="env:LOGS")], tmp_path / "other")
+    assert str(refused.value) == "env:LOGS: the server answers 403 Forbidden."
+    monkeypatch.setenv("LOGS", "http://me:hunter2@127.0.0.1:9/data.bin?sig=hunter3")
+    with pytest.raises(DataError, match="env:LOGS: gave up") as refused:
+        fetch([RemoteFile(url="env:LOGS")], tmp_path / "third", pause_s=0.001)
+    assert "hunter" not in "".join(traceback.format_exception(refused.value))

@@ -1,0 +1,1 @@
+"""Sources on other machines and in databases: each becomes a folder of raw files under the state folder."""

@@ -1,0 +1,130 @@
+"""Objects below an S3 prefix, mirrored into a folder: what has not changed stays, a broken transfer resumes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.exceptions import ConnectionError as NoConnection
+from filelock import FileLock
+from s3fs import S3FileSystem
+
+from gensr_model.config.base import digest
+from gensr_model.config.remote_sources import S3Source
+from gensr_model.config.secrets import resolved, scrubbed
+from gensr_model.errors import DataError
+from gensr_model.runtime.files import write_json
+
+_BLOCK = 8 * 2**20
+_CLIENT = {"connect_timeout": 10, "read_timeout": 60, "retries": {"total_max_attempts": 2}}
+
+
+class Listed(NamedTuple):
+    """An object as the listing has it."""
+
+    key: str  # with its bucket
+    version: list[Any]  # ETag and size
+
+
+def mirror(source: S3Source, folder: Path) -> Path:
+    """Make ``folder`` hold what the bucket holds below the prefix, hidden objects apart; returns it.
+
+    Raises DataError where the service does not answer, refuses, or has no such bucket or prefix.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    known = folder.with_name(f"{folder.name}.versions.json")
+    address = resolved(source.url, "source.url")
+    url = address.removeprefix("s3://").rstrip("/")
+    endpoint = resolved(source.endpoint, "source.endpoint") if source.endpoint else None
+    secrets = {address, endpoint} - {source.url, source.endpoint}
+    with FileLock(f"{folder}.lock"), _one_error(source, secrets):
+        service = S3FileSystem(
+            anon=source.anonymous,
+            endpoint_url=endpoint,
+            config_kwargs=_CLIENT,
+            skip_instance_cache=True,  # credentials of the moment
+            use_listings_cache=False,
+        )
+        objects = _list(service, url, source.url)
+        have = json.loads(known.read_text(encoding="utf-8")) if known.is_file() else {}
+        for path in [path for path in sorted(folder.rglob("*")) if path.is_file()]:
+            if path.relative_to(folder).as_posix() not in objects:
+                path.unlink()
+        try:
+            for name, listed in objects.items():
+                target = folder / name
+                if have.get(name) != listed.version or not target.is_file():
+                    _transfer(service, listed, target, folder.with_name(f"{folder.name}.parts"))
+                    have[name] = listed.version
+        finally:
+            write_json(known, {name: version for name, version in have.items() if name in objects})
+    return folder
+
+
+def _list(service: S3FileSystem, url: str, given: str) -> dict[str, Listed]:
+    """The objects by their path below the prefix."""
+    objects = {}
+    for key, info in sorted(service.find(url, detail=True).items()):
+        name = key.removeprefix(url).lstrip("/") or PurePosixPath(key).name
+        parts = PurePosixPath(name).parts
+        if name.endswith("/") or any(part.startswith((".", "_")) and part not in (".", "..") for part in parts):
+            continue  # a folder's own mark, and what other tools leave
+        if ".." in parts or "\\" in name:
+            raise DataError(f"{given}: the object {key!r} would be written outside its folder. Rename it.")
+        objects[name] = Listed(key, [info["ETag"], info["size"]])
+    if not objects:
+        raise DataError(f"{given}: no object lies below this prefix. Check bucket, prefix and region (source.url).")
+    return objects
+
+
+def _transfer(service: S3FileSystem, listed: Listed, target: Path, parts: Path) -> None:
+    """Fetch one object; what came before a failure waits in ``parts`` for the next run, by key and version."""
+    parts.mkdir(exist_ok=True)
+    part = parts / digest([listed.key, *listed.version])
+    size = listed.version[1]
+    have = part.stat().st_size if part.exists() else 0
+    if shutil.disk_usage(parts).free < size - have:
+        raise DataError(f"{parts}: no room for the {size - have:,} bytes of {listed.key}.")
+    # s3fs asks for the version that was there when it opened the object, and raises if that is gone
+    with part.open("ab") as out, service.open(listed.key, "rb", block_size=_BLOCK, cache_type="none") as remote:
+        if [remote.details["ETag"], remote.size] != listed.version:
+            raise DataError(f"s3://{listed.key}: the object changed while it was read. Run again.")
+        remote.seek(have)
+        while chunk := remote.read(_BLOCK):
+            out.write(chunk)
+    if (came := part.stat().st_size) != size:
+        part.unlink()
+        raise DataError(f"s3://{listed.key}: {came:,} bytes came instead of {size:,}. Run again.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part.replace(target)
+
+
+@contextlib.contextmanager
+def _one_error(source: S3Source, secrets: set[str | None]) -> Iterator[None]:
+    """What s3fs raises as one DataError that names the source and repeats no secret."""
+    try:
+        yield
+    except (OSError, BotoCoreError, ClientError) as error:
+        # from None: the trace that a log keeps shows no message of the library, which may quote a URL
+        raise DataError(f"source {source.url}: {scrubbed(_reason(source, error), *secrets)}") from None
+
+
+def _reason(source: S3Source, error: Exception) -> str:
+    where = source.endpoint or "AWS"
+    if isinstance(error, NoCredentialsError):
+        return (
+            "no AWS credentials were found. Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, in the "
+            "shell that starts the worker; a public bucket needs source.anonymous: true."
+        )
+    if isinstance(error, NoConnection):
+        return f"{where} does not answer ({type(error).__name__}). Check source.endpoint and the network."
+    if isinstance(error, PermissionError):
+        return f"access is denied ({error}). Check the credentials, and that they may list and read this prefix."
+    if "bucket" in str(error).lower() and isinstance(error, FileNotFoundError):
+        return f"there is no such bucket at {where}. Check source.url and source.endpoint."
+    return f"it cannot be read ({type(error).__name__}: {error})."
