@@ -126,7 +126,7 @@ def test_a_deployment_shows_its_config_as_a_typed_form(name: str) -> None:
     definitions = schema["definitions"]
     config = definitions[schema["properties"]["config"]["$ref"].rsplit("/", 1)[1]]["properties"]
     assert config["preset"]["enum"] == list(PRESETS)
-    assert config["format"]["anyOf"][0]["enum"] == ["amazon", "kuaisar"]
+    assert config["format"]["anyOf"][0]["enum"] == ["amazon", "kuaisar", "logs"]
     kinds = [one.get("$ref", one.get("type")).rsplit("/", 1)[-1] for one in config["source"]["anyOf"]]
     assert kinds == ["string", "array", "GeneratedSource", "FolderSource", "DownloadSource", "S3Source", "SqlSource"]
     assert config["name"]["description"].startswith("what tables, runs and the model call the data")

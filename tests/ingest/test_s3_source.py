@@ -75,12 +75,9 @@ def service(running: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN", "AWS_CONFIG_FILE"):
         monkeypatch.delenv(name, raising=False)
-    for name, value in {
-        "ACCESS_KEY_ID": "AKIASHOP",
-        "SECRET_ACCESS_KEY": "hunter2",
-        "DEFAULT_REGION": "eu-west-1",
-    }.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
+    keys = {"AWS_ACCESS_KEY_ID": "AKIASHOP", "AWS_SECRET_ACCESS_KEY": "hunter2", "AWS_DEFAULT_REGION": "eu-west-1"}
+    for name, value in keys.items():
+        monkeypatch.setenv(name, value)
     running.tell("reset")
     running.client.create_bucket(Bucket="shop")
     running.put("logs/events.csv", EVENTS)
