@@ -9,7 +9,7 @@ from pathlib import Path
 KINDS = ("Bücher", "红色 连衣裙", "Straße", "red shoe", "кофе чёрный", "ねこ", "हिन्दी")
 
 
-def shop(folder: Path, searches: float, users: int = 120, items: int = 140, each: int = 9) -> Path:
+def shop(folder: Path, searches: float, users: int = 120, items: int = 140, each: int = 9, days: int = 10) -> Path:
     """Users with a taste for one kind of items each; a share of their clicks are searches for the kind's words."""
     draw = random.Random(0)
     folder.mkdir()
@@ -21,7 +21,7 @@ def shop(folder: Path, searches: float, users: int = 120, items: int = 140, each
         writer.writerow(("user_id", "sku", "timestamp", "event_type", "query"))
         for user in range(users):
             for _ in range(each):
-                item, time = draw.randrange(items // 7) * 7 + user % 7, 1_700_000_000 + draw.randrange(10 * 86_400)
+                item, time = draw.randrange(items // 7) * 7 + user % 7, 1_700_000_000 + draw.randrange(days * 86_400)
                 query = KINDS[item % 7].upper() if draw.random() < searches else ""
                 writer.writerow((f"u{user}", f"i{item}", time, "click", query))
     return folder

@@ -12,6 +12,7 @@ from tasks.core.state_dir import StateDir
 from tasks.ingest.ingest import find_source, ingest
 from tasks.prepare.prepare import prepare
 from tasks.train.pretrain import pretrain
+from tasks.validate.check import check_data
 from tasks.validate.validate import check_prepared, check_raw
 
 
@@ -32,6 +33,7 @@ def build_stage(home: Path, stage: Stage, config: PipelineConfig, *inputs: Stage
 def build_before_models(home: Path, config: PipelineConfig) -> None:
     """All that the flows do before they train a model: the data, their checks, and LightGCN's table."""
     raw = build_stage(home, ingest, config, find_source.fn(config))
+    build_stage(home, check_data, config, raw)
     build_stage(home, check_raw, config, raw)
     prepared = build_stage(home, prepare, config, raw)
     build_stage(home, check_prepared, config, prepared)

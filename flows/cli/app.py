@@ -14,6 +14,8 @@ import typer
 from typer.core import TyperGroup
 
 from flows.cli import options
+from flows.cli.check import check
+from flows.cli.init import init
 from flows.local import installation, servers, watch
 from gensr_model.errors import DataError
 from tasks.core.error_log import end_with_message
@@ -71,6 +73,10 @@ def run(
     """
     tree = options.config_tree(config, data, data_format, preset, sets)
     raise typer.Exit(watch.run(installation.enter(), tree, deployment))
+
+
+app.command()(check)
+app.command()(init)
 
 
 @app.command()

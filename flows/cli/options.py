@@ -71,9 +71,9 @@ def config_tree(
     config: str | None, data: str | None, data_format: str | None, preset: str | None, sets: list[str] | None
 ) -> dict[str, Any]:
     """The parameter ``config`` of a flow. Raises ConfigError as ``read_config``."""
-    return read_config(config, {"source": _source(data), "format": data_format, "preset": preset}, sets or ())
+    return read_config(config, {"source": source(data), "format": data_format, "preset": preset}, sets or ())
 
 
-def _source(data: str | None) -> str | None:
+def source(data: str | None) -> str | None:
     """The config's ``source``, in which a path has a slash."""
     return data if data is None or "/" in data or data in ("generated", "download") else f"./{data}"

@@ -18,6 +18,7 @@ from tasks.prepare.prepare import prepare
 from tasks.publish.publish import publish, publish_profile
 from tasks.publish.report import write_report
 from tasks.train.pretrain import pretrain
+from tasks.validate.check import check_data
 from tasks.validate.validate import check_prepared, check_raw
 
 
@@ -26,12 +27,13 @@ def prepare_data(run: Tracked, config: PipelineConfig) -> Data:
     source = find_source(config)
     run.tags(dataset_digest=source.key)
     raw = ingest(run, config, source)
+    checked = check_data(run, config, raw)
     raw_checks = check_raw(run, config, raw)
     prepared = prepare(run, config, raw)
     checks = check_prepared(run, config, prepared)
     publish_profile(run.run_id, raw=str(raw_checks.path), prepared=str(checks.path))
     cf = pretrain(run, config, prepared)
-    return Data(source, prepared, checks, cf, [raw, raw_checks, prepared, checks, cf])
+    return Data(source, prepared, checks, cf, [raw, checked, raw_checks, prepared, checks, cf])
 
 
 def analyze_all(run: Tracked, config: PipelineConfig, data: Data, models: list[StageResult]) -> list[StageResult]:

@@ -29,6 +29,7 @@ class RunFacts:
         manifest: of the prepared dataset.
         reading: of the raw files: lines read, accepted and rejected.
         rejects: reason -> rejected lines.
+        check: content of ``check.json``: what was understood of the raw data.
         profile: a row per raw or prepared table and column.
         checks: rows of "suite", "expectations" and "failed".
         audits: rows of "name", "rule" and "violations".
@@ -50,6 +51,7 @@ class RunFacts:
     manifest: dict[str, Any] = field(default_factory=dict)
     reading: dict[str, Any] = field(default_factory=dict)
     rejects: dict[str, int] = field(default_factory=dict)
+    check: dict[str, Any] = field(default_factory=dict)
     profile: list[dict[str, Any]] = field(default_factory=list)
     checks: list[dict[str, Any]] = field(default_factory=list)
     audits: list[dict[str, Any]] = field(default_factory=list)

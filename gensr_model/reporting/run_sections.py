@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from gensr_model.config.base import SEARCH_ONLY, TASKS
-from gensr_model.reporting import mechanisms, paper, run_tables, semantic_ids, study_sections
+from gensr_model.reporting import data_check, mechanisms, paper, run_tables, semantic_ids, study_sections
 from gensr_model.reporting.run_facts import RunFacts
 from gensr_model.reporting.sections import Block, Section, figures, heading, note, table, text
 
 
 def report_sections(facts: RunFacts) -> list[Section]:
     """All sections of results; a part that the run does not have is left out."""
-    made = (results(facts), _segments(facts), *study_sections.sections(facts), _training(facts),
-            mechanisms.section(facts), semantic_ids.section(facts), _speed(facts))  # fmt: skip
+    made = (data_check.section(facts.check), results(facts), _segments(facts), *study_sections.sections(facts),
+            _training(facts), mechanisms.section(facts), semantic_ids.section(facts), _speed(facts))  # fmt: skip
     return [section for section in made if section is not None]
 
 

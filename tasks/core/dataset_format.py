@@ -117,6 +117,8 @@ class DatasetFormat:
     """All that the pipeline knows of a data format.
 
     Attributes:
+        advice: warnings that the format adds to what ``tasks/validate/check.py`` found; each says what to set.
+        explicit: the config's own fields as the check found them, and a note behind some of them by path.
         suites: expectations of the raw tables by table, from the first and last credible time (ms since 1970 UTC).
         published: the public files; empty where a user has to name the files to download.
         generate: writes a generated world into a folder; None where there is no generator.
@@ -126,6 +128,8 @@ class DatasetFormat:
     reading: Reading
     preparing: Preparing
     suites: Callable[[int, int], dict[str, ExpectationSuite]]
+    advice: Callable[[dict[str, Any]], list[str]] | None = None
+    explicit: Callable[[dict[str, Any], PipelineConfig], tuple[dict[str, Any], dict[str, str]]] | None = None
     published: tuple[RemoteFile, ...] = ()
     generate: Callable[[Path, GeneratedSource], None] | None = None
 

@@ -133,6 +133,16 @@ def _other_format(folder: Path, format: Format) -> str:
     return ""
 
 
+def format_of(folder: Path) -> Format:
+    """The format of the files in ``folder``, by their names. Raises DataError where none of ours has such names."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: there is no such folder, seen from {Path.cwd()}.")
+    for name in FORMATS:
+        if any(any(folder.rglob(mark)) for mark in dataset_format(name).reading.marks):
+            return name
+    raise DataError(f"{folder}: no file is named as those of {', '.join(FORMATS)} are. Say which --format it has.")
+
+
 def source_digest(folder: Path, config: PipelineConfig) -> str:
     """Digest of the names, sizes and contents of the files that ingest reads (16 hex digits)."""
     label = _label(_reading(config), folder)

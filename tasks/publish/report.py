@@ -28,6 +28,7 @@ from tasks.evaluate.examples import EXAMPLES
 from tasks.publish.publish import REPORT, links
 from tasks.publish.summary import trained_model
 from tasks.validate.audit import audit_rule
+from tasks.validate.check import CHECK
 
 _AUDITS, _PROBES = "audits.json", "gradients.json"
 _PATH = re.compile(r"(?<![\w/:.])/(?:[^\s'\":;,()]+/)+([^\s'\":;,()]+)")  # absolute, of more than one name
@@ -63,6 +64,7 @@ def collect(summary: dict[str, Any], store: Path) -> RunFacts:
         manifest=_json(prepare / "manifest.json"),
         reading=_json(ingest / "manifest.json"),
         rejects=dict(Counter(rejects).most_common()),
+        check=_json(folders["check"] / CHECK) if "check" in folders else {},  # none of a run before that stage
         profile=[row for folder in checks for row in _json(folder / "profile.json")["columns"]],
         checks=[row for folder in checks for row in _suites(folder)],
         audits=[

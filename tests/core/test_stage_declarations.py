@@ -35,6 +35,7 @@ from tasks.train.finetune import MODELS, finetune
 from tasks.train.full_ranking import finetune_full, rank_full, rank_full_reference
 from tasks.train.pretrain import pretrain
 from tasks.train.semantic_ids import semantic_ids
+from tasks.validate.check import check_data
 from tasks.validate.drift import check_drift
 from tasks.validate.validate import check_prepared, check_raw
 
@@ -107,6 +108,7 @@ class Builder:
 
 def build_data(build: Builder) -> Path:
     raw = build(ingest, raw_files(build.config, build.home))
+    build(check_data, raw)
     build(check_raw, raw)
     prepared = build(prepare, raw)
     checks = build(check_prepared, prepared)

@@ -23,6 +23,7 @@ from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError
 from tasks.core import sql_runner
 from tasks.core.dataset_format import Count, DatasetFormat, Files, Preparing, RawTable, Reading
+from tasks.ingest.formats.logs_advice import advice, explicit
 from tasks.ingest.formats.logs_prepare import engagements, event_split, keeps_both, require_joins, zone_of_days
 from tasks.ingest.rejects import REJECTED
 from tasks.ingest.tables.roles import REQUIRED
@@ -244,6 +245,7 @@ READING = Reading(
         for table in LogsConfig.tables
     ),
     find=find,
+    marks=("events*", "ubi_events*"),
     configured=configured,
     label=label,
 )
@@ -262,4 +264,11 @@ PREPARING = Preparing(
     both_behaviors=keeps_both,
     may_lack_task=True,
 )
-FORMAT = DatasetFormat(facts=FORMATS["logs"], reading=READING, preparing=PREPARING, suites=suites)
+FORMAT = DatasetFormat(
+    facts=FORMATS["logs"],
+    reading=READING,
+    preparing=PREPARING,
+    suites=suites,
+    advice=advice,
+    explicit=explicit,
+)

@@ -1,0 +1,72 @@
+"""``gensr check``: what is understood of the data, before anything is trained."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from flows.cli import options
+from flows.local import installation
+from gensr_model.config.data import FolderSource
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.errors import DataError
+from tasks.core.state_dir import state_dir
+
+
+def check(
+    config: options.Config = None,
+    data: options.Data = None,
+    data_format: options.Format = None,
+    preset: options.Preset = None,
+    sets: options.Sets = None,
+) -> None:
+    """Say what is understood of your data, and what to mend before a training begins.
+
+    Reads the files and counts what a run would take: columns, events, texts, splits, rejected lines. Trains nothing.
+    A run that follows does not read the files again. Exit status 1 where a run could not work.
+
+    Example: gensr check --data /data/mine --format logs
+    """
+    prepare_environment()
+    from gensr_model.reporting.data_check import screen  # NumPy: a second
+
+    wanted = PipelineConfig.model_validate(options.config_tree(config, data, data_format, preset, sets))
+    found = look(wanted)
+    typer.echo(f"{describe(wanted, found)}\n\n{screen(found)}")
+    if found["problem"]:
+        raise DataError(found["problem"])
+
+
+def describe(config: PipelineConfig, found: dict[str, Any]) -> str:
+    """Which data they are, in words."""
+    source = config.source
+    return f"{source.path if isinstance(source, FolderSource) else source.kind + ' data'}, read as {found['title']}"
+
+
+def prepare_environment() -> None:
+    """Let Prefect, which the caller imports next, keep to the state folder."""
+    installation.enter()
+    state_dir().root.mkdir(parents=True, exist_ok=True)
+
+
+def look(config: PipelineConfig) -> dict[str, Any]:
+    """The content of ``check.json``; what ingest makes of the files stays in the store, for the run.
+
+    Raises DataError where the files cannot be read.
+    """
+    from tasks.core.stage import build_folder, stored  # Prefect: seconds
+    from tasks.ingest.ingest import find_source, ingest
+    from tasks.validate.check import CHECK, check_data, examine
+
+    where, source = state_dir(), find_source.fn(config)
+    key, view = ingest.key(config, source), ingest.view(config)
+    raw = build_folder(where, ingest.name, key, lambda work: ingest.build(work, view, source.path))
+    known = stored(where, check_data.name, check_data.key(config, raw))
+    if known is not None:
+        return dict(json.loads((known.path / CHECK).read_text(encoding="utf-8")))
+    with tempfile.TemporaryDirectory(prefix="gensr-check-") as temp:
+        return examine(raw.path, check_data.view(config), Path(temp))

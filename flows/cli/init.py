@@ -1,0 +1,91 @@
+"""``gensr init``: a config file from what the check understood, to read, change and run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from flows.cli import options
+from flows.cli.check import describe, look, prepare_environment
+from gensr_model.config.base import overlay
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.errors import ConfigError
+
+_PLAIN = re.compile(r"(?!(?:true|false|null|yes|no|on|off)$)[A-Za-z_./~][\w./-]*", re.I | re.ASCII)
+
+
+def init(
+    data: Annotated[str, typer.Option(metavar="FOLDER", help="Folder with your raw files.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")] = Path("gensr.yaml"),
+    data_format: options.Format = None,
+    preset: options.Preset = None,
+    sets: options.Sets = None,
+) -> None:
+    """Write a commented config file from what is understood of your data.
+
+    Columns, event types and the split stand in it as they were found, to be corrected. Overwrites nothing.
+
+    Example: gensr init --data /data/mine && gensr run --config gensr.yaml
+    """
+    if out.exists():
+        raise ConfigError(f"{out}: exists already. Name another file with --out, or remove this one")
+    prepare_environment()
+    from tasks.core.dataset_format import dataset_format
+    from tasks.ingest.ingest import format_of  # DuckDB and Prefect: seconds
+
+    data_format = data_format or format_of(Path(data).expanduser())
+    tree = options.config_tree(None, data, data_format, preset, sets)
+    config = PipelineConfig.model_validate(tree)
+    found = look(config)
+    first = {"name": config.name, "format": config.format, "source": options.source(data), "preset": config.preset}
+    entry = dataset_format(config.format)
+    made, notes = entry.explicit(found, config) if entry.explicit else ({}, {})
+    lines = [*_head(found, data, out), *_yaml(overlay(first | tree, first | made), notes)]
+    with out.open("x", encoding="utf-8") as file:
+        file.write("\n".join(lines) + "\n")
+    typer.echo(f"{out}: {describe(config, found)}. Read it, then: gensr check --config {out}")
+    if found["problem"]:
+        typer.echo(f"A run could not work yet: {found['problem']}")
+
+
+def _head(found: dict[str, Any], data: str, out: Path) -> list[str]:
+    lines = [
+        f"Made by `gensr init --data {data}`: what was understood, to be corrected.",
+        f"See what it means: gensr check --config {out}",
+        f"Train and compare: gensr run --config {out}",
+        *([f"A run could not work yet: {found['problem']}"] if found["problem"] else []),
+        *found["warnings"],
+    ]
+    return [f"# {_one_line(line)}" for line in lines]
+
+
+def _yaml(tree: dict[str, Any], notes: dict[str, str], place: str = "", depth: int = 0) -> Iterator[str]:
+    for name, value in tree.items():
+        path = f"{place}{name}"
+        behind = f"  # {_one_line(notes[path])}" if notes.get(path) else ""
+        start = f"{'  ' * depth}{_scalar(name)}:"
+        if isinstance(value, dict) and value:
+            yield start + behind
+            yield from _yaml(value, notes, f"{path}.", depth + 1)
+        elif isinstance(value, list | tuple):
+            yield f"{start} [{', '.join(map(_scalar, value))}]{behind}"
+        else:
+            yield f"{start} {_scalar(value)}{behind}"
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, str) and _PLAIN.fullmatch(value):
+        return value
+    style = '"' if isinstance(value, str) else None
+    dumped = yaml.safe_dump(value, default_style=style, default_flow_style=True, allow_unicode=True, width=10**9)
+    return dumped.removesuffix("...\n").strip()
+
+
+def _one_line(text: str) -> str:
+    """A comment, which a line end would cut."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -1,0 +1,10 @@
+-- Rejected rows by reason, the most frequent first, each with where the first one stands.
+select
+    reason,
+    count(*) as "rows",
+    arg_min(file, (file, line)) as file,
+    arg_min(line, (file, line)) as line
+from rejects
+group by reason
+order by "rows" desc, reason
+limit 20

@@ -1,0 +1,9 @@
+-- Items that the filter left, and how many of them lack a text.
+select
+    count(*) as items,
+    count(*) filter (title = '') as without_title,
+    count(*) filter (brand = '') as without_brand,
+    count(*) filter (category_text = '') as without_category,
+    count(*) filter (description = '') as without_description,
+    count(*) filter (title || brand || category_text || description = '') as without_any
+from items

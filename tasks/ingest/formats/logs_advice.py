@@ -1,0 +1,130 @@
+"""What the check of own logs leads to: warnings, each with the field that mends it, and a config that says it all."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from typing import Any
+
+from gensr_model.config.pipeline import PipelineConfig
+from tasks.ingest.tables.roles import USUAL
+
+Notes = dict[str, str]  # path of a field -> what a config file says behind it
+_ALIKE = 0.75
+_OTHER_WORDS = {"query": ("search", "search_term", "keywords", "term"), "behavior": ("type", "event", "event_name")}
+
+
+def advice(found: dict[str, Any]) -> list[str]:
+    """Sentences on the content of ``check.json``."""
+    known = {(column["table"], column["role"]) for column in found["columns"]}
+    return [*_likely_columns(found, known), *_one_task(found, known), *_events(found, known), *_joins(found)]
+
+
+def _likely_columns(found: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[str]:
+    """Unused columns whose names are like those of a role that no column plays."""
+    for table, columns in found["unused"].items():
+        for role, usual in USUAL[table].items():
+            names = [_plain(name) for name in (role, *usual, *_OTHER_WORDS.get(role, ()))]
+            like = [name for name in columns if difflib.get_close_matches(_plain(name), names, 1, _ALIKE)]
+            if like and (table, role) not in known:
+                yield f"Column {like[0]} of the {table} may be the {role}: then set logs.{table}.columns.{role} to it."
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
+
+
+def _one_task(found: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[str]:
+    events = found.get("events")
+    if events and not events["search"]:
+        asked = {("events", "query"), ("events", "query_id")} & known
+        yield "No event is a search, so recommendation alone is trained and ranked. " + (
+            "The column of queries is empty." if asked else "If the logs have queries, set logs.events.columns.query."
+        )
+    if events and not events["recommendation"]:
+        yield (
+            "Every event is a search, so search alone is trained and ranked. If the logs have clicks outside search, "
+            "bring their rows, with an empty query."
+        )
+    if events and events["search"] and events["recommendation"] and events["users_with_both"] < 0.1 * events["users"]:
+        yield (
+            f"{events['users_with_both']:,} of {events['users']:,} users both searched and took recommendations, and "
+            "only they tell what one behavior says of the other. Set logs.keep_users to both to leave the others out."
+        )
+
+
+def _events(found: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[str]:
+    read = found["counts"].get("read", {})
+    if ("events", "behavior") not in known:
+        yield (
+            "No column says what kind of event a row is, so every row counts as an engagement. If some are "
+            "impressions, set logs.events.columns.behavior."
+        )
+    if lost := read.get("searches_without_text"):
+        yield (
+            f"{lost:,} events of a search are left out: nobody says its text. Bring the table of searches "
+            "(logs.queries), or set logs.events.columns.query."
+        )
+    day, events = 86_400_000, found.get("events")
+    if events and events["tied"] and events["first_ms"] % day == 0 and events["last_ms"] % day == 0:
+        yield (
+            "The times look like days without an hour, so events of one day have no order. Set "
+            "logs.events.columns.time to a column with the hour, if there is one."
+        )
+
+
+def _joins(found: dict[str, Any]) -> Iterator[str]:
+    items = found["counts"].get("items_described")
+    if items and items["items"] and items["listed"] and items["described"] < 0.8 * items["items"]:
+        yield (
+            f"The items table has a row for {items['described']:,} of {items['items']:,} items of the events. Bring "
+            "the others, or set logs.items.columns.item to the column with the same ids."
+        )
+    if items and not items["listed"]:
+        yield "There is no row of items, so models that read texts know nothing of them. Bring a file items.csv."
+
+
+# --- the config file of `gensr init` ----------------------------------------------------------------------------
+
+
+def explicit(found: dict[str, Any], config: PipelineConfig) -> tuple[dict[str, Any], Notes]:
+    """The section ``logs`` of a config file with all that was found in it, and notes."""
+    logs: dict[str, Any] = {}
+    notes: Notes = {}
+    for table in (each for each in found["tables"] if each["files"]):
+        name = table["table"]
+        place = f"logs.{name}"
+        logs[name] = {
+            "name": getattr(config.logs, name).name,
+            "columns": _columns(found, config, name, table["files"], notes),
+        }
+        notes[f"{place}.name"] = f"{table['rows']:,} rows; files whose names begin so: {table['files']:,}"
+    units = {each["unit"] for each in found["time_units"] if each["why"] != "its type"}
+    if len(units) == len(found["time_units"]) == 1:
+        logs["events"]["time_unit"] = units.pop()
+    types = found["event_types"]
+    logs["behaviors"] = {name: each["behavior"] for name, each in types.items()}
+    notes |= {f"logs.behaviors.{name}": f"{each['rows']:,} rows" for name, each in types.items()}
+    notes["logs.behaviors"] = "rec and src are engagements, which with a query are searches; or ignored"
+    split = found.get("split", {})
+    if by := split.get("by"):
+        shown = {"days": ("days", "zone"), "time_share": ("time_share",)}.get(by, ())
+        dumped = config.logs.split.model_dump(mode="json")
+        logs["split"] = {"by": by} | {name: dumped[name] for name in shown}
+        notes["logs.split.by"] = split["why"]
+    return {"logs": logs}, notes
+
+
+def _columns(found: dict[str, Any], config: PipelineConfig, table: str, files: int, notes: Notes) -> dict[str, Any]:
+    """Role -> its column or columns; one that not every file has ends in a question mark."""
+    roles = list(type(getattr(config.logs, table).columns).model_fields)
+    columns: dict[str, Any] = {}
+    for each in sorted((c for c in found["columns"] if c["table"] == table), key=lambda c: roles.index(c["role"])):
+        names = each["columns"] if each["files"] == files else [f"{name}?" for name in each["columns"]]
+        columns[each["role"]] = [*columns.get(each["role"], []), *names]
+        notes[f"logs.{table}.columns.{each['role']}"] = each["why"]
+    without = [role for role in roles if role not in columns]
+    unused = found["unused"].get(table, [])
+    sides = [("no column is", without), ("not used", unused)]
+    notes[f"logs.{table}.columns"] = "; ".join(f"{what}: {', '.join(names)}" for what, names in sides if names)
+    return {role: names if len(names) > 1 else names[0] for role, names in columns.items()}

@@ -1,0 +1,107 @@
+"""Warnings of the check: what a person should know before a training begins, each with what to do about it."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from gensr_model.config.base import TASKS
+from gensr_model.config.pipeline import PipelineConfig
+from tasks.core.dataset_format import dataset_format
+
+_ENOUGH = {"train": 1_000, "test": 200}  # samples: below, a model learns nothing and differences are noise
+_FEW = 0.05  # of the events of a usual day
+_MUCH = 0.2  # share of ties, of items without a text
+_ONE_USER = 0.05  # share of all events
+
+Found = dict[str, Any]
+
+
+def warnings(found: Found, config: PipelineConfig) -> list[str]:
+    """Sentences on the content of ``check.json``, those of the format last."""
+    entry = dataset_format(config.format)
+    own = entry.advice(found) if entry.advice else []
+    return [*itertools.chain.from_iterable(look(found, config) for look in _LOOKS), *own]
+
+
+def _few_samples(found: Found, config: PipelineConfig) -> Iterator[str]:
+    samples = found["counts"].get("samples", {})
+    means = {"train": "too few to learn from", "test": "so differences between models are noise"}
+    for split, enough in _ENOUGH.items():
+        for task in TASKS if samples else ():
+            if 0 < (number := samples[split][task]["samples"]) < enough:
+                yield (
+                    f"{split} has {number:,} samples of {task}, {means[split]}. Bring more users or more days, or "
+                    f"lower prepare.min_interactions (now {config.prepare.min_interactions})."
+                )
+
+
+def _small_core(found: Found, config: PipelineConfig) -> Iterator[str]:
+    steps = found["counts"].get("filter", {}).get("steps", [])
+    if steps and 0 < steps[-1]["interactions"] < steps[0]["interactions"] / 2:
+        yield (
+            f"The filter leaves {steps[-1]['interactions'] / steps[0]['interactions']:.0%} of the events. Lower "
+            f"prepare.min_interactions (now {config.prepare.min_interactions}) to keep more users and items."
+        )
+
+
+def _ties(found: Found, config: PipelineConfig) -> Iterator[str]:
+    events = found.get("events")
+    total = events["recommendation"] + events["search"] if events else 0
+    ordered = dataset_format(config.format).facts.without_order is None
+    if events and events["tied"] > _MUCH * total and ordered and config.prepare.same_time == "exclude":
+        yield (
+            f"{events['tied'] / total:.0%} of the events share their instant with another of the same user, and "
+            "histories leave these out. Set prepare.same_time to include if the rows stand in the order of events."
+        )
+
+
+def _untitled(found: Found, config: PipelineConfig) -> Iterator[str]:
+    del config
+    text = found.get("text")
+    if text and text["without_any"] > _MUCH * text["items"]:
+        yield (
+            f"{text['without_any']:,} of {text['items']:,} items have no text, and a model that reads texts knows "
+            "nothing of them. Bring an item file that describes them, or name its columns."
+        )
+
+
+def _placeholder(found: Found, config: PipelineConfig) -> Iterator[str]:
+    del config
+    events = found.get("events")
+    total = events["recommendation"] + events["search"] if events else 0
+    if events and events["users"] >= 100 and events["most_of_a_user"] > _ONE_USER * total:
+        yield (
+            f"User {events['busiest_user']!r} has {events['most_of_a_user'] / total:.0%} of all events: a robot, or a "
+            "placeholder for users who are not known. Leave its rows out of the files."
+        )
+
+
+def _thin_days(found: Found, config: PipelineConfig) -> Iterator[str]:
+    """Where days decide the split, the last ones with hardly any event."""
+    del config
+    days = [(day["day"], [day[split] for split in ("train", "valid", "test")]) for day in found.get("days", [])]
+    if not days or not found["days_decide"]:
+        return
+    usual = statistics.median(sum(splits) for _, splits in days)
+    thin = list(itertools.takewhile(lambda day: sum(day[1]) <= _FEW * usual, reversed(days)))
+    if thin:
+        first = datetime.fromisoformat(thin[-1][0]).replace(tzinfo=ZoneInfo(found["zone"]))
+        yield (
+            f"From {thin[-1][0]} on there are {sum(sum(splits) for _, splits in thin):,} events, and a usual day has "
+            f'{usual:,.0f}. To leave them out set prepare.until to "{first.isoformat(timespec="minutes")}".'
+        )
+
+
+_LOOKS: tuple[Callable[[Found, PipelineConfig], Iterator[str]], ...] = (
+    _few_samples,
+    _small_core,
+    _ties,
+    _untitled,
+    _placeholder,
+    _thin_days,
+)

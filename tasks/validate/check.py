@@ -1,0 +1,148 @@
+"""Stage check: what was understood of the raw data, and whether a run could work with them. It trains nothing.
+
+Its counts are made by the steps of prepare, so they are those of the run that follows.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from gensr_model.config.base import SEARCH_ONLY, Task
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.errors import DataError
+from gensr_model.runtime.files import write_json
+from tasks.core.dataset_format import dataset_format
+from tasks.core.sql_runner import RESOURCES, connect, open_parquet, run, to_arrow
+from tasks.core.stage import stage
+from tasks.core.work import Work
+from tasks.prepare import schemas as files
+from tasks.prepare.candidates import require_negatives
+from tasks.prepare.prepare import filter_interactions, make_samples, prepare, read_interactions
+from tasks.validate.advice import warnings
+
+CHECK = "check.json"
+
+
+def examine(raw: Path, config: PipelineConfig, temp: Path) -> dict[str, Any]:
+    """What is understood of the folder ``raw``, as JSON; ``temp`` is the caller's to delete.
+
+    ``problem`` is why a run could not work, in words, or None. What comes after the step that fails is left out.
+    """
+    manifest = json.loads((raw / "manifest.json").read_text(encoding="utf-8"))
+    found = _understood(manifest, config) | {"counts": {}, "problem": None}
+    with connect(config.prepare, temp) as con:
+        open_parquet(con, raw / "rejects.parquet").create_view("rejects")
+        found["rejects"] = to_arrow(con, "check/rejects").to_pylist()
+        try:
+            _follow(con, raw, config, found)
+        except DataError as error:
+            found["problem"] = error.full_message
+        _measure(con, config, found)
+    found["warnings"] = warnings(found, config)
+    return found
+
+
+def _understood(manifest: dict[str, Any], config: PipelineConfig) -> dict[str, Any]:
+    """What ingest says of files, tables and columns. A format that finds no columns has fixed ones: none are listed."""
+    entry = dataset_format(config.format)
+    read = [file.get("understood", {}) for file in manifest["files"]]
+    columns: dict[tuple[str, ...], dict[str, Any]] = {}
+    unused: dict[str, dict[str, None]] = {}
+    types: dict[str, dict[str, Any]] = {}
+    for file in filter(None, read):
+        for role, column in file["columns"].items():
+            key = (file["table"], role, *column["columns"])
+            row = {"table": file["table"], "role": role, **column, "files": 0}
+            columns.setdefault(key, row)["files"] += 1
+        unused.setdefault(file["table"], {}).update(dict.fromkeys(file["unused"]))
+        for name, each in file.get("event_types", {}).items():
+            types.setdefault(name, each | {"rows": 0})["rows"] += each["rows"]
+    units = {(u["unit"], u["why"]): None for file in read if (u := file.get("time_unit"))}
+    return {
+        "format": config.format,
+        "title": entry.facts.title,
+        "read": {name: manifest[name] for name in ("read", "accepted", "rejected")},
+        "files": manifest["files"],
+        "tables": [made for t in entry.reading.tables if (made := _table(t.name, manifest, read))["rows"]],
+        "columns": list(columns.values()),
+        "unused": {name: list(names) for name, names in unused.items()},
+        "event_types": types,
+        "time_units": [{"unit": unit, "why": why} for unit, why in units],
+        "notes": manifest.get("notes", {}),
+    }
+
+
+def _table(name: str, manifest: dict[str, Any], read: list[dict[str, Any]]) -> dict[str, Any]:
+    own = [file for file in read if file.get("table") == name]
+    kinds = dict.fromkeys(
+        file["kind"] + (f" with {file['delimiter']!r}" if "delimiter" in file else "") for file in own
+    )
+    rows = manifest.get("counts", {}).get(name, 0)
+    return {"table": name, "rows": rows, "files": len(own) if any(read) else None, "kinds": ", ".join(kinds)}
+
+
+def _follow(con: duckdb.DuckDBPyConnection, raw: Path, config: PipelineConfig, found: dict[str, Any]) -> None:
+    """The steps of prepare up to the samples. Raises DataError where a run would stop."""
+    read_interactions(con, raw, config, found["counts"])
+    found["events"] = files.one_row(con, "check/interactions")
+    filter_interactions(con, config, found["counts"])
+    found["tasks"] = make_samples(con, config, found["counts"])
+    require_task(config, found["tasks"])
+    run(con, "prepared/met")
+    require_negatives(con, config.prepare.negatives)
+
+
+def _measure(con: duckdb.DuckDBPyConnection, config: PipelineConfig, found: dict[str, Any]) -> None:
+    """Figures of the tables that there are: a step that stopped has left those before it."""
+    entry = dataset_format(config.format)
+    there = {name for (name,) in con.execute("show tables").fetchall()}
+    if "events" not in found and "interactions" in there:
+        found["events"] = files.one_row(con, "check/interactions")
+    if "samples" not in there:
+        return
+    days = entry.preparing.days
+    zone = days(config, found["counts"]) if callable(days) else days
+    found["days_decide"], found["zone"] = zone is not None, zone or "UTC"
+    found["split"] = {"rule": entry.facts.split} | found["counts"].pop("split", {})
+    found["days"] = to_arrow(con, "check/days", {"zone": found["zone"]}).to_pylist()
+    found["text"] = files.one_row(con, "check/text")
+    queries = files.one_row(con, "check/queries")
+    scripts = {name: number for name, number in list(queries.items())[3:] if number}
+    found["queries"] = dict(list(queries.items())[:3]) | {"scripts": scripts}
+
+
+def require_task(config: PipelineConfig, tasks: list[Task]) -> None:
+    """Raise DataError where the data have no sample of what the config trains on and ranks."""
+    protocol = config.evaluation.protocol
+    ranked = [task for task in tasks if task == "search" or protocol not in SEARCH_ONLY]
+    if any(task in config.train.trained_tasks for task in ranked):
+        return
+    raise DataError(
+        f"no sample of a configured task: train.tasks is {config.train.tasks} and evaluation.protocol {protocol}, and "
+        f"the data have {' and '.join(tasks)} alone. Set train.tasks to {tasks[0]}"
+        + (", and evaluation.protocol to uniform" if protocol in SEARCH_ONLY else "")
+        + ", or bring events of the other task"
+    )
+
+
+@stage(
+    "check",
+    config=(*(field for field in prepare.config if field != "name"), "train.tasks", "evaluation.protocol"),
+    resources=RESOURCES,
+    artifacts=(CHECK,),
+    format_parts=("facts", "reading.tables", "preparing", "advice"),
+)
+def check_data(work: Work, config: PipelineConfig, raw: Path) -> dict[str, float]:
+    """Reads ``raw/``; writes ``check.json``: what was understood, and warnings. Stops a run that could not work."""
+    temp = work.out / "duckdb-temp"
+    found = examine(raw, config, temp)
+    shutil.rmtree(temp)
+    write_json(work.out / CHECK, found, sort_keys=False)
+    if found["problem"]:
+        raise DataError(found["problem"])
+    return {"warnings": float(len(found["warnings"]))}

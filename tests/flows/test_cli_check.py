@@ -1,0 +1,141 @@
+"""``gensr check`` and ``gensr init`` as they are typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from called import gensr
+from shop_logs import shop
+
+from flows.cli import app
+
+SMALL = ("--set", "prepare.negatives=5", "--set", "prepare.min_interactions=2", "--set", "prepare.threads=1")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small shop, seen from the folder in which it lies."""
+    monkeypatch.setenv("GENSR_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(app.installation, "enter", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    return shop(tmp_path / "shop", 0.4, users=70, items=70, each=14)
+
+
+def check(*arguments: str) -> Any:
+    return gensr("check", "--data", "shop", "--format", "logs", *SMALL, *arguments)
+
+
+def edit(path: Path, old: str, new: str, count: int = -1) -> None:
+    path.write_text(path.read_text("utf-8").replace(old, new, count), encoding="utf-8")
+
+
+def test_data_that_can_be_trained_on_end_with_0(folder: Path) -> None:
+    done = check()
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"{folder}, read as own logs\n")
+    assert "\nevents  user      user_id     usual name\n" in done.stdout
+    again = check()
+    assert (again.exit_code, again.stdout) == (0, done.stdout)
+
+
+def test_a_required_column_that_is_not_found_ends_with_1(folder: Path) -> None:
+    edit(folder / "events.csv", "user_id", "buyer", 1)
+    done = check()
+    assert (done.exit_code, done.stdout) == (1, "")
+    last = done.stderr.splitlines()[-1]
+    assert "no column is named as a user of the events usually is. Columns: buyer, sku, timestamp" in last
+    assert last.endswith("Name it as logs.events.columns.user.")
+    assert check("--set", "logs.events.columns.user=buyer").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence", "remedy"),
+    [
+        (["prepare.min_interactions=40"], "the filters leave no interaction.", "Lower prepare.min_interactions"),
+        (["prepare.min_interactions=1", "prepare.until=2023-11-15"], "no samples for valid/recommendation",
+         "Bring data that covers it"),
+        (["logs.events.columns.query=sku", "train.tasks=recommendation"], "no sample of a configured task:",
+         "Set train.tasks to search"),
+        (["prepare.negatives=69"], "the catalogue is too small for 69 negatives", "Lower prepare.negatives"),
+    ],
+)  # fmt: skip
+def test_a_run_that_could_not_work_ends_with_1_and_the_screen_says_how_far_it_got(
+    folder: Path, options: list[str], sentence: str, remedy: str
+) -> None:
+    done = check(*(part for option in options for part in ("--set", option)))
+    assert done.exit_code == 1
+    assert "Events read" in done.stdout
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("gensr: DataError: ")
+    assert sentence in last
+    assert remedy in last
+
+
+def test_tables_of_which_nothing_joins_end_with_1(folder: Path) -> None:
+    edit(folder / "items.csv", "\ni", "\nother-")
+    done = check()
+    assert done.exit_code == 1
+    assert "980" in done.stdout
+    assert "no item of the events is in the items table" in done.stderr.splitlines()[-1]
+    assert "Set logs.events.columns.item or logs.items.columns.item" in done.stderr.splitlines()[-1]
+
+
+def test_the_other_formats_are_checked_too(folder: Path) -> None:
+    world = ("source.kind=generated", "source.users=60", "source.items=150", "source.events_per_user=8")
+    for name in ("amazon", "kuaisar"):
+        options = [part for each in world for part in ("--set", each)]
+        done = gensr("check", "--format", name, *SMALL, *options)
+        assert (done.exit_code, done.stderr) == (0, "")
+        assert done.stdout.startswith("generated data, read as ")
+        assert "What is left" in done.stdout
+
+
+def test_init_writes_what_run_and_check_take_as_it_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    edit(folder / "events.csv", "event_type,query", "was: done,suchwort", 1)
+    edit(folder / "events.csv", ",click,", ",no # 1,", 300)
+    sets = ("--set", "logs.events.columns.query=suchwort", "--set", "logs.events.columns.behavior=was: done",
+            "--set", 'logs.behaviors={"no # 1": rec}')  # fmt: skip
+    done = gensr("init", "--data", "shop", *SMALL, *sets)
+    assert (done.exit_code, done.stderr) == (0, "")
+    text = Path("gensr.yaml").read_text(encoding="utf-8")
+    for line in (
+        "source: ./shop",
+        "format: logs",
+        "      user: user_id  # usual name",
+        '      behavior: "was: done"  # named in the config',
+        "    time_unit: s",
+        '    "no # 1": rec  # 300 rows',
+        "    click: rec  # 680 rows",
+        "    by: leave_one_out  # 11 days have events; from 14 days on the split is by days",
+        "  negatives: 5",
+    ):
+        assert line in text.splitlines(), line
+    by_file, by_options = gensr("check", "--config", "gensr.yaml"), check(*sets)
+    assert by_file.exit_code == by_options.exit_code == 0
+    assert _figures(by_file.stdout) == _figures(by_options.stdout)
+    runs: list[dict[str, Any]] = []
+    monkeypatch.setattr(app.watch, "run", lambda here, tree, deployment: runs.append(tree) or 0)
+    assert gensr("run", "--config", "gensr.yaml").exit_code == 0
+    assert runs[0]["source"] == str(folder)
+    assert runs[0]["logs"]["events"]["columns"]["query"] == "suchwort"
+
+
+def _figures(screen: str) -> str:
+    return screen[screen.index("What is left") : screen.index("Split:")]
+
+
+def test_init_overwrites_nothing(folder: Path) -> None:
+    Path("gensr.yaml").write_text("mine: 1\n", encoding="utf-8")
+    done = gensr("init", "--data", "shop")
+    assert done.exit_code == 1
+    assert done.stderr.splitlines()[-1].startswith("gensr: ConfigError: gensr.yaml: exists already.")
+    assert Path("gensr.yaml").read_text(encoding="utf-8") == "mine: 1\n"
+
+
+def test_init_says_where_no_file_has_a_name_that_is_known(folder: Path) -> None:
+    (folder / "events.csv").rename(folder / "log.csv")
+    done = gensr("init", "--data", "shop")
+    assert done.exit_code == 1
+    assert "shop: no file is named as those of amazon, kuaisar, logs are. Say which --format it has." in done.stderr
