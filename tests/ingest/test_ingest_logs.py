@@ -321,6 +321,19 @@ def test_a_file_that_begins_like_a_table_is_read_or_named(name: str, tmp_path: P
         ingest(source(tmp_path / "logs", **{"events.1.csv": lines(HEADER, ROW), name: b"x"}))
 
 
+def test_a_folder_a_day_holds_the_parts_of_all_tables(tmp_path: Path) -> None:
+    files = {f"day=2026-01-0{n}/events.csv": lines(HEADER, ROW.replace("u1", f"u{n}")) for n in (2, 1)}
+    folder = source(tmp_path / "logs", **files)
+    raw = ingest(folder, {"events": {"hive": True, "columns": {"session": "day"}}})
+    assert events(raw, "user", "session", "file") == [
+        ("u1", "2026-01-01", "day=2026-01-01/events.csv"),
+        ("u2", "2026-01-02", "day=2026-01-02/events.csv"),
+    ]
+    (folder / "events.csv").write_bytes(lines(HEADER, ROW))
+    with pytest.raises(DataError, match=r"events.csv and day=2026-01-01/events.csv both begin like the table events"):
+        ingest(folder)
+
+
 def test_the_same_part_twice_is_an_error(tmp_path: Path) -> None:
     both = {"events.csv": lines(HEADER, ROW), "events.csv.gz": gzip.compress(lines(HEADER, ROW))}
     with pytest.raises(DataError, match=r"events.csv and events.csv.gz are the same part"):

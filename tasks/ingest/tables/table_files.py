@@ -45,17 +45,13 @@ def files_of(folder: Path, name: str, others: Sequence[str] = ()) -> tuple[Path,
     A table is ``name.csv``, several files ``name.2026-01-01.csv``, ``name-2.csv``, or a folder ``name`` or
     ``name.parquet`` with files of any name. In ``name`` a * stands for any letters. Files that begin with a longer name
     of ``others`` are of that table, longer up to a *. Names that begin with ``_`` or ``.`` are left out, as Spark's
-    ``_SUCCESS``.
+    ``_SUCCESS``. Where the folder itself has no such file, those of folders below are the parts: ``2026-01-02/name.csv``.
 
     Raises DataError for a file that begins like the table and is not read, and for one part that is there twice.
     """
     longer = [other for other in others if len(other.split("*")[0]) > len(name.split("*")[0])]
     parts: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if not _begins(path.name, name) or any(_begins(path.name, other) for other in longer):
-            continue
-        if path.name.startswith(("_", ".")):
-            continue
+    for path in _entries(folder, name, others, longer):
         for file in sorted(_below(path)):
             place = label(folder, file)
             kind = kind_of(file.name)
@@ -75,6 +71,25 @@ def files_of(folder: Path, name: str, others: Sequence[str] = ()) -> tuple[Path,
     return tuple(parts[stem] for stem in sorted(parts))
 
 
+def _entries(folder: Path, name: str, tables: Sequence[str], longer: Sequence[str]) -> list[Path]:
+    """The files and folders that begin with the table's name: of the folder itself, else of those below."""
+    here: list[Path] = []
+    below: list[Path] = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(("_", ".")):
+            continue
+        if _begins(path.name, name) and not any(_begins(path.name, other) for other in longer):
+            here.append(path)
+        elif path.is_dir() and not any(_begins(path.name, table) for table in tables):
+            below += _entries(path, name, tables, longer)
+    if here and below:
+        raise DataError(
+            f"{folder}: {label(folder, here[0])} and {label(folder, below[0])} both begin like the table {name}. "
+            "Keep its parts in one folder, or in a folder each, and move others away."
+        )
+    return here or below
+
+
 def _begins(given: str, name: str) -> bool:
     pattern = re.escape(name.casefold()).replace(r"\*", ".*")
     return re.match(pattern, given.casefold(), re.S) is not None
@@ -92,8 +107,9 @@ def _below(path: Path) -> Iterator[Path]:
 
 
 def hive_columns(path: Path, name: str) -> dict[str, str]:
-    """The columns that folders such as ``day=2026-01-02`` between the table's folder and a file give to the file."""
+    """The columns that folders such as ``day=2026-01-02`` above a file give to it, up to the table's own folder."""
     parents = [parent.name for parent in path.parents]
-    table = next((n for n, parent in enumerate(parents) if _begins(parent, name)), 0)
+    plain = next((n for n, parent in enumerate(parents) if not _HIVE.fullmatch(parent)), len(parents))
+    table = next((n for n, parent in enumerate(parents) if _begins(parent, name)), plain)
     named = (_HIVE.fullmatch(parent) for parent in reversed(parents[:table]))
     return {match[1]: unquote(match[2]) for match in named if match}
