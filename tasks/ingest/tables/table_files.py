@@ -45,7 +45,7 @@ def files_of(folder: Path, name: str, others: Sequence[str] = ()) -> tuple[Path,
     A table is ``name.csv``, several files ``name.2026-01-01.csv``, ``name-2.csv``, or a folder ``name`` or
     ``name.parquet`` with files of any name. In ``name`` a * stands for any letters. Files that begin with a longer name
     of ``others`` are of that table, longer up to a *. Names that begin with ``_`` or ``.`` are left out, as Spark's
-    ``_SUCCESS``. Where the folder itself has no such file, those of folders below are the parts: ``2026-01-02/name.csv``.
+    ``_SUCCESS``. Where the folder itself has no such file, folders below have the parts: ``2026-01-02/name.csv``.
 
     Raises DataError for a file that begins like the table and is not read, and for one part that is there twice.
     """
