@@ -59,6 +59,34 @@ def test_the_other_spelling_of_an_active_level(tmp_path: Path) -> None:
     assert ingest(kuaisar(tmp_path / "source", users=users), "kuaisar").rows("users")[0]["rec_active_level"] == 3
 
 
+def test_the_full_release_by_its_own_headers(tmp_path: Path) -> None:
+    """KuaiSAR_v2 (zenodo.org/records/8181109) has other names, another order, no music, and empty in Chinese too."""
+    small = ingest(kuaisar(tmp_path / "small"), "kuaisar")
+    rec = (
+        "search,search_photo_related,user_id,item_id,time,timestamp,playing_time,duration_ms,click,forward,like,follow"
+    )
+    src = "user_id,search_session_id,time,search_session_timestamp,keyword,search_session_source,item_id,item_type"
+    levels = [f"{level}_level_category" for level in ("first", "second", "third", "fourth")]
+    names = [f"{level}_{kind}" for level in levels for kind in ("id", "name", "name_en")]
+    items = f"author_id,item_type,upload_time,upload_type,{','.join(names)},item_id,caption"
+    shown = [f"0,0,{user},2,2023-05-22 04:13:20,{ms},1.0,2.0,1,0,0,0" for user, ms in ((1, MS), ("", MS), (1, "x"))]
+    files = {
+        "rec": lines(rec, *shown),
+        "src": lines(f"{src},click_cnt", f'1,7,2023-05-22 04:13:20,{MS},"[20, 34]",SUG_SEARCH,2,VIDEO,1'),
+        "items": lines(items, f'5,NORMAL,1970-1-1,x,3,美食,Food{",0,empty,empty" * 3},2,"[1, 213]"'),
+        "users": lines("rec_active_level,search_active_level,onehot_feat1,user_id", "2,4,3,1"),
+    }
+    source = kuaisar(tmp_path / "full", **files)
+    (source / "rec_inter.2023-06-01.csv").write_bytes(lines(rec, shown[0]))
+    full = ingest(source, "kuaisar")
+    first, later = full.rows("rec")
+    assert {name: full.rows(name) for name in NAMES} == {name: small.rows(name) for name in NAMES} | {
+        "rec": [first, later]
+    }
+    assert (first, later) == (small.rows("rec")[0], first | {"file": "rec_inter.2023-06-01.csv"})
+    assert [line for _, line, _ in full.rejects] == [3, 4]
+
+
 def test_missing_markers_of_items(tmp_path: Path) -> None:
     """An author of 0, a level named "空", "empty" or UNKNOWN, no caption, an upload in 1970: unknown, no error."""
     rows = [

@@ -17,6 +17,7 @@ from tasks.ingest.rejects import REJECTED
 from tasks.ingest.tables.text_chunks import Chunk, chunks
 
 _SAMPLE = 10_000  # lines
+_BATCH = 8_192  # lines that one thread of DuckDB takes at a time
 
 
 def keys_of(con: duckdb.DuckDBPyConnection, path: Path, step: str | None = None) -> list[str]:
@@ -68,7 +69,7 @@ def _after(con: duckdb.DuckDBPyConnection, lines: pa.Table, step: str | None) ->
 def _query(
     con: duckdb.DuckDBPyConnection, name: str, lines: pa.Table, params: dict[str, list[str]] | None = None
 ) -> pa.Table:
-    con.register("batch", lines)
+    con.register("batch", pa.Table.from_batches(lines.to_batches(_BATCH), lines.schema))
     try:
         return sql_runner.to_arrow(con, name, params)
     finally:
