@@ -171,6 +171,11 @@ class LogsConfig(Frozen):
         "any", description="both: users without a search, or without a recommendation, are left out"
     )
     split: SplitConfig = SplitConfig()
+    category_queries: bool = Field(
+        False,
+        description="for logs without searches: makes each engagement a search too, with a query from a category path "
+        "of its item (Ai et al. 2017, in A to Z)",
+    )
 
     @field_validator("layout")
     @classmethod

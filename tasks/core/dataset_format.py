@@ -95,7 +95,8 @@ class Preparing:
         searches: add search events to ``interactions`` after the filter, where the raw data have none.
         both_behaviors: keep only users who have both behaviors; or what the config says.
         may_lack_task: whether logs of one behavior alone can be prepared.
-        files: further prepared files, of those in ``tasks.prepare.schemas``, each with the query of its rows.
+        files: further prepared files, of those in ``tasks.prepare.schemas``, each with the query of its rows; left out
+            where no step made the table of that name.
         figures: queries of one row that an audit prints beside its own figures.
         days: where the split is by day, the time zone of its days, or what gives it by the config and the counts.
     """

@@ -31,6 +31,7 @@ SCHEMA_VERSION = 1
 # Fields of ``prepare`` that decide the output; the others say what DuckDB may use, and change no byte of it.
 DECIDING = tuple(name for name in PrepareConfig.model_fields if name not in ("memory_limit", "threads"))
 PREPARE_FIELDS = tuple(f"prepare.{field}" for field in DECIDING)
+_LOGS_FIELDS = ("logs.keep_users", "logs.category_queries", "logs.events.other_query_ids")
 _EVAL_SPLITS = ("valid", "test")
 _DAYS_SHOWN = 10
 _FEW = 0.05  # of the events of a usual day: what a clock that is wrong or a cut export leaves
@@ -232,7 +233,8 @@ def _write_tables(
     con: duckdb.DuckDBPyConnection, out: Path, further: Iterable[tuple[str, str]], counts: dict[str, Any]
 ) -> None:
     shared = [(table, f"prepared/files/{table}") for table in ("items", "users", "queries", "events", "graph")]
-    for table, name in (*shared, *further):
+    made = {table for (table,) in run(con, "prepared/tables").fetchall()}
+    for table, name in (*shared, *(file for file in further if file[0] in made)):
         batches = files.rows_of(con, name)
         counts[table] = files.write(out / f"{table}.parquet", files.TABLES[table], batches)
     for split in ("train", *_EVAL_SPLITS):
@@ -242,7 +244,7 @@ def _write_tables(
 
 @stage(
     "prepare",
-    config=("name", "format", *PREPARE_FIELDS, "logs.split", "logs.keep_users", "logs.events.other_query_ids", "seed"),
+    config=("name", "format", *PREPARE_FIELDS, "logs.split", *_LOGS_FIELDS, "seed"),
     resources=RESOURCES,
     artifacts=("manifest.json",),
     format_parts=("preparing",),

@@ -184,13 +184,13 @@ CASES = {
             ),
             "Gift_Cards_5.2018.json": as_lines({"reviewerID": "A2", "asin": "B2", "unixReviewTime": 1700000001}),
             "meta_Gift_Cards.json": as_lines(
-                {"asin": "B1", "title": "红包", "category": ["Gift Cards", "Cards > More"], "description": ["a", "b"]},
+                {"asin": "B1", "title": "红<b>包</b>", "category": ["Cards", "A &amp; B"], "description": ["a", "b"]},
                 {"asin": "B2", "category": [], "brand": "X", "rank": "1 in Gifts"},
             ),
             "Gift_Cards.csv": b"ratings alone, which the layout does not read\n",
         },
         [("A1", "B1", 0, "rec", None, None), ("A2", "B2", 1000, "rec", None, None)],
-        [("B1", "红包", None, "a b", [["Gift Cards"], ["Cards", "More"]]), ("B2", None, "X", None, None)],
+        [("B1", "红 包", None, "a b", [["Cards", "A & B"]]), ("B2", None, "X", None, None)],
         [
             ("Gift_Cards_5.2017.json", 2, "no reviewerID"),
             ("Gift_Cards_5.2017.json", 3, "time is not a number"),

@@ -251,3 +251,18 @@ def test_the_same_logs_give_the_same_bytes(tmp_path: Path) -> None:
     one, other = prepared(folder, config("auto")), prepared(folder, config("auto"))
     for path in one.iterdir():
         assert path.read_bytes() == (other / path.name).read_bytes(), path.name
+
+
+def test_logs_without_searches_may_have_queries_made_of_categories(tmp_path: Path) -> None:
+    events = [event(f"u{n}", f"i{(n + k) % 5}", k + n / 10) for n in range(4) for k in range(4)]
+    items = [{"item": f"i{n}", "category_paths": [["Home", f"Cups & {'abcde'[n]}x"]]} for n in range(5)]
+    folder = raw(tmp_path / "raw", events, items=items)
+    plain, made = prepared(folder, config()), prepared(folder, config(category_queries=True))
+    assert not (plain / "item_queries.parquet").exists()
+    assert manifest(plain)["tasks"] == ["recommendation"]
+    assert manifest(made)["tasks"] == ["recommendation", "search"]
+    assert {query for _, query in of(made, "test", "u0")} == {None, "home cups dx"}
+    assert len(rows(made, "item_queries")) == 5
+    folder = raw(tmp_path / "mixed", [*events, event("u0", "i0", 9.0, "cup")], items=items)
+    with pytest.raises(DataError, match="the events hold 1 searches"):
+        prepared(folder, config(category_queries=True))

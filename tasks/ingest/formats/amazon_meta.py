@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ast
-import html
 import json
-import math
 import re
 import warnings
 from collections.abc import Iterator
@@ -18,6 +16,7 @@ import pyarrow as pa
 from tasks.core.dataset_format import Blocks
 from tasks.core.process_pool import ordered_map
 from tasks.ingest import python_literals
+from tasks.ingest.clean_text import clean_text, encodable, is_missing
 from tasks.ingest.raw_files import Lines, read_lines
 from tasks.ingest.rejects import REJECTED
 
@@ -32,18 +31,8 @@ ITEMS = pa.schema(
 )
 # What ``ast.literal_eval`` is documented to raise; a number of thousands of digits is a ValueError when written out.
 UNREADABLE = (ValueError, TypeError, SyntaxError, MemoryError, RecursionError)
-# Code goes with its tags; one that is never closed takes the rest of the text along.
-_CODE = re.compile(
-    r"<(?P<name>script|style|noscript|template|iframe|object|svg|head)\b[^<>]*(?<!/)>.*?(?:</(?P=name)\s*>|\Z)",
-    re.DOTALL | re.IGNORECASE,
-)
-# Only what looks like a tag, so that "size < 10 and > 5" stays what it is.
-_TAG = re.compile(r"<(?:/?[A-Za-z][^<>]*>|!--.*?(?:-->|\Z)|!\[CDATA\[|[!?][A-Za-z][^<>]*>)", re.DOTALL)
-_BARE_SCRIPT = ".getTime()"  # the 2018 release has a page's script in place of some titles
 _WHOLE = re.compile(r"(\d+)\.0")
-_LONGEST = 16  # with blanks around it
 _MISSING_IDS = frozenset({"", "nan", "nat", "none", "null", "\\n", "<na>"})  # in lower case, as sql/amazon/reviews.sql
-_MISSING = frozenset({"", "nan", "NaN", "NAN", "NaT", "None", "NONE", "null", "NULL", "\\N", "<NA>"})
 
 
 def meta_blocks(path: Path) -> Blocks:
@@ -109,7 +98,7 @@ def item_row(entry: Any) -> dict[str, Any] | str:
     if asin is None:
         newer = "asin" not in entry and "parent_asin" in entry
         return "a line of the 2023 release: parent_asin where asin is expected" if newer else "no asin"
-    if _encodable(asin) != asin:
+    if encodable(asin) != asin:
         return "asin is not valid text"
     spellings = [_paths(entry.get(name)) for name in ("categories", "category")]  # some lines have both
     if not any(spellings) and None in spellings:
@@ -136,46 +125,13 @@ def _id(value: Any) -> str | None:
 
 def _paths(value: Any) -> list[list[str]] | None:
     """Category paths, cleaned, without empty ones; a flat path is the only one. None for what is no list of paths."""
-    if not value or _is_missing(value):
+    if not value or is_missing(value):
         return []
     if not isinstance(value, list):
         return None
-    there = [part for part in value if not _is_missing(part)]
+    there = [part for part in value if not is_missing(part)]
     if there and isinstance(there[0], (str, int, float)):
         there = [there]  # the 2018 release has one flat path
     if not all(isinstance(path, list) for path in there):
         return None
     return [path for path in ([name for name in map(clean_text, path) if name] for path in there) if path]
-
-
-def _is_missing(value: Any) -> bool:
-    """None, a NaN, or a text that programs write for one."""
-    if isinstance(value, str):
-        return len(value) < _LONGEST and value.strip() in _MISSING
-    return value is None or (isinstance(value, float) and not math.isfinite(value))
-
-
-def clean_text(value: Any) -> str | None:
-    """Entities unescaped (also those escaped twice), tags stripped, white space folded; None for an empty text.
-
-    Code between tags goes with them. Of a list the missing parts are left out.
-    """
-    if isinstance(value, list):
-        value = " ".join(str(part) for part in value if not _is_missing(part))
-    if _is_missing(value):
-        return None
-    text = str(value)
-    if "&" in text:
-        text = html.unescape(html.unescape(text))
-    if "<" in text:
-        text = _TAG.sub(" ", _CODE.sub(" ", text))
-    if _BARE_SCRIPT in text:
-        return None
-    if not text.isascii():
-        text = _encodable(text)
-    return " ".join(text.split()) or None
-
-
-def _encodable(text: str) -> str:
-    """Half of a surrogate pair, which an escape can smuggle in, is no character and cannot be written: "?" instead."""
-    return text.encode("utf-8", "replace").decode()

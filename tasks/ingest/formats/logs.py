@@ -24,7 +24,14 @@ from gensr_model.errors import DataError
 from tasks.core import sql_runner
 from tasks.core.dataset_format import Count, DatasetFormat, Files, Preparing, RawTable, Reading
 from tasks.ingest.formats.logs_advice import advice, explicit
-from tasks.ingest.formats.logs_prepare import engagements, event_split, keeps_both, require_joins, zone_of_days
+from tasks.ingest.formats.logs_prepare import (
+    category_searches,
+    engagements,
+    event_split,
+    keeps_both,
+    require_joins,
+    zone_of_days,
+)
 from tasks.ingest.rejects import REJECTED
 from tasks.ingest.tables.roles import REQUIRED
 from tasks.ingest.tables.staged import Staged
@@ -258,8 +265,10 @@ PREPARING = Preparing(
         "logs/drop_engagements",
         require_joins,
     ),
+    searches=(category_searches,),
     item_text=("logs/item_text",),
     event_split=(event_split,),
+    files=(("item_queries", "amazon/files/item_queries"),),
     days=zone_of_days,
     both_behaviors=keeps_both,
     may_lack_task=True,

@@ -10,6 +10,7 @@ import duckdb
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError
 from tasks.core import sql_runner
+from tasks.ingest.formats.amazon import add_search_events, register_stems, require_queries
 
 ENOUGH_DAYS = 14  # with events: fewer are no weeks to learn from
 
@@ -37,6 +38,28 @@ def require_joins(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts
             f"items {row['of_items']!r}. Set logs.events.columns.item or "
             "logs.items.columns.item, so that both are the same ids."
         )
+
+
+def category_searches(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: dict[str, Any]) -> None:
+    """Add a search to each engagement, as format amazon does, if ``logs.category_queries`` says so.
+
+    Raises DataError where the logs have searches of their own, or no category path becomes a query.
+    """
+    if not config.logs.category_queries:
+        return
+    if searches := counts["read"]["search_events"]:
+        raise DataError(
+            f"logs.category_queries is on, and the events hold {searches:,} searches: made and real ones would be one "
+            "task. Set it to false."
+        )
+    for step in ("amazon/stop_words", "logs/item_paths", "amazon/path_words"):
+        sql_runner.run(con, step)
+    register_stems(con, config, counts)
+    for step in ("amazon/path_queries", "amazon/item_queries"):
+        sql_runner.run(con, step)
+    add_search_events(con, config, counts)
+    (counts["category_queries"],) = sql_runner.to_arrow(con, "amazon/search_counts").to_pylist()
+    require_queries(con, config, counts)
 
 
 def event_split(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: dict[str, Any]) -> None:

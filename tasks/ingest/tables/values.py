@@ -6,10 +6,12 @@ import functools
 import json
 import unicodedata
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from tasks.ingest.clean_text import clean_text
 
 #: How exports write that there is no value. Case counts: a user may be called Nan.
 MISSING = pa.array(
@@ -29,7 +31,9 @@ def known(values: Texts) -> Texts:
 
 
 def texts(values: Texts) -> Texts:
-    """Texts for people: NFKC, so that they have the letters of queries."""
+    """Texts for people: without the tags and entities of HTML, and NFKC, so that they have the letters of queries."""
+    if pc.any(pc.match_substring_regex(values, "[&<]")).as_py():
+        values = known(_each(values, _without_markup))
     # pc.utf8_normalize leaves letters and their marks apart.
     return values if _all_ascii(values) else _each(values, functools.partial(unicodedata.normalize, "NFKC"))
 
@@ -45,6 +49,22 @@ def queries(values: Texts) -> Texts:
     """NFKC, case folded, one blank between words; letters of every script stay."""
     lower = pc.ascii_lower(values) if _all_ascii(values) else _each(values, _folded)
     return known(pc.replace_substring_regex(lower, r"\s+", " "))
+
+
+def _without_markup(text: str) -> str:
+    if "&" not in text and "<" not in text:
+        return text
+    if not text.startswith("["):
+        return clean_text(text) or ""
+    try:
+        parts = json.loads(text, object_hook=str)
+    except (ValueError, RecursionError):
+        return clean_text(text) or ""
+    return json.dumps(_cleaned(parts), ensure_ascii=False)
+
+
+def _cleaned(part: Any) -> Any:
+    return [_cleaned(each) for each in part] if isinstance(part, list) else clean_text(part)
 
 
 def _all_ascii(values: Texts) -> bool:
