@@ -31,14 +31,14 @@ from tasks.compare.baselines import at_point
 
 CATALOGUE, LISTWISE = {"loss": "catalogue"}, {"loss": "listwise"}
 MANY = {"loss": "listwise", "negatives": 32}
-WITH, BCE = {"min_history": 1}, {"loss": "bce"}
-SEQUENCE = (BCE, BCE | WITH, CATALOGUE, CATALOGUE | WITH)
+WITH, ALL, BCE = {"min_history": 1}, {"min_history": 0}, {"loss": "bce"}
+SEQUENCE = (BCE | ALL, BCE | WITH, CATALOGUE | ALL, CATALOGUE | WITH)
 PAIRWISE = (BCE, BCE | {"negatives": 32}, MANY)
 TRIED: dict[str, tuple[tuning.Point, ...]] = {
     "sasrec": (*SEQUENCE, CATALOGUE | WITH | {"dropout": 0.2}),
-    "gru4rec": (LISTWISE, *SEQUENCE[1:]),
+    "gru4rec": (LISTWISE | ALL, *SEQUENCE[1:]),
     "fmlp_rec": SEQUENCE,
-    "bert4rec": ({}, WITH),
+    "bert4rec": (ALL, WITH),
     "query_seqrec": (CATALOGUE, CATALOGUE | WITH),
     "nrhub": (LISTWISE, CATALOGUE, CATALOGUE | WITH),
     "din": (*PAIRWISE, MANY | WITH),

@@ -28,8 +28,8 @@ from gensr_model.baselines.user import USER
 # the run is refused. What else was tried is in docs/baselines.md.
 LEARNING: Grid = {"learning_rate": (3e-3, 1e-3, 1e-2), "weight_decay": (0.01, 0.1)}
 OVER_CATALOGUE: Grid = {"loss": ("catalogue", "bce")}
-# Of a model of one sequence: its loss, and whether samples without history are trained on.
-SEQUENCE: Grid = OVER_CATALOGUE | {"min_history": (1, 0)}
+HISTORY: Grid = {"min_history": (1, 0)}  # whether samples without history are trained on
+SEQUENCE: Grid = OVER_CATALOGUE | HISTORY  # of a model of one sequence
 PRODUCT_SEARCH: Grid = OVER_CATALOGUE | {"word_weight": (1.0, 0.1)}
 
 # Weights of search and of both alignments: of the authors' file for KuaiSAR, of their file for Amazon, and a search
@@ -47,7 +47,7 @@ BASELINES: dict[str, BaselineSpec] = {
     "zam": BaselineSpec(ZAM, "ZAM", "search", LEARNING | PRODUCT_SEARCH),
     "din": BaselineSpec(DIN, "DIN", "recommendation", LEARNING | {"dropout": (0.2, 0.0), "negatives": (4, 32)}),
     "gru4rec": BaselineSpec(GRU4Rec, "GRU4Rec", "recommendation", LEARNING | SEQUENCE),
-    "bert4rec": BaselineSpec(BERT4Rec, "BERT4Rec", "recommendation", LEARNING | {"mask_share": (0.2, 0.5)}),
+    "bert4rec": BaselineSpec(BERT4Rec, "BERT4Rec", "recommendation", LEARNING | {"mask_share": (0.2, 0.5)} | HISTORY),
     "fmlp_rec": BaselineSpec(FMLPRec, "FMLP-Rec", "recommendation", LEARNING | {"dropout": (0.5, 0.2)} | SEQUENCE),
     "tem": BaselineSpec(TEM, "TEM", "search", LEARNING | PRODUCT_SEARCH),
     "copps": BaselineSpec(CoPPS, "CoPPS", "search", LEARNING | {"contrast_weight": (0.1, 0.01)} | OVER_CATALOGUE),

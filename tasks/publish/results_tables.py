@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from gensr_model.config.base import TASKS
@@ -11,7 +12,7 @@ from gensr_model.evaluation.compare import holm
 from gensr_model.evaluation.comparison_table import COLUMNS, SIGNIFICANT
 from gensr_model.evaluation.results import OURS, Column
 from gensr_model.evaluation.saved_ranks import read_saved_ranks
-from tasks.compare.names import block
+from tasks.compare.names import block, title
 from tasks.publish.results_figures import Difference, Figures, bare
 
 TRAIN = "python -m benchmarks.tables --data FOLDER --only"
@@ -30,6 +31,7 @@ class Tables:
             "steps": self.steps,
             "ablation": self.ablation,
             "peers": self.peers,
+            "losses": self.losses,
             "plain": self.plain,
             "columns": self.columns,
         }
@@ -132,6 +134,22 @@ class Tables:
                 ours, title = self._results.mean(column, name), self._figures.name(dataset, "rerank", name)
                 body.append([title, bare(ours - shown.value), bare(ours), str(shown)])
         return _markdown(["system", "peer", "ours", "ours − peer"], body)
+
+    def losses(self, file: str) -> str:
+        """What ``benchmarks.losses`` tried, a line a training, the best of a system's in bold: NDCG@10 on valid."""
+        tried = [json.loads(line) for line in (self._figures.folder / file).read_text(encoding="utf-8").splitlines()]
+        order = {name: place for place, name in enumerate(dict.fromkeys(row["system"] for row in tried))}
+        body = []
+        for row in sorted(tried, key=lambda row: order[row["system"]]):
+            same = [other for other in tried if other["system"] == row["system"]]
+            shown = ", ".join(f"`{field}` {value}" for field, value in row["point"].items()) or "as it is"
+            cells = [title(row["system"]), shown, str(row["epochs"])]
+            for task in TASKS:
+                best = max((other.get(task, 0.0) for other in same), default=0.0)
+                figure = bare(row[task]) if task in row else ""
+                cells.append(f"**{figure}**" if figure and row[task] == best and len(same) > 1 else figure)
+            body.append(cells)
+        return _markdown(["system", "hyperparameters", "epochs", *(f"{task} N@10" for task in TASKS)], body)
 
     def plain(self, head: Sequence[str], body: Sequence[Sequence[object]]) -> str:
         """A table of values that a template has at hand; numbers with four decimals."""
