@@ -20,20 +20,18 @@ PASSWORD = "hunter2-9f/3@b"
 QUOTED = "hunter2-9f%2F3%40b"
 
 
-def _programs() -> Path:
-    """The folder of initdb; skips the test where there is none."""
+def programs() -> Path | None:
+    """The folder of initdb; None where there is none."""
     known = [Path(found).resolve().parent] if (found := shutil.which("initdb")) else []
     known += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    for folder in known:
-        if (folder / "initdb").is_file():
-            return folder
-    pytest.skip("no initdb on this machine: install PostgreSQL (apt-get install postgresql)")
+    return next((folder for folder in known if (folder / "initdb").is_file()), None)
 
 
 @contextmanager
 def postgresql_server() -> Iterator[str]:
-    """Its URL, without user and password; the user shop has the password ``PASSWORD``."""
-    programs = _programs()
+    """Its URL, without user and password; the user shop has the password ``PASSWORD``. Skips the test without one."""
+    if not (folder := programs()):
+        pytest.skip("no initdb on this machine: install PostgreSQL (apt-get install postgresql)")
     # PostgreSQL does not run as root, and another user may not enter pytest's folders.
     user = "postgres" if os.getuid() == 0 else None
     with tempfile.TemporaryDirectory(prefix="gensr-pg-", ignore_cleanup_errors=True) as place:
@@ -42,7 +40,7 @@ def postgresql_server() -> Iterator[str]:
         data, secret = Path(place) / "data", Path(place) / "password"
         secret.write_text(PASSWORD + "\n", encoding="utf-8")
         secret.chmod(0o644)
-        init = [programs / "initdb", "-D", data, "-U", "shop", "--pwfile", secret, "-A", "scram-sha-256", "--no-sync"]
+        init = [folder / "initdb", "-D", data, "-U", "shop", "--pwfile", secret, "-A", "scram-sha-256", "--no-sync"]
         made = subprocess.run([*init, "-E", "UTF8", "--locale=C"], user=user, capture_output=True, text=True)
         assert made.returncode == 0, made.stderr
         with socket.socket() as free:
@@ -50,7 +48,7 @@ def postgresql_server() -> Iterator[str]:
             port = free.getsockname()[1]
         settings = ("listen_addresses=127.0.0.1", f"unix_socket_directories={place}", "fsync=off", f"port={port}")
         server = subprocess.Popen(
-            [programs / "postgres", "-D", data, *(part for one in settings for part in ("-c", one))],
+            [folder / "postgres", "-D", data, *(part for one in settings for part in ("-c", one))],
             user=user, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
