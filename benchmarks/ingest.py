@@ -1,12 +1,12 @@
-"""Reading Amazon's raw files, against the usual ways to read them; equal results asserted.
+"""Reading raw files, against the usual ways to read them; equal results asserted.
 
-    python -m benchmarks.ingest [--meta FILE] [--users N] [--items N]
+    python -m benchmarks.ingest [--meta FILE] [--users N] [--items N] [--rows N]
 
 Meta lines to values: ours against `ast.literal_eval` line by line, both in the same two processes, which already run
 and have their lines; nothing is sent back. Then from the file to the finished Arrow table: ours as ingest does it,
 unpacking and processes' start included where the file is large enough for them, against the two that have their lines.
 Reviews to typed rows: ours with every check and an account of every line, against `json.loads` line by line into a
-pandas frame.
+pandas frame. Own logs as in ``benchmarks.ingest_logs``.
 Generated data unless --meta names a file.
 """
 
@@ -25,6 +25,7 @@ import pandas as pd
 import pyarrow as pa
 
 from benchmarks.common import seconds
+from benchmarks.ingest_logs import compare
 from benchmarks.sides import arguments
 from gensr_model.config.data import GeneratedSource
 from gensr_model.data.synthetic import write_amazon
@@ -133,6 +134,7 @@ def main() -> None:
     parser.add_argument("--meta", type=Path, help="a meta file of Python literals, gzipped")
     parser.add_argument("--users", type=int, default=20_000)
     parser.add_argument("--items", type=int, default=20_000)
+    parser.add_argument("--rows", type=int, default=500_000, help="of own logs")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="gensr-benchmark-") as folder:
         source = GeneratedSource(users=given.users, items=given.items, events_per_user=12)
@@ -141,8 +143,14 @@ def main() -> None:
         reviews_run = reviews(Path(folder) / "reviews_Generated_5.json.gz")
     print(json.dumps(meta_run))
     print(json.dumps(reviews_run))
+    logs_run = compare(given.rows, rounds=3)
+    print(json.dumps(logs_run))
     claim = "meta lines parsed in two processes, against ast.literal_eval in the same two"
-    print(json.dumps({"claim": claim, "speedup": meta_run["speedup"], "meta": meta_run, "reviews": reviews_run}))
+    print(
+        json.dumps(
+            {"claim": claim, "speedup": meta_run["speedup"], "meta": meta_run, "reviews": reviews_run, "logs": logs_run}
+        )
+    )
 
 
 if __name__ == "__main__":
