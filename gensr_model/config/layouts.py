@@ -17,6 +17,7 @@ _UBI: dict[str, Any] = {
         "name": "ubi",
         "lines": "ubi_events",
         "without_item": "ignored",
+        "search_by": "id",
         "columns": {
             "user": ["user_id?", "client_id"],
             "item": "event_attributes.object.object_id",
@@ -68,7 +69,7 @@ _GOOGLE_RETAIL: dict[str, Any] = {
         "name": "user_events",
         "lines": "google_events",
         # The token of a click is that of the answer that showed the product: of a search, or of a recommendation.
-        "other_query_ids": "recommendation",
+        "search_by": "known_id",
         "columns": {
             "user": ["userInfo.userId", "visitorId"],
             "item": "productDetails.product.id",

@@ -103,9 +103,10 @@ class EventsTable(TableConfig):
     without_item: Literal["rejected", "ignored"] = Field(
         "rejected", description="what becomes of engagements that name no item"
     )
-    other_query_ids: Literal["search", "recommendation"] = Field(
-        "search",
-        description="what an event is whose query_id is that of no known search: a search without a text is lost",
+    search_by: Literal["text_or_id", "id", "known_id"] = Field(
+        "text_or_id",
+        description="what makes an event a search: a text or a query_id; a query_id alone; a text or the query_id of a "
+        "known search. Other events are recommendations",
     )
     time_unit: Literal["auto", "s", "ms", "us", "ns", "iso"] = Field(
         "auto", description="of the time column: since 1970 in s, ms, us, ns, or ISO 8601; auto finds it per file"

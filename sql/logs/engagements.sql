@@ -12,7 +12,7 @@ engaged as (
         e."user",
         e.item,
         e.ts,
-        coalesce(e.query, a.query) as query,
+        case when $search_by <> 'id' or e.query_id is not null then coalesce(e.query, a.query) end as query,
         e.query_id,
         e.session,
         e.engagement,
@@ -25,5 +25,5 @@ select
     * exclude (query_id, session, engagement),
     case when query is not null then coalesce('query ' || query_id, 'session ' || session) end as instance,
     -- A search whose text nobody knows is no recommendation.
-    query is null and ($other_id_is_search and query_id is not null or engagement = 'src') as without_text
+    query is null and ($search_by <> 'known_id' and query_id is not null or engagement = 'src') as without_text
 from engaged

@@ -31,7 +31,7 @@ SCHEMA_VERSION = 1
 # Fields of ``prepare`` that decide the output; the others say what DuckDB may use, and change no byte of it.
 DECIDING = tuple(name for name in PrepareConfig.model_fields if name not in ("memory_limit", "threads"))
 PREPARE_FIELDS = tuple(f"prepare.{field}" for field in DECIDING)
-_LOGS_FIELDS = ("logs.keep_users", "logs.category_queries", "logs.events.other_query_ids")
+_LOGS_FIELDS = ("logs.keep_users", "logs.category_queries", "logs.events.search_by")
 _EVAL_SPLITS = ("valid", "test")
 _DAYS_SHOWN = 10
 _FEW = 0.05  # of the events of a usual day: what a clock that is wrong or a cut export leaves

@@ -69,7 +69,7 @@ CASES = {
                 ubi("click", "8", "q1", client_id=None),
             ),
             "ubi_events.2.jsonl": as_lines(
-                ubi("watch", "红", None, user_id="u9", object={"description": "红杯"}, session_id="s"),
+                ubi("watch", "红", None, user_id="u9", object={"description": "红杯"}, user_query="the last text"),
                 ubi("type_ahead", "x", None),
             ),
             "ubi_queries.2.jsonl": as_lines({"query_id": "q2", "user_query": "never clicked", "timestamp": ISO}),
@@ -79,7 +79,7 @@ CASES = {
             ("c1", "7", 0, "rec", "café 杯", "q1"),
             ("c1", None, 0, "ignored", "caf", "q1"),
             ("c1", None, 0, "ignored", None, "q1"),
-            ("u9", "红", 0, "rec", None, None),
+            ("u9", "红", 0, "rec", "the last text", None),
             ("c1", "x", 0, "ignored", None, None),
         ],
         [],

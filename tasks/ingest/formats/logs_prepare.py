@@ -23,8 +23,7 @@ def keeps_both(config: PipelineConfig) -> bool:
 def engagements(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: dict[str, Any]) -> None:
     """Table ``engagements``: engaged events with the text of their search."""
     del counts
-    lost = config.logs.events.other_query_ids == "search"
-    sql_runner.run(con, "logs/engagements", {"other_id_is_search": lost})
+    sql_runner.run(con, "logs/engagements", {"search_by": config.logs.events.search_by})
 
 
 def require_joins(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: dict[str, Any]) -> None:

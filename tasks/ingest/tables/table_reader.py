@@ -78,7 +78,7 @@ class TableReader:
     @property
     def facts(self) -> dict[str, Any]:
         """What is understood of the file, as JSON: how it is written, the columns of each role and why, unused ones."""
-        used = {name for column in self.columns.values() for name in column.names}
+        used = {part for c in self.columns.values() for name in c.names for part in (name, name.split(".")[0])}
         facts: dict[str, Any] = {"table": self.table, "kind": self.kind}
         if self.dialect is not None:
             facts |= {"delimiter": self.dialect.delimiter, "quoted": self.dialect.quoted}
