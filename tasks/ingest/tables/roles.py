@@ -86,10 +86,12 @@ def find_columns(
             raise _missing(path, f"logs.{table}.columns.{role} names {absent[0]!r}, which is no column", absent, seen)
         if kept := tuple(plain.values()) if sparse else tuple(there):
             found[role] = Column(kept, "named in the config")
-    for role in REQUIRED[table]:
-        if role not in found:
-            what = f"no column of the {table} has a usual name of the role {role}"
-            raise _missing(path, what, USUAL[table][role], seen, f"logs.{table}.columns.{role}")
+    lacking = [role for role in REQUIRED[table] if role not in found]
+    if lacking:
+        what = f"no column of the {table} has a usual name of the role {lacking[0]}"
+        more = [f"{role} (nearest: {', '.join(nearest(USUAL[table][role], seen))})" for role in lacking[1:]]
+        also = f" Beside it these are not found: {', '.join(more)}." if more else ""
+        raise _missing(path, what, USUAL[table][lacking[0]], seen, f"logs.{table}.columns.{lacking[0]}", also)
     return found
 
 
@@ -105,11 +107,13 @@ def _bare(name: str) -> str:
     return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
-def _missing(path: Path, what: str, wanted: Sequence[str], seen: Sequence[str], field: str = "") -> DataError:
+def _missing(
+    path: Path, what: str, wanted: Sequence[str], seen: Sequence[str], field: str = "", also: str = ""
+) -> DataError:
     near = nearest(wanted, seen)
     shown = ", ".join(seen)
     shown = shown if len(shown) <= 500 else f"{shown[:500]} …"
-    set_it = f" Name it as {field}." if field else " Correct the name."
+    set_it = f" Name it as {field}.{also}" if field else " Correct the name."
     if any(name.replace(".", "", 1).isdecimal() for name in seen):
         set_it += " If the first line is data, name the columns in the table's header."
     return DataError(f"{path}: {what}. Columns: {shown}. Nearest: {', '.join(near)}.{set_it}")
