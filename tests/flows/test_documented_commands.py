@@ -22,13 +22,14 @@ from gensr_model.config.pipeline import PipelineConfig
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = re.compile(r"prefect deployment run ([a-z/-]+)(?: --watch)? --params '([^']*)'")
 CONFIG = re.compile(r"make run CONFIG='([^']*)'")
-GENSR = re.compile(r"(?:^|`)gensr (run(?: [^`#\n]*)?)", re.MULTILINE)
+GENSR = re.compile(r"(?:^|`)gensr (?:run|check)((?: [^`#\n]*)?)", re.MULTILINE)
 YAML = re.compile(r"```yaml\n# (\S+\.yaml)\n(.*?)```", re.DOTALL)
 
 
 def pages() -> str:
     return "\n".join(
-        page.read_text(encoding="utf-8") for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+        page.read_text(encoding="utf-8")
+        for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples/shop/README.md"]
     )
 
 
@@ -66,8 +67,9 @@ def test_a_documented_command_is_taken(deployment: str, params: str) -> None:
 
 
 def test_every_documented_run_of_the_command_line_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the YAML files that the pages print."""
+    """With the YAML files that the pages print. ``gensr check`` takes the options of ``gensr run``."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.setenv("GENSR_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(watch, "run", lambda here, config, deployment: schema(deployment) is None)
     monkeypatch.setattr(installation, "enter", lambda: None)
@@ -76,5 +78,5 @@ def test_every_documented_run_of_the_command_line_is_taken(tmp_path: Path, monke
     given = {line.strip() for line in GENSR.findall(pages()) if "--help" not in line}
     assert len(given) > 3
     for line in given:
-        done = gensr(*shlex.split(line))
+        done = gensr("run", *shlex.split(line))
         assert done.exit_code == 0, f"{line}: {done.stderr}"

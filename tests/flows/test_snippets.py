@@ -28,7 +28,7 @@ OTHERS = {"curl", "mlflow", "dask", "export"}  # programs that are not ours; the
 
 def snippets() -> list[tuple[str, str, str]]:
     """(page, language, text) of each fenced block."""
-    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples/shop/README.md"]
     return [(page.name, *block) for page in pages for block in FENCE.findall(page.read_text(encoding="utf-8"))]
 
 
@@ -92,6 +92,16 @@ def test_the_printed_names_of_day_parts_are_read(tmp_path: Path) -> None:
     for name in names:
         (tmp_path / name).touch()
     assert [path.name for path in csv_parts(tmp_path, "rec_inter")] == [n for n in names if n.startswith("rec_inter")]
+
+
+def test_the_messages_that_a_page_lists_are_those_of_the_code() -> None:
+    page = (ROOT / "docs" / "own_csv.md").read_text(encoding="utf-8")
+    messages = re.findall(r"^\| `([^`]+)` \|", page.partition("## Messages")[2], re.MULTILINE)
+    assert len(messages) > 5
+    files = [path for room in ("tasks", "gensr_model", "sql") for path in (ROOT / room).rglob("*.*")]
+    code = "".join(path.read_text(encoding="utf-8") for path in files if path.suffix in (".py", ".sql"))
+    joined = re.sub(r"""["']\s*\n\s*f?["']""", "", code)  # a text over several lines
+    assert [message for message in messages if message not in joined] == []
 
 
 @pytest.mark.parametrize("text", ["kubectl apply -f x.yaml", "python -m benchmarks.nothing", "make nothing"])

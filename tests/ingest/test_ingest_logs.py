@@ -183,7 +183,9 @@ def test_a_required_column_that_is_not_found_is_an_error_with_the_nearest(tmp_pa
         ingest(folder)
     assert "no column of the events has a usual name of the role user" in error.value.full_message
     assert "Columns: customer, usr_id, product, ts, note. Nearest: usr_id, " in error.value.full_message
-    assert "logs.events.columns.user. Beside it these are not found: item (nearest: product, " in error.value.full_message
+    assert (
+        "logs.events.columns.user. Beside it these are not found: item (nearest: product, " in error.value.full_message
+    )
     mapped = {"events": {"columns": {"user": "customer", "item": "product"}}}
     assert events(ingest(folder, mapped), "user", "item") == [("a", "c")]
 
