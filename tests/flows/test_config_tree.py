@@ -43,6 +43,11 @@ def test_a_given_config_stays_as_given_but_for_relative_paths(tmp_path: Path, mo
     expected = {"preset": "laptop", "source": str(tmp_path / "mine")}
     assert read_config(json.dumps(given | {"source": "./mine"})) == expected
     assert read_config(json.dumps(given)) == expected
+    database = {"kind": "sql", "url": "sqlite:///shop.db", "events": "select 1", "items": "select 1"}
+    expected = {"source": database | {"url": f"sqlite:///{tmp_path}/shop.db"}}
+    assert read_config(json.dumps({"source": database})) == expected
+    for remote in ("s3://bucket/logs", ["https://host/events.csv", "env:ITEMS"], database | {"url": "env:SHOP_DB"}):
+        assert read_config(json.dumps({"source": remote})) == {"source": remote}
     assert read_config(None) == {}
     (tmp_path / "flan").mkdir()
     for name, said in (("flan", str(tmp_path / "flan")), ("google/flan-t5-small", "google/flan-t5-small")):

@@ -36,6 +36,7 @@ class Server:
     errors: int = 0  # this many answers are a 500
     status: int | None = None  # every answer is this error
     etag: str = '"one"'
+    modified: str = ""
     requests: list[str | None] = field(default_factory=list)
     logins: list[str | None] = field(default_factory=list)
     sent: int = 0  # answers with a body
@@ -54,7 +55,8 @@ def server() -> Iterator[Server]:
                 self.send_error(state.status or 500)
                 return
             state.logins.append(self.headers.get("Authorization"))
-            if state.etag and self.headers.get("If-None-Match") == state.etag:
+            known = self.headers.get("If-None-Match"), self.headers.get("If-Modified-Since")
+            if known in ((state.etag, None), (None, state.modified)):
                 self.send_response(304)
                 self.end_headers()
                 return
@@ -70,7 +72,9 @@ def server() -> Iterator[Server]:
             rest = state.body[start:]
             self.send_response(206 if start else 200)
             self.send_header("Content-Length", str(len(rest)))
-            self.send_header("ETag", state.etag)
+            for name, value in {"ETag": state.etag, "Last-Modified": state.modified}.items():
+                if value:
+                    self.send_header(name, value)
             if start:
                 self.send_header("Content-Range", f"bytes {start}-{len(state.body) - 1}/{len(state.body)}")
             self.end_headers()
@@ -257,6 +261,19 @@ def test_a_listed_file_is_fetched_again_only_when_its_etag_changes(server: Serve
     server.status = 503
     with pytest.raises(DataError, match="gave up"):
         fetch([RemoteFile(url=server.url)], folder, pause_s=0.001, ask_again=True)
+
+
+def test_a_server_without_etags_is_asked_by_time_and_one_without_times_every_time(
+    server: Server, tmp_path: Path
+) -> None:
+    server.etag, server.modified = "", "Thu, 01 Jan 2026 00:00:00 GMT"
+    for expected in (1, 1):
+        fetch([RemoteFile(url=server.url)], tmp_path, ask_again=True)
+        assert server.sent == expected
+    server.modified = ""
+    for expected in (2, 3):
+        fetch([RemoteFile(url=server.url)], tmp_path, ask_again=True)
+        assert server.sent == expected
 
 
 def test_a_zip_that_changed_is_unpacked_again(server: Server, tmp_path: Path) -> None:

@@ -102,14 +102,17 @@ def test_a_prefix_becomes_a_folder_and_only_changes_are_fetched(service: Service
     assert service.objects_read() == 0
     service.put("logs/events.csv", EVENTS.replace(b"u1", b"u2"))
     service.client.delete_object(Bucket="shop", Key="logs/items.csv")
-    service.put("logs/day=1/items.csv", ITEMS)
-    service.put("logs/day=1/_SUCCESS")
+    service.put("logs/items.csv/items.csv", ITEMS)
+    service.put("logs/items.csv/_SUCCESS")
     assert files(source_files(config, tmp_path)) == {
         "events.csv": EVENTS.replace(b"u1", b"u2"),
-        "day=1/items.csv": ITEMS,
+        "items.csv/items.csv": ITEMS,
     }
     assert source_digest(folder, config) != before
     assert service.objects_read() == 2
+    service.client.delete_object(Bucket="shop", Key="logs/items.csv/items.csv")
+    service.put("logs/items.csv", ITEMS)
+    assert files(source_files(config, tmp_path))["items.csv"] == ITEMS
 
 
 def test_one_object(service: Service, tmp_path: Path) -> None:

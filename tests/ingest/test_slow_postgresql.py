@@ -24,16 +24,16 @@ create table events (client int, thing numeric(20, 0), at timestamptz, said text
 insert into events values
     (2, 12345678901234567890, '2026-01-02 03:04:05.5+02', 'красный 100%', 1.50, '{"b": 1, "a": [1]}'),
     (1, 7, '2026-01-02 03:04:05+00', null, null, null);
-create table items (id numeric(20, 0), name text, path text[], sold date, fine boolean);
+create table items (id numeric(20, 0), name text, path text[], sold date, fine boolean, tags json, grid int[]);
 insert into items values
-    (7, 'Shoe', '{"Shoes > Red",NULL}', '2026-01-02', true),
-    (12345678901234567890, 'Hat', null, null, false);
+    (7, 'Shoe', '{"Shoes > Red",NULL}', '2026-01-02', true, '[{"a": 1.5}]', '{{1,2},{3,4}}'),
+    (12345678901234567890, 'Hat', null, null, false, null, null);
 create function writes() returns int language sql as 'insert into items values (8) returning 1';
 """
 EVENTS = """
 select client as user_id, thing as item_id, at as timestamp, said as query, price, more
 from events where 5 % 3 = 2"""
-ITEMS = "select id as item_id, name as title, path as category, sold, fine from items"
+ITEMS = "select id as item_id, name as title, path as category, sold, fine, tags, grid from items"
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +67,8 @@ def test_every_type_of_value_comes_whole_and_ingest_reads_it(config: Any, tmp_pa
         ("2", "12345678901234567890", "2026-01-02T01:04:05.500000+00:00", "красный 100%", "1.50", '{"a": [1], "b": 1}'),
     ]
     assert rows(folder, "items") == [
-        ("12345678901234567890", "Hat", None, None, "false"),
-        ("7", "Shoe", ["Shoes > Red", None], "2026-01-02", "true"),
+        ("12345678901234567890", "Hat", None, None, "false", None, None),
+        ("7", "Shoe", ["Shoes > Red", None], "2026-01-02", "true", '[{"a": 1.5}]', ["[1, 2]", "[3, 4]"]),
     ]
     (tmp_path / "raw").mkdir()
     build_raw(config(), folder, tmp_path / "raw")

@@ -36,7 +36,7 @@ from tasks.ingest.raw_files import file_digest
 
 ROWS = 50_000  # at a time
 _CONNECT_S = 10
-_TEXT = pa.string()
+_TEXT, _TEXTS = pa.string(), pa.list_(pa.string())
 
 
 class Rows(NamedTuple):
@@ -190,13 +190,15 @@ def _text_rows(con: sqlalchemy.Connection, query: str) -> Rows:
     # no_parameters: a % in the query is a %
     result = con.execution_options(no_parameters=True, yield_per=ROWS).exec_driver_sql(query)
     names = list(result.keys())
-    kinds = [pa.list_(_TEXT) if _is_array(code) else _TEXT for _, code, *_ in result.cursor.description]
+    kinds = [_TEXTS if _is_array(code) else _TEXT for _, code, *_ in result.cursor.description]
     schema = pa.schema(list(zip(names, kinds, strict=True)))
+
+    plain: dict[pa.DataType, Callable[[Any], Any]] = {_TEXT: _text, _TEXTS: _texts}
 
     def batches() -> Iterator[pa.RecordBatch]:
         for rows in result.partitions(ROWS):
             columns = zip(*rows, strict=True)
-            arrays = [pa.array(map(_plain, column), kind) for column, kind in zip(columns, kinds, strict=True)]
+            arrays = [pa.array(map(plain[kind], column), kind) for column, kind in zip(columns, kinds, strict=True)]
             yield pa.record_batch(arrays, schema=schema)
 
     return Rows(schema, batches())
@@ -207,12 +209,12 @@ def _is_array(code: object) -> bool:
     return known is not None and known.array_oid == code
 
 
-def _plain(value: Any) -> str | list[Any] | None:
-    """A value as text, a list as a list of texts; a time that names its zone in UTC."""
+def _text(value: Any) -> str | None:
+    """A value as text; a time that names its zone in UTC, what has parts as JSON."""
     if value is None or isinstance(value, str):
         return value
-    if isinstance(value, list):
-        return [_plain(one) for one in value]
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False, sort_keys=True, default=_text)
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, datetime) and value.tzinfo is not None:
@@ -221,9 +223,11 @@ def _plain(value: Any) -> str | list[Any] | None:
         return value.isoformat()
     if isinstance(value, Decimal):
         return f"{value:f}"
-    if isinstance(value, bytes | memoryview):
-        return bytes(value).hex()
-    return json.dumps(value, ensure_ascii=False, sort_keys=True) if isinstance(value, dict) else str(value)
+    return bytes(value).hex() if isinstance(value, bytes | memoryview) else str(value)
+
+
+def _texts(values: list[Any] | None) -> list[str | None] | None:
+    return None if values is None else [_text(value) for value in values]
 
 
 def _secrets(url: str) -> tuple[str | None, ...]:

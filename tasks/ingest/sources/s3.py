@@ -52,9 +52,7 @@ def mirror(source: S3Source, folder: Path) -> Path:
         )
         objects = _list(service, url, source.url)
         have = json.loads(known.read_text(encoding="utf-8")) if known.is_file() else {}
-        for path in [path for path in sorted(folder.rglob("*")) if path.is_file()]:
-            if path.relative_to(folder).as_posix() not in objects:
-                path.unlink()
+        _remove_others(folder, set(objects))
         try:
             for name, listed in objects.items():
                 target = folder / name
@@ -80,6 +78,16 @@ def _list(service: S3FileSystem, url: str, given: str) -> dict[str, Listed]:
     if not objects:
         raise DataError(f"{given}: no object lies below this prefix. Check bucket, prefix and region (source.url).")
     return objects
+
+
+def _remove_others(folder: Path, names: set[str]) -> None:
+    """Delete files with other names, and folders that are empty then: one may stand where an object is to lie."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir():
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        elif path.relative_to(folder).as_posix() not in names:
+            path.unlink()
 
 
 def _transfer(service: S3FileSystem, listed: Listed, target: Path, parts: Path) -> None:
