@@ -12,6 +12,7 @@ import typer
 from flows.cli import options
 from flows.local import installation
 from gensr_model.config.data import FolderSource
+from gensr_model.config.logs import LogsConfig
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError
 from tasks.core.state_dir import state_dir
@@ -36,6 +37,7 @@ def check(
 
     wanted = PipelineConfig.model_validate(options.config_tree(config, data, data_format, preset, sets))
     found = look(wanted)
+    found["warnings"] += unread_files(wanted, found)
     typer.echo(f"{describe(wanted, found)}\n\n{screen(found)}")
     if found["problem"]:
         raise DataError(found["problem"])
@@ -45,6 +47,19 @@ def describe(config: PipelineConfig, found: dict[str, Any]) -> str:
     """Which data they are, in words."""
     source = config.source
     return f"{source.path if isinstance(source, FolderSource) else source.kind + ' data'}, read as {found['title']}"
+
+
+def unread_files(config: PipelineConfig, found: dict[str, Any]) -> list[str]:
+    """A warning where the folder of own logs has files of no table; other formats know their files by name."""
+    from tasks.ingest.tables.table_files import kind_of
+
+    if not found["columns"] or not isinstance(config.source, FolderSource):
+        return []
+    read = {file["name"].split("/")[0] for file in found["files"]}
+    names = sorted(path.name for path in Path(config.source.path).iterdir() if path.name not in read)
+    left = [name for name in names if kind_of(name)]
+    tables = ", ".join(f"logs.{table}.name ({getattr(config.logs, table).name})" for table in LogsConfig.tables)
+    return [f"No table reads {', '.join(left)}: file names begin with {tables}."] if left else []
 
 
 def prepare_environment() -> None:

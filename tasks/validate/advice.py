@@ -28,15 +28,28 @@ def warnings(found: Found, config: PipelineConfig) -> list[str]:
     return [*itertools.chain.from_iterable(look(found, config) for look in _LOOKS), *own]
 
 
+def _few_events(found: Found, config: PipelineConfig) -> Iterator[str]:
+    del config
+    events = found.get("events")
+    total = events["recommendation"] + events["search"] if events else 0
+    if events and total < _ENOUGH["train"]:
+        yield (
+            f"The data hold {total:,} engagements of {events['users']:,} users, too few to learn from. Bring more "
+            "users and more days: some thousand engagements, by users who come back."
+        )
+
+
 def _few_samples(found: Found, config: PipelineConfig) -> Iterator[str]:
+    k = config.prepare.min_interactions
+    lower = f", or lower prepare.min_interactions (now {k})" if k > 1 else ""
     samples = found["counts"].get("samples", {})
     means = {"train": "too few to learn from", "test": "so differences between models are noise"}
+    said = any(_few_events(found, config))
     for split, enough in _ENOUGH.items():
-        for task in TASKS if samples else ():
+        for task in TASKS if samples and not (said and split == "train") else ():
             if 0 < (number := samples[split][task]["samples"]) < enough:
                 yield (
-                    f"{split} has {number:,} samples of {task}, {means[split]}. Bring more users or more days, or "
-                    f"lower prepare.min_interactions (now {config.prepare.min_interactions})."
+                    f"{split} has {number:,} samples of {task}, {means[split]}. Bring more users or more days{lower}."
                 )
 
 
@@ -98,6 +111,7 @@ def _thin_days(found: Found, config: PipelineConfig) -> Iterator[str]:
 
 
 _LOOKS: tuple[Callable[[Found, PipelineConfig], Iterator[str]], ...] = (
+    _few_events,
     _few_samples,
     _small_core,
     _ties,

@@ -82,6 +82,12 @@ def test_tables_of_which_nothing_joins_end_with_1(folder: Path) -> None:
     assert "Set logs.events.columns.item or logs.items.columns.item" in done.stderr.splitlines()[-1]
 
 
+def test_a_file_of_no_table_is_named(folder: Path) -> None:
+    (folder / "items.csv").rename(folder / "artikel.csv")
+    assert "- No table reads artikel.csv: file names begin with logs.events.name (events), " in check().stdout
+    assert "No table reads" not in check("--set", "logs.items.name=artikel").stdout
+
+
 def test_the_other_formats_are_checked_too(folder: Path) -> None:
     world = ("source.kind=generated", "source.users=60", "source.items=150", "source.events_per_user=8")
     for name in ("amazon", "kuaisar"):

@@ -96,6 +96,16 @@ def test_a_column_under_another_name_is_named_until_it_is_mapped(tmp_path: Path)
     assert "alone is trained" not in told
 
 
+@pytest.mark.parametrize("least", [1, 9])
+def test_logs_of_few_users_are_too_few_to_learn_from(least: int, tmp_path: Path) -> None:
+    config = changed(config_of("logs", tmp_path), {"prepare": {"min_interactions": least}})
+    config = changed(config, {"source": str(shop(tmp_path / "few", 0.4, users=30, each=5, days=20))})
+    found = check(config, tmp_path)
+    assert (found["problem"] is None) == (least == 1)
+    assert found["warnings"][0].startswith("The data hold 150 engagements of 30 users, too few to learn from.")
+    assert not [told for told in found["warnings"] if "lower prepare.min_interactions" in told]
+
+
 def test_a_late_day_can_be_left_out_as_the_warning_says(tmp_path: Path) -> None:
     config = config_of("logs", tmp_path)
     with (tmp_path / "shop" / "events.csv").open("a", encoding="utf-8") as file:
