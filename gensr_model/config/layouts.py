@@ -134,6 +134,7 @@ _AMAZON_2018: dict[str, Any] = {
             "description": "description",
         },
     },
+    "split": {"by": "leave_one_out"},
 }
 _AMAZON_2023: dict[str, Any] = {
     "events": {
@@ -152,6 +153,7 @@ _AMAZON_2023: dict[str, Any] = {
             "description": ["features", "description"],
         },
     },
+    "split": {"by": "leave_one_out"},
 }
 LAYOUTS: dict[str, dict[str, Any]] = {
     "ubi": _UBI,

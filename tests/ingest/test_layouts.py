@@ -298,6 +298,26 @@ def test_a_dump_whose_first_block_has_queries_alone(tmp_path: Path, monkeypatch:
     assert counts == {"ubi.json": (1, 1), "ubi.json (queries)": (9, 1)}
 
 
+def test_real_reviews_of_2018_are_those_that_format_amazon_reads(real_data: Path, tmp_path: Path) -> None:
+    source = real_data / "amazon-gift-cards"
+    if not source.is_dir():
+        pytest.skip(f"no {source}")
+    logs, other = tmp_path / "logs", tmp_path / "other"
+    for config, out in ((config_of("amazon-2018"), logs), (PipelineConfig(format="amazon"), other)):
+        out.mkdir()
+        build_raw(config, source, out)
+    ours, theirs = Raw(logs), Raw(other)
+    names = ("user", "item", "ts")
+    assert [[row[n] for n in names] for row in ours.rows("events")] == [
+        [row[n] for n in names] for row in theirs.rows("reviews")
+    ]
+    texts = [
+        [(row["item"], *(" ".join((row[n] or "").split()) for n in ("title", "brand"))) for row in raw.rows("items")]
+        for raw in (ours, theirs)
+    ]
+    assert texts[0] == texts[1]
+
+
 def test_a_real_dump_of_both_indices(real_data: Path, tmp_path: Path) -> None:
     source = real_data / "ubi-sample"
     if not source.is_dir():
