@@ -252,7 +252,7 @@ READING = Reading(
         for table in LogsConfig.tables
     ),
     find=find,
-    marks=("events*", "ubi_events*"),
+    marks=("events*", "ubi*"),
     configured=configured,
     label=label,
 )

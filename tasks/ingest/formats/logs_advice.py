@@ -17,7 +17,7 @@ _OTHER_WORDS = {"query": ("search", "search_term", "keywords", "term"), "behavio
 def advice(found: dict[str, Any]) -> list[str]:
     """Sentences on the content of ``check.json``."""
     known = {(column["table"], column["role"]) for column in found["columns"]}
-    return [*_likely_columns(found, known), *_one_task(found, known), *_events(found, known), *_joins(found)]
+    return [*_likely_columns(found, known), *_one_task(found, known), *_events(found, known), *_joins(found, known)]
 
 
 def _likely_columns(found: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[str]:
@@ -73,14 +73,14 @@ def _events(found: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[str]
         )
 
 
-def _joins(found: dict[str, Any]) -> Iterator[str]:
+def _joins(found: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[str]:
     items = found["counts"].get("items_described")
     if items and items["items"] and items["listed"] and items["described"] < 0.8 * items["items"]:
         yield (
             f"The items table has a row for {items['described']:,} of {items['items']:,} items of the events. Bring "
             "the others, or set logs.items.columns.item to the column with the same ids."
         )
-    if items and not items["listed"]:
+    if items and not items["listed"] and ("events", "item_title") not in known:
         yield "There is no row of items, so models that read texts know nothing of them. Bring a file items.csv."
 
 
