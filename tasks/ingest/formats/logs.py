@@ -84,7 +84,8 @@ def find(folder: Path, logs: LogsConfig = _USUAL) -> Files:
         present = ", ".join(path.name for path in sorted(folder.iterdir())[:12]) or "nothing"
         raise DataError(
             f"{folder}: no file of the table events: its name begins with {names['events']} (logs.events.name) "
-            f"and ends in one of {ENDINGS}. The folder holds: {present}."
+            f"and ends in one of {ENDINGS}. The folder holds: {present}. "
+            "Logs in a known layout, such as UBI, need its name in logs.layout."
         )
     return {table: paths for table, paths in files.items() if paths}
 
