@@ -175,6 +175,7 @@ def test_keys_that_the_service_does_not_know(service: Service, tmp_path: Path) -
     assert "hunter2" not in "".join(traceback.format_exception(refused.value))
 
 
+@pytest.mark.slow  # boto asks again for some seconds
 def test_no_keys_and_an_address_that_a_variable_holds(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
