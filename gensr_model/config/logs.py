@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, StringConstraints, field_validator
 
-from gensr_model.config.base import Frozen
+from gensr_model.config.base import Frozen, overlay
 from gensr_model.config.layouts import LAYOUTS, LINE_STEPS
 
 Behavior = Literal["rec", "src", "ignored"]
@@ -187,6 +187,10 @@ class LogsConfig(Frozen):
 
     @classmethod
     def start(cls, given: dict[str, Any]) -> dict[str, Any]:
-        """The values of the layout that is named."""
-        layout = given.get("layout")
-        return LAYOUTS.get(layout, {}) if isinstance(layout, str) else {}
+        """The values of the layout that is named. Tables that share their files there share the name that is given."""
+        layout, events = given.get("layout"), given.get("events")
+        known = LAYOUTS.get(layout, {}) if isinstance(layout, str) else {}
+        names = [known.get(table, {}).get("name") for table in ("events", "queries")]
+        if names[0] and names[0] == names[1] and isinstance(events, dict) and "name" in events:
+            return overlay(known, {"queries": {"name": events["name"]}})
+        return known

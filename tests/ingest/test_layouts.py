@@ -291,11 +291,11 @@ def test_a_dump_whose_first_block_has_queries_alone(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(text_chunks, "CHUNK", 150)
     first = [{"query_id": f"q{n}", "user_query": f"query {n}"} for n in range(9)]
     content = as_lines(*first, ubi("click", "i", "q7", user_id="u")) + b"{broken\n"
-    raw = ingest(written(tmp_path / "logs", {"ubi.json": content}), config_of("ubi"))
+    raw = ingest(written(tmp_path / "logs", {"dump.json": content}), config_of("ubi", events={"name": "dump"}))
     assert [(row["user"], row["query_id"]) for row in raw.rows("events")] == [("u", "q7")]
     assert len(raw.rows("queries")) == 9
     counts = {file["name"]: (file["accepted"], file["rejected"]) for file in raw.manifest["files"]}
-    assert counts == {"ubi.json": (1, 1), "ubi.json (queries)": (9, 1)}
+    assert counts == {"dump.json": (1, 1), "dump.json (queries)": (9, 1)}
 
 
 def test_real_reviews_of_2018_are_those_that_format_amazon_reads(real_data: Path, tmp_path: Path) -> None:
