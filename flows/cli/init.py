@@ -13,6 +13,7 @@ import yaml
 from flows.cli import options
 from flows.cli.check import describe, look, prepare_environment
 from gensr_model.config.base import overlay
+from gensr_model.config.data import FolderSource
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError
 
@@ -38,9 +39,13 @@ def init(
     from tasks.core.dataset_format import dataset_format
     from tasks.ingest.ingest import format_of  # DuckDB and Prefect: seconds
 
-    data_format = data_format or format_of(Path(data).expanduser())
-    tree = options.config_tree(None, data, data_format, preset, sets)
+    tree = options.config_tree(None, data, data_format, preset, sets)  # refuses a secret before anything repeats it
     config = PipelineConfig.model_validate(tree)
+    if data_format is None:
+        if not isinstance(config.source, FolderSource):
+            raise ConfigError(f"--data {data}: say which --format the files have")
+        tree = tree | {"format": format_of(Path(config.source.path))}
+        config = PipelineConfig.model_validate(tree)
     found = look(config)
     first = {"name": config.name, "format": config.format, "source": options.source(data), "preset": config.preset}
     entry = dataset_format(config.format)

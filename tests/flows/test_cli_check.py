@@ -140,6 +140,14 @@ def test_init_overwrites_nothing(folder: Path) -> None:
     assert Path("gensr.yaml").read_text(encoding="utf-8") == "mine: 1\n"
 
 
+def test_init_repeats_no_secret(folder: Path) -> None:
+    done = gensr("init", "--data", "s3://shop/logs?X-Amz-Signature=hunter2")
+    assert done.exit_code == 1
+    assert "hunter2" not in done.output
+    assert gensr("init", "--data", "s3://shop/logs").stderr.endswith(": say which --format the files have\n")
+    assert not Path("gensr.yaml").exists()
+
+
 def test_init_says_where_no_file_has_a_name_that_is_known(folder: Path) -> None:
     (folder / "events.csv").rename(folder / "log.csv")
     done = gensr("init", "--data", "shop")
