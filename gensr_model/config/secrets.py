@@ -25,7 +25,9 @@ _USER = r"""://(?:[^\s/?#"']*@|[^\s/?#:"']*:(?![0-9]*(?:[\s/?#"']|$))[^\s"']*@)"
 _PART = _any_case("signature|token|secret|passw|credential|api[_-]?key|access[_-]?key")
 _WHOLE = _any_case("sig|key|pwd|auth|sas|jwt")
 _PARAMETER = rf"[?&;#](?:[A-Za-z0-9_.-]*(?:{_PART})[A-Za-z0-9_.-]*|{_WHOLE})="
-_SETTING = rf"""(?:^|[\s?&;"'])(?:{_any_case("password|passwd|pwd")})\s*=\s*\S"""  # of a text such as host=… password=…
+_SETTING = (
+    rf"""(?:^|[\s?&;"'])(?:{_any_case("password|passwd|pwd")})\s*=\s*(?=\S)"""  # of a text such as host=… password=…
+)
 _KINDS = {
     "a user or a password": re.compile(_USER),
     "a signature, a token or a key": re.compile(rf"://\S*{_PARAMETER}"),
@@ -81,4 +83,4 @@ def scrubbed(text: str, *secrets: str | None) -> str:
     for secret in sorted({form for one in secrets if one for form in (one, unquote(one))}, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     text = re.sub(_USER, f"://{HIDDEN}@", text)
-    return re.sub(rf"""({_PARAMETER})[^\s&;#"']*""", rf"\g<1>{HIDDEN}", text)
+    return re.sub(rf"""({_PARAMETER}|{_SETTING})[^\s&;#"']*""", rf"\g<1>{HIDDEN}", text)

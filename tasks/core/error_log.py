@@ -16,6 +16,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.config.secrets import scrubbed
 from gensr_model.errors import MESSAGE_LINES, GensrError, append_trace, shortened
 from gensr_model.runtime.streams import use_utf8
 from tasks.core.state_dir import direct_to_loopback, state_dir
@@ -31,6 +32,7 @@ def install() -> None:
     """Filter what Prefect logs in this process; a second call changes nothing."""
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_FILTER)
+    logging.getLogger("prefect.flows").addFilter(_SECRETS)
 
 
 def is_expected(error: BaseException) -> bool:
@@ -139,4 +141,12 @@ class _ExpectedErrors(logging.Filter):
         return True
 
 
-_FILTER = _ExpectedErrors()
+class _Secrets(logging.Filter):
+    """Cuts secrets out of the line in which Prefect repeats parameters that do not fit."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = scrubbed(record.getMessage()), ()
+        return True
+
+
+_FILTER, _SECRETS = _ExpectedErrors(), _Secrets()

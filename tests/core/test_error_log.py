@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.exceptions import ParameterTypeError
 from pydantic import ValidationError
 
+from flows.full_pipeline import full_pipeline
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError, GensrError, shortened
 from tasks.core import error_log
@@ -26,6 +29,23 @@ def test_a_command_ends_with_the_block_and_its_status(gensr_home: Path, capsys: 
     assert lines == [f"Trace: {path}", "gensr: DataError: /data/reviews: empty.", "Copy it again."]
     assert "in fail" in path.read_text(encoding="utf-8")
     assert run_command("audit", lambda: 0) == 0
+
+
+def test_prefects_line_with_parameters_that_do_not_fit_shows_no_secret() -> None:
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("prefect.flows")
+    logger.addHandler(handler)
+    try:
+        full_pipeline.validate_parameters({"config": {"source": "https://me:hunter2@host/events.csv"}})
+    except ParameterTypeError as error:
+        lines.append(str(error))
+    finally:
+        logger.removeHandler(handler)
+    assert "https://***@host/events.csv" in lines[0]
+    assert "source: the URL holds a user or a password" in lines[1]
+    assert "hunter2" not in "".join(lines)
 
 
 def test_an_unexpected_error_of_a_command_is_raised(gensr_home: Path) -> None:
