@@ -172,7 +172,7 @@ READING = Reading(
         RawTable("items", ITEMS, lambda con, path, bounds: meta_blocks(path), distinct=True),
     ),
     find=find,
-    marks=("reviews_*", "meta_*"),
+    marks=("reviews_*", "meta_*.json", "meta_*.json.gz"),  # .jsonl is a release that format logs reads
     hints={"a line of the 2023 release": RELEASE_2023},
     notes=items_without_meta,
 )
