@@ -140,7 +140,10 @@ def format_of(folder: Path) -> Format:
     for name in FORMATS:
         if any(any(folder.rglob(mark)) for mark in dataset_format(name).reading.marks):
             return name
-    raise DataError(f"{folder}: no file is named as those of {', '.join(FORMATS)} are. Say which --format it has.")
+    raise DataError(
+        f"{folder}: no file is named as those of {', '.join(FORMATS)} are. Say which --format it has."
+        " For tables of your own that is logs, with logs.events.name for how the files of events begin."
+    )
 
 
 def source_digest(folder: Path, config: PipelineConfig) -> str:

@@ -21,6 +21,7 @@ TINY = (
     *("prepare.until=2025-01-15", "prepare.min_interactions=2", "prepare.negatives=20", "lightgcn.epochs=2"),
     *("model.max_history=8", "model.backbone.vocab_size=500", "model.backbone.d_model=32", "model.backbone.d_ff=64"),
     *("model.backbone.heads=2", "model.backbone.encoder_layers=1", "train.epochs=1", "train.two_head_epochs=1"),
+    "model.departures.folds=2",
     *("train.valid_samples=40", "evaluation.max_test_samples=80", "analysis.enabled=false"),
 )
 

@@ -334,6 +334,7 @@ def test_a_label_may_have_dots(tmp_path: Path) -> None:
         (["meta_X.json"], r"no Amazon reviews file .*The folder holds: meta_X\.json"),
         (["reviews_X_5.json.gz"], r"no Amazon meta file .*meta_Kindle_Store"),
         (["a_5.json", "b_5.jsonl", "meta_X.json"], r"2 files look like the Amazon reviews file \(a_5.*b_5"),
+        (["klicks.csv"], r"holds: klicks\.csv\. For tables of events and items of your own set format to logs"),
         (["rec_inter.csv"], r"It looks like KuaiSAR data: set format to kuaisar"),
     ],
 )

@@ -74,6 +74,7 @@ def find(folder: Path) -> Files:
             )
         present = ", ".join(path.name for path in sorted(folder.iterdir())[:12]) or "nothing"
         newer = f" {RELEASE_2023}" if any(path.suffixes[:1] == [".jsonl"] for path in meta) else ""
+        newer = newer if stems else " For tables of events and items of your own set format to logs."
         raise DataError(
             f"{folder}: no Amazon {what} (named like {example}, .gz or unpacked). The folder holds: {present}.{newer}"
         )
