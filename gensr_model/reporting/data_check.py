@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from textwrap import shorten
 from typing import Any
 
 from gensr_model.config.base import TASKS
@@ -13,6 +14,7 @@ from gensr_model.reporting.tables import Cell, Column, Table, count
 from gensr_model.reporting.tables import text as words
 
 _DAYS = 7  # the last ones: those of valid and test
+_TYPES = 12
 _SPLITS = ("train", "valid", "test")
 
 
@@ -86,14 +88,15 @@ def _columns(found: dict[str, Any]) -> Table:
 
 def _unused(found: dict[str, Any]) -> str:
     parts = [f"{name}: {', '.join(columns)}" for name, columns in found["unused"].items() if columns]
-    return f"Columns that are not used: {'; '.join(parts)}." if parts else ""
+    return shorten(f"Columns that are not used: {'; '.join(parts)}.", 400, placeholder=" …") if parts else ""
 
 
 def _types(found: dict[str, Any]) -> Table:
     means = {"rec": "an engagement; with a query a search", "src": "an engagement of a search", "ignored": "ignored"}
     types = sorted(found["event_types"].items(), key=lambda each: -each[1]["rows"])
-    rows = [[words(name), count(each["rows"]), words(means[each["behavior"]])] for name, each in types]
-    return _made("types", "Event types", [*_word("Event type"), Column("Rows"), *_word("Means")], rows)
+    rows = [[words(name), count(each["rows"]), words(means[each["behavior"]])] for name, each in types[:_TYPES]]
+    more = f"And {len(types) - _TYPES} types more." if len(types) > _TYPES else ""
+    return _made("types", "Event types", [*_word("Event type"), Column("Rows"), *_word("Means")], rows, more)
 
 
 def _engaged(found: dict[str, Any]) -> Table | None:

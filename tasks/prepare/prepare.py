@@ -34,6 +34,7 @@ PREPARE_FIELDS = tuple(f"prepare.{field}" for field in DECIDING)
 _LOGS_FIELDS = ("logs.keep_users", "logs.category_queries", "logs.events.search_by")
 _EVAL_SPLITS = ("valid", "test")
 _DAYS_SHOWN = 10
+_STEPS_SHOWN = 5
 _FEW = 0.05  # of the events of a usual day: what a clock that is wrong or a cut export leaves
 
 
@@ -164,7 +165,8 @@ def filter_interactions(con: duckdb.DuckDBPyConnection, config: PipelineConfig, 
         "items_removed_by_k_core": start["items"] - end["items"],
     }
     if end["interactions"] == 0:
-        shown = "; ".join(f"{s['step']}: {s['users']} users, {s['items']} items" for s in steps)
+        some = steps if len(steps) <= _STEPS_SHOWN else [*steps[: _STEPS_SHOWN - 1], steps[-1]]
+        shown = "; ".join(f"{s['step']}: {s['users']} users, {s['items']} items" for s in some)
         raise DataError(
             f"the filters leave no interaction. {shown}. Lower prepare.min_interactions (now {k}) or bring more data"
             + (" with users who both searched and clicked recommendations" if both else "")
