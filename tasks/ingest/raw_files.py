@@ -62,7 +62,7 @@ def read_lines(path: Path) -> Iterator[Lines]:
             if not block:
                 break
             if not done and not rest:
-                _require_text(path, block)
+                require_text(path, block)
             head, newline, tail = block.rpartition(b"\n")
             if newline:
                 lines = _split(rest + head, done)
@@ -96,7 +96,7 @@ def _split(text: bytes, done: int) -> tuple[Lines, int]:
     return Lines(parts, numbers), last
 
 
-def _require_text(path: Path, block: bytes) -> None:
+def require_text(path: Path, block: bytes) -> None:
     """DataError that says what a file is, by its first bytes, where it is no text or of another encoding."""
     what = next((what for mark, what in _MARKS if block.startswith(mark)), None)
     head = block[:1_000]

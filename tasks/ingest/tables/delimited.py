@@ -143,7 +143,8 @@ def _clean(text: bytes, dialect: Dialect, wanted: list[str]) -> pa.Table | None:
         if table is not None:
             spans = _line_ends(table) + 1
             if int(spans.sum()) == lines:
-                return _numbered(table.select(wanted), np.concatenate([[0], np.cumsum(spans)[:-1]]))
+                places = [dialect.header.index(name) for name in wanted]  # names that are empty may stand twice
+                return _numbered(table.select(places), np.concatenate([[0], np.cumsum(spans)[:-1]]))
     return None
 
 

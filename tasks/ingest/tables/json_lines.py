@@ -23,19 +23,26 @@ _BATCH = 8_192  # lines that one thread of DuckDB takes at a time
 def keys_of(con: duckdb.DuckDBPyConnection, path: Path, step: str | None = None) -> list[str]:
     """The keys of the objects in the first lines of a file, after ``step``.
 
-    Raises DataError where the file is one JSON document.
+    Raises DataError where the file is one JSON document, or no JSON.
     """
     first = next(chunks(path))
     if first.text.lstrip()[:1] == b"[":
         raise DataError(f"{path}: the file is a JSON array. Expected: JSON lines, one object a line.")
     lines = _lines(first)[0].slice(0, _SAMPLE)
     keys: list[str] = _query(con, "tables/json_keys", _after(con, lines, step))["key"].to_pylist()
+    if not keys and len(lines) and not len(_query(con, "tables/json_keys", lines)):
+        line = lines["line"][0].as_py().strip()
+        raise DataError(
+            f"{path}: no line is a JSON object; one is {line[:60]!r}. Expected: JSON lines, one object a line."
+        )
     return keys
 
 
 def json_path(name: str, keys: Sequence[str]) -> str:
     """DuckDB's path to a column: a key as it stands, or keys of objects in objects with dots between."""
     steps = [name] if name in keys or "." not in name else name.split(".")
+    if '"' in name:  # no step of a path may hold one; one of a pointer may
+        return "".join(f"/{step.replace('~', '~0').replace('/', '~1')}" for step in steps)
     return "$" + "".join(f'."{step}"' for step in steps)
 
 

@@ -21,8 +21,11 @@ _ROWS = 262_144
 
 
 def schema_of(path: Path) -> pa.Schema:
-    """The columns of a file. Raises DataError for a file that is no Parquet."""
+    """The columns of a file. Raises DataError for a file that is no Parquet, or that names a column twice."""
     with _file(path) as file:
+        names = file.schema_arrow.names
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise DataError(f"{path}: the file names column {', '.join(repeated)} twice. Remove all but one.")
         return file.schema_arrow
 
 
@@ -64,7 +67,13 @@ def parquet_rows(
             if batch is None:
                 return
             table = pa.Table.from_batches([batch])
-            texts = {role: _column(con, table, name, zone) for role, name in columns.items()}
+            try:
+                texts = {role: _column(con, table, name, zone) for role, name in columns.items()}
+            except pa.ArrowInvalid as error:
+                raise DataError(
+                    f"{path}: a column of bytes is no UTF-8 text, in a row from {done + 1} on ({error}). Write its "
+                    "values as text."
+                ) from error
             numbers = pa.array(np.arange(len(table), dtype=np.int64) + done + 1)
             done += len(table)
             yield pa.table(texts | {"line_no": numbers}), REJECTED.empty_table()
@@ -83,6 +92,8 @@ def _column(con: duckdb.DuckDBPyConnection, table: pa.Table, name: str, zone: st
             return sql_runner.to_arrow(con, "tables/nested_text")["value"]
         finally:
             con.unregister("batch")
+    if column.type == pa.uuid():
+        return pa.chunked_array([pa.array([value and str(value) for value in column.to_pylist()], pa.string())])
     if is_time(column.type):
         column = column.cast(pa.timestamp("ms", getattr(column.type, "tz", None)), safe=False)
         if column.type.tz is None:

@@ -58,6 +58,7 @@ def find_columns(
     path: Path,
     sparse: bool = False,
     lenient: bool = False,
+    nested: bool = True,
 ) -> dict[str, Column]:
     """The column of each role that the file has.
 
@@ -68,6 +69,7 @@ def find_columns(
         sparse: whether a column may be absent where no row has a value, as in JSON lines. Columns that the config names
             are then looked for in all rows.
         lenient: whether that holds for required columns too.
+        nested: whether columns may hold objects, into which a name with dots leads.
     Raises:
         DataError: a column that the config names, or one of a required role, is not there.
     """
@@ -80,7 +82,7 @@ def find_columns(
                 found[role] = Column((name,), "usual name")
             continue
         plain = {name: name if name in seen else name.removesuffix("?") for name in names}
-        there = [name for name in plain.values() if name in seen or name.split(".")[0].split("[")[0] in seen]
+        there = [name for name in plain.values() if name in seen or (nested and name.split(".")[0] in seen)]
         absent = [name for name in names if name not in there and not name.endswith("?")]
         if absent and not (sparse and (there or lenient or role not in REQUIRED[table])):
             raise _missing(path, f"logs.{table}.columns.{role} names {absent[0]!r}, which is no column", absent, seen)

@@ -56,7 +56,7 @@ def files_of(folder: Path, name: str, others: Sequence[str] = ()) -> tuple[Path,
             place = label(folder, file)
             kind = kind_of(file.name)
             after = "" if "*" in name else path.name[len(name) :]
-            if kind is None or (after and after[0].isalpha() and after[0].isascii()):
+            if kind is None or not file.is_file() or (after and after[0].isalpha() and after[0].isascii()):
                 raise DataError(
                     f"{folder}: {place} begins like the table {name} and is not read. Move it away, or rename it: "
                     f"{name}.<part> with one of {ENDINGS}."
@@ -97,12 +97,12 @@ def _begins(given: str, name: str) -> bool:
 
 def _below(path: Path) -> Iterator[Path]:
     """The file itself, or the files below a folder."""
-    if path.is_file():
+    if not path.is_dir():
         yield path
         return
     for file in path.rglob("*"):
         hidden = any(part.startswith(("_", ".")) for part in file.relative_to(path).parts)
-        if file.is_file() and not hidden:
+        if not file.is_dir() and not hidden:
             yield file
 
 

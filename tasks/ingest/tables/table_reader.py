@@ -11,14 +11,15 @@ import pyarrow as pa
 
 from gensr_model.config.logs import TableConfig
 from gensr_model.errors import DataError
+from tasks.ingest.raw_files import require_text
 from tasks.ingest.tables import delimited, json_lines, parquet_rows, values
 from tasks.ingest.tables.roles import USUAL, Column, find_columns
-from tasks.ingest.tables.table_files import LINES, PARQUET, hive_columns, kind_of
+from tasks.ingest.tables.table_files import LINES, PARQUET, TEXT, hive_columns, kind_of
 from tasks.ingest.tables.text_chunks import first_bytes
 
 _SAMPLE = 2**20
 _LATE = ("query", "query_id", "behavior")  # many rows have none, and JSON lines may leave out what is null
-_IDS = ("user", "item", "query_id")
+_IDS = ("user", "item", "query_id", "session", "behavior")
 # A batch of rows by role, with ``line_no``; and the lines that are no rows.
 Batches = Iterator[tuple[pa.Table, pa.Table]]
 
@@ -44,7 +45,9 @@ class TableReader:
         self.step = config.lines
         seen = self._look(config, given)
         self.seen: list[str] = [*(name for name in seen if name not in self.hive), *self.hive]
-        self.columns = find_columns(table, given, self.seen, path, self.kind == LINES, self.step is not None)
+        self.columns = find_columns(
+            table, given, self.seen, path, self.kind == LINES, self.step is not None, self.kind != TEXT
+        )
         self.zone: str = getattr(config, "time_zone", "UTC")
         self.time_unit = self._own_time_unit()
 
@@ -57,6 +60,7 @@ class TableReader:
         start = first_bytes(self.path, _SAMPLE).removeprefix(b"\xef\xbb\xbf")
         if start[:4] == b"PAR1":
             raise DataError(f"{self.path}: the file is Parquet. Name it {self.path.name.split('.')[0]}.parquet.")
+        require_text(self.path, start)
         if self.kind == LINES:
             return json_lines.keys_of(self.con, self.path, self.step)
         usual = [name for names in USUAL[self.table].values() for name in names]

@@ -9,11 +9,10 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from gensr_model.errors import DataError
-from tasks.ingest.raw_files import LONGEST_LINE
+from tasks.ingest.raw_files import LONGEST_LINE, require_text
 
 CHUNK = 16 * 2**20  # bytes of unpacked text at a time
 _PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-_WIDE = (b"\xff\xfe", b"\xfe\xff")  # byte order marks of UTF-16
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -43,13 +42,12 @@ def first_bytes(path: Path, count: int) -> bytes:
 def chunks(path: Path) -> Iterator[Chunk]:
     """The lines of a text file; the last one gets a line end if it has none.
 
-    Raises DataError, naming the file and the last good line, where the file is empty, truncated, damaged or UTF-16.
+    Raises DataError, naming the file and the last good line, where the file is empty, truncated, damaged or no text.
     """
     line, rest, empty = 1, b"", True
     with _opened(path) as stream:
         text = _read(stream, CHUNK, path)
-        if text[:2] in _WIDE:
-            raise DataError(f"{path}: the file is UTF-16, and UTF-8 is expected. Export it as UTF-8.")
+        require_text(path, text)
         text = text.removeprefix(_BOM)
         while text:
             following = _read(stream, CHUNK, path, line, text)

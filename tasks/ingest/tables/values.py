@@ -15,7 +15,8 @@ from tasks.ingest.clean_text import clean_text
 
 #: How exports write that there is no value. Case counts: a user may be called Nan.
 MISSING = pa.array(
-    ["", "null", "NULL", "Null", "nan", "NaN", "NAN", "-nan", "NaT", "nat", "None", "\\N", "<NA>"], pa.string()
+    ["", "null", "NULL", "Null", "nan", "NaN", "NAN", "-nan", "NaT", "nat", "None", "\\N", "<NA>", "[]", "{}"],
+    pa.string(),
 )
 #: What stands between several columns of one role that are joined.
 BETWEEN = {"category": " > ", "title": " ", "brand": " ", "description": " ", "item_title": " "}

@@ -1,0 +1,99 @@
+"""Own logs as other programs write them: what they mean, or one sentence about what is wrong."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from ingest_inputs import lines
+from test_ingest_logs import HEADER, ROW, as_lines, events, ingest, source
+
+from gensr_model.errors import DataError
+
+ONE = {"user_id": "u1", "item_id": "i1", "timestamp": 1700000000}
+
+
+def test_header_names_may_be_empty_beside_texts_of_several_lines(tmp_path: Path) -> None:
+    content = lines(f",{HEADER},", f"0,{ROW.replace('Red Shoe', chr(34) + 'a' + chr(10) + 'b' + chr(34))},")
+    assert events(ingest(source(tmp_path / "logs", events__csv=content)), "user", "query") == [("u1", "a b")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "item"),
+    [
+        ("events.csv", lines("user_id,product,timestamp", "u1,i1,1700000000"), "product.id"),
+        ("events.csv", lines("user_id,product,timestamp", "u1,i1,1700000000"), "product[0]"),
+        ("events.jsonl", as_lines([ONE | {"products": [{"id": 7}]}]), "products[0].id"),
+    ],
+    ids=["dot", "bracket", "list"],
+)
+def test_a_path_into_what_holds_no_objects_is_no_column(name: str, content: bytes, item: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"which is no column\. Columns: .*Nearest: "):
+        ingest(source(tmp_path / "logs", **{name: content}), {"events": {"columns": {"item": item}}})
+
+
+def test_a_key_of_json_may_hold_a_quote_and_a_slash(tmp_path: Path) -> None:
+    content = as_lines([ONE | {'us"er/~': {"id": "u7"}, 'it"em': 7}])
+    logs = {"events": {"columns": {"user": 'us"er/~.id', "item": 'it"em'}}}
+    assert events(ingest(source(tmp_path / "logs", events__jsonl=content), logs), "user", "item") == [("u7", "7")]
+
+
+def parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    return sink.getvalue().to_pybytes()
+
+
+def with_users(users: pa.Array) -> bytes:
+    return parquet(pa.table({"user_id": users, "item_id": ["i1"], "timestamp": [1700000000]}))
+
+
+def test_a_uuid_is_its_usual_text(tmp_path: Path) -> None:
+    one = uuid.UUID("f81d4fae-7dec-11d0-a765-00a0c91e6bf6")
+    content = with_users(pa.array([one.bytes], pa.uuid()))
+    assert events(ingest(source(tmp_path / "logs", events__parquet=content)), "user") == [(str(one),)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("events.parquet", with_users(pa.array([b"\xff\xfe"])), "a column of bytes is no UTF-8 text"),
+        (
+            "events.parquet",
+            parquet(pa.Table.from_arrays([pa.array(["u"])] * 2, names=["user_id"] * 2)),
+            "names column user_id twice",
+        ),
+        ("events.csv", lines(HEADER, ROW).decode().encode("utf-16-le"), "UTF-16"),
+        ("events.csv", b"PK\x03\x04" + bytes(99), "a zip archive or a spreadsheet"),
+        ("events.json", json.dumps(ONE, indent=2).encode(), "no line is a JSON object; one is '{'"),
+        ("events.jsonl", b"{'user_id': 'u1'}\n", "no line is a JSON object"),
+    ],
+    ids=["bytes", "twice", "UTF-16", "zip", "indented", "Python"],
+)
+def test_what_is_no_table_is_one_sentence(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        ingest(source(tmp_path / "logs", **{name: content}))
+
+
+def test_a_part_that_is_a_link_to_nothing_is_not_left_out_silently(tmp_path: Path) -> None:
+    folder = source(tmp_path / "logs", events__csv=lines(HEADER, ROW))
+    (folder / "events.2.csv").symlink_to(folder / "gone.csv")
+    with pytest.raises(DataError, match=r"events\.2\.csv begins like the table events and is not read"):
+        ingest(folder)
+
+
+def test_event_types_and_sessions_that_pandas_made_floats_are_numbers(tmp_path: Path) -> None:
+    content = lines(f"{HEADER},session", f"{ROW.replace('click', '1.0')},5.0")
+    raw = ingest(source(tmp_path / "logs", events__csv=content), {"behaviors": {"1": "rec"}})
+    assert events(raw, "behavior", "session") == [("1", "5")]
+
+
+@pytest.mark.parametrize("value", [[], {}])
+def test_an_empty_list_or_object_is_nobody(value: Any, tmp_path: Path) -> None:
+    raw = ingest(source(tmp_path / "logs", events__jsonl=as_lines([ONE | {"user_id": value}, ONE])))
+    assert events(raw, "user") == [("u1",)]
