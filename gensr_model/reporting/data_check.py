@@ -83,6 +83,12 @@ def _columns(found: dict[str, Any]) -> Table:
         [words(each["table"]), words(each["role"]), words(" + ".join(each["columns"])), words(each["why"])]
         for each in found["columns"]
     ]
+    fixed = {
+        name: [c for c in columns if c not in ("file", "line")] for name, columns in found["fixed_columns"].items()
+    }
+    rows += [
+        [words(name), words(", ".join(columns)), words(""), words("the format")] for name, columns in fixed.items()
+    ]
     return _made("columns", "Columns", _word("Table", "Role", "Column", "Why"), rows, _unused(found))
 
 

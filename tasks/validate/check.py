@@ -48,7 +48,7 @@ def examine(raw: Path, config: PipelineConfig, temp: Path) -> dict[str, Any]:
 
 
 def _understood(manifest: dict[str, Any], config: PipelineConfig) -> dict[str, Any]:
-    """What ingest says of files, tables and columns. A format that finds no columns has fixed ones: none are listed."""
+    """What ingest says of files, tables and columns. The columns of other formats are fixed."""
     entry = dataset_format(config.format)
     read = [file.get("understood", {}) for file in manifest["files"]]
     columns: dict[tuple[str, ...], dict[str, Any]] = {}
@@ -70,6 +70,7 @@ def _understood(manifest: dict[str, Any], config: PipelineConfig) -> dict[str, A
         "files": manifest["files"],
         "tables": [made for t in entry.reading.tables if (made := _table(t.name, manifest, read))["rows"]],
         "columns": list(columns.values()),
+        "fixed_columns": {t.name: t.schema.names for t in entry.reading.tables} if not any(read) else {},
         "unused": {name: list(names) for name, names in unused.items()},
         "event_types": types,
         "time_units": [{"unit": unit, "why": why} for unit, why in units],

@@ -96,6 +96,7 @@ def test_the_other_formats_are_checked_too(folder: Path) -> None:
         assert (done.exit_code, done.stderr) == (0, "")
         assert done.stdout.startswith("generated data, read as ")
         assert "What is left" in done.stdout
+        assert "title, " in done.stdout
 
 
 def test_init_writes_what_run_and_check_take_as_it_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
