@@ -48,7 +48,7 @@ def examine(raw: Path, config: PipelineConfig, temp: Path) -> dict[str, Any]:
 
 
 def _understood(manifest: dict[str, Any], config: PipelineConfig) -> dict[str, Any]:
-    """What ingest says of files, tables and columns. The columns of other formats are fixed."""
+    """What ingest says of files, tables and columns. Where a format finds no columns, they are fixed."""
     entry = dataset_format(config.format)
     read = [file.get("understood", {}) for file in manifest["files"]]
     columns: dict[tuple[str, ...], dict[str, Any]] = {}
