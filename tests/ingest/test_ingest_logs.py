@@ -347,7 +347,7 @@ def test_the_same_part_twice_is_an_error(tmp_path: Path) -> None:
     [
         ("events.csv", (HEADER + "\n" + ROW).encode("utf-16"), "UTF-16"),
         ("events.csv", b"", "the file is empty"),
-        ("events.csv", gzip.compress(lines(HEADER, *[ROW] * 900))[:60], "truncated or damaged after line"),
+        ("events.csv", gzip.compress(lines(HEADER, *[ROW] * 900), mtime=0)[:60], "truncated or damaged after line"),
         ("events.csv.zst", zstd(lines(HEADER, *[f"{ROW}{n}" for n in range(900)]))[:60], "truncated or damaged"),
         ("events.json", b'[{"user_id": 1}]\n', "JSON array"),
         ("events.parquet", lines(HEADER, ROW), "no complete Parquet file"),
@@ -357,6 +357,7 @@ def test_the_same_part_twice_is_an_error(tmp_path: Path) -> None:
         ("events.csv", lines(HEADER), "no row of data"),
         ("clicks.csv", lines(HEADER, ROW), r"no file of the table events.*clicks\.csv"),
     ],
+    ids=range(11),
 )
 def test_a_file_that_cannot_be_read_is_one_sentence(name: str, content: bytes, message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
