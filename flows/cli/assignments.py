@@ -93,7 +93,10 @@ def _value(kinds: list[Any], text: str) -> Any:
         value = parse_yaml(text)
         if lists and not isinstance(value, list):
             value = parse_yaml(f"[{text}]")  # a,b
-    except yaml.YAMLError:
+    except yaml.YAMLError as error:
+        if text.startswith(("[", "{")):
+            problem = getattr(error, "problem", None) or error
+            raise ConfigError(f"{text!r} is not YAML: {problem}. Names with signs such as ? stand in quotes") from error
         return text
     return value
 

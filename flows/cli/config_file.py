@@ -13,9 +13,12 @@ from gensr_model.errors import ConfigError
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's words: ``no`` is a word, ``1e-4`` a number, ``2026-01-02`` text. No key stands twice."""
+    """YAML 1.2's words: ``no`` is a word, ``1e-4`` a number, ``2026-01-02`` text. Keys are text; none stands twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                key.tag = "tag:yaml.org,2002:str"
         pairs = [(self.construct_object(key, deep=True), key) for key, _ in node.value]
         seen = set[Any]()
         for name, key in pairs:

@@ -31,6 +31,12 @@ def _known_zone(zone: str) -> str:
     return zone
 
 
+def _parts_fields(sign: str) -> str:
+    if len(sign) != 1 or not sign.isascii() or sign in '"\r\n\0':
+        raise ValueError(f"{sign!r} parts no fields: expected one ASCII character, no quote and no line end")
+    return sign
+
+
 Zone = Annotated[str, AfterValidator(_known_zone)]
 
 
@@ -79,7 +85,7 @@ class TableConfig(Frozen):
     """
 
     name: Stem
-    delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] | None = Field(
+    delimiter: Annotated[str, AfterValidator(_parts_fields)] | None = Field(
         None, description="of text files; found if left out"
     )
     quoted: bool | None = Field(None, description="whether text files quote fields with double quotes")

@@ -22,8 +22,11 @@ judged as (
             when time is null then 'no ' || $time
             when ts between $earliest and $latest then null
             when $unit = 'iso' and ts is null then 'time is not ISO 8601, as those of the rest of the file are'
+            when $unit = 'none' and number is null then 'time is neither a number since 1970 nor ISO 8601'
             when ts is null then 'time is not a number'
             when number = 0 then 'time is zero'
+            when try_strptime(time, '%Y%m%d') between '1900-01-01' and '2100-01-01'
+                then 'time is a day in digits: 2026-01-02 is expected instead of 20260102'
             when number between $earliest / 1000 and $latest / 1000
                 then 'timestamp in the wrong unit: s, and the file is in ' || $unit
             when number between $earliest and $latest

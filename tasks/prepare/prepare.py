@@ -127,10 +127,11 @@ def read_interactions(
         until = datetime.fromisoformat(config.prepare.until)
         ((left_out,),) = run(con, "prepared/until", {"until": int(until.timestamp() * 1000)}).fetchall()
         counts["left_out_by_until"] = left_out
+        if left_out and files.one_row(con, "prepared/size")["interactions"] == 0:
+            raise DataError(f"no event before prepare.until, {config.prepare.until}. Set a later time, or null")
     if files.one_row(con, "prepared/size")["interactions"] == 0:
         raise DataError(
-            f"no engaged row (a purchase, click = 1, click_cnt > 0) in the raw tables; read: {counts.get('read')}"
-            f"{', before prepare.until ' + config.prepare.until if config.prepare.until else ''}. "
+            f"no engaged row (a purchase, click = 1, click_cnt > 0) in the raw tables; read: {counts.get('read')}. "
             "Check that the source folder holds the interactions of this format"
         )
 

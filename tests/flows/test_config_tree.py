@@ -101,13 +101,19 @@ def test_a_file_is_read_as_the_schema_has_its_fields(tmp_path: Path) -> None:
         ("seed: 1\ntrain:\n  epochs: 3\n  epochs: 4\n", "mine.yaml, line 4: not YAML: 'epochs' stands twice"),
         ("- a\n", "mine.yaml: expected fields with their values"),
         ("train: {epoch: 3}", "train.epoch: no such field; did you mean epochs"),
-        ("12: 3", "12 is no name of a field"),
+        ("12: 3", "12: no such field"),
+        ("? [a]\n: 3", r"\['a'\] is no name of a field"),
         ("a: !!python/object:os.system {}", "mine.yaml, line 1: not YAML: could not determine a constructor"),
     ],
 )
 def test_a_wrong_file_is_named_with_the_line(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         read_config(write(tmp_path / "mine.yaml", text))
+
+
+def test_keys_of_yaml_are_text(tmp_path: Path) -> None:
+    tree = read_config(write(tmp_path / "mine.yaml", "logs: {behaviors: {1: rec, true: ignored, 007: rec}}"))
+    assert tree == {"logs": {"behaviors": {"1": "rec", "true": "ignored", "007": "rec"}}}
 
 
 def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
@@ -157,6 +163,7 @@ def test_a_value_is_read_as_the_type_of_its_field(assignment: str, expected: dic
         ("overrides.train.epochs=3", "no such field"),
         ("train.epochs.more=3", "no such field"),
         ("train.epochs=many", "train.epochs: Input should be a valid integer"),
+        ("logs.items.columns.title=[name, short?]", r"short\?\]' is not YAML: .* Names with signs such as \? stand in"),
         ("train.epochs=0", "train.epochs: Input should be greater than or equal to 1"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import uuid
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from ingest_inputs import lines
 from test_ingest_logs import HEADER, ROW, as_lines, events, ingest, source
 
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError
 
 ONE = {"user_id": "u1", "item_id": "i1", "timestamp": 1700000000}
@@ -97,3 +99,45 @@ def test_event_types_and_sessions_that_pandas_made_floats_are_numbers(tmp_path: 
 def test_an_empty_list_or_object_is_nobody(value: Any, tmp_path: Path) -> None:
     raw = ingest(source(tmp_path / "logs", events__jsonl=as_lines([ONE | {"user_id": value}, ONE])))
     assert events(raw, "user") == [("u1",)]
+
+
+def test_headers_between_the_rows_are_rejects(tmp_path: Path) -> None:
+    twice = gzip.compress(lines(HEADER, ROW)) * 2
+    raw = ingest(source(tmp_path / "logs", **{"events.csv.gz": twice}))
+    assert events(raw, "user", "line") == [("u1", 2), ("u1", 4)]
+    assert [(line, reason) for _, line, reason in raw.rejects] == [(3, "the header once more")]
+
+
+@pytest.mark.parametrize(
+    ("time", "reason"),
+    [
+        ("11/14/2023 22:13:20", "time is neither a number since 1970 nor ISO 8601"),
+        ("20231114", "time is a day in digits: 2026-01-02 is expected instead of 20260102"),
+    ],
+)
+def test_times_that_no_unit_explains(time: str, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=rf"The most frequent reason \(1 rows\): {reason}"):
+        ingest(source(tmp_path / "logs", events__csv=lines(HEADER, ROW.replace("1700000000", time))))
+
+
+@pytest.mark.parametrize(
+    ("category", "paths"),
+    [
+        ("[\"Women's\", 'Shoes']", [["Women's", "Shoes"]]),
+        ("[None, 'Shoes']", [["Shoes"]]),
+        ("['Home > Lamps', 'It\\'s']", [["Home", "Lamps"], ["It's"]]),
+        ("[['Home', 'Lamps'], ['New']]", [["Home", "Lamps"], ["New"]]),
+        ("[it's new]", [["[it's new]"]]),
+    ],
+)
+def test_lists_as_python_writes_them(category: str, paths: list[list[str]], tmp_path: Path) -> None:
+    quoted = category.replace('"', '""')
+    items = lines("item_id,category,description", f'i1,"{quoted}","[\'one\', ""it\'s two""]"')
+    raw = ingest(source(tmp_path / "logs", events__csv=lines(HEADER, ROW), items__csv=items))
+    assert [(row["category_paths"], row["description"]) for row in raw.rows("items")] == [(paths, "one it's two")]
+
+
+@pytest.mark.parametrize("sign", ['"', "\n", ";;", "¦", ""])
+def test_what_parts_no_fields_is_refused(sign: str) -> None:
+    with pytest.raises(ValueError, match=r"logs\.events\.delimiter\n.* parts no fields: expected one ASCII character"):
+        PipelineConfig.model_validate({"logs": {"events": {"delimiter": sign}}})

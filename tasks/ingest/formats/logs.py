@@ -126,7 +126,8 @@ def event_blocks(
     given = logs.events.time_unit
     unit = reader.time_unit or (given if given != "auto" else found[0] if found else "ms")
     meaning = _event_types(logs, types, path)
-    params = {"unit": unit, **bounds, **{role: reader.name_of(role) for role in REQUIRED["events"]}}
+    read_as = unit if found or given != "auto" or reader.time_unit else "none"
+    params = {"unit": read_as, **bounds, **{role: reader.name_of(role) for role in REQUIRED["events"]}}
     for rows in staged:
         engagement = _engagements(rows, meaning, logs.events.without_item)
         timed = _with_number(con, rows.append_column("engagement", engagement))

@@ -36,17 +36,19 @@ def _plain(name: str) -> str:
 
 def _one_task(found: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[str]:
     events = found.get("events")
-    if events and not events["search"]:
+    if not events or not events["users"]:
+        return
+    if not events["search"]:
         asked = {("events", "query"), ("events", "query_id")} & known
         yield "No event is a search, so recommendation alone is trained and ranked. " + (
             "The column of queries is empty." if asked else "If the logs have queries, set logs.events.columns.query."
         )
-    if events and not events["recommendation"]:
+    if not events["recommendation"]:
         yield (
             "Every event is a search, so search alone is trained and ranked. If the logs have clicks outside search, "
             "bring their rows, with an empty query."
         )
-    if events and events["search"] and events["recommendation"] and events["users_with_both"] < 0.1 * events["users"]:
+    if events["search"] and events["recommendation"] and events["users_with_both"] < 0.1 * events["users"]:
         yield (
             f"{events['users_with_both']:,} of {events['users']:,} users both searched and took recommendations, and "
             "only they tell what one behavior says of the other. Set logs.keep_users to both to leave the others out."

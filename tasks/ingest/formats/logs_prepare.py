@@ -27,8 +27,17 @@ def engagements(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: 
 
 
 def require_joins(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: dict[str, Any]) -> None:
-    """Count items with and without a row of the items table. Raises DataError where no id is in both tables."""
+    """Count items with and without a row of the items table.
+
+    Raises DataError where no event is an engagement, and where no id is in both tables.
+    """
     del config
+    read = counts["read"]
+    if not read["recommendation_events"] + read["search_events"]:
+        raise DataError(
+            f"no event is an engagement: of {read['event_rows']:,} events {read['ignored_by_type']:,} are ignored "
+            f"(logs.behaviors), and {read['searches_without_text']:,} belong to a search whose text nobody knows."
+        )
     (row,) = sql_runner.to_arrow(con, "logs/described_items").to_pylist()
     counts["items_described"] = row
     if row["items"] and row["listed"] and not row["described"]:

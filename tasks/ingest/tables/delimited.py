@@ -92,7 +92,20 @@ def records(path: Path, dialect: Dialect, wanted: Sequence[str]) -> Iterator[tup
                 lines = chunk.text.split(b"\n", 1)
             chunk = Chunk(lines[1] if len(lines) > 1 else b"", chunk.first_line + 1, chunk.last)
             header_due = False
-        yield _parse(chunk, dialect, list(wanted))
+        rows, broken = _parse(chunk, dialect, list(wanted))
+        yield _without_headers(rows, broken) if dialect.named else (rows, broken)
+
+
+def _without_headers(rows: pa.Table, broken: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Files that were written one behind the other have their headers between the rows: they are rejects."""
+    names = [name for name in rows.column_names if name != "line_no"]
+    same = pc.equal(rows[names[0]], names[0])
+    if not pc.any(same).as_py():
+        return rows, broken
+    same = functools.reduce(pc.and_, (pc.equal(rows[name], name) for name in names))
+    lines = rows["line_no"].filter(same)
+    why = [pa.repeat(pa.scalar(text), len(lines)) for text in ("the header once more", ",".join(names))]
+    return rows.filter(pc.invert(same)), pa.concat_tables([broken, pa.table([lines, *why], schema=REJECTED)])
 
 
 def _whole_records(path: Path, dialect: Dialect) -> Iterator[Chunk]:

@@ -130,6 +130,8 @@ class TableReader:
             return pa.nulls(len(rows), pa.string())
         constant = {name: pa.repeat(pa.scalar(value), len(rows)) for name, value in self.hive.items()}
         parts = [constant[name] if name in constant else rows[name] for name in column.names]
+        if role in values.BETWEEN:
+            parts = [values.lists(part) for part in parts]
         text = values.known(values.joined(parts, role))
         if role in _IDS:
             return values.ids(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import json
 import unicodedata
@@ -11,6 +12,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.ingest import python_literals
 from tasks.ingest.clean_text import clean_text
 
 #: How exports write that there is no value. Case counts: a user may be called Nan.
@@ -50,6 +52,25 @@ def queries(values: Texts) -> Texts:
     """NFKC, case folded, one blank between words; letters of every script stay."""
     lower = pc.ascii_lower(values) if _all_ascii(values) else _each(values, _folded)
     return known(pc.replace_substring_regex(lower, r"\s+", " "))
+
+
+def lists(values: Texts) -> Texts:
+    """The values, of which lists as Python writes them have become JSON."""
+    if not pc.any(pc.match_substring_regex(values, r"^\s*\[.*'")).as_py():
+        return values
+    return _each(values, _as_json)
+
+
+def _as_json(text: str) -> str:
+    if not text.lstrip().startswith("["):
+        return text
+    value = python_literals.parse(text.strip().encode())
+    if value is python_literals.UNSURE:
+        try:
+            value = ast.literal_eval(text.strip())
+        except (ValueError, SyntaxError, RecursionError, MemoryError):  # a text in brackets
+            return text
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else text
 
 
 def _without_markup(text: str) -> str:
