@@ -50,10 +50,12 @@ class PromptTable(NamedTuple):
 def train_tokenizer(dataset: PreparedDataset, config: ModelConfig) -> Tokenizer:
     """Byte-pair tokenizer of the corpus itself, for a backbone trained from scratch, offline.
 
-    It sees item texts and queries, lower-cased, and knows ``Yes`` and ``No`` as whole tokens.
+    It sees item texts and queries with their case folded, and knows ``Yes`` and ``No`` as whole tokens.
     """
     tokenizer = Tokenizer(models.BPE(unk_token=UNK))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    # The queries of own logs are case-folded: their "giesskanne" must be the "Gießkanne" of a title.
+    folded = [normalizers.Replace(letter, letter.casefold()) for letter in ("ß", "ς")]
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase(), *folded])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Whitespace(), pre_tokenizers.Digits(individual_digits=False)]
     )

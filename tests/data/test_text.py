@@ -186,6 +186,8 @@ def test_the_corpus_gives_a_tokenizer_that_knows_answers_and_prompt_words(
     for word in ("kitchen", "garden", "recommend", "search", "item"):
         assert len(tokenizer.encode(word, add_special_tokens=False).ids) == 1, word
     assert tokenizer.encode("KITCHEN").ids == tokenizer.encode("kitchen").ids
+    for word in ("Gießkanne", "GIEẞEN", "Λόγος", "Ёлка"):  # as queries are folded
+        assert tokenizer.normalizer.normalize_str(word) == word.casefold()
     assert tokenizer.encode("yes").ids != tokenizer.encode("Yes").ids  # text that says yes is not the answer
     assert train_tokenizer(dataset, config).to_str() == tokenizer.to_str()
     tokenizer.enable_truncation(2)
