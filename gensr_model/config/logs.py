@@ -45,7 +45,7 @@ class EventColumns(Frozen):
 
     user: Names | None = None
     item: Names | None = None
-    time: Name | None = None
+    time: Names | None = None
     behavior: Names | None = Field(None, description="the event type; without such a column every row is an engagement")
     query: Names | None = Field(None, description="text of the search; null or empty is a recommendation")
     query_id: Names | None = Field(None, description="id of the search, whose text the table queries holds")

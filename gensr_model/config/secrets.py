@@ -22,8 +22,8 @@ def _any_case(names: str) -> str:
 
 # A user or a password before the host. A password may hold / or #, which end the host in a URL that is well formed.
 _USER = r"""://(?:[^\s/?#"']*@|[^\s/?#:"']*:(?![0-9]*(?:[\s/?#"']|$))[^\s"']*@)"""
-_PART = _any_case("signature|token|secret|passw|credential|api[_-]?key|access[_-]?key")
-_WHOLE = _any_case("sig|key|pwd|auth|sas|jwt")
+_PART = _any_case("signature|token|secret|passw|credential|authorization|api[_-]?key|access[_-]?key")
+_WHOLE = _any_case("sig|key|pwd|pass|auth|sas|jwt|hmac|bearer")
 _PARAMETER = rf"[?&;#](?:[A-Za-z0-9_.-]*(?:{_PART})[A-Za-z0-9_.-]*|{_WHOLE})="
 _SETTING = (
     rf"""(?:^|[\s?&;"'])(?:{_any_case("password|passwd|pwd")})\s*=\s*(?=\S)"""  # of a text such as host=… password=…

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 import json
 import shutil
@@ -127,10 +128,15 @@ def _reading(config: PipelineConfig) -> Reading:
 def _other_format(folder: Path, format: Format) -> str:
     """A hint where the folder has files of another known format."""
     for name, facts in FORMATS.items():
-        marks = dataset_format(name).reading.marks
-        if name != format and any(any(folder.rglob(mark)) for mark in marks):
+        if name != format and _has_marks(folder, name):
             return f" It looks like {facts.title} data: set format to {name}."
     return ""
+
+
+def _has_marks(folder: Path, format: Format) -> bool:
+    """Whether a file or folder below is named as those of the format are; case does not count."""
+    marks = dataset_format(format).reading.marks
+    return any(fnmatch.fnmatchcase(path.name.casefold(), mark) for path in folder.rglob("*") for mark in marks)
 
 
 def format_of(folder: Path) -> Format:
@@ -138,7 +144,7 @@ def format_of(folder: Path) -> Format:
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder, seen from {Path.cwd()}.")
     for name in FORMATS:
-        if any(any(folder.rglob(mark)) for mark in dataset_format(name).reading.marks):
+        if _has_marks(folder, name):
             return name
     raise DataError(
         f"{folder}: no file is named as those of {', '.join(FORMATS)} are. Say which --format it has."

@@ -115,6 +115,8 @@ SECRETS: list[tuple[str, Any]] = [
     ("source", "postgresql://hunter2@host/db"),
     ("source", "host=db password=hunter2"),
     ("source.0", ["https://host/events.csv?x=1&X-Amz-Signature=hunter2"]),
+    ("source.0", ["https://host/events.csv?user=me&Pass=hunter2"]),
+    ("source.0", ["https://host/events.csv?Authorization=hunter2"]),
     ("source.files.0.url", {"kind": "download", "files": [{"url": "https://host/e.csv?%74oken=hunter2"}]}),
     ("source.files.0.url", {"kind": "download", "files": [{"url": "https://host/e.csv?sv=1&sig=hunter2"}]}),
     ("source.endpoint", {"kind": "s3", "url": "s3://bucket", "endpoint": "http://me:hunter2@host:9000"}),

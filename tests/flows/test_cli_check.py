@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,23 @@ def test_init_writes_what_run_and_check_take_as_it_is(folder: Path, monkeypatch:
     assert gensr("run", "--config", "gensr.yaml").exit_code == 0
     assert runs[0]["source"] == str(folder)
     assert runs[0]["logs"]["events"]["columns"]["query"] == "suchwort"
+
+
+def test_init_takes_parts_with_columns_of_their_own(folder: Path) -> None:
+    head, *rows = (folder / "events.csv").read_text("utf-8").splitlines()
+    (folder / "EVENTS.2.csv").write_text("\n".join([head.replace("timestamp", "ts"), *rows[500:]]), encoding="utf-8")
+    (folder / "events.csv").write_text("\n".join([head, *rows[:500]]), encoding="utf-8")
+    assert gensr("init", "--data", "shop", *SMALL).exit_code == 0
+    assert '      time: ["ts?", "timestamp?"]' in Path("gensr.yaml").read_text(encoding="utf-8")
+    assert _figures(gensr("check", "--config", "gensr.yaml").stdout) == _figures(check().stdout)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
+def test_days_without_an_hour_are_named(folder: Path, zone: str) -> None:
+    head, *rows = (folder / "events.csv").read_text("utf-8").splitlines()
+    days = [re.sub(r",17(\d{8}),", lambda m: f",2023-11-{14 + int(m[1]) // 86_400},", row) for row in rows]
+    (folder / "events.csv").write_text("\n".join([head, *days]), encoding="utf-8")
+    assert "The times look like whole days or hours" in check("--set", f"logs.events.time_zone={zone}").stdout
 
 
 def _figures(screen: str) -> str:

@@ -39,7 +39,7 @@ def _one_task(found: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[st
     if not events or not events["users"]:
         return
     if not events["search"]:
-        asked = {("events", "query"), ("events", "query_id")} & known
+        asked = ("events", "query") in known
         yield "No event is a search, so recommendation alone is trained and ranked. " + (
             "The column of queries is empty." if asked else "If the logs have queries, set logs.events.columns.query."
         )
@@ -67,11 +67,11 @@ def _events(found: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[str]
             f"{lost:,} events of a search are left out: nobody says its text. Bring the table of searches "
             "(logs.queries), or set logs.events.columns.query."
         )
-    day, events = 86_400_000, found.get("events")
-    if events and events["tied"] and events["first_ms"] % day == 0 and events["last_ms"] % day == 0:
+    hour, events = 3_600_000, found.get("events")  # days of any time zone begin at one
+    if events and events["tied"] and events["first_ms"] % hour == 0 and events["last_ms"] % hour == 0:
         yield (
-            "The times look like days without an hour, so events of one day have no order. Set "
-            "logs.events.columns.time to a column with the hour, if there is one."
+            "The times look like whole days or hours, so events of one have no order. Set "
+            "logs.events.columns.time to a column with finer times, if there is one."
         )
 
 
