@@ -25,7 +25,7 @@ judged as (
             when $unit = 'none' and number is null then 'time is neither a number since 1970 nor ISO 8601'
             when ts is null then 'time is not a number'
             when number = 0 then 'time is zero'
-            when try_strptime(time, '%Y%m%d') between '1900-01-01' and '2100-01-01'
+            when regexp_full_match(time, '(19|20)[0-9]{2}[01][0-9][0-3][0-9]')
                 then 'time is a day in digits: 2026-01-02 is expected instead of 20260102'
             when number between $earliest / 1000 and $latest / 1000
                 then 'timestamp in the wrong unit: s, and the file is in ' || $unit

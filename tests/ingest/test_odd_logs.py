@@ -120,6 +120,13 @@ def test_times_that_no_unit_explains(time: str, reason: str, tmp_path: Path) -> 
         ingest(source(tmp_path / "logs", events__csv=lines(HEADER, ROW.replace("1700000000", time))))
 
 
+def test_a_word_that_means_1970_is_no_day_in_digits(tmp_path: Path) -> None:
+    times = ("2023-11-14T22:13:20Z", "epoch")
+    content = lines(HEADER, *(ROW.replace("1700000000", time) for time in times))
+    raw = ingest(source(tmp_path / "logs", events__csv=content))
+    assert [reason for _, _, reason in raw.rejects] == ["timestamp before ingest.earliest"]
+
+
 @pytest.mark.parametrize(
     ("category", "paths"),
     [
