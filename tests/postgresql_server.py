@@ -41,7 +41,9 @@ def postgresql_server() -> Iterator[str]:
         secret.write_text(PASSWORD + "\n", encoding="utf-8")
         secret.chmod(0o644)
         init = [folder / "initdb", "-D", data, "-U", "shop", "--pwfile", secret, "-A", "scram-sha-256", "--no-sync"]
-        made = subprocess.run([*init, "-E", "UTF8", "--locale=C"], user=user, capture_output=True, text=True)
+        made = subprocess.run(
+            [*init, "-E", "UTF8", "--locale=C"], user=user, capture_output=True, text=True, encoding="utf-8"
+        )
         assert made.returncode == 0, made.stderr
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

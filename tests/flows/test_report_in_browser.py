@@ -54,8 +54,8 @@ def test_the_page_of_every_study_has_all_sections_and_the_picture_is_in_the_file
     tab.look(390)
     tab.open(page)
     result = tab.evaluate("[...document.querySelectorAll('section[id]')].map(s => s.id)")
-    assert result == ["short", "run", "data", "checks", "results", "segments", "systems", "full", "ablation", "sweep",
-                     "training", "mechanisms", "speed", "examples", "failed"]  # fmt: skip
+    assert result == ["short", "run", "data", "checks", "check", "results", "segments", "systems", "full", "ablation",
+                     "sweep", "training", "mechanisms", "speed", "examples", "failed"]  # fmt: skip
     (size,) = tab.evaluate("[...document.images].map(i => [i.naturalWidth, i.complete, i.clientHeight])")
     assert size[0] > 1_000
     assert size[1]

@@ -323,7 +323,7 @@ def test_a_file_that_begins_as_a_table_is_read_or_named(tmp_path: Path, name: st
 def test_a_label_may_have_dots(tmp_path: Path) -> None:
     source = amazon(tmp_path / "source")
     (source / "reviews_X_5.2014.07.24.json").write_bytes(lines(review(reviewerID="U2")))
-    (source / "readme.txt").write_text("not a table")
+    (source / "readme.txt").write_text("not a table", encoding="utf-8")
     assert [row["user"] for row in ingest(source, "amazon").rows("reviews")] == ["U1", "U2"]
 
 

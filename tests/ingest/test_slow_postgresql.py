@@ -106,7 +106,10 @@ def test_a_large_result_is_held_by_the_server(config: Any, tmp_path: Path) -> No
     )
     given = with_changes(config(events=large), {"prepare": {"memory_limit": "128MB"}})
     done = subprocess.run(
-        [sys.executable, "-c", code, given.model_dump_json(), str(tmp_path)], capture_output=True, text=True
+        [sys.executable, "-c", code, given.model_dump_json(), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr
     (folder,) = [path for path in (tmp_path / "downloads").iterdir() if path.is_dir()]

@@ -103,7 +103,7 @@ def test_a_day_with_one_row_is_named_with_what_to_set(tmp_path: Path) -> None:
     assert (folder / "samples_test.parquet").read_bytes() == (plain / "samples_test.parquet").read_bytes()
     assert counts(folder)["left_out_by_until"] == 1
     assert "left_out_by_until" not in counts(plain)
-    assert "until" not in json.loads((plain / "manifest.json").read_text())["config"]
+    assert "until" not in json.loads((plain / "manifest.json").read_text(encoding="utf-8"))["config"]
 
 
 def test_late_rows_after_a_gap_and_days_that_are_too_few(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def raw(folder: Path, events: Rows, queries: Rows = (), items: Sequence[str] | R
     folder.mkdir(parents=True)
     for name, table, schema in (("events", made, EVENTS), ("queries", queries, QUERIES), ("items", texts, ITEMS)):
         pq.write_table(pa.Table.from_pylist(list(table), schema), folder / f"{name}.parquet")
-    (folder / "manifest.json").write_text(json.dumps({"format": "logs", "files": []}))
+    (folder / "manifest.json").write_text(json.dumps({"format": "logs", "files": []}), encoding="utf-8")
     return folder
 
 
@@ -53,7 +53,7 @@ def prepared(folder: Path, given: PipelineConfig) -> Path:
 
 
 def manifest(folder: Path) -> dict[str, Any]:
-    result: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+    result: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     return result
 
 

@@ -185,8 +185,10 @@ def test_what_is_no_job_bundle_is_one_sentence(
 
     monkeypatch.setenv("GENSR_HOME", str(tmp_path / "state"))
     for main, command in ((worker.main, []), (export.main, ["back"])):
-        assert "has no job_bundle.json: name a folder" in (block := refused(main, *command, str(tmp_path)))
-        assert "Traceback" in Path(block.split("Trace: ")[1].strip()).read_text(encoding="utf-8")
+        block = refused(main, *command, str(tmp_path))
+        assert "has no job_bundle.json: name a folder" in block
+        trace = block.split("Trace: ")[1].splitlines()[0]
+        assert "Traceback" in Path(trace).read_text(encoding="utf-8")
     (tmp_path / "job_bundle.json").write_text('{"jobs": []}', encoding="utf-8")
     with pytest.raises(ConfigError, match=r"job_bundle\.json is not what .* \(fields: library, prepared\)"):
         job_bundle.read(tmp_path)

@@ -187,9 +187,9 @@ def test_large_tables_are_looked_at_every_nth_row(tmp_path: Path, out: Path, mon
 @pytest.mark.parametrize(("without", "passes"), [(50, True), (51, False)])
 def test_the_share_of_undescribed_items_has_a_bound(tmp_path: Path, out: Path, without: int, passes: bool) -> None:
     raw = random_amazon(tmp_path / "raw", each=3)
-    manifest = json.loads((raw / "manifest.json").read_text())
+    manifest = json.loads((raw / "manifest.json").read_text(encoding="utf-8"))
     notes = {"items_in_events": 100, "items_without_meta": without}
-    (raw / "manifest.json").write_text(json.dumps(manifest | {"notes": notes}))
+    (raw / "manifest.json").write_text(json.dumps(manifest | {"notes": notes}), encoding="utf-8")
     if passes:
         assert validate_raw(raw, config(), out)["expectations"] == 13
         return
