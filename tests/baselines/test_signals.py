@@ -41,7 +41,7 @@ STEPS_OF_QUERY, STEPS_ON_NOISE = 600, 300  # of those to beat
 # Held to more than popularity. Of the others AEM and TEM learn a style only after more steps than a test has time for,
 # and NRHUB, which knows no order, gives its queries nearly all of its attention and loses the style for the room.
 READS_QUERIES, FINDS_STYLE = ("query_seqrec", "sesrec"), ("copps",)
-SLOW = (*READS_QUERIES, "collm")  # CoLLM reads a prompt for every candidate
+SLOW = (*READS_QUERIES, "collm", "tiger")  # CoLLM reads a prompt for every candidate, TIGER writes four tokens
 OURS = {
     "model": SMALL_MODEL,
     "lightgcn": {"dim": 16, "epochs": 30},

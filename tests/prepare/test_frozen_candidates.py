@@ -87,7 +87,7 @@ def test_rows_of_small_raw_folders(data_format: str, tmp_path: Path) -> None:
     assert digests(FROZEN / data_format, config, tmp_path) == DIGESTS[data_format]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_rows_of_amazon_scientific(real_data: Path, tmp_path: Path) -> None:
     config = three_protocols("amazon")
     assert digests(real_data / "amazon-scientific", config, tmp_path) == SCIENTIFIC
