@@ -72,7 +72,7 @@ def test_the_command_saves_what_is_missing_and_then_says_nothing(tmp_path: Path)
     assert is_finished(cell, tmp_path / "cells")
     read = {name: read_cell(tmp_path / "cells" / path) for name, path in cell.paths.items()}
     assert set(read) == set(REFERENCES)
-    assert len(read["popularity"].ranks) > len(read["item_knn"].ranks) > 0
+    assert len(read["popularity"].ranks) > len(read["bm25"].ranks) > 0
     record = read["popularity"].record
     assert record.costs["cpu_seconds"] > 0
     assert str(tmp_path) not in json.dumps(record.model_dump())
