@@ -46,6 +46,7 @@ def test_a_killed_fine_tuning_is_finished_from_its_last_checkpoint(installed: In
     reused = {stage["label"]: stage["reused"] for stage in summary["stages"]}
     assert [label for label, was in reused.items() if was] == [
         "ingest",
+        "check",
         "validate-raw",
         "prepare",
         "validate",
