@@ -53,6 +53,8 @@ def main(root: Path, kind: str, out: Path) -> None:
     process = trainer.make_accelerator().process_index
     content = {"processes": distributed.processes(), "steps": steps}
     (out / f"curve-{process}.json").write_text(json.dumps(content), encoding="utf-8")
+    if torch.distributed.is_initialized():  # else its threads may outlive the interpreter, which aborts
+        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
