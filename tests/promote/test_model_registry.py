@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 import shutil
 from io import StringIO
 from pathlib import Path
@@ -199,7 +200,7 @@ def test_a_request_may_be_one_record_or_a_list_of_them_and_empty(logged: Logged)
     assert len(logged.model.predict(pd.DataFrame({"user": [None]}))) == 1
 
 
-def test_the_readmes_python_runs_as_printed(logged: Logged, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_readmes_python_runs_as_printed(logged: Logged, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """On a model of the name that it names, which only its registry and its address are stood in for."""
     page = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
     (text,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
@@ -207,11 +208,12 @@ def test_the_readmes_python_runs_as_printed(logged: Logged, monkeypatch: pytest.
     model_registry.register(logged.run, name, logged.uri, logged.bundle, {})
     model_registry.promote(logged.run, name, "1", None)
     monkeypatch.setattr(mlflow, "set_tracking_uri", lambda address: None)
-    *steps, last = ast.parse(text).body
-    assert isinstance(last, ast.Expr)
-    names: dict[str, Any] = {}
-    exec(compile(ast.Module(steps, []), "README.md", "exec"), names)
-    answer = eval(compile(ast.Expression(last.value), "README.md", "eval"), names)
+    last = ast.parse(text).body[-1]
+    lines = text.splitlines()
+    lines[last.lineno - 1] = f"answer = {lines[last.lineno - 1]}"
+    script = tmp_path / "readme.py"
+    script.write_text("\n".join(lines), encoding="utf-8")
+    answer = runpy.run_path(str(script))["answer"]
     assert [len(items) for items in answer["items"]] == [10]
 
 
