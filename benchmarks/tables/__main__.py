@@ -49,7 +49,7 @@ def open_cells(folder: Path) -> list[Cell]:
 
 def can_start(cell: Cell, folder: Path) -> bool:
     """Whether its hyperparameters are its own to choose, or chosen already."""
-    return cell.tunes or len(cell.systems) > 1 or is_finished(cell.chosen_in, folder)
+    return cell.tunes or cell.chosen_in is None or is_finished(cell.chosen_in, folder)
 
 
 def expected_seconds(cell: Cell, folder: Path) -> float | None:

@@ -21,6 +21,9 @@ REFERENCE_CELL = "references"
 PAPERS_TEXT = "laptop"  # the preset in which GenSR and two heads are the paper's
 NEAR_BEST = 0.03  # NDCG@10 below the best of a column within which a system gets further seeds
 OURS = ("two_head", "gensr")
+UNTUNED = {("full-ranking", "gensr")}  # an epoch takes ten CPU minutes: no trials, no more than FULL_EPOCHS
+FULL_EPOCHS = 8
+OUR_TRIAL_EPOCHS = 3  # an epoch of GenSR takes as long as ten of SASRec
 STUDIES = {"rerank": RERANK, "full-ranking": FULL_TABLE}  # by the name of a cell's folder, the flow's
 
 
@@ -57,14 +60,19 @@ class Cell(NamedTuple):
         return f"{self.dataset} {self.study} {self.system}{suffix} seed {self.seed}"
 
     @property
-    def chosen_in(self) -> Cell:
-        """The cell whose hyperparameters it has: nothing is chosen with another seed, or on another data set."""
+    def chosen_in(self) -> Cell | None:
+        """The cell whose hyperparameters it has: nothing is chosen with another seed, or on another data set.
+
+        None where the preset's are taken.
+        """
+        if self.system == REFERENCE_CELL or (self.study, self.system) in UNTUNED:
+            return None
         return self._replace(dataset=SCIENTIFIC, seed=0)
 
     @property
     def tunes(self) -> bool:
         """Whether its hyperparameters are chosen, on the valid split."""
-        return self == self.chosen_in and self.system != REFERENCE_CELL
+        return self == self.chosen_in
 
 
 def systems_of(dataset: str, study: str) -> tuple[str, ...]:
@@ -111,15 +119,17 @@ def config_of(cell: Cell, data: Path, chosen: Mapping[str, Any] | None) -> dict[
 
     Args:
         data: the folder that holds a folder of raw files for each real data set.
-        chosen: hyperparameters of ``chosen_in``; None where the cell chooses itself, or there is nothing to choose.
+        chosen: hyperparameters of ``chosen_in``; None where the cell chooses them itself, or has the preset's.
     """
     config: dict[str, Any] = {
         "name": cell.dataset,
         "preset": cell.preset,
         "train": {"epochs": 30, "two_head_epochs": 30},  # a baseline's budget; early stop decides
-        "full_ranking": {"epochs": 30},
+        "full_ranking": {"epochs": FULL_EPOCHS},
         "rerank": {"systems": cell.systems, "seeds": (cell.seed,), "tune": cell.tunes, "concurrency": 2},
     }
+    if cell.system in OURS:
+        config["rerank"]["trial_epochs"] = OUR_TRIAL_EPOCHS
     if cell.dataset == KUAISAR:
         config |= {"format": "kuaisar", "source": {"kind": "generated"}}
         config["model"] = {"max_history": 20, "backbone": {"vocab_size": 2_000}}

@@ -69,9 +69,10 @@ def train(cell: Cell, data: Path, cells: Path) -> None:
 
 
 def _chosen(cell: Cell, cells: Path) -> dict[str, Any]:
-    """The hyperparameters of the cell that chose them; none for a reference."""
-    path = cells / cell.chosen_in.paths[cell.systems[0]]
-    return read_cell(path).record.chosen if path.is_file() else {}
+    """The hyperparameters of the cell that chose them; none where the preset's are taken."""
+    if cell.chosen_in is None:
+        return {}
+    return read_cell(cells / cell.chosen_in.paths[cell.system]).record.chosen
 
 
 def _cpu_seconds() -> int:

@@ -21,8 +21,10 @@ def test_each_cell_stands_once_and_after_the_cell_that_chooses_its_hyperparamete
     every = list(cells({}))
     assert len(set(every)) == len(every)
     for place, cell in enumerate(every):
-        assert cell.tunes or every.index(cell.chosen_in) <= place
+        assert cell.chosen_in is None or every.index(cell.chosen_in) <= place
     assert {cell.dataset for cell in every if cell.tunes} == {SCIENTIFIC}
+    assert {cell.system for cell in every if cell.chosen_in is None} == {"references", "gensr"}
+    assert not any(cell.tunes for cell in every if (cell.study, cell.system) == ("full-ranking", "gensr"))
 
 
 def test_further_seeds_are_for_ours_and_what_is_near_the_best_of_a_column() -> None:
