@@ -1,6 +1,6 @@
 """Rows of results tables that no ranking of one positive per sample can give: of the paper's, and of Markdown pages.
 
-    python -m benchmarks.arithmetic docs/*.md
+    python -m benchmarks.arithmetic docs/results/*.md
 
 Prints every cell that is not inside, with (N@10 − N@5) / (R@10 − R@5), which lies in [.289, .356], and how many are.
 """

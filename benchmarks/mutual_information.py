@@ -2,7 +2,7 @@
 
 Correlated Gaussians of 20 dimensions at 0, 1, 2, 5 and 10 nats; one-to-one maps of them, which change nothing;
 discrete labels. The last line is one JSON object: every estimate, and whether the claims hold that
-``docs/paper_to_code.md`` makes for MINE (±.05 at 0, within 10% from 1 to 5 nats; the bias at 10 is printed).
+``docs/reference/paper_to_code.md`` makes for MINE (±.05 at 0, within 10% from 1 to 5 nats; the bias at 10 is printed).
 
     python -m benchmarks.mutual_information [samples] [steps] [seeds]
 """

@@ -3,7 +3,7 @@
     python -m benchmarks.references ../shared/data/amazon-scientific
 
 Prints N@10 of search on validation for every weight of the history. What the references reach on test is in
-docs/results.md.
+docs/results/findings.md.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The systems that the paper compares GenSR with, on one input contract; docs/baselines.md shows how to add one."""
+"""The baselines, on one input contract. How to add one: docs/concepts/baselines.md."""

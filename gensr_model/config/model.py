@@ -75,7 +75,7 @@ class SearchesInTextConfig(Frozen):
 
 
 class DeparturesConfig(Frozen):
-    """What GenSR may have that the paper does not; docs/paper_to_code.md explains each by its letter. All are off."""
+    """GenSR's departures from the paper, all off. docs/reference/paper_to_code.md explains each by its letter."""
 
     searches_in_text: SearchesInTextConfig = Field(
         SearchesInTextConfig(), description="AK: training's queries as a field of item text"
@@ -122,7 +122,7 @@ class ModelConfig(Frozen):
     soft_filter: bool = True
     freeze_cf: bool = True
     behavior_embedding: bool = Field(True, description="b_n of H_u, added to both views")
-    position_embedding: bool = Field(True, description="Eq. 5-6 alone are order-blind: docs/paper_to_code.md")
+    position_embedding: bool = Field(True, description="Eq. 5-6 alone are order-blind: docs/reference/paper_to_code.md")
     view_heads: int = Field(4, ge=1)
     view_dropout: float = Field(0.1, ge=0, lt=1)
     beta: float = Field(0.1, ge=0, description="weight of the contrastive loss (Eq. 11); 0 turns it off")
@@ -171,7 +171,7 @@ class HistoryPrompt(Frozen):
 
 
 class FullDeparturesConfig(Frozen):
-    """What full ranking may have that the paper does not; docs/paper_to_code.md explains each. All are off."""
+    """Full ranking's departures from the paper, all off. docs/reference/paper_to_code.md explains each."""
 
     item_vectors: bool = Field(
         False,

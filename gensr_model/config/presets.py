@@ -40,10 +40,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "ablation": {"variants": ("no_cf_view", "no_semantic_view", "no_soft_filter", "no_contrastive")},
         "sweep": {"tau": (0.01, 0.05, 0.09), "beta": (0.001, 0.1, 0.3)},
     },
-    # For ~60k interactions on two cores: GenSR as the paper describes it, in docs/results.md.
+    # For ~60k interactions on two cores: GenSR as the paper describes it, in docs/results/findings.md.
     "laptop": {"model": {**_SHORT_PROMPTS}, "train": {"epochs": 8}, "full_ranking": {**_SHORT_FULL_PROMPTS}},
-    # `laptop` with what ranked best on the validation split of real data (docs/results.md): six departures from the
-    # paper (docs/paper_to_code.md AK to AP), which need fewer epochs, and three more in full ranking (AR to AT).
+    # `laptop` with what ranked best on the validation split of real data (docs/results/findings.md): six departures
+    # from the paper (AK to AP in docs/reference/paper_to_code.md), which need fewer epochs. Full ranking has AR to AT.
     # Leaving a search out of its positive's text was chosen on generated KuaiSAR files, where most queries are rare; on
     # Amazon's data it concerns one search in 500.
     "best": {

@@ -1,4 +1,4 @@
-"""What GenSR may have that the paper does not: ``model.departures``, each explained in docs/paper_to_code.md.
+"""What GenSR may have that the paper does not: ``model.departures``, each explained in docs/reference/paper_to_code.md.
 
 A departure that is off is ``Unchanged``, so that the equations of gensr.py and views.py stand as printed. Tables that
 are trained without a fold of the purchases (AL) are in fold_tables.py.

@@ -1,4 +1,4 @@
-"""Departure AT (docs/paper_to_code.md): what training's searches, purchases and neighbors say of an item, weighed.
+"""Departure AT (docs/reference/paper_to_code.md): counts of training's searches, purchases and neighbors, weighed.
 
 A sample of training is scored by counts without its own pair of user and item, which would give the answer away.
 """

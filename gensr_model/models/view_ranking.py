@@ -1,4 +1,4 @@
-"""Departures AR and AS (docs/paper_to_code.md): full ranking whose output layer is tied to both views of an item."""
+"""Departures AR and AS (docs/reference/paper_to_code.md): an output layer tied to both views of an item."""
 
 from __future__ import annotations
 

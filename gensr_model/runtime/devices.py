@@ -14,7 +14,7 @@ from torch import nn
 from gensr_model.config.training import Compile
 
 _WIDE = 512  # of a backbone; below, a GPU waits for Python between kernels rather than for memory
-# Dropout by PyTorch's own kernels: less of a GPU's time than what Inductor makes (docs/speed.md), and eager's numbers.
+# Dropout by PyTorch's own kernels: less of a GPU's time than Inductor's (docs/results/speed.md), and eager's numbers.
 _OPTIONS = {"fallback_random": True}
 PEAK_OF_PROCESS = "peak_memory_mb"  # the metric by which a training's subprocess reports its peak
 

@@ -2,8 +2,8 @@
 
 PyTorch takes each tensor from ``malloc``. glibc maps large blocks one by one and returns them to the system when they
 are freed, so that every step pays again for a page fault per 4 KiB of all its tensors: half the time of ranking with a
-small T5 (docs/speed.md, ``benchmarks/malloc.py``). Saved, they are there for the next step. What is computed stays
-the same; a process then stays about as large as it once was, until it gives back.
+small T5 (docs/results/speed.md, ``benchmarks/malloc.py``). Saved, they are there for the next step. What is computed
+stays the same; a process then stays about as large as it once was, until it gives back.
 """
 
 from __future__ import annotations

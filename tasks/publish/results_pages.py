@@ -1,4 +1,4 @@
-"""The results pages, written from saved ranks: ``docs/templates/<page>.md.j2`` gives ``docs/<page>.md``.
+"""The results pages, written from saved ranks: ``docs/templates/<page>.md.j2`` gives ``docs/results/<page>.md``.
 
     gensr results build [--check | --prune]
 
@@ -50,7 +50,7 @@ def build(docs: Path) -> Pages:
             text = templates.get_template(template.name).render()
         except (DataError, TemplateError, ValueError, LookupError, TypeError) as error:
             raise DataError(f"{_where(error, template)}: {error}") from error
-        texts[docs / f"{template.name.removesuffix(ENDING)}.md"] = text
+        texts[docs / "results" / f"{template.name.removesuffix(ENDING)}.md"] = text
     return Pages(texts, figures.results.unused())
 
 

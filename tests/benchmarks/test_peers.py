@@ -154,6 +154,6 @@ def test_the_peers_in_docs_are_those_saved() -> None:
     [path] = (DOCS / "results" / "peers").glob("*.parquet")
     saved = exchange.read(path, pq.read_schema(path).metadata[b"lists"].decode())
     assert saved.ranks.keys() == saved.told.keys() <= PEERS.keys()
-    page = (DOCS / "results_studies.md").read_text(encoding="utf-8")
+    page = (DOCS / "results" / "studies.md").read_text(encoding="utf-8")
     for table in saved.ranks.values():
         assert f" | {per_sample(table, 'ndcg_at_10').mean():.4f} | ".replace("0.", ".") in page

@@ -14,7 +14,7 @@ from gensr_model.reporting import paper
 from gensr_model.reporting.paper import papers_cells
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = sorted(DOCS.glob("*.md"))
+PAGES = sorted(DOCS.rglob("*.md"))
 
 
 def cell(recall: float, ndcg: float, digits: int | None = 4) -> str:

@@ -29,7 +29,7 @@ YAML = re.compile(r"```yaml\n# (\S+\.yaml)\n(.*?)```", re.DOTALL)
 def pages() -> str:
     return "\n".join(
         page.read_text(encoding="utf-8")
-        for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples/shop/README.md"]
+        for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "examples/shop/README.md"]
     )
 
 

@@ -28,7 +28,7 @@ OTHERS = {"curl", "mlflow", "dask", "export"}  # programs that are not ours; the
 
 def snippets() -> list[tuple[str, str, str]]:
     """(page, language, text) of each fenced block."""
-    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples/shop/README.md"]
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "examples/shop/README.md"]
     return [(page.name, *block) for page in pages for block in FENCE.findall(page.read_text(encoding="utf-8"))]
 
 
@@ -95,7 +95,7 @@ def test_the_printed_names_of_day_parts_are_read(tmp_path: Path) -> None:
 
 
 def test_the_messages_that_a_page_lists_are_those_of_the_code() -> None:
-    page = (ROOT / "docs" / "own_csv.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "how_to" / "own_csv.md").read_text(encoding="utf-8")
     messages = re.findall(r"^\| `([^`]+)` \|", page.partition("## Messages")[2], re.MULTILINE)
     assert len(messages) > 5
     files = [path for room in ("tasks", "gensr_model", "sql") for path in (ROOT / room).rglob("*.*")]

@@ -30,7 +30,7 @@ def pages() -> Pages:
 
 def test_the_pages_in_docs_are_what_the_saved_ranks_give(pages: Pages) -> None:
     """Else: gensr results build"""
-    assert pages.texts.keys() == {DOCS / "results.md", DOCS / "results_studies.md"}
+    assert pages.texts.keys() == {DOCS / "results" / "findings.md", DOCS / "results" / "studies.md"}
     assert differing(pages) == []
 
 
@@ -154,7 +154,7 @@ def test_a_new_cell_takes_the_place_of_an_earlier_one_which_no_page_has_then(doc
 
 def test_the_command_writes_what_differs_and_a_check_writes_nothing(docs: Path) -> None:
     save(docs, "gensr", [0])
-    page, template = docs / "page.md", docs / "templates" / "page.md.j2"
+    page, template = docs / "results" / "page.md", docs / "templates" / "page.md.j2"
     template.write_text('{{ metric("toy", "rerank", "gensr", "search") }}', encoding="utf-8")
     done = gensr("results", "build", "--docs", docs, "--check")
     assert (done.exit_code, done.stdout) == (1, f"{page}: differs from what the ranks give\n")
