@@ -21,7 +21,7 @@ override GENSR_HOME := $(value GENSR_HOME)
 export GENSR_HOME
 endif
 
-.PHONY: run stop install test test-slow lint format audit
+.PHONY: run stop install test test-slow docs lint format audit
 
 run: $(INSTALLED)
 	@$(BIN)/gensr run
@@ -36,6 +36,11 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow
+
+# One page of it: build/site/index.html, which a browser opens from disk.
+docs: $(INSTALLED)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "gensr: the documentation is in build/site/index.html"
 
 audit: $(INSTALLED)
 	@$(if $(DATASET),,$(error name a prepared folder: make audit DATASET=folder))$(BIN)/gensr audit

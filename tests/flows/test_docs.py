@@ -31,14 +31,3 @@ def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
         if not target.exists() or (anchor and anchor not in anchors(target)):
             broken.append(link)
     assert not broken
-
-
-def test_every_page_is_reached_by_links_from_the_readme() -> None:
-    reached, waiting = set[Path](), [PAGES[0]]
-    while waiting:
-        page = waiting.pop()
-        if page not in reached:
-            reached.add(page)
-            links = re.findall(r"\]\(([^)\s:#]+\.md)[#)]", page.read_text(encoding="utf-8"))
-            waiting += [Path(os.path.normpath(page.parent / link)) for link in links]
-    assert not set(PAGES) - reached
