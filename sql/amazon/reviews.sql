@@ -35,8 +35,8 @@ final as (
             when not is_object then 'not a JSON object'
             when user is null and json_exists(js, '$.user_id') and json_exists(js, '$.parent_asin')
                 then 'a line of the 2023 release: user_id and parent_asin where reviewerID and asin are expected'
-            when lower(coalesce(user, '')) in ('', 'nan', 'nat', 'none', 'null', '\n', '<na>') then 'no reviewerID'
-            when lower(coalesce(item, '')) in ('', 'nan', 'nat', 'none', 'null', '\n', '<na>') then 'no asin'
+            when no_value(user) then 'no reviewerID'
+            when no_value(item) then 'no asin'
             when seconds is null then 'no unixReviewTime'
             when s is null then 'unixReviewTime is not a number'
             when s = 0 then 'timestamp is zero'

@@ -18,8 +18,8 @@ final as (
         try_cast(clicked as tinyint) as click,
         line_no as line,
         case
-            when lower(coalesce(user, '')) in ('', 'nan', 'nat', 'none', 'null', '\n', '<na>') then 'no user_id'
-            when lower(coalesce(item, '')) in ('', 'nan', 'nat', 'none', 'null', '\n', '<na>') then 'no item_id'
+            when no_value(user) then 'no user_id'
+            when no_value(item) then 'no item_id'
             when coalesce(ms, '') = '' then 'no timestamp'
             when ts is null then 'timestamp is not a number'
             when ts = 0 then 'timestamp is zero'

@@ -5,8 +5,8 @@ with final as (
         regexp_replace(trim(user_follow_id), '\.0$', '') as followee,
         line_no as line,
         case
-            when lower(coalesce(trim(user_id), '')) in ('', 'nan', 'nat', 'none', 'null', '\n', '<na>') then 'no user_id'
-            when lower(coalesce(trim(user_follow_id), '')) in ('', 'nan', 'nat', 'none', 'null', '\n', '<na>') then 'no user_follow_id'
+            when no_value(user_id) then 'no user_id'
+            when no_value(user_follow_id) then 'no user_follow_id'
         end as reason,
         concat_ws(',', user_id, user_follow_id) as excerpt
     from batch

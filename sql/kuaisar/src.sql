@@ -27,9 +27,9 @@ final as (
         source,
         line_no as line,
         case
-            when lower(coalesce(user, '')) in ('', 'nan', 'nat', 'none', 'null', '\n', '<na>') then 'no user_id'
-            when lower(coalesce(item, '')) in ('', 'nan', 'nat', 'none', 'null', '\n', '<na>') then 'no item_id'
-            when lower(coalesce(session, '')) in ('', 'nan', 'nat', 'none', 'null', '\n', '<na>') then 'no search_session_id'
+            when no_value(user) then 'no user_id'
+            when no_value(item) then 'no item_id'
+            when no_value(session) then 'no search_session_id'
             when coalesce(ms, '') = '' then 'no search_session_timestamp'
             when ts is null then 'search_session_timestamp is not a number'
             when ts = 0 then 'timestamp is zero'

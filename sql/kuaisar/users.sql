@@ -7,7 +7,7 @@ with final as (
         try_cast(search_active_level as bigint) as search_active_level,
         try_cast(rec_active_level as bigint) as rec_active_level,
         line_no as line,
-        case when lower(coalesce(trim(user_id), '')) in ('', 'nan', 'nat', 'none', 'null', '\n', '<na>') then 'no user_id' end as reason,
+        case when no_value(user_id) then 'no user_id' end as reason,
         concat_ws(',', user_id, onehot_feat1, onehot_feat2, search_active_level, rec_active_level) as excerpt
     from batch
 )

@@ -87,6 +87,7 @@ def find(folder: Path) -> Files:
 
 def review_blocks(con: duckdb.DuckDBPyConnection, path: Path, bounds: dict[str, int]) -> Blocks:
     """Accepted rows and rejected lines of a reviews file."""
+    sql_runner.run(con, "raw/no_value")
     for block in read_lines(path):
         text, bad = as_text(block)
         con.register("batch", text)

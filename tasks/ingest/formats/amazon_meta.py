@@ -32,7 +32,7 @@ ITEMS = pa.schema(
 # What ``ast.literal_eval`` is documented to raise; a number of thousands of digits is a ValueError when written out.
 UNREADABLE = (ValueError, TypeError, SyntaxError, MemoryError, RecursionError)
 _WHOLE = re.compile(r"(\d+)\.0")
-_MISSING_IDS = frozenset({"", "nan", "nat", "none", "null", "\\n", "<na>"})  # in lower case, as sql/amazon/reviews.sql
+_MISSING_IDS = frozenset({"", "nan", "nat", "none", "null", "\\n", "<na>"})  # in lower case, as sql/raw/no_value.sql
 
 
 def meta_blocks(path: Path) -> Blocks:

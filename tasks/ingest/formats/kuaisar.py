@@ -129,6 +129,7 @@ def find(folder: Path) -> Files:
 
 def blocks(spec: Spec, con: duckdb.DuckDBPyConnection, path: Path, bounds: dict[str, int]) -> Blocks:
     """Accepted rows and rejected lines of one CSV file."""
+    sql_runner.run(con, "raw/no_value")
     limits = bounds if "ts" in spec.schema.names else None
     for batch, broken in read_csv(path, spec.required, spec.optional, ALIASES):
         con.register("batch", batch)
