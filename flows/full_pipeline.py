@@ -16,6 +16,7 @@ from tasks.core.tracking import parent_run
 from tasks.evaluate.diagnose import diagnosis
 from tasks.evaluate.examples import draw_examples
 from tasks.evaluate.rank import rank_model, rank_reference
+from tasks.evaluate.run_data import data_tasks
 from tasks.promote.model_registry import full_ranking_bundle, log_model
 from tasks.publish.summary import numbers_of, summarize_run
 from tasks.train.finetune import MODELS, finetune
@@ -41,7 +42,7 @@ def full_pipeline(config: PipelineConfig) -> dict[str, Any]:
             stages += unisar.stages
         ranks |= {r: rank_reference(run, config, data.prepared, data.cf, option=r) for r in REFERENCES}
         analyses = analyze_all(run, config, data, list(trained.values())) if config.analysis.enabled else []
-        log_model(run, trained["gensr"], full_ranking_bundle(run, config))
+        log_model(run, trained["gensr"], full_ranking_bundle(run, config, data_tasks(data.prepared.path)))
         examples = draw_examples(run, config, data.prepared, trained["gensr"])
         stages += [*analyses, examples]
         summary = summarize_run(config, data, stages, ranks, numbers_of(analyses))

@@ -13,9 +13,10 @@ from gensr_model.config.pipeline import PipelineConfig
 from tasks.core.stage import StageResult
 from tasks.core.tracking import parent_run
 from tasks.evaluate.rank import rank_model
+from tasks.evaluate.run_data import data_tasks
 from tasks.promote import model_registry
 from tasks.promote.record import LATEST
-from tasks.promote.rule import require_both_tasks
+from tasks.promote.rule import require_tasks
 from tasks.train.finetune import finetune
 from tasks.validate.drift import check_drift
 from tasks.validate.profile import BINS
@@ -33,9 +34,10 @@ def retrain(config: PipelineConfig) -> dict[str, Any]:
     opened = parent_run(config, "retrain/nightly", str(flow_run.id))
     with published_challenge(opened, config, name, "champion", LATEST) as challenge:
         run = challenge.run
-        require_both_tasks(config)
         champion = challenge.find_champion()
         data = prepare_data(run, config)
+        tasks = data_tasks(data.prepared.path)
+        require_tasks(config, tasks, champion)
         run.artifacts(data.checks.path, (BINS,))  # what the next retraining compares its data with
         drift = check_drift(run, config, data.prepared, champion.data) if champion and champion.data else None
         new = finetune(run, config, data.prepared, data.cf, option="gensr")
@@ -46,10 +48,10 @@ def retrain(config: PipelineConfig) -> dict[str, Any]:
 
         verdict = challenge.decide(new, ranks, rank, data.prepared, drift)
         if verdict.register:
-            full = model_registry.full_ranking_bundle(run, config)
+            full = model_registry.full_ranking_bundle(run, config, tasks)
             challenge.apply(verdict, model_registry.log_model(run, new, full), new, full)
         if verdict.promote:
-            newest = model_registry.full_ranking_bundle(run, config)
+            newest = model_registry.full_ranking_bundle(run, config, tasks)
             if newest is not None:  # it may have come while this version was made
-                model_registry.serve_catalogue(run, config, newest)
+                model_registry.serve_catalogue(run, config, newest, tasks)
     return challenge.decision.model_dump(mode="json")

@@ -16,8 +16,9 @@ from gensr_model.reporting.run_facts import FULL
 from tasks.core.stage import StageResult
 from tasks.core.tracking import Tracked, parent_run
 from tasks.evaluate.diagnose import diagnosis
-from tasks.evaluate.run_data import Data
+from tasks.evaluate.run_data import Data, data_tasks
 from tasks.promote import model_registry
+from tasks.promote.rule import require_tasks
 from tasks.publish.summary import summarize_full
 from tasks.train.full_ranking import finetune_full, rank_full, rank_full_reference
 
@@ -26,13 +27,15 @@ from tasks.train.full_ranking import finetune_full, rank_full, rank_full_referen
 def full_ranking(config: PipelineConfig) -> dict[str, Any]:
     """Train GenSR for full ranking and publish its table beside the reference rankers'; returns the summary.
 
-    A model of both tasks is registered, and serves the whole catalogue unless it is worse than the one that does.
+    A model of all tasks that the data have is registered. It serves the whole catalogue unless it is worse than the one
+    that does.
     """
     with parent_run(config, "train/full-ranking", str(flow_run.id)) as run:
         data = prepare_data(run, config)
         model, ranks, summary = rank_catalogue(run, config, data)
         published = finish(run, summary, FULL)
-        if config.train.tasks == "both":  # last: the table is out, whatever becomes of the promotion
+        if set(data_tasks(data.prepared.path)) <= set(config.train.trained_tasks):
+            # Last: the table is out, whatever becomes of the promotion.
             _challenge(run, config, data.prepared, model, ranks)
         return published
 
@@ -57,9 +60,10 @@ def _challenge(
 
     name = model_registry.full_ranking_name(config)
     with published_challenge(nullcontext(run), config, name, "champion-full-ranking") as challenge:
-        challenge.find_champion()
+        tasks = data_tasks(prepared.path)
+        require_tasks(config, tasks, challenge.find_champion())
         verdict = challenge.decide(model, ranks, rank, prepared)
         if verdict.register:
             challenge.apply(verdict, model_registry.log_model(run, model), model)
         if verdict.promote or not verdict.register:  # a rerun finishes what a failed run began
-            model_registry.serve_catalogue(run, config, model)
+            model_registry.serve_catalogue(run, config, model, tasks)

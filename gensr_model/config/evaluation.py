@@ -32,7 +32,7 @@ class StatisticsConfig(Frozen):
 class RetrainConfig(Frozen):
     """When the nightly run may move the alias ``champion``."""
 
-    delta: float = Field(0.005, ge=0, description="allowed loss in NDCG@10, on both tasks")
+    delta: float = Field(0.005, ge=0, description="allowed loss in NDCG@10, on each task")
     anchor: bool = Field(
         True,
         description="allow a loss of `delta` against each task's anchor too, so that losses do not add up; it is "

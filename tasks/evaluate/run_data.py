@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gensr_model.config.base import Split
+from gensr_model.config.base import TASKS, Split, Task
 from tasks.core.stage import StageResult
 
 
@@ -19,6 +21,12 @@ class Data(NamedTuple):
     checks: StageResult  # of prepared: its profile, and the bins that later data are compared with
     cf: StageResult
     stages: list[StageResult]  # all that ran, in order, for the summary
+
+
+def data_tasks(prepared: Path) -> tuple[Task, ...]:
+    """The tasks of which the prepared dataset has samples; its manifest names them where it may lack one."""
+    manifest = json.loads((prepared / "manifest.json").read_text(encoding="utf-8"))
+    return tuple(manifest.get("tasks", TASKS))
 
 
 def ranked_users(prepared: StageResult, split: Split = "test") -> pa.Table:

@@ -11,7 +11,7 @@ from gensr_model.config.base import Task
 from gensr_model.config.pipeline import PipelineConfig
 from tasks.core.stage import StageResult
 from tasks.core.tracking import Tracked
-from tasks.evaluate.run_data import ranked_users
+from tasks.evaluate.run_data import data_tasks, ranked_users
 from tasks.promote import model_registry
 from tasks.promote.model_registry import Champion
 from tasks.promote.record import Decision, Difference, Outcome, save_decision
@@ -62,14 +62,15 @@ class Challenge:
 
         ``prepared`` is the dataset that all models rank; its users are resampled.
         """
-        champion = self.champion
+        champion, tasks = self.champion, data_tasks(prepared.path)
         if champion is None:
-            verdict = first_model()
+            verdict = first_model(tasks)
         elif champion.bundle.key == new.key:
             verdict = unchanged(champion)
         else:
-            verdict = self._compare(champion, ranks, rank, ranked_users(prepared))
+            verdict = self._compare(champion, ranks, rank, ranked_users(prepared), tasks)
         self._record(
+            tasks=tasks,
             differences=verdict.differences,
             anchor_differences=verdict.anchor_differences,
             failed_tasks=verdict.failed_tasks,
@@ -108,14 +109,17 @@ class Challenge:
         """Write the record into the run's folder, and let ``latest`` lead to it."""
         save_decision(self.decision, self.latest)
 
-    def _compare(self, champion: Champion, ranks: StageResult, rank: Rank, users: pa.Table) -> Verdict:
+    def _compare(
+        self, champion: Champion, ranks: StageResult, rank: Rank, users: pa.Table, tasks: tuple[Task, ...]
+    ) -> Verdict:
         """Against the champion and, where that is passed, against each task's anchor.
 
         Nothing is ranked twice: the anchor may be the champion, or an earlier version of the same model.
         """
         old = rank(champion.bundle, "")
         self._record(unknown_item_share=old.metrics.get("unknown_item_share", 0.0))
-        differences, anchored = compare(ranks, old, users, self.config), dict[Task, Difference]()
+        differences = compare(ranks, old, users, self.config, tuple(champion.anchors))
+        anchored: dict[Task, Difference] = {}
         if self.config.retrain.anchor and not below(differences, self.config):
             for task, version in champion.anchors.items():
                 if version == champion.version:
@@ -126,7 +130,7 @@ class Challenge:
                 else:
                     old = rank(anchor, f"anchor-{version}")
                     anchored |= compare(ranks, old, users, self.config, (task,))
-        return non_inferiority(champion, differences, anchored, self.config)
+        return non_inferiority(champion, differences, anchored, self.config, tasks)
 
     def _record(self, **changes: object) -> None:
         self.decision = self.decision.model_copy(update=changes | {"ended": _now()})

@@ -42,6 +42,7 @@ from tasks.validate.profile import BINS
 CHAMPION = "champion"
 _RETRIES = 3  # to serve a catalogue while champions change
 NONE = "none"  # the key of a full-ranking model that is not there
+_TASKS = "tasks"  # the tag of a version that names those it serves
 _REQUIRED = ("bm25s", "numpy", "pandas", "pyarrow", "pydantic", "safetensors", "scipy", "tokenizers", "torch",
              "torch-geometric", "transformers")  # fmt: skip
 _TEXT, _TEXTS = DataType.string, Array(DataType.string)
@@ -72,7 +73,8 @@ class Champion(NamedTuple):
     data: StageResult | None  # None where the run that registered the version logged none
     catalogue_key: str  # of the full-ranking model in it, or NONE
     code: str  # digest of the code in it, which answers requests
-    anchors: dict[Task, str]  # by task, the version that was last better; it bounds what allowed losses add up to
+    # By task that it serves, the version that was last better; it bounds what allowed losses add up to.
+    anchors: dict[Task, str]
 
 
 def served_name(config: PipelineConfig) -> str:
@@ -85,10 +87,10 @@ def full_ranking_name(config: PipelineConfig) -> str:
     return f"{served_name(config)}-full-ranking"
 
 
-def full_ranking_bundle(run: Tracked, config: PipelineConfig) -> StageResult | None:
-    """The bundle of the full-ranking champion; None where there is none."""
+def full_ranking_bundle(run: Tracked, config: PipelineConfig, tasks: tuple[Task, ...]) -> StageResult | None:
+    """The bundle of the full-ranking champion; None where there is none, or where it lacks one of ``tasks``."""
     current = champion(run, full_ranking_name(config))
-    return None if current is None else current.bundle
+    return None if current is None or not set(tasks) <= set(current.anchors) else current.bundle
 
 
 def log_model(run: Tracked, bundle: StageResult, catalogue: StageResult | None = None) -> str:
@@ -123,18 +125,22 @@ def register(
     anchors: Mapping[Task, str | None],
     catalogue: StageResult | None = None,
 ) -> str:
-    """A new version of the registered model ``name``; its number. An anchor None is the version itself."""
+    """A new version of the registered model ``name``; its number. An anchor None is the version itself.
+
+    The version serves the tasks that have an anchor; both, where none is given.
+    """
     try:
         run.client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    tags = {**_keys(bundle, catalogue), "serving_code": serving_code()}
+    tasks = tuple(anchors) or TASKS
+    tags = {**_keys(bundle, catalogue), "serving_code": serving_code(), _TASKS: ",".join(tasks)}
     created = run.client.create_model_version(
         name, model_uri, run.run_id, tags=tags, model_id=model_uri.removeprefix("models:/")
     )
     version = str(created.version)
-    for task in TASKS:
+    for task in tasks:
         run.client.set_model_version_tag(name, version, _anchor_tag(task), anchors.get(task) or version)
     return version
 
@@ -166,24 +172,28 @@ def tag_outcome(run: Tracked, name: str, version: str, outcome: Outcome, reason:
     run.client.set_model_version_tag(name, version, "decision", reason)
 
 
-def serve_catalogue(run: Tracked, config: PipelineConfig, catalogue: StageResult) -> str | None:
+def serve_catalogue(
+    run: Tracked, config: PipelineConfig, catalogue: StageResult, tasks: tuple[Task, ...]
+) -> str | None:
     """Let what serves rank the catalogue by this full-ranking bundle: a new champion with the GenSR of the old one.
 
-    Its version; None where nothing serves yet, or already with this bundle. Where the champion changes meanwhile, it is
-    made again from the new one.
+    Its version; None where nothing serves yet, or already with this bundle, or on a task that is not one of ``tasks``,
+    those of the full-ranking bundle. Where the champion changes meanwhile, it is made again from the new one.
     """
     for _ in range(_RETRIES):
         try:
-            return _serve_catalogue(run, config, catalogue)
+            return _serve_catalogue(run, config, catalogue, tasks)
         except ChampionMoved as error:
             run_logger().warning("%s", error)
-    return _serve_catalogue(run, config, catalogue)
+    return _serve_catalogue(run, config, catalogue, tasks)
 
 
-def _serve_catalogue(run: Tracked, config: PipelineConfig, catalogue: StageResult) -> str | None:
+def _serve_catalogue(
+    run: Tracked, config: PipelineConfig, catalogue: StageResult, tasks: tuple[Task, ...]
+) -> str | None:
     name = served_name(config)
     served = champion(run, name)
-    if served is None or served.catalogue_key == catalogue.key:
+    if served is None or served.catalogue_key == catalogue.key or not set(served.anchors) <= set(tasks):
         return None
     if served.data is not None:  # what the next retraining compares its data with
         run.artifacts(served.data.path, (BINS,))
@@ -203,7 +213,8 @@ def champion(run: Tracked, name: str) -> Champion | None:
     number, tags = str(version.version), version.tags
     bundle = _fetch_bundle(version)
     data = logged_data(run, str(version.run_id), bundle.path.with_name(f"{name}-data-{version.run_id}"))
-    anchors = {task: tags.get(_anchor_tag(task), number) for task in TASKS}
+    served = tags.get(_TASKS, ",".join(TASKS)).split(",")
+    anchors = {task: tags.get(_anchor_tag(task), number) for task in TASKS if task in served}
     catalogue, code = tags.get("catalogue_key", NONE), tags.get("serving_code", NONE)
     return Champion(number, bundle, data, catalogue, code, anchors)
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from gensr_model.config.base import Frozen, Task
+from gensr_model.config.base import TASKS, Frozen, Task
 from gensr_model.errors import DataError
 from gensr_model.evaluation.compare import Comparison
 from gensr_model.runtime.files import write_json
@@ -62,6 +62,7 @@ class Decision(Frozen):
     new_version: str | None = Field(None, description="None where no version was registered")
     champion_version: str | None = Field(None, description="before the run; None where there was none")
     anchor_versions: dict[Task, str] = Field({}, description="by task: the last version that was better")
+    tasks: tuple[Task, ...] = Field(TASKS, description="those that the data have, on which the new model is trained")
     delta: float = Field(description="allowed loss in NDCG@10, on each task")
     differences: dict[Task, Difference] = Field({}, description="new model − champion")
     anchor_differences: dict[Task, Difference] = Field({}, description="new model − anchor")
@@ -102,6 +103,8 @@ class Decision(Frozen):
     def _details(self) -> Iterator[str]:
         yield f"reason: {self.reason}"
         yield f"versions: new {self.new_version or 'none'}, champion before {self.champion_version or 'none'}"
+        if len(self.tasks) < len(TASKS):
+            yield f"tasks: {self.tasks[0]} alone, as the data have no sample of the other"
         for name, differences in (("champion", self.differences), ("anchor", self.anchor_differences)):
             for task, difference in differences.items():
                 version = self.champion_version if name == "champion" else self.anchor_versions[task]

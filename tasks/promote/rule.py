@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from gensr_model.config.base import SEARCH_ONLY, TASKS, Task
+from gensr_model.config.base import SEARCH_ONLY, Task
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError, DataError
 from gensr_model.evaluation.compare import paired_bootstrap
@@ -33,23 +33,30 @@ class Verdict:
     )  # versions that its followers are held to; None: itself
 
 
-def require_both_tasks(config: PipelineConfig) -> None:
-    """ConfigError, before hours of training, for a protocol on which no model can be compared on both tasks."""
-    if config.train.tasks != "both":
+def require_tasks(config: PipelineConfig, tasks: tuple[Task, ...], champion: Champion | None) -> None:
+    """Refuse, before hours of training, what no rule could decide; ``tasks`` are those that the data have.
+
+    Raises ConfigError where the config leaves out one of them, and DataError where the champion serves a further one.
+    """
+    here = f"the data have {' and '.join(tasks)}, and a champion is challenged on all that they have"
+    if not set(tasks) <= set(config.train.trained_tasks):
+        raise ConfigError(f"train.tasks is {config.train.tasks!r}, but {here}: retrain with both")
+    if config.evaluation.protocol in SEARCH_ONLY and tasks != ("search",):
         raise ConfigError(
-            f"train.tasks is {config.train.tasks!r}, but a champion is challenged on both tasks: retrain with both"
+            f"evaluation.protocol is {config.evaluation.protocol!r}, which draws candidates for search only, but "
+            f"{here}: retrain with uniform or popularity"
         )
-    if config.evaluation.protocol in SEARCH_ONLY:
-        raise ConfigError(
-            f"evaluation.protocol is {config.evaluation.protocol!r}, which draws candidates for search only, but a "
-            "champion is challenged on both tasks: retrain with uniform or popularity"
+    if lost := [task for task in champion.anchors if task not in tasks] if champion else []:
+        raise DataError(
+            f"the data have no sample of {lost[0]}, which champion version {champion.version if champion else ''} "
+            "serves: it stays. Bring events of that task, or delete the alias champion, and the next model is the first"
         )
 
 
-def first_model() -> Verdict:
+def first_model(tasks: tuple[Task, ...]) -> Verdict:
     """The rule where nothing serves yet."""
     reason = "This is the first model: there is no champion to compare with."
-    return Verdict(True, reason, anchors=dict.fromkeys(TASKS))
+    return Verdict(True, reason, anchors=dict.fromkeys(tasks))
 
 
 def unchanged(champion: Champion) -> Verdict:
@@ -62,12 +69,18 @@ def unchanged(champion: Champion) -> Verdict:
 
 
 def non_inferiority(
-    champion: Champion, differences: Differences, anchored: Differences, config: PipelineConfig
+    champion: Champion,
+    differences: Differences,
+    anchored: Differences,
+    config: PipelineConfig,
+    tasks: tuple[Task, ...],
 ) -> Verdict:
     """The rule, from the differences to the champion and, by task, to the anchor where that is another version.
 
-    - Against the champion, the lower bound of NDCG@10 is above −δ on both tasks.
+    - Against the champion, the lower bound of NDCG@10 is above −δ on each task that the champion serves.
     - Against a task's anchor, the lower bound is above −δ on that task.
+    - A task of ``tasks``, those of the data, that the champion does not serve decides nothing. The new model is its
+      anchor.
 
     The anchor is the last version that was better on the task: its lower bounds against its champion and its anchor
     were above 0. The first champion is the first anchor. So losses that are allowed night by night do not add up.
@@ -83,15 +96,17 @@ def non_inferiority(
         reason = f"Champion version {version} stays: {shortfall}; above {limit} is needed, or losses add up."
     else:
         reason = f"Not worse than champion version {version}: each lower bound of NDCG@10 is above {limit}."
-    to_anchor = {t: differences[t] for t in TASKS if champion.anchors[t] == version} | anchored
-    better = {t: differences[t].low > 0 and t in to_anchor and to_anchor[t].low > 0 for t in TASKS}
+    if gained := [task for task in tasks if task not in champion.anchors]:
+        reason += f" The champion does not serve {gained[0]}, so nothing is compared there."
+    to_anchor = {t: each for t, each in differences.items() if champion.anchors[t] == version} | anchored
+    better = {t: each.low > 0 and t in to_anchor and to_anchor[t].low > 0 for t, each in differences.items()}
     return Verdict(
         promote=not (worse or below_anchor),
         reason=reason,
         differences=differences,
         anchor_differences=anchored,
         failed_tasks=worse or below_anchor,
-        anchors={task: None if better[task] else champion.anchors[task] for task in TASKS},
+        anchors={task: None if better.get(task, True) else champion.anchors[task] for task in tasks},
     )
 
 
@@ -101,12 +116,12 @@ def below(differences: Differences, config: PipelineConfig) -> tuple[Task, ...]:
 
 
 def compare(
-    new: StageResult, old: StageResult, users: pa.Table, config: PipelineConfig, tasks: tuple[Task, ...] = TASKS
+    new: StageResult, old: StageResult, users: pa.Table, config: PipelineConfig, tasks: tuple[Task, ...]
 ) -> Differences:
     """NDCG@10 of ``new`` minus ``old`` by task, from their test ranks. Raises DataError for a task without samples."""
     for task in tasks:
         if not new.metrics.get(f"{task}/samples"):
-            raise DataError(f"the test split has no {task} sample, so the champion cannot be challenged on both tasks")
+            raise DataError(f"the test split has no {task} sample, so the champion cannot be challenged on it")
     new_ranks, old_ranks = read_ranks(new), read_ranks(old)
     return {
         task: Difference.from_comparison(

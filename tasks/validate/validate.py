@@ -26,13 +26,13 @@ from expectations import (
     raw_described,
     raw_reading,
 )
-from gensr_model.config.base import TASKS
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError
 from tasks.core.dataset_format import dataset_format, open_raw
 from tasks.core.sql_runner import RESOURCES, connect, query
 from tasks.core.stage import stage
 from tasks.core.work import Work
+from tasks.evaluate.run_data import data_tasks
 from tasks.ingest.described import USED, WITHOUT
 from tasks.ingest.rejects import time_bounds
 from tasks.prepare import schemas as files
@@ -72,7 +72,7 @@ def validate_prepared(prepared: Path, config: PipelineConfig, out: Path) -> dict
     as the share of training purchases later than a test purchase. Raises DataError as ``validate_raw`` does.
     """
     earliest, latest = _credible_times(config)
-    tasks = _tasks(prepared)
+    tasks = data_tasks(prepared)
     suites = {
         "items": prepared_items.suite(),
         "events": prepared_events.suite(earliest, latest, [_BEHAVIORS[task] for task in tasks]),
@@ -94,12 +94,6 @@ def validate_prepared(prepared: Path, config: PipelineConfig, out: Path) -> dict
     (out / "audits.json").write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")
     metrics = {f"audit/{f.name}/{n}": float(v) for f in figures for n, v in f.values.items() if v is not None}
     return {**run_checks(checks, "prepared dataset", out), **metrics}
-
-
-def _tasks(prepared: Path) -> list[str]:
-    """The tasks that the dataset has; a manifest names them where it may lack one."""
-    manifest = json.loads((prepared / "manifest.json").read_text(encoding="utf-8"))
-    return list(manifest.get("tasks", TASKS))
 
 
 def _audits(results: list[AuditResult]) -> Check:

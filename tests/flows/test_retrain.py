@@ -12,6 +12,7 @@ import pytest
 from mlflow import MlflowClient
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
+from shop_logs import shop
 
 from flows.retrain import retrain
 from gensr_model.config.pipeline import PipelineConfig
@@ -141,6 +142,20 @@ def test_an_alias_that_moves_meanwhile_fails_the_run_and_is_recorded(
     assert lines[1].startswith("reason: ChampionMoved: the champion of gensr-moved is version 2 now")
     assert lines[2] == "versions: new 2, champion before 1"
     assert lines[3].startswith("recommendation, NDCG@10, new − champion (version 1): ")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("gensr_home")
+@pytest.mark.parametrize(("searches", "task"), [(0.0, "recommendation"), (1.0, "search")])
+def test_logs_of_one_task_retrain_night_after_night(searches: float, task: str, tiny: Tiny, tmp_path: Path) -> None:
+    name, source = f"only-{task}", str(shop(tmp_path / "shop", searches))
+    config = tiny(name=name, format="logs", source=source, retrain={"delta": 1.0})
+    first, second = retrain(config), retrain(config.model_copy(update={"seed": 1}))
+    assert [night["outcome"] for night in (first, second)] == ["promoted", "promoted"]
+    assert first["tasks"] == second["tasks"] == [task]
+    assert set(second["differences"]) == {task}
+    version = MlflowClient(tracking_uri()).get_model_version_by_alias(f"gensr-{name}", "champion")
+    assert (str(version.version), version.tags["tasks"]) == ("2", task)
 
 
 def _generous(config: PipelineConfig) -> Any:

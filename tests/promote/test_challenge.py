@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -39,6 +40,7 @@ class Nights:
         self.name = model_registry.served_name(config)
         self.quality: dict[str, float] = {}  # of each bundle's key
         self.ranked_notes: list[str] = []
+        self.tasks: tuple[Task, ...] = TASKS  # of the data of the next nights
 
     def ranks(self, key: str) -> StageResult:
         """On each task, as many of the samples one place lower as make up the lost quality."""
@@ -47,11 +49,11 @@ class Nights:
         fallen = round(-self.quality[key] / STEP * SAMPLES)
         rows = [
             {"sample_id": f"{task}-{n}", "task": task, "greater": 8 + (n < fallen), "ties": 0, "candidates": 100}
-            for task in TASKS
+            for task in self.tasks
             for n in range(SAMPLES)
         ]
         pq.write_table(pa.Table.from_pylist(rows, schema=RANKS_SCHEMA), folder / "ranks.parquet")
-        metrics = {f"{task}/samples": float(SAMPLES) for task in TASKS}
+        metrics = {f"{task}/samples": float(SAMPLES) for task in self.tasks}
         return StageResult("evaluate", key, folder, metrics, 0.0, False)
 
     def night(self, quality: float, key: str | None = None) -> Decision:
@@ -68,6 +70,8 @@ class Nights:
         challenge.begin(self.run)
         challenge.find_champion()
         prepared = data_of(self.folder / f"{key}-{len(list(self.folder.iterdir()))}-prepared", [ranks]).prepared
+        manifest = prepared.path / "manifest.json"
+        manifest.write_text(json.dumps({"tasks": self.tasks}), encoding="utf-8")
         verdict = challenge.decide(new, ranks, rank, prepared)
         assert challenge.decision.outcome == "failed", "nothing has happened yet"
         challenge.apply(verdict, self.logged.uri, new)
@@ -191,6 +195,21 @@ def test_gains_over_a_champion_that_had_lost_do_not_move_the_anchor(nights: Call
     series.ranked_notes.clear()
     assert series.night(-0.005).outcome == "promoted"
     assert series.ranked_notes == [""], "the anchor is the champion: it is ranked once"
+
+
+def test_a_champion_of_one_task_is_followed_by_one_of_both_and_each_says_so(nights: Callable[..., Nights]) -> None:
+    series = nights()
+    series.tasks = ("search",)
+    assert [series.night(quality).outcome for quality in (-0.001, -0.002)] == ["promoted", "promoted"]
+    assert saved().tasks == ("search",)
+    assert "tasks: search alone, as the data have no sample of the other" in saved().lines()
+    assert series.anchors() == {"search": "1"}
+    series.tasks = TASKS
+    both = series.night(-0.002)
+    assert (both.outcome, set(both.differences), both.tasks) == ("promoted", {"search"}, TASKS)
+    assert series.anchors() == {"search": "1", "recommendation": "3"}
+    tags = [series.run.client.get_model_version(series.name, str(n)).tags["tasks"] for n in (1, 2, 3)]
+    assert tags == ["search", "search", "recommendation,search"]
 
 
 def test_versions_are_tagged_with_what_happened_to_them(

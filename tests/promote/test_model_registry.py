@@ -19,6 +19,7 @@ from logged_model import Logged
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import scoring_server
 
+from gensr_model.config.base import TASKS
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError
 from gensr_model.serving.service import Answer, Request, Service
@@ -296,7 +297,7 @@ def test_a_catalogue_is_served_with_the_champion_that_came_meanwhile(
         return uri
 
     monkeypatch.setattr(model_registry, "log_model", log)
-    version = model_registry.serve_catalogue(run, config, logged.full)
+    version = model_registry.serve_catalogue(run, config, logged.full, TASKS)
     result = model_registry.champion(run, name)
     assert result is not None
     assert (result.version, result.bundle.key, result.catalogue_key) == (version, "k9", "f1")
@@ -323,17 +324,17 @@ def test_what_serves_ranks_the_catalogue_by_the_full_ranking_champion(logged: Lo
     """From no full-ranking model to a registered one: the served champion gets it, and says so in its answers."""
     run, config = logged.run, logged.config.model_copy(update={"name": "z"})
     served, full = model_registry.served_name(config), model_registry.full_ranking_name(config)
-    assert model_registry.full_ranking_bundle(run, config) is None
-    assert model_registry.serve_catalogue(run, config, logged.full) is None, "nothing serves yet"
+    assert model_registry.full_ranking_bundle(run, config, TASKS) is None
+    assert model_registry.serve_catalogue(run, config, logged.full, TASKS) is None, "nothing serves yet"
     model_registry.promote(run, served, model_registry.register(run, served, logged.uri, logged.bundle, {}), None)
 
     version = model_registry.register(run, full, model_registry.log_model(run, logged.full), logged.full, {})
     model_registry.promote(run, full, version, None)
-    known = model_registry.full_ranking_bundle(run, config)
+    known = model_registry.full_ranking_bundle(run, config, TASKS)
     assert known is not None
     assert known.key == "f1"
-    assert model_registry.serve_catalogue(run, config, known) == "2"
-    assert model_registry.serve_catalogue(run, config, known) is None, "it serves already"
+    assert model_registry.serve_catalogue(run, config, known, TASKS) == "2"
+    assert model_registry.serve_catalogue(run, config, known, TASKS) is None, "it serves already"
 
     request = pd.DataFrame({"user": ["u12", "u12"], "query": [None, "kitchen"], "top_n": [5.0, 5.0]})
     before, after = (mlflow.pyfunc.load_model(f"models:/{served}/{number}").predict(request) for number in (1, 2))

@@ -19,7 +19,7 @@ from tasks.core.stage import StageResult
 from tasks.evaluate.run_data import ranked_users
 from tasks.promote.model_registry import Champion
 from tasks.promote.record import Difference
-from tasks.promote.rule import Verdict, compare, non_inferiority, require_both_tasks
+from tasks.promote.rule import Verdict, compare, first_model, non_inferiority, require_tasks
 
 Tiny = Callable[..., PipelineConfig]
 Places = dict[str, list[int]]
@@ -52,7 +52,8 @@ def champion(version: str = "3", recommendation: str = "3", search: str = "3") -
 def verdict_on(folder: Path, new: Places, old: Places, config: PipelineConfig, per_user: int = 1) -> Verdict:
     """The verdict on a new model whose champion is its own anchor."""
     a, b = ranked(folder / "a", new), ranked(folder / "b", old)
-    return non_inferiority(champion(), compare(a, b, users_of(a, per_user), config), {}, config)
+    differences = compare(a, b, users_of(a, per_user), config, TASKS)
+    return non_inferiority(champion(), differences, {}, config, TASKS)
 
 
 GOOD, BAD = [0] * 50, [8] * 50
@@ -111,14 +112,50 @@ def test_samples_of_one_user_count_as_one_user_and_not_as_many(tmp_path: Path, t
 def test_a_task_without_samples_cannot_be_verdict_on(tmp_path: Path, tiny: Tiny) -> None:
     only = ranked(tmp_path / "a", {"recommendation": GOOD})
     with pytest.raises(DataError, match="no search sample"):
-        compare(only, only, users_of(only), tiny())
+        compare(only, only, users_of(only), tiny(), TASKS)
 
 
-def test_a_search_only_protocol_is_refused_before_anything_is_trained(tiny: Tiny) -> None:
+def test_a_config_that_leaves_out_a_task_of_the_data_is_refused_before_anything_is_trained(tiny: Tiny) -> None:
     searched = tiny(prepare={"negatives": 20, "protocols": ("uniform", "bm25")}, evaluation={"protocol": "bm25"})
     with pytest.raises(ConfigError, match="draws candidates for search only"):
-        require_both_tasks(searched)
-    require_both_tasks(tiny())
+        require_tasks(searched, TASKS, None)
+    with pytest.raises(ConfigError, match="tasks is 'search', but the data have recommendation and search"):
+        require_tasks(tiny(train={"tasks": "search"}), TASKS, None)
+    require_tasks(searched, ("search",), None)
+    require_tasks(tiny(train={"tasks": "search"}), ("search",), None)
+    require_tasks(tiny(), TASKS, champion())
+
+
+def serving(task: Task, version: str = "3") -> Champion:
+    return champion(version)._replace(anchors={task: version})
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_logs_of_one_task_decide_by_it_alone(tmp_path: Path, tiny: Tiny, task: Task) -> None:
+    assert first_model((task,)).anchors == {task: None}
+    good, bad = ranked(tmp_path / "a", {task: GOOD}), ranked(tmp_path / "b", {task: BAD})
+    for new, old, kept in ((good, bad, False), (bad, good, True)):
+        differences = compare(new, old, users_of(new), tiny(), (task,))
+        verdict = non_inferiority(serving(task), differences, {}, tiny(), (task,))
+        assert (verdict.promote, verdict.failed_tasks) == (not kept, (task,) if kept else ())
+        assert verdict.anchors == {task: "3" if kept else None}
+
+
+def test_a_champion_of_one_task_beside_data_of_both_decides_by_its_own(tiny: Tiny) -> None:
+    require_tasks(tiny(), TASKS, serving("search"))
+    verdict = non_inferiority(serving("search"), {"search": difference(-0.001)}, {}, tiny(), TASKS)
+    assert verdict.promote
+    assert verdict.reason.endswith("The champion does not serve recommendation, so nothing is compared there.")
+    assert verdict.anchors == {"recommendation": None, "search": "3"}
+    assert not non_inferiority(serving("search"), {"search": difference(-0.1)}, {}, tiny(), TASKS).promote
+
+
+@pytest.mark.parametrize("served", [champion(), serving("recommendation")])
+def test_data_without_a_task_of_the_champion_are_refused_before_anything_is_trained(
+    tiny: Tiny, served: Champion
+) -> None:
+    with pytest.raises(DataError, match="no sample of recommendation, which champion version 3 serves: it stays"):
+        require_tasks(tiny(), ("search",), served)
 
 
 def difference(mean: float, half_width: float = 0.0005) -> Difference:
@@ -129,11 +166,11 @@ def difference(mean: float, half_width: float = 0.0005) -> Difference:
 def test_a_loss_that_the_champion_allows_is_refused_by_the_anchor(tiny: Tiny) -> None:
     """Per task: search is measured against version 1, recommendation against the champion itself."""
     small = dict.fromkeys(TASKS, difference(-0.004))
-    verdict = non_inferiority(champion(search="1"), small, {"search": difference(-0.008)}, tiny())
+    verdict = non_inferiority(champion(search="1"), small, {"search": difference(-0.008)}, tiny(), TASKS)
     assert not verdict.promote
     assert verdict.failed_tasks == ("search",)
     assert "new − anchor, is search -0.0085" in verdict.reason
-    assert non_inferiority(champion(), small, {}, tiny()).promote
+    assert non_inferiority(champion(), small, {}, tiny(), TASKS).promote
 
 
 @pytest.mark.parametrize(
@@ -161,6 +198,6 @@ def test_a_version_is_the_next_anchor_where_it_is_better_than_champion_and_ancho
     """Better than a champion that had lost a little is no gain: gains over it and losses would add up to a loss."""
     anchored: dict[Task, Difference] = {} if to_anchor is None else {"search": difference(to_anchor)}
     differences = dict.fromkeys(TASKS, difference(-0.001)) | {"search": difference(to_champion)}
-    verdict = non_inferiority(champion(search=anchor), differences, anchored, tiny())
+    verdict = non_inferiority(champion(search=anchor), differences, anchored, tiny(), TASKS)
     assert verdict.promote
     assert verdict.anchors == {"recommendation": "3", "search": next_anchor}
