@@ -1,7 +1,7 @@
 """Every printed snippet of README and docs is one that a test checks: a kind that nobody checks fails here.
 
 ``test_documented_commands`` checks ``gensr run``, ``make run`` and ``prefect deployment run``.
-``tests/promote/test_model_registry.py`` runs the README's Python, and ``test_slow_serve.py`` there its HTTP request.
+``tests/promote/test_model_registry.py`` runs the Python of ``use_a_model.md``, ``test_slow_serve.py`` its request.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def test_a_snippet_is_of_a_kind_that_is_checked(page: str, language: str, text: 
     if language == "yaml":
         assert yaml.safe_load(text)
     elif language == "python":
-        assert page == "README.md", "run it in a test, as tests/promote/test_model_registry.py runs the README's"
+        assert page == "use_a_model.md", "run it in a test, as tests/promote/test_model_registry.py does"
     elif language == "json" or text.startswith("{"):
         PipelineConfig.model_validate(json.loads(text))
     elif name_of(Path(first)):

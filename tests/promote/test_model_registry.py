@@ -201,9 +201,9 @@ def test_a_request_may_be_one_record_or_a_list_of_them_and_empty(logged: Logged)
     assert len(logged.model.predict(pd.DataFrame({"user": [None]}))) == 1
 
 
-def test_the_readmes_python_runs_as_printed(logged: Logged, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_printed_python_runs(logged: Logged, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """On a model of the name that it names, which only its registry and its address are stood in for."""
-    page = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    page = (Path(__file__).resolve().parents[2] / "docs/how_to/use_a_model.md").read_text(encoding="utf-8")
     (text,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     (name,) = re.findall(r"models:/(\S+)@champion", text)
     model_registry.register(logged.run, name, logged.uri, logged.bundle, {})
@@ -212,7 +212,7 @@ def test_the_readmes_python_runs_as_printed(logged: Logged, monkeypatch: pytest.
     last = ast.parse(text).body[-1]
     lines = text.splitlines()
     lines[last.lineno - 1] = f"answer = {lines[last.lineno - 1]}"
-    script = tmp_path / "readme.py"
+    script = tmp_path / "printed.py"
     script.write_text("\n".join(lines), encoding="utf-8")
     answer = runpy.run_path(str(script))["answer"]
     assert [len(items) for items in answer["items"]] == [10]

@@ -172,7 +172,7 @@ def test_a_body_that_cannot_be_parsed_is_refused_without_a_trace(server: Server,
 
 
 def test_the_printed_request_is_answered(server: Server) -> None:
-    page = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    page = (Path(__file__).resolve().parents[2] / "docs/how_to/use_a_model.md").read_text(encoding="utf-8")
     (body,) = re.findall(r"curl \S+/invocations .*?-d '(.*?)'", page, re.DOTALL)
     (answer,) = server.ask(*json.loads(body)["dataframe_records"])
     assert len(answer["items"]) == 10
