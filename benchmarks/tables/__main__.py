@@ -53,7 +53,7 @@ def can_start(cell: Cell, folder: Path) -> bool:
 
 
 def expected_seconds(cell: Cell, folder: Path) -> float | None:
-    """CPU seconds from what the same system took, here or elsewhere; None where it was trained nowhere yet."""
+    """From the epochs of the same system, here or elsewhere; None where it was trained nowhere yet."""
     presets, studies, datasets = (cell.preset, "best"), (cell.study, "rerank"), (cell.dataset, *SIZE)
     for preset, study, dataset in itertools.product(presets, studies, datasets):
         other = cell._replace(preset=preset, study=study, dataset=dataset, seed=0)
@@ -64,14 +64,14 @@ def expected_seconds(cell: Cell, folder: Path) -> float | None:
 
 
 def _seconds_of_training(cell: Cell, folder: Path) -> float | None:
-    """CPU seconds of one training, by this command or, its epochs timed, an older one; None where nobody knows."""
+    """Epochs by seconds of an epoch, of this command or an older one; None where nobody knows."""
     path = folder / next(iter(cell.paths.values()))
-    if path.is_file():
-        return read_cell(path).record.costs["cpu_seconds"] / (TUNED if cell.tunes else 1.0)
     earlier = "@laptop-earlier" if cell.preset == PAPERS_TEXT else "@earlier"
-    path = path.with_name(f"{cell.system}{earlier}-seed{cell.seed}.parquet")
-    costs = read_cell(path).record.costs if path.is_file() else {}
-    return costs["epochs"] * costs["seconds_per_epoch"] if {"epochs", "seconds_per_epoch"} <= costs.keys() else None
+    for saved in (path, path.with_name(f"{cell.system}{earlier}-seed{cell.seed}.parquet")):
+        costs = read_cell(saved).record.costs if saved.is_file() else {}
+        if {"epochs", "seconds_per_epoch"} <= costs.keys():
+            return costs["epochs"] * costs["seconds_per_epoch"]
+    return None
 
 
 def tell(missing: list[Cell], folder: Path) -> None:
@@ -81,11 +81,11 @@ def tell(missing: list[Cell], folder: Path) -> None:
         return
     known = {cell: expected_seconds(cell, folder) for cell in missing}
     for cell, seconds in known.items():
-        about = "never trained" if seconds is None else f"about {seconds / 60:.0f} CPU minutes"
+        about = "never trained" if seconds is None else f"about {seconds / 60:.0f} minutes"
         waits = "" if can_start(cell, folder) else ", after its hyperparameters are chosen"
         print(f"{cell.name}: {about}{waits}")
     told = [seconds for seconds in known.values() if seconds is not None]
-    print(f"{len(missing)} cells are missing. {len(told)} of them take about {sum(told) / 3600:.1f} CPU hours.")
+    print(f"{len(missing)} cells are missing. {len(told)} of them take about {sum(told) / 3600:.1f} hours.")
 
 
 def run(cell: Cell, data: Path, folder: Path, home: Path) -> int:

@@ -21,8 +21,6 @@ REFERENCE_CELL = "references"
 PAPERS_TEXT = "laptop"  # the preset in which GenSR and two heads are the paper's
 NEAR_BEST = 0.03  # NDCG@10 below the best of a column within which a system gets further seeds
 OURS = ("two_head", "gensr")
-UNTUNED = {("full-ranking", "gensr")}  # an epoch takes ten CPU minutes: no trials, no more than FULL_EPOCHS
-FULL_EPOCHS = 8
 OUR_TRIAL_EPOCHS = 3  # an epoch of GenSR takes as long as ten of SASRec
 STUDIES = {"rerank": RERANK, "full-ranking": FULL_TABLE}  # by the name of a cell's folder, the flow's
 
@@ -63,9 +61,9 @@ class Cell(NamedTuple):
     def chosen_in(self) -> Cell | None:
         """The cell whose hyperparameters it has: nothing is chosen with another seed, or on another data set.
 
-        None where the preset's are taken.
+        None for references, which have none.
         """
-        if self.system == REFERENCE_CELL or (self.study, self.system) in UNTUNED:
+        if self.system == REFERENCE_CELL:
             return None
         return self._replace(dataset=SCIENTIFIC, seed=0)
 
@@ -119,13 +117,13 @@ def config_of(cell: Cell, data: Path, chosen: Mapping[str, Any] | None) -> dict[
 
     Args:
         data: the folder that holds a folder of raw files for each real data set.
-        chosen: hyperparameters of ``chosen_in``; None where the cell chooses them itself, or has the preset's.
+        chosen: hyperparameters of ``chosen_in``; None where the cell chooses them itself, or there are none.
     """
     config: dict[str, Any] = {
         "name": cell.dataset,
         "preset": cell.preset,
         "train": {"epochs": 30, "two_head_epochs": 30},  # a baseline's budget; early stop decides
-        "full_ranking": {"epochs": FULL_EPOCHS},
+        "full_ranking": {"epochs": 30},
         "rerank": {"systems": cell.systems, "seeds": (cell.seed,), "tune": cell.tunes, "concurrency": 2},
     }
     if cell.system in OURS:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import resource
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,7 +60,7 @@ def train(cell: Cell, data: Path, cells: Path) -> None:
             dataset_digest=summary["dataset_digest"],
             config=shown,
             chosen=summary["chosen"].get(system, {}) if cell.tunes else chosen or {},
-            costs=summary["costs"].get(system, {}) | {"cpu_seconds": _cpu_seconds()},
+            costs=summary["costs"].get(system, {}),
             commit=git_commit() or "unknown",
             trained_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
@@ -69,16 +68,10 @@ def train(cell: Cell, data: Path, cells: Path) -> None:
 
 
 def _chosen(cell: Cell, cells: Path) -> dict[str, Any]:
-    """The hyperparameters of the cell that chose them; none where the preset's are taken."""
+    """The hyperparameters of the cell that chose them; none for a reference."""
     if cell.chosen_in is None:
         return {}
     return read_cell(cells / cell.chosen_in.paths[cell.system]).record.chosen
-
-
-def _cpu_seconds() -> int:
-    """Of this process and those that it started: preparation, tuning, training and ranking, as far as made now."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return round(sum(each.ru_utime + each.ru_stime for each in used))
 
 
 def main() -> int:

@@ -44,7 +44,7 @@ class CellRecord(Frozen):
     dataset_digest: str
     config: dict[str, Any]  # without a path of the machine
     chosen: dict[str, Any] = Field(default_factory=dict)  # hyperparameters by tuning
-    costs: dict[str, float] = Field(default_factory=dict)  # cpu_seconds, peak_memory_mb, epochs, parameters, ...
+    costs: dict[str, float] = Field(default_factory=dict)  # seconds_per_epoch, peak_memory_mb, epochs, parameters, ...
     commit: str  # of the code that trained it
     trained_at: str  # ISO date and time
     converted_from: str = ""  # the older file that these ranks were taken from; empty where a command made the cell

@@ -120,7 +120,7 @@ class Figures:
         return first
 
     def cost(self, dataset: str, study: str, system: str, field: str) -> float:
-        """What it took, the mean over seeds: cpu_seconds, epochs, peak_memory_mb, parameters."""
+        """What it took, the mean over seeds: seconds_per_epoch, epochs, peak_memory_mb, parameters."""
         return self.results.cost(dataset, study, system, field)
 
     def seeds(self, dataset: str, study: str, system: str) -> int:
