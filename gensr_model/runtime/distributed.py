@@ -7,6 +7,8 @@ process they do nothing.
 
 from __future__ import annotations
 
+import atexit
+import functools
 from typing import Any
 
 import torch
@@ -18,6 +20,12 @@ from torch.autograd.function import once_differentiable
 def processes() -> int:
     """How many processes train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+@functools.cache
+def end_group_at_exit() -> None:
+    """End the group of processes when this one exits: its threads may else outlive the interpreter, which aborts."""
+    atexit.register(lambda: dist.destroy_process_group() if dist.is_available() and dist.is_initialized() else None)
 
 
 def mean(values: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ from gensr_model.models.base import LossParts, RankingModel
 from gensr_model.models.dropout import use_fast_dropout
 from gensr_model.runtime.determinism import deterministic
 from gensr_model.runtime.devices import allow_bf16_attention, compile_blocks, default_device
+from gensr_model.runtime.distributed import end_group_at_exit
 from gensr_model.runtime.progress import NullReport, Report
 from gensr_model.training import checkpoint
 from gensr_model.training.checkpoint import Progress
@@ -132,6 +133,7 @@ def make_accelerator(precision: Literal["auto", "no", "bf16"] = "auto") -> Accel
         precision = "bf16" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "no"
     if precision == "bf16":
         allow_bf16_attention()
+    end_group_at_exit()
     try:
         return Accelerator(mixed_precision=precision, kwargs_handlers=[kwargs])
     except ValueError as error:

@@ -5,7 +5,9 @@ parallel_process.py ROOT KIND OUT: ROOT has prepared/ and cf/.
 
 from __future__ import annotations
 
+import atexit
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,11 @@ CONFIG: dict[str, Any] = {
 TRAIN = {"gensr": finetune.finetune, "listwise": finetune.finetune, "two_head": finetune.train_two_head}
 
 
+def write_group(out: Path) -> None:
+    """Whether the group of processes is still there when the interpreter ends."""
+    (out / f"group-{os.environ.get('RANK', 0)}.json").write_text(json.dumps(distributed.processes() > 1), "utf-8")
+
+
 def main(root: Path, kind: str, out: Path) -> None:
     torch.set_num_threads(1)
     steps: list[dict[str, float]] = []
@@ -46,6 +53,7 @@ def main(root: Path, kind: str, out: Path) -> None:
 
     trainer.train_step = step
     out.mkdir(exist_ok=True)
+    atexit.register(write_group, out)  # what is registered first runs last
     if kind == "listwise":
         CONFIG["model"]["answer_loss"] = kind
     dataset, config = PreparedDataset.open(root / "prepared"), PipelineConfig.model_validate(CONFIG)
@@ -53,8 +61,6 @@ def main(root: Path, kind: str, out: Path) -> None:
     process = trainer.make_accelerator().process_index
     content = {"processes": distributed.processes(), "steps": steps}
     (out / f"curve-{process}.json").write_text(json.dumps(content), encoding="utf-8")
-    if torch.distributed.is_initialized():  # else its threads may outlive the interpreter, which aborts
-        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

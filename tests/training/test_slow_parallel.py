@@ -59,6 +59,7 @@ def test_two_processes_repeat_the_curve_of_one(root: Path, kind: str) -> None:
     alone = json.loads((one / "curve-0.json").read_text(encoding="utf-8"))
     curves = [json.loads((two / f"curve-{process}.json").read_text(encoding="utf-8")) for process in (0, 1)]
     assert [alone["processes"], *(curve["processes"] for curve in curves)] == [1, 2, 2]
+    assert [(two / f"group-{process}.json").read_text("utf-8") for process in (0, 1)] == ["false", "false"]
     assert curves[0]["steps"] == curves[1]["steps"]
     assert len(alone["steps"]) == len(curves[0]["steps"]) == 22
     for expected, actual in zip(alone["steps"], curves[0]["steps"], strict=True):
