@@ -10,17 +10,17 @@ MESSAGE_LINES = 3  # what a terminal and Prefect show of a message
 
 
 class GensrError(Exception):
-    """Base of every error that we raise on purpose: what is wrong, where, and what to do.
+    """Base of every error that the project raises on purpose. The message says what is wrong, where, and what to do.
 
     ``str`` gives at most three lines; ``full_message`` gives all. The trace of an expected error goes to a log file.
-    ``expected`` is False for an error that reports a fault in the code: its trace is shown.
+    ``expected`` is False for an error that reports a fault in the code: the terminal shows its trace.
     """
 
     expected = True
 
     @property
     def full_message(self) -> str:
-        """The message as it was given."""
+        """The whole message."""
         return super().__str__()
 
     def __str__(self) -> str:
@@ -28,23 +28,25 @@ class GensrError(Exception):
 
 
 class DataError(GensrError):
-    """The input data cannot be used: names the file, the line or field, and what was expected."""
+    """The input data cannot be used. The message names the file, the line or field, and what was expected."""
 
 
 class ConfigError(GensrError):
-    """The configuration asks for something that does not exist or cannot work."""
+    """The configuration names something that does not exist or cannot work."""
 
 
 class TrainingError(GensrError):
-    """Training cannot go on, for example because a loss is not finite: names the step and the samples."""
+    """Training cannot continue, for example after a loss that is not finite. The message names the step and the
+    samples.
+    """
 
 
 class DivergedError(TrainingError):
-    """A loss or a gradient is not finite: what these hyperparameters did, not the machine."""
+    """A loss or a gradient is not finite because of the hyperparameters, not because of the machine."""
 
 
 class NaNScoreError(DivergedError, DataError):
-    """A model gives NaN for a score: it has diverged, or read a damaged file."""
+    """A model gives NaN as a score: its training diverged, or it reads a damaged file."""
 
 
 def append_trace(error: BaseException, log: Path) -> None:
@@ -56,7 +58,7 @@ def append_trace(error: BaseException, log: Path) -> None:
 
 
 def shortened(text: str, lines: int = MESSAGE_LINES) -> str:
-    """The text in at most so many lines: the first ones and the last, which says what to do."""
+    """The text in at most ``lines`` lines: the first lines and the last one, which says what to do."""
     given = text.splitlines()
     if len(given) <= lines:
         return text

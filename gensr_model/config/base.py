@@ -1,4 +1,4 @@
-"""What all configs share: their base, the words that several of them use, merging and digests."""
+"""Base class, shared types, merging and digests of all configs."""
 
 from __future__ import annotations
 
@@ -18,37 +18,40 @@ SEARCH_ONLY: frozenset[Protocol] = frozenset({"bm25"})
 
 
 class UndeclaredField(RuntimeError):
-    """A stage reads a config field that is not in its key: two configs would share one result."""
+    """A stage reads a config field that its key does not include, so two configs would share one result."""
 
 
 class Frozen(BaseModel):
-    """Base of every config: immutable, numbers are finite, and an unknown field is an error, not a silent typo."""
+    """Base of every config: immutable, with finite numbers only. An unknown field is an error, not a silent typo."""
 
     # Errors repeat no input: it may hold a secret (``gensr_model/config/secrets.py``).
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
-    _view_of: tuple[str, str] | None = PrivateAttr(None)  # who reads a view, and where in the tree: ``restricted``
+    # Of a view made by ``restricted``: the reader's name, and the view's place in the whole tree.
+    _view_of: tuple[str, str] | None = PrivateAttr(None)
 
     @classmethod
     def start(cls, given: dict[str, Any]) -> dict[str, Any]:
-        """Values that a section starts from, by what is given of it, in place of its defaults; none here."""
+        """Starting values of a section, chosen by what the user set in it. They replace the defaults; the base has
+        none.
+        """
         del given
         return {}
 
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            """Python asks only for what is not there, so that fields of a view cost what fields cost."""
+            """Python calls this only for a missing attribute, so reading a field of a view costs nothing extra."""
             if name in type(self).model_fields:
                 raise self._undeclared(name)
             return super().__getattr__(name)
 
     def model_dump(self, **options: Any) -> dict[str, Any]:
-        """As pydantic's. Raises UndeclaredField in a view, which does not hold all fields."""
+        """Pydantic's ``model_dump``. Raises UndeclaredField for a view, which lacks some fields."""
         self._require_all()
         return super().model_dump(**options)
 
     def model_dump_json(self, **options: Any) -> str:
-        """As pydantic's. Raises UndeclaredField in a view, which does not hold all fields."""
+        """Pydantic's ``model_dump_json``. Raises UndeclaredField for a view, which lacks some fields."""
         self._require_all()
         return super().model_dump_json(**options)
 
@@ -60,8 +63,8 @@ class Frozen(BaseModel):
     def _undeclared(self, name: str) -> UndeclaredField:
         reader, place = self._view_of or ("somebody", "")
         return UndeclaredField(
-            f"{reader} reads the config field {place}{name} and does not declare it: add it to the fields that "
-            "decide the key of the stage"
+            f"{reader} reads the config field {place}{name}, which the stage does not declare. Add "
+            f"{place}{name} to the fields that decide the key of the stage."
         )
 
 
@@ -69,13 +72,13 @@ View = TypeVar("View", bound=Frozen)
 
 
 def restricted(config: View, fields: Collection[str], left_out: Collection[str], reader: str, place: str = "") -> View:
-    """A view of a config that holds some fields; reading another one raises UndeclaredField.
+    """A view of a config that holds only some fields. Reading another field raises UndeclaredField.
 
     Args:
-        fields: dotted names, sections (``train``) and fields (``train.epochs``).
-        left_out: of these, what the view does not hold.
-        reader: the reader that the message names.
-        place: where ``config`` stands in the whole tree, with a dot behind it.
+        fields: dotted names of sections (``train``) and fields (``train.epochs``) that the view holds.
+        left_out: names below ``fields`` that the view does not hold.
+        reader: name of the code that reads the view, for the error message.
+        place: prefix of ``config`` in the whole tree, with a dot at its end.
     """
     held: dict[str, Any] = {}
     for name in type(config).model_fields:
@@ -98,7 +101,7 @@ def _any_within(section: str, fields: Collection[str]) -> bool:
 
 
 def overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """A copy of ``base`` in which the values of ``over`` replace its own; objects are merged key by key."""
+    """A copy of ``base`` with the values of ``over`` in place of its own. Objects are merged key by key."""
     out = dict(base)
     for key, value in over.items():
         known = out.get(key)
@@ -107,7 +110,9 @@ def overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def digest(value: Any, length: int = 16) -> str:
-    """Stable hex digest of a config or of any JSON value: sorted keys, no white space, sha256."""
+    """Stable hex digest of a config or of any JSON value. It is the SHA-256 of the JSON with sorted keys and no white
+    space.
+    """
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json")
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Configs of the data: where the raw files come from, how they are read, and how samples are made of them."""
+"""Configs of the data: the source of the raw files, the rules for bad rows, and how samples are made."""
 
 from __future__ import annotations
 
@@ -14,38 +14,46 @@ from gensr_model.config.secrets import ENV, NO_SECRET, refuse_secrets
 
 
 class GeneratedSource(Frozen):
-    """Generated files in the exact raw format. They are nobody's real data."""
+    """Generated raw files in the exact published format. They contain no real data."""
 
     kind: Literal["generated"] = "generated"
-    users: int = Field(1_200, ge=20)
-    items: int = Field(800, ge=150)
-    events_per_user: float = Field(12.0, gt=0, description="mean purchases (amazon) or clicks (kuaisar) of a user")
-    search_share: float = Field(0.45, gt=0, lt=1, description="share of the clicks that are made in search (kuaisar)")
-    world_seed: int = Field(0, description="seed of the generated data; training has its own")
+    users: int = Field(1_200, ge=20, description="Number of users to generate.")
+    items: int = Field(800, ge=150, description="Number of items to generate.")
+    events_per_user: float = Field(
+        12.0, gt=0, description="Mean number of purchases (amazon) or clicks (kuaisar) of a user."
+    )
+    search_share: float = Field(
+        0.45, gt=0, lt=1, description="Share of the clicks that come from search (kuaisar only)."
+    )
+    world_seed: int = Field(0, description="Seed of the generated data. Training uses `seed`.")
 
 
 class FolderSource(Frozen):
-    """Raw files in a folder, named as published (``*.gz`` or plain)."""
+    """Raw files in a folder, under their published names, compressed (``*.gz``) or plain."""
 
     kind: Literal["folder"] = "folder"
-    path: str = Field(json_schema_extra={"pattern": rf"{NO_SECRET}[\s\S]*\S"})
+    path: str = Field(
+        json_schema_extra={"pattern": rf"{NO_SECRET}[\s\S]*\S"}, description="Path of the folder with the raw files."
+    )
 
     @field_validator("path")
     @classmethod
     def _is_a_path(cls, path: str) -> str:
         if not path.strip():
-            raise ValueError(f"{path!r} is blank: give the path of the folder")
+            raise ValueError(f"{path!r} is blank. Set source.path to the folder with the raw files.")
         return path
 
 
 class DownloadSource(Frozen):
-    """Raw files from their addresses; without ``files`` the published ones of the format."""
+    """Raw files to download. Without ``files`` the format's published files are downloaded."""
 
     kind: Literal["download"] = "download"
-    files: tuple[RemoteFile, ...] = ()
+    files: tuple[RemoteFile, ...] = Field(
+        (), description="Files to download. Empty: the published files of the format."
+    )
 
 
-# What a plain string may be: one of these words, a path, or a URL. Prefect's server checks the pattern.
+# A source may be a plain string: one of these words, a path, or a URL. Prefect's server checks the pattern.
 _WORDS = ("generated", "download")
 _Text = Annotated[str, Field(title="word, path or URL", pattern=rf"{NO_SECRET}(?:(?:{'|'.join(_WORDS)})$|[\s\S]*/)")]
 _FILE = rf"https?://|{ENV}$"
@@ -55,7 +63,7 @@ _Urls = Annotated[
 
 
 def _as_source(given: Any) -> Any:
-    """A plain string, or a list of URLs, as the source that it stands for. Raises ValueError for what can be none."""
+    """The source that a plain string or a list of URLs stands for. Raises ValueError where it stands for none."""
     if isinstance(given, Frozen) or (isinstance(given, dict) and given):
         return given
     refuse_secrets(given, "source")
@@ -71,7 +79,7 @@ def _as_source(given: Any) -> Any:
 
 
 def _source_of(given: Any) -> dict[str, Any] | None:
-    """The source that a plain string or a list of URLs means, as an object; None where it is none."""
+    """The source, as an object, that a plain string or a list of URLs means. None where it means none."""
     if given and isinstance(given, list | tuple):
         urls = all(isinstance(url, str) and re.match(_FILE, url) for url in given)
         return {"kind": "download", "files": [{"url": url} for url in given]} if urls else None
@@ -87,7 +95,7 @@ def _source_of(given: Any) -> dict[str, Any] | None:
 
 
 def _suggestion(given: Any) -> str:
-    """What may be meant by something that is no source; nothing where the path is of another system."""
+    """What the user may have meant by an invalid source. Empty for a path with backslashes."""
     text = given.strip() if isinstance(given, str) else ""
     if "\\" in text:
         return ""
@@ -97,7 +105,7 @@ def _suggestion(given: Any) -> str:
 
 
 def source_kind(given: Any) -> str:
-    """The kind of a source as given, before it is checked."""
+    """The kind of a source before validation."""
     if isinstance(given, str | list | tuple):
         return str((_source_of(given) or {"kind": "folder"})["kind"])
     kind = given.get("kind") if isinstance(given, dict) else getattr(given, "kind", None)
@@ -112,13 +120,13 @@ Source = Annotated[
 
 
 class IngestConfig(Frozen):
-    """Which raw rows are taken, and how many bad ones stop a run."""
+    """Limits on bad rows: when a row is rejected, and how many rejects stop a run."""
 
-    max_reject_share: float = Field(0.01, ge=0, le=1, description="above this share of bad rows the run stops")
+    max_reject_share: float = Field(0.01, ge=0, le=1, description="Largest share of bad rows. Above it the run stops.")
     max_undescribed_share: float = Field(
-        0.5, ge=0, le=1, description="above this share of items without a row in the item file the run stops"
+        0.5, ge=0, le=1, description="Largest share of items without a row in the item file. Above it the run stops."
     )
-    earliest: str = Field("1995-01-01", description="timestamps before this day are rejected: YYYY-MM-DD")
+    earliest: str = Field("1995-01-01", description="First valid day, as YYYY-MM-DD. Events before it are rejected.")
 
     @field_validator("earliest")
     @classmethod
@@ -127,30 +135,32 @@ class IngestConfig(Frozen):
 
 
 class PrepareConfig(Frozen):
-    """How samples and their frozen candidates are made of raw rows."""
+    """How samples and their frozen candidates are made from raw rows."""
 
-    min_interactions: int = Field(5, ge=1, description="k of the k-core over users and items (§6.1.1)")
-    negatives: int = Field(99, ge=1, description="frozen negatives per evaluation sample (§6.1.3)")
+    min_interactions: int = Field(
+        5, ge=1, description="k of the k-core: every user and every item has at least k interactions (§6.1.1)."
+    )
+    negatives: int = Field(99, ge=1, description="Frozen negatives per evaluation sample (§6.1.3).")
     protocols: tuple[Protocol, ...] = Field(
         ("uniform",),
         min_length=1,
-        description="how negatives are drawn; each way has its own frozen lists. bm25 is for search only",
+        description="How negatives are drawn. Each protocol has frozen lists of its own. `bm25` draws for search only.",
     )
-    stem_queries: bool = Field(False, description="cut the words of queries to their stems")
+    stem_queries: bool = Field(False, description="Reduce the words of queries to their stems.")
     same_time: Literal["exclude", "include"] = Field(
         "exclude",
-        description="whether a history leaves out all events of the sample's own instant, or holds those that stand "
-        "before the sample in the order of source rows",
+        description="Which events of the sample's own instant its history holds. `exclude`: none. `include`: "
+        "those before the sample in the order of source rows.",
     )
     until: str | None = Field(
         None,
-        description="leave out events from this time on: YYYY-MM-DD, or a time with its zone "
-        "(2023-05-23T00:00+08:00); UTC if it has none",
+        description="Leave out events at or after this time. Give YYYY-MM-DD, or a time with its zone "
+        "(2023-05-23T00:00+08:00); the zone defaults to UTC.",
     )
     memory_limit: str = Field(
-        "8GB", description="memory that DuckDB may take; beyond it DuckDB writes to its temp folder"
+        "8GB", description="Memory limit of DuckDB. Above it DuckDB writes to its temporary folder."
     )
-    threads: int = Field(2, ge=1, description="threads of DuckDB")
+    threads: int = Field(2, ge=1, description="Threads of DuckDB.")
 
     @field_validator("until")
     @classmethod

@@ -1,6 +1,6 @@
-"""The data formats of the pipeline in words: what a config is checked against, and what forms and reports show.
+"""Names and titles of the data formats, for checking a config and for forms and reports.
 
-How a format is read and prepared is its entry, ``tasks/ingest/formats/<name>.py``.
+The code that reads and prepares a format is in ``tasks/ingest/formats/<name>.py``.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from pydantic import AfterValidator, WithJsonSchema
 
 
 class FormatFacts(NamedTuple):
-    """What people read about a format."""
+    """Names and texts about a format, as people read them."""
 
     name: str  # in the config, in manifests and in the names of folders
     title: str
     split: str  # how the manifest calls the split
     split_rule: str  # the split in a sentence, for an error about an empty split
     leave_one_out: bool = False  # every user has one test sample of a task
-    # Why no order of the events of one instant is known; None: source rows stand in the order of events.
+    # Why the order of events at one instant is unknown. None: source rows are in the order of events.
     without_order: str | None = "the format states no order for them"
-    anonymised: str | None = None  # why no system can write words of items; None: their texts are a language
-    paper: str | None = None  # the data of this format in the paper's tables (``gensr_model/reporting/paper.py``)
+    anonymised: str | None = None  # why no baseline can generate words of items; None: item texts are real words
+    paper: str | None = None  # name of this data in the paper's tables (``gensr_model/reporting/paper.py``)
 
 
 FORMATS: dict[str, FormatFacts] = {
@@ -60,17 +60,17 @@ _ELSEWHERE = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
 
 
 def lacks_order(facts: FormatFacts, same_time: str) -> str | None:
-    """Why ``prepare.same_time`` cannot be what it is: it takes an order of one instant's events that nobody knows."""
+    """Why this format does not allow ``prepare.same_time: include``. None where the setting is allowed."""
     if same_time == "exclude" or facts.without_order is None:
         return None
     return (
-        f"prepare.same_time is {same_time!r}, but format {facts.name!r} cannot tell which events of one instant came "
-        f"first: {facts.without_order}. Set prepare.same_time to 'exclude'"
+        f"prepare.same_time is {same_time!r}, but format {facts.name!r} cannot tell which events of "
+        f"one instant came first: {facts.without_order}. Set prepare.same_time to 'exclude'."
     )
 
 
 def short_name(name: str) -> str:
-    """The name of a format for people and files: of ``module:NAME`` the last part, in lower case."""
+    """The short name of a format for people and files: the last part of ``module:NAME``, in lower case."""
     return name.rpartition(":")[2].lower()
 
 
@@ -78,8 +78,8 @@ def _known(name: str) -> str:
     if name in FORMATS or re.fullmatch(_ELSEWHERE, name):
         return name
     raise ValueError(
-        f"{name!r} is no data format. Choose one of {', '.join(FORMATS)}, or name a DatasetFormat of your own as "
-        "module:NAME"
+        f"{name!r} is no data format. Choose one of {', '.join(FORMATS)}, or name a DatasetFormat of "
+        "your own as module:NAME."
     )
 
 

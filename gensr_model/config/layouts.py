@@ -1,7 +1,6 @@
-"""Layouts of logs that are known by name: each is a part of the config section ``logs``.
+"""Known layouts of logs. Each layout fills a part of the config section ``logs``.
 
-A column whose name ends in ? is optional there. The pages that publish each layout are named in
-``tests/ingest/test_layouts.py``.
+A column whose name ends in ? is optional. ``tests/ingest/test_layouts.py`` names the page that publishes each layout.
 """
 
 from __future__ import annotations
@@ -9,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 _IGNORED, _ENGAGED = "ignored", "rec"
-#: What ``logs.<table>.lines`` may be: ``sql/tables/lines_<name>.sql`` turns JSON lines into lines of one row each.
+#: Values of ``logs.<table>.lines``: ``sql/tables/lines_<name>.sql`` turns JSON lines into lines of one row each.
 LINE_STEPS: tuple[str, ...] = ("ubi_events", "ubi_queries", "google_events", "google_searches")
-#: One dump may hold both indices of UBI, so both tables look into each file.
+#: One dump may hold both indices of UBI, so both tables read each file.
 _UBI: dict[str, Any] = {
     "events": {
         "name": "ubi",
@@ -35,7 +34,7 @@ _UBI: dict[str, Any] = {
         "lines": "ubi_queries",
         "columns": {"query_id": "query_id", "query": "user_query"},
     },
-    # Beside the names that most logs have: those of OpenSearch's own examples.
+    # Event types of OpenSearch's examples, in addition to the usual ones.
     "behaviors": {
         **dict.fromkeys(("item_click", "product_purchase"), _ENGAGED),
         **dict.fromkeys(("on_search", "type_ahead", "product_hover", "product_sort", "brand_filter"), _IGNORED),
@@ -68,7 +67,7 @@ _GOOGLE_RETAIL: dict[str, Any] = {
     "events": {
         "name": "user_events",
         "lines": "google_events",
-        # The token of a click is that of the answer that showed the product: of a search, or of a recommendation.
+        # The token of a click names the response that showed the product: a search or a recommendation.
         "search_by": "known_id",
         "columns": {
             "user": ["userInfo.userId", "visitorId"],
@@ -140,7 +139,7 @@ _AMAZON_2023: dict[str, Any] = {
     "events": {
         "name": "*.json",
         "time_unit": "ms",
-        # The product, and not one of its colours and sizes (asin), is what the metadata describe.
+        # The metadata describe the product (parent_asin), not one of its colours and sizes (asin).
         "columns": {"user": "user_id", "item": "parent_asin", "time": "timestamp", "weight": "rating"},
     },
     "items": {

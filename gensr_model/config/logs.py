@@ -1,7 +1,7 @@
-"""Config of own logs: which files make up each table, which column plays which role, and how events are split.
+"""Config of own logs: the files of each table, the role of each column, and the split.
 
-What is left out is found: a column by its usual names (``tasks/ingest/tables/roles.py``), a time unit by the whole
-column, delimiter and quoting by the first block of a file.
+Ingest detects what the config leaves out: columns by their usual names (``tasks/ingest/tables/roles.py``), the time
+unit from the whole column, and delimiter and quoting from the first block of a file.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from gensr_model.config.layouts import LAYOUTS, LINE_STEPS
 Behavior = Literal["rec", "src", "ignored"]
 Stem = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^/\\]*[^/\\\s][^/\\]*$")]
 Name = Annotated[str, StringConstraints(min_length=1)]
-# Of several columns of one role those of a text are joined, those of a category are its levels, and of all others the
-# first that has a value counts. A name that ends in ? may be absent.
+# Several columns of one role: texts are joined, and categories are levels of a path. In all other roles the first
+# column with a value counts. A column whose name ends in ? may be absent.
 Names = Name | Annotated[tuple[Name, ...], Field(min_length=1)]
 
 
@@ -27,13 +27,13 @@ def _known_zone(zone: str) -> str:
     try:
         ZoneInfo(zone)
     except (KeyError, ValueError, OSError) as error:
-        raise ValueError(f"{zone!r} is no time zone: expected a name such as UTC or Europe/Berlin") from error
+        raise ValueError(f"{zone!r} is no time zone. Give a name such as UTC or Europe/Berlin.") from error
     return zone
 
 
 def _parts_fields(sign: str) -> str:
     if len(sign) != 1 or not sign.isascii() or sign in '"\r\n\0':
-        raise ValueError(f"{sign!r} parts no fields: expected one ASCII character, no quote and no line end")
+        raise ValueError(f"{sign!r} is no delimiter. Give one ASCII character that is neither a quote nor a line end.")
     return sign
 
 
@@ -41,159 +41,186 @@ Zone = Annotated[str, AfterValidator(_known_zone)]
 
 
 class EventColumns(Frozen):
-    """Columns of the events by role; JSON lines and Parquet take a path into objects, ``object.id``."""
+    """Columns of the events table by role. For JSON lines and Parquet a column may be a path: ``object.id``."""
 
-    user: Names | None = None
-    item: Names | None = None
-    time: Names | None = None
-    behavior: Names | None = Field(None, description="the event type; without such a column every row is an engagement")
-    query: Names | None = Field(None, description="text of the search; null or empty is a recommendation")
-    query_id: Names | None = Field(None, description="id of the search, whose text the table queries holds")
-    session: Names | None = None
-    weight: Names | None = None
-    position: Names | None = None
-    item_title: Names | None = Field(None, description="a title of the item, where the items table has none")
+    user: Names | None = Field(None, description="Column with the user id.")
+    item: Names | None = Field(None, description="Column with the item id.")
+    time: Names | None = Field(None, description="Column with the time of the event.")
+    behavior: Names | None = Field(
+        None, description="Column with the event type. Without this column every row is an engagement."
+    )
+    query: Names | None = Field(
+        None, description="Column with the text of the search. A row with an empty query is a recommendation."
+    )
+    query_id: Names | None = Field(
+        None, description="Column with the id of the search. The queries table holds its text."
+    )
+    session: Names | None = Field(None, description="Column with the session id.")
+    weight: Names | None = Field(None, description="Column with the weight of the event, such as a rating.")
+    position: Names | None = Field(None, description="Column with the position of the item in the shown list.")
+    item_title: Names | None = Field(
+        None, description="Column with the item's title, for items that the items table does not describe."
+    )
 
 
 class ItemColumns(Frozen):
-    """Columns of the items by role."""
+    """Columns of the items table by role."""
 
-    item: Names | None = None
-    title: Names | None = None
-    brand: Names | None = None
-    category: Names | None = Field(None, description="a text, a path such as a > b, or a list; several are levels")
-    description: Names | None = None
+    item: Names | None = Field(None, description="Column with the item id.")
+    title: Names | None = Field(None, description="Column with the title.")
+    brand: Names | None = Field(None, description="Column with the brand.")
+    category: Names | None = Field(
+        None,
+        description="Column with the category: a text, a path such as `a > b`, or a list. Several columns are "
+        "the levels of one path.",
+    )
+    description: Names | None = Field(None, description="Column with the description.")
 
 
 class UserColumns(Frozen):
-    """Columns of the users by role."""
+    """Columns of the users table by role."""
 
-    user: Names | None = None
+    user: Names | None = Field(None, description="Column with the user id.")
 
 
 class QueryColumns(Frozen):
-    """Columns of the searches by role."""
+    """Columns of the queries table by role."""
 
-    query_id: Names | None = None
-    query: Names | None = None
+    query_id: Names | None = Field(None, description="Column with the id of the search.")
+    query: Names | None = Field(None, description="Column with the text of the search.")
 
 
 class TableConfig(Frozen):
-    """Files of one table, whose names begin with ``name``, and how they are read; in it * stands for any letters.
+    """The files of one table and how to read them. Ingest detects every field that is None, file by file."""
 
-    What is None is found in each file.
-    """
-
-    name: Stem
+    name: Stem = Field(description="Beginning of the file names of this table. `*` stands for any characters.")
     delimiter: Annotated[str, AfterValidator(_parts_fields)] | None = Field(
-        None, description="of text files; found if left out"
+        None, description="Character between the fields of a text file. Left out: detected."
     )
-    quoted: bool | None = Field(None, description="whether text files quote fields with double quotes")
-    header: tuple[Name, ...] = Field((), description="column names of text files that have no header line")
-    hive: bool = Field(False, description="whether folders such as day=2026-01-02 are columns")
-    lines: str | None = Field(None, description="how one JSON line becomes rows, where it is not one row itself")
+    quoted: bool | None = Field(
+        None, description="Whether fields of text files may stand in double quotes. Left out: detected."
+    )
+    header: tuple[Name, ...] = Field((), description="Column names of text files that have no header line.")
+    hive: bool = Field(False, description="Read folder names such as `day=2026-01-02` as columns.")
+    lines: str | None = Field(None, description="How one JSON line becomes rows. Left out: each line is one row.")
 
     @field_validator("lines")
     @classmethod
     def _step_is_known(cls, name: str | None) -> str | None:
         if name is not None and name not in LINE_STEPS:
-            raise ValueError(f"{name!r} is no step of lines: expected one of {', '.join(LINE_STEPS) or 'none'}")
+            raise ValueError(f"{name!r} is no value of lines. Choose one of {', '.join(LINE_STEPS) or 'none'}.")
         return name
 
 
 class EventsTable(TableConfig):
-    """What users did: one row per event."""
+    """The events table: one row per event of a user."""
 
     name: Stem = "events"
     columns: EventColumns = EventColumns()
     without_item: Literal["rejected", "ignored"] = Field(
-        "rejected", description="what becomes of engagements that name no item"
+        "rejected",
+        description="What happens to engagements without an item id. `rejected` rows count towards "
+        "`ingest.max_reject_share`.",
     )
     search_by: Literal["text_or_id", "id", "known_id"] = Field(
         "text_or_id",
-        description="what makes an event a search: a text or a query_id; a query_id alone; a text or the query_id of a "
-        "known search. Other events are recommendations",
+        description="What makes an event a search; all other events are recommendations. `text_or_id`: a query "
+        "text or a query_id. `id`: a query_id. `known_id`: a query text, or the query_id of a known "
+        "search.",
     )
     time_unit: Literal["auto", "s", "ms", "us", "ns", "iso"] = Field(
-        "auto", description="of the time column: since 1970 in s, ms, us, ns, or ISO 8601; auto finds it per file"
+        "auto",
+        description="Unit of the time column: s, ms, us or ns since 1970, or ISO 8601. `auto` detects the unit "
+        "for each file.",
     )
-    time_zone: Zone = Field("UTC", description="of ISO 8601 times that name no zone")
+    time_zone: Zone = Field("UTC", description="Time zone of ISO 8601 times that name none.")
 
 
 class ItemsTable(TableConfig):
-    """Texts of the items."""
+    """The items table: texts of the items."""
 
     name: Stem = "items"
     columns: ItemColumns = ItemColumns()
 
 
 class UsersTable(TableConfig):
-    """Known users; optional."""
+    """The users table, which is optional: all known users."""
 
     name: Stem = "users"
     columns: UserColumns = UserColumns()
 
 
 class QueriesTable(TableConfig):
-    """Texts of searches by id, where events name the id alone; optional."""
+    """The queries table, which is optional: the text of each search, where events hold only the id of the search."""
 
     name: Stem = "queries"
     columns: QueryColumns = QueryColumns()
 
 
 class SplitConfig(Frozen):
-    """How events become train, valid and test."""
+    """How events are split into train, valid and test."""
 
     by: Literal["auto", "days", "leave_one_out", "time_share"] = Field(
-        "auto", description="auto: days if at least 14 days have events, else leave_one_out"
+        "auto", description="How events are split. `auto`: by days if at least 14 days have events, else leave_one_out."
     )
-    days: int = Field(1, ge=1, description="days: so many last days with events are test, as many before them valid")
-    zone: Zone = Field("UTC", description="days: the time zone in which a day begins")
+    days: int = Field(
+        1,
+        ge=1,
+        description="For `days`: number of last days with events that are test. The same number of days before "
+        "them is valid.",
+    )
+    zone: Zone = Field("UTC", description="For `days`: time zone in which a day begins.")
     time_share: tuple[float, float, float] = Field(
-        (0.8, 0.1, 0.1), description="time_share: shares of train, valid and test, by time"
+        (0.8, 0.1, 0.1),
+        description="For `time_share`: shares of train, valid and test, in order of time. They sum to 1.",
     )
 
     @field_validator("time_share")
     @classmethod
     def _shares_of_one(cls, shares: tuple[float, float, float]) -> tuple[float, float, float]:
         if min(shares) <= 0 or not math.isclose(sum(shares), 1, abs_tol=1e-6):
-            raise ValueError(f"{shares} are no shares: expected three numbers above 0 that sum to 1")
+            raise ValueError(f"{shares} are no shares. Give three numbers above 0 that sum to 1.")
         return shares
 
 
 class LogsConfig(Frozen):
-    """Own logs. ``layout`` names a mapping that is known; what else is given here wins over it."""
+    """Config of own logs. ``layout`` names a known mapping of columns, which the other fields override."""
 
     tables: ClassVar[tuple[str, ...]] = ("events", "queries", "items", "users")
 
-    layout: str | None = Field(None, description=f"a known layout: {', '.join(LAYOUTS)}" if LAYOUTS else None)
+    layout: str | None = Field(None, description=f"Known layout of the logs: {', '.join(LAYOUTS)}.")
     events: EventsTable = EventsTable()
     queries: QueriesTable = QueriesTable()
     items: ItemsTable = ItemsTable()
     users: UsersTable = UsersTable()
     behaviors: dict[Name, Behavior] = Field(
-        {}, description="event type -> rec or src, an engagement (with a query it is a search), or ignored"
+        {},
+        description="Meaning of each event type: `rec` or `src` is an engagement, `ignored` is none. An "
+        "engagement with a query is a search.",
     )
     keep_users: Literal["any", "both"] = Field(
-        "any", description="both: users without a search, or without a recommendation, are left out"
+        "any", description="Which users stay. `both`: only users with a search and a recommendation."
     )
     split: SplitConfig = SplitConfig()
     category_queries: bool = Field(
         False,
-        description="for logs without searches: makes each engagement a search too, with a query from a category path "
-        "of its item (Ai et al. 2017, in A to Z)",
+        description="For logs without searches: make each engagement a search too. Its query is a category path "
+        "of the item (Ai et al. 2017, in A to Z).",
     )
 
     @field_validator("layout")
     @classmethod
     def _is_known(cls, layout: str | None) -> str | None:
         if layout is not None and layout not in LAYOUTS:
-            raise ValueError(f"{layout!r} is no layout: expected one of {', '.join(LAYOUTS) or 'none'}")
+            raise ValueError(f"{layout!r} is no layout. Choose one of {', '.join(LAYOUTS)}.")
         return layout
 
     @classmethod
     def start(cls, given: dict[str, Any]) -> dict[str, Any]:
-        """The values of the layout that is named. Tables that share their files there share the name that is given."""
+        """Values of the named layout.
+
+        Tables that share their files in the layout also share a name that the user sets.
+        """
         layout, events = given.get("layout"), given.get("events")
         known = LAYOUTS.get(layout, {}) if isinstance(layout, str) else {}
         names = [known.get(table, {}).get("name") for table in ("events", "queries")]

@@ -1,8 +1,8 @@
 """The whole configuration: one tree of frozen pydantic models, with named presets.
 
-``PipelineConfig`` is the parameter of every flow. A section that is not given comes from the preset. A section that is
-given in part (``{"train": {"epochs": 3}}``) is laid over the preset's values. After validation every field is filled,
-so a config written to JSON and read back is the same config.
+``PipelineConfig`` is the parameter of every flow. The preset fills every section that the user leaves out. A section
+that the user gives in part (``{"train": {"epochs": 3}}``) is laid over the preset's values. Validation fills every
+field, so a config that is written to JSON and read back is the same config.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from gensr_model.config.studies import AblationConfig, AnalysisConfig, RerankCon
 from gensr_model.config.training import TrainConfig
 
 OVERRIDES = "overrides"
-# MLflow takes no other name for a model, nor finds one with @ by its alias; the name is a part of file names. The
-# pattern means the same in Python and in ECMAScript: its end is no `$`, which in Python also matches before a last
-# newline.
+# MLflow refuses other names for a model and finds none with @ by its alias. The name is also a part of file names.
+# The pattern means the same in Python and in ECMAScript. It does not end in `$`, because Python's `$` also matches
+# before a last newline.
 _NAME = r"^(?=.*\S)[^/:?@\x00-\x1f\x7f-\x9f\u2028\u2029]+(?![\s\S])"
 _NAME_BYTES = 160  # file systems allow 255, and the longest name of a folder adds 70
 
@@ -38,30 +38,32 @@ def _usual_name(given: dict[str, Any]) -> str:
 
 
 class PipelineConfig(Frozen):
-    """Everything that decides a run: first what a person sets, then the sections, whose values the preset gives."""
+    """Everything that decides a run: first the fields that a person sets, then the sections, which the preset fills."""
 
-    name: str = Field(  # a factory, as below: the form would call all data what the demo's are called
+    name: str = Field(  # a factory, as below: else the form would give all data the name of the demo's data
         default_factory=lambda: _usual_name({}),
         max_length=100,
         json_schema_extra={"pattern": _NAME},
-        description="what tables, runs and the model call the data; left out: the kind of source and the format",
+        description="Name of the data in tables, runs and the registered model. Left out: the kind of source and "
+        "the format.",
     )
     format: Format = Field(
-        DEFAULT, description="format of the raw files; module:NAME names a DatasetFormat outside the package"
+        DEFAULT, description="Format of the raw files. module:NAME names a DatasetFormat outside the package."
     )
     source: Source = Field(
         default_factory=GeneratedSource,
-        description="generated, download, the path of the folder with the raw files, which contains a /, or a URL; "
-        "s3 and sql have more fields",
+        description="Where the raw files come from: generated, download, the path of their folder, which "
+        "contains a /, or a URL. The kinds s3 and sql have more fields.",
     )
     preset: Literal["demo", "laptop", "best", "small", "paper"] = Field(
         "demo",
-        description="demo, laptop: a small T5 from scratch; best: laptop with our departures from the paper; "
-        "small: the first layers of a pretrained flan-t5-small; paper: flan-t5-base",
+        description="Starting values of all sections. demo, laptop: a small T5 from scratch. best: laptop with "
+        "our departures from the paper. small: the first layers of a pretrained flan-t5-small. "
+        "paper: flan-t5-base.",
     )
-    seed: int = Field(0, ge=0, description="seed of data, candidates and training")
-    # Factories, not defaults: the JSON schema that Prefect shows as a form then carries no default for a section,
-    # so that choosing another preset in the form is not undone by the demo's values.
+    seed: int = Field(0, ge=0, description="Seed of data, candidates and training.")
+    # Factories, not defaults: Prefect's form then has no default values for a section. With them, the form would send
+    # the demo's values and override the preset that the user chooses.
     studies: StudiesConfig = Field(default_factory=StudiesConfig)
     logs: LogsConfig = Field(default_factory=LogsConfig)
     ingest: IngestConfig = Field(default_factory=IngestConfig)
@@ -83,7 +85,8 @@ class PipelineConfig(Frozen):
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """The sections as patterns: Prefect's server checks them, and its form does not unfold them.
 
-        The form shows ``properties``: what a person sets, and ``overrides``, one JSON object for all sections.
+        The form shows ``properties``: the fields that a person sets, and ``overrides``, one JSON object for all
+        sections.
         """
         schema = handler(core)
         tree = handler.resolve_ref_schema(schema)
@@ -91,8 +94,8 @@ class PipelineConfig(Frozen):
         overrides = {
             "type": "object",
             "title": "Overrides",
-            "description": 'fields of other sections as JSON, such as {"train": {"epochs": 3}}; '
-            "what is left out comes from the preset. They win over a section that is given directly",
+            "description": 'Fields of other sections as JSON, such as {"train": {"epochs": 3}}. The preset '
+            "fills the rest. These values win over a section that is given directly.",
             "patternProperties": sections,
             "additionalProperties": False,
         }
@@ -122,20 +125,26 @@ class PipelineConfig(Frozen):
     def _is_a_name_for_mlflow(cls, name: str) -> str:
         if not re.fullmatch(_NAME, name):
             raise ValueError(
-                f"{name!r} cannot name a model in MLflow: give some letters or digits on one line, without / : ? @"
+                f"{name!r} cannot name a model in MLflow. Set name to letters or digits on one line, without / : ? @."
             )
         if (size := len(name.encode())) > _NAME_BYTES:
-            raise ValueError(f"{name!r} has {size} bytes in UTF-8: at most {_NAME_BYTES} fit into the names of files")
+            raise ValueError(
+                f"name {name!r} has {size} bytes in UTF-8, more than file names allow. Give at most "
+                f"{_NAME_BYTES} bytes."
+            )
         return name
 
     @model_validator(mode="after")
     def _heads_divide_the_views(self) -> PipelineConfig:
         model = self.model
         widths = {"lightgcn.dim": self.lightgcn.dim} if model.cf_view else {}
-        if model.semantic_view and model.backbone.name_or_path is None:  # else the pretrained backbone has its width
+        if model.semantic_view and model.backbone.name_or_path is None:  # a pretrained backbone brings its own width
             widths["model.backbone.d_model"] = model.backbone.d_model
         if wrong := [f"{field} ({width})" for field, width in widths.items() if width % model.view_heads]:
-            raise ValueError(f"model.view_heads is {model.view_heads}, which does not divide {' and '.join(wrong)}")
+            raise ValueError(
+                f"model.view_heads is {model.view_heads}, which does not divide {' and '.join(wrong)}. "
+                "Change one so that it divides the other."
+            )
         return self
 
     @model_validator(mode="after")
@@ -143,16 +152,16 @@ class PipelineConfig(Frozen):
         drawn = self.prepare.protocols
         if self.evaluation.protocol not in drawn:
             raise ValueError(
-                f"evaluation.protocol is {self.evaluation.protocol!r}, but prepare.protocols draws only "
-                f"{', '.join(drawn)}: add it there"
+                f"evaluation.protocol is {self.evaluation.protocol!r}, but prepare.protocols draws "
+                f"only {', '.join(drawn)}. Add the protocol to prepare.protocols, or choose another."
             )
         if len(set(drawn)) < len(drawn):
-            raise ValueError(f"prepare.protocols names one twice: {', '.join(drawn)}")
+            raise ValueError(f"prepare.protocols names a protocol twice: {', '.join(drawn)}. Name each protocol once.")
         return self
 
     @model_validator(mode="after")
     def _instants_have_an_order(self) -> PipelineConfig:
-        facts = FORMATS.get(self.format)  # None is a format outside the package: prepare asks it
+        facts = FORMATS.get(self.format)  # None: a format outside the package, which prepare checks
         if facts and (reason := lacks_order(facts, self.prepare.same_time)):
             raise ValueError(reason)
         return self
@@ -172,21 +181,23 @@ SECTIONS: dict[str, type[Frozen]] = {
 
 
 def merge_overrides(given: dict[str, Any]) -> dict[str, Any]:
-    """The parameter of a flow, its ``overrides`` merged into the sections, over which they win.
+    """The parameter of a flow with its ``overrides`` merged into the sections. Overrides win over the sections.
 
-    Raises ValueError where the overrides are no object or name something else than a section.
+    Raises ValueError where the overrides are no object or name no section.
     """
     direct = {name: value for name, value in given.items() if name != OVERRIDES}
     overrides = given.get(OVERRIDES)
     if overrides is None:
         return direct
     if not isinstance(overrides, dict):
-        raise ValueError(f"overrides is {overrides!r}: expected an object of sections")
+        raise ValueError(
+            f'overrides is {overrides!r}. Give an object of sections, such as {{"train": {{"epochs": 3}}}}.'
+        )
     if unknown := sorted(overrides.keys() - SECTIONS.keys()):
-        raise ValueError(f"overrides.{unknown[0]} is no section: expected one of {', '.join(SECTIONS)}")
+        raise ValueError(f"overrides.{unknown[0]} is no section. Choose one of {', '.join(SECTIONS)}.")
     return overlay(direct, overrides)
 
 
 def with_changes(config: PipelineConfig, changes: dict[str, Any]) -> PipelineConfig:
-    """The config with a tree of changes laid over it, checked as any other."""
+    """The config with a tree of changes laid over it, validated again."""
     return PipelineConfig.model_validate(overlay(config.model_dump(), changes))

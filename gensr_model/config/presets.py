@@ -1,4 +1,4 @@
-"""Named presets: what a config starts from, section by section."""
+"""Named presets: the starting values of each section."""
 
 from __future__ import annotations
 
@@ -35,17 +35,16 @@ PRESETS: dict[str, dict[str, Any]] = {
             "space_samples": 300,
             "theorem_trials": 50,
         },
-        # Studies in little, a few trainings each. Give a section for more: `"rerank": {"systems": []}` is all systems.
+        # Small studies with a few trainings each. For more, set a section: `"rerank": {"systems": []}` is all systems.
         "rerank": {"systems": (*_REFERENCES, "qem", "sasrec", "two_head", "gensr"), "tune": False},
         "ablation": {"variants": ("no_cf_view", "no_semantic_view", "no_soft_filter", "no_contrastive")},
         "sweep": {"tau": (0.01, 0.05, 0.09), "beta": (0.001, 0.1, 0.3)},
     },
-    # For ~60k interactions on two cores: GenSR as the paper describes it, in docs/results/findings.md.
+    # GenSR as the paper describes it, sized for about 60k interactions on two cores.
     "laptop": {"model": {**_SHORT_PROMPTS}, "train": {"epochs": 8}, "full_ranking": {**_SHORT_FULL_PROMPTS}},
-    # `laptop` with what ranked best on the validation split of real data (docs/results/findings.md): six departures
-    # from the paper (AK to AP in docs/reference/paper_to_code.md), which need fewer epochs. Full ranking has AR to AT.
-    # Leaving a search out of its positive's text was chosen on generated KuaiSAR files, where most queries are rare; on
-    # Amazon's data it concerns one search in 500.
+    # `laptop` with the six departures from the paper that ranked best on the validation split of real data (AK to AP in
+    # docs/reference/paper_to_code.md). They need fewer epochs. Full ranking has the departures AR to AT.
+    # `leave_one_out` was chosen on generated KuaiSAR files, where most queries are rare.
     "best": {
         "model": {
             **_SHORT_PROMPTS,
@@ -68,8 +67,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
         "ablation": {"variants": (*USUAL_VARIANTS, *DEPARTURE_VARIANTS)},
     },
-    # The first two layers of a pretrained flan-t5-small, by name or folder (model.backbone.name_or_path): words known
-    # before training, at a cost that a laptop can bear. Not the paper's model; the loss is over the two answers.
+    # The first two layers of a pretrained flan-t5-small, by name or folder (model.backbone.name_or_path). The T5 knows
+    # words before training and is small enough for a laptop. Not the paper's model: the loss is over the two answers.
     "small": {
         "model": {
             **_SHORT_PROMPTS,
@@ -94,7 +93,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "steps": 400_000,
             "batch_size": 640,
         },
-        # One model of this size at a time has the card to itself.
+        # Models of this size train one at a time on the GPU.
         **{study: {"concurrency": 1} for study in ("rerank", "ablation", "sweep")},
     },
 }

@@ -1,4 +1,4 @@
-"""Secrets in URLs: refused in a config, read from the environment when they are needed, cut out of messages."""
+"""Secrets in URLs: refuse them in a config, read them from the environment, and remove them from messages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PART = _any_case("signature|token|secret|passw|credential|authorization|api[_-]
 _WHOLE = _any_case("sig|key|pwd|pass|auth|sas|jwt|hmac|bearer")
 _PARAMETER = rf"[?&;#](?:[A-Za-z0-9_.-]*(?:{_PART})[A-Za-z0-9_.-]*|{_WHOLE})="
 _SETTING = (
-    rf"""(?:^|[\s?&;"'])(?:{_any_case("password|passwd|pwd")})\s*=\s*(?=\S)"""  # of a text such as host=… password=…
+    rf"""(?:^|[\s?&;"'])(?:{_any_case("password|passwd|pwd")})\s*=\s*(?=\S)"""  # in a text such as host=… password=…
 )
 _KINDS = {
     "a user or a password": re.compile(_USER),
@@ -38,13 +38,15 @@ NO_SECRET = rf"^(?![\s\S]*(?:{_USER}|{_PARAMETER}|{_SETTING}))"
 
 
 def secret_in(text: str) -> str | None:
-    """The kind of secret that a URL in the text holds, in words; None where it holds none."""
+    """The kind of secret in a URL within the text, in words. None where there is no secret."""
     forms = (text, unquote(text)) if "%" in text else (text,)
     return next((kind for kind, pattern in _KINDS.items() if any(map(pattern.search, forms))), None)
 
 
 def refuse_secrets(node: Any, place: str = "") -> None:
-    """Raise ValueError for a text below ``node`` with a secret in a URL: names the field and repeats no value."""
+    """Raise ValueError for a text below ``node`` that has a secret in a URL. The message names the field, not the
+    value.
+    """
     if isinstance(node, BaseModel):
         node = vars(node)
     if isinstance(node, dict):
@@ -53,8 +55,8 @@ def refuse_secrets(node: Any, place: str = "") -> None:
         node = enumerate(node)
     elif isinstance(node, str) and (kind := secret_in(node)):
         raise ValueError(
-            f"{place}: the URL holds {kind}, which every run would write down. Put the URL into an environment "
-            f"variable and give its name here: env:NAME"
+            f"{place}: the URL holds {kind}, which every run would store in plain text. Put the URL "
+            "into an environment variable and set this field to env:NAME."
         )
     else:
         return
@@ -63,7 +65,8 @@ def refuse_secrets(node: Any, place: str = "") -> None:
 
 
 def resolved(given: str, field: str) -> str:
-    """The URL that a field means: of ``env:NAME`` the variable's value, which no config, key or message may hold.
+    """The URL that a field means. For ``env:NAME`` this is the variable's value, which no config, key or message may
+    hold.
 
     Raises ConfigError where the variable is not set.
     """
@@ -79,7 +82,7 @@ def resolved(given: str, field: str) -> str:
 
 
 def scrubbed(text: str, *secrets: str | None) -> str:
-    """A message without these secrets, and without any in the URLs that it quotes."""
+    """A message without the given secrets, and without secrets in the URLs that it quotes."""
     for secret in sorted({form for one in secrets if one for form in (one, unquote(one))}, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     text = re.sub(_USER, f"://{HIDDEN}@", text)

@@ -1,4 +1,4 @@
-"""The variants of the ablation study (§6.6), each one row: what it is called, changes, and earns in the paper."""
+"""The variants of the ablation study (§6.6), one row each: title, changes, and the paper's figures."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from gensr_model.config.base import Task
 
 
 class Variant(NamedTuple):
-    """GenSR with a part changed."""
+    """GenSR with one part changed."""
 
-    group: Literal["usual", "departure", "prompts"]  # usual: any config can be without it
+    group: Literal["usual", "departure", "prompts"]  # usual: fits any config
     title: str
     changes: dict[str, Any]  # laid over the config
     paper: dict[Task, float] = {}  # noqa: RUF012  # relative change of NDCG@5 on Amazon, where §6.6 gives it
 
 
 def _prompts(*segments: str) -> dict[str, Any]:
-    """Both prompts of five segments, {0} the name of the task and, in search, the query."""
+    """Prompts of both tasks, with five segments each. {0} is the task's name and, for search, the query."""
     tasks = {"recommendation_prompt": "recommend", "search_prompt": "search {query}"}
     return {
         "model": {
@@ -33,7 +33,7 @@ def _without(**departures: Any) -> dict[str, Any]:
     return {"model": {"departures": departures}}
 
 
-# §6.6 gives one pair of figures for "a single view" and does not say which view is left.
+# §6.6 gives one pair of figures for "a single view" and does not say which view remains.
 _SINGLE_VIEW: dict[Task, float] = {"recommendation": -0.265, "search": -0.061}
 
 VARIANTS: dict[str, Variant] = {
@@ -63,7 +63,7 @@ VARIANTS: dict[str, Variant] = {
     "no_filter_identity": Variant(
         "departure", "GenSR − filter that starts as identity", _without(filter_identity=False)
     ),
-    # 24 and 64 words with the four placeholders; in a tokenizer of the corpus a few tokens more.
+    # 24 and 64 words with the four placeholders. A tokenizer trained on the corpus makes a few more tokens of them.
     "prompts_24": Variant(
         "prompts",
         "GenSR, prompts of 24 words",
@@ -87,9 +87,9 @@ DEPARTURE_VARIANTS = tuple(name for name, variant in VARIANTS.items() if variant
 
 def _known(name: str) -> str:
     if name not in VARIANTS:
-        raise ValueError(f"unknown variant {name!r}; known: {', '.join(VARIANTS)}")
+        raise ValueError(f"{name!r} is no variant. Choose one of {', '.join(VARIANTS)}.")
     return name
 
 
-# Prefect's form shows the names as a list to choose from, which it takes from the schema.
+# Prefect's form takes its list of names from this schema.
 VariantName = Annotated[str, AfterValidator(_known), WithJsonSchema({"type": "string", "enum": list(VARIANTS)})]

@@ -82,7 +82,7 @@ def test_heads_that_do_not_divide_a_view_are_refused(given: dict[str, Any], widt
         PipelineConfig.model_validate(given)
     (error,) = refused.value.errors()
     heads = given.get("model", {}).get("view_heads", 4)
-    assert error["msg"] == f"Value error, model.view_heads is {heads}, which does not divide {widths}"
+    assert f"model.view_heads is {heads}, which does not divide {widths}. " in error["msg"]
 
 
 def test_heads_need_not_divide_a_width_that_no_view_has() -> None:

@@ -160,8 +160,8 @@ def test_secrets_in_every_other_field_are_refused_too() -> None:
     [
         ("gs://bucket/x", "'gs://bucket/x' is no source: expected generated"),
         ("postgresql://host/db", "A database needs queries"),
-        (SQL | {"url": "mysql://host/db"}, "this is no address of a database: expected env:NAME"),
-        (SQL | {"url": "SHOP_DB"}, "this is no address of a database: expected env:NAME"),
+        (SQL | {"url": "mysql://host/db"}, "this is no address of a database. Give env:NAME"),
+        (SQL | {"url": "SHOP_DB"}, "this is no address of a database. Give env:NAME"),
         (SQL | {"url": "env:X", "items": " "}, "String should match pattern"),
         ({"kind": "s3", "url": "s3://"}, "String should match pattern"),
         ({"kind": "s3", "url": "s3://b", "endpoint": "host:9000"}, "String should match pattern"),

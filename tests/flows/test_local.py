@@ -129,11 +129,11 @@ def test_a_deployment_shows_its_config_as_a_typed_form(name: str) -> None:
     assert config["format"]["anyOf"][0]["enum"] == ["amazon", "kuaisar", "logs"]
     kinds = [one.get("$ref", one.get("type")).rsplit("/", 1)[-1] for one in config["source"]["anyOf"]]
     assert kinds == ["string", "array", "GeneratedSource", "FolderSource", "DownloadSource", "S3Source", "SqlSource"]
-    assert config["name"]["description"].startswith("what tables, runs and the model call the data")
+    assert config["name"]["description"].startswith("Name of the data in tables, runs")
     assert "default" not in config["name"], "the form would call all data by the demo's name"
     sections = config["overrides"]["patternProperties"]
     assert sections["^train$"] == {"$ref": "#/definitions/TrainConfig"}
     train = definitions["TrainConfig"]["properties"]
     assert (train["checkpoint_every"]["type"], train["checkpoint_every"]["default"]) == ("integer", 100)
-    assert "optimizer steps" in train["checkpoint_every"]["description"]
+    assert "Optimizer steps" in train["checkpoint_every"]["description"]
     assert "train" not in config, "the form would unfold every section"

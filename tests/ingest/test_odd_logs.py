@@ -146,5 +146,5 @@ def test_lists_as_python_writes_them(category: str, paths: list[list[str]], tmp_
 
 @pytest.mark.parametrize("sign", ['"', "\n", ";;", "¦", ""])
 def test_what_parts_no_fields_is_refused(sign: str) -> None:
-    with pytest.raises(ValueError, match=r"logs\.events\.delimiter\n.* parts no fields: expected one ASCII character"):
+    with pytest.raises(ValueError, match=r"logs\.events\.delimiter\n.* is no delimiter\. Give one ASCII character"):
         PipelineConfig.model_validate({"logs": {"events": {"delimiter": sign}}})
