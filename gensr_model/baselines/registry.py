@@ -25,7 +25,7 @@ from gensr_model.baselines.user import USER
 
 # Tuned for every system; the first value of each is the default. Some names go to the trainer (``OF_TRAINER`` of
 # gensr_model/training/baseline.py), other names to the model. A grid has at least as many points as `rerank.trials`, or
-# the run is refused. What else was tried is in docs/concepts/baselines.md.
+# the run is refused. What was tried is in docs/results/studies.md.
 LEARNING: Grid = {"learning_rate": (3e-3, 1e-3, 1e-2), "weight_decay": (0.01, 0.1)}
 OVER_CATALOGUE: Grid = {"loss": ("catalogue", "bce")}
 HISTORY: Grid = {"min_history": (1, 0)}  # whether samples without history are trained on
