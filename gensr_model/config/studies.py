@@ -131,7 +131,7 @@ class AblationConfig(Frozen):
         USUAL_VARIANTS,
         description="Variants to train; GenSR itself always trains too. A variant without a departure needs a config "
         "with the departure. "
-        + "; ".join(f"{name}: {variant.title}" for name, variant in VARIANTS.items() if name != "gensr"),
+        + " ".join(f"{name}: {variant.title}." for name, variant in VARIANTS.items() if name != "gensr"),
     )
     seeds: Seeds = Field((0,), description="Seeds of LightGCN and training. Data and candidates use `seed`.")
     concurrency: int = Field(2, ge=1, description="Variants that train at once and share the cores.")

@@ -1,0 +1,52 @@
+"""The pages of reference say what the code says."""
+
+from __future__ import annotations
+
+import re
+from importlib.util import module_from_spec, spec_from_file_location
+from typing import Any
+
+import pytest
+from prose import ROOT
+
+from flows.cli.assignments import paths
+from gensr_model.config.pipeline import SECTIONS
+from gensr_model.config.presets import PRESETS
+
+REFERENCE = ROOT / "docs" / "reference"
+
+
+@pytest.fixture(scope="module")
+def written() -> dict[str, str]:
+    """The generated pages as `python docs/site/reference.py` would write them."""
+    spec = spec_from_file_location("reference", ROOT / "docs" / "site" / "reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module: Any = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    pages: dict[str, str] = module.written()
+    return pages
+
+
+def test_the_generated_pages_are_current(written: dict[str, str]) -> None:
+    there = {name: (REFERENCE / name).read_text(encoding="utf-8") for name in written}
+    stale = [name for name in written if written[name] != there[name]]
+    assert stale == [], "run: python docs/site/reference.py"
+
+
+def test_every_field_that_can_be_set_has_one_row(written: dict[str, str]) -> None:
+    rows = re.findall(r"^\| `([a-z0-9_.\[\]]+)` \|", "".join(written.values()), re.MULTILINE)
+    fields = [path for path in paths() if not any(other.startswith(f"{path}.") for other in paths())]
+    assert len(fields) > 150
+    assert set(fields) - set(rows) == set()
+    decided = [row for row in rows if row.split(".")[0] in SECTIONS]
+    assert sorted(decided) == sorted(set(decided))
+    (epochs,) = re.findall(r"^\| `train.epochs` .*", written["config.md"], re.MULTILINE)
+    assert all(f"`{preset['train']['epochs']}`" in epochs for preset in PRESETS.values())
+
+
+def test_every_command_and_option_is_there(written: dict[str, str]) -> None:
+    page = written["cli.md"]
+    assert len(re.findall("^## gensr ", page, re.MULTILINE)) > 8
+    assert re.search(r"^## gensr report\n(?:(?!^##).)*^\| `--open` \|", page, re.MULTILINE | re.DOTALL)
+    assert "| `--set FIELD=VALUE` |" in page
