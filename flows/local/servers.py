@@ -28,10 +28,7 @@ def up(here: Local) -> None:
             services.wait_healthy(server, where.services, where.logs)
         _worker(here)
         _deploy(here)
-    print_message(
-        "deployed prefect.yaml: gensr/full-pipeline, train/full-ranking, compare/rerank-table, "
-        "compare/full-ranking-table, analyze/mechanisms, ablation/paper, sweep/tau-beta, retrain/nightly"
-    )
+    print_message("deployed the flows of prefect.yaml")
 
 
 def _deploy(here: Local) -> None:

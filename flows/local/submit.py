@@ -12,6 +12,7 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterFlowRunId,
+    ArtifactFilterKey,
     ArtifactFilterType,
     FlowRunFilter,
     FlowRunFilterName,
@@ -103,8 +104,15 @@ class StageProgress(NamedTuple):
     """How far the stage at work is."""
 
     stage: str
-    percent: float
-    note: str
+    percent: float = 0.0
+    note: str = ""
+
+
+class Line(NamedTuple):
+    """A line for people; ``starts`` where it says that a stage begins to be built."""
+
+    text: str
+    starts: bool = False
 
 
 class Messages:
@@ -114,8 +122,9 @@ class Messages:
         self.name = name
         self._id: UUID | None = None
         self._read = 0
+        self._running: dict[str, str] = {}  # key of the progress -> stage, the one that started last at the end
 
-    def new(self) -> list[str]:
+    def new(self) -> list[Line]:
         """The lines since the last call; none before the run exists, or while the server is too busy to answer."""
         try:
             return self._new()
@@ -123,23 +132,28 @@ class Messages:
             return []  # the next call has them
 
     def progress(self) -> StageProgress | None:
-        """Of the stage that reported last; None where none did, or where it is done."""
-        if self._id is None:
+        """Of the stage at work that reported last, or that started last where none reported; None where all are done.
+
+        It knows of the stages that ``new`` has told of.
+        """
+        if self._id is None or not self._running:
             return None
         latest = ArtifactFilter(
-            flow_run_id=ArtifactFilterFlowRunId(any_=[self._id]), type=ArtifactFilterType(any_=["progress"])
+            flow_run_id=ArtifactFilterFlowRunId(any_=[self._id]),
+            type=ArtifactFilterType(any_=["progress"]),
+            key=ArtifactFilterKey(any_=list(self._running)),
         )
         try:
             with get_client(sync_client=True) as client:
                 artifacts = client.read_artifacts(artifact_filter=latest, sort=ArtifactSort.UPDATED_DESC, limit=1)
         except HTTPError:
             return None
-        if not artifacts or float(str(artifacts[0].data)) >= 100.0:
-            return None
-        stage = (artifacts[0].key or "").removeprefix("progress-")
-        return StageProgress(stage, float(str(artifacts[0].data)), artifacts[0].description or "")
+        if not artifacts:
+            return StageProgress(list(self._running.values())[-1])
+        (artifact,) = artifacts
+        return StageProgress(self._running[artifact.key or ""], float(str(artifact.data)), artifact.description or "")
 
-    def _new(self) -> list[str]:
+    def _new(self) -> list[Line]:
         with get_client(sync_client=True) as client:
             if self._id is None:
                 run = _run_of(client, self.name)
@@ -152,7 +166,15 @@ class Messages:
                 sort=LogSort.TIMESTAMP_ASC,
             )
         self._read += len(logs)
-        return [f"{log.timestamp.astimezone():%H:%M:%S}  {log.message}" for log in logs if _is_for_people(log)]
+        return [self._line(log) for log in logs if _is_for_people(log)]
+
+    def _line(self, log: Log) -> Line:
+        stage, _, said = log.message.partition(": ")
+        starts, key = said == tracking.STARTED, tracking.progress_key(stage)
+        self._running.pop(key, None)  # what else a stage says is that it has ended
+        if starts:
+            self._running[key] = stage
+        return Line(f"{log.timestamp.astimezone():%H:%M:%S}  {log.message}", starts)
 
 
 def _is_for_people(log: Log) -> bool:

@@ -1,8 +1,9 @@
-"""One watched run of a deployment on the local servers: its stages as they come, then its table and links."""
+"""One watched run of a deployment on the local servers: its stages as they come, then its results and links."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -24,11 +25,12 @@ from tasks.core.error_log import log_file
 if TYPE_CHECKING:
     from flows.local import submit
 
-PIPELINE = "gensr/full-pipeline"
+PIPELINE, SUMMARY = "gensr/full-pipeline", "summary.json"
+YOUR_LOGS = "check --data FOLDER --format logs   (a folder with your own events.csv and items.csv)"
 
 
 def run(here: Local, config: dict[str, Any], deployment: str = PIPELINE) -> int:
-    """Bring everything up, run a deployment and show its table; the exit status.
+    """Bring everything up, run a deployment and show what it came to; the exit status.
 
     ``config`` is the deployment's parameter; the empty one leaves what ``prefect.yaml`` says.
     """
@@ -44,7 +46,7 @@ def run(here: Local, config: dict[str, Any], deployment: str = PIPELINE) -> int:
     shown = Shown(messages)
     status = _watch(here, command, shown)
     shown.close()
-    print_lines(messages.new())
+    print_lines([line.text for line in messages.new()])
     outcome = submit.outcome(name)
     if outcome is None:
         log = here.where.logs / "watch.log"
@@ -52,63 +54,80 @@ def run(here: Local, config: dict[str, Any], deployment: str = PIPELINE) -> int:
             f"the run could not be created: {services.last_line(log)}\nAll that Prefect said is in {log}"
         )
     page = f"{here.prefect_url}/runs/flow-run/{outcome.id}"
-    if not outcome.completed:
-        submit.end_tracking_of_ended_runs()
-        trace = log_file(outcome.id)
-        log = trace if trace.is_file() else here.worker.log(here.where.logs)
-        print(f"gensr: the run {name} ended as {outcome.state}, {page}\nTrace: {log}", file=sys.stderr)
-        print(shortened(outcome.message), file=sys.stderr)  # last, where people look
-        return 1
-    print_results(here, here.where.runs / outcome.id)
-    print(f"Prefect  {page}")
-    return status
+    folder = here.where.runs / outcome.id
+    if (folder / SUMMARY).is_file():  # of a run in which a study failed, too: all else is published
+        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        print_results(summary)
+        print_places(here, summary, folder, page, outcome.completed and deployment == PIPELINE)
+    elif outcome.completed:  # a retraining, which has no summary
+        print(f"Prefect  {page}")
+    if outcome.completed:
+        return status
+    submit.end_tracking_of_ended_runs()
+    trace = log_file(outcome.id)
+    log = trace if trace.is_file() else here.worker.log(here.where.logs)
+    print(f"gensr: the run {name} ended as {outcome.state}, {page}\nTrace: {log}", file=sys.stderr)
+    print(shortened(outcome.message), file=sys.stderr)  # last, where people look
+    return 1
 
 
-def print_results(here: Local, run: Path) -> None:
-    """The tables of a finished run and the place of the rest; nothing of a retraining, which has no table."""
+def print_results(summary: dict[str, Any]) -> None:
+    """What a finished run came to, in few lines."""
+    from gensr_model.reporting import screen  # NumPy and Matplotlib: not for `gensr down`
+
+    screen.show(summary, Console())
+
+
+def print_places(here: Local, summary: dict[str, Any], run: Path, page: str, suggest: bool) -> None:
+    """What to open next and, where one is to be suggested, a command; a path is printed whole, however long."""
     from tasks.core.tracking import run_page
 
-    summary = run / "summary.json"
-    if not summary.is_file():
-        return
-    print_tables(run)
-    print(f"MLflow   {run_page(here.mlflow_url, json.loads(summary.read_text(encoding='utf-8'))['mlflow'])}")
-    print(f"Summary  {summary}")
-    print(f"Report   {run / 'report.html'}")
+    places = {"Report": _from_here(run / "report.html"), "Prefect": page,
+              "MLflow": run_page(here.mlflow_url, summary["mlflow"])}  # fmt: skip
+    if suggest:
+        generated = summary["config"]["source"]["kind"] == "generated"
+        places["Next"] = f"{_command()} {YOUR_LOGS if generated else 'report --open'}"
+    print("\nOpen next")
+    for name, place in places.items():
+        print(f"{name:<8} {place}", flush=True)
 
 
-def print_tables(run: Path) -> None:
-    """All tables of a finished run: drawn in a terminal, as Markdown where the output goes elsewhere."""
-    from gensr_model.reporting import renderers, run_sections  # NumPy and Matplotlib: not for `gensr down`
+def _command() -> str:
+    """How a shell here calls ``gensr``: `make run` does not need it on the path."""
+    return "gensr" if shutil.which("gensr") else _from_here(Path(sys.executable).with_name("gensr"))
 
-    if sys.stdout.isatty():
-        summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-        renderers.show(*run_sections.summary_sections(summary), Console())
-    else:
-        print("\n" + (run / "table.md").read_text(encoding="utf-8"))
+
+def _from_here(path: Path) -> str:
+    """The path from the working folder where it lies below it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 class Shown:
-    """What people see of a run: the stages' lines and, in a terminal, how far the stage at work is."""
+    """What people see of a run: a line for each stage and, in a terminal, a bar for the one at work.
+
+    Where there is no bar the beginning of a stage is a line, too.
+    """
 
     def __init__(self, messages: submit.Messages) -> None:
         self.messages = messages
         self._bar = TerminalReport("")
 
     def __call__(self) -> None:
+        in_place = sys.stderr.isatty()
         if lines := self.messages.new():
             self.close()  # a line printed over the bar would leave half of it
-            print_lines(lines)
-        if not sys.stderr.isatty():
+            print_lines([line.text for line in lines if not (line.starts and in_place and sys.stdout.isatty())])
+        if not in_place:
             return
         progress = self.messages.progress()
         if progress is None or progress.stage != self._bar.name:
             self.close()
         if progress is not None:
             self._bar.name = progress.stage
-            self._bar.progress(round(progress.percent), 100, progress.note)
+            self._bar.progress(min(round(progress.percent), 99), 100, progress.note)  # at 100 it would go
 
     def close(self) -> None:
+        """Take the bar away."""
         self._bar.close()
 
 

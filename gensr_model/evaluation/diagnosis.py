@@ -30,6 +30,7 @@ HEAD = 0.2  # share of the items met in training, the most popular first, that a
 HISTORY = (0, 1, 5, 10, 20, 40)
 WORDS = (1, 3, 5, 7)
 SHARED = (1, 2, 5, 20, 100)
+REPEATED = (0, 1, 5, 20)
 
 
 class Segments(NamedTuple):
@@ -49,8 +50,11 @@ def segmentations(dataset: PreparedDataset, samples: Samples) -> list[Segments]:
     - query words: words of the query, between blanks; search only.
     - items of the query: distinct items that any split's events reach by the same query, the target among them: how
       ambiguous the query is; search only.
+    - query in training: training's searches with the same query; search only.
     """
-    popularity = np.bincount(dataset.samples("train").item, minlength=dataset.n_items)
+    train = dataset.samples("train")
+    popularity = np.bincount(train.item, minlength=dataset.n_items)
+    repeated = np.bincount(train.query[train.query >= 0], minlength=max(dataset.n_queries, 1))
     searched = samples.query >= 0
     words = np.array([len(text.split()) for text in dataset.queries] or [0])
     shared = _items_of_queries(dataset)
@@ -59,6 +63,7 @@ def segmentations(dataset: PreparedDataset, samples: Samples) -> list[Segments]:
         _by_popularity(popularity, samples.item),
         _cut("query words", np.where(searched, words[samples.query], -1), WORDS, "words"),
         _cut("items of the query", np.where(searched, shared[samples.query], -1), SHARED, "items"),
+        _cut("query in training", np.where(searched, repeated[samples.query], -1), REPEATED, "searches"),
     ]
 
 

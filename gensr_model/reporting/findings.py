@@ -60,7 +60,7 @@ def in_short(facts: RunFacts) -> list[dict[str, Any]]:
 
 def what_did_not_work(facts: RunFacts) -> list[str]:
     """Sentences, the gravest first; the reader should not have to look for them in tables."""
-    return [*_broken(facts), *_losses(facts), *_training(facts), *_analysis(facts), *_limits(facts)]
+    return [*_broken(facts), *_losses(facts), *_training(facts), *_analysis(facts), *limits(facts)]
 
 
 def _broken(facts: RunFacts) -> Iterator[str]:
@@ -92,10 +92,10 @@ def _losses(facts: RunFacts) -> Iterator[str]:
                 f"{row['task'].capitalize()}: no significant difference from {joined(row['level'])}; "
                 "the interval holds 0."
             )
-    yield from _losing_segments(facts)
+    yield from losing_segments(facts)
 
 
-def _losing_segments(facts: RunFacts) -> Iterator[str]:
+def losing_segments(facts: RunFacts) -> Iterator[str]:
     """Kinds of samples on which another model is better by more than chance."""
     for task in TASKS:
         behind = [
@@ -142,10 +142,10 @@ def _analysis(facts: RunFacts) -> Iterator[str]:
     blind = [f"{facts.title(model)} on {task}" for (model, task), f in information.items() if f["mine_nats"] <= 0]
     if blind:
         yield f"MINE estimates no information for {joined(blind)}: an estimate of 0 is no measurement of 0."
-    yield from _conflict(facts)
+    yield from conflict(facts)
 
 
-def _conflict(facts: RunFacts) -> Iterator[str]:
+def conflict(facts: RunFacts) -> Iterator[str]:
     """Whether GenSR's tasks pull apart and the others' do, by their cosine less noise."""
     by_model = {group[0]: row for group, row in facts.analysis("gradient").items()}
     if "gensr" not in by_model:
@@ -181,7 +181,8 @@ def _few_users(facts: RunFacts) -> Iterator[str]:
         )
 
 
-def _limits(facts: RunFacts) -> Iterator[str]:
+def limits(facts: RunFacts) -> Iterator[str]:
+    """What the numbers of the run cannot say."""
     config = facts.summary["config"]
     section = (dict.fromkeys(SYSTEMS, "rerank") | {ABLATION: "ablation"}).get(facts.summary.get("study", ""))
     seeds = config[section]["seeds"] if section else []

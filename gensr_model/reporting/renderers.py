@@ -1,4 +1,4 @@
-"""Tables and sections as Markdown, as HTML and for a terminal."""
+"""Tables and sections as Markdown and as HTML."""
 
 from __future__ import annotations
 
@@ -7,15 +7,11 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from rich.console import Console
-from rich.table import Table as RichTable
-from rich.text import Text
 
 from gensr_model.reporting.sections import Section
 from gensr_model.reporting.tables import Table, number
 
 _MARKDOWN = {"best": "**{}**", "second": "<u>{}</u>"}  # by mark of a cell
-_STYLES = {"best": "bold", "second": "underline", "good": "green", "bad": "red", "muted": "dim"}
 
 
 @cache
@@ -51,17 +47,6 @@ def markdown(table: Table) -> str:
     return "\n".join([f"**{table.caption}**", "", *lines, *(["", table.note] if table.note else []), ""])
 
 
-def terminal(table: Table) -> RichTable:
-    """For rich's console; cells that do not fit are folded, never cut."""
-    table = _filled(table)
-    drawn = RichTable(title=table.caption, caption=table.note or None, title_justify="left", caption_justify="left")
-    for column in table.columns:
-        drawn.add_column(column.title, justify="right" if column.numeric else "left", overflow="fold")
-    for row in table.rows:
-        drawn.add_row(*(Text(cell.text, _STYLES.get(cell.mark, "")) for cell in row))
-    return drawn
-
-
 def page(title: str, sections: Iterable[Section]) -> str:
     """Sections as one Markdown page; figures are left out."""
     parts = [f"# {title}\n"]
@@ -73,16 +58,6 @@ def page(title: str, sections: Iterable[Section]) -> str:
             elif isinstance(block.value, str):
                 parts.append(f"### {block.value}\n" if block.kind == "heading" else f"{block.value}\n")
     return "\n".join(parts)
-
-
-def show(title: str, sections: Iterable[Section], console: Console) -> None:
-    """Sections in a terminal: headings and tables."""
-    console.print(f"\n{title}", style="bold", markup=False)
-    for section in sections:
-        console.print(f"\n{section.title}", style="bold", markup=False)
-        for block in section.blocks:
-            if isinstance(block.value, Table):
-                console.print(terminal(block.value))
 
 
 def _filled(table: Table) -> Table:

@@ -18,10 +18,15 @@ def outcomes(facts: RunFacts) -> list[str]:
     return [*itertools.chain.from_iterable(compared), *_full(facts), *_ablation(facts), *_sweep(facts)]
 
 
-def problems(facts: RunFacts) -> Iterator[str]:
-    """What failed in the studies, and where a claim of the paper was not seen, the gravest first."""
+def failed(facts: RunFacts) -> Iterator[str]:
+    """The studies of the run that failed, and why."""
     for name, why in facts.summary.get("studies_failed", {}).items():
         yield f"The study {name} failed: {why}"
+
+
+def problems(facts: RunFacts) -> Iterator[str]:
+    """What failed in the studies, and where a claim of the paper was not seen, the gravest first."""
+    yield from failed(facts)
     for study, title in SYSTEMS.items():
         yield from _of_systems(facts, facts.studies.get(study, {}), title.lower())
     for task in TASKS:

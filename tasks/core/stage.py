@@ -42,7 +42,7 @@ from tasks.core.dataset_format import place_of
 from tasks.core.isolated_process import run_in_subprocess
 from tasks.core.peak_memory import PeakMemory
 from tasks.core.state_dir import StateDir, state_dir
-from tasks.core.tracking import Tracked, error_context, run_logger
+from tasks.core.tracking import STARTED, Tracked, error_context, run_logger
 from tasks.core.work import Builder, Work
 
 Facts = Callable[[PipelineConfig], dict[str, Any]]
@@ -183,6 +183,7 @@ class Stage:
         parallel_jobs: int = 0,
     ) -> dict[str, Any]:
         run = Tracked.existing(run_id)
+        run_logger().info("%s: %s", label, STARTED)
         report = run.report(label)
         options = () if option is None else (option,)
 

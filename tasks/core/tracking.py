@@ -33,6 +33,8 @@ from tasks.core.state_dir import state_dir
 
 EXPERIMENT = "gensr"
 LOGGER = "gensr"
+PROGRESS = "gensr-progress"  # the logger of lines for Prefect's page alone: a terminal has a bar
+STARTED = "started"  # what a stage that is built logs first
 _PER_CALL = 1_000  # MLflow's limit of metrics
 _MAX_WAITING = 20_000  # metrics that wait while MLflow cannot be reached
 _AFTER_FAILURE = 600.0  # seconds: a try, with what MLflow retries itself, holds training up for minutes
@@ -42,11 +44,11 @@ _LOG_EVERY = 20.0
 _SYSTEM_EVERY = 5.0
 
 
-def run_logger() -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
+def run_logger(name: str = LOGGER) -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
     """The logger of the Prefect run, with a name by which ``make run`` picks the lines that it shows."""
     if FlowRunContext.get() or TaskRunContext.get():
-        return get_run_logger().getChild(LOGGER)  # type: ignore[union-attr]
-    return logging.getLogger(LOGGER)
+        return get_run_logger().getChild(name)  # type: ignore[union-attr]
+    return logging.getLogger(name)
 
 
 def tracking_uri() -> str:
@@ -202,6 +204,11 @@ def git_commit() -> str | None:
     return head.stdout.strip() + ("-dirty" if dirty.stdout.strip() else "")
 
 
+def progress_key(stage: str) -> str:
+    """The key of a stage's progress artifact, in the letters that Prefect takes."""
+    return re.sub("[^a-z0-9]+", "-", f"progress-{stage}".lower())
+
+
 class RunReport:
     """gensr_model's Report: step metrics to MLflow in batches, progress to Prefect's artifact and to a terminal."""
 
@@ -232,11 +239,11 @@ class RunReport:
             run_logger().warning("progress is not shown: %s: %s", type(error).__name__, error)
         if now - self._logged > _LOG_EVERY:
             self._logged = now
-            run_logger().info("%s: %d of %d (%s)", self.name, done, total, note)
+            run_logger(PROGRESS).info("%s: %d of %d (%s)", self.name, done, total, note)
 
     def _show(self, share: float, note: str) -> None:
         if self._artifact is None:
-            key = re.sub("[^a-z0-9]+", "-", f"progress-{self.name}".lower())  # all that Prefect takes
+            key = progress_key(self.name)
             self._artifact = create_progress_artifact(share, key=key, description=note)  # type: ignore[assignment]
         else:
             update_progress_artifact(self._artifact, share, description=note)

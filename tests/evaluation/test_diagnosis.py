@@ -44,6 +44,9 @@ def ranks(dataset: PreparedDataset) -> pa.Table:
     return ranks_table(samples.sample_id[order], samples.task_names[order], scores)
 
 
+REPEATED_NAMES = [(20, "20 or more searches"), (5, "5 to 19 searches"), (1, "1 to 4 searches"), (0, "0 searches")]
+
+
 @lru_cache(maxsize=2)
 def read(folder: Path) -> tuple[Samples, list[int]]:
     """Test samples, and the targets of training."""
@@ -68,6 +71,9 @@ def expected_segment(dataset: PreparedDataset, row: int, by: str) -> str | None:
     if by == "query words":
         assert len(dataset.queries[samples.query[row]].split()) == 1
         return "1 to 2 words"
+    if by == "query in training":
+        again = dataset.samples("train").query.tolist().count(samples.query[row])
+        return next(name for least, name in REPEATED_NAMES if again >= least)
     events = dataset.events
     items = {int(i) for i, q in zip(events.item, events.query, strict=True) if q == samples.query[row]}
     assert 5 <= len(items) < 20
@@ -77,7 +83,8 @@ def expected_segment(dataset: PreparedDataset, row: int, by: str) -> str | None:
 def test_every_sample_is_in_the_segment_that_it_belongs_to(dataset: PreparedDataset) -> None:
     samples = dataset.samples("test")
     cuts = segmentations(dataset, samples)
-    assert [cut.name for cut in cuts] == ["history", "target", "query words", "items of the query"]
+    names = ["history", "target", "query words", "items of the query", "query in training"]
+    assert [cut.name for cut in cuts] == names
     for cut in cuts:
         result = [cut.labels[place] if place >= 0 else None for place in cut.label]
         assert result == [expected_segment(dataset, row, cut.name) for row in range(len(samples))]

@@ -115,10 +115,10 @@ class Installed:
         return {run.info.run_name: run for run in result}
 
     def summary(self, stdout: str) -> dict[str, Any]:
-        """The summary that the output of a run ends with."""
-        result = re.search(r"^Summary  (.*)$", stdout, re.MULTILINE)
+        """The summary beside the report that the output of a run names."""
+        result = re.search(r"^Report   (.*)$", stdout, re.MULTILINE)
         assert result, stdout
-        content: dict[str, Any] = json.loads(Path(result[1]).read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads((ROOT / result[1]).with_name("summary.json").read_text(encoding="utf-8"))
         return content
 
     def service(self, name: str) -> psutil.Process:

@@ -165,7 +165,7 @@ def _check_mlflow(summary: dict) -> None:
     segments = client.load_table(parent.info.experiment_id, "diagnosis.json", [parent.info.run_id])
     whole = segments[(segments["model"] == "gensr") & (segments["task"] == "search")].groupby("by")
     assert (whole["samples"].sum() == summary["results"]["search"]["gensr"]["samples"]).all()
-    assert set(whole.groups) == {"history", "target", "query words", "items of the query"}
+    assert set(whole.groups) == {"history", "target", "query words", "items of the query", "query in training"}
     assert (segments["lead_low"] <= segments["lead_high"]).sum() == (segments["model"] == "gensr").sum() > 0
     table = client.load_table(parent.info.experiment_id, "profile.json", [parent.info.run_id])
     assert list(table.columns[:2]) == ["table", "column"]
