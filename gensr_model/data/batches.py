@@ -1,4 +1,4 @@
-"""Batches as gathers: no Python loop over samples."""
+"""Batches, built by array indexing without a Python loop over samples."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 
 
 class Batch(NamedTuple):
-    """B samples with C candidates each. Items are indices into ``items``, the M of the batch."""
+    """B samples with C candidates each. Items are indices into ``items``, the M items of the batch."""
 
-    items: Tensor  # (M,) item_idx, distinct but in ``own_positives``
+    items: Tensor  # (M,) item_idx, distinct except after ``own_positives``
     history: Tensor  # (B, H) oldest first, padded on the left with 0 where the mask is False
     history_mask: Tensor  # (B, H) bool
     behavior: Tensor  # (B, H) 0 recommendation, 1 search
@@ -33,7 +33,7 @@ class Batch(NamedTuple):
         return Batch(self.items, *(field[rows] for field in self[1:]))
 
     def own_positives(self) -> Batch:
-        """A training batch in which each sample's positive is an item of its own: B more ``items``, the last ones."""
+        """A copy in which each sample's positive has an entry of its own: B more ``items``, the last ones."""
         positive = self.candidates[:, 0]
         own = torch.arange(len(positive), device=positive.device) + len(self.items)
         return self._replace(
@@ -43,19 +43,19 @@ class Batch(NamedTuple):
 
 
 class Builder(Protocol):
-    """What makes a model's batches of samples and candidate lists; a batch has ``to(device)``."""
+    """Makes a model's batches from samples and candidate lists. A batch has ``to(device)``."""
 
     max_history: int
 
     def lengths(self, samples: Samples) -> IntArray:
-        """(N,) events that a batch holds of each sample."""
+        """(N,) number of events of each sample in a batch."""
         ...
 
     def build(self, samples: Samples, candidates: IntArray) -> Any: ...
 
 
 class BatchBuilder:
-    """Gathers histories of at most ``max_history`` latest events from the event columns."""
+    """Makes batches whose histories hold the latest events, at most ``max_history``."""
 
     def __init__(self, dataset: PreparedDataset, max_history: int) -> None:
         self.events = dataset.events
@@ -88,15 +88,15 @@ class BatchBuilder:
         )
 
 
-POOL = 32  # batches that are sorted together: 6.5 events a row where 30 are padded to and one would need 5.9
+POOL = 32  # batches that are sorted together; more give less padding and a less random order
 
 
 def order_by_length(lengths: IntArray, batch_size: int, rng: np.random.Generator) -> IntArray:
-    """One epoch's rows (N,) in the order of their batches: each row once, like lengths in one batch.
+    """One epoch's rows (N,) in batch order: each row once, rows of similar length in one batch.
 
     Rows are shuffled and cut into pools of ``POOL`` batches. Each pool is sorted by length and cut into batches. Then
-    the batches are shuffled. The rows of a smaller last batch are drawn from all lengths. Rows are shuffled within
-    their batch, so that processes which share it get like lengths.
+    the batches are shuffled. The rows of a smaller last batch come from all lengths. Rows are shuffled within their
+    batch, so that processes that share a batch get similar lengths.
     """
     drawn = rng.permutation(len(lengths))
     whole = len(drawn) // batch_size * batch_size
@@ -107,7 +107,9 @@ def order_by_length(lengths: IntArray, batch_size: int, rng: np.random.Generator
 
 
 class NegativeSampler:
-    """Uniform training negatives over the items that a user has not met in training.
+    """Uniform training negatives from the items that a user has not met in training.
+
+    Held-out targets stay possible negatives: their absence would reveal them.
 
     Held-out targets stay possible negatives: leaving them out would mark them.
     """

@@ -1,7 +1,7 @@
-"""BM25 of queries over item texts: for the reference ranker and for hard negatives.
+"""BM25 of queries over item texts, for the reference ranker and for hard negatives.
 
-``bm25s`` is imported where it is used: where JAX is installed it starts JAX, which takes most of a GPU's memory for
-itself, and a training that never asks for BM25 should keep that memory.
+``bm25s`` is imported only where it is used: it starts JAX where JAX is installed, and JAX reserves most of a GPU's
+memory. Training without BM25 keeps that memory.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FloatArray = npt.NDArray[np.float32]
 
 # Runs of Chinese and Japanese characters.
 _NO_BLANKS = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
-# Two letters or more. In the scripts from Hebrew to Khmer vowel signs belong to a word; to Python they are no letters.
+# Two letters or more. From Hebrew to Khmer, vowel signs belong to a word, although they are no letters to Python.
 _SIGNS = r"\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0963\u0966-\u0dff\u0e00-\u109f\u1780-\u17ff"
 _WORD = rf"(?u)[\w{_SIGNS}]{{2,}}"
 
@@ -30,8 +30,8 @@ _WORD = rf"(?u)[\w{_SIGNS}]{{2,}}"
 class TextIndex(NamedTuple):
     """BM25 (Lucene's variant, k1 = 1.5, b = 0.75) of W words in I items.
 
-    Words are lower case, of two characters or more, without English stop words and not stemmed. Scripts that put no
-    blanks between words are cut into pairs of characters; the case of other letters is folded (``ß`` is ``ss``).
+    Words have two characters or more and are not stemmed. Case is folded (``ß`` is ``ss``), and English stop words do
+    not count. Text in scripts without blanks between words is cut into pairs of characters.
     """
 
     by_word: sparse.csr_array  # (W + 1, I): a query's score is the sum over its words; the last row is empty
@@ -39,7 +39,7 @@ class TextIndex(NamedTuple):
 
 
 class Matches(NamedTuple):
-    """M pairs of a query, by its row, and an item that has a word of it, ordered by query."""
+    """M pairs of a query's row and an item that contains one of its words, ordered by query."""
 
     query: IntArray  # (M,)
     item: IntArray  # (M,)
@@ -49,7 +49,7 @@ class Matches(NamedTuple):
 def item_texts(items: pa.Table, text: TextConfig) -> list[str]:
     """Texts (I,) that BM25 indexes: GenSR's fields, each cut to its budget, counted in words instead of tokens.
 
-    The texts leave out searches: BM25 ranks by an item's own fields, same-query by what was searched.
+    The texts leave out searches: BM25 ranks by an item's fields, and the reference same_query ranks by searches.
     """
     named = [f"{t} {b}" for t, b in zip(items["title"].to_pylist(), items["brand"].to_pylist(), strict=True)]
     fields = [(named, text.title_tokens), (items["description"].to_pylist(), text.description_tokens)]
@@ -66,12 +66,14 @@ def with_blanks(text: str) -> str:
 
 def _pairs(run: re.Match[str]) -> str:
     letters = run[0]
-    pairs = [letters[n : n + 2] for n in range(len(letters) - 1)] or [f"{letters}_"]  # a lone one is no word without it
+    pairs = [letters[n : n + 2] for n in range(len(letters) - 1)] or [
+        f"{letters}_"
+    ]  # a single character alone would be no word
     return f" {' '.join(pairs)} "
 
 
 def index_texts(texts: list[str]) -> TextIndex:
-    """The index of item texts (I,)."""
+    """Build the index of item texts (I,)."""
     import bm25s
 
     empty: sparse.csr_array = sparse.csr_array(np.zeros((1, len(texts)), np.float32))
@@ -90,7 +92,10 @@ def index_texts(texts: list[str]) -> TextIndex:
 
 
 def query_words(index: TextIndex, queries: list[str]) -> IntArray:
-    """Rows of ``by_word`` of each query's words (Q, longest query); the empty last row fills short queries."""
+    """Rows of ``by_word`` for the words of each query, (Q, longest query).
+
+    The last row of ``by_word``, which is empty, fills short queries.
+    """
     import bm25s
 
     nothing = index.by_word.shape[0] - 1
@@ -104,9 +109,9 @@ def query_words(index: TextIndex, queries: list[str]) -> IntArray:
 
 
 def best_matches(index: TextIndex, queries: list[str], keep: int) -> Matches:
-    """The ``keep`` best items of each query, and all that are level with the last of them.
+    """The ``keep`` best items of each query, and every item whose score equals that of the last one.
 
-    Holds the scores of all matches of all ``queries`` at once: call it with few.
+    Memory holds the scores of all matches of all ``queries``, so call it with few queries at a time.
     """
     words = query_words(index, queries)
     rows = np.repeat(np.arange(len(queries)), words.shape[1])

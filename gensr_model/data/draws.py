@@ -1,8 +1,8 @@
-"""Negatives drawn without a random state: a draw depends on (seed, protocol, sample_id, number of the draw) alone.
+"""Negatives drawn without a random state: a draw depends only on (seed, protocol, sample_id, number of the draw).
 
-The numbers are SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014): a
-stream's n-th number is a mix of ``start + n * GAMMA``, so any of them is had without those before it, in arrays, and
-is the same on every machine, in any order and with any number of threads.
+The numbers are SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014). A
+stream's n-th number is a mix of ``start + n * GAMMA``, so arrays of numbers need none of the earlier ones. The numbers
+are the same on every machine, in any order and with any number of threads.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ UIntArray = npt.NDArray[np.uint64]
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _KEYS = np.uint64(0x6B65797370657269)  # sets the stream of keys apart from that of tickets
-_SPARE = 16  # draws of the first round beyond the negatives: most samples are complete after it
+_SPARE = 16  # extra draws of the first round, after which most samples are complete
 _PLACE_BITS = 20  # of a sort key, below the item: where in the row it was drawn
 _CELLS = 2_000_000  # keys held at once where every item of a sample gets one
 
 
 def mix(values: UIntArray) -> UIntArray:
-    """SplitMix64's finaliser, in place on a copy: any shape to the same shape."""
+    """SplitMix64's finaliser. Any shape → the same shape."""
     z = values.copy()
     z ^= z >> np.uint64(30)
     z *= np.uint64(0xBF58476D1CE4E5B9)
@@ -38,20 +38,20 @@ def numbers(start: UIntArray, first: int, stop: int) -> UIntArray:
 
 
 def streams(seed: int, salt: int, sample_ids: list[str]) -> UIntArray:
-    """Where the stream of each sample starts, (n,); ids are 16 hexadecimal digits, ``salt`` differs by protocol."""
+    """(n,) start of each sample's stream. Ids are 16 hexadecimal digits, and ``salt`` differs by protocol."""
     sample = np.frombuffer(bytes.fromhex("".join(sample_ids)), ">u8").astype(np.uint64)
     root = mix(np.array([seed % 2**64], np.uint64))
     return mix((sample ^ root) + np.uint64(salt) * _GAMMA)
 
 
 class Negatives:
-    """Lists of distinct items that the user has not met.
+    """Draws lists of distinct items that the user has not met.
 
     Args:
         items: size I of the catalogue.
-        met: sorted keys ``user_idx * I + item_idx`` of all that the samples' users met.
-        weights: (I,) positive integers, an item's chance is in proportion to them; None for equal chances.
-        count: items of a list. Every user must leave at least so many unmet.
+        met: sorted keys ``user_idx * I + item_idx`` of all items that the samples' users met.
+        weights: (I,) positive integers; an item's chance is in proportion to its weight. None for equal chances.
+        count: items of a list. Every user must have at least ``count`` items that are not met.
     """
 
     def __init__(self, items: int, met: IntArray, weights: IntArray | None, count: int) -> None:
@@ -59,10 +59,11 @@ class Negatives:
         self.ends = None if weights is None else np.cumsum(weights)  # an item's tickets end before
 
     def fill(self, start: UIntArray, user: IntArray, lists: IntArray) -> IntArray:
-        """Lists (n, count) item_idx, completed.
+        """Complete lists (n, count) of item_idx.
 
-        ``lists`` hold what a sample has already, then -1; that stays in front. Items are drawn in rounds, each of
-        twice as many tickets; drawing again after an item that is met or drawn is drawing without replacement.
+        ``lists`` hold the items that a sample already has, then -1; these items stay first. New items are drawn in
+        rounds, each with twice as many tickets. Drawing again after a met or repeated item equals drawing without
+        replacement.
 
         Args:
             start: (n,) from ``streams``. user: (n,) user_idx.
@@ -71,7 +72,7 @@ class Negatives:
         first, draws = 0, self.count + _SPARE
         short = np.flatnonzero(lists[:, -1] < 0)
         while len(short):
-            if self.weights is not None and draws > self.items:  # a key for each item is then less work
+            if self.weights is not None and draws > self.items:  # then one key per item is less work
                 lists[short] = self._by_key(start[short], user[short], lists[short])
                 break
             drawn = self._drawn(numbers(start[short], first, first + draws))
@@ -81,7 +82,7 @@ class Negatives:
         return lists
 
     def _drawn(self, number: UIntArray) -> IntArray:
-        """The items of tickets; the modulo favours none by more than I / 2^64."""
+        """The items of tickets. The modulo favors no item by more than I / 2^64."""
         if self.ends is None:
             return (number % np.uint64(self.items)).astype(np.int64)
         return np.searchsorted(self.ends, (number % np.uint64(self.ends[-1])).astype(np.int64), side="right")
@@ -95,10 +96,10 @@ class Negatives:
         return self.met[place] == key
 
     def _with_fresh(self, lists: IntArray, drawn: IntArray, user: IntArray) -> IntArray:
-        """``lists`` (n, count) and then the first of ``drawn`` (n, draws) that are neither met nor there already."""
+        """``lists`` (n, count), followed by the first of ``drawn`` (n, draws) that are neither met nor in the list."""
         offered = np.concatenate([lists, drawn], axis=1) if (lists[:, 0] >= 0).any() else drawn  # (n, k)
         keys = offered << _PLACE_BITS | np.arange(offered.shape[1])
-        keys.sort(axis=1)  # an item's first place stands first
+        keys.sort(axis=1)  # an item's first place comes first
         item = keys >> _PLACE_BITS
         fresh = ~self._known(user, item) & (item >= 0)
         fresh[:, 1:] &= item[:, 1:] != item[:, :-1]
@@ -112,8 +113,11 @@ class Negatives:
         return out
 
     def _by_key(self, start: UIntArray, user: IntArray, lists: IntArray) -> IntArray:
-        """The same distribution in one step: with u uniform, the items with the smallest -ln(u) / weight are a draw
-        without replacement in proportion to weight (Efraimidis and Spirakis 2006)."""
+        """The same distribution in one step, with one random key per item.
+
+        With u uniform, the items with the smallest -ln(u) / weight are a draw without replacement in proportion to
+        weight (Efraimidis and Spirakis 2006).
+        """
         assert self.weights is not None
         rows = max(1, _CELLS // self.items)
         for at in range(0, len(lists), rows):

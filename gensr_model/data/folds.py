@@ -1,4 +1,4 @@
-"""Which fold a user's purchase of an item belongs to, for cross-fitting; the same on every machine."""
+"""The fold of a user's purchase of an item, for cross-fitting. It is the same on every machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The prepared dataset: the folder that everything downstream reads."""
+"""The prepared dataset: the folder that training, ranking and analyses read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BEHAVIORS = ("rec", "src")  # index = Events.behavior
 
 
 class Events(NamedTuple):
-    """Engaged events, each array (E,), sorted by user and time; the position is the event's number."""
+    """Engaged events, each array (E,), sorted by user and time. The position in the arrays is the event's number."""
 
     user: IntArray
     item: IntArray
@@ -69,27 +69,28 @@ def _ints(column: pa.ChunkedArray, null: int | None = None) -> IntArray:
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """Read access to one prepared folder. Tables are read when first asked for."""
+    """Read access to one prepared folder. Tables are read at their first use."""
 
     folder: Path
     manifest: dict[str, Any]
 
     @staticmethod
     def open(folder: Path | str) -> PreparedDataset:
-        """Open a complete folder; DataError where it is no prepared dataset or of another schema version."""
+        """Open a complete folder. Raises DataError for another folder and for another schema version."""
         folder = Path(folder)
         manifest = folder / "manifest.json"
         if not manifest.is_file():
-            raise DataError(f"{folder}: no manifest.json, not a complete prepared dataset; run prepare again")
+            raise DataError(f"{folder} has no manifest.json, so it is no complete prepared dataset. Run prepare again.")
         content = json.loads(manifest.read_text(encoding="utf-8"))
         if content.get("schema_version") != SCHEMA_VERSION:
             raise DataError(
-                f"{manifest}: schema_version {content.get('schema_version')}, expected {SCHEMA_VERSION}; prepare again"
+                f"{manifest}: schema_version is {content.get('schema_version')}, but this code reads "
+                f"{SCHEMA_VERSION}. Run prepare again."
             )
         return PreparedDataset(folder, content)
 
     def table(self, name: str) -> pa.Table:
-        """One Parquet table of the folder, whole."""
+        """One whole Parquet table of the folder."""
         return pq.read_table(self.folder / f"{name}.parquet")
 
     @cached_property
@@ -148,8 +149,10 @@ class PreparedDataset:
     def evaluated(self, split: Split, protocol: Protocol = "uniform") -> tuple[Samples, IntArray]:
         """The samples (N) of a split that a protocol draws candidates for, and their frozen negatives (N, 99).
 
-        A task none of whose samples has a list is left out: bm25 has none for recommendation. Raises DataError where
-        no sample has one, or where only some samples of a task have.
+        A task without lists is left out: bm25 has none for recommendation.
+
+        Raises:
+            DataError: no sample has a list, or only some samples of a task have one.
         """
         every = self.samples(split)
         place, lists = self._lists(split, protocol)
@@ -157,14 +160,14 @@ class PreparedDataset:
         missing = int((place[served] < 0).sum()) if served.any() else len(every)
         if missing or not len(every):
             raise DataError(
-                f"{self.folder}: {missing} samples of {split} have no {protocol!r} candidates; prepare again with "
-                f"{protocol!r} among prepare.protocols"
+                f"{self.folder}: {missing} samples of {split} have no {protocol!r} candidates. Add "
+                f"{protocol!r} to prepare.protocols and prepare again."
             )
         rows = np.flatnonzero(served)
         return every.take(rows), lists[place[rows]]
 
     def _lists(self, split: Split, protocol: Protocol) -> tuple[IntArray, IntArray]:
-        """Of each sample of the split the row of its list, -1 for none, (N,); and the protocol's lists (L, 99)."""
+        """(N,) for each sample of the split the row of its list, -1 for none; and the protocol's lists (L, 99)."""
         table = self.table(f"candidates_{split}")
         table = table.filter(pc.equal(table["protocol"], protocol))
         ids = self.table(f"samples_{split}")["sample_id"]
@@ -174,6 +177,6 @@ class PreparedDataset:
         return _ints(place, null=-1), lists.flatten().to_numpy().astype(np.int64).reshape(len(lists), width)
 
     def graph(self) -> tuple[IntArray, IntArray]:
-        """Users and items, each (P,), of the distinct training pairs that LightGCN may see."""
+        """Users and items, each (P,), of the distinct training pairs that LightGCN may read."""
         table = self.table("graph")
         return _ints(table["user_idx"]), _ints(table["item_idx"])

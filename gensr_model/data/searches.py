@@ -1,4 +1,4 @@
-"""Training's searches as a field of item text (``departures.searches_in_text``), and which of its words are whose."""
+"""Training searches as a field of item text (``departures.searches_in_text``), and the source of its words."""
 
 from __future__ import annotations
 
@@ -21,15 +21,18 @@ SEARCHES = "searches"  # the column of an items table that ``with_searches`` add
 
 
 class SearchPairs(NamedTuple):
-    """The distinct pairs (P,) of an item and a query that found it, by item, an item's most frequent query first."""
+    """The distinct pairs (P,) of an item and a query that found it.
+
+    Pairs are sorted by item, and an item's most frequent query comes first.
+    """
 
     item: IntArray
     query: IntArray
-    times: IntArray  # searches of training that are this pair
+    times: IntArray  # number of training searches with this pair
 
 
 def search_pairs(dataset: PreparedDataset) -> SearchPairs:
-    """What training's searches found. The other splits' searches are not read."""
+    """The pairs in training's searches. Searches of other splits are not read."""
     train = dataset.samples("train")
     searched = train.query >= 0
     pair = train.item[searched] * dataset.n_queries + train.query[searched]
@@ -40,7 +43,10 @@ def search_pairs(dataset: PreparedDataset) -> SearchPairs:
 
 
 def with_searches(dataset: PreparedDataset) -> pa.Table:
-    """The items with a column ``SEARCHES``: the distinct queries that found each, joined by spaces; or empty."""
+    """The items with the column ``SEARCHES``: the distinct queries that found each item, joined by spaces.
+
+    The text is empty for an item without a search.
+    """
     pairs = search_pairs(dataset)
     lists = pa.table({"item": pairs.item, "text": _texts(dataset, pairs)})
     joined = lists.group_by("item", use_threads=False).aggregate([("text", "list")])
@@ -56,11 +62,11 @@ def encode_with_searches(
     searches: SearchesInTextConfig,
     known: pa.Table | None = None,
 ) -> ItemText:
-    """As ``encode_items``, with the searches as the last field; within it rare tokens weigh more.
+    """As ``encode_items``, with the searches as the last field. Within the field rare tokens weigh more.
 
     Args:
-        items: ``with_searches``.
-        known: the items of training where ``items`` are others: the rarity of a word is counted in their searches.
+        items: the result of ``with_searches``.
+        known: the items of training where ``items`` are others. The rarity of words is counted in their searches.
     """
     asked = encode_texts(tokenizer, items[SEARCHES].to_pylist(), searches.tokens)
     fields = join_fields([*encode_fields(tokenizer, items, text), asked])
@@ -76,7 +82,7 @@ def encode_with_searches(
 
 
 def _rarity(bags: list[list[int]], vocabulary: int) -> NDArray[np.float64]:
-    """(V,) ln of the number of items over that of those which have the token in their bag, or over 1."""
+    """(V,) ln(items / items whose bag has the token); a token in no bag counts as in one."""
     lengths = np.fromiter(map(len, bags), np.int64, len(bags))
     tokens = np.fromiter(chain.from_iterable(bags), np.int64, int(lengths.sum()))
     distinct = np.unique(np.stack([np.repeat(np.arange(len(bags)), lengths), tokens]), axis=1)[1]
@@ -87,7 +93,7 @@ def _rarity(bags: list[list[int]], vocabulary: int) -> NDArray[np.float64]:
 def _cold_weights(
     weights: NDArray[np.float64], is_search: NDArray[np.bool_], item: IntArray, items: int
 ) -> NDArray[np.float64]:
-    """(T,) ``weights`` without those of searches, again summing to 1 per item, or to 0 where nothing is left."""
+    """(T,) ``weights`` without those of searches. They sum to 1 per item, or to 0 where nothing remains."""
     left = np.where(is_search, 0.0, weights)
     total = np.bincount(item, left, minlength=items)[item]
     return np.divide(left, total, out=np.zeros_like(left), where=total > 0)
@@ -96,11 +102,13 @@ def _cold_weights(
 def lone_queries(
     tokenizer: Tokenizer, dataset: PreparedDataset, items: pa.Table, text: ItemText, budget: int
 ) -> Tensor:
-    """(T,) for each token of ``text`` the query that put it there, where it found the item just once; −1 elsewhere.
+    """(T,) for each token of ``text``, the query that contributed it, where that query found the item only once.
+
+    The value is −1 elsewhere.
 
     Args:
-        items: ``with_searches(dataset)``.
-        text: theirs; the field of searches is an item's last, of at most ``budget`` tokens.
+        items: the result of ``with_searches(dataset)``.
+        text: the token bags of ``items``; the last field of an item is its searches, of at most ``budget`` tokens.
     """
     pairs = search_pairs(dataset)
     texts = _texts(dataset, pairs)
@@ -110,7 +118,7 @@ def lone_queries(
     last = [[end - 1 for _, end in e.offsets[:budget]] for e in encoded]  # a token's last character
     lengths = np.array([len(places) for places in last], np.int64)
     character = np.fromiter((place for places in last for place in places), np.int64, int(lengths.sum()))
-    # The space before a query is its own: a tokenizer may make a token of it.
+    # The space before a query counts as part of it, because a tokenizer may make a token of it.
     pair = np.searchsorted(ends - 1, np.repeat(starts, lengths) + np.maximum(character, 0), side="right")
     queries = np.where(pairs.times[pair] == 1, pairs.query[pair], -1)
     before = np.repeat(np.cumsum(lengths) - lengths, lengths)

@@ -28,16 +28,16 @@ class ItemText(NamedTuple):
 
     tokens: Tensor  # (T,)
     offsets: Tensor  # (I + 1,)
-    weights: Tensor | None = None  # (T,) a token's share of its item, summing to 1; None for equal shares
-    cold_weights: Tensor | None = None  # (T,) the same without searches; None where there are none in the text
-    lone_query: Tensor | None = None  # (T,) the query a token is from, where just one training search has it; else -1
+    weights: Tensor | None = None  # (T,) a token's share of its item; shares sum to 1; None for equal shares
+    cold_weights: Tensor | None = None  # (T,) the same without searches; None where texts have no searches
+    lone_query: Tensor | None = None  # (T,) the query of a token that only one training search contributed; else -1
 
 
 class PromptTable(NamedTuple):
-    """Token ids of every prompt: row q for query q, the last row for recommendation.
+    """Token ids of every prompt: row q for query q, and the last row for recommendation.
 
-    ``ids`` holds the pad id at the four slots and after the end; ``slots`` holds the places of the slots.
-    ``query`` holds the query's own tokens once more, for what reads it outside the prompt.
+    ``ids`` holds the pad id at the four slots and after the end; ``slots`` holds the places of the slots. ``query``
+    repeats the query's tokens for modules that read the query outside the prompt.
     """
 
     ids: Tensor  # (Q + 1, L)
@@ -48,12 +48,12 @@ class PromptTable(NamedTuple):
 
 
 def train_tokenizer(dataset: PreparedDataset, config: ModelConfig) -> Tokenizer:
-    """Byte-pair tokenizer of the corpus itself, for a backbone trained from scratch, offline.
+    """Train a byte-pair tokenizer on the corpus, offline, for a backbone trained from scratch.
 
     It sees item texts and queries with their case folded, and knows ``Yes`` and ``No`` as whole tokens.
     """
     tokenizer = Tokenizer(models.BPE(unk_token=UNK))
-    # The queries of own logs are case-folded: their "giesskanne" must be the "Gießkanne" of a title.
+    # The queries of own logs are case-folded: "giesskanne" in a query must equal "Gießkanne" in a title.
     folded = [normalizers.Replace(letter, letter.casefold()) for letter in ("ß", "ς")]
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase(), *folded])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -75,12 +75,12 @@ def _corpus(dataset: PreparedDataset, config: ModelConfig) -> Iterator[str]:
         yield from dataset.items[column].to_pylist()
     yield from dataset.queries
     for prompt in (config.recommendation_prompt, config.search_prompt):
-        # Often enough that a prompt's own words become whole tokens.
+        # Repeated, so that the words of the prompts become whole tokens.
         yield from prompt.segments * 50
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
-    """A ``tokenizer.json`` without the truncation and padding that some files carry."""
+    """Load a ``tokenizer.json``, without the truncation and padding that some files set."""
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -88,20 +88,26 @@ def load_tokenizer(path: Path) -> Tokenizer:
 
 
 def special_id(tokenizer: Tokenizer, token: str) -> int:
-    """Id of ``<pad>`` or ``</s>``; ConfigError where the tokenizer is no T5's."""
+    """Id of ``<pad>`` or ``</s>``. Raises ConfigError where the tokenizer is no T5's."""
     token_id = tokenizer.token_to_id(token)
     if token_id is None:
-        raise ConfigError(f"the tokenizer has no {token!r} token; the backbone must be a T5 with its own tokenizer")
+        raise ConfigError(
+            f"the tokenizer has no {token!r} token, so it is no T5's. Set model.backbone.name_or_path to "
+            "a T5 with its own tokenizer."
+        )
     return int(token_id)
 
 
 def answer_ids(tokenizer: Tokenizer) -> tuple[int, int]:
-    """Token ids of No and Yes; ConfigError where one is not a single token."""
+    """Token ids of No and Yes. Raises ConfigError where one is not a single token."""
     ids = []
     for word in ANSWERS:
         encoded = tokenizer.encode(word, add_special_tokens=False).ids
         if len(encoded) != 1:
-            raise ConfigError(f"the tokenizer splits {word!r} into {len(encoded)} tokens; the answer must be one token")
+            raise ConfigError(
+                f"the tokenizer splits {word!r} into {len(encoded)} tokens, but the answer must be one "
+                "token. Set model.backbone.name_or_path to another T5."
+            )
         ids.append(encoded[0])
     return ids[0], ids[1]
 
@@ -112,25 +118,25 @@ def encode_texts(tokenizer: Tokenizer, texts: Iterable[str], budget: int) -> lis
 
 
 class FieldTokens(NamedTuple):
-    """The tokens of I items, T in all: item after item, of each item field after field."""
+    """The tokens of I items, T in all: item after item, and within an item field after field."""
 
     tokens: IntArray  # (T,)
     lengths: IntArray  # (I, fields)
 
     @property
     def place(self) -> IntArray:
-        """(T,) the field that a token is in, counted over all items: item · fields + field."""
+        """(T,) the field of each token, counted over all items: item · fields + field."""
         return np.repeat(np.arange(self.lengths.size), self.lengths.ravel())
 
     def item_text(self, *weights: NDArray[np.float64]) -> ItemText:
-        """Token bags with ``weights`` and ``cold_weights``, each (T,), as far as they are given."""
+        """Token bags with ``weights`` and ``cold_weights``, each (T,), where they are given."""
         offsets = np.concatenate([[0], np.cumsum(self.lengths.sum(axis=1))])
         shares = (torch.from_numpy(values.astype(np.float32)) for values in weights)
         return ItemText(torch.from_numpy(self.tokens), torch.from_numpy(offsets), *shares)
 
 
 def encode_items(tokenizer: Tokenizer, items: pa.Table, config: TextConfig) -> ItemText:
-    """Token bags of all items; each field is cut to its own budget.
+    """Token bags of all items. Each field is cut to its budget.
 
     Args:
         items: the columns title, brand and description, and category_text where the config includes it.
@@ -142,7 +148,7 @@ def encode_items(tokenizer: Tokenizer, items: pa.Table, config: TextConfig) -> I
 
 
 def encode_fields(tokenizer: Tokenizer, items: pa.Table, config: TextConfig) -> list[list[list[int]]]:
-    """Field by field the tokens of all items."""
+    """The tokens of all items, field by field."""
     named = pc.binary_join_element_wise(items["title"], items["brand"], " ")
     fields = [
         encode_texts(tokenizer, named.to_pylist(), config.title_tokens),
@@ -162,7 +168,10 @@ def join_fields(fields: list[list[list[int]]]) -> FieldTokens:
 
 
 def field_shares(lengths: IntArray, pooling: Literal["tokens", "fields"]) -> NDArray[np.float64]:
-    """(I, fields) how much a field weighs in its item: as its tokens are many, or as any other that has a token."""
+    """(I, fields) weight of each field in its item, by ``pooling``.
+
+    With ``tokens`` it is the number of the field's tokens; with ``fields`` all fields that have a token weigh the same.
+    """
     shares: NDArray[np.float64] = (lengths if pooling == "tokens" else lengths > 0).astype(np.float64)
     return shares
 
@@ -173,9 +182,9 @@ def token_weights(
     """(T,) a token's share of its item's vector.
 
     Args:
-        shares: (I, fields) of fields in their item, scaled here to sum to 1.
+        shares: (I, fields) weights of fields in their item, scaled here to sum to 1.
         place: (T,) as ``FieldTokens.place``.
-        values: (T,) of tokens in their field; where they sum to 0, or none are given, its tokens share alike.
+        values: (T,) weights of tokens in their field. Without them, or where they sum to 0, tokens weigh the same.
     """
     total = shares.sum(axis=1, keepdims=True)
     shares = np.divide(shares, total, out=np.zeros_like(shares), where=total > 0)
@@ -191,7 +200,7 @@ def encode_prompts(
 ) -> PromptTable:
     """Prompts of all queries and of recommendation (Eq. 9): five segments around four slots, then the end token.
 
-    Those of ``full``, for full ranking (§6.3), are three segments around the two slots of the history.
+    With ``full``, for full ranking (§6.3), they are three segments around the two slots of the history.
     """
     eos, pad = special_id(tokenizer, EOS), special_id(tokenizer, PAD)
     cut = encode_texts(tokenizer, queries, config.max_query_tokens)
@@ -216,7 +225,7 @@ def encode_prompts(
 
 
 def _pieces(tokenizer: Tokenizer, segments: Sequence[str]) -> list[list[list[int]]]:
-    """Per segment its tokens, cut where the query goes in."""
+    """The tokens of each segment, cut at the place of the query."""
     return [encode_texts(tokenizer, segment.split("{query}"), budget=10_000) for segment in segments]
 
 

@@ -1,8 +1,8 @@
 """Constrained beam search (§6.3) over all users, beams and valid continuations at once.
 
-A score is log p(token) summed over the id, p being the softmax over the *whole* vocabulary: not renormalised over the
-valid tokens. That is what Hugging Face's ``generate(num_beams=k, prefix_allowed_tokens_fn=…, length_penalty=0.0)``
-calls ``sequences_scores``; the beams are the same too.
+A score is log p(token) summed over the id. p is the softmax over the *whole* vocabulary, not renormalised over the
+valid tokens. Hugging Face's ``generate(num_beams=k, prefix_allowed_tokens_fn=…, length_penalty=0.0)`` calls this
+``sequences_scores``, and its beams are the same.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from gensr_model.decoding.trie import TokenTrie
 
 
 class Beams(NamedTuple):
-    """The best k items of U users, best first; −1 and −∞ where the search ended with fewer."""
+    """The best k items of U users, best first. −1 and −∞ where the search ended with fewer."""
 
-    items: Tensor  # (U, k) rows of the ids that the tree was built from
+    items: Tensor  # (U, k) rows of the ids from which the tree was built
     scores: Tensor  # (U, k) log-probabilities
 
 
 class Decoder(Protocol):
-    """What beam search needs of a model: logits, one token at a time, for rows that it keeps the state of."""
+    """What beam search needs of a model: logits, one token at a time, for rows whose state the decoder stores."""
 
     def start(self) -> Tensor:
         """Logits (U, V) of the first token."""
@@ -51,14 +51,14 @@ class CachedDecoder:
         return self._step(self.encoded.new_full((len(self.encoded), 1), begin, dtype=torch.long))
 
     def advance(self, source: Tensor, token: Tensor) -> Tensor:
-        """See ``Decoder``; a beam never leaves its user, so the keys of the encoder states are copied once."""
+        """See ``Decoder``. A beam never leaves its user, so the keys of the encoder states are copied once."""
         assert self.cache is not None
         rows = source.flatten()
         self.cache.self_attention_cache.batch_select_indices(rows)
         if len(rows) != len(self.mask):
             self.cache.cross_attention_cache.batch_select_indices(rows)
             self.mask = self.mask[rows]
-            # Read by the first step only; later ones have its keys and ask for its shape.
+            # Only the first step reads the encoder states. Later steps have their keys and need only their shape.
             self.encoded = self.encoded[:1].expand(len(rows), -1, -1)
         return self._step(token.reshape(-1, 1))
 
@@ -79,7 +79,9 @@ class CachedDecoder:
 
 @torch.inference_mode()
 def beam_search(decoder: Decoder, trie: TokenTrie, beams: int) -> Beams:
-    """The ``beams`` best ids per user that a beam of that width finds.
+    """The ``beams`` best ids per user that a beam of this width reaches.
+
+    Memory is that of the logits, (U·k, V). Where this is too much, search for fewer users at a time.
 
     Memory is that of the logits, (U·k, V); give fewer users at a time where that is too much.
     """
@@ -105,7 +107,7 @@ def beam_search(decoder: Decoder, trie: TokenTrie, beams: int) -> Beams:
 
 
 class _Paths(NamedTuple):
-    """Hypotheses (U, ≤ k): the beam each came from, its node, its item where it ended, its score."""
+    """Hypotheses (U, ≤ k): the parent beam, the node, the item where the hypothesis ended, and the score."""
 
     beam: Tensor
     node: Tensor
@@ -128,10 +130,10 @@ def _continuations(trie: TokenTrie, node: Tensor) -> tuple[Tensor, Tensor, Tenso
 
 
 def _select(scores: Tensor, child: Tensor, beam: Tensor | None, trie: TokenTrie, beams: int) -> tuple[_Paths, _Paths]:
-    """Of the continuations (U, W): the ended ones among the best k, and the best k that go on.
+    """From the continuations (U, W): the ended ones among the best k, and the best k that go on.
 
-    Twice k are looked at, as Hugging Face does, so that k can go on where k end. A beam that is missing stands at a
-    leaf with score −∞: it has no children.
+    The search considers 2k continuations, as Hugging Face does, so that k can go on where k end. A missing beam is at a
+    leaf with score −∞, where it has no children.
     """
     score, place = scores.topk(min(2 * beams, scores.shape[1]), dim=1)
     node = child.gather(1, place)

@@ -1,4 +1,4 @@
-"""Log-likelihoods of given ids, and decoders whose softmax is over what a place of an id can hold."""
+"""Log-likelihoods of given ids, and decoders whose softmax covers only the tokens of a place in an id."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class RestrictedDecoder:
 
 
 def candidate_scores(decoder: Decoder, tokens: Tensor, lengths: Tensor) -> Tensor:
-    """Σ_l log p(y_l | y_<l) of each candidate's id, its own tokens being the decoder's input: (U, C).
+    """(U, C) the score Σ_l log p(y_l | y_<l) of each candidate's id, whose own tokens are the decoder's input.
 
     Args:
-        tokens: (U, C, L) ids, of which the first ``lengths`` (U, C) tokens count; the others may be anything valid.
+        tokens: (U, C, L) ids, of which the first ``lengths`` (U, C) tokens count; the others may be any valid token.
     """
     users, count, depth = tokens.shape
     logits = decoder.start()  # (U, V)

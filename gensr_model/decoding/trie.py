@@ -1,4 +1,4 @@
-"""The valid ids of a catalogue as a prefix tree in compressed rows: what constrained generation may say next."""
+"""The valid ids of a catalogue as a prefix tree in compressed rows: the tokens that may come next."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from gensr_model.errors import DataError
 
 
 class TokenTrie(NamedTuple):
-    """N nodes, numbered level by level, within a level by prefix; node 0 is the root.
+    """A prefix tree of N nodes, numbered level by level and within a level by prefix. Node 0 is the root.
 
-    So the children of a node lie side by side, and node n > 0 is also the edge that leads to it.
+    The children of a node are therefore adjacent, and node n > 0 also stands for the edge that leads to it.
     """
 
     first: Tensor  # (N + 1,): the children of node n are first[n] … first[n + 1] − 1
@@ -29,29 +29,34 @@ class TokenTrie(NamedTuple):
         return TokenTrie(self.first.to(device), self.token.to(device), self.item.to(device), self.depth)
 
     def children(self, node: Tensor) -> Tensor:
-        """How many tokens may follow each node, in any shape."""
+        """The number of tokens that may follow each node, in any shape."""
         return self.first[node + 1] - self.first[node]
 
 
 def build(tokens: npt.NDArray[np.integer], lengths: npt.NDArray[np.integer] | None = None) -> TokenTrie:
-    """The tree of the ids ``tokens[i, :lengths[i]]`` (I, L); without lengths every id has L tokens.
+    """The tree of the ids ``tokens[i, :lengths[i]]`` (I, L). Without lengths every id has L tokens.
 
-    One sort of all ids, then one comparison of neighbours per level.
+    The tree takes one sort of all ids, then one comparison of neighbors per level.
 
     Raises:
-        DataError: no id, an empty one, a negative token, the same id twice, or an id that begins another: generation
-            could not decide whether to stop there. End ids of different lengths with the end token.
+        DataError: there is no id, an id is empty or has a negative token, two ids are equal, or one id begins another.
+            Generation could not decide whether to stop there: end ids of different lengths with the end token.
     """
     if tokens.ndim != 2 or tokens.size == 0:
-        raise DataError(f"item ids have shape {tokens.shape}; expected (items, tokens), at least one of each")
+        raise DataError(
+            f"item ids have the shape {tokens.shape}. Give (items, tokens) with at least one item and one token."
+        )
     length = np.full(len(tokens), tokens.shape[1]) if lengths is None else np.asarray(lengths)
     if length.shape != (len(tokens),) or length.min() < 1 or length.max() > tokens.shape[1]:
-        raise DataError(f"lengths of item ids: expected {len(tokens)} of 1 to {tokens.shape[1]}")
+        raise DataError(f"lengths of item ids do not fit. Give {len(tokens)} numbers from 1 to {tokens.shape[1]}.")
     depth = int(length.max())
     inside = np.arange(depth) < length[:, None]  # (I, depth)
     ids = np.where(inside, tokens[:, :depth], -1).astype(np.int64)
     if (ids[inside] < 0).any():
-        raise DataError(f"item id {int((inside & (ids < 0)).any(axis=1).argmax())} has a negative token")
+        raise DataError(
+            f"item id {int((inside & (ids < 0)).any(axis=1).argmax())} has a negative token. Give token "
+            "ids of 0 and above."
+        )
     order = np.lexsort(ids.T[::-1])
     ids, inside = ids[order], inside[order]
     # A prefix begins where a row differs from the row before it at that level or above.
@@ -68,8 +73,8 @@ def _check_distinct(ids: IntArray, new: npt.NDArray[np.bool_], inside: npt.NDArr
         row = int(begins.argmax())
         first, second = ids[row][inside[row]].tolist(), ids[row + 1][inside[row + 1]].tolist()
         raise DataError(
-            f"item {order[row]} has id {first}, which begins the id {second} of item {order[row + 1]}; "
-            "every item needs an id of its own that begins no other"
+            f"item {order[row]} has id {first}, which begins the id {second} of item "
+            f"{order[row + 1]}. Give every item an id of its own that begins no other."
         )
 
 

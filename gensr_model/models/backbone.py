@@ -1,4 +1,4 @@
-"""The generative model: any T5, pretrained by name or folder, or a small one from scratch."""
+"""The generative model: a pretrained T5 by name or folder, or a small one trained from scratch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TEXTS_AT_ONCE = 4_096
 
 
 def scratch_config(config: BackboneConfig, tokenizer: Tokenizer) -> T5Config:
-    """The T5 shape of a backbone trained from scratch, with the ids of its own tokenizer."""
+    """The T5 shape of a backbone trained from scratch, with the special ids of its tokenizer."""
     pad = special_id(tokenizer, PAD)
     out = T5Config(
         vocab_size=tokenizer.get_vocab_size(),
@@ -39,17 +39,18 @@ def scratch_config(config: BackboneConfig, tokenizer: Tokenizer) -> T5Config:
 
 
 def load_pretrained(config: BackboneConfig) -> tuple[T5ForConditionalGeneration, Tokenizer]:
-    """A pretrained T5 and its tokenizer; ConfigError where neither a folder nor the hub has it."""
+    """A pretrained T5 and its tokenizer. Raises ConfigError where neither a folder nor the hub has it."""
     assert config.name_or_path is not None
     try:
         model = T5ForConditionalGeneration.from_pretrained(config.name_or_path)
         tokenizer = AutoTokenizer.from_pretrained(config.name_or_path).backend_tokenizer
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"model.backbone.name_or_path {config.name_or_path!r} cannot be loaded ({error}). Give a folder with a "
-            "Hugging Face T5 (config.json, model.safetensors, tokenizer.json), or leave it out to train from scratch."
+            f"model.backbone.name_or_path {config.name_or_path!r} cannot be loaded ({error}). Give a "
+            "folder with a Hugging Face T5 (config.json, model.safetensors, tokenizer.json), or "
+            "leave the field out to train from scratch."
         ) from error
-    # flan-t5 is untied, but T5Config forces the flag to True: left so, saving or resizing would tie the matrices.
+    # flan-t5 is untied, but T5Config forces the flag to True. Saving or resizing would then tie the matrices.
     untied = model.lm_head.weight.data_ptr() != model.shared.weight.data_ptr()
     model.config.tie_word_embeddings = not untied
     model.set_input_embeddings(model.shared)
@@ -71,16 +72,16 @@ def keep_first_layers(model: T5ForConditionalGeneration, layers: int) -> None:
 
 
 def fuse_gelu(model: T5ForConditionalGeneration) -> None:
-    """Replace the gate's GELU by PyTorch's own of the same formula, in place: one pass over memory instead of eight."""
+    """Replace the gate's GELU by PyTorch's equal one, in place: one pass over memory instead of eight."""
     for module in model.modules():
         if isinstance(getattr(module, "act", None), NewGELUActivation):
             module.act = nn.GELU(approximate="tanh")
 
 
 def add_item_tokens(model: T5ForConditionalGeneration, text: ItemText) -> int:
-    """One new token per item (§6.3), in place. Its vectors start as the mean of those of the item's text.
+    """Add one token per item (§6.3), in place. Its vectors start as the mean of the vectors of the item's text.
 
-    Both matrices are extended and stay tied exactly if they were. An item without text starts at zero.
+    Both matrices grow and stay tied exactly if they were tied. An item without text starts at zero.
 
     Returns:
         The id of item 0's token; the others follow.
@@ -98,18 +99,18 @@ def add_item_tokens(model: T5ForConditionalGeneration, text: ItemText) -> int:
 
 
 def config_to_json(model: T5ForConditionalGeneration) -> dict[str, Any]:
-    """What rebuilds the architecture: see ``build``."""
+    """The architecture as JSON. ``build`` rebuilds the model from it."""
     content: dict[str, Any] = model.config.to_dict()
     return content
 
 
 def build(content: dict[str, Any]) -> T5ForConditionalGeneration:
-    """The architecture of ``config_to_json`` with fresh weights, tied exactly if it was."""
+    """The architecture of ``config_to_json`` with fresh weights, tied exactly if the original was tied."""
     config = T5Config(**content)
     config.tie_word_embeddings = content["tie_word_embeddings"]
     config.scale_decoder_outputs = content["scale_decoder_outputs"]
     model = T5ForConditionalGeneration(config)
-    # The flag frees the head only: encoder and decoder read one matrix in every T5, which transformers then forgets.
+    # The flag unties only the head. Encoder and decoder share one matrix in every T5, which transformers forgets here.
     model.set_input_embeddings(model.shared)
     fuse_gelu(model)
     return model
@@ -124,7 +125,7 @@ def first_step_hidden(model: T5ForConditionalGeneration, embeds: Tensor, mask: T
         (N, d_model), scaled as the model's head expects it.
     """
     device = embeds.device.type
-    if torch.is_autocast_enabled(device):  # what is added up from layer to layer is half as much to move
+    if torch.is_autocast_enabled(device):  # halves the memory traffic of the residual stream
         embeds = embeds.to(torch.get_autocast_dtype(device))
     encoded = model.encoder(inputs_embeds=embeds, attention_mask=mask).last_hidden_state
     start = torch.full((len(embeds), 1), model.config.decoder_start_token_id, device=embeds.device)

@@ -1,4 +1,4 @@
-"""The contract of every model, ours and the baselines: ``loss`` is trained, ``score`` ranks."""
+"""The contract of every model, ours and the baselines: training minimises ``loss``, and ``score`` ranks."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 
 class LossParts(NamedTuple):
-    """What one batch costs; ``total`` is what is minimised."""
+    """The loss of one batch. Training minimises ``total``."""
 
     total: Tensor
     parts: dict[str, Tensor]  # detached, for the log
 
 
 class RankingModel(nn.Module, ABC):
-    """One trainer and one evaluator serve every model. A model reads the batches that its own builder makes."""
+    """Base of all models: one trainer and one evaluator serve them. A model reads the batches of its own builder."""
 
     scores_in_bf16: ClassVar[bool] = False  # whether ``score`` keeps its order under autocast to bf16
 
@@ -26,17 +26,17 @@ class RankingModel(nn.Module, ABC):
 
     @abstractmethod
     def score(self, batch: Any) -> Tensor:
-        """(B, C), larger is better. The place of a candidate in its list must not matter."""
+        """(B, C) scores, larger is better. The place of a candidate in its list must not matter."""
 
 
 @runtime_checkable
 class ProbedModel(Protocol):
-    """What the gradient probe of §6.5 needs of a model of both tasks."""
+    """Methods that the gradient probe of §6.5 needs from a model of both tasks."""
 
     def task_losses(self, batch: Any) -> tuple[Tensor, Tensor]:
         """Scalar losses of recommendation and search before any weighting: the mean over the rows of each task.
 
-        NaN for a task that the batch lacks.
+        The loss is NaN for a task without rows in the batch.
         """
         ...
 

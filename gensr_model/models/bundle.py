@@ -42,11 +42,11 @@ class Loaded(NamedTuple):
     model: Model
     tokenizer: Tokenizer
     config: ModelConfig
-    unknown_item_share: float  # of the dataset's items, those the model was not trained with
+    unknown_item_share: float  # share of the dataset's items that training did not have
 
 
 def assemble(kind: str, dataset: PreparedDataset, cf_folder: Path, config: PipelineConfig) -> tuple[Model, Tokenizer]:
-    """A fresh model over a dataset and its LightGCN table: the same weights for the same seed."""
+    """A new model over a dataset and its LightGCN table. The same seed gives the same weights."""
     torch.manual_seed(config.seed)
     shape = config.model
     if shape.backbone.name_or_path is None:
@@ -75,14 +75,18 @@ def assemble(kind: str, dataset: PreparedDataset, cf_folder: Path, config: Pipel
 
 
 def full_ranking_shape(config: ModelConfig, full: FullRankingConfig) -> ModelConfig:
-    """Full ranking has no candidate (§6.3): no soft filter, no product with one; a token has nothing to be cold in."""
+    """The model's config for full ranking, which has no candidate (§6.3): no soft filter and no product with a
+    candidate.
+
+    With item tokens there are no cold items either.
+    """
     changes = {"interaction": False} | ({} if full.departures.item_vectors else {"cold_items": 0.0})
     departures = config.departures.model_copy(update=changes)
     return config.model_copy(update={"soft_filter": False, "departures": departures})
 
 
 def _items(dataset: PreparedDataset, config: ModelConfig) -> pa.Table:
-    """The dataset's items with what a model of this config reads beside their own columns."""
+    """The dataset's items, with the column of searches where the config asks for it."""
     return with_searches(dataset) if config.departures.searches_in_text.enabled else dataset.items
 
 
@@ -117,16 +121,16 @@ def save(
 
 
 def load(folder: Path, items: pa.Table | None = None, queries: list[str] | None = None) -> Loaded:
-    """Load a bundle over another catalogue of items and queries, matched by raw id; its own where none is given.
+    """Load a bundle over another catalogue of items and queries, matched by raw id. By default over its own.
 
-    Items that the model does not know take its cold vector; their text is read as any other, without searches.
-    How rare a word of the searches is stays what it was in training.
+    Items that the model does not know take its cold vector. The model reads their text as usual, without searches. The
+    rarity of words in searches stays as in training.
 
     Raises:
         DataError: the folder is no bundle.
     """
     if not (folder / CONFIG).is_file():
-        raise DataError(f"{folder}: no {CONFIG}, so this is not a model bundle")
+        raise DataError(f"{folder} has no {CONFIG}, so it is no model bundle. Give the folder of a trained model.")
     content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     config = ModelConfig.model_validate(content["model"])
     tokenizer = load_tokenizer(folder / TOKENIZER)
@@ -166,17 +170,17 @@ def _pairs(tensors: dict[str, Tensor], config: ModelConfig, full: FullRankingCon
 
 
 def kind(folder: Path) -> str:
-    """Which kind of model a bundle holds, as it was given to ``assemble``."""
+    """The kind of model in a bundle, as ``assemble`` received it."""
     content: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     return str(content["kind"])
 
 
 def item_ids(folder: Path) -> list[str]:
-    """Raw ids of the items a bundle was trained with, by item_idx."""
+    """Raw ids of the items that a bundle was trained with, by item_idx."""
     ids: list[str] = pq.read_table(folder / ITEMS, columns=["raw_id"])["raw_id"].to_pylist()
     return ids
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where the model's parameters are."""
+    """The device of the model's parameters."""
     return next(model.parameters()).device

@@ -1,4 +1,4 @@
-"""The collaborative filtering table ℰ (§5.1.1, footnote 2): the file of the pretraining, and a model's own copy."""
+"""The collaborative filtering table ℰ (§5.1.1, footnote 2): the file from pretraining, and a model's copy."""
 
 from __future__ import annotations
 
@@ -25,25 +25,28 @@ class CFEmbeddings(NamedTuple):
 
 
 class NodeVectors(NamedTuple):
-    """Vectors of all users, then of all items, each kind at unit scale, (U + I, d); and which have an edge (U + I,)."""
+    """Vectors of all users, then of all items, (U + I, d), each kind at unit scale.
+
+    ``has_edges`` (U + I,) tells which nodes have an edge.
+    """
 
     vectors: Tensor
     has_edges: Tensor
 
 
 def load(folder: Path) -> CFEmbeddings:
-    """What pretraining wrote into its folder."""
+    """Read the embeddings from the folder of a pretraining."""
     return CFEmbeddings(**read_tensors(folder / FILE))
 
 
 class CFTable(nn.Module):
-    """Item vectors e_i of a pre-trained table; items without a training edge share one learned vector.
+    """Item vectors e_i of a pre-trained table. Items without a training edge share one learned vector.
 
     Args:
         table: (I, d) item embeddings.
         known: (I,) bool, False for cold items.
-        freeze: keep the table as it is; only the cold vector learns.
-        folds: read in training in place of ``table`` (departure AL).
+        freeze: keep the table fixed; only the cold vector learns.
+        folds: tables that training reads in place of ``table`` (departure AL).
     """
 
     def __init__(self, table: Tensor, known: Tensor, freeze: bool = True, folds: FoldTables | None = None) -> None:
@@ -55,7 +58,7 @@ class CFTable(nn.Module):
         self.own_fold = None if folds is None else OwnFold(folds)
 
     def forward(self, items: Tensor, cold: Tensor | None = None) -> Tensor:
-        """(M,) item ids → (M, d); the cold vector where ``cold`` (M,) is True, too."""
+        """(M,) item ids → (M, d). Items that are unknown, or True in ``cold`` (M,), get the cold vector."""
         known = self.known[items] if cold is None else self.known[items] & ~cold
         return torch.where(known.unsqueeze(-1), self.table[items], self.cold)
 
@@ -72,14 +75,14 @@ class CFTable(nn.Module):
         return self.table.shape[1]
 
     def select(self, rows: Tensor) -> None:
-        """Become the table of another catalogue: item i takes row ``rows[i]``, or the cold vector where that is -1."""
+        """Switch to another catalogue: item i takes row ``rows[i]``, or the cold vector where that is -1."""
         chosen = rows.clamp(min=0)
         self.known = self.known[chosen] & (rows >= 0)
         self.table = nn.Parameter(self.table.data[chosen], requires_grad=self.table.requires_grad)
 
 
 def table_of(folder: Path, *, folds: int, freeze: bool) -> CFTable:
-    """The table of a pretraining's folder at unit scale, with those of ``folds`` (``fold_tables.load``)."""
+    """The CF table in a pretraining's folder at unit scale, with its fold tables (``fold_tables.load``)."""
     common, tables = load(folder), fold_tables.load(folder, folds)
     if tables is not None:
         scaled = [unit_scale(item, known) for item, known in zip(*tables, strict=True)]
@@ -88,7 +91,7 @@ def table_of(folder: Path, *, folds: int, freeze: bool) -> CFTable:
 
 
 def unit_scale(table: Tensor, known: Tensor) -> Tensor:
-    """The table at unit root mean square over its known rows, so that its scale sets no hidden temperature."""
+    """The table at unit root mean square over its known rows, so that its scale acts as no hidden temperature."""
     if not bool(known.any()):
         return table
     return table / table[known].pow(2).mean().sqrt().clamp(min=1e-12)

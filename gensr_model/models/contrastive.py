@@ -1,4 +1,4 @@
-"""Eq. 10 (§5.2.2): the two views of one user are drawn together, those of different users apart."""
+"""Eq. 10 (§5.2.2) draws the two views of one user together and those of different users apart."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from gensr_model.runtime import distributed
 
 
 class ContrastiveAlignment(nn.Module):
-    """L_c over the distinct users of a batch, of all processes' parts of it.
+    """L_c over the distinct users of a batch, across all processes.
 
-    A view of a user is the mean of the encoded history, before the filter, through one linear map per view.
+    A user's view is the mean of the encoded history, before the filter, through one linear map per view.
     """
 
     def __init__(self, cf_dim: int, semantic_dim: int, tau: float) -> None:
@@ -34,10 +34,10 @@ class ContrastiveAlignment(nn.Module):
 
 
 def distinct_users(user: Tensor, history_end: Tensor, has_history: Tensor) -> Tensor:
-    """The rows (R,) of a batch that enter Eq. 10: one per distinct user, the sample with the latest history.
+    """Rows (R,) of a batch that enter Eq. 10: for each distinct user the sample with the latest history.
 
     Args:
-        user, history_end: (B,). has_history: (B,) bool; users without any history are left out.
+        user, history_end: (B,). has_history: (B,) bool; users without any history do not enter.
     """
     order = torch.argsort(history_end, stable=True)
     order = order[torch.argsort(user[order], stable=True)]
@@ -48,14 +48,14 @@ def distinct_users(user: Tensor, history_end: Tensor, has_history: Tensor) -> Te
 
 
 def contrastive_loss(cf: Tensor, semantic: Tensor, tau: float) -> Tensor:
-    """Eq. 10 as printed: u′ runs over all of B in both sums, u included, so the loss is at least ln 2.
+    """Eq. 10 as printed. The loss is at least ln 2, because u′ runs over all of B in both sums, u included.
 
     Args:
         cf, semantic: (R, k) projected views of R distinct users.
     """
     if len(cf) == 0:
         return cf.sum()
-    # In fp32 also under autocast: bf16 knows a cosine near 1 to .004 only, which τ makes twenty times as coarse.
+    # In fp32 also under autocast: bf16 resolves a cosine near 1 to .004, and division by τ makes that 20 times coarser.
     with torch.autocast(cf.device.type, enabled=False):
         similarity = (
             F.normalize(cf.float(), dim=-1) @ F.normalize(semantic.float(), dim=-1).T / tau

@@ -1,7 +1,7 @@
-"""What GenSR may have that the paper does not: ``model.departures``, each explained in docs/reference/paper_to_code.md.
+"""GenSR's departures from the paper (``model.departures``). docs/reference/paper_to_code.md explains each.
 
-A departure that is off is ``Unchanged``, so that the equations of gensr.py and views.py stand as printed. Tables that
-are trained without a fold of the purchases (AL) are in fold_tables.py.
+A departure that is off is ``Unchanged``, so the equations in gensr.py and views.py read as printed. fold_tables.py has
+departure AL: tables trained without a fold of the purchases.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from gensr_model.models.text_pooling import Tokens, mean_tokens, pool_text, pool
 
 
 class Unchanged(nn.Module):
-    """The paper's: vectors pass as they are."""
+    """The paper's model: vectors pass unchanged."""
 
     def forward(self, vectors: Tensor, *_: object) -> Tensor:
         """(...) → the same."""
         return vectors
 
     def select(self, rows: Tensor) -> None:
-        """Nothing of it belongs to an item."""
+        """Do nothing: there are no parameters per item."""
 
 
 # --- AM, AN: products --------------------------------------------------------------------------------------------
 
 
 class HistoryProduct(nn.Module):
-    """AM: adds W (h ⊙ c), history by candidate, to the history's placeholder."""
+    """AM: adds W (h ⊙ c), the product of history and candidate, to the history's placeholder."""
 
     def __init__(self, dim: int, width: int) -> None:
         super().__init__()
@@ -44,7 +44,10 @@ class HistoryProduct(nn.Module):
 
 
 class QueryProduct(nn.Module):
-    """AN: adds W (q ⊙ s), query by candidate, to the candidate's placeholder of text; q is the mean of its tokens."""
+    """AN: adds W (q ⊙ s), the product of query and candidate, to the candidate's text placeholder.
+
+    q is the mean of the query's token vectors.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -63,7 +66,8 @@ class QueryProduct(nn.Module):
 def start_as_identity(attention: nn.MultiheadAttention) -> None:
     """AP: W_Q, W_K, W_V and the output projection become identities, in place.
 
-    From the first step on what is like the candidate weighs most, and what is filtered lies where items do.
+    From the first step on, events that are like the candidate weigh most, and the output lies in the space of the
+    items.
     """
     for weight in (*attention.in_proj_weight.data.chunk(3), attention.out_proj.weight):
         nn.init.eye_(weight)
@@ -73,10 +77,10 @@ def start_as_identity(attention: nn.MultiheadAttention) -> None:
 
 
 class ItemEmbedding(nn.Module):
-    """AJ: adds a vector per item, which starts at zero and stays there for an item that training does not have.
+    """AJ: adds a vector per item. It starts at zero and stays there for items without training samples.
 
     Args:
-        items: I, those of training.
+        items: I, the number of items in training.
         dim: d.
     """
 
@@ -90,7 +94,7 @@ class ItemEmbedding(nn.Module):
         return vectors + (learned if cold is None else learned * ~cold.unsqueeze(-1))
 
     def select(self, rows: Tensor) -> None:
-        """Become the table of another catalogue: item i takes row ``rows[i]``, or zeros where that is -1."""
+        """Switch to another catalogue: item i takes row ``rows[i]``, or zeros where that is -1."""
         chosen = self.table.data[rows.clamp(min=0)] * (rows >= 0).unsqueeze(1)
         self.table = nn.Parameter(chosen, requires_grad=self.table.requires_grad)
 
@@ -99,16 +103,16 @@ class ItemEmbedding(nn.Module):
 
 
 class TrainingReading(nn.Module):
-    """AO: some items of a training batch are cold. AK: a search's positive lacks the words of that search alone."""
+    """How training reads a batch. AO makes some items cold; AK drops words from the text of a search's positive."""
 
     def __init__(self, cold_items: float) -> None:
         super().__init__()
         self.cold_items = cold_items
 
     def forward(self, batch: Batch, text: ItemText) -> ReadBatch:
-        """The batch as it is in evaluation, and in training where both are off.
+        """The batch as the model reads it: unchanged in evaluation, and in training where both departures are off.
 
-        Items are drawn before their copies are made, so that an item is cold in all of a batch or nowhere in it.
+        Cold items are drawn before positives are copied, so an item is cold in the whole batch or nowhere in it.
         """
         if not self.training:
             return ReadBatch(batch)
@@ -121,12 +125,12 @@ class TrainingReading(nn.Module):
 
 
 def drawn_cold(share: float, items: Tensor) -> Tensor | None:
-    """(M,) which of a training batch's items stand in it as items nobody has met; None where the share is 0."""
+    """(M,) which items of a training batch are read as new items that nobody has met. None where the share is 0."""
     return torch.rand(len(items), device=items.device) < share if share > 0 else None
 
 
 def pool_read_text(embedding: nn.Embedding | nn.Linear, text: ItemText, read: ReadBatch) -> Tensor:
-    """``pool_text`` of a batch's items (M, d_model), without what ``read`` leaves out of their texts."""
+    """``pool_text`` of a batch's items, (M, d_model), without the words that ``read`` drops from their texts."""
     if text.weights is None or (read.cold is None and read.left_out is None):
         return pool_text(embedding, text, read.batch.items)
     tokens = tokens_of(text, read.batch.items)
@@ -140,9 +144,9 @@ def pool_read_text(embedding: nn.Embedding | nn.Linear, text: ItemText, read: Re
 
 
 def _without_lone_words(text: ItemText, tokens: Tokens, weights: Tensor, query: Tensor) -> Tensor:
-    """(T',) token weights after dropping tokens that only ``query`` (m,) contributed to the last m items; or -1.
+    """(T',) token weights without tokens that only ``query`` (m,) contributed to the last m items. −1 is no query.
 
-    The other searches share the weight of the whole field; where nothing of it is left, the other fields do.
+    The other searches take over the weight of the whole field. Where none is left, the other fields take it.
     """
     assert text.cold_weights is not None and text.lone_query is not None  # noqa: PT018  # for the type checker
     length = tokens.length[-len(query) :]

@@ -1,4 +1,4 @@
-"""Dropout whose random bits are drawn four to a word: on a CPU the drawing is most of what ``nn.Dropout`` costs."""
+"""Dropout that draws four decisions per random word. On a CPU the drawing is most of ``nn.Dropout``'s cost."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Dropout(nn.Dropout):
     """``nn.Dropout``, with its probability rounded to 16 bits where the input is on a CPU."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Any shape → the same."""
+        """Any shape → the same shape."""
         dropped = round(self.p * _STEPS)
         if not self.training or dropped in (0, _STEPS) or input.device.type != "cpu":
             return super().forward(input)

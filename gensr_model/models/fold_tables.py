@@ -1,4 +1,4 @@
-"""Departure AL (docs/reference/paper_to_code.md): CF tables that were trained without one fold of the purchases."""
+"""Departure AL (docs/reference/paper_to_code.md): CF tables trained without one fold of the purchases."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class FoldTables(NamedTuple):
 
 
 def load(folder: Path, folds: int) -> FoldTables | None:
-    """The tables of so many folds in a pretraining's folder; None for 0.
+    """The fold tables in a pretraining's folder. None for 0 folds.
 
     Raises:
-        DataError: the folder has none, or of another number of folds.
+        DataError: the folder has no fold tables, or another number of folds.
     """
     if not folds:
         return None
@@ -35,14 +35,15 @@ def load(folder: Path, folds: int) -> FoldTables | None:
     if tables is None or len(tables.item) != folds:
         there = "no tables of folds" if tables is None else f"tables of {len(tables.item)} folds"
         raise DataError(
-            f"{folder}: {there}, and model.departures.folds is {folds}. Pretrain with this configuration, or set it to "
+            f"{folder}: {there}, but model.departures.folds is {folds}. Pretrain with this "
+            "configuration, or set model.departures.folds to "
             f"{0 if tables is None else len(tables.item)}."
         )
     return tables
 
 
 class OwnFold(nn.Module):
-    """Reads each training sample's items from the table that has not seen its purchase. No table is saved."""
+    """Reads each training sample's items from the fold table that has not seen its purchase. Bundles leave it out."""
 
     def __init__(self, tables: FoldTables) -> None:
         super().__init__()
@@ -52,10 +53,10 @@ class OwnFold(nn.Module):
         self.register_buffer("known", tables.item_has_edges, persistent=False)
 
     def forward(self, read: ReadBatch, cold_vector: Tensor) -> ItemVectors:
-        """The M items of the batch in each of K tables, and for each sample the row where its fold's begin.
+        """Vectors of the batch's M items in each of K tables, and the first row of each sample's table.
 
         Args:
-            cold_vector: (d,) of an item without an edge in a table, and of one that stands as cold.
+            cold_vector: (d,) vector of items that are cold or have no edge in a table.
         """
         batch, (folds, _) = read.batch, self.known.shape
         known = self.known[:, batch.items]  # (K, M)

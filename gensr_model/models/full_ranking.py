@@ -1,4 +1,4 @@
-"""GenSR over the whole catalogue (§6.3): no candidate and no soft filter; the model generates the item's own token."""
+"""GenSR over the whole catalogue (§6.3), without candidates and soft filter: it generates an item's token."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from gensr_model.models.views import EncodedView, View
 
 
 class FullRanking(DualViewT5):
-    """The prompt holds the history alone: the mean of each encoded view. The answer is one token, an item's.
+    """GenSR whose prompt holds only the history, as the mean of each encoded view. The answer is one item token.
 
-    Trained by the likelihood of the item among all items; the vocabulary's other tokens are no possible answer and
-    are left out of the softmax, in training and in ``catalogue_scores``.
+    The loss is the likelihood of the item among all items. Other tokens of the vocabulary are no possible answer, so
+    the softmax leaves them out, in training and in ``catalogue_scores``.
 
     Args:
         config: its soft filter must be off.
-        backbone: its vocabulary ends with the items' tokens.
+        backbone: its vocabulary ends with the item tokens.
         first_item: id of the token of item 0.
     """
 
@@ -47,20 +47,20 @@ class FullRanking(DualViewT5):
         self.register_buffer("known", places, persistent=False)
 
     def row_losses(self, batch: Batch, encoded: Encoded | None = None) -> Tensor:
-        """(B, 1) −log p(positive) among all items, or among drawn ones in a catalogue above ``sampled_above``."""
+        """(B, 1) −log p(positive) among all items, or among drawn items in a catalogue above ``sampled_above``."""
         target = batch.items[batch.candidates[:, 0]]
         full, state = self.full, self.decoder_state(batch, encoded)
         loss = catalogue_ce(state, self._item_rows, target, full.sampled_above, full.sampled_items)
         return loss.unsqueeze(1)
 
     def score(self, batch: Batch) -> Tensor:
-        """(B, C) logits of the candidates' tokens; −∞ for an item that has none."""
+        """(B, C) logits of the candidates' tokens. −∞ for an item without a token."""
         place = self.known[batch.items[batch.candidates]]
         logits = torch.einsum("bd,bcd->bc", self.decoder_state(batch), self._item_rows[place.clamp(min=0)])
         return logits.masked_fill(place < 0, -torch.inf)
 
     def catalogue_scores(self, batch: Batch) -> Tensor:
-        """(B, I) logits of every item; −∞ for an item without a token. The candidates of the batch are not read."""
+        """(B, I) logits of every item. −∞ for an item without a token. The batch's candidates have no effect."""
         logits = self.decoder_state(batch) @ self._item_rows.T
         return logits[:, self.known.clamp(min=0)].masked_fill(self.known < 0, -torch.inf)
 
@@ -69,14 +69,14 @@ class FullRanking(DualViewT5):
 
     @property
     def _item_rows(self) -> Tensor:
-        """(J, d_model) the rows of the output matrix that belong to the items of training."""
+        """(J, d_model) the rows of the output matrix for the items of training."""
         return self.backbone.lm_head.weight[self.first_item :]
 
     @torch.inference_mode()
     def generate(self, batch: Batch, beams: int) -> Beams:
-        """The ``beams`` best items by constrained beam search, best first; scores are log-probabilities.
+        """The ``beams`` best items by constrained beam search, best first. Scores are log-probabilities.
 
-        With one token per item it is exact, and gives the order of ``catalogue_scores``.
+        With one token per item the search is exact and gives the order of ``catalogue_scores``.
         """
         device = self.known.device
         items = torch.nonzero(self.known >= 0).squeeze(1)
@@ -88,11 +88,11 @@ class FullRanking(DualViewT5):
         return Beams(items[best.items.clamp(min=0)].masked_fill(best.items < 0, -1), best.scores)
 
     def _slots(self, encoded: Encoded, prompts: PromptTable) -> list[Tensor | None]:
-        """C_u and S_u, the mean of each: two placeholders (R, 1, d_model), and none for a candidate."""
+        """Two placeholders (R, 1, d_model), the means of C_u and S_u. There is none for a candidate."""
         return [_mean_slot(self.cf_view, encoded.cf), _mean_slot(self.semantic_view, encoded.semantic)]
 
     def select(self, rows: Tensor) -> None:
-        """Rank another catalogue: its item i is item ``rows[i]`` of training, −1 where training had no such item."""
+        """Switch to another catalogue: its item i is item ``rows[i]`` of training, or unknown (−1)."""
         super().select(rows)
         self.known = self.known[rows.clamp(min=0)].masked_fill(rows < 0, -1)
 

@@ -1,7 +1,7 @@
 """GenSR (§5): two views of a mixed history, a soft filter, and a T5 that answers Yes or No.
 
-Eq. 5 to 8 are in views.py, Eq. 9, 11 and 12 here, Eq. 10 in contrastive.py. What the paper does not have is in
-departures.py.
+views.py has Eq. 5 to 8, this file Eq. 9, 11 and 12, and contrastive.py Eq. 10. departures.py has what is not in the
+paper.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from gensr_model.models.text_pooling import TextBuffers
 from gensr_model.models.views import EncodedView, View
 from gensr_model.runtime import distributed
 
-# Tokens, padding included, that one call of the backbone may have for each that two would have.
+# One call of the backbone may have this many times the tokens, padding included, of two calls.
 PADDING = {"cuda": 1.25}
 
 
 class Encoded(NamedTuple):
-    """Both views of a batch; None for one that is left out."""
+    """Both views of a batch. A view that the config leaves out is None."""
 
     cf: EncodedView | None
     semantic: EncodedView | None
@@ -45,9 +45,9 @@ class Encoded(NamedTuple):
 
 
 class DualViewT5(RankingModel):
-    """What both ways to generate share (§5.1, §5.2): two views of the history, a prompt with slots, L_S&R + β L_c.
+    """The parts that candidate scoring and full ranking share (§5.1, §5.2): two views, prompt slots, L_S&R + β L_c.
 
-    A subclass defines what fills the slots (``_slots``) and what is generated (``row_losses``).
+    A subclass defines the vectors in the slots (``_slots``) and the generated answer (``row_losses``).
 
     Args:
         backbone: a T5; its input embeddings are also the semantic view's token vectors.
@@ -71,7 +71,7 @@ class DualViewT5(RankingModel):
     def loss(self, batch: Batch) -> LossParts:
         """Eq. 11: L = L_S&R + β L_c."""
         encoded = self.encode(batch)
-        # First, as it picks rows, for which the host waits until a GPU has done all that it was given.
+        # First: it selects rows, and the host waits for the GPU there. Later the queue of the GPU would be longer.
         contrast = None if self.contrast is None else self.contrast(batch, *encoded)
         generation = distributed.mean(self.row_losses(batch, encoded))
         parts = {"generation": generation.detach()}
@@ -82,10 +82,10 @@ class DualViewT5(RankingModel):
 
     @abstractmethod
     def row_losses(self, batch: Batch, encoded: Encoded | None = None) -> Tensor:
-        """(B, C), or (B, 1) where a row has one loss: negative log-likelihood of what is to be generated."""
+        """(B, C), or (B, 1) where a row has one loss: negative log-likelihood of the answer."""
 
     def hidden(self, batch: Batch, encoded: Encoded | None = None) -> Tensor:
-        """(B, C, d_model) the first decoder state, which the answer is read from and all tasks share (§6.4.2)."""
+        """(B, C, d_model) the first decoder state. The answer is read from it, and all tasks share it (§6.4.2)."""
         encoded = self.encode(batch) if encoded is None else encoded
         states, calls = [], self.backbone_calls(batch)
         for rows in calls:
@@ -114,10 +114,10 @@ class DualViewT5(RankingModel):
         return ItemVectors(self.item_embedding(vectors, read.batch.items, read.cold))
 
     def backbone_calls(self, batch: Batch) -> list[Tensor]:
-        """Rows of the batch that go through the backbone together: all, or one task after the other.
+        """Row groups, one per call of the backbone: all rows together, or one task after the other.
 
-        A recommendation prompt has no query, and padding it to the search prompts' length costs a CPU more than a
-        second call. A GPU would rather have one large call, of a size that does not change from batch to batch.
+        A recommendation prompt has no query. On a CPU, padding it to the length of search prompts costs more than a
+        second call. A GPU is faster with one large call whose size does not change from batch to batch.
         """
         tasks = [rows for task in (0, 1) if len(rows := torch.nonzero(batch.task == task).squeeze(1))]
         if len(tasks) > 1:
@@ -133,8 +133,8 @@ class DualViewT5(RankingModel):
         slots = self._slots(encoded.take(rows), prompts)
         if prompts.slots.shape[1] != len(slots):
             raise ConfigError(
-                f"the prompts have {prompts.slots.shape[1]} placeholders and {type(self).__name__} fills {len(slots)}: "
-                "encode them with the configuration of this model"
+                f"the prompts have {prompts.slots.shape[1]} placeholders, but {type(self).__name__} "
+                f"fills {len(slots)}. Encode the prompts with the configuration of this model."
             )
         words = self.backbone.shared(prompts.ids)  # (R, L, d_model)
         candidates = max(slot.shape[1] for slot in slots if slot is not None)
@@ -149,7 +149,7 @@ class DualViewT5(RankingModel):
 
     @abstractmethod
     def _slots(self, encoded: Encoded, prompts: PromptTable) -> list[Tensor | None]:
-        """What stands in each placeholder of R prompts, (R, C, d_model); None where a view is left out."""
+        """The vectors of each placeholder of R prompts, (R, C, d_model). None for a view that the config leaves out."""
 
     def task_losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean answer loss of the recommendation rows and of the search rows, before any weighting (§6.5)."""
@@ -157,12 +157,12 @@ class DualViewT5(RankingModel):
         return rows[batch.task == 0].mean(), rows[batch.task == 1].mean()
 
     def conflict_parameters(self) -> list[nn.Parameter]:
-        """The self-attention of the encoder's last block, whose task gradients §6.5 compares."""
+        """The self-attention of the encoder's last block. §6.5 compares its task gradients."""
         last: nn.Module = list(self.backbone.encoder.block)[-1]
         return list(last.get_submodule("layer.0.SelfAttention").parameters())
 
     def select(self, rows: Tensor) -> None:
-        """Become the model of another catalogue: item i is row ``rows[i]`` of training, or unknown (-1)."""
+        """Switch to another catalogue: item i is row ``rows[i]`` of training, or unknown (-1)."""
         self.cf.select(rows)
         self.item_embedding.select(rows)
 
@@ -174,7 +174,7 @@ class GenSR(DualViewT5):
         answers: token ids of No and Yes.
     """
 
-    scores_in_bf16 = True  # ``_margin`` is fp32 all the same
+    scores_in_bf16 = True  # ``_margin`` stays in fp32
 
     def __init__(
         self,
@@ -196,14 +196,14 @@ class GenSR(DualViewT5):
 
     def _margin(self, hidden: Tensor) -> Tensor:
         no, yes = self.backbone.lm_head.weight[self.answers]
-        # In fp32 also under autocast, which would round the last sum to 8 bits: unlike candidates would tie.
+        # In fp32 also under autocast: bf16 would round the last sum to 8 bits, so that different candidates tie.
         with torch.autocast(hidden.device.type, enabled=False):
             return hidden.float() @ (yes - no).float()
 
     def row_losses(self, batch: Batch, encoded: Encoded | None = None) -> Tensor:
         """(B, C) negative log-likelihood of the answer (Eq. 12): Yes in column 0, No in the others.
 
-        With ``answer_loss: listwise`` (B, 1): of column 0 being the one that is liked.
+        With ``answer_loss: listwise`` (B, 1): −log of the probability that column 0 is the positive.
         """
         hidden = self.hidden(batch, encoded)
         if self.config.answer_loss == "listwise":

@@ -1,4 +1,4 @@
-"""What passes between reading a batch and encoding it: the batch as a model reads it, and the vectors of its items."""
+"""The batch as a model reads it, and the vectors of its items."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from gensr_model.data.batches import Batch
 
 
 class ReadBatch(NamedTuple):
-    """A batch as a model reads it. In evaluation, and in all the paper has, nothing of it is cold or left out."""
+    """A batch as a model reads it. In evaluation nothing is cold or left out."""
 
     batch: Batch
-    cold: Tensor | None = None  # (M,) which of the batch's items stand in it as items nobody has met
-    left_out: Tensor | None = None  # (B,) query whose words the last B items, the positives, are read without
+    cold: Tensor | None = None  # (M,) which of the batch's items are read as new items that nobody has met
+    left_out: Tensor | None = None  # (B,) query whose words are left out of the last B items, the positives
 
 
 class ItemVectors(NamedTuple):

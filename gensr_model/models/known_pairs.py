@@ -1,6 +1,6 @@
-"""Departure AT (docs/reference/paper_to_code.md): counts of training's searches, purchases and neighbors, weighed.
+"""Departure AT (docs/reference/paper_to_code.md): weighted counts of training's searches, purchases and neighbors.
 
-A sample of training is scored by counts without its own pair of user and item, which would give the answer away.
+The counts for a training sample leave out its own pair of user and item, which would reveal the answer.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from gensr_model.data.text import PromptTable
 from gensr_model.models.text_pooling import TextBuffers
 
 _ITEMS_TOGETHER = 4_096
-_GAPS, _GAMMA = 20, 0.7  # items of a user that lie farther apart are in no order
-# Where the weights of both and after, and the powers of n_h and n_i, start: of a few by nearness alone, best on valid.
+_GAPS, _GAMMA = 20, 0.7  # the order of a user's items that lie farther apart than _GAPS does not count
+# Initial weights of ``both`` and ``after``, and initial powers of n_h and n_i.
 _KIND_WEIGHT, _POWER = (20.0, 40.0), (0.5, 0.3)
-_FADES = 0.9  # from one event to the one before it
+_FADES = 0.9  # initial weight of an event relative to the next one
 
 
 class SparseRows(NamedTuple):
@@ -44,33 +44,41 @@ class SparseRows(NamedTuple):
         return SparseRows(*(torch.from_numpy(part) for part in parts))
 
     def entries(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """All entries of rows (n,): which of the n each belongs to, and its place in ``key``; both (E',)."""
+        """All entries of rows (n,), E' in all.
+
+        Returns:
+            (E',) the index of the row that owns each entry, and (E',) the place of each entry in ``key``.
+        """
         start, length = self.first[rows], self.first[rows + 1] - self.first[rows]
         owner = torch.arange(len(rows), device=rows.device).repeat_interleave(length)
         before = (length.cumsum(0) - length)[owner]
         return owner, start[owner] + torch.arange(len(owner), device=rows.device) - before
 
     def at(self, keys: Tensor) -> Tensor:
-        """(n, V) the values at keys (n,), 0 where there is none."""
+        """(n, V) the values at keys (n,). 0 for a key that is not there."""
         place = torch.searchsorted(self.key, keys)
-        found = torch.cat([self.key, self.key.new_tensor([-1])])[place] == keys
-        return F.pad(self.value, (0, 0, 0, 1))[place] * found.unsqueeze(1)
+        exists = torch.cat([self.key, self.key.new_tensor([-1])])[place] == keys
+        return F.pad(self.value, (0, 0, 0, 1))[place] * exists.unsqueeze(1)
 
 
 TABLES = ("query_keys", "met_by", *(f"{table}_{part}" for table in ("searched", "near") for part in SparseRows._fields))
 
 
 class KnownPairs(nn.Module):
-    """The logit of an item by counts: popularity, searches of the query that found it, nearness to the history.
+    """An item's logit from counts: popularity, searches of the query that found it, nearness to the history.
 
-    Nearness is log(1 + Σ_h w_h (a both(h, i) + b after(h, i)) / n_h^p n_i^q). n users of training met an item, ``both``
-    met both items; ``after`` is the sum over those who met i after h of γ to the number of items between them. With
-    b = 0 and p = q = ½ the sum is item-kNN's. All weights and powers are learned, w_h by behavior and recency of the
-    event, those of popularity and nearness for each task.
+    Nearness is log(1 + Σ_h w_h (a both(h, i) + b after(h, i)) / n_h^p n_i^q):
+
+    - n: users of training who met an item.
+    - both: users who met both items.
+    - after: over users who met i after h, the sum of γ to the number of items between them.
+
+    With b = 0 and p = q = ½ the sum is item-kNN's. All weights and powers are learned: w_h by behavior and recency of
+    the event, the weights of popularity and nearness for each task.
 
     Args:
-        tables: ``count``, or tensors of their shapes.
-        max_history: events that a history has at most.
+        tables: the result of ``count``, or tensors of the same shapes.
+        max_history: largest number of events in a history.
     """
 
     def __init__(self, tables: dict[str, Tensor], max_history: int) -> None:
@@ -91,7 +99,7 @@ class KnownPairs(nn.Module):
     def forward(self, batch: Batch, prompts: PromptTable, items: Tensor) -> Tensor:
         """(B, n) logits of the distinct items (n,) for a batch and the prompts of its queries."""
         width, count = len(self.met_by), len(items)
-        # A column of training that is not asked for goes into one more, which is cut off.
+        # Columns of other items share one extra column, which is cut off at the end.
         place = torch.full((width + 1,), count, device=items.device)
         place[self.row_of[items]] = torch.arange(count, device=items.device)  # the last stands for −1
         place[-1] = count
@@ -112,7 +120,7 @@ class KnownPairs(nn.Module):
         return logits[:, :count] + self.popularity_weight[batch.task].unsqueeze(1) * torch.log1p(known)
 
     def of_positive(self, batch: Batch, prompts: PromptTable, target: Tensor) -> Tensor:
-        """(B,) of each sample and its positive (B,) of training, as if its user had never met the positive."""
+        """(B,) logits of each sample's positive (B,), with counts as if the sample's user had never met it."""
         width, query = len(self.met_by), self._query_rows(prompts)
         others = self._searched.at(query * width + target)[:, 0] - 1
         logits = self._of_count(others.clamp(min=0)) * (query >= 0)
@@ -133,11 +141,11 @@ class KnownPairs(nn.Module):
     def _events(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The batch's events of known items, (E,) each: sample, row of the item, w_h / n_h^p, and distinct items since.
 
-        An item that was met twice stands at its first time.
+        An item that the user met twice counts at its first time.
         """
         width = batch.history.shape[1]
         same = (batch.history.unsqueeze(2) == batch.history.unsqueeze(1)) & batch.history_mask.unsqueeze(1)
-        first = same.int().argmax(dim=2)  # (B, H) where the item of each event stands first
+        first = same.int().argmax(dim=2)  # (B, H) first place of each event's item
         new = (first == torch.arange(width, device=first.device)) & batch.history_mask
         between = new.sum(dim=1, keepdim=True) - new.cumsum(dim=1).gather(1, first)
         sample, column = torch.nonzero(batch.history_mask, as_tuple=True)
@@ -150,11 +158,11 @@ class KnownPairs(nn.Module):
         return (self.met_by[rows] - less).clamp(min=1) ** -self.power[power]
 
     def _query_rows(self, prompts: PromptTable) -> Tensor:
-        """(B,) training's row of each query; −1 for none, and for one that training does not have."""
+        """(B,) training's row of each query. −1 without a query, and for a query that training lacks."""
         wanted = query_keys(prompts)
         place = torch.searchsorted(self.query_keys, wanted)
-        found = torch.cat([self.query_keys, wanted.new_zeros(1)])[place] == wanted
-        return torch.where(found & (prompts.query_length > 0), place, -1)
+        exists = torch.cat([self.query_keys, wanted.new_zeros(1)])[place] == wanted
+        return torch.where(exists & (prompts.query_length > 0), place, -1)
 
     @property
     def _searched(self) -> SparseRows:
@@ -165,12 +173,12 @@ class KnownPairs(nn.Module):
         return SparseRows(*(self.get_buffer(f"near_{name}") for name in SparseRows._fields))
 
     def select(self, rows: Tensor) -> None:
-        """Score another catalogue: its item i is item ``rows[i]`` of training, or −1."""
+        """Switch to another catalogue: its item i is item ``rows[i]`` of training, or unknown (−1)."""
         self.row_of = self.row_of[rows.clamp(min=0)].masked_fill(rows < 0, -1)
 
 
 def query_keys(prompts: PromptTable) -> Tensor:
-    """(B,) a number made of each query's tokens, by which a query is found in another list of queries."""
+    """(B,) a hash of each query's tokens, which matches equal queries of different lists."""
     key = torch.zeros_like(prompts.query_length)
     for place in range(prompts.query.shape[1]):
         inside = place < prompts.query_length
@@ -181,7 +189,7 @@ def query_keys(prompts: PromptTable) -> Tensor:
 def count(dataset: PreparedDataset, text: TextBuffers, neighbors: int) -> dict[str, Tensor]:
     """The buffers of ``KnownPairs``: training's searches by query, users by item, and neighbors of each item.
 
-    Of an item's neighbors the ``neighbors`` of the largest cosines are kept, with the number of users who met both.
+    Each item has the ``neighbors`` items of the largest cosines, with the number of users who met both.
     """
     train, items = dataset.samples("train"), dataset.n_items
     searches = train.take(train.query >= 0)
@@ -200,7 +208,7 @@ def count(dataset: PreparedDataset, text: TextBuffers, neighbors: int) -> dict[s
 
 
 def _first_met(train: Samples, items: int) -> tuple[IntArray, IntArray]:
-    """Users and items of the distinct pairs (P,), by user and in the order in which a user first met them."""
+    """Users and items of the distinct pairs (P,), by user and in the order in which the user first met them."""
     order = np.lexsort((train.history_end, train.user))
     _, first = np.unique((train.user * items + train.item)[order], return_index=True)
     rows = order[np.sort(first)]
@@ -208,7 +216,7 @@ def _first_met(train: Samples, items: int) -> tuple[IntArray, IntArray]:
 
 
 def _after(user: IntArray, item: IntArray, items: int) -> sparse.csr_array:
-    """(I, I) over users who met the column's item after the row's, the sum of γ to the number of items between them."""
+    """(I, I) ``after`` of the row's and the column's item, as ``KnownPairs`` defines it."""
     gaps = range(1, _GAPS + 1)
     same = [user[gap:] == user[:-gap] for gap in gaps]
     before = np.concatenate([item[:-gap][rows] for gap, rows in zip(gaps, same, strict=True)])
@@ -218,7 +226,9 @@ def _after(user: IntArray, item: IntArray, items: int) -> sparse.csr_array:
 
 
 def _nearest(met: sparse.csr_array, met_by: npt.NDArray[np.float32], neighbors: int) -> sparse.csr_array:
-    """(I, I) users who met both items, in each row's nearest columns alone; of equals the first item_idx is nearer."""
+    """(I, I) users who met both items, for the nearest columns of each row. Of equal ones the smaller item_idx is
+    nearer.
+    """
     by_item, parts = sparse.csr_array(met.T), []
     for start in range(0, by_item.shape[0], _ITEMS_TOGETHER):
         both = sparse.coo_array(by_item[start : start + _ITEMS_TOGETHER] @ met)

@@ -1,6 +1,6 @@
-"""Losses that several models share. Scores are (B, C), the positive in column 0; a loss gives one value per sample.
+"""Losses that several models share. Scores are (B, C), with the positive in column 0.
 
-One value per sample, (B,), lets a model weigh its tasks.
+Most losses give one value per sample, (B,), so that a model can weigh its tasks.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def candidate_loss(kind: CandidateLoss, scores: Tensor) -> Tensor:
 
 
 def item_loss(kind: ItemLoss, states: Tensor, rows: Tensor, candidates: Tensor) -> Tensor:
-    """(B,) the named loss of the scores state · item: over the catalogue, or over the candidates of each sample.
+    """(B,) the named loss of the scores state · item, over the catalogue or over the candidates of each sample.
 
     Args:
         states: (B, d). rows: (I, d) item vectors. candidates: (B, C) item_idx.
@@ -64,14 +64,14 @@ def item_loss(kind: ItemLoss, states: Tensor, rows: Tensor, candidates: Tensor) 
 
 # --- over the catalogue ------------------------------------------------------------------------------------------
 
-# Items of a catalogue, and how many of a larger one are drawn per batch.
+# A catalogue of more than SAMPLED_ABOVE items uses SAMPLED drawn items per batch.
 SAMPLED_ABOVE, SAMPLED = 20_000, 4_096
 
 
 def catalogue_ce(
     states: Tensor, rows: Tensor, target: Tensor, above: int = SAMPLED_ABOVE, count: int = SAMPLED
 ) -> Tensor:
-    """(n,) cross-entropy over the whole catalogue, or over ``count`` drawn items of one larger than ``above``.
+    """(n,) cross-entropy over the whole catalogue. A catalogue of more than ``above`` items uses ``count`` drawn items.
 
     Args:
         states: (n, d). rows: (I, d) item vectors. target: (n,) item_idx.
@@ -82,10 +82,10 @@ def catalogue_ce(
 
 
 def sampled_cross_entropy(state: Tensor, rows: Tensor, target: Tensor, count: int) -> Tensor:
-    """(B,) estimate of the cross-entropy over all J ``rows`` from ``count`` of them, drawn uniformly for the batch.
+    """(B,) estimate of the cross-entropy over all J ``rows``, from ``count`` rows drawn uniformly for the batch.
 
-    A drawn row stands for J / count rows, so its logit grows by log(J / count); a row that is a sample's own target
-    is left out for that sample (Jean et al. 2015).
+    A drawn row stands for J / count rows, so its logit grows by log(J / count). A drawn row that is a sample's own
+    target does not count for that sample (Jean et al. 2015).
 
     Args:
         state: (B, d); rows: (J, d); target: (B,) row of each sample.
@@ -101,7 +101,7 @@ def sampled_cross_entropy(state: Tensor, rows: Tensor, target: Tensor, count: in
 
 
 def info_nce(a: Tensor, b: Tensor, tau: float) -> Tensor:
-    """Of rows (B, d) paired with rows (B, d), cosine similarity, the others of the batch as negatives: (B,)."""
+    """(B,) InfoNCE of row pairs (B, d) by cosine similarity, with the other rows of the batch as negatives."""
     similar = F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T / tau
     return torch.logsumexp(similar, dim=1) - similar.diagonal()
 
@@ -110,7 +110,7 @@ def info_nce(a: Tensor, b: Tensor, tau: float) -> Tensor:
 
 
 def total(rows: dict[str, Tensor], weights: dict[str, float] | None = None) -> LossParts:
-    """The weighted sum of the means of per-sample losses (n,); one over no sample adds nothing."""
+    """Weighted sum of the means of per-sample losses (n,). A loss without samples adds nothing."""
     means = {name: distributed.mean(values) for name, values in rows.items()}
     weighted = [(weights or {}).get(name, 1.0) * value for name, value in means.items()]
     return LossParts(torch.stack(weighted).sum(), {name: value.detach() for name, value in means.items()})

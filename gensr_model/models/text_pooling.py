@@ -1,4 +1,4 @@
-"""Vectors of texts: item texts and queries as means of token vectors, and the buffers that hold a dataset's texts."""
+"""Vectors of item texts and queries as means of token vectors, and the buffers with a dataset's texts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gensr_model.data.text import ItemText, PromptTable
 
 
 class TextBuffers(nn.Module):
-    """The texts that belong to a dataset, not to the model: token bags of its items and prompts of its queries."""
+    """Texts that belong to a dataset, not to the model: token bags of its items and prompts of its queries."""
 
     def __init__(self, bags: ItemText, prompts: PromptTable) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class TextBuffers(nn.Module):
         self.set_prompts(prompts)
 
     def set_prompts(self, prompts: PromptTable) -> None:
-        """Take the prompts of another list of queries."""
+        """Replace the prompts by those of another list of queries."""
         device = self.get_buffer("tokens").device
         for name, tensor in prompts._asdict().items():
             self.register_buffer(f"prompt_{name}", tensor.to(device), persistent=False)
@@ -36,11 +36,11 @@ class TextBuffers(nn.Module):
         return ItemText(*bags, self.weights, self.cold_weights, self.lone_query)
 
     def longest(self, query: Tensor) -> int:
-        """Tokens of the longest prompt of queries (B,)."""
+        """Length of the longest prompt of queries (B,), in tokens."""
         return int(self.get_buffer("prompt_length")[query].max())
 
     def prompts(self, query: Tensor) -> PromptTable:
-        """The prompt rows of queries (B,); -1, the last row, is recommendation's. Cut to the longest."""
+        """The prompt rows of queries (B,), cut to the longest. Query -1 is the last row: recommendation."""
         length = self.get_buffer("prompt_length")[query]
         ids = self.get_buffer("prompt_ids")[query, : int(length.max())]
         rest = (self.get_buffer(f"prompt_{name}")[query] for name in ("slots", "query", "query_length"))
@@ -50,7 +50,7 @@ class TextBuffers(nn.Module):
 def pool_text(embedding: nn.Embedding | nn.Linear, text: ItemText, items: Tensor) -> Tensor:
     """Semantic item vectors s_i (§5.1.1): the mean of the backbone's embeddings over each item's tokens.
 
-    It is weighted where the text has weights. An item without text gets zeros.
+    The mean is weighted where the text has weights. An item without text gets zeros.
 
     Args:
         items: (M,) item ids.
@@ -63,7 +63,7 @@ def pool_text(embedding: nn.Embedding | nn.Linear, text: ItemText, items: Tensor
 
 
 class Tokens(NamedTuple):
-    """Where the tokens of M items stand in an ``ItemText``, T' of them, item after item."""
+    """Positions of the tokens of M items in an ``ItemText``, item after item, T' in all."""
 
     place: Tensor  # (T',) index into its tokens
     start: Tensor  # (M,) an item's first among the T'
@@ -71,7 +71,7 @@ class Tokens(NamedTuple):
 
 
 def tokens_of(text: ItemText, items: Tensor) -> Tokens:
-    """The tokens of items (M,)."""
+    """The positions of the tokens of items (M,)."""
     first, length = text.offsets[items], text.offsets[items + 1] - text.offsets[items]
     end = length.cumsum(0)
     start = end - length
@@ -80,7 +80,10 @@ def tokens_of(text: ItemText, items: Tensor) -> Tokens:
 
 
 def pool_tokens(embedding: nn.Embedding | nn.Linear, text: ItemText, tokens: Tokens, weights: Tensor | None) -> Tensor:
-    """(M, d_model) sums of token vectors by ``weights`` (T',), or their means. Never laid out as (M, tokens, d)."""
+    """(M, d_model) sums of token vectors by ``weights`` (T',), or their means.
+
+    The computation never lays out (M, tokens, d_model).
+    """
     ids = text.tokens[tokens.place]
     if weights is None:
         return F.embedding_bag(ids, embedding.weight, tokens.start, mode="mean")
@@ -88,11 +91,11 @@ def pool_tokens(embedding: nn.Embedding | nn.Linear, text: ItemText, tokens: Tok
 
 
 def mean_tokens(embedding: nn.Embedding | nn.Linear, ids: Tensor, length: Tensor) -> Tensor:
-    """(B, K) token ids, the first ``length`` (B,) of them meant → (B, d) their mean; zeros where there are none."""
+    """(B, K) token ids → (B, d), the mean vector of the first ``length`` (B,) tokens. Zeros where the length is 0."""
     mask = torch.arange(ids.shape[1], device=ids.device) < length.unsqueeze(1)  # (B, K)
     return masked_mean(F.embedding(ids, embedding.weight) * mask.unsqueeze(-1), mask)
 
 
 def masked_mean(encoded: Tensor, mask: Tensor) -> Tensor:
-    """(B, H, d), zero outside the mask (B, H) → (B, d); zeros for an empty history."""
+    """(B, H, d), zero outside the mask (B, H) → (B, d) means. Zeros for an empty history."""
     return encoded.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1)

@@ -1,8 +1,8 @@
-"""The discriminative paradigm of Eq. 1, plain: one shared encoder, one head per task.
+"""The discriminative model of Eq. 1, plain: one shared encoder, one head per task.
 
-It stands beside GenSR in every analysis, so it reads exactly what GenSR reads: the frozen CF table, the
-text of items, behavior types and positions, and the query's tokens. What differs is the paradigm: no prompt
-and no language model, the task chooses a head.
+Every analysis compares it with GenSR, so it reads what GenSR reads: the frozen CF table, item texts, behavior types,
+positions and the query's tokens. Only the paradigm differs: there is no prompt and no language model, and the task
+chooses a head.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from gensr_model.runtime import distributed
 
 
 class TwoHead(RankingModel):
-    """Shared transformer over the mixed history, candidate attention over its output, an MLP per task.
+    """A shared transformer over the mixed history, candidate attention over its output, and an MLP per task.
 
     Args:
-        config: the same as GenSR's; its view, filter and embedding switches hold here too.
-        words: (V, d_model) initial token vectors, those that GenSR's backbone starts from; a copy is trained.
+        config: GenSR's config; its view, filter and embedding switches hold here too.
+        words: (V, d_model) initial token vectors, those of GenSR's backbone; the model trains a copy.
         cf: the pre-trained CF table over the items of `text`.
         gamma: weight of the recommendation loss (Eq. 1).
     """
@@ -51,18 +51,18 @@ class TwoHead(RankingModel):
         )
 
     def loss(self, batch: Batch) -> LossParts:
-        """Eq. 1: L = L_s + γ L_r; a task that the batch lacks adds nothing. ``answer_loss: listwise`` as in GenSR."""
+        """Eq. 1: L = L_s + γ L_r. A task without rows adds nothing; ``answer_loss: listwise`` works as in GenSR."""
         rows = self._row_losses(batch)
         recommendation, search = (distributed.mean(rows[batch.task == number]) for number in (0, 1))
         parts = {"recommendation": recommendation.detach(), "search": search.detach()}
         return LossParts(search + self.gamma * recommendation, parts)
 
     def _row_losses(self, batch: Batch) -> Tensor:
-        """(B,) binary cross-entropy of the candidates, or of the positive's share of their softmax."""
+        """(B,) binary cross-entropy of the candidates, or listwise loss of the positive."""
         return candidate_loss("listwise" if self.config.answer_loss == "listwise" else "bce", self.score(batch))
 
     def score(self, batch: Batch) -> Tensor:
-        """(B, C) logits of "the user will like it", each row from its own task's head."""
+        """(B, C) logits of "the user will like it", each row from the head of its task."""
         history, candidate = self._shared(batch)
         query = self.query_vector(batch.query).unsqueeze(1).expand_as(candidate)
         logits = torch.zeros(batch.candidates.shape, dtype=candidate.dtype, device=candidate.device)
@@ -75,7 +75,7 @@ class TwoHead(RankingModel):
         return logits
 
     def hidden(self, batch: Batch) -> Tensor:
-        """(B, C, d_model) what the shared encoder gives to both heads (§6.4.2); the query comes after it."""
+        """(B, C, d_model) output of the shared encoder for both heads (§6.4.2). The query enters only after it."""
         return self._shared(batch)[0]
 
     def _shared(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -87,7 +87,7 @@ class TwoHead(RankingModel):
         return self.filter(candidate, encoded, batch.history_mask), candidate
 
     def _items(self, read: ReadBatch) -> ItemVectors:
-        """Both views of the batch's items, added."""
+        """Sum of both views of the batch's items."""
         items, width = read.batch.items, self.words.embedding_dim
         vectors = torch.zeros(len(items), width, device=items.device)
         if self.config.semantic_view:
@@ -105,16 +105,16 @@ class TwoHead(RankingModel):
         return mean_tokens(self.words, prompts.query, prompts.query_length)
 
     def task_losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """L_r and L_s before weighting: the mean loss of each task's rows, NaN for an absent task."""
+        """L_r and L_s before weighting: the mean loss of each task's rows. NaN for a task without rows."""
         rows = self._row_losses(batch)
         return rows[batch.task == 0].mean(), rows[batch.task == 1].mean()
 
     def conflict_parameters(self) -> list[nn.Parameter]:
-        """The self-attention of the shared encoder, whose task gradients §6.5 compares."""
+        """The self-attention of the shared encoder. §6.5 compares its task gradients."""
         return list(self.encoder.layer.self_attn.parameters())
 
     def select(self, rows: Tensor) -> None:
-        """Become the model of another catalogue: item i is row ``rows[i]`` of training, or unknown (-1)."""
+        """Switch to another catalogue: item i is row ``rows[i]`` of training, or unknown (-1)."""
         self.cf.select(rows)
         self.item_embedding.select(rows)
 

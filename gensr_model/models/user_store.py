@@ -1,4 +1,4 @@
-"""What a bundle needs to serve by user id and over its whole catalogue: latest histories, vectors, popularity."""
+"""A bundle's data for serving by user id and over its whole catalogue: latest histories, vectors, popularity."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ USERS, RETRIEVAL = "users.parquet", "retrieval.safetensors"
 
 
 class Known(NamedTuple):
-    """What the bundle knows of one user: item_idx oldest first, their behaviors, the LightGCN vector (d,) or None."""
+    """A bundle's data of one user: item_idx oldest first, their behaviors, and the LightGCN vector (d,) or None."""
 
     history: IntArray  # (H,)
     behavior: IntArray  # (H,) 0 recommendation, 1 search
-    vector: Tensor | None  # None: no edge in the training graph, so nothing was learned
+    vector: Tensor | None  # None: no edge in the training graph
 
 
 def save(out: Path, dataset: PreparedDataset, cf_folder: Path, max_history: int) -> None:
     """Write both files into a bundle's folder.
 
-    Histories hold every split, since serving starts after the last event. Users are sorted by raw id, and the rows of
-    ``user`` are theirs. Half precision: these vectors only choose candidates.
+    Histories hold every split, because serving starts after the last event. Users are sorted by raw id, as are the rows
+    of ``user``. Vectors have half precision: they only choose candidates.
     """
     users = dataset.table("users")
     raw = users["raw_id"].combine_chunks().cast(pa.string())
@@ -71,7 +71,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         missing = [name for name in (USERS, RETRIEVAL) if not (folder / name).is_file()]
         if missing:
-            raise DataError(f"{folder}: no {' and no '.join(missing)}, which serving needs; train the model again")
+            raise DataError(f"{folder}: no {' and no '.join(missing)}, which serving needs. Train the model again.")
         table = pq.read_table(folder / USERS)
         self._raw, self._item, self._behavior = (column.combine_chunks() for column in table.columns)
         tensors = read_tensors(folder / RETRIEVAL)
@@ -82,7 +82,7 @@ class Store:
         return len(self._raw)
 
     def user(self, raw_id: str) -> Known | None:
-        """None for a user whom training has not seen."""
+        """The data of a user. None for a user whom training has not seen."""
         row = bisect.bisect_left(range(len(self)), raw_id, key=lambda row: self._raw[row].as_py())
         if row == len(self) or self._raw[row].as_py() != raw_id:
             return None

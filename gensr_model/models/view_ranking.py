@@ -22,17 +22,17 @@ from gensr_model.models.known_pairs import KnownPairs
 from gensr_model.models.text_pooling import TextBuffers, masked_mean, mean_tokens
 from gensr_model.models.views import EncodedView
 
-_LOG_SCALE = -1.4  # products of vectors at unit scale are then of the size of log-probabilities
+_LOG_SCALE = -1.4  # scales products of unit vectors to the size of log-probabilities
 
 
 class ViewRanking(FullRanking):
-    """The logit of an item is state · e_i + state · s_i + bias, of vectors that the views of its histories read.
+    """Full ranking with the item logit state · e_i + state · s_i + bias, from both views of the item.
 
-    No item has a token. An item that training did not have is ranked by its text.
+    No item has a token. An item without training samples is ranked by its text.
 
     Args:
         config: its soft filter must be off.
-        backbone: its vocabulary has no items.
+        backbone: its vocabulary has no item tokens.
         pairs: departure AT; None without it.
     """
 
@@ -55,9 +55,9 @@ class ViewRanking(FullRanking):
         self.pairs = pairs
 
     def row_losses(self, batch: Batch, encoded: Encoded | None = None) -> Tensor:
-        """(B, 1) −log p(positive) among all items, or among drawn ones in a catalogue above ``sampled_above``.
+        """(B, 1) −log p(positive) among all items, or among drawn items in a catalogue above ``sampled_above``.
 
-        A positive is read as its sample may know it: without its own search (AK), by its fold's table (AL).
+        The positive's vectors leave out what its own sample contributed: its search (AK) and its purchase (AL).
         """
         encoded = self.encode(batch) if encoded is None else encoded
         items, scored = len(self.bias.table), self._drawn(batch.items.device)
@@ -82,7 +82,7 @@ class ViewRanking(FullRanking):
         return self.catalogue_scores(batch).gather(1, batch.items[batch.candidates])
 
     def catalogue_scores(self, batch: Batch) -> Tensor:
-        """(B, I) logits of every item. The candidates of the batch are not read."""
+        """(B, I) logits of every item. The batch's candidates have no effect."""
         every = torch.arange(len(self.known), device=batch.items.device)
         read = ReadBatch(batch._replace(items=every))
         logits = self._bias(read)
@@ -95,9 +95,9 @@ class ViewRanking(FullRanking):
 
     @torch.inference_mode()
     def generate(self, batch: Batch, beams: int) -> Beams:
-        """The ``beams`` best items, best first; scores are log-probabilities among all items.
+        """The ``beams`` best items, best first. Scores are log-probabilities among all items.
 
-        The answer is one step of the decoder, so that no search is needed.
+        The answer is one step of the decoder, so no beam search is needed.
         """
         scores = self.catalogue_scores(batch).log_softmax(dim=1)
         best = scores.topk(min(beams, scores.shape[1]), dim=1)
@@ -105,14 +105,14 @@ class ViewRanking(FullRanking):
         return Beams(F.pad(best.indices, missing, value=-1), F.pad(best.values, missing, value=-torch.inf))
 
     def _drawn(self, device: torch.device) -> Tensor:
-        """(n,) the items that the positives of a batch are set against: all, or some drawn for the batch."""
+        """(n,) items that the positives of a batch compete with: all items, or some drawn for the batch."""
         items = len(self.bias.table)
         if items <= self.full.sampled_above:
             return torch.arange(items, device=device)
         return torch.randperm(items, device=device)[: self.full.sampled_items]
 
     def _asked(self, batch: Batch, encoded: Encoded) -> tuple[Tensor | None, Tensor | None]:
-        """Of each view the vector (B, d) that an item's is multiplied by."""
+        """For each view the vector (B, d) that multiplies the item vectors."""
         state, cf, text = self.decoder_state(batch, encoded), None, None
         if self.cf_output is not None and encoded.cf is not None:
             cf = self.cf_output(state, encoded.cf)
@@ -130,13 +130,13 @@ class ViewRanking(FullRanking):
         return cf, ItemVectors(F.layer_norm(text, text.shape[-1:]))
 
     def _bias(self, read: ReadBatch) -> Tensor:
-        """(M,) of a batch's items; 0 for one that is cold, or that training did not have."""
+        """(M,) bias of the batch's items. 0 for an item that is cold or without training samples."""
         items = read.batch.items
         bias: Tensor = self.bias(self.bias.table.new_zeros(len(items), 1), items, read.cold)
         return bias.squeeze(1)
 
     def select(self, rows: Tensor) -> None:
-        """Rank another catalogue: its item i is item ``rows[i]`` of training, −1 where training had no such item."""
+        """Switch to another catalogue: its item i is item ``rows[i]`` of training, or unknown (−1)."""
         super().select(rows)
         self.bias.select(rows)
         if self.pairs is not None:
@@ -144,7 +144,9 @@ class ViewRanking(FullRanking):
 
 
 class ViewOutput(nn.Module):
-    """AR: what the output asks of one view's item vectors. AS: with the history's mean and latest event beside the T5.
+    """AR: maps the decoder state to a vector for the products with one view's items. AS adds the history's vectors.
+
+    With AS the mean and the latest event of the history are added to the T5's state.
 
     Args:
         dim: d of the view. width: d_model of the backbone.
@@ -170,7 +172,10 @@ class ViewOutput(nn.Module):
 
 
 class QueryShortcut(nn.Module):
-    """AS: the output asks of texts for W q, too; q is the mean of the query's tokens, W starts as an identity."""
+    """AS: adds W q to the vector for the products with item texts.
+
+    q is the mean of the query's token vectors, and W starts as an identity.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()

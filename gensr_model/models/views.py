@@ -1,4 +1,4 @@
-"""One view of the history (§5.1): its encoder (Eq. 5 and 6), the soft filter (Eq. 7 and 8), its way into the prompt."""
+"""One view of the history (§5.1): its encoder (Eq. 5 and 6), soft filter (Eq. 7 and 8) and projection."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class EncodedView(NamedTuple):
 
 
 class View(nn.Module):
-    """One view: encoder, filter, and the projection of its vectors into the backbone's space.
+    """One view: its encoder, its filter, and the projection of its vectors into the backbone's space.
 
     Args:
         dim: d of the view's item vectors. width: d_model of the backbone.
@@ -84,14 +84,14 @@ class HistoryEncoder(nn.Module):
             width = history.shape[1]
             recency = torch.arange(width - 1, -1, -1, device=history.device)  # 0 = the latest event
             x = x + self.position(recency)
-        # An empty history would attend to nothing; let it attend to its zero padding, and mask the result.
+        # Attention over no key gives NaN, so an empty history attends to its zero padding. The mask then removes it.
         attend = mask | ~mask.any(dim=1, keepdim=True)
         x = self.layer(x * mask.unsqueeze(-1), src_key_padding_mask=~attend)
         return x * mask.unsqueeze(-1)
 
 
 class SoftFilter(nn.Module):
-    """Eq. 7 and 8: the candidate attends to the encoded history; an empty history gives a learned vector."""
+    """Eq. 7 and 8: the candidate attends to the encoded history. An empty history gives a learned vector."""
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ class MeanHistory(nn.Module):
 
 
 def history_filter(dim: int, config: ModelConfig) -> SoftFilter | MeanHistory:
-    """What the config makes of a history for a candidate."""
+    """The module that reduces a history to one vector per candidate, as the config chooses."""
     if not config.soft_filter:
         return MeanHistory()
     soft = SoftFilter(dim, config.view_heads, config.view_dropout)

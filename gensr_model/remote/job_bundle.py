@@ -1,7 +1,7 @@
-"""What travels to a machine without the pipeline and back: trainings to make, and the folders they need.
+"""The bundle for a machine without the pipeline: trainings to run, and the folders that they need.
 
-``JOBS/job_bundle.json`` lists them; ``JOBS/store/<stage>/<key>`` are folders as the pipeline's own store has them.
-``tasks.remote.export`` packs and unpacks, ``gensr_model.remote.worker`` does the work.
+``JOBS/job_bundle.json`` lists the jobs. The folders ``JOBS/store/<stage>/<key>`` have the layout of the pipeline's
+store. ``tasks.remote.export`` packs and unpacks the bundle; ``gensr_model.remote.worker`` does the work.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FILE = "job_bundle.json"
 
 
 class Job(Frozen):
-    """One model: its table, its training, its ranks on a split, each by the name of its folder in this bundle."""
+    """One model: its CF table, its training, and its ranks on a split. Folders are named by their key."""
 
     name: str
     config: PipelineConfig
@@ -31,26 +31,26 @@ class Job(Frozen):
     pretrain: str
     finetune: str
     evaluate: str
-    option: str = Field(description="of the ranking's stage, one per variant")
-    split: Split = Field("test", description="what is ranked; a sweep reads only valid")
+    option: str = Field(description="Option of the ranking stage, one per variant.")
+    split: Split = Field("test", description="Split that the model ranks. A sweep ranks only valid.")
 
     @property
     def ranking(self) -> str:
-        """The stage that ranks."""
+        """The name of the ranking stage."""
         return "rank-valid" if self.split == "valid" else "evaluate"
 
 
 class JobBundle(Frozen):
     """Jobs over one prepared dataset."""
 
-    library: str = Field(description="`library_digest` of the code that the keys were made with")
+    library: str = Field(description="`library_digest` of the code that computed the keys.")
     prepared: str
     jobs: tuple[Job, ...]
 
 
 @functools.cache
 def library_digest() -> str:
-    """sha256 of this package's source files."""
+    """SHA-256 of this package's source files."""
     root = Path(gensr_model.__file__).parent
     digest = hashlib.sha256()
     for file in sorted(root.rglob("*.py")):
@@ -60,30 +60,32 @@ def library_digest() -> str:
 
 
 def write(folder: Path, bundle: JobBundle) -> None:
-    """``job_bundle.json`` of the folder."""
+    """Write ``job_bundle.json`` into the folder."""
     write_json(folder / FILE, bundle.model_dump(mode="json"))
 
 
 def read(folder: Path) -> JobBundle:
-    """The job bundle in a folder. Raises ConfigError where there is none, or one of other code."""
+    """Read the job bundle in a folder. Raises ConfigError where there is none, or where other code wrote it."""
     path = folder / FILE
     if not path.is_file():
-        raise ConfigError(f"{folder} has no {FILE}: name a folder that `python -m tasks.remote.export out` has written")
+        raise ConfigError(
+            f"{folder} has no {FILE}. Give a folder that `python -m tasks.remote.export out` has written."
+        )
     try:
         bundle = JobBundle.model_validate_json(path.read_text(encoding="utf-8"))
     except ValidationError as error:
         fields = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors())
         raise ConfigError(
-            f"{path} is not what `python -m tasks.remote.export out` writes (fields: {fields}): pack it again"
+            f"{path} is not what `python -m tasks.remote.export out` writes (fields: {fields}). Pack the bundle again."
         ) from error
     if bundle.library != library_digest():
         raise ConfigError(
-            f"{path} was written by another version of gensr_model than this one: its results would stand under a "
-            "wrong key. Use the same checkout on both machines, or pack it again"
+            f"{path} was written by another version of gensr_model, so its results would get a wrong "
+            "key. Use the same checkout on both machines, or pack the bundle again."
         )
     return bundle
 
 
 def place(folder: Path, stage: str, key: str) -> Path:
-    """Where a job bundle has a folder of the store."""
+    """The path of a store folder inside a job bundle."""
     return folder / "store" / stage / key

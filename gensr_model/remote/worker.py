@@ -1,11 +1,11 @@
-"""Train and rank on a machine that has this package and nothing of the pipeline: a lent GPU, say.
+"""Train and rank on a machine that has only this package, such as a lent GPU.
 
-    python -m gensr_model.remote.worker JOBS [--at-once 4]
+python -m gensr_model.remote.worker JOBS [--at-once 4]
 
-JOBS is a folder that ``python -m tasks.remote.export out`` packed. The worker puts what it makes into that folder, and
-``python -m tasks.remote.export back`` brings it into the store. Each model is trained in a process of its own,
-``--at-once`` of them side by side. A second call leaves out what is finished, and a killed training goes on from its
-last checkpoint. Traces of errors are in ``JOBS/errors.log``.
+JOBS is a folder that ``python -m tasks.remote.export out`` packed. The worker writes results into this folder, and
+``python -m tasks.remote.export back`` brings them into the store. Each model trains in a process of its own,
+``--at-once`` of them in parallel. A second call skips finished work, and a killed training resumes from its last
+checkpoint. Traces of errors are in ``JOBS/errors.log``.
 """
 
 from __future__ import annotations
@@ -41,23 +41,25 @@ ERRORS = "errors.log"
 
 
 def run(folder: Path, at_once: int = 1) -> list[str]:
-    """Do all that is not done; returns what failed, one line each.
+    """Do all unfinished jobs. Returns one line per failed job.
 
     Raises:
-        ConfigError: the folder is no job bundle, or one of other code, or another process works on it.
+        ConfigError: the folder is no job bundle, or other code wrote it, or another process works on it.
     """
     jobs = job_bundle.read(folder).jobs
     try:
         lock = FileLock(folder / "lock").acquire(blocking=False)
     except Timeout:
-        raise ConfigError(f"{folder}: another process works on this job bundle; wait for it, or pack another") from None
+        raise ConfigError(
+            f"{folder}: another process works on this job bundle. Wait for it, or pack another bundle."
+        ) from None
     with lock:
         return _work(folder, jobs, at_once)
 
 
 def _work(folder: Path, jobs: tuple[Job, ...], at_once: int) -> list[str]:
     threads = max(1, (os.cpu_count() or 1) // at_once)
-    # A table is shared by jobs, so all of them come first.
+    # Jobs share tables, so all tables come first.
     tables: dict[str, Job] = {}
     for job in jobs:
         if not is_complete(job_bundle.place(folder, "pretrain", job.pretrain)):
@@ -131,7 +133,7 @@ def _report(job: Job, bar: bool) -> Report:
 def _once(
     folder: Path, stage: str, key: str, fill: Callable[[Path, Path, Report], Metrics], report: Report
 ) -> list[str]:
-    """Fill the stage's folder, aside, and rename it; nothing where it is complete."""
+    """Fill the stage's folder under a temporary name and rename it. Does nothing where the folder is complete."""
     out = job_bundle.place(folder, stage, key)
     if is_complete(out):
         return []
@@ -150,7 +152,7 @@ def main() -> None:
     use_utf8()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("jobs", type=Path)
-    parser.add_argument("--at-once", type=int, default=1, help="models in training side by side")
+    parser.add_argument("--at-once", type=int, default=1, help="number of models that train in parallel")
     given = parser.parse_args()
     if given.at_once < 1:
         parser.error("--at-once must be 1 or more")
@@ -161,7 +163,7 @@ def main() -> None:
         append_trace(error, log)
         sys.exit(f"Trace: {log}\n{type(error).__name__}: {error}")
     if failed:
-        sys.exit("\n".join([*failed, "Call it again: what is finished is not done again.", f"Traces: {log}"]))
+        sys.exit("\n".join([*failed, "Run the same command again: it skips finished work.", f"Traces: {log}"]))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Computation that repeats to the bit: the same seed, config, machine and number of threads give the same result."""
+"""Computation that repeats to the bit for the same seed, config, machine and number of threads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class _Settings(NamedTuple):
-    """PyTorch's process-wide switches."""
+    """PyTorch's process-wide settings."""
 
     algorithms: bool
     warn_only: bool
@@ -28,7 +28,7 @@ class _Settings(NamedTuple):
 
 
 class _Users:
-    """Who is inside ``deterministic`` at this moment: threads of a process share the switches."""
+    """Count of the ``deterministic`` blocks that run now. Threads of a process share the settings."""
 
     def __init__(self) -> None:
         self.lock, self.count, self.before = threading.Lock(), 0, _Settings(False, False, True)
@@ -39,13 +39,13 @@ _USERS = _Users()
 
 @contextmanager
 def deterministic() -> Iterator[None]:
-    """Have PyTorch compute in a fixed order. Blocks may nest and may run in several threads; also a decorator.
+    """Make PyTorch compute in a fixed order. Blocks may nest and may run in several threads; also a decorator.
 
-    By default PyTorch adds up some gradients in whatever order its threads finish, so two runs differ in their last
-    bits. Leaving the last block restores the settings that the caller had.
+    By default PyTorch adds up some gradients in the order in which its threads finish, so two runs differ in their last
+    bits. The end of the last block restores the caller's settings.
 
-    On a CPU an operation without a deterministic kernel raises a RuntimeError. On a GPU it computes all the same and
-    PyTorch warns by the operation's name: a GPU lacks more of them.
+    On a CPU an operation without a deterministic kernel raises a RuntimeError. On a GPU, which lacks more of these
+    kernels, PyTorch computes and warns by the operation's name.
     """
     with _USERS.lock:
         if not _USERS.count:
@@ -72,8 +72,8 @@ def _current() -> _Settings:
 def _wanted() -> _Settings:
     on_gpu = torch.cuda.is_available()
     if on_gpu:
-        # cuBLAS reads it when it is first used; with a workspace of its own each stream adds up in one order.
+        # cuBLAS reads the variable at its first use. With a workspace per stream, each stream adds up in a fixed order.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         _LOG.info("deterministic GPU kernels where PyTorch has them; it warns by name of an operation without one")
-    # Filling new memory finds code that reads it unwritten. It costs a pass over every tensor, and changes no result.
+    # PyTorch would fill new memory to reveal reads of unwritten values. That costs a pass over every tensor.
     return _Settings(algorithms=True, warn_only=on_gpu, fill_memory=False)

@@ -1,4 +1,4 @@
-"""Where models run, what they took of it, and whether their blocks are compiled for it."""
+"""The device of models, their peak memory, and whether their blocks are compiled."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from torch import nn
 
 from gensr_model.config.training import Compile
 
-_WIDE = 512  # of a backbone; below, a GPU waits for Python between kernels rather than for memory
+_WIDE = 512  # width of a backbone; below, a GPU waits for Python between kernels, not for memory
 # Dropout by PyTorch's own kernels: less of a GPU's time than Inductor's (docs/results/speed.md), and eager's numbers.
 _OPTIONS = {"fallback_random": True}
 PEAK_OF_PROCESS = "peak_memory_mb"  # the metric by which a training's subprocess reports its peak
 
 
 def default_device() -> torch.device:
-    """The first CUDA device, or the CPU where there is none or ``ACCELERATE_USE_CPU`` asks for it."""
+    """The first CUDA device, or the CPU where there is none or where ``ACCELERATE_USE_CPU`` asks for the CPU."""
     on_cpu = os.environ.get("ACCELERATE_USE_CPU", "false").lower() == "true"
     return torch.device("cuda" if torch.cuda.is_available() and not on_cpu else "cpu")
 
 
 def peak_of_this_process() -> dict[str, float]:
-    """``PEAK_OF_PROCESS``: MiB of the GPU where there is one, else of the process, Python and torch included."""
+    """``PEAK_OF_PROCESS``: MiB of the GPU where there is one, else of the process, with Python and torch."""
     if torch.cuda.is_available():
         return {PEAK_OF_PROCESS: torch.cuda.max_memory_allocated() / 2**20}
     try:  # Linux: getrusage would give the parent's peak where that is higher
@@ -38,21 +38,21 @@ def peak_of_this_process() -> dict[str, float]:
 
 
 def allow_bf16_attention() -> None:
-    """Where attention has no fused kernel, as for the decoder's one query, let it add up in bf16 under autocast too."""
+    """Let attention without a fused kernel, such as the decoder's single query, add up in bf16 under autocast."""
     torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
 
 
 def compile_blocks(model: nn.Module, wanted: Compile) -> bool:
-    """Compile the blocks of a model's T5 in place, where that pays or is asked for; True where it was done.
+    """Compile the blocks of a model's T5 in place, where ``wanted`` or the hardware asks for it. True where it did.
 
-    Block by block: all blocks of a stack share one compiled program, and parameters keep their names.
+    All blocks of a stack share one compiled program, and parameters keep their names.
     """
     backbone = getattr(model, "backbone", None)
     if backbone is None or wanted == "no":
         return False
     if wanted == "auto" and (default_device().type == "cpu" or backbone.model_dim < _WIDE):
         return False
-    # First block and others, of either stack, in training and in validation: as many programs of one function.
+    # One function has a program for each of: first block or others, either stack, training or validation.
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
     for stack in (backbone.encoder, backbone.decoder):
         for block in stack.block:

@@ -1,8 +1,8 @@
-"""Data parallelism: what a loss needs to be that of the whole batch.
+"""Data parallelism: operations that make a loss equal to that of the whole batch.
 
 Each process has a part of every batch, and gradients are averaged over processes. A loss that is a mean over rows, or
-that compares rows with each other, is then not the whole batch's unless it is made with these functions. In a single
-process they do nothing.
+that compares rows with each other, needs these functions to equal the whole batch's loss. In a single process they do
+nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 
 
 def processes() -> int:
-    """How many processes train together."""
+    """Number of processes that train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
@@ -29,9 +29,9 @@ def end_group_at_exit() -> None:
 
 
 def mean(values: Tensor) -> Tensor:
-    """Mean of ``values`` over all processes' parts, which may differ in size; 0 where all are empty.
+    """Mean of ``values`` over all processes' parts, which may differ in size. 0 where all are empty.
 
-    Averaged over processes, the results and their gradients are those of the mean over the whole batch.
+    Averaged over processes, the results and their gradients equal those of the mean over the whole batch.
     """
     if processes() == 1:
         return values.mean() if values.numel() else values.sum()
@@ -41,7 +41,7 @@ def mean(values: Tensor) -> Tensor:
 
 
 def gather_rows(part: Tensor) -> Tensor:
-    """(n, ...) of this process → (N, ...) of all in their order; gradients flow back to the process of each row.
+    """(n, ...) of this process → (N, ...) of all, in process order. Gradients flow back to the process of each row.
 
     The backward pass adds up the gradients of all processes, each of which has the same loss over all rows. Averaging
     over processes then leaves the gradient of that loss.

@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever sees half of one, also after a loss of power."""
+"""Atomic file writes: a reader never sees half a file, not even after a power failure."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from torch import Tensor
 
 
 def write_json(path: Path, content: Any, sort_keys: bool = True) -> None:
-    """JSON, written aside and renamed; on OSError nothing of it stays."""
+    """Write JSON to a temporary name and rename it. After an OSError no file remains."""
     text = json.dumps(content, indent=1, sort_keys=sort_keys, ensure_ascii=False) + "\n"
     with _aside(path) as aside:
         aside.write_text(text, encoding="utf-8")
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """safetensors, written aside and renamed; on OSError nothing of it stays."""
+    """Write safetensors to a temporary name and rename it. After an OSError no file remains."""
     with _aside(path) as aside:
         try:
             save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, aside)
@@ -34,7 +34,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    """Parquet, written aside and renamed; on OSError nothing of it stays."""
+    """Write Parquet to a temporary name and rename it. After an OSError no file remains."""
     with _aside(path) as aside:
         pq.write_table(table, aside, compression="zstd")
 
@@ -59,17 +59,20 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def module_tensors(module: torch.nn.Module) -> dict[str, Tensor]:
-    """Parameters and persistent buffers by name, each shared tensor once (the first of its names)."""
+    """Parameters and persistent buffers by name. A shared tensor appears once, under the first of its names."""
     persistent = set(module.state_dict(keep_vars=True))
     buffers = {name: buffer for name, buffer in module.named_buffers() if name in persistent}
     return {**dict(module.named_parameters()), **buffers}
 
 
 def load_module_tensors(module: torch.nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Copy what ``module_tensors`` gave into a module of the same shape; ValueError where names differ."""
+    """Copy the result of ``module_tensors`` into a module of the same shape. Raises ValueError where names differ."""
     own = module_tensors(module)
     if own.keys() != tensors.keys():
-        raise ValueError(f"tensors do not fit the model: {sorted(own.keys() ^ tensors.keys())[:5]} differ")
+        raise ValueError(
+            f"tensors do not fit the model: {sorted(own.keys() ^ tensors.keys())[:5]} differ. Load a file "
+            "that the same version of the model wrote."
+        )
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(tensors[name])

@@ -1,9 +1,9 @@
-"""How the C library's allocator treats what PyTorch frees on a CPU.
+"""Memory that PyTorch frees on a CPU: tell the C library's allocator to keep it.
 
 PyTorch takes each tensor from ``malloc``. glibc maps large blocks one by one and returns them to the system when they
-are freed, so that every step pays again for a page fault per 4 KiB of all its tensors: half the time of ranking with a
-small T5 (docs/results/speed.md, ``benchmarks/malloc.py``). Saved, they are there for the next step. What is computed
-stays the same; a process then stays about as large as it once was, until it gives back.
+are freed, so every step pays again for a page fault per 4 KiB of all its tensors. That is half the time of ranking with
+a small T5 (docs/results/speed.md, ``benchmarks/malloc.py``). Kept blocks serve the next step. Results stay the same,
+but a process stays about as large as its peak until it gives memory back.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ _NEVER = 2**31 - 1
 
 @functools.cache
 def keep_freed_memory() -> bool:
-    """Have this process keep what it frees, from now on; False where the allocator is not glibc's.
+    """Make this process keep freed memory from now on. False where the allocator is not glibc's.
 
-    Call it before the threads that compute are started: a thread keeps the arena that it has, and only the first one
-    can hold large blocks.
+    Call it before threads that compute start: a thread keeps its arena, and only the first arena can hold large blocks.
     """
     library = glibc()
     if library is None:
@@ -33,7 +32,7 @@ def keep_freed_memory() -> bool:
 
 
 def give_back_freed_memory() -> None:
-    """Return to the system all whole pages that are free now. Nothing happens where the allocator is not glibc's."""
+    """Return all free whole pages to the system. Nothing happens where the allocator is not glibc's."""
     library = glibc()
     if library is not None:
         library.malloc_trim(0)

@@ -1,4 +1,4 @@
-"""How a process for a training begins."""
+"""How a process for a training starts."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import torch
 
 
 def process_context(preload: str) -> ForkServerContext | SpawnContext:
-    """The context of new processes, which are never a fork of this one: that would copy locks of its other threads.
+    """The context for new processes. They never fork this process, whose other threads may hold locks.
 
-    On Linux the system forks them from a server that has imported the module ``preload`` and does nothing else. This
-    saves five seconds of a core each time (``benchmarks.isolated_process``). The server takes 0.6 GB until this process
-    ends. A forked process cannot use a GPU that its server has looked at, and libraries of macOS do not bear a fork.
-    There every process imports all by itself.
+    On Linux a server forks them. It has imported the module ``preload`` and does nothing else, which saves five seconds
+    of a core per process (``benchmarks.isolated_process``) and takes 0.6 GB until this process ends. On macOS, and
+    where the server has touched a GPU, a forked process does not work, so there every process imports everything
+    itself.
     """
     if torch.cuda.is_available() or sys.platform != "linux":
         return multiprocessing.get_context("spawn")

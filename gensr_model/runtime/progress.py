@@ -1,4 +1,4 @@
-"""Metrics and progress of long work: the library reports them without knowing who listens."""
+"""Metrics and progress of long work. The library reports to a listener that it does not know."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 
 class Report(Protocol):
-    """A listener for metrics and progress; the tasks pass one that writes to MLflow and Prefect."""
+    """A listener for metrics and progress. Tasks pass one that writes to MLflow and Prefect."""
 
     def metrics(self, values: dict[str, float], step: int) -> None:
         """Named values at a step."""
@@ -19,7 +19,7 @@ class Report(Protocol):
 
 
 class NullReport:
-    """Listens to nothing; for tests and for use as a plain library."""
+    """A listener that ignores everything, for tests and for use as a plain library."""
 
     def metrics(self, values: dict[str, float], step: int) -> None:
         del values, step
@@ -29,7 +29,7 @@ class NullReport:
 
 
 class TerminalReport:
-    """A progress bar on stderr; draws nothing where that is no terminal. Metrics are not its business."""
+    """A progress bar on stderr. It draws nothing where stderr is no terminal, and ignores metrics."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -39,7 +39,7 @@ class TerminalReport:
         del values, step
 
     def progress(self, done: int, total: int, note: str) -> None:
-        """Draws ten times a second; work that starts over starts the bar over."""
+        """Draw at most ten times a second. Work that starts over starts the bar over."""
         if self._bar is None:
             self._bar = _bar()
             self._bar.add_task(self.name, note=note)
@@ -51,7 +51,7 @@ class TerminalReport:
             self.close()
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

@@ -1,4 +1,4 @@
-"""Folders of the store: filled aside and renamed, their files listed in the manifest ``stage.json``, written last."""
+"""Folders of the store: written under a temporary name and renamed. The manifest ``stage.json`` is written last."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ RECORD = "stage.json"
 
 @contextmanager
 def atomic_dir(folder: Path) -> Iterator[Path]:
-    """A new folder aside, which becomes ``folder`` when the block ends well and goes when it does not.
+    """A new temporary folder, which becomes ``folder`` when the block succeeds and is removed when it fails.
 
-    What a killed process left, and ``folder`` itself, complete no more, go first: hold a lock.
+    Leftovers of a killed process and an incomplete ``folder`` are removed first, so hold a lock.
     """
     for stale in folder.parent.glob(f"{folder.name}*"):
         if stale.is_dir():
@@ -44,12 +44,12 @@ def write_manifest(
     peak: tuple[int, int],
     built_on: str = "",
 ) -> dict[str, Any]:
-    """Write the manifest of all that is in the folder: size and SHA-256 of each file; returns it.
+    """Write and return the manifest of the folder: size and SHA-256 of each file.
 
     Args:
-        seconds: of building.
-        peak: bytes, of the process and of the GPU; 0 where it was not measured.
-        built_on: the device, where it was another machine's.
+        seconds: duration of the build.
+        peak: bytes of the process and of the GPU; 0 where they were not measured.
+        built_on: the device, where it belongs to another machine.
     """
     files = {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
@@ -68,24 +68,24 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _sha256(path: Path) -> str:
-    """Of a file's bytes: 1.9 GB take one second of a core where it has instructions for SHA-256."""
+    """SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def content_digest(record: dict[str, Any]) -> str:
-    """Digest of names and bytes of the files that a manifest lists (24 hex digits); no seconds, metrics or peaks."""
+    """Digest (24 hex digits) of names and bytes of a manifest's files, without its seconds, metrics and peaks."""
     return digest({name: file["sha256"] for name, file in record["files"].items()}, length=24)
 
 
 def folder_digest(folder: Path) -> str:
-    """The same of the files themselves, for a folder that came here without a manifest to rely on."""
+    """The same digest from the files themselves, for a folder without a reliable manifest."""
     files = {path.relative_to(folder).as_posix(): {"sha256": _sha256(path)} for path in _files(folder)}
     return content_digest({"files": files})
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether the folder's manifest is there and every file in it exists with the recorded size."""
+    """Whether the folder has a manifest, and every file in it exists with the recorded size."""
     try:
         files = read_record(folder)["files"]
         return all((folder / name).stat().st_size == file["bytes"] for name, file in files.items())
@@ -94,6 +94,6 @@ def is_complete(folder: Path) -> bool:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The manifest; FileNotFoundError where there is none."""
+    """Read the manifest. Raises FileNotFoundError where there is none."""
     content: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     return content

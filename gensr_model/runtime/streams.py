@@ -1,4 +1,4 @@
-"""What the commands print is UTF-8."""
+"""Output of the commands in UTF-8."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 
 def use_utf8() -> None:
-    """Let stdout and stderr be UTF-8, whatever the locale says: names and figures have letters that it may lack."""
+    """Make stdout and stderr UTF-8 for any locale: names and numbers contain characters that a locale may lack."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8")

@@ -14,7 +14,7 @@ from gensr_model.runtime.files import write_table
 from gensr_model.runtime.stage_folder import content_digest, folder_digest, read_record
 
 FILE = "codes.parquet"
-MOST_EQUAL = 256  # values of the last code: so many items may have equal codes before it
+MOST_EQUAL = 256  # values of the last code, and so the largest number of items with equal codes before it
 _DATASET = b"dataset"
 
 
@@ -27,13 +27,13 @@ def dataset_digest(dataset: PreparedDataset) -> str:
 
 
 def bucket_sizes(codes: IntArray) -> IntArray:
-    """(I,) how many items have an item's codes (I, L)."""
+    """(I,) number of items that share an item's codes (I, L)."""
     _, bucket, sizes = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
     return sizes[bucket.ravel()].astype(np.int64)
 
 
 def numbered(codes: IntArray) -> IntArray:
-    """Codes (I, L) → unique codes (I, L + 1): the last one numbers items of equal codes, in item order from 0.
+    """Codes (I, L) → unique codes (I, L + 1). The last code numbers items of equal codes from 0, in item order.
 
     Raises:
         DataError: more than 256 items have equal codes.
@@ -42,8 +42,8 @@ def numbered(codes: IntArray) -> IntArray:
     if (largest := int(sizes.max(initial=0))) > MOST_EQUAL:
         equal = "-".join(map(str, codes[sizes.argmax()]))
         raise DataError(
-            f"{largest} items have the semantic id {equal}, at most {MOST_EQUAL} can: the tokenizer has collapsed, or "
-            "their vectors are equal; raise semantic_ids.codes, levels or steps, or choose other semantic_ids.vectors"
+            f"{largest} items have the semantic id {equal}, but at most {MOST_EQUAL} items can share "
+            "one. Raise semantic_ids.codes, levels or steps, or choose other semantic_ids.vectors."
         )
     order = np.lexsort(codes.T[::-1])  # stable: items of equal codes stay in item order
     ordered = codes[order]
@@ -66,20 +66,22 @@ def write_codes(folder: Path, dataset: PreparedDataset, codes: IntArray) -> None
 
 
 def read_codes(folder: Path, dataset: PreparedDataset) -> IntArray:
-    """The codes (I, L + 1) of a stage's folder, in item order; with the defaults (I, 4).
+    """The codes (I, L + 1) in a stage's folder, in item order. With the defaults (I, 4).
 
     Raises:
         DataError: there is no such file, or it was made from another prepared dataset.
     """
     path = folder / FILE
     if not path.is_file():
-        raise DataError(f"{path}: no such file, expected the folder of a finished stage semantic-ids; run it again")
+        raise DataError(
+            f"{path}: no such file, but generators need the codes of semantic-ids. Run the stage semantic-ids again."
+        )
     table = pq.read_table(path)
     made_of = (table.schema.metadata or {}).get(_DATASET, b"").decode()
     if made_of != (wanted := dataset_digest(dataset)):
         raise DataError(
-            f"{path}: made from the prepared dataset {made_of or 'of no name'}, but {dataset.folder} is {wanted}; "
-            "run semantic-ids on this dataset"
+            f"{path} was made from the prepared dataset {made_of or 'of no name'}, but "
+            f"{dataset.folder} is {wanted}. Run semantic-ids on this dataset."
         )
     names = [f"c{level}" for level in range(1, table.num_columns - 1)]
     return np.column_stack([table[name].to_numpy() for name in names]).astype(np.int64)

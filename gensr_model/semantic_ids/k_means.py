@@ -1,4 +1,4 @@
-"""k-means on all items, and its residual form: the control of RQ-VAE, and the start of its codebooks."""
+"""k-means on all items, and residual k-means: the control of RQ-VAE, and the start of its codebooks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ROUNDS = 100
 
 
 def nearest(vectors: Tensor, book: Tensor) -> tuple[Tensor, Tensor]:
-    """Code (N,) of the nearest row of a codebook (K, d) for vectors (N, d), and the squared distance to it (N,)."""
+    """Code (N,) of the nearest row of a codebook (K, d) for vectors (N, d), and its squared distance (N,)."""
     codes, distances = [], []
     for rows in vectors.split(_CHUNK):
         squared = rows.pow(2).sum(dim=1, keepdim=True) - 2 * rows @ book.T + book.pow(2).sum(dim=1)  # (n, K)
@@ -23,7 +23,7 @@ def nearest(vectors: Tensor, book: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def seeded(vectors: Tensor, size: int, rng: np.random.Generator) -> Tensor:
-    """k-means++ (Arthur and Vassilvitskii 2007): ``size`` of the vectors, each drawn by its distance to those before.
+    """k-means++ (Arthur and Vassilvitskii 2007): draw ``size`` vectors, each by its distance to those drawn before.
 
     (N, d) → (size, d). Where fewer vectors differ, some are drawn twice.
     """
@@ -36,9 +36,9 @@ def seeded(vectors: Tensor, size: int, rng: np.random.Generator) -> Tensor:
 
 
 def revived(vectors: Tensor, book: Tensor, rng: np.random.Generator) -> tuple[Tensor, int]:
-    """The codebook (K, d) with every dead code, one that is nearest to no vector, restarted on a vector.
+    """Restart every dead code of a codebook (K, d) on a vector. A code is dead if it is nearest to no vector.
 
-    The vectors are drawn as in k-means++. Returns the codebook, and how many codes were dead.
+    The vectors are drawn as in k-means++. Returns the codebook and the number of dead codes.
     """
     codes, distance = nearest(vectors, book)
     dead = (torch.bincount(codes, minlength=len(book)) == 0).nonzero().flatten().tolist()
@@ -50,7 +50,7 @@ def revived(vectors: Tensor, book: Tensor, rng: np.random.Generator) -> tuple[Te
 
 
 def _draw(weight: Tensor, rng: np.random.Generator) -> int:
-    """A row, drawn in proportion to its weight (N,); any row where all weigh nothing."""
+    """A row, drawn in proportion to its weight (N,). Any row where all weights are 0."""
     total = np.cumsum(weight.double().cpu().numpy())
     if total[-1] <= 0:
         return int(rng.integers(len(total)))
@@ -74,7 +74,7 @@ def k_means(vectors: Tensor, size: int, rng: np.random.Generator) -> Tensor:
 
 
 def residual_k_means(vectors: Tensor, levels: int, size: int, rng: np.random.Generator) -> Tensor:
-    """Codebooks (levels, size, d): k-means of the vectors, then of what each level leaves of them."""
+    """Codebooks (levels, size, d): k-means of the vectors, then of the residuals that each level leaves."""
     books, residual = [], vectors
     for _ in range(levels):
         books.append(k_means(residual, size, rng))
@@ -83,10 +83,10 @@ def residual_k_means(vectors: Tensor, levels: int, size: int, rng: np.random.Gen
 
 
 def residual_codes(vectors: Tensor, books: Tensor, distinct: bool = False) -> Tensor:
-    """Codes (N, levels) of vectors (N, d) by codebooks (levels, size, d), each code the nearest to the residual.
+    """Codes (N, levels) of vectors (N, d) by codebooks (levels, size, d). Each code is the nearest to the residual.
 
     Args:
-        distinct: vectors of equal codes before the last level get a last code each, as in ``_distinct_codes``.
+        distinct: vectors with equal codes before the last level get different last codes, as in ``_distinct_codes``.
     """
     codes: list[Tensor] = []
     residual = vectors
@@ -104,8 +104,9 @@ def residual_codes(vectors: Tensor, books: Tensor, distinct: bool = False) -> Te
 def _distinct_codes(prefix: Tensor, residual: Tensor, code: Tensor, book: Tensor) -> Tensor:
     """The last codes (N,), different within a prefix (N, levels − 1), at the least sum of squared distances.
 
-    Where a prefix has more vectors than there are codes, they keep the nearest one, ``code`` (N,): so a collapse stays
-    visible. After LC-Rec (Zheng et al. 2024, uniform semantic mapping), which spreads them by Sinkhorn's algorithm.
+    Where a prefix has more vectors than there are codes, they keep the nearest code, ``code`` (N,), so that a collapse
+    stays visible. After LC-Rec (Zheng et al. 2024, uniform semantic mapping), which spreads them by Sinkhorn's
+    algorithm.
     """
     _, bucket, sizes = np.unique(prefix.cpu().numpy(), axis=0, return_inverse=True, return_counts=True)
     order = np.argsort(bucket.ravel(), kind="stable")

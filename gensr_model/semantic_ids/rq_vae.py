@@ -1,4 +1,4 @@
-"""RQ-VAE (Lee et al. 2022, as TIGER uses it): an autoencoder whose latent vector is a sum of code vectors."""
+"""RQ-VAE (Lee et al. 2022, as in TIGER): an autoencoder whose latent vector is a sum of code vectors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gensr_model.semantic_ids.k_means import nearest, residual_codes, residual_k
 
 
 class Quantized(NamedTuple):
-    """What residual quantization makes of vectors z (B, d)."""
+    """The result of residual quantization of vectors z (B, d)."""
 
     codes: Tensor  # (B, L)
     vector: Tensor  # (B, d) q: the sum of the chosen code vectors
@@ -42,14 +42,17 @@ def quantize(z: Tensor, books: Tensor, beta: float) -> Quantized:
 
 
 class Losses(NamedTuple):
-    """Means over a batch of terms that are summed over dimensions: averaging one of them kills the codebooks."""
+    """Means over a batch of terms that are summed over dimensions. A mean over dimensions would kill the codebooks."""
 
     reconstruction: Tensor
     quantization: Tensor
 
 
 class RqVae(nn.Module):
-    """Codes of vectors (B, inputs). ``started`` is a persistent buffer, so a loaded model is not started again."""
+    """Autoencoder that gives codes of vectors (B, inputs).
+
+    ``started`` is a persistent buffer, so a loaded model does not start its codebooks again.
+    """
 
     def __init__(self, inputs: int, config: SemanticIdsConfig) -> None:
         super().__init__()
@@ -61,7 +64,7 @@ class RqVae(nn.Module):
         self.register_buffer("started", torch.tensor(False))
 
     def forward(self, vectors: Tensor) -> Losses:
-        """The losses of a batch; the gradient of the reconstruction passes q straight through to z."""
+        """The losses of a batch. The gradient of the reconstruction passes q straight through to z."""
         z = self.encoder(vectors)
         quantized = quantize(z, self.books, self.beta)
         rebuilt = self.decoder(z + (quantized.vector - z).detach())
@@ -69,7 +72,7 @@ class RqVae(nn.Module):
 
     @torch.no_grad()
     def start(self, vectors: Tensor, rng: np.random.Generator) -> None:
-        """Put the codebooks on the encoded vectors of all items, level by level by k-means, unless that is done."""
+        """Set the codebooks by k-means on the encoded vectors of all items, level by level, once."""
         if not bool(self.started):
             levels, size, _ = self.books.shape
             self.books.copy_(residual_k_means(self.encoder(vectors), levels, size, rng))
@@ -77,7 +80,7 @@ class RqVae(nn.Module):
 
     @torch.no_grad()
     def restart_dead_codes(self, vectors: Tensor, rng: np.random.Generator) -> int:
-        """Restart the codes that no item has on residuals of items, level by level; how many there were."""
+        """Restart codes without an item on residuals of items, level by level. Returns the number of such codes."""
         residual, restarted = self.encoder(vectors), 0
         for book in self.books:
             fresh, dead = revived(residual, book, rng)

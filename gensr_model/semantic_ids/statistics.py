@@ -1,4 +1,4 @@
-"""How good codes are: use of the codebooks, collisions, and titles under the same prefix."""
+"""Quality of codes: use of the codebooks, collisions, and titles under the same prefix."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def collision_rate(codes: IntArray) -> float:
 
 
 def statistics(codes: IntArray, size: int, titles: list[str], seed: int) -> dict[str, Any]:
-    """What ``report.json`` says of codes (I, L) of ``size`` per level, before they are numbered.
+    """The content of ``report.json``, for codes (I, L) of ``size`` per level, before they are numbered.
 
-    ``pairs`` are pairs of items with equal codes, ``random_pairs`` as many as codes drawn at random would have.
+    ``pairs`` counts pairs of items with equal codes; ``random_pairs`` is the expected count for random codes.
     """
     items, levels = codes.shape
     sizes = bucket_sizes(codes)
@@ -43,14 +43,14 @@ def metrics(report: dict[str, Any]) -> dict[str, float]:
 
 
 def _level(column: IntArray, size: int) -> dict[str, float]:
-    """Share of codes that an item has, and exp of the entropy of the codes: ``size`` where all are as frequent."""
+    """Share of codes that an item has, and exp of the entropy of the codes. It is ``size`` for equal frequencies."""
     share = np.bincount(column, minlength=size) / len(column)
     share = share[share > 0]
     return {"usage": len(share) / size, "perplexity": float(np.exp(-(share * np.log(share)).sum()))}
 
 
 def _prefixes(codes: IntArray, titles: list[str], seed: int) -> list[dict[str, Any]]:
-    """Ten prefixes of all codes but the last, with titles; drawn by the seed among those that several items have."""
+    """Ten prefixes of all codes but the last, with titles, drawn by the seed among those that several items share."""
     prefix = codes[:, : max(1, codes.shape[1] - 1)]
     found, bucket, sizes = np.unique(prefix, axis=0, return_inverse=True, return_counts=True)
     wanted = np.flatnonzero(sizes > 1) if (sizes > 1).any() else np.arange(len(found))

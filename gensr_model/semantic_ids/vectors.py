@@ -1,4 +1,4 @@
-"""Vectors of items that semantic ids are made of: TF-IDF and SVD of their text, a pretrained T5, or LightGCN's."""
+"""The item vectors that semantic ids quantize: TF-IDF and SVD of the text, a pretrained T5, or LightGCN."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TOKENIZERS = ("tokenizer.json", "spiece.model")
 
 
 class ItemVectors(NamedTuple):
-    """Vectors (I, D) of unit length, and which items have one, (I,) bool; the others share the vector 0."""
+    """Vectors (I, D) of unit length, and which items have one, (I,) bool. The others share the vector 0."""
 
     vectors: Tensor
     known: Tensor
@@ -35,18 +35,18 @@ class ItemVectors(NamedTuple):
 def item_vectors(
     dataset: PreparedDataset, config: SemanticIdsConfig, text: TextConfig, cf: Path | None, seed: int
 ) -> ItemVectors:
-    """The vectors that the config asks for, checked before anything is trained.
+    """The vectors that the config names, checked before any training.
 
     Args:
         cf: the folder of the LightGCN table; needed where ``config.vectors`` is ``cf``.
     Raises:
-        ConfigError: the codebooks are larger than the catalogue, the T5 is none, or ``cf`` is missing.
+        ConfigError: there are more codes than items, ``vectors`` names no T5, or ``cf`` is missing.
         DataError: no item has a vector, or more items share one than a semantic id can tell apart.
     """
     if config.codes > dataset.n_items:
         raise ConfigError(
-            f"semantic_ids.codes is {config.codes}, but {dataset.folder} has {dataset.n_items} items: give no more "
-            "codes than items"
+            f"semantic_ids.codes is {config.codes}, but {dataset.folder} has only {dataset.n_items} "
+            "items. Set semantic_ids.codes to at most the number of items."
         )
     if config.vectors == "cf":
         made, what = _cf_vectors(cf), "training edge"
@@ -75,7 +75,7 @@ def _require_different(made: ItemVectors, dataset: PreparedDataset, vectors: str
 
 
 def _unit(vectors: Tensor, known: Tensor, centred: bool) -> ItemVectors:
-    """Rows of unit length, unknown ones 0; ``centred`` first takes away the mean of the known rows."""
+    """Rows of unit length; unknown rows are 0. With ``centred``, the mean of the known rows is subtracted first."""
     vectors = vectors.float()
     if centred and bool(known.any()):
         vectors = vectors - vectors[known].mean(dim=0)
@@ -84,7 +84,7 @@ def _unit(vectors: Tensor, known: Tensor, centred: bool) -> ItemVectors:
 
 
 def _tfidf_vectors(texts: list[str], seed: int) -> ItemVectors:
-    """TF-IDF of words of two characters or more, without English stop words, and their 128 main directions."""
+    """TF-IDF of words of two characters or more, without English stop words, reduced to 128 directions by SVD."""
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -98,22 +98,26 @@ def _tfidf_vectors(texts: list[str], seed: int) -> ItemVectors:
 
 
 def _cf_vectors(folder: Path | None) -> ItemVectors:
-    """LightGCN's item vectors less their mean."""
+    """LightGCN's item vectors minus their mean."""
     if folder is None:
-        raise ConfigError("semantic_ids.vectors is 'cf', but the stage got no LightGCN table: give pretrain's folder")
+        raise ConfigError(
+            "semantic_ids.vectors is 'cf', but the stage has no LightGCN table. Give it the folder of pretrain."
+        )
     table = cf_tables.load(folder)
     return _unit(table.item, table.item_has_edges, centred=True)
 
 
 @torch.inference_mode()
 def _t5_vectors(texts: list[str], name: str) -> ItemVectors:
-    """Means of a T5's encoder states over a text's tokens, less their mean over items, which hides all differences."""
+    """Means of a T5's encoder states over the tokens of a text, minus their mean over items, which hides all
+    differences.
+    """
     encoder, tokenizer = _load_t5(name)
     device = default_device()
     encoder.to(device).eval()
     known = torch.tensor([bool(text.strip()) for text in texts])
     means = torch.zeros(len(texts), encoder.config.d_model)
-    order = np.argsort([len(text) for text in texts], kind="stable")  # texts of a batch are about as long
+    order = np.argsort([len(text) for text in texts], kind="stable")  # texts of similar length share a batch
     for start in range(0, len(texts), _T5_BATCH):
         rows = order[start : start + _T5_BATCH]
         encoded = tokenizer([texts[row] for row in rows], truncation=True, max_length=_T5_TOKENS, padding=True,
@@ -125,17 +129,17 @@ def _t5_vectors(texts: list[str], name: str) -> ItemVectors:
 
 
 def require_t5(name: str) -> None:
-    """Raise ConfigError where a folder or hub name is no T5 whose weights and tokenizer could be loaded."""
+    """Raise ConfigError where a folder or hub name is no T5 with weights and a tokenizer."""
     with _explained(name):
         kind = AutoConfig.from_pretrained(name).model_type
         if kind != "t5":
             raise ValueError(f"its config.json names the model type {kind!r}")
         if Path(name).is_dir() and not any((Path(name) / file).is_file() for file in _TOKENIZERS):
-            raise ValueError("it has no tokenizer.json")  # transformers would make up a tokenizer without words
+            raise ValueError("it has no tokenizer.json")  # transformers would make a tokenizer without words
 
 
 def _load_t5(name: str) -> tuple[Any, Any]:
-    """Encoder and tokenizer; raises as ``require_t5``, and where weights are missing."""
+    """Encoder and tokenizer. Raises as ``require_t5`` does, and where weights are missing."""
     require_t5(name)
     with _explained(name):
         loaded: Any = T5EncoderModel.from_pretrained(name, use_safetensors=True, output_loading_info=True)

@@ -1,4 +1,7 @@
-"""Use a trained model: rank candidates, or the whole catalogue, for a history of raw item ids and perhaps a query."""
+"""Use a trained model: rank candidates, or the whole catalogue, for a history and an optional query.
+
+Histories and candidates are raw item ids.
+"""
 
 from __future__ import annotations
 
@@ -19,22 +22,22 @@ _AT_ONCE = 256  # candidates that are scored together
 
 
 class Ranker:
-    """Scores candidates with one model bundle: by P(Yes), or by P(item) among all items for a full-ranking model.
+    """Scores candidates with one model bundle: by P(Yes), or by P(item) for a full-ranking model.
 
-    Unknown items are dropped from a history; an unknown candidate is an error, because a score without any knowledge
-    of the item would be a guess. An empty history is allowed. A query is cut at the model's ``max_query_tokens``.
-    Threads may share a ranker; its model scores one request at a time.
+    Unknown items are dropped from a history. An unknown candidate is an error, because its score would be a guess. An
+    empty history is allowed. A query is cut at the model's ``max_query_tokens``. Threads may share a ranker; its model
+    scores one request at a time.
     """
 
     def __init__(self, loaded: bundle.Loaded, raw_ids: list[str]) -> None:
         self.loaded = loaded
         self.raw_ids = raw_ids
         self.index = {raw: idx for idx, raw in enumerate(raw_ids)}
-        self._alone = threading.Lock()  # a request's prompt is set on the model; servers answer in many threads
+        self._lock = threading.Lock()  # a request sets its prompt on the model; servers answer in many threads
 
     @staticmethod
     def load(folder: Path | str) -> Ranker:
-        """Open a bundle folder; DataError where it is none."""
+        """Open a bundle folder. Raises DataError where it is none."""
         folder = Path(folder)
         loaded = bundle.load(folder)
         return Ranker(loaded, bundle.item_ids(folder))
@@ -47,20 +50,20 @@ class Ranker:
         top_n: int | None = None,
         behaviors: list[str] | None = None,
     ) -> list[tuple[str, float]]:
-        """The best ``top_n`` candidates and their probabilities, best first; ties in the order given.
+        """The best ``top_n`` candidates and their probabilities, best first. Ties stay in the given order.
 
         Args:
-            history: raw item ids, oldest first. Search with a query, recommendation without.
+            history: raw item ids, oldest first.
+            query: the search's text; None for recommendation.
             behaviors: ``rec`` or ``src`` for each item of the history, all ``rec`` if left out.
         Raises:
-            DataError: no candidate, or one that the model does not know, or behaviors that do not fit the history, or
-                ``top_n`` below 1.
+            DataError: candidates are empty or unknown, behaviors do not fit the history, or ``top_n`` is below 1.
         """
         _check(top_n)
         unknown = [raw for raw in candidates if raw not in self.index]
         if unknown or not candidates:
-            problem = f"candidates the model does not know: {unknown[:5]}"
-            raise DataError(problem if unknown else "candidates: give at least one item id")
+            problem = f"the model does not know the candidates {unknown[:5]}. Give items of its catalogue."
+            raise DataError(problem if unknown else "candidates is empty. Give at least one item id.")
         places = [self.index[raw] for raw in candidates]
         score = self._score(self._known(history, behaviors), query, places)
         order = np.argsort(-score, kind="stable")[:top_n]
@@ -68,20 +71,23 @@ class Ranker:
 
     @property
     def ranks_catalogue(self) -> bool:
-        """Whether ``rank_catalogue`` can be asked: the bundle holds a full-ranking model."""
+        """Whether the bundle holds a full-ranking model, which ``rank_catalogue`` needs."""
         return isinstance(self.loaded.model, FullRanking)
 
     def rank_catalogue(
         self, history: list[str], query: str | None, top_n: int, behaviors: list[str] | None = None
     ) -> list[tuple[str, float]]:
-        """The best ``top_n`` of all items and P(item), best first; without a query none of the history's.
+        """The best ``top_n`` of all items and P(item), best first. Without a query items of the history are left out.
 
         Raises:
-            DataError: the model ranks given candidates only, or as in ``rank``.
+            DataError: the model only ranks given candidates, or as in ``rank``.
         """
         _check(top_n)
         if not self.ranks_catalogue:
-            raise DataError(f"a {type(self.loaded.model).__name__} ranks given candidates, not the catalogue")
+            raise DataError(
+                f"a {type(self.loaded.model).__name__} ranks given candidates, not the catalogue. Give "
+                "candidates, or load a full-ranking model."
+            )
         score = self._score(self._known(history, behaviors), query, np.arange(len(self.raw_ids)).tolist())
         left_out = [] if query else [self.index[raw] for raw in history if raw in self.index]
         score[left_out] = -1.0
@@ -92,7 +98,10 @@ class Ranker:
         """The latest known events as (item_idx, behavior), at most ``max_history``."""
         came = behaviors if behaviors is not None else ["rec"] * len(history)
         if len(came) != len(history) or not set(came) <= set(BEHAVIORS):
-            raise DataError(f"behaviors: expected {len(history)} of {' or '.join(BEHAVIORS)}, got {came[:5]}")
+            raise DataError(
+                f"behaviors is {came[:5]}. Give one of {' or '.join(BEHAVIORS)} for each of the "
+                f"{len(history)} items of the history."
+            )
         known = [
             (self.index[raw], BEHAVIORS.index(how)) for raw, how in zip(history, came, strict=True) if raw in self.index
         ]
@@ -100,11 +109,11 @@ class Ranker:
 
     @torch.inference_mode()
     def _score(self, history: list[tuple[int, int]], query: str | None, candidates: list[int]) -> np.ndarray:
-        """(C,) probabilities of the candidates; memory is that of ``_AT_ONCE`` of them."""
+        """(C,) probabilities of the candidates, ``_AT_ONCE`` at a time."""
         model = self.loaded.model
         full = model.full if isinstance(model, FullRanking) else None
         prompts = encode_prompts(self.loaded.tokenizer, [query] if query else [], self.loaded.config, full)
-        with self._alone:
+        with self._lock:
             model.text.set_prompts(prompts)
             if isinstance(model, FullRanking):
                 batch = _one(history, query, candidates).to(bundle.device_of(model))
@@ -117,7 +126,7 @@ class Ranker:
 
 def _check(top_n: int | None) -> None:
     if top_n is not None and top_n < 1:
-        raise DataError(f"top_n: expected 1 or more, or none for all candidates, got {top_n}")
+        raise DataError(f"top_n is {top_n}. Give 1 or more, or leave it out for all candidates.")
 
 
 def _one(history: list[tuple[int, int]], query: str | None, candidates: list[int]) -> Batch:

@@ -1,4 +1,4 @@
-"""The first step of serving without candidates: which items of the whole catalogue GenSR is asked about."""
+"""The first step of serving without candidates: choose the items of the catalogue that GenSR scores."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ LIMIT = 200
 
 
 class Retriever:
-    """LightGCN's nearest items and BM25's best, taken in turns.
+    """Chooses LightGCN's nearest items and BM25's best matches, in turns.
 
     Args:
-        item: (I, d) LightGCN vectors, zero for an item without a training edge: LightGCN never finds that one.
-        bought: (I,) in how many training histories an item is.
-        items, text: the catalogue and the fields of it that BM25 reads.
+        item: (I, d) LightGCN vectors, zero for an item without a training edge: LightGCN never retrieves such an item.
+        bought: (I,) number of training histories with an item.
+        items, text: the catalogue, and the fields of it that BM25 reads.
     """
 
     def __init__(self, item: Tensor, bought: Tensor, items: pa.Table, text: TextConfig) -> None:
@@ -34,9 +34,9 @@ class Retriever:
     def find(self, history: IntArray, user: Tensor | None, query: str | None, limit: int = LIMIT) -> IntArray:
         """At most ``limit`` distinct item_idx.
 
-        LightGCN ranks by the user's own vector (d,) if there is one, else by the mean vector of the history; BM25
-        ranks with a query only. Where both find fewer than ``limit``, the most bought items fill up. Without a query
-        the items of the history are left out: to buy them again needs no recommendation.
+        LightGCN ranks by the user's vector (d,) if there is one, else by the mean vector of the history. BM25 ranks
+        only with a query. Where both give fewer than ``limit`` items, the most bought items follow. Without a query the
+        items of the history are left out: buying them again needs no recommendation.
         """
         seen = np.empty(0, np.int64) if query else history
         rankings = [self._near(history, user, seen, limit), self._matching(query, limit)]
@@ -70,7 +70,7 @@ class Retriever:
 
 
 def _best(score: npt.NDArray[np.float32], limit: int) -> list[int]:
-    """Positions of the ``limit`` largest scores above −∞, best first; ties by position."""
+    """Positions of the ``limit`` largest scores above −∞, best first. Ties are in order of position."""
     if limit < len(score):
         edge = np.partition(score, len(score) - limit)[len(score) - limit]
         place = np.flatnonzero((score >= edge) & (score > -np.inf))

@@ -1,4 +1,4 @@
-"""Answers requests: by user id or history, with or without a query, with or without candidates."""
+"""Answers requests by user id or history, with or without a query, with or without candidates."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ HistorySource = Literal["given", "stored", "unknown-user", "none"]
 
 
 class Request(NamedTuple):
-    """Raw ids. A field that is None is not given; an empty list is given, and empty."""
+    """A request in raw ids. None means that a field is not given; an empty list is a given, empty list."""
 
     user: str | None = None
-    history: list[str] | None = None  # oldest first; goes before the stored history of ``user``
+    history: list[str] | None = None  # oldest first; replaces the stored history of ``user``
     behaviors: list[str] | None = None  # ``rec`` or ``src`` for each item of ``history``; all ``rec`` if left out
     query: str | None = None
     candidates: list[str] | None = None
@@ -34,14 +34,14 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """Items best first, and what the answer rests on."""
+    """Items, best first, and the sources of the answer."""
 
     items: list[str]
     scores: list[float]  # P(Yes) of each; P(item) among all items where a full-ranking model scored
     task: Task
     candidate_source: CandidateSource
     history_source: HistorySource
-    notes: list[str]  # what was left out or cut, in words
+    notes: list[str]  # messages about what was left out or cut
 
 
 class _History(NamedTuple):
@@ -52,10 +52,11 @@ class _History(NamedTuple):
 
 
 class Service:
-    """One model bundle, ready to answer, and a full-ranking model where there is one. Threads may share it.
+    """One model bundle that answers requests, with an optional full-ranking model. Threads may share a service.
 
     Args:
-        catalogue: ranks all items where a request has no candidates; ``retriever`` finds some for ``ranker`` otherwise.
+        catalogue: ranks all items where a request has no candidates. Without it ``retriever`` chooses candidates for
+            ``ranker``.
     """
 
     def __init__(
@@ -66,7 +67,8 @@ class Service:
 
     @staticmethod
     def load(folder: Path | str, catalogue: Path | str | None = None) -> Service:
-        """Open a bundle folder, and that of a full-ranking model beside it; a full-ranking bundle serves alone, too.
+        """Open a bundle folder, and optionally the folder of a full-ranking model. A full-ranking bundle also serves
+        alone.
 
         Raises:
             DataError: a folder is no bundle, or the first cannot serve, or the second has no full-ranking model.
@@ -78,20 +80,23 @@ class Service:
         if catalogue is not None:
             full = Ranker.load(catalogue)
             if not full.ranks_catalogue:
-                raise DataError(f"{catalogue}: this bundle ranks given candidates, not the catalogue")
+                raise DataError(
+                    f"{catalogue}: this bundle ranks given candidates, not the catalogue. Give the bundle "
+                    "of a full-ranking model."
+                )
             return Service(ranker, store, None, full)
         items = pq.read_table(folder / bundle.ITEMS)
         text = ranker.loaded.config.text
         return Service(ranker, store, Retriever(store.item, store.bought, items, text))
 
     def answer(self, request: Request) -> Answer:
-        """Rank the candidates; without any the whole catalogue, or what retrieval finds of it.
+        """Rank the candidates. Without candidates rank the whole catalogue, or the items that retrieval chooses.
 
         Raises:
-            DataError: unknown or no candidates in a given list, behaviors that do not fit, ``top_n`` below 1.
+            DataError: candidates are empty or unknown, behaviors do not fit, or ``top_n`` is below 1.
         """
         if request.behaviors is not None and request.history is None:
-            raise DataError("behaviors: given without the history that they belong to")
+            raise DataError("behaviors is given without history. Give the history too.")
         repeated = _repeated(request.candidates or [])
         if repeated:
             request = request._replace(candidates=list(dict.fromkeys(request.candidates or [])))
@@ -140,7 +145,7 @@ class Service:
 
 
 def _repeated(candidates: list[str]) -> list[str]:
-    """Each candidate that is there more than once, once."""
+    """The candidates that occur more than once, each once."""
     return [item for item, times in Counter(candidates).items() if times > 1]
 
 

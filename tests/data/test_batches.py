@@ -113,7 +113,7 @@ def test_a_folder_that_is_not_complete_or_of_another_version(tmp_path: Path) -> 
     with pytest.raises(DataError, match=r"no manifest\.json"):
         PreparedDataset.open(tmp_path)
     (tmp_path / "manifest.json").write_text('{"schema_version": 0}', encoding="utf-8")
-    with pytest.raises(DataError, match="schema_version 0, expected 1"):
+    with pytest.raises(DataError, match="schema_version is 0, but this code reads 1"):
         PreparedDataset.open(tmp_path)
 
 

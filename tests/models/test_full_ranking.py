@@ -141,7 +141,7 @@ def test_prompts_made_for_candidates_are_refused() -> None:
     model = make()
     prompts = model.text.prompts(torch.tensor([0, 1, -1]))
     model.text.set_prompts(prompts._replace(slots=prompts.slots.repeat(1, 2)))
-    with pytest.raises(ConfigError, match="the prompts have 4 placeholders and FullRanking fills 2"):
+    with pytest.raises(ConfigError, match="the prompts have 4 placeholders, but FullRanking fills 2"):
         model.catalogue_scores(batch())
 
 

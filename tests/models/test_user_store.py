@@ -83,7 +83,7 @@ def test_a_user_without_events_has_an_empty_history(tmp_path: Path) -> None:
 
 
 def test_a_bundle_that_cannot_serve_says_what_it_lacks(saved: Saved, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no users\.parquet and no retrieval\.safetensors.*train the model"):
+    with pytest.raises(DataError, match=r"no users\.parquet and no retrieval\.safetensors.*Train the model"):
         user_store.Store(tmp_path)
     (tmp_path / "users.parquet").write_bytes((saved.folder / "users.parquet").read_bytes())
     with pytest.raises(DataError, match=r"no retrieval\.safetensors"):

@@ -135,8 +135,8 @@ def test_every_column_may_be_left_out_or_null(logged: Logged) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "says"),
     [
-        ("candidates", ["i4", "nope"], r"row 1: candidates the model does not know: \['nope'\]"),
-        ("top_n", 0.0, "row 1: top_n: expected 1 or more"),
+        ("candidates", ["i4", "nope"], r"row 1: the model does not know the candidates \['nope'\]"),
+        ("top_n", 0.0, "row 1: top_n is 0. Give 1 or more"),
         ("top_n", 1.5, "row 1: top_n: expected a whole number, got 1.5"),
     ],
 )

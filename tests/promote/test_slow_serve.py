@@ -136,7 +136,7 @@ def test_ids_and_queries_may_be_numbers(server: Server, row: dict[str, Any]) -> 
         ({"history": "i1"}, "history"),
         ({"candidates": {"i1": 1}}, "candidates"),
         ({"user": "u1", "top_n": "many"}, "top_n"),
-        ({"user": "u1", "top_n": -1}, "row 0: top_n: expected 1 or more"),
+        ({"user": "u1", "top_n": -1}, "row 0: top_n is -1. Give 1 or more"),
         ({"usr": "u1"}, "row 0: usr: there is no such field (did you mean user?)"),
     ],
 )
@@ -184,5 +184,5 @@ def test_an_unknown_candidate_is_refused_by_name(server: Server) -> None:
     assert refused.value.code == 400
     answer = json.load(refused.value)
     assert answer["error_code"] == "INVALID_PARAMETER_VALUE"
-    assert "row 0: candidates the model does not know: ['nope']" in answer["message"]
+    assert "row 0: the model does not know the candidates ['nope']" in answer["message"]
     assert server.ask({"user": "u1", "candidates": ["i4"]}), "and the server goes on"

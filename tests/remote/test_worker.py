@@ -186,7 +186,7 @@ def test_what_is_no_job_bundle_is_one_sentence(
     monkeypatch.setenv("GENSR_HOME", str(tmp_path / "state"))
     for main, command in ((worker.main, []), (export.main, ["back"])):
         block = refused(main, *command, str(tmp_path))
-        assert "has no job_bundle.json: name a folder" in block
+        assert "has no job_bundle.json. Give a folder" in block
         trace = block.split("Trace: ")[1].splitlines()[0]
         assert "Traceback" in Path(trace).read_text(encoding="utf-8")
     (tmp_path / "job_bundle.json").write_text('{"jobs": []}', encoding="utf-8")

@@ -31,7 +31,9 @@ def test_the_last_code_numbers_items_of_equal_codes_in_item_order() -> None:
 def test_as_many_items_of_equal_codes_as_the_last_code_has_values_and_no_more() -> None:
     codes = np.tile([7, 7, 7], (256, 1))
     assert numbered(codes)[:, 3].tolist() == list(range(256))
-    with pytest.raises(DataError, match=r"^257 items have the semantic id 7-7-7, at most 256 can: .*raise"):
+    with pytest.raises(
+        DataError, match=r"^257 items have the semantic id 7-7-7, but at most 256 items can share one\. Raise"
+    ):
         numbered(np.tile([7, 7, 7], (257, 1)))
 
 
@@ -51,9 +53,11 @@ def test_the_file_has_codes_in_item_order_and_is_read_for_its_own_dataset_only(
     log = Log(zeros, np.arange(2) + 1, zeros, np.arange(2), zeros - 1, np.arange(2))
     titles = dataset.items["title"].to_pylist()
     other = write_log(tmp_path / "other", log, titles, ["garden"], lambda *_: [5])
-    with pytest.raises(DataError, match=r"codes\.parquet: made from the prepared dataset .* run semantic-ids on this"):
+    with pytest.raises(
+        DataError, match=r"codes\.parquet was made from the prepared dataset .* Run semantic-ids on this"
+    ):
         read_codes(tmp_path, other)
-    with pytest.raises(DataError, match=r"codes\.parquet: no such file, expected the folder of a finished stage"):
+    with pytest.raises(DataError, match=r"codes\.parquet: no such file, but generators need the codes of semantic-ids"):
         read_codes(dataset.folder, dataset)
 
 

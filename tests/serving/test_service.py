@@ -162,7 +162,7 @@ def test_what_the_full_ranking_model_does_not_know_is_noted(folder: Path, full: 
     ]
     assert "another" in both.answer(Request(history=["i1"])).items
     assert len(both.answer(Request()).items) == ITEMS, "nothing known still answers"
-    with pytest.raises(DataError, match="top_n: expected 1 or more"):
+    with pytest.raises(DataError, match=r"top_n is 0\. Give 1 or more"):
         both.answer(Request(top_n=0))
     with pytest.raises(DataError, match="ranks given candidates, not the catalogue"):
         Service.load(folder, folder)
@@ -217,12 +217,12 @@ def test_a_blank_query_is_none(service: Service) -> None:
 @pytest.mark.parametrize(
     ("request_", "says"),
     [
-        (Request(candidates=["i4", "nope"]), r"does not know: \['nope'\]"),
+        (Request(candidates=["i4", "nope"]), r"does not know the candidates \['nope'\]"),
         (Request(candidates=[]), "at least one"),
-        (Request(behaviors=["rec"]), "without the history"),
-        (Request(user="u1", behaviors=["rec"]), "without the history"),
+        (Request(behaviors=["rec"]), "given without history"),
+        (Request(user="u1", behaviors=["rec"]), "given without history"),
         (Request(history=["i1"], behaviors=["bought"]), "rec or src"),
-        (Request(top_n=0), "top_n: expected 1 or more"),
+        (Request(top_n=0), "top_n is 0. Give 1 or more"),
     ],
 )
 def test_a_wrong_request_is_one_sentence(service: Service, request_: Request, says: str) -> None:

@@ -160,9 +160,9 @@ def test_folds_that_were_not_pretrained_are_an_error_and_not_left_out(
     dataset: PreparedDataset, cf: Path, tmp_path: Path
 ) -> None:
     write_cf(tmp_path / "cf")
-    with pytest.raises(DataError, match=r"no tables of folds, and model\.departures\.folds is 3\. Pretrain"):
+    with pytest.raises(DataError, match=r"no tables of folds, but model\.departures\.folds is 3\. Pretrain"):
         bundle.assemble("gensr", dataset, tmp_path / "cf", CONFIG)
-    with pytest.raises(DataError, match=r"tables of 3 folds, and model\.departures\.folds is 4"):
+    with pytest.raises(DataError, match=r"tables of 3 folds, but model\.departures\.folds is 4"):
         fold_tables.load(cf, 4)
     assert fold_tables.load(cf, 0) is None  # the paper's, whatever lies there
 

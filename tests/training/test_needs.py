@@ -36,5 +36,5 @@ def test_tiger_says_the_codes_of_the_stage(tmp_path: Path) -> None:
 
 def test_without_a_stages_file_the_reader_says_what_to_run(tmp_path: Path) -> None:
     dataset = write_dataset(tmp_path / "prepared")
-    with pytest.raises(DataError, match=r"codes\.parquet: no such file, expected the folder of a finished stage"):
+    with pytest.raises(DataError, match=r"codes\.parquet: no such file, but generators need the codes of semantic-ids"):
         READERS["codes"](tmp_path, dataset)

@@ -127,7 +127,7 @@ def test_distinct_codes_leave_the_weights_and_the_collisions_of_the_nearest(
 def test_vectors_of_behavior(dataset: PreparedDataset, tmp_path: Path) -> None:
     cf = write_cf(tmp_path / "cf")
     assert make(dataset, tmp_path / "out", cf, vectors="cf")["items_without_vector"] == 1
-    with pytest.raises(ConfigError, match=r"^semantic_ids\.vectors is 'cf', but the stage got no LightGCN table"):
+    with pytest.raises(ConfigError, match=r"^semantic_ids\.vectors is 'cf', but the stage has no LightGCN table"):
         make(dataset, tmp_path / "other", vectors="cf")
 
 
@@ -157,7 +157,7 @@ def test_bad_input_is_one_sentence_before_training(dataset: PreparedDataset, tmp
             make(dataset, tmp_path / "out", report=DiesAt(0), **changes)
         assert not (tmp_path / "out-steps").exists()
 
-    says(dataset, ConfigError, rf"^semantic_ids\.codes is 41, but .* has {ITEMS} items: give no more", codes=41)
+    says(dataset, ConfigError, rf"^semantic_ids\.codes is 41, but .* has only {ITEMS} items", codes=41)
     none = titled(tmp_path / "none", [""] * 20)
     says(none, DataError, r"items\.parquet: no item has a word of text, .*choose other semantic_ids\.vectors than 'tf")
     mute = titled(tmp_path / "mute", [""] * 257 + ["garden hose", "garden lamp", "kitchen knife"])

@@ -1,6 +1,6 @@
 """Generated data in the exact raw formats of the public datasets, at any scale, from a seed.
 
-Always to be called generated data: no number measured on it holds for Amazon or KuaiSAR.
+Always call them generated data: no figure measured on them holds for Amazon or KuaiSAR.
 """
 
 from gensr_model.data.synthetic.amazon_writer import write_amazon

@@ -1,4 +1,4 @@
-"""Writes gzip files on two cores: blocks are compressed side by side and stand in the file one after another."""
+"""Writes gzip files on two cores. Blocks are compressed in parallel and stand in the file one after another."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _GZIP = 16 + zlib.MAX_WBITS  # a gzip header without a time: the same text gives
 
 
 def write_gzip(path: Path, blocks: Iterable[bytes]) -> None:
-    """Each of ``blocks`` becomes one gzip member; readers of gzip see one text. A few blocks are held at a time."""
+    """Write each of ``blocks`` as one gzip member; readers see one text. Memory holds a few blocks at a time."""
     waiting: deque[Future[bytes]] = deque()
     with path.open("wb") as out, ThreadPoolExecutor(THREADS) as pool:
         for block in blocks:

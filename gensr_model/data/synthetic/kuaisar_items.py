@@ -21,7 +21,7 @@ UPLOAD_TYPES = pa.array(["LongImport", "ShortImport", "Kmovie"])
 
 
 def item_tables(rng: np.random.Generator, world: World, text: KuaiText, raw_item: np.ndarray) -> Iterator[pa.Table]:
-    """item_features, block by block, sorted by raw id; ``raw_item`` (items,) maps a world's item to its id."""
+    """item_features, block by block, sorted by raw id. ``raw_item`` (items,) maps a world's item to its id."""
     department = np.array([d for d, _, _ in world.leaves])
     chinese = [TREE[name][0] for name in world.departments]
     names = {

@@ -1,8 +1,8 @@
-"""Writes the generated world in the raw format of KuaiSAR: five CSV files, words as anonymised ids.
+"""Writes the generated world in the raw format of KuaiSAR: five CSV files, with words as anonymised ids.
 
-A choice of the world is a click, on a recommendation or in a search session whose query follows the intent of the
-moment. Around the clicks: shown and ignored items at the same delivery time, sessions without a click, and the
-quirks of the published files (recurring session ids, rows of a session that disagree, missing categories).
+A choice of the world is a click: on a recommendation, or in a search session whose query follows the intent of the
+moment. Around the clicks there are shown and ignored items at the same delivery time, sessions without a click, and the
+quirks of the published files: recurring session ids, rows of a session that disagree, and missing categories.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def write_kuaisar(folder: Path, source: GeneratedSource, label: str = "", first_
     """Write rec_inter, src_inter, item_features, user_features and social_network .csv into ``folder``.
 
     The same arguments give the same bytes. Clicks fall on ten days, 2023-05-22 to 2023-05-31 in Beijing. Memory grows
-    with the catalogue and the interactions by some tens of bytes a row; text is made block by block. More users than
-    fit are written in parts, files with a ``label``: of the world's users those from ``first_user`` on. The items are
-    in the first part.
+    by some tens of bytes per item and interaction; text is made block by block. More users than fit into memory are
+    written in parts, as files with a ``label`` that hold the users from ``first_user`` on. The first part has the
+    items.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng([source.world_seed, 6])

@@ -1,8 +1,8 @@
 """Writes the generated shop: own logs as a small shop would export them, with searches in English and German.
 
 ``python -m gensr_model.data.synthetic.shop_writer examples/shop`` writes ``events.csv`` and ``items.csv``. They are
-generated data, nobody's real shop. Users choose items as in ``world.py``. Around each choice stand what a log has
-besides: shown items, carts and purchases, searches without a click, and a few broken rows.
+generated data, not a real shop's. Users choose items as in ``world.py``. Around each choice there are the other rows of
+a log: shown items, carts and purchases, searches without a click, and a few broken rows.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ EVENT_COLUMNS = ("client_id", "product_id", "created_at", "action", "search_quer
 
 
 def write_shop(folder: Path) -> None:
-    """Write ``events.csv`` and ``items.csv`` into ``folder``; always the same bytes."""
+    """Write ``events.csv`` and ``items.csv`` into ``folder``. The bytes are always the same."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng([SHOP.world_seed, 20])
     world = _shop_world()
@@ -47,7 +47,7 @@ def write_shop(folder: Path) -> None:
 
 
 def _shop_world() -> World:
-    """The generated world with this shop's categories in place of its own."""
+    """The generated world with the shop's categories in place of the world's."""
     world = build_world(SHOP)
     leaves = [
         (department, name.en, [kind.en for kind in kinds])

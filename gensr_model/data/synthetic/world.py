@@ -1,12 +1,12 @@
-"""The generated world: items in a category tree, users with tastes, and what they take in which order.
+"""The generated world: items in a category tree, users with tastes, and the order in which users choose items.
 
 Three signals are built in, each invisible to the others:
 
 - *style*: a latent class of items that some users prefer. No word or category reveals it; co-occurrence does.
-- *leaf category*: an item's words reveal it, also for items that hardly anybody has taken yet.
+- *leaf category*: an item's words reveal it, also for items that hardly anybody has chosen yet.
 - *intent of the moment*: the leaf that a user wants right now. A query reveals it, the history only in part.
 
-Popularity is Zipf-like, new items are taken more often soon after their release, an intent tends to stay or to
+Popularity is Zipf-like, and users choose new items more often soon after their release. An intent tends to stay or to
 move on to a companion category, and tastes drift along a user's life.
 """
 
@@ -57,7 +57,7 @@ class Choices(NamedTuple):
 
 
 def build_world(source: GeneratedSource) -> World:
-    """The items of ``source``; the same source gives the same world."""
+    """The items of ``source``. The same source gives the same world."""
     rng = np.random.default_rng([source.world_seed, 1])
     departments = list(TREE)
     leaves = [
