@@ -136,7 +136,7 @@ def _type(schema: dict[str, Any]) -> str:
         return f"list of {len(items) if len(items) > 1 else ''} {_type(items[0])}".replace("  ", " ")
     if kind == "object" and isinstance(schema.get("additionalProperties"), dict):
         return f"object of {_type(schema['additionalProperties'])}"
-    names = {"string": "text", "boolean": "`true`, `false`", "null": "`null`"}
+    names = {"string": "text", "null": "`null`"}
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {schema[bound]:g}" for bound, sign in signs.items() if bound in schema]
     return " ".join([names.get(kind, kind), ", ".join(bounds)]).strip()

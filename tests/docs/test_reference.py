@@ -12,6 +12,7 @@ from prose import ROOT
 from flows.cli.assignments import paths
 from gensr_model.config.pipeline import SECTIONS
 from gensr_model.config.presets import PRESETS
+from tasks.prepare.schemas import TABLES
 
 REFERENCE = ROOT / "docs" / "reference"
 
@@ -50,3 +51,16 @@ def test_every_command_and_option_is_there(written: dict[str, str]) -> None:
     assert len(re.findall("^## gensr ", page, re.MULTILINE)) > 8
     assert re.search(r"^## gensr report\n(?:(?!^##).)*^\| `--open` \|", page, re.MULTILINE | re.DOTALL)
     assert "| `--set FIELD=VALUE` |" in page
+
+
+def test_the_page_of_the_prepared_dataset_has_every_file_and_column() -> None:
+    page = (REFERENCE / "prepared_dataset.md").read_text(encoding="utf-8")
+    listed: dict[str, list[tuple[str, str]]] = {}
+    for heading, text in re.findall(r"^## (.+)\n((?:(?!^## ).*\n)*)", page, re.MULTILINE):
+        rows = re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", text, re.MULTILINE)
+        listed |= {file: rows for file in heading.split(", ") if rows}
+    there = {
+        table: [(field.name, re.sub(r"\w+: ", "", str(field.type))) for field in schema]
+        for table, schema in TABLES.items()
+    }
+    assert listed == there

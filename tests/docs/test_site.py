@@ -53,7 +53,7 @@ def test_every_page_is_in_the_navigation() -> None:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built as `make docs` builds it: a link or an anchor that leads nowhere fails."""
+    """The site, built as `make docs` builds it, which takes seconds; a link or an anchor that leads nowhere fails."""
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -74,6 +74,7 @@ def is_external(address: str) -> bool:
     return bool(re.match(r"(?:[a-z]+:)?//", address.strip()))
 
 
+@pytest.mark.slow
 def test_no_page_fetches_an_external_address(site: Path) -> None:
     html = sorted(site.rglob("*.html"))
     assert len(html) > len(pages()) - 3
@@ -85,6 +86,7 @@ def test_no_page_fetches_an_external_address(site: Path) -> None:
         assert "mermaid" not in path.read_text(encoding="utf-8"), "the theme would fetch Mermaid"
 
 
+@pytest.mark.slow
 def test_no_style_or_script_fetches_an_external_address(site: Path) -> None:
     styles = [text for path in site.rglob("*.css") for text in [path.read_text(encoding="utf-8")]]
     imported = [address for text in styles for address in re.findall(r"(?:url\(|@import\s+)[\"']?([^\"')]+)", text)]
@@ -97,6 +99,7 @@ def test_no_style_or_script_fetches_an_external_address(site: Path) -> None:
     assert [address for address in named if not address.startswith(NOT_ASKED + LICENCES)] == []
 
 
+@pytest.mark.slow
 def test_the_search_has_its_index_beside_it(site: Path) -> None:
     assert "k-core" in (site / "search" / "search_index.js").read_text(encoding="utf-8")
 

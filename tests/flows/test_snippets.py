@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 from called import gensr
+from latex2mathml.converter import convert
 
 from gensr_model.config.pipeline import PipelineConfig
 from tasks.ingest.file_cache import csv_parts, name_of
@@ -75,6 +76,8 @@ def test_a_snippet_is_of_a_kind_that_is_checked(page: str, language: str, text: 
     first = text.split()[0]
     if language == "yaml":
         assert yaml.safe_load(text)
+    elif language == "math":
+        assert convert(text).startswith("<math")  # the site draws it, as the forge does
     elif language == "python":
         assert page == "use_a_model.md", "run it in a test, as tests/promote/test_model_registry.py does"
     elif language == "json" or text.startswith("{"):
