@@ -1,8 +1,8 @@
 """Estimates of mutual information where the truth is known: MINE, InfoNCE and SMILE beside k nearest neighbours.
 
 Correlated Gaussians of 20 dimensions at 0, 1, 2, 5 and 10 nats; one-to-one maps of them, which change nothing;
-discrete labels. The last line is one JSON object: every estimate, and whether the claims hold that
-``docs/reference/paper_to_code.md`` makes for MINE (±.05 at 0, within 10% from 1 to 5 nats; the bias at 10 is printed).
+discrete labels. The last line is one JSON object: every estimate, the bias at 10 nats, and whether MINE's claim in
+``docs/reference/departures_analyses.md`` holds (±.05 at 0, within 10% from 1 to 5 nats).
 
     python -m benchmarks.mutual_information [samples] [steps] [seeds]
 """

@@ -83,7 +83,7 @@ class SearchesInTextConfig(Frozen):
 
 
 class DeparturesConfig(Frozen):
-    """GenSR's departures from the paper, all off by default. docs/reference/paper_to_code.md explains each by its
+    """GenSR's departures from the paper, all off by default. docs/reference/beyond_the_paper.md explains each by its
     letters.
     """
 
@@ -192,7 +192,7 @@ class HistoryPrompt(Frozen):
 
 
 class FullDeparturesConfig(Frozen):
-    """Full ranking's departures from the paper, all off by default. docs/reference/paper_to_code.md explains each."""
+    """Full ranking's departures from the paper, off by default. docs/reference/beyond_the_paper.md explains each."""
 
     item_vectors: bool = Field(
         False,

@@ -43,7 +43,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # GenSR as the paper describes it, sized for about 60k interactions on two cores.
     "laptop": {"model": {**_SHORT_PROMPTS}, "train": {"epochs": 8}, "full_ranking": {**_SHORT_FULL_PROMPTS}},
     # `laptop` with the six departures from the paper that ranked best on the validation split of real data (AK to AP in
-    # docs/reference/paper_to_code.md). They need fewer epochs. Full ranking has the departures AR to AT.
+    # docs/reference/beyond_the_paper.md). They need fewer epochs. Full ranking has the departures AR to AT.
     # `leave_one_out` was chosen on generated KuaiSAR files, where most queries are rare.
     "best": {
         "model": {

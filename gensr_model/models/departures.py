@@ -1,4 +1,4 @@
-"""GenSR's departures from the paper (``model.departures``). docs/reference/paper_to_code.md explains each.
+"""GenSR's departures from the paper (``model.departures``). docs/reference/beyond_the_paper.md explains each.
 
 A departure that is off is ``Unchanged``, so the equations in gensr.py and views.py read as printed. fold_tables.py has
 departure AL: tables trained without a fold of the purchases.

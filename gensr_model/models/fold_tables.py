@@ -1,4 +1,4 @@
-"""Departure AL (docs/reference/paper_to_code.md): CF tables trained without one fold of the purchases."""
+"""Departure AL (docs/reference/beyond_the_paper.md): CF tables trained without one fold of the purchases."""
 
 from __future__ import annotations
 

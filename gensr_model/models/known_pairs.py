@@ -1,4 +1,4 @@
-"""Departure AT (docs/reference/paper_to_code.md): weighted counts of training's searches, purchases and neighbors.
+"""Departure AT (docs/reference/beyond_the_paper.md): weighted counts of training's searches, purchases and neighbors.
 
 The counts for a training sample leave out its own pair of user and item, which would reveal the answer.
 """

@@ -1,4 +1,4 @@
-"""Departures AR and AS (docs/reference/paper_to_code.md): an output layer tied to both views of an item."""
+"""Departures AR and AS (docs/reference/beyond_the_paper.md): an output layer tied to both views of an item."""
 
 from __future__ import annotations
 

@@ -27,6 +27,7 @@ class Tables:
     def functions(self) -> dict[str, object]:
         """By the name that templates use."""
         return {
+            "overview": self.overview,
             "table": self.table,
             "steps": self.steps,
             "ablation": self.ablation,
@@ -35,6 +36,35 @@ class Tables:
             "plain": self.plain,
             "columns": self.columns,
         }
+
+    def overview(self, places: Sequence[tuple[str, str, str]]) -> str:
+        """Who leads where, a row for each task: GenSR beside the best baseline or reference, and beside two heads.
+
+        Args:
+            places: what the row calls data and candidates, the data set, the study. One without GenSR has no row.
+        """
+        body = [
+            [shown, task, *self._overview_row(dataset, study, task)]
+            for shown, dataset, study in places
+            for task in TASKS
+            if self._results.ranks(Column(dataset, study, task), OURS)
+        ]
+        head = ["data and candidates", "task", "first", "GenSR", "best baseline or reference", "GenSR − it"]
+        return _markdown([*head, "GenSR − two heads"], body)
+
+    def _overview_row(self, dataset: str, study: str, task: str) -> list[str]:
+        column = Column(dataset, study, task)
+        best = self._results.leader(column, self._figures.baselines(study))
+        ours, other = (self._named(dataset, study, name) for name in (OURS, best))
+        lead = self._figures.difference(dataset, study, OURS, best, task)
+        first = {"above": ours, "below": other}.get(lead.word, "level")
+        shown = [
+            f"{ours} {bare(self._results.mean(column, OURS))}",
+            f"{other} {bare(self._results.mean(column, best))}",
+        ]
+        with_heads = self._results.ranks(column, "two_head")
+        heads = str(self._figures.difference(dataset, study, OURS, "two_head", task)) if with_heads else ""
+        return [f"**{first}**", *shown, str(lead), heads]
 
     def table(self, dataset: str, study: str, also: Sequence[str] = (), without: Sequence[str] = ()) -> str:
         """Every system of a study: both tasks, the mean over seeds, and GenSR minus it on N@10.
@@ -64,14 +94,18 @@ class Tables:
 
     def _row(self, dataset: str, study: str, name: str, against: dict[tuple[str, str], Difference]) -> list[str]:
         cells = self._results.cells(dataset, study, name)
-        mark = "†" if any(cell.record.converted_from for cell in cells) else ""
-        row = [f"{self._figures.name(dataset, study, name)}{mark}", block(name.partition("@")[0]), str(len(cells))]
+        row = [self._named(dataset, study, name), block(name.partition("@")[0]), str(len(cells))]
         for task in TASKS:
             ranked = self._results.ranks(Column(dataset, study, task), name)
             row += [bare(self._results.mean(Column(dataset, study, task, m), name)) if ranked else "" for m in COLUMNS]
             found = against.get((name, task))
             row.append(f"{found}{'*' if found.p < SIGNIFICANT else ''}" if found else "")
         return row
+
+    def _named(self, dataset: str, study: str, name: str) -> str:
+        """What people call a system, with † where an older command saved its ranks."""
+        older = any(cell.record.converted_from for cell in self._results.cells(dataset, study, name))
+        return f"{self._figures.name(dataset, study, name)}{'†' if older else ''}"
 
     def _against_ours(self, dataset: str, study: str, names: Sequence[str]) -> dict[tuple[str, str], Difference]:
         """GenSR minus each row by task, p after Holm's correction for all of them."""
@@ -167,13 +201,14 @@ def _notes(
     lines = []
     if against:
         lines.append(
-            "GenSR − it: N@10, with the 95% interval of a paired bootstrap by user. A star: "
-            f"p < {bare(SIGNIFICANT, 2)} in a paired t-test, after Holm's correction for all {len(against)} of them."
+            "**GenSR − it** is the difference on N@10, with its 95% interval of a paired bootstrap by user. A star "
+            f"marks p < {bare(SIGNIFICANT, 2)} in a paired t-test, after Holm's correction over all {len(against)} "
+            "differences."
         )
     if any(cell.record.converted_from for cell in cells):
-        lines.append("†: saved by an older command. `benchmarks.tables` trains this row anew.")
+        lines.append("† marks ranks that an older command saved. `benchmarks.tables` trains such a row anew.")
     if absent:
-        lines.append(f"Not trained yet: `{TRAIN} {dataset} {study}` trains them, with a system's name one alone.")
+        lines.append(f"Rows without figures are not trained yet. `{TRAIN} {dataset} {study}` trains them.")
     return lines
 
 

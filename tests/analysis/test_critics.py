@@ -62,7 +62,7 @@ def test_a_librarys_estimator_that_trains_nothing_says_the_same(truth: float) ->
 @pytest.mark.slow
 @pytest.mark.parametrize(("truth", "low", "high"), [(5.0, 4.5, 5.1), (10.0, 7.0, 8.5)])
 def test_much_information_is_found_and_very_much_falls_short_as_stated(truth: float, low: float, high: float) -> None:
-    """docs/reference/paper_to_code.md W: within 10% at 5 nats; at 10 it is 2.4 short."""
+    """docs/reference/departures_analyses.md W: within 10% at 5 nats; at 10 it is 2.4 short."""
     x, y = gaussians(truth, 50_000)
     assert low < estimate("mine", x, fixed(y), config=LONG).nats < high
 

@@ -30,7 +30,7 @@ def pages() -> Pages:
 
 def test_the_pages_in_docs_are_what_the_saved_ranks_give(pages: Pages) -> None:
     """Else: gensr results build"""
-    assert pages.texts.keys() == {DOCS / "results" / "findings.md", DOCS / "results" / "studies.md"}
+    assert {path.stem for path in pages.texts} == {"findings", "paper_claims", "studies", "tables"}
     assert differing(pages) == []
 
 
@@ -121,7 +121,7 @@ def test_a_sentence_that_does_not_hold_stops_the_build_with_its_line(docs: Path)
 def test_a_table_shows_what_is_missing_and_how_it_is_made(docs: Path) -> None:
     assert "No system has ranks yet. `python -m benchmarks.tables" in shown(docs, '{{ table("toy", "rerank") }}')
     save(docs, "gensr", [1], setting="laptop")
-    assert "GenSR − it:" not in shown(docs, '{{ table("toy", "rerank", also=["gensr@laptop"]) }}')  # no GenSR yet
+    assert "GenSR − it**" not in shown(docs, '{{ table("toy", "rerank", also=["gensr@laptop"]) }}')  # no GenSR yet
     save(docs, "gensr", [0])
     save(docs, "sasrec", [4], setting="earlier", converted_from="old.parquet")
     text = shown(docs, '{{ table("toy", "rerank", also=["gensr@laptop", "two_head@laptop"]) }}')
@@ -132,6 +132,18 @@ def test_a_table_shows_what_is_missing_and_how_it_is_made(docs: Path) -> None:
     assert "--only toy rerank" in text
     assert "**1.0000**" in rows["GENSR"]
     assert ".3869 | +.6131 [+.6131, +.6131]" in rows["SASREC†"]
+
+
+def test_the_overview_says_who_is_first_and_leaves_out_what_gensr_does_not_rank(docs: Path) -> None:
+    save(docs, "sasrec", [4], converted_from="old.parquet")
+    template = '{{ overview([("Toys", "toy", "rerank")]) }}'
+    assert shown(docs, template).count("\n") == 1
+    save(docs, "gensr", [0])
+    assert "| Toys | search | **GENSR** | GENSR 1.0000 | SASREC† .3869 | +.6131" in shown(docs, template)
+    save(docs, "two_head", [0])
+    assert shown(docs, template).splitlines()[2].endswith("| +.6131 [+.6131, +.6131] | +.0000 [+.0000, +.0000] |")
+    save(docs, "din", [0])
+    assert "| Toys | search | **level** |" in shown(docs, template)
 
 
 def test_ranks_of_other_samples_are_no_peers(docs: Path) -> None:
