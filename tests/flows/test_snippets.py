@@ -2,6 +2,7 @@
 
 ``test_documented_commands`` checks ``gensr run``, ``make run`` and ``prefect deployment run``.
 ``tests/promote/test_model_registry.py`` runs the Python of ``use_a_model.md``, ``test_slow_serve.py`` its request.
+``tests/baselines/test_printed_baseline.py`` trains the class of ``add_a_baseline.md``.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from tasks.ingest.file_cache import csv_parts, name_of
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PREFECT = ("deployment", "work-pool", "deploy", "worker")
+RUN = ("use_a_model.md", "add_a_baseline.md")  # pages whose Python a test runs
 OTHERS = {"curl", "mlflow", "dask", "export"}  # programs that are not ours; the first two are run as printed
 
 
@@ -79,7 +81,7 @@ def test_a_snippet_is_of_a_kind_that_is_checked(page: str, language: str, text: 
     elif language == "math":
         assert convert(text).startswith("<math")  # the site draws it, as the forge does
     elif language == "python":
-        assert page == "use_a_model.md", "run it in a test, as tests/promote/test_model_registry.py does"
+        assert page in RUN, "run it in a test, as tests/promote/test_model_registry.py does"
     elif language == "json" or text.startswith("{"):
         PipelineConfig.model_validate(json.loads(text))
     elif name_of(Path(first)):
