@@ -103,7 +103,7 @@ def _from_here(path: Path) -> str:
 
 
 class Shown:
-    """What people see of a run: a line for each stage and, in a terminal, a bar for the one at work.
+    """What people see of a run: a line for each stage. A terminal also has a bar for the stage at work.
 
     Where there is no bar the beginning of a stage is a line, too.
     """

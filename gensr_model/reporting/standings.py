@@ -44,7 +44,7 @@ class Standing(NamedTuple):
 
 
 def standings(facts: RunFacts) -> list[Standing]:
-    """Of each task that GenSR was ranked on, from the run itself or else from the study that the run is."""
+    """Of each task that GenSR was ranked on. The results are the run's, or those of the study that the run is."""
     study = facts.studies.get(facts.summary.get("study", ""), {})
     known: list[dict[str, Any]] = [facts.summary, study]
     results: Any = next((each["results"] for each in known if each.get("results")), {})
