@@ -14,7 +14,8 @@ from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.reporting.run_facts import ABLATION, FULL, RERANK, SWEEP
 from tasks.compare.names import check_points
 from tasks.compare.trials import check_ablation, check_sweep
-from tasks.core.tracking import Tracked, run_logger
+from tasks.core.run_log import run_logger
+from tasks.core.tracking import Tracked
 from tasks.evaluate.run_data import Data
 from tasks.publish.publish import headline, part_of_run
 

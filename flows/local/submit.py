@@ -30,6 +30,7 @@ from prefect.states import Crashed
 
 from tasks.core import tracking
 from tasks.core.error_log import BLOCK
+from tasks.core.run_log import LOGGER, STARTED
 
 
 class Outcome(NamedTuple):
@@ -170,7 +171,7 @@ class Messages:
 
     def _line(self, log: Log) -> Line:
         stage, _, said = log.message.partition(": ")
-        starts, key = said == tracking.STARTED, tracking.progress_key(stage)
+        starts, key = said == STARTED, tracking.progress_key(stage)
         self._running.pop(key, None)  # what else a stage says is that it has ended
         if starts:
             self._running[key] = stage
@@ -179,7 +180,7 @@ class Messages:
 
 def _is_for_people(log: Log) -> bool:
     """Our own lines, and the traces of unexpected errors; the block of an expected one is shown last, by itself."""
-    if log.name.split(".")[-1] == tracking.LOGGER:
+    if log.name.split(".")[-1] == LOGGER:
         return True
     repeated = log.name.endswith(BLOCK) or log.message.startswith("Finished in state")
     return log.level >= ERROR and not repeated

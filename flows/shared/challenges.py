@@ -8,7 +8,8 @@ from contextlib import AbstractContextManager, contextmanager
 from prefect.runtime import flow_run
 
 from gensr_model.config.pipeline import PipelineConfig
-from tasks.core.tracking import Tracked, error_context
+from tasks.core.run_log import error_context
+from tasks.core.tracking import Tracked
 from tasks.promote.challenge import Challenge
 from tasks.publish.publish import publish_decision
 

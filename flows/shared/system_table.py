@@ -19,8 +19,9 @@ from tasks.compare.baselines import Ranked, run_system
 from tasks.compare.full_table import TABLES
 from tasks.compare.names import check_names, check_needs, check_points, check_trials, not_made, title
 from tasks.compare.saved_ranks import taken
+from tasks.core.run_log import run_logger
 from tasks.core.stage import StageResult
-from tasks.core.tracking import Tracked, parent_run, run_logger
+from tasks.core.tracking import Tracked, parent_run
 from tasks.core.worker_check import WorkerEnvironment, check, here
 from tasks.evaluate.run_data import Data
 from tasks.publish.comparison_table import Compared, Failed, compare

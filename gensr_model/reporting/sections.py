@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from gensr_model.reporting.charts import Figure
 from gensr_model.reporting.tables import Table
+
+if TYPE_CHECKING:  # Matplotlib: a second
+    from gensr_model.reporting.charts import Figure
 
 
 class Block(NamedTuple):

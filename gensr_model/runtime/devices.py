@@ -8,15 +8,14 @@ import sys
 from pathlib import Path
 
 import torch
-import torch._dynamo
 from torch import nn
 
 from gensr_model.config.training import Compile
+from gensr_model.runtime.malloc import PEAK_OF_PROCESS
 
 _WIDE = 512  # width of a backbone; below, a GPU waits for Python between kernels, not for memory
 # Dropout by PyTorch's own kernels: less of a GPU's time than Inductor's (docs/results/speed.md), and eager's numbers.
 _OPTIONS = {"fallback_random": True}
-PEAK_OF_PROCESS = "peak_memory_mb"  # the metric by which a training's subprocess reports its peak
 
 
 def default_device() -> torch.device:
@@ -52,6 +51,8 @@ def compile_blocks(model: nn.Module, wanted: Compile) -> bool:
         return False
     if wanted == "auto" and (default_device().type == "cpu" or backbone.model_dim < _WIDE):
         return False
+    import torch._dynamo  # seconds
+
     # One function has a program for each of: first block or others, either stack, training or validation.
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
     for stack in (backbone.encoder, backbone.decoder):

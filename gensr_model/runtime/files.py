@@ -7,14 +7,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 def write_json(path: Path, content: Any, sort_keys: bool = True) -> None:
@@ -26,6 +27,8 @@ def write_json(path: Path, content: Any, sort_keys: bool = True) -> None:
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write safetensors to a temporary name and rename it. After an OSError no file remains."""
+    from safetensors.torch import save_file  # torch: seconds
+
     with _aside(path) as aside:
         try:
             save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, aside)
@@ -67,6 +70,8 @@ def module_tensors(module: torch.nn.Module) -> dict[str, Tensor]:
 
 def load_module_tensors(module: torch.nn.Module, tensors: dict[str, Tensor]) -> None:
     """Copy the result of ``module_tensors`` into a module of the same shape. Raises ValueError where names differ."""
+    import torch  # seconds
+
     own = module_tensors(module)
     if own.keys() != tensors.keys():
         raise ValueError(

@@ -14,6 +14,7 @@ import functools
 # Parameters of mallopt(3), from glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 _NEVER = 2**31 - 1
+PEAK_OF_PROCESS = "peak_memory_mb"  # the metric by which a training's subprocess reports its peak
 
 
 @functools.cache

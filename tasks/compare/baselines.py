@@ -28,8 +28,9 @@ from gensr_model.training.needs import READERS
 from tasks.compare.names import OURS, every_system, find_baseline, not_made, spec_at
 from tasks.core.code_version import Code, foreign, name_of
 from tasks.core.definitions import exists
+from tasks.core.run_log import run_logger
 from tasks.core.stage import Stage, StageResult, stage
-from tasks.core.tracking import Tracked, run_logger
+from tasks.core.tracking import Tracked
 from tasks.core.work import Builder, Work
 from tasks.evaluate.rank import rank_model, rank_reference
 from tasks.train.finetune import finetune, how_it_ended

@@ -33,6 +33,7 @@ RUNNERS = frozenset(
         "tasks.core.code_version",
         "tasks.core.definitions",
         "tasks.core.isolated_process",
+        "tasks.core.run_log",
         "tasks.core.source_files",
         "tasks.core.stage",
         "tasks.core.state_dir",

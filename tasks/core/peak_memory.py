@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from types import TracebackType
+from typing import Any
 
 import psutil
-import torch
 
-from gensr_model.runtime.devices import PEAK_OF_PROCESS
+from gensr_model.runtime.malloc import PEAK_OF_PROCESS
 
 _EVERY = 0.1  # seconds between two looks
 
@@ -28,8 +29,8 @@ class PeakMemory:
         self._thread = threading.Thread(target=self._watch, name="peak-memory", daemon=True)
 
     def __enter__(self) -> PeakMemory:
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
+        if gpu := _gpu():
+            gpu.reset_peak_memory_stats()
         self._look()
         self._thread.start()
         return self
@@ -40,8 +41,8 @@ class PeakMemory:
         self._ended.set()
         self._thread.join()
         self._look()
-        if torch.cuda.is_available():
-            self.gpu = torch.cuda.max_memory_allocated()
+        if gpu := _gpu():
+            self.gpu = gpu.max_memory_allocated()
 
     def work_peak(self, metrics: dict[str, float]) -> tuple[int, int]:
         """Bytes of the process and of the GPU: those of the block, or of the subprocess that did the work.
@@ -52,7 +53,7 @@ class PeakMemory:
         if PEAK_OF_PROCESS not in metrics:
             return self.process, self.gpu
         peak = int(metrics[PEAK_OF_PROCESS] * 2**20)
-        return (0, peak) if torch.cuda.is_available() else (peak, 0)
+        return (0, peak) if _gpu() else (peak, 0)
 
     def _watch(self) -> None:
         while not self._ended.wait(_EVERY):
@@ -60,3 +61,9 @@ class PeakMemory:
 
     def _look(self) -> None:
         self.process = max(self.process, self._self.memory_info().rss)
+
+
+def _gpu() -> Any:
+    """``torch.cuda`` where this process uses it: a stage without torch does not import it for a look."""
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    return cuda if cuda is not None and cuda.is_available() else None

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Concatenate, NamedTuple, ParamSpec, cast
+from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, cast
 
 from filelock import FileLock
 from prefect import State, Task, task
@@ -39,11 +39,13 @@ from gensr_model.runtime.stage_folder import (
 )
 from tasks.core.code_version import Code, definitions_of, entry_code, names_of
 from tasks.core.dataset_format import place_of
-from tasks.core.isolated_process import run_in_subprocess
 from tasks.core.peak_memory import PeakMemory
+from tasks.core.run_log import STARTED, error_context, run_logger
 from tasks.core.state_dir import StateDir, state_dir
-from tasks.core.tracking import STARTED, Tracked, error_context, run_logger
 from tasks.core.work import Builder, Work
+
+if TYPE_CHECKING:
+    from tasks.core.tracking import Tracked
 
 Facts = Callable[[PipelineConfig], dict[str, Any]]
 
@@ -182,6 +184,8 @@ class Stage:
         run_id: str,
         parallel_jobs: int = 0,
     ) -> dict[str, Any]:
+        from tasks.core.tracking import Tracked  # MLflow: seconds
+
         run = Tracked.existing(run_id)
         run_logger().info("%s: %s", label, STARTED)
         report = run.report(label)
@@ -191,6 +195,8 @@ class Stage:
             arguments = (self.view(config, option), *map(Path, inputs), *options)
             if not parallel_jobs:
                 return self.build(work, *arguments)
+            from tasks.core.isolated_process import run_in_subprocess  # torch: seconds
+
             where = (work.out, work.checkpoints)
             return run_in_subprocess(
                 self.build.__module__, self.build.__name__, where, work.report, arguments, parallel_jobs

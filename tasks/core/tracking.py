@@ -22,19 +22,16 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.context import FlowRunContext, TaskRunContext
-from prefect.logging import get_run_logger
+from prefect.context import TaskRunContext
 
 import gensr_model
 from gensr_model.config.base import digest
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.runtime.progress import TerminalReport
+from tasks.core.run_log import PROGRESS, error_context, run_logger
 from tasks.core.state_dir import state_dir
 
 EXPERIMENT = "gensr"
-LOGGER = "gensr"
-PROGRESS = "gensr-progress"  # the logger of lines for Prefect's page alone: a terminal has a bar
-STARTED = "started"  # what a stage that is built logs first
 _PER_CALL = 1_000  # MLflow's limit of metrics
 _MAX_WAITING = 20_000  # metrics that wait while MLflow cannot be reached
 _AFTER_FAILURE = 600.0  # seconds: a try, with what MLflow retries itself, holds training up for minutes
@@ -42,13 +39,6 @@ _FLUSH_EVERY = 5.0  # seconds; one batched call costs what one metric costs
 _PROGRESS_EVERY = 3.0
 _LOG_EVERY = 20.0
 _SYSTEM_EVERY = 5.0
-
-
-def run_logger(name: str = LOGGER) -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
-    """The logger of the Prefect run, with a name by which ``make run`` picks the lines that it shows."""
-    if FlowRunContext.get() or TaskRunContext.get():
-        return get_run_logger().getChild(name)  # type: ignore[union-attr]
-    return logging.getLogger(name)
 
 
 def tracking_uri() -> str:
@@ -271,17 +261,6 @@ class RunReport:
         self.flush()
         if self._waiting:
             run_logger().warning("%d metrics of %s are lost: MLflow did not take them", len(self._waiting), self.name)
-
-
-@contextmanager
-def error_context(error: BaseException) -> Iterator[None]:
-    """The block reports ``error``. Where the report fails too, a note and the log say so; ``error`` can be raised."""
-    try:
-        yield
-    except Exception as second:
-        failed = f"this could not be reported: {type(second).__name__}: {second}"
-        error.add_note(f"and {failed}")
-        run_logger().warning("%s: %s", type(error).__name__, failed.partition("\n")[0])
 
 
 @contextmanager

@@ -32,9 +32,10 @@ from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError, GensrError
 from gensr_model.runtime.stage_folder import folder_digest
 from tasks.core.definitions import walk
+from tasks.core.run_log import error_context, run_logger
 from tasks.core.stage import StageResult
 from tasks.core.state_dir import state_dir
-from tasks.core.tracking import Tracked, error_context, run_logger, tracking_uri
+from tasks.core.tracking import Tracked, tracking_uri
 from tasks.promote import pyfunc_model
 from tasks.promote.record import Outcome
 from tasks.validate.profile import BINS

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from gensr_model.runtime.devices import PEAK_OF_PROCESS
+from gensr_model.runtime.malloc import PEAK_OF_PROCESS
 from tasks.core.peak_memory import PeakMemory
 
 
@@ -36,10 +36,10 @@ def test_a_block_that_fails_is_measured_and_fails() -> None:
 
 
 def test_work_in_a_process_of_its_own_has_that_process_s_peak(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.core.peak_memory.torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with PeakMemory() as peak:
         pass
     assert peak.work_peak({"seconds": 1.0}) == (peak.process, 0)
     assert peak.work_peak({PEAK_OF_PROCESS: 1.5}) == (3 * 2**19, 0)
-    monkeypatch.setattr("tasks.core.peak_memory.torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     assert peak.work_peak({PEAK_OF_PROCESS: 1.5}) == (0, 3 * 2**19), "of the GPU"

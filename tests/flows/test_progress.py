@@ -13,7 +13,8 @@ from prefect.logging.handlers import APILogHandler
 
 from flows.local.submit import Line, Messages, StageProgress
 from flows.local.watch import Shown
-from tasks.core.tracking import PROGRESS, STARTED, progress_key, run_logger
+from tasks.core.run_log import PROGRESS, STARTED, run_logger
+from tasks.core.tracking import progress_key
 
 
 @flow
