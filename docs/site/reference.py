@@ -20,7 +20,7 @@ from gensr_model.config.pipeline import SECTIONS, PipelineConfig
 from gensr_model.config.presets import PRESETS
 
 FOLDER = Path(__file__).resolve().parents[1] / "reference"
-HEAD = "<!-- Written by python docs/site/reference.py: edit {} and run it again. -->\n# {}\n\n{}\n"
+HEAD = "# {1}\n\n<!-- Written by python docs/site/reference.py: edit {0} and run it again. -->\n\n{2}\n"
 CELL = 25  # words that a cell has room for
 CONFIG_PAGES = {
     "config": (
