@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from browser import browser
 from parsed import Parsed
 from prose import ROOT, pages
 
@@ -35,6 +37,15 @@ FETCHED = {
     "video": "src",
     "use": "href",
 }
+
+
+SEARCH = """{
+  document.querySelector("label[for=__search]").click();
+  const box = document.querySelector(".md-search__input");
+  box.focus();
+  box.value = "frozen candidates";
+  box.dispatchEvent(new KeyboardEvent("keyup", {bubbles: true}));
+}"""
 
 
 def entries(nav: Any) -> Iterator[str]:
@@ -100,8 +111,29 @@ def test_no_style_or_script_fetches_an_external_address(site: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_search_has_its_index_beside_it(site: Path) -> None:
-    assert "k-core" in (site / "search" / "search_index.js").read_text(encoding="utf-8")
+def test_equations_are_drawn_and_links_out_of_docs_are_text(site: Path) -> None:
+    page = (site / "concepts" / "gensr.html").read_text(encoding="utf-8")
+    assert page.count("<math") == page.count("</math>") == 9
+    assert "\\frac" not in page
+    html = "".join(path.read_text(encoding="utf-8") for path in site.rglob("*.html"))
+    assert "dataset_format.py" in html, "a page names a file of the repository"
+    assert 'dataset_format.py"' not in html, "and the site has no link to it"
+
+
+@pytest.mark.slow
+def test_the_search_works_from_disk(site: Path, tmp_path: Path) -> None:
+    with browser(tmp_path) as tab:
+        tab.look(1200)
+        tab.open(site / "index.html")
+        tab.evaluate(SEARCH)
+        for _ in range(100):
+            found = tab.evaluate("[...document.querySelectorAll('.md-search-result__link')].map(a => a.href)")
+            if found:
+                break
+            time.sleep(0.2)
+        assert any("protocol.html#frozen-candidates" in link for link in found)
+        assert all(request.startswith(("file:", "data:")) for request in tab.requests)
+        assert tab.complaints == []
 
 
 @pytest.mark.parametrize(("address", "external"), [("https://a.b/c", True), ("//a.b/c", True), ("../a//b.css", False)])
