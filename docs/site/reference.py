@@ -110,10 +110,19 @@ def _rows(config: type[Frozen], place: str) -> list[tuple[str, str, str, str]]:
         path, nested = f"{place}{name}", _configs(field.annotation)
         whole = field.annotation in nested
         if not whole:
-            rows.append((path, _type(properties.get(name, {})), _default(path, field), _prose(field.description or "")))
+            rows.append(
+                (path, _type(properties.get(name, {})), _default(path, field), _prose(_description(config, name)))
+            )
         if place or not nested:
             rows += [row for kind in nested for row in _rows(kind, f"{path}." if whole else f"{path}[].")]
     return rows
+
+
+def _description(config: type[Frozen], name: str) -> str:
+    """A field's description, or that of the base class in whose place it stands."""
+    fields = [base.model_fields.get(name) for base in config.__mro__ if issubclass(base, Frozen)]
+    found = (field.description for field in fields if field and field.description)
+    return next(found, "The word that chooses this source." if name == "kind" else "")
 
 
 def _configs(kind: Any) -> list[type[Frozen]]:

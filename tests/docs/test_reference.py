@@ -46,6 +46,12 @@ def test_every_field_that_can_be_set_has_one_row(written: dict[str, str]) -> Non
     assert all(f"`{preset['train']['epochs']}`" in epochs for preset in PRESETS.values())
 
 
+def test_every_field_is_described(written: dict[str, str]) -> None:
+    assert [
+        row for page in written.values() for row in re.findall(r"^\| `(\w+\.[^`]+)` .*\|  \|$", page, re.MULTILINE)
+    ] == []
+
+
 def test_every_command_and_option_is_there(written: dict[str, str]) -> None:
     page = written["cli.md"]
     assert len(re.findall("^## gensr ", page, re.MULTILINE)) > 8
