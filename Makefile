@@ -39,7 +39,7 @@ test-slow: $(INSTALLED)
 
 # One page of it: build/site/index.html, which a browser opens from disk.
 docs: $(INSTALLED)
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "gensr: the documentation is in build/site/index.html"
 
 audit: $(INSTALLED)

@@ -62,14 +62,41 @@ def test_every_page_is_in_the_navigation() -> None:
     assert set(named) - there == set(), "the navigation names a page that is not there"
 
 
+def build(folder: Path, config: Path = ROOT / "mkdocs.yml") -> subprocess.CompletedProcess[str]:
+    """As `make docs` builds; with --quiet as well, MkDocs counts no warning and --strict means nothing."""
+    assert "-m mkdocs build --strict\n" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    command = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "--strict",
+        "--config-file",
+        str(config),
+        "--site-dir",
+        str(folder),
+    ]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built as `make docs` builds it, which takes seconds; a link or an anchor that leads nowhere fails."""
+    """The site, which takes seconds to build."""
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    result = build(folder)
     assert result.returncode == 0, result.stderr
     return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("link", ["nothing.md", "index.md#nowhere", "/index.md", ""])
+def test_a_link_that_leads_nowhere_stops_the_build(link: str, tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text(f"# Page\n\n[a link]({link or '#page'})\n", encoding="utf-8")
+    config = f"INHERIT: {ROOT / 'mkdocs.yml'}\ndocs_dir: {tmp_path / 'docs'}\nnav: [index.md]\nplugins: []\n"
+    (tmp_path / "mkdocs.yml").write_text(config + f"hooks: [{ROOT / CONFIG['hooks'][0]}]\n", encoding="utf-8")
+    result = build(tmp_path / "site", tmp_path / "mkdocs.yml")
+    assert (result.returncode != 0) == bool(link), result.stderr
 
 
 def fetched(page: Parsed) -> Iterator[str]:
