@@ -31,6 +31,10 @@ class DataError(GensrError):
     """The input data cannot be used. The message names the file, the line or field, and what was expected."""
 
 
+class EmptyFileError(DataError):
+    """A file holds no row."""
+
+
 class ConfigError(GensrError):
     """The configuration names something that does not exist or cannot work."""
 

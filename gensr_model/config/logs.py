@@ -97,8 +97,10 @@ class TableConfig(Frozen):
     delimiter: Annotated[str, AfterValidator(_parts_fields)] | None = Field(
         None, description="Character between the fields of a text file. Left out: detected."
     )
-    quoted: bool | None = Field(
-        None, description="Whether fields of text files may stand in double quotes. Left out: detected."
+    quoted: bool | Literal["backslash"] | None = Field(
+        None,
+        description="Whether fields of text files may stand in double quotes. `backslash`: a quote within a field is "
+        '`\\"` instead of `""`. Left out: detected.',
     )
     header: tuple[Name, ...] = Field((), description="Column names of text files that have no header line.")
     hive: bool = Field(False, description="Read folder names such as `day=2026-01-02` as columns.")

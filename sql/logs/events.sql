@@ -19,6 +19,8 @@ judged as (
             when engagement = 'ignored' then null
             when "user" is null then 'no ' || $user
             when item is null then 'no ' || $item
+            when is_nested("user") then $user || ' is a list or an object: one id is expected'
+            when is_nested(item) then $item || ' is a list or an object: one id is expected'
             when time is null then 'no ' || $time
             when ts between $earliest and $latest then null
             when $unit = 'iso' and ts is null then 'time is not ISO 8601, as those of the rest of the file are'

@@ -40,7 +40,10 @@ final as (
             lambda path: len(path) > 0
         ) as category_paths,
         line_no as line,
-        case when item is null then 'no ' || $item end as reason,
+        case
+            when item is null then 'no ' || $item
+            when is_nested(item) then $item || ' is a list or an object: one id is expected'
+        end as reason,
         concat_ws(',', item, title) as excerpt
     from paths
 )

@@ -4,7 +4,10 @@ select
     query_id,
     query,
     line_no as line,
-    case when query_id is null then 'no ' || $query_id end as reason,
+    case
+        when query_id is null then 'no ' || $query_id
+        when is_nested(query_id) then $query_id || ' is a list or an object: one id is expected'
+    end as reason,
     concat_ws(',', query_id, query) as excerpt
 from batch
 order by line

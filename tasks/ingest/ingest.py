@@ -25,7 +25,7 @@ from gensr_model.config.known_formats import FORMATS, Format, short_name
 from gensr_model.config.logs import LogsConfig
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.config.remote_sources import S3Source, SqlSource
-from gensr_model.errors import ConfigError, DataError
+from gensr_model.errors import ConfigError, DataError, EmptyFileError
 from tasks.core import sql_runner
 from tasks.core.code_version import definitions_of, entry_code, function_digest, names_of
 from tasks.core.dataset_format import Files, Reading, dataset_format, place_of
@@ -218,11 +218,22 @@ def _read_tables(
     """Write the format's tables into ``out``; returns the counts of repeated rows and the format's own notes."""
     for table in reading.tables:
         rows = []
-        for path in files.get(table.name, ()):
+        paths = files.get(table.name, ())
+        for path in paths:
             blocks = functools.partial(table.blocks, con, path, bounds)
-            rows.append(parts.read(path, table.name, table.schema, blocks, account))
-            if account.of(path)["read"] or not table.optional:
+            empty = not table.optional
+            try:
+                rows.append(parts.read(path, table.name, table.schema, blocks, account))
+            except EmptyFileError:
+                if len(paths) == 1:
+                    raise
+                empty = True
+            if account.of(path)["read"]:
                 account.check(path)
+            elif empty:
+                account.mark_empty(path)
+        if paths and not table.optional and not any(account.of(path)["read"] for path in paths):
+            account.check(paths[0])  # no part has a row
         put_together(rows, out / f"{table.name}.parquet", table.schema)
     distinct = [table.name for table in reading.tables if table.distinct]
     repeated = {f"repeated_{name}": keep_first(con, name, out) for name in distinct}

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gensr_model.errors import DataError
+from gensr_model.errors import DataError, EmptyFileError
 
 BLOCK = 16 * 2**20  # bytes of unpacked text at a time
 PIECE = 2**20
@@ -53,7 +53,7 @@ def read_lines(path: Path) -> Iterator[Lines]:
     Raises DataError, naming the file and the last good line, if the file is empty, truncated, corrupt or no UTF-8 text.
     """
     if path.stat().st_size == 0:
-        raise DataError(f"{path}: the file is empty (0 bytes). Copy or download it again.")
+        raise EmptyFileError(f"{path}: the file is empty (0 bytes). Copy or download it again.")
     done, rest = 0, b""
     with path.open("rb") as raw:
         stream = _unpacked(raw)
@@ -79,7 +79,7 @@ def read_lines(path: Path) -> Iterator[Lines]:
     if rest.strip():
         yield _split(rest, done)[0]
     elif not done:
-        raise DataError(f"{path}: the file holds no lines. Copy or download it again.")
+        raise EmptyFileError(f"{path}: the file holds no lines. Copy or download it again.")
 
 
 def _split(text: bytes, done: int) -> tuple[Lines, int]:

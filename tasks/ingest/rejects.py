@@ -60,6 +60,12 @@ class Account:
         """The counts of a file that was opened."""
         return self.files[self._names[path]]
 
+    def mark_empty(self, path: Path) -> None:
+        """A part without a row, which says nothing of columns and units either."""
+        entry = self.of(path)
+        entry["empty"] = True
+        entry.pop("understood", None)
+
     def add(self, path: Path, accepted: int, rejects: pa.Table) -> None:
         """Book a block: ``accepted`` rows and a table with columns line, reason and excerpt."""
         entry = self.of(path)

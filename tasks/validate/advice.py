@@ -28,6 +28,17 @@ def warnings(found: Found, config: PipelineConfig) -> list[str]:
     return [*itertools.chain.from_iterable(look(found, config) for look in _LOOKS), *own]
 
 
+def _empty_files(found: Found, config: PipelineConfig) -> Iterator[str]:
+    del config
+    names = [file["name"] for file in found["files"] if file.get("empty")]
+    if names:
+        more = f" and {len(names) - 5:,} others" if len(names) > 5 else ""
+        yield (
+            f"Without a row, and so left out: {', '.join(names[:5])}{more}. Copy or export again what should hold "
+            "events or items."
+        )
+
+
 def _few_events(found: Found, config: PipelineConfig) -> Iterator[str]:
     del config
     events = found.get("events")
@@ -111,6 +122,7 @@ def _thin_days(found: Found, config: PipelineConfig) -> Iterator[str]:
 
 
 _LOOKS: tuple[Callable[[Found, PipelineConfig], Iterator[str]], ...] = (
+    _empty_files,
     _few_events,
     _few_samples,
     _small_core,

@@ -54,6 +54,7 @@ def _understood(manifest: dict[str, Any], config: PipelineConfig) -> dict[str, A
     columns: dict[tuple[str, ...], dict[str, Any]] = {}
     unused: dict[str, dict[str, None]] = {}
     types: dict[str, dict[str, Any]] = {}
+    without = [set(file["behaviors_without_rows"]) for file in read if "behaviors_without_rows" in file]
     for file in filter(None, read):
         for role, column in file["columns"].items():
             key = (file["table"], role, *column["columns"])
@@ -73,6 +74,7 @@ def _understood(manifest: dict[str, Any], config: PipelineConfig) -> dict[str, A
         "fixed_columns": {t.name: t.schema.names for t in entry.reading.tables} if not any(read) else {},
         "unused": {name: list(names) for name, names in unused.items()},
         "event_types": types,
+        "behaviors_without_rows": sorted(set.intersection(*without)) if without else [],
         "time_units": [{"unit": unit, "why": why} for unit, why in units],
         "notes": manifest.get("notes", {}),
     }

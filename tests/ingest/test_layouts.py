@@ -287,6 +287,26 @@ def test_a_click_on_what_a_search_showed_has_its_query_and_one_on_a_recommendati
     assert interactions(raw, config)[:2] == [("v1", "p1", 0, "src", "杯"), ("v3", "p9", 0, "rec", None)]
 
 
+def test_a_dump_by_elasticdump_is_a_bulk_dump(tmp_path: Path) -> None:
+    case, config = CASES["ubi"], config_of("ubi")
+    wrapped = {
+        name: as_lines(
+            *(
+                {"_index": "ubi", "_type": "_doc", "_id": "1", "_score": 1, "_source": document}
+                for document in map(json.loads, content.splitlines())
+                if not document.keys() & {"index", "create"}
+            )
+        )
+        for name, content in case.files.items()
+    }
+    folders = (written(tmp_path / n / "logs", files) for n, files in (("bulk", case.files), ("dump", wrapped)))
+    bulk, dump = (ingest(folder, config) for folder in folders)
+    for table in ("events", "queries"):
+        rows = [[{**row, "line": 0} for row in raw.rows(table)] for raw in (bulk, dump)]
+        assert rows[0] == rows[1]
+    assert [reason for _, _, reason in dump.rejects] == [reason for _, _, reason in case.rejects]
+
+
 def test_a_dump_whose_first_block_has_queries_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_chunks, "CHUNK", 150)
     first = [{"query_id": f"q{n}", "user_query": f"query {n}"} for n in range(9)]

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from ingest_inputs import lines
-from test_ingest_logs import HEADER, ROW, as_lines, events, ingest, source
+from test_ingest_logs import HEADER, LOG, ROW, as_lines, events, ingest, source
 
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError
@@ -148,3 +148,70 @@ def test_lists_as_python_writes_them(category: str, paths: list[list[str]], tmp_
 def test_what_parts_no_fields_is_refused(sign: str) -> None:
     with pytest.raises(ValueError, match=r"logs\.events\.delimiter\n.* is no delimiter\. Give one ASCII character"):
         PipelineConfig.model_validate({"logs": {"events": {"delimiter": sign}}})
+
+
+SPARK = r"""user_id,item_id,timestamp,query
+u1,i1,1700000000,"so-called \"Red, 5\" Shoe\""
+u2,i2,1700000001,"C:\new \\"
+u3,i3,1700000002,plain
+"""
+
+
+def test_quotes_that_are_escaped_by_a_backslash(tmp_path: Path) -> None:
+    folder = source(tmp_path / "logs", events__csv=SPARK.encode())
+    texts = ['so-called "red, 5" shoe"', "c:\\new \\", "plain"]
+    assert [query for (query,) in events(ingest(folder), "query")] == texts
+    given = ingest(folder, {"events": {"quoted": "backslash"}})
+    assert [query for (query,) in events(given, "query")] == texts
+    doubled = lines("user_id,item_id,timestamp,query", 'u1,i1,1700000000,"C:\\","'.removesuffix(',"'))
+    assert events(ingest(source(tmp_path / "other", events__csv=doubled)), "query") == [("c:\\",)]
+
+
+@pytest.mark.parametrize("before", ["sep=;", "# made by a shop\n#\n\n# for us; all of it", "SEP=;\n# made by a shop"])
+def test_what_stands_before_the_header(before: str, tmp_path: Path) -> None:
+    content = lines(*before.split("\n"), HEADER.replace(",", ";"), ROW.replace(",", ";"))
+    plain = events(ingest(source(tmp_path / "plain", events__csv=lines(HEADER, ROW))), "user", "item", "ts", "query")
+    raw = ingest(source(tmp_path / "logs", events__csv=content))
+    assert events(raw, "user", "item", "ts", "query") == plain
+    assert events(raw, "line") == [(before.count("\n") + 2 + 1,)]
+
+
+def test_a_header_that_begins_like_a_comment_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="the header line begins with #"):
+        ingest(source(tmp_path / "logs", events__csv=lines(f"#{HEADER}", ROW)))
+
+
+@pytest.mark.parametrize("name", ["events.2.csv", "events.2.jsonl", "events.2.csv.gz", "events.2.parquet"])
+def test_parts_without_rows_are_left_out_and_told(name: str, tmp_path: Path) -> None:
+    head = {
+        "csv": lines(HEADER),
+        "jsonl": b"\n \n",
+        "gz": gzip.compress(b""),
+        "parquet": parquet(pa.Table.from_pylist(LOG).slice(0, 0)),
+    }
+    for content in (b"", head[name.split(".")[-1]]):
+        folder = source(tmp_path / f"logs{len(content)}", **{"events.1.csv": lines(HEADER, ROW), name: content})
+        raw = ingest(folder)
+        assert len(events(raw, "user")) == 1
+        entries = [entry for entry in raw.manifest["files"] if entry["name"] != "items.csv"]
+        assert [(entry["name"], entry.get("empty")) for entry in entries] == [("events.1.csv", None), (name, True)]
+
+
+def test_parts_of_which_none_has_a_row_are_an_error(tmp_path: Path) -> None:
+    folder = source(tmp_path / "logs", **{"events.1.csv": b"", "events.2.csv": lines(HEADER)})
+    with pytest.raises(DataError, match=r"events\.1\.csv: the file holds .* no row of data"):
+        ingest(folder)
+
+
+@pytest.mark.parametrize("value", [["u1"], {"id": "u1"}, {"$oid": "5f"}])
+@pytest.mark.parametrize("role", ["user_id", "item_id"])
+def test_ids_that_are_lists_or_objects_are_rejects(value: Any, role: str, tmp_path: Path) -> None:
+    raw = ingest(source(tmp_path / "logs", events__jsonl=as_lines([ONE, ONE | {role: value}])))
+    reason = f"{role} is a list or an object: one id is expected"
+    assert [(line, said) for _, line, said in raw.rejects] == [(2, reason)]
+
+
+def test_ids_in_brackets_are_ids(tmp_path: Path) -> None:
+    names = ["[deleted]", "{f81d4fae}", "[", "{"]
+    raw = ingest(source(tmp_path / "logs", events__jsonl=as_lines([ONE | {"user_id": name} for name in names])))
+    assert [user for (user,) in events(raw, "user")] == names

@@ -96,6 +96,17 @@ def test_a_column_under_another_name_is_named_until_it_is_mapped(tmp_path: Path)
     assert "alone is trained" not in told
 
 
+def test_a_type_that_no_row_has_and_a_part_without_rows_are_told(tmp_path: Path) -> None:
+    config = config_of("logs", tmp_path, logs={"behaviors": {"Clik": "rec", "CLICK": "rec"}})
+    (tmp_path / "shop" / "events.2.csv").write_text("user_id,sku,timestamp\n", encoding="utf-8")
+    (tmp_path / "shop" / "events.3.csv").touch()
+    told = " ".join(check(config, tmp_path)["warnings"])
+    assert "Without a row, and so left out: events.2.csv, events.3.csv." in told
+    assert "logs.behaviors names the event type 'Clik', which no row has." in told
+    assert "The nearest types that rows have: click." in told
+    assert "'CLICK'" not in told
+
+
 @pytest.mark.parametrize("least", [1, 9])
 def test_logs_of_few_users_are_too_few_to_learn_from(least: int, tmp_path: Path) -> None:
     config = changed(config_of("logs", tmp_path), {"prepare": {"min_interactions": least}})

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gensr_model.config.known_formats import FORMATS
+from gensr_model.config.layouts import LAYOUTS
 from gensr_model.config.logs import LogsConfig
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError
@@ -133,7 +134,10 @@ def event_blocks(
         timed = _with_number(con, rows.append_column("engagement", engagement))
         yield _split(_query(con, "logs/events", timed, params))
     how = "its type" if reader.time_unit else "found" if given == "auto" else "named in the config"
+    own = logs.behaviors.keys() - LAYOUTS.get(logs.layout or "", {}).get("behaviors", {}).keys()
+    seen = {name.lower() for name in types}
     return reader.facts | {
+        "behaviors_without_rows": sorted(name for name in own if name.lower() not in seen),
         "time_unit": {"unit": unit, "why": how, "credible": {u: n for u, n in units.items() if n}},
         "event_types": {name: {"rows": n, "behavior": meaning[name]} for name, n in sorted(types.items())},
     }

@@ -17,7 +17,13 @@ _OTHER_WORDS = {"query": ("search", "search_term", "keywords", "term"), "behavio
 def advice(found: dict[str, Any]) -> list[str]:
     """Sentences on the content of ``check.json``."""
     known = {(column["table"], column["role"]) for column in found["columns"]}
-    return [*_likely_columns(found, known), *_one_task(found, known), *_events(found, known), *_joins(found, known)]
+    return [
+        *_likely_columns(found, known),
+        *_types_without_rows(found),
+        *_one_task(found, known),
+        *_events(found, known),
+        *_joins(found, known),
+    ]
 
 
 def _likely_columns(found: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[str]:
@@ -28,6 +34,16 @@ def _likely_columns(found: dict[str, Any], known: set[tuple[str, str]]) -> Itera
             like = [name for name in columns if difflib.get_close_matches(_plain(name), names, 1, _ALIKE)]
             if like and (table, role) not in known:
                 yield f"Column {like[0]} of the {table} may be the {role}: then set logs.{table}.columns.{role} to it."
+
+
+def _types_without_rows(found: dict[str, Any]) -> Iterator[str]:
+    """Event types that the config names and no row has."""
+    seen = found["event_types"]
+    for name in found["behaviors_without_rows"]:
+        near = sorted(seen, key=lambda each: -difflib.SequenceMatcher(None, each.lower(), name.lower()).ratio())[:3]
+        yield f"logs.behaviors names the event type {name!r}, which no row has. " + (
+            f"The nearest types that rows have: {', '.join(near)}." if near else "No row has a type."
+        )
 
 
 def _plain(name: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
-from gensr_model.errors import DataError
+from gensr_model.errors import DataError, EmptyFileError
 from tasks.ingest.raw_files import LONGEST_LINE, is_utf8
 from tasks.ingest.rejects import REJECTED
 from tasks.ingest.tables.text_chunks import CHUNK, Chunk, chunks
@@ -28,6 +29,8 @@ _END = "\0"  # a field that we append to a record: inside an open quote it would
 _TYPED = re.compile(r":(token|float)(_seq)?$")  # how RecBole's headers end
 _LINES = 1_000  # a quote that is open for longer was never closed
 _SAMPLE = 2**20
+_SEP = re.compile(rb"sep=(.)\r?", re.IGNORECASE)  # the first line of a file that Excel wrote
+_BACKSLASHED = re.compile(rb'(\\+)"')  # a quote within quotes as Spark writes it
 _QUOTING: dict[bool, Literal[0, 3]] = {True: csv.QUOTE_MINIMAL, False: csv.QUOTE_NONE}
 
 
@@ -38,25 +41,39 @@ class Dialect(NamedTuple):
     quoted: bool
     header: tuple[str, ...]
     named: bool  # whether the first line is the header
+    skipped: int = 0  # lines before it, or before the first record
+    escaped: bool = False  # whether a quote within quotes is \\" and not ""
 
 
 def sniff(
-    path: Path, sample: bytes, known: Sequence[str], delimiter: str | None, quoted: bool | None, header: Sequence[str]
+    path: Path,
+    sample: bytes,
+    known: Sequence[str],
+    delimiter: str | None,
+    quoted: bool | Literal["backslash"] | None,
+    header: Sequence[str],
 ) -> Dialect:
     """The dialect of a file, from its beginning.
 
     The delimiter is the one that makes most known names of the header, then most names. Quoting is off where the
     sample reads clean without quotes and not with them. What is given is not looked for. Types that all names of a
-    header end in, as ``user_id:token``, are no part of the names.
+    header end in, as ``user_id:token``, are no part of the names. Before the header may stand comments, which begin
+    with #, and Excel's line ``sep=;``, which names the delimiter.
 
-    Raises DataError for a header that is no text or names a column twice.
+    Raises DataError for a header that is no text, names a column twice or begins with #, and EmptyFileError where there
+    is none.
     """
-    lines = [line for line in sample.split(b"\n") if line.strip()]
+    every = sample.split(b"\n")
+    ahead = itertools.takewhile(lambda line: not line.strip() or _is_before(line, bool(header)), every)
+    skipped = len(list(ahead))
+    lines = [line for line in every[skipped:] if line.strip()]
     if not lines:
-        raise DataError(f"{path}: the file holds no lines. Copy or export it again.")
+        raise EmptyFileError(f"{path}: the file holds no lines. Copy or export it again.")
     if b"\r" in lines[0].rstrip(b"\r"):
         raise DataError(f"{path}: lines end in CR alone. Expected: LF or CRLF.")
     first = lines[0].rstrip(b"\r").decode("utf-8", "replace")
+    before = [line for line in every[:skipped] if line.strip()]
+    delimiter = delimiter or next((sep[1].decode("latin-1") for line in before if (sep := _SEP.fullmatch(line))), None)
 
     def names(by: str) -> list[str]:
         found = [name.strip() for name in next(csv.reader([first], delimiter=by), [""])]
@@ -70,28 +87,42 @@ def sniff(
         columns = list(header) or names(by)
     except csv.Error as error:
         raise DataError(f"{path}: the header line cannot be read as text with columns ({error}).") from error
+    comments = [line.lstrip(b"# ").rstrip(b"\r").decode("utf-8", "replace") for line in before if line[:1] == b"#"]
+    if not header and any(len({n.strip() for n in line.split(by)} & set(known)) > 1 for line in comments):
+        raise DataError(f"{path}: the header line begins with #, as comments do. Remove the # from it.")
     if repeated := sorted({name for name in columns if name and columns.count(name) > 1}):
         raise DataError(f"{path}: the header names column {', '.join(repeated)} twice. Remove all but one.")
-    on = True if quoted is None else quoted
+    way = Dialect(by, quoted is not False, tuple(columns), not header, skipped, quoted == "backslash")
     if quoted is None and b'"' in sample:
         text = b"".join(line + b"\n" for line in lines[: -1 if len(sample) >= _SAMPLE and len(lines) > 1 else None])
-        ways = [Dialect(by, quotes, tuple(columns), not header) for quotes in (True, False)]
-        clean = [_clean(text, way, columns[:1]) is not None for way in ways]
-        on = clean[0] or not clean[1]
-    return Dialect(by, on, tuple(columns), not header)
+        ways = [way, way._replace(quoted=False)]
+        if b'\\"' in text:  # which before a letter ends no field
+            within = re.search(rb'\\"[^"\r\n' + re.escape(by.encode()) + b"]", text) and b'%s"' % by.encode() in text
+            ways.insert(0 if within else 1, way._replace(escaped=True))
+        clean = (each for each in ways if _clean(_doubled(text, each), each, columns[:1]) is not None)
+        way = next(clean, way)
+    return way
+
+
+def _is_before(line: bytes, header_given: bool) -> bool:
+    """Whether a line stands before the table. Without a header line a # may begin a row."""
+    return (line[:1] == b"#" and not header_given) or _SEP.fullmatch(line) is not None
+
+
+def _doubled(text: bytes, dialect: Dialect) -> bytes:
+    """The text with its quotes within quotes doubled, where the file writes them as \\" instead."""
+    if not dialect.escaped:
+        return text
+    return _BACKSLASHED.sub(lambda m: m[1][: len(m[1]) // 2] + (b'""' if len(m[1]) % 2 else b'"'), text)
 
 
 def records(path: Path, dialect: Dialect, wanted: Sequence[str]) -> Iterator[tuple[pa.Table, pa.Table]]:
     """(rows, rejects) per chunk. Rows have the wanted columns as text and ``line_no``, where the record begins."""
-    header_due = dialect.named
+    due = dialect.skipped + dialect.named
     for chunk in _whole_records(path, dialect):
-        if header_due:
-            lines = chunk.text.split(b"\n", 1)
-            while len(lines) > 1 and not lines[0].strip():
-                chunk = Chunk(lines[1], chunk.first_line + 1, chunk.last)
-                lines = chunk.text.split(b"\n", 1)
-            chunk = Chunk(lines[1] if len(lines) > 1 else b"", chunk.first_line + 1, chunk.last)
-            header_due = False
+        while due and chunk.text:
+            chunk = Chunk(chunk.text.partition(b"\n")[2], chunk.first_line + 1, chunk.last)
+            due -= 1
         rows, broken = _parse(chunk, dialect, list(wanted))
         yield _without_headers(rows, broken) if dialect.named else (rows, broken)
 
@@ -112,7 +143,7 @@ def _whole_records(path: Path, dialect: Dialect) -> Iterator[Chunk]:
     """Chunks that end where no quote is open, as far as counting quotes can tell."""
     rest, start = b"", 1
     for chunk in chunks(path):
-        text = rest + chunk.text
+        text = rest + _doubled(chunk.text, dialect)
         start = start if rest else chunk.first_line
         cut = len(text)
         if not chunk.last and dialect.quoted and text.count(b'"') % 2:

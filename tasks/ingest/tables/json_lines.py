@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gensr_model.errors import DataError
+from gensr_model.errors import DataError, EmptyFileError
 from tasks.core import sql_runner
 from tasks.ingest.raw_files import is_utf8
 from tasks.ingest.rejects import REJECTED
@@ -29,6 +29,8 @@ def keys_of(con: duckdb.DuckDBPyConnection, path: Path, step: str | None = None)
     if first.text.lstrip()[:1] == b"[":
         raise DataError(f"{path}: the file is a JSON array. Expected: JSON lines, one object a line.")
     lines = _lines(first)[0].slice(0, _SAMPLE)
+    if first.last and not first.text.strip():
+        raise EmptyFileError(f"{path}: the file holds no lines. Copy or export it again.")
     keys: list[str] = _query(con, "tables/json_keys", _after(con, lines, step))["key"].to_pylist()
     if not keys and len(lines) and not len(_query(con, "tables/json_keys", lines)):
         line = lines["line"][0].as_py().strip()

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gensr_model.errors import DataError
+from gensr_model.errors import DataError, EmptyFileError
 from tasks.core import sql_runner
 from tasks.ingest.rejects import REJECTED
 from tasks.ingest.tables.values import as_text
@@ -103,6 +103,8 @@ def _column(con: duckdb.DuckDBPyConnection, table: pa.Table, name: str, zone: st
 
 @contextlib.contextmanager
 def _file(path: Path) -> Iterator[pq.ParquetFile]:
+    if not path.stat().st_size:
+        raise EmptyFileError(f"{path}: the file is empty (0 bytes). Copy or export it again.")
     with path.open("rb") as raw:
         try:
             file = pq.ParquetFile(raw)

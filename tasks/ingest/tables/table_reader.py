@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from gensr_model.config.logs import TableConfig
 from gensr_model.errors import DataError
+from tasks.core import sql_runner
 from tasks.ingest.raw_files import require_text
 from tasks.ingest.tables import delimited, json_lines, parquet_rows, values
 from tasks.ingest.tables.roles import USUAL, Column, find_columns
@@ -37,6 +38,7 @@ class TableReader:
 
     def __init__(self, con: duckdb.DuckDBPyConnection, path: Path, table: str, config: TableConfig) -> None:
         self.con, self.path, self.table = con, path, table
+        sql_runner.run(con, "tables/macros")
         named = kind_of(path.name)
         assert named is not None  # the caller found the file by its name
         self.kind = named.kind

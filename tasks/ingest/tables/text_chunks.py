@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from gensr_model.errors import DataError
+from gensr_model.errors import DataError, EmptyFileError
 from tasks.ingest.raw_files import LONGEST_LINE, require_text
 
 CHUNK = 16 * 2**20  # bytes of unpacked text at a time
@@ -29,7 +29,7 @@ def packing(path: Path) -> str | None:
     with path.open("rb") as file:
         start = file.read(4)
     if not start:
-        raise DataError(f"{path}: the file is empty (0 bytes). Copy or export it again.")
+        raise EmptyFileError(f"{path}: the file is empty (0 bytes). Copy or export it again.")
     return next((name for magic, name in _PACKED.items() if start.startswith(magic)), None)
 
 
@@ -67,7 +67,7 @@ def chunks(path: Path) -> Iterator[Chunk]:
                 line += text.count(b"\n")
             text = following
     if empty:
-        raise DataError(f"{path}: the file holds no lines. Copy or export it again.")
+        raise EmptyFileError(f"{path}: the file holds no lines. Copy or export it again.")
 
 
 def _opened(path: Path) -> pa.NativeFile:
