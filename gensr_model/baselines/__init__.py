@@ -1,1 +1,1 @@
-"""The baselines, on one input contract. How to add one: docs/how_to/add_a_baseline.md."""
+"""The baselines, on one input contract. docs/how_to/add_a_baseline.md says how to add one."""

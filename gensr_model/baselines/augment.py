@@ -1,4 +1,4 @@
-"""Changed copies of histories for augmentation, without a loop over samples."""
+"""Augmented copies of histories, without a loop over samples."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def query_key(words: Tensor) -> Tensor:
-    """(..., L) word ids → (...) int64, the same for the same query; other queries differ but for chance."""
+    """(..., L) word ids → (...) int64, equal for equal queries. Keys of other queries differ except by chance."""
     # Horner's rule in int64 that wraps around; padding on the left is 0 and adds nothing.
     key = torch.zeros_like(words[..., 0])
     for place in range(words.shape[-1]):
@@ -16,7 +16,7 @@ def query_key(words: Tensor) -> Tensor:
 
 
 def peer(key: Tensor) -> Tensor:
-    """(n,) keys → (n,) places: for each one drawn among those with the same key, itself included."""
+    """(n,) keys → (n,) places, each drawn among the places with the same key, its own included."""
     _, group, count = key.unique(return_inverse=True, return_counts=True)
     order = group.argsort()
     first = count.cumsum(0) - count
@@ -25,7 +25,10 @@ def peer(key: Tensor) -> Tensor:
 
 
 def span(mask: Tensor, share: float) -> Tensor:
-    """(B, H) padded on the left → (B, H): a run of ``share`` of the events, at least one, at a place drawn."""
+    """(B, H) mask, padded on the left → (B, H): a run of events at a random place.
+
+    The run has ``share`` of the events, at least one.
+    """
     length = mask.sum(dim=1, keepdim=True)
     size = (length * share).ceil().clamp(min=1)
     start = (torch.rand(len(mask), 1, device=mask.device) * (length - size + 1)).floor()
@@ -34,7 +37,7 @@ def span(mask: Tensor, share: float) -> Tensor:
 
 
 def reorder(run: Tensor) -> Tensor:
-    """(B, H) → (B, H) places to gather from: the order drawn anew within a run, as it was elsewhere."""
+    """(B, H) run → (B, H) places to gather from: a random order within the run, unchanged elsewhere."""
     place = torch.arange(run.shape[1], device=run.device).expand_as(run)
     first = run.int().argmax(dim=1, keepdim=True)
     size = run.sum(dim=1, keepdim=True)

@@ -1,4 +1,4 @@
-"""What the harness asks of a baseline."""
+"""The interface of a baseline."""
 
 from __future__ import annotations
 
@@ -19,45 +19,50 @@ Grid = dict[str, tuple[Any, ...]]  # hyperparameter -> values to try, the defaul
 
 
 class Phase(NamedTuple):
-    """A part of training. All but the last keep their last weights; the last one those that are best on valid."""
+    """A part of training. The last phase keeps the best weights on valid, earlier phases their last weights."""
 
     name: str = ""
-    epochs: int | None = None  # None as the config has it
-    learning_rate: float | None = None  # None as the point has it
-    share: float = 1.0  # of the config's epochs, at least one epoch, where ``epochs`` is None
+    epochs: int | None = None  # None: from the config
+    learning_rate: float | None = None  # None: from the point
+    share: float = 1.0  # share of the config's epochs, at least one epoch, where ``epochs`` is None
 
 
 class Baseline(RankingModel):
-    """A system that ranks candidates; built as ``Class(domain, **hyperparameters)``, each with a default.
+    """A model that ranks candidates. It is built as ``Class(domain, **hyperparameters)``, each with a default.
 
-    A model for both tasks gets batches in which they are mixed.
+    A model for both tasks gets batches of both tasks.
     """
 
-    reads: ClassVar[frozenset[str]]  # of inputs.FIELDS
+    reads: ClassVar[frozenset[str]]  # some of inputs.FIELDS
     tasks: ClassVar[tuple[Task, ...]]
-    fixed_length: ClassVar[bool] = False  # its history has one length, so that more padding may change a score
-    negatives: ClassVar[int | None] = None  # per positive in training; None as the config has it
-    needs: ClassVar[tuple[str, ...]] = ()  # what it reads beside the dataset: codes of items, or the CF tables
+    fixed_length: ClassVar[bool] = False  # True: histories have one length, so more padding may change a score
+    negatives: ClassVar[int | None] = None  # per positive in training; None: from the config
+    needs: ClassVar[tuple[str, ...]] = ()  # inputs besides the dataset: codes of items, or the CF tables
     phases: ClassVar[tuple[Phase, ...]] = (Phase(),)
 
     def receive(self, name: str, value: Any) -> None:
-        """Take one of ``needs`` before training; it becomes a part of the weights."""
-        raise ValueError(f"{type(self).__name__} needs no {name}, so it cannot be given any")
+        """Take one of ``needs`` before training. The value becomes a part of the weights."""
+        raise ValueError(
+            f"{type(self).__name__} does not need {name}. Add it to the baseline's needs, or do not pass it."
+        )
 
     def enter(self, phase: str, seed: int) -> None:
-        """Get ready for a phase of training, as a function of the weights and the seed alone."""
+        """Prepare for a phase of training. The result depends only on the weights and the seed."""
 
     def buckets(self) -> IntArray | None:
-        """(I,) numbers of the items: batches of this phase hold positives of like numbers. None: of like histories."""
+        """(I,) a number for each item: positives of similar numbers share a batch.
+
+        None: similar histories share one.
+        """
         return None
 
     @abstractmethod
     def loss(self, batch: BaselineBatch) -> LossParts:
-        """What is minimised; column 0 of the candidates is the positive, the others are sampled negatives."""
+        """The loss to minimise. Column 0 of the candidates is the positive; the others are sampled negatives."""
 
     @abstractmethod
     def score(self, batch: BaselineBatch) -> Tensor:
-        """(B, C), larger is better. The place of a candidate in its list must not matter."""
+        """(B, C) scores, larger is better. The place of a candidate in its list must not matter."""
 
 
 @runtime_checkable
@@ -65,11 +70,11 @@ class CatalogueBaseline(Protocol):
     """A baseline that can rank the whole catalogue."""
 
     def catalogue_scores(self, batch: BaselineBatch) -> Tensor:
-        """(B, I), larger is better. The candidates of the batch are not read."""
+        """(B, I) scores, larger is better. The batch's candidates have no effect."""
 
 
 class DotBaseline(Baseline):
-    """A baseline that scores an item by state · item. So its loss can run over the whole catalogue."""
+    """A baseline that scores an item by state · item, so that its loss can cover the whole catalogue."""
 
     items: L.ItemEmbedding
 
@@ -79,11 +84,11 @@ class DotBaseline(Baseline):
 
     @abstractmethod
     def state(self, batch: BaselineBatch) -> Tensor:
-        """(B, d) what is looked for, before any candidate is known."""
+        """(B, d) the state, before any candidate is known."""
 
     @property
     def item_vectors(self) -> Tensor:
-        """(I, d) of all items."""
+        """(I, d) vectors of all items."""
         return self.items.table.weight
 
     def score(self, batch: BaselineBatch) -> Tensor:
@@ -91,25 +96,25 @@ class DotBaseline(Baseline):
         return L.dot(self.state(batch), F.embedding(batch.candidates, self.item_vectors))
 
     def catalogue_scores(self, batch: BaselineBatch) -> Tensor:
-        """(B, I) state · every item. The candidates of the batch are not read."""
+        """(B, I) state · every item. The batch's candidates have no effect."""
         return self.state(batch) @ self.item_vectors.T
 
     def loss(self, batch: BaselineBatch) -> LossParts:
         return losses.total({self.item_loss: self.loss_of_items(batch)})
 
     def loss_of_items(self, batch: BaselineBatch) -> Tensor:
-        """(B,) the loss that ``item_loss`` names."""
+        """(B,) the loss with the name ``item_loss``."""
         return losses.item_loss(self.item_loss, self.state(batch), self.item_vectors, batch.candidates)
 
 
 class BaselineSpec(NamedTuple):
-    """A baseline as the table has it."""
+    """A baseline's entry in the registry."""
 
     model: type[Baseline]
     title: str
-    block: str  # of the paper's tables: recommendation, search, search-enhanced, joint
-    grid: Grid  # what is tuned on valid
-    reranks: bool = True  # whether it stands in the tables of re-ranking; else in those of full ranking alone
+    block: str  # block in the paper's tables: recommendation, search, search-enhanced, joint
+    grid: Grid  # hyperparameters to tune on valid
+    reranks: bool = True  # False: only in the tables of full ranking
 
     @property
     def reads(self) -> frozenset[str]:

@@ -16,11 +16,11 @@ from gensr_model.models.base import LossParts
 
 
 class BERT4Rec(Baseline):
-    """The state at a [MASK] behind the history · item + the item's bias.
+    """BERT4Rec: the logit of an item is (state at a [MASK] after the history) · item + the item's bias.
 
-    The training sequence is the history and the sample's own item. As in §3.6 it is a cloze, each place masked with
-    probability ``mask_share``, for one half of the samples, and only the last place is masked for the other half.
-    Departure: the catalogue is sampled where it is large (``losses.catalogue_ce``).
+    The training sequence is the history and the sample's item. As in §3.6, half of the samples train a cloze that masks
+    each place with probability ``mask_share``; the other half mask only the last place. Departure: a large catalogue is
+    sampled (``losses.catalogue_ce``).
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({REC})
@@ -45,13 +45,13 @@ class BERT4Rec(Baseline):
         self.mask_share = mask_share
 
     def encode(self, items: Tensor, mask: Tensor, hidden: Tensor) -> Tensor:
-        """(B, S) item_idx, where something is, and where it is masked → (B, S, d) before the softmax of Eq. 7."""
+        """(B, S) item_idx, event mask and mask of hidden places → (B, S, d) before the softmax of Eq. 7."""
         events = torch.where(hidden.unsqueeze(-1), self.hidden, self.items(items))
         states: Tensor = self.head(self.encoder(self.events(events, mask), mask))
         return states
 
     def state(self, batch: BaselineBatch) -> Tensor:
-        """(B, d) the state at the [MASK] behind the history."""
+        """(B, d) the state at the [MASK] after the history."""
         history = batch.rec_history
         last = history.mask.new_ones(len(history.mask), 1)
         items = torch.cat([history.item, torch.zeros_like(history.item[:, :1])], dim=1)
@@ -81,7 +81,7 @@ class BERT4Rec(Baseline):
         return losses.total({"cloze": sums / hidden.sum(dim=1)})  # Eq. 8
 
     def hide(self, mask: Tensor) -> Tensor:
-        """(B, S) places to mask, at least one of each sample: the last, where none was drawn."""
+        """(B, S) places to mask, at least one per sample: the last, where none was drawn."""
         drawn = (torch.rand(mask.shape, device=mask.device) < self.mask_share) & mask
         cloze = torch.rand(len(mask), 1, device=mask.device) < 0.5
         hidden = drawn & cloze

@@ -1,7 +1,7 @@
 """BSR (Penha et al., RecSys 2024): one token per item; next item and query → item are both generation.
 
-Departures: a T5 from scratch with the words of the ``Lexicon`` instead of flan-t5-base; the softmax is over the items,
-which are all that can be an answer; an item token starts from a small random vector, as the paper gives it no content.
+Departures: a T5 from scratch with the words of the ``Lexicon`` instead of flan-t5-base. The softmax covers only items,
+the only possible answers. An item token starts from a small random vector, as the paper gives it no content.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from gensr_model.baselines.generator import PAD, Generator, attend_to_one_place,
 from gensr_model.baselines.inputs import QUERY, REC, BaselineBatch, Domain
 from gensr_model.config.base import TASKS, Task
 
-TASK_WORDS = len(TASKS)  # tokens after padding: one names the task
+TASK_WORDS = len(TASKS)  # tokens after padding, one for each task
 
 
 class BSR(DotBaseline, Generator):
-    """The first decoder state · the vectors of the item tokens.
+    """BSR: the logit of an item is the first decoder state · the vector of the item's token.
 
-    Recommendation reads the latest items of the history, search the words of the query; a word for the task comes
-    last. Tokens: padding, the task words, the words of queries, the items.
+    Recommendation reads the latest items of the history, search the words of the query. A token for the task comes
+    last. Tokens in order: padding, the tasks, the words of queries, the items.
 
     Args:
-        latest: items of the history that are read.
+        latest: number of latest items that the model reads.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({REC, QUERY})

@@ -1,8 +1,8 @@
-"""CoLLM (Zhang et al. 2023): a language model reads titles, and vectors of a CF table in two slots of its prompt.
+"""CoLLM (Zhang et al. 2023): a language model reads titles, and CF vectors in two slots of its prompt.
 
-Departures: a T5 from scratch with the words of the ``Lexicon`` learns whole, where the original adapts a pretrained
-model by LoRA; titles are cut to some words; the loss is on z_yes − z_no, as on {Yes, No} alone, unless ``answer`` is
-"yes", which is the authors' code.
+Departures: a T5 from scratch with the words of the ``Lexicon`` trains all weights, where the original adapts a
+pretrained model by LoRA. Titles are cut to some words. The loss is on z_yes − z_no, which equals a softmax over {Yes,
+No}. With ``answer`` "yes" the loss is on z_yes, as in the authors' code.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from gensr_model.models.base import LossParts
 from gensr_model.models.cf_tables import NodeVectors
 
 _SPECIAL = 6  # tokens after the words: a separator, the mark of the candidate, two slots, No and Yes
-_ROWS = 2_048  # prompts that are read at once: bounds memory, changes no score
+_ROWS = 2_048  # prompts in one call: bounds memory, changes no score
 
 
 class CoLLM(Baseline):
-    """Reads the latest titles, the user's slot, the candidate's title and the item's slot; answers Yes or No.
+    """CoLLM: reads the latest titles, the user's slot, the candidate's title and the item's slot; answers Yes or No.
 
-    A slot holds an MLP of the node's CF vector, one MLP for users and items. Phase ``text`` trains the T5 on prompts
-    without slots; phase ``slots`` trains the MLP alone. Without a CF table the vectors are random, a control.
+    A slot holds an MLP of the node's CF vector, with one MLP for users and items. Phase ``text`` trains the T5 on
+    prompts without slots; phase ``slots`` trains only the MLP. Without a CF table the vectors are random, as a control.
 
     Args:
-        latest: titles of the history that are read.
+        latest: number of latest titles that the model reads.
         title_words: words of a title.
         cf_dim: dimensions of the CF table.
-        answer: the logit that is trained and ranks: z_yes − z_no, or z_yes.
+        answer: the logit that training uses and that ranks: z_yes − z_no, or z_yes.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({USER, REC, TEXT})
@@ -56,12 +56,12 @@ class CoLLM(Baseline):
             domain.n_words, domain.n_words + _SPECIAL
         )
         self.t5 = small_t5(domain.n_words + _SPECIAL, dim, layers, decoder_layers, dropout)
-        # As T5 has it: what a word is must come through all layers. Vectors as small as a softmax over items wants them
-        # drown in what attention adds.
+        # T5's initial scale: word vectors must stay visible through all layers. The small vectors that suit a softmax
+        # over items would vanish beside the output of attention.
         nn.init.normal_(self.t5.shared.weight)
         attend_to_one_place(self.t5)
         self.slot = nn.Sequential(nn.Linear(cf_dim, 10 * cf_dim), nn.ReLU(), nn.Linear(10 * cf_dim, dim))
-        # Of nodes without an edge; it learns in phase ``slots``, as only a received table has such nodes.
+        # The vector of nodes without an edge. It learns in phase ``slots``, because only a received table has such nodes.
         self.cold = nn.Parameter(torch.zeros(cf_dim), requires_grad=False)
         self.titles: Tensor
         titles = L.ItemWords(domain).first(torch.arange(domain.n_items), title_words)
@@ -73,12 +73,13 @@ class CoLLM(Baseline):
         self.register_buffer("has_edges", torch.ones(nodes, dtype=torch.bool))
 
     def receive(self, name: str, value: NodeVectors) -> None:
-        """Take the CF table of users and items. Raises ConfigError where it has other dimensions than ``cf_dim``."""
+        """Take the CF table of users and items. Raises ConfigError for other dimensions than ``cf_dim``."""
         assert name == "cf"
         if value.vectors.shape != self.vectors.shape:
             raise ConfigError(
-                f"CoLLM reads a CF table of {'x'.join(map(str, self.vectors.shape))} and got one of "
-                f"{'x'.join(map(str, value.vectors.shape))}. Set cf_dim in rerank.points to lightgcn.dim"
+                f"CoLLM reads a CF table of {'x'.join(map(str, self.vectors.shape))}, but this one "
+                f"has {'x'.join(map(str, value.vectors.shape))}. Set cf_dim in rerank.points to "
+                "lightgcn.dim."
             )
         self.vectors.copy_(value.vectors)
         self.has_edges.copy_(value.has_edges)
@@ -110,7 +111,7 @@ class CoLLM(Baseline):
         return (first @ (yes - no if self.answer == "yes_no" else yes)).view_as(batch.candidates)
 
     def prompt(self, batch: BaselineBatch) -> Tensor:
-        """(B·C, S) the prompt of every candidate; without slots where the phase has none."""
+        """(B·C, S) the prompt of every candidate, without slots in a phase that has none."""
         history, (rows, count) = batch.rec_history, batch.candidates.shape
         items, mask = history.item[:, -self.latest :], history.mask[:, -self.latest :]
         bought = F.pad(self.titles[items], (0, 1), value=self.separator) * mask.unsqueeze(-1)  # (B, H, W + 1)
@@ -122,7 +123,7 @@ class CoLLM(Baseline):
         return side_by_side([bought.flatten(1).repeat_interleave(count, dim=0), user, mark, title, item])
 
     def embed(self, tokens: Tensor, batch: BaselineBatch) -> Tensor:
-        """(B·C, S, d_model) vectors of the tokens, and of what is in the slots."""
+        """(B·C, S, d_model) vectors of the tokens and of the slots."""
         embedded: Tensor = self.t5.shared(tokens)
         if self.slots:
             user = self.in_slot(batch.user).repeat_interleave(batch.candidates.shape[1], dim=0)

@@ -1,4 +1,4 @@
-"""DIN (Zhou et al. 2018): every candidate weighs the history for itself."""
+"""DIN (Zhou et al. 2018): every candidate weighs the history by its own attention."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from gensr_model.models import losses
 from gensr_model.models.base import LossParts
 from gensr_model.models.losses import CandidateLoss
 
-PAIRS = 100_000  # candidate-event pairs weighed at once: bounds the memory of scoring, changes no score
+PAIRS = 100_000  # candidate-event pairs in one call: bounds the memory of scoring, changes no score
 
 
 class LocalActivation(nn.Module):
-    """Eq. 3: Σ_j a(e_j, v) e_j over the history, a an MLP on [v, e_j, v − e_j, v ∘ e_j]; not normalised."""
+    """Eq. 3: the sum Σ_j a(e_j, v) e_j over the history, not normalised.
+
+    a is an MLP on [v, e_j, v − e_j, v ∘ e_j].
+    """
 
     def __init__(self, dim: int, hidden: tuple[int, int]) -> None:
         super().__init__()
@@ -34,7 +37,7 @@ class LocalActivation(nn.Module):
 
     def weights(self, candidates: Tensor, events: Tensor, mask: Tensor) -> Tensor:
         """(B, C, H) of every candidate and event, 0 at padding."""
-        # The first layer taken apart: three of the four terms need one product per vector, not per pair.
+        # The first layer in parts: three of the four terms need one product per vector, not per pair.
         of_v, of_e, of_difference, of_product = self.first.weight.chunk(4, dim=1)  # (hidden, d) each
         own = candidates @ (of_v + of_difference).T + self.first.bias  # (B, C, hidden)
         other = events @ (of_e - of_difference).T  # (B, H, hidden)
@@ -45,7 +48,7 @@ class LocalActivation(nn.Module):
 
 
 class DIN(Baseline):
-    """MLP over [attended history, candidate, user], trained with cross-entropy.
+    """DIN: an MLP over [attended history, candidate, user], trained with cross-entropy.
 
     Departures: PReLU in place of Dice, whose batch statistics tie a sample's loss to its batch; the trainer's weight
     decay in place of mini-batch aware regularisation.

@@ -48,10 +48,10 @@ class Block(nn.Module):
 
 
 class FMLPRec(DotBaseline):
-    """The last state of a history of fixed length · item.
+    """FMLP-Rec: the score of an item is the last state of a history of fixed length · item.
 
-    Departures: cross-entropy over the catalogue in place of the pairwise loss (``bpr``); padding is zero before every
-    block, so that what stands there does not pass through the filter.
+    Departures: cross-entropy over the catalogue in place of the pairwise loss (``bpr``). Padding is set to zero before
+    every block, so that no padding passes through the filter.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({REC})
@@ -68,7 +68,7 @@ class FMLPRec(DotBaseline):
         self.blocks = nn.ModuleList(Block(self.length, dim, dropout) for _ in range(layers))
 
     def state(self, batch: BaselineBatch) -> Tensor:
-        """(B, d) the last state; zeros for an empty history, so that all items score alike."""
+        """(B, d) the last state. Zeros for an empty history, so that all items score alike."""
         history = batch.rec_history
         more = self.length - history.mask.shape[1]
         mask = F.pad(history.mask, (more, 0))  # (B, N)

@@ -1,7 +1,7 @@
-"""What the generative baselines share: a small T5, sequences of tokens for it, and ids of items that it says.
+"""Shared parts of the generative baselines: a small T5, its token sequences, and the ids of items.
 
-A generator ranks an item by s(i) = Σ_l log p(y_l | y_<l, x) of its id y. Among 100 candidates all are scored; over the
-catalogue a beam finds the best, or every id is scored where that is affordable.
+A generator ranks an item by s(i) = Σ_l log p(y_l | y_<l, x) of its id y. Among 100 candidates all are scored. Over the
+catalogue a beam finds the best items, or every id is scored where that is affordable.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from gensr_model.models import losses
 from gensr_model.models.base import LossParts
 from gensr_model.semantic_ids.codes import numbered
 
-PAD = 0  # token of padding, which is the decoder's first input too
-_ROWS = 4_096  # ids that are scored at once: bounds memory, changes no score
+PAD = 0  # token of padding, and the decoder's first input
+_ROWS = 4_096  # ids scored in one call: bounds memory, changes no score
 
 
 def small_t5(
     vocabulary: int, dim: int, layers: int, decoder_layers: int, dropout: float, heads: int = 4
 ) -> T5ForConditionalGeneration:
-    """A T5 with tied embeddings and fresh weights; token vectors start with a deviation of .02."""
+    """A T5 with tied embeddings and new weights. Token vectors start with a standard deviation of .02."""
     config = T5Config(
         vocab_size=vocabulary, d_model=dim, d_kv=dim // heads, d_ff=4 * dim, num_heads=heads, num_layers=layers,
         num_decoder_layers=decoder_layers, dropout_rate=dropout, pad_token_id=PAD, eos_token_id=None,
@@ -44,16 +44,16 @@ def small_t5(
 
 
 def attend_to_one_place(t5: T5ForConditionalGeneration) -> None:
-    """For a decoder that reads one token: its self-attention has nothing to choose between, so that part learns not."""
+    """Freeze the self-attention of a decoder that reads one token, where attention has no choice."""
     for name, weight in t5.decoder.named_parameters():
         if re.search(r"SelfAttention\.(q|k|relative_attention_bias)\.", name):
             weight.requires_grad_(False)
 
 
 def side_by_side(parts: list[Tensor]) -> Tensor:
-    """Tokens (B, W) each, 0 at padding → (B, ΣW): the parts of a row in order, all padding moved to its left.
+    """Tokens (B, W) each, 0 at padding → (B, ΣW): the parts of a row in order.
 
-    So the distance between two tokens never depends on other rows.
+    All padding moves to the left of the row, so the distance between two tokens never depends on other rows.
     """
     tokens = torch.cat(parts, dim=1)
     order = (tokens != PAD).long().argsort(dim=1, stable=True)
@@ -63,15 +63,15 @@ def side_by_side(parts: list[Tensor]) -> Tensor:
 
 
 def random_codes(items: int, codes: int, levels: int, seed: int = 0) -> IntArray:
-    """(items, levels) codes that say nothing of the items: all but the last are drawn, that is a running number."""
+    """(items, levels) codes without information about items: random codes, and a running number as the last one."""
     drawn = np.random.default_rng(seed).integers(codes, size=(items, levels - 1))
     return numbered(drawn)
 
 
 class Generator(Baseline):
-    """A baseline that says the id of an item token by token.
+    """A baseline that generates the id of an item token by token.
 
-    A subclass fills the buffers ``ids`` and ``id_lengths``; they are saved with the weights.
+    A subclass fills the buffers ``ids`` and ``id_lengths``, which are saved with the weights.
     """
 
     t5: T5ForConditionalGeneration
@@ -83,7 +83,7 @@ class Generator(Baseline):
         """(B, S) tokens that the encoder reads, 0 at padding."""
 
     def set_ids(self, ids: Tensor, lengths: Tensor | None = None) -> None:
-        """Register the ids (I, L) of the items, each of all L tokens where no ``lengths`` (I,) are given."""
+        """Register the ids (I, L) of the items. Without ``lengths`` (I,) each id has all L tokens."""
         self.register_buffer("ids", ids)
         self.register_buffer("id_lengths", torch.full((len(ids),), ids.shape[1]) if lengths is None else lengths)
 
@@ -97,7 +97,7 @@ class Generator(Baseline):
         return self.t5.encoder(input_ids=tokens, attention_mask=mask).last_hidden_state, mask
 
     def allowed(self) -> Tensor:
-        """(L, V) the tokens that an id can have at each place."""
+        """(L, V) the tokens that an id may have at each place."""
         depth = self.ids.shape[1]
         allowed = torch.zeros(depth, self.t5.config.vocab_size, dtype=torch.bool, device=self.ids.device)
         item, place = torch.nonzero(torch.arange(depth, device=self.ids.device) < self.id_lengths.unsqueeze(1)).T
@@ -105,11 +105,11 @@ class Generator(Baseline):
         return allowed
 
     def decoder(self, batch: BaselineBatch) -> Decoder:
-        """What says the ids of a batch: its softmax is over the tokens that an id can have, as in training."""
+        """The decoder of a batch's ids. Its softmax covers only tokens that an id may have, as in training."""
         return RestrictedDecoder(CachedDecoder(self.t5, *self.encode(batch)), self.allowed())
 
     def decoder_states(self, tokens: Tensor, known: Tensor) -> Tensor:
-        """(B, S) tokens for the encoder and (B, L) for the decoder → (B, L, d_model), scaled as the head expects it."""
+        """(B, S) encoder tokens and (B, L) decoder tokens → (B, L, d_model), scaled for the head."""
         states, mask = self.read(tokens)
         hidden: Tensor = self.t5.decoder(
             input_ids=known, encoder_hidden_states=states, encoder_attention_mask=mask, use_cache=False
@@ -152,6 +152,6 @@ class Generator(Baseline):
 
     @torch.inference_mode()
     def generate(self, batch: BaselineBatch, beams: int) -> Beams:
-        """The ``beams`` best items that a constrained beam finds, best first; −1 where there are fewer."""
+        """The ``beams`` best items of a constrained beam search, best first. −1 where there are fewer."""
         trie = build(self.ids.cpu().numpy(), self.id_lengths.cpu().numpy()).to(self.ids.device)
         return beam_search(self.decoder(batch), trie, beams)

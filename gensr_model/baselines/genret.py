@@ -1,22 +1,23 @@
-"""GenRet (Sun et al., NeurIPS 2023): a T5 learns the ids of items from their texts and queries, one code after another.
+"""GenRet (Sun et al., NeurIPS 2023): a T5 learns item ids from texts and queries, one code after another.
 
-d_t = Dec(Enc(text), z_<t) is what the decoder says of a query or an item at place t of an id, and
-p(z_t) = softmax(E_t d_t). Code t is learned in two phases. ``prefix-t`` draws d_t of a query to that of its item.
-``codes-t`` starts E_t at centres of the items' d_t, and learns codes that tell items apart and are used about equally.
-Then z_t is frozen. In the last phase the query's ids are learned, all tokens of them.
+d_t = Dec(Enc(text), z_<t) is the decoder's state for a query or an item at place t of an id, and p(z_t) = softmax(E_t
+d_t). Code t is learned in two phases. ``prefix-t`` draws d_t of a query to that of its item. ``codes-t`` starts E_t at
+centres of the items' d_t, and learns codes that distinguish items and are used about equally. Then z_t is frozen. The
+last phase learns all tokens of the ids from queries.
 
 Departures:
 
 - A T5 from scratch with the words of the ``Lexicon``, K = 64 and 64 words of an item; officially T5-base and K = 512.
-- An epoch has every training search, as for all baselines, not one random query per item. Phases are shorter in epochs.
-- Batches of later codes hold items of like prefixes, not of one. Items are those that training searches find.
-- The balance of a batch is over its distinct items. Masked in InfoNCE: what another sample's equal query looks for.
-- Products of two d_t are divided by √d, since a T5 from scratch else draws all d_t together. Centres have one length.
-- Sinkhorn has ε = .05, not 1, and centred columns: else codes of items that are much alike are not balanced. Its scores
-  are centred per prefix, too: else the items of a prefix get one code. It also gives the frozen codes, not argmax
-  E_t d_t, and the items of balanced k-means, not a flow of least cost.
+- An epoch has every training search, as for all baselines, not one random query per item. Phases have fewer epochs.
+- Batches of later codes hold items of similar prefixes, not of one. Items are those that training searches found.
+- The balance of a batch is over its distinct items. InfoNCE masks the positives of other samples with an equal query.
+- Products of two d_t are divided by √d, since a T5 from scratch otherwise draws all d_t together. Centres have one
+  length.
+- Sinkhorn has ε = .05, not 1, and centred columns; otherwise codes of similar items are not balanced. Its scores are
+  also centred per prefix; otherwise the items of a prefix get one code. Sinkhorn also gives the frozen codes, not
+  argmax E_t d_t, and the items of balanced k-means, not a flow of least cost.
 - The running number that ends an id is unique; officially it is modulo K, and items then share an id. The released last
-  stage has three logits for four tokens. Ours has logits of numbers, too, and learns all E_t.
+  stage has three logits for four tokens. Ours has logits of numbers too, and learns all E_t.
 - An item without text keeps random codes, since equal texts have equal codes.
 """
 
@@ -44,21 +45,21 @@ from gensr_model.semantic_ids.k_means import seeded
 
 LEVELS = 3  # learned codes of an id
 _CODES = 64  # K where none is given
-_WORDS = 64  # of an item's text
-_READ_TOGETHER = 256  # items, where all are read
-_CLUSTERED = 20_000  # items that centres are made of, drawn from a larger catalogue; and that are balanced at once
+_WORDS = 64  # words of an item's text
+_READ_TOGETHER = 256  # items per call, where all items are read
+_CLUSTERED = 20_000  # items behind the centres, drawn from a larger catalogue, and items that are balanced at once
 _WEIGHTS = {
     "contrast": 0.5, "query_prefix": 0.5, "item_prefix": 0.5, "query_code": 0.5, "item_code": 0.5, "spread": 0.1,
 }  # fmt: skip
 
 
 class GenRet(Generator):
-    """One T5 reads a query or an item's text, each with a token at its end; the user is not read.
+    """GenRet: one T5 reads a query or an item's text, each with an end token. It does not read the user.
 
-    The encoder's tokens are words. The decoder's are padding, the codes of each level, and the running numbers.
+    The encoder's tokens are words. The decoder's tokens are padding, the codes of each level, and the running numbers.
 
     Args:
-        codes: K of each level; 0 is 64, or as many as a smaller catalogue has items.
+        codes: K of each level; 0 means 64, or the number of items in a smaller catalogue.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({QUERY, TEXT})
@@ -80,12 +81,12 @@ class GenRet(Generator):
         super().__init__()
         if codes > domain.n_items:
             raise ConfigError(
-                f"rerank.points.genret.codes is {codes}, but there are {domain.n_items} items: give no more codes than "
-                "items"
+                f"rerank.points.genret.codes is {codes}, but there are only {domain.n_items} items. "
+                "Set codes to at most the number of items."
             )
         self.codes, self.end = codes or min(_CODES, domain.n_items), domain.n_words
-        self.level, self.learns_codes = LEVELS + 1, False  # of the last phase; ``enter`` sets them
-        self.scale = dim**-0.5  # of products of d_t, whose length is about dim**0.5
+        self.level, self.learns_codes = LEVELS + 1, False  # values of the last phase; ``enter`` sets them
+        self.scale = dim**-0.5  # scale of products of d_t, whose length is about dim**0.5
         self.item_words = L.ItemWords(domain)
         self.t5 = small_t5(1 + LEVELS * self.codes + MOST_EQUAL, dim, layers, decoder_layers, dropout)
         self.t5.config.scale_decoder_outputs = False
@@ -97,10 +98,10 @@ class GenRet(Generator):
         self.set_ids(self._tokens(random_codes(domain.n_items, self.codes, LEVELS + 1)))
 
     def enter(self, phase: str, seed: int) -> None:
-        """Freeze the codes of the level before, or start those of this level.
+        """Freeze the codes of the previous level, or start those of this level.
 
         Raises:
-            DataError: more items have the same codes than there are numbers to tell them apart.
+            DataError: more items share codes than there are numbers to distinguish them.
         """
         kind, _, level = phase.partition("-")
         self.level, self.learns_codes = int(level or LEVELS + 1), kind == "codes"
@@ -113,7 +114,7 @@ class GenRet(Generator):
                 self._freeze(self.level - 1)
 
     def buckets(self) -> IntArray | None:
-        """(I,) numbers of the prefixes z_<t."""
+        """(I,) a number for each prefix z_<t."""
         if not 1 < self.level <= LEVELS:
             return None
         prefix = self.ids[:, : self.level - 1].cpu().numpy()
@@ -130,33 +131,34 @@ class GenRet(Generator):
         items, own = positive.unique(return_inverse=True)  # (D,) distinct items, and each sample's place in them
         queries = self.decoder_states(self.prompt(batch), self._known(positive, level))  # (B, t, d)
         texts = self._text_states(items, level)  # (D, t, d)
-        told = self.item_words.has_text(items)
-        rows = {"contrast": self._contrast(queries[:, -1], texts[:, -1], own, told, batch.query)[told[own]]}
+        with_text = self.item_words.has_text(items)
+        rows = {"contrast": self._contrast(queries[:, -1], texts[:, -1], own, with_text, batch.query)[with_text[own]]}
         if level > 1:
             rows |= {"query_prefix": self._prefix_loss(queries, positive)}
-            rows |= {"item_prefix": self._prefix_loss(texts, items)[told]}
+            rows |= {"item_prefix": self._prefix_loss(texts, items)[with_text]}
         if self.learns_codes:
-            dense, code = texts[told, -1], self._code(items, level)
-            scores = centred(dense.detach() @ self.books[level - 1].T, self._known(items[told], level))
-            code[told] = sinkhorn(scores).argmax(dim=1)
+            dense, code = texts[with_text, -1], self._code(items, level)
+            scores = centred(dense.detach() @ self.books[level - 1].T, self._known(items[with_text], level))
+            code[with_text] = sinkhorn(scores).argmax(dim=1)
             rows |= {"query_code": self._code_loss(queries[:, -1], code[own], level)}
-            rows |= {"item_code": self._code_loss(dense, code[told], level)}
-            rows |= {"spread": _spread(self.books[level - 1][code[told]], dense)}
+            rows |= {"item_code": self._code_loss(dense, code[with_text], level)}
+            rows |= {"spread": _spread(self.books[level - 1][code[with_text]], dense)}
         return losses.total(rows, _WEIGHTS)
 
-    def _contrast(self, queries: Tensor, texts: Tensor, own: Tensor, told: Tensor, words: Tensor) -> Tensor:
-        """(B,) InfoNCE of d_t (B, d) of queries and of the batch's items (D, d), ``own`` (B,) among them.
+    def _contrast(self, queries: Tensor, texts: Tensor, own: Tensor, with_text: Tensor, words: Tensor) -> Tensor:
+        """(B,) InfoNCE between d_t (B, d) of queries and of the batch's items (D, d). ``own`` (B,) is each query's
+        item.
 
-        No negatives: items without text, and what a sample with the same ``words`` (B, L) looks for.
+        Items without text, and positives of samples with the same ``words`` (B, L), are no negatives.
         """
         same = (words.unsqueeze(1) == words).all(dim=2)  # (B, B)
         positive = F.one_hot(own, len(texts)).bool()
         found = (same.unsqueeze(2) & positive).any(dim=1)  # (B, D)
-        scores = (queries @ texts.T * self.scale).float().masked_fill((found | ~told) & ~positive, -torch.inf)
+        scores = (queries @ texts.T * self.scale).float().masked_fill((found | ~with_text) & ~positive, -torch.inf)
         return F.cross_entropy(scores, own, reduction="none")
 
     def _prefix_loss(self, states: Tensor, items: Tensor) -> Tensor:
-        """(n,) cross-entropy of z_<t, mean over its places."""
+        """(n,) cross-entropy of z_<t, averaged over its places."""
         places = range(1, self.level)
         each = [self._code_loss(states[:, place - 1], self._code(items, place), place) for place in places]
         return torch.stack(each).mean(dim=0)
@@ -192,35 +194,35 @@ class GenRet(Generator):
         self.train(training)
         return dense
 
-    def _told(self) -> Tensor:
+    def _items_with_text(self) -> Tensor:
         """(T,) the items with text."""
         return torch.nonzero(self.item_words.has_text(torch.arange(len(self.ids), device=self.ids.device))).squeeze(1)
 
     def _start_codes(self, rng: np.random.Generator) -> None:
-        """E_t = centres of d_t, each prefix moved to the mean of all."""
-        told = self._told()
-        if not len(told):
+        """Set E_t to centres of d_t, with each prefix moved to the mean of all."""
+        with_text = self._items_with_text()
+        if not len(with_text):
             return
-        if len(told) > _CLUSTERED:
-            told = told[torch.from_numpy(rng.permutation(len(told))[:_CLUSTERED]).to(told.device)]
-        dense = self._dense(told, self.level)
-        dense = centred(dense, self._known(told, self.level)) + dense.mean(dim=0)
+        if len(with_text) > _CLUSTERED:
+            with_text = with_text[torch.from_numpy(rng.permutation(len(with_text))[:_CLUSTERED]).to(with_text.device)]
+        dense = self._dense(with_text, self.level)
+        dense = centred(dense, self._known(with_text, self.level)) + dense.mean(dim=0)
         centres = balanced_kmeans(dense, self.codes, rng)
-        # Of one length: else E d would prefer the centres of narrow clusters.
+        # Centres have one length: otherwise E d would prefer the centres of narrow clusters.
         self.books[self.level - 1].copy_(F.normalize(centres) * dense.norm(dim=1).mean() * self.scale)
 
     def _freeze(self, level: int) -> None:
-        """z of a level = argmax of Sinkhorn over the items with text; all ids get new running numbers."""
+        """Set z of a level to the argmax of Sinkhorn over the items with text. All ids get new running numbers."""
         every = torch.arange(len(self.ids), device=self.ids.device)
-        codes, told = torch.stack([self._code(every, place) for place in range(1, LEVELS + 1)], dim=1), self._told()
-        if len(told):
-            scores = centred(self._dense(told, level) @ self.books[level - 1].T, self._known(told, level))
+        codes, with_text = torch.stack([self._code(every, place) for place in range(1, LEVELS + 1)], dim=1), self._items_with_text()
+        if len(with_text):
+            scores = centred(self._dense(with_text, level) @ self.books[level - 1].T, self._known(with_text, level))
             parts = [sinkhorn(part).argmax(dim=1) for part in scores.split(_CLUSTERED)]
-            codes[told, level - 1] = torch.cat(parts)
+            codes[with_text, level - 1] = torch.cat(parts)
         if (equal := bucket_sizes(codes.cpu().numpy()).max()) > MOST_EQUAL:
             raise DataError(
-                f"GenRet gave {equal} items the same codes, and ids tell {MOST_EQUAL} apart. Its codes learned "
-                "nothing: train for more epochs or with another learning rate"
+                f"GenRet gave {equal} items the same codes, but ids can distinguish only "
+                f"{MOST_EQUAL}. Train for more epochs, or with another learning rate."
             )
         self.ids.copy_(self._tokens(numbered(codes.cpu().numpy())))
 
@@ -228,7 +230,7 @@ class GenRet(Generator):
 class _Head(nn.Module):
     """Logits of the decoder's tokens: E_t d_t of all levels, and d · the input vectors of padding and the numbers.
 
-    A number is an id's last token, so that nothing reads its input vector.
+    A number is the last token of an id, so nothing else reads its input vector.
     """
 
     def __init__(self, inputs: nn.Embedding, books: nn.ParameterList) -> None:
@@ -242,16 +244,17 @@ class _Head(nn.Module):
 
 
 def _spread(centres: Tensor, dense: Tensor) -> Tensor:
-    """(n,) InfoNCE(e_z + d − sg(d), sg(d)): the code of an item is nearer to it than the codes of others."""
+    """(n,) InfoNCE(e_z + d − sg(d), sg(d)): pulls an item to its code and away from the codes of others."""
     fixed = dense.detach()
     scores = (centres + dense - fixed) @ fixed.T
     return F.cross_entropy(scores.float(), torch.arange(len(fixed), device=fixed.device), reduction="none")
 
 
 def centred(values: Tensor, prefix: Tensor) -> Tensor:
-    """(n, d) values less the mean of those with the same prefix (n, t): what these share cannot tell them apart.
+    """(n, d) values minus the mean of those with the same prefix (n, t), whose common part cannot distinguish them.
 
-    Where a prefix is alone: less the mean of all, and as long as the others are, or codes would be spent on it.
+    A value alone in its prefix is centred by the mean of all and scaled to the length of the others. Otherwise codes
+    would be spent on it.
     """
     _, group, size = prefix.unique(dim=0, return_inverse=True, return_counts=True)
     mean = values.new_zeros(len(size), values.shape[1]).index_add(0, group, values) / size.unsqueeze(1)
@@ -264,9 +267,9 @@ def centred(values: Tensor, prefix: Tensor) -> Tensor:
 
 @torch.no_grad()
 def sinkhorn(scores: Tensor, epsilon: float = 0.05, rounds: int = 100) -> Tensor:
-    """(N, K) scores → (N, K) soft codes in float64: a row sums to 1, a column to N / K up to convergence.
+    """(N, K) scores → (N, K) soft codes in float64. A row sums to 1, and a column to N / K up to convergence.
 
-    Columns are centred first, since what all rows share decides nothing. Then all is moved and scaled to [−1, 1].
+    Columns are centred first, since a part that all rows share decides nothing. Then scores are scaled to [−1, 1].
     """
     if not scores.numel():
         return scores
@@ -281,7 +284,7 @@ def sinkhorn(scores: Tensor, epsilon: float = 0.05, rounds: int = 100) -> Tensor
 
 
 def balanced_kmeans(points: Tensor, count: int, rng: np.random.Generator, rounds: int = 10) -> Tensor:
-    """(N, d) → (count, d) centres, each of about N / count points; k-means++ start."""
+    """(N, d) → (count, d) centres, each of about N / count points, from a k-means++ start."""
     centres = seeded(points, count, rng)
     for _ in range(rounds):
         nearest = sinkhorn(-torch.cdist(points, centres).square()).argmax(dim=1)

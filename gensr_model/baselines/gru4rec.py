@@ -15,10 +15,10 @@ from gensr_model.models.losses import ItemLoss
 
 
 class GRU4Rec(DotBaseline):
-    """The last hidden state, brought to the width of the items, · item.
+    """GRU4Rec: the score of an item is the last hidden state, projected to the width of the items, · item.
 
-    Departures: the loss is cross-entropy over the catalogue; the paper's BPR (``bpr``, §3.2.2) has the harness's
-    negatives, not the other sessions of the batch; input and output share one item table.
+    Departures: the loss is cross-entropy over the catalogue. The paper's BPR (``bpr``, §3.2.2) uses sampled negatives,
+    not the other sessions of the batch. Input and output share one item table.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({REC})
@@ -34,10 +34,10 @@ class GRU4Rec(DotBaseline):
         self.out = nn.Linear(hidden, dim)
 
     def last_hidden(self, history: History) -> Tensor:
-        """(B, hidden) after the latest event; zeros, where a GRU begins, for an empty history."""
+        """(B, hidden) the state after the latest event. Zeros, a GRU's start, for an empty history."""
         length = history.mask.sum(dim=1)
         width = history.mask.shape[1]
-        # A GRU would take padding on the left for events: histories start at place 0, padding follows.
+        # A GRU would read padding on the left as events, so histories start at place 0 and padding follows.
         place = (torch.arange(width, device=length.device) - length.unsqueeze(1)) % width  # (B, H)
         events = self.items.embed_history(history).gather(1, place.unsqueeze(-1).expand(-1, -1, self.gru.input_size))
         states: Tensor = self.gru(self.dropout(events))[0]  # (B, H, hidden)
@@ -45,6 +45,6 @@ class GRU4Rec(DotBaseline):
         return states[torch.arange(len(length), device=length.device), last] * (length > 0).unsqueeze(1)
 
     def state(self, batch: BaselineBatch) -> Tensor:
-        """(B, d) of the last hidden state."""
+        """(B, d) the projected last hidden state."""
         state: Tensor = self.out(self.last_hidden(batch.rec_history))
         return state

@@ -1,8 +1,9 @@
-"""IDGenRec (Tan et al., SIGIR 2024): a writer turns an item's text into words, its id; a recommender says the next id.
+"""IDGenRec (Tan et al., SIGIR 2024): a writer turns an item's text into words, the item's id.
 
-Departures: both are a T5 from scratch with the words of the ``Lexicon``. The writer first learns ids of TF-IDF words,
-where the original begins with a published tagger. Ids of users are left out: the original's are made of the whole
-sequence, target included. Beams are plain, not diverse; an id that is still taken gets a number.
+A recommender generates the next id. Departures: both are a T5 from scratch with the words of the ``Lexicon``. The
+writer first learns ids of TF-IDF words, where the original starts with a published tagger. Ids of users are left out:
+the original makes them from the whole sequence, target included. Beams are plain, not diverse. An id that is already
+taken gets a number.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ from gensr_model.data.text import ItemText
 from gensr_model.models import losses
 from gensr_model.models.base import LossParts
 
-LEAST, WORDS = 2, 6  # of an id; one word, the rarest, would share nothing with other ids
-NUMBERS = 256  # tokens that tell equal words apart, the digits of a number
-_NEAR, _SHARE = 5, 10  # the writer learns from that many events of one in ten samples
-_ITEMS = 256  # whose ids are written at once
+LEAST, WORDS = 2, 6  # fewest and most words of an id; the rarest word alone would share nothing with other ids
+NUMBERS = 256  # tokens for the digits of the number that distinguishes equal words
+_NEAR, _SHARE = 5, 10  # the writer learns from the latest _NEAR events of one in _SHARE samples
+_ITEMS = 256  # items whose ids are written in one call
 
 Words = tuple[int, ...]
 
 
 def top_words(text: ItemText) -> list[Words]:
-    """Of each item at most six distinct words, those of highest TF-IDF first, of equal ones the first in the text."""
+    """At most six distinct words of each item, by TF-IDF; among equal ones the first in the text."""
     tokens, items = text.tokens.numpy(), len(text.offsets) - 1
     item = np.repeat(np.arange(items), np.diff(text.offsets.numpy()))
     pairs, first, count = np.unique(np.stack([item, tokens]), axis=1, return_index=True, return_counts=True)
@@ -48,7 +49,10 @@ def top_words(text: ItemText) -> list[Words]:
 
 
 def shortest_ids(words: list[Words]) -> list[tuple[Words, int | None]]:
-    """The fewest first words, from two on, that no other item begins with; all and a number where there are none."""
+    """For each item the fewest first words, at least two, that begin no other item's words.
+
+    Where there are none, the id is all words and a number.
+    """
     begin = [Counter(each[:n] for each in words) for n in range(WORDS + 1)]
     taken: Counter[Words] = Counter()
     ids: list[tuple[Words, int | None]] = []
@@ -60,16 +64,16 @@ def shortest_ids(words: list[Words]) -> list[tuple[Words, int | None]]:
 
 
 class IDGenRec(Generator):
-    """Reads the ids of the latest items, which are words of their texts.
+    """IDGenRec: reads the ids of the latest items, which are words of their texts.
 
     Phases: the writer learns the first ids; the recommender learns with them; the writer learns through the frozen
-    recommender, which reads the expected vectors p · W of its words; all ids are written anew, and the recommender
-    learns with these. Every id ends with the end token, so none begins another.
+    recommender, which reads the expected vectors p · W of its words. Then all ids are written anew, and the recommender
+    learns with the new ids. Every id ends with the end token, so no id begins another.
 
     Args:
-        latest: items of the history that are read.
+        latest: number of latest items that the model reads.
         text_words: words of a text that the writer reads.
-        beams: ids that are tried for an item before it gets a number.
+        beams: ids to try for an item before it gets a number.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({REC, TEXT})
@@ -95,11 +99,11 @@ class IDGenRec(Generator):
         self.t5, self.writer = (
             small_t5(self.eos + 1, dim, layers, decoder_layers, dropout) for _ in ("recommender", "writer")
         )
-        self.writer.requires_grad_(False)  # until its phases
+        self.writer.requires_grad_(False)  # trainable only in its phases
         self.texts: Tensor
         texts = L.ItemWords(domain).first(torch.arange(domain.n_items), text_words)
         self.register_buffer("texts", texts, persistent=False)  # (I, W)
-        self.changed: Tensor  # share of items whose id is another than the first
+        self.changed: Tensor  # share of items whose id differs from the first one
         self.register_buffer("changed", torch.zeros(()))
         self.set_ids(*self._tokens(shortest_ids(top_words(domain.item_text))))
 
@@ -123,7 +127,7 @@ class IDGenRec(Generator):
     # --- the recommender ---------------------------------------------------------------------------------------------
 
     def allowed(self) -> Tensor:
-        """(L, V) the tokens that an id can have at each place; padding where no id is that long."""
+        """(L, V) the tokens that an id may have at each place. Only padding where no id is that long."""
         allowed = super().allowed()
         allowed[:, PAD] = ~allowed.any(dim=1)
         return allowed
@@ -153,7 +157,9 @@ class IDGenRec(Generator):
         return self._id_nll(self.written(items), items)
 
     def write_loss(self, batch: BaselineBatch) -> Tensor:
-        """(B,) ``id_loss`` where the recommender reads, for each word, the mean of all words by the writer's p."""
+        """(B,) ``id_loss`` with the recommender reading, for each word, the mean of all word vectors under the writer's
+        p.
+        """
         items, target = batch.rec_history.item[:, -_NEAR:], batch.candidates[:, 0]
         expected = self.written(items.flatten()).softmax(dim=-1) @ self.t5.shared.weight  # (B · H, L, d)
         begin = torch.full_like(batch.task, self.begin).unsqueeze(1)
@@ -177,7 +183,7 @@ class IDGenRec(Generator):
         return F.pad(self.ids[items], (1, -1), value=PAD)
 
     def written(self, items: Tensor) -> Tensor:
-        """(M,) items → (M, L, V) the writer's logits at each place of their present ids."""
+        """(M,) items → (M, L, V) the writer's logits at each place of their current ids."""
         tokens = self._text(items)
         logits: Tensor = self.writer(
             input_ids=tokens, attention_mask=(tokens != PAD).long(), decoder_input_ids=self._known(items),
@@ -190,9 +196,10 @@ class IDGenRec(Generator):
 
     @torch.no_grad()
     def write_anew(self) -> None:
-        """Give each item the best id of a beam that no item before it has; the best and a number where all are taken.
+        """Give each item the best id of a beam that no earlier item has.
 
-        An item that the beam has no word for gets a number alone.
+        Where all are taken, the id is the best one and a number. An item for which the beam has no word gets only a
+        number.
         """
         self.writer.eval()
         no_words = [PAD, UNKNOWN, *range(self.number, self.begin + 1)]

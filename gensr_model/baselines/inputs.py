@@ -1,7 +1,7 @@
-"""The input contract: a model declares the fields that it reads, and gets these and no others.
+"""The input contract: a model declares the fields that it reads, and gets only these.
 
-A model that reads ``rec_history`` alone never sees a search event; the purchase history of a search model is
-``src_history``. Reading a field that was not declared is an error, so a contract cannot quietly be wrong.
+A model that reads only ``rec_history`` never sees a search event; the purchase history of a search model is
+``src_history``. Reading an undeclared field is an error, so a contract cannot be wrong without notice.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.data.text import ItemText
 from gensr_model.errors import ConfigError, GensrError
 
-# What a model may declare. The first five are fields of a batch; item_text is Domain.item_text.
+# The fields that a model may declare. The first five are fields of a batch; item_text is Domain.item_text.
 USER, QUERY, REC, SRC, MIXED, TEXT = "user", "query", "rec_history", "src_history", "history", "item_text"
 FIELDS = frozenset({USER, QUERY, REC, SRC, MIXED, TEXT})
 READS_WORDS = frozenset({QUERY, SRC, MIXED, TEXT})  # these need a vocabulary
 
 
 class ContractError(GensrError, AttributeError):
-    """A model reads what it has not declared."""
+    """A model reads a field that it has not declared."""
 
 
 class _Declared:
-    """A record that holds only some of its fields; reading another one is a ContractError."""
+    """A record with some of its fields. Reading another field raises ContractError."""
 
     def __init__(self, **fields: Any) -> None:
         self.__dict__.update(fields)
@@ -37,8 +37,8 @@ class _Declared:
 
         def __getattr__(self, name: str) -> Any:
             raise ContractError(
-                f"{type(self).__name__}.{name} is not there: the model's `reads` does not declare it "
-                f"(there are {', '.join(sorted(self.__dict__))})"
+                f"{type(self).__name__}.{name} is missing, because the model's `reads` does not "
+                f"declare it. Declare it; declared are {', '.join(sorted(self.__dict__))}."
             )
 
     def replace(self, **changes: Any) -> Self:
@@ -59,8 +59,8 @@ class History(_Declared):
 
     item: Tensor  # (B, H) item_idx, 0 at padding
     mask: Tensor  # (B, H) bool
-    behavior: Tensor  # (B, H) 0 recommendation, 1 search; of ``history`` only
-    query: Tensor  # (B, H, L) word ids, 0 at padding and for recommendation; not of ``rec_history``
+    behavior: Tensor  # (B, H) 0 recommendation, 1 search; only in ``history``
+    query: Tensor  # (B, H, L) word ids, 0 at padding and for recommendation; not in ``rec_history``
 
 
 class BaselineBatch(_Declared):
@@ -70,9 +70,9 @@ class BaselineBatch(_Declared):
     task: Tensor  # (B,) 0 recommendation, 1 search
     user: Tensor  # (B,) user_idx
     query: Tensor  # (B, L) word ids, padded on the left with 0; all 0 for recommendation
-    rec_history: History  # recommendation events alone
-    src_history: History  # search events alone: what was bought or clicked in search, and the query
-    history: History  # both, in the order of time
+    rec_history: History  # only recommendation events
+    src_history: History  # only search events: the bought or clicked item and the query
+    history: History  # both, in order of time
 
     def take(self, rows: Tensor) -> BaselineBatch:
         """The samples at ``rows`` (indices or a mask)."""
@@ -86,7 +86,7 @@ def _rows(value: Tensor | History, rows: Tensor) -> Tensor | History:
 
 
 class Domain(NamedTuple):
-    """What a model is built over."""
+    """The items, users and words that a model is built for."""
 
     n_items: int
     n_users: int
@@ -96,11 +96,11 @@ class Domain(NamedTuple):
 
 
 class Collator:
-    """Builds batches by gathers over the event columns.
+    """Builds batches by array indexing over the event columns.
 
     Args:
-        contract: which of FIELDS to fill.
-        max_history: latest events that each history keeps.
+        contract: the FIELDS to fill.
+        max_history: number of latest events in each history.
         lexicon: needed by a contract that reads words.
     Raises:
         ConfigError: the contract names an unknown field, or words without a lexicon.
@@ -110,9 +110,15 @@ class Collator:
         self, dataset: PreparedDataset, contract: frozenset[str], max_history: int, lexicon: Lexicon | None
     ) -> None:
         if contract - FIELDS:
-            raise ConfigError(f"a model reads {sorted(contract - FIELDS)}; known: {', '.join(sorted(FIELDS))}")
+            raise ConfigError(
+                f"a model reads the unknown fields {sorted(contract - FIELDS)}. Choose from "
+                f"{', '.join(sorted(FIELDS))}."
+            )
         if lexicon is None and contract & READS_WORDS:
-            raise ConfigError(f"a model that reads {sorted(contract & READS_WORDS)} needs a lexicon")
+            raise ConfigError(
+                f"a model reads {sorted(contract & READS_WORDS)}, which need a lexicon, but there is "
+                "none. Pass a lexicon."
+            )
         self.contract, self.max_history, self.lexicon = contract, max_history, lexicon
         self.events = dataset.events
         self.domain = Domain(
@@ -130,7 +136,7 @@ class Collator:
             self._before.append(np.concatenate([[0], np.cumsum(chosen)]))
 
     def lengths(self, samples: Samples) -> IntArray:
-        """(N,) events of each sample in all declared histories, at most ``max_history`` in each."""
+        """(N,) number of events of each sample in all declared histories, at most ``max_history`` in each."""
         total = np.zeros(len(samples), np.int64)
         for name in (REC, SRC, MIXED):
             if name in self.contract:
@@ -154,7 +160,7 @@ class Collator:
         return BaselineBatch(**fields)
 
     def _range(self, samples: Samples, name: str) -> tuple[IntArray, IntArray, IntArray | None]:
-        """Where the events of each sample begin and end, (B,) each: places in the third, or numbers of events."""
+        """(B,) first and (B,) last place of each sample's events in the third result, or event numbers."""
         if name == MIXED:
             return samples.history_start, samples.history_end, None
         behavior = (REC, SRC).index(name)

@@ -1,7 +1,7 @@
-"""JSR (Zamani & Croft, arXiv 1807.05631, 2018; the language model over items is that of their WSDM 2020 paper).
+"""JSR (Zamani & Croft, arXiv 1807.05631, 2018), with the language model over items of their WSDM 2020 paper.
 
-Departures: the text of an item is the queries that found it, where the 2020 paper has descriptions; the softmax over
-the vocabulary is negative sampling; dot products stand for the networks over u ∘ i and q ∘ i.
+Departures: the text of an item is the queries that found it, where the 2020 paper has descriptions. Negative sampling
+replaces the softmax over the vocabulary. Dot products replace the networks over u ∘ i and q ∘ i.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from gensr_model.models.losses import ItemLoss
 
 
 class JSR(Baseline):
-    """One item vector for both tasks: it matches the user's vector and predicts the words of the queries that find it.
+    """JSR: one item vector matches the user's vector and predicts the words of queries that find the item.
 
-    A search is ranked by the likelihood of the query under the item, log p(q | i) up to a constant of the query: the
+    A search is ranked by the likelihood of the query given the item, log p(q | i) up to a constant of the query: the
     mean over its words of w · tanh(W i + b).
 
     The likelihood by negative sampling is not normalised: an item that no query found would seem to predict every word.
-    The pairwise loss of the 2018 paper (``bpr``), which both tasks have, sets items against each other.
+    The pairwise loss of the 2018 paper (``bpr``), which both tasks have, compares items with each other.
 
     Args:
-        search_weight: of the pairwise loss of search, beside that of recommendation.
-        word_weight: of the reconstruction of queries.
+        search_weight: weight of search's pairwise loss, relative to that of recommendation.
+        word_weight: weight of the reconstruction of queries.
         word_negatives: uniformly drawn words for each word of a query.
     """
 
@@ -52,7 +52,7 @@ class JSR(Baseline):
         self.word_negatives = word_negatives
 
     def _word_states(self, items: Tensor) -> Tensor:
-        """(..., d) item vectors → (..., d): tanh(W i + b), from which words are predicted."""
+        """(..., d) item vectors → (..., d): tanh(W i + b), which predicts words."""
         return torch.tanh(self.tell(items))
 
     def score(self, batch: BaselineBatch) -> Tensor:
@@ -62,21 +62,21 @@ class JSR(Baseline):
         return torch.where((batch.task == 0).unsqueeze(1), match, likelihood)
 
     def catalogue_scores(self, batch: BaselineBatch) -> Tensor:
-        """(B, I) as ``score``, of every item."""
+        """(B, I) scores of every item, as in ``score``."""
         table = self.items.table.weight
         match = self.users(batch.user) @ table.T
         likelihood = L.mean_words(self.words, batch.query) @ self._word_states(table).T
         return torch.where((batch.task == 0).unsqueeze(1), match, likelihood)
 
     def loss(self, batch: BaselineBatch) -> LossParts:
-        """The sum of both tasks' losses of items and of the reconstruction of queries from the items they found."""
+        """The sum of both tasks' item losses and of the reconstruction of queries from the items that they found."""
         asked = batch.task == 1
         word_states = self._word_states(self.items(batch.candidates[asked, 0]))
         words = L.word_loss(word_states, batch.query[asked], self.words, self.word_negatives)
         return losses.total(dict(zip(TASKS, self._ranked(batch, asked), strict=True)) | {"words": words}, self.weights)
 
     def _ranked(self, batch: BaselineBatch, asked: Tensor) -> tuple[Tensor, Tensor]:
-        """(R,), (S,) the loss of items of each recommendation and of each search."""
+        """(R,) item loss of each recommendation, and (S,) item loss of each search."""
         if self.item_loss != "catalogue":
             each = losses.candidate_loss(self.item_loss, self.score(batch))
             return each[~asked], each[asked]

@@ -1,4 +1,4 @@
-"""The parts that baselines are made of, each written once. A mask is True where something is."""
+"""Layers that baselines share. A mask is True at real entries and False at padding."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gensr_model.models.text_pooling import pool_text
 
 
 def embedding(count: int, dim: int, padding: bool = False) -> nn.Embedding:
-    """A table (count, dim) with small random rows; with ``padding`` row 0 is zero and stays so."""
+    """A table (count, dim) with small random rows. With ``padding``, row 0 is zero and stays zero."""
     table = nn.Embedding(count, dim, padding_idx=0 if padding else None)
     nn.init.normal_(table.weight, std=0.02)
     if padding:
@@ -49,14 +49,14 @@ def word_embedding(domain: Domain, dim: int) -> nn.Embedding:
 
 
 def mean_words(words: nn.Embedding, ids: Tensor) -> Tensor:
-    """(..., L) word ids → (..., d): the mean of the words that are there, zeros where there is none."""
+    """(..., L) word ids → (..., d): the mean of the words that are not padding, or zeros."""
     flat = ids.reshape(-1, ids.shape[-1])
     means = F.embedding_bag(flat, words.weight, mode="mean", padding_idx=0)
     return means.view(*ids.shape[:-1], words.embedding_dim)
 
 
 class QueryEncoder(nn.Module):
-    """q = tanh(W · mean of the word vectors + b); the empty query is zero words, and gives tanh(b)."""
+    """q = tanh(W · mean of the word vectors + b). The empty query has zero words and gives tanh(b)."""
 
     def __init__(self, words: nn.Embedding, dim: int) -> None:
         super().__init__()
@@ -69,9 +69,9 @@ class QueryEncoder(nn.Module):
 
 
 class HistoryEmbedding(nn.Module):
-    """Adds to each event how recent it is, then layer norm and dropout; zero at padding.
+    """Adds to each event its recency, then layer norm and dropout. Zero at padding.
 
-    Positions count back from the latest event, so that padding on the left moves none.
+    Positions count back from the latest event, so padding on the left does not change them.
     """
 
     def __init__(self, dim: int, max_history: int, dropout: float) -> None:
@@ -89,7 +89,7 @@ class HistoryEmbedding(nn.Module):
 
 
 class ItemWords(nn.Module):
-    """The words of item texts (contract field ``item_text``); they belong to the dataset, not to the weights."""
+    """The words of item texts (contract field ``item_text``). They belong to the dataset, not to the weights."""
 
     def __init__(self, domain: Domain) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class ItemWords(nn.Module):
         self.register_buffer("offsets", domain.item_text.offsets, persistent=False)
 
     def pool(self, words: nn.Embedding, items: Tensor) -> Tensor:
-        """(...) item_idx → (..., d): mean of the vectors of all words of the text, zeros without text."""
+        """(...) item_idx → (..., d): mean of the vectors of all words of the text. Zeros without text."""
         distinct, inverse = items.unique(return_inverse=True)
         text = ItemText(self.get_buffer("tokens"), self.get_buffer("offsets"))
         return pool_text(words, text, distinct)[inverse]
@@ -109,20 +109,20 @@ class ItemWords(nn.Module):
         return offsets[items + 1] > offsets[items]
 
     def first(self, items: Tensor, count: int) -> Tensor:
-        """(B,) item_idx → (B, count) the first words of the texts, 0 after a shorter one."""
+        """(B,) item_idx → (B, count) the first words of the texts, with 0 after a shorter text."""
         tokens, offsets = self.get_buffer("tokens"), self.get_buffer("offsets")
         place = offsets[items].unsqueeze(1) + torch.arange(count, device=items.device)
         inside = place < offsets[items + 1].unsqueeze(1)
         return F.pad(tokens, (0, 1))[torch.where(inside, place, len(tokens))]
 
     def sample(self, items: Tensor, count: int) -> Tensor:
-        """(B,) item_idx → (B, count) words drawn from the texts; 0, padding, for an item without text."""
+        """(B,) item_idx → (B, count) words drawn from the texts. 0, padding, for an item without text."""
         tokens, offsets = self.get_buffer("tokens"), self.get_buffer("offsets")
         start, length = offsets[items], offsets[items + 1] - offsets[items]
         if not len(tokens):
             return items.new_zeros(len(items), count)
         drawn = torch.rand(len(items), count, device=items.device) * length.unsqueeze(1)
-        # Rounding may give the length itself; an empty last text would start past the end.
+        # Rounding may give the length, and an empty last text would start past the end.
         place = drawn.long().clamp(max=(length - 1).clamp(min=0).unsqueeze(1)) + start.unsqueeze(1)
         return tokens[place.clamp(max=len(tokens) - 1)] * (length > 0).unsqueeze(1)
 
@@ -131,15 +131,16 @@ class ItemWords(nn.Module):
 
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
-    """Softmax over the last axis where the mask is True; zeros, not NaN, where nothing is."""
+    """Softmax over the last axis where the mask is True. Zeros, not NaN, for an empty mask."""
     weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(dim=-1)
     return weights * mask
 
 
 def attention_pool(scores: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-    """Softmax-weighted sums of ``values`` (B, H, d) under ``scores`` (B, H) or (B, C, H): (B, d) or (B, C, d).
+    """Sums of ``values`` (B, H, d), weighted by the softmax of ``scores``.
 
-    ``mask`` is (B, H). An empty history gives zeros.
+    ``scores`` are (B, H) or (B, C, H), and the result is (B, d) or (B, C, d). ``mask`` is (B, H). An empty history
+    gives zeros.
     """
     if scores.dim() == 2:
         return attention_pool(scores.unsqueeze(1), values, mask).squeeze(1)
@@ -154,7 +155,7 @@ class AdditiveAttention(nn.Module):
         self.project, self.weigh = nn.Linear(dim, hidden), nn.Linear(hidden, 1, bias=False)
 
     def forward(self, values: Tensor, mask: Tensor) -> Tensor:
-        """(B, H, d), (B, H) → (B, d); zeros for an empty history."""
+        """(B, H, d), (B, H) → (B, d). Zeros for an empty history."""
         return attention_pool(self.weigh(torch.tanh(self.project(values))).squeeze(-1), values, mask)
 
 
@@ -196,7 +197,7 @@ class Transformer(nn.Module):
 
 
 def causal(length: int, device: torch.device) -> Tensor:
-    """(H, H): a position may attend to itself and to what came before it."""
+    """(H, H): a position may attend to itself and to earlier positions."""
     return torch.ones(length, length, dtype=torch.bool, device=device).tril()
 
 
@@ -206,7 +207,7 @@ def dot(vector: Tensor, candidates: Tensor) -> Tensor:
 
 
 def mlp(sizes: tuple[int, ...], dropout: float) -> nn.Sequential:
-    """Linear layers of these widths, PReLU and dropout between them."""
+    """Linear layers of these widths, with PReLU and dropout between them."""
     layers: list[nn.Module] = []
     for before, after in itertools.pairwise(sizes[:-1]):
         layers += [nn.Linear(before, after), nn.PReLU(), nn.Dropout(dropout)]
@@ -214,13 +215,13 @@ def mlp(sizes: tuple[int, ...], dropout: float) -> nn.Sequential:
 
 
 def _attend(keys: Tensor, rows: int, allowed: Tensor | None) -> Tensor:
-    """(B, rows, M), True where a row may attend to a key that is there, keys (B, M)."""
+    """(B, rows, M), True where a row may attend to a real key, from keys (B, M)."""
     attend = keys.unsqueeze(1).expand(-1, rows, -1)
     return attend if allowed is None else attend & allowed
 
 
 class CrossBlock(nn.Module):
-    """A transformer block with a memory: self-attention, attention to the memory, feed-forward net, GELU."""
+    """A transformer block with a memory: self-attention, attention to the memory, and a feed-forward net with GELU."""
 
     def __init__(self, dim: int, heads: int, dropout: float, feed_forward: int, norm_first: bool = True) -> None:
         super().__init__()
@@ -244,7 +245,7 @@ class CrossBlock(nn.Module):
         blocked = []
         for keys in (mask, memory_mask):
             attend = _attend(keys, x.shape[1], allowed)
-            # A row that may attend to nothing attends everywhere: it is padding, or its memory is all zeros.
+            # A row without allowed keys attends everywhere: it is padding, or its memory is all zeros.
             attend = attend | ~attend.any(-1, keepdim=True)
             blocked.append(~attend.repeat_interleave(self.heads, dim=0))  # (B * heads, H, M)
         encoded: Tensor = self.layer(x * mask.unsqueeze(-1), memory, tgt_mask=blocked[0], memory_mask=blocked[1])
@@ -255,10 +256,10 @@ class CrossBlock(nn.Module):
 
 
 def word_loss(vectors: Tensor, words: Tensor, table: nn.Embedding, negatives: int) -> Tensor:
-    """Negative-sampling language model: a vector predicts the words that go with it. (B,), 0 for a row without words.
+    """(B,) loss of a negative-sampling language model: a vector predicts its words. 0 for a row without words.
 
     Args:
-        vectors: (B, d). words: (B, n) word ids, 0 for none. negatives: uniform ones for each word.
+        vectors: (B, d). words: (B, n) word ids, 0 for none. negatives: number of uniform negatives for each word.
     """
     there = words != 0
     drawn = torch.randint(2, max(3, table.num_embeddings), (*words.shape, negatives), device=words.device)

@@ -1,4 +1,4 @@
-"""NRHUB (Wu et al. 2019): a user as attended views of heterogeneous behavior."""
+"""NRHUB (Wu et al. 2019): the user vector attends to views of heterogeneous behavior."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from gensr_model.models.losses import ItemLoss
 
 
 class NRHUB(DotBaseline):
-    """User · item, the user a sum of three views under attention: queries, items found by them, items recommended.
+    """NRHUB: the score is user · item. The user is an attended sum of three views.
 
-    Each view is its events under an attention of its own. Departures: the paper's views are queries, web pages and
-    news read; a query is its mean word, and an item a projected vector of its own, in place of CNNs over words.
+    The views are queries, items that searches found, and recommended items, each with its own attention over events.
+    Departures: the paper's views are queries, web pages and news. CNNs over words are replaced by the mean word of a
+    query and by a projected vector per item.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({REC, SRC})
@@ -36,7 +37,7 @@ class NRHUB(DotBaseline):
         self.dropout = nn.Dropout(dropout)
 
     def state(self, batch: BaselineBatch) -> Tensor:
-        """(B, d) the user; a view without events is left out, and a user without any is zeros."""
+        """(B, d) the user vector, without views that have no events. Zeros for a user without any event."""
         searched, recommended = batch.src_history, batch.rec_history
         item_events = [
             project(self.items.embed_history(history))

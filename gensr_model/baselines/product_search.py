@@ -1,6 +1,7 @@
 """Personalised product search in one latent space: QEM, HEM (Ai et al. 2017), AEM and ZAM (Ai et al. 2019).
 
-Words, items and queries share a space; item i answers query q of user u by (½ q + ½ u) · i. The four differ in u.
+Words, items and queries share a space. The score of item i for query q of user u is (½ q + ½ u) · i. The four models
+differ in u.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from gensr_model.models.losses import ItemLoss
 
 
 class QEM(DotBaseline):
-    """No user: q · i. In every model of the family an item also predicts the words of its text.
+    """QEM has no user: the score is q · i. In every model of the family an item also predicts the words of its text.
 
     Args:
-        words: how many words of the positive's text are predicted per sample.
-        word_weight: of the language-model loss.
+        words: number of words of the positive's text to predict per sample.
+        word_weight: weight of the language-model loss.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({QUERY, TEXT})
@@ -42,7 +43,7 @@ class QEM(DotBaseline):
         self.words_per_sample, self.word_negatives, self.word_weight = words, word_negatives, word_weight
 
     def intent(self, query: Tensor, batch: BaselineBatch) -> Tensor:
-        """What is looked for (B, d), of query vectors (B, d)."""
+        """(B, d) the vector for the product with items, from query vectors (B, d)."""
         del batch
         return query
 
@@ -60,13 +61,13 @@ class QEM(DotBaseline):
         return L.word_loss(vectors, words, self.words, self.word_negatives)
 
     def _more(self, batch: BaselineBatch, words: Tensor) -> dict[str, Tensor]:
-        """Language-model losses of a model's own."""
+        """Further language-model losses of a subclass."""
         del batch, words
         return {}
 
 
 class HEM(QEM):
-    """u is a learned vector per user, which also predicts the words of what the user bought."""
+    """HEM: u is a learned vector per user, which also predicts the words of the items that the user bought."""
 
     reads: ClassVar[frozenset[str]] = frozenset({QUERY, TEXT, USER})
 
@@ -82,7 +83,10 @@ class HEM(QEM):
 
 
 class AEM(QEM):
-    """u attends to the bought items given the query: f(q, i) = Σ_h w_h (i · tanh(W_h q + b_h))."""
+    """AEM: u attends to the bought items given the query.
+
+    The attention is f(q, i) = Σ_h w_h (i · tanh(W_h q + b_h)).
+    """
 
     reads: ClassVar[frozenset[str]] = frozenset({QUERY, TEXT, SRC})
     zero_attention: ClassVar[bool] = False
@@ -93,12 +97,12 @@ class AEM(QEM):
         self.mix = nn.Parameter(torch.full((heads,), heads**-0.5))
 
     def user(self, query: Tensor, bought: Tensor, mask: Tensor) -> Tensor:
-        """(B, d), (B, H, d), (B, H) → (B, d); zeros for an empty history."""
+        """(B, d), (B, H, d), (B, H) → (B, d). Zeros for an empty history."""
         asked = torch.tanh(self.ask(query)).view(len(query), len(self.mix), -1)  # (B, heads, d)
         scores = torch.einsum("bhd,bnd,h->bn", asked, bought, self.mix)
         if not self.zero_attention:
             return L.attention_pool(scores, bought, mask)
-        # The zero vector has score 0 and adds nothing to the sum: it only takes weight away.
+        # The zero vector has score 0 and adds nothing to the sum: it only reduces the other weights.
         scores = torch.cat([scores, scores.new_zeros(len(scores), 1)], dim=1)
         bought = torch.cat([bought, bought.new_zeros(len(bought), 1, bought.shape[2])], dim=1)
         return L.attention_pool(scores, bought, torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1))
@@ -109,6 +113,6 @@ class AEM(QEM):
 
 
 class ZAM(AEM):
-    """AEM with a zero vector among the attended: a query unrelated to the history is not personalised."""
+    """ZAM: AEM with an extra zero vector, so that a query unrelated to the history is not personalised."""
 
     zero_attention: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""Query-SeqRec (He et al. 2022): SASRec over a sequence in which queries stand before the items they found."""
+"""Query-SeqRec (He et al. 2022): SASRec over a sequence in which a query stands before the item that it found."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from gensr_model.models.losses import ItemLoss
 
 
 class QuerySeqRec(DotBaseline):
-    """The last state of a causal transformer · item; a query is the mean of its words.
+    """Query-SeqRec: the score is the last state of a causal transformer · item. A query is the mean of its words.
 
-    Augmentation: of each search event of a training history, with probability ``replace``, the item becomes another
-    one that the query found, and likewise the query another one that found the item: neighbours in the graph of
-    queries and items. Departures: the graph is that of the batch; the loss is that of the last place, because each
-    training event is a sample; the catalogue is sampled where it is large (``losses.catalogue_ce``).
+    Augmentation changes each search event of a training history with probability ``replace``. The item becomes another
+    item that the query found, and the query another query that found the item: neighbors in the graph of queries and
+    items. Departures: the graph is that of the batch. The loss covers the last place, because each training event is a
+    sample. A large catalogue is sampled (``losses.catalogue_ce``).
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({MIXED})
@@ -40,18 +40,21 @@ class QuerySeqRec(DotBaseline):
         self.replace = replace
 
     def encode(self, items: Tensor, queries: Tensor, mask: Tensor, searched: Tensor) -> Tensor:
-        """(B, H) item_idx, (B, H, L) words, where an event is, where it is a search → (B, d)."""
+        """(B, H) item_idx, (B, H, L) words, mask of events, mask of searches → (B, d)."""
         pairs = torch.stack(
             [L.mean_words(self.words, queries) + self.kinds.weight[1], self.items(items) + self.kinds.weight[0]], dim=2
         )  # (B, H, 2, d)
-        # An event of recommendation leaves the place of its query empty.
+        # A recommendation event has an empty query place.
         there = torch.stack([mask & searched, mask], dim=2).flatten(1)  # (B, 2H)
         events = self.events(pairs.flatten(1, 2), there)
         state: Tensor = self.encoder(events, there, L.causal(there.shape[1], there.device))[:, -1]
         return state
 
     def state(self, batch: BaselineBatch) -> Tensor:
-        """(B, d) the last state, of a changed history in training; zeros for an empty one: all items score alike."""
+        """(B, d) the last state, of an augmented history in training.
+
+        Zeros for an empty history, so that all items score alike.
+        """
         history = batch.history
         items, queries, searched = history.item, history.query, history.mask & (history.behavior == 1)
         if self.training and self.replace:

@@ -1,4 +1,4 @@
-"""All baselines by name. To add one: a file with its ``Baseline``, and a line here."""
+"""All baselines by name. A new baseline needs a file with its ``Baseline`` and a line here."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from gensr_model.baselines.unified_ssr import UnifiedSSR
 from gensr_model.baselines.unisar import UniSAR
 from gensr_model.baselines.user import USER
 
-# Tuned for every system; the first value of each is the default. Some names go to the trainer (``OF_TRAINER`` of
-# gensr_model/training/baseline.py), other names to the model. A grid has at least as many points as `rerank.trials`, or
-# the run is refused. What was tried is in docs/results/studies.md.
+# Grids to tune; the first value of each hyperparameter is its default. Some names go to the trainer (``OF_TRAINER`` of
+# gensr_model/training/baseline.py), other names to the model. A grid needs at least `rerank.trials` points, or the run
+# is refused. docs/results/studies.md lists the tried values.
 LEARNING: Grid = {"learning_rate": (3e-3, 1e-3, 1e-2), "weight_decay": (0.01, 0.1)}
 OVER_CATALOGUE: Grid = {"loss": ("catalogue", "bce")}
-HISTORY: Grid = {"min_history": (1, 0)}  # whether samples without history are trained on
-SEQUENCE: Grid = OVER_CATALOGUE | HISTORY  # of a model of one sequence
+HISTORY: Grid = {"min_history": (1, 0)}  # whether training uses samples without history
+SEQUENCE: Grid = OVER_CATALOGUE | HISTORY  # for a model of one sequence
 PRODUCT_SEARCH: Grid = OVER_CATALOGUE | {"word_weight": (1.0, 0.1)}
 
-# Weights of search and of both alignments: of the authors' file for KuaiSAR, of their file for Amazon, and a search
-# weight of 1 with the former.
+# Weights of search and of both alignments: from the authors' file for KuaiSAR, from their file for Amazon, and the
+# former with a search weight of 1.
 UNISAR = ((0.1, 0.1, 0.001), (0.01, 0.01, 0.1), (1.0, 0.1, 0.001))
 
-# Of the generative systems, which learn a T5 from scratch.
+# For the generative baselines, which train a T5 from scratch.
 GENERATING: Grid = {"learning_rate": (2e-3, 1e-3, 5e-4), "weight_decay": (0.01, 0.1), "batch_size": (128,)}
 
 BASELINES: dict[str, BaselineSpec] = {
@@ -67,4 +67,4 @@ BASELINES: dict[str, BaselineSpec] = {
     "unisar": BaselineSpec(UniSAR, "UniSAR", "joint", LEARNING | {"weights": UNISAR}),
 }
 
-WRITES_WORDS = frozenset({"idgenrec"})  # not of a format whose texts are anonymised (``FormatFacts.anonymised``)
+WRITES_WORDS = frozenset({"idgenrec"})  # not for a format with anonymised texts (``FormatFacts.anonymised``)

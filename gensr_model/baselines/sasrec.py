@@ -14,11 +14,11 @@ from gensr_model.models.losses import ItemLoss
 
 
 class SASRec(DotBaseline):
-    """The last state of the encoded history · item.
+    """SASRec: the score of an item is the last state of the encoded history · item.
 
     The paper's loss at every position is here the loss of every sample: each training event is a sample whose history
-    ends before it, so its position is trained on once per epoch. Departure: the loss is cross-entropy over the
-    catalogue; the paper's binary cross-entropy (``bce``) has the harness's negatives.
+    ends before it, so its position is trained once per epoch. Departure: the loss is cross-entropy over the catalogue;
+    the paper's binary cross-entropy (``bce``) uses sampled negatives.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({REC})
@@ -34,7 +34,7 @@ class SASRec(DotBaseline):
         self.encoder = L.Transformer(dim, heads, layers, dropout, feed_forward=dim)
 
     def state(self, batch: BaselineBatch) -> Tensor:
-        """(B, d) the last state; zeros for an empty history, so that all items score alike."""
+        """(B, d) the last state. Zeros for an empty history, so that all items score alike."""
         history = batch.rec_history
         events = self.events(self.items.embed_history(history), history.mask)
         causal = L.causal(events.shape[1], events.device)

@@ -1,4 +1,4 @@
-"""SESRec (Si et al. 2023): what a user's searches and recommendations have in common, and what not."""
+"""SESRec (Si et al. 2023): separates similar and dissimilar interests of a user's searches and recommendations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gensr_model.models.losses import CandidateLoss
 
 
 class CoAttention(nn.Module):
-    """How much each event of one history has to do with the other history.
+    """Relevance of each event of one history to the other history.
 
     A = tanh(R W Sᵀ); weights of R: softmax(w · tanh(R W_r + A (S W_s))), and of S with Aᵀ.
     """
@@ -41,14 +41,17 @@ class CoAttention(nn.Module):
 
 
 def split(weights: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, H) each: events whose weight is at least the mean weight, 1 / length, and the others."""
+    """(B, H) each: events whose weight is at least the mean weight, 1 / length, and the other events."""
     mean = 1 / mask.sum(dim=1, keepdim=True).clamp(min=1)
     similar = mask & (weights >= mean)
     return similar, mask & ~similar
 
 
 def triplet(states: Tensor, weights: Tensor, similar: Tensor, other: Tensor, margin: float) -> Tensor:
-    """(n,) of the n samples that have both kinds of event: the weighted sum is nearer to the mean of the similar."""
+    """(n,) triplet loss: the weighted sum is nearer to the mean of the similar events than of the others.
+
+    n is the number of samples with both kinds of event.
+    """
     rows = similar.any(dim=1) & other.any(dim=1)
     anchor = torch.einsum("bh,bhd->bd", weights, states)
     means = [
@@ -59,10 +62,10 @@ def triplet(states: Tensor, weights: Tensor, similar: Tensor, other: Tensor, mar
 
 
 class SESRec(Baseline):
-    """MLP over candidate, user, and what the candidate finds in both histories: in all, similar, dissimilar events.
+    """SESRec: an MLP over candidate, user, and the candidate's attention to all, similar and dissimilar events.
 
-    Loss: BCE + alignment InfoNCE of queries with the items they found + triplet losses of both histories.
-    Departure: one search event per sample, the latest, is aligned; events of the same query or item are no negatives.
+    Loss: BCE + alignment InfoNCE of queries with the items that they found + triplet losses of both histories.
+    Departure: only the latest search event of a sample is aligned; events of the same query or item are no negatives.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({REC, SRC, USER})
@@ -96,7 +99,7 @@ class SESRec(Baseline):
         self.tau, self.margin = tau, margin
 
     def states(self, batch: BaselineBatch) -> list[Tensor]:
-        """(B, R, d) and (B, S, d): both histories encoded, a search event as its query and its item."""
+        """(B, R, d) and (B, S, d): both encoded histories, with a search event as its query and its item."""
         recommended, searched = batch.rec_history, batch.src_history
         asked = L.mean_words(self.words, searched.query) * searched.mask.unsqueeze(-1)
         raw = (self.items.embed_history(recommended), self.items.embed_history(searched) + asked)
@@ -130,7 +133,10 @@ class SESRec(Baseline):
         return self.predict(torch.cat(seen, dim=-1)).squeeze(-1), triplets
 
     def align(self, searched: History) -> Tensor:
-        """(n,) InfoNCE, both ways, between the latest query and the item it found, of the n samples that searched."""
+        """(n,) InfoNCE, both ways, between the latest query and the item that it found.
+
+        n is the number of samples with a search.
+        """
         rows = searched.mask[:, -1]
         item, words = searched.item[rows, -1], searched.query[rows, -1]
         key = query_key(words)

@@ -1,4 +1,4 @@
-"""Transformers of product search over the query and what was bought: TEM (Bi et al. 2020), CoPPS (Dai et al. 2023)."""
+"""Transformers of product search over the query and bought items: TEM (Bi et al. 2020), CoPPS (Dai et al. 2023)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gensr_model.models.base import LossParts
 
 
 class TEM(QEM):
-    """QEM whose intent is the output, in the query's place, of a transformer over [latest purchases; query]."""
+    """TEM: QEM whose intent is a transformer's output, at the place of the query in [latest purchases; query]."""
 
     reads: ClassVar[frozenset[str]] = frozenset({QUERY, TEXT, SRC})
 
@@ -37,7 +37,7 @@ class TEM(QEM):
         self.encoder = L.Transformer(dim, heads, layers, dropout, feed_forward)
 
     def encode(self, last: Tensor, bought: Tensor, mask: Tensor) -> Tensor:
-        """The output in the place of ``last`` (B, d) behind purchases (B, H, d), (B, H): (B, d)."""
+        """(B, d) the output at the place of ``last`` (B, d) after purchases (B, H, d), (B, H)."""
         bought, mask = bought[:, -self.latest :], mask[:, -self.latest :]
         sequence = torch.cat([self.events(bought, mask), last.unsqueeze(1)], dim=1)
         output: Tensor = self.encoder(sequence, torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1))[:, -1]
@@ -49,11 +49,11 @@ class TEM(QEM):
 
 
 class CoPPS(TEM):
-    """TEM, and two changed views of one history must be nearer than those of the batch's other samples (InfoNCE).
+    """CoPPS: TEM with an InfoNCE loss between two changed views of one history.
 
-    A view crops, masks or reorders a run of ``share`` of the history, or substitutes ``share`` of its items; its vector
-    is the output in the place of a learned token. Departure: an item is substituted by one found by the same query in
-    the batch, for want of the paper's knowledge graph.
+    A view crops, masks or reorders a run of ``share`` of the history, or substitutes ``share`` of its items. Its vector
+    is the output at the place of a learned token. Departure: the substitute is an item that the same query found in the
+    batch, because there is no knowledge graph as in the paper.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class CoPPS(TEM):
         return LossParts(total, ranked.parts | contrast.parts)
 
     def contrast(self, batch: BaselineBatch) -> Tensor:
-        """(n,) of the n samples with two purchases or more: with fewer both views would be the same."""
+        """(n,) loss of the n samples with at least two purchases. With fewer, both views would be equal."""
         bought = batch.src_history
         rows = bought.mask.sum(dim=1) > 1
         if not rows.any():
@@ -86,7 +86,11 @@ class CoPPS(TEM):
         return losses.info_nce(one, two, self.tau)
 
     def view(self, items: Tensor, words: Tensor, mask: Tensor) -> Tensor:
-        """(n, H) item_idx, (n, H, L) words of their queries, (n, H) → (n, d), each sample changed in a way drawn."""
+        """(n, d) vectors of histories with a random change per sample.
+
+        Args:
+            items: (n, H) item_idx. words: (n, H, L) words of their queries. mask: (n, H).
+        """
         crop, hide, shuffle, substitute = (
             torch.randint(4, (len(items), 1), device=items.device) == way for way in range(4)
         )

@@ -1,7 +1,7 @@
-"""TIGER (Rajput et al., NeurIPS 2023): next item as the four codes of its semantic id.
+"""TIGER (Rajput et al., NeurIPS 2023): the next item as the four codes of its semantic id.
 
-Departures: a T5 from scratch that is smaller than the paper's; the softmax is over the codes that some item has at the
-place, which are all that can be an answer.
+Departures: a T5 from scratch that is smaller than the paper's. The softmax covers only the codes that an item has at
+the place, the only possible answers.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from gensr_model.config.base import Task
 from gensr_model.data.prepared import IntArray
 from gensr_model.errors import ConfigError
 
-LEVELS, CODES = 4, 256  # of an id, and the most that a level has
-_USERS = 2_000  # tokens that users share
+LEVELS, CODES = 4, 256  # codes of an id, and the largest number of codes per level
+_USERS = 2_000  # number of user tokens, which users share
 
 
 class TIGER(Generator):
-    """Reads a token of the user and the codes of the latest items; each level has tokens of its own.
+    """TIGER: reads a user token and the codes of the latest items. Each level has tokens of its own.
 
-    The ids are those of the stage ``semantic-ids``; without it they are random, a control.
+    The ids come from the stage ``semantic-ids``. Without it they are random, as a control.
 
     Args:
-        latest: items of the history that are read.
+        latest: number of latest items that the model reads.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({USER, REC})
@@ -50,8 +50,8 @@ class TIGER(Generator):
         assert name == "codes"
         if value.shape[1] != LEVELS:
             raise ConfigError(
-                f"TIGER reads ids of {LEVELS} codes, and these have {value.shape[1]}: semantic_ids.levels must be "
-                f"{LEVELS - 1}"
+                f"TIGER reads ids of {LEVELS} codes, but these have {value.shape[1]}. Set "
+                f"semantic_ids.levels to {LEVELS - 1}."
             )
         self.ids.copy_(self._tokens(value.numpy()))
 

@@ -1,9 +1,14 @@
 """UnifiedSSR (Xie et al., WWW 2024): one encoder for items and queries in both scenarios, and sessions.
 
-Departures: a session ends where neighbouring states are least similar, instead of at the bounds of a learned window,
-which no gradient reaches; the joint pre-training on both tasks is the training, no fine-tuning of each follows; learned
-recency for sinusoidal positions; each training event is a sample, so that the loss of every position is that of every
-sample. As published: d = 32, 2 layers, 4 heads, 2 sessions, weight 0.1.
+Departures:
+
+- A session ends where neighboring states are least similar, not at the bounds of a learned window, which no gradient
+  reaches.
+- Joint pre-training on both tasks is the whole training; no fine-tuning of each task follows.
+- Learned recency replaces sinusoidal positions.
+- Each training event is a sample, so the loss of every position is the loss of every sample.
+
+As published: d = 32, 2 layers, 4 heads, 2 sessions, weight 0.1.
 """
 
 from __future__ import annotations
@@ -24,15 +29,15 @@ from gensr_model.models.losses import ItemLoss
 
 
 class Sessions(NamedTuple):
-    """The sessions of B sequences, S at most each."""
+    """The sessions of B sequences, at most S of each."""
 
-    mean: Tensor  # (B, S, d), zeros for a session that is not there
+    mean: Tensor  # (B, S, d), zeros for a missing session
     there: Tensor  # (B, S)
-    last: Tensor  # (B, d) mean of the session that the last place is in
+    last: Tensor  # (B, d) mean of the last place's session
 
 
 def find_sessions(states: Tensor, mask: Tensor, count: int) -> Sessions:
-    """Cut sequences (B, H, d) where neighbours are least similar by cosine; mask (B, H), padding on the left."""
+    """Cut sequences (B, H, d), padded on the left, where neighbors are least similar by cosine."""
     similar = F.cosine_similarity(states[:, 1:], states[:, :-1], dim=-1)  # (B, H - 1)
     similar = similar.masked_fill(~mask[:, :-1], torch.inf)
     cuts = min(count - 1, similar.shape[1])
@@ -47,35 +52,35 @@ def find_sessions(states: Tensor, mask: Tensor, count: int) -> Sessions:
 
 
 def discrimination(sessions: Sessions) -> Tensor:
-    """(B,) mean |cosine| of neighbouring sessions, which are to differ; 0 for a sequence of one session."""
+    """(B,) mean |cosine| of neighboring sessions, which should differ. 0 for a sequence of one session."""
     pair = sessions.there[:, 1:] & sessions.there[:, :-1]
     similar = F.cosine_similarity(sessions.mean[:, 1:], sessions.mean[:, :-1], dim=-1).abs() * pair
     return similar.sum(dim=1) / pair.sum(dim=1).clamp(min=1)
 
 
 def alignment(items: Sessions, queries: Sessions) -> Tensor:
-    """(B,) minus the mean cosine of the sessions of both branches, which are to agree."""
+    """(B,) minus the mean cosine of the sessions of both branches, which should agree."""
     pair = items.there & queries.there
     similar = F.cosine_similarity(items.mean, queries.mean, dim=-1) * pair
     return -similar.sum(dim=1) / pair.sum(dim=1).clamp(min=1)
 
 
 class Encoded(NamedTuple):
-    """What a sample looks for, and its session loss."""
+    """The state of a sample, and its session loss."""
 
     state: Tensor  # (B, d)
     sessions: Tensor  # (B,)
 
 
 class UnifiedSSR(DotBaseline):
-    """Recommendation: the item branch over recommendation events, by itself. Search: items and queries side by side.
+    """UnifiedSSR: recommendation reads only the item branch; search reads the item and query branches together.
 
     Each layer attends to its own branch, then to the other, with the same parameters for both.
 
     Args:
-        sessions: how many a sequence is cut into.
-        session_weight: of the losses of discrimination and alignment.
-        search_weight: of L_s, beside L_r.
+        sessions: number of sessions of a sequence.
+        session_weight: weight of the losses of discrimination and alignment.
+        search_weight: weight of L_s, relative to L_r.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({USER, QUERY, REC, SRC})
@@ -95,10 +100,10 @@ class UnifiedSSR(DotBaseline):
         self.placed = L.HistoryEmbedding(dim, domain.max_history + 1, dropout)
         self.layers = nn.ModuleList(L.CrossBlock(dim, heads, dropout, feed_forward=2 * dim) for _ in range(layers))
         self.norm = nn.LayerNorm(dim)
-        self.items_or_queries = nn.Parameter(torch.zeros(()))  # σ of it is at .5
+        self.items_or_queries = nn.Parameter(torch.zeros(()))  # its σ starts at .5
 
     def with_start(self, items: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, H, d), (B, H) → (B, H + 1, d) with a learned vector before the first event, and the mask."""
+        """(B, H, d), (B, H) → (B, H + 1, d) and the mask, with a learned vector before the first event."""
         started = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         moved = torch.cat([torch.zeros_like(items[:, :1]), items], dim=1)
         first = started.int().argmax(dim=1)
@@ -124,7 +129,7 @@ class UnifiedSSR(DotBaseline):
         return Encoded(states[:, -1] + sessions.last, discrimination(sessions))
 
     def _search(self, batch: BaselineBatch) -> Encoded:
-        """Place t has the item before and the query now, so that the last place has the query to be answered."""
+        """Place t has the previous item and the current query, so the last place has the sample's query."""
         history = batch.src_history
         items, mask = self.with_start(self.items.embed_history(history), history.mask)
         asked = L.mean_words(self.words, history.query)
@@ -149,11 +154,11 @@ class UnifiedSSR(DotBaseline):
         return Encoded(state, sessions)
 
     def state(self, batch: BaselineBatch) -> Tensor:
-        """(B, d) of the task's branch; for search a learned mix of the branches, neither below a tenth."""
+        """(B, d) of the task's branch. For search a learned mix of the branches, each at least a tenth."""
         return self._run(batch).state
 
     def loss(self, batch: BaselineBatch) -> LossParts:
-        """L_r + w_s L_s + w L_sessions; a task that the batch lacks adds nothing."""
+        """L_r + w_s L_s + w L_sessions. A task without rows adds nothing."""
         encoded = self._run(batch)
         each = losses.item_loss(self.item_loss, encoded.state, self.items.table.weight, batch.candidates)
         rows = {task: each[batch.task == number] for number, task in enumerate(TASKS)}

@@ -1,10 +1,15 @@
 """UniSAR (Shi et al., SIGIR 2024): transitions between search and recommendation, extracted, aligned and fused.
 
-Departures: both behaviors together have the latest ``max_history`` events, as GenSR has them; a search event has the
-one clicked item; no attributes of items and users beside their ids; embedded events get layer norm and dropout; of the
-pairs of query and item, each history's latest is aligned; a negative of an alignment is another row of the batch, of
-another user, query and item, its similarity starts unsaturated, and its temperature is fixed; GELU in the transformers;
-candidate, user and query are normed before the experts, and ReLU layers start as He et al. have it, to learn sooner.
+Departures:
+
+- Both behaviors together have the latest ``max_history`` events, as in GenSR. A search event has one clicked item.
+- Items and users have no attributes besides their ids. Embedded events get layer norm and dropout.
+- Only the latest pair of query and item of each history is aligned.
+- A negative of an alignment is another row of the batch, of another user, query and item. Its similarity starts
+  unsaturated, and its temperature is fixed.
+- The transformers use GELU. Candidate, user and query are normed before the experts, and ReLU layers start as in He et
+  al., to learn sooner.
+
 As in the authors' code: one layer, two heads, feed-forward width d, PLE with 4 shared and 4 own experts. Their weights
 of the losses differ by dataset; the grid has both sets (``baselines/registry.py``), and a table names the chosen point.
 """
@@ -30,7 +35,7 @@ EXPERT, TOWER = 64, (128, 64, 200, 80)  # widths of an expert and of the layers 
 
 
 class Transitions(NamedTuple):
-    """What the W events of one behavior take from their own kind, and from the other."""
+    """Vectors of the W events of one behavior, after attention to their own behavior and to the other."""
 
     same: Tensor  # (B, W, d) r2r or s2s
     cross: Tensor  # (B, W, d) s2r or r2s
@@ -38,12 +43,15 @@ class Transitions(NamedTuple):
 
 
 def cross_type(behavior: Tensor) -> Tensor:
-    """(B, H) → (B, H, H): an event may attend to events of the other behavior alone, before and after it."""
+    """(B, H) → (B, H, H) mask that allows attention only to events of the other behavior, before and after."""
     return behavior.unsqueeze(2) != behavior.unsqueeze(1)
 
 
 def chosen_events(chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Which events of (B, H) are chosen → their places (B, W) in order, padded on the left, and the mask (B, W)."""
+    """Mask (B, H) of chosen events → their places (B, W) in order and the mask (B, W).
+
+    Both are padded on the left.
+    """
     width = max(1, int(chosen.sum(dim=1).max()))
     places = chosen.long().argsort(dim=1, stable=True)[:, -width:]
     return places, chosen.gather(1, places)
@@ -72,7 +80,7 @@ class Alignment(nn.Module):
 
 
 class PLE(nn.Module):
-    """One layer of progressive layered extraction (Tang et al., RecSys 2020): shared experts, own experts, a gate.
+    """One layer of progressive layered extraction (Tang et al., RecSys 2020): shared experts, task experts, a gate.
 
     g_t(x) = Σ_e softmax(W_t x)_e · expert_e(x) over the experts of task t and the shared ones.
     """
@@ -107,13 +115,13 @@ class Features(nn.Module):
 
 
 class UniSAR(Baseline):
-    """The strongest discriminative compared system of the paper; its analyses (§6.4, §6.5) set GenSR beside it.
+    """The paper's strongest discriminative baseline. The analyses (§6.4, §6.5) compare GenSR with it.
 
     Args:
-        heads: of every transformer.
-        experts: of each task and shared, so that a gate has twice as many.
-        weights: of L_s beside L_r, of the alignment of same-type and cross-type transitions, and of that of queries and
-            clicked items.
+        heads: heads of every transformer.
+        experts: number of experts per task and of shared experts, so that a gate has twice as many.
+        weights: weights of L_s relative to L_r, of the alignment of same-type and cross-type transitions, and of the
+            alignment of queries and clicked items.
         align_tau, pair_tau: temperatures of the two alignments.
     """
 
@@ -131,7 +139,7 @@ class UniSAR(Baseline):
         self.items, self.users = Features(domain.n_items, dim), Features(domain.n_users, dim)
         self.query = L.QueryEncoder(L.word_embedding(domain, dim // 2), dim)
         self.no_query = nn.Parameter(L.embedding(1, dim).weight.detach()[0])
-        # Place 0 and 1 are a behavior, as in History.behavior; the third has both.
+        # Places 0 and 1 are one behavior, as in History.behavior; the third has both.
         self.placed = nn.ModuleList(L.HistoryEmbedding(dim, domain.max_history, dropout) for _ in range(3))
         self.encoders = nn.ModuleList(
             L.Transformer(dim, heads, 1, dropout, feed_forward=dim, norm_first=False) for _ in range(3)
@@ -142,7 +150,7 @@ class UniSAR(Baseline):
         self.targets = nn.ModuleList(nn.Linear(dim, dim, bias=False) for _ in range(2))
         self.alignments = nn.ModuleList(Alignment(dim, align_tau) for _ in range(2))
         self.pairs = Alignment(dim, pair_tau)
-        # Candidate, user and query; without the norm they would long be lost beside the interests, which have one.
+        # Norms of candidate, user and query, because the interests have one. Without it the former start too small.
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(3))
         self.experts = PLE(5 * dim, EXPERT, experts, dropout)
         self.towers = nn.ModuleList(_tower(dropout) for _ in TASKS)
@@ -150,7 +158,7 @@ class UniSAR(Baseline):
 
     @torch.no_grad()
     def _start(self, dim: int) -> None:
-        """Xavier's weights and no bias, as the authors have it; He's in the six ReLU layers before a logit."""
+        """Xavier's weights and no bias, as in the authors' code; He's in the six ReLU layers before a logit."""
         for layer in self.modules():
             if isinstance(layer, nn.Linear):
                 nn.init.xavier_normal_(layer.weight)
@@ -163,7 +171,7 @@ class UniSAR(Baseline):
             nn.init.normal_(align.weight.weight, std=1 / dim)
 
     def transitions(self, history: History) -> tuple[Transitions, Transitions]:
-        """Extraction: of the recommendation events, and of the search events."""
+        """Extraction: the transitions of the recommendation events and of the search events."""
         mask = history.mask
         searched = mask & (history.behavior == 1)
         # A search event is its query + the clicked item.
@@ -178,7 +186,7 @@ class UniSAR(Baseline):
         return by_behavior[0], by_behavior[1]
 
     def _interests(self, candidates: Tensor, transitions: tuple[Transitions, Transitions]) -> Tensor:
-        """Fusion and target attention: what the candidates (B, C, d) find in either behavior, (B, C, 2d)."""
+        """(B, C, 2d) fusion and target attention: the interests in either behavior for the candidates (B, C, d)."""
         interests = []
         for number, (same, cross, mask) in enumerate(transitions):
             fused = self.fusions[number](same, mask, cross, mask)
@@ -187,7 +195,7 @@ class UniSAR(Baseline):
         return torch.cat(interests, dim=-1)
 
     def hidden(self, batch: BaselineBatch) -> Tensor:
-        """(B, C, 2d) both interests, what the shared encoder gives to both tasks (§6.4.2); the query comes after it."""
+        """(B, C, 2d) both interests, the shared encoder's output for both tasks (§6.4.2). The query enters after it."""
         return self._interests(self.items(batch.candidates), self.transitions(batch.history))
 
     def _logits(self, batch: BaselineBatch, transitions: tuple[Transitions, Transitions]) -> Tensor:
@@ -207,11 +215,11 @@ class UniSAR(Baseline):
         return logits
 
     def score(self, batch: BaselineBatch) -> Tensor:
-        """(B, C) logits of a click, each row from its own task's head."""
+        """(B, C) logits of a click, each row from the head of its task."""
         return self._logits(batch, self.transitions(batch.history))
 
     def _align(self, batch: BaselineBatch, transitions: tuple[Transitions, Transitions]) -> Tensor:
-        """(R,) of the rows whose history has both behaviors, so that there are transitions between them."""
+        """(R,) alignment loss of the rows whose history has both behaviors, and so transitions between them."""
         both = torch.stack([t.mask.any(dim=1) for t in transitions]).all(dim=0)
         user = batch.user[both]
         parts = [
@@ -221,7 +229,7 @@ class UniSAR(Baseline):
         return parts[0] + parts[1]
 
     def _pair(self, history: History) -> Tensor:
-        """(R,) queries and clicked items of each history's latest search."""
+        """(R,) alignment loss of queries and clicked items, for each history's latest search."""
         places, mask = chosen_events(history.mask & (history.behavior == 1))
         rows = torch.nonzero(mask[:, -1]).squeeze(1)
         item, query = history.item[rows, places[rows, -1]], history.query[rows, places[rows, -1]]
@@ -229,7 +237,7 @@ class UniSAR(Baseline):
         return self.pairs(self.query(query), self.items(item), alike)
 
     def loss(self, batch: BaselineBatch) -> LossParts:
-        """L_r + w_s L_s + w_a L_align + w_p L_pairs; a task that the batch lacks adds nothing."""
+        """L_r + w_s L_s + w_a L_align + w_p L_pairs. A task without rows adds nothing."""
         transitions = self.transitions(batch.history)
         click = losses.candidate_loss(self.candidate_loss, self._logits(batch, transitions))
         rows: dict[str, Tensor] = {task: click[batch.task == number] for number, task in enumerate(TASKS)}
@@ -237,12 +245,12 @@ class UniSAR(Baseline):
         return losses.total(rows, self.weights)
 
     def task_losses(self, batch: BaselineBatch) -> tuple[Tensor, Tensor]:
-        """L_r and L_s before weighting: the mean loss of each task's rows, NaN for an absent task."""
+        """L_r and L_s before weighting: the mean loss of each task's rows. NaN for a task without rows."""
         click = losses.candidate_loss(self.candidate_loss, self.score(batch))
         return click[batch.task == 0].mean(), click[batch.task == 1].mean()
 
     def conflict_parameters(self) -> list[nn.Parameter]:
-        """The self-attention of the encoder over both behaviors, whose task gradients §6.5 compares."""
+        """The self-attention of the encoder over both behaviors. §6.5 compares its task gradients."""
         return list(self.encoders[2].get_submodule("layers.0.self_attn").parameters())
 
 

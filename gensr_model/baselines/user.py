@@ -1,8 +1,8 @@
 """USER (Yao et al., CIKM 2021): one chronological sequence of search and recommendation, one model for both tasks.
 
-Departures: the latest events stand for the current session, as batches carry no times; a search event has one clicked
-item, an id instead of a text, so that co-attention weighs the words of the query; one binary cross-entropy serves both
-tasks, without the fine-tuning of each.
+Departures: the latest events stand for the current session, because batches have no times. A search event has one
+clicked item, an id instead of a text, so co-attention weighs the words of the query. One binary cross-entropy serves
+both tasks, without fine-tuning of each.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from gensr_model.models.losses import ItemLoss
 
 
 class CoAttention(nn.Module):
-    """A query and its clicked item as one vector: W [Σ_l α_l x_l ; i], α = softmax of x_lᵀ A i / √d.
+    """One vector of a query and its clicked item: W [Σ_l α_l x_l ; i], α = softmax of x_lᵀ A i / √d.
 
-    x are the words and the item itself, so that words which have nothing to do with the click count for little.
+    x are the words and the item, so that words unrelated to the click have little weight.
     """
 
     def __init__(self, dim: int) -> None:
@@ -31,7 +31,7 @@ class CoAttention(nn.Module):
         self.merge = nn.Linear(2 * dim, dim)
 
     def forward(self, words: Tensor, there: Tensor, item: Tensor) -> Tensor:
-        """(N, L, d) words, (N, L) which are there, (N, d) items → (N, d)."""
+        """(N, L, d) words, their mask (N, L), (N, d) items → (N, d)."""
         keys = torch.cat([words, item.unsqueeze(1)], dim=1)
         there = torch.cat([there, there.new_ones(len(there), 1)], dim=1)
         scores = L.dot(self.affinity(item), keys) / item.shape[-1] ** 0.5
@@ -40,12 +40,12 @@ class CoAttention(nn.Module):
 
 
 class USER(DotBaseline):
-    """An item is scored by the intent, by the session encoder's view of it, and by the history encoder's.
+    """USER: the score of an item mixes the intent with the session encoder's and the history encoder's state.
 
-    The intent is the query, or for recommendation a learned token; it is the last place of both sequences.
+    The intent is the query, or a learned token for recommendation. It is the last place of both sequences.
 
     Args:
-        session: how many of the latest events the session encoder sees.
+        session: number of latest events that the session encoder reads.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({QUERY, MIXED})
@@ -79,14 +79,14 @@ class USER(DotBaseline):
         return events + self.behavior(history.behavior)
 
     def _last(self, encoder: nn.Module, events: Tensor, mask: Tensor, intent: Tensor) -> Tensor:
-        """(B, H, d), (B, H), (B, d) → (B, d): what the encoder makes of the intent."""
+        """(B, H, d), (B, H), (B, d) → (B, d): the encoder's output at the place of the intent."""
         sequence = torch.cat([events, intent.unsqueeze(1)], dim=1)
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         state: Tensor = encoder(self.placed(sequence, mask), mask)[:, -1]
         return state
 
     def state(self, batch: BaselineBatch) -> Tensor:
-        """(B, d) a learned mix of the three states, so that a score is the mix of their dot products with the item."""
+        """(B, d) a learned mix of the three states. The score is then the mix of their dot products with the item."""
         history = batch.history
         intent = torch.where((batch.task == 1).unsqueeze(1), self.query(batch.query), self.no_query)
         events = self._events(history)

@@ -1,4 +1,4 @@
-"""Queries and item texts as word ids: one vocabulary for every baseline. KuaiSAR's anonymised words are words too."""
+"""Queries and item texts as word ids: one vocabulary for all baselines. KuaiSAR's anonymised words are words too."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ class Lexicon(NamedTuple):
     """A vocabulary, and a dataset's queries and item texts in it."""
 
     words: list[str]  # word id = place + FIRST
-    queries: IntArray  # (Q + 1, L) word ids, padded on the left; the last row, which -1 finds, is the empty query
+    queries: IntArray  # (Q + 1, L) word ids, padded on the left; the last row, at index -1, is the empty query
     item_text: ItemText | None  # word ids of each item's text, words outside the vocabulary left out
-    fields: TextConfig | None  # what an item's text is, None where it is not read
+    fields: TextConfig | None  # the fields of an item's text; None where it is not read
 
     @property
     def n_words(self) -> int:
-        """How many word ids there are, padding and unknown included."""
+        """Number of word ids, with padding and unknown."""
         return len(self.words) + FIRST
 
     @staticmethod
     def build(dataset: PreparedDataset, text: TextConfig | None) -> Lexicon:
-        """The vocabulary of training queries and, where ``text`` names an item's text fields, of item texts.
+        """Build the vocabulary of training queries and, with ``text``, of the item text fields that it names.
 
         A word of a later query that neither has is unknown. Without ``text`` nothing depends on item texts.
         """
@@ -44,7 +44,7 @@ class Lexicon(NamedTuple):
         described = item_texts(dataset.items, text) if text is not None else []
         counts = _split(texts + described)[0].value_counts()
         counted = pa.table({"word": counts.field("values"), "count": counts.field("counts")})
-        # Of equally frequent words the alphabet decides, so that the ids do not follow the order of samples.
+        # Equally frequent words are in alphabetical order, so that ids do not depend on the order of samples.
         counted = counted.sort_by([("count", "descending"), ("word", "ascending")])
         return Lexicon.from_words(counted["word"][:MAX_WORDS].to_pylist(), dataset, text)
 
@@ -56,7 +56,7 @@ class Lexicon(NamedTuple):
 
 
 def _split(texts: Sequence[str]) -> tuple[pa.Array, IntArray]:
-    """All words (W,) of the texts, lower case, letters and digits, and the text that each is of (W,)."""
+    """All words (W,) of the texts, in lower case, of letters and digits; and the text of each word (W,)."""
     spaced = pc.replace_substring_regex(pc.utf8_lower(pa.array(texts, pa.string())), r"[^\pL\pN]+", " ")
     lists = pc.utf8_split_whitespace(spaced)
     words, text = pc.list_flatten(lists), pc.list_parent_indices(lists)

@@ -1,4 +1,4 @@
-"""What each part of GenSR earns (§6.6): the variants, and their relative change with an interval."""
+"""What each part of GenSR contributes (§6.6): the variants, and their relative change with an interval."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from gensr_model.evaluation.compare import add_holm, paired_p
 from gensr_model.evaluation.metrics import of_task, per_sample
 from gensr_model.evaluation.resampling import FloatArray, number_users, resampled_means
 
-METRIC = "ndcg_at_5"  # §6.6 speaks of it alone
+METRIC = "ndcg_at_5"  # the only metric of §6.6
 
 
 class Change(NamedTuple):
-    """A metric of a variant beside the whole model's, over the same n samples, each one's mean over the seeds."""
+    """A metric of a variant relative to the whole model's, over the same n samples. Seeds are averaged per sample."""
 
     base: float
     value: float
@@ -29,17 +29,17 @@ class Change(NamedTuple):
     low: float  # bounds of the paired percentile bootstrap interval of ``change``
     high: float
     n: int
-    users: int  # of the n samples
+    users: int  # number of users of the n samples
 
 
 def ablation_rows(
     ranks: Mapping[str, Sequence[pa.Table]], config: PipelineConfig, users: pa.Table | None
 ) -> list[dict[str, Any]]:
-    """A row per task and variant: `changes` from the whole model, and the paper's figure.
+    """One row per task and variant: `changes` from the whole model, and the paper's figure.
 
     Args:
-        ranks: of every variant its test ranks, one table per seed, in the order of the seeds; ``gensr`` among them.
-        users: who is resampled, as in `relative_change`.
+        ranks: test ranks of every variant, one table per seed, in the order of the seeds; includes ``gensr``.
+        users: as in `relative_change`.
     """
     rows = changes(ranks, "gensr", config, users)
     return [row | {"paper": VARIANTS[row["variant"]].paper.get(row["task"])} for row in rows]
@@ -48,14 +48,14 @@ def ablation_rows(
 def changes(
     ranks: Mapping[Any, Sequence[pa.Table]], base: object, config: PipelineConfig, users: pa.Table | None
 ) -> list[dict[str, Any]]:
-    """A row per task and model ("variant"): NDCG@5, its spread over seeds, its change relative to the model ``base``.
+    """One row per task and model ("variant"): NDCG@5, its spread over seeds, and its change relative to ``base``.
 
-    ``p`` is that of the paired t-test by user, ``p_holm`` the same after Holm's correction over all models and both
-    tasks; None where a test is not defined. A task that one of the two does not rank has no row.
+    ``p`` is that of the paired t-test by user. ``p_holm`` is ``p`` after Holm's correction over all models and both
+    tasks. Both are None where a test is not defined. A task without ranks of either model has no row.
 
     Args:
-        ranks: of every model its ranks, one table per seed, in the order of the seeds; ``base`` among them.
-        users: who is resampled, as in `relative_change`.
+        ranks: ranks of every model, one table per seed, in the order of the seeds; includes ``base``.
+        users: as in `relative_change`.
     """
     rows = []
     for task in TASKS:
@@ -94,32 +94,36 @@ def relative_change(
     *,
     users: pa.Table | None,
 ) -> Change:
-    """How much a variant's mean differs from the base's, relative to it. Tables are matched by sample_id.
+    """Relative difference of a variant's mean from the base's. Tables are matched by sample_id.
 
-    A resample draws the same users for both, each with its samples, and divides by its own base. The interval is of the
-    choice of test users; what other seeds would give is not in it.
+    A resample draws the same users for both models, each with all of the user's samples, and divides by its own base.
+    The interval covers the choice of test users, not the choice of seeds.
 
     Args:
-        users: ``sample_id`` and ``user_idx`` of the prepared samples; None where every sample is of another user.
+        users: ``sample_id`` and ``user_idx`` of the prepared samples; None where every sample has another user.
 
     Raises:
-        DataError: the tables do not rank the same samples, or none, or the base is 0 throughout or in every resample,
-            or a sample's user is not known.
+        DataError: the tables rank different samples, or none; the base is 0 throughout or in every resample; or a
+            sample has no user.
     """
     ids = np.sort(np.asarray(base[0]["sample_id"].to_pylist(), dtype=str))
     ours, theirs = (np.mean([_values(table, ids, metric) for table in tables], axis=0) for tables in (variant, base))
     if len(ids) == 0 or theirs.mean() == 0:
-        raise DataError(f"the base has no sample with any {metric}: no change is relative to nothing")
+        raise DataError(
+            f"the base has {metric} 0 on every sample, so no relative change is defined. Compare with a "
+            "base that ranks some positives."
+        )
     value, reference = float(ours.mean()), float(theirs.mean())
     user = number_users(ids, users)
     several = int(user.max()) + 1
-    low, high = -1.0, 1.0 / reference - 1.0  # all that a metric up to 1 allows: of one user nothing is known
+    low, high = -1.0, 1.0 / reference - 1.0  # the widest range of a metric up to 1, because one user gives no interval
     if several > 1:
         means = resampled_means(np.stack([ours, theirs]), user, samples, np.random.default_rng(seed))
-        drawn = means[:, means[1] > 0]  # a resample without any gain of the base has no ratio
+        drawn = means[:, means[1] > 0]  # a resample whose base is 0 has no ratio
         if not drawn.size:
             raise DataError(
-                f"in none of {samples} resamples has the base any {metric}: no change is relative to nothing"
+                f"the base has {metric} 0 in each of {samples} resamples, so no relative change is "
+                "defined. Compare with a base that ranks some positives."
             )
         tail = (1.0 - confidence) / 2.0
         low, high = map(float, np.quantile(drawn[0] / drawn[1] - 1, [tail, 1.0 - tail]))
@@ -132,6 +136,6 @@ def _values(ranks: pa.Table, ids: npt.NDArray[Any], metric: str) -> FloatArray:
     order = np.argsort(ranked)
     if not np.array_equal(ranked[order], ids):
         raise DataError(
-            f"a variant ranked {len(ranked)} samples, not the {len(ids)} of the whole model: rank both on one split"
+            f"a variant ranked {len(ranked)} samples, not the {len(ids)} of the whole model. Rank both on one split."
         )
     return per_sample(ranks, metric)[order]

@@ -1,4 +1,4 @@
-"""Ranking among the whole catalogue (§6.3): the same tie-averaged counts, no drawn candidates."""
+"""Ranking among the whole catalogue (§6.3): tie-averaged counts over all items, without drawn candidates."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from gensr_model.runtime.devices import default_device
 from gensr_model.runtime.progress import Report
 
 _REFERENCE_BATCH = 1_024
-SCORES_HELD = 8_000_000  # scores in memory at once, at least one sample's
+SCORES_HELD = 8_000_000  # scores in memory at once; at least one sample's
 # (b samples) -> (b, I) scores of every item
 CatalogueScorer = Callable[[Samples], npt.NDArray[Any]]
 
@@ -45,12 +45,12 @@ def rank_catalogue(
 ) -> pa.Table:
     """Ranks table of the positives among all items, in the order of `samples`.
 
-    With ``config.mask_met`` the items that the user met before the sample are no candidates; the positive always is
-    one, also where the user met it before. At most ``scores_held`` scores are in memory at once.
+    With ``config.mask_met`` the items that the user met before the sample are no candidates. The positive is always
+    one. At most ``scores_held`` scores are in memory at once.
     """
     rows_at_once = max(1, min(batch_size, scores_held // dataset.n_items))
     greater, ties, length = (np.empty(len(samples), np.int32) for _ in range(3))
-    # Like queries together: scored once; like lengths together: less padding; the same scores.
+    # Equal queries together are scored once, and similar lengths together need less padding. Scores stay the same.
     order = np.lexsort((samples.history_end - samples.history_start, samples.query, samples.task))
     for start in range(0, len(order), rows_at_once):
         rows = order[start : start + rows_at_once]
@@ -65,15 +65,17 @@ def rank_catalogue(
 def catalogue_counts(
     scores: npt.NDArray[Any], target: IntArray, met: sparse.csr_array | None
 ) -> tuple[RankCounts, npt.NDArray[np.int32]]:
-    """Items above and level with each target, and how many are ranked, both (b,) per row of scores (b, I).
+    """(b,) items above each target, (b,) items level with it, and (b,) ranked items, from scores (b, I).
 
-    Items in `met` (b, I) are left out, the target excepted. NaNScoreError on a NaN score.
+    Items in `met` (b, I) are left out, except the target. Raises NaNScoreError for a NaN score.
     """
     row = np.arange(len(target))
     left_out = np.zeros(scores.shape, bool) if met is None else met.toarray() != 0
     left_out[row, target] = False
     if (np.isnan(scores) & ~left_out).any():
-        raise NaNScoreError("a score is NaN; the model that gave it has diverged or read a damaged file")
+        raise NaNScoreError(
+            "a score is NaN. The model has diverged or read a damaged file: lower its learning rate, or train it again."
+        )
     positive = scores[row, target][:, None]
     greater = ((scores > positive) & ~left_out).sum(axis=1)
     level = ((scores == positive) & ~left_out).sum(axis=1) - 1  # without the target itself
@@ -82,7 +84,7 @@ def catalogue_counts(
 
 
 def model_scorer(model: FullRanking, dataset: PreparedDataset) -> CatalogueScorer:
-    """Scores of a full-ranking model; unknown items score −∞."""
+    """Scores of a full-ranking model. Unknown items score −∞."""
     builder = BatchBuilder(dataset, model.config.max_history)
     device = bundle.device_of(model)
 
@@ -98,11 +100,11 @@ def model_scorer(model: FullRanking, dataset: PreparedDataset) -> CatalogueScore
 def reference_scorer(
     name: str, dataset: PreparedDataset, samples: Samples, cf_folder: Path, text: TextConfig
 ) -> CatalogueScorer:
-    """A reference ranker over the whole catalogue; `samples` are those that will be asked about.
+    """A reference ranker over the whole catalogue, for `samples` or any part of them.
 
     Raises ConfigError for an unknown name, or where a text ranker gets a sample without a query.
     """
-    if name == "lightgcn":  # one product of matrices, instead of gathering every item for every sample
+    if name == "lightgcn":  # one matrix product instead of gathering every item for every sample
         by_user = reference.light_gcn(dataset, cf_folder)
         return lambda part: by_user(part, None)
     by_list = reference.reference_scorer(name, dataset, samples, cf_folder, text)
@@ -121,9 +123,9 @@ def reference_scorer(
 def rank_bundle(
     folder: Path, dataset: PreparedDataset, split: Split, config: PipelineConfig, report: Report
 ) -> pa.Table:
-    """Ranks of a full-ranking bundle among all items, matched by raw id; a task not trained has no rows.
+    """Ranks of a full-ranking bundle among all items, matched by raw id. A task without training has no rows.
 
-    The table's metadata holds ``unknown_item_share``: of the dataset's items, those the model was not trained with.
+    The table's metadata holds ``unknown_item_share``, the share of the dataset's items that training did not have.
 
     Raises:
         DataError: the bundle holds a model that ranks candidates.
@@ -131,7 +133,10 @@ def rank_bundle(
     loaded = bundle.load(folder, dataset.items, dataset.queries)
     model = loaded.model
     if not isinstance(model, FullRanking):
-        raise DataError(f"{folder}: a {type(model).__name__} ranks given candidates, not the catalogue")
+        raise DataError(
+            f"{folder}: a {type(model).__name__} ranks given candidates, not the catalogue. Give the "
+            "bundle of a full-ranking model."
+        )
     model.to(default_device())
     samples = _evaluated(dataset, split, config, config.train.trained_tasks)
     scorer = model_scorer(model, dataset)
@@ -142,7 +147,7 @@ def rank_bundle(
 def rank_reference(
     name: str, dataset: PreparedDataset, split: Split, cf_folder: Path, config: PipelineConfig, report: Report
 ) -> pa.Table:
-    """Ranks of a reference ranker among all items; a text ranker has rows only for samples with a query."""
+    """Ranks of a reference ranker among all items. A text ranker has rows only for samples with a query."""
     samples = _evaluated(dataset, split, config, config.train.trained_tasks)
     if name in reference.NEEDS_QUERY:
         samples = samples.take(np.flatnonzero(samples.query >= 0))

@@ -1,12 +1,12 @@
-"""One finished training or reference in one small file: the cell of a results table that ``gensr results build`` reads.
+"""Cells of results tables: one small file for one finished training or reference, which ``gensr results build`` reads.
 
 Below a root, ``docs/results/cells`` in this repository, a data set has a folder::
 
     <dataset>/samples.parquet                                 every test sample: sample_id, task, user_idx
     <dataset>/<study>/<system>[@<setting>]-seed<n>.parquet    greater, ties, candidates: a row for each row of samples
 
-The sample ids stand once per data set, so a cell takes some ten kilobytes. Null is a sample of a task that the system
-does not rank. The metadata of a cell has its `CellRecord` and the digest of the samples.
+The sample ids are stored once per data set, so a cell takes some ten kilobytes. Null is a sample of a task that the
+system does not rank. The metadata of a cell holds its `CellRecord` and the digest of the samples.
 """
 
 from __future__ import annotations
@@ -33,34 +33,34 @@ _NAME = r"^[A-Za-z0-9_.:+-]+$"
 
 
 class CellRecord(Frozen):
-    """What was ranked, and how it was made."""
+    """What a cell ranks, and how its model was made."""
 
     dataset: str = Field(pattern=_NAME)
     study: str = Field(pattern=_NAME)  # rerank, full-ranking, ablation, ...
     system: str = Field(pattern=_NAME)
-    setting: str = Field("", pattern=r"^[A-Za-z0-9_.:+-]*$")  # of a system with several, such as a preset
+    setting: str = Field("", pattern=r"^[A-Za-z0-9_.:+-]*$")  # where a system has several, such as a preset
     seed: int = Field(ge=0)
-    title: str = Field(min_length=1)  # what a table calls the system
+    title: str = Field(min_length=1)  # the system's name in tables
     dataset_digest: str
-    config: dict[str, Any]  # without a path of the machine
+    config: dict[str, Any]  # without paths of a machine
     chosen: dict[str, Any] = Field(default_factory=dict)  # hyperparameters by tuning
     costs: dict[str, float] = Field(default_factory=dict)  # seconds_per_epoch, peak_memory_mb, epochs, parameters, ...
     commit: str  # of the code that trained it
     trained_at: str  # ISO date and time
-    converted_from: str = ""  # the older file that these ranks were taken from; empty where a command made the cell
+    converted_from: str = ""  # the older file with these ranks; empty where a command made the cell
 
     @property
     def name(self) -> str:
-        """The system and its setting, as files and templates name it."""
+        """The system and its setting, as files and templates write it."""
         return f"{self.system}@{self.setting}" if self.setting else self.system
 
     def path(self, root: Path) -> Path:
-        """Where the cell lies below the root of all cells."""
+        """The cell's path below the root of all cells."""
         return root / self.dataset / self.study / f"{self.name}-seed{self.seed}.parquet"
 
 
 class Cell(NamedTuple):
-    """A cell that was read: ``ranks`` have `RANKS_SCHEMA`, in the order of the data set's samples."""
+    """A loaded cell. ``ranks`` have `RANKS_SCHEMA`, in the order of the data set's samples."""
 
     path: Path
     record: CellRecord
@@ -68,7 +68,7 @@ class Cell(NamedTuple):
 
 
 def write_samples(folder: Path, samples: pa.Table) -> Path:
-    """Write a data set's test samples, both tasks, unless the same ones are there; returns the file.
+    """Write a data set's test samples of both tasks, unless the same ones exist. Returns the file.
 
     Args:
         folder: ``<root>/<dataset>``.
@@ -80,10 +80,10 @@ def write_samples(folder: Path, samples: pa.Table) -> Path:
     wanted = samples.select(SAMPLES_SCHEMA.names).cast(SAMPLES_SCHEMA)
     wanted = wanted.replace_schema_metadata(None).sort_by([("task", "ascending"), ("sample_id", "ascending")])
     if pc.count_distinct(wanted["sample_id"]).as_py() != len(wanted):
-        raise DataError(f"{path}: a sample_id occurs twice; expected one row per test sample")
+        raise DataError(f"{path}: a sample_id occurs twice. Give one row per test sample.")
     if path.is_file():
         if not read_samples(folder).equals(wanted):
-            raise DataError(f"{path} has other test samples; name another data set, or delete its folder")
+            raise DataError(f"{path} has other test samples. Choose another data set name, or delete its folder.")
         return path
     folder.mkdir(parents=True, exist_ok=True)
     write_table(path, wanted)
@@ -91,31 +91,31 @@ def write_samples(folder: Path, samples: pa.Table) -> Path:
 
 
 def read_samples(folder: Path) -> pa.Table:
-    """`SAMPLES_SCHEMA`, sorted by task and sample_id. DataError where the file is missing or has another schema."""
+    """`SAMPLES_SCHEMA`, sorted by task and sample_id. Raises DataError for a missing file or another schema."""
     path = folder / SAMPLES
     if not path.is_file():
-        raise DataError(f"{path}: no such file; write it with gensr_model.evaluation.cells.write_samples")
+        raise DataError(f"{path}: no such file. Write it with gensr_model.evaluation.cells.write_samples.")
     return _read(path, SAMPLES_SCHEMA)
 
 
 def write_cell(path: Path, ranks: pa.Table, record: CellRecord) -> None:
-    """Write one cell, aside and renamed. The data set's samples must have been written before.
+    """Write one cell to a temporary name and rename it. The data set's samples must exist.
 
     Args:
         path: ``record.path(root)``.
         ranks: `RANKS_SCHEMA`, in any order.
 
-    Raises DataError where the path is another, where ``config`` names a folder of this machine, or where the ranks are
-    not of every sample of each task that they have.
+    Raises DataError where the path is another, where ``config`` names a folder of this machine, or where the ranks do
+    not cover every sample of their tasks.
     """
     root = path.parents[2] if len(path.parents) > 2 else path
     if record.path(root) != path:
-        raise DataError(f"{path}: a cell of this record belongs into {record.path(root)}")
+        raise DataError(f"{path} is not the path of this record. Write the cell to {record.path(root)}.")
     if found := next(_absolute_paths(record.config, "config"), ""):
         raise DataError(f"{path}: {found} is a path of this machine; leave its folder out")
     samples = read_samples(path.parents[1])
     if ranks.schema.names != RANKS_SCHEMA.names:
-        raise DataError(f"{path}: the ranks have {ranks.schema.names}, expected {RANKS_SCHEMA.names}")
+        raise DataError(f"{path}: the ranks have the columns {ranks.schema.names}. Give {RANKS_SCHEMA.names}.")
     tasks = ranks["task"].unique()
     expected = samples.filter(pc.is_in(samples["task"], value_set=tasks))
     order = pc.index_in(samples["sample_id"], value_set=ranks["sample_id"].combine_chunks())
@@ -132,37 +132,37 @@ def write_cell(path: Path, ranks: pa.Table, record: CellRecord) -> None:
 
 
 def read_cell(path: Path, samples: pa.Table | None = None) -> Cell:
-    """One cell; ``samples`` as `read_samples` gives them, read where left out.
+    """Read one cell. ``samples`` are from `read_samples`, which runs where they are left out.
 
-    Raises DataError, naming the file, where it is no cell, or of other samples than those of its data set.
+    Raises DataError, naming the file, where it is no cell, or where its samples differ from those of its data set.
     """
     samples = read_samples(path.parents[1]) if samples is None else samples
     counts = _read(path, pa.schema([(name, pa.int32()) for name in _COUNTS]))
     metadata = {name.decode(): value.decode() for name, value in (pq.read_schema(path).metadata or {}).items()}
     if "record" not in metadata:
-        raise DataError(f"{path}: no cell of a results table, it has no record; train it with benchmarks.tables")
+        raise DataError(f"{path} is no cell of a results table: it has no record. Train it with benchmarks.tables.")
     try:
         record = CellRecord.model_validate_json(metadata["record"])
     except ValidationError as error:
         wrong = error.errors()[0]
         field = ".".join(map(str, wrong["loc"]))
-        raise DataError(f"{path}: its record has a bad {field}: {wrong['msg']}; train it again") from error
+        raise DataError(f"{path}: its record has a bad {field}: {wrong['msg']}. Train the cell again.") from error
     if record.path(path.parents[2]) != path:
-        raise DataError(f"{path}: its record says {record.path(path.parents[2])}; rename it")
+        raise DataError(f"{path}: its record belongs to {record.path(path.parents[2])}. Rename the file.")
     if len(counts) != len(samples) or metadata.get("samples") != _digest(samples):
-        raise DataError(f"{path}: ranked on other samples than {path.parents[1] / SAMPLES} has; train it again")
+        raise DataError(f"{path}: its samples differ from those in {path.parents[1] / SAMPLES}. Train the cell again.")
     columns = [samples["sample_id"], samples["task"], *(counts[name] for name in _COUNTS)]
     ranks = pa.table(columns, names=RANKS_SCHEMA.names).cast(RANKS_SCHEMA)
     return Cell(path, record, ranks.filter(pc.is_valid(ranks["ties"])).combine_chunks())
 
 
 def is_cell(path: Path) -> bool:
-    """Whether a Parquet file is a cell, by its columns."""
+    """Whether the columns of a Parquet file are those of a cell."""
     return tuple(pq.read_schema(path).names) == _COUNTS
 
 
 def read_cells(root: Path) -> list[Cell]:
-    """Every cell below the root, by path; DataError as in `read_cell`."""
+    """Every cell below the root, by path. Raises DataError as `read_cell` does."""
     cells = []
     for folder in sorted(path for path in root.iterdir() if path.is_dir()):
         samples = read_samples(folder)
@@ -174,10 +174,10 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table:
     try:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: not to be read as Parquet: {error}") from error
+        raise DataError(f"{path} is no readable Parquet file: {error}. Write it again.") from error
     if not table.schema.remove_metadata().equals(schema):
         expected = ", ".join(f"{field.name}: {field.type}" for field in schema)
-        raise DataError(f"{path}: has the columns {table.schema.names}, expected {expected}")
+        raise DataError(f"{path} has the columns {table.schema.names}, not {expected}. Write it again.")
     return table.replace_schema_metadata(None)
 
 

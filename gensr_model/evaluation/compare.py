@@ -1,4 +1,4 @@
-"""Is one model better than another? Paired differences over the same samples, by user (§6.1.3)."""
+"""Paired comparison of models over the same samples, by user (§6.1.3)."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from gensr_model.evaluation.resampling import IntArray, number_users, resampled_
 
 
 class Comparison(NamedTuple):
-    """Difference a − b of a metric over n paired samples."""
+    """The difference a − b of a metric over n paired samples."""
 
     mean_difference: float
     low: float  # bounds of the two-sided percentile bootstrap interval of the mean
     high: float
-    t: float  # paired t-test, two-sided, of clustered samples where a user has several
+    t: float  # paired two-sided t-test, for clustered samples where a user has several
     p: float
     n: int
-    users: int  # of the n samples
+    users: int  # number of users of the n samples
 
 
 def paired_bootstrap(
@@ -38,22 +38,25 @@ def paired_bootstrap(
     *,
     users: pa.Table | None,
 ) -> Comparison:
-    """Compare two ranks tables, matched by sample_id whatever their order; `task` keeps one task's rows.
+    """Compare two ranks tables, matched by sample_id in any order. `task` selects the rows of one task.
 
-    Of a model with several seeds all tables may be given: a sample's metric is then its mean over them.
+    For a model with several seeds, give all tables: a sample's metric is then its mean over the seeds.
 
-    The interval holds the central `confidence` of the means over `samples` resamples of `users`, the columns
-    ``sample_id`` and ``user_idx`` of the prepared samples; None where every sample is of another user. Of a single user
-    nothing is known: the interval is the widest there is, −1 to 1. Raises DataError when the tables do not rank the
-    same samples, when there is none, or when a sample's user is not known.
+    The interval holds the central `confidence` of the means over `samples` resamples of `users`. `users` has the
+    columns ``sample_id`` and ``user_idx`` of the prepared samples; None means that every sample has another user. For a
+    single user the interval is the widest possible, −1 to 1.
+
+    Raises DataError when the tables do not rank the same samples, when there is none, or when a sample has no user.
     """
     ids, difference = _difference_of_means(_task_tables(a, task), _task_tables(b, task), metric)
     return _compare(difference, number_users(ids, users), samples, confidence, seed)
 
 
 def paired_p(a: Sequence[pa.Table], b: Sequence[pa.Table], metric: str, *, users: pa.Table | None) -> float:
-    """p of the two-sided paired t-test by user, each sample's metric averaged over the tables, one per seed; NaN where
-    it is not defined. Raises DataError as ``paired_bootstrap``."""
+    """p of the two-sided paired t-test by user. Each sample's metric is averaged over the tables, one per seed.
+
+    NaN where the test is not defined. Raises DataError as ``paired_bootstrap`` does.
+    """
     ids, difference = _difference_of_means(a, b, metric)
     return paired_t(difference, number_users(ids, users))[1]
 
@@ -64,13 +67,13 @@ def _task_tables(ranks: pa.Table | Sequence[pa.Table], task: str | None) -> list
 
 
 class Verdict(NamedTuple):
-    """Ours against the best other system of a column, a task and a metric of a results table."""
+    """Our model against the best other system, for one task and metric of a results table."""
 
     task: str
     metric: str
     baseline: str  # best mean over its seeds
-    compared: Comparison  # ours − the baseline, each sample's metric averaged over the seeds
-    p_holm: float  # of the t-test, corrected for all columns
+    compared: Comparison  # ours − the baseline, with each sample's metric averaged over the seeds
+    p_holm: float  # p of the t-test, corrected for all columns
 
 
 def against_best(
@@ -86,12 +89,13 @@ def against_best(
 ) -> list[Verdict]:
     """The starred comparison of Tables 2 and 3, for every column in which ours has a baseline.
 
+    Holm's correction covers all columns together. The best baseline is chosen on the same samples, which favors it.
+
     Args:
-        ranks: of every system its ranks tables, one per seed.
-        users: who is resampled, as in `paired_bootstrap`.
-    The family of Holm's correction is all columns together. The baseline is chosen on the same samples, which favours
-    it.
-    Raises DataError where two systems ranked different samples of a task.
+        ranks: ranks tables of every system, one per seed.
+        users: as in `paired_bootstrap`.
+    Raises:
+        DataError: two systems ranked different samples of a task.
     """
     verdicts = []
     for task in tasks:
@@ -111,10 +115,10 @@ def against_best(
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's (1979) step-down correction: p values that hold for the whole family at once, in the given order.
+    """Holm's (1979) step-down correction: p values that hold for the whole family, in the given order.
 
-    The i-th smallest of n is multiplied by n − i + 1, no result is below that of a smaller p, none is above 1. A NaN, a
-    test that is not defined, stays NaN and does not count.
+    The i-th smallest of n is multiplied by n − i + 1. No result is below that of a smaller p, and none is above 1. NaN,
+    a test that is not defined, stays NaN and does not count.
     """
     given = np.asarray(p, dtype=np.float64)
     corrected = np.full(len(given), np.nan)
@@ -125,7 +129,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def add_holm(rows: Iterable[dict[str, Any]], *names: str) -> None:
-    """Beside each p of these names, ``<name>_holm``: corrected for all of them in all rows. Rows may lack a p."""
+    """Add ``<name>_holm`` beside each p of these names, corrected over all names and rows. Rows may lack a p."""
     tested = [(row, name) for row in rows for name in names if row.get(name) is not None]
     for (row, name), p in zip(tested, holm([row[name] for row, name in tested]), strict=True):
         row[f"{name}_holm"] = p
@@ -134,12 +138,11 @@ def add_holm(rows: Iterable[dict[str, Any]], *names: str) -> None:
 def _difference_of_means(
     a: Sequence[pa.Table], b: Sequence[pa.Table], metric: str
 ) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.float64]]:
-    """Ids and, per sample, the mean over a's seeds minus the mean over b's: (n,). DataError as in
-    `_paired_difference`."""
+    """Ids and, per sample, a's mean over seeds minus b's, (n,). Raises DataError as `_paired_difference` does."""
     if len(a) == len(b) == 1:
         return _paired_difference(a[0], b[0], metric)
     first = a[0]
-    # Every table against the same first one, so that all are in its order; the first one itself cancels out.
+    # Subtract the same first table from every table, so that all are in its order. The first table cancels out.
     ids = _paired_difference(first, first, metric)[0]
     ours = np.mean([_paired_difference(table, first, metric)[1] for table in a], axis=0)
     theirs = np.mean([_paired_difference(table, first, metric)[1] for table in b], axis=0)
@@ -150,7 +153,7 @@ def _compare(
     difference: npt.NDArray[np.float64], user: IntArray, samples: int, confidence: float, seed: int
 ) -> Comparison:
     users, tail = int(user.max()) + 1, (1.0 - confidence) / 2.0
-    low, high = -1.0, 1.0  # of a difference of metrics between 0 and 1
+    low, high = -1.0, 1.0  # the range of a difference of metrics between 0 and 1
     if users > 1:
         means = resampled_means(difference[None], user, samples, np.random.default_rng(seed))
         low, high = map(float, np.quantile(means, [tail, 1.0 - tail]))
@@ -164,25 +167,28 @@ def _paired_difference(a: pa.Table, b: pa.Table, metric: str) -> tuple[npt.NDArr
     order_a, order_b = np.argsort(ids_a), np.argsort(ids_b)
     for name, ids in (("first", ids_a[order_a]), ("second", ids_b[order_b])):
         if (ids[1:] == ids[:-1]).any():
-            raise DataError(f"the {name} ranks table holds a sample_id twice; expected one row per sample")
+            raise DataError(f"the {name} ranks table holds a sample_id twice. Give one row per sample.")
     if not np.array_equal(ids_a[order_a], ids_b[order_b]):
         only_a, only_b = np.setdiff1d(ids_a, ids_b), np.setdiff1d(ids_b, ids_a)
         example = (only_a if len(only_a) else only_b)[0]
         raise DataError(
-            f"the two models ranked different samples: {len(only_a)} only in the first, {len(only_b)} only "
-            f"in the second (for example {example}); score both on the same prepared dataset and split"
+            f"the two models ranked different samples: {len(only_a)} only in the first, {len(only_b)} "
+            f"only in the second (for example {example}). Score both on the same prepared dataset and "
+            "split."
         )
     if len(ids_a) == 0:
-        raise DataError("no sample to compare: both ranks tables are empty")
+        raise DataError(
+            "both ranks tables are empty, so there is no sample to compare. Give ranks of the same samples."
+        )
     return ids_a[order_a], per_sample(a, metric)[order_a] - per_sample(b, metric)[order_b]
 
 
 def paired_t(difference: npt.NDArray[np.float64], user: IntArray) -> tuple[float, float]:
-    """t and its two-sided p, with one degree of freedom less than users. NaN where the spread is 0."""
+    """t and its two-sided p, with (users − 1) degrees of freedom. NaN where the spread is 0."""
     if not difference.any():
         return 0.0, 1.0  # the same ranking everywhere: 0/0
     error = standard_error(difference, user)
-    # One user, or the same difference for all of them, but for rounding.
+    # One user, or equal differences for all users except for rounding.
     if np.ptp(difference) == 0 or not error > 1e-12 * np.abs(difference).max():
         return float("nan"), float("nan")
     t = float(difference.mean()) / error

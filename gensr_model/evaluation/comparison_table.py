@@ -1,4 +1,4 @@
-"""Tables 2 and 3 of the paper for our data: every system on the same lists, the mean over seeds."""
+"""Tables 2 and 3 of the paper for our data: every system on the same lists, as means over seeds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIGNIFICANT = 0.01  # the paper's star
 
 
 def seeds_text(counts: Iterable[int]) -> str:
-    """Over how many seeds a table's means are, from the number that each trained system has."""
+    """The number of seeds behind a table's means, in words, from the number of each trained system."""
     distinct = set(counts) or {1}
     least, most = min(distinct), max(distinct)
     if most == 1:
@@ -25,10 +25,10 @@ def seeds_text(counts: Iterable[int]) -> str:
 
 
 def means(ranks: Mapping[str, Sequence[pa.Table]]) -> list[dict[str, Any]]:
-    """One row per (task, system, metric): mean and standard deviation over seeds, seeds, test samples.
+    """One row per (task, system, metric): mean and standard deviation over seeds, number of seeds and test samples.
 
     Args:
-        ranks: of every system its ranks tables, one per seed. The deviation of one seed is NaN.
+        ranks: ranks tables of every system, one per seed. The deviation of one seed is NaN.
     """
     rows = []
     for task in TASKS:

@@ -1,7 +1,7 @@
 """Where a model fails: its metrics by kind of user, of target item and of query, from saved per-sample ranks.
 
-Every sample belongs to one segment of each segmentation that applies to its task. Nothing is scored again: ranks tables
-and the prepared dataset that they were made on are enough.
+Every sample belongs to one segment of each segmentation of its task. The diagnosis needs only ranks tables and their
+prepared dataset, and scores nothing again.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from gensr_model.evaluation.compare import against_best, holm
 from gensr_model.evaluation.metrics import METRICS, of_task, per_sample
 from gensr_model.evaluation.resampling import standard_error
 
-FEWEST_USERS = 50  # whose differences are taken as normal: few have few values, and any test of them is too easy
-HEAD = 0.2  # share of the items met in training, the most popular first, that are the head
+FEWEST_USERS = 50  # smallest segment with a t-test, which takes the users' differences as normal
+HEAD = 0.2  # the head is this share of the items met in training, the most popular first
 
-# Values from the first edge to below the second are the first segment, and so on. The last has no end; below the first
-# edge there is no segment.
+# The first segment holds values from the first edge to below the second, and so on. The last segment has no end. Values
+# below the first edge have no segment.
 HISTORY = (0, 1, 5, 10, 20, 40)
 WORDS = (1, 3, 5, 7)
 SHARED = (1, 2, 5, 20, 100)
@@ -42,15 +42,14 @@ class Segments(NamedTuple):
 
 
 def segmentations(dataset: PreparedDataset, samples: Samples) -> list[Segments]:
-    """How N samples fall apart, by what was known before any of them was ranked.
+    """All segmentations of N samples, by what was known before ranking.
 
-    - history: events of the user before the sample, both behaviors, however many of them a model reads.
-    - target: training samples of the target item. Head: of the items met in training the fifth that is met most, and
-      those level with its last. Unseen: never a training target.
-    - query words: words of the query, between blanks; search only.
-    - items of the query: distinct items that any split's events reach by the same query, the target among them: how
-      ambiguous the query is; search only.
-    - query in training: training's searches with the same query; search only.
+    - history: events of the user before the sample, in both behaviors, whether or not a model reads them all.
+    - target: training samples of the target item. Head: the most popular fifth of the items met in training, and ties
+      with the last of them. Unseen: never a training target.
+    - query words: number of blank-separated words of the query; search only.
+    - items of the query: distinct items that events of any split reach by the same query, target included. The number
+      shows how ambiguous the query is; search only.
     """
     train = dataset.samples("train")
     popularity = np.bincount(train.item, minlength=dataset.n_items)
@@ -71,10 +70,10 @@ def diagnose(dataset: PreparedDataset, ranks: Mapping[str, pa.Table]) -> pa.Tabl
     """Metrics of every model on every segment.
 
     Args:
-        ranks: of every model its ranks (``metrics.RANKS_SCHEMA``) of test samples, in any order.
+        ranks: ranks of every model (``metrics.RANKS_SCHEMA``) on test samples, in any order.
     Returns:
-        A row per model, task, segmentation (``by``) and segment that has samples: their number ``samples``, the mean of
-        every metric, and ``ndcg_at_10_error``, the standard error of that mean by user (null for a single one).
+        A row per model, task, segmentation (``by``) and non-empty segment: the number of ``samples``, the mean of every
+        metric, and ``ndcg_at_10_error``, the standard error of that mean by user (null for a single user).
     Raises:
         DataError: a table ranks a sample that the test split does not have.
     """
@@ -89,7 +88,7 @@ def diagnose(dataset: PreparedDataset, ranks: Mapping[str, pa.Table]) -> pa.Tabl
 
 
 class Lead(NamedTuple):
-    """Ours against the best other model of a segment, by N@10: the difference, its interval and test by user."""
+    """Our model against the best other model of a segment, by N@10: difference, interval and test by user."""
 
     task: str
     by: str
@@ -98,7 +97,7 @@ class Lead(NamedTuple):
     lead: float
     lead_low: float
     lead_high: float
-    lead_p_holm: float  # corrected for all segments of both tasks; NaN where no test holds
+    lead_p_holm: float  # corrected for all segments of both tasks; NaN where there is no test
 
 
 def leads(
@@ -109,12 +108,13 @@ def leads(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> list[Lead]:
-    """Where ours leads, where not, and with what significance: every segment of ``diagnose``.
+    """Where our model leads and where it does not, with significance, on every segment of ``diagnose``.
 
-    The baseline is chosen on the samples that it is compared on, so where it is ahead p is multiplied by the number of
-    others (Bonferroni) before Holm's correction; the interval is not widened. Of a segment of fewer than
-    ``FEWEST_USERS`` there is no p. A segment is left out where ours or every other has no ranks. Resamples, confidence
-    and seed are those of ``compare.against_best``; raises as it does, and as ``diagnose``.
+    The best other model is chosen on the samples of the comparison. Where it is ahead, p is therefore multiplied by the
+    number of other models (Bonferroni) before Holm's correction; the interval is not widened. A segment of fewer than
+    ``FEWEST_USERS`` users has no p. A segment without ranks of ours, or without ranks of any other model, is left out.
+    Resamples, confidence and seed are those of ``compare.against_best``. Raises as ``against_best`` and ``diagnose``
+    do.
     """
     every = dataset.samples("test")
     sample_id = pa.array(every.sample_id, pa.string())
@@ -142,14 +142,14 @@ def leads(
 
 
 def _places(name: str, ranks: pa.Table, samples: Samples, dataset: PreparedDataset) -> IntArray:
-    """(n,) of each row of the ranks the place of its sample."""
+    """(n,) for each row of the ranks, the place of its sample."""
     known = pa.array(samples.sample_id, pa.string())
     place = pc.fill_null(pc.index_in(ranks["sample_id"], value_set=known), -1).to_numpy().astype(np.int64)
     if (place < 0).any():
         example = ranks["sample_id"][int((place < 0).argmax())].as_py()
         raise DataError(
-            f"{int((place < 0).sum())} samples ranked by {name!r} (for example {example}) are not in {dataset.folder}: "
-            "diagnose ranks with the dataset that they were made on"
+            f"{int((place < 0).sum())} samples ranked by {name!r} (for example {example}) are not in "
+            f"{dataset.folder}. Diagnose ranks with the dataset of their samples."
         )
     return place
 
@@ -189,7 +189,7 @@ def _grouped(
 
 
 def _cut(name: str, value: IntArray, edges: tuple[int, ...], unit: str) -> Segments:
-    """Segments of values by ``edges``."""
+    """The segments of values between ``edges``."""
     labels = [str(low) if high == low + 1 else f"{low} to {high - 1}" for low, high in pairwise(edges)]
     labels.append(f"{edges[-1]} or more")
     every = tuple(f"{label} {unit.removesuffix('s') if label == '1' else unit}" for label in labels)
@@ -205,7 +205,7 @@ def _by_popularity(popularity: IntArray, target: IntArray) -> Segments:
 
 
 def _items_of_queries(dataset: PreparedDataset) -> IntArray:
-    """(Q,) distinct items reached by each query; a single 0 where there is no query."""
+    """(Q,) number of distinct items reached by each query. A single 0 where there is no query."""
     events = dataset.events
     asked = events.query >= 0
     pairs = np.unique(events.query[asked] * dataset.n_items + events.item[asked])

@@ -25,16 +25,16 @@ RANKS = "ranks.parquet"
 def rank_reference(
     name: str, dataset: PreparedDataset, split: Split, cf_folder: Path, config: PipelineConfig
 ) -> pa.Table:
-    """Ranks of a reference ranker; a task not trained, or not served by it or by the protocol, has none."""
+    """Ranks of a reference ranker. A task without training has none, nor has one that the ranker or protocol lacks."""
     return score_reference(name, dataset, *_lists(dataset, split, config), cf_folder, config.model.text)
 
 
 def rank_bundle(
     folder: Path, dataset: PreparedDataset, split: Split, config: PipelineConfig, report: Report
 ) -> pa.Table:
-    """Ranks of a trained model, its items matched by raw id; a task not trained or not drawn for has no rows.
+    """Ranks of a trained model, with items matched by raw id. A task without training or candidates has no rows.
 
-    The table's metadata holds ``unknown_item_share``: of the dataset's items, those the model was not trained with.
+    The table's metadata holds ``unknown_item_share``, the share of the dataset's items that training did not have.
     """
     loaded = bundle.load(folder, dataset.items, dataset.queries)
     loaded.model.to(default_device())
@@ -45,13 +45,13 @@ def rank_bundle(
 
 
 def _lists(dataset: PreparedDataset, split: Split, config: PipelineConfig) -> Lists:
-    """On validation those that chose the weights."""
+    """The evaluated lists. On the validation split they are the lists that chose the weights."""
     most = config.train.valid_samples if split == "valid" else config.evaluation.max_test_samples
     return lists_of(dataset, split, config.evaluation.protocol, config.train.trained_tasks, most)
 
 
 def write_ranks(out: Path, ranks: pa.Table) -> dict[str, float]:
-    """Write the ranks and their means; returns the means as ``task/metric``."""
+    """Write the ranks and their means. Returns the means as ``task/metric``."""
     pq.write_table(ranks, out / RANKS)
     summary = summarize(ranks)
     write_json(out / "metrics.json", summary)

@@ -1,4 +1,4 @@
-"""A few rankings in words for a person to read; the seed draws the samples, so none is picked."""
+"""A few rankings in words for a person to read. The seed draws the samples, so nobody selects them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,19 @@ _SHOWN_HISTORY, _SHOWN_TOP = 8, 5
 def example_rankings(
     folder: Path, dataset: PreparedDataset, config: PipelineConfig, per_task: int, report: Report
 ) -> list[dict[str, Any]]:
-    """What the model of a bundle makes of ``per_task`` test samples of each task, of those that it is measured on.
+    """Rankings of ``per_task`` test samples of each task by the model of a bundle, drawn from its evaluated samples.
 
-    Each has "task", "user", "query" (None without), "history" (the latest items, oldest first, each "title" and
-    "behaviors"; events in a row with one item are one), "history_length" (events that the model read), "candidates"
-    (how many were ranked), "top" (the first five: "title", "probability", "true") and "true" (the positive: "title",
-    "probability", "place", and "level" others with its very score, which "top" puts before it). A task without
-    candidates has none.
+    Each ranking has these keys:
+
+    - "task", "user" and "query" (None without one).
+    - "history": the latest items, oldest first, each with "title" and "behaviors". Consecutive events with one item are
+      one.
+    - "history_length": number of events that the model read. "candidates": number of ranked candidates.
+    - "top": the first five candidates, each with "title", "probability" and "true".
+    - "true": the positive, with "title", "probability", "place" and "level", the number of other candidates with its
+      score. "top" puts these before the positive.
+
+    A task without candidates has no ranking.
     """
     loaded = bundle.load(folder, dataset.items, dataset.queries)
     loaded.model.to(default_device())
@@ -70,7 +76,7 @@ def example_rankings(
 
 
 def item_titles(dataset: PreparedDataset) -> list[str]:
-    """(I,) what a person would call each item: its title, or else its categories, or else its id."""
+    """(I,) a readable name of each item: its title, else its categories, else its id."""
     columns = (dataset.items[name].to_pylist() for name in ("title", "category_text", "raw_id"))
     return [title or categories or raw_id for title, categories, raw_id in zip(*columns, strict=True)]
 

@@ -1,9 +1,8 @@
 """Ranking metrics from the positive's place among its candidates, averaged exactly over ties.
 
-A sample is reduced to two counts: g candidates score above the positive and k score the same. Its rank is
-then uniform over g+1 … g+k+1, and a metric is its mean over those ranks, never the metric at the mean rank: a
-model that scores everything alike gets what chance gives. The counts are what is saved, so that any two
-models can be compared sample by sample long after they were scored.
+A sample is reduced to two counts: g candidates score above the positive, and k score the same. Its rank is then uniform
+over g+1 … g+k+1. A metric is its mean over those ranks, not the metric at the mean rank, so a model that scores
+everything alike gets what chance gives. The counts are saved, so any two models can be compared sample by sample later.
 """
 
 from __future__ import annotations
@@ -32,24 +31,24 @@ RANKS_SCHEMA = pa.schema(
 
 
 class RankCounts(NamedTuple):
-    """Place of each positive: (N,) int32 counts of candidates above it and level with it."""
+    """Counts per positive, (N,) int32: candidates above it, and candidates level with it."""
 
     greater: npt.NDArray[np.int32]
     ties: npt.NDArray[np.int32]
 
 
 def rank_counts(scores: npt.NDArray[np.floating]) -> RankCounts:
-    """Counts (g, k) of every row of `scores` (N, 1+C), whose column 0 is the positive.
+    """Counts (g, k) for every row of `scores` (N, 1+C), whose column 0 is the positive.
 
-    Raises NaNScoreError when a score is NaN: comparing with NaN is false, so it would read as rank 1.
+    Raises NaNScoreError for a NaN score: every comparison with NaN is false, so it would count as rank 1.
     """
     if scores.ndim != 2 or scores.shape[1] < 2:
-        raise DataError(f"scores have shape {scores.shape}; expected (samples, 1 + candidates)")
+        raise DataError(f"scores have the shape {scores.shape}. Give (samples, 1 + candidates).")
     bad = np.isnan(scores).any(axis=1)
     if bad.any():
         raise NaNScoreError(
-            f"{int(bad.sum())} of {len(scores)} samples have a NaN score (first: row {int(bad.argmax())}); "
-            "the model that scored them has diverged or read a damaged file"
+            f"{int(bad.sum())} of {len(scores)} samples have a NaN score (first: row "
+            f"{int(bad.argmax())}). The model that scored them has diverged or read a damaged file."
         )
     positive, others = scores[:, :1], scores[:, 1:]
     return RankCounts(
@@ -62,7 +61,7 @@ def ranks_table(
 ) -> pa.Table:
     """The table of `RANKS_SCHEMA` for `scores` (N, 1+C) with the positive in column 0.
 
-    `sample_id` and `task` are (N,) strings in the same order. DataError on NaN or unequal lengths.
+    `sample_id` and `task` are (N,) strings in the same order. Raises DataError for NaN or unequal lengths.
     """
     counts = rank_counts(scores)
     return counts_table(sample_id, task, counts, np.full(len(scores), scores.shape[1]))
@@ -77,15 +76,21 @@ def counts_table(
     """The table of `RANKS_SCHEMA` from counts and the lengths (N,) of the ranked lists."""
     ids, tasks = (pa.array(np.asarray(column).tolist(), pa.string()) for column in (sample_id, task))
     if not len(ids) == len(tasks) == len(candidates):
-        raise DataError(f"{len(ids)} sample ids, {len(tasks)} tasks and {len(candidates)} score rows do not match")
+        raise DataError(
+            f"{len(ids)} sample ids, {len(tasks)} tasks and {len(candidates)} score rows do not match. "
+            "Give one of each per sample."
+        )
     length = pa.array(candidates.astype(np.int32))
     return pa.table([ids, tasks, counts.greater, counts.ties, length], schema=RANKS_SCHEMA)
 
 
 def gain_by_rank(metric: str, ranks: int) -> npt.NDArray[np.float64]:
-    """The metric's value at ranks 1 … `ranks`, one relevant item: (ranks,). ValueError if unknown."""
+    """(ranks,) the metric's value at ranks 1 … `ranks`, with one relevant item.
+
+    Raises ValueError for an unknown metric.
+    """
     if metric not in METRICS:
-        raise ValueError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")
+        raise ValueError(f"unknown metric {metric!r}. Choose one of {', '.join(METRICS)}.")
     rank = np.arange(1, ranks + 1, dtype=np.float64)
     if metric == "mrr":
         return 1.0 / rank
@@ -95,7 +100,7 @@ def gain_by_rank(metric: str, ranks: int) -> npt.NDArray[np.float64]:
 
 
 def per_sample(ranks: pa.Table, metric: str) -> npt.NDArray[np.float64]:
-    """The metric of every row of a ranks table, (N,): its mean over ranks g+1 … g+k+1.
+    """(N,) the metric of every row of a ranks table: its mean over ranks g+1 … g+k+1.
 
     With S[r] the sum of the metric over ranks 1 … r this is (S[g+k+1] − S[g]) / (k+1).
     """

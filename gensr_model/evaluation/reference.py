@@ -1,8 +1,7 @@
-"""Reference rankers: what a model must beat before anyone calls it good.
+"""Reference rankers: simple rankers that a good model must beat.
 
-All score the same frozen candidates as the models. They learn from training events only: the events of the
-training samples. What each does without evidence is written down with it, and ties stay ties: metrics average
-over them.
+All score the same frozen candidates as the models, and they learn only from the events of the training samples. Each
+documents what it does without evidence. Ties stay ties: metrics average over them.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ from gensr_model.models import cf_tables
 
 FloatArray = npt.NDArray[np.float32]
 REFERENCES = ("popularity", "item_knn", "lightgcn", "bm25", "same_query", "query_count", "query_user")
-BY_QUERY_ALONE = ("bm25", "same_query", "query_count")  # they score the same whoever asks
-NEEDS_QUERY = (*BY_QUERY_ALONE, "query_user")  # they have nothing to say about recommendation and get no row there
+BY_QUERY_ALONE = ("bm25", "same_query", "query_count")  # the user does not change their scores
+NEEDS_QUERY = (*BY_QUERY_ALONE, "query_user")  # they cannot rank recommendation and have no rows for it
 # Chosen on amazon-scientific's validation split: `python -m benchmarks.references` prints the grid.
 HISTORY_WEIGHT = 2.0
 _CHUNK = 1_024  # samples scored at once: bounds memory, changes no score
@@ -43,8 +42,7 @@ _CHUNK = 1_024  # samples scored at once: bounds memory, changes no score
 def score_reference(
     name: str, dataset: PreparedDataset, samples: Samples, negatives: IntArray, cf_folder: Path, text: TextConfig
 ) -> pa.Table:
-    """Ranks table (`metrics.RANKS_SCHEMA`) of a reference; a text ranker has rows only for samples with a
-    query.
+    """Ranks table (`metrics.RANKS_SCHEMA`) of a reference. A text ranker has rows only for samples with a query.
 
     Arguments as in `reference_scores`. Raises ConfigError for an unknown name.
     """
@@ -57,11 +55,10 @@ def score_reference(
 def reference_scores(
     name: str, dataset: PreparedDataset, samples: Samples, negatives: IntArray, cf_folder: Path, text: TextConfig
 ) -> FloatArray:
-    """Scores (N, 1 + C) of N samples with `negatives` (N, C); the positive is in column 0.
+    """Scores (N, 1 + C) of N samples with `negatives` (N, C). The positive is in column 0.
 
-    `cf_folder` is what LightGCN's pretraining wrote. `text` names the fields of an item's text, the same that GenSR
-    reads. Raises ConfigError for an unknown name, or where a text ranker gets a sample
-    without a query.
+    `cf_folder` is the output folder of LightGCN's pretraining. `text` names the fields of an item's text, the same that
+    GenSR reads. Raises ConfigError for an unknown name, or where a text ranker gets a sample without a query.
     """
     scorer = reference_scorer(name, dataset, samples, cf_folder, text)
     lists = np.concatenate([samples.item[:, None], negatives], axis=1)
@@ -75,11 +72,13 @@ def reference_scores(
 def reference_scorer(
     name: str, dataset: PreparedDataset, samples: Samples, cf_folder: Path, text: TextConfig
 ) -> Scorer:
-    """What scores lists for `samples`, or for any part of them; errors as in `reference_scores`."""
+    """A function that scores lists for `samples` or for any part of them. Errors are as in `reference_scores`."""
     if name not in REFERENCES:
-        raise ConfigError(f"unknown reference ranker {name!r}; known: {', '.join(REFERENCES)}")
+        raise ConfigError(f"unknown reference ranker {name!r}. Choose one of {', '.join(REFERENCES)}.")
     if name in NEEDS_QUERY and (samples.query < 0).any():
-        raise ConfigError(f"the reference {name} ranks by query, and some samples have none")
+        raise ConfigError(
+            f"the reference {name} ranks by query, but some samples have none. Give it search samples only."
+        )
     if name == "popularity":
         return popularity(dataset)
     if name == "item_knn":
@@ -94,7 +93,7 @@ def reference_scorer(
 
 
 def popularity(dataset: PreparedDataset) -> Scorer:
-    """How often an item was the target of a training recommendation event; search events are not counted."""
+    """Number of training recommendation events with the item as target. Search events do not count."""
     train = dataset.samples("train")
     counts = np.bincount(train.item[train.task == 0], minlength=dataset.n_items)
     return lambda samples, lists: counts[lists]
@@ -103,10 +102,10 @@ def popularity(dataset: PreparedDataset) -> Scorer:
 def item_knn(dataset: PreparedDataset) -> Scorer:
     """Sum of cosines between a candidate and the user's distinct history items.
 
-    The cosine is between columns of the binary user × item matrix of the training recommendation events;
-    the history is all that the user met before the sample, in either behavior. An item is no neighbour of
-    itself: candidates never hold an item the user met, so only a repeated positive could profit, and it
-    would always win. An item without training events, or an empty history, scores 0.
+    The cosine is between columns of the binary user × item matrix of the training recommendation events. The history is
+    everything that the user met before the sample, in either behavior. An item is not its own neighbor: candidates
+    never hold an item that the user met, so only a repeated positive could profit, and it would always win. An item
+    without training events, or an empty history, scores 0.
     """
     train = dataset.samples("train")
     train = train.take(train.task == 0)
@@ -123,14 +122,14 @@ def item_knn(dataset: PreparedDataset) -> Scorer:
         # History · unitᵀ · unit, in this order: the item × item matrix is never built.
         similar = sparse.csr_array((history @ unit.T) @ unit)
         row = np.arange(len(lists))
-        # Its cosine with itself as it was added up, which is 1 but for rounding: nothing else similar leaves exactly 0.
+        # Subtract the item's cosine with itself as it was added up: rounding makes it differ from 1.
         return entries(similar, row, lists) - entries(history, row, lists) * own[lists]
 
     return score
 
 
 def met_before(dataset: PreparedDataset, samples: Samples) -> sparse.csr_array:
-    """(b, I) binary: what the user met before the sample, in either behavior."""
+    """(b, I) binary: the items that the user met before the sample, in either behavior."""
     length = samples.history_end - samples.history_start
     row = np.repeat(np.arange(len(samples)), length)
     place = np.arange(len(row)) - np.repeat(np.cumsum(length) - length, length)
@@ -142,10 +141,10 @@ def met_before(dataset: PreparedDataset, samples: Samples) -> sparse.csr_array:
 
 
 def query_user(dataset: PreparedDataset, history_weight: float = HISTORY_WEIGHT) -> Scorer:
-    """What the query says, with what the history says: log(1 + known) + ``history_weight`` · item-kNN.
+    """The query's counts combined with the history: log(1 + known) + ``history_weight`` · item-kNN.
 
-    Known are the training searches with the query that ended at the candidate (`query_count`), and one more where the
-    catalogue lists the query for the candidate (`same_query`). Without either the history alone decides.
+    ``known`` counts the training searches with the query that ended at the candidate (`query_count`), plus one where
+    the catalogue lists the query for the candidate (`same_query`). Where ``known`` is 0, only the history decides.
     """
     known, by_history = searched_pairs(dataset) + catalogue_pairs(dataset), item_knn(dataset)
 
@@ -157,11 +156,10 @@ def query_user(dataset: PreparedDataset, history_weight: float = HISTORY_WEIGHT)
 
 
 def light_gcn(dataset: PreparedDataset, cf_folder: Path) -> Callable[[Samples, IntArray | None], npt.NDArray[Any]]:
-    """Dot product of the propagated user and item vectors, of lists or, in place of lists None, of all items.
+    """Dot product of the propagated user and item vectors, for given lists or, with lists None, for all items.
 
-    The vector of a node without an edge is its random start. So an item outside the graph scores −∞, below
-    every item inside it and level with the others outside, and a user outside the graph scores all items
-    alike.
+    The vector of a node without an edge is its random start. So an item outside the graph scores −∞, below every item
+    inside it and level with the others outside. A user outside the graph scores all items alike.
     """
     cf = cf_tables.load(cf_folder)
     user, item = cf.user.numpy(), cf.item.numpy()

@@ -1,8 +1,9 @@
-"""What other test users would have given: means over resamples of users, each with all of its samples.
+"""Means over resamples of the test users, each with all of their samples.
 
-Samples of one user are alike, so that they are drawn together or not at all: taken as independent, intervals would be
-too narrow wherever a user has many. The error of a mean is that of clustered samples (Cameron and Miller 2015, "A
-Practitioner's Guide to Cluster-Robust Inference", §II): where every user has one sample, both are the plain ones.
+Samples of one user are alike, so they are drawn together or not at all. As independent samples they would make
+intervals too narrow wherever a user has many. The error of a mean is that of clustered samples (Cameron and Miller
+2015, "A Practitioner's Guide to Cluster-Robust Inference", §II). Where every user has one sample, both equal the plain
+ones.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ _CHUNK = 2_000_000  # resampled places held at once: 16 MB, and as much again fo
 
 
 def number_users(sample_id: npt.NDArray[np.str_], users: pa.Table | None) -> IntArray:
-    """(n,) the user of each sample, numbered from 0 as they come.
+    """(n,) the user of each sample, numbered from 0 in order of appearance.
 
     Args:
         users: ``sample_id`` and ``user_idx`` of at least these samples, columns of the prepared dataset's samples; None
-            where every sample is a user's only one.
-    Raises DataError for a sample that ``users`` does not have.
+            where every sample has another user.
+    Raises:
+        DataError: ``users`` lacks a sample.
     """
     if users is None:
         return np.arange(len(sample_id))
@@ -33,21 +35,21 @@ def number_users(sample_id: npt.NDArray[np.str_], users: pa.Table | None) -> Int
     if place.null_count:
         missing = sample_id[np.asarray(place.is_null())]
         raise DataError(
-            f"{len(missing)} ranked samples (for example {missing[0]}) are not in the split whose users are "
-            "resampled: compare models on the prepared dataset that they were ranked on"
+            f"{len(missing)} ranked samples (for example {missing[0]}) are not in the split whose "
+            "users are resampled. Compare models on the prepared dataset that they ranked."
         )
     _, first, user = np.unique(users["user_idx"].to_numpy()[place.to_numpy()], return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[user]
 
 
 def resampled_means(values: FloatArray, user: IntArray, samples: int, rng: np.random.Generator) -> FloatArray:
-    """(models, samples) mean of each model over each resample of the users, the same resamples for all models.
+    """(models, samples) mean of each model over each resample of the users. All models share the resamples.
+
+    Each mean is over all samples of the drawn users. ``_CHUNK`` bounds the memory at any n.
 
     Args:
         values: (models, n) a metric of every model on every sample.
-        user: (n,) as `number_users` gives them.
-    A mean is over the samples of the users that were drawn, however many that are. Memory is bounded by ``_CHUNK``
-    at any n.
+        user: (n,) from `number_users`.
     """
     size = np.bincount(user)
     same = bool((size == size[0]).all())  # as in the Amazon format: then every resample has n samples
@@ -62,9 +64,9 @@ def resampled_means(values: FloatArray, user: IntArray, samples: int, rng: np.ra
 
 
 def drawn_counts(users: int, samples: int, rng: np.random.Generator) -> npt.NDArray[np.int16]:
-    """(samples, users) how often each user is in each resample: the same resamples as those of `resampled_means`.
+    """(samples, users) how often each user is in each resample, for the resamples of `resampled_means`.
 
-    A mean over all resamples is then one product of matrices, for as many values as there are.
+    A mean over all resamples is then one matrix product for any number of values.
     """
     counts = np.empty((samples, users), dtype=np.int16)
     rows = max(1, _CHUNK // users)
@@ -76,7 +78,7 @@ def drawn_counts(users: int, samples: int, rng: np.random.Generator) -> npt.NDAr
 
 
 def standard_error(values: FloatArray, user: IntArray) -> float:
-    """Of the mean of values (n,), by the users (n,) whose they are, any integers; NaN for a single user."""
+    """Standard error of the mean of values (n,), clustered by the users (n,), any integers. NaN for a single user."""
     whose, number = np.unique(user, return_inverse=True)
     users = len(whose)
     if users < 2:

@@ -1,7 +1,7 @@
-"""Figures of saved cells: means over seeds, and paired differences with intervals, each computed when first asked for.
+"""Figures of saved cells: means over seeds and paired differences with intervals, each computed at its first use.
 
-A system is named as its cells are, ``gensr`` or ``gensr@laptop``. Where a name has no cell, the cells of its setting
-``earlier`` (``gensr@earlier``, ``gensr@laptop-earlier``) stand in for it: ranks of an older command.
+A system has the name of its cells, ``gensr`` or ``gensr@laptop``. Where a name has no cell, cells of the setting
+``earlier`` (``gensr@earlier``, ``gensr@laptop-earlier``) replace it: ranks of an older command.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Column(NamedTuple):
 
 
 class _Users:
-    """The test users of a task, resampled once for all figures of it.
+    """The test users of a task, resampled once for all figures of the task.
 
     Args:
         numbers: (n,) the user of each sample, from 0.
@@ -55,19 +55,19 @@ class _Users:
         return self._totals(np.bincount(self.numbers, weights=values)) / self._sizes
 
     def _totals(self, by_user: npt.NDArray[Any]) -> FloatArray:
-        # As floats a few at a time: 2,000 resamples of 20,000 users would take 320 MB.
+        # Converted to floats in small parts: 2,000 resamples of 20,000 users would take 320 MB.
         parts = [self._counts[start : start + 200] @ by_user for start in range(0, len(self._counts), 200)]
         return np.concatenate(parts)
 
 
 class Results:
-    """The cells below a folder. Raises DataError, naming what is missing, where a figure has no cell."""
+    """The cells below a folder. Raises DataError, naming what is missing, for a figure without a cell."""
 
     def __init__(self, root: Path, resamples: int = 2_000, confidence: float = 0.95, seed: int = 0) -> None:
         self.root, self.resamples, self.confidence, self.seed = root, resamples, confidence, seed
         self._users: dict[tuple[str, str], _Users] = {}
         self._values: dict[tuple[Column, str], FloatArray] = {}
-        self.used: set[Path] = set()  # the files of all cells that were asked for
+        self.used: set[Path] = set()  # the files of all cells that a figure read
 
     @cached_property
     def _cells(self) -> dict[tuple[str, str, str], list[Cell]]:
@@ -77,7 +77,7 @@ class Results:
         return {name: sorted(some, key=lambda cell: cell.record.seed) for name, some in cells.items()}
 
     def cells(self, dataset: str, study: str, name: str) -> list[Cell]:
-        """One per seed, in the order of the seeds; empty where there is none."""
+        """The system's cells, one per seed, in the order of the seeds. Empty where there is none."""
         stand_in = f"{name}-{EARLIER}" if "@" in name else f"{name}@{EARLIER}"
         cells = self._cells.get((dataset, study, name)) or self._cells.get((dataset, study, stand_in), [])
         self.used |= {cell.path for cell in cells}
@@ -93,7 +93,7 @@ class Results:
         return bool(cells) and pc.index(cells[0].ranks["task"], column.task).as_py() >= 0
 
     def values(self, column: Column, name: str, seeds: Iterable[int] | None = None) -> FloatArray:
-        """(n,) the metric of each of the task's samples, its mean over the seeds: all, or those that are named."""
+        """(n,) the metric of each sample of the task, averaged over all seeds or over the given ones."""
         key = (column, name)
         if seeds is None and key in self._values:
             return self._values[key]
@@ -115,28 +115,33 @@ class Results:
         return float(self.values(column, name).mean())
 
     def deviation(self, column: Column, name: str) -> float:
-        """The standard deviation of the metric over the seeds; NaN of one."""
+        """The standard deviation of the metric over the seeds. NaN for one seed."""
         cells = self.cells(column.dataset, column.study, name)
         each = [per_sample(of_task(cell.ranks, column.task), column.metric).mean() for cell in cells]
         return float(np.std(each, ddof=1)) if len(each) > 1 else float("nan")
 
     def difference(self, column: Column, a: str, b: str) -> Comparison:
-        """a − b, as `paired_bootstrap` gives it for all seeds of both."""
+        """The difference a − b, as `paired_bootstrap` gives it for all seeds of both."""
         return self._compared(column, self.values(column, a) - self.values(column, b))
 
     def difference_from(self, column: Column, a: str, others: pa.Table) -> Comparison:
-        """a − ranks of the same samples that are no cell. DataError where they are of other samples."""
+        """The difference of a from ranks that are no cell. Raises DataError where they rank other samples."""
         samples = of_task(self.cells(column.dataset, column.study, a)[0].ranks, column.task)["sample_id"]
         rows = of_task(others, column.task).sort_by("sample_id")
         if rows["sample_id"].to_pylist() != samples.to_pylist():
-            raise DataError(f"{column.dataset}: {a} and the ranks to compare it with are of other samples")
+            raise DataError(
+                f"{column.dataset}: {a} and the ranks to compare with it have different samples. Rank the "
+                "samples of the cell."
+            )
         return self._compared(column, self.values(column, a) - per_sample(rows, column.metric))
 
     def relative(self, column: Column, a: str, b: str) -> tuple[Comparison, float]:
-        """(a − b) / b over the seeds that both have, its interval as `relative_change` gives it, and b's mean."""
+        """(a − b) / b over the seeds that both have, its interval from `relative_change`, and b's mean."""
         shared = self.seeds(column.dataset, column.study, a) & self.seeds(column.dataset, column.study, b)
         if not shared:
-            raise DataError(f"{column.dataset}, {column.study}: {a} and {b} have no seed in common")
+            raise DataError(
+                f"{column.dataset}, {column.study}: {a} and {b} have no seed in common. Train both with one seed."
+            )
         ours, base = self.values(column, a, shared), self.values(column, b, shared)
         users, tested = self._users_of(column), self._compared(column, ours - base)
         low, high = self._bounds(users.means(ours) / users.means(base) - 1)
@@ -144,7 +149,7 @@ class Results:
         return tested._replace(mean_difference=change, low=low, high=high), float(base.mean())
 
     def unused(self) -> list[Path]:
-        """Files of cells that no figure was asked of."""
+        """Files of cells that no figure reads."""
         return sorted(cell.path for cells in self._cells.values() for cell in cells if cell.path not in self.used)
 
     def seeds(self, dataset: str, study: str, name: str) -> set[int]:
@@ -152,18 +157,23 @@ class Results:
         return {cell.record.seed for cell in self.cells(dataset, study, name)}
 
     def leader(self, column: Column, among: Iterable[str]) -> str:
-        """The system with the best mean; DataError where none of them ranks the task."""
+        """The system with the best mean. Raises DataError where no system ranks the task."""
         ranked = [name for name in among if self.ranks(column, name)]
         if not ranked:
-            raise DataError(f"{column.dataset}, {column.study}: no system has ranks in {column.task} yet")
+            raise DataError(
+                f"{column.dataset}, {column.study}: no system has ranks in {column.task} yet. Train one "
+                "with benchmarks.tables."
+            )
         return max(ranked, key=lambda name: self.mean(column, name))
 
     def cost(self, dataset: str, study: str, name: str, field: str) -> float:
-        """What a system took, the mean over its seeds; DataError where a cell does not say."""
+        """A cost of the system, the mean over its seeds. Raises DataError where a cell lacks the cost."""
         costs = [cell.record.costs.get(field) for cell in self.cells(dataset, study, name)]
         known = [cost for cost in costs if cost is not None]
         if not known or len(known) < len(costs):
-            raise DataError(f"{dataset}, {study}: not every cell of {name} says its {field}")
+            raise DataError(
+                f"{dataset}, {study}: not every cell of {name} has the cost {field}. Train the missing cells again."
+            )
         return sum(known) / len(known)
 
     def _compared(self, column: Column, difference: FloatArray) -> Comparison:

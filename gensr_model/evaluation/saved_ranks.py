@@ -1,4 +1,4 @@
-"""The ranks of many models on the same test samples in one small table. A cell (``cells``) is one of one model."""
+"""Ranks of many models on the same test samples in one small table. A cell (``cells``) holds one model's ranks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ def widen(ranks: dict[str, pa.Table]) -> pa.Table:
     wide = every.group_by(list(SAMPLE), use_threads=False).aggregate([])
     wide = wide.sort_by([("task", "ascending"), ("sample_id", "ascending")])
     if pc.count_distinct(wide["sample_id"]).as_py() != len(wide):
-        raise ValueError("a sample has lists of two lengths: these ranks are not of one evaluation")
+        raise ValueError(
+            "a sample has lists of two lengths, so these ranks are not of one evaluation. Give ranks of "
+            "one prepared dataset."
+        )
     longest = pc.max(wide["candidates"]).as_py() or 0
     width = pa.int16() if longest < 2**15 else pa.int32()
     for name, table in ranks.items():
@@ -32,7 +35,10 @@ def widen(ranks: dict[str, pa.Table]) -> pa.Table:
 
 
 def saved_labels(path: Path) -> list[str]:
-    """What a saved file calls its models: by name, or each training of many: ``gensr/seed1``, ``gensr/training1``."""
+    """The labels of the models in a saved file: the name, or one label per training.
+
+    Labels of several trainings are ``gensr/seed1`` or ``gensr/training1``.
+    """
     if is_cell(path):
         return [read_cell(path).record.system]
     return [name.removesuffix("/ties") for name in pq.read_schema(path).names if name.endswith("/ties")]
@@ -54,7 +60,7 @@ def read_saved_ranks(path: Path) -> dict[str, pa.Table]:
 
 
 def read_costs(path: Path) -> dict[str, dict[str, float]]:
-    """The costs of each system of a saved comparison, as its own run measured them; empty where the file has none."""
+    """The costs of each system in a saved comparison, as its run measured them. Empty where the file has none."""
     if is_cell(path):
         record = read_cell(path).record
         return {record.system: record.costs}

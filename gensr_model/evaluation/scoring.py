@@ -21,7 +21,7 @@ from gensr_model.runtime.progress import Report
 
 
 def fixed_subset(samples: Samples, per_task: int | None, tasks: Collection[Task] = TASKS) -> IntArray:
-    """Rows of at most ``per_task`` samples of each of the tasks: those with the smallest ids, which are hashes.
+    """Rows of at most ``per_task`` samples of each task: those with the smallest ids, which are hashes.
 
     The choice is as good as random, and the same for every model and every run.
     """
@@ -35,7 +35,7 @@ def fixed_subset(samples: Samples, per_task: int | None, tasks: Collection[Task]
 
 
 class Lists(NamedTuple):
-    """What is ranked: N samples, and the frozen negatives (N, C) of each."""
+    """The lists to rank: N samples, and the frozen negatives (N, C) of each."""
 
     samples: Samples
     negatives: IntArray
@@ -44,7 +44,7 @@ class Lists(NamedTuple):
 def lists_of(
     dataset: PreparedDataset, split: Split, protocol: Protocol, tasks: Collection[Task], per_task: int | None
 ) -> Lists:
-    """The ``fixed_subset`` of a split; of a task that the protocol draws nothing for there is none."""
+    """The ``fixed_subset`` of a split, without tasks that the protocol draws nothing for."""
     every, negatives = dataset.evaluated(split, protocol)
     rows = fixed_subset(every, per_task, tasks)
     return Lists(every.take(rows), negatives[rows])
@@ -58,7 +58,7 @@ def rank_samples(
     report: Report,
     precision: Literal["no", "bf16"] = "no",
 ) -> pa.Table:
-    """Ranks table of the samples by the scores of the model; arguments as in ``score_samples``."""
+    """Ranks table of the samples by the scores of the model. Arguments are as in ``score_samples``."""
     scores = score_samples(model, builder, *lists, batch_size, report, precision)
     return ranks_table(lists.samples.sample_id, lists.samples.task_names, scores)
 
@@ -74,10 +74,10 @@ def score_samples(
     report: Report,
     precision: Literal["no", "bf16"] = "no",
 ) -> np.ndarray:
-    """(N, 1 + C) float32 scores, the positive in column 0.
+    """(N, 1 + C) float32 scores, with the positive in column 0.
 
     Args:
-        builder: what makes the model's batches.
+        builder: makes the model's batches.
         precision: bf16 for a model whose ``scores_in_bf16`` is True; others score in fp32.
     """
     model.eval()
@@ -87,7 +87,7 @@ def score_samples(
         allow_bf16_attention()
     candidates = np.concatenate([samples.item[:, None], negatives], axis=1)
     out = np.empty(candidates.shape, np.float32)
-    # Like lengths together: less padding, the same scores.
+    # Similar lengths share a batch, which needs less padding. Scores stay the same.
     order = np.lexsort((builder.lengths(samples), samples.task))
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]

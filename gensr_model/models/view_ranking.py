@@ -26,7 +26,7 @@ _LOG_SCALE = -1.4  # scales products of unit vectors to the size of log-probabil
 
 
 class ViewRanking(FullRanking):
-    """Full ranking with the item logit state · e_i + state · s_i + bias, from both views of the item.
+    """Full ranking with the item logit state · e_i + state · s_i + bias, from both item views.
 
     No item has a token. An item without training samples is ranked by its text.
 

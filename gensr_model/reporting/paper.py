@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
 from gensr_model.config.base import Task
-from gensr_model.evaluation.arithmetic import Figures, Told, ranks_six_to_ten
+from gensr_model.evaluation.arithmetic import Figures, Place, ranks_six_to_ten
 from gensr_model.reporting.run_facts import RunFacts
 from gensr_model.reporting.sections import Block, note
 
@@ -88,7 +88,7 @@ STATISTICS: dict[str, dict[str, int]] = {
 }
 
 
-def papers_cells(known: Rows) -> Iterator[tuple[tuple[str, str, str], Figures, Told]]:
+def papers_cells(known: Rows) -> Iterator[tuple[tuple[str, str, str], Figures, Place]]:
     """Data, task and system of each cell of ``RANKING`` or ``FULL_RANKING``, its figures, and whether they can be."""
     for data, tasks in known.items():
         for task, systems in tasks.items():

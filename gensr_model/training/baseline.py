@@ -1,4 +1,4 @@
-"""Tune, train, probe, save and rank a baseline: the trainer, sampler, early stop and evaluator of GenSR."""
+"""Tune, train, probe, save and rank a baseline with the trainer, sampler, early stopping and evaluator of GenSR."""
 
 from __future__ import annotations
 
@@ -36,27 +36,30 @@ from gensr_model.training.fitting import GradientLog, fit_metrics, validation_me
 from gensr_model.training.trainer import FitResult, TrainingData, fit, make_accelerator
 
 CONFIG, WEIGHTS, WORDS, ITEMS = "config.json", "model.safetensors", "words.json", "items.parquet"
-# Hyperparameters of the trainer and of its samples; all others are the model's.
+# Hyperparameters of the trainer and its samples. All others belong to the model.
 OF_TRAINER = ("learning_rate", "weight_decay", "batch_size", "negatives")
-MIN_HISTORY = "min_history"  # recommendation samples with fewer events are not trained on
+MIN_HISTORY = "min_history"  # training leaves out recommendation samples with fewer events
 _SCORED_TOGETHER = 256  # samples
 _CHECKPOINT_EVERY = 1_000  # steps; a baseline's are short
 
 
-Needs = dict[str, Any]  # what ``Baseline.needs`` names, as ``Baseline.receive`` takes it
+Needs = dict[str, Any]  # values by the names in ``Baseline.needs``, for ``Baseline.receive``
 
 
 class Loaded(NamedTuple):
-    """A baseline ready to score samples of the dataset it was trained on."""
+    """A baseline that is ready to score samples of its training dataset."""
 
     model: Baseline
     collator: Collator
 
 
 class Validation(ABC):
-    """Metrics of a model on fixed validation samples; ``metric`` is the mean of ``chosen_by`` over its tasks."""
+    """Metrics of a model on fixed validation samples.
 
-    chosen_by: ClassVar[str]  # the metric by which weights and hyperparameters are chosen
+    ``metric`` is the mean of ``chosen_by`` over the model's tasks.
+    """
+
+    chosen_by: ClassVar[str]  # the metric that chooses weights and hyperparameters
 
     def __init__(
         self,
@@ -70,14 +73,14 @@ class Validation(ABC):
 
     @abstractmethod
     def ranks(self) -> pa.Table:
-        """Ranks of the samples by the model as it is."""
+        """Ranks of the samples by the model's current weights."""
 
     def __call__(self) -> dict[str, float]:
         return validation_metrics(self.ranks(), self.chosen_by)
 
 
 class CandidateValidation(Validation):
-    """Among the frozen candidates of each sample."""
+    """Validation among the frozen candidates of each sample."""
 
     chosen_by = "ndcg_at_5"
 
@@ -99,10 +102,10 @@ def tune(
     needs: Needs | None = None,
     validation: type[Validation] = CandidateValidation,
 ) -> dict[str, float]:
-    """Try ``rerank.trials`` points of the baseline's grid for ``rerank.trial_epochs`` each, on the configured seed.
+    """Try ``rerank.trials`` points of the baseline's grid for ``rerank.trial_epochs`` each, with the configured seed.
 
-    ``validation`` says which is best. Writes ``tuning.json``: the chosen point and all trials. A finished trial is not
-    repeated after a crash.
+    ``validation`` measures each trial. The function writes ``tuning.json``: the chosen point and all trials. A finished
+    trial does not run again after a crash.
     """
     lexicon, tried = lexicon_of(spec, dataset, config.model.text), checkpoints / "trials"
     tried.mkdir(parents=True, exist_ok=True)
@@ -127,7 +130,7 @@ def tune(
 
 
 def chosen(folder: Path) -> tuning.Point:
-    """The point that ``tune`` wrote."""
+    """Read the point that ``tune`` wrote."""
     point: tuning.Point = json.loads((folder / "tuning.json").read_text(encoding="utf-8"))["chosen"]
     return point
 
@@ -143,10 +146,10 @@ def train(
     needs: Needs | None = None,
     validation: type[Validation] = CandidateValidation,
 ) -> dict[str, float]:
-    """Train with the hyperparameters of ``point``; continues from ``checkpoints``.
+    """Train with the hyperparameters of ``point``, resuming from ``checkpoints``.
 
-    Writes the bundle and ``training.json``. Of a model that can be probed, ``gradients.json`` too: a probe every
-    ``analysis.gradient_every`` steps (§6.5), which changes nothing of the training; empty without probes.
+    Writes the bundle and ``training.json``. A model with a gradient probe also gets ``gradients.json``: a probe every
+    ``analysis.gradient_every`` steps (§6.5), which does not change training. The file is empty without probes.
     """
     lexicon = lexicon_of(spec, dataset, config.model.text)
     every = config.analysis.gradient_every if can_be_probed(spec.model) else 0
@@ -161,7 +164,7 @@ def train(
 
 
 def can_be_probed(model: type[Baseline]) -> bool:
-    """Whether a baseline has what the gradient probe asks for."""
+    """Whether a baseline has the methods of the gradient probe."""
     return issubclass(model, ProbedModel)
 
 
@@ -178,9 +181,9 @@ def fit_baseline(
     needs: Needs | None = None,
     validation: type[Validation] = CandidateValidation,
 ) -> tuple[Baseline, FitResult, GradientLog | None]:
-    """Train a fresh model with the hyperparameters of ``point``, phase by phase.
+    """Train a new model with the hyperparameters of ``point``, phase by phase.
 
-    Continues from the checkpoints in ``folder``. What the model needs and ``needs`` lacks, it draws at random.
+    Training resumes from the checkpoints in ``folder``. Inputs that the model needs and ``needs`` lacks are random.
 
     Raises:
         ConfigError: the scores of a loss over the catalogue do not fit into memory.
@@ -231,13 +234,13 @@ def fit_baseline(
 
 
 class _ByBucket:
-    """A builder for which numbers of the positives (I,) stand where others have the lengths of histories."""
+    """A builder that sorts samples by a number of their positive (I,) instead of by the length of their history."""
 
     def __init__(self, collator: Collator, buckets: IntArray) -> None:
         self.collator, self.buckets, self.max_history = collator, buckets, collator.max_history
 
     def lengths(self, samples: Samples) -> IntArray:
-        """(N,) numbers that are alike in a batch."""
+        """(N,) numbers by which samples are grouped into batches."""
         return self.buckets[samples.item]
 
     def build(self, samples: Samples, candidates: IntArray) -> BaselineBatch:
@@ -246,14 +249,14 @@ class _ByBucket:
 
 
 def build(spec: BaselineSpec, point: tuning.Point, collator: Collator) -> Baseline:
-    """The model of a baseline with a point's hyperparameters, those of the trainer left out."""
+    """The model of a baseline with a point's hyperparameters, without those of the trainer."""
     return spec.model(collator.domain, **{k: v for k, v in point.items() if k not in (*OF_TRAINER, MIN_HISTORY)})
 
 
 def hyperparameters(model: type[Baseline]) -> dict[str, Any]:
-    """What a point may set by name, each with the type of its values as pydantic takes it.
+    """The hyperparameters that a point may set, each with the pydantic type of its values.
 
-    A number of the model may be as small as its default, or an integer 1 and another number 0.
+    The smallest allowed number is the default if that is smaller, else 1 for an integer and 0 for another number.
     """
     fields = TrainConfig.model_fields
     known: dict[str, Any] = {name: Annotated[fields[name].annotation, fields[name]] for name in OF_TRAINER}
@@ -263,7 +266,9 @@ def hyperparameters(model: type[Baseline]) -> dict[str, Any]:
             parameters = inspect.signature(each).parameters.values()
             named = [p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name != "domain"]
             known = _types_of(each, named) | known
-            if not any(p.kind == p.VAR_KEYWORD for p in parameters):  # with it, it hands on what it does not name
+            if not any(
+                p.kind == p.VAR_KEYWORD for p in parameters
+            ):  # with it, the constructor passes unnamed values on
                 break
     return known
 
@@ -271,7 +276,7 @@ def hyperparameters(model: type[Baseline]) -> dict[str, Any]:
 def _types_of(model: type[Baseline], named: list[inspect.Parameter]) -> dict[str, Any]:
     try:
         hints = get_type_hints(model.__init__)
-    except NameError:  # of a name that only type checkers import: nothing is known of the values
+    except NameError:  # a name that only type checkers import: the types of its values are unknown
         return {p.name: Any for p in named}
     types = {p.name: hints.get(p.name, Any) for p in named}
     for p in named:
@@ -288,13 +293,16 @@ def check_memory(title: str, items: int, batch_size: int, free: int | None = Non
     needed = 3 * 4 * batch_size * scored  # scores, softmax and gradient in fp32
     if needed > free:
         raise ConfigError(
-            f"{title}: a loss over {items} items in batches of {batch_size} needs {needed / 2**30:.1f} GiB of memory, "
-            f"and {free / 2**30:.1f} are free. Choose a smaller rerank.batch_size"
+            f"{title}: a loss over {items} items in batches of {batch_size} needs "
+            f"{needed / 2**30:.1f} GiB of memory, but only {free / 2**30:.1f} are free. Choose a "
+            "smaller rerank.batch_size."
         )
 
 
 def training_settings(config: PipelineConfig, point: tuning.Point, negatives: int | None = None) -> TrainConfig:
-    """``train`` with the settings of ``rerank`` for baselines, a model's ``negatives``, and the values of the point."""
+    """``train`` with the settings of ``rerank`` for baselines, the model's ``negatives``, and the values of the
+    point.
+    """
     rerank = config.rerank
     changes = {"learning_rate": rerank.learning_rate, "batch_size": rerank.batch_size, "patience": rerank.patience}
     changes |= {} if negatives is None else {"negatives": negatives}
@@ -305,7 +313,7 @@ def training_settings(config: PipelineConfig, point: tuning.Point, negatives: in
 
 
 def lexicon_of(spec: BaselineSpec, dataset: PreparedDataset, text: TextConfig) -> Lexicon | None:
-    """The words that a baseline reads; None for one that reads none."""
+    """The words that a baseline reads. None for a baseline without words."""
     if not spec.reads & READS_WORDS:
         return None
     return Lexicon.build(dataset, text if TEXT in spec.reads else None)
@@ -327,8 +335,9 @@ def _lists(
     lists = lists_of(dataset, split, config.evaluation.protocol, tasks, most)
     if not len(lists.samples):
         raise DataError(
-            f"{dataset.folder}: the protocol {config.evaluation.protocol!r} has no {split} candidates for "
-            f"{' or '.join(tasks)}, which is all that this model ranks"
+            f"{dataset.folder}: the protocol {config.evaluation.protocol!r} has no {split} candidates "
+            f"for {' or '.join(tasks)}, the only tasks of this model. Choose another "
+            "evaluation.protocol, or leave the model out."
         )
     return lists
 
@@ -361,19 +370,22 @@ def save(
 
 
 def load(folder: Path, spec: BaselineSpec, dataset: PreparedDataset) -> Loaded:
-    """A saved baseline over the dataset it was trained on.
+    """Load a saved baseline over its training dataset.
 
     Raises:
-        DataError: the folder is no bundle, or of another dataset. A baseline's items and users are its parameters.
+        DataError: the folder is no bundle, or belongs to another dataset. A baseline's items and users are parameters.
     """
     if not (folder / CONFIG).is_file():
-        raise DataError(f"{folder}: no {CONFIG}, so this is not a model bundle")
+        raise DataError(f"{folder} has no {CONFIG}, so it is no model bundle. Give the folder of a trained baseline.")
     content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     if content["kind"] != "baseline" or content["reads"] != sorted(spec.reads):
-        raise DataError(f"{folder}: a bundle of {content.get('title', content['kind'])}, not of {spec.title}")
+        raise DataError(
+            f"{folder} is a bundle of {content.get('title', content['kind'])}, not of {spec.title}. Give "
+            f"the folder of {spec.title}."
+        )
     trained = pq.read_table(folder / ITEMS)
     if trained["raw_id"].to_pylist() != dataset.items["raw_id"].to_pylist() or content["users"] != _users(dataset):
-        raise DataError(f"{folder}: trained on other items or users than {dataset.folder} has: train it again")
+        raise DataError(f"{folder} was trained on other items or users than {dataset.folder} has. Train it again.")
     lexicon = None
     if (folder / WORDS).is_file():
         fields = None if content["text"] is None else TextConfig.model_validate(content["text"])

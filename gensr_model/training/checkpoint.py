@@ -1,4 +1,4 @@
-"""Checkpoints of a training run, the last and the best: safetensors and JSON, written aside and renamed."""
+"""The last and the best checkpoint of a training: safetensors and JSON, written to a temporary name and renamed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BEST = "best.safetensors"
 
 
 class Progress(NamedTuple):
-    """Where a run stands, besides its weights."""
+    """The state of a training, except its weights."""
 
     step: int = 0
     best_metric: float = -math.inf
@@ -32,7 +32,7 @@ class Progress(NamedTuple):
 
 
 def save(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    """Write the checkpoint ``last``; the one before stays until the new one is complete.
+    """Write the checkpoint ``last``. The previous one stays until the new one is complete.
 
     Raises:
         TrainingError: the folder cannot be written or the disk is full; the last good checkpoint stays.
@@ -63,14 +63,14 @@ def _explained(what: str, folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise TrainingError(
-            f"{what} cannot be written to {folder} ({error}); free some space or set GENSR_HOME to another disk and "
-            "run again: training continues from the last good checkpoint"
+            f"{what} cannot be written to {folder} ({error}). Free some space, or set GENSR_HOME to "
+            "another disk, and run again: training resumes from the last good checkpoint."
         ) from error
 
 
 @contextmanager
 def _removed_on_error(folder: Path) -> Iterator[None]:
-    """A half-written checkpoint would hold on to the space that the disk lacks."""
+    """Remove a half-written checkpoint after an error, to free the disk."""
     try:
         yield
     except BaseException:
@@ -79,7 +79,7 @@ def _removed_on_error(folder: Path) -> Iterator[None]:
 
 
 def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress | None:
-    """Load the last complete checkpoint into model and optimizer; None where there is none."""
+    """Load the last complete checkpoint into model and optimizer. None where there is none."""
     last = folder / LAST
     if not last.exists() and (folder / f"{LAST}.old").exists():
         last = folder / f"{LAST}.old"  # killed between the two renames of ``save``
@@ -95,7 +95,7 @@ def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) ->
 
 
 def save_best(folder: Path, model: nn.Module) -> None:
-    """Keep the current weights as the best so far; TrainingError as in ``save``."""
+    """Save the current weights as the best so far. Raises TrainingError as ``save`` does."""
     with _explained("the best weights so far", folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_tensors(folder / BEST, module_tensors(model))

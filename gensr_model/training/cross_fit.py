@@ -1,9 +1,9 @@
-"""Cross-fitting of the CF table: each purchase is learned from with a table that was trained without it.
+"""Cross-fitting of the CF table: training reads each purchase with a table that was trained without it.
 
 LightGCN learns from the purchases that GenSR then learns to predict. So in training, and only there, history and target
-lie closer than they will, and a model that compares them trusts the table too much. The purchases are parted in folds,
-and one more LightGCN is trained without each. Cross-fitting is from statistics (Chernozhukov et al. 2018,
-"Double/debiased machine learning", section 3).
+are closer than in evaluation, and a model that compares them trusts the table too much. Cross-fitting splits the
+purchases into folds and trains one more LightGCN without each fold. The method is from statistics (Chernozhukov et al.
+2018, "Double/debiased machine learning", section 3).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from gensr_model.training import lightgcn
 
 
 def pretrain(dataset: PreparedDataset, config: PipelineConfig, out: Path, report: Report) -> dict[str, float]:
-    """``lightgcn.pretrain``, and ``cross_fit`` where ``model.departures.folds`` asks for it."""
+    """Run ``lightgcn.pretrain``, and ``cross_fit`` where ``model.departures.folds`` is not 0."""
     metrics = lightgcn.pretrain(dataset, config.lightgcn, config.seed, out, report)
     folds = config.model.departures.folds
     if folds:
@@ -39,7 +39,7 @@ def pretrain(dataset: PreparedDataset, config: PipelineConfig, out: Path, report
 
 
 def rotation(table: Tensor, onto: Tensor) -> Tensor:
-    """(d, d) the rotation that brings a table (n, d) closest to another one (orthogonal Procrustes)."""
+    """(d, d) the rotation that brings a table (n, d) closest to another table (orthogonal Procrustes)."""
     u, _, vt = torch.linalg.svd(table.T @ onto)
     return u @ vt
 
@@ -55,11 +55,11 @@ def cross_fit(
     out: Path,
     report: Report,
 ) -> dict[str, float]:
-    """Train ``folds`` LightGCNs for ``epochs``, each without its fold's pairs; writes ``folds.safetensors``.
+    """Train ``folds`` LightGCNs for ``epochs``, each without its fold's pairs. Writes ``folds.safetensors``.
 
-    All begin with the weights of ``common``'s training and see its batches and negatives, less the pairs left out,
-    which are negatives where they are drawn, as any pair that a table does not know: otherwise chance alone, or being
-    spared, sets them apart. Each table is then rotated onto the common one.
+    All start with the weights of ``common``'s training and read its batches and negatives, without the pairs of their
+    fold. These pairs can be negatives, like any pair that a table does not know. Otherwise randomness, or their absence
+    among negatives, would reveal them. Each table is then rotated onto the common one.
     """
     user, item = dataset.graph()
     fold = fold_of(torch.from_numpy(user), torch.from_numpy(item), folds).numpy()

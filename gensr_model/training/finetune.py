@@ -22,7 +22,7 @@ from gensr_model.training.fitting import TrainingSpec, fit_bundle
 def finetune(
     dataset: PreparedDataset, cf_folder: Path, config: PipelineConfig, checkpoints: Path, out: Path, report: Report
 ) -> dict[str, float]:
-    """Train GenSR, early stopped on the mean valid NDCG@5 of both tasks; see ``fit_bundle`` for the files."""
+    """Train GenSR with early stopping on the mean valid NDCG@5 of both tasks. ``fit_bundle`` lists the files."""
     spec = _candidate_spec("gensr", dataset, config, config.train.epochs)
     return fit_bundle(spec, dataset, cf_folder, config, checkpoints, out, report)
 
@@ -30,7 +30,7 @@ def finetune(
 def train_two_head(
     dataset: PreparedDataset, cf_folder: Path, config: PipelineConfig, checkpoints: Path, out: Path, report: Report
 ) -> dict[str, float]:
-    """Train the shared-encoder, two-head model of Eq. 1 in the same way."""
+    """Train the two-head model of Eq. 1, with a shared encoder, in the same way."""
     spec = _candidate_spec("two_head", dataset, config, config.train.two_head_epochs)
     return fit_bundle(spec, dataset, cf_folder, config, checkpoints, out, report)
 
@@ -41,7 +41,7 @@ TRAIN = {"gensr": finetune, "two_head": train_two_head}  # by the model's name
 def train_full_ranking(
     dataset: PreparedDataset, cf_folder: Path, config: PipelineConfig, checkpoints: Path, out: Path, report: Report
 ) -> dict[str, float]:
-    """Train GenSR to generate the item itself, early stopped on the mean valid NDCG@10 over the whole catalogue."""
+    """Train GenSR to generate the item, with early stopping on the mean valid NDCG@10 over the whole catalogue."""
     validation = CatalogueValidation(dataset, config)
     spec = TrainingSpec("full_ranking", full_ranking_settings(config), "ndcg_at_10", validation)
     return fit_bundle(spec, dataset, cf_folder, config, checkpoints, out, report)
@@ -54,22 +54,26 @@ def _candidate_spec(kind: str, dataset: PreparedDataset, config: PipelineConfig,
 
 
 def full_ranking_settings(config: PipelineConfig) -> TrainConfig:
-    """``train`` with the epochs and batches of ``full_ranking``, and no negatives: the softmax has them."""
+    """``train`` with the epochs and batches of ``full_ranking``.
+
+    There are no negatives: the softmax covers all items.
+    """
     full = config.full_ranking
     changes = {"epochs": full.epochs, "batch_size": full.batch_size, "negatives": 0}
     return config.train.model_copy(update=changes)
 
 
 class CandidateValidation:
-    """Ranks of the fixed validation samples among their frozen candidates, of the trained tasks that have any."""
+    """Ranks of the fixed validation samples among their frozen candidates, for trained tasks with candidates."""
 
     def __init__(self, dataset: PreparedDataset, config: PipelineConfig) -> None:
         train, self.how = config.train, config.evaluation
         self.lists = lists_of(dataset, "valid", self.how.protocol, train.trained_tasks, train.valid_samples)
         if len(self.lists.samples) == 0:
             raise ConfigError(
-                f"train.tasks is {train.tasks!r}, but no valid sample of it has {self.how.protocol!r} candidates "
-                "to choose the best weights by"
+                f"train.tasks is {train.tasks!r}, but no valid sample of it has {self.how.protocol!r} "
+                "candidates to choose the best weights by. Choose another evaluation.protocol or "
+                "other train.tasks."
             )
         self.builder = BatchBuilder(dataset, config.model.max_history)
 

@@ -1,4 +1,4 @@
-"""From a fresh model to its bundle: what every way to train GenSR, and its compared system, does alike."""
+"""Shared steps from a new model to its bundle, for GenSR, the two-head model and full ranking."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ Ranks = Callable[[bundle.Model], pa.Table]
 class TrainingSpec(NamedTuple):
     """How one kind of model is trained."""
 
-    kind: str  # of ``bundle.assemble``
+    kind: str  # as in ``bundle.assemble``
     settings: TrainConfig
-    metric: str  # whose mean over the tasks decides which weights are best
+    metric: str  # its mean over the tasks chooses the best weights
     ranks: Ranks  # of the current weights on the fixed validation samples
     gradient_every: int = 0  # steps between cosines of the tasks' gradients; 0: none
 
@@ -45,9 +45,9 @@ def fit_bundle(
     out: Path,
     report: Report,
 ) -> dict[str, float]:
-    """Train, continuing from ``checkpoints``, and write the bundle of the best weights into ``out``.
+    """Train, resuming from ``checkpoints``, and write the bundle of the best weights into ``out``.
 
-    Beside the bundle: what serving needs, ``training.json`` (validations, why it stopped) and ``gradients.json``
+    Further files: the data for serving, ``training.json`` (validations, reason of the stop) and ``gradients.json``
     (§6.5, empty without probes).
     """
     accelerator = make_accelerator(spec.settings.precision)
@@ -79,7 +79,7 @@ def fit_bundle(
 
 
 def fit_metrics(metric: str, model: nn.Module, result: FitResult) -> dict[str, float]:
-    """The figures of a finished training, for a stage's metrics."""
+    """The figures of a finished training, as metrics of its stage."""
     return {
         f"best_valid_{metric}": result.best_metric,
         "steps": float(result.steps),
@@ -91,7 +91,7 @@ def fit_metrics(metric: str, model: nn.Module, result: FitResult) -> dict[str, f
 
 
 def validation_metrics(ranks: pa.Table, metric: str) -> dict[str, float]:
-    """``task/metric`` of every task that has ranks; ``metric`` is the mean over them of the one that decides."""
+    """``task/metric`` of every task with ranks. ``metric`` is the mean of the deciding metric over these tasks."""
     summary = summarize(ranks)
     metrics = {f"{task}/{name}": value for task, row in summary.items() for name, value in row.items()}
     metrics["metric"] = float(np.mean([summary[task][metric] for task in TASKS if task in summary]))
@@ -99,10 +99,10 @@ def validation_metrics(ranks: pa.Table, metric: str) -> dict[str, float]:
 
 
 class GradientLog:
-    """Cosine between the task gradients every few steps, in one small file per probe, which outlives a killed run.
+    """Cosine between the task gradients every few steps, in one small file per probe that survives a killed run.
 
-    Each probe has a batch of its own, of all history lengths: in a training batch all lengths are alike, and some
-    batches have no history whose encoder could have a gradient.
+    Each probe draws a batch of all history lengths. Training batches hold similar lengths, and some have no history
+    whose encoder could have a gradient.
     """
 
     def __init__(self, model: ProbedModel, data: TrainingData, every: int, folder: Path, report: Report) -> None:

@@ -1,8 +1,8 @@
-"""Do the two tasks pull shared parameters the same way? Cosine of their gradients on one mini-batch (§6.5).
+"""Cosine of the two tasks' gradients on shared parameters, on one mini-batch (§6.5).
 
-A cosine near 0 between gradients of thousands of parameters is what noise gives too. So beside it stands a null: the
-cosine between the gradients of two random halves of *one* task's rows of the same mini-batch. Tasks conflict where
-their cosine is below that of a task with itself, on as many rows.
+Noise also gives a cosine near 0 between gradients of thousands of parameters. So the probe measures a null too: the
+cosine between the gradients of two random halves of *one* task's rows in the same mini-batch. Tasks conflict where
+their cosine is below that of a task with itself, on the same number of rows.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from gensr_model.models.base import ProbedModel
 
 
 class GradientCosine(NamedTuple):
-    """Agreement of gradients: −1 opposed, 0 at right angles, 1 aligned."""
+    """Agreement of gradients: −1 opposed, 0 orthogonal, 1 aligned."""
 
-    cosine: float  # of the tasks, all rows of each
+    cosine: float  # between tasks, on all rows
     norm_search: float
     norm_recommendation: float
-    cosine_halves: float  # of the tasks, half of the rows of each, mean over the four pairs: to compare with the null
-    null_recommendation: float  # of two halves of the recommendation rows
+    cosine_halves: float  # between tasks, on half of the rows of each, mean over the four pairs: compare with the null
+    null_recommendation: float  # between two halves of the recommendation rows
     null_search: float
 
 
 def task_gradient_cosine(model: ProbedModel, batch: Any, parameters: Sequence[nn.Parameter]) -> GradientCosine | None:
     """Cosines between gradients of the task losses in `parameters`, flattened, in float32.
 
-    The batch goes through the model as two random halves, which costs what one pass over it does; a task's gradient is
-    the mean of its halves, weighted by their rows. In each half both losses come from one forward pass, so both tasks
-    see the same dropout masks. Nothing of training changes: no `.grad` is touched, and random states are put back.
-    None where no angle exists: a task has fewer than two rows, or a gradient is zero.
+    The batch goes through the model as two random halves, at the cost of one pass over it. A task's gradient is the
+    mean of its halves, weighted by their rows. In each half both losses come from one forward pass, so both tasks see
+    the same dropout masks. Training does not change: no `.grad` is touched, and random states are restored. None where
+    no angle exists: a task has fewer than two rows, or a gradient is zero.
     """
     rows = [torch.nonzero(batch.task == number).squeeze(1) for number in (0, 1)]
     if min(map(len, rows)) < 2:
@@ -67,7 +67,7 @@ def _gradients(model: ProbedModel, batch: Any, parameters: Sequence[nn.Parameter
 
 
 def _flat_gradient(loss: Tensor, parameters: Sequence[nn.Parameter], keep_graph: bool) -> Tensor:
-    """(P,) gradient of a loss; zeros where a parameter does not enter it."""
+    """(P,) gradient of a loss. Zeros for a parameter that does not enter the loss."""
     if not loss.requires_grad:
         return torch.cat([torch.zeros_like(p).float().flatten() for p in parameters])
     gradients = torch.autograd.grad(loss, list(parameters), retain_graph=keep_graph, allow_unused=True)

@@ -1,4 +1,4 @@
-"""Collaborative filtering table: LightGCN on training recommendation events only (footnote 2)."""
+"""The collaborative filtering table: LightGCN on training recommendation events only (footnote 2)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _EVALUATE_EVERY = 2  # epochs
 
 
 def normalised_adjacency(user: IntArray, item: IntArray, n_users: int, n_items: int) -> Tensor:
-    """D^-1/2 A D^-1/2 of the bipartite graph as CSR, (U + I, U + I), computed once instead of at every layer."""
+    """D^-1/2 A D^-1/2 of the bipartite graph as CSR, (U + I, U + I), computed once."""
     row = np.concatenate([user, item + n_users])
     column = np.concatenate([item + n_users, user])
     degree = np.bincount(row, minlength=n_users + n_items).astype(np.float64)
@@ -40,11 +40,11 @@ def normalised_adjacency(user: IntArray, item: IntArray, n_users: int, n_items: 
 def sample_pairs(
     user: IntArray, item: IntArray, n_items: int, rng: np.random.Generator, left_out: IntArray | None = None
 ) -> tuple[IntArray, IntArray, IntArray]:
-    """All training pairs in random order, each with one negative the user has no edge to, each (P,).
+    """All training pairs in random order, each with one negative that the user has no edge to, each (P,).
 
     Args:
-        left_out: pairs as user · I + item, sorted, that a table is trained without: for it they are no edges, and a
-            negative where the first draw hits one. All other draws are as without.
+        left_out: sorted keys user · I + item of the pairs that a table is trained without. They are no edges for it,
+            and they can be negatives. All other draws are the same as without ``left_out``.
     """
     order = rng.permutation(len(user))
     user, item = user[order], item[order]
@@ -62,14 +62,14 @@ def sample_pairs(
 
 
 def _among(keys: IntArray, ordered: IntArray) -> npt.NDArray[np.bool_]:
-    """Which keys are among others that are in order."""
+    """Which keys occur in a sorted array."""
     place = np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)
     is_among: npt.NDArray[np.bool_] = ordered[place] == keys
     return is_among
 
 
 def recall_at_20(cf: CFEmbeddings, dataset: PreparedDataset, held: int = 2**24) -> float:
-    """Valid recall@20 over the whole catalogue, training items of the user excluded; ``held`` scores in memory."""
+    """Valid recall@20 over the whole catalogue without the user's training items. ``held`` scores are in memory."""
     valid = dataset.samples("valid")
     valid = valid.take(valid.task == 0)
     if len(valid) == 0:
@@ -92,7 +92,7 @@ def recall_at_20(cf: CFEmbeddings, dataset: PreparedDataset, held: int = 2**24) 
 
 
 class Bpr:
-    """LightGCN over the edges (P,) of a graph, and its optimizer. The first weights follow from the seed alone."""
+    """LightGCN over the edges (P,) of a graph, and its optimizer. The initial weights depend only on the seed."""
 
     def __init__(
         self, user: IntArray, item: IntArray, users: int, items: int, config: LightGCNConfig, seed: int
@@ -106,13 +106,13 @@ class Bpr:
         self.has_edges[torch.from_numpy(item)] = True
 
     def embeddings(self) -> CFEmbeddings:
-        """As they are now, propagated."""
+        """The current embeddings, propagated."""
         with torch.no_grad():
             every = self.model.get_embedding(self.adjacency).cpu()
         return CFEmbeddings(every[: self.users].clone(), every[self.users :].clone(), self.has_edges)
 
     def step(self, user: IntArray, positive: IntArray, negative: IntArray) -> float:
-        """One step on a batch (b,) of pairs; its loss."""
+        """One step on a batch (b,) of pairs. Returns its loss."""
         device = self.adjacency.device
         u = torch.from_numpy(user).to(device)
         nodes = torch.from_numpy(np.stack([positive, negative])).to(device) + self.users
@@ -138,7 +138,7 @@ def batches(
 
 
 def pair_generator(seed: int) -> np.random.Generator:
-    """Whose numbers order the pairs and draw their negatives."""
+    """The random generator that orders the pairs and draws their negatives."""
     return np.random.default_rng([seed, 1])
 
 
@@ -146,7 +146,7 @@ def pair_generator(seed: int) -> np.random.Generator:
 def pretrain(
     dataset: PreparedDataset, config: LightGCNConfig, seed: int, out: Path, report: Report
 ) -> dict[str, float]:
-    """Train LightGCN with BPR and keep the epoch with the best valid recall@20.
+    """Train LightGCN with BPR. The result is the epoch with the best valid recall@20.
 
     Writes ``lightgcn.safetensors`` (``user``, ``item``, ``item_has_edges``) and ``curve.json`` into ``out``.
     """

@@ -1,4 +1,4 @@
-"""What a baseline needs beside the dataset (``Baseline.needs``), read from the folder of the stage that makes it."""
+"""Inputs of a baseline besides the dataset (``Baseline.needs``), read from the folder of the stage that makes them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from gensr_model.semantic_ids.codes import read_codes
 
 
 def read_cf(folder: Path, dataset: PreparedDataset) -> NodeVectors:
-    """The CF table of a pretraining's folder. Raises DataError where its graph had no edge."""
+    """The CF table in a pretraining's folder. Raises DataError where its graph has no edge."""
     table = cf_tables.load(folder)
     if not bool(table.item_has_edges.any()):
         raise DataError(
-            f"{folder}: the graph of this CF table has no edge, so it says nothing of a user or an item. Prepare data "
-            "with recommendation events in training, or leave out the systems that need `cf`"
+            f"{folder}: the graph of this CF table has no edge, so the table holds nothing about "
+            "users or items. Prepare data with recommendation events in training, or leave out the "
+            "baselines that need `cf`."
         )
     user_has_edges = torch.zeros(dataset.n_users, dtype=torch.bool)
     user_has_edges[torch.from_numpy(dataset.graph()[0])] = True
@@ -32,7 +33,7 @@ def read_cf(folder: Path, dataset: PreparedDataset) -> NodeVectors:
 
 
 def read_item_codes(folder: Path, dataset: PreparedDataset) -> Tensor:
-    """(I, L) the codes of a folder of semantic ids. Raises DataError as ``read_codes``."""
+    """(I, L) the codes in a folder of semantic ids. Raises DataError as ``read_codes`` does."""
     return torch.from_numpy(read_codes(folder, dataset))
 
 

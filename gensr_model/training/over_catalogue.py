@@ -1,4 +1,4 @@
-"""Baselines over the whole catalogue (§6.3): chosen on valid by it, ranked among all items, and what their ids cost."""
+"""Baselines over the whole catalogue (§6.3): validation, ranking among all items, and the cost of their ids."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from gensr_model.runtime.progress import NullReport, Report
 from gensr_model.training.baseline import Loaded, Validation
 
 _SCORED_TOGETHER = 256  # samples
-_BEYOND_MET = 20  # places of a beam beside those that items which the user met may take
+_BEYOND_MET = 20  # places of a beam in addition to one for each item that the user met
 _BEAMS_TOGETHER = 4_096  # hypotheses: bounds memory, changes no score
-_WEIGHED = 16  # samples per task whose missing probability is measured
+_WEIGHED = 16  # samples per task for the probability of invalid ids
 
 
 def ranks_catalogue(spec: BaselineSpec) -> bool:
@@ -35,7 +35,7 @@ def ranks_catalogue(spec: BaselineSpec) -> bool:
 
 
 class CatalogueValidation(Validation):
-    """Among all items of the catalogue."""
+    """Validation among all items of the catalogue."""
 
     chosen_by = "ndcg_at_10"
 
@@ -71,9 +71,9 @@ def _rank(
 def baseline_scorer(model: Baseline, collator: Collator, mask_met: bool) -> CatalogueScorer:
     """Scores of every item by a baseline.
 
-    Where an id has several tokens a constrained beam finds the best items, 20 and as many as the user may have met; all
-    other items score −∞, level with each other. So at most search errors separate the metrics at up to 20 from those
-    of all likelihoods.
+    Where an id has several tokens, a constrained beam finds the best items: 20 more than the user may have met. All
+    other items score −∞, level with each other. So for metrics at up to 20 only search errors can differ from exact
+    likelihoods.
     """
     assert isinstance(model, CatalogueBaseline)
     device, items = device_of(model), collator.domain.n_items
@@ -93,7 +93,7 @@ def baseline_scorer(model: Baseline, collator: Collator, mask_met: bool) -> Cata
 
 
 def _by_beam(model: Generator, batch: BaselineBatch, beams: int) -> Tensor:
-    """(B, I) log-likelihoods of the items that a beam finds, −∞ for the others."""
+    """(B, I) log-likelihoods of the items that a beam reaches, −∞ for the others."""
     items, parts = len(model.ids), []
     for rows in torch.arange(len(batch.task), device=batch.task.device).split(max(1, _BEAMS_TOGETHER // beams)):
         found = model.generate(batch.take(rows), beams)
@@ -104,11 +104,10 @@ def _by_beam(model: Generator, batch: BaselineBatch, beams: int) -> Tensor:
 
 @torch.inference_mode()
 def id_costs(loaded: Loaded, tasks: tuple[Task, ...], dataset: PreparedDataset) -> dict[str, float]:
-    """What a generator loses by its ids; nothing of other baselines.
+    """The cost of a generator's ids. Empty for other baselines.
 
-    ``colliding_ids`` is the share of items that share an id with another one but for its last token.
-    ``invalid_ids`` is the mean probability of token sequences that are no item's id, 1 − Σ exp s(i), on some test
-    samples.
+    ``colliding_ids`` is the share of items whose id equals another item's except for the last token. ``invalid_ids`` is
+    the mean probability of token sequences that are no item's id, 1 − Σ exp s(i), on some test samples.
     """
     model, collator = loaded
     if not isinstance(model, Generator):
@@ -116,11 +115,13 @@ def id_costs(loaded: Loaded, tasks: tuple[Task, ...], dataset: PreparedDataset) 
     ids, length = model.ids.cpu().numpy().copy(), model.id_lengths.cpu().numpy()
     ids[np.arange(ids.shape[1]) >= length[:, None] - 1] = -1
     _, bucket, size = np.unique(ids, axis=0, return_inverse=True, return_counts=True)
-    several = ids.shape[1] > 1  # of one token each, ids have nothing to share
+    several = ids.shape[1] > 1  # ids of one token cannot collide
     every = dataset.samples("test")
     samples = every.take(fixed_subset(every, _WEIGHED, tasks))
     batch = collator.build(samples, samples.item[:, None]).to(device_of(model))
-    valid = Generator.catalogue_scores(model, batch).double().exp().sum(dim=1)  # BSR's own are logits
+    valid = (
+        Generator.catalogue_scores(model, batch).double().exp().sum(dim=1)
+    )  # BSR's method of the same name gives logits
     return {
         "colliding_ids": float((size[bucket] > 1).mean()) if several else 0.0,
         "invalid_ids": float((1 - valid).clamp(min=0).mean()),

@@ -1,4 +1,4 @@
-"""Make the semantic ids of a catalogue: vectors, RQ-VAE or residual k-means, and the report on the codes."""
+"""Make the semantic ids of a catalogue: vectors, RQ-VAE or residual k-means, and a report on the codes."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from gensr_model.training import checkpoint
 from gensr_model.training.checkpoint import Progress
 
 REPORT = "report.json"
-_CHECK_EVERY = 500  # steps: dead codes restart, codes are counted, a checkpoint is written
-_CHOOSE_FROM = 0.5  # of the steps: before, codes are few because the latent vectors have not moved
+_CHECK_EVERY = 500  # steps between checks: restart dead codes, count codes, write a checkpoint
+_CHOOSE_FROM = 0.5  # share of the steps before the first choice: codes are few until the latent vectors have moved
 
 
 @deterministic()
 def make_semantic_ids(
     dataset: PreparedDataset, cf: Path | None, config: PipelineConfig, checkpoints: Path, out: Path, report: Report
 ) -> dict[str, float]:
-    """Write ``codes.parquet``, ``weights.safetensors`` and ``report.json``; a training that was killed goes on.
+    """Write ``codes.parquet``, ``weights.safetensors`` and ``report.json``. A killed training resumes.
 
     Args:
         cf: the folder of the LightGCN table, where ``semantic_ids.vectors`` is ``cf``.
-        checkpoints: a folder that outlives a killed training.
+        checkpoints: a folder that survives a killed training.
     Raises:
         ConfigError, DataError: as ``item_vectors``, before training, and ``numbered``, after it.
         DivergedError: a loss is not finite.
@@ -75,7 +75,7 @@ def _rq_vae(
 ) -> tuple[RqVae, list[dict[str, float]]]:
     """A trained RQ-VAE, and the curve of its training.
 
-    Of the checks in the second half of the training, the one with the fewest collisions is taken, the last of equals.
+    The result is the check with the fewest collisions in the second half of training, and the last one of equals.
     """
     torch.manual_seed(seed)
     model = RqVae(vectors.shape[1], config).to(vectors.device)
@@ -107,12 +107,14 @@ def _rq_vae(
 
 
 def _checked(model: RqVae, vectors: Tensor, progress: Progress, step: int, losses: Tensor, restarted: int) -> Progress:
-    """The progress with one more point of the curve; DivergedError where a loss (2,) since the last is not finite."""
+    """The progress with one more point of the curve. Raises DivergedError where a loss (2,) since the last is not
+    finite.
+    """
     reconstruction, quantization = losses.tolist()
     if not np.isfinite(reconstruction + quantization):
         raise DivergedError(
-            f"the loss of RQ-VAE is not finite between the steps {progress.step + 1} and {step}; lower "
-            "semantic_ids.learning_rate"
+            f"the loss of RQ-VAE is not finite between the steps {progress.step + 1} and {step}. "
+            "Lower semantic_ids.learning_rate."
         )
     collisions = collision_rate(model.codes(vectors).cpu().numpy())
     point = {"step": float(step), "reconstruction": reconstruction, "quantization": quantization,
@@ -121,7 +123,7 @@ def _checked(model: RqVae, vectors: Tensor, progress: Progress, step: int, losse
 
 
 def _batch(step: int, items: int, size: int, seed: int) -> IntArray:
-    """Rows of a batch: each epoch is a new order of all items, which follows from the seed and the epoch alone."""
+    """Rows of a batch. Each epoch orders all items anew, depending only on the seed and the epoch."""
     epoch, place = divmod(step, max(1, items // size))
     return _order(epoch, items, seed)[place * size : (place + 1) * size]
 

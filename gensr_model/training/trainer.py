@@ -1,8 +1,8 @@
-"""One trainer for every model: AdamW, linear decay with warm-up, clipping, early stop, resumable checkpoints.
+"""One trainer for every model: AdamW, linear decay with warm-up, clipping, early stopping, resumable checkpoints.
 
-Everything random in step s follows from (seed, s) alone: the order of samples from the epoch, negatives and dropout
-from the step. A run that is killed and started again therefore repeats the uninterrupted run exactly on a CPU, and a
-checkpoint needs no random state.
+Everything random in step s depends only on (seed, s): the order of samples on the epoch, negatives and dropout on the
+step. A killed and restarted run therefore repeats the uninterrupted run exactly on a CPU, and a checkpoint needs no
+random state.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class TrainingData:
     """Training positives and their negatives, batch by batch.
 
     Args:
-        builder: what makes batches; of GenSR's kind, with ``max_history``, where none is given.
-        tasks: only these tasks' samples are trained on. Negatives exclude what the user met in either.
-        min_history: recommendation samples with fewer events, as the builder counts them, are not trained on.
-        by_length: batches hold histories of like lengths (``order_by_length``); otherwise rows are drawn at random.
+        builder: makes the batches; a ``BatchBuilder`` with ``max_history`` where none is given.
+        tasks: the tasks whose samples are trained. Negatives exclude the items that the user met in either task.
+        min_history: training leaves out recommendation samples with fewer events, as the builder counts them.
+        by_length: batches hold histories of similar lengths (``order_by_length``); otherwise rows are drawn at random.
         shard: (r, R): of every batch only the r-th of R parts, in the batch's order, for one of R processes.
     Raises:
         ConfigError: no sample is left, or the last batch of an epoch has fewer samples than there are parts.
@@ -72,12 +72,16 @@ class TrainingData:
         self.config, self.seed, self.shard = config, seed, shard
         self._lengths = self.builder.lengths(self.samples) if by_length else None
         if not len(self.samples):
-            raise ConfigError(f"no {' or '.join(tasks)} sample has {min_history} events before it: none to train on")
+            raise ConfigError(
+                f"no {' or '.join(tasks)} sample has {min_history} events before it, so there is none to "
+                "train on. Lower min_history, or use more data."
+            )
         last = len(self.samples) % config.batch_size or config.batch_size
         if last < shard[1]:
             raise ConfigError(
-                f"train.batch_size {config.batch_size} leaves {last} samples for the last batch of an epoch, fewer "
-                f"than the {shard[1]} processes that share it: choose another batch size or fewer processes"
+                f"train.batch_size {config.batch_size} leaves {last} samples for the last batch of an "
+                f"epoch, fewer than the {shard[1]} processes that share it. Choose another batch size "
+                "or fewer processes."
             )
         self._order = (-1, np.empty(0, np.int64))
 
@@ -86,14 +90,16 @@ class TrainingData:
         return math.ceil(len(self.samples) / self.config.batch_size)
 
     def epoch_order(self, epoch: int) -> IntArray:
-        """(N,) every sample once, in the order of the epoch's batches: a function of seed and epoch."""
+        """(N,) every sample once, in the order of the epoch's batches. It depends on the seed and the epoch."""
         rng = np.random.default_rng([self.seed, 2, epoch])
         if self._lengths is None:
             return rng.permutation(len(self.samples))
         return order_by_length(self._lengths, self.config.batch_size, rng)
 
     def batch(self, number: int) -> tuple[Samples, Any]:
-        """This shard of micro-batch ``number``, counted over all epochs: positive in column 0, fresh negatives."""
+        """This shard of micro-batch ``number``, counted over all epochs, with the positive in column 0 and new
+        negatives.
+        """
         epoch, place = divmod(number, self.batches_per_epoch)
         if self._order[0] != epoch:
             self._order = (epoch, self.epoch_order(epoch))
@@ -101,7 +107,7 @@ class TrainingData:
         return self._build(rows, np.random.default_rng([self.seed, 3, number]))
 
     def random_batch(self, number: int) -> Any:
-        """A batch of rows of all lengths, for measurements: a function of the seed and the number that it is given."""
+        """A batch of rows of all lengths, for measurements. It depends on the seed and ``number``."""
         rng = np.random.default_rng([self.seed, 5, number])
         return self._build(rng.permutation(len(self.samples))[: self.config.batch_size], rng)[1]
 
@@ -121,12 +127,12 @@ def make_optimizer(parameters: list[torch.nn.Parameter], config: TrainConfig) ->
 
 
 def make_accelerator(precision: Literal["auto", "no", "bf16"] = "auto") -> Accelerator:
-    """The device and processes that ``accelerate launch`` or the machine give, and the precision that is asked for.
+    """The Accelerator for the devices and processes of ``accelerate launch`` or the machine, in the given precision.
 
     Raises:
         ConfigError: an Accelerator of another precision is in use in this process, or the device cannot do bf16.
     """
-    # An ablation, or a batch without a task, leaves parameters out of the loss. Buffers are texts that never change.
+    # An ablation, or a batch without a task, leaves parameters out of the loss. Buffers hold texts and never change.
     kwargs = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
     if precision == "auto":
         on_gpu = default_device().type == "cuda"
@@ -137,11 +143,14 @@ def make_accelerator(precision: Literal["auto", "no", "bf16"] = "auto") -> Accel
     try:
         return Accelerator(mixed_precision=precision, kwargs_handlers=[kwargs])
     except ValueError as error:
-        raise ConfigError(f"train.precision {precision!r} cannot be had in this process: {error}") from error
+        raise ConfigError(
+            f"train.precision {precision!r} is not possible in this process: {error}. Set train.precision "
+            "to auto, or start a new process."
+        ) from error
 
 
 class Loss(nn.Module):
-    """The loss as a forward pass, which is what Accelerate wraps."""
+    """The loss as a forward pass, because Accelerate wraps only forward passes."""
 
     def __init__(self, model: RankingModel) -> None:
         super().__init__()
@@ -152,7 +161,7 @@ class Loss(nn.Module):
 
 
 class FitResult(NamedTuple):
-    """How training ended; the model holds the best weights."""
+    """How training ended. The model holds the best weights."""
 
     best_metric: float
     steps: int
@@ -164,15 +173,18 @@ class FitResult(NamedTuple):
     curve: list[dict[str, float]]  # loss, its parts, gradient norm and learning rate along training: ``on_curve``
 
     def repeatable(self) -> dict[str, Any]:
-        """What the same training gives again: a file with it has the same bytes. How long it took is a metric."""
+        """The results that repeat exactly, so that a file with them has the same bytes.
+
+        Durations are metrics instead.
+        """
         return {name: value for name, value in self._asdict().items() if name not in {"seconds", "resumed_at"}}
 
 
 def on_curve(curve: list[dict[str, float]], values: dict[str, float], step: int, total: int) -> list[dict[str, float]]:
-    """The curve with the values of one more step, counted from 1; what was given stays as it was.
+    """A copy of the curve with the values of one more step, counted from 1.
 
-    The ``total`` steps are at most ``_CURVE_POINTS`` points of equal width: each has its last "step", its number of
-    "steps", and the mean of every value over them. It follows from the steps alone, so a resumed run repeats it.
+    The ``total`` steps give at most ``_CURVE_POINTS`` points of equal width. Each point has its last "step", its number
+    of "steps", and the mean of every value over them. Points depend only on the steps, so a resumed run repeats them.
     """
     width = math.ceil(total / _CURVE_POINTS)
     if not curve or curve[-1]["steps"] >= width:
@@ -184,7 +196,7 @@ def on_curve(curve: list[dict[str, float]], values: dict[str, float], step: int,
 
 
 def learning_rate_factor(step: int, total: int, warmup_share: float) -> float:
-    """Rises linearly over the warm-up, then falls linearly to 0 at ``total``."""
+    """The factor rises linearly over the warm-up, then falls linearly to 0 at ``total``."""
     warmup = max(1, round(total * warmup_share))
     if step < warmup:
         return (step + 1) / warmup
@@ -208,17 +220,17 @@ def fit(
 ) -> FitResult:
     """Train until the epochs or the patience end, then load the best weights.
 
-    Several processes (``accelerate launch``) share every batch and repeat the curve of one, up to rounding and dropout;
-    the first of them validates, writes and reports.
+    Several processes (``accelerate launch``) share every batch and repeat the curve of one process, up to rounding and
+    dropout. The first process validates, writes and reports.
 
     Args:
-        folder: where checkpoints are; training resumes from the last one.
+        folder: the folder of checkpoints; training resumes from the last one.
         validate: metrics of the current weights; ``metric`` decides, larger is better.
         probe: called before every step with its number, for measurements that must not change training.
-        keep: ``last`` trains all epochs without validation, and keeps the last weights.
+        keep: ``last`` trains all epochs without validation, and the result is the last weights.
     Raises:
-        DivergedError: a loss or its gradient is not finite; names the step and its sample ids. The model's weights are
-            spoiled then, the last checkpoint is from before it.
+        DivergedError: a loss or its gradient is not finite. The message names the step and its sample ids. The model's
+            weights are then useless; the last checkpoint is from before the step.
     """
     accelerator = accelerator or make_accelerator()
     model.to(accelerator.device)
@@ -284,7 +296,7 @@ def fit(
 
 
 def _nothing(*_: object) -> None:
-    """Saves no checkpoint: another process does."""
+    """Save no checkpoint: another process does."""
 
 
 def train_step(
@@ -298,10 +310,10 @@ def train_step(
     accelerator: Accelerator,
     probe: Callable[[int], None] | None,
 ) -> dict[str, float]:
-    """One optimizer step over ``accumulation`` micro-batches; mean loss parts and the gradient norm."""
+    """One optimizer step over ``accumulation`` micro-batches. Returns mean loss parts and the gradient norm."""
     optimizer.zero_grad(set_to_none=True)
     logged: list[dict[str, Tensor]] = []
-    ids: list[list[str]] = []  # of each micro-batch's samples
+    ids: list[list[str]] = []  # sample ids of each micro-batch
     epoch, place = divmod(step, math.ceil(data.batches_per_epoch / config.accumulation))
     first = epoch * data.batches_per_epoch + place * config.accumulation
     numbers = range(first, min(first + config.accumulation, (epoch + 1) * data.batches_per_epoch))
@@ -312,10 +324,10 @@ def train_step(
         words = np.random.SeedSequence([seed, 4, number, *rank]).generate_state(1, np.uint64)
         dropout_seed = words[0].item() >> 1
         if probe is not None and number == first:
-            torch.manual_seed(dropout_seed)  # the probe's own numbers repeat after a kill, too
+            torch.manual_seed(dropout_seed)  # random numbers of the probe repeat after a kill too
             probe(step)
         torch.manual_seed(dropout_seed)
-        # Gradients cross processes once, with the last micro-batch.
+        # Processes exchange gradients once, with the last micro-batch.
         with nullcontext() if number == numbers[-1] else accelerator.no_sync(loss):
             parts = loss(batch)
             accelerator.backward(parts.total / len(numbers))
@@ -323,7 +335,7 @@ def train_step(
         logged.append({"loss": parts.total.detach(), **parts.parts})
     norm = accelerator.clip_grad_norm_(parameters, config.clip_norm)
     optimizer.step()
-    # All that is read of a step is read here at once: a GPU stands still from a reading until it has work again.
+    # All values of a step are read here at once: the GPU idles after each read until it has work again.
     checked = torch.stack([*(entry["loss"] for entry in logged), norm])
     means = torch.stack([torch.stack([entry[name] for entry in logged]).mean() for name in logged[0]])
     read = torch.cat([checked, accelerator.reduce(means, "mean")]).tolist()
@@ -337,8 +349,9 @@ def train_step(
 def _check_finite(what: str, value: float, step: int, sample_ids: list[str]) -> None:
     if not math.isfinite(value):
         raise DivergedError(
-            f"the {what} of step {step} is {value}; its samples: {', '.join(sample_ids[:10])}"
-            f"{' …' if len(sample_ids) > 10 else ''}. Lower the learning rate or look at these samples."
+            f"the {what} of step {step} is {value}; its samples: "
+            f"{', '.join(sample_ids[:10])}{' …' if len(sample_ids) > 10 else ''}. Lower the learning "
+            "rate, or look at these samples."
         )
 
 

@@ -1,4 +1,4 @@
-"""A small grid, the same number of trials for everyone, chosen on valid."""
+"""A small grid search: the same number of trials for every system, chosen on the validation split."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Grid = dict[str, tuple[Any, ...]]
 
 
 class Trial(NamedTuple):
-    """What one point of the grid gave."""
+    """The result of one point of the grid."""
 
     point: Point
     metric: float  # best valid mean NDCG@5; −∞ where training failed
@@ -24,14 +24,14 @@ class Trial(NamedTuple):
 
 
 def default(grid: Grid) -> Point:
-    """The first value of each: what is tried first, and what an untuned system has."""
+    """The first value of each hyperparameter. The search tries it first, and an untuned system uses it."""
     return {name: values[0] for name, values in grid.items()}
 
 
 def points(grid: Grid, trials: int) -> list[Point]:
-    """At most ``trials`` points: the defaults, which are the first of each, and others drawn without repetition.
+    """At most ``trials`` points: the defaults, which are the first values, and others drawn without repetition.
 
-    The draw follows from the grid's size alone, so that it is the same on every day and every machine.
+    The draw depends only on the size of the grid, so it is the same on every machine.
     """
     every = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     rest = np.random.default_rng(len(every)).permutation(np.arange(1, len(every)))
@@ -39,11 +39,11 @@ def points(grid: Grid, trials: int) -> list[Point]:
 
 
 def choose(grid: Grid, trials: int, run: Callable[[int, Point], float]) -> tuple[Trial, list[Trial]]:
-    """Try the points; the best on valid, the earlier of equals, and all of them.
+    """Try the points. Returns the best on valid, the earlier of equals, and all trials.
 
     Args:
-        run: gives the metric of a trial by its number and point. A DivergedError is a failed trial; what else goes
-            wrong, such as a full disk, is not the point's fault and ends the search.
+        run: gives the metric of a trial by its number and point. A DivergedError is a failed trial. Other errors, such
+            as a full disk, are not caused by the point and end the search.
     Raises:
         DivergedError: every trial failed.
     """
@@ -55,5 +55,5 @@ def choose(grid: Grid, trials: int, run: Callable[[int, Point], float]) -> tuple
             tried.append(Trial(point, -math.inf, str(error)))
     best = max(tried, key=lambda trial: trial.metric)
     if best.metric == -math.inf:
-        raise DivergedError(f"all {len(tried)} trials failed; the first: {tried[0].error}")
+        raise DivergedError(f"all {len(tried)} trials failed. The first error: {tried[0].error}")
     return best, tried

@@ -12,7 +12,7 @@ from scipy import stats
 
 from gensr_model.config.base import TASKS
 from gensr_model.errors import DataError
-from gensr_model.evaluation.arithmetic import Told
+from gensr_model.evaluation.arithmetic import Place
 from gensr_model.evaluation.cells import read_samples
 from gensr_model.evaluation.comparison_table import COLUMNS
 from gensr_model.evaluation.results import OURS, Column, Results
@@ -198,7 +198,7 @@ class Figures:
 
     def impossible(self, table: str) -> tuple[int, int]:
         """Cells of the paper's Tables 2 and 3 ("ranking") or 4 ("catalogue") that no ranking can give, and all."""
-        told: list[Told] = [told for *_, told in paper.papers_cells(
+        told: list[Place] = [told for *_, told in paper.papers_cells(
             {"ranking": paper.RANKING, "catalogue": paper.FULL_RANKING}[table])]  # fmt: skip
         return told.count("outside"), len(told)
 

@@ -93,7 +93,9 @@ def test_samples_without_history_can_be_left_out_of_recommendation_alone(dataset
     assert 0 < len(left) < len(every.samples)
     assert list(some.samples.sample_id) == list(left.sample_id)
     assert (trained_on("sasrec", 2).builder.lengths(trained_on("sasrec", 2).samples) >= 2).all()
-    with pytest.raises(ConfigError, match="no recommendation sample has 99 events before it: none to train on"):
+    with pytest.raises(
+        ConfigError, match="no recommendation sample has 99 events before it, so there is none to train on"
+    ):
         trained_on("sasrec", 99)
 
 
@@ -165,6 +167,6 @@ def test_a_baseline_outside_the_package_has_its_own_and_its_parents_values() -> 
 def test_a_catalogue_too_large_for_memory_is_refused_before_training() -> None:
     check_memory("SASRec", 20_000, 256, free=10**9)
     check_memory("SASRec", 10**8, 256, free=10**8)  # a large catalogue is sampled
-    message = "SASRec: a loss over 20000 items in batches of 65536 needs 14.6 GiB of memory, and 0.9 are free"
+    message = "SASRec: a loss over 20000 items in batches of 65536 needs 14.6 GiB of memory, but only 0.9 are free"
     with pytest.raises(ConfigError, match=message):
         check_memory("SASRec", 20_000, 65_536, free=10**9)

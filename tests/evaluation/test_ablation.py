@@ -58,7 +58,7 @@ def test_seeds_are_averaged_sample_by_sample() -> None:
 def test_other_samples_and_a_base_without_gain_are_refused() -> None:
     with pytest.raises(DataError, match="ranked 2 samples, not the 3 of the whole model"):
         relative_change([ranked([0, 0])], [ranked([0, 0, 0])], METRIC, users=None)
-    with pytest.raises(DataError, match="no change is relative to nothing"):
+    with pytest.raises(DataError, match="no relative change is defined"):
         relative_change([ranked([0])], [ranked([9])], METRIC, users=None)
 
 

@@ -34,7 +34,7 @@ def test_the_bounds_are_those_of_rank_ten_and_of_rank_six() -> None:
     assert ratio(figures([9, 0], [0, 0])) == pytest.approx(LOWEST)
     assert ratio(figures([5, 0], [0, 0])) == pytest.approx(HIGHEST)
     assert [ranks_six_to_ten(figures(greater, [0, 0])) for greater in ([9, 0], [5, 0], [7, 50])] == ["inside"] * 3
-    assert ranks_six_to_ten(figures([0, 20], [0, 0])) == "not told"  # nobody at rank 6 to 10
+    assert ranks_six_to_ten(figures([0, 20], [0, 0])) == "undecided"  # nobody at rank 6 to 10
 
 
 def test_ranks_of_any_kind_are_never_outside_however_they_are_rounded() -> None:
@@ -55,14 +55,14 @@ def test_ranks_of_any_kind_are_never_outside_however_they_are_rounded() -> None:
         (0.1, 0.0266, "outside"),
         (0.1, 0.037, "outside"),
         # At R@10 − R@5 = .1 the edges are .02891 and .03562. Rounding moves them by 10^-4 (1 + .289) and (1 + .356).
-        (0.1, 0.0290, "not told"),
-        (0.1, 0.0288, "not told"),
+        (0.1, 0.0290, "undecided"),
+        (0.1, 0.0288, "undecided"),
         (0.1, 0.0287, "outside"),
         (0.1, 0.0291, "inside"),
-        (0.1, 0.0357, "not told"),
+        (0.1, 0.0357, "undecided"),
         (0.1, 0.0358, "outside"),
-        (0.0001, 0.0001, "not told"),
-        (0.0, 0.0, "not told"),
+        (0.0001, 0.0001, "undecided"),
+        (0.0, 0.0, "undecided"),
         (0.0, 0.01, "outside"),
         (-0.01, -0.003, "outside"),
     ],
@@ -80,7 +80,7 @@ def test_eleven_cells_of_the_papers_table_4_and_three_of_tables_2_and_3_are_impo
     told = {place: (told, f"{ratio(row):.3f}") for place, row, told in papers_cells(paper.FULL_RANKING)}
     assert len(told) == 12
     possible = ("Amazon Kindle Store", "recommendation", "BSR")
-    assert told.pop(possible) == ("not told", "0.300")
+    assert told.pop(possible) == ("undecided", "0.300")
     # .0058 and .0059 over .0072 and .0080: at most .0002 over .0007, which is just below the bound.
     assert told.pop(("Amazon Kindle Store", "search", "BSR")) == ("outside", "0.125")
     assert {of for of, _ in told.values()} == {"outside"}
@@ -105,7 +105,7 @@ def test_a_page_is_read_task_by_task_and_bad_rows_are_found() -> None:
 """
     rows = list(markdown_rows(page))
     assert [(row.name, row.digits, ranks_six_to_ten(row)) for row in rows] == [
-        (r"Good \| y", 1, "not told"), ("Bad", 4, "inside"), ("Bad", 3, "outside")
+        (r"Good \| y", 1, "undecided"), ("Bad", 4, "inside"), ("Bad", 3, "outside")
     ]  # fmt: skip
     assert rows[2][1:5] == (0.5, 0.6, 0.4, 0.45)
 

@@ -51,8 +51,8 @@ def test_a_cell_comes_back_with_its_record_and_in_the_order_of_the_samples(root:
     [
         (RANKS.slice(1), {}, "2 ranks, 2 of them of the data set's samples; expected one for each of its 3"),
         (RANKS.set_column(0, "sample_id", [["b", "a", "z"]]), {}, "3 ranks, 2 of them"),
-        (RANKS.select(["sample_id", "task"]), {}, "expected.*candidates"),
-        (RANKS, {"seed": 2}, "belongs into .*gensr@best-seed2"),
+        (RANKS.select(["sample_id", "task"]), {}, "Give .*candidates"),
+        (RANKS, {"seed": 2}, "Write the cell to .*gensr@best-seed2"),
         (RANKS, {"config": {"source": {"path": "/data/toy"}}}, "config.source.path is a path of this machine"),
     ],
 )
@@ -78,20 +78,20 @@ def test_a_damaged_file_is_named(root: Path) -> None:
     path = RECORD.path(root)
     write_cell(path, RANKS, RECORD)
     moved = path.rename(path.with_name("gensr@best-seed3.parquet"))
-    with pytest.raises(DataError, match=r"seed3.parquet: its record says .*seed1"):
+    with pytest.raises(DataError, match=r"seed3.parquet: its record belongs to .*seed1"):
         read_cell(moved)
     pq.write_table(pq.read_table(moved).replace_schema_metadata(None), moved)
-    with pytest.raises(DataError, match=r"seed3.parquet: no cell"):
+    with pytest.raises(DataError, match=r"seed3.parquet is no cell"):
         read_cell(moved)
     pq.write_table(pa.table({"greater": [1]}), moved)
-    with pytest.raises(DataError, match=r"seed3.parquet: has the columns \['greater'\], expected greater: int32"):
+    with pytest.raises(DataError, match=r"seed3.parquet has the columns \['greater'\], not greater: int32"):
         read_cell(moved)
     moved.write_text("not Parquet", encoding="utf-8")
-    with pytest.raises(DataError, match="not to be read as Parquet"):
+    with pytest.raises(DataError, match="no readable Parquet file"):
         read_cell(moved)
     moved.unlink()
     write_cell(path, RANKS, RECORD)
     (root / "toy" / "samples.parquet").unlink()
     write_samples(root / "toy", SAMPLES.set_column(0, "sample_id", [["c", "a", "x"]]))
-    with pytest.raises(DataError, match="ranked on other samples"):
+    with pytest.raises(DataError, match="its samples differ"):
         read_cells(root)

@@ -74,7 +74,7 @@ def test_infinite_scores_are_ordered_and_nan_is_an_error() -> None:
 
 
 def test_wrong_shapes_and_names_are_errors() -> None:
-    with pytest.raises(DataError, match="expected"):
+    with pytest.raises(DataError, match="have the shape"):
         rank_counts(np.zeros(5))
     with pytest.raises(DataError, match="do not match"):
         ranks_table(["a"], ["search", "search"], np.zeros((2, 3)))

@@ -129,5 +129,5 @@ def test_of_a_single_user_nothing_is_known() -> None:
 def test_a_ratio_to_nothing_in_every_resample_is_an_error() -> None:
     """One resample of two samples, of which the base has one: with seed 0 it draws the other one twice."""
     some, none = ranks(np.array([1, 51])), ranks(np.array([51, 51]))
-    with pytest.raises(DataError, match="in none of 1 resamples"):
+    with pytest.raises(DataError, match="in each of 1 resamples"):
         relative_change([none], [some], "ndcg_at_10", samples=1, seed=0, users=None)

@@ -152,7 +152,7 @@ def test_ranks_of_other_samples_are_no_peers(docs: Path) -> None:
     for table, name in ((ranks, "same"), (ranks.slice(1), "other")):
         pq.write_table(widen({"sasrec": table}), docs / "results" / f"{name}.parquet")
     assert "| SASREC | .7153 | .7153 | +.0000 [+.0000, +.0000] |" in shown(docs, '{{ peers("toy", "same.parquet") }}')
-    with pytest.raises(DataError, match="are of other samples"):
+    with pytest.raises(DataError, match="have different samples"):
         shown(docs, '{{ peers("toy", "other.parquet") }}')
 
 

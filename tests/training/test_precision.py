@@ -132,7 +132,7 @@ def test_another_precision_in_one_process_is_one_sentence() -> None:
     torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(False)
     make_accelerator("bf16")
     assert torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
-    with pytest.raises(ConfigError, match=r"train\.precision 'no' cannot be had in this process"):
+    with pytest.raises(ConfigError, match=r"train\.precision 'no' is not possible in this process"):
         make_accelerator("no")
 
 
