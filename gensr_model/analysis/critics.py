@@ -1,8 +1,8 @@
 """Estimates of mutual information by a trained critic f(x, y), in nats: MINE (Eq. 13), InfoNCE and SMILE.
 
-All three train the same critic on one part of the samples, stop on a second and are measured on a third. They differ
-in what they maximise and in how they fail: MINE's bound has a variance that grows like e^I, InfoNCE cannot pass
-log(block), SMILE clips and is no bound. Where they agree, the value can be believed.
+All three train the same critic on one part of the samples, stop on a second and are measured on a third. They differ in
+what they maximise and in how they fail. The variance of MINE's bound grows like e^I. InfoNCE cannot exceed log(block).
+SMILE clips and is no bound. Where the three agree, the value is credible.
 """
 
 from __future__ import annotations
@@ -21,57 +21,61 @@ from torch import Tensor, nn
 from gensr_model.errors import DataError
 from gensr_model.runtime.determinism import deterministic
 
-# Outputs (n, K) of the rows (n,) that it is given, with the generator that it may use.
+# Outputs (n, K) of given rows (n,), drawn with the given generator.
 Draw = Callable[[Tensor, torch.Generator], Tensor]
 BLOCK = 2_048  # samples of the estimate that are paired with each other
-_LOOK_BLOCK = 512  # the same while training, where the better of two critics is all that is asked
-_TRAIN, _CHOOSE = 0.6, 0.2  # shares of the samples; the rest is what the estimate is made on
-_LOOKS, _PATIENCE = 30, 8  # held-out looks in all steps; looks without a better one before stopping
+_LOOK_BLOCK = 512  # the same in training, which only compares two critics
+_TRAIN, _CHOOSE = 0.6, 0.2  # shares of the samples for training and for early stopping; the estimate uses the rest
+_LOOKS, _PATIENCE = 30, 8  # held-out checks in all steps; checks without improvement before stopping
 _MIN_SAMPLES = 20
 
 
 class Estimate(NamedTuple):
-    """Mean and standard deviation over seeds of held-out estimates, in nats; may be negative, never clipped."""
+    """Mean and standard deviation over seeds of held-out estimates, in nats. They may be negative and are never
+    clipped.
+    """
 
     nats: float
     std: float
 
 
 class CriticConfig(NamedTuple):
-    """How a critic is trained; the same for every estimator."""
+    """Training settings of a critic, the same for every estimator."""
 
     steps: int = 1_500
     seeds: int = 2
     hidden: int = 64
-    width: int = 32  # of the embeddings whose product the critic takes
+    width: int = 32  # width of the embeddings whose product the critic takes
     batch_size: int = 256
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
 
 
 class Estimator(Protocol):
-    """An objective of a matrix of critic values and the estimate that belongs to it.
+    """An objective of a matrix of critic values, and its estimate.
 
-    A matrix (n, n) holds f of every x, by row, with every y, by column: the joint distribution on the diagonal, the
-    product of the marginals beside it.
+    A matrix (n, n) holds f of every x, by row, with every y, by column. The diagonal holds the joint distribution, and
+    the other entries the product of the marginals.
     """
 
     def loss(self, f: Tensor) -> Tensor:
-        """What training minimises."""
+        """The loss to minimise."""
         ...
 
     def value(self, blocks: Iterable[Tensor]) -> float:
-        """Nats, on matrices of samples never trained on."""
+        """The estimate in nats, on matrices of samples that training never used."""
         ...
 
 
 class Critic(nn.Module):
-    """f(x, y) = g(x)·h(y) + a(x) + b(y) for all pairs at once (the separable critic of Poole et al. 2019, with a term
-    of each side alone, which the log density ratio of Gaussians has). A fresh critic is 0 everywhere.
+    """f(x, y) = g(x)·h(y) + a(x) + b(y) for all pairs at once. A new critic is 0 everywhere.
+
+    This is the separable critic of Poole et al. 2019 plus a term of each side, which the log density ratio of Gaussians
+    has.
 
     Args:
         x_dim, y_dim: widths of the two sides.
-        hidden, width: of the perceptrons, and of the embeddings g and h.
+        hidden, width: widths of the perceptrons, and of the embeddings g and h.
     """
 
     def __init__(self, x_dim: int, y_dim: int, hidden: int, width: int) -> None:
@@ -91,7 +95,7 @@ class Critic(nn.Module):
 
 
 class _Tower(nn.Module):
-    """A perceptron beside a linear map: linear dependence needs no hidden unit."""
+    """A perceptron plus a linear map: linear dependence needs no hidden unit."""
 
     def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
         super().__init__()
@@ -107,8 +111,8 @@ class _Tower(nn.Module):
 class Mine:
     """Eq. 13, E f − log E e^f (Belghazi et al. 2018), with the corrected gradient.
 
-    Of log E e^f the gradient is E[e^f ∇f] / E e^f; a batch's own mean below would bias it, so the moving average
-    stands there. Its weight of the newest batch bounds the ratio: nothing can overflow.
+    The gradient of log E e^f is E[e^f ∇f] / E e^f. A batch's own mean in the denominator would bias it, so a moving
+    average stands there. Its weight of the newest batch bounds the ratio, so nothing can overflow.
     """
 
     def __init__(self, weight: float = 0.05) -> None:
@@ -136,9 +140,9 @@ class InfoNCE:
 
 
 class Smile:
-    """Eq. 13 with e^f clipped to e^±clip, of a critic trained on Jensen–Shannon divergence (Song and Ermon 2020).
+    """Eq. 13 with e^f clipped to e^±clip, for a critic trained on Jensen–Shannon divergence (Song and Ermon 2020).
 
-    Less variance than MINE, at the price of a bias: the estimate is no bound.
+    The estimate has less variance than MINE, but a bias, and is no bound.
     """
 
     def __init__(self, clip: float = 5.0) -> None:
@@ -155,20 +159,20 @@ ESTIMATORS: dict[str, Callable[[], Estimator]] = {"mine": Mine, "infonce": InfoN
 
 
 class LogAverage:
-    """Exponential moving average of exp(values), held as a logarithm, with the debiased start of Adam's moments."""
+    """Exponential moving average of exp(values), stored as a logarithm, with the debiased start of Adam's moments."""
 
     def __init__(self, weight: float) -> None:
         self.weight, self.log, self.updates = weight, torch.tensor(-torch.inf), 0
 
     def update(self, log_value: Tensor) -> Tensor:
-        """Take in exp(log_value); the logarithm of the average so far."""
+        """Add exp(log_value). Returns the logarithm of the average so far."""
         self.updates += 1
         self.log = torch.logaddexp(self.log + math.log1p(-self.weight), log_value + math.log(self.weight))
         return self.log - math.log1p(-((1.0 - self.weight) ** self.updates))
 
 
 def fixed(y: Tensor) -> Draw:
-    """The draw for outputs (N, K) that are data, not a distribution."""
+    """A draw that always returns the outputs (N, K), for outputs that are data and not a distribution."""
     scores = normal_scores(y)
     return lambda rows, generator: scores[rows]
 
@@ -184,44 +188,52 @@ def estimate(
     seed: int = 0,
     repeats: int = 1,
 ) -> Estimate:
-    """I(X; Y) as one of ``ESTIMATORS`` sees it.
+    """I(X; Y) by one of ``ESTIMATORS``.
 
     Args:
-        x: (N, D) features; each column is replaced by its normal scores here, and weighed by `blocks` as in
-            `standardise`. Neither changes the information.
+        x: (N, D) features. Each column is replaced by its normal scores, and weighed by `blocks` as in `standardise`.
+            Neither changes the information.
         draw: outputs of given rows.
-        seed: of the first run; each has its own split of the samples, critic and draws.
-        repeats: draws of every held-out sample; one is enough where outputs are data. In each, a sample's x meets the
-            y of every other one of its block of up to `BLOCK`: that many shuffles.
+        seed: seed of the first run; each run has its own split of the samples, critic and draws.
+        repeats: draws of every held-out sample; one is enough where outputs are data. In each, a sample's x meets the y
+            of every other sample of its block of up to `BLOCK`: that many shuffles.
     Raises:
-        DataError: too few samples, or features that are not finite.
+        DataError: there are too few samples, or features are not finite.
     """
     if x.ndim != 2 or len(x) < _MIN_SAMPLES:
-        raise DataError(f"{name} needs (N, D) features of {_MIN_SAMPLES} samples or more, got {tuple(x.shape)}")
+        raise DataError(
+            f"{name} got features of the shape {tuple(x.shape)}. Give (N, D) with N of {_MIN_SAMPLES} or more."
+        )
     x = standardise(normal_scores(x), blocks)
-    with torch.random.fork_rng(devices=[]):  # critics start from global random state; give it back untouched
+    with torch.random.fork_rng(devices=[]):  # critics start from the global random state; restore it afterwards
         runs = [_run(ESTIMATORS[name](), x, draw, seed + n, config, repeats) for n in range(config.seeds)]
     spread = float(np.std(runs, ddof=1)) if len(runs) > 1 else 0.0
     return Estimate(float(np.mean(runs)), spread)
 
 
 def normal_scores(x: Tensor) -> Tensor:
-    """Columns (N, D) by rank: their values become normal quantiles, equal values stay equal.
+    """Columns (N, D) by rank: their values become normal quantiles, and equal values stay equal.
 
-    A strictly monotone map of a column changes no mutual information, and no outlier can then rule a critic.
+    A strictly monotone map of a column changes no mutual information, and no outlier can then dominate a critic.
 
     Raises:
         DataError: a value is not finite.
     """
     if not bool(torch.isfinite(x).all()):
-        raise DataError("values that are not finite: the model or table they come from has diverged")
+        raise DataError(
+            "some values are not finite. The model or table that they come from has diverged: train it "
+            "again with a lower learning rate."
+        )
     ranks = rankdata(x.numpy(), axis=0)
     return torch.from_numpy(ndtri((ranks - 0.5) / len(x))).to(torch.float32)
 
 
 def standardise(x: Tensor, blocks: Sequence[int] | None = None) -> Tensor:
-    """Features (N, D) at mean 0 and variance 1; with `blocks`, the widths of consecutive blocks of columns, each
-    block as a whole at variance 1. A few telling columns then weigh as much as a wide block of noise."""
+    """Features (N, D) at mean 0 and variance 1.
+
+    With `blocks`, the widths of consecutive blocks of columns, each block as a whole has variance 1. A few informative
+    columns then weigh as much as a wide block of noise.
+    """
     spread = x.std(dim=0)
     x = (x - x.mean(dim=0)) / torch.where(spread > 1e-8, spread, torch.ones_like(spread))
     if blocks is None:
@@ -231,7 +243,7 @@ def standardise(x: Tensor, blocks: Sequence[int] | None = None) -> Tensor:
 
 
 def _run(estimator: Estimator, x: Tensor, draw: Draw, seed: int, config: CriticConfig, repeats: int) -> float:
-    """One critic: train on 60% of the samples, keep its best on 20% and stop there, estimate on the last 20%."""
+    """One critic: train on 60% of the samples, choose its best state on 20%, estimate on the last 20%."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(x), generator=generator)

@@ -1,4 +1,4 @@
-"""X of the mutual information analysis: what goes into every model, before any of them has learned (§6.4.1)."""
+"""X of the mutual information analysis: the input of every model, before any training (§6.4.1)."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
 from gensr_model.models.cf_tables import CFTable
 from gensr_model.models.text_pooling import TextBuffers, masked_mean, mean_tokens, pool_text
 
-_WIDEST = 64  # a wider block is projected: a critic with thousands of samples cannot use thousands of features
+_WIDEST = 64  # wider blocks are projected: a critic with thousands of samples cannot use thousands of features
 _BATCH = 512
 
 
 class Features(NamedTuple):
-    """Blocks of features side by side."""
+    """Blocks of features, side by side."""
 
     values: npt.NDArray[np.float32]  # (N, D)
     blocks: tuple[int, ...]  # their widths, D in all
 
 
 class Pairs(NamedTuple):
-    """One candidate per sample, the positive or a negative in turn."""
+    """One candidate per sample: the positive or a negative, in turn."""
 
     samples: Samples
     candidates: IntArray  # (N, 2): positive, first frozen negative
-    chosen: IntArray  # (N,) column that stands for the sample
+    chosen: IntArray  # (N,) column of the sample's candidate
 
 
 def balanced_pairs(samples: Samples, negatives: IntArray, per_positive: int = 1) -> Pairs:
-    """One sample in ``1 + per_positive`` with its positive, the others with a frozen negative.
+    """One sample in ``1 + per_positive`` with its positive, and the others with a frozen negative.
 
-    At 1:1 the answer's entropy is not bounded by how rare positives are, and H(Ŷ) can reach ln 2.
+    At 1:1 rare positives do not bound the answer's entropy, and H(Ŷ) can reach ln 2.
     """
     candidates = np.stack([samples.item, negatives[:, 0]], axis=1)
     chosen = (np.arange(len(samples)) % (1 + per_positive) > 0).astype(np.int64)
@@ -48,12 +48,11 @@ def balanced_pairs(samples: Samples, negatives: IntArray, per_positive: int = 1)
 def input_features(
     dataset: PreparedDataset, pairs: Pairs, cf: CFTable, words: nn.Embedding, text: TextBuffers, max_history: int
 ) -> Features:
-    """Features of the chosen candidates, the same for every model that is analysed.
+    """Features of the chosen candidates, the same for every analysed model.
 
-    Blocks: mean history and candidate of each view, and the query's mean token vector, from the frozen
-    LightGCN table and the backbone's initial embeddings; then the cosines between them. A cosine is a
-    function of the blocks and adds no information, but spares the critic from finding products with few
-    samples.
+    Blocks: mean history and candidate of each view, and the query's mean token vector, from the frozen LightGCN table
+    and the backbone's initial embeddings; then the cosines between them. A cosine is a function of the blocks and adds
+    no information. It saves the critic from learning products with few samples.
     """
     builder = BatchBuilder(dataset, max_history)
     wanted = pairs.candidates[np.arange(len(pairs.chosen)), pairs.chosen][:, None]
@@ -85,7 +84,7 @@ def _batch_features(batch: Batch, cf: CFTable, words: nn.Embedding, text: TextBu
 
 
 def _narrow(block: Tensor, number: int) -> Tensor:
-    """A block (N, d) of at most `_WIDEST` columns, by a fixed random projection, which about keeps distances."""
+    """A block (N, d) of at most `_WIDEST` columns, by a fixed random projection, which roughly preserves distances."""
     if block.shape[1] <= _WIDEST:
         return block
     generator = torch.Generator().manual_seed(number)

@@ -1,4 +1,4 @@
-"""Figures of a run, as PNG files. Drawn on figures of their own: nothing global is touched, no display needed."""
+"""Figures of a run, as PNG files. They need no display and change no global state."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ONE_BIT = float(np.log(2))  # in nats
 
 
 class Plane(NamedTuple):
-    """Samples of both tasks in two dimensions, and two numbers of ``space.Separation``."""
+    """Samples of both tasks in two dimensions, with two figures of ``space.Separation``."""
 
     points: npt.NDArray[np.floating]  # (N, 2)
     task: npt.NDArray[np.integer]  # (N,) index into TASKS
@@ -33,10 +33,10 @@ class Plane(NamedTuple):
 
 
 def gradient_figure(entries: Mapping[str, Entries], path: Path) -> None:
-    """Figure 4: cosine between the task gradients along training.
+    """Figure 4: the cosine between the task gradients during training.
 
     Args:
-        entries: per model its probes, each with "step", "cosine", and the nulls of both tasks: their mean is dashed.
+        entries: probes per model, each with "step", "cosine", and the nulls of both tasks, whose mean is dashed.
     """
     figure, (axis,) = _figure(1, (7.0, 3.6))
     axis.axhline(0.0, color="black", linewidth=0.8)
@@ -54,10 +54,10 @@ def gradient_figure(entries: Mapping[str, Entries], path: Path) -> None:
 
 
 def validation_figure(entries: Mapping[str, Entries], path: Path) -> None:
-    """Validation NDCG@5 along training, one panel per task.
+    """Validation NDCG@5 during training, one panel per task.
 
     Args:
-        entries: per model its validations, each with "step" and "{task}/ndcg_at_5".
+        entries: validations per model, each with "step" and "{task}/ndcg_at_5".
     """
     figure, axes = _figure(len(TASKS), (9.0, 3.6))
     for axis, task in zip(axes, TASKS, strict=True):
@@ -79,8 +79,9 @@ def validation_figure(entries: Mapping[str, Entries], path: Path) -> None:
 
 
 def information_figure(information: Mapping[str, Mapping[str, Mapping[str, float]]], path: Path) -> None:
-    """Table 5 as bars, in nats, one panel per task: three estimates and the exact value of I(X; Ŷ), I(Ŷ; Y), and the
-    most that a yes-or-no answer can hold.
+    """Table 5 as bars, in nats, one panel per task.
+
+    The bars are three estimates and the exact value of I(X; Ŷ), I(Ŷ; Y), and the maximum of a yes-or-no answer.
 
     Args:
         information: model → task → fields of ``mutual_information.TaskInformation``.
@@ -107,11 +108,7 @@ def information_figure(information: Mapping[str, Mapping[str, Mapping[str, float
 
 
 def theorem_figure(simulated: Mapping[str, Entries], path: Path) -> None:
-    """Theorem 4.1 over sample sizes: parameter errors (Eq. 14) and the two sides of Eq. 4, one row per world.
-
-    Args:
-        simulated: world → rows of ``theorem.simulate``.
-    """
+    """Theorem 4.1 over sample sizes: parameter errors (Eq. 14) and the two sides of Eq. 4, one row per world."""
     panels = {"error": "parameter error (Eq. 14)", "gaussian": "Σ ½ ln(1 + w²σ²/σ²), nats (Eq. 15)",
               "label": "Σ I(Ŷ; Y), nats"}  # fmt: skip
     figure, axes = _figure(len(panels), (11.0, 3.0 * len(simulated)), rows=max(1, len(simulated)))
@@ -172,7 +169,7 @@ def _columns(entries: Entries, *names: str) -> list[np.ndarray]:
 
 
 def smooth(values: np.ndarray) -> np.ndarray:
-    """Mean over the probes nearby, fewer at the ends; as long as `values`."""
+    """Mean over nearby probes, fewer at the ends. The result is as long as `values`."""
     width = max(1, len(values) // 15)
     weight = np.convolve(np.ones(len(values)), np.ones(2 * width + 1), mode="full")[width : width + len(values)]
     total = np.convolve(values, np.ones(2 * width + 1), mode="full")[width : width + len(values)]

@@ -1,4 +1,4 @@
-"""Figure 4 on trained models: the probes that training left, in numbers and figures (§6.5)."""
+"""Figure 4 on trained models: the gradient probes of their training, as numbers and figures (§6.5)."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from gensr_model.training.gradient_probe import GradientCosine
 
 _RESAMPLES = 2_000
 _FEWEST = 20  # probes
-_ERRORS = 3  # standard errors that a null must be above 0
-_LEAST = 1e-3  # of a null in a resample, which could divide by 0 otherwise
+_ERRORS = 3  # a null must be this many standard errors above 0
+_LEAST = 1e-3  # smallest null of a resample, to avoid division by 0
 
 
 def analyze_gradients(
     bundles: Mapping[str, Path], out: Path, confidence: float = 0.95, seed: int = 0
 ) -> dict[str, float]:
-    """Summarise the gradient probes of each trained bundle, by name; returns ``gradient/model/name``.
+    """Summarise the gradient probes of each trained bundle, by name. Returns ``gradient/model/name``.
 
-    The numbers are those of ``conflict_summary`` and ``noise_free``. Writes ``gradient_conflict.json`` and the figure
-    ``validation.png`` into `out`, and ``gradient_cosine.png`` where a model was probed.
+    The numbers are those of ``conflict_summary`` and ``noise_free``. The function writes ``gradient_conflict.json`` and
+    ``validation.png`` into `out`, and ``gradient_cosine.png`` where a model has probes.
     """
     probes = {model: _read(folder, "gradients.json") for model, folder in bundles.items()}
     probes = {model: rows for model, rows in probes.items() if rows}
@@ -46,11 +46,11 @@ def analyze_gradients(
 
 
 def conflict_summary(probes: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Over the probes along training: of the tasks' cosine mean, spread, smallest value and share below zero; the same
-    on halves, of the null, and how far the tasks are below it; mean norms.
+    """Summary of the probes: mean, spread, minimum and share below zero of the tasks' cosine.
 
-    ``gap`` is the mean of (tasks on halves − mean null of both tasks), ``gap_error`` its standard error, as if probes
-    were independent.
+    The summary also has the cosine on halves, the null, how far the tasks are below the null, and mean norms. ``gap``
+    is the mean of (tasks on halves − mean null of both tasks). ``gap_error`` is its standard error, as if probes were
+    independent.
     """
     columns = {name: np.array([probe[name] for probe in probes]) for name in GradientCosine._fields}
     cosine, halves = columns["cosine"], columns["cosine_halves"]
@@ -76,17 +76,19 @@ def conflict_summary(probes: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def noise_free(
     probes: Mapping[str, Sequence[Mapping[str, float]]], confidence: float = 0.95, seed: int = 0
 ) -> dict[str, dict[str, float]]:
-    """The tasks' cosine less what noise takes from it, of each model, and GenSR's less each other's.
+    """Noise-corrected cosine of each model's tasks, and GenSR's minus each other model's.
 
-    Halves of a batch have noisy gradients, so the cosine of the tasks and that of one task with itself are small alike,
-    and the smaller the batch the more so: models probed on batches of other sizes cannot be compared by them. Divided
-    by √(null of recommendation × null of search), means over the probes, it is that of the gradients themselves
-    (Spearman 1904, correction for attenuation): 1 where the tasks pull alike, 0 at right angles, below 0 in conflict.
+    The cosine is the between-task cosine divided by √(null of recommendation × null of search), each on half batches
+    and averaged over the probes (Spearman 1904, correction for attenuation). 1 means that the tasks pull alike, 0 that
+    they are orthogonal, and below 0 that they conflict. Without the correction, gradients of half batches are noisy, so
+    that the cosine of the tasks and that of one task with itself are both small. They are smaller for smaller batches,
+    so models with other batch sizes could not be compared.
 
-    Returns of a model ``free`` with ``free_low`` and ``free_high``, and beside GenSR ``less``, ``less_low``,
-    ``less_high``, ``less_p`` and, corrected for all models, ``less_p_holm``. Intervals are of a bootstrap of the
-    probes, p is Welch's (1947) of jackknife pseudo-values; both take probes as independent. A model is left out where
-    a null is not significantly above 0: its gradients are noise only.
+    Returns:
+        Per model ``free`` with ``free_low`` and ``free_high``, and with GenSR ``less``, ``less_low``, ``less_high``,
+          ``less_p`` and, corrected for all models, ``less_p_holm``. Intervals are from a bootstrap of the probes; p is
+          Welch's (1947) of jackknife pseudo-values. Both treat probes as independent. A model is left out where a null
+          is not significantly above 0: its gradients are only noise.
     """
     terms = {model: _terms(rows) for model, rows in probes.items()}
     terms = {model: rows for model, rows in terms.items() if _is_above_noise(rows)}
@@ -97,7 +99,7 @@ def noise_free(
         cosines[model] = _with_ends("free", float(_free(rows.mean(axis=0))), drawn, tail)
         if model == OURS or OURS not in terms:
             continue
-        # Other draws than this model's, as the two were probed apart.
+        # Draws differ from this model's, because the two models have separate probes.
         less = _resampled(terms[OURS], seed + 1) - drawn
         value = float(_free(terms[OURS].mean(axis=0)) - cosines[model]["free"])
         cosines[model] |= _with_ends("less", value, less, tail)
@@ -108,7 +110,7 @@ def noise_free(
 
 
 def _terms(probes: Sequence[Mapping[str, float]]) -> npt.NDArray[np.float64]:
-    """(probes, 3): cosine of the tasks' halves, and of one task's."""
+    """(probes, 3): the cosine of the tasks' halves, and each task's cosine with itself."""
     names = ("cosine_halves", "null_recommendation", "null_search")
     return np.array([[probe[name] for name in names] for probe in probes]).reshape(-1, len(names))
 
@@ -122,7 +124,7 @@ def _is_above_noise(terms: npt.NDArray[np.float64]) -> bool:
 
 
 def _free(means: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Of means (…, 3) as in ``_terms``; a resample's null counts as ``_LEAST`` where it is below."""
+    """The noise-corrected cosine of means (…, 3) from ``_terms``. A null below ``_LEAST`` counts as ``_LEAST``."""
     halves, recommendation, search = np.moveaxis(means, -1, 0)
     return np.asarray(halves / np.sqrt(np.maximum(recommendation, _LEAST) * np.maximum(search, _LEAST)))
 

@@ -1,4 +1,4 @@
-"""Table 5 on trained models: the information of their answers about the input and about the label (§6.4.1)."""
+"""Table 5 on trained models: information of their answers about the input and about the label (§6.4.1)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gensr_model.models import bundle
 from gensr_model.runtime.files import write_json
 from gensr_model.runtime.progress import Report
 
-_FEWEST = 50  # users with a sample of a task; a split of fewer into three parts measures nothing
+_FEWEST = 50  # smallest number of users with a sample of a task, which are split into three parts
 Information = dict[str, dict[str, dict[str, float]]]  # model → task → fields of TaskInformation, "samples" and gaps
 
 
@@ -35,13 +35,13 @@ def analyze_information(
     out: Path,
     report: Report,
 ) -> dict[str, float]:
-    """Analyse models, by name, on test samples; returns every number as ``information/model/task/name``.
+    """Analyse models, by name, on test samples. Returns every number as ``information/model/task/name``.
 
-    Every model sees the same pairs, and the critics the same features. Beside ``TaskInformation`` a model other than
-    GenSR has ``exact_gap`` and ``label_gap``: GenSR's exact I(input; Ŷ) and I(Ŷ; Y) less its own, with the ends of
-    their interval (``_low``, ``_high``) and, where a test holds, p (``_p``) and p corrected for all (``_p_holm``).
-    Writes ``mutual_information.json`` and, unless every task has test samples of fewer than 50 users,
-    ``mutual_information.png`` into ``out``.
+    Every model gets the same pairs, and the critics the same features. A model other than GenSR also has ``exact_gap``
+    and ``label_gap``: GenSR's exact I(input; Ŷ) and I(Ŷ; Y) minus its own. Each has the ends of its interval (``_low``,
+    ``_high``) and, where there is a test, p (``_p``) and p corrected for all (``_p_holm``). The function writes
+    ``mutual_information.json`` and ``mutual_information.png`` into ``out``; the figure needs a task with test samples
+    of at least 50 users.
     """
     pairs = task_pairs(dataset, config)
     features = _features(dataset, cf_folder, pairs, config)
@@ -106,7 +106,7 @@ def task_pairs(dataset: PreparedDataset, config: PipelineConfig) -> dict[str, Pa
 
 
 def _one_of_each_user(rows: IntArray, samples: Samples) -> IntArray:
-    """The first of each user's, so that the critics' held-out samples are of users that they have not met."""
+    """The first sample of each user, so that the critics' held-out samples have other users."""
     _, first = np.unique(samples.user[rows], return_index=True)
     return rows[np.sort(first)]
 
@@ -114,7 +114,7 @@ def _one_of_each_user(rows: IntArray, samples: Samples) -> IntArray:
 def _features(
     dataset: PreparedDataset, cf_folder: Path, pairs: dict[str, Pairs], config: PipelineConfig
 ) -> dict[str, Features]:
-    fresh, _ = bundle.assemble("gensr", dataset, cf_folder, config)  # untrained: tables as every model starts
+    fresh, _ = bundle.assemble("gensr", dataset, cf_folder, config)  # untrained: every model starts from these tables
     assert isinstance(fresh, bundle.GenSR)
     words, length = fresh.backbone.shared, config.model.max_history
     return {task: input_features(dataset, pair, fresh.cf, words, fresh.text, length) for task, pair in pairs.items()}

@@ -1,10 +1,10 @@
 """Mutual information between a model's input, its answer and the label (§6.4.1, Table 5), in nats.
 
-The answer is drawn as Ŷ ~ Bernoulli(p(input)), p = σ(score), with p known for every input. So the information that the
-answer carries about the whole input is known exactly: H(E p) − E H(p), never more than H(E p) ≤ ln 2. MINE sees only
-pooled features X of the input, so by the data-processing inequality its true target is at most the exact value: an
-estimate well above it is wrong.
-The paper's Table 5 (.85 to .94) can only be bits: a yes-or-no answer holds at most one bit, .693 nats.
+The answer is drawn as Ŷ ~ Bernoulli(p(input)), p = σ(score), with p known for every input. So the answer's information
+about the whole input is known exactly: H(E p) − E H(p), never more than H(E p) ≤ ln 2. MINE sees only pooled features X
+of the input, so by the data-processing inequality its true target is at most the exact value. An estimate well above
+the exact value is wrong. The paper's Table 5 (.85 to .94) can only be in bits: a yes-or-no answer has at most one bit,
+.693 nats.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from gensr_model.errors import DataError
 
 _RESAMPLES = 2_000
 _AT_ONCE = 200  # resamples: (200, N) weights at a time
-_ALPHA = 0.01  # below which answers have to do with the label
-_ANSWER_DRAWS = 16  # of every held-out sample, for the estimates; of every sample, for the counts
+_ALPHA = 0.01  # below this p, answers depend on the label
+_ANSWER_DRAWS = 16  # draws of every held-out sample for the estimates, and of every sample for the counts
 
 
 class TaskInformation(NamedTuple):
-    """The information in one task's answers, in nats; fields that end in ``_bits`` are in bits.
+    """The information in one task's answers, in nats. Fields that end in ``_bits`` are in bits.
 
-    I(X; Ŷ) by three estimators, its exact value for the whole input, and the entropy above them all; I(Ŷ; Y) by counts;
-    and MINE on the raw score, which is critic-limited: a continuous score that is a function of the input has no finite
-    information, so this number measures how sharp the critic is, and nothing of the model.
+    The fields are I(X; Ŷ) by three estimators, its exact value for the whole input, the entropy as the upper limit of
+    all, and I(Ŷ; Y) by counts. A further field is MINE on the raw score. A continuous score that is a function of the
+    input has no finite information, so this field measures the critic, not the model.
     """
 
     mine_nats: float
@@ -52,12 +52,12 @@ class TaskInformation(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """How much more information one model's answers hold than another's, in nats; its bootstrap interval and a test."""
+    """Difference in information between two models' answers, in nats, with bootstrap interval and test."""
 
     difference: float
     low: float
     high: float
-    p: float  # paired t-test, two-sided; NaN where none holds
+    p: float  # paired two-sided t-test; NaN where none is valid
 
 
 def nats_to_bits(nats: float) -> float:
@@ -66,7 +66,7 @@ def nats_to_bits(nats: float) -> float:
 
 
 def bernoulli_entropy(p: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """H(p) in nats of each probability, any shape; 0 at 0 and at 1."""
+    """H(p) in nats of each probability, in any shape. 0 at 0 and at 1."""
     p = np.asarray(p, np.float64)
     inside = np.clip(p, np.finfo(np.float64).tiny, 1.0)
     outside = np.clip(1.0 - p, np.finfo(np.float64).tiny, 1.0)
@@ -76,21 +76,22 @@ def bernoulli_entropy(p: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
 def bernoulli_information(p: npt.NDArray[np.floating]) -> float:
     """Exact I(input; Ŷ) = H(E p) − E H(p) in nats for Ŷ ~ Bernoulli(p), over (N,) equally likely inputs.
 
-    Raises DataError where a value is no probability.
+    Raises DataError for a value that is no probability.
     """
     p = np.asarray(p, np.float64)
     if p.size == 0 or not ((p >= 0) & (p <= 1)).all():
-        raise DataError("answer probabilities must be a non-empty array of values from 0 to 1")
+        raise DataError("answer probabilities are empty or out of range. Give a non-empty array of values from 0 to 1.")
     return float(bernoulli_entropy(p.mean()) - bernoulli_entropy(p).mean())
 
 
 def plug_in_information(a: npt.NDArray[np.integer], b: npt.NDArray[np.integer]) -> float:
     """I(A; B) in nats of two discrete variables (N,), from their joint counts.
 
-    Never negative; of independent variables with k and l values about (k − 1)(l − 1) / 2N too large.
+    The value is never negative. For independent variables with k and l values it is about (k − 1)(l − 1) / 2N too
+    large.
     """
     if a.shape != b.shape or a.ndim != 1 or not len(a):
-        raise DataError(f"counting needs two columns of one length, got {a.shape} and {b.shape}")
+        raise DataError(f"the columns have the shapes {a.shape} and {b.shape}. Give two columns of one length.")
     (rows, row), (columns, column) = (np.unique(side, return_inverse=True) for side in (a, b))
     count = np.bincount(row * len(columns) + column, minlength=len(rows) * len(columns))
     joint = count.reshape(len(rows), len(columns)) / len(a)
@@ -107,15 +108,15 @@ def information_gaps(
     seed: int = 0,
     resamples: int = _RESAMPLES,
 ) -> dict[str, Gap]:
-    """I of our answers less I of theirs, both with the input (``exact``) and with the label (``label``).
+    """Our answers' information minus theirs, with the input (``exact``) and with the label (``label``).
 
     Both are exact over the answers, where `TaskInformation.label_nats` counts drawn ones. The intervals are percentiles
-    over resamples of the samples, each of another user, the same for both models. Information is no mean over samples,
-    so the t-test is that of its jackknife pseudo-values, which are paired as the samples are. Of I(Ŷ; Y) it holds only
+    over resamples of the samples, one per user, and both models share the resamples. Information is no mean over
+    samples, so the t-test is that of its jackknife pseudo-values, paired by sample. For I(Ŷ; Y) the test is valid only
     where one model's answers depend on the label: p is NaN where neither model's answers differ from chance.
 
     Args:
-        ours, theirs: scores (N,), of whose σ the answers are drawn.
+        ours, theirs: scores (N,); answers are drawn with probability σ(score).
         label: (N,) of 0 and 1.
     """
     sides = [_terms(score, label) for score in (ours, theirs)]
@@ -139,14 +140,14 @@ def information_gaps(
 
 
 def _t_test(differences: npt.NDArray[np.float64]) -> float:
-    """p of a mean of 0; 1 where nothing differs."""
+    """p for a mean of 0. It is 1 where nothing differs."""
     return 1.0 if nothing(differences) else float(stats.ttest_1samp(differences, 0.0).pvalue)
 
 
 def _knows(terms: npt.NDArray[np.float64]) -> bool:
-    """Whether answers differ between labels by more than chance: Welch's t-test of p.
+    """Whether answers differ between labels by more than chance, by Welch's t-test of p.
 
-    I(Ŷ; Y) is least where they do not, and flat there, so no t-test of it holds.
+    Where they do not, I(Ŷ; Y) is at its flat minimum, and no t-test of it is valid.
     """
     positive = terms[:, 3] > 0
     if min(positive.sum(), (~positive).sum()) < 2 or not np.ptp(terms[:, 0]):
@@ -155,13 +156,13 @@ def _knows(terms: npt.NDArray[np.float64]) -> bool:
 
 
 def _terms(score: npt.NDArray[np.floating], label: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
-    """(N, 4): p, H(p), p of positives, positives; means of these are all that ``_information`` needs."""
+    """(N, 4): p, H(p), p of positives, positives. ``_information`` needs only means of these."""
     p = _probability(score)
     return np.stack([p, bernoulli_entropy(p), p * label, np.asarray(label, np.float64)], axis=1)
 
 
 def _information(means: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """(…, 2): I(input; Ŷ) and I(Ŷ; Y), nats, of samples by the means (…, 4) of their terms."""
+    """(…, 2): I(input; Ŷ) and I(Ŷ; Y) in nats, from the means (…, 4) of the samples' terms."""
     p, entropy, p_positive, positive = np.moveaxis(means, -1, 0)
     given = _entropy_of(p_positive, positive) + _entropy_of(p - p_positive, 1 - positive)
     answer = bernoulli_entropy(p)
@@ -169,7 +170,7 @@ def _information(means: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _entropy_of(yes: npt.NDArray[np.float64], share: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """H of the answers to one label, weighted by the label's share; 0 where no sample has it."""
+    """H of the answers to one label, weighted by the label's share. 0 where no sample has the label."""
     among = np.divide(yes, share, out=np.zeros_like(yes), where=share > 0)
     return np.asarray(share * bernoulli_entropy(np.clip(among, 0, 1)))
 
@@ -180,8 +181,10 @@ def _probability(score: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
 
 
 def draw_answers(probability: npt.NDArray[np.floating]) -> Draw:
-    """Answers drawn anew each time a sample is used: that is the joint distribution, and no critic can learn one draw
-    by heart. −1 for No, 1 for Yes."""
+    """Answers −1 for No and 1 for Yes, drawn anew at each use of a sample.
+
+    New draws follow the joint distribution, and no critic can memorise one draw.
+    """
     p = torch.from_numpy(np.asarray(probability, np.float32))
     return lambda rows, generator: (torch.rand(len(rows), generator=generator) < p[rows]).float().unsqueeze(1) * 2 - 1
 
@@ -195,9 +198,10 @@ def estimate_task_information(
     config: CriticConfig = CriticConfig(),  # noqa: B008  # immutable
     seed: int = 0,
 ) -> TaskInformation:
-    """I(X; Ŷ) for features `x` (N, D) and answers drawn with σ(`score`) (N,), and I(Ŷ; Y) for labels (N,) of 0 and 1.
+    """I(X; Ŷ) for features `x` (N, D) and answers drawn with σ(`score`), and I(Ŷ; Y) for the labels.
 
-    `blocks` as in `critics.standardise`. Raises DataError on shapes or values that cannot be.
+    `score` is (N,), and `label` (N,) holds 0 and 1. `blocks` as in `critics.standardise`. Raises DataError for
+    impossible shapes or values.
     """
     score = np.asarray(score, np.float64)
     p = _probability(score)

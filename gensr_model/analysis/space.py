@@ -1,7 +1,7 @@
-"""Figure 3 on trained models: do the tasks lie apart, in the data and in hidden states (§6.4.2)? Pictures and numbers.
+"""Figure 3 on trained models: the distance of the tasks in the data and in hidden states (§6.4.2).
 
-A prompt that names the task is part of GenSR's input, so some separation is there before any training. Two controls
-say how much: GenSR untrained, and the input without its query.
+A prompt that names the task is part of GenSR's input, so some separation exists before any training. Two controls
+measure it: GenSR untrained, and the input without its query.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ from gensr_model.runtime.progress import Report
 Points = npt.NDArray[np.float32]
 INPUTS, WITHOUT_QUERY, UNTRAINED = "inputs", "inputs_without_query", "gensr_untrained"
 _FEWEST = 50  # samples of a task below which neither a density nor a probe is reliable
-_SHARED_BLOCKS = 4  # of input_features: history and candidate in both views; the query's is the fifth
+_SHARED_BLOCKS = 4  # the first blocks of input_features: history and candidate in both views; the fifth is the query
 _GRID = 80
 
 
 class Separation(NamedTuple):
-    """How far the tasks lie apart."""
+    """Measures of the distance between the tasks."""
 
-    probe_accuracy: float  # of a linear classifier of the task, on users it has not seen
-    chance: float  # of always saying the more frequent task
+    probe_accuracy: float  # accuracy of a linear classifier of the task, on other users than in its training
+    chance: float  # accuracy of always answering the more frequent task
     silhouette: float  # −1 to 1, in all dimensions, standardised; 0: the tasks' clouds are one
-    overlap: float  # 0 to 1, of the densities in the picture's plane; 1: the same
-    overlap_chance: float  # of two random groups of the same points: what "the same" comes to with so few
+    overlap: float  # 0 to 1, of the densities in the plane of the figure; 1: the same
+    overlap_chance: float  # overlap of two random groups of the same points
 
 
 def analyze_space(
@@ -61,11 +61,11 @@ def analyze_space(
     out: Path,
     report: Report,
 ) -> dict[str, float]:
-    """Look at test samples of both tasks in the input and in the hidden states of models, by name; ``space/what/name``.
+    """Measure test samples of both tasks in the input and in hidden states of models. Returns ``space/what/name``.
 
     ``what`` is a model's name, or ``inputs`` (X and Y), ``inputs_without_query``, ``gensr_untrained``. A model without
-    ``hidden`` is left out. Writes ``space.json`` and ``space.png`` into `out`; where a task has fewer than 50 test
-    samples, no number is returned and no figure written.
+    ``hidden`` is left out. The function writes ``space.json`` and ``space.png`` into `out`. Where a task has fewer than
+    50 test samples, it returns no number and writes no figure.
     """
     every, negatives = dataset.evaluated("test", config.evaluation.protocol)
     rows = fixed_subset(every, config.analysis.space_samples)
@@ -73,7 +73,7 @@ def analyze_space(
     if min(np.count_nonzero(task == number) for number in (0, 1)) < _FEWEST:
         write_json(out / "space.json", {})
         return {}
-    # In turn within a task, whatever the order of tasks, so that labels are as balanced in one as in the other.
+    # Positives and negatives alternate within a task, so that labels are equally balanced in both tasks.
     order = np.argsort(task, kind="stable")
     rows, task = rows[order], task[order]
     pairs = balanced_pairs(every.take(rows), negatives[rows], config.analysis.negatives_per_positive)
@@ -106,7 +106,10 @@ def analyze_space(
 
 
 def separation(cloud: Points, plane: npt.NDArray[np.floating], task: IntArray, user: IntArray, seed: int) -> Separation:
-    """Numbers for points (N, d), their picture (N, 2), the task 0 or 1 and the user of each (N,)."""
+    """Measures for points (N, d), with their plane (N, 2), task (N,) and user (N,).
+
+    A task is 0 or 1.
+    """
     scaled = StandardScaler().fit_transform(cloud)
     mixed = np.random.default_rng(seed).permutation(task)
     return Separation(
@@ -134,7 +137,7 @@ def overlap(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -> float:
     spread = both.std(axis=0)
     if not spread.any():
         return 1.0
-    # A hundredth of the spread keeps states that lie on a line from having no density.
+    # A hundredth of the spread gives states on a line a density too.
     rng = np.random.default_rng(0)
     a, b = (points + 0.01 * spread.max() * rng.standard_normal(points.shape) for points in (a, b))
     margin = np.maximum(spread, 0.05 * spread.max())
@@ -147,8 +150,10 @@ def overlap(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -> float:
 
 
 def _input_clouds(fresh: GenSR, dataset: PreparedDataset, pairs: Pairs, config: PipelineConfig) -> dict[str, Points]:
-    """(X, Y) of every sample: the input features of both tasks, zeros for recommendation's query, and the label; each
-    block at variance 1. And the same without the query."""
+    """X and Y of every sample with each block at variance 1, and the same without the query.
+
+    X are the input features of both tasks, with zeros for recommendation's query. Y is the label.
+    """
     blocks: list[list[Tensor]] = []
     for number in (0, 1):
         rows = np.flatnonzero(pairs.samples.task == number)
@@ -168,7 +173,7 @@ def _input_clouds(fresh: GenSR, dataset: PreparedDataset, pairs: Pairs, config: 
 
 
 def _map_inputs(cloud: Points, seed: int) -> Points:
-    """t-SNE (N, 2): the pictures of the paper's Figure 3(a)."""
+    """(N, 2) t-SNE of the inputs, as in the paper's Figure 3(a)."""
     perplexity = min(30.0, (len(cloud) - 1) / 4)
     plane: Points = TSNE(2, perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(cloud)
     return plane

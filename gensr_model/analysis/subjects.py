@@ -1,4 +1,4 @@
-"""What an analysis needs of a model: the model, what makes its batches, and one of its outputs per sample."""
+"""What an analysis needs of a model: the model, its batch builder, and one output per sample."""
 
 from __future__ import annotations
 
@@ -21,22 +21,24 @@ from gensr_model.runtime.determinism import deterministic
 from gensr_model.runtime.devices import default_device
 from gensr_model.training import baseline
 
-OURS = "gensr"  # whom the others are compared with
+OURS = "gensr"  # the model that the others are compared with
 
 
 class Subject(NamedTuple):
-    """A model to analyse. Its ``score(batch)`` gives (B, C) log-odds; ``hidden(batch)``, where there is one, (B, C, d)
-    states after all that the tasks share."""
+    """A model to analyse. Its ``score(batch)`` gives (B, C) log-odds.
+
+    ``hidden(batch)``, where there is one, gives (B, C, d) states after all layers that the tasks share.
+    """
 
     model: nn.Module
     builder: Builder
 
 
 def load(folder: Path, dataset: PreparedDataset) -> Subject:
-    """The model of a bundle: GenSR, two heads, or a registered baseline, which has batches of its own kind.
+    """The model of a bundle: GenSR, the two-head model, or a registered baseline with its own kind of batches.
 
     Raises:
-        DataError: a baseline's bundle is of no registered system, or of another dataset.
+        DataError: the bundle belongs to no registered baseline, or to another dataset.
     """
     if bundle.kind(folder) == "baseline":
         trained = baseline.load(folder, BASELINES[name_of(folder)], dataset)
@@ -46,10 +48,10 @@ def load(folder: Path, dataset: PreparedDataset) -> Subject:
 
 
 def name_of(folder: Path) -> str:
-    """What tables and numbers call the model of a bundle: its kind, or of a baseline its name in the registry.
+    """The name of a bundle's model in tables: its kind, or a baseline's name in the registry.
 
     Raises:
-        DataError: no registered system has the title that a baseline's bundle has.
+        DataError: no registered baseline has the title in the bundle.
     """
     kind = bundle.kind(folder)
     if kind != "baseline":
@@ -58,7 +60,10 @@ def name_of(folder: Path) -> str:
     for name, system in BASELINES.items():
         if system.title == title:
             return name
-    raise DataError(f"{folder}: a bundle of {title}, which is no system of gensr_model/baselines/registry.py")
+    raise DataError(
+        f"{folder} is a bundle of {title}, which gensr_model/baselines/registry.py does not list. "
+        "Register the baseline, or give another folder."
+    )
 
 
 @deterministic()

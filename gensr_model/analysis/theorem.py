@@ -1,17 +1,17 @@
-"""Theorem 4.1 in the Gaussian world of its proof, simulated (Eq. 4, 14, 15).
+"""A simulation of Theorem 4.1 in the Gaussian world of its proof (Eq. 4, 14, 15).
 
-Two tasks, each with even classes Y and X | Y = c ~ N(μ_c, Σ). The true parameter is that of P(Y = 1 | x) =
+There are two tasks, each with even classes Y and X | Y = c ~ N(μ_c, Σ). The true parameter is that of P(Y = 1 | x) =
 σ(w*·x + b*), w* = Σ⁻¹(μ₁ − μ₀). It is estimated from n samples in two ways, as in the proof's source (Prasad et al.
-2017): generative, the classes' means and one variance per coordinate, each by its own maximum likelihood;
-discriminative, maximum likelihood of P(Y | x). The proof claims that the generative error is the smaller (Eq. 14),
-that information rises as the error falls (Eq. 15), and so that the generative sum of information is the larger (Eq. 4).
-All three are measured.
+2017). Generative: the classes' means and one variance per coordinate, each by its own maximum likelihood.
+Discriminative: maximum likelihood of P(Y | x). The proof claims that the generative error is smaller (Eq. 14), that
+information rises as the error falls (Eq. 15), and so that the generative sum of information is larger (Eq. 4). The
+simulation measures all three.
 
-Two worlds: ``independent``, where Σ is diagonal and the generative model is right, and ``correlated``, where its
+There are two worlds. In ``independent`` Σ is diagonal and the generative model is right. In ``correlated`` its
 separability is an error.
 
-Eq. 15 prints w for w²: ½ ln(1 + w σ_X²/σ_ε²) is no information of Y = wX + b + ε, and not real for w < −σ_ε²/σ_X². We
-take w², in d dimensions wᵀ Σ_X w; σ_ε² = π²/3 is the variance of the logistic noise behind σ(w·x + b).
+Eq. 15 prints w for w²: ½ ln(1 + w σ_X²/σ_ε²) is no information of Y = wX + b + ε, and not real for w < −σ_ε²/σ_X². The
+code takes w², in d dimensions wᵀ Σ_X w; σ_ε² = π²/3 is the variance of the logistic noise behind σ(w·x + b).
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from gensr_model.runtime.progress import Report
 WORLDS = {"independent": 0.0, "correlated": 0.5}  # correlation of any two coordinates within a class
 SIZES = (30, 100, 300, 1_000, 4_000)
 _DIM, _POPULATION, _NOISE = 8, 4_000, math.pi**2 / 3
-_DISTANCES = (1.5, 2.5)  # between the classes of recommendation and of search, in standard deviations
-_RIDGE = 0.01  # over n: a normal prior of deviation 10, without which separable samples have no finite estimate
+_DISTANCES = (1.5, 2.5)  # distance of the classes in recommendation and in search, in standard deviations
+_RIDGE = 0.01  # divided by n: a normal prior of deviation 10, so that separable samples have a finite estimate
 
 
 class TaskWorld(NamedTuple):
-    """One task: classes at ±shift/2 around 0, and what follows from them."""
+    """One task: classes at ±shift/2 around 0, and the values that follow from them."""
 
     shift: Tensor  # (d,) μ₁ − μ₀
     covariance: Tensor  # (d, d) Σ, within a class
@@ -43,15 +43,15 @@ class TaskWorld(NamedTuple):
 
 
 class Sides(NamedTuple):
-    """Of one task, for every trial (T,), or for the truth (1,)."""
+    """Measures of one task for every trial (T,), or for the truth (1,)."""
 
     error: Tensor  # ‖ŵ − w*‖
     gaussian: Tensor  # Eq. 15 with w², nats
-    label: Tensor  # I(Ŷ; Y) of the decision Ŷ = 1[ŵ·x + b̂ > 0], nats: blind to the size of ŵ
+    label: Tensor  # I(Ŷ; Y) of the decision Ŷ = 1[ŵ·x + b̂ > 0], nats; independent of the size of ŵ
 
 
 def analyze_theorem(trials: int, seed: int, out: Path, report: Report) -> dict[str, float]:
-    """Simulate both worlds; returns every number as ``theorem/world/n/name``.
+    """Simulate both worlds. Returns every number as ``theorem/world/n/name``.
 
     Writes ``theorem.json`` (world → rows by n) and ``theorem.png`` into `out`.
     """
@@ -73,11 +73,11 @@ def analyze_theorem(trials: int, seed: int, out: Path, report: Report) -> dict[s
 def simulate(
     correlation: float, *, sizes: tuple[int, ...] = SIZES, trials: int = 100, seed: int = 0
 ) -> list[dict[str, float]]:
-    """One row per sample size, smallest first; sums are over the two tasks, in nats.
+    """One row per sample size, smallest first. Sums are over the two tasks, in nats.
 
-    ``generative_error`` and ``discriminative_error`` are medians over trials of the root of both tasks' squared errors;
-    ``error_holds`` is the share of trials in which Eq. 14 does. ``*_gaussian`` are means of Eq. 15's sums,
-    ``*_label`` of I(Ŷ; Y) of the decisions, with the value at w* beside them; ``gaussian_holds`` and ``label_holds``
+    ``generative_error`` and ``discriminative_error`` are medians over trials of the root of both tasks' squared errors.
+    ``error_holds`` is the share of trials in which Eq. 14 holds. ``*_gaussian`` are means of Eq. 15's sums, and
+    ``*_label`` of I(Ŷ; Y) of the decisions, with the value at w* beside them. ``gaussian_holds`` and ``label_holds``
     are the shares of trials in which the sums are ordered as in Eq. 4.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -117,7 +117,10 @@ def draw(task: TaskWorld, shape: tuple[int, ...], generator: torch.Generator) ->
 
 
 def generative(x: Tensor, y: Tensor) -> Tensor:
-    """(T, n, d), (T, n) → (T, d + 1): ŵ and b̂ from class means and pooled variances of each coordinate alone."""
+    """(T, n, d), (T, n) → (T, d + 1): ŵ and b̂ from class means and pooled variances.
+
+    Each coordinate has a variance of its own.
+    """
     one = y.unsqueeze(2)
     mean = [(side * x).sum(dim=1) / side.sum(dim=1) for side in (1 - one, one)]  # each (T, d)
     centred = x - torch.where(one > 0, mean[1].unsqueeze(1), mean[0].unsqueeze(1))
@@ -128,9 +131,9 @@ def generative(x: Tensor, y: Tensor) -> Tensor:
 
 
 def discriminative(x: Tensor, y: Tensor, iterations: int = 25) -> Tensor:
-    """(T, n, d), (T, n) → (T, d + 1): logistic regression of every trial, by Newton steps of the best of four lengths.
+    """(T, n, d), (T, n) → (T, d + 1): logistic regression of every trial by Newton steps.
 
-    The ridge keeps separable samples finite and is negligible elsewhere.
+    Each step takes the best of four lengths. The ridge keeps separable samples finite and is negligible elsewhere.
     """
     z = torch.cat([x, torch.ones_like(x[..., :1])], dim=2)  # (T, n, d + 1)
     ridge = torch.full((z.shape[2],), _RIDGE / z.shape[1], dtype=z.dtype)
@@ -158,9 +161,9 @@ def gaussian_information(weight: Tensor, covariance: Tensor) -> Tensor:
 
 
 def _sides(task: TaskWorld, estimate: Tensor, x: Tensor, y: Tensor) -> Sides:
-    """What estimates (T, d + 1) come to, on the population (m, d), (m,)."""
+    """Measures of the estimates (T, d + 1) on the population (m, d), (m,)."""
     weight = estimate[:, :-1]
-    whole = task.covariance + 0.25 * torch.outer(task.shift, task.shift)  # of X over both classes
+    whole = task.covariance + 0.25 * torch.outer(task.shift, task.shift)  # covariance of X over both classes
     chosen = (weight @ x.T + estimate[:, -1:] > 0).to(x)  # (T, m)
     yes = torch.stack([chosen[:, y == c].mean(dim=1) for c in (0, 1)])  # P(Ŷ = 1 | Y = c)
     label = _entropy(yes.mean(dim=0)) - _entropy(yes).mean(dim=0)

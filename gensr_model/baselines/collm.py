@@ -61,7 +61,7 @@ class CoLLM(Baseline):
         nn.init.normal_(self.t5.shared.weight)
         attend_to_one_place(self.t5)
         self.slot = nn.Sequential(nn.Linear(cf_dim, 10 * cf_dim), nn.ReLU(), nn.Linear(10 * cf_dim, dim))
-        # The vector of nodes without an edge. It learns in phase ``slots``, because only a received table has such nodes.
+        # The vector of nodes without an edge. It learns in phase ``slots``: only a received table has such nodes.
         self.cold = nn.Parameter(torch.zeros(cf_dim), requires_grad=False)
         self.titles: Tensor
         titles = L.ItemWords(domain).first(torch.arange(domain.n_items), title_words)

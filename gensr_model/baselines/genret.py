@@ -214,7 +214,10 @@ class GenRet(Generator):
     def _freeze(self, level: int) -> None:
         """Set z of a level to the argmax of Sinkhorn over the items with text. All ids get new running numbers."""
         every = torch.arange(len(self.ids), device=self.ids.device)
-        codes, with_text = torch.stack([self._code(every, place) for place in range(1, LEVELS + 1)], dim=1), self._items_with_text()
+        codes, with_text = (
+            torch.stack([self._code(every, place) for place in range(1, LEVELS + 1)], dim=1),
+            self._items_with_text(),
+        )
         if len(with_text):
             scores = centred(self._dense(with_text, level) @ self.books[level - 1].T, self._known(with_text, level))
             parts = [sinkhorn(part).argmax(dim=1) for part in scores.split(_CLUSTERED)]

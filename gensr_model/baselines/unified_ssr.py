@@ -103,7 +103,10 @@ class UnifiedSSR(DotBaseline):
         self.items_or_queries = nn.Parameter(torch.zeros(()))  # its σ starts at .5
 
     def with_start(self, items: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, H, d), (B, H) → (B, H + 1, d) and the mask, with a learned vector before the first event."""
+        """(B, H, d), (B, H) → (B, H + 1, d) and the mask.
+
+        A learned vector precedes the first event.
+        """
         started = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         moved = torch.cat([torch.zeros_like(items[:, :1]), items], dim=1)
         first = started.int().argmax(dim=1)

@@ -20,9 +20,10 @@ from gensr_model.models.losses import ItemLoss
 
 
 class CoAttention(nn.Module):
-    """One vector of a query and its clicked item: W [Σ_l α_l x_l ; i], α = softmax of x_lᵀ A i / √d.
+    """One vector of a query and its clicked item: W [Σ_l α_l x_l ; i].
 
-    x are the words and the item, so that words unrelated to the click have little weight.
+    The weights are α = softmax of x_lᵀ A i / √d. x are the words and the item, so that words unrelated to the click
+    have little weight.
     """
 
     def __init__(self, dim: int) -> None:

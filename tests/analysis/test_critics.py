@@ -184,7 +184,7 @@ def test_normal_scores_keep_order_ties_and_the_middle() -> None:
 
 
 def test_impossible_inputs_are_errors() -> None:
-    with pytest.raises(DataError, match="20 samples"):
+    with pytest.raises(DataError, match="N of 20 or more"):
         estimate("mine", torch.zeros(5, 3), fixed(torch.zeros(5, 1)))
     x = torch.zeros(50, 2)
     x[3, 1] = math.inf

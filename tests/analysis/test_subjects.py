@@ -74,5 +74,5 @@ def test_a_bundle_has_the_name_that_tables_have(world: World, tmp_path: Path) ->
     shutil.copytree(world.bundles["unisar"], mine)
     saved_config = json.loads((mine / baseline.CONFIG).read_text(encoding="utf-8"))
     (mine / baseline.CONFIG).write_text(json.dumps(saved_config | {"title": "Mine"}), encoding="utf-8")
-    with pytest.raises(DataError, match="a bundle of Mine, which is no system of"):
+    with pytest.raises(DataError, match="is a bundle of Mine, which"):
         load(mine, world.dataset)

@@ -152,7 +152,7 @@ def test_the_stages_read_the_cf_table_and_a_saved_model_ranks_as_the_trained_one
 def test_a_table_that_does_not_fit_and_a_graph_without_an_edge_are_errors_before_training(
     small: Small, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=r"reads a CF table of 110x64 and got one of 110x8\. Set cf_dim"):
+    with pytest.raises(ConfigError, match=r"reads a CF table of 110x64, but this one has 110x8\. Set cf_dim"):
         CoLLM(collator(small.dataset, CoLLM).domain).receive("cf", read_cf(small.cf, small.dataset))
     none = cf_tables.load(small.cf)._replace(item_has_edges=torch.zeros(ITEMS, dtype=torch.bool))
     write_tensors(tmp_path / cf_tables.FILE, none._asdict())

@@ -172,7 +172,7 @@ def test_tiger_tells_items_of_equal_codes_apart_and_says_the_codes_it_was_given(
     codes = torch.from_numpy(random_codes(dataset.n_items, 2, 4, seed=5))
     model.receive("codes", codes)
     assert model.ids.tolist() == (codes + torch.arange(4) * 256 + model.first_code).tolist()
-    with pytest.raises(ConfigError, match=r"TIGER reads ids of 4 codes, and these have 3: semantic_ids\.levels must"):
+    with pytest.raises(ConfigError, match=r"TIGER reads ids of 4 codes, but these have 3\. Set semantic_ids\.levels"):
         model.receive("codes", codes[:, :3])
     one, two = next((a, b) for a in range(20) for b in range(a) if torch.equal(codes[a, :3], codes[b, :3]))
     scores = model.score(result.replace(candidates=torch.tensor([[one, two]] * 4)))

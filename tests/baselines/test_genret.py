@@ -216,7 +216,7 @@ def test_codes_tell_the_items_of_a_prefix_apart_where_prefixes_differ_more() -> 
 def test_codes_that_outnumber_the_items_are_refused(dataset: PreparedDataset) -> None:
     domain = collator(dataset, GenRet).domain
     assert GenRet(domain).codes == ITEMS < 64
-    with pytest.raises(ConfigError, match=rf"^rerank\.points\.genret\.codes is 41, but there are {ITEMS} items"):
+    with pytest.raises(ConfigError, match=rf"^rerank\.points\.genret\.codes is 41, but there are only {ITEMS} items"):
         GenRet(domain, codes=ITEMS + 1)
 
 
@@ -228,5 +228,5 @@ def test_too_many_items_with_the_same_codes_are_an_error(
     torch.nn.init.zeros_(model.books[1])
     monkeypatch.setattr(genret, "MOST_EQUAL", 9)
     model.enter("prefix-2", 0)
-    with pytest.raises(DataError, match="items the same codes, and ids tell 9 apart"):
+    with pytest.raises(DataError, match="items the same codes, but ids can distinguish only 9"):
         model.enter("prefix-3", 0)

@@ -92,7 +92,7 @@ def test_a_system_leads_clearly_where_its_interval_is_above_0(docs: Path) -> Non
     assert shown(docs, every) == "recall_at_10 ndcg_at_10"  # level at 5
     assert shown(docs, clear) == ""  # two of thirty users make the lead: one resample in eight has neither
     assert shown(docs, '{{ cost("toy", "rerank", "gensr", "epochs") }}') == "3.0"
-    with pytest.raises(DataError, match="not every cell of din says its epochs"):
+    with pytest.raises(DataError, match="not every cell of din has the cost epochs"):
         shown(docs, '{{ cost("toy", "rerank", "din", "epochs") }}')
 
 
