@@ -95,7 +95,7 @@ def test_a_user_without_events_of_a_behavior_has_an_empty_history(dataset: Prepa
 def test_a_wrong_contract_is_named(dataset: PreparedDataset) -> None:
     with pytest.raises(ConfigError, match=r"\['rec_histroy'\]\. Choose from history, item_text"):
         Collator(dataset, frozenset({"rec_histroy"}), 5, None)
-    with pytest.raises(ConfigError, match="reads \\['query'\\] need a lexicon"):
+    with pytest.raises(ConfigError, match=r"\['query'\], which need a lexicon"):
         Collator(dataset, frozenset({QUERY}), 5, None)
 
 
