@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import types
 from collections.abc import Iterator
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from flows.cli.config_file import parse_yaml
+from gensr_model.config.base import members
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError
 
@@ -51,7 +51,7 @@ def paths() -> list[str]:
 
 
 def _paths(kind: Any, place: str) -> Iterator[str]:
-    for model in _members(kind):
+    for model in members(kind):
         if _is_section(model):
             for name, field in model.model_fields.items():
                 yield f"{place}{name}"
@@ -60,22 +60,13 @@ def _paths(kind: Any, place: str) -> Iterator[str]:
 
 def _kinds(names: list[str], kind: Any) -> Iterator[Any]:
     """The types that the field under ``kind`` may have; none where there is no such field."""
-    for member in _members(kind):
+    for member in members(kind):
         if not names:
             yield member
         elif get_origin(member) is dict:
             yield from _kinds(names[1:], get_args(member)[1])
         elif _is_section(member) and names[0] in member.model_fields:
             yield from _kinds(names[1:], member.model_fields[names[0]].annotation)
-
-
-def _members(kind: Any) -> tuple[Any, ...]:
-    """The type itself, or what it is a union of."""
-    if get_origin(kind) is Annotated:
-        return _members(get_args(kind)[0])
-    if get_origin(kind) in (Union, types.UnionType):
-        return tuple(member for part in get_args(kind) for member in _members(part))
-    return (kind,)
 
 
 def _is_section(kind: Any) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import types
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
@@ -117,3 +118,12 @@ def digest(value: Any, length: int = 16) -> str:
         value = value.model_dump(mode="json")
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def members(kind: Any) -> tuple[Any, ...]:
+    """The type itself, or what it is a union of."""
+    if get_origin(kind) is Annotated:
+        return members(get_args(kind)[0])
+    if get_origin(kind) in (Union, types.UnionType):
+        return tuple(member for part in get_args(kind) for member in members(part))
+    return (kind,)

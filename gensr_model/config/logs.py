@@ -7,6 +7,7 @@ unit from the whole column, and delimiter and quoting from the first block of a 
 from __future__ import annotations
 
 import math
+import re
 from typing import Annotated, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
@@ -16,7 +17,6 @@ from gensr_model.config.base import Frozen, overlay
 from gensr_model.config.layouts import LAYOUTS, LINE_STEPS
 
 Behavior = Literal["rec", "src", "ignored"]
-Stem = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^/\\]*[^/\\\s][^/\\]*$")]
 Name = Annotated[str, StringConstraints(min_length=1)]
 # Several columns of one role: texts are joined, and categories are levels of a path. In all other roles the first
 # column with a value counts. A column whose name ends in ? may be absent.
@@ -37,6 +37,18 @@ def _parts_fields(sign: str) -> str:
     return sign
 
 
+_STEM = r"^(?![._])[^/\\]*[^/\\\s][^/\\]*(?![\s\S])"
+
+
+def _begins_names(name: str) -> str:
+    if not re.match(_STEM, name):
+        raise ValueError(
+            f"{name!r} begins no file name that is read. Give the beginning of a name, not a path, without . or _ ahead"
+        )
+    return name
+
+
+Stem = Annotated[str, AfterValidator(_begins_names), Field(json_schema_extra={"pattern": _STEM})]
 Zone = Annotated[str, AfterValidator(_known_zone)]
 
 

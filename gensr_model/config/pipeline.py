@@ -29,7 +29,7 @@ OVERRIDES = "overrides"
 # MLflow refuses other names for a model and finds none with @ by its alias. The name is also a part of file names.
 # The pattern means the same in Python and in ECMAScript. It does not end in `$`, because Python's `$` also matches
 # before a last newline.
-_NAME = r"^(?=.*\S)[^/:?@\x00-\x1f\x7f-\x9f\u2028\u2029]+(?![\s\S])"
+_NAME = r"^(?=.*\S)(?!\.+(?![\s\S]))[^/:?@\x00-\x1f\x7f-\x9f\u2028\u2029]+(?![\s\S])"
 _NAME_BYTES = 160  # file systems allow 255, and the longest name of a folder adds 70
 
 

@@ -12,9 +12,12 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
+from gensr_model.config.base import members
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.config.secrets import scrubbed
 from gensr_model.errors import MESSAGE_LINES, GensrError, append_trace, shortened
@@ -59,28 +62,46 @@ def describe(error: BaseException) -> str:
 
 def wrong_fields(error: ValidationError) -> str:
     """A line for each field of a config that does not fit."""
-    return "\n".join(_wrong_field(e["loc"], e["type"], e["msg"]) for e in error.errors())
+    wrong: dict[str, list[str]] = {}
+    for each in error.errors():
+        path, holders = _typed(each["loc"], each["type"])
+        wrong.setdefault(".".join(path), []).append(_message(each, holders))
+    return "\n".join(f"- {path}: {'; or: '.join(said)}" if path else "; ".join(said) for path, said in wrong.items())
 
 
-def _wrong_field(loc: tuple[int | str, ...], kind: str, message: str) -> str:
-    if kind == "extra_forbidden":
-        message = f"no such field{_suggestion(loc)}"
-    elif kind in ("model_type", "model_attributes_type", "dict_type"):
-        message = "expected an object"
-    message = message.removeprefix("Value error, ")
-    return f"- {'.'.join(map(str, loc))}: {message}" if loc else message
+def _message(error: ErrorDetails, holders: tuple[Any, ...]) -> str:
+    if error["type"] == "extra_forbidden":
+        known = dict.fromkeys(name for kind in holders for name in getattr(kind, "model_fields", ()))
+        names = difflib.get_close_matches(str(error["loc"][-1]), known, cutoff=0.75)
+        return "no such field" + (f"; did you mean {' or '.join(names)}?" if names else "")
+    if error["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        return "expected an object"
+    message = error["msg"].removeprefix("Value error, ")
+    return message.replace("valid tuple", "valid list").replace("Tuple should", "The list should")
 
 
-def _suggestion(loc: tuple[int | str, ...]) -> str:
-    """The known names that are like the last one of ``loc``; none within lists and unions."""
-    section: type[BaseModel] = PipelineConfig
-    for part in loc[:-1]:
-        field = section.model_fields.get(str(part))
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
-            return ""
-        section = field.annotation
-    names = difflib.get_close_matches(str(loc[-1]), section.model_fields, cutoff=0.75)
-    return f"; did you mean {' or '.join(names)}?" if names else ""
+def _typed(loc: tuple[int | str, ...], kind: str) -> tuple[list[str], tuple[Any, ...]]:
+    """A place as a person types it, without the names that pydantic gives to the members of a union; and the types of
+    what holds its last part."""
+    path: list[str] = []
+    kinds: tuple[Any, ...] = (PipelineConfig,)
+    for number, part in enumerate(loc, 1):
+        within = tuple(each for known in kinds for each in _within(known, part))
+        if within or (kind == "extra_forbidden" and number == len(loc)):
+            path.append(str(part) if part != "" else '""')
+        kinds = within or kinds
+    return path, kinds
+
+
+def _within(kind: Any, part: int | str) -> tuple[Any, ...]:
+    """The types that a part of a value may have: a field, what a key leads to, or an item; none where it has none."""
+    arguments = get_args(kind)
+    if isinstance(part, int):
+        return tuple(m for each in arguments for m in members(each)) if get_origin(kind) in (tuple, list) else ()
+    if get_origin(kind) is dict:
+        return () if part.startswith("dict[") else members(arguments[1])
+    field = getattr(kind, "model_fields", {}).get(part)
+    return () if field is None else members(field.annotation)
 
 
 def log_file(name: str) -> Path:

@@ -80,9 +80,9 @@ def test_a_config_that_does_not_fit_is_expected_and_names_its_fields() -> None:
         ({"train": {"epoch": 3}}, "- train.epoch: no such field; did you mean epochs?"),
         ({"trian": {}}, "- trian: no such field; did you mean train?"),
         ({"model": {"backbone": {"zzz": 1}}}, "- model.backbone.zzz: no such field"),
-        ({"source": {"kind": "generated", "user": 30}}, "- source.generated.user: no such field"),
+        ({"source": {"kind": "generated", "user": 30}}, "- source.user: no such field; did you mean users?"),
         ({"train": 3}, "- train: expected an object"),
-        ({"overrides": 3}, "overrides is 3: expected an object of sections"),
+        ({"overrides": 3}, 'overrides is 3. Give an object of sections, such as {"train": {"epochs": 3}}.'),
         ({"name": "a/b"}, "- name: 'a/b' cannot name a model in MLflow"),
     ],
 )
