@@ -72,6 +72,7 @@ BEHAVIORS = {
     **{name.strip(): "ignored" for name in _IGNORED.split(",")},
 }
 _USUAL = LogsConfig()
+_OF_LAYOUTS = {name for layout in LAYOUTS.values() for name in layout.get("behaviors", {})}
 _NUMBER = r"^\s*[-+]?[0-9.]+([eE][-+]?[0-9]+)?\s*$"
 _TYPED = {"queries": "logs/queries", "items": "logs/items", "users": "logs/users"}
 _ACCEPTS = {"events": EVENTS, "queries": QUERIES, "items": ITEMS, "users": USERS}
@@ -134,7 +135,7 @@ def event_blocks(
         timed = _with_number(con, rows.append_column("engagement", engagement))
         yield _split(_query(con, "logs/events", timed, params))
     how = "its type" if reader.time_unit else "found" if given == "auto" else "named in the config"
-    own = logs.behaviors.keys() - LAYOUTS.get(logs.layout or "", {}).get("behaviors", {}).keys()
+    own = logs.behaviors.keys() - _OF_LAYOUTS
     seen = {name.lower() for name in types}
     return reader.facts | {
         "behaviors_without_rows": sorted(name for name in own if name.lower() not in seen),
