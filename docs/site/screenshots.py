@@ -28,8 +28,8 @@ class View(NamedTuple):
 
 
 VIEWS = {
-    "report": View("", 1200, 760),
-    "report_results": View("results", 1200, 760),
+    "report": View("", 1200, 960),
+    "report_results": View("results", 1200, 820),
     "report_phone": View("", 500, 900, dark=True),  # Chromium has no narrower window
 }
 
@@ -44,9 +44,8 @@ def take(report: Path, folder: Path) -> list[Path]:
 
 
 def _picture(report: Path, view: View, path: Path) -> Path:
-    hidden = (
-        f"<style>header, nav, main > section:not(#{view.section}) {{display: none}}</style>" if view.section else ""
-    )
+    others = f"header, nav, main > section:not(#{view.section}) {{display: none}} body {{display: block !important}}"
+    hidden = f"<style>{others}</style>" if view.section else ""
     with tempfile.TemporaryDirectory() as temp:
         page, raw = Path(temp) / "page.html", Path(temp) / "picture.png"
         page.write_text(report.read_text(encoding="utf-8") + hidden, encoding="utf-8")

@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 from prose import ROOT
 
-PAGE = """<!doctype html><meta name="color-scheme" content="light dark"><body style="margin:0">
-<header style="height:100px;background:red"></header>
+PAGE = """<!doctype html><meta name="color-scheme" content="light dark">
+<style>body {margin: 0; display: grid; grid-template-columns: 50px 1fr} header {grid-column: 1 / -1}</style>
+<header style="height:100px;background:red"></header><nav></nav>
 <main><section id="short" style="height:100px"></section>
 <section id="results" style="height:900px;background:blue"></section></main>"""
 
@@ -49,7 +50,7 @@ def test_the_script_takes_head_section_and_dark(screenshots: Any, tmp_path: Path
     head, results, phone = (
         Image.open(path).convert("RGB") for path in screenshots.take(tmp_path / "report.html", tmp_path / "pictures")
     )
-    assert head.size == (1200, 760)
+    assert head.size == (1200, 960)
     assert np.asarray(head)[50, 600].tolist() == [255, 0, 0]
     assert np.asarray(head)[150, 600].min() > 200, "light"
     assert np.asarray(results)[50, 600].tolist() == [0, 0, 255], "the section alone"
