@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 MESSAGE_LINES = 3  # what a terminal and Prefect show of a message
 
@@ -28,7 +30,12 @@ class GensrError(Exception):
 
 
 class DataError(GensrError):
-    """The input data cannot be used. The message names the file, the line or field, and what was expected."""
+    """The input data cannot be used. The message names the file, the line or field, and what was expected.
+
+    ``blanks`` has the fields of the config that a person has to fill in, by path, and what is known of each.
+    """
+
+    blanks: Mapping[str, str] = MappingProxyType({})
 
 
 class EmptyFileError(DataError):

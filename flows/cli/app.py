@@ -72,7 +72,11 @@ def run(
     Example: gensr run --data /data/mine --preset best --set train.epochs=3
     """
     tree = options.config_tree(config, data, data_format, preset, sets)
-    raise typer.Exit(watch.run(installation.enter(), tree, deployment))
+    here = installation.enter()
+    tree, why = options.with_format(tree)
+    if why:
+        servers.print_message(f"reading format {tree['format']}{why}")
+    raise typer.Exit(watch.run(here, tree, deployment))
 
 
 app.command()(check)

@@ -30,15 +30,16 @@ def check(
     Reads the files and counts what a run would take: columns, events, texts, splits, rejected lines. Trains nothing.
     A run that follows does not read the files again. Exit status 1 where a run could not work.
 
-    Example: gensr check --data /data/mine --format logs
+    Example: gensr check --data /data/mine
     """
     prepare_environment()
     from gensr_model.reporting.data_check import screen  # NumPy: a second
 
-    wanted = PipelineConfig.model_validate(options.config_tree(config, data, data_format, preset, sets))
+    tree, why = options.with_format(options.config_tree(config, data, data_format, preset, sets))
+    wanted = PipelineConfig.model_validate(tree)
     found = look(wanted)
     found["warnings"] += unread_files(wanted, found)
-    typer.echo(f"{describe(wanted, found)}\n\n{screen(found)}")
+    typer.echo(f"{describe(wanted, found)}{why}\n\n{screen(found)}")
     if found["problem"]:
         raise DataError(found["problem"])
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
@@ -15,9 +17,13 @@ from flows.cli.check import describe, look, prepare_environment
 from gensr_model.config.base import overlay
 from gensr_model.config.data import FolderSource
 from gensr_model.config.pipeline import PipelineConfig
-from gensr_model.errors import ConfigError
+from gensr_model.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from tasks.core.dataset_format import DatasetFormat
 
 _PLAIN = re.compile(r"(?!(?:true|false|null|yes|no|on|off)$)[A-Za-z_./~][\w./-]*", re.I | re.ASCII)
+_BLANK = object()  # what only a person knows
 
 
 def init(
@@ -30,6 +36,7 @@ def init(
     """Write a commented config file from what is understood of your data.
 
     Columns, event types and the split stand in it as they were found, to be corrected. Overwrites nothing.
+    A required column or an event type that nobody knows stands there as a blank, ???; exit status 1 then.
 
     Example: gensr init --data /data/mine && gensr run --config gensr.yaml
     """
@@ -37,25 +44,46 @@ def init(
         raise ConfigError(f"{out}: exists already. Name another file with --out, or remove this one")
     prepare_environment()
     from tasks.core.dataset_format import dataset_format
-    from tasks.ingest.ingest import format_of  # DuckDB and Prefect: seconds
 
     tree = options.config_tree(None, data, data_format, preset, sets)  # refuses a secret before anything repeats it
+    if data_format is None and not isinstance(PipelineConfig.model_validate(tree).source, FolderSource):
+        raise ConfigError(f"--data {data}: say which --format the files have")
+    tree, _ = options.with_format(tree)
     config = PipelineConfig.model_validate(tree)
-    if data_format is None:
-        if not isinstance(config.source, FolderSource):
-            raise ConfigError(f"--data {data}: say which --format the files have")
-        tree = tree | {"format": format_of(Path(config.source.path))}
-        config = PipelineConfig.model_validate(tree)
-    found = look(config)
-    first = {"name": config.name, "format": config.format, "source": options.source(data), "preset": config.preset}
     entry = dataset_format(config.format)
+    found = _understood(config, entry)
+    first = {"name": config.name, "format": config.format, "source": options.source(data), "preset": config.preset}
     made, notes = entry.explicit(found, config) if entry.explicit else ({}, {})
-    lines = [*_head(found, data, out), *_yaml(overlay(first | tree, first | made), notes)]
+    whole = overlay(first | tree, first | made)
+    for path, note in found["blanks"].items():
+        notes[path] = note
+        *sections, name = path.split(".", 2 if path.startswith("logs.behaviors.") else -1)
+        functools.reduce(lambda at, each: at.setdefault(each, {}), sections, whole)[name] = _BLANK
+    lines = [*_head(found, data, out), *_yaml(whole, notes)]
     with out.open("x", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")
+    if found["blanks"]:
+        raise DataError(
+            f"{out} is written, and not complete. {found['problem']} In the file fill in and uncomment "
+            f"{', '.join(found['blanks'])}, then: gensr check --config {out}"
+        )
     typer.echo(f"{out}: {describe(config, found)}. Read it, then: gensr check --config {out}")
     if found["problem"]:
         typer.echo(f"A run could not work yet: {found['problem']}")
+
+
+def _understood(config: PipelineConfig, entry: DatasetFormat) -> dict[str, Any]:
+    """What the check finds, or the outline of files that lack what only a person knows: ``blanks`` names that."""
+    from tasks.ingest.ingest import find_source  # DuckDB and Prefect: seconds
+
+    try:
+        return look(config) | {"blanks": {}}
+    except DataError as error:
+        if not error.blanks or entry.outline is None:
+            raise
+        with tempfile.TemporaryDirectory(prefix="gensr-init-") as temp:
+            found = entry.outline(find_source.fn(config).path, config, Path(temp))
+        return found | {"blanks": found["blanks"] | error.blanks, "problem": error.full_message, "warnings": []}
 
 
 def _head(found: dict[str, Any], data: str, out: Path) -> list[str]:
@@ -74,8 +102,11 @@ def _yaml(tree: dict[str, Any], notes: dict[str, str], place: str = "", depth: i
         path = f"{place}{name}"
         behind = f"  # {_one_line(notes[path])}" if notes.get(path) else ""
         start = f"{'  ' * depth}{_scalar(name)}:"
-        if isinstance(value, dict) and value:
-            yield start + behind
+        if value is _BLANK:
+            yield f"{'  ' * depth}# {_scalar(name)}: ???{behind}"
+        elif isinstance(value, dict) and value:
+            blank = "# " if all(each is _BLANK for each in value.values()) else ""  # else it were a field without value
+            yield f"{'  ' * depth}{blank}{start.lstrip()}{behind}"
             yield from _yaml(value, notes, f"{path}.", depth + 1)
         elif isinstance(value, list | tuple):
             yield f"{start} [{', '.join(map(_scalar, value))}]{behind}"

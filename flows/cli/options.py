@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from flows.cli.assignments import paths
 from flows.cli.config_tree import read_config
+from gensr_model.config.data import FolderSource
 from gensr_model.config.known_formats import FORMATS
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.config.presets import PRESETS
 
 
@@ -72,6 +75,20 @@ def config_tree(
 ) -> dict[str, Any]:
     """The parameter ``config`` of a flow. Raises ConfigError as ``read_config``."""
     return read_config(config, {"source": source(data), "format": data_format, "preset": preset}, sets or ())
+
+
+def with_format(tree: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """The config with the format of the files in its folder, where it names none, and which file says so.
+
+    Raises DataError where the names of files leave the format open.
+    """
+    folder = PipelineConfig.model_validate(tree).source
+    if "format" in tree or not isinstance(folder, FolderSource) or not Path(folder.path).is_dir():
+        return tree, ""
+    from tasks.ingest.ingest import format_of  # DuckDB and Prefect: seconds
+
+    name, file = format_of(Path(folder.path))
+    return tree | {"format": name}, f" because of {file} (--format names another)"
 
 
 def source(data: str | None) -> str | None:

@@ -120,6 +120,7 @@ class DatasetFormat:
     Attributes:
         advice: warnings that the format adds to what ``tasks/validate/check.py`` found; each says what to set.
         explicit: the config's own fields as the check found them, and a note behind some of them by path.
+        outline: from the raw folder, the config and a folder for DuckDB, what ``explicit`` needs where no check can be.
         suites: expectations of the raw tables by table, from the first and last credible time (ms since 1970 UTC).
         published: the public files; empty where a user has to name the files to download.
         generate: writes a generated world into a folder; None where there is no generator.
@@ -131,6 +132,7 @@ class DatasetFormat:
     suites: Callable[[int, int], dict[str, ExpectationSuite]]
     advice: Callable[[dict[str, Any]], list[str]] | None = None
     explicit: Callable[[dict[str, Any], PipelineConfig], tuple[dict[str, Any], dict[str, str]]] | None = None
+    outline: Callable[[Path, PipelineConfig, Path], dict[str, Any]] | None = None
     published: tuple[RemoteFile, ...] = ()
     generate: Callable[[Path, GeneratedSource], None] | None = None
 

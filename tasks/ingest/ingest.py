@@ -128,26 +128,35 @@ def _reading(config: PipelineConfig) -> Reading:
 def _other_format(folder: Path, format: Format) -> str:
     """A hint where the folder has files of another known format."""
     for name, facts in FORMATS.items():
-        if name != format and _has_marks(folder, name):
+        if name != format and _marked(folder, name) is not None:
             return f" It looks like {facts.title} data: set format to {name}."
     return ""
 
 
-def _has_marks(folder: Path, format: Format) -> bool:
-    """Whether a file or folder below is named as those of the format are; case does not count."""
+def _marked(folder: Path, format: Format) -> Path | None:
+    """A file or folder below that is named as those of the format are; case does not count."""
     marks = dataset_format(format).reading.marks
-    return any(fnmatch.fnmatchcase(path.name.casefold(), mark) for path in folder.rglob("*") for mark in marks)
+    named = (path for path in folder.rglob("*") if any(fnmatch.fnmatchcase(path.name.casefold(), m) for m in marks))
+    return min(named, default=None)
 
 
-def format_of(folder: Path) -> Format:
-    """The format of the files in ``folder``, by their names. Raises DataError where none of ours has such names."""
+def format_of(folder: Path) -> tuple[Format, str]:
+    """The format of the files in ``folder``, by their names, and which file says so.
+
+    Raises DataError where no known format has such names, or more than one has.
+    """
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder, seen from {Path.cwd()}.")
-    for name in FORMATS:
-        if _has_marks(folder, name):
-            return name
+    marked = {name: path for name in FORMATS if (path := _marked(folder, name)) is not None}
+    if len(marked) == 1:
+        ((format, path),) = marked.items()
+        return format, path.relative_to(folder).as_posix()
+    if marked:
+        files = ", ".join(f"{path.relative_to(folder)} of {name}" for name, path in marked.items())
+        raise DataError(f"{folder}: the files are of several formats: {files}. Say which --format to read.")
+    named = "; ".join(f"{name}: {', '.join(dataset_format(name).reading.marks)}" for name in FORMATS)
     raise DataError(
-        f"{folder}: no file is named as those of {', '.join(FORMATS)} are. Say which --format it has."
+        f"{folder}: no file is named as those of a known format ({named}). Say which --format it has."
         " For tables of your own that is logs, with logs.events.name for how the files of events begin."
     )
 

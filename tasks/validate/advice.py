@@ -14,6 +14,7 @@ from gensr_model.config.pipeline import PipelineConfig
 from tasks.core.dataset_format import dataset_format
 
 _ENOUGH = {"train": 1_000, "test": 200}  # samples: below, a model learns nothing and differences are noise
+_HOPELESS = 300  # engagements: below, no setting makes a run learn
 _FEW = 0.05  # of the events of a usual day
 _MUCH = 0.2  # share of ties, of items without a text
 _ONE_USER = 0.05  # share of all events
@@ -26,6 +27,19 @@ def warnings(found: Found, config: PipelineConfig) -> list[str]:
     entry = dataset_format(config.format)
     own = entry.advice(found) if entry.advice else []
     return [*itertools.chain.from_iterable(look(found, config) for look in _LOOKS), *own]
+
+
+def problem_in_words(problem: str, found: Found, config: PipelineConfig) -> str:
+    """Why a run could not work; of so few data that its remedy would lead nowhere, what would be needed instead."""
+    events = found.get("events")
+    total = events["recommendation"] + events["search"] if events else 0
+    if not events or not 0 < total < _HOPELESS:
+        return problem
+    return (
+        f"{problem.partition('. ')[0]}. The data hold {total:,} engagements of {events['users']:,} users, and no "
+        "setting makes a run learn from so few. Bring logs of more users and more days: some thousand engagements, by users "
+        f"with {max(3, config.prepare.min_interactions)} or more each."
+    )
 
 
 def _empty_files(found: Found, config: PipelineConfig) -> Iterator[str]:

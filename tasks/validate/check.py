@@ -23,7 +23,7 @@ from tasks.core.work import Work
 from tasks.prepare import schemas as files
 from tasks.prepare.candidates import require_negatives
 from tasks.prepare.prepare import filter_interactions, make_samples, prepare, read_interactions
-from tasks.validate.advice import warnings
+from tasks.validate.advice import problem_in_words, warnings
 
 CHECK = "check.json"
 
@@ -44,6 +44,8 @@ def examine(raw: Path, config: PipelineConfig, temp: Path) -> dict[str, Any]:
             found["problem"] = error.full_message
         _measure(con, config, found)
     found["warnings"] = warnings(found, config)
+    if found["problem"]:
+        found["problem"] = problem_in_words(found["problem"], found, config)
     return found
 
 

@@ -133,6 +133,43 @@ def test_init_writes_what_run_and_check_take_as_it_is(folder: Path, monkeypatch:
     assert runs[0]["logs"]["events"]["columns"]["query"] == "suchwort"
 
 
+def test_init_leaves_a_blank_for_what_only_a_person_knows(folder: Path) -> None:
+    edit(folder / "events.csv", "user_id", "buyer", 1)
+    edit(folder / "items.csv", "sku", "number", 1)
+    edit(folder / "events.csv", ",click,", ",nudge,", 20)
+    done = gensr("init", "--data", "shop", *SMALL)
+    text = Path("gensr.yaml").read_text(encoding="utf-8")
+    assert done.exit_code == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("gensr: DataError: gensr.yaml is written, and not complete. ")
+    fields = "logs.events.columns.user, logs.items.columns.item"
+    assert last.endswith(f"fill in and uncomment {fields}, then: gensr check --config gensr.yaml")
+    assert "\n      # user: ???  # columns seen: buyer, query, event_type, " in text
+    assert "      item: sku  # usual name" in text.splitlines()
+    assert check("--config", "gensr.yaml").exit_code == 1, "it can be read, and lacks the column"
+    filled = text.replace("# user: ???", "user: buyer").replace("# item: ???", "item: number")
+    Path("gensr.yaml").write_text(filled, encoding="utf-8")
+    assert "unknown event types: nudge (20 rows)" in gensr("check", "--config", "gensr.yaml").stderr
+
+    names = ("--set", "logs.events.columns.user=buyer", "--set", "logs.items.columns.item=number")
+    assert gensr("init", "--data", "shop", "--out", "b.yaml", *SMALL, *names).exit_code == 1
+    rows = Path("b.yaml").read_text(encoding="utf-8").splitlines()
+    at = rows.index("    # nudge: ???  # 20 rows: rec, src or ignored")
+    assert rows[at - 1].startswith("  # behaviors:  # rec and src are engagements")
+    rows[at - 1 : at + 1] = ["  behaviors:", "    nudge: ignored"]
+    Path("b.yaml").write_text("\n".join(rows), encoding="utf-8")
+    assert gensr("check", "--config", "b.yaml").exit_code == 0
+
+
+def test_the_format_is_that_of_the_names_of_files(folder: Path) -> None:
+    done = gensr("check", "--data", "shop", *SMALL)
+    assert done.stdout.startswith(f"{folder}, read as own logs because of events.csv (--format names another)\n")
+    assert done.stdout.split("\n", 1)[1] == check().stdout.split("\n", 1)[1]
+    (folder / "reviews_X_5.json").write_text("{}\n", encoding="utf-8")
+    last = gensr("check", "--data", "shop").stderr.splitlines()[-1]
+    assert "of several formats: reviews_X_5.json of amazon, events.csv of logs. Say which --format to read." in last
+
+
 def test_init_takes_parts_with_columns_of_their_own(folder: Path) -> None:
     head, *rows = (folder / "events.csv").read_text("utf-8").splitlines()
     (folder / "EVENTS.2.csv").write_text("\n".join([head.replace("timestamp", "ts"), *rows[500:]]), encoding="utf-8")
@@ -174,4 +211,5 @@ def test_init_says_where_no_file_has_a_name_that_is_known(folder: Path) -> None:
     (folder / "events.csv").rename(folder / "log.csv")
     done = gensr("init", "--data", "shop")
     assert done.exit_code == 1
-    assert "shop: no file is named as those of amazon, kuaisar, logs are. Say which --format it has." in done.stderr
+    assert "shop: no file is named as those of a known format (amazon: reviews_*, " in done.stderr
+    assert "Say which --format it has." in done.stderr

@@ -113,6 +113,10 @@ def test_logs_of_few_users_are_too_few_to_learn_from(least: int, tmp_path: Path)
     config = changed(config, {"source": str(shop(tmp_path / "few", 0.4, users=30, each=5, days=20))})
     found = check(config, tmp_path)
     assert (found["problem"] is None) == (least == 1)
+    if found["problem"]:
+        said = "the filters leave no interaction. The data hold 150 engagements of 30 users, and no setting makes a run"
+        assert found["problem"].startswith(said)
+        assert found["problem"].endswith("by users with 9 or more each."), "lowering the filter would help nobody"
     assert found["warnings"][0].startswith("The data hold 150 engagements of 30 users, too few to learn from.")
     assert not [told for told in found["warnings"] if "lower prepare.min_interactions" in told]
 

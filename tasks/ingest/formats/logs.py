@@ -34,7 +34,7 @@ from tasks.ingest.formats.logs_prepare import (
     zone_of_days,
 )
 from tasks.ingest.rejects import REJECTED
-from tasks.ingest.tables.roles import REQUIRED
+from tasks.ingest.tables.roles import REQUIRED, blanks
 from tasks.ingest.tables.staged import Staged
 from tasks.ingest.tables.table_files import ENDINGS, files_of, label
 from tasks.ingest.tables.table_reader import TableReader
@@ -148,20 +148,46 @@ def _event_types(logs: LogsConfig, types: Counter[str], path: Path) -> dict[str,
     """What each event type of a file means. Raises DataError for one that nobody knows."""
     given = {name.lower(): behavior for name, behavior in logs.behaviors.items()}
     known: dict[str, str] = {}
-    unknown: list[str] = []
+    unknown: dict[str, str] = {}
     for name in types:
         plain = " ".join(name.lower().replace("_", " ").replace("-", " ").split())
         meaning = given.get(name.lower()) or BEHAVIORS.get(plain)
         if meaning is None:
-            unknown.append(f"{name} ({types[name]:,} rows)")
+            unknown[name] = f"{types[name]:,} rows"
         else:
             known[name] = meaning
     if unknown:
-        raise DataError(
-            f"{path}: unknown event types: {', '.join(sorted(unknown)[:20])}. Say in logs.behaviors what each is: rec "
-            'or src for an engagement, or ignored, such as {"' + sorted(unknown)[0].rpartition(" (")[0] + '": "rec"}.'
+        shown = ", ".join(f"{name} ({rows})" for name, rows in sorted(unknown.items())[:20])
+        error = DataError(
+            f"{path}: unknown event types: {shown}. Say in logs.behaviors what each is: rec or src for an engagement, "
+            'or ignored, such as {"' + min(unknown) + '": "rec"}.'
         )
+        error.blanks = {f"logs.behaviors.{name}": f"{rows}: rec, src or ignored" for name, rows in unknown.items()}
+        raise error
     return known
+
+
+def outline(folder: Path, config: PipelineConfig, temp: Path) -> dict[str, Any]:
+    """What ``explicit`` reads, as far as the beginnings of the files say it: of files that the check cannot read yet.
+
+    ``blanks`` has the columns that a person has to name.
+    """
+    found: dict[str, Any] = {"tables": [], "columns": [], "time_units": []}
+    found |= {"unused": {}, "event_types": {}, "blanks": {}}
+    with sql_runner.connect(config.prepare, temp) as con:
+        for table, paths in find(folder, config.logs).items():
+            found["tables"].append({"table": table, "rows": None, "files": len(paths)})
+            roles: dict[tuple[str, ...], dict[str, Any]] = {}
+            for path in paths:
+                reader = TableReader(con, path, table, getattr(config.logs, table), required=False)
+                for role, column in reader.columns.items():
+                    row = {"table": table, "role": role, "columns": list(column.names), "why": column.why, "files": 0}
+                    roles.setdefault((role, *column.names), row)["files"] += 1
+                lacking = [role for role in REQUIRED[table] if role not in reader.columns]
+                found["unused"].setdefault(table, reader.facts["unused"])
+                found["blanks"] |= blanks(table, lacking, reader.seen)
+            found["columns"] += roles.values()
+    return found
 
 
 def _engagements(rows: pa.Table, meaning: dict[str, str], without_item: str) -> pa.ChunkedArray:
@@ -287,4 +313,5 @@ FORMAT = DatasetFormat(
     suites=suites,
     advice=advice,
     explicit=explicit,
+    outline=outline,
 )

@@ -116,7 +116,8 @@ def explicit(found: dict[str, Any], config: PipelineConfig) -> tuple[dict[str, A
             "name": getattr(config.logs, name).name,
             "columns": _columns(found, config, name, table["files"], notes),
         }
-        notes[f"{place}.name"] = f"{table['rows']:,} rows; files whose names begin so: {table['files']:,}"
+        rows = "" if table["rows"] is None else f"{table['rows']:,} rows; "
+        notes[f"{place}.name"] = f"{rows}files whose names begin so: {table['files']:,}"
     units = {each["unit"] for each in found["time_units"] if each["why"] != "its type"}
     if len(units) == len(found["time_units"]) == 1:
         logs["events"]["time_unit"] = units.pop()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,6 +59,7 @@ def find_columns(
     sparse: bool = False,
     lenient: bool = False,
     nested: bool = True,
+    required: bool = True,
 ) -> dict[str, Column]:
     """The column of each role that the file has.
 
@@ -70,6 +71,7 @@ def find_columns(
             are then looked for in all rows.
         lenient: whether that holds for required columns too.
         nested: whether columns may hold objects, into which a name with dots leads.
+        required: whether a required role without a column is an error.
     Raises:
         DataError: a column that the config names, or one of a required role, is not there.
     """
@@ -89,12 +91,22 @@ def find_columns(
         if kept := tuple(plain.values()) if sparse else tuple(there):
             found[role] = Column(kept, "named in the config")
     lacking = [role for role in REQUIRED[table] if role not in found]
-    if lacking:
+    if lacking and required:
         what = f"no column of the {table} has a usual name of the role {lacking[0]}"
         more = [f"{role} (nearest: {', '.join(nearest(USUAL[table][role], seen))})" for role in lacking[1:]]
         also = f" Beside it these are not found: {', '.join(more)}." if more else ""
-        raise _missing(path, what, USUAL[table][lacking[0]], seen, f"logs.{table}.columns.{lacking[0]}", also)
+        error = _missing(path, what, USUAL[table][lacking[0]], seen, f"logs.{table}.columns.{lacking[0]}", also)
+        error.blanks = blanks(table, lacking, seen)
+        raise error
     return found
+
+
+def blanks(table: str, roles: Iterable[str], seen: Sequence[str]) -> dict[str, str]:
+    """The fields that name the columns of these roles, and the columns that there are, the likeliest first."""
+    return {
+        f"logs.{table}.columns.{role}": f"columns seen: {', '.join(nearest(USUAL[table][role], seen, len(seen)))}"
+        for role in roles
+    }
 
 
 def _by_usual_name(usual: Sequence[str], seen: Sequence[str]) -> str | None:

@@ -36,7 +36,9 @@ class TableReader:
     Raises DataError for a file that cannot be read as what its name says, and as ``find_columns`` does.
     """
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, path: Path, table: str, config: TableConfig) -> None:
+    def __init__(
+        self, con: duckdb.DuckDBPyConnection, path: Path, table: str, config: TableConfig, required: bool = True
+    ) -> None:
         self.con, self.path, self.table = con, path, table
         sql_runner.run(con, "tables/macros")
         named = kind_of(path.name)
@@ -48,7 +50,7 @@ class TableReader:
         seen = self._look(config, given)
         self.seen: list[str] = [*(name for name in seen if name not in self.hive), *self.hive]
         self.columns = find_columns(
-            table, given, self.seen, path, self.kind == LINES, self.step is not None, self.kind != TEXT
+            table, given, self.seen, path, self.kind == LINES, self.step is not None, self.kind != TEXT, required
         )
         self.zone: str = getattr(config, "time_zone", "UTC")
         self.time_unit = self._own_time_unit()
