@@ -184,11 +184,7 @@ def _few_users(facts: RunFacts) -> Iterator[str]:
 def limits(facts: RunFacts) -> Iterator[str]:
     """What the numbers of the run cannot say."""
     config = facts.summary["config"]
-    section = (dict.fromkeys(SYSTEMS, "rerank") | {ABLATION: "ablation"}).get(facts.summary.get("study", ""))
-    seeds = config[section]["seeds"] if section else []
-    if len(seeds) < 2:
-        seed = seeds[0] if seeds else facts.summary["seed"]
-        yield f"One seed ({seed}): how much another would change is not in these intervals."
+    yield from few_seeds(facts)
     if config["evaluation"]["max_test_samples"] is not None:
         yield f"At most {config['evaluation']['max_test_samples']:,} test samples per task were ranked."
     if config["evaluation"]["protocol"] in SEARCH_ONLY:
@@ -199,6 +195,15 @@ def limits(facts: RunFacts) -> Iterator[str]:
     later = facts.manifest.get("split", {}).get("leave_one_out_later_share")
     if later:
         yield f"Leave-one-out: {later:.1%} of the training events, on average, follow a test event of another user."
+
+
+def few_seeds(facts: RunFacts) -> Iterator[str]:
+    """A sentence where what is compared was trained with one seed alone."""
+    section = (dict.fromkeys(SYSTEMS, "rerank") | {ABLATION: "ablation"}).get(facts.summary.get("study", ""))
+    seeds = facts.summary["config"][section]["seeds"] if section else []
+    if len(seeds) < 2:
+        seed = seeds[0] if seeds else facts.summary["seed"]
+        yield f"One seed ({seed}): how much another would change is not in these intervals."
 
 
 def joined(names: list[str]) -> str:

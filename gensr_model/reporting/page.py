@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from gensr_model.config.base import TASKS
-from gensr_model.reporting import findings, paper, run_sections, run_tables, study_findings
+from gensr_model.reporting import claims, findings, first_screen, paper, run_sections, run_tables, study_findings
+from gensr_model.reporting.meanings import meaning
 from gensr_model.reporting.renderers import environment
 from gensr_model.reporting.run_facts import RunFacts
 from gensr_model.reporting.sections import Section
@@ -21,11 +22,15 @@ class Entry(NamedTuple):
 
     name: str
     title: str
+    meaning: str
+
+
+_BACKGROUND = ("check", "training", "semantic-ids", "speed")  # sections of what the results rest on
 
 
 def render(facts: RunFacts) -> str:
     """The page; every text of the data is escaped."""
-    sections = run_sections.report_sections(facts)
+    sections = [each for each in (claims.section(facts), *run_sections.report_sections(facts)) if each]
     context: dict[str, Any] = {
         "facts": facts,
         "summary": facts.summary,
@@ -33,8 +38,8 @@ def render(facts: RunFacts) -> str:
         "script": Markup(_file("sort.js")),
         "papers": paper.is_papers_data(facts),
         "tasks": [task for task in TASKS if facts.summary["results"].get(task)],
-        "short": findings.in_short(facts),
-        "outcomes": study_findings.outcomes(facts),
+        "answers": first_screen.answers(facts),
+        "findings": first_screen.top_findings(facts),
         "problems": [*study_findings.problems(facts), *findings.what_did_not_work(facts)],
         "config": json.dumps(facts.summary["config"], indent=2, ensure_ascii=False),
         "stages": run_tables.stages(facts),
@@ -44,7 +49,8 @@ def render(facts: RunFacts) -> str:
         "profile": run_tables.profile_columns(facts),
         "checks": _checks(facts),
         "audits": _audits(facts),
-        "sections": sections,
+        "results": [section for section in sections if section.name not in _BACKGROUND],
+        "background": [section for section in sections if section.name in _BACKGROUND],
         "contents": _contents(facts, sections),
     }
     return environment().get_template("report.html.j2").render(context)
@@ -55,16 +61,19 @@ def _file(name: str) -> str:
 
 
 def _contents(facts: RunFacts, sections: list[Section]) -> list[Entry]:
+    """In the order of the page: results, what did not work, then what the results rest on."""
+    titles = {section.name: section.title for section in sections}
     entries = [
-        (True, Entry("short", "In short")),
-        (True, Entry("run", "What was run")),
-        (bool(facts.manifest), Entry("data", "Data")),
-        (bool(facts.audits or facts.checks), Entry("checks", "Checks and audits")),
-        *((True, Entry(section.name, section.title)) for section in sections),
-        (bool(facts.examples), Entry("examples", "Example rankings")),
-        (True, Entry("failed", "What did not work")),
+        (True, "short", "In short"),
+        *((True, name, title) for name, title in titles.items() if name not in _BACKGROUND),
+        (bool(facts.examples), "examples", "Example rankings"),
+        (True, "failed", "What did not work"),
+        (bool(facts.manifest), "data", "Data"),
+        (bool(facts.audits or facts.checks), "checks", "Checks and audits"),
+        *((True, name, title) for name, title in titles.items() if name in _BACKGROUND),
+        (True, "run", "What was run"),
     ]
-    return [entry for there, entry in entries if there]
+    return [Entry(name, title, meaning(facts, name)) for there, name, title in entries if there]
 
 
 def _same_time(facts: RunFacts) -> str:

@@ -47,10 +47,15 @@ def standings(facts: RunFacts) -> list[Standing]:
     """Of each task that GenSR was ranked on. The results are the run's, or those of the study that the run is."""
     study = facts.studies.get(facts.summary.get("study", ""), {})
     known: list[dict[str, Any]] = [facts.summary, study]
-    results: Any = next((each["results"] for each in known if each.get("results")), {})
+    return of_study(next((each for each in known if each.get("results")), {}))
+
+
+def of_study(study: dict[str, Any]) -> list[Standing]:
+    """The same of the summary of a run or a study."""
+    results: Any = study.get("results", {})
     if isinstance(results, list):
-        return _of_study(study)
-    compared = study.get("comparisons", {}) or facts.summary["comparisons"]
+        return _of_systems(study)
+    compared = study.get("comparisons", {})
     return [
         _standing(task, results[task], compared.get(task, {}), frozenset(REFERENCES))
         for task in TASKS
@@ -58,7 +63,7 @@ def standings(facts: RunFacts) -> list[Standing]:
     ]
 
 
-def _of_study(study: dict[str, Any]) -> list[Standing]:
+def _of_systems(study: dict[str, Any]) -> list[Standing]:
     """Of many systems: means over seeds, and the test against the best baseline alone."""
     references = frozenset(name for name, system in study["systems"].items() if system["group"] == "reference")
     made = []

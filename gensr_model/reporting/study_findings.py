@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from typing import Any
 
 from gensr_model.config.base import TASKS
 from gensr_model.reporting.findings import joined, verdict
-from gensr_model.reporting.run_facts import ABLATION, FULL, SWEEP, SYSTEMS, RunFacts
+from gensr_model.reporting.run_facts import ABLATION, FULL, STUDIES, SWEEP, SYSTEMS, RunFacts
 from gensr_model.reporting.tables import p_value
 
 
 def outcomes(facts: RunFacts) -> list[str]:
-    """A sentence per study and task, for the head of the page."""
-    compared = (_comparison(facts, facts.studies.get(name, {}), title) for name, title in SYSTEMS.items())
-    return [*itertools.chain.from_iterable(compared), *_full(facts), *_ablation(facts), *_sweep(facts)]
+    """A sentence per study and task."""
+    return [sentence for study in STUDIES for sentence in outcomes_of(facts, study)]
+
+
+def outcomes_of(facts: RunFacts, study: str) -> list[str]:
+    """The same of one study; none of one that the run does not have."""
+    if study in SYSTEMS:
+        return list(_comparison(facts, facts.studies.get(study, {}), SYSTEMS[study]))
+    return list({FULL: _full, ABLATION: _ablation, SWEEP: _sweep}[study](facts))
 
 
 def failed(facts: RunFacts) -> Iterator[str]:
