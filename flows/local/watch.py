@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from flows.local import submit
 
 PIPELINE, SUMMARY = "gensr/full-pipeline", "summary.json"
-YOUR_LOGS = "check --data FOLDER --format logs   (a folder with your own events.csv and items.csv)"
+YOUR_LOGS = "check --data FOLDER --format logs   (your own events.csv and items.csv)"
 
 
 def run(here: Local, config: dict[str, Any], deployment: str = PIPELINE) -> int:

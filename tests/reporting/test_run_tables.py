@@ -184,7 +184,7 @@ def test_a_legend_takes_as_many_rows_as_its_names_need() -> None:
     svg = ElementTree.fromstring(line_chart("T", [Series(n, [(0, 0.0), (1, 1.0)], 1) for n in names]))
     result = {t.text: (float(t.attrib["x"]), float(t.attrib["y"])) for t in svg.iter("text") if t.text in names}
     assert set(result) == set(names)
-    rows = [y for _, y in result.values()]
+    rows = [result[name][1] for name in names]
     assert len(set(rows)) == 2
     assert rows == sorted(rows)
     assert all(x + 7 * len(name) <= 400 for name, (x, _) in result.items())
