@@ -10,7 +10,7 @@ from matplotlib.axis import Axis
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
-from gensr_model.reporting.svg import WIDTH, Drawing, Group
+from gensr_model.reporting.svg import NAMES, WIDTH, Drawing, Group
 
 _HEIGHT = 230.0  # without the legend
 _ROW, _CAP = 26.0, 0.16  # height of a row of ``interval_chart``, and what the ends of an interval reach of it
@@ -98,7 +98,7 @@ def line_chart(
     _ticks(axes.yaxis)
     low, high = axes.get_ylim()
     _across(drawing, [(tick, "grid") for tick in axes.get_yticks()] + ([(0.0, "zero")] if zero else []))
-    drawing.mark(axes.set_xlabel(x_label), "text", "axis")
+    drawing.words(axes.set_xlabel(x_label), "axis")
     if marked is not None:
         drawing.line([(marked, low), (marked, high)], "marked")
     for line in series:
@@ -117,11 +117,11 @@ def interval_chart(title: str, rows: Sequence[Interval], x_label: str, digits: i
     axes.set_xlim(*_padded([0.0, *references, *(value for row in rows for value in (row.low, row.high))]))
     axes.set_ylim(len(rows) - 0.5, -0.5)  # the first on top
     _ticks(axes.xaxis)
-    axes.set_yticks(range(len(rows)), [row.name for row in rows], fontsize=12)  # as the style sheet has names
+    axes.set_yticks(range(len(rows)), [row.name for row in rows])
     for label in axes.get_yticklabels():
-        drawing.mark(label, "text", "name")
+        drawing.words(label, "name")
     _across(drawing, [*((tick, "grid") for tick in axes.get_xticks()), (0.0, "zero")], upright=True)
-    drawing.mark(axes.set_xlabel(x_label), "text", "axis")
+    drawing.words(axes.set_xlabel(x_label), "axis")
     for y, row in enumerate(rows):
         mean, low_end, high_end = (f"{value:+.{digits}f}" for value in (row.mean, row.low, row.high))
         group = Group(f"interval {row.verdict}", f"{row.name}: {mean} [{low_end}, {high_end}]")
@@ -186,11 +186,12 @@ def _legend(drawing: Drawing, lines: Sequence[Series], rows: int) -> None:
         return
     columns = -(-len(lines) // rows)
     lines = [line for column in range(columns) for line in lines[column::columns]]  # Matplotlib fills columns first
-    keys = [Line2D([], [], label=line.name) for line in lines]
+    keys = [Line2D([], [], label="name") for _ in lines]  # one that begins with _ would be left out
     legend = drawing.figure.legend(
-        handles=keys, loc="outside upper left", ncols=columns, fontsize=12, frameon=False, handlelength=1.4,
+        handles=keys, loc="outside upper left", ncols=columns, fontsize=NAMES, frameon=False, handlelength=1.4,
         columnspacing=1.0, borderpad=0.2, labelspacing=0.6,
     )  # fmt: skip
     for line, key, words in zip(lines, legend.get_lines(), legend.get_texts(), strict=True):
-        drawing.mark(key, "line", "key", Group(line.style, ""))
-        drawing.mark(words, "text", "name")
+        drawing.mark(key, "line", "key", Group(line.style))
+        words.set_text(line.name)
+        drawing.words(words, "name")

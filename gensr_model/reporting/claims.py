@@ -44,7 +44,7 @@ def section(facts: RunFacts) -> Section | None:
         if result:
             shown = [words(_SEEN[result.verdict], VERDICTS[result.verdict]), words(result.words)]
         rows.append([words(claim.words), *shown, words(claim.where)])
-    columns = [Column(title, False) for title in ("The paper claims", "Seen?", "This run", "Where in the paper")]
+    columns = [Column(title, False) for title in ("The paper claims", "Seen?", "This run", "Source")]
     how = (
         f"A claim is seen where its difference is significant (p (Holm) < {facts.alpha:g}), and not seen where the "
         "opposite is. The compared systems include reference rankers, which the paper does not have."

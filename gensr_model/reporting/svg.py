@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
@@ -17,14 +18,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 
 WIDTH = 400.0
-_STYLE: dict[str, Any] = {
-    "svg.fonttype": "none",
-    "font.family": "DejaVu Sans",
-    **dict.fromkeys(("font.size", "axes.labelsize", "xtick.labelsize", "ytick.labelsize"), 11),
-}
-_SVG, _LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
+_SVG = "{http://www.w3.org/2000/svg}"
+_TICKS, NAMES = 11, 12  # sizes of letters, as the style sheet has them
 _NUMBERS = re.compile(r"-?\d+(?:\.\d+)?")
 
 
@@ -45,12 +43,11 @@ class Drawing:
     """One figure: ``axes`` is Matplotlib's, the methods add marks that ``svg`` writes. Other marks are left out."""
 
     def __init__(self, height: float) -> None:
-        with matplotlib.rc_context(_STYLE):
-            self.figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72, layout="constrained")
-            FigureCanvasSVG(self.figure)
-            self.axes: Axes = self.figure.subplots()
+        self.figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72, layout="constrained")
+        FigureCanvasSVG(self.figure)
+        self.axes: Axes = self.figure.subplots()
         self.axes.set_frame_on(False)
-        self.axes.tick_params(length=0)
+        self.axes.tick_params(length=0, labelsize=_TICKS)
         self._marks: dict[str, _Mark] = {}
 
     def mark(self, artist: Artist, shape: str, style: str = "", group: Group | None = None) -> None:
@@ -58,6 +55,12 @@ class Drawing:
         name = f"mark{len(self._marks)}"
         artist.set_gid(name)
         self._marks[name] = _Mark(shape, style, group)
+
+    def words(self, text: Text, style: str) -> None:
+        """The same of words, as they are: a title is no formula."""
+        text.set_parse_math(False)
+        text.set_fontsize(NAMES if style == "name" else _TICKS)
+        self.mark(text, "text", style)
 
     def line(
         self, points: Sequence[tuple[float, float]], style: str = "", group: Group | None = None, shape: str = "line"
@@ -80,7 +83,8 @@ class Drawing:
     def svg(self, title: str) -> str:
         """The element, with ``title`` for those who do not see it."""
         out = io.StringIO()
-        with matplotlib.rc_context(_STYLE | {"svg.hashsalt": "gensr"}):
+        with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "gensr"}), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the reader's browser has other fonts
             self.figure.savefig(out, format="svg", metadata={"Date": None})
         source = ElementTree.fromstring(out.getvalue())
         width, height = (float(source.attrib[side].removesuffix("pt")) for side in ("width", "height"))

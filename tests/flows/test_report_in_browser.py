@@ -54,8 +54,8 @@ def test_the_page_of_every_study_has_all_sections_and_the_picture_is_in_the_file
     tab.look(390)
     tab.open(page)
     result = tab.evaluate("[...document.querySelectorAll('section[id]')].map(s => s.id)")
-    assert result == ["short", "run", "data", "checks", "check", "results", "segments", "systems", "full", "ablation",
-                     "sweep", "training", "mechanisms", "speed", "examples", "failed"]  # fmt: skip
+    assert result == ["short", "claims", "results", "segments", "systems", "full", "ablation", "sweep", "mechanisms",
+                      "examples", "failed", "data", "checks", "check", "training", "speed", "run"]  # fmt: skip
     (size,) = tab.evaluate("[...document.images].map(i => [i.naturalWidth, i.complete, i.clientHeight])")
     assert size[0] > 1_000
     assert size[1]
@@ -120,6 +120,14 @@ def test_a_table_is_sorted_from_the_keyboard(tab: Tab, page: Path) -> None:
     assert signed == sorted(signed, reverse=True)
     tab.evaluate(f"{TABLE}.tHead.rows[0].cells[0].firstChild.click()")
     assert column(tab, 0) == sorted(written, key=str.casefold)
+
+
+def test_the_four_answers_are_on_the_first_screen_of_a_laptop(tab: Tab, page: Path) -> None:
+    tab.look(1280)
+    tab.open(page)
+    ends = tab.evaluate("[...document.querySelectorAll('#short .card')].map(c => c.getBoundingClientRect().bottom)")
+    assert len(ends) == 4
+    assert max(ends) <= 900
 
 
 @pytest.mark.parametrize("width", [390, 768, 1280])

@@ -170,7 +170,7 @@ def test_errors_are_told_without_the_folders_that_they_name(finished: Callable[[
         )
     )
     assert f"The study sweep failed: {shown}" in page.text
-    assert page.text.count(shown) == 2
+    assert page.text.count(shown) == 3, "among the findings, in the study's table, and where it is said what failed"
     assert "secret" not in page.text
     assert failed[0]["error"] == said, "the summary itself is left as it is"
 

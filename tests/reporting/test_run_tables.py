@@ -192,6 +192,14 @@ def test_a_legend_takes_as_many_rows_as_its_names_need() -> None:
     assert highest > max(rows), "no line runs through a name"
 
 
+def test_a_name_is_shown_as_it_is_written() -> None:
+    names = ["_mine", "$x^2$ & <b>", "東京"]
+    charts = (line_chart("T", [Series(n, [(0, 0.0), (1, 1.0)], 1) for n in names]),
+              interval_chart("T", [Interval(n, 0.1, 0.0, 0.2, "open") for n in names], "x"))  # fmt: skip
+    for svg in map(ElementTree.fromstring, charts):
+        assert {t.text for t in svg.iter("text") if t.get("class") == "name"} == set(names)
+
+
 @pytest.mark.parametrize("points", [[(1.0, 0.3)], [(0.0, 5.0), (1.0, 5.0)]])
 def test_a_single_or_constant_value_can_be_drawn(points: list[tuple[float, float]]) -> None:
     assert "nan" not in line_chart("T", [Series("a", points, 1)])
