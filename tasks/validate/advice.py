@@ -37,8 +37,8 @@ def problem_in_words(problem: str, found: Found, config: PipelineConfig) -> str:
         return problem
     return (
         f"{problem.partition('. ')[0]}. The data hold {total:,} engagements of {events['users']:,} users, and no "
-        "setting makes a run learn from so few. Bring logs of more users and more days: some thousand engagements, by users "
-        f"with {max(3, config.prepare.min_interactions)} or more each."
+        "setting makes a run learn from so few. Bring logs of more users and more days: some thousand engagements, by "
+        f"users with {max(3, config.prepare.min_interactions)} or more each."
     )
 
 

@@ -168,6 +168,10 @@ def test_the_format_is_that_of_the_names_of_files(folder: Path) -> None:
     (folder / "reviews_X_5.json").write_text("{}\n", encoding="utf-8")
     last = gensr("check", "--data", "shop").stderr.splitlines()[-1]
     assert "of several formats: reviews_X_5.json of amazon, events.csv of logs. Say which --format to read." in last
+    (folder / "reviews_X_5.json").unlink()
+    (folder / "events.csv").rename(folder / "ubi_events.jsonl")
+    last = gensr("check", "--data", "shop").stderr.splitlines()[-1]
+    assert last.endswith("Files named ubi are of the layout ubi: set logs.layout to ubi.")
 
 
 def test_init_takes_parts_with_columns_of_their_own(folder: Path) -> None:

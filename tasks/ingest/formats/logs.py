@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fnmatch
 import functools
 from collections import Counter
 from collections.abc import Generator
@@ -87,9 +88,18 @@ def find(folder: Path, logs: LogsConfig = _USUAL) -> Files:
         raise DataError(
             f"{folder}: no file of the table events: its name begins with {names['events']} (logs.events.name) "
             f"and ends in one of {ENDINGS}. The folder holds: {present}. "
-            "Logs in a known layout, such as UBI, need its name in logs.layout."
+            f"{_like_a_layout(folder)}"
         )
     return {table: paths for table, paths in files.items() if paths}
+
+
+def _like_a_layout(folder: Path) -> str:
+    """A hint at the layout whose names the files have."""
+    names = {name: layout["events"]["name"] for name, layout in LAYOUTS.items()}
+    for name, start in names.items():
+        if start != "*.json" and any(fnmatch.fnmatch(path.name.casefold(), f"{start}*") for path in folder.iterdir()):
+            return f"Files named {start} are of the layout {name}: set logs.layout to {name}."
+    return f"Logs in a known layout need its name in logs.layout: {', '.join(names)}."
 
 
 def configured(config: PipelineConfig) -> Reading:
@@ -285,7 +295,7 @@ READING = Reading(
         for table in LogsConfig.tables
     ),
     find=find,
-    marks=("events*", "ubi*"),
+    marks=("events*", "ubi*", "interactions*", "user_events*", "*.inter"),
     configured=configured,
     label=label,
 )
