@@ -101,7 +101,7 @@ def _information(facts: RunFacts) -> Measured | None:
 def _conflict(facts: RunFacts) -> Measured | None:
     return _all(
         Measured(
-            f"cosine less noise {_signed(row['less'], 2)} against {facts.title(model)}",
+            f"noise-corrected cosine {_signed(row['less'], 2)} against {facts.title(model)}",
             tested(row["less"], row.get("less_p_holm"), facts),
         )
         for (model,), row in facts.analysis("gradient").items()

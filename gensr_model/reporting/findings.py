@@ -157,11 +157,11 @@ def conflict(facts: RunFacts) -> Iterator[str]:
     }
     blind = [f"{facts.title(name)} ({row['probes']:.0f})" for name, row in by_model.items() if name not in intervals]
     if blind:
-        yield f"Whether tasks conflict is unknown for {joined(blind)}: so many probes may be only noise."
+        yield f"Whether tasks conflict is unknown for {joined(blind)}: so few probes may be noise alone."
     if "gensr" not in intervals:
         return
     apart = [name for name in intervals if by_model[name]["free_high"] < 0]
-    cosines = f"(cosine less noise: {joined(list(intervals.values()))})"
+    cosines = f"(noise-corrected cosine: {joined(list(intervals.values()))})"
     if "gensr" in apart:
         yield f"The paper's claim that GenSR removes conflict is not seen here: its tasks pull apart {cosines}."
     elif len(intervals) > 1 and not apart:
@@ -203,7 +203,7 @@ def few_seeds(facts: RunFacts) -> Iterator[str]:
     seeds = facts.summary["config"][section]["seeds"] if section else []
     if len(seeds) < 2:
         seed = seeds[0] if seeds else facts.summary["seed"]
-        yield f"One seed ({seed}): how much another would change is not in these intervals."
+        yield f"One seed ({seed}): the intervals do not include what another seed would change."
 
 
 def joined(names: list[str]) -> str:

@@ -53,9 +53,8 @@ def _gradients(facts: RunFacts) -> list[Block]:
     if blocks:
         blocks.append(
             text(
-                "Two halves of one task's rows disagree by chance as well, so they stand beside the tasks, on as many "
-                "rows. Tasks pull apart where their cosine is below 0; where it is below one task's own they pull in "
-                "directions of their own, as tasks do."
+                "Tasks pull apart where the cosine of their gradients is below 0. Two random halves of one task's rows "
+                "disagree by chance, too. The within-task cosine of such halves is the yardstick, on as many rows."
             )
         )
         if paper.is_papers_data(facts):
@@ -162,10 +161,10 @@ def conflict(facts: RunFacts) -> Figure | None:
 
 def disagreement(facts: RunFacts) -> Figure | None:
     """The same less what chance gives, each probe faint and their running mean."""
-    note = "Cosine of the tasks minus that of one task's random halves, on as many rows. 0: as one task with itself."
+    note = "Both on half batches. At 0 the tasks conflict no more than one task with itself."
     return _along(
         facts,
-        "The tasks' cosine less that of one task's halves",
+        "Between-task minus within-task cosine",
         note,
         lambda p: p["cosine_halves"] - (p["null_recommendation"] + p["null_search"]) / 2,
     )
@@ -210,7 +209,7 @@ def information(facts: RunFacts) -> Table | None:
 
 def information_gaps(facts: RunFacts) -> Table | None:
     """By how much GenSR's answers tell more than another model's, with intervals."""
-    columns = [Column("GenSR less", False), Column("Task", False),
+    columns = [Column("GenSR minus", False), Column("Task", False),
                Column("Exact, nats", hint="of the whole input"), Column(f"{facts.confidence} interval"),
                Column("p (Holm)"),
                Column("I(Ŷ; Y), nats"), Column(f"{facts.confidence} interval"), Column("p (Holm)")]  # fmt: skip
@@ -225,9 +224,9 @@ def information_gaps(facts: RunFacts) -> Table | None:
             cells += difference(value, low, high, p, VERDICTS[tested(value, p, facts)], 3)
         rows.append([words(facts.title(model)), words(task), *cells])
     note = (
-        "Percentiles of a bootstrap over users, the same for both models; paired t-test of jackknife pseudo-values, "
-        "corrected for all of the table, and none of I(Ŷ; Y) where neither model's answers have to do with the label. "
-        "Of one training each."
+        "Intervals are of a bootstrap over users, the same users for both models. p is of a paired t-test of jackknife "
+        "pseudo-values, corrected for the whole table. I(Ŷ; Y) has no p where neither model's answers depend on the "
+        "label. Each model was trained once."
     )
     caption = "How much more GenSR's answers tell"
     return Table("information-gaps", caption, columns, rows, note=note) if rows else None
@@ -266,9 +265,9 @@ def papers_information(facts: RunFacts) -> Table:
 def gradients(facts: RunFacts) -> Table | None:
     """The numbers under Figure 4."""
     columns = [Column("Model", False), Column("Mean"), Column("Standard deviation"), Column("Lowest"),
-               Column("Share below 0"), Column("On half the rows", hint="the tasks, mean cosine of their halves"),
-               Column("below 0"), Column("One task's halves", hint="mean cosine of its random halves"),
-               Column("below 0"), Column("Tasks − one task", hint="on half the rows; 0: as one task with itself"),
+               Column("Share below 0"), Column("Between tasks", hint="mean between-task cosine on half batches"),
+               Column("below 0"), Column("Within a task", hint="mean cosine of random halves of one task's rows"),
+               Column("below 0"), Column("Between − within", hint="on half batches; 0: as one task with itself"),
                Column("± standard error", hint="as if probes were independent"),
                Column("Norm, recommendation"), Column("Norm, search"), Column("Probes")]  # fmt: skip
     names = ("mean_cosine", "std_cosine", "min_cosine", "share_negative", "mean_halves", "share_negative_halves",
@@ -284,19 +283,19 @@ def gradients(facts: RunFacts) -> Table | None:
 
 def noise_free(facts: RunFacts) -> Table | None:
     """What is left of the cosine without noise, and GenSR's beside the others'."""
-    columns = [Column("Model", False), Column("Cosine less noise", hint="1: as one task; below 0 tasks pull apart"),
+    columns = [Column("Model", False), Column("Noise-corrected cosine", hint="1: none; below 0: they pull apart"),
                Column(f"{facts.confidence} interval"), Column("GenSR − it"), Column(f"{facts.confidence} interval"),
                Column("p (Holm)")]  # fmt: skip
     by_model = facts.analysis("gradient")
     rows = [[words(facts.title(model)), *_less(f, facts)] for (model,), f in by_model.items()]
     note = (
-        "Models differ in noise, as their batches differ in size, so they are compared by the cosine less noise: on "
-        "half the rows, by √(one task's halves in recommendation × in search); none where one of these may be noise "
-        "alone. Bootstrap and Welch's t-test, as if probes were independent, corrected for all models."
+        "Noise-corrected cosine: the between-task cosine divided by the geometric mean of both within-task cosines, "
+        "each on half batches. 1 means no conflict; a dash means too noisy to tell. Intervals are of a bootstrap, p is "
+        "of Welch's t-test, corrected for all models. Both take probes as independent."
     )
     if not any("free" in f for f in by_model.values()):
         return None
-    return Table("gradients-noise-free", "The tasks' cosine less noise", columns, rows, note=note)
+    return Table("gradients-noise-free", "Noise-corrected cosine of the tasks", columns, rows, note=note)
 
 
 def _less(row: dict[str, float], facts: RunFacts) -> list[Cell]:

@@ -90,9 +90,9 @@ def _leads(facts: RunFacts, rows: Sequence[dict[str, Any]], name: str, task: str
 
 
 _LEAD_NOTE = (
-    "The best other model of each segment is chosen on its samples: where it is ahead, p is corrected for that, the "
-    "interval is not. Paired bootstrap over users; t-test by user, corrected for all segments of both tasks, and none "
-    f"of fewer than {FEWEST_USERS} users."
+    "The best other model is chosen on the segment's own samples. Where that model leads, p is corrected for the "
+    "choice and the interval is not. Intervals are of a paired bootstrap over users. p is of a t-test by user, "
+    f"corrected for all segments of both tasks. There is no p of fewer than {FEWEST_USERS} users."
 )
 
 
@@ -146,7 +146,7 @@ def differences(facts: RunFacts, summary: dict[str, Any], task: str) -> list[Fig
     if not rows:
         return []
     title = f"{task.capitalize()}, GenSR minus each"
-    note = "Right of the line GenSR is better; an interval across it shows no difference."
+    note = "Right of the line GenSR is better. An interval that crosses the line shows no significant difference."
     return [Figure(interval_chart(title, rows, "difference in NDCG@10"), title, note)]
 
 

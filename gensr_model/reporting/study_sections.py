@@ -74,8 +74,8 @@ def ablation(facts: RunFacts) -> Section | None:
         rows.append([words(facts.title(row["variant"])), words(row["task"]), number(row["value"]),
                      number(row["std_over_seeds"]), *worth, percent(row["paper"])])  # fmt: skip
     caution = (
-        "The paper's percentages are of its own data, backbone and size, not of these. It tells one figure for a "
-        "single view, not which one is left; it does not train on one task alone."
+        "The paper's percentages come from its own data, backbone and size. It gives one figure for a single view and "
+        "does not say which view remains. It does not train on one task alone."
     )
     blocks.append(table(Table("ablation-table", "What each part is worth", columns, rows, caution)))
     if study is not facts.summary:  # a study within a run: the run's own results are of other models
@@ -143,7 +143,7 @@ def sweep(facts: RunFacts) -> Section | None:
         range(2, 5),
     )  # fmt: skip
     blocks.append(table(Table("sweep-table", "Validation NDCG@5 of every point", columns, body)))
-    blocks.append(note("The point is chosen on the same samples, which favours it."))
+    blocks.append(note("The point was chosen on the same samples, which favours that point."))
     return Section("sweep", "τ and β (Figure 6)", blocks)
 
 

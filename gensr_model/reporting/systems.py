@@ -17,11 +17,11 @@ from gensr_model.reporting.tables import text as words
 _OURS = "gensr"
 _SCORED = 10  # the column of seconds to score
 _NOTE = (
-    "A star: GenSR leads the best other system, paired t-test by user with Holm's correction over all columns, "
-    f"p < {SIGNIFICANT}. Epochs are all that were trained. Seconds to score have the loading in them. Peak memory is "
-    "that of the training process, or of the GPU, validation included."
+    "A star: GenSR leads the best other system (paired t-test by user, Holm's correction over all columns, "
+    f"p < {SIGNIFICANT}). Epochs count all that were trained. Seconds to score include loading the model. "
+    "Peak memory is that of the training process or of the GPU, with validation."
 )
-_SAVED = "What they took is from there: perhaps of another machine, and blank where it is not known of every seed."
+_SAVED = "Their costs are those of the earlier run, perhaps on another machine. A cost that a seed lacks is blank."
 
 
 class _Kind(NamedTuple):
@@ -155,7 +155,10 @@ def _verdicts(facts: RunFacts, kind: _Kind, study: dict[str, Any]) -> Table:
          p_value(v.get("p_holm"))]
         for v in study["verdicts"]
     ]  # fmt: skip
-    caution = "The baseline is the best other system, references included, on the same test samples, which favours it."
+    caution = (
+        "The baseline is the system that is best on these test samples, references included. "
+        "That choice favours the baseline."
+    )
     return Table(f"{kind.name}-verdicts", "Paired tests, column by column", columns, rows, caution)
 
 

@@ -226,12 +226,12 @@ def test_the_analyses_have_their_tables_and_none_without_them(summary: dict[str,
     _, row = cells(markdown, "Cosine of the task gradients")
     assert row == ["Two heads (Eq. 1)", "−0.250", "0.125", "−0.750", "0.875", "−0.200", "0.750", "0.100", "0.250",
                    "−0.300", "0.062", "0.500", "2.000", "12"]  # fmt: skip
-    assert "less noise" not in markdown
+    assert "oise-corrected cosine" not in markdown
     less = {"free": 0.25, "free_low": -0.5, "free_high": 1.0, "less": -0.5, "less_low": -0.75, "less_high": -0.25,
             "less_p_holm": 0.03}  # fmt: skip
     less = {f"gradient/two_head/{name}": value for name, value in less.items()}
     compared = table({**summary, "analysis": ANALYSIS | less})
-    assert cells(compared, "The tasks' cosine less noise")[1][1:] == [
+    assert cells(compared, "Noise-corrected cosine of the tasks")[1][1:] == [
         "0.25", "[−0.50, +1.00]", "−0.50", "[−0.75, −0.25]", "0.030"
     ]  # fmt: skip
     _, row = cells(markdown, "How far the tasks lie apart")

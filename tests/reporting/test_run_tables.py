@@ -301,7 +301,10 @@ def test_few_users_with_many_samples_are_said() -> None:
 @pytest.mark.parametrize(
     ("gaps", "said"),
     [
-        ({"gensr": -0.76}, "is not seen here: its tasks pull apart (cosine less noise: GenSR -0.26 [-0.51, -0.01])."),
+        (
+            {"gensr": -0.76},
+            "is not seen here: its tasks pull apart (noise-corrected cosine: GenSR -0.26 [-0.51, -0.01]).",
+        ),
         ({"gensr": -0.8, "unisar": 0.0}, "GenSR -0.30 [-0.55, -0.05] and UniSAR 0.50 [0.25, 0.75])."),
         (
             {"gensr": -0.7, "unisar": -0.7},
@@ -327,7 +330,7 @@ def test_a_few_probes_say_nothing_of_conflict() -> None:
     for hidden, blind in (("gensr/free", "GenSR (1)"), ("/free", "GenSR (1) and UniSAR (1)")):
         known.summary["analysis"] = {name: value for name, value in both.items() if hidden not in name}
         said = " ".join(what_did_not_work(known))
-        assert f"Whether tasks conflict is unknown for {blind}: so many probes may be only noise." in said
+        assert f"Whether tasks conflict is unknown for {blind}: so few probes may be noise alone." in said
         assert "no gradient conflict" not in said
 
 
