@@ -1,4 +1,4 @@
-"""The sentence that opens each section of a report: what the section is for, with its outcome where there is one."""
+"""The sentence that opens each section of a report. It says what the section is for, with its outcome if any."""
 
 from __future__ import annotations
 

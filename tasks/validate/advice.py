@@ -30,7 +30,7 @@ def warnings(found: Found, config: PipelineConfig) -> list[str]:
 
 
 def problem_in_words(problem: str, found: Found, config: PipelineConfig) -> str:
-    """Why a run could not work; of so few data that its remedy would lead nowhere, what would be needed instead."""
+    """Why a run could not work. Of too few data to learn from, it says what would be needed instead."""
     events = found.get("events")
     total = events["recommendation"] + events["search"] if events else 0
     if not events or not 0 < total < _HOPELESS:
