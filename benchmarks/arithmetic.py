@@ -1,4 +1,4 @@
-"""Rows of results tables that no ranking of one positive per sample can give: of the paper's, and of Markdown pages.
+"""Rows of results tables with impossible figures for one positive per sample, in the paper and in Markdown pages.
 
     python -m benchmarks.arithmetic docs/results/*.md
 
@@ -47,9 +47,9 @@ def ratio(row: Figures) -> float:
 
 
 def markdown_rows(page: str) -> Iterator[Figures]:
-    """The rows of every table of a Markdown page that has columns R@5, R@10, N@5 and N@10, once or once for each task.
+    """The rows of every table of a Markdown page with columns R@5, R@10, N@5 and N@10.
 
-    A head may have words before these names (``rec R@5``). Rows with blank cells there are left out.
+    The columns occur once, or once for each task.
     """
     places: list[tuple[int, ...]] = []
     for line in page.splitlines():

@@ -1,4 +1,4 @@
-"""A GenSR and a dataset that are drawn at random, for timings that need neither DuckDB, a download nor a trained model.
+"""A random GenSR and dataset, for timings without DuckDB, downloads and trained models.
 
 What a step costs depends on shapes alone: the backbone's, the length of histories, of item texts and of prompts.
 """

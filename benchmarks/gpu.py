@@ -1,9 +1,10 @@
-"""flan-t5-base's shape on one GPU: training and scoring in bf16, as shares of the card's peak, and where the time goes.
+"""flan-t5-base's shape on one GPU: training and scoring in bf16, as shares of the card's peak.
 
-    python -m benchmarks.gpu [--shape paper] [--prompt 64] [--samples 256] [--users 64] [--steps 10] [--plain]
+python -m benchmarks.gpu [--shape paper] [--prompt 64] [--samples 256] [--users 64] [--steps 10] [--plain]
 
-Needs only ``gensr_model``: weights, texts, histories and prompts are drawn. A sample is one row of a user and a
-candidate. FLOPs are those of the model's matrix products, counted by torch, backward included.
+The benchmark also shows where the time goes. It needs only ``gensr_model``: weights, texts, histories and prompts are
+random. A sample is one row of a user and a candidate. FLOPs are those of the model's matrix products, counted by torch,
+backward included.
 """
 
 from __future__ import annotations
@@ -116,7 +117,10 @@ def this_card(size: int) -> Card:
 
 
 def by_kind(times: Iterable[tuple[str, float]], kinds: Mapping[str, Sequence[str]]) -> dict[str, float]:
-    """Sums of named times by the first kind that has a part of the name, ``REST`` where none has; the largest first."""
+    """Sums of named times by the first kind that is part of the name, largest first.
+
+    Times without a kind count as ``REST``.
+    """
     total: dict[str, float] = defaultdict(float)
     for name, time_of_it in times:
         kind = next((k for k, parts in kinds.items() if any(part in name.lower() for part in parts)), REST)

@@ -1,4 +1,4 @@
-"""What a process of its own costs a stage: forked from a server with all imports, against one that imports by itself.
+"""Cost of a separate process for a stage: forked from a server with all imports, or with its own imports.
 
 The work is the same and next to nothing, so what is timed is beginning and ending a process. The first of ours starts
 the server and waits for its imports; it is shown apart. Linux without a GPU: elsewhere both sides are the same.

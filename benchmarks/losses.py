@@ -55,7 +55,7 @@ OURS: dict[str, tuple[tuning.Point, ...]] = {name: ({}, LIST, LIST | {"train.neg
 
 
 def measure_ours(name: str, point: tuning.Point, dataset: PreparedDataset, config: PipelineConfig) -> dict[str, Any]:
-    """One training of GenSR or two heads, with a LightGCN table of its own; metrics of its best epoch on valid."""
+    """One training of GenSR or two heads with its own LightGCN table. Returns metrics of its best valid epoch."""
     begun = time.process_time()
     best = PipelineConfig.model_validate({"preset": "best", "train": {"two_head_epochs": config.rerank.epochs}})
     config = at_point(best, {"train.epochs": config.rerank.epochs} | point)

@@ -1,4 +1,4 @@
-"""Two sides of a comparison, each in a process of its own, so that neither's memory or caches help the other.
+"""Two sides of a comparison, each in a separate process, so that they share neither memory nor caches.
 
 Nothing here imports PyTorch: the peak of a child is to be that of its work.
 """

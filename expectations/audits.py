@@ -9,7 +9,7 @@ from great_expectations import expectations as gxe
 
 
 def suite(rules: Mapping[str, str]) -> gx.ExpectationSuite:
-    """Frame: one row, a column per audit with the number of its violations. ``rules``: what each audit looks for."""
+    """Frame: one row, a column per audit with the number of its violations. ``rules`` are the audits' rules."""
     return gx.ExpectationSuite(
         name="audits",
         expectations=[

@@ -1,4 +1,4 @@
-"""How far the data of a retraining may be from those that the champion was trained on."""
+"""Expectations on the drift of a retraining's data from the champion's training data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What ``candidates_{valid,test}.parquet`` of a prepared dataset promise, row by row; their items are audits."""
+"""Expectations on ``candidates_{valid,test}.parquet`` of a prepared dataset, row by row.
+
+Audits check the items of the lists.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from expectations.common import non_empty
 
 
 def suite(split: str, negatives: int, protocols: Sequence[str]) -> gx.ExpectationSuite:
-    """Frame: sample_id, protocol, items (length of the list). ``negatives``: the length that it must have."""
+    """Frame: sample_id, protocol, items (length of the list). ``negatives``: the required length."""
     return gx.ExpectationSuite(
         name=f"prepared_candidates_{split}",
         expectations=[

@@ -1,4 +1,4 @@
-"""What ``events.parquet`` of a prepared dataset promises, row by row; order and duplicates are audits."""
+"""Expectations on ``events.parquet`` of a prepared dataset, row by row. Audits check order and duplicates."""
 
 from __future__ import annotations
 

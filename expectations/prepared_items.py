@@ -1,4 +1,4 @@
-"""What ``items.parquet`` of a prepared dataset promises."""
+"""Expectations on ``items.parquet`` of a prepared dataset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the three ``samples_*.parquet`` of a prepared dataset promise, row by row; leaks are audits."""
+"""Expectations on the three ``samples_*.parquet`` of a prepared dataset, row by row. Audits check leaks."""
 
 from __future__ import annotations
 

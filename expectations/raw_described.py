@@ -1,4 +1,4 @@
-"""What the item file promises of the items that events name."""
+"""Expectations on the item file about the items that events name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``raw/items.parquet`` of either format promises to prepare."""
+"""Expectations on ``raw/items.parquet`` of either format, on which prepare relies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the raw tables of own logs promise to prepare."""
+"""Expectations on the raw tables of own logs, on which prepare relies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the manifest of ``raw/`` promises: no row of a file is lost unaccounted."""
+"""Expectations on the manifest of ``raw/``: every row of a file is accounted for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``raw/rec.parquet`` (KuaiSAR) promises to prepare."""
+"""Expectations on ``raw/rec.parquet`` (KuaiSAR), on which prepare relies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``raw/reviews.parquet`` (Amazon) promises to prepare."""
+"""Expectations on ``raw/reviews.parquet`` (Amazon), on which prepare relies."""
 
 from __future__ import annotations
 

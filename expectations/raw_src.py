@@ -1,4 +1,4 @@
-"""What ``raw/src.parquet`` (KuaiSAR) promises to prepare."""
+"""Expectations on ``raw/src.parquet`` (KuaiSAR), on which prepare relies."""
 
 from __future__ import annotations
 

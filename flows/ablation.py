@@ -23,7 +23,7 @@ from tasks.train.pretrain import pretrain
 
 @flow(name="ablation")
 def ablation(config: PipelineConfig) -> dict[str, Any]:
-    """Train and rank every variant with every seed, and publish what each part earns; returns the summary.
+    """Train and rank every variant with every seed, and publish each part's contribution. Returns the summary.
 
     The store holds every finished stage, so a rerun resumes where a run stopped. The variant ``gensr`` is the model of
     gensr/full-pipeline.
@@ -34,7 +34,7 @@ def ablation(config: PipelineConfig) -> dict[str, Any]:
 
 
 def ablate(run: Tracked, config: PipelineConfig, data: Data) -> dict[str, Any]:
-    """The summary of the study; gensr/full-pipeline makes it, too."""
+    """The summary of the study, for gensr/full-pipeline too."""
 
     def train(trial: trials.Trial, share: int) -> tuple[StageResult, StageResult]:
         changed = trials.trial_config(config, trial)

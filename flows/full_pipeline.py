@@ -1,4 +1,4 @@
-"""The whole pipeline: raw search and recommendation logs in; a trained, compared and explained GenSR out."""
+"""The whole pipeline: from raw search and recommendation logs to a trained, compared and explained GenSR."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from tasks.train.finetune import MODELS, finetune
 
 @flow(name="gensr")
 def full_pipeline(config: PipelineConfig) -> dict[str, Any]:
-    """Train GenSR and its compared systems on the configured data and publish the comparison; returns the summary.
+    """Train GenSR and the other systems on the configured data, and publish the comparison. Returns the summary.
 
-    ``studies`` in the config adds studies, on the same data and with what is trained already. Where one fails, the run
-    fails, when all else is published.
+    ``studies`` in the config adds studies on the same data, which reuse finished trainings. Where a study fails, the
+    run publishes everything else and then fails.
     """
     fan = check_studies(config)
     with parent_run(config, "gensr/full-pipeline", str(flow_run.id)) as run:

@@ -1,4 +1,4 @@
-"""The paper's Table 4 and more: every system that can rank the whole catalogue, over the seeds named."""
+"""The paper's Table 4 and more: every system that can rank the whole catalogue, with the configured seeds."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from gensr_model.reporting.run_facts import FULL_TABLE
 
 @flow(name="compare")
 def full_ranking_table(config: PipelineConfig) -> dict[str, Any]:
-    """As ``compare/rerank-table``, among all items: references, GenSR in full ranking, dense and generative baselines.
+    """Rank as ``compare/rerank-table`` does, but among all items.
 
-    The section ``rerank`` has its systems and budget; those that rank given candidates alone are left out. A baseline
-    is trained for this table anew, as its catalogue NDCG@10 on valid chooses it.
+    The systems are references, GenSR in full ranking, and dense and generative baselines. The section ``rerank`` holds
+    the systems and their budget; systems that only rank given candidates are left out. A baseline is trained anew for
+    this table, because its NDCG@10 over the whole catalogue chooses it on valid.
     """
     return make_table(config, FULL_TABLE)

@@ -9,7 +9,7 @@ from prefect.runtime import flow_run
 
 from flows.shared.steps import analyze_all, finish, prepare_data
 from gensr_model.config.pipeline import PipelineConfig
-from gensr_model.reporting.run_facts import MECHANISMS as KEY  # of the artifact
+from gensr_model.reporting.run_facts import MECHANISMS as KEY  # key of the artifact
 from tasks.compare.baselines import train_baseline_stages
 from tasks.compare.names import check_points
 from tasks.core.tracking import parent_run
@@ -19,7 +19,7 @@ from tasks.train.finetune import MODELS, finetune
 
 @flow(name="analyze")
 def mechanisms(config: PipelineConfig) -> dict[str, Any]:
-    """Train GenSR and its discriminative compared systems, or find them trained, and publish the analyses of all."""
+    """Train GenSR, the two-head model and UniSAR, or reuse them, and publish the analyses of all."""
     check_points(config)
     with parent_run(config, "analyze/mechanisms", str(flow_run.id)) as run:
         data = prepare_data(run, config)

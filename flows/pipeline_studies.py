@@ -1,4 +1,4 @@
-"""The studies that gensr/full-pipeline makes after its own models, where ``studies`` in the config asks for them."""
+"""The studies that gensr/full-pipeline runs after its own models, as ``studies`` in the config says."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tasks.publish.publish import headline, part_of_run
 
 
 class Studies(NamedTuple):
-    """What the studies of a run came to, by name."""
+    """The results of a run's studies, by name."""
 
     summaries: dict[str, dict[str, Any]]
     failed: dict[str, Exception]
@@ -34,14 +34,14 @@ class Studies(NamedTuple):
         return {"studies": self.summaries, "studies_failed": why}
 
     def raise_failure(self) -> None:
-        """The run has failed where a study has; called when all else is published."""
+        """Fail the run where a study failed, after everything else is published."""
         for error in self.failed.values():
             raise error
 
 
 def check_studies(config: PipelineConfig) -> FanOut | None:
-    """Raise ConfigError, before anything is trained, for a study that cannot be made; where systems are put to work."""
-    check_points(config)  # UniSAR's, which the analyses may train
+    """Raise ConfigError, before any training, for an impossible study. Returns where systems run."""
+    check_points(config)  # points of UniSAR, which the analyses may train
     if config.studies.ablation:
         check_ablation(config)
     if config.studies.sweep:
@@ -50,7 +50,7 @@ def check_studies(config: PipelineConfig) -> FanOut | None:
 
 
 def make_studies(run: Tracked, config: PipelineConfig, data: Data, fan: FanOut | None) -> Studies:
-    """Each study in a nested run of its own. A study that fails is recorded, and the studies after it still run."""
+    """Run each study in a nested run. A study that fails is recorded, and later studies still run."""
     wanted, made = config.studies, Studies({}, {})
     bodies: dict[str, Callable[[Tracked], dict[str, Any]]] = {}
     if fan is not None:

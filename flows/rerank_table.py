@@ -1,4 +1,4 @@
-"""The paper's Tables 2 and 3: every re-ranking system on the same candidates, over the seeds named."""
+"""The paper's Tables 2 and 3: every re-ranking system on the same candidates, with the configured seeds."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from gensr_model.reporting.run_facts import RERANK
 
 @flow(name="compare")
 def rerank_table(config: PipelineConfig) -> dict[str, Any]:
-    """Train and rank all systems, or those of ``rerank.systems``, and publish the table; returns the summary.
+    """Train and rank all systems, or those of ``rerank.systems``, and publish the table. Returns the summary.
 
-    A system that fails is a row that shows its error. What is finished is not trained again.
+    A system that fails is a row with its error. Finished systems are not trained again.
     """
     return make_table(config, RERANK)

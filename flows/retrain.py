@@ -1,4 +1,4 @@
-"""Scheduled retraining: the newest data, a new model, and a champion that only a model that is not worse replaces."""
+"""Scheduled retraining: train on the newest data, and replace the champion only by a model that is not worse."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from tasks.validate.profile import BINS
 
 @flow(name="retrain")
 def retrain(config: PipelineConfig) -> dict[str, Any]:
-    """Train on the data as they are now and keep or replace the champion; returns the decision.
+    """Train on the current data, and keep or replace the champion. Returns the decision.
 
-    New model, champion and anchors rank the new test candidates, matched by raw id. ``non_inferiority`` in
-    ``tasks/promote/rule.py`` is the rule. Data that have drifted from the champion's are named in the decision, or
-    stop the run before training (``retrain.on_drift``). A run that fails records and publishes its decision, too.
+    New model, champion and anchors rank the new test candidates, matched by raw id. The rule is ``non_inferiority`` in
+    ``tasks/promote/rule.py``. Where data have drifted from the champion's, the decision names them, or the run stops
+    before training (``retrain.on_drift``). A run that fails also records and publishes its decision.
     """
     name = model_registry.served_name(config)
     opened = parent_run(config, "retrain/nightly", str(flow_run.id))
@@ -38,7 +38,7 @@ def retrain(config: PipelineConfig) -> dict[str, Any]:
         data = prepare_data(run, config)
         tasks = data_tasks(data.prepared.path)
         require_tasks(config, tasks, champion)
-        run.artifacts(data.checks.path, (BINS,))  # what the next retraining compares its data with
+        run.artifacts(data.checks.path, (BINS,))  # the next retraining compares its data with these bins
         drift = check_drift(run, config, data.prepared, champion.data) if champion and champion.data else None
         new = finetune(run, config, data.prepared, data.cf, option="gensr")
         ranks = rank_model(run, config, data.prepared, new, option="gensr")
@@ -52,6 +52,6 @@ def retrain(config: PipelineConfig) -> dict[str, Any]:
             challenge.apply(verdict, model_registry.log_model(run, new, full), new, full)
         if verdict.promote:
             newest = model_registry.full_ranking_bundle(run, config, tasks)
-            if newest is not None:  # it may have come while this version was made
+            if newest is not None:  # it may have become champion during this run
                 model_registry.serve_catalogue(run, config, newest, tasks)
     return challenge.decision.model_dump(mode="json")

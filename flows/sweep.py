@@ -1,4 +1,4 @@
-"""The search over τ and β (§6.1.3, §6.7): one factor at a time, chosen on the validation split, test never read."""
+"""The search over τ and β (§6.1.3, §6.7): one factor at a time, chosen on valid, without test samples."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tasks.train.finetune import finetune
 
 @flow(name="sweep")
 def sweep(config: PipelineConfig) -> dict[str, Any]:
-    """Fine-tune GenSR at every point, and publish the valid metrics of each and the best; returns the summary.
+    """Fine-tune GenSR at every point, and publish the valid metrics and the best point. Returns the summary.
 
     The store holds every finished point, so a rerun resumes where a run stopped.
     """
@@ -31,7 +31,7 @@ def sweep(config: PipelineConfig) -> dict[str, Any]:
 
 
 def search(run: Tracked, config: PipelineConfig, data: Data) -> dict[str, Any]:
-    """The summary of the study; gensr/full-pipeline makes it, too."""
+    """The summary of the study, for gensr/full-pipeline too."""
 
     def train(point: trials.Point, share: int) -> tuple[StageResult, StageResult]:
         with run.child(point.name) as child:

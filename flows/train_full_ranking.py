@@ -1,4 +1,4 @@
-"""Full ranking (§6.3): raw logs in; a GenSR that names the item itself, compared over the whole catalogue."""
+"""Full ranking (§6.3): from raw logs to a GenSR that generates items, compared over the whole catalogue."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from tasks.train.full_ranking import finetune_full, rank_full, rank_full_referen
 
 @flow(name="train")
 def full_ranking(config: PipelineConfig) -> dict[str, Any]:
-    """Train GenSR for full ranking and publish its table beside the reference rankers'; returns the summary.
+    """Train GenSR for full ranking, and publish its table with the reference rankers. Returns the summary.
 
-    A model of all tasks that the data have is registered. It serves the whole catalogue unless it is worse than the one
-    that does.
+    A model of all tasks in the data is registered. It serves the whole catalogue unless it is worse than the serving
+    model.
     """
     with parent_run(config, "train/full-ranking", str(flow_run.id)) as run:
         data = prepare_data(run, config)
         model, ranks, summary = rank_catalogue(run, config, data)
         published = finish(run, summary, FULL)
         if set(data_tasks(data.prepared.path)) <= set(config.train.trained_tasks):
-            # Last: the table is out, whatever becomes of the promotion.
+            # Last, so that the table is published even if the promotion fails.
             _challenge(run, config, data.prepared, model, ranks)
         return published
 
 
 def rank_catalogue(run: Tracked, config: PipelineConfig, data: Data) -> tuple[StageResult, StageResult, dict[str, Any]]:
-    """The model, its ranks, and the summary of the study; gensr/full-pipeline makes it, too, and registers nothing."""
+    """The model, its ranks, and the study's summary. gensr/full-pipeline uses them too and registers nothing."""
     model = finetune_full(run, config, data.prepared, data.cf)
     ranks = {"gensr": rank_full(run, config, data.prepared, model, option="gensr")}
     ranks |= {r: rank_full_reference(run, config, data.prepared, data.cf, option=r) for r in REFERENCES}
@@ -53,7 +53,7 @@ def rank_catalogue(run: Tracked, config: PipelineConfig, data: Data) -> tuple[St
 def _challenge(
     run: Tracked, config: PipelineConfig, prepared: StageResult, model: StageResult, ranks: StageResult
 ) -> None:
-    """Promote the model, and let it rank the catalogue of what serves, unless it is worse than the present one."""
+    """Promote the model unless it is worse than the current one, and let it rank the serving model's catalogue."""
 
     def rank(bundle: StageResult, note: str) -> StageResult:
         return rank_full(run, config, prepared, bundle, option="champion", note=note)

@@ -74,7 +74,7 @@ def environment(folder: Path, requirements: Path) -> Path:
 def train(
     name: str, dataset: Any, python: Path, seed: int, threads: int, max_history: int
 ) -> tuple[pa.Table, dict[str, Any]]:
-    """Train a peer in a process of its own and rank the test lists: its ranks, and how they came about.
+    """Train a peer in a separate process and rank the test lists. Returns its ranks and their circumstances.
 
     RuntimeError where that ends badly; what it says goes to standard error.
     """

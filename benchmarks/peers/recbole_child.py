@@ -61,7 +61,10 @@ def joined(history: np.ndarray) -> str:
 
 
 def padded(rows: list[Any], width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(N, width) the latest of each row, padded on the right as RecBole does, and the lengths (N,), at least 1."""
+    """(N, width) the latest entries of each row, padded on the right as in RecBole, and the lengths (N,).
+
+    A length is at least 1.
+    """
     made = torch.zeros(len(rows), width, dtype=torch.long)
     length = torch.ones(len(rows), dtype=torch.long)
     for n, row in enumerate(rows):

@@ -41,7 +41,10 @@ _SPEC = BASELINES["tiger"]
 
 
 class Settings(Frozen):
-    """Sizes for two cores: 1.8M weights; the published model has 4 + 4 layers, 6 heads of 64, and 1,024 inner units."""
+    """Sizes for two cores: 1.8M weights.
+
+    The published model has 4 + 4 layers, 6 heads of 64, and 1,024 inner units.
+    """
 
     vectors: str = Field("tfidf", description="as semantic_ids.vectors: tfidf, or the folder of a T5")
     method: str = Field("rq_vae", description="as semantic_ids.method")
@@ -151,7 +154,7 @@ def item_codes(dataset: PreparedDataset, settings: Settings, folder: Path) -> Te
 
 
 def measure(dataset: PreparedDataset, settings: Settings, budgets: Sequence[int], state: Path) -> Iterator[Row]:
-    """A row for each budget of steps, smallest first: the whole valid and test splits by the best mean until then.
+    """A row for each budget of steps, smallest first: whole valid and test splits at the best mean so far.
 
     Raises:
         ConfigError: a budget ends between two validations, or the checkpoint is beyond it.

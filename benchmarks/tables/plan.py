@@ -74,7 +74,7 @@ class Cell(NamedTuple):
 
 
 def systems_of(dataset: str, study: str) -> tuple[str, ...]:
-    """What stands in a study's table of a data set, in the order of training: what is cheap and strong first."""
+    """The systems of a study's table on a data set, in the order of training: cheap and strong ones first."""
     trained = [name for name in TABLES[STUDIES[study]].every() if name not in REFERENCES]
     if dataset == KUAISAR:
         trained = [name for name in trained if name not in WRITES_WORDS]

@@ -1,4 +1,4 @@
-"""``--set train.epochs=3``: one field of the config by its path, its value read as the field's type."""
+"""``--set train.epochs=3`` sets one field of the config by its path. The value is read as the field's type."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from gensr_model.errors import ConfigError
 
 
 def assigned(assignment: str) -> dict[str, Any]:
-    """The tree of ``path=value``. Raises ConfigError for an unknown path, with the three nearest, and ValueError
-    where there is no ``=``."""
+    """The tree of ``path=value``.
+
+    Raises ConfigError for an unknown path, with the three nearest, and ValueError without an ``=``.
+    """
     path, sign, text = assignment.partition("=")
     path = path.strip()
     if not sign or not path:
-        raise ValueError(f"{assignment!r} is no assignment: expected a path and a value, such as train.epochs=3")
+        raise ValueError(f"{assignment!r} is no assignment. Give a path and a value, such as train.epochs=3.")
     kinds = list(_kinds(path.split("."), PipelineConfig))
     if not kinds:
         raise ConfigError(f"--set {path}: no such field. The nearest are {', '.join(nearest(path))}")
@@ -32,7 +34,7 @@ def assigned(assignment: str) -> dict[str, Any]:
 
 
 def nearest(path: str) -> list[str]:
-    """The three known paths that are most like this one, or whose last name is."""
+    """The three known paths that are most similar to this one, or whose last name is."""
 
     def likeness(known: str) -> float:
         ends = known.rsplit(".", 1)[-1], path.rsplit(".", 1)[-1]
@@ -46,7 +48,7 @@ def _ratio(a: str, b: str) -> float:
 
 
 def paths() -> list[str]:
-    """Every path that may be set, sections included."""
+    """Every path that can be set, with sections."""
     return list(dict.fromkeys(_paths(PipelineConfig, "")))
 
 
@@ -59,7 +61,7 @@ def _paths(kind: Any, place: str) -> Iterator[str]:
 
 
 def _kinds(names: list[str], kind: Any) -> Iterator[Any]:
-    """The types that the field under ``kind`` may have; none where there is no such field."""
+    """The possible types of the field under ``kind``. Empty where there is no such field."""
     for member in members(kind):
         if not names:
             yield member
@@ -74,7 +76,10 @@ def _is_section(kind: Any) -> bool:
 
 
 def _value(kinds: list[Any], text: str) -> Any:
-    """The text where the field takes it as it is, else what it says as YAML; the whole config checks it then."""
+    """The text where the field accepts it unchanged, else its value as YAML.
+
+    The validation of the whole config checks the value later.
+    """
     if text in ("null", "~") and type(None) in kinds:
         return None
     lists = any(get_origin(kind) is tuple for kind in kinds)

@@ -13,7 +13,7 @@ from gensr_model.errors import ConfigError
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's words: ``no`` is a word, ``1e-4`` a number, ``2026-01-02`` text. Keys are text; none stands twice."""
+    """YAML 1.2's scalars: ``no`` is a word, ``1e-4`` a number, ``2026-01-02`` text. Keys are text and unique."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         for key, _ in node.value:
@@ -23,7 +23,7 @@ class _Loader(yaml.SafeLoader):
         seen = set[Any]()
         for name, key in pairs:
             if not isinstance(name, str):
-                raise yaml.MarkedYAMLError(problem=f"{name!r} is no name of a field", problem_mark=key.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"{name!r} is no field name", problem_mark=key.start_mark)
             if name in seen:
                 raise yaml.MarkedYAMLError(problem=f"{name!r} stands twice", problem_mark=key.start_mark)
             seen.add(name)
@@ -48,7 +48,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def read_tree(given: str | None) -> dict[str, Any]:
-    """The fields in a file, or in JSON text, which begins with a brace. ConfigError for anything else."""
+    """The fields in a file, or in JSON text, which begins with a brace. Raises ConfigError for anything else."""
     if given is None or not given.strip():
         return {}
     if given.lstrip().startswith("{"):
@@ -58,7 +58,7 @@ def read_tree(given: str | None) -> dict[str, Any]:
         text = _text(path)
         tree = _json(text, str(path)) if path.suffix == ".json" else _yaml(text, path)
     if not isinstance(tree, dict):
-        raise ConfigError(f"{given}: expected fields with their values, such as `preset: best`, not {tree!r:.40}")
+        raise ConfigError(f"{given} holds {tree!r:.40}. Give fields with their values, such as `preset: best`.")
     return tree
 
 
@@ -69,7 +69,7 @@ def _text(path: Path) -> str:
         raise ConfigError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}). Save it as UTF-8") from error
     except OSError as error:
         raise ConfigError(
-            f"{path}: {error.strerror}, seen from {Path.cwd()}. Name a YAML or JSON file, or give a JSON object"
+            f"{path}: {error.strerror}, seen from {Path.cwd()}. Name a YAML or JSON file, or give a JSON object."
         ) from error
 
 

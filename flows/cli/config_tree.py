@@ -1,4 +1,4 @@
-"""The parameter ``config`` of a flow, from what a command was given: file or text, options, ``--set``."""
+"""The parameter ``config`` of a flow, from a command's file or text, options and ``--set``."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tasks.core.error_log import wrong_fields
 
 
 def read_config(given: str | None, options: dict[str, Any] | None = None, sets: Sequence[str] = ()) -> dict[str, Any]:
-    """What a command was given, as a deployment takes it: types as the schema has them, paths absolute.
+    """The config of a command, as a deployment takes it: with the types of the schema and absolute paths.
 
     Args:
         given: a YAML or JSON file, or JSON text; None for nothing.
-        options: fields that options of their own name; None is an option that was not given. They win over ``given``.
-        sets: assignments (``train.epochs=3``), which win over both; the later ones over the earlier.
+        options: fields that have options of their own; None is an option that was not given. They override ``given``.
+        sets: assignments (``train.epochs=3``), which override both; later ones override earlier ones.
 
     Raises:
         ConfigError: names the field, or the file and line.
@@ -46,14 +46,14 @@ def read_config(given: str | None, options: dict[str, Any] | None = None, sets: 
 
 
 def _typed(given: Any, read: Any) -> Any:
-    """What was given, each value as the config has read it: ``"3"`` for a number is 3, for the server too."""
+    """The given tree with each value as the config read it: ``"3"`` for a number is 3, for the server too."""
     if isinstance(given, dict) and isinstance(read, dict):
         return {name: _typed(value, read.get(name, value)) for name, value in given.items()}
-    return given if isinstance(read, dict) else read  # a source in one word stays one
+    return given if isinstance(read, dict) else read  # a source given as one word stays a word
 
 
 def _check_imports(given: dict[str, Any], config: PipelineConfig) -> None:
-    """Raise ConfigError for a format or a system that a run could not import or use; what a preset names is known."""
+    """Raise ConfigError for a format or system that a run could not import or use. Names in presets are known."""
     if config.format not in FORMATS:
         from tasks.core.dataset_format import dataset_format  # Great Expectations: seconds
 
@@ -67,7 +67,7 @@ def _check_imports(given: dict[str, Any], config: PipelineConfig) -> None:
 
 
 def _absolute_paths(config: PipelineConfig) -> dict[str, Any]:
-    """The config's paths as the worker, which runs in another folder, has to read them."""
+    """The config with absolute paths, because the worker runs in another folder."""
     changes: dict[str, Any] = {}
     if isinstance(config.source, FolderSource):
         changes["source"] = _absolute(config.source.path)
@@ -85,11 +85,11 @@ def _absolute_paths(config: PipelineConfig) -> dict[str, Any]:
 
 
 def _model_folder(field: str, given: str) -> str | None:
-    """The absolute path of a model's folder; None for the name of one of the hub. ConfigError for another path."""
+    """The absolute path of a model's folder. None for a name on the hub. Raises ConfigError for another path."""
     if Path(given).expanduser().is_dir():
         return _absolute(given)
     if given.startswith(("/", ".", "~")):
-        raise ConfigError(f"{field}: {given!r} is no folder, seen from {Path.cwd()}; name the folder of a T5")
+        raise ConfigError(f"{field}: {given!r} is no folder, seen from {Path.cwd()}. Name the folder of a T5.")
     return None
 
 

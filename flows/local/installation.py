@@ -1,4 +1,4 @@
-"""One local installation: its state folder, its ports, its servers and worker, and the environment of them all."""
+"""One local installation: its state folder, ports, servers, worker and environment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ USUAL_PORTS = {PREFECT_PORT: 4200, MLFLOW_PORT: 5000}
 
 
 class Local(NamedTuple):
-    """What the environment describes; nothing is started by making one."""
+    """The installation that the environment describes. Creating one starts nothing."""
 
     where: StateDir
     prefect_port: int
@@ -46,7 +46,7 @@ class Local(NamedTuple):
         command = _module("mlflow", "server", "--host", "127.0.0.1", "--port", str(self.mlflow_port))
         command += ["--workers", "1", "--backend-store-uri", self.where.mlflow_store]
         command += ["--artifacts-destination", self.where.mlflow_artifacts.as_uri()]
-        # Clients keep a connection and write every few seconds. The usual 5 s close it just as the next request comes.
+        # Clients keep a connection and write every few seconds. The default 5 s would close it before the next request.
         command += ["--uvicorn-opts", "--timeout-keep-alive 300"]
         return Service("MLflow server", command, self.mlflow_port, f"{self.mlflow_url}/health", MLFLOW_PORT)
 
@@ -56,20 +56,20 @@ class Local(NamedTuple):
 
     @property
     def services(self) -> list[Service]:
-        """In the order of ending: the worker before the server that it reports to."""
+        """The services in the order of ending: the worker before the server that it reports to."""
         return [self.worker, self.prefect_server, self.mlflow_server]
 
 
 def local() -> Local:
-    """The installation that the environment describes. Raises ServiceError for a port that is none."""
+    """The installation that the environment describes. Raises ServiceError for an invalid port."""
     where, prefect_port, mlflow_port = state_dir(), _port(PREFECT_PORT), _port(MLFLOW_PORT)
     if prefect_port == mlflow_port:
-        raise ServiceError(f"{PREFECT_PORT} and {MLFLOW_PORT} are both {mlflow_port}: they need two ports")
+        raise ServiceError(f"{PREFECT_PORT} and {MLFLOW_PORT} are both {mlflow_port}. Set them to two different ports.")
     return Local(where, prefect_port, mlflow_port, server_environment(where, prefect_port, mlflow_port))
 
 
 def enter() -> Local:
-    """The installation; its environment becomes that of this process. Call it before Prefect is imported."""
+    """The installation, whose environment becomes that of this process. Call it before Prefect is imported."""
     here = local()
     os.environ.clear()
     os.environ.update(here.environment)
@@ -79,7 +79,7 @@ def enter() -> Local:
 def _port(name: str) -> int:
     given = os.environ.get(name) or str(USUAL_PORTS[name])
     if not given.isdecimal() or not 0 < int(given) < 65536:
-        raise ServiceError(f"{name}={given!r} is not a port: expected a number from 1 to 65535")
+        raise ServiceError(f"{name}={given!r} is no port. Set it to a number from 1 to 65535.")
     return int(given)
 
 

@@ -1,4 +1,4 @@
-"""The local servers and their worker: start and deploy, end, and say what is up."""
+"""The local servers and their worker: start and deploy, end, and show which are up."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tasks.core.state_dir import run_folder
 
 
 def up(here: Local) -> None:
-    """Start the servers and the worker that are not up, and apply ``prefect.yaml``. Raises ServiceError."""
+    """Start the missing servers and the worker, and apply ``prefect.yaml``. Raises ServiceError."""
     where = here.where
     for folder in (where.root / "prefect", where.mlflow_artifacts, where.services, where.logs):
         folder.mkdir(parents=True, exist_ok=True)
@@ -32,7 +32,7 @@ def up(here: Local) -> None:
 
 
 def _deploy(here: Local) -> None:
-    """Apply ``prefect.yaml``; what Prefect prints goes to ``logs/deploy.log``."""
+    """Apply ``prefect.yaml``. Prefect's output goes to ``logs/deploy.log``."""
     path = here.where.logs / "deploy.log"
     with path.open("wb") as log:
         done = subprocess.run(
@@ -44,26 +44,26 @@ def _deploy(here: Local) -> None:
             stderr=subprocess.STDOUT,
         )
     if done.returncode:
-        raise ServiceError(f"`prefect deploy --all` failed: {services.last_line(path)}\nAll it said is in {path}")
+        raise ServiceError(f"`prefect deploy --all` failed: {services.last_line(path)}\nIts whole output is in {path}")
 
 
 def _worker(here: Local) -> None:
-    """Start the worker unless it is up, after putting in order what a killed one left."""
-    from flows.local import submit  # reads Prefect's settings when it is imported, so not before they are known
+    """Start the worker unless it is up, after cleaning up behind a killed one."""
+    from flows.local import submit  # imports Prefect's settings, so only after they are set
 
     submit.ensure_pool(POOL)
     if services.is_up(here.worker, here.where.services):
         return
-    services.end_leftovers(here.worker, here.where.services)  # a flow run may outlive its worker: not beside a new one
+    services.end_leftovers(here.worker, here.where.services)  # a flow run may outlive its worker
     if lost := submit.crash_orphans(POOL):
-        print_message(f"marked {lost} run(s) as crashed whose worker is gone; training goes on from its checkpoint")
+        print_message(f"marked {lost} run(s) of a killed worker as crashed; training resumes from its checkpoint")
     submit.end_tracking_of_ended_runs()
     services.start(here.worker, here.where.services, here.where.logs, here.environment, ROOT)
     print_message("starting the worker")
 
 
 def down(here: Local) -> None:
-    """End what ``up`` started here, and nothing else."""
+    """End the processes that ``up`` started here, and nothing else."""
     if not here.where.services.is_dir():
         print_message(f"nothing was started in {here.where.root}")
         return
@@ -72,7 +72,7 @@ def down(here: Local) -> None:
 
 
 def status(here: Local) -> list[str]:
-    """Lines that say which servers are up, what runs now, and where the newest report is."""
+    """Lines about the servers that are up, the current runs, and the newest report."""
     pages = {here.prefect_server.name: here.prefect_url, here.mlflow_server.name: here.mlflow_url}
     up = {service.name: services.is_up(service, here.where.services) for service in here.services}
     shown = [("state folder", str(here.where.root))]

@@ -1,7 +1,7 @@
-"""Start and end the local servers, and know again which processes are ours.
+"""Start and end the local servers, and recognise our own processes.
 
-A record per service (``services/<name>.json``) holds its process id with the process's start time, since ids are used
-again, and a token that every child inherits through its environment. The token finds a flow run that outlived its
+A record per service (``services/<name>.json``) holds its process id with the process's start time, because ids are
+reused, and a token that every child inherits through its environment. The token finds a flow run that outlived its
 killed worker, which no process tree shows any more.
 """
 
@@ -27,11 +27,11 @@ TOKEN = "GENSR_SERVICE_TOKEN"
 
 
 class ServiceError(GensrError):
-    """A server cannot be started: names the server, the cause, and what to do."""
+    """A server cannot be started. The message names the server, the cause, and what to do."""
 
 
 class Service(NamedTuple):
-    """A process to keep running: ``port`` and ``health`` are None for one that listens to nobody."""
+    """A long-running process. ``port`` and ``health`` are None for one that does not listen."""
 
     name: str
     command: list[str]
@@ -47,7 +47,7 @@ class Service(NamedTuple):
 
 
 class Running(NamedTuple):
-    """The record of a service that was started; ``pid`` 0 is one whose starter died before it knew more."""
+    """The record of a started service. ``pid`` 0 means that the starting process died early."""
 
     pid: int
     started: float
@@ -76,13 +76,13 @@ def read_record(folder: Path, name: str) -> Running | None:
 
 
 def is_up(service: Service, folder: Path) -> bool:
-    """Whether the process that was started for this service is alive."""
+    """Whether this service's process is alive."""
     known = read_record(folder, service.name)
     return known is not None and known.alive()
 
 
 def end_leftovers(service: Service, folder: Path) -> None:
-    """End what a service left behind that was killed: its children, which carry its token."""
+    """End the children of a killed service, which carry its token."""
     known = read_record(folder, service.name)
     if known:
         end([known])
@@ -99,32 +99,34 @@ def port_is_free(port: int) -> bool:
 
 
 def check(service: Service, folder: Path) -> None:
-    """Raise ServiceError when the port belongs to something else, or to our own service under another port."""
+    """Raise ServiceError when another program, or our own service under another port, uses the port."""
     known = read_record(folder, service.name)
     if known and known.alive():
         if known.port != service.port:
             raise ServiceError(
-                f"the {service.name} of this folder is already up on port {known.port}, not {service.port}: "
-                f"run `gensr down` first, or set {service.port_variable}={known.port}"
+                f"the {service.name} of this folder is already up on port {known.port}, not "
+                f"{service.port}. Run `gensr down` first, or set {service.port_variable}={known.port}."
             )
         return
     end_leftovers(service, folder)
     if service.port is not None and not port_is_free(service.port):
         raise ServiceError(
-            f"port {service.port} on 127.0.0.1, meant for the {service.name}, is taken by another program: "
-            f"end that program, or choose a free port with {service.port_variable}=<port>"
+            f"port {service.port} on 127.0.0.1, meant for the {service.name}, is taken by another "
+            f"program. End that program, or choose a free port with {service.port_variable}=<port>."
         )
 
 
 def start(service: Service, folder: Path, logs: Path, environment: dict[str, str], cwd: Path) -> bool:
-    """Start the service unless our own is up already; True when a new process was started. Raises as ``check``."""
+    """Start the service unless it is up already. True when a new process was started. Raises as ``check`` does."""
     check(service, folder)
     if is_up(service, folder):
         return False
     folder.mkdir(parents=True, exist_ok=True)
     logs.mkdir(parents=True, exist_ok=True)
     token = uuid.uuid4().hex
-    write_record(service, folder, Running(0, 0.0, token, service.port))  # should we be killed here, the token finds it
+    write_record(
+        service, folder, Running(0, 0.0, token, service.port)
+    )  # if this process is killed here, the token finds the service
     with service.log(logs).open("ab") as log:
         process = subprocess.Popen(
             service.command,
@@ -147,7 +149,7 @@ def write_record(service: Service, folder: Path, record: Running) -> None:
 
 
 def wait_healthy(service: Service, folder: Path, logs: Path, timeout: float = 240.0) -> None:
-    """Until the service answers; ServiceError with the last line of its log when it ends or takes too long."""
+    """Wait until the service answers. Raises ServiceError with the log's last line when it ends or takes too long."""
     deadline = time.monotonic() + timeout
     while service.health:
         try:
@@ -165,13 +167,13 @@ def wait_healthy(service: Service, folder: Path, logs: Path, timeout: float = 24
 
 
 def last_line(log: Path) -> str:
-    """The last line of a log that is not blank, which is where programs say why they ended."""
+    """The last line of a log that is not blank, which usually has the cause."""
     lines = [line.strip() for line in log.read_text(errors="replace", encoding="utf-8").splitlines() if line.strip()]
     return lines[-1] if lines else "it said nothing"
 
 
 def stop_all(folder: Path, names: list[str], show: Callable[[str], None]) -> None:
-    """End what was started here, in the given order: the worker before the server that it reports to."""
+    """End the services started here, in the given order: the worker before the server that it reports to."""
     for name in names:
         known = read_record(folder, name)
         if known is None:
@@ -183,7 +185,7 @@ def stop_all(folder: Path, names: list[str], show: Callable[[str], None]) -> Non
 
 
 def end(records: list[Running], patience: float = 10.0) -> int:
-    """End the processes of these records with all their children; the number of processes that were ended."""
+    """End the processes of these records with all their children. Returns the number of ended processes."""
     mine = _processes(records)
     for process in mine:
         _signal(process.terminate)
@@ -195,7 +197,7 @@ def end(records: list[Running], patience: float = 10.0) -> int:
 
 
 def _processes(records: list[Running]) -> list[psutil.Process]:
-    """Processes that carry a token of ours, and the recorded ones with their descendants."""
+    """Processes with our token, and the recorded processes with their descendants."""
     tokens = {r.token for r in records}
     processes: dict[int, psutil.Process] = {}
     for record in records:
@@ -206,7 +208,7 @@ def _processes(records: list[Running]) -> list[psutil.Process]:
             if process.pid != os.getpid() and process.environ().get(TOKEN) in tokens:
                 _add_tree(processes, process)
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess, OSError):
-            continue  # somebody else's, or already gone
+            continue  # another user's, or already gone
     return list(processes.values())
 
 

@@ -1,4 +1,4 @@
-"""What the local commands ask of the Prefect server."""
+"""Requests of the local commands to the Prefect server."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Outcome(NamedTuple):
 
 
 def ensure_pool(name: str) -> None:
-    """Create the process work pool where it does not exist."""
+    """Create the process work pool unless it exists."""
     with get_client(sync_client=True) as client:
         try:
             client.read_work_pool(name)
@@ -52,10 +52,10 @@ def ensure_pool(name: str) -> None:
 
 
 def crash_orphans(pool: str) -> int:
-    """Mark the pool's running flow runs as crashed; only for when no worker is up, so that none can be running.
+    """Mark the pool's running flow runs as crashed. Call it only when no worker is up, so that none can be running.
 
-    A killed worker reports nothing: its runs would stay Running for ever. Then ``retrain/nightly``, which runs one at a
-    time, would never run again.
+    A killed worker reports nothing, so its runs would stay Running for ever, and ``retrain/nightly``, which runs one at
+    a time, would never run again.
     """
     with get_client(sync_client=True) as client:
         lost = _unfinished(client, pool)
@@ -65,7 +65,7 @@ def crash_orphans(pool: str) -> int:
 
 
 def _unfinished(client: SyncPrefectClient, pool: str) -> list[FlowRun]:
-    """The pool's flow runs that a worker is at, or was."""
+    """The pool's unfinished flow runs that a worker has started."""
     states = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
     return client.read_flow_runs(
         flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states))),
@@ -87,7 +87,7 @@ def unfinished_lines(pool: str) -> list[str]:
 
 
 def outcome(name: str) -> Outcome | None:
-    """The state of the flow run of that name; None where there is none."""
+    """The state of the flow run with this name. None where there is none."""
     with get_client(sync_client=True) as client:
         run = _run_of(client, name)
     if run is None or run.state is None:
@@ -102,7 +102,7 @@ def _run_of(client: SyncPrefectClient, name: str) -> FlowRun | None:
 
 
 class StageProgress(NamedTuple):
-    """How far the stage at work is."""
+    """Progress of the current stage."""
 
     stage: str
     percent: float = 0.0
@@ -110,32 +110,32 @@ class StageProgress(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A line for people; ``starts`` where it says that a stage begins to be built."""
+    """A line for people. ``starts`` is True where a stage begins to build."""
 
     text: str
     starts: bool = False
 
 
 class Messages:
-    """What a flow run, known by its name, logs about its stages, as it comes in."""
+    """New log lines of a flow run about its stages, by the run's name."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self._id: UUID | None = None
         self._read = 0
-        self._running: dict[str, str] = {}  # key of the progress -> stage, the one that started last at the end
+        self._running: dict[str, str] = {}  # key of the progress -> stage, in order of start
 
     def new(self) -> list[Line]:
-        """The lines since the last call; none before the run exists, or while the server is too busy to answer."""
+        """The lines since the last call. None before the run exists, or while the server is too busy to answer."""
         try:
             return self._new()
         except HTTPError:
-            return []  # the next call has them
+            return []  # the next call returns them
 
     def progress(self) -> StageProgress | None:
-        """Of the stage at work that reported last, or that started last where none reported; None where all are done.
+        """Progress of the current stage that reported last, or that started last where none reported.
 
-        It knows of the stages that ``new`` has told of.
+        None where all are done. Only stages in the lines of ``new`` count.
         """
         if self._id is None or not self._running:
             return None
@@ -172,14 +172,14 @@ class Messages:
     def _line(self, log: Log) -> Line:
         stage, _, said = log.message.partition(": ")
         starts, key = said == STARTED, tracking.progress_key(stage)
-        self._running.pop(key, None)  # what else a stage says is that it has ended
+        self._running.pop(key, None)  # any other line of a stage means that it has ended
         if starts:
             self._running[key] = stage
         return Line(f"{log.timestamp.astimezone():%H:%M:%S}  {log.message}", starts)
 
 
 def _is_for_people(log: Log) -> bool:
-    """Our own lines, and the traces of unexpected errors; the block of an expected one is shown last, by itself."""
+    """Our own lines and the traces of unexpected errors. The block of an expected error is shown last, separately."""
     if log.name.split(".")[-1] == LOGGER:
         return True
     repeated = log.name.endswith(BLOCK) or log.message.startswith("Finished in state")
@@ -187,14 +187,14 @@ def _is_for_people(log: Log) -> bool:
 
 
 def end_tracking_of_ended_runs() -> None:
-    """Close the MLflow runs of flow runs that were killed: they could not do so themselves."""
+    """Close the MLflow runs of killed flow runs, which could not close them."""
     with get_client(sync_client=True) as client:
 
         def ended(flow_run_id: str) -> bool:
             try:
                 state = client.read_flow_run(UUID(flow_run_id)).state
             except ObjectNotFound:
-                return False  # of another Prefect server: its state is unknown
+                return False  # a run of another Prefect server, whose state is unknown
             return state is not None and state.is_final()
 
         tracking.end_runs(ended)

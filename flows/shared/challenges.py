@@ -1,4 +1,4 @@
-"""A challenge of the champion whose decision is recorded and published however the run ends."""
+"""A challenge of the champion. Its decision is recorded and published however the run ends."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tasks.publish.publish import publish_decision
 def published_challenge(
     opened: AbstractContextManager[Tracked], config: PipelineConfig, name: str, key: str, latest: str | None = None
 ) -> Iterator[Challenge]:
-    """A challenge of the champion of ``name`` in the MLflow run that ``opened`` opens.
+    """A challenge of the champion of ``name``, in the MLflow run that ``opened`` opens.
 
-    When the block ends the decision is first written into a file, then published as Prefect's artifact ``key`` and in
-    MLflow. An error is part of the decision and is raised again: of the block, of publishing, or of MLflow's run.
+    At the end of the block the decision is first written to a file, then published as Prefect's artifact ``key`` and in
+    MLflow. An error of the block, of publishing, or of MLflow's run becomes part of the decision and is raised again.
     ``latest`` is the link in ``runs/`` to this run.
     """
     challenge = Challenge(config, name, str(flow_run.id), latest)
@@ -34,14 +34,14 @@ def published_challenge(
 
 @contextmanager
 def _recorded(challenge: Challenge, key: str) -> Iterator[None]:
-    """Record an error of the block and publish that; an error that is recorded already passes."""
+    """Record an error of the block and publish the decision. An error that is already recorded passes."""
     try:
         yield
     except BaseException as error:
         if error is not challenge.failure:
             with error_context(error):
                 challenge.fail(error)
-            if isinstance(error, Exception):  # else cancelled: the seconds that are left are enough for a file
+            if isinstance(error, Exception):  # else the run was cancelled, and the remaining seconds suffice for a file
                 with error_context(error):
                     publish_decision(challenge.decision, key)
         raise

@@ -1,4 +1,4 @@
-"""The trials of a study, each a Prefect task, as many at once as the config allows."""
+"""Runs the trials of a study, each as a Prefect task, as many in parallel as the config allows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gensr_model.errors import TrainingError
 
 
 class Named(Protocol):
-    """What a trial is known by."""
+    """A trial with a name."""
 
     @property
     def name(self) -> str: ...
@@ -24,10 +24,10 @@ Result = TypeVar("Result")
 
 
 def side_by_side(work: Callable[[Trial, int], Result], trials: Sequence[Trial], concurrency: int) -> list[Result]:
-    """``work(trial, share)`` for each trial, ``concurrency`` at once; the results in the order of ``trials``.
+    """``work(trial, share)`` for each trial, ``concurrency`` in parallel. Results are in the order of ``trials``.
 
-    ``share`` is what a stage takes as ``parallel_jobs``: 0 where one trial at a time has the process to itself, else
-    how many trainings share the cores. Where a trial fails the others are finished first, so that a rerun reuses them.
+    ``share`` is the ``parallel_jobs`` of a stage: 0 where trials run one at a time in this process, else the number of
+    trainings that share the cores. Where a trial fails, the others are finished first, so that a rerun reuses them.
 
     Raises:
         TrainingError: some failed; the message names each with its error.

@@ -23,7 +23,7 @@ from tasks.validate.validate import check_prepared, check_raw
 
 
 def prepare_data(run: Tracked, config: PipelineConfig) -> Data:
-    """Raw files to a validated dataset and its collaborative table."""
+    """From raw files to a validated dataset and its CF table."""
     source = find_source(config)
     run.tags(dataset_digest=source.key)
     raw = ingest(run, config, source)
@@ -37,13 +37,13 @@ def prepare_data(run: Tracked, config: PipelineConfig) -> Data:
 
 
 def analyze_all(run: Tracked, config: PipelineConfig, data: Data, models: list[StageResult]) -> list[StageResult]:
-    """The analyses that the config asks for, on trained models."""
+    """Run the configured analyses on trained models."""
     wanted, inputs, analyses = config.analysis, (data.prepared, data.cf, *models), []
     if "information" in wanted.parts:
         analyses.append(analyze_information(run, config, *inputs))
     if "gradients" in wanted.parts:
         analyses.append(analyze_gradients(run, config, *models))
-    if "space" in wanted.parts and config.train.tasks == "both":  # it asks whether the tasks lie apart
+    if "space" in wanted.parts and config.train.tasks == "both":  # the analysis compares both tasks
         analyses.append(analyze_space(run, config, *inputs))
     if "theorem" in wanted.parts:
         analyses.append(analyze_theorem(run, config))
@@ -53,7 +53,9 @@ def analyze_all(run: Tracked, config: PipelineConfig, data: Data, models: list[S
 def finish(
     run: Tracked, summary: dict[str, Any], key: str = "summary", tables: Mapping[str, pa.Table] | None = None
 ) -> dict[str, Any]:
-    """Publish the summary of this flow run as the artifact ``key``, with tables and report; returns it as published."""
+    """Publish the summary of this flow run as the artifact ``key``, with tables and report. Returns the published
+    summary.
+    """
     flow_run_id = str(flow_run.id)
     published = publish(run.run_id, flow_run_id, summary, key, tables or {})
     write_report(run.run_id, flow_run_id, published)

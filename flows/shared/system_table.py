@@ -1,4 +1,4 @@
-"""The tables of many systems: each is trained and ranked as a task, one that fails is a row, all is published."""
+"""Tables of many systems. Each system is trained and ranked as a task, and a failed one is a row with its error."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tasks.publish.comparison_table import Compared, Failed, compare
 
 
 def make_table(config: PipelineConfig, study: str) -> dict[str, Any]:
-    """Prepare the data, make the table of a study and publish it; returns the summary."""
+    """Prepare the data, make the table of a study and publish it. Returns the summary."""
     fan = check_systems(config, study)
     with parent_run(config, f"compare/{study}", str(flow_run.id)) as run:
         compared = compare_systems(run, config, prepare_data(run, config), fan, study)
@@ -38,18 +38,19 @@ def make_table(config: PipelineConfig, study: str) -> dict[str, Any]:
 
 
 def check_systems(config: PipelineConfig, study: str = RERANK) -> FanOut:
-    """Where systems are put to work; ConfigError, before anything is trained, for what cannot be done."""
+    """Where systems run. Raises ConfigError, before any training, for an impossible table."""
     if config.train.tasks != "both":
         raise ConfigError(
-            f"train.tasks is {config.train.tasks!r}: baselines are compared on what each of them is for, give it both"
+            f"train.tasks is {config.train.tasks!r}, but the baselines of the table need both tasks. "
+            "Set train.tasks to both."
         )
     check_names(config.rerank.systems)
     check_points(config)
     names = TABLES[study].names(config)
     if not names:
         raise ConfigError(
-            f"rerank.systems: {', '.join(config.rerank.systems)} rank given candidates alone, not the catalogue; "
-            f"compare/{study} has {', '.join(TABLES[study].every())}"
+            f"rerank.systems: {', '.join(config.rerank.systems)} can only rank given candidates, not "
+            f"the catalogue. Choose from {', '.join(TABLES[study].every())}."
         )
     check_needs(config, names)
     if config.rerank.tune is not False:
@@ -72,7 +73,7 @@ def compare_systems(run: Tracked, config: PipelineConfig, data: Data, fan: FanOu
 def rank_all(
     run_id: str, config: PipelineConfig, prepared: StageResult, cf: StageResult, study: str
 ) -> list[Ranked | Failed]:
-    """All systems with the first seed, then with the others; as many at once as the task runner has places."""
+    """All systems with the first seed, then with the others, as many in parallel as the task runner has places."""
     wanted, (first, *later) = TABLES[study].names(config), config.rerank.seeds
     left_out = [Failed(name, first, reason) for name in wanted if (reason := not_made(config, name))]
     for each in left_out:
@@ -95,7 +96,7 @@ def rank_one(
     study: str,
     flow: WorkerEnvironment,
 ) -> Ranked:
-    """One system with one seed; its stages, and what trains, run in it."""
+    """Train and rank one system with one seed. Its stages and trainings run in this task."""
     check(flow)  # a Dask worker may have joined late
     return run_system(Tracked.existing(run_id), config, prepared, cf, name, seed, TABLES[study])
 
@@ -103,7 +104,7 @@ def rank_one(
 def _outcome(future: PrefectFuture[Ranked], name: str, seed: int) -> Ranked | Failed:
     try:
         outcome: Any = future.result(raise_on_failure=False)
-    except Exception as error:  # Dask gives up on a system whose workers die
+    except Exception as error:  # Dask stops trying a system whose workers die
         outcome = error
     if isinstance(outcome, Ranked):
         return outcome

@@ -1,1 +1,4 @@
-"""The report of a run as one page, from plain data: nothing here trains, reads the store or knows of MLflow."""
+"""The report of a run as one page, from plain data.
+
+Nothing here trains, reads the store or knows MLflow.
+"""

@@ -1,4 +1,4 @@
-"""The two kinds of figures of a report, drawn by Matplotlib: lines, and intervals by row."""
+"""Figures as inline SVG. They use the page's colors, so a figure is dark where the page is."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _MARKED = 24  # points up to which each is marked
 
 @dataclass(frozen=True)
 class Series:
-    """A line: (x, y) points and the number of its colour, from 1; ``faint`` lines carry no name.
+    """A line: (x, y) points and the number of its color, from 1. ``faint`` lines have no name in the legend.
 
-    Above ``COLORS`` the colours begin again, with dashed lines, and then with dotted ones.
+    Above ``COLORS`` the colors begin again, with dashed lines, and then with dotted ones.
     """
 
     name: str
@@ -33,16 +33,16 @@ class Series:
 
     @property
     def style(self) -> str:
-        """Its classes in the style sheet."""
+        """The line's classes in the style sheet."""
         again, color = divmod(self.color - 1, COLORS)
         return f"c{color + 1}{('', ' dashed', ' dotted')[again]}"
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean between bounds; ``verdict`` is good, bad or open and gives its colour.
+    """A mean between bounds. ``verdict`` is good, bad or open, and gives the color.
 
-    ``reference`` is another's number for the same, drawn as a diamond.
+    ``reference`` is another source's number for the same quantity, drawn as a diamond.
     """
 
     name: str
@@ -55,7 +55,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class Figure:
-    """An SVG element, or a picture, as text, what it shows, and how to read it; a ``wide`` one fills a line."""
+    """A figure, as an SVG element or a picture, with its title and a note on how to read it.
+
+    A ``wide`` figure fills a line.
+    """
 
     svg: str
     title: str
@@ -73,12 +76,12 @@ def line_chart(
     places: Sequence[tuple[float, str]] = (),
     marked: float | None = None,
 ) -> str:
-    """Lines with a legend above. ValueError without a point.
+    """Lines with a legend above. Raises ValueError without a point.
 
     Args:
         zero: draw the line y = 0.
         places: ticks of x with their names; without them x is a number from 0 on.
-        marked: an x that a dashed line marks.
+        marked: an x to mark with a dashed line.
     """
     xs = [x for line in series for x, _ in line.points]
     ys = [y for line in series for _, y in line.points]
@@ -108,7 +111,7 @@ def line_chart(
 
 
 def interval_chart(title: str, rows: Sequence[Interval], x_label: str, digits: int = 4) -> str:
-    """A row per interval, with the line x = 0. ValueError without a row."""
+    """A row per interval, with the line x = 0. Raises ValueError without a row."""
     if not rows:
         raise ValueError(f"nothing to draw: {title}")
     drawing = Drawing(_ROW * len(rows) + 44)
@@ -135,7 +138,7 @@ def interval_chart(title: str, rows: Sequence[Interval], x_label: str, digits: i
 
 
 def smooth(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Each y as the mean of its neighbourhood, a fifteenth of the points to either side, fewer at the ends."""
+    """Each y as the mean of its neighborhood: a fifteenth of the points to either side, fewer at the ends."""
     if not points:
         return []
     x, y = np.array(points, dtype=float).T
@@ -175,7 +178,7 @@ def _draw(drawing: Drawing, line: Series) -> None:
 
 
 def _legend_rows(lines: Sequence[Series]) -> int:
-    """How many rows the names take, each column as wide as the longest name."""
+    """As many entries in a row as fit; at least one row."""
     widest = max((_KEY + _LETTER * len(line.name) for line in lines), default=1.0)
     columns = max(1, min(len(lines), int((WIDTH - 10) // widest)))
     return -(-len(lines) // columns)

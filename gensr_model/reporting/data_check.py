@@ -1,4 +1,4 @@
-"""What the check understood of the data: a section of the report, and the screen of ``gensr check``."""
+"""The result of the check as a section of the report and as the screen of ``gensr check``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SPLITS = ("train", "valid", "test")
 
 
 def section(found: dict[str, Any]) -> Section | None:
-    """The content of ``check.json``; None where a run has none, as runs before that stage have."""
+    """The content of ``check.json`` as a section. None where a run has no check."""
     if not found:
         return None
     made = (_tables(found), _columns(found), _types(found), _engaged(found), _left(found), _texts(found),
@@ -36,7 +36,7 @@ def _warnings(found: dict[str, Any]) -> Iterable[Block]:
 
 
 def screen(found: dict[str, Any]) -> str:
-    """The same for a terminal: each table a few lines."""
+    """The check for a terminal, where each table has few lines."""
     lines: list[str] = []
     made = section(found)
     for block in made.blocks if made else ():

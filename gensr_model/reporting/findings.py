@@ -1,4 +1,4 @@
-"""The results of a run as sentences: first the outcome, at the end what did not work or is not known."""
+"""The results of a run as sentences: first the outcome, at the end failures and unknowns."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from gensr_model.reporting.run_facts import ABLATION, SYSTEMS, RunFacts
 
 VERDICTS = {"good": "good", "bad": "bad", "open": "muted"}  # marks of cells
 _MIN_USERS = 50  # users below which analysis leaves a task out
-# Below are "few clusters", for which such intervals and tests are too easy (Cameron and Miller 2015, §VI: 20 to 50).
+# Fewer are "few clusters", with too narrow intervals and too small p (Cameron and Miller 2015, §VI: 20 to 50).
 _FEW_USERS = 50
 
 
 def verdict(compared: dict[str, float]) -> str:
-    """GenSR against another model: good, bad, or open where the interval holds 0."""
+    """GenSR against another model: good, bad, or open where the interval contains 0."""
     if compared["low"] > 0:
         return "good"
     return "bad" if compared["high"] < 0 else "open"
 
 
 def tested(difference: float, p: float | None, facts: RunFacts) -> str:
-    """The same by p, where it is corrected for many comparisons: an interval of one of many is too narrow."""
+    """The verdict by p, where p is corrected for many comparisons: the interval of one of many is too narrow."""
     if p is None or not p < facts.alpha:
         return "open"
     return "good" if difference > 0 else "bad"
@@ -59,7 +59,7 @@ def in_short(facts: RunFacts) -> list[dict[str, Any]]:
 
 
 def what_did_not_work(facts: RunFacts) -> list[str]:
-    """Sentences, the gravest first; the reader should not have to look for them in tables."""
+    """Sentences about failures, the most serious first, so that readers need not look for them in tables."""
     return [*_broken(facts), *_losses(facts), *_training(facts), *_analysis(facts), *limits(facts)]
 
 
@@ -96,7 +96,7 @@ def _losses(facts: RunFacts) -> Iterator[str]:
 
 
 def losing_segments(facts: RunFacts) -> Iterator[str]:
-    """Kinds of samples on which another model is better by more than chance."""
+    """Segments of samples on which another model is significantly better."""
     for task in TASKS:
         behind = [
             f"{row['by']} {row['segment']} ({facts.title(row['baseline'])} by {-row['lead']:.3f})"
@@ -146,7 +146,7 @@ def _analysis(facts: RunFacts) -> Iterator[str]:
 
 
 def conflict(facts: RunFacts) -> Iterator[str]:
-    """Whether GenSR's tasks pull apart and the others' do, by their cosine less noise."""
+    """Whether the gradients of GenSR's tasks and of other models' tasks conflict, by their noise-corrected cosine."""
     by_model = {group[0]: row for group, row in facts.analysis("gradient").items()}
     if "gensr" not in by_model:
         return
@@ -169,7 +169,7 @@ def conflict(facts: RunFacts) -> Iterator[str]:
 
 
 def _few_users(facts: RunFacts) -> Iterator[str]:
-    """Where intervals and tests, which are by user, rest on too few of them to hold what they say."""
+    """Warnings where intervals and tests, which are by user, have too few users."""
     compared = [(row["task"], row) for row in facts.summary.get("verdicts", [])]
     compared += [(task, row) for task, rows in facts.summary["comparisons"].items() for row in rows.values()]
     # Pages can be made again of older runs, which did not count users.
@@ -182,7 +182,7 @@ def _few_users(facts: RunFacts) -> Iterator[str]:
 
 
 def limits(facts: RunFacts) -> Iterator[str]:
-    """What the numbers of the run cannot say."""
+    """Limits of the run's figures."""
     config = facts.summary["config"]
     yield from few_seeds(facts)
     if config["evaluation"]["max_test_samples"] is not None:
@@ -207,7 +207,7 @@ def few_seeds(facts: RunFacts) -> Iterator[str]:
 
 
 def joined(names: list[str]) -> str:
-    """Names as a sentence lists them."""
+    """Names joined as in a sentence."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 

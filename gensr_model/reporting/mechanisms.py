@@ -21,7 +21,7 @@ _CLOSE = 1e-12
 
 
 def section(facts: RunFacts) -> Section | None:
-    """What of the paper's explanation the run has measured."""
+    """The run's measurements of the paper's explanation."""
     blocks = [*_information(facts), *_gradients(facts), *_space(facts), *_theorem(facts)]
     return Section("mechanisms", "Mechanisms", blocks) if blocks else None
 
@@ -136,7 +136,7 @@ _PANELS = {
 
 
 def _panel(world: str, rows: list[tuple[int, dict[str, float]]], kind: str) -> Figure:
-    """One quantity of one world over sample sizes, both sides and the truth."""
+    """One quantity of one world over sample sizes: both sides and the truth."""
     lines = []
     for color, side in enumerate(("generative", "discriminative", "true"), start=1):
         points = [(math.log10(n), f[f"{side}_{kind}"]) for n, f in rows if f"{side}_{kind}" in f]
@@ -154,13 +154,13 @@ def _share(value: float) -> Cell:
 
 
 def conflict(facts: RunFacts) -> Figure | None:
-    """Figure 4: cosine of the task gradients, each probe faint and their running mean."""
+    """Figure 4: cosine of the task gradients, with faint probes and their running mean."""
     note = "Below 0 the tasks pull apart. Shared self-attention, same mini-batch. Faint: each probe; firm: their mean."
     return _along(facts, "Cosine between the tasks' gradients", note, lambda p: p["cosine"], y_range=(-1.05, 1.05))
 
 
 def disagreement(facts: RunFacts) -> Figure | None:
-    """The same less what chance gives, each probe faint and their running mean."""
+    """The cosine minus the null, with faint probes and their running mean."""
     note = "Both on half batches. At 0 the tasks conflict no more than one task with itself."
     return _along(
         facts,
@@ -177,7 +177,7 @@ def _along(
     value: Callable[[dict[str, float]], float],
     y_range: tuple[float, float] | None = None,
 ) -> Figure | None:
-    """A number of the probes along training, for every model that was probed."""
+    """A number of the probes during training, for every model with probes."""
     lines: list[Series] = []
     probed = {name: probes for name, probes in facts.gradients.items() if probes}
     for n, (name, probes) in enumerate(list(probed.items())[:_DRAWN]):
@@ -208,7 +208,7 @@ def information(facts: RunFacts) -> Table | None:
 
 
 def information_gaps(facts: RunFacts) -> Table | None:
-    """By how much GenSR's answers tell more than another model's, with intervals."""
+    """How much more information GenSR's answers have than another model's, with intervals."""
     columns = [Column("GenSR minus", False), Column("Task", False),
                Column("Exact, nats", hint="of the whole input"), Column(f"{facts.confidence} interval"),
                Column("p (Holm)"),
@@ -282,7 +282,7 @@ def gradients(facts: RunFacts) -> Table | None:
 
 
 def noise_free(facts: RunFacts) -> Table | None:
-    """What is left of the cosine without noise, and GenSR's beside the others'."""
+    """The noise-corrected cosine of every model, and GenSR's minus each other model's."""
     columns = [Column("Model", False), Column("Noise-corrected cosine", hint="1: none; below 0: they pull apart"),
                Column(f"{facts.confidence} interval"), Column("GenSR − it"), Column(f"{facts.confidence} interval"),
                Column("p (Holm)")]  # fmt: skip
@@ -299,7 +299,7 @@ def noise_free(facts: RunFacts) -> Table | None:
 
 
 def _less(row: dict[str, float], facts: RunFacts) -> list[Cell]:
-    """The tasks' cosine less noise, and GenSR's less this model's; a dash where noise hides it."""
+    """The noise-corrected cosine, and GenSR's minus this model's. A dash where noise hides it."""
     cells: list[Cell] = []
     for name, sign in (("free", False), ("less", True)):
         if name not in row:

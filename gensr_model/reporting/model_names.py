@@ -1,4 +1,4 @@
-"""What people call models, and the order in which tables list them."""
+"""The titles of models, and their order in tables."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _PLANES = {
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Models in the order of ``MODELS``, GenSR first, others after them as they come: JSON keeps no order."""
+    """Models in the order of ``MODELS``, with GenSR first and unknown models last: JSON keeps no order."""
     known = {name: place for place, name in enumerate(MODELS)}
     return sorted(names, key=lambda name: known.get(name, len(known)))
 
 
 def model_title(name: str) -> str:
-    """What people call a model, or another plane of Figure 3."""
+    """The title of a model, or of another plane of Figure 3."""
     return MODELS.get(name, _PLANES.get(name, name))

@@ -1,4 +1,4 @@
-"""The report as one HTML page that asks nothing of the network and needs no script."""
+"""The report as one HTML page that needs neither network nor scripts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _BACKGROUND = ("check", "training", "semantic-ids", "speed")  # sections of what
 
 
 def render(facts: RunFacts) -> str:
-    """The page; every text of the data is escaped."""
+    """The page. Every text of the data is escaped."""
     sections = [each for each in (claims.section(facts), *run_sections.report_sections(facts)) if each]
     context: dict[str, Any] = {
         "facts": facts,
@@ -77,7 +77,7 @@ def _contents(facts: RunFacts, sections: list[Section]) -> list[Entry]:
 
 
 def _same_time(facts: RunFacts) -> str:
-    """The rule for events of a sample's own instant, and the shares of histories that it decides, where known."""
+    """The rule for events at a sample's own instant, and the shares of histories that it decides, where known."""
     include = facts.manifest.get("config", {}).get("same_time") == "include"
     rule = "hold earlier events of the sample's own instant" if include else "leave out the sample's own instant"
     shares: dict[str, float | None] = next(

@@ -1,4 +1,4 @@
-"""The paper's own numbers (Tables 1 to 5), shown only beside results on the paper's data."""
+"""The paper's figures (Tables 1 to 5), shown only beside results on the paper's data."""
 
 from __future__ import annotations
 
@@ -89,7 +89,9 @@ STATISTICS: dict[str, dict[str, int]] = {
 
 
 def papers_cells(known: Rows) -> Iterator[tuple[tuple[str, str, str], Figures, Place]]:
-    """Data, task and system of each cell of ``RANKING`` or ``FULL_RANKING``, its figures, and whether they can be."""
+    """Data, task and system of each cell of ``RANKING`` or ``FULL_RANKING``, its figures, and whether they are
+    possible.
+    """
     for data, tasks in known.items():
         for task, systems in tasks.items():
             for name, (recall_5, recall_10, ndcg_5, ndcg_10) in systems.items():
@@ -97,11 +99,11 @@ def papers_cells(known: Rows) -> Iterator[tuple[tuple[str, str, str], Figures, P
                 yield (data, task, name), row, ranks_six_to_ten(row)
 
 
-_TOLERANCE = 0.02  # the paper leaves out some steps of its filter
+_TOLERANCE = 0.02  # the paper does not describe some steps of its filter
 
 
 def is_papers_data(facts: RunFacts) -> bool:
-    """Real data of the paper's format with the paper's number of users, give or take 2%."""
+    """Whether the data are real, in the paper's format, and with the paper's number of users, within 2%."""
     if facts.data_format is None or facts.data_format.paper is None or facts.generated:
         return False
     users = facts.manifest.get("counts", {}).get("users", 0)
@@ -110,19 +112,19 @@ def is_papers_data(facts: RunFacts) -> bool:
 
 
 def for_format(table: Mapping[str, T], facts: RunFacts) -> T:
-    """The part of a table on the data that has the run's format. Call it only where ``is_papers_data``."""
+    """The part of a table for the run's format. Call it only where ``is_papers_data``."""
     return table[data_of(facts)]
 
 
 def data_of(facts: RunFacts) -> str:
-    """What the paper calls the data of the run. Call it only where ``is_papers_data``."""
+    """The paper's name of the run's data. Call it only where ``is_papers_data``."""
     assert facts.data_format is not None
     assert facts.data_format.paper is not None
     return facts.data_format.paper
 
 
 def not_shown(facts: RunFacts, which: str) -> list[Block]:
-    """A note that the paper's ``which`` is left out; nothing on its data, or where the data are not known."""
+    """A note that the paper's ``which`` is left out. Empty on the paper's data, or where the data are unknown."""
     if not facts.manifest or is_papers_data(facts):
         return []
     return [note(f"Not the paper's data: {which}.")]

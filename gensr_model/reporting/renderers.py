@@ -31,12 +31,12 @@ def environment() -> Environment:
 
 
 def html(table: Table) -> Markup:
-    """A ``<table>`` with its caption and note; every text in it is escaped."""
+    """A ``<table>`` with its caption and note. Every text in it is escaped."""
     return Markup(environment().get_template("table.html.j2").render(t=table))
 
 
 def markdown(table: Table) -> str:
-    """Caption, grid and note. The grid's columns line up in a terminal, too."""
+    """Caption, grid and note. The grid's columns are aligned in a terminal too."""
     table = _filled(table)
     rows = [[_MARKDOWN.get(cell.mark, "{}").format(_escaped(cell.text)) for cell in row] for row in table.rows]
     heads = [_escaped(column.title) for column in table.columns]
@@ -48,7 +48,7 @@ def markdown(table: Table) -> str:
 
 
 def page(title: str, sections: Iterable[Section]) -> str:
-    """Sections as one Markdown page; figures are left out."""
+    """Sections as one Markdown page, without figures."""
     parts = [f"# {title}\n"]
     for section in sections:
         parts.append(f"## {section.title}\n")
@@ -61,7 +61,7 @@ def page(title: str, sections: Iterable[Section]) -> str:
 
 
 def _filled(table: Table) -> Table:
-    """The table without columns in which no row shows anything: a text has no room for them."""
+    """The table without empty columns, for which a text has no room."""
     shown = [n for n in range(len(table.columns)) if any(row[n].text not in ("", "–") for row in table.rows)]
     return table._replace(
         columns=[table.columns[n] for n in shown], rows=[[row[n] for n in shown] for row in table.rows]

@@ -1,4 +1,4 @@
-"""All that a report is made of: plain, JSON-able values, collected by whoever has them."""
+"""The data of a report: plain values, ready for JSON, from any collector."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ class RunFacts:
 
     @classmethod
     def from_summary(cls, summary: dict[str, Any], **known: Any) -> RunFacts:
-        """What ``summary.json`` alone holds, and what else is ``known``.
+        """Facts from ``summary.json`` alone, and further ``known`` facts.
 
-        A study that the summary itself is of stands among the studies. What such a study ranked stands in its own
-        section, not among the results of the run.
+        A summary of a study is among the studies. Its ranks are in the study's section, not among the results of the
+        run.
         """
         studies, name = dict(summary.get("studies", {})), summary.get("study")
         if name in STUDIES:
@@ -83,16 +83,16 @@ class RunFacts:
 
     @property
     def confidence(self) -> str:
-        """Of all intervals, as ``95%``."""
+        """The confidence of all intervals, as ``95%``."""
         return f"{100 * self.summary['config']['statistics']['confidence']:g}%"
 
     @property
     def alpha(self) -> float:
-        """The significance level: p values below it count as a difference. It is 1 − the intervals' confidence."""
+        """The significance level of p values: 1 − the confidence of the intervals."""
         return 1.0 - float(self.summary["config"]["statistics"]["confidence"])
 
     def title(self, name: str) -> str:
-        """What people call a model, a system of a comparison or a trial of a study."""
+        """The title of a model, of a system of a comparison, or of a trial of a study."""
         if name.startswith("tau="):
             return name.replace("tau=", "τ ").replace("-beta=", ", β ")
         model, _, seed = name.partition("-seed")
@@ -102,7 +102,7 @@ class RunFacts:
 
     @property
     def generated(self) -> bool:
-        """Whether the data were made by this program."""
+        """Whether this program generated the data."""
         return bool(self.summary["config"]["source"]["kind"] == "generated")
 
     def analysis(self, kind: str) -> dict[tuple[str, ...], dict[str, float]]:

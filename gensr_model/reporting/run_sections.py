@@ -11,21 +11,21 @@ from gensr_model.reporting.sections import Block, Section, figures, heading, not
 
 
 def report_sections(facts: RunFacts) -> list[Section]:
-    """All sections of results; a part that the run does not have is left out."""
+    """All sections of results, without parts that the run does not have."""
     made = (data_check.section(facts.check), results(facts), _segments(facts), *study_sections.sections(facts),
             _training(facts), mechanisms.section(facts), semantic_ids.section(facts), _speed(facts))  # fmt: skip
     return [section for section in made if section is not None]
 
 
 def summary_sections(summary: dict[str, Any]) -> tuple[str, list[Section]]:
-    """A title and the sections that ``summary.json`` alone gives, with the time of every stage at the end."""
+    """A title and the sections from ``summary.json`` alone, with the duration of every stage at the end."""
     facts = RunFacts.from_summary(summary)
     title = f"{summary['dataset']} ({summary['format']}, {summary['source']}, preset {summary['preset']})"
     return title, [*report_sections(facts), Section("stages", "Stages", [table(run_tables.stages(facts))])]
 
 
 def results(facts: RunFacts) -> Section | None:
-    """Every model of the run on each task that was ranked."""
+    """Every model of the run on each ranked task."""
     summary = facts.summary
     ranked = [task for task in TASKS if summary["results"].get(task)]
     if not ranked:

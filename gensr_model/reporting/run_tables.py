@@ -1,4 +1,4 @@
-"""The tables and figures of a report, each from its facts."""
+"""The tables and figures of a report, made from its facts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ METRICS = {
     "ndcg_at_5": "N@5", "ndcg_at_10": "N@10", "ndcg_at_20": "N@20", "mrr": "MRR",
 }  # fmt: skip
 _HINTS = {"R": "share of positives among the first {}", "N": "NDCG among the first {}: a higher place counts more"}
-# Models whose curves are drawn: lines of every colour, dashed and dotted; the ablation has 15 variants.
+# Largest number of models with curves: every color as line, dashed and dotted. The ablation has 15 variants.
 _DRAWN = 3 * COLORS
 _COLORS = {
     "gensr": 1,
@@ -46,8 +46,11 @@ _COLORS = {
 
 
 def segments(facts: RunFacts, rows: Sequence[dict[str, Any]], name: str = "segments") -> list[Table]:
-    """On each kind of user, target and query NDCG@10 of every model, GenSR's with its 95% interval by user, and where
-    it was compared its lead over the best other model: two tables per task."""
+    """Two tables per task: NDCG@10 of every model by segment, and GenSR's lead by segment.
+
+    A segment is a kind of user, target or query. GenSR's NDCG@10 has its 95% interval by user. The lead is over the
+    best other model, where it was compared.
+    """
     made = []
     for task in TASKS:
         mine = [row for row in rows if row["task"] == task]
@@ -97,7 +100,7 @@ _LEAD_NOTE = (
 
 
 def results(facts: RunFacts, summary: dict[str, Any], task: str, name: str) -> Table:
-    """The models of a summary, of the run or of a study, on one task; GenSR minus each with its interval."""
+    """The models of a summary, of a run or a study, on one task. GenSR's lead over each has its interval."""
     rows = summary["results"][task]
     compared = summary["comparisons"].get(task, {})
     columns = [
@@ -128,7 +131,7 @@ def _negatives(facts: RunFacts) -> str:
 
 
 def users_text(samples: int, compared: Iterable[Mapping[str, float]]) -> str:
-    """How many test samples, and of how many users where some have several: what is resampled."""
+    """The number of test samples, and of users where some users have several."""
     users = next((int(row["users"]) for row in compared if "users" in row), samples)
     return f"{samples:,} test samples" + (f" of {users:,} users" if users < samples else "")
 
@@ -138,7 +141,7 @@ def _bounds(compared: dict[str, float]) -> tuple[float, float, float]:
 
 
 def differences(facts: RunFacts, summary: dict[str, Any], task: str) -> list[Figure]:
-    """GenSR minus every other model of a summary, with intervals; none where nothing was compared."""
+    """GenSR minus every other model of a summary, with intervals. None where nothing was compared."""
     compared = summary["comparisons"].get(task, {})
     rows = [
         Interval(facts.title(name), *_bounds(compared[name]), verdict(compared[name])) for name in in_order(compared)
@@ -151,7 +154,7 @@ def differences(facts: RunFacts, summary: dict[str, Any], task: str) -> list[Fig
 
 
 def papers_rows(facts: RunFacts, known: paper.Rows, task: str, ours: dict[str, float], name: str) -> list[Table]:
-    """The paper's rows for this task under our GenSR's; none for a run on other data."""
+    """The paper's rows for this task under our GenSR's. None for a run on other data."""
     if not paper.is_papers_data(facts):
         return []
     columns = [Column("Model", False), *(Column(METRICS[m]) for m in COLUMNS)]
@@ -166,9 +169,9 @@ def papers_rows(facts: RunFacts, known: paper.Rows, task: str, ours: dict[str, f
 
 
 def learning(facts: RunFacts) -> list[Figure]:
-    """Validation per task, then the loss and its parts per model; a run without a curve has none.
+    """Validation per task, then the loss and its parts per model. A run without a curve has none.
 
-    Of more models than a figure can show there are none at all: MLflow has the curves of each.
+    There are no curves for more models than a figure can show; MLflow has the curves of each.
     """
     if len(facts.training) > _DRAWN:
         return []
@@ -214,7 +217,7 @@ def training(facts: RunFacts) -> Table:
 
 
 def speed(facts: RunFacts) -> Table | None:
-    """Per model: its size, how fast it trains and ranks, and the memory of both."""
+    """Per model: its size, its speed in training and ranking, and the memory of both."""
     by_label = {stage["label"]: stage for stage in facts.stages}
     config = facts.summary["config"]
     columns = [Column("Model", False), Column("Parameters"), Column("Training time"),
@@ -255,7 +258,7 @@ def speed(facts: RunFacts) -> Table | None:
 
 
 def stages(facts: RunFacts) -> Table:
-    """Every stage: how long it took, and whether this run built it."""
+    """Every stage: its duration, and whether this run built it."""
     columns = [Column("Stage", False), Column("Time"), Column("In this run", False), Column("Peak memory")]
     rows = [
         [text(s["label"]), seconds(s["seconds"]), text(_how_it_came(s)), memory(s.get("peak_bytes"))]
@@ -271,7 +274,7 @@ def stages(facts: RunFacts) -> Table:
 
 
 def _how_it_came(stage: dict[str, Any]) -> str:
-    """Whether a run built a stage, from its "reused" and "built_on"."""
+    """How a run got a stage, from its "reused" and "built_on"."""
     if stage.get("built_on"):
         return f"reused, built on {stage['built_on']}"
     return "reused" if stage["reused"] else "built"
@@ -295,7 +298,7 @@ def _hint(short: str) -> str:
 
 
 def profile_columns(facts: RunFacts) -> Sequence[Table]:
-    """The profile, a table per raw or prepared table."""
+    """The profile, one table per raw or prepared table."""
     groups: dict[str, list[dict[str, object]]] = {}
     for row in facts.profile:
         groups.setdefault(row["table"], []).append(row)

@@ -1,4 +1,4 @@
-"""A section of the report as data: a heading and what stands under it, in order."""
+"""A section of the report as data: a heading and its content, in order."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:  # Matplotlib: a second
 
 
 class Block(NamedTuple):
-    """One thing in a section: words, a table, or figures side by side."""
+    """One part of a section: text, a table, or figures side by side."""
 
     kind: Literal["heading", "text", "note", "table", "figures"]
     value: str | Table | Sequence[Figure]
 
 
 class Section(NamedTuple):
-    """``name`` is the anchor, unique on the page."""
+    """A section of the report. ``name`` is its anchor, unique on the page."""
 
     name: str
     title: str

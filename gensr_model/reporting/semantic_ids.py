@@ -1,4 +1,4 @@
-"""Semantic ids in a report: how the codebooks are used, and which titles share a prefix."""
+"""Semantic ids in a report: use of the codebooks, and titles that share a prefix."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _METHODS = {"rq_vae": "RQ-VAE", "residual_kmeans": "residual k-means"}
 
 
 def section(facts: RunFacts) -> Section | None:
-    """The tables of the run's codes; None where it made none."""
+    """The tables of the run's codes. None where the run made none."""
     if not facts.semantic_ids:
         return None
     words = (

@@ -26,7 +26,7 @@ def sections(facts: RunFacts) -> list[Section]:
 
 
 def full_ranking(facts: RunFacts) -> Section | None:
-    """GenSR that names the item itself, and the references, over the whole catalogue."""
+    """GenSR that generates the item, and the references, over the whole catalogue."""
     study = facts.studies.get(FULL)
     if study is None:
         return None
@@ -50,7 +50,7 @@ def full_ranking(facts: RunFacts) -> Section | None:
 
 
 def ablation(facts: RunFacts) -> Section | None:
-    """What NDCG@5 is without a part, relative to the whole model."""
+    """NDCG@5 without each part, relative to the whole model."""
     study = facts.studies.get(ABLATION)
     if study is None:
         return None
@@ -85,7 +85,7 @@ def ablation(facts: RunFacts) -> Section | None:
 
 
 def _worth(row: dict[str, Any]) -> str:
-    """Of the part that a variant lacks: good where N@5 is lower without it, bad where it is higher."""
+    """The contribution of a variant's missing part: good where N@5 is lower without it, bad where it is higher."""
     if row["high"] < 0:
         return "good"
     return "bad" if row["low"] > 0 else "open"
@@ -109,7 +109,7 @@ def _ablation_figure(facts: RunFacts, rows: list[dict[str, Any]], task: str) -> 
 
 
 def sweep(facts: RunFacts) -> Section | None:
-    """Valid NDCG@5 over τ and over β, the chosen point marked."""
+    """Valid NDCG@5 over τ and over β, with the chosen point marked."""
     study = facts.studies.get(SWEEP)
     if study is None:
         return None
@@ -148,8 +148,11 @@ def sweep(facts: RunFacts) -> Section | None:
 
 
 def _from_chosen(facts: RunFacts, row: dict[str, Any], task: str) -> list[Cell]:
-    """Change of a task's NDCG@5 from the chosen point, its interval and p; blank for that point itself, and where the
-    sweep was made without ranks. Marked where p is significant: the best of many is above some of them by chance."""
+    """Change of a task's NDCG@5 from the chosen point, with its interval and p.
+
+    It is blank for the chosen point, and where the sweep has no ranks. It is marked only where p is significant: the
+    best of many points is above some of them by chance.
+    """
     value, low, high, p = (row.get(f"{task}_{name}") for name in ("change", "low", "high", "p_holm"))
     if value is None or low is None or high is None:
         return [Cell("")] * 3

@@ -27,8 +27,8 @@ _SAVED = "Their costs are those of the earlier run, perhaps on another machine. 
 class _Kind(NamedTuple):
     """A study's section, and the paper's tables beside it."""
 
-    name: str  # of the section, and the beginning of its tables' names
-    tables: tuple[str, str]  # the paper's, of each task
+    name: str  # name of the section, and prefix of its tables' names
+    tables: tuple[str, str]  # the paper's tables, one per task
     paper: paper.Rows
     not_comparable: str
 
@@ -45,7 +45,7 @@ def comparisons(facts: RunFacts) -> list[Section]:
 
 
 def _comparison(facts: RunFacts, name: str) -> Section:
-    """Every system of a study, the tests of GenSR against the best baseline, and what failed."""
+    """Every system of a study, the tests of GenSR against the best baseline, and the failed systems."""
     kind, study = _KINDS[name], facts.studies[name]
     trained = (name for name, system in study["systems"].items() if system["group"] != "reference")
     seeds = seeds_text(row["seeds"] for name in trained for row in study["results"] if row["system"] == name)
@@ -91,7 +91,7 @@ def _among(facts: RunFacts, study: dict[str, Any]) -> str:
 
 
 def _by_system(study: dict[str, Any], task: str) -> dict[str, dict[str, dict[str, Any]]]:
-    """System -> metric -> row, the best by N@10 first."""
+    """System -> metric -> row, with the best by N@10 first."""
     systems: dict[str, dict[str, dict[str, Any]]] = {}
     for row in study["results"]:
         if row["task"] == task:
@@ -136,7 +136,7 @@ def _systems(facts: RunFacts, kind: _Kind, study: dict[str, Any], task: str, row
 
 
 def _star(ours: list[Cell], verdicts: list[dict[str, Any]]) -> None:
-    """Star each column in which ours leads the best baseline significantly, after correction."""
+    """Add a star to each column in which ours leads the best baseline significantly, after correction."""
     for v in verdicts:
         if v.get("p_holm", 1.0) < SIGNIFICANT and v["mean_difference"] > 0:
             place = 2 + list(COLUMNS).index(v["metric"])

@@ -1,4 +1,4 @@
-"""Tables as data: what a cell shows, what it is sorted by, and which of a column is best. `renderers` writes them."""
+"""Tables as data: the text, sort value and mark of each cell. `renderers` writes them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Column(NamedTuple):
-    """A head; ``numeric`` columns stand right-aligned in figures of one width."""
+    """A column head. ``numeric`` columns are right-aligned, with digits of one width."""
 
     title: str
     numeric: bool = True
@@ -16,7 +16,7 @@ class Column(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """What is shown, and the value that it is sorted by."""
+    """A text, and the value by which it is sorted."""
 
     text: str
     value: float | str | None = None  # none sorts last

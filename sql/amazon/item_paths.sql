@@ -1,4 +1,4 @@
--- The category paths of the items that are kept, level names joined. A path of one level (the store's name) says
+-- The category paths of the remaining items, with joined level names. A path of one level (the store's name) tells
 -- nothing about the item and is no query.
 create table item_paths as
 with listed as (

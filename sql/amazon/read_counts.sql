@@ -1,4 +1,4 @@
--- How many rows each step of the reading left, for the manifest.
+-- Number of rows after each step of the reading, for the manifest.
 select
     (select count(*) from raw_reviews) as reviews,
     (select count(*) from raw_reviews) - (select count(*) from interactions where behavior = 'rec')

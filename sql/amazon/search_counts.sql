@@ -1,4 +1,4 @@
--- How far the kept items' category paths became queries, for the manifest and for the message where none did.
+-- Number of remaining items and of their category paths that became queries, for the manifest and an error message.
 select
     (select count(distinct item) from interactions) as items,
     (select count(distinct item) from item_paths) as items_with_path,

@@ -1,5 +1,5 @@
--- Lists of a protocol that do not stand in the order of the samples that it serves, one each; or either without the
--- other; or a protocol that the config does not draw. bm25 serves search alone.
+-- Lists of a protocol that are not in the order of its samples, one per sample; a list without its sample or a sample
+-- without its list; or a protocol that the config does not draw. bm25 is for search only.
 with served as (
     select
         s.split,

@@ -1,4 +1,4 @@
--- One engagement told twice.
+-- An engagement that occurs twice.
 select user_idx, item_idx, behavior, query_idx, ts, count(*) as times
 from events
 group by all

@@ -1,5 +1,5 @@
--- The LightGCN graph is the distinct pairs of training recommendation samples that are no evaluation target: a pair
--- that it has and should not have, has twice, or lacks.
+-- A pair that the LightGCN graph should not have, has twice, or lacks. The graph is the distinct pairs of training
+-- recommendation samples that are no evaluation target.
 with trained as (
     select distinct user_idx, item_idx
     from samples

@@ -1,4 +1,4 @@
--- A sample whose history stops before an event of the user of an earlier moment.
+-- A sample whose history lacks an event of the user from an earlier moment.
 with earliest as (
     select
         file_row_number as position,

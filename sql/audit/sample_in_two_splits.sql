@@ -1,4 +1,4 @@
--- A sample that stands twice, in two splits or in one: by its id, or under two ids by what it tells.
+-- A sample that occurs twice, in two splits or in one: by its id, or with two ids by its content.
 select min(sample_id) as sample_id, count(*) as times, list(distinct split order by split) as splits
 from samples
 group by sample_id

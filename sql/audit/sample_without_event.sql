@@ -1,4 +1,4 @@
--- A sample that no event stands behind, or an event that is no sample: the two tell the same engagements.
+-- A sample without an event, or an event without a sample: both must hold the same engagements.
 with told as (
     select
         user_idx,

@@ -1,5 +1,5 @@
--- A user whose training goes on after the start of the user's valid or test samples, or valid after test. Equal moments
--- are no violation: neither is in the history of the other.
+-- A user with training samples after the start of the user's valid or test samples, or valid samples after test. Equal
+-- moments are no violation: neither sample is in the history of the other.
 with bounds as (
     select
         user_idx,

@@ -1,5 +1,5 @@
--- A sample whose history holds its own answer: the event itself, or its twin of the other task, which Amazon gives the
--- same time. An earlier purchase of the same item is another event and no leak.
+-- A sample whose history holds its own answer: its event, or the event's twin of the other task, which has the same time
+-- in Amazon. An earlier purchase of the same item is another event and no leak.
 select s.sample_id, s.split, s.task, s.user_idx, s.item_idx, s.history_end, e.file_row_number as position
 from samples as s
 join events as e

@@ -1,5 +1,5 @@
--- A held-out target that training can never draw as a negative of its user, although no training event of the user
--- accounts for that: a model would learn that what is never a negative is the answer. A training event is one that is no
+-- A held-out target that training can never draw as a negative of its user, without a training event of the user as the
+-- reason. A model could learn that an item that is never a negative is the answer. A training event is one that is no
 -- evaluation sample.
 with held_out as (
     select split, sample_id, user_idx, item_idx

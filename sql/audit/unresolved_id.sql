@@ -1,4 +1,4 @@
--- An index that names no row of its table, wherever one stands.
+-- An index, in any table, without a row in the table that it refers to.
 with used as (
     select 'events' as "table", 'user' as kind, user_idx as idx from events
     union all

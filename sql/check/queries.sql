@@ -1,4 +1,4 @@
--- Distinct queries, their words (what stands between blanks), and how many of them have a letter of a script. A query may
+-- Distinct queries, their words (between blanks), and the number of queries with a letter of each script. A query may
 -- have letters of several; one without any letter is a number or a sign.
 with described as (
     select text, len(string_split_regex(trim(text), '\s+')) as words

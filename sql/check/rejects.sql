@@ -1,4 +1,4 @@
--- Rejected rows by reason, the most frequent first, each with where the first one stands.
+-- Rejected rows by reason, the most frequent first, each with the place of the first row.
 select
     reason,
     count(*) as "rows",

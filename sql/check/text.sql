@@ -1,4 +1,4 @@
--- Items that the filter left, and how many of them lack a text.
+-- Number of items after the filter, and of those without a text.
 select
     count(*) as items,
     count(*) filter (title = '') as without_title,

@@ -1,4 +1,4 @@
--- What a dataset looks like, in whole numbers: how many rows of each feature have each value. A day is 86,400,000 ms.
+-- Number of rows with each value of each feature, in whole numbers. A day is 86,400,000 ms.
 create table histogram as
 with gaps as (
     select (ts - lag(ts) over (partition by user_idx order by file_row_number)) // 86400000 as days

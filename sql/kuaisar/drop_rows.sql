@@ -1,3 +1,3 @@
--- The rows of both behaviors are as large as the raw tables: gone before the filter begins.
+-- Drop the rows of both behaviors before the filter, because they are as large as the raw tables.
 drop table rec_rows;
 drop table src_rows

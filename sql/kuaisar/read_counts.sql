@@ -1,4 +1,4 @@
--- How many rows each step of the reading left, for the manifest.
+-- Number of rows after each step of the reading, for the manifest.
 select
     (select count(*) from raw_rec) as rec_rows,
     (select count(*) from raw_src) as src_rows,

@@ -1,4 +1,4 @@
--- How many items of the events the items table describes, with an id of each table.
+-- Number of items of the events that the items table describes, with an id of each table.
 with engaged as (
     select distinct item
     from interactions

@@ -1,2 +1,2 @@
--- As large as the raw events: gone before the filter begins.
+-- Drop the table before the filter, because it is as large as the raw events.
 drop table engagements

@@ -1,4 +1,4 @@
--- The category paths of the items that are kept, as amazon/item_paths has them: one level alone is no query.
+-- The category paths of the remaining items, as in amazon/item_paths: a single level is no query.
 create table item_paths as
 with listed as (
     select item, unnest(category_paths) as levels

@@ -1,4 +1,4 @@
--- Texts of the items table; a title that events give stands where that table has none.
+-- Texts of the items table. Where that table has no title, the title comes from the events.
 create table item_text as
 with told as (
     select item, arg_min(item_title, file_row_number) as title

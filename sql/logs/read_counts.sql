@@ -1,4 +1,4 @@
--- How many events each step of the reading left, and users by what they did, for the manifest.
+-- Number of events after each step of the reading, and of users by behavior, for the manifest.
 with behaviors as (
     select "user", bool_or(behavior = 'rec') as recommended, bool_or(behavior = 'src') as searched
     from interactions

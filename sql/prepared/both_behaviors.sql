@@ -1,4 +1,4 @@
--- Keep the users who have both behaviors; what is left for the k-core to begin with.
+-- Keep the users who have both behaviors, before the k-core.
 create or replace table interactions as
 with kept_users as (
     select "user"

@@ -1,4 +1,4 @@
--- The evaluated user who leaves the fewest items to draw negatives from.
+-- The evaluated user with the fewest items that the user has not met.
 with evaluated as (
     select distinct user_idx
     from samples

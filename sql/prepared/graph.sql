@@ -1,5 +1,5 @@
--- The graph that LightGCN may see: pairs of training recommendation events, without any pair that is the target of an
--- evaluation sample of either task.
+-- The graph that LightGCN may read: pairs of training recommendation events, without targets of evaluation samples of
+-- either task.
 create table graph as
 with trained as (
     select distinct user_idx, item_idx

@@ -1,5 +1,5 @@
--- One row per item that the filter kept: where the metadata lists an item twice, the first row stands. Which rows these
--- are is found first, without the text: most items of a large catalogue go with the filter.
+-- One row per remaining item; the first row where the metadata lists an item twice. The rows are chosen first, without
+-- the text, because the filter removes most items of a large catalogue.
 create table item_rows as
 with first_rows as (
     select min(file_row_number) as file_row_number

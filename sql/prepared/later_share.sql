@@ -1,5 +1,5 @@
--- Of the training recommendation events, the share later than a test event, over the test events. Leave-one-out lets
--- other users' later purchases into training: this is how far it is from a split in time, which gives 0.
+-- Share of training recommendation events that are later than a test event, averaged over the test events. Leave-one-out
+-- lets other users' later purchases into training. A split by time gives 0.
 with training as (
     select ts, count(*) as events
     from samples

@@ -1,4 +1,4 @@
--- What the users of evaluation samples met, as sorted numbers user_idx * $items + item_idx.
+-- The items that users of evaluation samples met, as sorted numbers user_idx * $items + item_idx.
 with evaluated as (
     select distinct user_idx
     from samples

@@ -1,5 +1,5 @@
--- Ties: events of one user and behavior at one time, which no order can be told of. Per day (UTC) their share of the
--- day's events, over the days.
+-- Ties: events of one user and behavior at one time, whose order is unknown. Per day (UTC) their share of the day's
+-- events, over the days.
 with moments as (
     select user_idx, behavior, ts, count(*) as events
     from events

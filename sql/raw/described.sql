@@ -1,4 +1,4 @@
--- How many of the items that events name (named_items) a finished items table (written) does not describe.
+-- Number of items that events name (named_items) and that a finished items table (written) does not describe.
 with used as (
     select distinct item
     from named_items

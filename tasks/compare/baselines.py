@@ -1,6 +1,7 @@
 """Every system of the comparison by name, tuned, trained and ranked: GenSR, two heads, references, baselines.
 
-A baseline's stages depend on its own module and on what that imports, not on the registry: adding one retrains nobody.
+A baseline's stages depend on its module and on that module's imports, not on the registry. So a new baseline retrains
+no other.
 """
 
 from __future__ import annotations
@@ -38,20 +39,20 @@ from tasks.train.semantic_ids import semantic_ids
 
 
 class Trained(NamedTuple):
-    """A baseline, trained."""
+    """A trained baseline."""
 
     result: StageResult
-    tuned: StageResult | None  # None where it was not
+    tuned: StageResult | None  # None for an untuned baseline
     point: tuning.Point  # chosen hyperparameters
 
     @property
     def stages(self) -> list[StageResult]:
-        """What ran, in order."""
+        """The stages that ran, in order."""
         return [stage for stage in (self.tuned, self.result) if stage is not None]
 
 
 class Ranked(NamedTuple):
-    """A system with one seed: its ranks, and what it took."""
+    """A system with one seed: its ranks and its stages."""
 
     name: str
     seed: int
@@ -61,7 +62,7 @@ class Ranked(NamedTuple):
 
 
 # --- stages of a baseline -------------------------------------------------------------------------------------------
-# Module-level functions, so that a process of its own can find them by name.
+# Module-level functions, so that a new process can import them by name.
 
 
 def tune_baseline(
@@ -71,7 +72,7 @@ def tune_baseline(
     *folders_and_name: Any,
     validation: type[training.Validation] = training.CandidateValidation,
 ) -> dict[str, float]:
-    """Reads the prepared dataset and what the baseline needs; writes which point of the grid is best on valid."""
+    """Reads the prepared dataset and the baseline's needs; writes the point of the grid that is best on valid."""
     *folders, name = folders_and_name
     dataset, spec = PreparedDataset.open(prepared), spec_at(config, name)
     given = (work.checkpoints, work.out, work.report, read_needs(spec, folders, dataset))
@@ -85,7 +86,7 @@ def train_baseline(
     *folders_and_name: Any,
     validation: type[training.Validation] = training.CandidateValidation,
 ) -> dict[str, float]:
-    """Reads the prepared dataset, what the baseline needs and, where it was tuned, the point; writes the bundle."""
+    """Reads the prepared dataset, the baseline's needs and the point of a tuning; writes the bundle."""
     *folders, name = folders_and_name
     spec = find_baseline(name)
     tuned = folders[len(needs_of(spec)) :]
@@ -96,12 +97,12 @@ def train_baseline(
 
 
 def needs_of(spec: BaselineSpec) -> tuple[str, ...]:
-    """What a baseline needs, as far as a stage makes it; it draws the rest at random."""
+    """The needs of a baseline that a stage makes. The baseline draws other needs at random."""
     return tuple(need for need in spec.model.needs if need in READERS)
 
 
 def read_needs(spec: BaselineSpec, folders: Sequence[Path], dataset: PreparedDataset) -> training.Needs:
-    """The value of each need, from the folders of the stages that made them, in the order of ``needs_of``."""
+    """The value of each need, from the folders of the stages that make them, in the order of ``needs_of``."""
     return {need: READERS[need](folder, dataset) for need, folder in zip(needs_of(spec), folders, strict=False)}
 
 
@@ -114,14 +115,14 @@ def rank_baseline(work: Work, config: PipelineConfig, prepared: Path, bundle: Pa
 
 
 class SystemTable(NamedTuple):
-    """By what the systems of a table are chosen and ranked: the frozen candidates, or the whole catalogue."""
+    """How the systems of a table are chosen and ranked: by the frozen candidates, or by the whole catalogue."""
 
-    suffix: str  # of the names of a baseline's stages
+    suffix: str  # suffix of the names of a baseline's stages
     tune: Builder
     train: Builder
     rank: Builder
-    chosen_by: tuple[str, ...]  # fields of the config that its validation reads
-    ranked_by: tuple[str, ...]  # and that ranking reads
+    chosen_by: tuple[str, ...]  # fields of the config that validation reads
+    ranked_by: tuple[str, ...]  # fields of the config that ranking reads
     ours: dict[str, Grid]  # our models in it, with what is tuned for each
     trial: tuple[str, ...]  # fields with the epochs of these
     metric: str  # of a trial of these
@@ -161,7 +162,7 @@ class Stages(NamedTuple):
 
 
 def stages_of(name: str, table: SystemTable = RERANKED) -> Stages:
-    """The stages of a baseline; ConfigError where there is none of that name."""
+    """The stages of a baseline. Raises ConfigError for an unknown name."""
     spec = find_baseline(name)
     file = Path(inspect.getfile(spec.model)).resolve()
     facts: dict[str, Any] = {"model": name_of(spec.model)}
@@ -203,9 +204,9 @@ def run_system(
     seed: int,
     table: SystemTable = RERANKED,
 ) -> Ranked:
-    """Tune, train and rank one system with one seed, as far as the store does not have it.
+    """Tune, train and rank one system with one seed, where the store lacks the result.
 
-    Raises ConfigError where the system cannot be made of the format's texts.
+    Raises ConfigError where the system needs other texts than the format has.
     """
     if reason := not_made(config, name):
         raise ConfigError(reason)
@@ -234,7 +235,7 @@ def run_system(
 def _made(
     run: Tracked, config: PipelineConfig, prepared: StageResult, cf: StageResult, name: str
 ) -> dict[str, StageResult]:
-    """What a baseline may need. All seeds have the codes of the first, on which it is tuned."""
+    """The stages that a baseline may need. All seeds use the codes of the first seed, which tunes the baseline."""
     if "codes" not in find_baseline(name).model.needs:
         return {"cf": cf}
     first = config.model_copy(update={"seed": config.rerank.seeds[0]})
@@ -255,16 +256,18 @@ def train_baseline_stages(
     made: Mapping[str, StageResult] | None = None,
     table: SystemTable = RERANKED,
 ) -> Trained:
-    """Train a baseline with the config's seed, tuned first on the first seed of ``rerank`` where that is wanted.
+    """Train a baseline with the config's seed. With ``tune``, it is tuned first, on the first seed of ``rerank``.
 
-    In this process, or each in one of its own, one of ``share`` that share the cores.
+    The stages run in this process, or each in a process of its own, one of ``share`` that share the cores.
 
     Args:
-        made: the stage that made each value of ``needs_of``. Raises ConfigError where one that is needed is missing.
+        made: the stage of each value of ``needs_of``. Raises ConfigError where a needed one is missing.
     """
     config, spec = _own(config, name), find_baseline(name)
     if missing := [need for need in needs_of(spec) if need not in (made or {})]:
-        raise ConfigError(f"{spec.title} needs {', '.join(missing)}, which this flow does not make: leave {name!r} out")
+        raise ConfigError(
+            f"{spec.title} needs {', '.join(missing)}, which this flow does not make. Leave {name!r} out."
+        )
     inputs = [prepared, *((made or {})[need] for need in needs_of(spec))]
     stages, tuned, point = stages_of(name, table), None, tuning.default(spec_at(config, name).grid)
     if tune:
@@ -287,13 +290,13 @@ def rank_baseline_stage(
     note: str = "",
     table: SystemTable = RERANKED,
 ) -> StageResult:
-    """Rank the test positives of a trained baseline's tasks, where ``train_baseline_stages`` would train it."""
+    """Rank the test positives of a trained baseline's tasks, in the same kind of process as its training."""
     config = _own(config, name)
     return stages_of(name, table).rank(run, config, prepared, trained, option=name, parallel_jobs=share, note=note)
 
 
 def _own(config: PipelineConfig, name: str) -> PipelineConfig:
-    """Without what concerns other baselines alone: their points, and the text where this one reads none."""
+    """The config without fields of other baselines: their points, and the text where this baseline reads none."""
     points = {each: point for each, point in config.rerank.points.items() if each == name}
     config = config.model_copy(update={"rerank": config.rerank.model_copy(update={"points": points})})
     if TEXT in find_baseline(name).reads:
@@ -304,7 +307,7 @@ def _own(config: PipelineConfig, name: str) -> PipelineConfig:
 def _tune_ours(
     run: Tracked, config: PipelineConfig, prepared: StageResult, cf: StageResult, name: str, table: SystemTable
 ) -> tuple[tuning.Point, list[tuning.Trial]]:
-    """The fields of the config that are best on valid, under a baseline's budget, and all that were tried."""
+    """The config fields that are best on valid, with a baseline's budget, and all trials."""
     short = {path: min(config.rerank.trial_epochs, _value(config, path)) for path in table.trial}
 
     def trial(number: int, point: tuning.Point) -> float:
@@ -327,7 +330,7 @@ def _value(config: PipelineConfig, path: str) -> int:
 
 
 def at_point(config: PipelineConfig, point: tuning.Point) -> PipelineConfig:
-    """The config with some fields (``train.learning_rate``) replaced; None leaves one as it is."""
+    """The config with some fields (``train.learning_rate``) replaced. None leaves a field unchanged."""
     changes: dict[str, dict[str, Any]] = {}
     for path, value in point.items():
         if value is not None:

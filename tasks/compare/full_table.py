@@ -1,4 +1,4 @@
-"""The table of full ranking: every system that can rank the whole catalogue, chosen on valid by it."""
+"""The table of full ranking: all systems that can rank the whole catalogue, validated on it."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from tasks.train.full_ranking import finetune_full, rank_full, rank_full_referen
 
 
 def tune_full(work: Work, config: PipelineConfig, prepared: Path, *rest: Any) -> dict[str, float]:
-    """As ``tune_baseline``, chosen on the whole catalogue."""
+    """Tune as ``tune_baseline`` does, with validation on the whole catalogue."""
     return tune_baseline(work, config, prepared, *rest, validation=CatalogueValidation)
 
 
 def train_full(work: Work, config: PipelineConfig, prepared: Path, *rest: Any) -> dict[str, float]:
-    """As ``train_baseline``, chosen on the whole catalogue."""
+    """Train as ``train_baseline`` does, with validation on the whole catalogue."""
     return train_baseline(work, config, prepared, *rest, validation=CatalogueValidation)
 
 
 def rank_full_baseline(work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str) -> dict[str, float]:
-    """Reads the prepared dataset and a baseline's bundle; writes the rank of its tasks' test positives among all items.
+    """Reads the prepared dataset and a baseline's bundle; writes the test positives' ranks among all items.
 
-    Its metrics have what the ids of a generator cost.
+    Its metrics include the cost of a generator's ids.
     """
     began = time.monotonic()
     dataset = PreparedDataset.open(prepared)

@@ -1,4 +1,4 @@
-"""What every room of tasks uses. A process that imports any of it logs expected errors without their trace."""
+"""Shared code of all tasks. A process that imports any of it logs expected errors without their trace."""
 
 from tasks.core import error_log
 

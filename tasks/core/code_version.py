@@ -1,4 +1,4 @@
-"""Versions of code: of what a stage runs, of a baseline from outside, and of all that a process has read."""
+"""Versions of code: of a stage, of a baseline outside the package, and of everything that a process has read."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from gensr_model.errors import ConfigError
 from tasks.core.definitions import exists, imported_names, module, tree_digest, walk, without_docstrings
 from tasks.core.source_files import PACKAGES, all_code, digest_of_files, parse
 
-Code = tuple["str | type | Callable[..., Any]", ...]  # what ``names_of`` takes
+Code = tuple["str | type | Callable[..., Any]", ...]  # argument of ``names_of``
 
 
 def names_of(code: Code) -> tuple[str, ...]:
-    """Functions and classes as ``module:name``; names stay."""
+    """Functions and classes as ``module:name``. Names stay unchanged."""
     return tuple(value if isinstance(value, str) else name_of(value) for value in code)
 
 
@@ -33,9 +33,10 @@ def name_of(value: type | Callable[..., Any]) -> str:
 def definitions_of(
     function: Callable[..., Any], code: tuple[str, ...] = (), skip: frozenset[str] = frozenset()
 ) -> dict[str, str]:
-    """The definitions that a function runs, with their digests: ``definitions.walk`` from it and from ``code``.
+    """The definitions that a function runs, with their digests: ``definitions.walk`` from the function and from
+    ``code``.
 
-    Of a function that is not in our packages, its own source alone.
+    For a function outside our packages only its source counts.
     """
     name = name_of(function)
     if exists(name):
@@ -45,13 +46,13 @@ def definitions_of(
 
 
 def entry_code(place: str, parts: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, str]]:
-    """What parts of an entry run: definitions of ours, and digests of files that are not ours.
+    """The code that parts of an entry run: definitions of ours, and digests of other files.
 
     Args:
         place: the entry as ``module:NAME``, a constant that is a call.
-        parts: named arguments of the call, ``reading`` or ``preparing.tables``; of one that is not given the class
-            with its default counts. Of a call with positional arguments the argument around it counts, or the whole
-            entry. Of an entry that is not ours all counts.
+        parts: named arguments of the call, ``reading`` or ``preparing.tables``. Where one is not given, the class with
+            its default counts. In a call with positional arguments the enclosing argument counts, or the whole entry.
+            For an entry outside our packages everything counts.
     """
     if exists(place):
         return tuple(next(filter(exists, _from_inner(f"{place}.{part}"))) for part in parts), {}
@@ -76,9 +77,9 @@ def function_digest(function: Callable[..., Any]) -> str:
 
 
 class Foreign(NamedTuple):
-    """A file that is not ours, with the files that it imports from beside it."""
+    """A file outside our packages, with the files beside it that it imports."""
 
-    roots: tuple[str, ...]  # definitions of ours that they import
+    roots: tuple[str, ...]  # our definitions that these files import
     code: str  # digest of their syntax trees, without comments and docstrings
     version: str  # digest of their bytes
 
@@ -87,9 +88,10 @@ FOREIGN: dict[Path, Foreign] = {}
 
 
 def foreign(file: Path) -> Foreign:
-    """A baseline's file as it was when it was first asked for.
+    """A baseline's file as it was at the first call.
 
-    Imports are followed to files of its package, or to those beside it where it is in none; not to installed packages.
+    Imports are followed to files of its package, or to those beside it where it is in no package. Installed packages
+    are not followed.
     """
     if file not in FOREIGN:
         FOREIGN[file] = _read_foreign(file)
@@ -123,7 +125,7 @@ def _read_foreign(file: Path) -> Foreign:
 
 
 def _near(path: Path, statement: ast.Import | ast.ImportFrom, top: Path, file: Path) -> list[Path]:
-    """Where modules that ``path`` imports may lie between its own folder and ``top``."""
+    """Possible paths of modules that ``path`` imports, from its own folder up to ``top``."""
     folders = [folder for folder in path.parents if folder.is_relative_to(top)]
     places: set[str] = set()
     for name in _module_names(statement):
@@ -133,13 +135,13 @@ def _near(path: Path, statement: ast.Import | ast.ImportFrom, top: Path, file: P
     for place in sorted(places):
         within = folders
         if top != file.parent and place.split("/")[0] != file.relative_to(top).parts[0]:
-            within = [folder for folder in folders if folder != top]  # everything that is installed may lie there
+            within = [folder for folder in folders if folder != top]  # any installed package may be there
         files += [folder / each for folder in within for each in (f"{place}.py", f"{place}/__init__.py")]
     return files
 
 
 def _module_names(statement: ast.Import | ast.ImportFrom) -> list[str]:
-    """Names of modules that an import may mean; relative ones without their dots."""
+    """Names of modules that an import may mean. Relative names have no dots."""
     if isinstance(statement, ast.Import):
         return [alias.name for alias in statement.names]
     start = [statement.module] if statement.module else []  # none in `from . import name`
@@ -150,17 +152,20 @@ def _module_names(statement: ast.Import | ast.ImportFrom) -> list[str]:
 
 
 def versions() -> dict[str, str]:
-    """What this process has read: the digest of our code under ``""``; of baselines from outside under their files."""
+    """The versions that this process has read.
+
+    The key ``""`` holds the digest of our code. The files of baselines outside the package are further keys.
+    """
     return {"": all_code(), **{str(file): entry.version for file, entry in FOREIGN.items()}}
 
 
 def must_be(expected: dict[str, str]) -> None:
-    """Raise ConfigError where the files are not what the ``versions`` of another process say."""
+    """Raise ConfigError where the files differ from the ``versions`` of another process."""
     changed = [file for file, version in expected.items() if version != _version(file)]
     if changed:
         names = ", ".join(file or "the source files of gensr" for file in changed)
         raise ConfigError(
-            f"{names} changed after this run had begun, and its stages would be of two versions: start it again"
+            f"{names} changed after this run had begun, so its stages would mix two versions. Start the run again."
         )
 
 

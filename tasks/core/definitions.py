@@ -1,18 +1,19 @@
-"""The definitions that a function runs: the functions, constants and SQL files that it names, and what those name.
+"""The definitions that a function runs: the functions, constants and SQL files that it names, and those that they name.
 
-A definition is a statement at the top level of a module, called ``module:name``; an SQL file is called by its place.
-Grimp knows which module imports which; a stage needs to know which functions it runs, so that other functions in the
+A definition is a statement at the top level of a module, called ``module:name``. An SQL file is called by its path.
+Grimp knows which module imports which. A stage needs to know which functions it runs, so that other functions in the
 same file do not count. Names are followed statically:
 
 - a name or ``module.name`` leads to its definition, through imports at the top of a file and inside functions;
 - a name that several imports or definitions bind (``try`` and ``except``, ``if`` and ``else``) leads to all of them;
 - a module that is used in another way (``module:*``) counts whole;
 - a string that names a query (``"amazon/reviews"``, ``f"audit/{name}"``) leads to the SQL files that it can mean;
-- what a module does when it is imported, beside definitions, counts for whoever imports it (``module:``);
-- annotations lead nowhere: they do not run;
-- of a config class only its methods count: the values are in the key themselves.
+- statements of a module that run at import, besides definitions, count for every importer (``module:``);
+- annotations lead nowhere, because they do not run;
+- of a config class only its methods count, because the values are in the key.
 
-What is chosen by a name at run time (a registry) cannot be followed: a stage gives it as ``code`` and ``skip``.
+A definition that is chosen by name at run time (a registry) cannot be followed. A stage declares it as ``code`` and
+``skip``.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import NamedTuple
 
 from tasks.core.source_files import files_in, frozen, parse
 
-# They decide how a stage runs and what is seen of it meanwhile, not what it writes.
+# These decide how a stage runs and reports, not what it writes.
 RUNNERS = frozenset(
     {
         "gensr_model.runtime.progress",
@@ -41,7 +42,7 @@ RUNNERS = frozenset(
         "tasks.core.work",
     }
 )
-# They look up an entry by its name; a stage declares which entries it runs.
+# These look up an entry by name; a stage declares the entries that it runs.
 LOOK_UPS = frozenset({"tasks.core.dataset_format:dataset_format", "tasks.core.dataset_format:place_of"})
 _CONFIG = "gensr_model.config."
 _VALIDATORS = {"field_validator", "model_validator"}
@@ -50,7 +51,7 @@ _DEFINITION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 class Module(NamedTuple):
-    """One file: what it defines, what its imports mean, and what else it does when it is imported."""
+    """One file: its definitions, the meaning of its imports, and its other statements that run at import."""
 
     name: str
     defined: dict[str, list[ast.stmt]]
@@ -59,12 +60,12 @@ class Module(NamedTuple):
 
 
 def walk(roots: Iterable[str], skip: Iterable[str] = ()) -> dict[str, str]:
-    """Every definition that the roots run, with the digest of its syntax tree; those without a statement left out.
+    """Every definition that the roots run, with the digest of its syntax tree. Names without a statement are left out.
 
     Args:
-        roots: ``module:name``, ``module:*``, an SQL file (``sql/amazon/reviews.sql``) or a folder of them. Of a
-            constant that is a call, ``module:name.argument`` is a named argument.
-            Where it is not given, the function or class that is called counts: it has the default.
+        roots: ``module:name``, ``module:*``, an SQL file (``sql/amazon/reviews.sql``) or a folder of them. For a
+            constant that is a call, ``module:name.argument`` is a named argument. Where the argument is not given, the
+            called function or class counts, because it has the default.
         skip: definitions that are not followed and do not count.
     Raises:
         LookupError: a root or a definition to skip does not exist.
@@ -104,7 +105,7 @@ def _each(name: str) -> list[str]:
 
 @functools.cache
 def _definition(name: str) -> tuple[str, tuple[str, ...]]:
-    """Its digest, "" where it has no statement of its own; and the definitions that it leads to."""
+    """The definition's digest, "" where it has no statement of its own, and the definitions that it leads to."""
     module_name, colon, inner = name.partition(":")
     if not colon:
         return hashlib.sha256(sql_code(frozen()[name].decode()).encode()).hexdigest(), ()
@@ -124,16 +125,16 @@ def _definition(name: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _imports(parsed: Module) -> set[str]:
-    """What runs when the module is imported: itself, the packages on its way, what it imports at its top."""
+    """What runs when the module is imported: the module, its parent packages, and its imports at the top."""
     modules = {parsed.name, *(target.partition(":")[0] for targets in parsed.imported.values() for target in targets)}
     paths = [name.split(".") for name in modules]
     return {f"{'.'.join(path[:n])}:" for path in paths for n in range(1, len(path) + 1)}
 
 
 def _argument(parsed: Module, name: str) -> list[ast.expr]:
-    """The named argument ``A.b`` of a constant ``A = call(b=...)``, and ``A.b.c`` where it is such a call itself.
+    """The named argument ``A.b`` of a constant ``A = call(b=...)``, and ``A.b.c`` where ``A.b`` is such a call.
 
-    ``call`` where the argument is not given; the call whole where ``**`` may give it.
+    It is ``call`` where the argument is not given, and the whole call where ``**`` may give the argument.
     """
     constant, *steps = name.split(".")
     value = _value(parsed, constant)
@@ -156,7 +157,7 @@ def _value(parsed: Module, constant: str) -> ast.expr | None:
 
 
 def tree_digest(statements: Sequence[ast.AST]) -> str:
-    """sha256 of syntax trees without comments and docstrings; where they stand in the file does not count."""
+    """SHA-256 of syntax trees without comments, docstrings and positions."""
     return hashlib.sha256("\n".join(map(ast.dump, statements)).encode()).hexdigest()
 
 
@@ -174,7 +175,7 @@ def module(name: str) -> Module | None:
 
 @functools.cache
 def read_module(name: str, source: bytes, is_package: bool = False) -> Module:
-    """The definitions and imports of a source, without docstrings and without the decorator ``stage``."""
+    """The definitions and imports of a source, without docstrings and the decorator ``stage``."""
     tree = without_docstrings(parse(source))
     package = name if is_package else name.rpartition(".")[0]
     parsed = Module(name, {}, {}, [])
@@ -208,14 +209,14 @@ def _bound_by(statement: ast.stmt) -> set[str]:
 
 
 def _methods(statement: ast.ClassDef) -> list[ast.FunctionDef]:
-    """Methods that somebody calls: pydantic has used a config's validators when it is there."""
+    """Methods that other code calls. Pydantic has run a config's validators before a stage sees the config."""
     methods = [node for node in statement.body if isinstance(node, ast.FunctionDef)]
     decorators = {m.name: {ast.unparse(d).partition("(")[0] for d in m.decorator_list} for m in methods}
     return [m for m in methods if not decorators[m.name] & _VALIDATORS and not m.name.startswith("__")]
 
 
 def without_docstrings(tree: ast.Module) -> ast.Module:
-    """The tree itself, changed: no docstring, and no ``stage`` decorator, whose arguments are in the key."""
+    """Remove docstrings and ``stage`` decorators from the tree, in place. The decorator's arguments are in the key."""
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, *_DEFINITION)) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
@@ -229,7 +230,7 @@ def _is_stage(decorator: ast.expr) -> bool:
 
 
 def imported_names(statement: ast.Import | ast.ImportFrom, package: str) -> dict[str, str]:
-    """What the names that an import binds mean, where they mean something of ours."""
+    """The meanings of the names that an import binds, for names of ours."""
     names: dict[str, str] = {}
     if isinstance(statement, ast.Import):
         for alias in statement.names:
@@ -278,7 +279,7 @@ def references(parsed: Module, statement: ast.AST) -> set[str]:
 
 
 def _running(statement: ast.AST) -> Iterator[tuple[ast.AST, tuple[str, ...]]]:
-    """All nodes but those of annotations, each with the attributes that are taken of it: b, c of a in ``a.b.c``."""
+    """All nodes except annotations, each with its attribute chain: b, c for a in ``a.b.c``."""
     waiting: list[tuple[ast.AST, tuple[str, ...]]] = [(statement, ())]
     while waiting:
         node, attributes = waiting.pop()
@@ -291,7 +292,7 @@ def _running(statement: ast.AST) -> Iterator[tuple[ast.AST, tuple[str, ...]]]:
 
 
 def _target(target: str, attributes: tuple[str, ...]) -> str:
-    """What ``a.b.c`` means where ``a`` is imported."""
+    """The meaning of ``a.b.c`` where ``a`` is imported."""
     if ":" in target:
         return target
     for attribute in attributes:
@@ -303,9 +304,9 @@ def _target(target: str, attributes: tuple[str, ...]) -> str:
 
 @functools.cache
 def _config_methods() -> dict[str, set[str]]:
-    """Definitions of the methods of config classes by their names: no static analysis knows which object a name holds.
+    """Definitions of the methods of config classes, by name: static analysis does not know the class of an object.
 
-    The base of the classes is left out: its methods hand out values, and those are in the key.
+    The base class is left out, because its methods only return values, which are in the key.
     """
     methods: dict[str, set[str]] = {}
     for file in set(files_in(_CONFIG.replace(".", "/").rstrip("/"))) - {"gensr_model/config/base.py"}:
@@ -326,7 +327,7 @@ _SQL_PARTS = re.compile(r"""('(?:[^']|'')*'|"(?:[^"]|"")*"|\$\w*\$.*?\$\w*\$)|(?
 
 
 def sql_code(query: str) -> str:
-    """A query without comments, and with one blank for each white space outside of strings and quoted names."""
+    """A query without comments, with one blank for each white space outside of strings and quoted names."""
     return _SQL_PARTS.sub(lambda part: part[1] or " ", query).strip()
 
 
@@ -338,7 +339,7 @@ def _queries(name: str) -> set[str]:
 
 
 def _queries_like(string: ast.JoinedStr) -> set[str]:
-    """The queries that a string with fields can name: ``f"audit/{name}"``; ``f"{task}/{metric}"`` is no name of one."""
+    """The queries that a string with fields can name. ``f"audit/{name}"`` names some, ``f"{task}/{metric}"`` none."""
     literal = [str(part.value) if isinstance(part, ast.Constant) else None for part in string.values]
     fixed = "".join(part for part in literal if part)
     if "/" not in fixed or not re.search("[a-z]", fixed):

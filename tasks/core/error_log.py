@@ -1,7 +1,7 @@
-"""Expected errors end a run with a block of at most five lines; their trace goes to the log file that the block names.
+"""Short messages for expected errors: a block of at most five lines that names the log file with the trace.
 
-Prefect logs an exception with its trace in every task and flow that it passes through, and again as the process ends.
-``install`` filters these records: of an expected error each flow run shows one block. Other errors keep their trace.
+Prefect logs an exception with its trace in every task and flow that it passes, and again at the end of the process.
+``install`` filters these records. Each flow run shows one block for an expected error. Other errors keep their trace.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ _SHOWN = "_shown_in"  # attribute of an error: the flow runs that have shown its
 
 
 def install() -> None:
-    """Filter what Prefect logs in this process; a second call changes nothing."""
+    """Filter Prefect's log records in this process. A second call changes nothing."""
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_FILTER)
     logging.getLogger("prefect.flows").addFilter(_SECRETS)
 
 
 def is_expected(error: BaseException) -> bool:
-    """Whether the message is enough: an error that we raise on purpose, or a configuration that does not fit."""
+    """Whether the message is enough: an error that we raise on purpose, or an invalid configuration."""
     if isinstance(error, GensrError):
         return error.expected
     if isinstance(error, ValidationError):
         return error.title == "PipelineConfig"
-    prefect = sys.modules.get("prefect.exceptions")  # not imported for its sake: it reads its settings as it is
+    prefect = sys.modules.get("prefect.exceptions")  # do not import it here: the import reads Prefect's settings
     return prefect is not None and isinstance(error, prefect.ParameterTypeError)
 
 
 def error_block(error: BaseException, log: Path) -> str:
-    """What is wrong, where, and what to do, in at most three lines, and the file with the trace."""
+    """The message in at most three lines, and the file with the trace."""
     return f"{describe(error)}\nTrace: {log}"
 
 
@@ -61,7 +61,7 @@ def describe(error: BaseException) -> str:
 
 
 def wrong_fields(error: ValidationError) -> str:
-    """A line for each field of a config that does not fit."""
+    """One line for each invalid field of a config."""
     wrong: dict[str, list[str]] = {}
     for each in error.errors():
         path, holders = _typed(each["loc"], each["type"])
@@ -110,7 +110,7 @@ def log_file(name: str) -> Path:
 
 
 def write_trace(error: BaseException, name: str) -> Path:
-    """Append the error's full message and trace to the log file ``name``; the oldest of many files go."""
+    """Append the error's full message and trace to the log file ``name``. The oldest of many log files are deleted."""
     path = log_file(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     append_trace(error, path)
@@ -121,7 +121,7 @@ def write_trace(error: BaseException, name: str) -> Path:
 
 
 def run_command(name: str, command: Callable[[], int]) -> int:
-    """The exit status of a command; 1 after an expected error, of which stderr gets the message."""
+    """Run a command and return its exit status. After an expected error it is 1, and stderr has the message."""
     use_utf8()
     os.environ.update(direct_to_loopback(os.environ))
     try:
@@ -131,7 +131,7 @@ def run_command(name: str, command: Callable[[], int]) -> int:
 
 
 def end_with_message(error: Exception, name: str) -> int:
-    """Exit status 1, once stderr has the message of an expected error, last; another error is raised again."""
+    """Print the message of an expected error as the last lines of stderr and return 1. Raise another error again."""
     if not is_expected(error):
         raise error
     print(f"Trace: {write_trace(error, name)}\ngensr: {describe(error)}", file=sys.stderr)
@@ -139,7 +139,7 @@ def end_with_message(error: Exception, name: str) -> int:
 
 
 class _ExpectedErrors(logging.Filter):
-    """Turns the first record of an expected error in a flow run into its block, and drops what repeats it."""
+    """Turns the first record of an expected error in a flow run into its block, and drops the repeated ones."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         given = record.args if isinstance(record.args, tuple) else ()
@@ -154,7 +154,7 @@ class _ExpectedErrors(logging.Filter):
             log = write_trace(error, log.stem)
         if record.name == _TASKS or flow_run in shown or (flow_run is None and shown):
             shown.add(None)
-            return False  # the state that Prefect logs next has the message
+            return False  # Prefect's next record, of the state, has the message
         shown.add(flow_run)
         record.msg, record.args = error_block(error, log), ()
         record.exc_info = record.exc_text = None
@@ -163,7 +163,7 @@ class _ExpectedErrors(logging.Filter):
 
 
 class _Secrets(logging.Filter):
-    """Cuts secrets out of the line in which Prefect repeats parameters that do not fit."""
+    """Removes secrets from the line in which Prefect repeats invalid parameters."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = scrubbed(record.getMessage()), ()

@@ -1,7 +1,8 @@
-"""A stage's function in a process of its own.
+"""Runs a stage's function in a process of its own.
 
-Training seeds torch's one random generator, so two trainings cannot share a process; and a process of its own gives a
-system its own peak of memory, and dies alone. Only JSON-like values and picklable arguments cross, in memory.
+Training seeds torch's global random generator, so two trainings cannot share a process. A separate process also has a
+memory peak of its own, and its crash ends no other training. Only JSON-like values and picklable arguments cross, in
+memory.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ Metrics = dict[str, float]
 
 
 class SubprocessError(TrainingError):
-    """The function failed, or its process died; the message describes how."""
+    """The function failed, or its process ended early. The message says how."""
 
 
 class _PipeReport:
@@ -54,19 +55,21 @@ class _PipeReport:
 def run_in_subprocess(
     module: str, name: str, folders: tuple[Path, Path], report: Report, arguments: tuple[Any, ...], share: int
 ) -> Metrics:
-    """Run ``module.name`` of a stage in a new process; its metrics and ``peak_memory_mb``.
+    """Run ``module.name`` of a stage in a new process. Returns its metrics and ``peak_memory_mb``.
 
     Args:
         folders: the output and the checkpoints of its Work.
-        arguments: what follows Work: the config, the input folders, the option.
-        share: how many such processes share the cores.
+        arguments: the arguments after Work: the config, the input folders, the option.
+        share: number of such processes that share the cores.
     Raises:
-        GensrError: it raised that, of a class in gensr_model/errors.py.
-        SubprocessError: it raised another error, or was killed, or the sources have changed since this process began.
-    The trace of an error that it raised is a note of the error here.
+        GensrError: the function raised this error, of a class in gensr_model/errors.py.
+        SubprocessError: the function raised another error or was killed, or the sources changed after this process
+            began.
+
+    The trace of the function's error is a note of the error that this function raises.
     """
     context = process_context("tasks.compare.baselines")
-    # A Dask worker is a daemon, which may have no children: they might outlive it. Ours die with it, however it ends.
+    # A Dask worker is a daemon, and daemons may have no children, which could outlive them. Our children end with it.
     multiprocessing.current_process().daemon = False
     ours, theirs = context.Pipe(duplex=False)
     threads = max(1, (os.cpu_count() or 1) // share)
@@ -76,7 +79,7 @@ def run_in_subprocess(
         daemon=True,
     )
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()  # frees what a training in this process left reserved
+        torch.cuda.empty_cache()  # frees memory that a training in this process has reserved
     only_this_version()
     process.start()
     theirs.close()
@@ -101,7 +104,7 @@ def run_in_subprocess(
 
 
 def _error(kind: str, message: str, ours: bool, trace: str) -> GensrError:
-    """The error of the other process, with its trace as a note. One that is not ours is no expected error."""
+    """The error of the other process, with its trace as a note. An error class that is not ours is unexpected."""
     known = getattr(errors, kind, None) if ours else None
     error: GensrError = known(message) if known else SubprocessError(message if ours else f"{kind}: {message}")
     error.expected = ours
@@ -111,7 +114,7 @@ def _error(kind: str, message: str, ours: bool, trace: str) -> GensrError:
 
 def _how_it_died(code: int | None) -> str:
     if code is not None and code < 0:
-        hint = "; signal 9 is often the system's answer to too little memory" if code == -9 else ""
+        hint = "; signal 9 often means that the system ran out of memory" if code == -9 else ""
         return f"its process was killed by signal {-code}{hint}"
     return f"its process ended with code {code} and without a result"
 
@@ -126,7 +129,7 @@ def _child(
     arguments: tuple[PipelineConfig, ...],
     threads: int,
 ) -> None:
-    os.environ.clear()  # a server's is that of the first of its processes
+    os.environ.clear()  # a fork server has the environment of its first process
     os.environ.update(environment)
 
     keep_freed_memory()
@@ -135,7 +138,7 @@ def _child(
     try:
         must_be(code)
         function = getattr(importlib.import_module(module), name)
-        build = getattr(function, "build", function)  # of a stage, what fills its folder
+        build = getattr(function, "build", function)  # for a stage, the function that fills its folder
         with deterministic():
             metrics = build(Work(*folders, _PipeReport(pipe)), *arguments) or {}
     except Exception as error:
@@ -147,7 +150,7 @@ def _child(
 
 
 def _die_with_parent() -> None:
-    """Ends this child once its parent is gone: a killed parent ends no child, and nobody would read the result."""
+    """End this child when its parent has ended: a killed parent ends no child, and nobody would read the result."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])

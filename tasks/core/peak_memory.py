@@ -1,4 +1,4 @@
-"""How much memory a stage takes at its highest, of the process and of the GPU."""
+"""Peak memory of a stage, of the process and of the GPU."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import psutil
 
 from gensr_model.runtime.malloc import PEAK_OF_PROCESS
 
-_EVERY = 0.1  # seconds between two looks
+_EVERY = 0.1  # seconds between two measurements
 
 
 class PeakMemory:
-    """Around a block of work: the highest memory seen meanwhile, in bytes, 0 before the block has begun.
+    """Context manager that measures the highest memory during its block, in bytes.
 
     Attributes:
-        process: resident memory of this process, looked at every tenth of a second, libraries and data included.
-        gpu: what torch allocated on the current GPU; 0 without one.
+        process: resident memory of this process, measured every tenth of a second, with libraries and data.
+        gpu: memory that torch allocated on the current GPU; 0 without a GPU.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class PeakMemory:
             self.gpu = gpu.max_memory_allocated()
 
     def work_peak(self, metrics: dict[str, float]) -> tuple[int, int]:
-        """Bytes of the process and of the GPU: those of the block, or of the subprocess that did the work.
+        """Bytes of the process and of the GPU: of the block, or of the subprocess that did the work.
 
         A subprocess reports its peak as the metric ``PEAK_OF_PROCESS``: of the GPU where there is one, else of its
         resident memory. It reports nothing else.

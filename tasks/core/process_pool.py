@@ -1,4 +1,4 @@
-"""Work on the pieces of a stream in several processes, in order and with few pieces in memory.
+"""Processes the pieces of a stream in several processes, in order and with few pieces in memory.
 
 The processes are loky's: those of the standard library import the caller's main module again, which may start a run.
 """
@@ -20,7 +20,7 @@ from tasks.core.source_files import only_this_version
 
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
-_MOST = 4  # processes: one core reads and unpacks for about so many
+_MOST = 4  # processes; one core reads and unpacks for about this many
 
 
 def cores() -> int:
@@ -32,13 +32,13 @@ def cores() -> int:
 def ordered_map(
     work: Callable[[Piece], Result], pieces: Iterable[Piece], processes: int | None = None
 ) -> Iterator[Result]:
-    """``work(piece)`` for each piece, in their order; at most two pieces a process are in memory.
+    """``work(piece)`` for each piece, in order. At most two pieces per process are in memory.
 
-    A single piece is worked on here: starting processes costs about a second. What ``pieces`` or ``work`` raise is
-    raised after the results that stand before it.
+    A single piece is processed here, because starting processes costs about a second. Errors of ``pieces`` or ``work``
+    are raised after the results before them.
 
     Args:
-        work: a function of a module, which processes can import.
+        work: a module-level function, which processes can import.
         processes: ``cores()`` where None.
     """
     processes = cores() if processes is None else processes
@@ -52,7 +52,7 @@ def ordered_map(
 
 
 class _UntilError(Generic[Piece]):
-    """The pieces before an error, which is stored instead of raised."""
+    """The pieces before an error. The error is stored instead of raised."""
 
     def __init__(self, pieces: Iterable[Piece]) -> None:
         self.pieces = pieces
@@ -61,7 +61,7 @@ class _UntilError(Generic[Piece]):
     def __iter__(self) -> Iterator[Piece]:
         try:
             yield from self.pieces
-        except Exception as error:  # raised by the caller, in its place
+        except Exception as error:  # the caller raises it, at its place in the order
             self.error = error
 
 

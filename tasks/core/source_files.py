@@ -1,7 +1,7 @@
-"""The source files of gensr as this process began with them.
+"""The source files of gensr as they were when this process began.
 
-Files are read when this module is imported, once: the code that a process runs is that of its beginning, whatever
-happens to the files while it runs. DuckDB runs queries from here, and keys of stages are made from here.
+Files are read once, when this module is imported. So the code of a process stays that of its beginning, even if files
+change later. DuckDB runs queries from here, and keys of stages are made from here.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from pathlib import Path
 import gensr_model
 
 SOURCES = Path(__file__).resolve().parents[2]
-PACKAGES = ("gensr_model", "tasks", "expectations", "sql")  # site-packages holds everybody's beside them
+PACKAGES = ("gensr_model", "tasks", "expectations", "sql")  # site-packages has other packages too
 _SUFFIXES = {".py", ".sql"}
 
-# CPython 3.11 counts the depth of a syntax tree once for all threads, and fails where two of them build one.
+# CPython 3.11 counts the depth of a syntax tree globally, and fails where two threads build one.
 _PARSING = threading.Lock()
 
 
 def only_this_version() -> None:
-    """Have ``sys.path`` find this ``gensr_model`` before any other.
+    """Make ``sys.path`` find this ``gensr_model`` before any other.
 
-    MLflow puts the code of each model that it loads first there, for good; a new process inherits the path, and would
-    run the code of the model's day.
+    MLflow puts the code of each model that it loads first there, permanently. A new process inherits the path and would
+    run the code from the time of the model.
     """
     ours = [place for place, folder in enumerate(sys.path) if _is_ours(Path(folder))]
     if not ours:
@@ -43,21 +43,21 @@ def _is_ours(folder: Path) -> bool:
 
 @functools.cache
 def frozen() -> dict[str, bytes]:
-    """All source files by their place from ``SOURCES``: ``tasks/core/stage.py``, ``sql/amazon/reviews.sql``."""
+    """All source files by their path below ``SOURCES``: ``tasks/core/stage.py``, ``sql/amazon/reviews.sql``."""
     every = (path for package in PACKAGES for path in sorted((SOURCES / package).rglob("*")))
-    # Editors keep locks and backups beside a file, under names with a dot.
+    # Editors write locks and backups beside a file, under names with a dot.
     ours = (p for p in every if p.suffix in _SUFFIXES and not p.name.startswith(".") and p.is_file())
     return {path.relative_to(SOURCES).as_posix(): path.read_bytes() for path in ours}
 
 
 @functools.cache
 def all_code() -> str:
-    """sha256 over names and bytes of all source files."""
+    """SHA-256 over names and bytes of all source files."""
     return digest_of_files(frozen())
 
 
 def text(file: str) -> str:
-    """The text of a source file; FileNotFoundError where this process began without that file."""
+    """The text of a source file. Raises FileNotFoundError where the file did not exist when this process began."""
     if file not in frozen():
         raise FileNotFoundError(f"{SOURCES / file}: no such source file")
     return frozen()[file].decode()
@@ -69,13 +69,13 @@ def files_in(folder: str) -> list[str]:
 
 
 def parse(source: str | bytes) -> ast.Module:
-    """The syntax tree, from one thread at a time."""
+    """The syntax tree. Only one thread at a time may build one."""
     with _PARSING:
         return ast.parse(source)
 
 
 def digest_of_files(content: dict[str, bytes]) -> str:
-    """sha256 over names and contents, in the order of names."""
+    """SHA-256 over names and contents, in the order of names."""
     total = hashlib.sha256()
     for name in sorted(content):
         total.update(f"{name}\0".encode())
@@ -85,7 +85,8 @@ def digest_of_files(content: dict[str, bytes]) -> str:
 
 if not _is_ours(Path(gensr_model.__file__).parent.parent):
     raise ImportError(
-        f"gensr_model was imported from {Path(gensr_model.__file__).parent}, not from beside {SOURCES / 'tasks'}: "
-        "import tasks before you load a model from MLflow, or start a new process"
+        f"gensr_model was imported from {Path(gensr_model.__file__).parent}, not from beside "
+        f"{SOURCES / 'tasks'}. Import tasks before you load a model from MLflow, or start a new "
+        "process."
     )
 frozen()

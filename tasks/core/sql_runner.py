@@ -1,4 +1,4 @@
-"""DuckDB as the pipeline uses it: a bounded connection, and queries that live in ``sql/``, not in Python."""
+"""DuckDB for the pipeline: a connection with limits, and queries from ``sql/``, not from Python."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from gensr_model.config.data import PrepareConfig
 from gensr_model.errors import ConfigError
 from tasks.core import source_files
 
-# Fields of the config that say what DuckDB may use. They change no byte of what it writes, so no key holds them.
+# Fields of the config that limit DuckDB. They change no byte of the output, so no key holds them.
 RESOURCES = ("prepare.memory_limit", "prepare.threads")
 
 
 @contextlib.contextmanager
 def connect(config: PrepareConfig, temp: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """An in-memory database within ``config.memory_limit`` and ``config.threads``, spilling to ``temp``.
+    """An in-memory database within ``config.memory_limit`` and ``config.threads`` that spills to ``temp``.
 
-    ``temp`` is created if absent and is the caller's to delete. Raises ConfigError for a memory limit that
-    DuckDB does not understand, and where a query of the block needs more.
+    ``temp`` is created if absent, and the caller deletes it. Raises ConfigError for an invalid memory limit, and where
+    a query of the block needs more memory.
     """
     temp.mkdir(parents=True, exist_ok=True)
     settings: dict[str, Any] = {
@@ -37,7 +37,10 @@ def connect(config: PrepareConfig, temp: Path) -> Iterator[duckdb.DuckDBPyConnec
     except duckdb.OutOfMemoryException as error:
         raise _too_little_memory(config, error) from error
     except duckdb.Error as error:
-        raise ConfigError(f"DuckDB does not start with prepare settings {settings}: {error}") from error
+        raise ConfigError(
+            f"DuckDB does not start with prepare settings {settings}: {error}. Set prepare.memory_limit "
+            "to a size such as 8GB."
+        ) from error
     try:
         yield con
     except duckdb.OutOfMemoryException as error:
@@ -47,34 +50,41 @@ def connect(config: PrepareConfig, temp: Path) -> Iterator[duckdb.DuckDBPyConnec
 
 
 def _too_little_memory(config: PrepareConfig, error: duckdb.Error) -> ConfigError:
-    """DuckDB's own advice is about pragmas, which nobody can set here."""
+    """A message in place of DuckDB's, whose advice is about pragmas that a user cannot set here."""
     reason = str(error).partition("\n")[0]
     if "max_temp_directory_size" in reason or "No space left" in reason:
-        return ConfigError(f"the disk of the state folder is full: DuckDB cannot spill to it ({reason}). Make room")
+        return ConfigError(
+            f"the disk of the state folder is full, so DuckDB cannot spill to it ({reason}). Make room on "
+            "the disk, or set GENSR_HOME to another one."
+        )
     return ConfigError(
-        f"prepare.memory_limit is {config.memory_limit}, which is too little for these data with prepare.threads "
-        f"{config.threads}: raise the first, or lower the second. DuckDB: {reason}"
+        f"prepare.memory_limit is {config.memory_limit}, too little for these data with "
+        f"prepare.threads {config.threads} (DuckDB: {reason}). Raise prepare.memory_limit, or lower "
+        "prepare.threads."
     )
 
 
 def open_parquet(con: duckdb.DuckDBPyConnection, path: Path, file_row_number: bool = False) -> duckdb.DuckDBPyRelation:
-    """The rows of one Parquet file, wherever it lies: ``[ ] * ?`` and ``key=value`` in its path mean nothing."""
+    """The rows of one Parquet file at any path.
+
+    ``[ ] * ?`` and ``key=value`` in the path have no special meaning.
+    """
     literal = re.sub(r"([*?\[])", r"[\1]", str(path))
     return con.read_parquet(literal, file_row_number=file_row_number, hive_partitioning=False)
 
 
 def query(name: str) -> str:
-    """Text of ``sql/<name>.sql``, for example ``query("amazon/reviews")``; ConfigError if there is none."""
+    """Text of ``sql/<name>.sql``, for example ``query("amazon/reviews")``. Raises ConfigError if there is none."""
     try:
         return source_files.text(f"sql/{name}.sql")
     except FileNotFoundError:
-        raise ConfigError(f"there is no query sql/{name}.sql in the installed package") from None
+        raise ConfigError(f"there is no query sql/{name}.sql in the installed package. Install gensr again.") from None
 
 
 def run(con: duckdb.DuckDBPyConnection, name: str, params: dict[str, Any] | None = None) -> duckdb.DuckDBPyConnection:
-    """Execute ``sql/<name>.sql`` with its ``$named`` parameters; results are fetched from what it returns.
+    """Execute ``sql/<name>.sql`` with its ``$named`` parameters. Fetch the rows from the returned connection.
 
-    DuckDB takes parameters for one statement only: a file of several statements is run without ``params``.
+    DuckDB takes parameters for one statement only, so a file of several statements runs without ``params``.
     """
     return con.execute(query(name), params) if params else con.execute(query(name))
 

@@ -1,13 +1,13 @@
-"""A stage: a function that fills a folder, run as a Prefect task and reused while what went into it is the same.
+"""A stage is a function that fills a folder, run as a Prefect task and reused for the same inputs.
 
 The key of a stage's output is a digest of its name and option, the content of its inputs, the definitions that its
-function runs and the part of the config that it declares. The folder is ``store/<stage>/<key>``; the manifest
-``stage.json`` in it, written last, lists its files. A folder is reused when the key fits and every listed file is there
-with its size, whatever Prefect's cache holds. Otherwise it is built anew, aside, and renamed when complete. One process
-at a time builds a key.
+function runs, and the config fields that it declares. The folder is ``store/<stage>/<key>``. Its manifest
+``stage.json``, written last, lists the files. A folder is reused when the key fits and every listed file exists with
+its size, whatever Prefect's cache holds. Otherwise the stage builds the folder anew, under a temporary name, and
+renames it when complete. One process at a time builds a key.
 
-An input counts by the names and bytes of its files: a stage that gives the same bytes after a change of its code or
-config ends the rebuilding, because the keys of the stages after it stay.
+An input counts by the names and bytes of its files. Where a stage gives the same bytes after a change of its code or
+config, later stages keep their keys and are not rebuilt.
 """
 
 from __future__ import annotations
@@ -51,16 +51,16 @@ Facts = Callable[[PipelineConfig], dict[str, Any]]
 
 
 class StageResult(NamedTuple):
-    """The output of a stage: where it is, its key, and how it came about."""
+    """The output of a stage: its folder, its key, and how it was built."""
 
     stage: str
-    key: str  # digest of what went into it
+    key: str  # digest of all inputs
     path: Path
     metrics: dict[str, float]
-    seconds: float  # of building, also when it was built by an earlier run
+    seconds: float  # duration of the build, also where an earlier run built it
     reused: bool
     label: str = ""  # the stage and its option
-    peak_bytes: int = 0  # highest memory of the process while it was built; 0 where it was not measured
+    peak_bytes: int = 0  # peak memory of the building process; 0 where it was not measured
     peak_gpu_bytes: int = 0
     built_on: str = ""  # the device, where it was another machine's (tasks/remote/export.py)
     content: str = ""  # digest of its files; empty where the key is that digest, or nothing is built yet
@@ -69,23 +69,23 @@ class StageResult(NamedTuple):
 class Stage:
     """A function as a stage, by ``@stage(name, ...)``. Call it with the tracked run, the config and the input stages.
 
-    ``option`` names a variant (a model, a ranker). ``parallel_jobs`` runs the function in a process of its own, one
-    of so many that share the cores, and adds the metric ``peak_memory_mb``; ``note`` is added to the label. Neither
-    is in the key.
+    ``option`` names a variant (a model, a ranker). ``parallel_jobs`` runs the function in a process of its own, one of
+    so many that share the cores, and adds the metric ``peak_memory_mb``. ``note`` is added to the label. The last two
+    are not in the key.
 
-    The definitions that the function names, and those that they name, are in the key (``tasks.core.definitions``).
+    The key holds the definitions that the function names, and those that they name (``tasks.core.definitions``).
 
     Args:
-        config: the fields of PipelineConfig that decide the output (``train``, ``analysis.gradient_every``); the
+        config: the fields of PipelineConfig that decide the output (``train``, ``analysis.gradient_every``). The
             function can read no others.
         resources: fields that the function may read and that change no byte of the output.
-        artifacts: glob patterns of the files that MLflow gets.
-        tags: MLflow's tags that describe the finished folder in words, also when it is reused.
-        facts: what else decides the output, as JSON, by the config.
-        unread: of ``config``, what an option does not read (``train.epochs``); without options, under ``""``.
-        code: what the function runs without naming it: functions, classes, or names as ``definitions.walk`` takes.
-        skip: what the function names and an option, or a data format, never runs; under ``""`` what only looks up
-            the ``code`` by its name.
+        artifacts: glob patterns of the files for MLflow.
+        tags: MLflow tags that describe the finished folder in words, also when it is reused.
+        facts: further JSON that decides the output, from the config.
+        unread: fields of ``config`` that an option does not read (``train.epochs``); without options, under ``""``.
+        code: code that the function runs without naming it: functions, classes, or names for ``definitions.walk``.
+        skip: code that the function names and that an option, or a data format, never runs; under ``""`` code that only
+            looks up the ``code`` by name.
         format_parts: the parts of a format's entry that the function runs (``reading``, ``preparing.tables``).
     """
 
@@ -163,14 +163,16 @@ class Stage:
         return digest([self.name, option, code, content, parts, self.facts(config)], length=24)
 
     def definitions(self, config: PipelineConfig, option: str | None = None) -> dict[str, str]:
-        """What the function runs with an option, on data of the config's format, and the digest of each."""
+        """The definitions that the function runs with an option, for data of the config's format, with their
+        digests.
+        """
         choices = ("", option or "", config.format)
         skip = frozenset(name for choice in choices for name in self.skip.get(choice, ()))
         ours, outside = entry_code(place_of(config.format), self.format_parts) if self.format_parts else ((), {})
         return definitions_of(self.build, (*self.code, *ours), skip) | outside
 
     def view(self, config: PipelineConfig, option: str | None = None) -> PipelineConfig:
-        """The config as the function gets it: reading a field that is not declared raises UndeclaredField."""
+        """The config that the function gets. Reading an undeclared field raises UndeclaredField."""
         fields = (*self.config, *self.resources)
         return restricted(config, fields, self.unread.get(option or "", ()), f"the stage {self.name!r}")
 
@@ -208,7 +210,7 @@ class Stage:
             except Exception as error:
                 with error_context(error):
                     report.close()
-                    run.artifacts(work.out, self.artifacts)  # what explains it: validation results, rejects
+                    run.artifacts(work.out, self.artifacts)  # files that explain the error: validation results, rejects
                 raise
             report.close()
             return metrics
@@ -227,13 +229,13 @@ def _decorator(
     return lambda name, *args, **declared: lambda build: make(name, build, *args, **declared)
 
 
-stage = _decorator(Stage)  # ``@stage("name", config=...)``: what it takes is what ``Stage`` takes
+stage = _decorator(Stage)  # ``@stage("name", config=...)``: it has the arguments of ``Stage``
 
 
 def build_folder(
     where: StateDir, name: str, key: str, fill: Callable[[Work], dict[str, float] | None], report: Report | None = None
 ) -> StageResult:
-    """Fill ``store/<name>/<key>`` unless it is complete already; all of it appears, or nothing."""
+    """Fill ``store/<name>/<key>`` unless it is complete. The whole folder appears, or nothing."""
     folder = where.store / name / key
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _lock(folder):
@@ -255,9 +257,9 @@ def build_folder(
 
 
 def adopt(where: StateDir, name: str, key: str, folder: Path) -> bool:
-    """Take a finished folder of another machine into the store, under the key that it has here.
+    """Move a finished folder of another machine into the store, under its key here.
 
-    False where the store has it already.
+    Returns False where the store already has it.
     """
     target = where.store / name / key
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -271,7 +273,7 @@ def adopt(where: StateDir, name: str, key: str, folder: Path) -> bool:
 
 
 def stored(where: StateDir, name: str, key: str) -> StageResult | None:
-    """What the store has under a key; None where it has nothing complete."""
+    """The store's result for a key. None where there is no complete folder."""
     folder = where.store / name / key
     return _result(read_record(folder) | {"path": folder}, reused=True) if is_complete(folder) else None
 
@@ -303,11 +305,11 @@ def _result(record: dict[str, Any], reused: bool) -> StageResult:
 
 
 def _peaks(result: StageResult) -> dict[str, float]:
-    """The memory that was measured, for MLflow."""
+    """The measured memory, for MLflow."""
     peaks = {"peak_bytes": result.peak_bytes, "peak_gpu_bytes": result.peak_gpu_bytes}
     return {name: float(value) for name, value in peaks.items() if value}
 
 
 def _lock(folder: Path) -> FileLock:
-    """The key's lock; the system lets go of it when the holder dies."""
+    """The key's lock. The system releases it when the holder dies."""
     return FileLock(folder.with_name(f"{folder.name}.lock"))

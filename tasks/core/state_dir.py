@@ -1,4 +1,4 @@
-"""Where gensr keeps its state: one folder, GENSR_HOME, and the environment that keeps every tool inside it."""
+"""The state folder GENSR_HOME, and the environment that keeps every tool's files inside it."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from typing import NamedTuple
 
 from gensr_model.errors import ConfigError
 
-_IMPOSSIBLE = ("?", "\\")  # begins the options of a database's URL; DuckDB takes it for a /
+_IMPOSSIBLE = ("?", "\\")  # ? begins the options of a database's URL, and DuckDB reads a backslash as /
 
 
 class StateDir(NamedTuple):
-    """The state folder; every path that the pipeline writes outside a caller's own folder starts here."""
+    """The state folder. Every path that the pipeline writes outside a caller's folder is below it."""
 
     root: Path
 
     @property
     def store(self) -> Path:
-        """Finished stages, by the digest of what went into them."""
+        """Finished stages, by the digest of their inputs."""
         return self.root / "store"
 
     @property
     def parts(self) -> Path:
-        """What each raw file became, so that it is parsed once."""
+        """The parsed form of each raw file, so that a file is parsed once."""
         return self.root / "parts"
 
     @property
     def checkpoints(self) -> Path:
-        """Training that may be taken up again after a crash."""
+        """Checkpoints of trainings that can resume after a crash."""
         return self.root / "checkpoints"
 
     @property
@@ -46,7 +46,7 @@ class StateDir(NamedTuple):
 
     @property
     def services(self) -> Path:
-        """Which servers ``make run`` started."""
+        """The servers that ``make run`` started."""
         return self.root / "services"
 
     @property
@@ -71,16 +71,16 @@ def state_dir() -> StateDir:
     root = Path(os.environ.get("GENSR_HOME") or ".gensr").expanduser().resolve()
     if wrong := [character for character in _IMPOSSIBLE if character in str(root)]:
         raise ConfigError(
-            f"the state folder {root} has a {wrong[0]} in its path, which addresses of databases cannot hold: "
-            "set GENSR_HOME to another folder"
+            f"the state folder {root} has a {wrong[0]} in its path, which addresses of databases "
+            "cannot hold. Set GENSR_HOME to another folder."
         )
     return StateDir(root)
 
 
 def point_latest(flow_run_id: str, name: str = "latest") -> None:
-    """Let ``runs/<name>`` lead to the folder of this flow run; nobody ever sees it missing or half made.
+    """Make ``runs/<name>`` lead to the folder of this flow run, atomically.
 
-    It is a symbolic link. Where the file system has none, it is a file that holds the flow run's id.
+    It is a symbolic link. Where the file system has none, it is a file with the flow run's id.
     """
     link = state_dir().runs / name
     aside = link.with_name(f"{name}.tmp-{uuid.uuid4().hex}")
@@ -94,15 +94,15 @@ def point_latest(flow_run_id: str, name: str = "latest") -> None:
 
 
 def run_folder(path: Path) -> Path:
-    """The folder of a flow run: ``path``, or the one beside it that the file ``path`` names (``point_latest``)."""
+    """The folder of a flow run: ``path``, or the folder beside it that the file ``path`` names (``point_latest``)."""
     return path.with_name(path.read_text(encoding="utf-8")) if path.is_file() else path
 
 
 def server_environment(where: StateDir, prefect_port: int, mlflow_port: int) -> dict[str, str]:
     """The environment of the servers, the worker and their clients.
 
-    The settings of the caller's shell for Prefect and MLflow are left out on purpose: a profile or an API key of
-    another server must not decide where this pipeline's runs go.
+    It leaves out the Prefect and MLflow settings of the caller's shell on purpose: a profile or an API key of another
+    server must not decide where this pipeline's runs go.
     """
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
     # Threads of torch that wait by spinning take the core from those they wait for wherever anything else runs: on two
@@ -128,7 +128,7 @@ def server_environment(where: StateDir, prefect_port: int, mlflow_port: int) -> 
             "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
             "GX_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
-            "PYTHONUTF8": "1",  # libraries that name no encoding, and streams, whatever the locale says
+            "PYTHONUTF8": "1",  # for libraries that name no encoding, and for streams, in any locale
             "PYTHONIOENCODING": "utf-8",
         }
         | direct_to_loopback(os.environ)
@@ -136,7 +136,7 @@ def server_environment(where: StateDir, prefect_port: int, mlflow_port: int) -> 
 
 
 def direct_to_loopback(environment: Mapping[str, str]) -> dict[str, str]:
-    """``NO_PROXY`` in both spellings, this machine's own addresses added: all that we start listens there."""
+    """``NO_PROXY`` in both spellings, with this machine's addresses added: all our servers listen there."""
     given = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
     hosts = [host.strip() for host in given.split(",") if host.strip()]
     if "*" not in hosts:

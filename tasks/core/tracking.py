@@ -1,6 +1,6 @@
-"""All that the pipeline logs to MLflow: a parent run per flow run, nested runs, metrics in batches, artifacts.
+"""All logging to MLflow: a parent run per flow run, nested runs, metrics in batches, artifacts.
 
-Run ids travel explicitly: inside Prefect's tasks ``mlflow.active_run()`` knows of no run.
+Run ids are passed explicitly: inside Prefect's tasks ``mlflow.active_run()`` knows no run.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from tasks.core.state_dir import state_dir
 
 EXPERIMENT = "gensr"
 _PER_CALL = 1_000  # MLflow's limit of metrics
-_MAX_WAITING = 20_000  # metrics that wait while MLflow cannot be reached
-_AFTER_FAILURE = 600.0  # seconds: a try, with what MLflow retries itself, holds training up for minutes
+_MAX_WAITING = 20_000  # most metrics that wait while MLflow cannot be reached
+_AFTER_FAILURE = 600.0  # seconds: one try, with MLflow's own retries, stops training for minutes
 _FLUSH_EVERY = 5.0  # seconds; one batched call costs what one metric costs
 _PROGRESS_EVERY = 3.0
 _LOG_EVERY = 20.0
@@ -47,12 +47,12 @@ def tracking_uri() -> str:
 
 
 def run_page(server: str, run: dict[str, str]) -> str:
-    """The page of a run in MLflow's server; ``run`` is what a summary says of it."""
+    """The page of a run in MLflow's server. ``run`` is the summary's entry of the run."""
     return f"{server}/#/experiments/{run['experiment_id']}/runs/{run['run_id']}"
 
 
 class Tracked(NamedTuple):
-    """An MLflow run of ours."""
+    """A run of ours in MLflow."""
 
     client: MlflowClient
     experiment_id: str
@@ -65,7 +65,7 @@ class Tracked(NamedTuple):
 
     @contextmanager
     def child(self, name: str) -> Iterator[Tracked]:
-        """A nested run, finished or failed as its block ends."""
+        """A nested run, which is finished or failed at the end of its block."""
         with _run(self.client, self.experiment_id, name, {"mlflow.parentRunId": self.run_id}) as run:
             yield run
 
@@ -86,7 +86,7 @@ class Tracked(NamedTuple):
             self.client.log_artifact(self.run_id, str(path), None if inside == "." else inside)
 
     def table(self, name: str, rows: list[dict[str, Any]]) -> None:
-        """Log rows of equal keys as a table that MLflow shows; ``name`` ends in ``.json``."""
+        """Log rows with equal keys as a table that MLflow shows. ``name`` ends in ``.json``."""
         self.client.log_table(self.run_id, {key: [row[key] for row in rows] for key in rows[0]}, name)
 
     def report(self, name: str) -> RunReport:
@@ -96,7 +96,7 @@ class Tracked(NamedTuple):
     def system_metrics(self) -> Iterator[None]:
         """While the block runs, log the machine's load every few seconds: CPU, memory, disk, network, GPU.
 
-        The GPU's only where the package ``nvidia-ml-py`` is installed. A shorter block logs nothing.
+        GPU metrics need the package ``nvidia-ml-py``. A short block logs nothing.
         """
         logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)  # it logs its start and end
         monitor = SystemMetricsMonitor(self.run_id, sampling_interval=_SYSTEM_EVERY, tracking_uri=tracking_uri())
@@ -109,7 +109,7 @@ class Tracked(NamedTuple):
 
 @contextmanager
 def parent_run(config: PipelineConfig, flow: str, flow_run_id: str) -> Iterator[Tracked]:
-    """The run of a whole flow run, with the tags that are enough to repeat it."""
+    """The MLflow run of a whole flow run, with tags that suffice to repeat it."""
     client = MlflowClient(tracking_uri())
     commit = git_commit()
     tags = {
@@ -131,7 +131,7 @@ def parent_run(config: PipelineConfig, flow: str, flow_run_id: str) -> Iterator[
 
 
 def experiment_id(client: MlflowClient) -> str:
-    """The experiment, made on first use. This also initialises a fresh SQLite file, before anything fans out."""
+    """The experiment, made at first use. This also initialises a new SQLite file before parallel work."""
     known = client.get_experiment_by_name(EXPERIMENT)
     if known:
         return str(known.experiment_id)
@@ -150,7 +150,7 @@ def experiment_id(client: MlflowClient) -> str:
 
 
 def end_runs(ended: Callable[[str], bool]) -> int:
-    """Mark as KILLED the unfinished runs, children first, whose flow run has ended; how many flow runs those were.
+    """Mark unfinished runs whose flow run has ended as KILLED, children first. Returns the number of flow runs.
 
     ``ended`` takes the id of a Prefect flow run and returns whether it has ended.
     """
@@ -189,13 +189,13 @@ def git_commit() -> str | None:
         )
     except (OSError, subprocess.CalledProcessError):
         return None
-    if not ours.stdout:  # installed into an environment that lies in somebody else's checkout
+    if not ours.stdout:  # installed into an environment inside another checkout
         return None
     return head.stdout.strip() + ("-dirty" if dirty.stdout.strip() else "")
 
 
 def progress_key(stage: str) -> str:
-    """The key of a stage's progress artifact, in the letters that Prefect takes."""
+    """The key of a stage's progress artifact, in letters that Prefect allows."""
     return re.sub("[^a-z0-9]+", "-", f"progress-{stage}".lower())
 
 
@@ -225,7 +225,7 @@ class RunReport:
         self._shown = now
         try:
             self._show(100.0 * done / max(total, 1), note)
-        except Exception as error:  # hours of training are worth more than their bar
+        except Exception as error:  # a failed progress display must not end hours of training
             run_logger().warning("progress is not shown: %s: %s", type(error).__name__, error)
         if now - self._logged > _LOG_EVERY:
             self._logged = now
@@ -239,7 +239,7 @@ class RunReport:
             update_progress_artifact(self._artifact, share, description=note)
 
     def flush(self) -> None:
-        """Send what waits. What MLflow does not take waits for the next time, up to a bound: curves are no work."""
+        """Send waiting metrics. Metrics that MLflow refuses wait for the next try, up to a limit."""
         self._pause = _FLUSH_EVERY
         try:
             while self._waiting:
@@ -256,7 +256,7 @@ class RunReport:
         self._flushed = time.monotonic()
 
     def close(self) -> None:
-        """Send what waits, and leave the terminal."""
+        """Send waiting metrics, and clear the terminal."""
         self._bar.close()
         self.flush()
         if self._waiting:

@@ -1,4 +1,4 @@
-"""What a stage's function works with."""
+"""The tools of a stage's function."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gensr_model.runtime.progress import Report
 
 
 class Work(NamedTuple):
-    """What a stage function works with: an empty folder to fill, a folder that outlives a crash, a listener."""
+    """The tools of a stage function: an empty folder to fill, a folder that survives a crash, and a listener."""
 
     out: Path
     checkpoints: Path

@@ -1,4 +1,4 @@
-"""Whether a process that takes part in a flow run keeps its state where the flow does, and has the flow's code."""
+"""Checks that every process of a flow run has the flow's state folder and code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tasks.core.tracking import tracking_uri
 
 
 class WorkerEnvironment(NamedTuple):
-    """What all processes of one flow run have in common."""
+    """The values that all processes of one flow run share."""
 
     home: str
     tracking: str
@@ -21,16 +21,16 @@ class WorkerEnvironment(NamedTuple):
 
 
 def here() -> WorkerEnvironment:
-    """The place of this process."""
+    """The environment of this process."""
     return WorkerEnvironment(str(state_dir().root), tracking_uri(), all_code())
 
 
 def check(flow: WorkerEnvironment) -> None:
-    """Raise ConfigError where this process is not at the place of the flow: it would build stages that nobody finds."""
+    """Raise ConfigError where this process differs from the flow: the flow would not find its stages."""
     ours = here()
     named = zip(("GENSR_HOME", "MLFLOW_TRACKING_URI", "the digest of the code"), ours, flow, strict=True)
     if wrong := [f"{name} is {mine}, the flow's is {theirs}" for name, mine, theirs in named if mine != theirs]:
         raise ConfigError(
-            f"process {os.getpid()} on {socket.gethostname()}: {'; '.join(wrong)}. Start Dask with the flow's "
-            "environment and code, and again after an update"
+            f"process {os.getpid()} on {socket.gethostname()}: {'; '.join(wrong)}. Start Dask with "
+            "the flow's environment and code, and restart it after an update."
         )

@@ -1,4 +1,4 @@
-"""Stage 8: the information in the trained models' answers, and whether their tasks conflict and lie apart."""
+"""Stage 8: the information in the trained models' answers, and the conflict and distance of their tasks."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tasks.core.stage import stage
 from tasks.core.work import Work
 
 _FIGURES = ("*.json", "*.png")
-_REGISTRY = ("gensr_model.baselines.registry:BASELINES",)  # only looks up UniSAR, the one baseline that is analysed
+_REGISTRY = ("gensr_model.baselines.registry:BASELINES",)  # only looks up UniSAR, the only analysed baseline
 _MODELS: dict[str, Any] = {
     "artifacts": _FIGURES, "code": (BaselineSpec, UniSAR),
     "skip": {"": (*_REGISTRY, FullRanking, ViewRanking, KnownPairs)},
 }  # fmt: skip
-# What test samples, input features and scores follow from, beside the inputs.
+# Config fields that decide test samples, input features and scores, besides the inputs.
 _SAMPLES = (
     "analysis.negatives_per_positive",
     "model",
@@ -50,14 +50,14 @@ def analyze_information(
 
 @stage("analyze-gradients", config=("statistics.confidence", "seed"), artifacts=_FIGURES, skip={"": _REGISTRY})
 def analyze_gradients(work: Work, config: PipelineConfig, *bundles: Path) -> dict[str, float]:
-    """Reads what training left in model bundles; writes the conflict of their tasks' gradients (Fig. 4)."""
+    """Reads the gradient probes in model bundles; writes the conflict of their tasks' gradients (Fig. 4)."""
     models = {name_of(folder): folder for folder in bundles}
     return gradients.analyze_gradients(models, work.out, config.statistics.confidence, config.seed)
 
 
 @stage("analyze-space", config=("analysis.space_samples", *_SAMPLES), **_MODELS)
 def analyze_space(work: Work, config: PipelineConfig, prepared: Path, cf: Path, *bundles: Path) -> dict[str, float]:
-    """Reads the prepared dataset, the LightGCN table and model bundles; writes where their tasks lie (Fig. 3)."""
+    """Reads the prepared dataset, the LightGCN table and model bundles; writes the distance of their tasks (Fig. 3)."""
     dataset = PreparedDataset.open(prepared)
     return space.analyze_space(dataset, cf, _subjects(dataset, bundles), config, work.out, work.report)
 

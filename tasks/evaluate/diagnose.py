@@ -1,4 +1,4 @@
-"""Where each model of a run fails, from the ranks that its evaluations wrote."""
+"""Where each model of a run fails, from the ranks of its evaluation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def diagnosis(
 def segments_of(
     dataset: PreparedDataset, ranks: Mapping[str, pa.Table], statistics: StatisticsConfig, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """Rows of ``diagnose``, each with GenSR's lead over the best other model (``leads``): None in rows of others."""
+    """Rows of ``diagnose`` with GenSR's lead over the best other model (``leads``), which is None for other models."""
     ours = leads(dataset, ranks, _OURS, statistics.bootstrap_samples, statistics.confidence, seed)
     by_segment = {(_OURS, lead.task, lead.by, lead.segment): lead for lead in ours}
     rows: list[dict[str, Any]] = []
@@ -40,5 +40,5 @@ def segments_of(
 
 
 def _known(value: Any) -> Any:
-    """None for what JSON cannot say."""
+    """None for values that JSON does not have."""
     return None if isinstance(value, float) and math.isnan(value) else value

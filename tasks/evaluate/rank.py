@@ -1,5 +1,7 @@
-"""Stage 7: the rank of every test positive among its frozen candidates, one file per model; of a sweep, of the
-validation positives that chose the weights."""
+"""Stage 7: the rank of every test positive among its frozen candidates, one file per model.
+
+A sweep ranks the validation positives that chose the weights.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ from tasks.core.stage import StageResult, stage
 from tasks.core.work import Work
 
 _FULL: Code = (FullRanking, ViewRanking, KnownPairs)
-# By the name of a model, the classes that its bundle is not read with.
+# For each model name, the classes that do not read its bundle.
 OTHER_MODELS: dict[str, Code] = {
     "gensr": (TwoHead, *_FULL),
     "two_head": (DualViewT5, GenSR, *_FULL),
@@ -44,7 +46,7 @@ def rank_reference(work: Work, config: PipelineConfig, prepared: Path, cf: Path,
 
 @stage("evaluate", config=("evaluation", "train.tasks", "train.compile"), artifacts=("*",), skip=OTHER_MODELS)
 def rank_model(work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str) -> dict[str, float]:
-    """Reads the prepared dataset and a model bundle; writes the ranks of that model, its items matched by raw id."""
+    """Reads the prepared dataset and a model bundle; writes the model's ranks, with items matched by raw id."""
     del name  # only distinguishes runs
     began = time.monotonic()
     ranks = evaluate.rank_bundle(bundle, PreparedDataset.open(prepared), "test", config, work.report)
@@ -59,7 +61,7 @@ def rank_model(work: Work, config: PipelineConfig, prepared: Path, bundle: Path,
     skip=OTHER_MODELS,
 )
 def rank_valid(work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str) -> dict[str, float]:
-    """As ``rank_model``, of the validation samples that chose the model's weights; test is not read."""
+    """Rank as ``rank_model`` does, on the validation samples that chose the weights. Test samples are not read."""
     del name
     return evaluate.write_ranks(
         work.out, evaluate.rank_bundle(bundle, PreparedDataset.open(prepared), "valid", config, work.report)
@@ -67,5 +69,5 @@ def rank_valid(work: Work, config: PipelineConfig, prepared: Path, bundle: Path,
 
 
 def read_ranks(result: StageResult) -> pa.Table:
-    """The per-sample ranks that an evaluation wrote."""
+    """The per-sample ranks of an evaluation."""
     return pq.read_table(result.path / evaluate.RANKS)

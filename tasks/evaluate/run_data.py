@@ -1,4 +1,4 @@
-"""The data that every model of a run is trained and evaluated on."""
+"""The data that all models of a run share."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class Data(NamedTuple):
 
     source: StageResult
     prepared: StageResult
-    checks: StageResult  # of prepared: its profile, and the bins that later data are compared with
+    checks: StageResult  # profile of the prepared dataset, and its bins for comparison with later data
     cf: StageResult
     stages: list[StageResult]  # all that ran, in order, for the summary
 
 
 def data_tasks(prepared: Path) -> tuple[Task, ...]:
-    """The tasks of which the prepared dataset has samples; its manifest names them where it may lack one."""
+    """The tasks with samples in the prepared dataset. Its manifest names them where one may be missing."""
     manifest = json.loads((prepared / "manifest.json").read_text(encoding="utf-8"))
     return tuple(manifest.get("tasks", TASKS))
 
 
 def ranked_users(prepared: StageResult, split: Split = "test") -> pa.Table:
-    """``sample_id`` and ``user_idx`` of every sample of a split: whom comparisons resample."""
+    """``sample_id`` and ``user_idx`` of every sample of a split: the users that comparisons resample."""
     return pq.read_table(prepared.path / f"samples_{split}.parquet", columns=["sample_id", "user_idx"])

@@ -1,4 +1,4 @@
-"""Texts of catalogues as people read them: without HTML, and missing where programs wrote that nothing is there."""
+"""Texts of catalogues as people read them: without HTML, and null where a program wrote a missing value."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import re
 from typing import Any
 
-# Code goes with its tags; one that is never closed takes the rest of the text along.
+# Code is removed with its tags; an unclosed tag removes the rest of the text.
 _CODE = re.compile(
     r"<(?P<name>script|style|noscript|template|iframe|object|svg|head)\b[^<>]*(?<!/)>.*?(?:</(?P=name)\s*>|\Z)",
     re.DOTALL | re.IGNORECASE,
@@ -20,16 +20,16 @@ _MISSING = frozenset({"", "nan", "NaN", "NAN", "NaT", "None", "NONE", "null", "N
 
 
 def is_missing(value: Any) -> bool:
-    """None, a NaN, or a text that programs write for one."""
+    """Whether a value is None, NaN, or a text that programs write for a missing value."""
     if isinstance(value, str):
         return len(value) < _LONGEST and value.strip() in _MISSING
     return value is None or (isinstance(value, float) and not math.isfinite(value))
 
 
 def clean_text(value: Any) -> str | None:
-    """Entities unescaped (also those escaped twice), tags stripped, white space folded; None for an empty text.
+    """The text with entities unescaped (also double escapes), tags stripped, and white space folded. None if empty.
 
-    Code between tags goes with them. Of a list the missing parts are left out.
+    Code between tags is removed with them. Missing parts of a list are left out.
     """
     if isinstance(value, list):
         value = " ".join(str(part) for part in value if not is_missing(part))
@@ -48,5 +48,5 @@ def clean_text(value: Any) -> str | None:
 
 
 def encodable(text: str) -> str:
-    """Half of a surrogate pair, which an escape can smuggle in, is no character and cannot be written: "?" instead."""
+    """The text with "?" for half a surrogate pair, which an escape can produce and no file can hold."""
     return text.encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""CSV files whose records are one line each, block by block: every line becomes a row of text columns or a reject."""
+"""Reads CSV files of one line per record, block by block: every line becomes a row or a reject."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gensr_model.errors import DataError
 from tasks.ingest.raw_files import LONGEST_LINE, Lines, is_utf8, read_lines
 from tasks.ingest.rejects import AS_UTF8, REJECTED
 
-_END = "\0"  # a field that we append to a line: inside an open quote it would not come back as a field
+_END = "\0"  # a field that we append to a line; after an open quote it is no field of its own
 
 
 def read_csv(
@@ -21,8 +21,8 @@ def read_csv(
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
     """Yield (rows, rejects) per block. Columns are matched by name; ``aliases`` maps other spellings to ours.
 
-    Rows hold the required and the optional columns as strings (an absent optional column is null) and ``line_no``,
-    the line in the file. Raises DataError for a missing column and as ``read_lines`` does.
+    Rows hold the required and the optional columns as strings (an absent optional column is null) and ``line_no``, the
+    line in the file. Raises DataError for a missing column, and as ``read_lines`` does.
     """
     header: list[str] = []
     for block in read_lines(path):
@@ -63,18 +63,18 @@ def _header(
 
 
 def _parse(block: Lines, header: list[str], wanted: list[str]) -> tuple[pa.Table, pa.Table]:
-    """The fast way for a clean block; line by line if anything in it is not as it should be."""
+    """Parse a clean block at once, and any other block line by line."""
     if not block.lines:
         empty = pa.schema([(name, pa.string()) for name in wanted]).empty_table()
         return empty.append_column("line_no", pa.array([], pa.int64())), REJECTED.empty_table()
     text = b"\n".join(block.lines)
-    # Arrow would end a row at a lone CR, and looks for UTF-8 in the wanted columns only.
+    # Arrow would end a row at a lone CR, and checks UTF-8 only in the wanted columns.
     if b"\r" in text or not is_utf8(text):
         return _parse_lines(block, header, wanted)
     try:
         table = pacsv.read_csv(
             pa.BufferReader(text),
-            # One block: a quote that is never closed then costs rows, which the count below notices.
+            # One block: an unclosed quote then loses rows, which the count below detects.
             pacsv.ReadOptions(use_threads=False, block_size=len(text) + 1, column_names=header),
             convert_options=pacsv.ConvertOptions(
                 include_columns=wanted, column_types={name: pa.string() for name in wanted}, strings_can_be_null=False
@@ -111,7 +111,7 @@ def _parse_lines(block: Lines, header: list[str], wanted: list[str]) -> tuple[pa
 
 
 def _fields(line: bytes, width: int) -> tuple[list[str], str]:
-    """The fields of a line as Arrow would read it (``"a"b`` is ab, a bare quote is itself), and why it is no row."""
+    """The fields of a line as Arrow would read them (``"a"b`` is ab, a bare quote is itself), and why it is no row."""
     if not is_utf8(line):
         return [], "not UTF-8"
     try:

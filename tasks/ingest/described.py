@@ -1,4 +1,4 @@
-"""Which of the items that events name the item file describes: none is another release, few a wrong or cut file."""
+"""Items of the events that the item file describes: none means another release, few a wrong or cut file."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ USED, WITHOUT = "items_in_events", "items_without_meta"
 def described_items(
     con: duckdb.DuckDBPyConnection, folder: Path, events: Iterable[str], item_files: Sequence[Path]
 ) -> dict[str, int]:
-    """Counts for a manifest's notes: items that the tables ``events`` of ``folder`` name, and those of them without a
-    row in ``items.parquet``.
+    """Counts for a manifest's notes: items of the events, and those without a row in ``items.parquet``.
 
-    Raises DataError, which names the ``item_files``, where no item has one.
+    The events are the tables ``events`` of ``folder``. Raises DataError, which names the ``item_files``, where no item
+    has a row.
     """
     named = [sql_runner.open_parquet(con, folder / f"{table}.parquet").select("item") for table in events]
     functools.reduce(duckdb.DuckDBPyRelation.union, named).create_view("named_items", replace=True)
@@ -28,7 +28,8 @@ def described_items(
     ((used, missing, first_used, first_described),) = sql_runner.run(con, "raw/described").fetchall()
     if used and missing == used:
         raise DataError(
-            f"{', '.join(map(str, item_files))}: describes none of the {used:,} items that the events name (first id "
-            f"there: {first_used}, here: {first_described}). Is it the item file of another category or release?"
+            f"{', '.join(map(str, item_files))}: describes none of the {used:,} items that the events "
+            f"name (first id there: {first_used}, here: {first_described}). Bring the item file of "
+            "the same category and release."
         )
     return {USED: int(used), WITHOUT: int(missing)}

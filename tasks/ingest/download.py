@@ -1,7 +1,7 @@
-"""Downloads raw files: resumes where a transfer stopped, verifies size and digest, unpacks zips without path traversal.
+"""Downloads raw files: resumes broken transfers, verifies size and digest, and unpacks zips safely.
 
-A file is written as ``<name>.part`` and renamed when it is complete and verified, so a file that has its name is good.
-``<folder>.versions.json`` holds what the server called each file's version (ETag, Last-Modified).
+A file is written as ``<name>.part`` and renamed when it is complete and verified, so a file with its final name is
+good. ``<folder>.versions.json`` holds the server's version of each file (ETag, Last-Modified).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from gensr_model.errors import DataError
 from gensr_model.runtime.files import write_json
 
 ATTEMPTS = 6
-FIRST_PAUSE_S = 1.0  # doubles with every attempt that brought nothing
+FIRST_PAUSE_S = 1.0  # doubles with every attempt without progress
 TIMEOUT_S = 60.0
 CHUNK = 2**20
 _RETRIED = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError)
@@ -46,12 +46,15 @@ def fetch(
     progress: Callable[[str, int, int | None], None] | None = None,
     ask_again: bool = False,
 ) -> Path:
-    """Bring the ``files`` into ``folder``; returns it.
+    """Download the ``files`` into ``folder``. Returns the folder.
 
-    Zip files are unpacked beside themselves and then deleted. Files that are already there stay. With ``ask_again``
-    those without a digest are fetched again where the server has another version.
-    ``progress(name, bytes so far, bytes in all or None)`` is called about once per MiB. Raises DataError if a file
-    cannot be had, has the wrong size or digest, or is a zip with members outside its folder.
+    Zip files are unpacked beside themselves and then deleted. Existing files stay. With ``ask_again``, files without a
+    digest are fetched again where the server has another version. ``progress(name, bytes so far, bytes in all or
+    None)`` is called about once per MiB.
+
+    Raises:
+        DataError: a file cannot be downloaded, has the wrong size or digest, or is a zip with members outside its
+            folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     addresses = [_address(remote, f"source.files.{n}.url") for n, remote in enumerate(files)]
@@ -66,7 +69,7 @@ def fetch(
             packed = name.endswith(".zip")
             there = unpacked.is_dir() if packed else target.exists()
             settled = there and not (ask_again and remote.sha256 is None and remote.md5 is None)
-            if not settled and (there or not target.exists()):  # else a zip that is yet to be unpacked
+            if not settled and (there or not target.exists()):  # else a zip that is not yet unpacked
                 version = _download(remote, address, target, pause_s, progress, versions.get(name) if there else None)
                 if version is not None:
                     versions[name] = version
@@ -78,16 +81,16 @@ def fetch(
 
 
 class Address(NamedTuple):
-    """Where a file is had from."""
+    """The address of a file, and the secrets in it."""
 
     shown: str  # in messages
     url: str  # without user and password
     login: str  # header Authorization; may be empty
-    secrets: tuple[str | None, ...]  # what no message may repeat
+    secrets: tuple[str | None, ...]  # texts that no message may repeat
 
 
 def _address(remote: RemoteFile, field: str) -> Address:
-    """The address that a config names. What a variable holds is kept out of messages."""
+    """The address that a config names. A variable's value stays out of messages."""
     url = resolved(remote.url, field)
     if url == remote.url:
         return Address(url, url, "", ())
@@ -101,7 +104,7 @@ def _file_name(address: Address) -> str:
     parts = urlsplit(address.url)
     name = PurePosixPath(unquote(parts.path)).name
     if parts.scheme not in ("http", "https") or name in ("", ".", "..") or "\\" in name:
-        raise DataError(f"{address.shown}: not the http(s) address of a file.")
+        raise DataError(f"{address.shown} is no http(s) address of a file. Give the URL of one file.")
     return name
 
 
@@ -113,7 +116,10 @@ def _download(
     progress: Callable[[str, int, int | None], None] | None,
     known: str | None,
 ) -> str | None:
-    """Fetch one file, unless the server still has the version ``known``; the new version, or None for no news."""
+    """Fetch one file unless the server still has the version ``known``.
+
+    Returns the new version, or None if unchanged.
+    """
     part = target.with_name(target.name + ".part")
     fruitless, fresh, complete, version = 0, False, False, ""
     while True:
@@ -144,7 +150,7 @@ def _download(
             complete = False
             if fresh or not before:
                 raise DataError(f"{address.shown}: {wrong}. The download was deleted; is the address still right?")
-            fresh = True  # a resumed file may be stitched from two versions: once more, from the start
+            fresh = True  # a resumed file may mix two versions: try once more, from the start
             continue
         grown = (part.stat().st_size if part.exists() else 0) > before
         fruitless = 0 if grown else fruitless + 1
@@ -165,18 +171,18 @@ def _transfer(
     progress: Callable[[str, int, int | None], None] | None,
     known: str | None,
 ) -> str:
-    """One request; appends to ``part`` if the server honours the range, and starts over if it does not.
+    """One request. It appends to ``part`` if the server honors the range, and starts over if not.
 
-    Returns the version that the server states, in a form that it takes back; empty where it states none.
+    Returns the server's version in a form for later requests. Empty where the server states none.
     """
     have = part.stat().st_size if part.exists() else 0
     tag = _tag(part)
     request = urllib.request.Request(address.url, headers={"User-Agent": "gensr", "Accept-Encoding": "identity"})
-    if address.login:  # not to where the server may send us on
+    if address.login:  # not to the target of a redirect
         request.add_unredirected_header("Authorization", address.login)
     if have:
         request.add_header("Range", f"bytes={have}-")
-        if tag.exists():  # a file that changed on the server comes whole, not stitched to the old part
+        if tag.exists():  # a changed file then comes whole, instead of as a continuation of the old part
             request.add_header("If-Range", tag.read_text(encoding="utf-8"))
     elif known:
         request.add_header("If-None-Match" if known[-1] == '"' else "If-Modified-Since", known)
@@ -188,7 +194,10 @@ def _transfer(
         announced = response.headers.get("Content-Length")
         total = have + int(announced) if announced else remote.bytes
         if total is not None and shutil.disk_usage(part.parent).free < total - have:
-            raise DataError(f"{part.parent}: no room for the {total - have:,} bytes of {address.shown}.")
+            raise DataError(
+                f"{part.parent}: no room for the {total - have:,} bytes of {address.shown}. Free some "
+                "space, or set GENSR_HOME to another disk."
+            )
         etag, modified = response.headers.get("ETag") or "", response.headers.get("Last-Modified") or ""
         strong = modified if etag[:2] in ("", "W/") else etag
         if strong and not resumed:
@@ -205,7 +214,7 @@ def _transfer(
 
 
 def _tag(part: Path) -> Path:
-    """Where the server's version of a partial file is noted."""
+    """The file with the server's version of a partial file."""
     return part.with_name(part.name + ".version")
 
 
@@ -231,7 +240,7 @@ def _mismatch(remote: RemoteFile, part: Path) -> str:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack aside, then rename; DataError for a damaged zip or a member that would land outside ``folder``."""
+    """Unpack aside, then rename. Raises DataError for a damaged zip or a member outside ``folder``."""
     aside = folder.with_name(folder.name + ".part")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
@@ -239,7 +248,10 @@ def _unpack(archive: Path, folder: Path) -> None:
         with zipfile.ZipFile(archive) as file:
             size = sum(member.file_size for member in file.infolist())
             if shutil.disk_usage(aside).free < size:
-                raise DataError(f"{archive}: no room for {size:,} bytes of unpacked files.")
+                raise DataError(
+                    f"{archive}: no room for {size:,} bytes of unpacked files. Free some space, or set "
+                    "GENSR_HOME to another disk."
+                )
             for member in file.infolist():
                 path = PurePosixPath(member.filename.replace("\\", "/"))
                 link = (member.external_attr >> 16) & 0o170000 == 0o120000

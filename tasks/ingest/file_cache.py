@@ -1,8 +1,8 @@
-"""Raw files that grow day by day: each is parsed once, and the tables of ``raw/`` are put together from the parts.
+"""A cache of parsed raw files: each file is parsed once, and the tables of ``raw/`` are concatenated from the parts.
 
-A part is what one raw file became: accepted rows, rejected lines, counts. Its key is what decides it: the file's name
-and content, the code, the settings. The order of the parts is that of the files' labels, never that in
-which they were parsed, so that a folder read in steps and one read at once give the same tables.
+A part is the result of one raw file: accepted rows, rejected lines, counts. Its key is what decides it: the file's name
+and content, the code, the settings. Parts are in the order of the files' labels, never in the order of parsing, so a
+folder read in steps and one read at once give the same tables.
 """
 
 from __future__ import annotations
@@ -41,29 +41,29 @@ class Name(NamedTuple):
 
 
 def name_of(path: Path) -> Name | None:
-    """The parts of a raw file's name, or None for a file of another kind."""
+    """The parts of a raw file's name. None for a file of another kind."""
     match = _NAME.fullmatch(path.name)
     return Name(match["stem"], match["label"] or "", match["kind"]) if match else None
 
 
 def in_order(files: Iterable[tuple[Path, str]]) -> tuple[Path, ...]:
-    """The files of one table by label, the one without a label first. DataError if two have the same label."""
+    """The files of one table by label, the one without a label first. Raises DataError for two equal labels."""
     by_label: dict[str, Path] = {}
     for path, label in sorted(files):
         if label in by_label:
             raise DataError(
-                f"{path.parent}: {by_label[label].name} and {path.name} are the same part of the data; "
-                "keep one of them in the folder."
+                f"{path.parent}: {by_label[label].name} and {path.name} are the same part of the "
+                "data. Keep one of them in the folder."
             )
         by_label[label] = path
     return tuple(by_label[label] for label in sorted(by_label))
 
 
 def csv_parts(folder: Path, stem: str) -> tuple[Path, ...]:
-    """The CSV files of the table ``stem``, by label; DataError for a name that begins so and is none of them.
+    """The CSV files of the table ``stem``, by label. Raises DataError for other files whose name begins with ``stem``.
 
-    A part's label follows a dot (``rec_inter.2023-06-01.csv``); one that begins with a digit may follow ``_ -`` or a
-    blank, too.
+    A part's label follows a dot (``rec_inter.2023-06-01.csv``). A label that begins with a digit may also follow ``_
+    -`` or a blank.
     """
     pattern = re.compile(rf"{re.escape(stem)}(?:\.(?P<dotted>.+?)|[_ -](?P<label>\d.*?))?\.csv(?:\.gz)?")
     parts = []
@@ -75,7 +75,7 @@ def csv_parts(folder: Path, stem: str) -> tuple[Path, ...]:
 
 
 def require_all_read(folder: Path, stems: Iterable[str], read: Iterable[Path], expected: str) -> None:
-    """DataError for a file or folder whose name begins as a table's does, and which is not among those to be read."""
+    """Raise DataError for a file or folder whose name begins like a table's and that is not read."""
     begins, known = tuple(stem.lower() for stem in stems), set(read)
     left = [path for path in sorted(folder.iterdir()) if path.name.lower().startswith(begins) and path not in known]
     left += [path for path in sorted(known) if not path.is_file()]
@@ -87,13 +87,14 @@ def require_all_read(folder: Path, stems: Iterable[str], read: Iterable[Path], e
 
 
 class Parts:
-    """The parts in ``folder``; ``key`` names the code and the settings that decide them."""
+    """The parts in ``folder``. ``key`` names the code and the settings that decide them."""
 
     def __init__(self, folder: Path, key: str) -> None:
         self.folder, self.key = folder, key
 
     def read(self, path: Path, table: str, schema: pa.Schema, blocks: Callable[[], Blocks], account: Account) -> Path:
-        """The Parquet file of the accepted rows of ``path``, booked in ``account``; parsed if no such part exists.
+        """The Parquet file of the accepted rows of ``path``, booked in ``account``. Parses the file if there is no such
+        part.
 
         Raises what ``blocks`` raises, with the blocks before it booked.
         """
@@ -118,7 +119,7 @@ class Parts:
             stream = _Blocks(blocks())
             for accepted, rejected in stream:
                 account.add(path, len(accepted), rejected)
-                rejects.append(cut(rejected).cast(REJECTED))  # uncut they are the whole file at worst
+                rejects.append(cut(rejected).cast(REJECTED))  # uncut they could be the whole file
                 if "file" in schema.names:
                     names = pa.repeat(pa.scalar(entry["name"]), len(accepted))
                     accepted = accepted.append_column("file", names)
@@ -126,7 +127,7 @@ class Parts:
             output.close()
             rejected = pa.concat_tables(rejects)
             pq.write_table(rejected, aside / REJECTS, compression="zstd")
-            # A line from the future is one of the past tomorrow: such a part is parsed anew the next time.
+            # A line from the future may be valid tomorrow, so such a part is parsed again next time.
             lasting = not pc.any(pc.equal(rejected["reason"], FUTURE)).as_py()
             files = {name: (aside / name).stat().st_size for name in (ROWS, REJECTS)}
             record = {"raw_file": path.name, "lasting": lasting, "files": files}
@@ -139,7 +140,7 @@ class Parts:
 
 
 class _Blocks:
-    """Blocks, and in the end what their generator returned."""
+    """Blocks, and the return value of their generator."""
 
     def __init__(self, blocks: Blocks) -> None:
         self._blocks = blocks
@@ -163,7 +164,7 @@ def _put(aside: Path, part: Path) -> None:
 
 
 def _usable(part: Path) -> bool:
-    """Whether the part is complete and does not depend on the day on which it was parsed."""
+    """Whether the part is complete and does not depend on the day of its parsing."""
     try:
         record: dict[str, Any] = json.loads((part / RECORD).read_text(encoding="utf-8"))
         sizes = record["files"].items()
@@ -173,7 +174,7 @@ def _usable(part: Path) -> bool:
 
 
 def put_together(parts: list[Path], table: Path, schema: pa.Schema) -> None:
-    """Write the Parquet file ``table``: the rows of ``parts`` in their order, one row group in memory at a time.
+    """Write the Parquet file ``table``: the rows of ``parts`` in order, with one row group in memory at a time.
 
     A single part is linked, not copied.
     """
@@ -192,7 +193,7 @@ def put_together(parts: list[Path], table: Path, schema: pa.Schema) -> None:
 
 
 def keep_first(con: duckdb.DuckDBPyConnection, table: str, folder: Path) -> int:
-    """Drop further rows of an id from ``<table>.parquet``, items or users; returns how many there were."""
+    """Drop repeated ids from ``<table>.parquet``, of items or users. Returns the number of dropped rows."""
     path = folder / f"{table}.parquet"
     sql_runner.open_parquet(con, path, file_row_number=True).create_view("written", replace=True)
     ((repeated,),) = sql_runner.run(con, f"raw/repeated_{table}").fetchall()

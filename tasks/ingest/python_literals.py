@@ -1,8 +1,8 @@
-"""Meta lines, JSON or Python literals, read by a JSON parser wherever that is provably the same value.
+"""Reads meta lines, JSON or Python literals, with a JSON parser wherever the value is provably the same.
 
-``ast.literal_eval`` builds a syntax tree of every line. Most literals differ from JSON in their quotes only: those are
-rewritten and given to orjson. Whatever is not surely the same (a tuple, ``None``, an escape with another meaning, a
-number beyond 64 bits, deep nesting, anything that orjson refuses) is left to the slow way. Nothing is evaluated.
+``ast.literal_eval`` builds a syntax tree of every line. Most literals differ from JSON only in their quotes: those are
+rewritten and parsed by orjson. A line that may differ (a tuple, ``None``, an escape with another meaning, a number
+beyond 64 bits, deep nesting, anything that orjson refuses) goes to the slow way. Nothing is evaluated.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-#: What ``parse`` returns for a line that it does not dare to read.
+#: The result of ``parse`` for a line that it cannot read safely.
 UNSURE: Final = object()
 
 # Outside strings JSON knows words that Python does not; inside strings, after such a character, they only cost time.
@@ -31,9 +31,9 @@ _ESCAPES = re.compile(rb"""(?:[^\\]++|\\(?:[\\'"nrtabfv]|x[0-9a-fA-F]{2}|u[0-9a-
 
 
 def parse(line: bytes) -> Any:
-    """The value of a line as ``json.loads`` gives it or, where that fails, ``ast.literal_eval``; or ``UNSURE``.
+    """The value of a line as ``json.loads`` or, where that fails, ``ast.literal_eval`` gives it; or ``UNSURE``.
 
-    Never raises: a line that is neither is ``UNSURE`` too.
+    It never raises: a line that is neither is ``UNSURE`` too.
     """
     if _LONG_NUMBER in line.translate(_DIGITS) or line.count(b"[") + line.count(b"{") > _DEEPEST:
         return UNSURE

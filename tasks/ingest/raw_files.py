@@ -1,7 +1,7 @@
-"""Reads raw text files block by block, so that every line is counted and a damaged file is an error, not fewer rows.
+"""Reads raw text files block by block. Every line is counted, and a damaged file is an error.
 
-DuckDB and pandas can skip what they cannot read; here nothing is skipped silently. Gzip is recognised by
-its first bytes, because browsers and mirrors often unpack a ``.gz`` without renaming it.
+DuckDB and pandas can skip what they cannot read; here nothing is skipped silently. Gzip is recognised by its first
+bytes, because browsers and mirrors often unpack a ``.gz`` without renaming it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from gensr_model.errors import DataError, EmptyFileError
 
 BLOCK = 16 * 2**20  # bytes of unpacked text at a time
 PIECE = 2**20
-LONGEST_LINE = 64 * 2**20  # beyond this the file is no line-based text
+LONGEST_LINE = 64 * 2**20  # a file with a longer line is no line-based text
 
 
-# How files begin that are no UTF-8 text, what they are, and what to do. The longer marks come first.
+# First bytes of files that are no UTF-8 text, their kind, and what to do. Longer marks come first.
 _MARKS = (
     (b"\xff\xfe\x00\x00", "UTF-32"),
     (b"\x00\x00\xfe\xff", "UTF-32"),
@@ -73,8 +73,8 @@ def read_lines(path: Path) -> Iterator[Lines]:
                 rest += tail
                 if len(rest) > LONGEST_LINE:
                     raise DataError(
-                        f"{path}: line {done + 1} is longer than {LONGEST_LINE} bytes; this is no text file of "
-                        "one record per line."
+                        f"{path}: line {done + 1} is longer than {LONGEST_LINE} bytes. Give a text "
+                        "file with one record per line."
                     )
     if rest.strip():
         yield _split(rest, done)[0]
@@ -97,7 +97,7 @@ def _split(text: bytes, done: int) -> tuple[Lines, int]:
 
 
 def require_text(path: Path, block: bytes) -> None:
-    """DataError that says what a file is, by its first bytes, where it is no text or of another encoding."""
+    """Raise DataError for a file that is no UTF-8 text. Its first bytes show what the file is."""
     what = next((what for mark, what in _MARKS if block.startswith(mark)), None)
     head = block[:1_000]
     if what is None and max(head[::2].count(0), head[1::2].count(0)) > len(head) / 4:
@@ -117,7 +117,7 @@ def _unpacked(raw: BufferedReader) -> BufferedIOBase:
 
 
 def _read(stream: BufferedIOBase, path: Path, done: int) -> bytes:
-    """Up to BLOCK bytes. Piece by piece, so that an error can report how many lines (``done`` before) still came."""
+    """Read up to BLOCK bytes, piece by piece, so that an error can report the last good line."""
     pieces: list[bytes] = []
     size = 0
     try:
@@ -145,7 +145,7 @@ def is_utf8(text: bytes) -> bool:
 
 
 def file_digest(path: Path) -> str:
-    """sha256 of the file's bytes, in hex; a file that was not touched since is not read again."""
+    """SHA-256 of the file's bytes, in hex. An unchanged file is not read again."""
     state = path.stat()
     return _digest_of(path, state.st_ino, state.st_size, state.st_mtime_ns)
 

@@ -1,4 +1,4 @@
-"""The account of an ingest: what was read, accepted and rejected per file, and when a share of bad rows is too much."""
+"""The account of an ingest: rows read, accepted and rejected per file, and the limit of bad rows."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ SCHEMA = pa.schema([("file", pa.string()), ("line", pa.int64()), ("reason", pa.s
 REJECTED = pa.schema([("line", pa.int64()), ("reason", pa.string()), ("excerpt", pa.string())])
 EXCERPT = 200  # characters of a rejected line that are stored
 SHOWN = 10
-AHEAD_MS = 2 * 86_400_000  # clocks and time zones: this far ahead of now is not yet the future
-FUTURE = "timestamp in the future"  # the one reason that a later day takes back
+AHEAD_MS = 2 * 86_400_000  # tolerance for clocks and time zones: a later time is in the future
+FUTURE = "timestamp in the future"  # the only reason that a later day removes
 NOT_UTF8, AS_UTF8 = "not UTF-8", "Save the file as UTF-8: iconv -f ITS-ENCODING -t UTF-8 FILE > NEW."
-WRONG_UNIT = "timestamp in the wrong unit"  # how the reasons that sql/ gives for it begin
+WRONG_UNIT = "timestamp in the wrong unit"  # beginning of the reasons that sql/ gives for it
 
 
 def cut(rejects: pa.Table) -> pa.Table:
-    """The table with the first characters of each ``excerpt`` alone: rejected lines may be as long as they like."""
+    """The table with only the first characters of each ``excerpt``: rejected lines can be very long."""
     excerpt = pa.compute.utf8_slice_codeunits(rejects["excerpt"].cast(pa.string()), 0, EXCERPT)
     return rejects.set_column(rejects.schema.get_field_index("excerpt"), "excerpt", excerpt)
 
 
 class Account:
-    """Collects rejected rows and counts; ``check`` stops a run whose input is mostly not what it should be."""
+    """Collects rejected rows and counts. ``check`` stops a run with too many bad rows."""
 
     def __init__(
         self,
@@ -43,11 +43,11 @@ class Account:
         self.max_share, self.label = max_share, label
         self.hints = {NOT_UTF8: AS_UTF8, **(hints or {})}
         self.files: dict[str, dict[str, Any]] = {}
-        self._names: dict[Path, str] = {}  # that of the account last opened
+        self._names: dict[Path, str] = {}  # label of the account last opened
         self._rejects: list[pa.Table] = []
 
     def open(self, path: Path, table: str = "") -> None:
-        """Start the account of a file, with its size and digest: another one where it has rows of two tables."""
+        """Start the account of a file, with its size and digest. A file with rows of two tables has two accounts."""
         size, sha256 = path.stat().st_size, file_digest(path)
         counts = {"read": 0, "accepted": 0, "rejected": 0}
         name = self.label(path)
@@ -57,17 +57,17 @@ class Account:
         self.files[name] = {"name": name, "bytes": size, "sha256": sha256, **counts}
 
     def of(self, path: Path) -> dict[str, Any]:
-        """The counts of a file that was opened."""
+        """The counts of an opened file."""
         return self.files[self._names[path]]
 
     def mark_empty(self, path: Path) -> None:
-        """A part without a row, which says nothing of columns and units either."""
+        """Mark a part without rows, which tells nothing about columns and units either."""
         entry = self.of(path)
         entry["empty"] = True
         entry.pop("understood", None)
 
     def add(self, path: Path, accepted: int, rejects: pa.Table) -> None:
-        """Book a block: ``accepted`` rows and a table with columns line, reason and excerpt."""
+        """Book a block: the number of ``accepted`` rows, and a table with columns line, reason and excerpt."""
         entry = self.of(path)
         entry["read"] += accepted + len(rejects)
         entry["accepted"] += accepted
@@ -80,7 +80,7 @@ class Account:
             self._rejects.append(pa.table(columns, schema=SCHEMA))
 
     def check(self, path: Path) -> None:
-        """Raise DataError, showing the first ten rejects, if the file's share of bad rows is above the limit."""
+        """Raise DataError with the first ten rejects if the file's share of bad rows is above the limit."""
         entry = self.of(path)
         read, rejected = entry["read"], entry["rejected"]
         if read == 0:
@@ -109,7 +109,7 @@ class Account:
         return pa.concat_tables([SCHEMA.empty_table(), *self._rejects])
 
     def summary(self) -> dict[str, Any]:
-        """The manifest's part: totals and one entry per file."""
+        """The account for the manifest: totals, and one entry per file."""
         entries = list(self.files.values())
         return {key: sum(e[key] for e in entries) for key in ("read", "accepted", "rejected")} | {"files": entries}
 
@@ -130,6 +130,6 @@ class Output:
 
 
 def time_bounds(earliest_day: str) -> dict[str, int]:
-    """Query parameters ``earliest`` and ``latest``: the milliseconds between which a timestamp makes sense."""
+    """Query parameters ``earliest`` and ``latest``: the bounds of credible timestamps in milliseconds."""
     day = dt.datetime.fromisoformat(earliest_day).replace(tzinfo=dt.UTC)
     return {"earliest": int(day.timestamp() * 1000), "latest": int(time.time() * 1000) + AHEAD_MS}

@@ -1,16 +1,17 @@
 """The frozen candidate lists: negatives per evaluation sample and protocol, slice by slice.
 
-Every list holds distinct items that the user met in no split and by no behavior. It depends on (seed, sample_id,
-catalogue, what the user met) alone, and for ``popularity`` on the training counts, for ``bm25`` on query and texts.
+Every list holds distinct items that the user met in no split and by no behavior. A list depends only on (seed,
+sample_id, catalogue, items that the user met), for ``popularity`` also on the training counts, and for ``bm25`` on
+query and texts.
 
 ``uniform``
     Every item has the same chance (§6.1.3).
 ``popularity``
-    Without replacement, an item's chance in proportion to its training recommendation events + 1.
+    Without replacement, with an item's chance in proportion to its training recommendation events + 1.
 ``bm25``
-    Search samples only: the items that BM25 finds best for the query, equal scores in the order of a digest; where
-    fewer items have a word of the query, the rest is uniform. Texts are title, brand and description as
-    ``_BM25_TEXT`` cuts them, never categories, and do not follow the model's config.
+    Search samples only: the best items by BM25 for the query, with equal scores in the order of a digest. Where fewer
+    items have a word of the query, the rest is uniform. Texts are title, brand and description as ``_BM25_TEXT`` cuts
+    them, never categories, and do not depend on the model's config.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from tasks.core.sql_runner import run, to_arrow
 from tasks.prepare import schemas as files
 
 _SLICE = 4_096  # samples drawn together: bounds memory, does not change what is drawn
-# Written out: a default of the config is in no key of prepare.
+# Written out here, because no key of prepare holds a default of the config.
 _BM25_TEXT = TextConfig(include_category=False, title_tokens=48, description_tokens=128)
 _QUERIES = 256  # queries matched together, and
 _SCORES = 50_000_000  # scores held at once: few queries at a time where the catalogue is large
@@ -44,9 +45,9 @@ _SALTS: dict[Protocol, int] = {"uniform": 0, "popularity": 1, "bm25": 2}
 def draw_candidates(con: duckdb.DuckDBPyConnection, split: str, config: PrepareConfig, seed: int, path: Path) -> int:
     """Draw ``config.negatives`` items per sample of ``split`` and protocol, write ``path``, return the number of lists.
 
-    Reads the tables samples, items, users, queries and met of ``con``. Lists of the first of ``config.protocols``
-    stand first, each protocol's in the order of the samples. Raises DataError where a user leaves too few items.
-    Beside slices it holds 8 bytes per pair of an evaluated user and a met item.
+    Reads the tables samples, items, users, queries and met of ``con``. Lists are in the order of ``config.protocols``,
+    and within a protocol in the order of the samples. Memory beyond slices is 8 bytes per pair of an evaluated user and
+    a met item. Raises DataError where a user leaves too few items.
     """
     items, met = require_negatives(con, config.negatives)
     keys = to_arrow(con, "prepared/met_keys", {"items": items})["key"].to_numpy()
@@ -58,16 +59,17 @@ def draw_candidates(con: duckdb.DuckDBPyConnection, split: str, config: PrepareC
 
 
 def require_negatives(con: duckdb.DuckDBPyConnection, negatives: int) -> tuple[int, int]:
-    """(items, how many of them an evaluated user met at most). Reads the tables samples, items, users and met.
+    """The number of items, and the largest number of items that an evaluated user met.
 
-    Raises DataError where a user leaves fewer than so many ``negatives``.
+    Reads the tables samples, items, users and met. Raises DataError where a user leaves fewer than ``negatives`` items.
     """
     fewest = files.one_row(con, "prepared/fewest_unmet")
     items, met = fewest["items"], fewest["met"]
     if items - met < negatives:
         raise DataError(
-            f"the catalogue is too small for {negatives} negatives: user {fewest['raw_id']!r} met {met} of "
-            f"{items} items, which leaves {items - met}. Lower prepare.negatives or bring more items"
+            f"the catalogue is too small for {negatives} negatives: user {fewest['raw_id']!r} met "
+            f"{met} of {items} items, which leaves {items - met}. Lower prepare.negatives or bring "
+            "more items."
         )
     return items, met
 
@@ -80,7 +82,7 @@ def _weights(con: duckdb.DuckDBPyConnection, protocol: Protocol) -> IntArray | N
 
 
 class _Slice:
-    """Some samples: ids, users (n,), and what stands in their lists before anything is drawn (n, count)."""
+    """Some samples: ids, users (n,), and the contents of their lists before any draw (n, count)."""
 
     def __init__(self, rows: pa.Table, count: int) -> None:
         self.sample_id = rows["sample_id"].combine_chunks()
@@ -89,7 +91,7 @@ class _Slice:
 
 
 class _Drawing:
-    """One protocol on one catalogue; ``most_met``: how many items an evaluated user met at most."""
+    """One protocol on one catalogue. ``most_met`` is the largest number of items that an evaluated user met."""
 
     def __init__(
         self,
@@ -102,10 +104,10 @@ class _Drawing:
     ) -> None:
         self.con, self.protocol, self.seed, self.negatives = con, protocol, seed, negatives
         self.threads = config.threads
-        self.keep = negatives.count + most_met  # matches that leave enough whatever the user met
+        self.keep = negatives.count + most_met  # enough matches for every user
 
     def lists(self, split: str) -> Iterator[pa.RecordBatch]:
-        """The lists of a split, in the order of its samples; as many slices are drawn at once as there are threads."""
+        """The lists of a split, in the order of its samples. One slice per thread is drawn at once."""
         waiting: deque[Future[pa.RecordBatch]] = deque()
         with ThreadPoolExecutor(self.threads) as pool:
             for part in self._slices(split):
@@ -141,7 +143,7 @@ class _Drawing:
         return index_texts(item_texts(to_arrow(self.con, "prepared/item_fields"), _BM25_TEXT))
 
     def _match(self, index: TextIndex, first: int, lists: IntArray) -> None:
-        """The best matches of the slice's queries into ``lists``; a few queries at a time against all items."""
+        """Fill ``lists`` with the best matches of the slice's queries, a few queries at a time against all items."""
         asked = to_arrow(self.con, "prepared/slice_queries")
         size = max(1, min(_QUERIES, _SCORES // self.negatives.items))
         for start in range(0, asked.num_rows, size):

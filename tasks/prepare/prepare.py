@@ -1,4 +1,4 @@
-"""Stage prepare: reads ``raw/``, writes the prepared dataset (queries, k-core, split, candidates)."""
+"""Stage prepare: reads ``raw/``; writes the prepared dataset (queries, k-core, split, candidates)."""
 
 from __future__ import annotations
 
@@ -28,22 +28,25 @@ from tasks.prepare import schemas as files
 from tasks.prepare.candidates import draw_candidates
 
 SCHEMA_VERSION = 1
-# Fields of ``prepare`` that decide the output; the others say what DuckDB may use, and change no byte of it.
+# Fields of ``prepare`` that decide the output. The others limit DuckDB and change no byte.
 DECIDING = tuple(name for name in PrepareConfig.model_fields if name not in ("memory_limit", "threads"))
 PREPARE_FIELDS = tuple(f"prepare.{field}" for field in DECIDING)
 _LOGS_FIELDS = ("logs.keep_users", "logs.category_queries", "logs.events.search_by")
 _EVAL_SPLITS = ("valid", "test")
 _DAYS_SHOWN = 10
 _STEPS_SHOWN = 5
-_FEW = 0.05  # of the events of a usual day: what a clock that is wrong or a cut export leaves
+_FEW = 0.05  # share of a usual day's events; a wrong clock or a cut export leaves less
 
 
 def build_prepared(raw: Path, config: PipelineConfig, out: Path) -> None:
-    """Fill the empty folder ``out`` with the prepared dataset made from the folder ``raw``.
+    """Fill the empty folder ``out`` with the prepared dataset from the folder ``raw``.
 
-    The same ``raw``, ``config.prepare`` and ``config.seed`` give byte-identical Parquet files. Raises DataError where
-    the data cannot be trained or evaluated on: filters that leave nothing, a split without samples of a task, no
-    query, a catalogue too small for the candidates. Raises ConfigError for ``prepare.same_time`` without an order.
+    The same ``raw``, ``config.prepare`` and ``config.seed`` give byte-identical Parquet files.
+
+    Raises:
+        DataError: the data cannot be trained or evaluated on: filters that leave nothing, a split without samples of a
+            task, no query, or a catalogue too small for the candidates.
+        ConfigError: ``prepare.same_time`` needs an order that the format lacks.
     """
     entry = dataset_format(config.format)
     if reason := lacks_order(entry.facts, config.prepare.same_time):
@@ -81,8 +84,10 @@ def build_prepared(raw: Path, config: PipelineConfig, out: Path) -> None:
 
 
 def _decided_by(config: PrepareConfig) -> dict[str, Any]:
-    """The fields that decide the output. The defaults of ``same_time`` and ``until`` are left out: what was trained on
-    datasets made without these fields keeps its key, since the bytes of the dataset stay."""
+    """The fields that decide the output, without defaults of ``same_time`` and ``until``.
+
+    Models trained on datasets without these fields keep their keys, because the bytes of the dataset are the same.
+    """
     fields = {name: getattr(config, name) for name in DECIDING}
     if config.same_time == "exclude":
         del fields["same_time"]
@@ -94,12 +99,12 @@ def _decided_by(config: PrepareConfig) -> dict[str, Any]:
 def _raw_manifest(raw: Path, config: PipelineConfig) -> dict[str, Any]:
     path = raw / "manifest.json"
     if not path.is_file():
-        raise DataError(f"{raw}: no manifest.json, so this is no folder that ingest completed; run ingest again")
+        raise DataError(f"{raw} has no manifest.json, so it is no folder that ingest completed. Run ingest again.")
     manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if manifest.get("format") != config.format:
         raise DataError(
-            f"{path}: the raw folder has format {manifest.get('format')!r} but the config says {config.format!r}; "
-            "set `format` to that of the files"
+            f"{path}: the raw folder has format {manifest.get('format')!r}, but the config says "
+            f"{config.format!r}. Set `format` to that of the files."
         )
     return manifest
 
@@ -119,7 +124,7 @@ def _run_steps(
 def read_interactions(
     con: duckdb.DuckDBPyConnection, raw: Path, config: PipelineConfig, counts: dict[str, Any]
 ) -> None:
-    """Table ``interactions`` from the folder ``raw``: the engaged rows, each once. Raises as ``build_prepared``."""
+    """Make the table ``interactions`` from the folder ``raw``: each engaged row once. Raises as ``build_prepared``."""
     entry = dataset_format(config.format)
     open_raw(con, raw, entry)
     _run_steps(con, entry.preparing.interactions, config, counts)
@@ -128,26 +133,28 @@ def read_interactions(
         ((left_out,),) = run(con, "prepared/until", {"until": int(until.timestamp() * 1000)}).fetchall()
         counts["left_out_by_until"] = left_out
         if left_out and files.one_row(con, "prepared/size")["interactions"] == 0:
-            raise DataError(f"no event before prepare.until, {config.prepare.until}. Set a later time, or null")
+            raise DataError(f"no event is before prepare.until, {config.prepare.until}. Set a later time, or null.")
     if files.one_row(con, "prepared/size")["interactions"] == 0:
         raise DataError(
-            f"no engaged row (a purchase, click = 1, click_cnt > 0) in the raw tables; read: {counts.get('read')}. "
-            "Check that the source folder holds the interactions of this format"
+            "the raw tables have no engaged row (a purchase, click = 1, click_cnt > 0); read: "
+            f"{counts.get('read')}. Check that the source folder holds the interactions of this "
+            "format."
         )
 
 
 def filter_interactions(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: dict[str, Any]) -> None:
-    """Cut ``interactions`` to the k-core and, for some formats, to users with both behaviors: a fixed point of both.
+    """Cut ``interactions`` to the k-core and, for some formats, to users with both behaviors.
 
-    Search events that a format derives from purchases come after the filter, so a purchase counts once, as in the
-    5-core files that the paper starts from. Raises DataError where nothing is left.
+    The steps repeat until neither removes a row. Search events that a format derives from purchases come after the
+    filter, so a purchase counts once, as in the 5-core files that the paper starts from. Raises DataError where nothing
+    is left.
     """
     k, both = config.prepare.min_interactions, dataset_format(config.format).preparing.both_behaviors
     both = both(config) if callable(both) else both
     steps: list[dict[str, Any]] = []
 
     def keep(step: str, name: str, params: dict[str, Any] | None = None) -> bool:
-        """One step of the filter; False once it removes nothing."""
+        """Run one step of the filter. False where it removes nothing."""
         run(con, name, params)
         steps.append({"step": step, **files.one_row(con, "prepared/size")})
         return bool(steps[-1]["interactions"] < steps[-2]["interactions"])
@@ -169,13 +176,13 @@ def filter_interactions(con: duckdb.DuckDBPyConnection, config: PipelineConfig, 
         some = steps if len(steps) <= _STEPS_SHOWN else [*steps[: _STEPS_SHOWN - 1], steps[-1]]
         shown = "; ".join(f"{s['step']}: {s['users']} users, {s['items']} items" for s in some)
         raise DataError(
-            f"the filters leave no interaction. {shown}. Lower prepare.min_interactions (now {k}) or bring more data"
-            + (" with users who both searched and clicked recommendations" if both else "")
+            f"the filters leave no interaction. {shown}. Lower prepare.min_interactions (now {k}) or "
+            f"bring more data{both}." + (" with users who both searched and clicked recommendations" if both else "")
         )
 
 
 def make_samples(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: dict[str, Any]) -> list[Task]:
-    """Tables ``users``, ``items``, ``queries``, ``events`` and ``samples`` from ``interactions``; returns the tasks.
+    """Make the tables ``users``, ``items``, ``queries``, ``events`` and ``samples``. Returns the tasks.
 
     Raises DataError for a split without samples of a task.
     """
@@ -192,9 +199,9 @@ def make_samples(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts:
 def _require_samples(
     con: duckdb.DuckDBPyConnection, entry: DatasetFormat, config: PipelineConfig, counts: dict[str, Any]
 ) -> list[Task]:
-    """Count the samples of each split and task; DataError for one that is empty.
+    """Count the samples of each split and task. Raises DataError for an empty one.
 
-    Returns the tasks: both, but where the format allows it those that have a sample.
+    Returns both tasks, or the tasks with samples where the format allows a missing one.
     """
     samples = {
         (split, task): {"samples": samples, "empty_history": empty}
@@ -217,7 +224,7 @@ def _require_samples(
 
 
 def _late_days(con: duckdb.DuckDBPyConnection, zone: str | None) -> str:
-    """Events per day and, where the last days hold hardly any, what leaves these out; "" for another split."""
+    """Events per day, with advice where the last days hold hardly any. Empty for another split."""
     if zone is None:
         return ""
     days = run(con, "prepared/days", {"zone": zone}).fetchall()

@@ -1,4 +1,4 @@
-"""The Parquet files of a prepared dataset: their schemas, and a writer whose bytes depend on the rows alone."""
+"""The Parquet files of a prepared dataset: their schemas, and a writer whose bytes depend only on the rows."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ TABLES: dict[str, pa.Schema] = {
     "item_queries": ITEM_QUERIES,
 }
 
-#: Files that a format may lack: KuaiSAR's queries were typed, no item has queries of its own.
+#: Files that a format may lack: in KuaiSAR users type queries, so no item has queries of its own.
 OPTIONAL = frozenset({"item_queries"})
 
 
 def rows_of(
     con: duckdb.DuckDBPyConnection, name: str, params: dict[str, Any] | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """Rows of ``sql/<name>.sql`` as a stream of Arrow batches; read it to the end before the next query."""
+    """Rows of ``sql/<name>.sql`` as a stream of Arrow batches. Read the stream to its end before the next query."""
     yield from con.sql(query(name), params=params or {}).to_arrow_reader(_ROW_GROUP)
 
 
@@ -85,10 +85,10 @@ def one_row(con: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any]:
 
 
 def write(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
-    """Write ``batches``, cast to ``schema``, as one Parquet file; returns the number of rows.
+    """Write ``batches``, cast to ``schema``, as one Parquet file. Returns the number of rows.
 
-    Batches are cut anew into row groups of a fixed size, because the sizes in which DuckDB hands them over depend on
-    threads and memory: the same rows give the same bytes. Raises pyarrow's errors for a column that does not fit.
+    Batches are cut anew into row groups of a fixed size, because DuckDB's batch sizes depend on threads and memory. So
+    the same rows give the same bytes. Raises pyarrow's errors for a column that does not fit.
     """
     rows, held = 0, 0
     waiting: list[pa.Table] = []

@@ -1,4 +1,4 @@
-"""A new model challenges the champion: decide, move the alias, tag with what happened, and record it."""
+"""A new model challenges the champion: decide, move the alias, record, and tag the version."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class Challenge:
         )
 
     def begin(self, run: Tracked) -> None:
-        """The MLflow run of the challenge is open."""
+        """Store the id of the challenge's MLflow run."""
         self.run = run
         self._record(mlflow_run_id=run.run_id)
 
     def find_champion(self) -> Champion | None:
-        """The model that serves; None before the first promotion. Raises DataError as ``model_registry.champion``."""
+        """The serving model. None before the first promotion. Raises DataError as ``model_registry.champion`` does."""
         self.champion = champion = model_registry.champion(self.run, self.name)
         if champion is not None:
             self._record(champion_version=champion.version, anchor_versions=dict(champion.anchors))
@@ -58,9 +58,9 @@ class Challenge:
     def decide(
         self, new: StageResult, ranks: StageResult, rank: Rank, prepared: StageResult, drift: StageResult | None = None
     ) -> Verdict:
-        """May the model ``new``, with its test ``ranks``, become champion? ``rank`` ranks earlier versions.
+        """Decide whether the model ``new``, with its test ``ranks``, becomes champion. ``rank`` ranks earlier versions.
 
-        ``prepared`` is the dataset that all models rank; its users are resampled.
+        ``prepared`` is the dataset that all models rank; comparisons resample its users.
         """
         champion, tasks = self.champion, data_tasks(prepared.path)
         if champion is None:
@@ -82,10 +82,10 @@ class Challenge:
         return verdict
 
     def apply(self, verdict: Verdict, model_uri: str, new: StageResult, catalogue: StageResult | None = None) -> None:
-        """Register the new model, move the alias on a verdict to promote, and tag the version with what happened.
+        """Register the new model, move the alias if the verdict promotes it, and tag the version with the outcome.
 
         Raises:
-            ChampionMoved: another run, or a person, moved the alias meanwhile; it stays where it is.
+            ChampionMoved: another run, or a person, moved the alias meanwhile; the alias stays where it is.
         """
         version = model_registry.register(self.run, self.name, model_uri, new, verdict.anchors, catalogue)
         self._record(new_version=version)
@@ -98,7 +98,7 @@ class Challenge:
         model_registry.tag_outcome(self.run, self.name, version, outcome, verdict.reason)
 
     def fail(self, error: BaseException) -> None:
-        """Record how the run ended, and save. What was decided and done stays the outcome."""
+        """Record how the run ended, and save. The outcome stays what the run decided and did."""
         self.failure = error
         message = f"{type(error).__name__}: {error}"
         decided = self.decision.outcome != "failed"
@@ -112,7 +112,7 @@ class Challenge:
     def _compare(
         self, champion: Champion, ranks: StageResult, rank: Rank, users: pa.Table, tasks: tuple[Task, ...]
     ) -> Verdict:
-        """Against the champion and, where that is passed, against each task's anchor.
+        """Compare with the champion and, where that passes, with each task's anchor.
 
         Nothing is ranked twice: the anchor may be the champion, or an earlier version of the same model.
         """

@@ -1,8 +1,8 @@
-"""Models in MLflow: logged once as pyfunc, registered by dataset, and the alias ``champion``.
+"""Models in MLflow: logged once as pyfunc, registered by dataset, with the alias ``champion``.
 
-``gensr-<name>`` is the model that serves. ``gensr-<name>-full-ranking`` generates items (§6.3): a version of
+``gensr-<name>`` is the serving model. ``gensr-<name>-full-ranking`` generates items (§6.3). A version of
 ``gensr-<name>`` holds that model's champion beside GenSR, and ranks the catalogue by it where a request has no
-candidates. What a version answers never changes: a new full-ranking champion makes a new version.
+candidates. The answers of a version never change: a new full-ranking champion makes a new version.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from tasks.promote.record import Outcome
 from tasks.validate.profile import BINS
 
 CHAMPION = "champion"
-_RETRIES = 3  # to serve a catalogue while champions change
-NONE = "none"  # the key of a full-ranking model that is not there
-_TASKS = "tasks"  # the tag of a version that names those it serves
+_RETRIES = 3  # tries to serve a catalogue while champions change
+NONE = "none"  # key in place of a missing full-ranking model
+_TASKS = "tasks"  # tag with the tasks that a version serves
 _REQUIRED = ("bm25s", "numpy", "pandas", "pyarrow", "pydantic", "safetensors", "scipy", "tokenizers", "torch",
              "torch-geometric", "transformers")  # fmt: skip
 _TEXT, _TEXTS = DataType.string, Array(DataType.string)
@@ -63,41 +63,41 @@ SIGNATURE = ModelSignature(  # no inputs: pyfunc_model says why
 
 
 class ChampionMoved(GensrError):
-    """The alias ``champion`` is not where it was."""
+    """Another run, or a person, moved the alias ``champion``."""
 
 
 class Champion(NamedTuple):
-    """The model that serves now: its version, and the bundle and the bins of its data as inputs of stages."""
+    """The serving model: its version, its bundle and the bins of its data, as inputs of stages."""
 
     version: str
     bundle: StageResult
     data: StageResult | None  # None where the run that registered the version logged none
     catalogue_key: str  # of the full-ranking model in it, or NONE
     code: str  # digest of the code in it, which answers requests
-    # By task that it serves, the version that was last better; it bounds what allowed losses add up to.
+    # For each task that the champion serves, the last version that was better. It bounds the sum of allowed losses.
     anchors: dict[Task, str]
 
 
 def served_name(config: PipelineConfig) -> str:
-    """The registered model that serves."""
+    """The name of the registered model that serves."""
     return f"gensr-{config.name}"
 
 
 def full_ranking_name(config: PipelineConfig) -> str:
-    """The registered full-ranking model."""
+    """The name of the registered full-ranking model."""
     return f"{served_name(config)}-full-ranking"
 
 
 def full_ranking_bundle(run: Tracked, config: PipelineConfig, tasks: tuple[Task, ...]) -> StageResult | None:
-    """The bundle of the full-ranking champion; None where there is none, or where it lacks one of ``tasks``."""
+    """The bundle of the full-ranking champion. None where there is none, or where it lacks one of ``tasks``."""
     current = champion(run, full_ranking_name(config))
     return None if current is None or not set(tasks) <= set(current.anchors) else current.bundle
 
 
 def log_model(run: Tracked, bundle: StageResult, catalogue: StageResult | None = None) -> str:
-    """The MLflow model of a bundle, and of a full-ranking one beside it; its URI, also as the run's tag.
+    """The URI of the MLflow model of a bundle, with an optional full-ranking bundle. The URI is also a tag of the run.
 
-    Logged unless an earlier run did.
+    The model is logged unless an earlier run logged it.
     """
     keys = _keys(bundle, catalogue) | {"serving_code": serving_code()}
     wanted = " and ".join(f"tags.{name} = '{key}'" for name, key in keys.items())
@@ -110,7 +110,7 @@ def log_model(run: Tracked, bundle: StageResult, catalogue: StageResult | None =
 
 
 def serving_code() -> str:
-    """The digest of what an MLflow model takes along and answers requests with."""
+    """Digest of the code that an MLflow model contains and that answers requests."""
     return digest(walk(["tasks.promote.pyfunc_model:*"]))
 
 
@@ -126,9 +126,9 @@ def register(
     anchors: Mapping[Task, str | None],
     catalogue: StageResult | None = None,
 ) -> str:
-    """A new version of the registered model ``name``; its number. An anchor None is the version itself.
+    """Register a new version of the model ``name``. Returns its number. An anchor None is the version itself.
 
-    The version serves the tasks that have an anchor; both, where none is given.
+    The version serves the tasks that have an anchor, or both where none is given.
     """
     try:
         run.client.create_registered_model(name)
@@ -147,19 +147,20 @@ def register(
 
 
 def promote(run: Tracked, name: str, version: str, over: str | None) -> None:
-    """Move the alias ``champion`` from version ``over``, with which this one was compared, to this one.
+    """Move the alias ``champion`` from version ``over``, with which this version was compared, to this version.
 
-    A refused move tags the version. After a move the caller records it, then tags it by ``tag_outcome``.
+    A refused move tags the version. After a move the caller records it, then tags the version by ``tag_outcome``.
 
     Raises:
-        ChampionMoved: another run, or a person, moved the alias meanwhile; it stays where it is.
+        ChampionMoved: another run, or a person, moved the alias meanwhile; the alias stays where it is.
     """
     aliased = _alias(run, name)
     current = None if aliased is None else str(aliased.version)
     if current != over:
         error = ChampionMoved(
-            f"the champion of {name} is version {current or 'none'} now and was {over or 'none'} when this run looked: "
-            f"version {version} is registered but does not serve. Run again to compare it with the new one"
+            f"the champion of {name} is now version {current or 'none'}, not {over or 'none'} as at "
+            f"the comparison, so version {version} is registered but does not serve. Run again to "
+            "compare it with the new champion."
         )
         with error_context(error):
             tag_outcome(run, name, version, "failed", str(error))
@@ -168,7 +169,7 @@ def promote(run: Tracked, name: str, version: str, over: str | None) -> None:
 
 
 def tag_outcome(run: Tracked, name: str, version: str, outcome: Outcome, reason: str) -> None:
-    """What became of a version, after it did."""
+    """Tag a version with its outcome."""
     run.client.set_model_version_tag(name, version, "outcome", outcome)
     run.client.set_model_version_tag(name, version, "decision", reason)
 
@@ -176,10 +177,11 @@ def tag_outcome(run: Tracked, name: str, version: str, outcome: Outcome, reason:
 def serve_catalogue(
     run: Tracked, config: PipelineConfig, catalogue: StageResult, tasks: tuple[Task, ...]
 ) -> str | None:
-    """Let what serves rank the catalogue by this full-ranking bundle: a new champion with the GenSR of the old one.
+    """Make the serving model rank the catalogue by this full-ranking bundle, as a new champion with the old GenSR.
 
-    Its version; None where nothing serves yet, or already with this bundle, or on a task that is not one of ``tasks``,
-    those of the full-ranking bundle. Where the champion changes meanwhile, it is made again from the new one.
+    Returns the new version. None where nothing serves yet, where this bundle already serves, or where the champion
+    serves a task that is not one of ``tasks``, those of the full-ranking bundle. Where the champion changes meanwhile,
+    the version is made again from the new champion.
     """
     for _ in range(_RETRIES):
         try:
@@ -196,7 +198,7 @@ def _serve_catalogue(
     served = champion(run, name)
     if served is None or served.catalogue_key == catalogue.key or not set(served.anchors) <= set(tasks):
         return None
-    if served.data is not None:  # what the next retraining compares its data with
+    if served.data is not None:  # the next retraining compares its data with these bins
         run.artifacts(served.data.path, (BINS,))
     uri = log_model(run, served.bundle, catalogue)
     version = register(run, name, uri, served.bundle, served.anchors, catalogue)
@@ -207,7 +209,7 @@ def _serve_catalogue(
 
 
 def champion(run: Tracked, name: str) -> Champion | None:
-    """The current champion, its bundle fetched to this machine; None before the first promotion."""
+    """The current champion, with its bundle fetched to this machine. None before the first promotion."""
     version = _alias(run, name)
     if version is None:
         return None
@@ -221,15 +223,15 @@ def champion(run: Tracked, name: str) -> Champion | None:
 
 
 def version_bundle(run: Tracked, name: str, number: str) -> StageResult:
-    """The bundle of a version, fetched to this machine. Raises DataError where the version is gone."""
+    """The bundle of a version, fetched to this machine. Raises DataError where the version was deleted."""
     try:
         version = run.client.get_model_version(name, number)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         raise DataError(
-            f"version {number} of the model {name} is the anchor of its champion and was deleted: set the champion's "
-            "tags anchor_recommendation and anchor_search to a version that exists"
+            f"version {number} of the model {name} is the anchor of its champion and was deleted. Set "
+            "the champion's tags anchor_recommendation and anchor_search to a version that exists."
         ) from error
     return _fetch_bundle(version)
 
@@ -242,9 +244,9 @@ def _fetch_bundle(version: ModelVersion) -> StageResult:
     key = version.tags.get("bundle_key")
     if key is None:
         raise DataError(
-            f"version {version.version} of the model {version.name} was not registered by retrain/nightly or "
-            f"train/full-ranking: move the alias {CHAMPION} to a version with the tag bundle_key, or delete it "
-            f"and run again"
+            f"version {version.version} of the model {version.name} was not registered by "
+            f"retrain/nightly or train/full-ranking. Move the alias {CHAMPION} to a version with the "
+            "tag bundle_key, or delete the alias and run again."
         )
     folder = state_dir().root / "champions" / f"{version.name}-{key}"
     if not folder.is_dir():
@@ -253,11 +255,13 @@ def _fetch_bundle(version: ModelVersion) -> StageResult:
             source = f"models:/{version.name}/{version.version}"
             mlflow.set_tracking_uri(tracking_uri())  # `models:/` asks the global registry, whatever is passed
             fetched = mlflow.artifacts.download_artifacts(source, dst_path=aside)
-            # Not by Model.load, which reads the path as a URI: a %20 in it would be a blank.
+            # Not by Model.load, which reads the path as a URI and %20 in it as a blank.
             described = yaml.safe_load((Path(fetched) / MLMODEL_FILE_NAME).read_text(encoding="utf-8"))
             inside = described["flavors"].get("python_function", {}).get("artifacts", {})
             if "bundle" not in inside:
-                raise DataError(f"{source}: no model bundle among its artifacts; move the alias {CHAMPION}")
+                raise DataError(
+                    f"{source} has no model bundle among its artifacts. Move the alias {CHAMPION} to another version."
+                )
             move_into_place(Path(fetched) / inside["bundle"]["path"], folder)
     return StageResult("champion", key, folder, {}, 0.0, True, content=folder_digest(folder))
 
@@ -288,7 +292,7 @@ def logged_data(run: Tracked, run_id: str, folder: Path) -> StageResult | None:
 
 
 def move_into_place(fetched: Path, folder: Path) -> None:
-    """Rename, unless another run that fetched the same was faster."""
+    """Rename, unless another run that fetched the same version was faster."""
     try:
         fetched.rename(folder)
     except OSError:

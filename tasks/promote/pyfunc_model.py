@@ -1,10 +1,10 @@
-"""GenSR as an MLflow model, by code and safetensors: MLflow runs this file to load one, nothing is unpickled.
+"""GenSR as an MLflow model from code and safetensors. MLflow runs this file to load a model, without pickle.
 
 Input, one row per request, every column optional: ``user``, ``history`` (item ids, oldest first), ``behaviors``,
 ``query``, ``candidates``, ``top_n``; null is "not given". Output: the fields of ``gensr_model.serving``'s Answer.
 
-The model's signature names no inputs: MLflow would drop columns that it does not name, misspelt ones without a word,
-and refuse whole numbers for floats.
+The model's signature names no inputs. With names, MLflow would drop other columns, also misspelt ones, without a
+message, and would refuse whole numbers for floats.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gensr_model.errors import DataError
 from gensr_model.serving.service import Answer, Request, Service
 
 _LOG = logging.getLogger("gensr")
-_EXACT = 2**53  # beyond it a float is no longer each whole number
+_EXACT = 2**53  # above it floats skip whole numbers
 
 
 class GenSRModel(PythonModel):
@@ -40,26 +40,26 @@ class GenSRModel(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Answer every row; ``params['top_n']`` is for rows without one of their own, 0 for no limit."""
+        """Answer every row. ``params['top_n']`` is for rows without a ``top_n`` of their own; 0 means no limit."""
         del context
         top_n = (params or {}).get("top_n") or None
         answers = []
         for number, row in enumerate(_rows(model_input)):
             try:
                 answers.append(self.service.answer(parse_request(row, top_n)))
-            except DataError as error:  # so that the server answers 400 with the sentence, not with a trace
+            except DataError as error:  # the server then answers 400 with the message, not with a trace
                 raise MlflowException(f"row {number}: {error}", INVALID_PARAMETER_VALUE) from error
-            except Exception as error:  # the server would send the trace of anything else to who asked
+            except Exception as error:  # for other errors the server would send the trace to the client
                 _LOG.exception("row %d: %s", number, row)
-                message = f"row {number}: a fault in the model, not in the request; the server's log has its trace"
+                message = f"row {number}: a fault in the model, not in the request. The server's log has its trace."
                 raise MlflowException(message, INTERNAL_ERROR) from error
         return pd.DataFrame(answers, columns=list(Answer._fields))
 
 
 def adapt_server() -> None:
-    """Let MLflow's server answer a body that it cannot parse without a trace, and read the cells of a CSV as text.
+    """Make MLflow's server answer an unreadable body without a trace, and read the cells of a CSV as text.
 
-    MLflow has no setting for either. A version without these functions keeps its ways.
+    MLflow has no setting for either. An MLflow version without these functions stays unchanged.
     """
     answer = getattr(scoring_server, "_handle_serving_error", None)
     if answer is not None:
@@ -69,16 +69,19 @@ def adapt_server() -> None:
 
 
 def _read_csv(csv_input: TextIO, schema: object = None) -> pd.DataFrame:
-    """Rows of a CSV body: an id 007 stays 007, an empty cell is not given."""
+    """Rows of a CSV body. An id 007 stays 007, and an empty cell is not given."""
     del schema
     try:
         return pd.read_csv(csv_input, dtype=str, keep_default_na=False, na_values=[""])
     except ValueError as error:  # pandas' own errors are ValueErrors
-        raise MlflowException(f"the body is no CSV with a header: {error}", INVALID_PARAMETER_VALUE) from error
+        raise MlflowException(
+            f"the body is no CSV with a header: {error}. Send one line of field names, then one line per request.",
+            INVALID_PARAMETER_VALUE,
+        ) from error
 
 
 def _rows(given: Any) -> list[dict[Any, Any]]:
-    """The requests of a frame, of a list of records, of one record, or of a column per field (numpy)."""
+    """The requests in a frame, a list of records, one record, or a column per field (numpy)."""
     if isinstance(given, Mapping) and given and all(isinstance(value, np.ndarray) for value in given.values()):
         given = pd.DataFrame({name: list(value) for name, value in given.items()})
     if isinstance(given, pd.DataFrame):
@@ -94,13 +97,13 @@ def _rows(given: Any) -> list[dict[Any, Any]]:
 def parse_request(row: Mapping[Hashable, Any], top_n: int | None) -> Request:
     """A row of the input as a request.
 
-    Raises DataError for a field that there is not, and for a value of another type; names field and value.
+    Raises DataError for an unknown field or a value of another type. The message names field and value.
     """
     for name in row:
         if name not in Request._fields:
             near = difflib.get_close_matches(str(name), Request._fields, 1)
             meant = f" (did you mean {near[0]}?)" if near else ""
-            raise DataError(f"{name}: there is no such field{meant}; expected {', '.join(Request._fields)}")
+            raise DataError(f"{name}: there is no such field{meant}. Give one of {', '.join(Request._fields)}.")
     given = {str(name): value for name, value in row.items() if not _absent(value)}
     texts = {name: _text(name, given[name]) for name in ("user", "query") if name in given}
     lists = {name: _texts(name, given[name]) for name in ("history", "behaviors", "candidates") if name in given}
@@ -123,14 +126,14 @@ def _texts(name: str, given: object) -> list[str]:
 
 
 def _text(name: str, given: object) -> str:
-    """Ids may be numbers, as KuaiSAR's are; pandas makes floats of them beside a null."""
+    """An id as text. Ids may be numbers, as KuaiSAR's are; pandas makes floats of numbers beside a null."""
     if isinstance(given, str):
         return str(given)
     number = _whole(given)
     if number is None:
         raise DataError(f"{name}: expected text, got {given!r:.200}")
     if isinstance(given, (float, np.floating)) and abs(number) > _EXACT:
-        raise DataError(f"{name}: {given!r} is too large for an exact number beside nulls; send it as text")
+        raise DataError(f"{name}: {given!r} is too large for an exact number beside nulls. Send it as text.")
     return str(number)
 
 

@@ -1,4 +1,4 @@
-"""The record of one promotion: the figures, the rule, and what became of the new model.
+"""The record of one promotion: the figures, the rule, and the outcome for the new model.
 
 ``python -m tasks.promote.record`` prints the record of the newest retraining.
 """
@@ -38,7 +38,7 @@ class Difference(Frozen):
 
     @classmethod
     def from_comparison(cls, compared: Comparison) -> Difference:
-        """The figures of a comparison that a record keeps."""
+        """The figures of a comparison for the record."""
         p = compared.p if compared.p == compared.p else None  # NaN: nothing differs, or all by the same
         return cls(
             mean=compared.mean_difference,
@@ -55,7 +55,7 @@ class Difference(Frozen):
 
 
 class Decision(Frozen):
-    """What a run decided about the alias ``champion`` of ``model``, and what happened."""
+    """A run's decision about the alias ``champion`` of ``model``, and its outcome."""
 
     model: str
     outcome: Outcome
@@ -93,11 +93,11 @@ class Decision(Frozen):
         )
 
     def lines(self) -> list[str]:
-        """The record for a terminal: the outcome first, then what it rests on."""
+        """The record for a terminal: the outcome first, then its reasons."""
         return [f"{self.model}: {self.outcome}, {self.ended} (flow run {self.flow_run_id})", *self._details()]
 
     def markdown(self) -> str:
-        """The record as Prefect's artifact shows it."""
+        """The record for Prefect's artifact."""
         return "\n".join([f"# {self.model}: {self.outcome}", "", *(f"- {line}" for line in self._details())])
 
     def _details(self) -> Iterator[str]:
@@ -118,7 +118,7 @@ class Decision(Frozen):
 
 
 def save_decision(decision: Decision, latest: str | None) -> None:
-    """Write ``decision.json`` into the flow run's folder, and let ``runs/<latest>`` lead to it."""
+    """Write ``decision.json`` into the flow run's folder, and make ``runs/<latest>`` lead to it."""
     folder = state_dir().runs / decision.flow_run_id
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / DECISION, decision.model_dump(mode="json"), sort_keys=False)
@@ -127,21 +127,21 @@ def save_decision(decision: Decision, latest: str | None) -> None:
 
 
 def read_decision(path: Path) -> Decision:
-    """The record in a file. Raises DataError where there is none, or one that this version cannot read."""
+    """Read the record in a file. Raises DataError where there is none, or where this version cannot read it."""
     try:
         return Decision.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(
-            f"{path}: there is no record of a retraining. Start one: prefect deployment run retrain/nightly"
+            f"{path}: there is no record of a retraining. Start one: prefect deployment run retrain/nightly."
         ) from error
     except ValidationError as error:
         raise DataError(
-            f"{path}: this version cannot read the record ({error.errors()[0]['msg']}). Retrain once more"
+            f"{path}: this version cannot read the record ({error.errors()[0]['msg']}). Retrain once more."
         ) from error
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the newest retraining's record, or that of a flow run."""
+    """Print the record of the newest retraining, or of a flow run."""
     parser = argparse.ArgumentParser(
         prog="python -m tasks.promote.record", description="Why was the newest model promoted, or not?"
     )

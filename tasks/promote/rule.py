@@ -1,4 +1,4 @@
-"""May the new model become the champion? A non-inferiority test on the same samples, task by task."""
+"""The promotion rule: a non-inferiority test on the same samples, task by task."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Differences = dict[Task, Difference]
 
 @dataclass(frozen=True)
 class Verdict:
-    """The rule's answer on a new model, before anything is done."""
+    """The rule's answer for a new model, before any change."""
 
     promote: bool
     reason: str
@@ -34,9 +34,9 @@ class Verdict:
 
 
 def require_tasks(config: PipelineConfig, tasks: tuple[Task, ...], champion: Champion | None) -> None:
-    """Refuse, before hours of training, what no rule could decide; ``tasks`` are those that the data have.
+    """Refuse, before hours of training, a comparison that no rule could decide. ``tasks`` are those of the data.
 
-    Raises ConfigError where the config leaves out one of them, and DataError where the champion serves a further one.
+    Raises ConfigError where the config leaves out one of them, and DataError where the champion serves a further task.
     """
     here = f"the data have {' and '.join(tasks)}, and a champion is challenged on all that they have"
     if not set(tasks) <= set(config.train.trained_tasks):
@@ -54,13 +54,13 @@ def require_tasks(config: PipelineConfig, tasks: tuple[Task, ...], champion: Cha
 
 
 def first_model(tasks: tuple[Task, ...]) -> Verdict:
-    """The rule where nothing serves yet."""
+    """The verdict where nothing serves yet."""
     reason = "This is the first model: there is no champion to compare with."
     return Verdict(True, reason, anchors=dict.fromkeys(tasks))
 
 
 def unchanged(champion: Champion) -> Verdict:
-    """The same data, config and code of training as the champion's: only the code that serves may differ."""
+    """The verdict where data, config and training code equal the champion's. Only the serving code may differ."""
     if champion.code == serving_code():
         reason = f"Nothing has changed since champion version {champion.version} was trained: this model is it."
         return Verdict(False, reason, register=False)
@@ -75,7 +75,7 @@ def non_inferiority(
     config: PipelineConfig,
     tasks: tuple[Task, ...],
 ) -> Verdict:
-    """The rule, from the differences to the champion and, by task, to the anchor where that is another version.
+    """The verdict from the differences to the champion and, by task, to another version that is the anchor.
 
     - Against the champion, the lower bound of NDCG@10 is above −δ on each task that the champion serves.
     - Against a task's anchor, the lower bound is above −δ on that task.
@@ -83,8 +83,8 @@ def non_inferiority(
       anchor.
 
     The anchor is the last version that was better on the task: its lower bounds against its champion and its anchor
-    were above 0. The first champion is the first anchor. So losses that are allowed night by night do not add up.
-    An anchor with which the model was not compared (``retrain.anchor`` is off, or the champion stays anyway) stays.
+    were above 0. The first champion is the first anchor. So allowed losses do not add up night by night. An anchor
+    without a comparison (``retrain.anchor`` is off, or the champion stays anyway) stays.
     """
     version, limit = champion.version, f"{-config.retrain.delta:+.4f}"
     worse, below_anchor = below(differences, config), below(anchored, config)
@@ -111,14 +111,17 @@ def non_inferiority(
 
 
 def below(differences: Differences, config: PipelineConfig) -> tuple[Task, ...]:
-    """The tasks whose lower bound is not above −δ. A single user never passes: the bound is then −1."""
+    """The tasks whose lower bound is not above −δ. A single user never passes, because the bound is then −1."""
     return tuple(task for task, each in differences.items() if each.low <= -config.retrain.delta)
 
 
 def compare(
     new: StageResult, old: StageResult, users: pa.Table, config: PipelineConfig, tasks: tuple[Task, ...]
 ) -> Differences:
-    """NDCG@10 of ``new`` minus ``old`` by task, from their test ranks. Raises DataError for a task without samples."""
+    """NDCG@10 of ``new`` minus ``old`` by task, from their test ranks.
+
+    Raises DataError for a task without samples.
+    """
     for task in tasks:
         if not new.metrics.get(f"{task}/samples"):
             raise DataError(f"the test split has no {task} sample, so the champion cannot be challenged on it")

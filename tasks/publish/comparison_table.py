@@ -25,7 +25,7 @@ OURS = "gensr"
 
 
 class Failed(NamedTuple):
-    """A system that gave no ranks with a seed, and why."""
+    """A system without ranks for a seed, and the error."""
 
     name: str
     seed: int
@@ -33,7 +33,10 @@ class Failed(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What a system takes, the mean over its seeds; NaN where it is not known of each or, for a reference, nothing."""
+    """The costs of a system, as means over its seeds.
+
+    A cost is NaN where a seed lacks it, or where a reference has none.
+    """
 
     seconds_per_epoch: float  # validation included
     epochs: float  # until training stopped, the best one and those after it
@@ -47,8 +50,8 @@ class Cost(NamedTuple):
 class Compared(NamedTuple):
     """A finished comparison.
 
-    ``tables`` are what is published beside the summary: ``table``, the rows of ``evaluation.comparison_table.means``,
-    and ``ranks``, all per-sample ranks as `gensr_model.evaluation.saved_ranks.read_saved_ranks` reads them.
+    ``tables`` are published beside the summary: ``table``, the rows of ``evaluation.comparison_table.means``, and
+    ``ranks``, all per-sample ranks in the form of `gensr_model.evaluation.saved_ranks.read_saved_ranks`.
     """
 
     summary: dict[str, Any]
@@ -56,11 +59,11 @@ class Compared(NamedTuple):
 
 
 def compare(config: PipelineConfig, data: Data, outcomes: list[Ranked | Failed], study: str = RERANK) -> Compared:
-    """Means, tests and costs of all systems of a study. Raises DataError where no system gave ranks."""
+    """Means, tests and costs of all systems of a study. Raises DataError where no system has ranks."""
     done = [o for o in outcomes if isinstance(o, Ranked)]
     failed = [o for o in outcomes if isinstance(o, Failed)]
     if not done:
-        raise DataError(f"no system was ranked; the first failure, of {failed[0].name}: {failed[0].error}")
+        raise DataError(f"no system was ranked. The first error is that of {failed[0].name}: {failed[0].error}")
     names = list(dict.fromkeys(o.name for o in outcomes))
     by_name = {name: [o for o in done if o.name == name] for name in names}
     tables = {name: [read_ranks(o.ranks) for o in ranked] for name, ranked in by_name.items() if ranked}
@@ -86,12 +89,12 @@ def compare(config: PipelineConfig, data: Data, outcomes: list[Ranked | Failed],
 
 
 def mean_cost(seeds: list[Ranked]) -> Cost:
-    """What a system took in this run, the mean over its seeds."""
+    """The costs of a system in this run, as means over its seeds."""
     costs = [] if seeds else [(math.nan,) * len(Cost._fields)]
     for one in seeds:
         trained = one.trained.metrics if one.trained else {}
         epochs, steps = trained.get("epochs", math.nan), trained.get("steps", math.nan)
-        # Of a training that went on after a crash, only the last part was timed.
+        # A training that resumed after a crash has only the time of its last part.
         timed = epochs * (1 - trained.get("resumed_at", 0.0) / steps) if steps else math.nan
         peak = trained.get("peak_memory_mb", math.nan)
         each = trained.get("seconds", math.nan) / timed if timed else math.nan
@@ -103,13 +106,13 @@ def mean_cost(seeds: list[Ranked]) -> Cost:
 
 
 def mean_saved_cost(seeds: list[dict[str, float]]) -> Cost:
-    """The same from saved ranks; NaN where it is not known of every seed."""
+    """The costs from saved ranks. NaN where a seed lacks a cost."""
     columns = [[seed.get(field, math.nan) for seed in seeds] or [math.nan] for field in Cost._fields]
     return Cost(*(sum(values) / len(values) for values in columns))
 
 
 def all_ranks(done: list[Ranked], saved: Tables) -> pa.Table:
-    """Saved trainings of one system are numbered as they come: a file of one training does not name its seed."""
+    """All ranks in one table. Saved trainings of one system are numbered, because their files do not name the seed."""
     seeds = {o.seed for o in done if o.trained}
     named = {
         o.name if len(seeds) < 2 or o.trained is None else f"{o.name}/seed{o.seed}": read_ranks(o.ranks) for o in done
@@ -138,5 +141,5 @@ def _summary(
 
 
 def _finite(row: dict[str, Any]) -> dict[str, Any]:
-    """JSON has neither NaN nor infinity: such values, and None, are left out."""
+    """The row without None, NaN and infinity, which JSON lacks."""
     return {k: v for k, v in row.items() if v is not None and not (isinstance(v, float) and not math.isfinite(v))}

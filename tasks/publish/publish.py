@@ -1,4 +1,4 @@
-"""Stage 10: the summary where people look for it: a file, a Prefect artifact, the MLflow run."""
+"""Stage 10: publish the summary as a file, a Prefect artifact, and files of the MLflow run."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ def publish(
 ) -> dict[str, Any]:
     """Write ``runs/<flow run>/summary.json`` and ``table.md``, the artifact ``key``, and MLflow's copy of both.
 
-    The artifact links the page that ``write_report`` makes of what this returns: the table is out before it, so that no
-    fault of the page can hold it back.
+    The artifact links the page that ``write_report`` makes from the returned summary. The table is published first, so
+    that no error of the page can prevent it.
 
-    ``tables`` are written beside them, as ``<name>.parquet``. Rows that a summary, or a study in it, has beside its
-    results are a Parquet file and a table in MLflow, too.
+    ``tables`` are written beside them, as ``<name>.parquet``. Further rows of a summary, or of a study in it, become a
+    Parquet file and a table in MLflow too.
     """
     run = Tracked.existing(run_id)
     full = summary | {"mlflow": {"experiment_id": run.experiment_id, "run_id": run_id}, "flow_run_id": flow_run_id}
     text = markdown(full)
     folder = state_dir().runs / flow_run_id
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "summary.json", full, sort_keys=False)  # a report made of it has this order, too
+    write_json(folder / "summary.json", full, sort_keys=False)  # the report has this order too
     (folder / "table.md").write_text(text, encoding="utf-8")
     studies = full.get("studies", {})
     for name in ("diagnosis", ABLATION, SWEEP):
@@ -73,7 +73,7 @@ def markdown(summary: dict[str, Any]) -> str:
 
 @task(name="publish-profile", task_run_name="publish-profile")
 def publish_profile(run_id: str, raw: str, prepared: str) -> None:
-    """What the tables look like, from the folders of the two validations: a table in Prefect and one in MLflow."""
+    """Publish the profiles from the folders of the two validations: a table in Prefect and one in MLflow."""
     columns: list[dict[str, Any]] = []
     for folder in (raw, prepared):
         columns += json.loads((Path(folder) / PROFILE).read_text(encoding="utf-8"))["columns"]
@@ -84,7 +84,7 @@ def publish_profile(run_id: str, raw: str, prepared: str) -> None:
 
 
 def headline(summary: dict[str, Any]) -> dict[str, float]:
-    """``model/task/metric`` of every model, so that runs can be compared in one MLflow table."""
+    """``model/task/metric`` of every model, for comparing runs in one MLflow table."""
     results = summary["results"]
     if isinstance(results, list):  # of all systems: rows of means over seeds
         return {f"{r['system']}/{r['task']}/{r['metric']}": r["mean"] for r in results}
@@ -93,7 +93,7 @@ def headline(summary: dict[str, Any]) -> dict[str, float]:
 
 
 def part_of_run(study: dict[str, Any]) -> dict[str, Any]:
-    """A study's summary within that of the run that made it, without what both say."""
+    """A study's summary within that of its run, without what both hold."""
     return {name: value for name, value in study.items() if name not in _RUN_FIELDS}
 
 
@@ -109,7 +109,7 @@ def links(summary: dict[str, Any]) -> dict[str, str]:
 
 
 def links_text(summary: dict[str, Any]) -> str:
-    """The end of the artifact; the report is a file, so it is shown by MLflow's server or named."""
+    """The end of the artifact. The report is a file, so MLflow's server shows it, or the text names it."""
     addresses = links(summary)
     path = state_dir().runs / summary["flow_run_id"] / REPORT
     at_mlflow = f" ([in MLflow]({addresses['MLflow']}/artifacts/{REPORT}))" if "MLflow" in addresses else ""
@@ -120,7 +120,7 @@ def links_text(summary: dict[str, Any]) -> str:
 
 @task(name="publish-decision", task_run_name="publish-decision")
 def publish_decision(decision: Decision, key: str) -> None:
-    """Show the saved decision of a run as Prefect's artifact ``key``, and log it to its MLflow run, if it has one."""
+    """Show a run's saved decision as Prefect's artifact ``key``, and log it to the MLflow run, if any."""
     create_markdown_artifact(decision.markdown(), key=key, description=f"{decision.outcome}: {decision.reason}"[:200])
     run_logger().info("%s: %s. %s", decision.model, decision.outcome, decision.reason)
     if decision.mlflow_run_id is not None:

@@ -20,7 +20,7 @@ from tasks.evaluate.rank import read_ranks
 from tasks.evaluate.run_data import Data, ranked_users
 from tasks.publish.summary import comparisons, summarize_run
 
-CHANGE = ("change", "low", "high", "p", "p_holm")  # of a point of the sweep, of each task
+CHANGE = ("change", "low", "high", "p", "p_holm")  # for each point of the sweep and each task
 
 
 def summarize_ablation(
@@ -39,7 +39,7 @@ def summarize_ablation(
 
 
 def best_validation(folder: Path) -> dict[str, float]:
-    """``valid/…`` of the validation whose weights a fine-tuning saved."""
+    """``valid/…`` of the validation that chose the weights."""
     validations = json.loads((folder / "training.json").read_text(encoding="utf-8"))["validations"]
     best = max(validations, key=lambda validation: validation["metric"])  # the first of equals, as in training
     return {f"valid/{name}": float(value) for name, value in best.items()}
@@ -48,10 +48,10 @@ def best_validation(folder: Path) -> dict[str, float]:
 def summarize_sweep(
     config: PipelineConfig, data: Data, trained: dict[Point, tuple[StageResult, StageResult]]
 ) -> dict[str, Any]:
-    """The summary of a run without any test ranks: a row per point, the best on valid ``chosen``.
+    """The summary of a run without test ranks: a row per point, with the best on valid as ``chosen``.
 
-    Of each point its trained model and its ranks of the validation samples. A row has each task's change of NDCG@5 from
-    the chosen point, as ``<task>_change``, its bounds and p-values; None where there is none.
+    Each point has a trained model and ranks of the validation samples. A row has each task's change of NDCG@5 from the
+    chosen point, as ``<task>_change``, with its bounds and p-values; None where there is none.
     """
     rows: list[dict[str, Any]] = []
     for point, (result, _) in trained.items():
@@ -72,7 +72,7 @@ def _from_chosen(
     """For every point, the change of each task's NDCG@5 from the chosen point."""
     none = {f"{task}_{name}": None for task in TASKS for name in CHANGE}
     changes_of: dict[Point, dict[str, float | None]] = {point: dict(none) for point in ranks}
-    # No change is relative to nothing: a task in which the chosen point gains nothing has none.
+    # A relative change needs a positive base: a task where the chosen point has NDCG@5 0 has no change.
     gained = [task for task in TASKS if ranks[chosen].metrics.get(f"{task}/{METRIC}")]
     tables = {point: [_task_rows(read_ranks(result), gained)] for point, result in ranks.items()}
     for row in changes(tables, chosen, config, ranked_users(data.prepared, "valid")):

@@ -1,4 +1,4 @@
-"""The result of a run as one JSON-able summary."""
+"""The result of a run as one summary, ready for JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tasks.train.finetune import how_it_ended
 
 
 def trained_model(label: str) -> str | None:
-    """The model that the stage of this label trained, as tables name it; None where it trained none of theirs."""
+    """The model that the stage with this label trained, by its name in tables. None where it trained none."""
     for stage in ("finetune-", "train-baseline-full-", "train-baseline-"):
         if label.startswith(stage):
             return label.removeprefix(stage)
@@ -39,13 +39,14 @@ def results(ranks: dict[str, StageResult]) -> dict[str, dict[str, dict[str, floa
 def comparisons(
     ranks: Mapping[str, Sequence[StageResult]], prepared: StageResult, config: PipelineConfig
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Task -> other model -> GenSR minus it in NDCG@10: mean, bootstrap bounds, paired t-test, by user of ``prepared``.
+    """Task -> other model -> GenSR minus that model in NDCG@10: mean, bootstrap bounds, paired t-test.
+
+    Resamples and tests are by user of ``prepared``. ``p_holm`` is the test's p after Holm's correction over all other
+    models and both tasks. An undefined t-test, on one user or on a constant difference, is left out, because JSON has
+    no infinity.
 
     Args:
-        ranks: of every model its evaluations, one per seed, over which each sample's metric is averaged.
-
-    ``p_holm`` is the test's p after Holm's correction over all other models and both tasks. A t-test that is not
-    defined, on one user or on a constant difference, is left out: JSON has no infinity.
+        ranks: evaluations of every model, one per seed; each sample's metric is averaged over the seeds.
     """
     by_task: dict[str, dict[str, dict[str, float]]] = {task: {} for task in TASKS}
     if "gensr" not in ranks:  # a study that reads no test ranks
@@ -78,7 +79,7 @@ def summarize_run(
     ranks: dict[str, StageResult],
     analysis: dict[str, float],
 ) -> dict[str, Any]:
-    """The content of ``summary.json`` apart from links."""
+    """The content of ``summary.json``, without links."""
     return {
         "dataset": config.name,
         "format": config.format,
@@ -104,12 +105,12 @@ def summarize_run(
 def summarize_full(
     config: PipelineConfig, data: Data, stages: list[StageResult], ranks: dict[str, StageResult]
 ) -> dict[str, Any]:
-    """The summary of full ranking (§6.3), whose lists are the whole catalogue."""
+    """The summary of full ranking (§6.3), which ranks the whole catalogue."""
     return summarize_run(config, data, stages, ranks, {}) | {"study": FULL, "among": among(config, ranks["gensr"])}
 
 
 def among(config: PipelineConfig, ranks: StageResult) -> str:
-    """What a positive is ranked among in full ranking, for people."""
+    """A description of the items that a positive is ranked among in full ranking."""
     met = ", without those the user had met" if config.full_ranking.mask_met else ""
     return f"all {int(ranks.metrics['items']):,} items{met}"
 

@@ -1,12 +1,12 @@
-"""Pack trainings for a machine without the pipeline, and take what it made into the store.
+"""Pack trainings for a machine without the pipeline, and import the results into the store.
 
     python -m tasks.remote.export out JOBS --config config.json --of models|ablation|sweep    here
     python -m gensr_model.remote.worker JOBS                                                  there, a lent GPU, say
     python -m tasks.remote.export back JOBS                                                   here
 
-CONFIG is the tree that a deployment takes as ``config``. The flow then finds its trainings done:
-``gensr/full-pipeline`` those of ``models``, ``ablation/paper`` and ``sweep/tau-beta`` their own. The prepared data must
-be in the store already: ``compare/rerank-table`` with ``popularity`` alone makes little else.
+CONFIG is the tree that a deployment takes as ``config``. Afterwards the flow finds its trainings finished:
+``gensr/full-pipeline`` those of ``models``, ``ablation/paper`` and ``sweep/tau-beta`` their own. The store must already
+hold the prepared data. ``compare/rerank-table`` with only ``popularity`` makes them and little else.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ KINDS = ("models", "ablation", "sweep")
 
 
 def out(folder: Path, config: PipelineConfig, kind: str) -> JobBundle:
-    """Write what a flow would train and the store does not have; returns it.
+    """Write the trainings of a flow that the store lacks. Returns the job bundle.
 
     Raises:
-        ConfigError: the folder is not empty, the prepared data are not in the store, or the config cannot be made.
+        ConfigError: the folder is not empty, the prepared data are not in the store, or the config is invalid.
     """
     if folder.exists() and any(folder.iterdir()):
-        raise ConfigError(f"{folder} is not empty: name a new folder")
+        raise ConfigError(f"{folder} is not empty. Give a new folder.")
     prepared = _prepared(config)
     if prepared is None:
         raise ConfigError(
-            f"the store {state_dir().store} has no data prepared with this config: run compare/rerank-table with "
-            '`"rerank": {"systems": ["popularity"]}` first'
+            f"the store {state_dir().store} has no data prepared with this config. First run "
+            'compare/rerank-table with `"rerank": {"systems": ["popularity"]}`.'
         )
     jobs = [job for job in _jobs(config, kind, prepared.key) if len(_stored(job, prepared)) < len(stages_of(job))]
     bundle = JobBundle(library=job_bundle.library_digest(), prepared=prepared.key, jobs=tuple(jobs))
@@ -63,20 +63,21 @@ def out(folder: Path, config: PipelineConfig, kind: str) -> JobBundle:
 
 
 def back(folder: Path) -> list[str]:
-    """Take each finished folder into the store; returns what was taken, a line each.
+    """Import each finished folder into the store. Returns one line per folder.
 
-    A model's key follows the content of its table, which exists only now, so each folder gets its key here.
+    A model's key depends on the content of its table, which did not exist before, so each folder gets its key here.
 
     Raises:
-        ConfigError: the folder is no job bundle, the code has changed since it was packed, or the store has another
-            result under a key.
+        ConfigError: the folder is no job bundle, the code has changed since the export, or the store has another result
+            under a key.
     """
     packed, taken = job_bundle.read(folder), []
     for job in packed.jobs:
         if job != _job(job.name, job.config, job.model, packed.prepared, job.option, job.split):
             raise ConfigError(
-                f"{folder}: {job.name} has other keys with this version of gensr than with the one that packed it: "
-                "its results would never be found. Check out that version, or pack it again"
+                f"{folder}: {job.name} has other keys with this version of gensr than with the "
+                "version that packed it, so no flow would find its results. Check out that version, "
+                "or pack the bundle again."
             )
     for job in packed.jobs:
         content = _content(job_bundle.place(folder, "prepare", packed.prepared))
@@ -85,7 +86,7 @@ def back(folder: Path) -> list[str]:
 
 
 def _take(folder: Path, job: Job, prepared: StageResult) -> list[str]:
-    """Take the finished folders of a job, each under its key; a line each."""
+    """Import the finished folders of a job, each under its key. Returns one line per folder."""
     taken: list[str] = []
     results: list[StageResult] = []
     for stage, name in stages_of(job):
@@ -97,8 +98,9 @@ def _take(folder: Path, job: Job, prepared: StageResult) -> list[str]:
             taken.append(f"{job.name}: {stage}")
         elif _content(state_dir().store / stage / key) != _content(made):
             raise ConfigError(
-                f"{folder}: the store has another {stage} of {job.name} than this folder, so what was made with this "
-                f"one has no key. Delete {state_dir().store / stage / key} to take this one"
+                f"{folder}: the store has another {stage} of {job.name} than this folder, so later "
+                f"results of this folder have no key. Delete {state_dir().store / stage / key} to "
+                "import this one."
             )
         results.append(_unbuilt(stage, key, _content(made)))
     return taken
@@ -114,7 +116,7 @@ def _prepared(config: PipelineConfig) -> StageResult | None:
 
 
 def _stored(job: Job, prepared: StageResult) -> list[StageResult]:
-    """What the store has of a job's stages, in order, up to the first that is missing."""
+    """The store's results for a job's stages, in order, up to the first missing one."""
     results: list[StageResult] = []
     for stage, _ in stages_of(job):
         result = stored(state_dir(), stage, _next_key(job, prepared, results))
@@ -125,7 +127,7 @@ def _stored(job: Job, prepared: StageResult) -> list[StageResult]:
 
 
 def _next_key(job: Job, prepared: StageResult, before: list[StageResult]) -> str:
-    """The key of the stage that follows ``before``: of the table, the model, or its ranks."""
+    """The key of the stage after ``before``: of the table, the model, or its ranks."""
     if not before:
         return pretrain.key(job.config, prepared)
     if len(before) == 1:
@@ -151,7 +153,7 @@ def _jobs(config: PipelineConfig, kind: str, prepared: str) -> list[Job]:
 
 
 def _job(name: str, config: PipelineConfig, model: str, prepared: str, option: str, split: Split = "test") -> Job:
-    """With names for the folders that it makes: keys as if each key were the content under it."""
+    """A job with names for its folders: keys, computed as if each key were the content under it."""
     job = Job.model_validate(
         {"name": name, "config": config, "model": model, "option": option, "split": split}
         | dict.fromkeys(("pretrain", "finetune", "evaluate"), "")
@@ -178,7 +180,7 @@ def main() -> None:
     packing.add_argument("jobs", type=Path)
     packing.add_argument("--config", type=Path, required=True, help="a JSON file")
     packing.add_argument("--of", choices=KINDS, default="models")
-    unpacking = commands.add_parser("back", help="take what was made into the store")
+    unpacking = commands.add_parser("back", help="import the results into the store")
     unpacking.add_argument("jobs", type=Path)
     given = parser.parse_args()
     sys.exit(run_command("export", lambda: _act(given)))
@@ -189,9 +191,9 @@ def _act(given: argparse.Namespace) -> int:
         try:
             config = PipelineConfig.model_validate_json(given.config.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise ConfigError(f"{given.config}: there is no such file; --config names a JSON file") from error
+            raise ConfigError(f"{given.config}: there is no such file. Give --config a JSON file.") from error
         packed = out(given.jobs, config, given.of)
-        lines = [job.name for job in packed.jobs] or ["nothing to train: the store has it all"]
+        lines = [job.name for job in packed.jobs] or ["nothing to train: the store has all results"]
     else:
         lines = back(given.jobs) or ["nothing new"]
     print("\n".join(lines))

@@ -1,4 +1,4 @@
-"""Stage 6: fine-tune GenSR, or its discriminative compared system, from the last checkpoint if there is one."""
+"""Stage 6: fine-tune GenSR or the two-head model, from the last checkpoint if there is one."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ MODELS = tuple(training.TRAIN)
 
 
 def how_it_ended(folder: Path) -> dict[str, Any]:
-    """Steps, epochs, the best of what validation chose by, and why training stopped, of a finished stage's folder."""
+    """Steps, epochs, best validation metric and reason of the stop, from a finished stage's folder."""
     result = json.loads((folder / "training.json").read_text(encoding="utf-8"))
     facts = {name: result[name] for name in ("steps", "epochs", "best_metric", "stopped")}
-    return facts | {"chosen_by": result.get("chosen_by", "ndcg_at_5")}  # a file of an older version names none
+    return facts | {"chosen_by": result.get("chosen_by", "ndcg_at_5")}  # a file from an older version has none
 
 
 @stage(

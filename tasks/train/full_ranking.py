@@ -15,7 +15,7 @@ from tasks.core.work import Work
 from tasks.evaluate.rank import OTHER_MODELS
 from tasks.train.finetune import how_it_ended
 
-# `full_ranking` has its own of the first four.
+# `full_ranking` has the first four fields too.
 _UNREAD = ("epochs", "batch_size", "negatives", "valid_samples", "two_head_epochs", "two_head_gamma")
 
 

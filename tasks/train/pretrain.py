@@ -1,4 +1,4 @@
-"""Stage 5: the collaborative table that GenSR's CF view starts from."""
+"""Stage 5: the CF table from which GenSR's CF view starts."""
 
 from __future__ import annotations
 
@@ -13,5 +13,7 @@ from tasks.core.work import Work
 
 @stage("pretrain", config=("lightgcn", "model.departures.folds", "seed"), artifacts=("*.safetensors", "*.json"))
 def pretrain(work: Work, config: PipelineConfig, prepared: Path) -> dict[str, float]:
-    """Reads the prepared dataset; writes ``lightgcn.safetensors``, and ``folds.safetensors`` where they are wanted."""
+    """Reads the prepared dataset; writes ``lightgcn.safetensors``, and ``folds.safetensors`` where the config has
+    folds.
+    """
     return cross_fit.pretrain(PreparedDataset.open(prepared), config, work.out, work.report)

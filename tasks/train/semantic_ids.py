@@ -1,4 +1,4 @@
-"""Semantic ids of the items, for the generators that name an item by its codes."""
+"""Semantic ids of the items, for generators that name an item by its codes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tasks.core.work import Work
 
 
 def _t5_files(config: PipelineConfig) -> dict[str, Any]:
-    """The content of a T5's folder: its name alone does not say what the vectors are."""
+    """The content of a T5's folder, because its name alone does not determine the vectors."""
     folder = Path(config.semantic_ids.vectors)
     return {"t5": folder_digest(folder)} if folder.is_dir() else {}
 

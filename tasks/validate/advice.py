@@ -1,4 +1,4 @@
-"""Warnings of the check: what a person should know before a training begins, each with what to do about it."""
+"""Warnings of the check: problems to know before a training, each with what to do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gensr_model.config.base import TASKS
 from gensr_model.config.pipeline import PipelineConfig
 from tasks.core.dataset_format import dataset_format
 
-_ENOUGH = {"train": 1_000, "test": 200}  # samples: below, a model learns nothing and differences are noise
+_ENOUGH = {"train": 1_000, "test": 200}  # samples; with fewer, a model learns nothing and differences are noise
 _HOPELESS = 300  # engagements: below, no setting makes a run learn
 _FEW = 0.05  # of the events of a usual day
 _MUCH = 0.2  # share of ties, of items without a text

@@ -1,7 +1,7 @@
-"""Audits of a prepared folder: every ``sql/audit`` query returns the rows that break a promise of the prepared dataset.
+"""Audits of a prepared folder: every query in ``sql/audit`` returns the rows that violate a rule of the dataset.
 
-Alone, on any prepared folder: ``gensr audit FOLDER``. It prints each audit with the number of rows that break it, and
-figures that are no violation but that a reader should know. The exit status is 0 only if nothing breaks.
+Standalone, on any prepared folder: ``gensr audit FOLDER``. It prints each audit with the number of violating rows, and
+further figures that are no violation. The exit status is 0 only without violations.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _FIGURES = (
 
 
 class AuditResult(NamedTuple):
-    """One audit: its name, how many rows break it (0 on a good dataset), and up to five of them."""
+    """One audit: its name, the number of violating rows (0 on a good dataset), and up to five of them."""
 
     name: str
     violations: int
@@ -73,12 +73,12 @@ class Figure(NamedTuple):
 
 
 def audit_rule(name: str) -> str:
-    """What the audit looks for: the comment that its file starts with."""
+    """The rule that the audit checks: the comment at the start of its file."""
     return _comment(f"audit/{name}")
 
 
 def rules(entry: DatasetFormat) -> dict[str, str]:
-    """The comments of queries that the reports show: of every audit, and of the figures with the format's own."""
+    """The comments of queries that reports show: of every audit, and of the figures, with the format's own."""
     audits = tuple(f"audit/{name}" for name in AUDITS)
     return {name: _comment(name) for name in (*audits, *_FIGURES, *entry.preparing.figures)}
 
@@ -90,9 +90,9 @@ def _comment(name: str) -> str:
 
 
 def open_prepared(con: duckdb.DuckDBPyConnection, prepared: Path, config: PrepareConfig) -> None:
-    """A view per file, with ``file_row_number``, and the views that audits share; DataError for a missing file.
+    """A view per file, with ``file_row_number``, and the views that audits share. Raises DataError for a missing file.
 
-    The folder's manifest says which rule of ``prepare.same_time`` the audits hold its histories to.
+    The folder's manifest names the rule of ``prepare.same_time`` by which audits check histories.
     """
     same_time = _manifest_config(prepared)[1].same_time
     for table in files.TABLES:
@@ -102,7 +102,7 @@ def open_prepared(con: duckdb.DuckDBPyConnection, prepared: Path, config: Prepar
         elif table in files.OPTIONAL:
             con.register(table, files.TABLES[table].empty_table())
         else:
-            raise DataError(f"{path}: missing; this is no complete prepared dataset, run prepare again")
+            raise DataError(f"{path} is missing, so this is no complete prepared dataset. Run prepare again.")
     con.register("settings", pa.table({"negatives": [config.negatives]}))
     drawn = [{"protocol": name, "searches_only": name in SEARCH_ONLY} for name in config.protocols]
     con.register("protocols", pa.Table.from_pylist(drawn))
@@ -113,7 +113,7 @@ def open_prepared(con: duckdb.DuckDBPyConnection, prepared: Path, config: Prepar
 
 
 def run_audits(con: duckdb.DuckDBPyConnection) -> list[AuditResult]:
-    """Every audit on what ``open_prepared`` opened, in the order of ``AUDITS``."""
+    """Run every audit on the views of ``open_prepared``, in the order of ``AUDITS``."""
     return [_audit(con, name) for name in AUDITS]
 
 
@@ -127,13 +127,13 @@ def _audit(con: duckdb.DuckDBPyConnection, name: str) -> AuditResult:
 
 
 def audit_figures(con: duckdb.DuckDBPyConnection, entry: DatasetFormat) -> list[Figure]:
-    """The figures of what ``open_prepared`` opened, and the format's own; a share of nothing is None."""
+    """The figures on the views of ``open_prepared``, with the format's own. A share of nothing is None."""
     names = _FIGURES + entry.preparing.figures
     return [Figure(name.rsplit("/")[-1], _comment(name), files.one_row(con, name)) for name in names]
 
 
 def report(results: list[AuditResult], figures: list[Figure]) -> str:
-    """Both as text: a line per audit, the rows that break one beneath it, then the figures."""
+    """Results and figures as text: a line per audit, its violating rows below it, then the figures."""
     lines = [f"{'audit':<34} {'rows':>8}", "-" * 43]
     for result in results:
         lines.append(f"{result.name:<34} {result.violations:>8}")
@@ -155,7 +155,7 @@ def _shown(value: float | None) -> str:
 
 
 def audit_by_itself(prepared: Path) -> tuple[list[AuditResult], list[Figure]]:
-    """Audits and figures of a folder by its own manifest; DataError where it is no complete prepared dataset."""
+    """Audits and figures of a folder by its manifest. Raises DataError where it is no complete prepared dataset."""
     name, config = _manifest_config(prepared)
     entry = dataset_format(name)
     with tempfile.TemporaryDirectory() as temp, connect(config, Path(temp)) as con:
@@ -164,12 +164,14 @@ def audit_by_itself(prepared: Path) -> tuple[list[AuditResult], list[Figure]]:
 
 
 def _manifest_config(prepared: Path) -> tuple[str, PrepareConfig]:
-    """Format and config of ``prepare``, as the manifest of a prepared folder has them; DataError where it has not."""
+    """Format and config of ``prepare`` in the manifest of a prepared folder. Raises DataError where it has none."""
     path = prepared / "manifest.json"
     if not path.is_file():
-        raise DataError(f"{path}: missing; this is no complete prepared dataset, name the folder that prepare wrote")
+        raise DataError(
+            f"{path} is missing, so this is no complete prepared dataset. Name the folder that prepare wrote."
+        )
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         return manifest["format"], PrepareConfig.model_validate(manifest["config"])
     except (ValueError, KeyError) as error:  # JSON's and pydantic's errors are ValueErrors
-        raise DataError(f"{path}: not the manifest of a dataset of this version; prepare again: {error}") from error
+        raise DataError(f"{path} is no manifest of a dataset of this version: {error}. Prepare again.") from error

@@ -1,4 +1,4 @@
-"""Data Docs that open from disk: what Great Expectations writes loads styles, scripts and images from elsewhere."""
+"""Data Docs that open from disk. Great Expectations' pages load styles, scripts and images from the web."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ nav.navbar { height: auto !important; max-height: none !important; }
 
 
 def make_offline(docs: Path, outcomes: Mapping[str, Mapping[str, Any]], failures: Sequence[str]) -> None:
-    """Rewrite the site in the folder ``docs`` so that it needs no network, and its index, which only scripts fill.
+    """Rewrite the site in the folder ``docs`` so that it needs no network, and write its index, which needs scripts.
 
-    ``outcomes``: the results of each suite by name, as Great Expectations writes them in JSON. ``failures``: a sentence
-    each, for the index.
+    ``outcomes`` are the results of each suite by name, in Great Expectations' JSON. ``failures`` are sentences for the
+    index.
     """
     for page in docs.rglob("*.html"):
         text = page.read_text(encoding="utf-8")

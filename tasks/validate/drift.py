@@ -1,4 +1,4 @@
-"""Drift: the new data of a retraining beside the data of the champion, feature by feature."""
+"""Drift: a retraining's new data compared with the champion's data, feature by feature."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _REFERENCE = pa.schema([("feature", pa.string()), ("upper", pa.int64()), ("rows"
 def measure_drift(prepared: Path, champion_data: Path, config: PipelineConfig, out: Path) -> dict[str, float]:
     """Compare the folder ``prepared`` with the champion's ``bins.json``; write ``validation.json`` and ``data_docs/``.
 
-    Returns ``psi/<feature>`` and ``drifted``, the number of features above ``retrain.max_psi``. Raises DataError, after
-    writing, where there is one and ``retrain.on_drift`` is ``stop``.
+    Returns ``psi/<feature>`` and ``drifted``, the number of features above ``retrain.max_psi``. With
+    ``retrain.on_drift: stop`` it raises DataError, after writing, where a feature has drifted.
     """
     rule = config.retrain
     bins = json.loads((champion_data / BINS).read_text(encoding="utf-8"))
@@ -37,8 +37,8 @@ def measure_drift(prepared: Path, champion_data: Path, config: PipelineConfig, o
         psi = {row["feature"]: float(row["psi"]) for row in to_arrow(con, "drift/psi").to_pylist()}
     if not psi:
         raise DataError(
-            f"{champion_data / BINS}: no feature that drift is measured by, so it is of another version; delete the "
-            "champion's alias or register a champion anew"
+            f"{champion_data / BINS} has no feature that measures drift, so it is from another "
+            "version. Delete the champion's alias, or register a champion anew."
         )
     check = Check(drift_suite.suite(psi, rule.max_psi), pd.DataFrame([psi]))
     outcome = examine([check], out)
@@ -52,7 +52,7 @@ def measure_drift(prepared: Path, champion_data: Path, config: PipelineConfig, o
 
 
 def drift_sentence(metrics: dict[str, float] | None, max_psi: float) -> str:
-    """One sentence on the figures of ``measure_drift``; None: the champion's version holds no bins."""
+    """One sentence on the figures of ``measure_drift``. None means that the champion's version holds no bins."""
     if metrics is None:
         return "Data drift: unknown, the champion's version holds no profile of its data."
     features = sorted(
@@ -71,5 +71,5 @@ def drift_sentence(metrics: dict[str, float] | None, max_psi: float) -> str:
     artifacts=("**/*",),
 )
 def check_drift(work: Work, config: PipelineConfig, prepared: Path, champion_data: Path) -> dict[str, float]:
-    """Compares the prepared dataset with the champion's bins; ``retrain.on_drift`` decides if drift stops the run."""
+    """Compares the prepared dataset with the champion's bins. ``retrain.on_drift`` decides if drift stops the run."""
     return measure_drift(prepared, champion_data, config, work.out)

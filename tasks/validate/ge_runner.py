@@ -1,4 +1,4 @@
-"""Runs Great Expectations suites on frames and writes what they say; the one place that knows its contexts."""
+"""Runs Great Expectations suites on frames and writes their results. Only this module knows GX contexts."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from gensr_model.errors import DataError
 from tasks.validate.data_docs import make_offline
 
 _SHOWN = 3
-PLACE = ["file", "line"]  # columns of raw tables that say where a row was read; errors show them
+PLACE = ["file", "line"]  # columns of raw tables with the place of a row in its file; errors show them
 
 
 class Check(NamedTuple):
-    """One suite, the frame that it looks at, and, per column, the message of a failure (else GX's sample)."""
+    """One suite, the frame that it checks, and a message per column for a failure (else GX's sample)."""
 
     suite: gx.ExpectationSuite
     frame: pd.DataFrame
@@ -29,30 +29,30 @@ class Check(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How many expectations were looked at, and of each that failed one sentence."""
+    """The number of expectations, and one sentence for each failed one."""
 
     expectations: int
     failures: list[str]
 
 
 def run_checks(checks: list[Check], subject: str, out: Path) -> dict[str, float]:
-    """``examine``, and raise DataError where an expectation failed; returns {"expectations": n, "failed": 0}.
+    """Run ``examine`` and raise DataError where an expectation fails. Returns {"expectations": n, "failed": 0}.
 
-    The error names up to three failed expectations, each with what it expects, how many rows break it and a sample;
-    ``subject`` names what was checked.
+    The error names up to three failed expectations, each with its rule, the number of failing rows and a sample.
+    ``subject`` names the checked data.
     """
     total, failures = examine(checks, out)
     if failures:
         raise DataError(
             f"{len(failures)} of {total} expectations on the {subject} failed:\n- "
             + "\n- ".join(failures[:_SHOWN])
-            + "\nRepair the data; the stage's data_docs/ in MLflow has all that failed."
+            + "\nRepair the data. The stage's data_docs/ in MLflow lists all failures."
         )
     return {"expectations": float(total), "failed": 0.0}
 
 
 def examine(checks: list[Check], out: Path) -> Outcome:
-    """Run ``checks``; write ``validation.json`` and ``data_docs/index.html``, to be read offline, into ``out``."""
+    """Run ``checks``; write ``validation.json`` and the offline page ``data_docs/index.html`` into ``out``."""
     context = _context(out / "data_docs")
     failures: list[str] = []
     results: dict[str, Any] = {}
@@ -71,7 +71,9 @@ def examine(checks: list[Check], out: Path) -> Outcome:
 
 def _context(docs: Path) -> EphemeralDataContext:
     """A context in memory whose only site of Data Docs is the folder ``docs``; progress bars off."""
-    stores = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)  # else a folder in the system's temp per run
+    stores = InMemoryStoreBackendDefaults(
+        init_temp_docs_sites=False
+    )  # else each run leaves a folder in the system's temp
     context = gx.get_context(
         mode="ephemeral", project_config=DataContextConfig(store_backend_defaults=stores, analytics_enabled=False)
     )
@@ -89,7 +91,7 @@ def _context(docs: Path) -> EphemeralDataContext:
 
 
 def _run(context: EphemeralDataContext, check: Check) -> Any:
-    """One checkpoint of one suite on one frame: a checkpoint, unlike a bare validation, reaches the Data Docs."""
+    """Run one checkpoint of one suite on one frame: only a checkpoint reaches the Data Docs."""
     name = check.suite.name
     asset = context.data_sources.add_or_update_pandas(name).add_dataframe_asset(name)
     validation = gx.ValidationDefinition(

@@ -1,4 +1,4 @@
-"""What tables look like: a profile per column, ties per day, and the bins that later data are compared with (drift)."""
+"""Profiles of tables: a row per column, ties per day, and bins for comparison with later data (drift)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROFILE, BINS = "profile.json", "bins.json"
 
 
 def write_profile(con: duckdb.DuckDBPyConnection, tables: list[str], out: Path) -> None:
-    """Write ``profile.json``: {"columns": a row per table and column, "ties": per day, where there are events}."""
+    """Write ``profile.json``: {"columns": a row per table and column, "ties": a row per day, for tables of events}."""
     content: dict[str, Any] = {"columns": [row for table in tables for row in _columns(con, table)]}
     if "events" in tables:
         content["ties"] = files.one_row(con, "profile/ties")

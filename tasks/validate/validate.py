@@ -1,7 +1,7 @@
-"""Stage validate: Great Expectations on the raw tables, on the prepared dataset and on the audits of its promises.
+"""Stage validate: Great Expectations on the raw tables, on the prepared dataset and on the audits of its rules.
 
-DuckDB reads the tables and hands over plain frames (TRAPS: its SQLAlchemy engine fails in Great Expectations). A
-table above ``FRAME_ROWS`` rows is looked at every n-th row; what must hold of every row is an audit, in SQL.
+DuckDB reads the tables and passes plain frames, because its SQLAlchemy engine fails in Great Expectations. A table
+above ``FRAME_ROWS`` rows is checked at every n-th row. Rules for every row are audits, in SQL.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ _BEHAVIORS: dict[str, str] = {"recommendation": "rec", "search": "src"}
 def validate_raw(raw: Path, config: PipelineConfig, out: Path) -> dict[str, float]:
     """Check the folder ``raw``; write ``validation.json``, ``profile.json`` and ``data_docs/`` into the folder ``out``.
 
-    Returns the number of expectations and how many failed (0). Raises DataError, after writing, that names each
-    failed expectation with its count and a sample; and for a table that is missing.
+    Returns the number of expectations and of failed ones (0). Raises DataError, after writing, that names each failed
+    expectation with its count and a sample. Raises DataError for a missing table too.
     """
     earliest, latest = _credible_times(config)
     entry = dataset_format(config.format)
@@ -66,9 +66,10 @@ def validate_raw(raw: Path, config: PipelineConfig, out: Path) -> dict[str, floa
 def validate_prepared(prepared: Path, config: PipelineConfig, out: Path) -> dict[str, float]:
     """Check the folder ``prepared`` and run its audits; write the reports into the folder ``out``.
 
-    They are ``validation.json``, ``audits.json``, ``profile.json``, ``bins.json`` (for drift) and ``data_docs/``.
+    The reports are ``validation.json``, ``audits.json``, ``profile.json``, ``bins.json`` (for drift) and
+    ``data_docs/``.
 
-    Returns the number of expectations, how many failed (0), and the audits' figures as ``audit/<query>/<figure>``, such
+    Returns the number of expectations, of failed ones (0), and the audits' figures as ``audit/<query>/<figure>``, such
     as the share of training purchases later than a test purchase. Raises DataError as ``validate_raw`` does.
     """
     earliest, latest = _credible_times(config)
@@ -105,7 +106,7 @@ def _audits(results: list[AuditResult]) -> Check:
 
 @contextlib.contextmanager
 def connection(config: PipelineConfig, out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """DuckDB within the config's bounds; what it spills into the folder ``out`` is gone afterwards."""
+    """DuckDB within the config's limits. Its spill files in the folder ``out`` are deleted at the end."""
     temp = out / "duckdb-temp"
     with connect(config.prepare, temp) as con:
         yield con
@@ -121,7 +122,7 @@ def _frame(con: duckdb.DuckDBPyConnection, table: str) -> pd.DataFrame:
 
 
 def _raw_frame(con: duckdb.DuckDBPyConnection, table: str, suite: ExpectationSuite) -> pd.DataFrame:
-    """The columns of a raw table that its suite looks at, and where each row was read: texts may be large."""
+    """The columns of a raw table that its suite checks, and the place of each row in its file; texts may be large."""
     relation = con.table(f"raw_{table}")
     checked = {expectation.column for expectation in suite.expectations if hasattr(expectation, "column")}
     names = [name for name in relation.columns if name in checked.union(PLACE, ["file_row_number"])]
@@ -130,7 +131,7 @@ def _raw_frame(con: duckdb.DuckDBPyConnection, table: str, suite: ExpectationSui
 
 
 def _described(notes: dict[str, int], max_share: float) -> list[Check]:
-    """The share of undescribed items, where the format counts them."""
+    """Check the share of undescribed items, where the format counts them."""
     if not notes.get(USED):
         return []
     used, without = notes[USED], notes[WITHOUT]
@@ -145,7 +146,7 @@ def _described(notes: dict[str, int], max_share: float) -> list[Check]:
 def _raw_manifest(raw: Path) -> dict[str, Any]:
     path = raw / "manifest.json"
     if not path.is_file():
-        raise DataError(f"{path}: missing, so this is no folder that ingest completed; run ingest again")
+        raise DataError(f"{path} is missing, so this is no folder that ingest completed. Run ingest again.")
     manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return manifest
 
@@ -156,7 +157,10 @@ def _reading(manifest: dict[str, Any]) -> pd.DataFrame:
 
 
 def _credible_times(config: PipelineConfig) -> tuple[int, int]:
-    """(earliest, latest), ms since 1970 UTC: ingest's own bounds, so that no row that it accepts fails here."""
+    """(earliest, latest), ms since 1970 UTC.
+
+    These are ingest's bounds, so rows that ingest accepts do not fail here.
+    """
     bounds = time_bounds(config.ingest.earliest)
     return bounds["earliest"], bounds["latest"]
 
@@ -169,7 +173,7 @@ def _credible_times(config: PipelineConfig) -> tuple[int, int]:
     format_parts=("suites", "preparing.tables"),
 )
 def check_raw(work: Work, config: PipelineConfig, raw: Path) -> dict[str, float]:
-    """Reads ``raw/``; writes results and Data Docs. A failing expectation stops the run before the long stages."""
+    """Reads ``raw/``; writes results and Data Docs. A failed expectation stops the run before the long stages."""
     return validate_raw(raw, config, work.out)
 
 
@@ -182,5 +186,5 @@ def check_raw(work: Work, config: PipelineConfig, raw: Path) -> dict[str, float]
     facts=lambda config: {"rules": rules(dataset_format(config.format))},
 )
 def check_prepared(work: Work, config: PipelineConfig, prepared: Path) -> dict[str, float]:
-    """Reads the prepared dataset; audits its promises, writes results and Data Docs. A failure stops the run."""
+    """Reads the prepared dataset; audits its rules, writes results and Data Docs. A failure stops the run."""
     return validate_prepared(prepared, config, work.out)

@@ -112,10 +112,19 @@ def test_a_point_of_the_config_replaces_the_grids_values() -> None:
     ("points", "message"),
     [
         ({"din": {"loss": "catalogue"}}, r"rerank.points.din.loss: DIN has no 'catalogue'; it has bce, bpr, listwise"),
-        ({"bert4rec": {"loss": "bce"}}, r"rerank.points.bert4rec: 'loss' is unknown; known: batch_size, dim, dropout"),
-        ({"sasrek": {"loss": "bce"}}, r"rerank.points: 'sasrek' is unknown; known: popularity"),
-        ({"copps": {"tow": 1}}, r"rerank.points.copps: 'tow' is unknown; known: .*share, tau, weight_decay"),
-        ({"sasrec": {"item_loss": "bce"}}, r"rerank.points.sasrec: 'item_loss' is unknown"),  # its parent's alone
+        (
+            {"bert4rec": {"loss": "bce"}},
+            r"rerank.points.bert4rec: 'loss' is no hyperparameter. Choose one of batch_size, dim, dropout",
+        ),
+        ({"sasrek": {"loss": "bce"}}, r"rerank.points: 'sasrek' is no system. Choose one of popularity"),
+        (
+            {"copps": {"tow": 1}},
+            r"rerank.points.copps: 'tow' is no hyperparameter. Choose one of .*share, tau, weight_decay",
+        ),
+        (
+            {"sasrec": {"item_loss": "bce"}},
+            r"rerank.points.sasrec: 'item_loss' is no hyperparameter",
+        ),  # its parent's alone
         ({"sasrec": {"loss": None}}, r"rerank.points.sasrec.loss: SASRec has no None"),
         ({"sasrec": {"dropout": "a"}}, r"rerank.points.sasrec.dropout: 'a' does not fit: .* a valid number"),
         ({"sasrec": {"dropout": 1.5}}, r"rerank.points.sasrec.dropout: 1.5 does not fit: .* less than or equal to 1"),
@@ -125,7 +134,7 @@ def test_a_point_of_the_config_replaces_the_grids_values() -> None:
         ({"sasrec": {"negatives": 0}}, r"rerank.points.sasrec.negatives: 0 does not fit"),
         ({"unisar": {"weights": [0.1, 1]}}, r"rerank.points.unisar.weights: \[0.1, 1\] has 2 values, expected 3"),
         ({"two_head": {}}, r"rerank.points.two_head: only baselines have points"),
-        ({"..own:Mine": {}}, r"rerank.points: '..own:Mine' does not say the whole name of its module"),
+        ({"..own:Mine": {}}, r"rerank.points: '..own:Mine' lacks the whole name of its module"),
     ],
 )
 def test_a_point_that_a_baseline_does_not_have_is_refused(points: dict[str, Any], message: str) -> None:
@@ -136,7 +145,7 @@ def test_a_point_that_a_baseline_does_not_have_is_refused(points: dict[str, Any]
 def test_more_trials_than_the_smallest_grid_has_points_are_refused() -> None:
     config = PipelineConfig.model_validate({"rerank": {"trials": 7}})
     check_trials(config, ("popularity", "sasrec", "gensr"))
-    message = "rerank.trials is 7, but the grid of Two heads .* has 6 points, .*: set rerank.trials to 6 at most"
+    message = "rerank.trials is 7, but the grid of Two heads .* has only 6 points, .*Set rerank.trials to at most 6"
     with pytest.raises(ConfigError, match=message):
         check_trials(config, ("sasrec", "two_head", "gensr"))
 

@@ -191,12 +191,12 @@ def test_a_point_replaces_what_has_a_value() -> None:
     [
         (
             {"semantic_ids": {"levels": 4}},
-            r"^semantic_ids\.levels is 4, but TIGER reads 3 codes and a number: set it to 3",
+            r"^semantic_ids\.levels is 4, but TIGER reads 3 codes and a number\. Set semantic_ids\.levels to 3",
         ),
         ({"semantic_ids": {"vectors": "/no/such"}}, r"^semantic_ids\.vectors '/no/such' is no T5 that can be loaded"),
         (
             {"lightgcn": {"dim": 32}},
-            r"CF table of 64 dimensions, but lightgcn\.dim is 32: set rerank\.points\.collm\.cf_dim",
+            r"CF table of 64 dimensions, but lightgcn\.dim is 32\. Set rerank\.points\.collm\.cf_dim",
         ),
         ({"rerank": {"points": {"collm": {"cf_dim": 8}}}}, r"CF table of 8 dimensions, but lightgcn\.dim is 64"),
     ],

@@ -87,7 +87,7 @@ def test_processes_come_from_one_server_and_have_the_environment_of_their_own_mo
     ("how", "said"),
     [
         ("raise", "^ValueError: not\nthis\n"),  # followed by the note, its trace
-        ("die", r"test_isolated_process\.work: its process was killed by signal 9; .* too little memory$"),
+        ("die", r"test_isolated_process\.work: its process was killed by signal 9; .* ran out of memory$"),
         ("exit", "ended with code 3 and without a result$"),
     ],
 )
@@ -142,7 +142,7 @@ def test_a_training_that_diverges_says_so_as_if_it_were_in_this_process(tmp_path
 
 def test_a_child_of_other_code_than_the_run_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.core.isolated_process.versions", lambda: {"": "the code when this run began"})
-    with pytest.raises(ConfigError, match=r"gensr changed after this run had begun.*start it again"):
+    with pytest.raises(ConfigError, match=r"gensr changed after this run had begun.*Start the run again"):
         in_subprocess(tmp_path, "little")
 
 

@@ -63,5 +63,5 @@ def test_a_state_folder_that_databases_cannot_name_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv("GENSR_HOME", str(tmp_path / name))
-    with pytest.raises(ConfigError, match=r"the state folder .* has a .* in its path.*set GENSR_HOME"):
+    with pytest.raises(ConfigError, match=r"the state folder .* has a .* in its path.*Set GENSR_HOME"):
         state_dir()

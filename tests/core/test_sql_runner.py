@@ -25,7 +25,7 @@ def use(limit: str, read: str, temp: Path) -> None:
 @pytest.mark.parametrize("limit", ["1KB", "5MB"])
 @pytest.mark.parametrize("read", ["fetchall", "batches", "made"])
 def test_too_little_memory_is_told_by_its_field(tmp_path: Path, limit: str, read: str) -> None:
-    message = rf"^prepare\.memory_limit is {limit}, which is too little .*raise"
+    message = rf"^prepare\.memory_limit is {limit}, too little .*Raise"
     with pytest.raises(ConfigError, match=message) as error:
         use(limit, read, tmp_path)
     assert "Possible solutions" not in error.value.full_message

@@ -127,7 +127,7 @@ def test_a_wrong_port_ends_any_command_that_way(home: Path, command: str, monkey
     monkeypatch.setenv("GENSR_PREFECT_PORT", "http")
     done = gensr(command)
     assert done.exit_code == 1
-    assert done.stderr.splitlines()[-1].startswith("gensr: ServiceError: GENSR_PREFECT_PORT='http' is not a port")
+    assert done.stderr.splitlines()[-1].startswith("gensr: ServiceError: GENSR_PREFECT_PORT='http' is no port")
 
 
 def test_an_unexpected_error_keeps_its_trace_and_shows_no_values(

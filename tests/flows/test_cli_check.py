@@ -55,7 +55,7 @@ def test_a_required_column_that_is_not_found_ends_with_1(folder: Path) -> None:
     ("options", "sentence", "remedy"),
     [
         (["prepare.min_interactions=40"], "the filters leave no interaction.", "Lower prepare.min_interactions"),
-        (["prepare.until=1999-01-01"], "no event before prepare.until, 1999-01-01", "Set a later time, or null"),
+        (["prepare.until=1999-01-01"], "no event is before prepare.until, 1999-01-01", "Set a later time, or null"),
         (["logs.behaviors.click=ignored"], "no event is an engagement: of 980 events 980 are ignored",
          "(logs.behaviors)"),
         (["prepare.min_interactions=1", "prepare.until=2023-11-15"], "no samples for valid/recommendation",

@@ -53,7 +53,7 @@ def test_a_run_on_one_task_is_about_that_task_alone_and_a_study_that_fails_holds
     assert 'id="table-results-search"' in page
     assert 'id="table-results-recommendation"' not in page
     assert "The study sweep failed: the loss of step 3 is &lt;nan&gt;" in page
-    with pytest.raises(ConfigError, match="the ablation trains on one task itself"):
+    with pytest.raises(ConfigError, match="the ablation has variants for single tasks"):
         full_pipeline(tiny(train=train, studies={"ablation": True}))
 
 

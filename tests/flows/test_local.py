@@ -59,8 +59,8 @@ def test_a_taken_port_stops_the_command_before_anything_is_started(tmp_path: Pat
 @pytest.mark.parametrize(
     ("ports", "said"),
     [
-        ({"GENSR_PREFECT_PORT": "http"}, "GENSR_PREFECT_PORT='http' is not a port"),
-        ({"GENSR_MLFLOW_PORT": "70000"}, "GENSR_MLFLOW_PORT='70000' is not a port"),
+        ({"GENSR_PREFECT_PORT": "http"}, "GENSR_PREFECT_PORT='http' is no port"),
+        ({"GENSR_MLFLOW_PORT": "70000"}, "GENSR_MLFLOW_PORT='70000' is no port"),
         ({"GENSR_PREFECT_PORT": "5000", "GENSR_MLFLOW_PORT": "5000"}, "both 5000"),
     ],
 )

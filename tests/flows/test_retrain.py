@@ -139,7 +139,7 @@ def test_an_alias_that_moves_meanwhile_fails_the_run_and_is_recorded(
     assert main([]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("gensr-moved: failed, ")
-    assert lines[1].startswith("reason: ChampionMoved: the champion of gensr-moved is version 2 now")
+    assert lines[1].startswith("reason: ChampionMoved: the champion of gensr-moved is now version 2")
     assert lines[2] == "versions: new 2, champion before 1"
     assert lines[3].startswith("recommendation, NDCG@10, new − champion (version 1): ")
 

@@ -41,7 +41,7 @@ def test_a_killed_fine_tuning_is_finished_from_its_last_checkpoint(installed: In
 
     status, out, err = installed.command("run", config=LONG)
     assert status == 0, out + err
-    assert "marked 1 run(s) as crashed" in out
+    assert "marked 1 run(s) of a killed worker as crashed" in out
     summary = installed.summary(out)
     reused = {stage["label"]: stage["reused"] for stage in summary["stages"]}
     assert [label for label, was in reused.items() if was] == [

@@ -199,15 +199,16 @@ def test_the_papers_grids_are_eleven_runs() -> None:
 def test_what_a_study_cannot_do_is_refused_before_anything_is_trained(gensr_home: Path, tiny: Tiny) -> None:
     of_search = {"prepare": {"protocols": ["uniform", "bm25"]}, "evaluation": {"protocol": "bm25"}}
     wrong: list[tuple[str, Callable[[PipelineConfig], Any], dict[str, Any], str]] = [
-        ("ablation", ablation, {"train": {"tasks": "search"}}, "the ablation trains on one task itself"),
+        ("ablation", ablation, {"train": {"tasks": "search"}}, "the ablation has variants for single tasks"),
         ("ablation", ablation, of_search | {"ablation": {"variants": ["recommendation_only"]}},
-         r"leave recommendation_only out of ablation\.variants"),
+         r"Leave recommendation_only out of ablation\.variants"),
         ("ablation", ablation, {"ablation": {"variants": ["no_cf_view", "no_searches"]}},
-         r"^no_searches would be GenSR as it is configured.*\"enabled\": false.*leave it out of abl"),
+         r"^no_searches would equal the configured GenSR.*\"enabled\": false.*Leave the variant out of abl"),
         ("ablation", ablation, {"model": {"departures": {"searches_in_text": {"leave_one_out": True}}},
                                 "ablation": {"variants": ["no_cf_view", "no_leave_one_out"]}},
-         "^no_leave_one_out would be GenSR as it is configured"),
-        ("rerank", rerank_table, {"train": {"tasks": "search"}}, r"^train\.tasks is 'search'.*give it both"),
+         "^no_leave_one_out would equal the configured GenSR"),
+        ("rerank", rerank_table, {"train": {"tasks": "search"}},
+         r"^train\.tasks is 'search'.*Set train\.tasks to both"),
         ("ablation", mechanisms, {"rerank": {"points": {"unisar": {"dropout": "a"}}}},
          r"^rerank\.points\.unisar\.dropout: 'a' does not fit"),
         ("sweep", sweep, {"sweep": {"tau": [], "beta": []}}, r"sweep\.tau and sweep\.beta are both empty"),

@@ -189,7 +189,7 @@ def test_an_address_that_nobody_serves(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "http://host/", "http://host/.."])
 def test_addresses_that_name_no_file(tmp_path: Path, url: str) -> None:
-    with pytest.raises(DataError, match="not the http"):
+    with pytest.raises(DataError, match="no http"):
         fetch([RemoteFile(url=url)], tmp_path)
 
 

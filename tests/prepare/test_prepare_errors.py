@@ -129,14 +129,14 @@ def test_a_folder_that_ingest_did_not_complete(tmp_path: Path) -> None:
 
 def test_a_folder_of_the_other_format(tmp_path: Path) -> None:
     raw = amazon_raw(tmp_path / "raw", THREE, PATHS)
-    with pytest.raises(DataError, match=r"format 'amazon' but the config says 'kuaisar'"):
+    with pytest.raises(DataError, match=r"format 'amazon', but the config says 'kuaisar'"):
         prepared(raw, config("kuaisar"))
 
 
 def test_a_missing_table(tmp_path: Path) -> None:
     raw = amazon_raw(tmp_path / "raw", THREE, PATHS)
     (raw / "items.parquet").unlink()
-    with pytest.raises(DataError, match=r"items\.parquet: missing"):
+    with pytest.raises(DataError, match=r"items\.parquet.* missing"):
         prepared(raw, config())
 
 

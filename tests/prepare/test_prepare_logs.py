@@ -264,5 +264,5 @@ def test_logs_without_searches_may_have_queries_made_of_categories(tmp_path: Pat
     assert {query for _, query in of(made, "test", "u0")} == {None, "home cups dx"}
     assert len(rows(made, "item_queries")) == 5
     folder = raw(tmp_path / "mixed", [*events, event("u0", "i0", 9.0, "cup")], items=items)
-    with pytest.raises(DataError, match="the events hold 1 searches"):
+    with pytest.raises(DataError, match="the events hold 1 real searches"):
         prepared(folder, config(category_queries=True))

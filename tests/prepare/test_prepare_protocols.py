@@ -181,5 +181,5 @@ def test_a_protocol_that_is_evaluated_must_be_drawn() -> None:
         ValidationError, match=r"evaluation\.protocol is 'bm25', but prepare\.protocols draws only uniform"
     ):
         config().model_validate({"evaluation": {"protocol": "bm25"}})
-    with pytest.raises(ValidationError, match="names one twice"):
+    with pytest.raises(ValidationError, match="names a protocol twice"):
         config(protocols=("uniform", "uniform"))

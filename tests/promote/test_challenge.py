@@ -229,7 +229,7 @@ def test_versions_are_tagged_with_what_happened_to_them(
         series.night(0.0)
     tags = [series.run.client.get_model_version(series.name, str(n)).tags for n in (1, 2, 3)]
     assert [tag["outcome"] for tag in tags] == ["promoted", "kept", "failed"]
-    assert "is version 2 now and was 1 when this run looked" in tags[2]["decision"]
+    assert "is now version 2, not 1 as at the comparison" in tags[2]["decision"]
     assert "first model" in tags[0]["decision"]
 
 
@@ -238,7 +238,7 @@ def test_an_anchor_that_was_deleted_is_named_with_the_tags_to_set(nights: Callab
     series.night(0.0)
     series.night(-0.002)
     series.run.client.delete_model_version(series.name, "1")
-    with pytest.raises(model_registry.DataError, match=r"version 1 .* was deleted: set the champion's tags anchor_"):
+    with pytest.raises(model_registry.DataError, match=r"version 1 .* was deleted\. Set the champion's tags anchor_"):
         series.night(-0.002)
 
 

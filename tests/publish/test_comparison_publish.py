@@ -155,7 +155,7 @@ def test_saved_systems_join_only_over_the_same_candidates(ranked: list[Ranked], 
     with pytest.raises(ConfigError, match=r"none\.parquet does not exist, seen from"):
         saved_systems((of(tmp_path / "none.parquet"),), ours, ours)
     (tmp_path / "page.md").write_text("no ranks", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"page\.md is no Parquet file"):
+    with pytest.raises(ConfigError, match=r"page\.md is no readable Parquet file"):
         saved_systems((of(tmp_path / "page.md"),), ours, ours)
     pq.write_table(pa.table({"tau": [0.05]}), tmp_path / "sweep.parquet")
     with pytest.raises(ConfigError, match=r"sweep\.parquet holds no ranks"):

@@ -296,7 +296,7 @@ def test_a_missing_file_is_an_error(good: Path, tmp_path: Path) -> None:
     folder = tmp_path / "incomplete"
     shutil.copytree(good, folder)
     (folder / "graph.parquet").unlink()
-    with pytest.raises(DataError, match=r"graph\.parquet: missing"):
+    with pytest.raises(DataError, match=r"graph\.parquet is missing"):
         audit_by_itself(folder)[0]
 
 
@@ -331,12 +331,12 @@ def test_the_command_prints_every_audit_and_figure_and_exits_by_violations(
 
     done = gensr("audit", tmp_path)
     assert done.exit_code == 1
-    assert "manifest.json: missing" in done.stderr.splitlines()[-1]
+    assert "manifest.json is missing" in done.stderr.splitlines()[-1]
     for content in ("{}", "no JSON", '{"format": "amazon", "config": {"negatives": -1}}'):
         (folder / "manifest.json").write_text(content, encoding="utf-8")
         done = gensr("audit", folder)
         assert done.exit_code == 1
-        assert "not the manifest of a dataset of this version" in done.stderr
+        assert "is no manifest of a dataset of this version" in done.stderr
 
 
 def figures_of(folder: Path) -> dict[str, dict[str, float | None]]:

@@ -105,7 +105,7 @@ def test_drift_is_told_of_or_stops_as_the_config_says(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "bins.json").write_text('[{"feature": "unheard of", "upper": 1, "rows": 2}]', encoding="utf-8")
-    with pytest.raises(DataError, match="no feature that drift is measured by"):
+    with pytest.raises(DataError, match="has no feature that measures drift"):
         measured(new, other, tmp_path / "unknown")
 
     wide = max(warned.values()) + 1

@@ -1,4 +1,4 @@
--- Which queries of the dataset each item's own category paths make: catalogue knowledge, whatever anybody bought.
+-- The queries of the dataset that each item's category paths make: catalogue knowledge, independent of purchases.
 select
     i.item_idx,
     q.query_idx

@@ -1,6 +1,6 @@
--- Amazon: how many samples would leak under a recipe often published: the search event carries its purchase's own time,
--- events are sorted by time, and a history is what stands before the sample in that order. Then a history may hold
--- events that are not earlier than the sample, and among them its own answer, the twin event of the other task.
+-- Amazon: number of samples that would leak under a common published recipe. There the search event has the time of its
+-- purchase, events are sorted by time, and a history is all events before the sample in that order. Such a history may
+-- hold events that are not earlier than the sample, and its own answer, the twin event of the other task.
 with placed as (
     select
         row_number() over (partition by user_idx, ts order by file_row_number) as in_tie,

@@ -1,6 +1,6 @@
--- Of the search samples, the share whose query words all stand in the target's text: with its category words, and
--- without. Queries made from category paths stand in them by construction; only the second share says what matching of
--- words can do without that. Words are compared as queries are made (letters only, lower case) and as they stand.
+-- Share of search samples whose query words all occur in the target's text, with its category words and without. Queries
+-- from category paths occur in these by construction, so only the second share measures real word matching. Words are
+-- compared in the form of queries (letters only, lower case) and unchanged.
 with asked as (
     select item_idx, query_idx, count(*) as samples
     from samples

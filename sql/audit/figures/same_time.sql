@@ -1,5 +1,5 @@
--- Shares of samples, by split, whose history prepare.same_time decides: events of the sample's own instant stand before
--- it in the order of source rows. With include they are in its history, with exclude they are not.
+-- Share of samples, by split, whose history depends on prepare.same_time: events of the sample's own instant are before
+-- the sample in the order of source rows. With include they are in its history, with exclude they are not.
 with ends as (
     select
         user_idx,

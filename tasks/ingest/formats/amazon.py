@@ -1,4 +1,4 @@
-"""Amazon reviews and item metadata (2014 and 2018 release). A review is a purchase; searches are made of categories."""
+"""Amazon reviews and item metadata (2014 and 2018 release). A review is a purchase, and categories give searches."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def find(folder: Path) -> Files:
     """The files of ``folder`` by raw table. Raises DataError that names what is missing, ambiguous or left out.
 
     Names as published: ``reviews_<Category>_5.json.gz`` (2014), ``<Category>_5.json.gz`` or ``<Category>.json.gz``
-    (2018), and ``meta_<Category>.json.gz``; unpacked files without ``.gz`` too. Each may come in parts, labelled before
-    ``.json``: ``reviews_X_5.2014-07-24.json.gz``.
+    (2018), and ``meta_<Category>.json.gz``; unpacked files without ``.gz`` too. Each may come in parts, with a label
+    before ``.json``: ``reviews_X_5.2014-07-24.json.gz``.
     """
     names = {path: name_of(path) for path in sorted(folder.iterdir()) if path.is_file()}
     stems = {path: name.stem for path, name in names.items() if name and name.kind != "csv"}
@@ -99,7 +99,7 @@ def review_blocks(con: duckdb.DuckDBPyConnection, path: Path, bounds: dict[str, 
 
 
 def as_text(block: Lines) -> tuple[pa.Table, pa.Table]:
-    """(table of line_no and text, rejected rows): lines that are not UTF-8 are rejected."""
+    """(table of line_no and text, rejected rows). Lines that are not UTF-8 are rejected."""
     raw = pa.array(block.lines, pa.binary())
     try:
         return pa.table({"line_no": block.numbers, "text": raw.cast(pa.string())}), REJECTED.empty_table()
@@ -112,12 +112,12 @@ def as_text(block: Lines) -> tuple[pa.Table, pa.Table]:
 
 
 def items_without_meta(con: duckdb.DuckDBPyConnection, folder: Path, files: Files) -> dict[str, int]:
-    """How many reviewed items no line describes; DataError if the metadata describe none of them."""
+    """Number of reviewed items without metadata. Raises DataError if the metadata describe no item."""
     return described_items(con, folder, ("reviews",), files["items"])
 
 
 def suites(earliest_ms: int, latest_ms: int) -> dict[str, ExpectationSuite]:
-    """What prepare relies on, by raw table."""
+    """Expectations that prepare relies on, by raw table."""
     from expectations import raw_items, raw_reviews
 
     return {"reviews": raw_reviews.suite(earliest_ms, latest_ms), "items": raw_items.suite()}
@@ -127,7 +127,7 @@ def suites(earliest_ms: int, latest_ms: int) -> dict[str, ExpectationSuite]:
 
 
 def register_stems(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: Mapping[str, Any]) -> None:
-    """Table ``stems``: (word, stem) of each distinct word, empty unless ``prepare.stem_queries`` is set."""
+    """Make the table ``stems``: (word, stem) of each distinct word, empty unless ``prepare.stem_queries`` is set."""
     del counts
     words = [word for (word,) in run(con, "amazon/distinct_words").fetchall()]
     con.register("stems", stems_of(words if config.prepare.stem_queries else []))
@@ -149,7 +149,7 @@ def add_search_events(con: duckdb.DuckDBPyConnection, config: PipelineConfig, co
 
 
 def require_queries(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: Mapping[str, Any]) -> None:
-    """Raise DataError where no category path became a query."""
+    """Raise DataError where no category path gave a query."""
     del config
     made = counts["category_queries"]
     if made["items_with_query"] == 0:
@@ -174,7 +174,7 @@ READING = Reading(
         RawTable("items", ITEMS, lambda con, path, bounds: meta_blocks(path), distinct=True),
     ),
     find=find,
-    marks=("reviews_*", "meta_*.json", "meta_*.json.gz"),  # .jsonl is a release that format logs reads
+    marks=("reviews_*", "meta_*.json", "meta_*.json.gz"),  # format logs reads the .jsonl release
     hints={"a line of the 2023 release": RELEASE_2023},
     notes=items_without_meta,
 )

@@ -1,4 +1,4 @@
-"""Amazon's item metadata -> rows: JSON (2018 release) or Python literals (2014). No Prefect, no SQL text."""
+"""Amazon's item metadata as rows, from JSON (2018 release) or Python literals (2014). No Prefect, no SQL text."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _MISSING_IDS = frozenset({"", "nan", "nat", "none", "null", "\\n", "<na>"})  # i
 
 
 def meta_blocks(path: Path) -> Blocks:
-    """Rows of ``ITEMS``, repeated items among them, and rejected lines of a meta file; blocks in several processes."""
+    """Rows of ``ITEMS``, repeated items included, and rejected lines of a meta file. Several processes parse blocks."""
     return ordered_map(_meta_block, read_lines(path))
 
 
@@ -53,7 +53,7 @@ def _meta_block(block: Lines) -> tuple[pa.Table, pa.Table]:
 
 
 def _rows(block: Lines) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """As ``_parse``, for which only those lines are left that the fast reader is not sure of."""
+    """Rows as from ``_parse``, which gets only the lines that the fast reader is not sure of."""
     for at, (line, number) in enumerate(zip(block.lines, block.numbers.tolist(), strict=True)):
         entry = python_literals.parse(line)
         if entry is python_literals.UNSURE:
@@ -75,22 +75,22 @@ def _parse(block: Lines) -> Iterator[tuple[int, dict[str, Any] | str]]:
 
 
 def parse_entry(line: str) -> Any:
-    """The value of a meta line: JSON (2018) or a Python literal (2014). Never evaluates code.
+    """The value of a meta line: JSON (2018) or a Python literal (2014). It never evaluates code.
 
     Raises one of ``UNREADABLE`` for anything else.
     """
     try:
         return json.loads(line)
     except ValueError:
-        with warnings.catch_warnings():  # an unknown escape in a title is no matter for the log
+        with warnings.catch_warnings():  # no warnings about unknown escapes in titles
             warnings.simplefilter("ignore")
             return ast.literal_eval(line.strip())
 
 
 def item_row(entry: Any) -> dict[str, Any] | str:
-    """A row of ``ITEMS`` from a parsed meta line, or the reason why it is none.
+    """A row of ``ITEMS`` from a parsed meta line, or the reason for a reject.
 
-    Raises ValueError or RecursionError for a value that Python itself refuses to write out.
+    Raises ValueError or RecursionError for a value that Python refuses to write out.
     """
     if not isinstance(entry, dict):
         return "not a record of named fields"
@@ -113,7 +113,7 @@ def item_row(entry: Any) -> dict[str, Any] | str:
 
 
 def _id(value: Any) -> str | None:
-    """An id as text, a number too (``3.0`` is 3); None for what programs write for a missing value."""
+    """An id as text; a number such as ``3.0`` is 3. None for texts that mean a missing value."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         value = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
     text = value.strip() if isinstance(value, str) else ""
@@ -124,7 +124,7 @@ def _id(value: Any) -> str | None:
 
 
 def _paths(value: Any) -> list[list[str]] | None:
-    """Category paths, cleaned, without empty ones; a flat path is the only one. None for what is no list of paths."""
+    """Cleaned category paths without empty ones. A flat path is one path. None for anything but a list of paths."""
     if not value or is_missing(value):
         return []
     if not isinstance(value, list):

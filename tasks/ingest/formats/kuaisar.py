@@ -1,4 +1,4 @@
-"""KuaiSAR's five CSV files: recommended videos and search results, each with its clicks. Columns are read by name."""
+"""KuaiSAR's five CSV files: recommended videos and search results, each with clicks, with columns by name."""
 
 from __future__ import annotations
 
@@ -96,11 +96,13 @@ ALIASES = {"reco_active_level": "rec_active_level", "search_session_source": "se
 
 
 def find(folder: Path) -> Files:
-    """Raw table name -> its CSV files, in ``folder`` itself or in the one folder below it that has ``rec_inter.csv``.
+    """Raw table name -> its CSV files, in ``folder`` or in the one folder below it with ``rec_inter.csv``.
 
-    A table may come in parts: ``rec_inter.csv``, ``rec_inter.2023-06-01.csv``, ... Raises DataError if files are
-    missing, if a part is there twice, if a file is named almost like a part, or if several copies of the data lie below
-    ``folder``.
+    A table may come in parts: ``rec_inter.csv``, ``rec_inter.2023-06-01.csv``, ...
+
+    Raises:
+        DataError: files are missing, a part occurs twice, a file's name is almost that of a part, or ``folder`` has
+            several copies of the data.
     """
     homes = sorted({path.parent for path in folder.rglob("rec_inter*.csv*") if path.is_file()})
     if folder in homes:
@@ -141,12 +143,12 @@ def blocks(spec: Spec, con: duckdb.DuckDBPyConnection, path: Path, bounds: dict[
 
 
 def undescribed(con: duckdb.DuckDBPyConnection, folder: Path, files: Files) -> dict[str, int]:
-    """How many of the items that were shown no line of the item file describes."""
+    """Number of shown items that the item file does not describe."""
     return described_items(con, folder, ("rec", "src"), files["items"])
 
 
 def suites(earliest_ms: int, latest_ms: int) -> dict[str, ExpectationSuite]:
-    """What prepare relies on, by raw table."""
+    """Expectations that prepare relies on, by raw table."""
     from expectations import raw_items, raw_rec, raw_src
 
     return {

@@ -1,4 +1,4 @@
-"""How own logs are prepared: which events are engagements, and the three splits."""
+"""Preparation of own logs: engagements among the events, and the three splits."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from gensr_model.errors import DataError
 from tasks.core import sql_runner
 from tasks.ingest.formats.amazon import add_search_events, register_stems, require_queries
 
-ENOUGH_DAYS = 14  # with events: fewer are no weeks to learn from
+ENOUGH_DAYS = 14  # smallest number of days with events for a split by days
 
 
 def keeps_both(config: PipelineConfig) -> bool:
-    """Whether users without a search, or without a recommendation, are left out."""
+    """Whether only users with a search and a recommendation stay."""
     return config.logs.keep_users == "both"
 
 
 def engagements(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: dict[str, Any]) -> None:
-    """Table ``engagements``: engaged events with the text of their search."""
+    """Make the table ``engagements``: engaged events with the text of their search."""
     del counts
     sql_runner.run(con, "logs/engagements", {"search_by": config.logs.events.search_by})
 
@@ -49,16 +49,16 @@ def require_joins(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts
 
 
 def category_searches(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: dict[str, Any]) -> None:
-    """Add a search to each engagement, as format amazon does, if ``logs.category_queries`` says so.
+    """Add a search to each engagement, as format amazon does, if ``logs.category_queries`` is on.
 
-    Raises DataError where the logs have searches of their own, or no category path becomes a query.
+    Raises DataError where the logs have searches, or no category path gives a query.
     """
     if not config.logs.category_queries:
         return
     if searches := counts["read"]["search_events"]:
         raise DataError(
-            f"logs.category_queries is on, and the events hold {searches:,} searches: made and real ones would be one "
-            "task. Set it to false."
+            f"logs.category_queries is on, but the events hold {searches:,} real searches. Set "
+            "logs.category_queries to false."
         )
     for step in ("amazon/stop_words", "logs/item_paths", "amazon/path_words"):
         sql_runner.run(con, step)
@@ -71,7 +71,7 @@ def category_searches(con: duckdb.DuckDBPyConnection, config: PipelineConfig, co
 
 
 def event_split(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: dict[str, Any]) -> None:
-    """Table ``event_split`` as ``logs.split`` says; which split it is, and why, is in the counts."""
+    """Make the table ``event_split`` by ``logs.split``. The counts hold the chosen split and its reason."""
     split = config.logs.split
     zone = {"zone": split.zone}
     days = sql_runner.run(con, "logs/day_counts", zone).fetchall()
@@ -96,5 +96,5 @@ def event_split(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: 
 
 
 def zone_of_days(config: PipelineConfig, counts: Mapping[str, Any]) -> str | None:
-    """The time zone of the split's days; None where the split is not by days."""
+    """The time zone of the split's days. None for a split that is not by days."""
     return config.logs.split.zone if counts["split"]["by"] == "days" else None

@@ -1,1 +1,1 @@
-"""Sources on other machines and in databases: each becomes a folder of raw files under the state folder."""
+"""Sources on other machines and in databases. Each becomes a folder of raw files in the state folder."""

@@ -1,7 +1,7 @@
-"""Tables of a database, one query each, as Parquet files whose bytes depend on the rows alone.
+"""Tables of a database, one query each, as Parquet files whose bytes depend only on the rows.
 
-PostgreSQL and SQLite are read through SQLAlchemy, a batch of rows at a time, DuckDB's files by DuckDB. No query can
-write: each stands in brackets as the source of another, and the connection is read-only.
+PostgreSQL and SQLite are read through SQLAlchemy, a batch of rows at a time, and DuckDB files by DuckDB. No query can
+write: each stands in brackets inside another query, and the connection is read-only.
 """
 
 from __future__ import annotations
@@ -52,10 +52,13 @@ Reader = Callable[[str], Rows]  # the rows of a query
 def fetch_tables(
     source: SqlSource, folder: Path, config: PrepareConfig, names: Mapping[str, str] = MappingProxyType({})
 ) -> Path:
-    """Write ``<table>.parquet``, or what ``names`` calls it, for each query into ``folder``; returns it.
+    """Write ``<table>.parquet``, or the name in ``names``, for each query into ``folder``. Returns the folder.
 
-    Files whose rows are unchanged stay as they are. Raises DataError where the database does not answer or refuses a
-    query, or has no events, and ConfigError for a variable that is not set or holds no URL.
+    Files with unchanged rows stay unchanged.
+
+    Raises:
+        DataError: the database does not answer, refuses a query, or has no events.
+        ConfigError: a variable is not set or holds no URL.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"), tempfile.TemporaryDirectory(prefix=f"{folder.name}.tmp-", dir=folder.parent) as at:
@@ -78,7 +81,7 @@ def _digests(folder: Path) -> dict[str, str]:
 
 
 def _sort(con: duckdb.DuckDBPyConnection, given: Path, out: Path) -> None:
-    """The rows ordered by all columns, from left to right."""
+    """Write the rows ordered by all columns, from left to right."""
     with pq.ParquetFile(given) as file:
         con.register("given", pa.RecordBatchReader.from_batches(file.schema_arrow, file.iter_batches(ROWS)))
         rows = con.sql(sql_runner.query("raw/ordered_rows")).to_arrow_reader(ROWS)
@@ -87,7 +90,7 @@ def _sort(con: duckdb.DuckDBPyConnection, given: Path, out: Path) -> None:
 
 
 def _even(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of ROWS: where DuckDB cuts depends on its threads, and the bytes on where it cuts."""
+    """The same rows in batches of ROWS: DuckDB's batches depend on its threads, and they would change the bytes."""
     waiting: list[pa.RecordBatch] = []
     for batch in batches:
         while (room := ROWS - sum(map(len, waiting))) <= len(batch):
@@ -134,7 +137,7 @@ def _require_distinct(table: str, names: list[str]) -> None:
 
 def _opened(url: str) -> contextlib.AbstractContextManager[Reader]:
     scheme = url.partition("://")[0].partition("+")[0]
-    if scheme == "postgres":  # as hosters write it
+    if scheme == "postgres":  # a common spelling of hosting services
         scheme = "postgresql"
     if scheme not in DATABASES:
         raise ConfigError(f"source.url: the URL is of none of the databases that gensr reads: {', '.join(DATABASES)}")
@@ -186,7 +189,7 @@ def _postgresql(url: str) -> Iterator[Reader]:
 
 
 def _text_rows(con: sqlalchemy.Connection, query: str) -> Rows:
-    """The result with every value as text, lists of it apart: one rule for what batches may type differently."""
+    """The result with every value as text, except lists of text: batches may type values differently."""
     # no_parameters: a % in the query is a %
     result = con.execution_options(no_parameters=True, yield_per=ROWS).exec_driver_sql(query)
     names = list(result.keys())
@@ -210,7 +213,7 @@ def _is_array(code: object) -> bool:
 
 
 def _text(value: Any) -> str | None:
-    """A value as text; a time that names its zone in UTC, what has parts as JSON."""
+    """A value as text: a time with a zone in UTC, a compound value as JSON."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, dict | list):
@@ -231,7 +234,7 @@ def _texts(values: list[Any] | None) -> list[str | None] | None:
 
 
 def _secrets(url: str) -> tuple[str | None, ...]:
-    """What no message may hold: the URL, and its password as the URL has it and as it is."""
+    """Texts that no message may hold: the URL, and its password as in the URL and decoded."""
     written = url.partition("://")[2].rpartition("@")[0].partition(":")[2]
     return (url, written, _parsed(url).password if written else None)
 
@@ -239,7 +242,7 @@ def _secrets(url: str) -> tuple[str | None, ...]:
 def _parsed(url: str) -> sqlalchemy.URL:
     try:
         return make_url(url)
-    except (sqlalchemy.exc.ArgumentError, ValueError):  # whose text may repeat the URL
+    except (sqlalchemy.exc.ArgumentError, ValueError):  # their text may repeat the URL
         raise ConfigError(
             "source.url: this is no URL of a database: expected postgresql://user:password@host:port/name, with %, @, "
             ": and / of a password written as %25, %40, %3A and %2F"
@@ -248,15 +251,15 @@ def _parsed(url: str) -> sqlalchemy.URL:
 
 @contextlib.contextmanager
 def _one_error(where: str, secrets: tuple[str | None, ...], hint: str = "") -> Iterator[None]:
-    """What a database raises as one DataError that repeats no secret."""
+    """Raise a database's errors as one DataError without secrets."""
     try:
         yield
     except (sqlalchemy.exc.SQLAlchemyError, psycopg.Error, sqlite3.Error, duckdb.Error, pa.ArrowException) as error:
-        # from None: the trace that a log keeps shows no message of the library, which may quote the URL
+        # from None: the logged trace then has no message of the library, which may quote the URL
         raise DataError(f"{where}: {scrubbed(_reason(error), *secrets)}. {hint}".rstrip()) from None
 
 
 def _reason(error: Exception) -> str:
-    """The database's own words, without the query, which the config holds."""
+    """The database's message without the query, which is in the config."""
     text = str(getattr(error, "orig", None) or error)
     return " ".join(text.partition("\nLINE ")[0].split()).rstrip(".")

@@ -1,4 +1,4 @@
-"""Objects below an S3 prefix, mirrored into a folder: what has not changed stays, a broken transfer resumes."""
+"""Mirrors objects below an S3 prefix into a folder. Unchanged objects stay, and a broken transfer resumes."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _CLIENT = {"connect_timeout": 10, "read_timeout": 60, "retries": {"total_max_att
 
 
 class Listed(NamedTuple):
-    """An object as the listing has it."""
+    """An object of the listing."""
 
     key: str  # with its bucket
     version: list[Any]  # ETag and size
 
 
 def mirror(source: S3Source, folder: Path) -> Path:
-    """Make ``folder`` hold what the bucket holds below the prefix, hidden objects apart; returns it.
+    """Make ``folder`` equal to the bucket below the prefix, without hidden objects. Returns the folder.
 
     Raises DataError where the service does not answer, refuses, or has no such bucket or prefix.
     """
@@ -71,7 +71,7 @@ def _list(service: S3FileSystem, url: str, given: str) -> dict[str, Listed]:
         name = key.removeprefix(url).lstrip("/") or PurePosixPath(key).name
         parts = PurePosixPath(name).parts
         if name.endswith("/") or any(part.startswith((".", "_")) and part not in (".", "..") for part in parts):
-            continue  # a folder's own mark, and what other tools leave
+            continue  # marks of folders, and leftovers of other tools
         if ".." in parts or "\\" in name:
             raise DataError(f"{given}: the object {key!r} would be written outside its folder. Rename it.")
         objects[name] = Listed(key, [info["ETag"], info["size"]])
@@ -81,7 +81,7 @@ def _list(service: S3FileSystem, url: str, given: str) -> dict[str, Listed]:
 
 
 def _remove_others(folder: Path, names: set[str]) -> None:
-    """Delete files with other names, and folders that are empty then: one may stand where an object is to lie."""
+    """Delete files with other names, and empty folders, which may be in the place of an object."""
     for path in sorted(folder.rglob("*"), reverse=True):
         if path.is_dir():
             with contextlib.suppress(OSError):
@@ -91,13 +91,16 @@ def _remove_others(folder: Path, names: set[str]) -> None:
 
 
 def _transfer(service: S3FileSystem, listed: Listed, target: Path, parts: Path) -> None:
-    """Fetch one object; what came before a failure waits in ``parts`` for the next run, by key and version."""
+    """Fetch one object. After a failure ``parts`` holds its beginning for the next run, by key and version."""
     parts.mkdir(exist_ok=True)
     part = parts / digest([listed.key, *listed.version])
     size = listed.version[1]
     have = part.stat().st_size if part.exists() else 0
     if shutil.disk_usage(parts).free < size - have:
-        raise DataError(f"{parts}: no room for the {size - have:,} bytes of {listed.key}.")
+        raise DataError(
+            f"{parts}: no room for the {size - have:,} bytes of {listed.key}. Free some space, or set "
+            "GENSR_HOME to another disk."
+        )
     # s3fs asks for the version that was there when it opened the object, and raises if that is gone
     with part.open("ab") as out, service.open(listed.key, "rb", block_size=_BLOCK, cache_type="none") as remote:
         if [remote.details["ETag"], remote.size] != listed.version:
@@ -114,11 +117,11 @@ def _transfer(service: S3FileSystem, listed: Listed, target: Path, parts: Path) 
 
 @contextlib.contextmanager
 def _one_error(source: S3Source, secrets: set[str | None]) -> Iterator[None]:
-    """What s3fs raises as one DataError that names the source and repeats no secret."""
+    """Raise s3fs's errors as one DataError that names the source and holds no secret."""
     try:
         yield
     except (OSError, BotoCoreError, ClientError) as error:
-        # from None: the trace that a log keeps shows no message of the library, which may quote a URL
+        # from None: the logged trace then has no message of the library, which may quote a URL
         raise DataError(f"source {source.url}: {scrubbed(_reason(source, error), *secrets)}") from None
 
 

@@ -1,1 +1,1 @@
-"""Readers of tables whose columns are found by name: delimited text, JSON lines, Parquet."""
+"""Readers of tables with columns by name: delimited text, JSON lines, Parquet."""

@@ -1,7 +1,7 @@
-"""CSV, TSV and their like: delimiter, quoting and header are found, records may span lines, damage costs one record.
+"""Reads CSV, TSV and similar files. Delimiter, quoting and header are detected, and damage costs one record.
 
-A chunk goes to Arrow whole. Where the rows that come back are not the lines, it goes there once more with line ends
-allowed in quotes. Only a chunk that is not clean in either way is read record by record.
+Records may span lines. A chunk goes to Arrow whole. Where the rows are not the lines, the chunk goes to Arrow once more
+with line ends allowed in quotes. Only a chunk that is not clean in either way is read record by record.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from tasks.ingest.rejects import REJECTED
 from tasks.ingest.tables.text_chunks import CHUNK, Chunk, chunks
 
 DELIMITERS = (",", "\t", ";", "|")
-_END = "\0"  # a field that we append to a record: inside an open quote it would not come back as a field
+_END = "\0"  # a field that we append to a record; after an open quote it is no field of its own
 _TYPED = re.compile(r":(token|float)(_seq)?$")  # how RecBole's headers end
-_LINES = 1_000  # a quote that is open for longer was never closed
+_LINES = 1_000  # a quote that stays open for more lines counts as unclosed
 _SAMPLE = 2**20
 _SEP = re.compile(rb"sep=(.)\r?", re.IGNORECASE)  # the first line of a file that Excel wrote
 _BACKSLASHED = re.compile(rb'(\\+)"')  # a quote within quotes as Spark writes it
@@ -35,13 +35,13 @@ _QUOTING: dict[bool, Literal[0, 3]] = {True: csv.QUOTE_MINIMAL, False: csv.QUOTE
 
 
 class Dialect(NamedTuple):
-    """How a text file is written."""
+    """The notation of a text file."""
 
     delimiter: str
     quoted: bool
     header: tuple[str, ...]
     named: bool  # whether the first line is the header
-    skipped: int = 0  # lines before it, or before the first record
+    skipped: int = 0  # lines before the header, or before the first record
     escaped: bool = False  # whether a quote within quotes is \\" and not ""
 
 
@@ -110,7 +110,7 @@ def _is_before(line: bytes, header_given: bool) -> bool:
 
 
 def _doubled(text: bytes, dialect: Dialect) -> bytes:
-    """The text with its quotes within quotes doubled, where the file writes them as \\" instead."""
+    r"""The text with doubled quotes within quotes, where the file writes them as \" instead."""
     if not dialect.escaped:
         return text
     return _BACKSLASHED.sub(lambda m: m[1][: len(m[1]) // 2] + (b'""' if len(m[1]) % 2 else b'"'), text)
@@ -128,7 +128,7 @@ def records(path: Path, dialect: Dialect, wanted: Sequence[str]) -> Iterator[tup
 
 
 def _without_headers(rows: pa.Table, broken: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """Files that were written one behind the other have their headers between the rows: they are rejects."""
+    """The rows without repeated headers, which concatenated files have between rows. They become rejects."""
     names = [name for name in rows.column_names if name != "line_no"]
     same = pc.equal(rows[names[0]], names[0])
     if not pc.any(same).as_py():
@@ -140,7 +140,7 @@ def _without_headers(rows: pa.Table, broken: pa.Table) -> tuple[pa.Table, pa.Tab
 
 
 def _whole_records(path: Path, dialect: Dialect) -> Iterator[Chunk]:
-    """Chunks that end where no quote is open, as far as counting quotes can tell."""
+    """Chunks that end where no quote is open, by the count of quotes."""
     rest, start = b"", 1
     for chunk in chunks(path):
         text = rest + _doubled(chunk.text, dialect)
@@ -148,7 +148,7 @@ def _whole_records(path: Path, dialect: Dialect) -> Iterator[Chunk]:
         cut = len(text)
         if not chunk.last and dialect.quoted and text.count(b'"') % 2:
             cut = _closed_end(text)
-            if len(text) - cut > 2 * CHUNK:  # a stray quote, and nothing that spans lines
+            if len(text) - cut > 2 * CHUNK:  # a stray quote, not a record that spans lines
                 cut = len(text)
         if cut:
             yield Chunk(text[:cut], start, chunk.last)
@@ -177,7 +177,7 @@ def _parse(chunk: Chunk, dialect: Dialect, wanted: list[str]) -> tuple[pa.Table,
 
 
 def _clean(text: bytes, dialect: Dialect, wanted: list[str]) -> pa.Table | None:
-    """The rows with ``line_no`` from 0; None where the text is not a table from its first line to its last."""
+    """The rows with ``line_no`` from 0. None where the text is not a table from its first line to its last."""
     lines = text.count(b"\n")
     table = _arrow(dialect, text, wanted)
     if table is not None and len(table) == lines:
@@ -193,13 +193,13 @@ def _clean(text: bytes, dialect: Dialect, wanted: list[str]) -> pa.Table | None:
 
 
 def _arrow(dialect: Dialect, text: bytes, wanted: Sequence[str], spanning: bool = False) -> pa.Table | None:
-    """The text as a table of strings; None where Arrow does not take it, or where a lone CR or bad UTF-8 is in it."""
+    """The text as a table of strings. None where Arrow refuses it, or for a lone CR or bad UTF-8."""
     if (b"\r" in text and text.count(b"\r") != text.count(b"\r\n")) or not is_utf8(text):
         return None
     try:
         return pacsv.read_csv(
             pa.BufferReader(text),
-            # One block: a quote that is never closed then costs rows, which the count of lines notices.
+            # One block: an unclosed quote then loses rows, which the count of lines detects.
             pacsv.ReadOptions(use_threads=False, block_size=len(text) + 1, column_names=list(dialect.header)),
             pacsv.ParseOptions(
                 delimiter=dialect.delimiter,
@@ -221,14 +221,14 @@ def _numbered(table: pa.Table, numbers: np.ndarray) -> pa.Table:
 
 
 def _line_ends(table: pa.Table) -> np.ndarray:
-    """How many line ends stand within each record."""
+    """Number of line ends within each record."""
     within = [pc.count_substring(column, "\n") for column in table.itercolumns()]
     total: np.ndarray = functools.reduce(pc.add, within).to_numpy().astype(np.int64)
     return total
 
 
 def _one_by_one(chunk: Chunk, dialect: Dialect, wanted: list[str]) -> tuple[pa.Table, pa.Table]:
-    """Record by record; a line at which no record begins is a reject, and reading goes on with the next line."""
+    """Read record by record. A line at which no record begins is a reject, and reading continues with the next line."""
     lines = chunk.text.split(b"\n")[:-1]
     places = [dialect.header.index(name) for name in wanted]
     rows: list[list[str]] = []
@@ -257,7 +257,7 @@ def _one_by_one(chunk: Chunk, dialect: Dialect, wanted: list[str]) -> tuple[pa.T
 
 
 def _record(lines: list[bytes], at: int, dialect: Dialect) -> tuple[list[str], str, int]:
-    """The fields of the record that begins at a line, why it is none, and how many lines it takes."""
+    """The fields of the record that begins at a line, or why it is none, and its number of lines."""
     fields, reason = _fields(lines[at], dialect)
     if reason != _OPEN:
         return fields, reason, 1

@@ -41,7 +41,7 @@ def keys_of(con: duckdb.DuckDBPyConnection, path: Path, step: str | None = None)
 
 
 def json_path(name: str, keys: Sequence[str]) -> str:
-    """DuckDB's path to a column: a key as it stands, or keys of objects in objects with dots between."""
+    """DuckDB's path to a column: a key with this exact name, or keys of nested objects with dots between."""
     steps = [name] if name in keys or "." not in name else name.split(".")
     if '"' in name:  # no step of a path may hold one; one of a pointer may
         return "".join(f"/{step.replace('~', '~0').replace('/', '~1')}" for step in steps)
@@ -51,9 +51,9 @@ def json_path(name: str, keys: Sequence[str]) -> str:
 def json_rows(
     con: duckdb.DuckDBPyConnection, path: Path, paths: Mapping[str, str], step: str | None = None
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
-    """(rows, rejects) per chunk; rows have a text column for each of ``paths``, by its name, and ``line_no``.
+    """(rows, rejects) per chunk. Rows have a text column for each of ``paths``, by its name, and ``line_no``.
 
-    ``step`` names the query ``tables/lines_<step>``, which each block of lines goes through first.
+    ``step`` names the query ``tables/lines_<step>``, which transforms each block of lines first.
     """
     params = {"paths": list(paths.values())}
     for chunk in chunks(path):
@@ -71,7 +71,7 @@ def json_rows(
 
 
 def _after(con: duckdb.DuckDBPyConnection, lines: pa.Table, step: str | None) -> pa.Table:
-    """The lines as a query of ``sql/tables`` turns them into lines of one row each."""
+    """The lines after a query of ``sql/tables`` that makes lines of one row each."""
     return lines if step is None else _query(con, f"tables/lines_{step}", lines)
 
 
@@ -86,7 +86,7 @@ def _query(
 
 
 def _lines(chunk: Chunk) -> tuple[pa.Table, pa.Table]:
-    """The lines that are not blank and their numbers, with those that are not UTF-8 apart."""
+    """The lines that are not blank with their numbers, and separately those that are not UTF-8."""
     ends = np.flatnonzero(np.frombuffer(chunk.text, np.uint8) == 10) + 1
     offsets = pa.py_buffer(np.concatenate([[0], ends]).astype(np.int32))
     numbers = pa.array(np.arange(len(ends), dtype=np.int64) + chunk.first_line)

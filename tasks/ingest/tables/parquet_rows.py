@@ -1,4 +1,4 @@
-"""Parquet files, a batch of rows at a time. Of a row the place is its number, from 1."""
+"""Reads Parquet files, a batch of rows at a time. The place of a row is its number, from 1."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def schema_of(path: Path) -> pa.Schema:
 
 
 def type_of(schema: pa.Schema, name: str) -> pa.DataType:
-    """The type of a column, which may be a path into structs such as ``object.id``; null where there is none."""
+    """The type of a column, or of a path into structs such as ``object.id``. Null where there is none."""
     if name in schema.names:
         return schema.field(name).type
     first, *steps = name.split(".")
@@ -43,16 +43,16 @@ def type_of(schema: pa.Schema, name: str) -> pa.DataType:
 
 
 def is_time(kind: pa.DataType) -> bool:
-    """Whether a column says itself which instants it means."""
+    """Whether a column's type defines its instants."""
     return pa.types.is_timestamp(kind) or pa.types.is_date(kind)
 
 
 def parquet_rows(
     con: duckdb.DuckDBPyConnection, path: Path, columns: Mapping[str, str], zone: str = "UTC"
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
-    """(rows, no rejects) per batch; rows have a text column for each of ``columns`` and ``line_no``.
+    """(rows, no rejects) per batch. Rows have a text column for each of ``columns`` and ``line_no``.
 
-    A time is text of ms since 1970; one that names no zone is taken as of ``zone``.
+    A time is text of ms since 1970. A time without a zone is in ``zone``.
     """
     done = 0
     with _file(path) as file:

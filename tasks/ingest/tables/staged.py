@@ -1,4 +1,4 @@
-"""Tables that are read twice: the first time from a raw file, the second time from memory or a file of our own."""
+"""Tables that are read twice: first from a raw file, then from memory or a temporary file."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-IN_MEMORY = 256 * 2**20  # bytes held before they go to a file
+IN_MEMORY = 256 * 2**20  # bytes in memory before they go to a file
 
 
 class Staged:
-    """Tables of one schema in the order in which they were added; the file in ``folder`` goes with the object."""
+    """Tables of one schema, in order of addition. The file in ``folder`` is deleted with the object."""
 
     def __init__(self, folder: Path) -> None:
         self._held: list[pa.Table] = []
@@ -39,7 +39,7 @@ class Staged:
         self._held, self._bytes = [], 0
 
     def __iter__(self) -> Iterator[pa.Table]:
-        """The tables; nothing can be added afterwards, and they can be read once."""
+        """The tables, readable once. Nothing can be added afterwards."""
         if self._file is not None and self._writer is not None:
             self._writer.close()
             self._file.flush()

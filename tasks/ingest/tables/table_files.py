@@ -1,4 +1,7 @@
-"""The files of a table in a folder: those whose names begin with the table's name, or that lie in a folder of it."""
+"""The files of a table in a folder, by their names.
+
+A file belongs to a table if its name begins with the table's name, or if it lies in a folder of that name.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,14 @@ ENDINGS = f"{', '.join(_KINDS)}, also with .gz or .zst"
 
 
 class Kind(NamedTuple):
-    """What a file name says: the name without endings, and how the file is read."""
+    """A file name without endings, and how the file is read."""
 
     stem: str
     kind: str
 
 
 def kind_of(name: str) -> Kind | None:
-    """How a file of this name is read; None where its ending is not one of ``ENDINGS``."""
+    """How a file with this name is read. None where its ending is not one of ``ENDINGS``."""
     lower = name.lower()
     packed = next((ending for ending in _PACKED if lower.endswith(ending)), "")
     bare = name[: len(name) - len(packed)]
@@ -35,19 +38,20 @@ def kind_of(name: str) -> Kind | None:
 
 
 def label(folder: Path, path: Path) -> str:
-    """What a file is called in accounts and rejects: its place in the folder."""
+    """The name of a file in accounts and rejects: its path in the folder."""
     return path.relative_to(folder).as_posix()
 
 
 def files_of(folder: Path, name: str, others: Sequence[str] = ()) -> tuple[Path, ...]:
-    """The files of the table ``name``, in the order of their places without endings.
+    """The files of the table ``name``, in the order of their paths without endings.
 
     A table is ``name.csv``, several files ``name.2026-01-01.csv``, ``name-2.csv``, or a folder ``name`` or
-    ``name.parquet`` with files of any name. In ``name`` a * stands for any letters. Files that begin with a longer name
-    of ``others`` are of that table, longer up to a *. Names that begin with ``_`` or ``.`` are left out, as Spark's
-    ``_SUCCESS``. Where the folder itself has no such file, folders below have the parts: ``2026-01-02/name.csv``.
+    ``name.parquet`` with files of any name. In ``name`` a * stands for any characters. Files that begin with a longer
+    name of ``others`` belong to that table, where the length counts up to a *. Names that begin with ``_`` or ``.`` are
+    left out, such as Spark's ``_SUCCESS``. Where the folder has no such file, folders below it have the parts:
+    ``2026-01-02/name.csv``.
 
-    Raises DataError for a file that begins like the table and is not read, and for one part that is there twice.
+    Raises DataError for a file that begins like the table and is not read, and for a part that occurs twice.
     """
     longer = [other for other in others if len(other.split("*")[0]) > len(name.split("*")[0])]
     parts: dict[str, Path] = {}
@@ -72,7 +76,7 @@ def files_of(folder: Path, name: str, others: Sequence[str] = ()) -> tuple[Path,
 
 
 def _entries(folder: Path, name: str, tables: Sequence[str], longer: Sequence[str]) -> list[Path]:
-    """The files and folders that begin with the table's name: of the folder itself, else of those below."""
+    """The files and folders that begin with the table's name, in the folder, else in the folders below."""
     here: list[Path] = []
     below: list[Path] = []
     for path in sorted(folder.iterdir()):
@@ -107,7 +111,7 @@ def _below(path: Path) -> Iterator[Path]:
 
 
 def hive_columns(path: Path, name: str) -> dict[str, str]:
-    """The columns that folders such as ``day=2026-01-02`` above a file give to it, up to the table's own folder."""
+    """The columns that folders such as ``day=2026-01-02`` above a file add to it, up to the table's folder."""
     parents = [parent.name for parent in path.parents]
     plain = next((n for n, parent in enumerate(parents) if not _HIVE.fullmatch(parent)), len(parents))
     table = next((n for n, parent in enumerate(parents) if _begins(parent, name)), plain)

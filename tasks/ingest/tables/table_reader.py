@@ -1,4 +1,4 @@
-"""One raw file of a table whose columns are found by role: what is understood of it, and its rows as text by role."""
+"""Reads one raw file of a table with columns by role: how it was read, and its rows as text."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from tasks.ingest.tables.table_files import LINES, PARQUET, TEXT, hive_columns, 
 from tasks.ingest.tables.text_chunks import first_bytes
 
 _SAMPLE = 2**20
-_LATE = ("query", "query_id", "behavior")  # many rows have none, and JSON lines may leave out what is null
+_LATE = ("query", "query_id", "behavior")  # many rows have none, and JSON lines may leave out null values
 _IDS = ("user", "item", "query_id", "session", "behavior")
-# A batch of rows by role, with ``line_no``; and the lines that are no rows.
+# A batch of rows by role, with ``line_no``, and the lines that are no rows.
 Batches = Iterator[tuple[pa.Table, pa.Table]]
 
 
 class TableReader:
-    """A file of ``table``, one of ``USUAL``. Making one reads the file's beginning alone.
+    """A file of ``table``, one of ``USUAL``. The constructor reads only the file's beginning.
 
     Attributes:
-        columns: role -> the columns that play it; roles that no column plays are left out.
+        columns: role -> its columns; roles without columns are left out.
         seen: all columns of the file, with those of hive folders.
-        time_unit: of the time column where the file itself says it (Parquet): ms; else None.
+        time_unit: unit of the time column where the file states it (Parquet): ms; else None.
 
-    Raises DataError for a file that cannot be read as what its name says, and as ``find_columns`` does.
+    Raises DataError for a file that is not what its name says, and as ``find_columns`` does.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class TableReader:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What is understood of the file, as JSON: how it is written, the columns of each role and why, unused ones."""
+        """How the file was read, as JSON: its notation, the columns of each role with reasons, and unused columns."""
         used = {part for c in self.columns.values() for name in c.names for part in (name, name.split(".")[0])}
         facts: dict[str, Any] = {"table": self.table, "kind": self.kind}
         if self.dialect is not None:
@@ -99,9 +99,10 @@ class TableReader:
         return between.join(self.columns[role].names) if role in self.columns else role
 
     def batches(self) -> Batches:
-        """Rows by role as text: trimmed, null where missing, ids and queries in one spelling; and broken lines.
+        """Rows by role as text, and broken lines. Values are trimmed, null where missing, with normalised ids and
+        queries.
 
-        A role that no column plays is null. Raises DataError where the file is truncated or damaged.
+        A role without a column is null. Raises DataError where the file is truncated or damaged.
         """
         usual = USUAL[self.table]
         late = {role: Column(usual[role], "usual name, in later rows") for role in self._late()}

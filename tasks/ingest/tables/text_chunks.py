@@ -1,4 +1,4 @@
-"""Text files of any size in chunks of whole lines: plain, gzip or zstd, which their first bytes tell."""
+"""Reads text files of any size in chunks of whole lines: plain, gzip or zstd, recognised by their first bytes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Chunk(NamedTuple):
 
 
 def packing(path: Path) -> str | None:
-    """The compression of a file: gzip, zstd or None. Raises DataError for a file without a byte."""
+    """The compression of a file: gzip, zstd or None. Raises DataError for an empty file."""
     with path.open("rb") as file:
         start = file.read(4)
     if not start:
@@ -40,7 +40,7 @@ def first_bytes(path: Path, count: int) -> bytes:
 
 
 def chunks(path: Path) -> Iterator[Chunk]:
-    """The lines of a text file; the last one gets a line end if it has none.
+    """The lines of a text file. The last line gets a line end if it has none.
 
     Raises DataError, naming the file and the last good line, where the file is empty, truncated, damaged or no text.
     """

@@ -1,4 +1,4 @@
-"""Values of columns as text: missing ones are null, ids keep one spelling, queries one case in every script."""
+"""Normalises values of columns as text: missing values, ids, queries and texts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from tasks.ingest import python_literals
 from tasks.ingest.clean_text import clean_text
 
-#: How exports write that there is no value. Case counts: a user may be called Nan.
+#: Texts that exports write for a missing value. Case counts: a user may be called Nan.
 MISSING = pa.array(
     ["", "null", "NULL", "Null", "nan", "NaN", "NAN", "-nan", "NaT", "nat", "None", "\\N", "<NA>", "[]", "{}"],
     pa.string(),
@@ -26,7 +26,7 @@ Texts: TypeAlias = "pa.ChunkedArray | pa.Array"
 
 
 def known(values: Texts) -> Texts:
-    """Trimmed; null where the text says that there is no value."""
+    """Trimmed values, null where the text means that there is no value."""
     if values.null_count == len(values):
         return values
     trimmed = pc.utf8_trim_whitespace(values)
@@ -34,28 +34,28 @@ def known(values: Texts) -> Texts:
 
 
 def texts(values: Texts) -> Texts:
-    """Texts for people: without the tags and entities of HTML, and NFKC, so that they have the letters of queries."""
+    """Readable texts without tags and entities of HTML, in NFKC, so that they have the letters of queries."""
     if pc.any(pc.match_substring_regex(values, "[&<]")).as_py():
         values = known(_each(values, _without_markup))
-    # pc.utf8_normalize leaves letters and their marks apart.
+    # pc.utf8_normalize does not join letters with their marks.
     return values if _all_ascii(values) else _each(values, functools.partial(unicodedata.normalize, "NFKC"))
 
 
 def ids(values: Texts) -> Texts:
-    """Ids: 12.0, which a table with missing values makes of 12, is 12."""
+    """Normalised ids: 12.0, which a table with missing values makes of 12, becomes 12."""
     if pc.any(pc.ends_with(values, ".0")).as_py():
         return pc.replace_substring_regex(values, r"^(-?\d+)\.0$", r"\1")
     return values
 
 
 def queries(values: Texts) -> Texts:
-    """NFKC, case folded, one blank between words; letters of every script stay."""
+    """Normalised queries: NFKC, case folded, one blank between words. Letters of every script stay."""
     lower = pc.ascii_lower(values) if _all_ascii(values) else _each(values, _folded)
     return known(pc.replace_substring_regex(lower, r"\s+", " "))
 
 
 def lists(values: Texts) -> Texts:
-    """The values, of which lists as Python writes them have become JSON."""
+    """The values, with lists in Python's notation rewritten as JSON."""
     if not pc.any(pc.match_substring_regex(values, r"^\s*\[.*'")).as_py():
         return values
     return _each(values, _as_json)
@@ -106,18 +106,18 @@ def _folded(text: str) -> str:
 
 
 def joined(columns: Sequence[Texts], role: str) -> Texts:
-    """Several columns of one role as one: levels of a category path, parts of a text, else the first with a value."""
+    """Several columns of one role as one: levels of a category path, parts of a text, else the first value."""
     if len(columns) == 1:
         return listed(columns[0], BETWEEN[role]) if role in BETWEEN and role != "category" else columns[0]
     if role not in BETWEEN:
         return pc.coalesce(*map(known, columns))
     parts = [known(listed(known(column), BETWEEN[role])) for column in columns]
-    # null_handling="skip" loses the rows in which all are null.
+    # null_handling="skip" loses rows with only nulls.
     return pc.binary_join_element_wise(*parts, BETWEEN[role], null_handling="replace")
 
 
 def listed(values: Texts, between: str) -> Texts:
-    """The values, of which JSON lists of texts have become one text."""
+    """The values, with JSON lists of texts joined to one text."""
     lists = pc.and_(pc.starts_with(values, "["), pc.ends_with(values, "]"))
     if not pc.any(lists).as_py():
         return values
