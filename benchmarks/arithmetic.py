@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("pages", type=Path, nargs="*", help="Markdown pages with tables of R@5, R@10, N@5 and N@10")
     given = parser.parse_args()
     tables = {
-        title: [(", ".join(place), row, told) for place, row, told in papers_cells(known)]
+        title: [(", ".join(place), row, verdict) for place, row, verdict in papers_cells(known)]
         for title, known in (("the paper's Tables 2 and 3", RANKING), ("the paper's Table 4", FULL_RANKING))
     }
     tables["the pages"] = [
@@ -34,10 +34,10 @@ def main() -> None:
         for row in markdown_rows(page.read_text(encoding="utf-8"))
     ]
     for title, cells in tables.items():
-        for place, row, told in cells:
-            if told != "inside":
-                print(f"{title}: {place}: {told}, {ratio(row):.3f}")
-        print(f"{title}: {dict(Counter(told for *_, told in cells))}")
+        for place, row, verdict in cells:
+            if verdict != "inside":
+                print(f"{title}: {place}: {verdict}, {ratio(row):.3f}")
+        print(f"{title}: {dict(Counter(verdict for *_, verdict in cells))}")
 
 
 def ratio(row: Figures) -> float:

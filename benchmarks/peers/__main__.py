@@ -65,8 +65,10 @@ def environment(folder: Path, requirements: Path) -> Path:
     command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--requirement"]
     done = subprocess.run([*command, str(requirements)], capture_output=True, text=True, encoding="utf-8")
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()[-1:]
-        raise NoPeerError(f"{requirements.name} cannot be installed: {''.join(said[-1:]).removeprefix('ERROR: ')}")
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()[
+            -1:
+        ]
+        raise NoPeerError(f"{requirements.name} cannot be installed: {''.join(errors[-1:]).removeprefix('ERROR: ')}")
     stamp.write_text(wanted, encoding="utf-8")
     return python
 
@@ -108,13 +110,13 @@ def rows(
         if name in missing:
             made.append({"system": name, "skipped": missing[name]})
             continue
-        peer, told = saved.ranks[name], saved.told[name]
-        row = {"system": name, "peer": round(per_sample(peer, "ndcg_at_10").mean(), 4), "seconds": told["seconds"]}
+        peer, facts = saved.ranks[name], saved.facts[name]
+        row = {"system": name, "peer": round(per_sample(peer, "ndcg_at_10").mean(), 4), "seconds": facts["seconds"]}
         if name in ours:
-            found = paired_bootstrap(ours[name], peer, users=users)
-            row |= {"ours": round(row["peer"] + found.mean_difference, 4), "seeds": len(ours[name])}
-            row |= {"difference": round(found.mean_difference, 4), "low": round(found.low, 4)}
-            row |= {"high": round(found.high, 4), "below": found.mean_difference < -ALLOWED}
+            compared = paired_bootstrap(ours[name], peer, users=users)
+            row |= {"ours": round(row["peer"] + compared.mean_difference, 4), "seeds": len(ours[name])}
+            row |= {"difference": round(compared.mean_difference, 4), "low": round(compared.low, 4)}
+            row |= {"high": round(compared.high, 4), "below": compared.mean_difference < -ALLOWED}
         made.append(row)
     return made
 
@@ -165,8 +167,8 @@ def main() -> None:
     failed = False
     for system in wanted:
         try:
-            ranks, told = train(system, dataset, python, config.seed, given.threads, config.model.max_history)
-            exchange.save(to, system, ranks, told, expected)
+            ranks, facts = train(system, dataset, python, config.seed, given.threads, config.model.max_history)
+            exchange.save(to, system, ranks, facts, expected)
         except RuntimeError as error:
             missing[system], failed = str(error), True
     samples = dataset.table("samples_test").select(["sample_id", "user_idx"])

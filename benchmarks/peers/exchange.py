@@ -76,9 +76,9 @@ def export(dataset: PreparedDataset, job: dict[str, Any], folder: Path) -> None:
 def read_scores(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
     """(N, 100) scores that a peer wrote; DataError where they are not one for each candidate of each list."""
     column = pq.read_table(path)["scores"].combine_chunks()
-    found = {len(column)} | set(pc.list_value_length(column).to_pylist())
-    if found != set(shape):
-        raise DataError(f"{path}: lists and lengths {sorted(found)}, expected {shape}; train this peer again")
+    shapes = {len(column)} | set(pc.list_value_length(column).to_pylist())
+    if shapes != set(shape):
+        raise DataError(f"{path}: lists and lengths are {sorted(shapes)}, not {shape}. Train this peer again.")
     return column.flatten().to_numpy().reshape(shape)
 
 
@@ -88,10 +88,10 @@ def ranks_of(given: Lists, scores: npt.NDArray[np.float32]) -> pa.Table:
 
 
 class Saved(NamedTuple):
-    """The peers' file: ranks of each, and of each how it came about."""
+    """The peers' file: each peer's ranks and the facts of its training."""
 
     ranks: dict[str, pa.Table]
-    told: dict[str, dict[str, Any]]
+    facts: dict[str, dict[str, Any]]
 
 
 def read(path: Path, expected: str) -> Saved:
@@ -99,18 +99,19 @@ def read(path: Path, expected: str) -> Saved:
     if not path.is_file():
         return Saved({}, {})
     metadata = pq.read_schema(path).metadata
-    if (found := metadata[b"lists"].decode()) != expected:
+    if (saved_lists := metadata[b"lists"].decode()) != expected:
         raise DataError(
-            f"{path}: these peers ranked lists {found}, the prepared data has {expected}; name another file with --to"
+            f"{path}: these peers ranked lists {saved_lists}, but the prepared data has {expected}. "
+            "Name another file with --to."
         )
     return Saved(read_saved_ranks(path), json.loads(metadata[b"peers"]))
 
 
-def save(path: Path, name: str, ranks: pa.Table, told: dict[str, Any], expected: str) -> None:
-    """Add a peer to the file, or put it in place of itself."""
+def save(path: Path, name: str, ranks: pa.Table, facts: dict[str, Any], expected: str) -> None:
+    """Add a peer to the file, or replace it."""
     saved = read(path, expected)
-    tables, all_told = {**saved.ranks, name: ranks}, {**saved.told, name: told}
-    metadata = {"lists": expected, "peers": json.dumps(all_told)}
+    tables, all_facts = {**saved.ranks, name: ranks}, {**saved.facts, name: facts}
+    metadata = {"lists": expected, "peers": json.dumps(all_facts)}
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(widen(tables).replace_schema_metadata(metadata), path, compression="zstd")
 
@@ -122,7 +123,7 @@ def ours(paths: list[Path], dataset: PreparedDataset) -> dict[str, list[pa.Table
     """
     given = lists(dataset, "test")
     popular = ranks_of(given, popularity(dataset)(given.samples, given.items)).sort_by("sample_id")
-    found: dict[str, list[pa.Table]] = {}
+    result: dict[str, list[pa.Table]] = {}
     for path in paths:
         for label, table in read_saved_ranks(path).items():
             rows = of_task(table, TASK)
@@ -131,5 +132,5 @@ def ours(paths: list[Path], dataset: PreparedDataset) -> dict[str, list[pa.Table
                     f"{path}: popularity ranks otherwise here, so the lists differ; prepare with its config"
                 )
             if len(rows):
-                found.setdefault(label.partition("/")[0], []).append(rows)
-    return found
+                result.setdefault(label.partition("/")[0], []).append(rows)
+    return result

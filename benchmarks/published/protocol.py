@@ -57,9 +57,11 @@ def beauty(source: Path, histories: Histories = "by-position") -> PreparedDatase
 def check_counts(dataset: PreparedDataset) -> None:
     """Raise DataError where the data are not the published ones."""
     events = int((dataset.events.behavior == 0).sum())
-    found = {"users": dataset.n_users, "items": dataset.n_items, "events": events}
-    if found != COUNTS:
-        raise DataError(f"this is not Beauty as it was published: it has {found}, and {COUNTS} was expected")
+    counts = {"users": dataset.n_users, "items": dataset.n_items, "events": events}
+    if counts != COUNTS:
+        raise DataError(
+            f"this is not Beauty as published: it has {counts}, not {COUNTS}. Download the published files."
+        )
 
 
 def catalogue_metrics(

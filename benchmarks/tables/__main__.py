@@ -84,8 +84,8 @@ def tell(missing: list[Cell], folder: Path) -> None:
         about = "never trained" if seconds is None else f"about {seconds / 60:.0f} minutes"
         waits = "" if can_start(cell, folder) else ", after its hyperparameters are chosen"
         print(f"{cell.name}: {about}{waits}")
-    told = [seconds for seconds in known.values() if seconds is not None]
-    print(f"{len(missing)} cells are missing. {len(told)} of them take about {sum(told) / 3600:.1f} hours.")
+    timed = [seconds for seconds in known.values() if seconds is not None]
+    print(f"{len(missing)} cells are missing. {len(timed)} of them take about {sum(timed) / 3600:.1f} hours.")
 
 
 def run(cell: Cell, data: Path, folder: Path, home: Path) -> int:

@@ -170,8 +170,8 @@ class Messages:
         return [self._line(log) for log in logs if _is_for_people(log)]
 
     def _line(self, log: Log) -> Line:
-        stage, _, said = log.message.partition(": ")
-        starts, key = said == STARTED, tracking.progress_key(stage)
+        stage, _, text = log.message.partition(": ")
+        starts, key = text == STARTED, tracking.progress_key(stage)
         self._running.pop(key, None)  # any other line of a stage means that it has ended
         if starts:
             self._running[key] = stage

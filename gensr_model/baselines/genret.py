@@ -153,8 +153,10 @@ class GenRet(Generator):
         """
         same = (words.unsqueeze(1) == words).all(dim=2)  # (B, B)
         positive = F.one_hot(own, len(texts)).bool()
-        found = (same.unsqueeze(2) & positive).any(dim=1)  # (B, D)
-        scores = (queries @ texts.T * self.scale).float().masked_fill((found | ~with_text) & ~positive, -torch.inf)
+        same_positive = (same.unsqueeze(2) & positive).any(dim=1)  # (B, D)
+        scores = (
+            (queries @ texts.T * self.scale).float().masked_fill((same_positive | ~with_text) & ~positive, -torch.inf)
+        )
         return F.cross_entropy(scores, own, reduction="none")
 
     def _prefix_loss(self, states: Tensor, items: Tensor) -> Tensor:

@@ -208,16 +208,16 @@ class IDGenRec(Generator):
         ids: list[tuple[Words, int | None]] = []
         for items in torch.arange(len(self.ids), device=self.ids.device).split(_ITEMS):
             text = self._text(items)
-            found = self.writer.generate(  # type: ignore[misc]  # it asks for a decoder-only model
+            generated = self.writer.generate(  # type: ignore[misc]  # it asks for a decoder-only model
                 input_ids=text, attention_mask=(text != PAD).long(), do_sample=False, num_beams=self.beams,
                 num_return_sequences=self.beams, max_new_tokens=WORDS, eos_token_id=self.eos, suppress_tokens=no_words,
             )[:, 1:]  # fmt: skip
-            for beam in found.view(len(items), self.beams, -1).tolist():
-                said = [tuple(token for token in row if token not in (PAD, self.eos)) for row in beam]
-                words = next((each for each in said if each and each not in used), None)
+            for beam in generated.view(len(items), self.beams, -1).tolist():
+                written = [tuple(token for token in row if token not in (PAD, self.eos)) for row in beam]
+                words = next((each for each in written if each and each not in used), None)
                 if words is None:
-                    ids.append((said[0], numbers[said[0]]))
-                    numbers[said[0]] += 1
+                    ids.append((written[0], numbers[written[0]]))
+                    numbers[written[0]] += 1
                 else:
                     used.add(words)
                     ids.append((words, None))

@@ -111,19 +111,19 @@ def write_cell(path: Path, ranks: pa.Table, record: CellRecord) -> None:
     root = path.parents[2] if len(path.parents) > 2 else path
     if record.path(root) != path:
         raise DataError(f"{path} is not the path of this record. Write the cell to {record.path(root)}.")
-    if found := next(_absolute_paths(record.config, "config"), ""):
-        raise DataError(f"{path}: {found} is a path of this machine; leave its folder out")
+    if private_path := next(_absolute_paths(record.config, "config"), ""):
+        raise DataError(f"{path}: {private_path} is a path of this machine. Leave its folder out.")
     samples = read_samples(path.parents[1])
     if ranks.schema.names != RANKS_SCHEMA.names:
         raise DataError(f"{path}: the ranks have the columns {ranks.schema.names}. Give {RANKS_SCHEMA.names}.")
     tasks = ranks["task"].unique()
     expected = samples.filter(pc.is_in(samples["task"], value_set=tasks))
     order = pc.index_in(samples["sample_id"], value_set=ranks["sample_id"].combine_chunks())
-    found_rows = len(order) - order.null_count
-    if not len(ranks) == found_rows == len(expected):
+    matched_rows = len(order) - order.null_count
+    if not len(ranks) == matched_rows == len(expected):
         raise DataError(
-            f"{path}: {len(ranks)} ranks, {found_rows} of them of the data set's samples; expected one for each of its "
-            f"{len(expected)} test samples of {' and '.join(tasks.to_pylist())}"
+            f"{path}: {matched_rows} of {len(ranks)} ranks are of the data set's samples. Give one "
+            f"rank for each of its {len(expected)} test samples of {' and '.join(tasks.to_pylist())}."
         )
     table = pa.table({name: ranks[name].take(order).cast(pa.int32()) for name in _COUNTS})
     metadata = {"record": record.model_dump_json(), "samples": _digest(samples)}

@@ -161,8 +161,8 @@ def papers_rows(facts: RunFacts, known: paper.Rows, task: str, ours: dict[str, f
     rows = [[text("GenSR, this run"), *(number(ours[m]) for m in COLUMNS)]] if ours else []
     for model, values in paper.for_format(known, facts)[task].items():
         rows.append([text(f"{model}, the paper"), *(number(v) for v in values)])
-    impossible = [place[2] for place, _, told in paper.papers_cells(known)
-                  if told == "outside" and place[:2] == (paper.data_of(facts), task)]  # fmt: skip
+    impossible = [place[2] for place, _, place_of_figures in paper.papers_cells(known)
+                  if place_of_figures == "outside" and place[:2] == (paper.data_of(facts), task)]  # fmt: skip
     note = f"No ranking of one positive per sample can give these figures of the paper: {', '.join(impossible)}."
     caption = f"{task.capitalize()}, beside the paper"
     return [Table(f"{name}-{task}", caption, columns, rows, note if impossible else "")]

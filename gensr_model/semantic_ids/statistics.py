@@ -52,13 +52,13 @@ def _level(column: IntArray, size: int) -> dict[str, float]:
 def _prefixes(codes: IntArray, titles: list[str], seed: int) -> list[dict[str, Any]]:
     """Ten prefixes of all codes but the last, with titles, drawn by the seed among those that several items share."""
     prefix = codes[:, : max(1, codes.shape[1] - 1)]
-    found, bucket, sizes = np.unique(prefix, axis=0, return_inverse=True, return_counts=True)
-    wanted = np.flatnonzero(sizes > 1) if (sizes > 1).any() else np.arange(len(found))
+    distinct, bucket, sizes = np.unique(prefix, axis=0, return_inverse=True, return_counts=True)
+    wanted = np.flatnonzero(sizes > 1) if (sizes > 1).any() else np.arange(len(distinct))
     rng = np.random.default_rng([seed, 4])
     drawn = np.sort(rng.choice(wanted, min(_PREFIXES, len(wanted)), replace=False))
     rows = []
     for each in drawn:
         inside = np.flatnonzero(bucket.ravel() == each)
         shown = [titles[item] for item in inside[:_TITLES]]
-        rows.append({"prefix": found[each].tolist(), "items": len(inside), "titles": shown})
+        rows.append({"prefix": distinct[each].tolist(), "items": len(inside), "titles": shown})
     return rows

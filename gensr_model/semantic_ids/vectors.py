@@ -61,15 +61,15 @@ def _require_different(made: ItemVectors, dataset: PreparedDataset, vectors: str
     without = int((~made.known).sum())
     sizes = np.unique(made.vectors.numpy(), axis=0, return_counts=True)[1]
     if without == len(made.known):
-        found = f"no item has a {what}"
+        problem = f"no item has a {what}"
     elif without > MOST_EQUAL:
-        found = f"{without} items have no {what}"
+        problem = f"{without} items have no {what}"
     elif (equal := int(sizes.max())) > MOST_EQUAL:
-        found = f"{equal} items have the same vector"
+        problem = f"{equal} items have the same vector"
     else:
         return
     raise DataError(
-        f"{dataset.folder / 'items.parquet'}: {found}, and items of equal vectors get equal codes, of which at most "
+        f"{dataset.folder / 'items.parquet'}: {problem}, and items of equal vectors get equal codes, of which at most "
         f"{MOST_EQUAL} items can have one; choose other semantic_ids.vectors than {vectors!r}"
     )
 

@@ -86,8 +86,8 @@ def baseline_scorer(model: Baseline, collator: Collator, mask_met: bool) -> Cata
             scores = _by_beam(model, batch, min(items, _BEYOND_MET + met))
         else:
             scores = model.catalogue_scores(batch)
-        found: npt.NDArray[Any] = scores.float().cpu().numpy()
-        return found
+        values: npt.NDArray[Any] = scores.float().cpu().numpy()
+        return values
 
     return score
 
@@ -96,9 +96,9 @@ def _by_beam(model: Generator, batch: BaselineBatch, beams: int) -> Tensor:
     """(B, I) log-likelihoods of the items that a beam reaches, −∞ for the others."""
     items, parts = len(model.ids), []
     for rows in torch.arange(len(batch.task), device=batch.task.device).split(max(1, _BEAMS_TOGETHER // beams)):
-        found = model.generate(batch.take(rows), beams)
-        scores = found.scores.new_full((len(rows), items + 1), -torch.inf)  # the last column is no item
-        parts.append(scores.scatter_(1, found.items % (items + 1), found.scores)[:, :items])
+        best = model.generate(batch.take(rows), beams)
+        scores = best.scores.new_full((len(rows), items + 1), -torch.inf)  # the last column is no item
+        parts.append(scores.scatter_(1, best.items % (items + 1), best.scores)[:, :items])
     return torch.cat(parts)
 
 

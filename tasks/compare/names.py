@@ -105,8 +105,8 @@ def check_points(config: PipelineConfig) -> None:
 def _wrong_value(spec: BaselineSpec, field: str, kind: Any, value: Any) -> str:
     """Why a hyperparameter cannot have a value. Empty where it can."""
     if get_origin(kind) is Literal:
-        found = isinstance(value, str) and value in get_args(kind)
-        return "" if found else f"{spec.title} has no {value!r}; it has {', '.join(get_args(kind))}"
+        valid = isinstance(value, str) and value in get_args(kind)
+        return "" if valid else f"{spec.title} has no {value!r}; it has {', '.join(get_args(kind))}"
     usual = spec.grid.get(field, ("",))[0]
     if isinstance(value, list) and isinstance(usual, tuple) and len(value) != len(usual):
         return f"{value} has {len(value)} values, expected {len(usual)} as in {list(usual)}"

@@ -66,7 +66,9 @@ def wrong_fields(error: ValidationError) -> str:
     for each in error.errors():
         path, holders = _typed(each["loc"], each["type"])
         wrong.setdefault(".".join(path), []).append(_message(each, holders))
-    return "\n".join(f"- {path}: {'; or: '.join(said)}" if path else "; ".join(said) for path, said in wrong.items())
+    return "\n".join(
+        f"- {path}: {'; or: '.join(messages)}" if path else "; ".join(messages) for path, messages in wrong.items()
+    )
 
 
 def _message(error: ErrorDetails, holders: tuple[Any, ...]) -> str:

@@ -91,13 +91,13 @@ class Figures:
 
     def difference(self, dataset: str, study: str, a: str, b: str, task: str, metric: str = "ndcg_at_10") -> Difference:
         """a − b with its interval."""
-        found = self.results.difference(Column(dataset, study, task, metric), a, b)
-        return Difference(found.mean_difference, found.low, found.high, found.p)
+        compared = self.results.difference(Column(dataset, study, task, metric), a, b)
+        return Difference(compared.mean_difference, compared.low, compared.high, compared.p)
 
     def change(self, dataset: str, study: str, a: str, b: str, task: str, metric: str = "ndcg_at_5") -> Difference:
         """(a − b) / b with its interval, over the seeds that both have."""
-        found, _ = self.results.relative(Column(dataset, study, task, metric), a, b)
-        return Difference(found.mean_difference, found.low, found.high, found.p, relative=True)
+        compared, _ = self.results.relative(Column(dataset, study, task, metric), a, b)
+        return Difference(compared.mean_difference, compared.low, compared.high, compared.p, relative=True)
 
     def leader(self, dataset: str, study: str, task: str, metric: str = "ndcg_at_10", among: Sequence[str] = ()) -> str:
         """The best system of a column, of all of the table or of those named."""
@@ -198,9 +198,9 @@ class Figures:
 
     def impossible(self, table: str) -> tuple[int, int]:
         """Cells of the paper's Tables 2 and 3 ("ranking") or 4 ("catalogue") that no ranking can give, and all."""
-        told: list[Place] = [told for *_, told in paper.papers_cells(
+        verdicts: list[Place] = [verdict for *_, verdict in paper.papers_cells(
             {"ranking": paper.RANKING, "catalogue": paper.FULL_RANKING}[table])]  # fmt: skip
-        return told.count("outside"), len(told)
+        return verdicts.count("outside"), len(verdicts)
 
     def require(self, holds: bool, what: str = "") -> str:
         """Nothing, where a sentence holds; DataError where the ranks say otherwise."""

@@ -98,8 +98,8 @@ class Tables:
         for task in TASKS:
             ranked = self._results.ranks(Column(dataset, study, task), name)
             row += [bare(self._results.mean(Column(dataset, study, task, m), name)) if ranked else "" for m in COLUMNS]
-            found = against.get((name, task))
-            row.append(f"{found}{'*' if found.p < SIGNIFICANT else ''}" if found else "")
+            difference = against.get((name, task))
+            row.append(f"{difference}{'*' if difference.p < SIGNIFICANT else ''}" if difference else "")
         return row
 
     def _named(self, dataset: str, study: str, name: str) -> str:
@@ -115,8 +115,8 @@ class Tables:
             for name in names
             if name != OURS and all(self._results.ranks(Column(dataset, study, task), n) for n in (name, OURS))
         }
-        corrected = holm([found.p for found in pairs.values()])
-        return {key: found._replace(p=p) for (key, found), p in zip(pairs.items(), corrected, strict=True)}
+        corrected = holm([pair.p for pair in pairs.values()])
+        return {key: pair._replace(p=p) for (key, pair), p in zip(pairs.items(), corrected, strict=True)}
 
     def _cells(self, dataset: str, study: str, names: Sequence[str]) -> list[Cell]:
         return [cell for name in names for cell in self._results.cells(dataset, study, name)]
@@ -137,18 +137,18 @@ class Tables:
     def ablation(self, dataset: str) -> str:
         """Each variant's N@5 relative to the whole model's over the seeds that both have, beside the paper's."""
         names = [name for name in VARIANTS if name != OURS and self._results.has(dataset, "ablation", name)]
-        found = {
+        changes = {
             (name, task): self._results.relative(Column(dataset, "ablation", task, "ndcg_at_5"), name, OURS)[0]
             for task in TASKS
             for name in names
             if self._results.ranks(Column(dataset, "ablation", task), name)
         }
-        p = dict(zip(found, holm([one.p for one in found.values()]), strict=True))
+        p = dict(zip(changes, holm([one.p for one in changes.values()]), strict=True))
         body = []
         for name in names:
             row = [VARIANTS[name].title, str(len(self._results.seeds(dataset, "ablation", name)))]
             for task in TASKS:
-                one = found.get((name, task))
+                one = changes.get((name, task))
                 papers = VARIANTS[name].paper.get(task)
                 row += ["", "", ""] if one is None else [
                     str(Difference(one.mean_difference, one.low, one.high, one.p, relative=True)),

@@ -76,7 +76,7 @@ def test_peers_are_saved_one_by_one_and_only_for_the_same_lists(dataset: Prepare
     for name, table in made.items():
         exchange.save(path, name, table, {"seconds": len(name)}, exchange.digest(given))
     saved = exchange.read(path, exchange.digest(given))
-    assert saved.told == {"sasrec": {"seconds": 6}, "din": {"seconds": 3}}
+    assert saved.facts == {"sasrec": {"seconds": 6}, "din": {"seconds": 3}}
     for name, table in made.items():
         assert saved.ranks[name].sort_by("sample_id") == table.sort_by("sample_id")
     given.items[0, 1] += 1
@@ -153,7 +153,7 @@ def test_an_environment_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_the_peers_in_docs_are_those_saved() -> None:
     [path] = (DOCS / "results" / "peers").glob("*.parquet")
     saved = exchange.read(path, pq.read_schema(path).metadata[b"lists"].decode())
-    assert saved.ranks.keys() == saved.told.keys() <= PEERS.keys()
+    assert saved.ranks.keys() == saved.facts.keys() <= PEERS.keys()
     page = (DOCS / "results" / "studies.md").read_text(encoding="utf-8")
     for table in saved.ranks.values():
         assert f" | {per_sample(table, 'ndcg_at_10').mean():.4f} | ".replace("0.", ".") in page

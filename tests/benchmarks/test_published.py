@@ -103,5 +103,5 @@ def test_sasrec_by_its_histories_and_the_lines_of_results(dataset: PreparedDatas
 
 
 def test_other_data_than_beauty_are_refused(dataset: PreparedDataset) -> None:
-    with pytest.raises(DataError, match="this is not Beauty as it was published: it has "):
+    with pytest.raises(DataError, match="this is not Beauty as published: it has "):
         check_counts(dataset)

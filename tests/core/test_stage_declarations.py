@@ -234,5 +234,5 @@ def test_a_field_that_the_stage_does_not_declare_cannot_be_read(tmp_path: Path, 
         (lambda: full.model_dump(mode="json"), "name"),
     ]
     for read, field in reads:
-        with pytest.raises(UndeclaredField, match=f"^the stage 'words' reads the config field {field} "):
+        with pytest.raises(UndeclaredField, match=f"^the stage 'words' reads the config field {field}, "):
             read()

@@ -49,8 +49,8 @@ def test_a_cell_comes_back_with_its_record_and_in_the_order_of_the_samples(root:
 @pytest.mark.parametrize(
     ("ranks", "change", "message"),
     [
-        (RANKS.slice(1), {}, "2 ranks, 2 of them of the data set's samples; expected one for each of its 3"),
-        (RANKS.set_column(0, "sample_id", [["b", "a", "z"]]), {}, "3 ranks, 2 of them"),
+        (RANKS.slice(1), {}, "2 of 2 ranks are of the data set's samples. Give one rank for each of its 3"),
+        (RANKS.set_column(0, "sample_id", [["b", "a", "z"]]), {}, "2 of 3 ranks"),
         (RANKS.select(["sample_id", "task"]), {}, "Give .*candidates"),
         (RANKS, {"seed": 2}, "Write the cell to .*gensr@best-seed2"),
         (RANKS, {"config": {"source": {"path": "/data/toy"}}}, "config.source.path is a path of this machine"),

@@ -105,7 +105,7 @@ def test_wrong_usage_ends_with_2_and_says_where_help_is(started: list[Any], argu
         (["run", "--set", "epochs=3"], "gensr: ConfigError: --set epochs: no such field. The nearest are "),
         (["run", "--config", "none.yaml"], "gensr: ConfigError: none.yaml: No such file or directory"),
         (["report"], "gensr: DataError: "),
-        (["audit", "/none"], "gensr: DataError: /none/manifest.json: missing"),
+        (["audit", "/none"], "gensr: DataError: /none/manifest.json is missing"),
     ],
 )
 def test_an_expected_error_is_the_last_line_and_its_trace_is_in_a_file(
@@ -238,7 +238,7 @@ def test_make_passes_its_config_as_typed(tmp_path: Path, place: str, name: str, 
 
 def test_make_audits_the_folder_as_typed(tmp_path: Path) -> None:
     done = make(tmp_path, "audit", "DATASET=/no/it's $here")
-    assert "gensr: DataError: /no/it's $here/manifest.json: missing" in done.stderr
+    assert "gensr: DataError: /no/it's $here/manifest.json is missing" in done.stderr
     assert done.returncode != 0
     assert "name a prepared folder" in make(tmp_path / "again", "audit").stderr
 

@@ -39,8 +39,8 @@ from gensr_model.errors import ConfigError
         ('{"format": "json:loads"}', "format 'json:loads' is no DatasetFormat"),
         ('{"model": {"backbone": {"name_or_path": "./nope"}}}', "name_or_path: './nope' is no folder, seen from"),
         ('{"semantic_ids": {"vectors": "/nope/t5"}}', "semantic_ids.vectors: '/nope/t5' is no folder, seen from"),
-        ('{"rerank": {"systems": ["gensrr"]}}', "rerank.systems: 'gensrr' is unknown"),
-        ('{"overrides": {"rerank": {"systems": ["gensrr"]}}}', "rerank.systems: 'gensrr' is unknown"),
+        ('{"rerank": {"systems": ["gensrr"]}}', "rerank.systems: 'gensrr' is no system"),
+        ('{"overrides": {"rerank": {"systems": ["gensrr"]}}}', "rerank.systems: 'gensrr' is no system"),
     ],
 )
 def test_a_wrong_config_is_refused_with_its_field(text: str, said: str) -> None:

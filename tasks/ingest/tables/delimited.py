@@ -76,8 +76,8 @@ def sniff(
     delimiter = delimiter or next((sep[1].decode("latin-1") for line in before if (sep := _SEP.fullmatch(line))), None)
 
     def names(by: str) -> list[str]:
-        found = [name.strip() for name in next(csv.reader([first], delimiter=by), [""])]
-        return [_TYPED.sub("", name) for name in found] if all(map(_TYPED.search, found)) else found
+        cells = [name.strip() for name in next(csv.reader([first], delimiter=by), [""])]
+        return [_TYPED.sub("", name) for name in cells] if all(map(_TYPED.search, cells)) else cells
 
     def fit(by: str) -> tuple[int, int]:
         return len(set(names(by)) & set(known)), len(names(by))
