@@ -64,7 +64,7 @@ def test_scores_become_ranks_by_our_tie_rule(dataset: PreparedDataset, tmp_path:
         {"greater": 1, "ties": 1},
         {"greater": 0, "ties": 0},
     ]
-    with pytest.raises(DataError, match=r"scores\.parquet.*expected \(3, 10\)"):
+    with pytest.raises(DataError, match=r"scores\.parquet.*not \(3, 10\)"):
         exchange.read_scores(tmp_path / "scores.parquet", (3, 10))
     with pytest.raises(NaNScoreError):
         exchange.ranks_of(given, np.full_like(scores, np.nan))
@@ -80,7 +80,7 @@ def test_peers_are_saved_one_by_one_and_only_for_the_same_lists(dataset: Prepare
     for name, table in made.items():
         assert saved.ranks[name].sort_by("sample_id") == table.sort_by("sample_id")
     given.items[0, 1] += 1
-    with pytest.raises(DataError, match=r"peers\.parquet: these peers ranked lists \w+, the prepared data has \w+"):
+    with pytest.raises(DataError, match=r"peers\.parquet: these peers ranked lists \w+, but the prepared data has \w+"):
         exchange.read(path, exchange.digest(given))
 
 
