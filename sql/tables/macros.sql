@@ -3,7 +3,7 @@ create or replace temp macro is_nested(value) as -- an id that is a list or an o
     case when starts_with(value, '[') or starts_with(value, '{') then json_valid(replace(value, '''', '"')) else false end;
 create or replace temp macro document(line) as -- that of a line of elasticdump
     case
-        when contains(line, '"_source"') and contains(line, '"_index"')
+        when contains(line, '"_source"')
             then case when json_valid(line) then coalesce(json_extract(line, '$._source')::varchar, line) else line end
         else line
     end;
