@@ -167,7 +167,9 @@ def test_quotes_that_are_escaped_by_a_backslash(tmp_path: Path) -> None:
     assert events(ingest(source(tmp_path / "other", events__csv=doubled)), "query") == [("c:\\",)]
 
 
-@pytest.mark.parametrize("before", ["sep=;", "# made by a shop\n#\n\n# for us; all of it", "SEP=;\n# made by a shop"])
+@pytest.mark.parametrize(
+    "before", ['"sep=;"', "sep= ;", "sep=;", "# made by a shop\n#\n\n# for us; all of it", "SEP=;\n# made by a shop"]
+)
 def test_what_stands_before_the_header(before: str, tmp_path: Path) -> None:
     content = lines(*before.split("\n"), HEADER.replace(",", ";"), ROW.replace(",", ";"))
     plain = events(ingest(source(tmp_path / "plain", events__csv=lines(HEADER, ROW))), "user", "item", "ts", "query")
@@ -176,9 +178,26 @@ def test_what_stands_before_the_header(before: str, tmp_path: Path) -> None:
     assert events(raw, "line") == [(before.count("\n") + 2 + 1,)]
 
 
-def test_a_header_that_begins_like_a_comment_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="the header line begins with #"):
-        ingest(source(tmp_path / "logs", events__csv=lines(f"#{HEADER}", ROW)))
+def test_comments_between_the_rows_are_rejects(tmp_path: Path) -> None:
+    content = lines("# made by a shop", HEADER, ROW, '# 5" and more', ROW, "# the end")
+    raw = ingest(source(tmp_path / "logs", events__csv=content))
+    assert events(raw, "user", "line") == [("u1", 3), ("u1", 5)]
+    assert [(line, reason) for _, line, reason in raw.rejects] == [(4, "a comment line"), (6, "a comment line")]
+    with pytest.raises(DataError, match="Remove the lines that begin with #"):
+        ingest(source(tmp_path / "logs", events__csv=content), share=0.1)
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        ([f"#{HEADER}"], "the header line begins with #"),
+        (["Export", HEADER], "no header: Export. A later one looks like it: user_id,item_id"),
+        (["// ours", "", HEADER], "the first line is no header: // ours"),
+    ],
+)
+def test_a_header_that_is_no_first_line_is_named(head: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        ingest(source(tmp_path / "logs", events__csv=lines(*head, ROW)))
 
 
 @pytest.mark.parametrize("name", ["events.2.csv", "events.2.jsonl", "events.2.csv.gz", "events.2.parquet"])

@@ -35,6 +35,7 @@ from tasks.ingest.formats.logs_prepare import (
     zone_of_days,
 )
 from tasks.ingest.rejects import REJECTED
+from tasks.ingest.tables.delimited import COMMENT
 from tasks.ingest.tables.roles import REQUIRED, blanks
 from tasks.ingest.tables.staged import Staged
 from tasks.ingest.tables.table_files import ENDINGS, files_of, label
@@ -298,6 +299,7 @@ READING = Reading(
     marks=("events*", "ubi*", "interactions*", "user_events*", "*.inter"),
     configured=configured,
     label=label,
+    hints={COMMENT: "Remove the lines that begin with #, or raise ingest.max_reject_share."},
 )
 PREPARING = Preparing(
     tables=("events", "queries", "items"),

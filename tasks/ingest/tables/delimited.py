@@ -29,7 +29,8 @@ _END = "\0"  # a field that we append to a record; after an open quote it is no 
 _TYPED = re.compile(r":(token|float)(_seq)?$")  # how RecBole's headers end
 _LINES = 1_000  # a quote that stays open for more lines counts as unclosed
 _SAMPLE = 2**20
-_SEP = re.compile(rb"sep=(.)\r?", re.IGNORECASE)  # the first line of a file that Excel wrote
+COMMENT = "a comment line"  # why a line with a # ahead is no record of the table
+_SEP = re.compile(rb'"?sep= ?([^ "])"?\r?', re.IGNORECASE)  # the first line of a file that Excel wrote
 _BACKSLASHED = re.compile(rb'(\\+)"')  # a quote within quotes as Spark writes it
 _QUOTING: dict[bool, Literal[0, 3]] = {True: csv.QUOTE_MINIMAL, False: csv.QUOTE_NONE}
 
@@ -87,11 +88,8 @@ def sniff(
         columns = list(header) or names(by)
     except csv.Error as error:
         raise DataError(f"{path}: the header line cannot be read as text with columns ({error}).") from error
-    comments = [line.lstrip(b"# ").rstrip(b"\r").decode("utf-8", "replace") for line in before if line[:1] == b"#"]
-    if not header and any(len({n.strip() for n in line.split(by)} & set(known)) > 1 for line in comments):
-        raise DataError(f"{path}: the header line begins with #, as comments do. Remove the # from it.")
-    if repeated := sorted({name for name in columns if name and columns.count(name) > 1}):
-        raise DataError(f"{path}: the header names column {', '.join(repeated)} twice. Remove all but one.")
+    comments = [line for line in before if line[:1] == b"#"]
+    _require_header(path, columns, comments, lines[: 0 if header else 10], set(known))
     way = Dialect(by, quoted is not False, tuple(columns), not header, skipped, quoted == "backslash")
     if quoted is None and b'"' in sample:
         text = b"".join(line + b"\n" for line in lines[: -1 if len(sample) >= _SAMPLE and len(lines) > 1 else None])
@@ -102,6 +100,25 @@ def sniff(
         clean = (each for each in ways if _clean(_doubled(text, each), each, columns[:1]) is not None)
         way = next(clean, way)
     return way
+
+
+def _require_header(path: Path, columns: list[str], comments: list[bytes], lines: list[bytes], known: set[str]) -> None:
+    """DataError where the header is a comment, or comes later than in the first line, or names a column twice."""
+    if any(_knows(line.lstrip(b"#"), known) for line in comments):
+        raise DataError(f"{path}: the header line begins with #, as comments do. Remove the # from it.")
+    if len(columns) == 1 and (later := next((line for line in lines[1:] if _knows(line, known)), None)):
+        raise DataError(
+            f"{path}: the first line is no header: {columns[0][:60]}. A later one looks like it: "
+            f"{later[:60].decode('utf-8', 'replace').rstrip()}. Remove the lines before it."
+        )
+    if repeated := sorted({name for name in columns if name and columns.count(name) > 1}):
+        raise DataError(f"{path}: the header names column {', '.join(repeated)} twice. Remove all but one.")
+
+
+def _knows(line: bytes, known: set[str]) -> bool:
+    """Whether a line holds several known names of columns."""
+    text = line.decode("utf-8", "replace")
+    return any(len(known & {name.strip(' "\r') for name in text.split(by)}) > 1 for by in DELIMITERS)
 
 
 def _is_before(line: bytes, header_given: bool) -> bool:
@@ -241,6 +258,7 @@ def _one_by_one(chunk: Chunk, dialect: Dialect, wanted: list[str]) -> tuple[pa.T
             if lines[at].strip():
                 fields, reason, used = _record(lines, at, dialect)
                 if reason:
+                    reason = COMMENT if lines[at].startswith(b"#") else reason
                     excerpt = lines[at][:800].decode("utf-8", "replace")
                     rejects.append({"line": chunk.first_line + at, "reason": reason, "excerpt": excerpt})
                 else:
