@@ -78,10 +78,12 @@ def config_tree(
 
 
 def with_format(tree: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """The config with the format of the files in its folder, where it names none, and which file says so.
+    """The config with a format where it names none, by its section ``logs`` or the files in its folder; and why that.
 
     Raises DataError where the names of files leave the format open.
     """
+    if "logs" in tree and "format" not in tree:
+        return tree | {"format": "logs"}, " because the config has a section logs (--format names another)"
     folder = PipelineConfig.model_validate(tree).source
     if "format" in tree or not isinstance(folder, FolderSource) or not Path(folder.path).is_dir():
         return tree, ""

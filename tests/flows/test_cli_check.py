@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,14 @@ def test_data_that_can_be_trained_on_end_with_0(folder: Path) -> None:
     assert "\nevents  user      user_id     usual name\n" in done.stdout
     again = check()
     assert (again.exit_code, again.stdout) == (0, done.stdout)
+
+
+def test_a_check_imports_no_library_of_training(folder: Path) -> None:
+    """They take seconds of a core, and the check needs none of them."""
+    modules = "flows.cli.app, tasks.validate.check, tasks.ingest.formats.logs, gensr_model.reporting.data_check"
+    code = f"import sys, {modules}; print(sorted({{'torch', 'mlflow', 'matplotlib'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=120)
+    assert done.stdout == "[]\n", done.stderr
 
 
 def test_a_required_column_that_is_not_found_ends_with_1(folder: Path) -> None:
@@ -165,6 +175,8 @@ def test_the_format_is_that_of_the_names_of_files(folder: Path) -> None:
     done = gensr("check", "--data", "shop", *SMALL)
     assert done.stdout.startswith(f"{folder}, read as own logs because of events.csv (--format names another)\n")
     assert done.stdout.split("\n", 1)[1] == check().stdout.split("\n", 1)[1]
+    own = gensr("check", "--data", "shop", *SMALL, "--set", "logs.keep_users=both")
+    assert "read as own logs because the config has a section logs (" in own.stdout
     (folder / "reviews_X_5.json").write_text("{}\n", encoding="utf-8")
     last = gensr("check", "--data", "shop").stderr.splitlines()[-1]
     assert "of several formats: reviews_X_5.json of amazon, events.csv of logs. Say which --format to read." in last
