@@ -70,8 +70,8 @@ def test_where_counting_is_first_the_share_of_repeated_queries_says_why() -> Non
     known["diagnosis"] = [segment("search", "query in training", name, "gensr", n, 0.4) for n, name in rows]
     text = shown(known)
     assert (
-        "2. Query count beats GenSR in search by 0.080 [0.075, 0.085] in N@10. It counts what followed a query, and "
-        "98% of the test queries repeat one of training." in findings(text)
+        "2. Query count beats GenSR in search by 0.080 [0.075, 0.085] in N@10. It counts what queries led to, and "
+        "98% of the test searches repeat a query of training." in findings(text)
     )
     assert "Search, 400 test samples: GenSR is at place 2 of 9 by N@10" in text
     assert "−0.0800  [−0.0850, −0.0750]" in text
