@@ -33,7 +33,7 @@ def problem_in_words(problem: str, found: Found, config: PipelineConfig) -> str:
     """Why a run could not work. Of too few data to learn from, it says what would be needed instead."""
     events = found.get("events")
     total = events["recommendation"] + events["search"] if events else 0
-    if not events or not 0 < total < _HOPELESS:
+    if not events or not total or total + found["counts"].get("left_out_by_until", 0) >= _HOPELESS:
         return problem
     return (
         f"{problem.partition('. ')[0]}. The data hold {total:,} engagements of {events['users']:,} users, and no "
