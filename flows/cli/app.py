@@ -1,8 +1,8 @@
 """The command line ``gensr``: its commands, their options and help.
 
-A command is a function here, or one of a module of this folder that ``app.command()`` takes. It imports what is slow
-itself, and takes a config by the options of ``options.py``. An expected error (``GensrError``) ends any command with
-its message last and exit status 1, wrong usage ends with 2.
+A command is a function here, or one of a module of this folder that ``app.command()`` registers. It imports slow
+modules itself, and gets a config by the options of ``options.py``. After an expected error (``GensrError``) any command
+prints the message last and exits with status 1. Wrong usage exits with status 2.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ REPORT = "report.html"
 
 
 class _Commands(TyperGroup):
-    """Commands that end an expected error with its message, the trace in a log file that is named as the command."""
+    """Commands that print the message of an expected error last, with the trace in a log file named after the
+    command.
+    """
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            servers.print_message(
-                "interrupted; the servers stay up and a run that was started goes on: `gensr down` ends them"
-            )
+            servers.print_message("interrupted; servers and started runs go on, and `gensr down` ends them")
             raise typer.Exit(130) from None
         except Exception as error:
             raise typer.Exit(end_with_message(error, ctx.invoked_subcommand or "gensr")) from error
@@ -42,10 +42,10 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
-    pretty_exceptions_enable=False,  # they would show the values of variables, a password among them
+    pretty_exceptions_enable=False,  # they would show values of variables, such as a password
     help="Train, compare and serve one generative model for search and recommendation on your own logs.",
-    epilog="State lies in .gensr/ of the working folder, or in the folder that GENSR_HOME names. "
-    "Ports: GENSR_PREFECT_PORT (4200) and GENSR_MLFLOW_PORT (5000).",
+    epilog="The folder .gensr/ in the working folder, or the folder in GENSR_HOME, holds all state. Ports: "
+    "GENSR_PREFECT_PORT (4200) and GENSR_MLFLOW_PORT (5000).",
 )
 
 
@@ -61,13 +61,13 @@ def run(
     preset: options.Preset = None,
     sets: options.Sets = None,
     deployment: Annotated[
-        str, typer.Option(metavar="FLOW/NAME", help="What to run: a deployment of prefect.yaml.")
+        str, typer.Option(metavar="FLOW/NAME", help="Deployment of prefect.yaml to run.")
     ] = watch.PIPELINE,
 ) -> None:
-    """Train and compare on your data, show the table, and say where the report is.
+    """Train and compare on your data, show the table, and print the path of the report.
 
-    Starts the local servers where they are not up. Without options it runs on generated data.
-    The options win over the file, --set wins over all. Unchanged stages are reused.
+    Starts the local servers where they are not up. Without options it runs on generated data. Options override the
+    file, and --set overrides both. Unchanged stages are reused.
 
     Example: gensr run --data /data/mine --preset best --set train.epochs=3
     """
@@ -91,25 +91,23 @@ def up() -> None:
 
 @app.command()
 def down() -> None:
-    """End the servers and the runs that gensr started here, and nothing else."""
+    """End the servers and runs that gensr started here, and nothing else."""
     servers.down(installation.enter())
 
 
 @app.command()
 def status() -> None:
-    """Say which servers are up, what is running, and where the latest report is."""
+    """Show which servers are up, what is running, and where the latest report is."""
     typer.echo("\n".join(servers.status(installation.enter())))
 
 
 @app.command()
 def report(
-    run: Annotated[str, typer.Argument(metavar="[RUN]", help="A flow run's id, or the folder of a run.")] = "latest",
-    show: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
-    anew: Annotated[
-        bool, typer.Option("--anew", help="Make the page once more, from what the run's stages left.")
-    ] = False,
+    run: Annotated[str, typer.Argument(metavar="[RUN]", help="Id of a flow run, or the folder of a run.")] = "latest",
+    show: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
+    anew: Annotated[bool, typer.Option("--anew", help="Write the page anew, from the run's stages.")] = False,
 ) -> None:
-    """Print where the report of a run is: one page with its tables, curves and checks."""
+    """Print the path of a run's report: one page with its tables, curves and checks."""
     folder = run_folder(Path(run).resolve() if "/" in run or Path(run).is_dir() else state_dir().runs / run)
     if anew:
         from tasks.publish.report import rewrite  # Matplotlib and MLflow: seconds
@@ -117,7 +115,7 @@ def report(
         rewrite(folder)
     page = folder / REPORT
     if not page.is_file():
-        raise DataError(f"{page}: there is no such report. Name a finished run, or make one with `gensr run`")
+        raise DataError(f"{page}: there is no such report. Name a finished run, or make one with `gensr run`.")
     typer.echo(page)
     if show:
         typer.launch(str(page))
@@ -126,10 +124,10 @@ def report(
 @app.command()
 def audit(
     folder: Annotated[
-        Path, typer.Argument(envvar="GENSR_DATASET", show_envvar=False, help="A folder that prepare wrote.")
+        Path, typer.Argument(envvar="GENSR_DATASET", show_envvar=False, help="Folder that prepare wrote.")
     ],
 ) -> None:
-    """Audit a prepared folder for leaks and broken promises; exit status 1 if one is broken."""
+    """Check a prepared folder for leaks and violated rules; exit status 1 if there are any."""
     from tasks.validate import audit as audits
 
     results, figures = audits.audit_by_itself(folder)
@@ -139,15 +137,17 @@ def audit(
 
 @results.command()
 def build(
-    docs: Annotated[Path, typer.Option(metavar="FOLDER", help="Has templates, and saved ranks in results.")] = Path(
-        "docs"
-    ),
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit status 1 where a page differs.")] = False,
+    docs: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder with templates, and with saved ranks in results.")
+    ] = Path("docs"),
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing, and exit with status 1 where a page differs.")
+    ] = False,
     prune: Annotated[bool, typer.Option("--prune", help="Delete saved ranks that are on no page.")] = False,
 ) -> None:
     """Write the results pages from saved ranks."""
     if check and prune:
-        raise typer.BadParameter("--check writes nothing: give it without --prune")
+        raise typer.BadParameter("--check writes nothing and cannot delete. Give --check or --prune.")
     from tasks.publish.results_pages import update  # SciPy and pyarrow: seconds
 
     raise typer.Exit(update(docs, check, prune))

@@ -1,4 +1,4 @@
-"""``gensr check``: what is understood of the data, before anything is trained."""
+"""``gensr check``: shows how the data are read, before any training."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def check(
     preset: options.Preset = None,
     sets: options.Sets = None,
 ) -> None:
-    """Say what is understood of your data, and what to mend before a training begins.
+    """Show how your data are read, and what to correct before a training.
 
-    Reads the files and counts what a run would take: columns, events, texts, splits, rejected lines. Trains nothing.
-    A run that follows does not read the files again. Exit status 1 where a run could not work.
+    Reads the files and counts what a run would take: columns, events, texts, splits, rejected lines. Trains nothing. A
+    run that follows does not read the files again. The exit status is 1 where a run could not work.
 
     Example: gensr check --data /data/mine
     """
@@ -45,13 +45,13 @@ def check(
 
 
 def describe(config: PipelineConfig, found: dict[str, Any]) -> str:
-    """Which data they are, in words."""
+    """A description of the data."""
     source = config.source
     return f"{source.path if isinstance(source, FolderSource) else source.kind + ' data'}, read as {found['title']}"
 
 
 def unread_files(config: PipelineConfig, found: dict[str, Any]) -> list[str]:
-    """A warning where the folder of own logs has files of no table; other formats know their files by name."""
+    """A warning where the folder of own logs has files of no table. Other formats find their files by name."""
     from tasks.ingest.tables.table_files import kind_of
 
     if not found["columns"] or not isinstance(config.source, FolderSource):
@@ -64,13 +64,13 @@ def unread_files(config: PipelineConfig, found: dict[str, Any]) -> list[str]:
 
 
 def prepare_environment() -> None:
-    """Let Prefect, which the caller imports next, keep to the state folder."""
+    """Make Prefect, which the caller imports next, use the state folder."""
     installation.enter()
     state_dir().root.mkdir(parents=True, exist_ok=True)
 
 
 def look(config: PipelineConfig) -> dict[str, Any]:
-    """The content of ``check.json``; what ingest makes of the files stays in the store, for the run.
+    """The content of ``check.json``. The result of ingest stays in the store, for the run.
 
     Raises DataError where the files cannot be read.
     """

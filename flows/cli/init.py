@@ -1,4 +1,4 @@
-"""``gensr init``: a config file from what the check understood, to read, change and run."""
+"""``gensr init``: writes a config file from the result of the check, to read, change and run."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ if TYPE_CHECKING:
     from tasks.core.dataset_format import DatasetFormat
 
 _PLAIN = re.compile(r"(?!(?:true|false|null|yes|no|on|off)$)[A-Za-z_./~][\w./-]*", re.I | re.ASCII)
-_BLANK = object()  # what only a person knows
+_BLANK = object()  # a value that only a person knows
 
 
 def init(
     data: Annotated[str, typer.Option(metavar="FOLDER", help="Folder with your raw files.")],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")] = Path("gensr.yaml"),
+    out: Annotated[Path, typer.Option(metavar="FILE", help="File to write.")] = Path("gensr.yaml"),
     data_format: options.Format = None,
     preset: options.Preset = None,
     sets: options.Sets = None,
 ) -> None:
-    """Write a commented config file from what is understood of your data.
+    """Write a commented config file from what the check detects in your data.
 
-    Columns, event types and the split stand in it as they were found, to be corrected. Overwrites nothing.
-    A required column or an event type that nobody knows stands there as a blank, ???; exit status 1 then.
+    The file has columns, event types and the split as detected. Correct them there. No file is overwritten. A required
+    column or event type that nobody knows is a blank, ???, in the file; the exit status is then 1.
 
     Example: gensr init --data /data/mine && gensr run --config gensr.yaml
     """
     if out.exists():
-        raise ConfigError(f"{out}: exists already. Name another file with --out, or remove this one")
+        raise ConfigError(f"{out}: exists already. Name another file with --out, or remove this one.")
     prepare_environment()
     from tasks.core.dataset_format import dataset_format
 
-    tree = options.config_tree(None, data, data_format, preset, sets)  # refuses a secret before anything repeats it
+    tree = options.config_tree(None, data, data_format, preset, sets)  # refuses a secret before any output repeats it
     if data_format is None and not isinstance(PipelineConfig.model_validate(tree).source, FolderSource):
         raise ConfigError(f"--data {data}: say which --format the files have")
     tree, _ = options.with_format(tree)
@@ -73,7 +73,7 @@ def init(
 
 
 def _understood(config: PipelineConfig, entry: DatasetFormat) -> dict[str, Any]:
-    """What the check finds, or the outline of files that lack what only a person knows: ``blanks`` names that."""
+    """The result of the check, or an outline of the files. ``blanks`` names the values that only a person knows."""
     from tasks.ingest.ingest import find_source  # DuckDB and Prefect: seconds
 
     try:
@@ -105,7 +105,7 @@ def _yaml(tree: dict[str, Any], notes: dict[str, str], place: str = "", depth: i
         if value is _BLANK:
             yield f"{'  ' * depth}# {_scalar(name)}: ???{behind}"
         elif isinstance(value, dict) and value:
-            blank = "# " if all(each is _BLANK for each in value.values()) else ""  # else it were a field without value
+            blank = "# " if all(each is _BLANK for each in value.values()) else ""  # else the field would have no value
             yield f"{'  ' * depth}{blank}{start.lstrip()}{behind}"
             yield from _yaml(value, notes, f"{path}.", depth + 1)
         elif isinstance(value, list | tuple):
@@ -123,5 +123,5 @@ def _scalar(value: Any) -> str:
 
 
 def _one_line(text: str) -> str:
-    """A comment, which a line end would cut."""
+    """The text of a comment on one line, because a line end would cut the comment."""
     return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -1,4 +1,4 @@
-"""The options by which a command takes a config, and the config that they make."""
+"""The options that give a command its config, and the config that they make."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from gensr_model.config.presets import PRESETS
 
 def _is_preset(given: str | None) -> str | None:
     if given is not None and given not in PRESETS:
-        raise typer.BadParameter(f"{given!r} is no preset: expected {', '.join(PRESETS)}")
+        raise typer.BadParameter(f"{given!r} is no preset. Choose one of {', '.join(PRESETS)}.")
     return given
 
 
 def _is_place(given: str | None) -> str | None:
     if given is not None and not given.strip():
-        raise typer.BadParameter("expected the path of a folder")
+        raise typer.BadParameter("the path is empty. Give the path of a folder.")
     return given
 
 
 def _are_assignments(given: list[str] | None) -> list[str] | None:
     for one in given or ():
         if not one.partition("=")[1]:
-            raise typer.BadParameter(f"{one!r}: expected a field and a value, such as train.epochs=3")
+            raise typer.BadParameter(f"{one!r} is no assignment. Give a field and a value, such as train.epochs=3.")
     return given
 
 
@@ -38,26 +38,26 @@ Config = Annotated[
     str | None,
     typer.Option(
         "--config", "-c", envvar="GENSR_CONFIG", show_envvar=False, metavar="FILE",
-        help="YAML or JSON file with the fields that differ from the preset; or the JSON itself.",
+        help="YAML or JSON file with the fields that differ from the preset, or JSON text.",
     ),
 ]  # fmt: skip
 Data = Annotated[
     str | None,
     typer.Option(
-        metavar="FOLDER", help="Folder with your raw files; or the word generated, or download.", callback=_is_place
+        metavar="FOLDER", help="Folder with your raw files, or the word generated or download.", callback=_is_place
     ),
 ]
 Format = Annotated[
     str | None,
     typer.Option(
-        "--format", metavar="NAME", help=f"Format of the raw files: {', '.join(FORMATS)}, or module:NAME of yours.",
+        "--format", metavar="NAME", help=f"Format of the raw files: {', '.join(FORMATS)}, or module:NAME of your own.",
         autocompletion=lambda: list(FORMATS),
     ),
 ]  # fmt: skip
 Preset = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME", help=f"What all other fields begin with: {', '.join(PRESETS)}.",
+        metavar="NAME", help=f"Starting values of all fields: {', '.join(PRESETS)}.",
         callback=_is_preset, autocompletion=lambda: list(PRESETS),
     ),
 ]  # fmt: skip
@@ -78,9 +78,11 @@ def config_tree(
 
 
 def with_format(tree: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """The config with a format where it names none, by its section ``logs`` or the files in its folder; and why that.
+    """The config with a format, and the reason for the format where the config names none.
 
-    Raises DataError where the names of files leave the format open.
+    The reason is a section ``logs``, or the names of the files in the folder.
+
+    Raises DataError where the names of the files leave the format open.
     """
     if "logs" in tree and "format" not in tree:
         return tree | {"format": "logs"}, " because the config has a section logs (--format names another)"
@@ -94,5 +96,5 @@ def with_format(tree: dict[str, Any]) -> tuple[dict[str, Any], str]:
 
 
 def source(data: str | None) -> str | None:
-    """The config's ``source``, in which a path has a slash."""
+    """The config's ``source``, with a slash in a path."""
     return data if data is None or "/" in data or data in ("generated", "download") else f"./{data}"

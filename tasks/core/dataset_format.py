@@ -1,7 +1,7 @@
-"""What a data format is: one ``DatasetFormat``, the entry that ingest, prepare, validate and report read.
+"""The definition of a data format: one ``DatasetFormat``, which ingest, prepare, validate and the report read.
 
 The formats of this package are the modules of ``tasks/ingest/formats``, each with its entry ``FORMAT``. A config may
-name an entry of any other module as ``module:NAME``. Entries are imported by name, so the stages of one format do not
+name an entry of another module as ``module:NAME``. Entries are imported by name, so the stages of one format do not
 depend on the code of another.
 """
 
@@ -25,29 +25,29 @@ from tasks.core.sql_runner import open_parquet
 if TYPE_CHECKING:
     from great_expectations import ExpectationSuite
 
-#: Blocks of one raw file: (accepted rows, rejected lines with the columns of ``tasks.ingest.rejects.REJECTED``). What a
-#: generator returns at its end, JSON, is what was understood of the file; the manifest has it.
+#: Blocks of one raw file: (accepted rows, rejected lines with the columns of ``tasks.ingest.rejects.REJECTED``). The
+#: generator's return value, JSON, describes how the file was read; it goes into the manifest.
 Blocks = Iterator[tuple[pa.Table, pa.Table]]
 Files = Mapping[str, tuple[Path, ...]]  # raw table -> its files, in order
 
 
 class RawTable(NamedTuple):
-    """A table of ``raw/``: its Parquet schema, and how its raw files are parsed.
+    """A table of ``raw/``: its Parquet schema, and the parser of its raw files.
 
     ``blocks`` gets the connection, a file and the first and last credible time (``earliest`` and ``latest``, ms since
-    1970 UTC). Accepted rows have the columns of ``schema``, except for ``file``, which the caller adds.
+    1970 UTC). Accepted rows have the columns of ``schema`` except ``file``, which the caller adds.
     """
 
     name: str
     schema: pa.Schema
     blocks: Callable[[duckdb.DuckDBPyConnection, Path, dict[str, int]], Blocks]
-    optional: bool = False  # there may be no file, and a file may be empty
+    optional: bool = False  # True: there may be no file, and a file may be empty
     distinct: bool = False  # further rows of an id are dropped (``sql/raw/first_<name>.sql``)
 
 
 @dataclass(frozen=True)
 class Reading:
-    """From raw files to ``raw/``.
+    """How raw files become ``raw/``.
 
     Attributes:
         tables: in the order in which they are read.
@@ -55,8 +55,10 @@ class Reading:
         marks: glob patterns of file names that only this format has, for a hint at a wrong ``format``.
         notes: counts for the manifest, from the finished folder of tables and the files. May raise DataError.
         configured: the reading with the names that a config gives to files and columns, where the format has any.
-        label: what a file is called in accounts and rejects, by the source folder and its path; else its name.
-        hints: what to do about rejected lines, by the beginning of their reason; for a file that mostly has it.
+        label: the name of a file in accounts and rejects, from the source folder and its path; by default its file
+            name.
+        hints: what to do about rejected lines, by the beginning of their reason; for a file in which most lines have
+            it.
     """
 
     tables: tuple[RawTable, ...]
@@ -68,37 +70,37 @@ class Reading:
     hints: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, config: PipelineConfig) -> Reading:
-        """The reading as the config wants it."""
+        """The reading as the config configures it."""
         return self if self.configured is None else self.configured(config)
 
 
 class Count(NamedTuple):
-    """A step of prepare: the single row of a query goes into the manifest's counts."""
+    """A step of prepare whose single row goes into the manifest's counts."""
 
     name: str
     query: str
 
 
-# A query by its name under ``sql/``, a count, or a function of the connection, the config and the counts.
+# A query by its name under ``sql/``, a count, or a function (connection, config, counts).
 Step = str | Count | Callable[[duckdb.DuckDBPyConnection, PipelineConfig, dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
 class Preparing:
-    """From ``raw/`` to the prepared dataset: the steps that differ between formats, each group in order.
+    """How ``raw/`` becomes the prepared dataset: the steps that differ between formats, in groups and in order.
 
     Attributes:
-        tables: the raw tables that are read, as views ``raw_<table>`` with ``file_row_number``; ``items`` is one.
+        tables: the raw tables to read, as views ``raw_<table>`` with ``file_row_number``; ``items`` is one of them.
         interactions: make ``interactions`` (user, item, ts, behavior, query, source_row), the engaged rows.
         item_text: make ``item_text`` (item, title, brand, description, category_paths) from ``item_rows``.
         event_split: make ``event_split`` (position, split) from ``events``.
         searches: add search events to ``interactions`` after the filter, where the raw data have none.
-        both_behaviors: keep only users who have both behaviors; or what the config says.
-        may_lack_task: whether logs of one behavior alone can be prepared.
-        files: further prepared files, of those in ``tasks.prepare.schemas``, each with the query of its rows; left out
-            where no step made the table of that name.
-        figures: queries of one row that an audit prints beside its own figures.
-        days: where the split is by day, the time zone of its days, or what gives it by the config and the counts.
+        both_behaviors: whether only users with both behaviors stay; or a function of the config.
+        may_lack_task: whether logs with only one behavior can be prepared.
+        files: further prepared files from ``tasks.prepare.schemas``, each with the query of its rows; a file is left
+            out where no step made its table.
+        figures: one-row queries that an audit prints beside its own figures.
+        days: for a split by day, the time zone of its days, or a function of the config and the counts.
     """
 
     tables: tuple[str, ...]
@@ -115,12 +117,13 @@ class Preparing:
 
 @dataclass(frozen=True)
 class DatasetFormat:
-    """All that the pipeline knows of a data format.
+    """Everything that the pipeline knows about a data format.
 
     Attributes:
-        advice: warnings that the format adds to what ``tasks/validate/check.py`` found; each says what to set.
-        explicit: the config's own fields as the check found them, and a note behind some of them by path.
-        outline: from the raw folder, the config and a folder for DuckDB, what ``explicit`` needs where no check can be.
+        advice: warnings that the format adds to the result of ``tasks/validate/check.py``; each says what to set.
+        explicit: the config's own fields as the check detected them, and notes on some of them by path.
+        outline: what ``explicit`` needs where no check is possible, from the raw folder, the config and a folder for
+            DuckDB.
         suites: expectations of the raw tables by table, from the first and last credible time (ms since 1970 UTC).
         published: the public files; empty where a user has to name the files to download.
         generate: writes a generated world into a folder; None where there is no generator.
@@ -138,32 +141,34 @@ class DatasetFormat:
 
 
 def dataset_format(name: str) -> DatasetFormat:
-    """The entry of a format: a known name, or ``module:NAME``. Raises ConfigError where there is none."""
+    """The entry of a format, by a known name or ``module:NAME``. Raises ConfigError where there is none."""
     module, _, attribute = place_of(name).partition(":")
     try:
         entry = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ConfigError(
-            f"format {name!r} cannot be imported: {error}. Known formats: {', '.join(FORMATS)}"
+            f"format {name!r} cannot be imported: {error}. Choose one of {', '.join(FORMATS)}, or install the module."
         ) from error
     if not isinstance(entry, DatasetFormat):
-        raise ConfigError(f"format {name!r} is no DatasetFormat (tasks/core/dataset_format.py)")
+        raise ConfigError(
+            f"format {name!r} is no DatasetFormat. Name a constant of the class in tasks/core/dataset_format.py."
+        )
     return entry
 
 
 def place_of(name: str) -> str:
-    """Where the entry of a format stands, as ``module:NAME``."""
+    """The place of a format's entry, as ``module:NAME``."""
     return f"tasks.ingest.formats.{name}:FORMAT" if name in FORMATS else name
 
 
 def open_raw(con: duckdb.DuckDBPyConnection, raw: Path, entry: DatasetFormat) -> tuple[str, ...]:
-    """Make a view ``raw_<table>``, with ``file_row_number``, of each table that prepare reads; returns their names.
+    """Make a view ``raw_<table>``, with ``file_row_number``, of each table that prepare reads. Returns their names.
 
     Raises DataError for a table that the folder ``raw`` lacks.
     """
     for table in entry.preparing.tables:
         path = raw / f"{table}.parquet"
         if not path.is_file():
-            raise DataError(f"{path}: missing; a raw folder of format {entry.facts.name} has it, run ingest again")
+            raise DataError(f"{path} is missing, but format {entry.facts.name} needs it. Run ingest again.")
         open_parquet(con, path, file_row_number=True).create_view(f"raw_{table}")
     return tuple(f"raw_{table}" for table in entry.preparing.tables)

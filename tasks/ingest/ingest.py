@@ -1,7 +1,7 @@
-"""Stage 1, ingest: raw files of a source -> the tables of ``raw/``, with an account of every line.
+"""Stage 1, ingest: from a source's raw files to the tables of ``raw/``, with an account of every line.
 
-``accepted + rejected = read`` for every input file: nothing is skipped silently. Bad rows go to
-``rejects.parquet``; above ``config.ingest.max_reject_share`` the stage stops and shows the first ten.
+``accepted + rejected = read`` for every input file: nothing is skipped silently. Bad rows go to ``rejects.parquet``.
+Above ``config.ingest.max_reject_share`` the stage stops and shows the first ten.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ READING_FIELDS = tuple(f"logs.{name}" for name in (*LogsConfig.tables, "behavior
 
 
 def source_files(config: PipelineConfig, home: Path) -> Path:
-    """The folder of raw files that ``config.source`` means: of every source but a folder it lies under ``home``.
+    """The folder of raw files of ``config.source``. Except for a folder source it is below ``home``.
 
-    Raises DataError if the folder does not hold the files of ``config.format``, and ConfigError for a source that the
-    format does not have.
+    Raises DataError if the folder lacks the files of ``config.format``, and ConfigError for a source that the format
+    does not have.
     """
     source = config.source
     if isinstance(source, FolderSource):
@@ -56,7 +56,7 @@ def source_files(config: PipelineConfig, home: Path) -> Path:
     elif isinstance(source, GeneratedSource):
         generate = dataset_format(config.format).generate
         if generate is None:
-            raise ConfigError(f"format {config.format!r} has no generator: set source to a folder of raw files")
+            raise ConfigError(f"format {config.format!r} has no generator. Set source to a folder of raw files.")
         version = digest([source.model_dump(), function_digest(generate)])
         folder = home / "generated" / f"{short_name(config.format)}-{version}"
         if not folder.is_dir():
@@ -64,10 +64,10 @@ def source_files(config: PipelineConfig, home: Path) -> Path:
     elif isinstance(source, DownloadSource):
         files = source.files or dataset_format(config.format).published
         if not files:
-            raise ConfigError(f"format {config.format!r} has no published files: name them in source.files")
+            raise ConfigError(f"format {config.format!r} has no published files. Name the files in source.files.")
         version = digest([file.model_dump() for file in files])
         folder = home / "downloads" / f"{short_name(config.format)}-{version}"
-        fetch(files, folder, ask_again=bool(source.files))  # what is published stays as it is
+        fetch(files, folder, ask_again=bool(source.files))  # published files do not change
     else:
         names = {table: getattr(config.logs, table).name for table in LogsConfig.tables}
         folder = home / "downloads" / f"{source.kind}-{digest([source.model_dump(), names])}"
@@ -110,7 +110,7 @@ def _generate(generate: Callable[[Path, GeneratedSource], None], source: Generat
 
 
 def input_files(folder: Path, config: PipelineConfig) -> list[Path]:
-    """The files of ``folder`` that ingest reads; DataError names what is missing."""
+    """The files of ``folder`` that ingest reads. Raises DataError that names what is missing."""
     return [path for paths in _find(folder, config).values() for path in paths]
 
 
@@ -134,14 +134,14 @@ def _other_format(folder: Path, format: Format) -> str:
 
 
 def _marked(folder: Path, format: Format) -> Path | None:
-    """A file or folder below that is named as those of the format are; case does not count."""
+    """A file or folder below with a name of the format's. Case does not count."""
     marks = dataset_format(format).reading.marks
     named = (path for path in folder.rglob("*") if any(fnmatch.fnmatchcase(path.name.casefold(), m) for m in marks))
     return min(named, default=None)
 
 
 def format_of(folder: Path) -> tuple[Format, str]:
-    """The format of the files in ``folder``, by their names, and which file says so.
+    """The format of the files in ``folder``, by their names, and the file that shows it.
 
     Raises DataError where no known format has such names, or more than one has.
     """
@@ -168,18 +168,18 @@ def source_digest(folder: Path, config: PipelineConfig) -> str:
 
 
 def _label(reading: Reading, folder: Path) -> Callable[[Path], str]:
-    """What a file is called in accounts."""
+    """A function that names a file in accounts."""
     return functools.partial(reading.label, folder) if reading.label else lambda path: path.name
 
 
 def reading_code(config: PipelineConfig) -> dict[str, str]:
-    """What decides what a raw file becomes, and the digest of each."""
+    """The code that decides the result of a raw file, with the digest of each part."""
     ours, outside = entry_code(place_of(config.format), _FORMAT_PARTS)
     return definitions_of(_read_tables, (*ours, *names_of((Parts, time_bounds)))) | outside
 
 
 def _reading_settings(config: PipelineConfig) -> list[Any]:
-    """What else decides what a raw file becomes, where the format asks the config."""
+    """Config fields that decide the result of a raw file, where the format asks the config."""
     if dataset_format(config.format).reading.configured is None:
         return []
     return [
@@ -191,10 +191,11 @@ def _reading_settings(config: PipelineConfig) -> list[Any]:
 def build_raw(config: PipelineConfig, source_folder: Path, out: Path, cache: Path | None = None) -> None:
     """Read the raw files of ``source_folder`` into Parquet tables and ``manifest.json`` in the empty folder ``out``.
 
-    The tables are those of the format, and ``rejects``. Raises DataError for files that are missing, empty, truncated
-    or damaged, for missing columns, and for too many bad rows.
+    The tables are those of the format, and ``rejects``. The folder ``cache``, if given, holds the parsed raw files:
+    files that it knows are not parsed again.
 
-    The folder ``cache``, if given, holds what each raw file became: files that it knows are not parsed again.
+    Raises:
+        DataError: files are missing, empty, truncated or damaged, columns are missing, or there are too many bad rows.
     """
     reading = _reading(config)
     settings = [config.ingest.earliest, *_reading_settings(config)]
@@ -224,7 +225,7 @@ def _read_tables(
     out: Path,
     parts: Parts,
 ) -> dict[str, int]:
-    """Write the format's tables into ``out``; returns the counts of repeated rows and the format's own notes."""
+    """Write the format's tables into ``out``. Returns the counts of repeated rows and the format's own notes."""
     for table in reading.tables:
         rows = []
         paths = files.get(table.name, ())
@@ -251,7 +252,7 @@ def _read_tables(
 
 @task(name="source", task_run_name="source")
 def find_source(config: PipelineConfig) -> StageResult:
-    """Generate, fetch or look up the raw files; the key is the digest of their names and contents."""
+    """Generate, fetch or find the raw files. The key is the digest of their names and contents."""
     folder = source_files(config, state_dir().root)
     return StageResult("source", source_digest(folder, config), folder, {}, 0.0, False)
 
@@ -261,12 +262,12 @@ def find_source(config: PipelineConfig) -> StageResult:
     config=("format", "ingest.max_reject_share", "ingest.earliest", *READING_FIELDS),
     resources=sql_runner.RESOURCES,
     artifacts=("manifest.json", "rejects.parquet"),
-    skip={"": (_other_format, reading_code)},  # a hint in an error, and how this very code is named
+    skip={"": (_other_format, reading_code)},  # a hint in an error, and the function that names this code
     format_parts=_FORMAT_PARTS,
 )
 def ingest(work: Work, config: PipelineConfig, source: Path) -> None:
     """Reads the raw files; writes ``raw/``: typed tables, rejected lines, an account of every line.
 
-    The state folder caches what each file became, so that of a folder that grew only new files are parsed.
+    The state folder caches the parsed files, so in a folder that grows only new files are parsed.
     """
     build_raw(config, source, work.out, cache=state_dir().parts)

@@ -176,8 +176,8 @@ def filter_interactions(con: duckdb.DuckDBPyConnection, config: PipelineConfig, 
         some = steps if len(steps) <= _STEPS_SHOWN else [*steps[: _STEPS_SHOWN - 1], steps[-1]]
         shown = "; ".join(f"{s['step']}: {s['users']} users, {s['items']} items" for s in some)
         raise DataError(
-            f"the filters leave no interaction. {shown}. Lower prepare.min_interactions (now {k}) or "
-            f"bring more data{both}." + (" with users who both searched and clicked recommendations" if both else "")
+            f"the filters leave no interaction. {shown}. Lower prepare.min_interactions (now {k}) or bring more data"
+            + (" with users who both searched and clicked recommendations." if both else ".")
         )
 
 

@@ -1,6 +1,6 @@
-"""Stage check: what was understood of the raw data, and whether a run could work with them. It trains nothing.
+"""Stage check: reports how the raw data are read, and whether a run could work with them. It trains nothing.
 
-Its counts are made by the steps of prepare, so they are those of the run that follows.
+Its counts come from the steps of prepare, so they are those of the following run.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ CHECK = "check.json"
 
 
 def examine(raw: Path, config: PipelineConfig, temp: Path) -> dict[str, Any]:
-    """What is understood of the folder ``raw``, as JSON; ``temp`` is the caller's to delete.
+    """How the folder ``raw`` is read, as JSON. The caller deletes ``temp``.
 
-    ``problem`` is why a run could not work, in words, or None. What comes after the step that fails is left out.
+    ``problem`` says why a run could not work, or is None. Steps after a failed step are left out.
     """
     manifest = json.loads((raw / "manifest.json").read_text(encoding="utf-8"))
     found = _understood(manifest, config) | {"counts": {}, "problem": None}
@@ -50,7 +50,7 @@ def examine(raw: Path, config: PipelineConfig, temp: Path) -> dict[str, Any]:
 
 
 def _understood(manifest: dict[str, Any], config: PipelineConfig) -> dict[str, Any]:
-    """What ingest says of files, tables and columns. Where a format finds no columns, they are fixed."""
+    """Ingest's facts about files, tables and columns. Where a format detects no columns, they are fixed."""
     entry = dataset_format(config.format)
     read = [file.get("understood", {}) for file in manifest["files"]]
     columns: dict[tuple[str, ...], dict[str, Any]] = {}
@@ -92,7 +92,7 @@ def _table(name: str, manifest: dict[str, Any], read: list[dict[str, Any]]) -> d
 
 
 def _follow(con: duckdb.DuckDBPyConnection, raw: Path, config: PipelineConfig, found: dict[str, Any]) -> None:
-    """The steps of prepare up to the samples. Raises DataError where a run would stop."""
+    """Run the steps of prepare up to the samples. Raises DataError where a run would stop."""
     read_interactions(con, raw, config, found["counts"])
     found["events"] = files.one_row(con, "check/interactions")
     filter_interactions(con, config, found["counts"])
@@ -103,7 +103,7 @@ def _follow(con: duckdb.DuckDBPyConnection, raw: Path, config: PipelineConfig, f
 
 
 def _measure(con: duckdb.DuckDBPyConnection, config: PipelineConfig, found: dict[str, Any]) -> None:
-    """Figures of the tables that there are: a step that stopped has left those before it."""
+    """Figures of the existing tables. A step that stopped leaves the tables of earlier steps."""
     entry = dataset_format(config.format)
     there = {name for (name,) in con.execute("show tables").fetchall()}
     if "events" not in found and "interactions" in there:
@@ -122,7 +122,7 @@ def _measure(con: duckdb.DuckDBPyConnection, config: PipelineConfig, found: dict
 
 
 def require_task(config: PipelineConfig, tasks: list[Task]) -> None:
-    """Raise DataError where the data have no sample of what the config trains on and ranks."""
+    """Raise DataError where the data have no sample of the tasks that the config trains and ranks."""
     protocol = config.evaluation.protocol
     ranked = [task for task in tasks if task == "search" or protocol not in SEARCH_ONLY]
     if any(task in config.train.trained_tasks for task in ranked):
@@ -143,7 +143,7 @@ def require_task(config: PipelineConfig, tasks: list[Task]) -> None:
     format_parts=("facts", "reading.tables", "preparing", "advice"),
 )
 def check_data(work: Work, config: PipelineConfig, raw: Path) -> dict[str, float]:
-    """Reads ``raw/``; writes ``check.json``: what was understood, and warnings. Stops a run that could not work."""
+    """Reads ``raw/``; writes ``check.json``: how the data are read, and warnings. Stops a run that could not work."""
     temp = work.out / "duckdb-temp"
     found = examine(raw, config, temp)
     shutil.rmtree(temp)

@@ -85,9 +85,7 @@ def test_no_other_code_names_a_format() -> None:
 
 
 def test_an_unknown_format_is_an_error_that_lists_the_known_ones() -> None:
-    with pytest.raises(
-        ValidationError, match=r"'kuaisr' is no data format. (Choose one of|Known formats:) amazon, kuaisar, logs"
-    ):
+    with pytest.raises(ValidationError, match=r"'kuaisr' is no data format. Choose one of amazon, kuaisar, logs"):
         PipelineConfig.model_validate({"format": "kuaisr"})
 
 
@@ -96,7 +94,7 @@ def test_an_unknown_format_is_an_error_that_lists_the_known_ones() -> None:
     [
         (
             "no_such_module:FORMAT",
-            r"cannot be imported: .*no_such_module.*(Choose one of|Known formats:) amazon, kuaisar, logs",
+            r"cannot be imported: .*no_such_module.*Choose one of amazon, kuaisar, logs",
         ),
         ("json:FORMAT", r"cannot be imported: .*FORMAT"),
         ("json:loads", r"is no DatasetFormat"),

@@ -198,7 +198,7 @@ PREPARING = Preparing(
     figures=("audit/figures/position_cut",),
 )
 _SNAP = "http://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
-# The publisher gives no digest that we could pin; sizes are checked against what the server announces.
+# The publisher gives no digest to check. Sizes are checked against the server's.
 FORMAT = DatasetFormat(
     facts=FORMATS["amazon"],
     reading=READING,

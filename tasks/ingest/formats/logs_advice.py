@@ -1,4 +1,4 @@
-"""What the check of own logs leads to: warnings, each with the field that mends it, and a config that says it all."""
+"""Warnings of the check of own logs, each with the field to set, and a complete config."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from gensr_model.config.pipeline import PipelineConfig
 from tasks.ingest.tables.roles import USUAL
 
-Notes = dict[str, str]  # path of a field -> what a config file says behind it
+Notes = dict[str, str]  # path of a field -> its comment in a config file
 _ALIKE = 0.75
 _OTHER_WORDS = {"query": ("search", "search_term", "keywords", "term"), "behavior": ("type", "event", "event_name")}
 
@@ -27,7 +27,7 @@ def advice(found: dict[str, Any]) -> list[str]:
 
 
 def _likely_columns(found: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[str]:
-    """Unused columns whose names are like those of a role that no column plays."""
+    """Unused columns with names like those of a role that no column has."""
     for table, columns in found["unused"].items():
         for role, usual in USUAL[table].items():
             names = [_plain(name) for name in (role, *usual, *_OTHER_WORDS.get(role, ()))]
@@ -106,7 +106,7 @@ def _joins(found: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[str]:
 
 
 def explicit(found: dict[str, Any], config: PipelineConfig) -> tuple[dict[str, Any], Notes]:
-    """The section ``logs`` of a config file with all that was found in it, and notes."""
+    """The section ``logs`` of a config file with everything that the check detected, and notes."""
     logs: dict[str, Any] = {}
     notes: Notes = {}
     for table in (each for each in found["tables"] if each["files"]):
@@ -135,7 +135,7 @@ def explicit(found: dict[str, Any], config: PipelineConfig) -> tuple[dict[str, A
 
 
 def _columns(found: dict[str, Any], config: PipelineConfig, table: str, files: int, notes: Notes) -> dict[str, Any]:
-    """Role -> its column or columns; one that not every file has ends in a question mark."""
+    """Role -> its column or columns. A name that not every file has ends in a question mark."""
     roles = list(type(getattr(config.logs, table).columns).model_fields)
     columns: dict[str, Any] = {}
     for each in sorted((c for c in found["columns"] if c["table"] == table), key=lambda c: roles.index(c["role"])):

@@ -1,4 +1,4 @@
-"""Which column of a table plays which role: by the config, or by the names that logs usually have."""
+"""The column of each role of a table, by the config or by usual names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gensr_model.errors import DataError
 _ITEM = ("item_id", "itemId", "ITEM_ID", "product_id", "sku", "asin", "object_id")
 _USER = ("user_id", "userId", "USER_ID", "client_id", "visitorId", "uid")
 _QUERY = ("query", "search_query", "searchQuery", "user_query", "keyword")
-#: Table -> role -> usual names, the likeliest first. Case and signs such as _ do not count.
+#: Table -> role -> usual names, the most likely first. Case and signs such as _ do not count.
 USUAL: dict[str, dict[str, tuple[str, ...]]] = {
     "events": {
         "user": _USER,
@@ -45,7 +45,7 @@ REQUIRED = {
 
 
 class Column(NamedTuple):
-    """The columns of a role, in order, and why these."""
+    """The columns of a role, in order, and the reason for the choice."""
 
     names: tuple[str, ...]
     why: str
@@ -61,7 +61,7 @@ def find_columns(
     nested: bool = True,
     required: bool = True,
 ) -> dict[str, Column]:
-    """The column of each role that the file has.
+    """The columns of each role in a file.
 
     Args:
         table: a key of ``USUAL``.
@@ -134,7 +134,7 @@ def _missing(
 
 
 def nearest(wanted: Sequence[str], seen: Sequence[str], count: int = 3) -> list[str]:
-    """The columns whose names are most like one of the wanted names, the most alike first."""
+    """The columns with names most similar to one of the wanted names, the most similar first."""
 
     def likeness(name: str) -> float:
         return max(difflib.SequenceMatcher(None, _bare(name), _bare(each)).ratio() for each in wanted)
