@@ -148,7 +148,8 @@ def _repeated(facts: RunFacts, task: str, best: str) -> Iterator[str]:
     if rows:
         new = sum(row["samples"] for row in rows if row["segment"].startswith("0 "))
         every = sum(row["samples"] for row in rows)
-        yield f"It counts what queries led to, and {1 - new / every:.0%} of the test searches repeat a query of training."
+        repeated = f"{1 - new / every:.0%} of the test searches"
+        yield f"It counts what queries led to, and {repeated} repeat a query of training."
 
 
 def _where(facts: RunFacts, task: str, best: str) -> Iterator[str]:
