@@ -15,6 +15,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from shop_logs import shop
 
 from flows.retrain import retrain
+from gensr_model.config.base import TASKS
 from gensr_model.config.pipeline import PipelineConfig
 from tasks.core.tracking import Tracked, tracking_uri
 from tasks.promote import model_registry
@@ -156,6 +157,13 @@ def test_logs_of_one_task_retrain_night_after_night(searches: float, task: str, 
     assert set(second["differences"]) == {task}
     version = MlflowClient(tracking_uri()).get_model_version_by_alias(f"gensr-{name}", "champion")
     assert (str(version.version), version.tags["tasks"]) == ("2", task)
+
+    grown = config.model_validate(config.model_dump() | {"source": str(shop(tmp_path / "grown", 0.5))})
+    both = retrain(grown)
+    assert (both["outcome"], set(both["differences"]), both["tasks"]) == ("promoted", {task}, list(TASKS))
+    state = retrain(config.model_copy(update={"seed": 2}), return_state=True)
+    assert state.is_failed()
+    assert "which champion version 3 serves: it stays" in str(state.message), "and nothing was trained"
 
 
 def _generous(config: PipelineConfig) -> Any:
