@@ -287,6 +287,16 @@ def test_the_social_network_may_be_absent_or_empty_but_not_bad(tmp_path: Path) -
         ingest(bad, "kuaisar", 0.01)
 
 
+def test_a_day_without_rows_does_not_stop_the_run(tmp_path: Path) -> None:
+    source = kuaisar(tmp_path / "source")
+    days = ["rec_inter.2023-06-01.csv", "rec_inter.2023-06-02.csv"]
+    for day, content in zip(days, (lines(REC_HEADER), b""), strict=True):
+        (source / day).write_bytes(content)
+    raw = ingest(source, "kuaisar", 0.0)
+    assert len(raw.rows("rec")) == 1
+    assert [entry["name"] for entry in raw.manifest["files"] if entry.get("empty")] == days
+
+
 def test_too_many_bad_rows_stop_the_run_and_show_the_first_ten(tmp_path: Path) -> None:
     bad = ["1,2", f"1,,{MS},1"] * 6  # the lines that are no row come out of the reader first
     source = kuaisar(tmp_path / "source", rec=lines(REC_HEADER, *[GOOD] * 88, *bad))
