@@ -1,8 +1,9 @@
 """Rows of results tables with impossible figures for one positive per sample, in the paper and in Markdown pages.
 
-    python -m benchmarks.arithmetic docs/results/*.md
+python -m benchmarks.arithmetic docs/results/*.md
 
-Prints every cell that is not inside, with (N@10 − N@5) / (R@10 − R@5), which lies in [.289, .356], and how many are.
+Prints every cell that is not inside, with (N@10 − N@5) / (R@10 − R@5), which lies in [.289, .356], and the number of
+cells by result.
 """
 
 from __future__ import annotations

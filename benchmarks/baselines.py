@@ -1,11 +1,11 @@
-"""Every model's speed: samples per second in training, candidates per second in scoring, and what batches cost.
+"""Every model's speed: samples per second in training, candidates per second in scoring, and the cost of batches.
 
-    python -m benchmarks.baselines [--users 10300 | --dataset FOLDER] [--threads 2] [name ...]
+python -m benchmarks.baselines [--users 10300 | --dataset FOLDER] [--threads 2] [name ...]
 
-10,300 generated users make about 100,000 training samples of each task; a prepared folder may be given in their place.
-Each model, all baselines, GenSR and two heads as in preset ``laptop``, runs in a process of its own and prints one JSON
-line. The last line compares the baselines' collator with a loop over samples and names the models that spend more
-than a fifth of a training step on their batch.
+10,300 generated users make about 100,000 training samples of each task. A prepared folder can replace them. Each model
+(all baselines, and GenSR and two heads as in preset ``laptop``) runs in a separate process and prints one JSON line.
+The last line compares the baselines' collator with a loop over samples, and names the models that spend more than a
+fifth of a training step on their batch.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ LISTS, LENGTH = 256, 100  # of a scored batch
 SETTINGS = TrainConfig(batch_size=BATCH, negatives=NEGATIVES)
 OURS = ("gensr", "two_head")
 STEPS, WARM = 40, 5
-ALLOWED = 0.2  # share of a training step that a batch may take
+ALLOWED = 0.2  # largest share of a training step for making its batch
 
 
 def _train(model: Any, data: TrainingData) -> dict[str, Any]:
-    """Some steps as the trainer makes them; medians, so that a neighbour on the machine counts for little.
+    """Time some steps of the trainer, as medians, so that other work on the machine counts for little.
 
-    ``data_share`` is of wall time, ``data_share_cpu`` of the processor's: the one to read on a busy machine, with one
-    thread.
+    ``data_share`` is a share of wall time, ``data_share_cpu`` of processor time. Read the latter on a busy machine,
+    with one thread.
     """
     learned = [p for p in model.parameters() if p.requires_grad]
     optimizer = make_optimizer(learned, TrainConfig())
@@ -108,7 +108,7 @@ def _baseline(name: str, dataset: PreparedDataset) -> tuple[TrainingData, Callab
 
 
 def _ours(kind: str, dataset: PreparedDataset) -> tuple[TrainingData, Callable[[], nn.Module]]:
-    """GenSR or two heads over a table of LightGCN's shape, whose values no time depends on."""
+    """GenSR or two heads with a random table of LightGCN's shape: no time depends on its values."""
     config = PipelineConfig.model_validate({"preset": "laptop", "model": {"max_history": HISTORY}})
     data = TrainingData(dataset, SETTINGS, HISTORY, seed=0)
 
@@ -125,7 +125,7 @@ def _ours(kind: str, dataset: PreparedDataset) -> tuple[TrainingData, Callable[[
 
 
 def measure(name: str, folder: Path) -> dict[str, Any]:
-    """One model, alone in this process: memory is how far the peak rises above the loaded data."""
+    """Measure one model in this process. Memory is the rise of the peak above the loaded data."""
     dataset = PreparedDataset.open(folder)
     data, make = _ours(name, dataset) if name in OURS else _baseline(name, dataset)
     before = psutil.Process().memory_info().rss / 2**20
@@ -167,7 +167,7 @@ def by_loop(dataset: PreparedDataset, samples: Samples) -> dict[str, IntArray]:
 
 
 def compare_with_loop(dataset: PreparedDataset, **more: Any) -> None:
-    """Check that the collator gives what a loop over samples gives, and tell how much faster it is."""
+    """Check that the collator equals a loop over samples, and measure how much faster it is."""
     samples = dataset.samples("train")
     samples = samples.take(np.random.default_rng(0).integers(len(samples), size=BATCH))
     collator = Collator(dataset, FIELDS - {TEXT}, HISTORY, Lexicon.build(dataset, None))
@@ -176,7 +176,7 @@ def compare_with_loop(dataset: PreparedDataset, **more: Any) -> None:
         items = getattr(batch, name).item.numpy()
         np.testing.assert_array_equal(items, expected[:, HISTORY - items.shape[1] :])
     tell(
-        f"{BATCH} samples with every field, words too, against a loop over samples that gathers the items alone",
+        f"{BATCH} samples with every field, words too, against a loop over samples that gathers only the items",
         seconds(lambda: collator.build(samples, samples.item[:, None])),
         seconds(lambda: by_loop(dataset, samples)),
         **more,
@@ -198,7 +198,7 @@ def main() -> None:
         return
     unknown = [name for name in given.names if name not in known]
     if unknown:
-        parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(known)}")
+        parser.error(f"no model is called {', '.join(unknown)}; choose from {', '.join(known)}")
     if given.dataset:
         dataset = PreparedDataset.open(given.dataset)
     else:

@@ -1,8 +1,7 @@
 """Constrained beam search over 100,000 items, against Hugging Face's `generate` with `prefix_allowed_tokens_fn`.
 
-Same model, same beams, same items and scores. Hugging Face's hook is called once per beam and step; here it answers
-from a dictionary of ready-made index tensors, which is the cheapest form it takes (lists, the documented form, are
-measured beside it).
+Model, beams, items and scores are the same. Hugging Face calls its hook once per beam and step. Here the hook looks up
+ready-made index tensors in a dictionary, its fastest form. Lists, the documented form, are measured too.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ Answers = dict[tuple[int, ...], Tensor] | dict[tuple[int, ...], list[int]]
 
 
 def small_t5(vocabulary: int) -> T5ForConditionalGeneration:
-    """The laptop preset's shape; weights far enough from uniform that no two scores are close."""
+    """The laptop preset's shape, with weights far enough from uniform that no two scores are close."""
     torch.manual_seed(0)
     config = T5Config(
         vocab_size=vocabulary, d_model=64, d_kv=16, d_ff=256, num_layers=2, num_decoder_layers=2, num_heads=4,
@@ -36,7 +35,7 @@ def small_t5(vocabulary: int) -> T5ForConditionalGeneration:
 
 
 def allowed_after(ids: np.ndarray) -> dict[tuple[int, ...], Tensor]:
-    """What may follow every prefix of the ids (I, L)."""
+    """The tokens that may follow every prefix of the ids (I, L)."""
     out: dict[tuple[int, ...], Tensor] = {}
     for length in range(ids.shape[1]):
         prefixes = np.unique(ids[:, : length + 1], axis=0)
@@ -62,7 +61,7 @@ def hugging_face(
 
 
 def measure(ids: np.ndarray, vocabulary: int) -> dict[str, float]:
-    """Seconds for one batch of users, both ways, after both gave the same answer."""
+    """Seconds for one batch of users with both methods, after a check that both give the same answer."""
     model, trie, allowed = small_t5(vocabulary), build(ids), allowed_after(ids)
     lists = {prefix: tokens.tolist() for prefix, tokens in allowed.items()}
     encoded = torch.randn(USERS, 16, 64, generator=torch.Generator().manual_seed(1))

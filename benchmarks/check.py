@@ -1,9 +1,9 @@
-"""Seconds of `gensr check` on generated logs: the whole command, files read for the first time; then once more.
+"""Seconds of `gensr check` on generated logs: the whole command with new files, then once more with known files.
 
-    python -m benchmarks.check [--rows N] [--kind csv|parquet]
+python -m benchmarks.check [--rows N] [--kind csv|parquet]
 
-One row is an event with user, item, time, type and, in a third of the rows, a query. A tenth as many users and a
-fiftieth as many items have more events the more popular they are. The state folder is empty before the first run.
+One row is an event with user, item, time, type and, in a third of the rows, a query. There are a tenth as many users
+and a fiftieth as many items, by popularity. The state folder is empty before the first run.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DAYS, START, TYPES = 60, 1_700_000_000, ("click", "view", "impression", "purchas
 
 
 def write(folder: Path, rows: int, kind: str) -> None:
-    """``events`` of so many rows and the ``items`` that they name, in the folder."""
+    """Write ``events`` with ``rows`` rows and the ``items`` that they name into the folder."""
     draw = np.random.default_rng(0)
     users, items = max(rows // 10, 50), max(rows // 50, 50)
     item = (items * draw.random(rows) ** 2).astype(np.int64)

@@ -24,9 +24,9 @@ torch.set_num_threads(1)
 def prepared(
     users: int, items: int, source: dict[str, Any] | None = None, **sections: dict[str, Any]
 ) -> tuple[PreparedDataset, PipelineConfig]:
-    """A generated Amazon dataset, prepared as the pipeline does it, with the laptop preset's model.
+    """A generated Amazon dataset, prepared by the pipeline, with the laptop preset's model.
 
-    ``source`` replaces the generated one, as ``PipelineConfig`` takes it, and so do other sections of the config.
+    ``source`` and further sections of ``PipelineConfig`` replace those of the preset.
     """
     source = source or {"kind": "generated", "users": users, "items": items, "events_per_user": 12}
     config = PipelineConfig.model_validate({"preset": "laptop", "source": source, **sections})
@@ -40,7 +40,7 @@ def prepared(
 
 
 def seconds(work: Callable[[], Any], repeat: int = 5) -> float:
-    """The shortest of some runs, after one to warm up."""
+    """The shortest duration of some runs, after one warm-up run."""
     work()
     best = float("inf")
     for _ in range(repeat):

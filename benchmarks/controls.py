@@ -1,7 +1,7 @@
-"""Controls: Query-SeqRec without the parts that are thought to make it the best baseline, to rank beside it.
+"""Controls for Query-SeqRec: the model without the parts that may make it the best baseline.
 
 Name them in ``rerank.systems`` of ``compare/rerank-table`` as ``benchmarks.controls:WITHOUT_QUERIES`` and
-``benchmarks.controls:WITHOUT_SEARCHES``, with the repository's root importable where the flow runs. All else is
+``benchmarks.controls:WITHOUT_SEARCHES``, with the repository's root importable where the flow runs. Everything else is
 Query-SeqRec's: its loss over the whole catalogue, its encoder, its budget.
 """
 
@@ -19,7 +19,7 @@ from gensr_model.baselines.registry import LEARNING
 
 
 class WithoutQueries(QuerySeqRec):
-    """Items found by search stay in the sequence; the places of queries are empty, and nothing is augmented by them."""
+    """Query-SeqRec with items found by search in the sequence, but empty query places and no augmentation."""
 
     def __init__(self, domain: Domain, dim: int = 64, dropout: float = 0.2) -> None:
         super().__init__(domain, dim, dropout=dropout, replace=0.0)
@@ -29,7 +29,7 @@ class WithoutQueries(QuerySeqRec):
 
 
 class WithoutSearches(QuerySeqRec):
-    """Reads the history of recommendations alone, as SASRec does."""
+    """Query-SeqRec that reads only the history of recommendations, as SASRec does."""
 
     reads: ClassVar[frozenset[str]] = frozenset({REC})
 

@@ -1,10 +1,10 @@
-"""Training steps in deterministic mode against the same steps without it, at two threads.
+"""Training steps in deterministic mode against the same steps without it, with two threads.
 
-    python -m benchmarks.determinism [name ...]
+python -m benchmarks.determinism [name ...]
 
 Both sides of a model start from the same weights, take the same batches and draw the same dropout, in turn, in one
-process; their losses are asserted to be close. Seconds are user time of all threads: other work on the machine changes
-them little. They do not show a core that stands idle, so medians of wall time stand beside them.
+process. Their losses are asserted to be close. Seconds are user time of all threads, which other work on the machine
+changes little. They do not show an idle core, so medians of wall time are printed too.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def model_sides(name: str, dataset: Any, config: Any) -> list[Step]:
 
 
 def measure(name: str) -> dict[str, Any]:
-    """Medians of both sides' user and wall milliseconds of a step."""
+    """Medians of both sides' user and wall milliseconds per step."""
     torch.set_num_threads(THREADS)
     dataset, config = prepared(users=1_500, items=1_000)
     sides = lightgcn_sides(dataset, config) if name == "lightgcn" else model_sides(name, dataset, config)

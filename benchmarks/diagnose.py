@@ -1,4 +1,4 @@
-"""Where the models of a stored run fail: their metrics by kind of user, target and query, without training again.
+"""Where the models of a stored run fail: metrics by kind of user, target and query, without new training.
 
     python -m benchmarks.diagnose RANKS.parquet .gensr/store/prepare/<key>
 

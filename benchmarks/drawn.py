@@ -1,6 +1,6 @@
 """A random GenSR and dataset, for timings without DuckDB, downloads and trained models.
 
-What a step costs depends on shapes alone: the backbone's, the length of histories, of item texts and of prompts.
+The cost of a step depends only on shapes: those of the backbone, histories, item texts and prompts.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SHAPES = {
 
 
 class DrawnData(NamedTuple):
-    """What a ``BatchBuilder`` and the benchmarks read of a dataset: every history has 30 events."""
+    """The parts of a dataset that a ``BatchBuilder`` and the benchmarks read. Every history has 30 events."""
 
     events: Events
     every: Samples
@@ -41,7 +41,7 @@ class DrawnData(NamedTuple):
 
 
 def drawn_data(seed: int = 0) -> DrawnData:
-    """One sample of either task per user, each with the user's 30 events before it."""
+    """One sample of each task per user, each with the user's 30 events before the sample."""
     rng = np.random.default_rng(seed)
     count = USERS * HISTORY
     user = np.repeat(np.arange(USERS), HISTORY)
@@ -105,7 +105,7 @@ def _prompts(tokens: int) -> PromptTable:
 
 def flops(work: Callable[[], Any]) -> int:
     """Floating-point operations of the matrix products of ``work``, those of its backward pass included."""
-    # Attention spelled out: fused kernels are not counted.
+    # Attention without fused kernels, which are not counted.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         work()
     return counter.get_total_flops()

@@ -1,9 +1,9 @@
-"""What each departure of full ranking does on valid: GenSR over the whole catalogue with one switch changed.
+"""The effect of each departure of full ranking on valid: GenSR over the whole catalogue with one switch changed.
 
-    python -m benchmarks.full_ranking_switches --source FOLDER --out FILE [--epochs 1] [--samples 3000]
+python -m benchmarks.full_ranking_switches --source FOLDER --out FILE [--epochs 1] [--samples 3000]
 
-All lines have the same data, CF tables and seed. The test split is not read. A line that stands in FILE is not trained
-again, so that the command can be stopped anywhere. It ends with the table: NDCG@10 of the fixed valid samples.
+All lines share data, CF tables and seed. The test split is not read. A line in FILE is not trained again, so the
+command can be stopped anywhere. It ends with the table: NDCG@10 of the fixed valid samples.
 """
 
 from __future__ import annotations

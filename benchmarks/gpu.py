@@ -44,14 +44,14 @@ REST = "element by element"  # norms, gates, dropout, casts
 
 
 class Card(NamedTuple):
-    """The device, and what it does in a second."""
+    """The device and its peak operations per second."""
 
     name: str  # empty: a CPU
     datasheet: float | None  # FLOP/s
     matmul: float  # FLOP/s of one large bf16 product of random numbers, today
 
     def result(self, what: str, rows: int, work: float, seconds: float, **more: Any) -> None:
-        """Print one line of the answer."""
+        """Print one line of the result."""
         per_s = work / seconds
         line = {
             "what": what, "samples_per_s": round(rows / seconds), "ms": round(seconds * 1e3, 2),
@@ -64,7 +64,7 @@ class Card(NamedTuple):
 
 
 class Drawn:
-    """Batches as training asks for them."""
+    """Random batches in the form that training asks for."""
 
     batches_per_epoch = 10**6
 
@@ -73,7 +73,7 @@ class Drawn:
         self.builder = BatchBuilder(cast(PreparedDataset, data), HISTORY)
 
     def batch(self, number: int) -> tuple[Samples, Batch]:
-        """Micro-batch ``number``: the same for the same number."""
+        """Micro-batch ``number``, always the same for the same number."""
         rng = np.random.default_rng(number)
         chosen = self.data.every.take(rng.integers(len(self.data.every), size=self.samples))
         return chosen, self.builder.build(chosen, lists(self.data, chosen, NEGATIVES, rng))
@@ -96,7 +96,7 @@ def peak_memory_gb() -> float:
 
 
 def seconds_per(work: Callable[[int], Any], steps: int) -> float:
-    """Median seconds of a step, the device waited for, after some to warm up."""
+    """Median seconds of a step, after warm-up, with waits for the device."""
     times = []
     for number in range(WARM + steps):
         wait()
@@ -129,7 +129,7 @@ def by_kind(times: Iterable[tuple[str, float]], kinds: Mapping[str, Sequence[str
 
 
 def time_of_kernels(what: str, work: Callable[[int], Any], steps: int = 3) -> None:
-    """Print the share of the GPU's time by kind of kernel, and how long it had nothing to do."""
+    """Print the share of the GPU's time by kind of kernel, and its idle time."""
     wait()
     begun = time.perf_counter()
     with profile(activities=[ProfilerActivity.CUDA]) as profiled:
@@ -151,7 +151,7 @@ def how(compiled: bool) -> str:
 
 
 def train(given: argparse.Namespace, data: DrawnData, card: Card, samples: int, compiled: bool) -> None:
-    """Steps of the trainer itself: batch, forward, backward, clipping, AdamW."""
+    """Time steps of the trainer: batch, forward, backward, clipping, AdamW."""
     reset()
     accelerator = make_accelerator("auto" if card.name else "no")
     model, few = drawn_model(given.shape, given.prompt).to(accelerator.device).train(), Drawn(data, 8)
@@ -179,7 +179,7 @@ def train(given: argparse.Namespace, data: DrawnData, card: Card, samples: int, 
 
 
 def score(given: argparse.Namespace, data: DrawnData, card: Card, users: int, compiled: bool) -> None:
-    """Calls of ``score`` in bf16, against fp32 for what changes."""
+    """Time calls of ``score`` in bf16, and compare the scores with fp32."""
     reset()
     allow_bf16_attention()
     device, rng = default_device(), np.random.default_rng(0)

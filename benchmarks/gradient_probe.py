@@ -1,6 +1,7 @@
-"""What the gradient probe (§6.5) costs training, at the configured interval, for every model that it watches.
+"""The cost of the gradient probe (§6.5) in training, at the configured interval, for every model with probes.
 
-Processor time of one probe and of one optimizer step, in turn on the same batches. The last line is one JSON object.
+It is the processor time of one probe and of one optimizer step, in turn on the same batches. The last line is one JSON
+object.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _STEPS, _LIMIT = 20, 0.05
 
 
 def watched(kind: str, dataset: PreparedDataset, cf: Path, config: PipelineConfig) -> tuple[Any, TrainingData]:
-    """A fresh model with ``task_losses`` and ``conflict_parameters``, and the batches that it is trained on."""
+    """A new model with ``task_losses`` and ``conflict_parameters``, and its training batches."""
     if kind != "unisar":
         model, _ = bundle.assemble(kind, dataset, cf, config)
         return model, TrainingData(dataset, config.train, config.model.max_history, config.seed)

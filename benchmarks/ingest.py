@@ -1,13 +1,16 @@
-"""Reading raw files, against the usual ways to read them; equal results asserted.
+"""Reading raw files, against the usual ways to read them. Equal results are asserted.
 
-    python -m benchmarks.ingest [--meta FILE] [--users N] [--items N] [--rows N]
+python -m benchmarks.ingest [--meta FILE] [--users N] [--items N] [--rows N]
 
-Meta lines to values: ours against `ast.literal_eval` line by line, both in the same two processes, which already run
-and have their lines; nothing is sent back. Then from the file to the finished Arrow table: ours as ingest does it,
-unpacking and processes' start included where the file is large enough for them, against the two that have their lines.
-Reviews to typed rows: ours with every check and an account of every line, against `json.loads` line by line into a
-pandas frame. Own logs as in ``benchmarks.ingest_logs``.
-Generated data unless --meta names a file.
+- Meta lines to values: our parser against `ast.literal_eval` line by line, both in the same two running processes,
+  without sending results back.
+- Meta file to the finished Arrow table: ours as in ingest, with unpacking and the start of processes where the file is
+  large enough, against the two processes that already have their lines.
+- Reviews to typed rows: ours with every check and an account of every line, against `json.loads` line by line into a
+  pandas frame.
+- Own logs: as in ``benchmarks.ingest_logs``.
+
+Data are generated unless --meta names a file.
 """
 
 from __future__ import annotations
@@ -57,7 +60,7 @@ def _table(_: int) -> pa.Table:
 
 
 def fast_values(lines: list[bytes]) -> list[Any]:
-    """As ingest does it: the fast reader, and the slow one where that is not sure."""
+    """Parse as in ingest: the fast reader, and the slow one where the fast one is not sure."""
     parsed = [python_literals.parse(line) for line in lines]
     return [
         parse_entry(line.decode()) if value is python_literals.UNSURE else value
@@ -66,7 +69,7 @@ def fast_values(lines: list[bytes]) -> list[Any]:
 
 
 def meta(path: Path) -> dict[str, Any]:
-    """Seconds and MB/s of the meta file, parsing alone and up to the table."""
+    """Seconds and MB/s of the meta file, for parsing alone and up to the table."""
     lines = gzip.decompress(path.read_bytes()).splitlines()
     assert fast_values(lines) == [ast.literal_eval(line.decode()) for line in lines]
     size = sum(map(len, lines)) / 1e6

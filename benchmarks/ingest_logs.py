@@ -1,10 +1,11 @@
-"""Own logs against KuaiSAR's reader on the same rows, and against DuckDB's and Arrow's readers of JSON lines.
+"""Own logs against KuaiSAR's reader on the same rows, and against DuckDB's and Arrow's JSON readers.
 
-    python -m benchmarks.ingest_logs [--rows N] [--memory ROWS]
+python -m benchmarks.ingest_logs [--rows N] [--memory ROWS]
 
-Every side is timed in turn, the best of some rounds counts, and the rows are equal: user, item and time. Reading is up
-to typed rows with an account of every line; DuckDB and Arrow read the same fields and check nothing. Generated rows
-with the columns of KuaiSAR's rec_inter.csv. ``--memory`` is the peak of one process that ingests a CSV of so many rows.
+The sides run in turn, the best of some rounds counts, and all give the same user, item and time. Our reading goes up to
+typed rows with an account of every line; DuckDB and Arrow read the same fields and check nothing. Rows are generated,
+with the columns of KuaiSAR's rec_inter.csv. ``--memory`` measures the peak of one process that ingests a CSV of so many
+rows.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def _documents(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def times(sides: dict[str, Read], rounds: int) -> dict[str, float]:
-    """The best seconds of each side, in turn; the rows of all are equal. The first round is to warm up."""
+    """The best seconds of each side, in turn, after a warm-up round. The rows of all sides are equal."""
     expected: pa.Table | None = None
     best = dict.fromkeys(sides, float("inf"))
     for number in range(rounds + 1):

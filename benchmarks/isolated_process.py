@@ -1,7 +1,8 @@
 """Cost of a separate process for a stage: forked from a server with all imports, or with its own imports.
 
-The work is the same and next to nothing, so what is timed is beginning and ending a process. The first of ours starts
-the server and waits for its imports; it is shown apart. Linux without a GPU: elsewhere both sides are the same.
+The work is the same and tiny, so the times are those of starting and ending a process. Our first process also starts
+the server and waits for its imports; its time is shown separately. Run it on Linux without a GPU: elsewhere both sides
+are the same.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def _side(folder: Path) -> tuple[float, list[float], list[float], float]:
 
 
 def main() -> None:
-    """Print both sides and the ratio of what a process costs after the first."""
+    """Print both sides, and the ratio of the costs of a process after the first."""
     if sys.platform != "linux" or torch.cuda.is_available():
         sys.exit("benchmarks.isolated_process: every process imports by itself here, there is nothing to compare")
     with tempfile.TemporaryDirectory() as made:

@@ -1,10 +1,10 @@
-"""Training batches of like history lengths against batches of random rows: time of an epoch, and what it learns.
+"""Training batches of similar history lengths against batches of random rows: time of an epoch, and what is learned.
 
-    python -m benchmarks.length_batches [name ...] [--source FOLDER | --dataset FOLDER] [--epochs 3] [--seeds 0 1 2]
+python -m benchmarks.length_batches [name ...] [--source FOLDER | --dataset FOLDER] [--epochs 3] [--seeds 0 1 2]
 
-Both sides train on the same samples with the same trainer, in turn, each in a process of its own. Both orders are
-asserted to hold every sample once an epoch. Seconds are the process's user time, without validation: other work on the
-machine changes them little. Without a folder the data are generated.
+Both sides train on the same samples with the same trainer, in turn, each in a separate process. Both orders are
+asserted to hold every sample once per epoch. Seconds are the process's user time, without validation, which other work
+on the machine changes little. Without a folder the data are generated.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SIDES = ("length", "random")
 
 
 class Training(NamedTuple):
-    """A fresh model and what it is trained and validated on."""
+    """A new model, with its training and validation data."""
 
     model: nn.Module
     data: TrainingData
@@ -81,7 +81,7 @@ def user_seconds() -> float:
 
 
 def padded_share(data: TrainingData) -> float:
-    """Of the events in an epoch's batches, those that are padding."""
+    """Share of padding among the events in an epoch's batches."""
     order = data.epoch_order(0)
     lengths = data.builder.lengths(data.samples)[order]
     size = data.config.batch_size

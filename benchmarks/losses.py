@@ -1,10 +1,10 @@
-"""What each baseline's loss, negatives and samples without history do on valid: the table behind the grids.
+"""The effect of each baseline's loss, negatives and samples without history on valid: the table behind the grids.
 
-    python -m benchmarks.losses [name ...] --source FOLDER --out FILE [--epochs 30]
+python -m benchmarks.losses [name ...] --source FOLDER --out FILE [--epochs 30]
 
-Every line of ``TRIED`` is trained with the harness's early stop and ranked on the frozen valid candidates; the test
-split is not read. A line that stands in FILE already is not trained again, so that the command can be stopped
-anywhere. It ends with the table. Metrics are NDCG@10 of all valid samples.
+Every line of ``TRIED`` is trained with early stopping and ranked on the frozen valid candidates. The test split is not
+read. A line in FILE is not trained again, so the command can be stopped anywhere. It ends with the table. Metrics are
+NDCG@10 of all valid samples.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def measure_ours(name: str, point: tuning.Point, dataset: PreparedDataset, confi
 
 
 def measure(name: str, point: tuning.Point, dataset: PreparedDataset, config: PipelineConfig) -> dict[str, Any]:
-    """One training: metrics of its best epoch on valid."""
+    """One training. Returns metrics of its best epoch on valid."""
     spec, begun = BASELINES[name], time.process_time()
     whole = tuning.default(spec.grid) | point
     with tempfile.TemporaryDirectory(prefix="gensr-benchmark-") as folder:

@@ -1,9 +1,9 @@
-"""Ranking and training in the shape of preset ``laptop``, with freed memory kept and as glibc treats it by itself.
+"""Ranking and training in the shape of preset ``laptop``, with kept freed memory and with glibc's defaults.
 
-    python -m benchmarks.malloc [--users 64] [--batch 64] [--prompt 24]
+python -m benchmarks.malloc [--users 64] [--batch 64] [--prompt 24]
 
-Each side in a process of its own, one thread, the same drawn weights and samples; scores and losses are asserted
-equal. Beside the ratio stand the page faults of a step and the peak of memory.
+Each side runs in a separate process with one thread, the same random weights and samples. Scores and losses are
+asserted equal. The benchmark prints the ratio, the page faults of a step and the peak of memory.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def labels(classes: int, error: float, samples: int) -> tuple[Tensor, Tensor, fl
 
 
 def neighbours(x: Tensor, y: Tensor) -> float:
-    """Nats by the first estimator of Kraskov, Stögbauer and Grassberger (2004): nothing of it is trained."""
+    """Nats by the first estimator of Kraskov, Stögbauer and Grassberger (2004), without any training."""
     a, b = (side[:_KNN_SAMPLES].double().numpy() for side in (x, y))
     near = NearestNeighbors(n_neighbors=_NEIGHBOURS, metric="chebyshev").fit(np.hstack([a, b]))
     radius = np.nextafter(near.kneighbors()[0][:, -1], 0)
@@ -70,7 +70,7 @@ def neighbours(x: Tensor, y: Tensor) -> float:
 
 
 def gaussian(x: Tensor, y: Tensor) -> float:
-    """Nats from sample covariances, which is right for Gaussians alone."""
+    """Nats from sample covariances, which is right only for Gaussians."""
     both = np.cov(np.hstack([x.numpy(), y.numpy()]).T)
     logs = [np.linalg.slogdet(part)[1] for part in (both[:DIM, :DIM], both[DIM:, DIM:], both)]
     return float(0.5 * (logs[0] + logs[1] - logs[2]))

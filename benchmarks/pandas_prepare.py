@@ -1,11 +1,11 @@
-"""KuaiSAR's raw tables made into samples and candidates in pandas, in two styles.
+"""KuaiSAR's raw tables to samples and candidates in pandas, in two styles.
 
-*script*: as published preprocessing is usually written: ``groupby().filter(lambda x: len(x) >= 5)`` until nothing
-changes, merges, one sort, a loop over users for the histories and for the items that each has not met.
-*careful*: the same, with the filter by ``value_counts`` and negatives drawn until there are enough of them.
+*script*: as in common published preprocessing: ``groupby().filter(lambda x: len(x) >= 5)`` until nothing changes,
+merges, one sort, a loop over users for histories and for the items that each user has not met. *careful*: the same,
+with the filter by ``value_counts``, and negatives drawn until there are enough.
 
-Ids are integers in both, which is the best case for pandas. The files have our columns, so that the sides can be
-compared; items and users are numbered in the order of their integer ids.
+Ids are integers in both, the best case for pandas. The files have our columns, so that the sides can be compared. Items
+and users are numbered in the order of their integer ids.
 """
 
 from __future__ import annotations

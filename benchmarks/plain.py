@@ -1,8 +1,8 @@
-"""GenSR the straightforward way: one prompt per user and candidate, everything of a row recomputed for that row.
+"""GenSR in a straightforward implementation: one prompt per user and candidate, with each row computed on its own.
 
-The same weights and the same maths as ``gensr_model.models.gensr``, as one writes it first with Hugging Face: histories
-collated row by row, item texts embedded token by token and averaged, eager attention, the answer by ``generate`` under
-a constraint, the loss by the backbone's own labels. The benchmarks measure against it.
+Weights and maths are those of ``gensr_model.models.gensr``, written as a first version with Hugging Face: histories
+collated row by row, item texts embedded token by token and averaged, eager attention, the answer by constrained
+``generate``, the loss by the backbone's own labels. The benchmarks measure against it.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def main(
     child: Callable[[str, int, int, bool], dict[str, Any]],
     compare: Callable[[int, int], None],
 ) -> None:
-    """The command line of a comparison with this side: for each length of prompts, ``compare`` with the size given."""
+    """The command line of a comparison with this side: runs ``compare`` for each length of prompts."""
     parser = arguments(doc)
     parser.add_argument("--prompts", type=int, nargs="+", default=[24, 64])
     parser.add_argument(f"--{size}", dest="size", type=int, default=default)

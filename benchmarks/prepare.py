@@ -1,10 +1,10 @@
-"""Raw tables in KuaiSAR's format -> prepared dataset: ours, against the same steps in pandas (`pandas_prepare`).
+"""Raw tables in KuaiSAR's format to a prepared dataset: ours, against the same steps in pandas (`pandas_prepare`).
 
-    python -m benchmarks.prepare [--sizes 200000 1000000 5000000] [--ours-only] [--keep FOLDER]
+python -m benchmarks.prepare [--sizes 200000 1000000 5000000] [--ours-only] [--keep FOLDER]
 
-Generated data. Sizes are rows of both behaviors in the raw tables. `speedup` and `memory_ratio` are against the style
-of published scripts, `*_careful` against pandas written with care. All sides write filtered events, split, samples,
-candidates; these are asserted equal by digest, the candidates on their contract. `--ours-only` leaves pandas out, for
+Data are generated. Sizes are rows of both behaviors in the raw tables. `speedup` and `memory_ratio` compare with the
+style of published scripts, `*_careful` with careful pandas. All sides write filtered events, split, samples and
+candidates. These are asserted equal by digest, and the candidates by their rules. `--ours-only` leaves pandas out, for
 sizes that it does not survive.
 """
 
@@ -56,7 +56,7 @@ def raw_tables(rows: int, folder: Path) -> None:
 
 
 def outcome(folder: Path) -> dict[str, str]:
-    """Counts and a digest of what does not depend on how rows are numbered: by raw ids, sorted."""
+    """Counts and a digest that do not depend on the numbering of rows: by raw ids, sorted."""
     users = pq.read_table(folder / "users.parquet", columns=["raw_id"])["raw_id"]
     items = pq.read_table(folder / "items.parquet", columns=["raw_id"])["raw_id"]
     queries = pq.read_table(folder / "queries.parquet", columns=["text"])["text"]
@@ -133,7 +133,7 @@ def compare(rows: int, place: Path, with_pandas: bool) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def scratch(keep: Path | None) -> Iterator[Path]:
-    """The folder ``keep``, or one that goes with the block."""
+    """The folder ``keep``, or a temporary folder for the block."""
     if keep:
         yield keep.expanduser().resolve()
     else:
@@ -145,7 +145,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[200_000, 1_000_000, 5_000_000])
     parser.add_argument("--ours-only", action="store_true")
-    parser.add_argument("--keep", type=Path, help="a folder to keep the data in; raw tables found there are used")
+    parser.add_argument("--keep", type=Path, help="folder for the data; existing raw tables in it are used")
     parser.add_argument("--side", choices=("raw", "ours", *PANDAS), help=argparse.SUPPRESS)
     parser.add_argument("--rows", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--place", type=Path, help=argparse.SUPPRESS)

@@ -1,9 +1,9 @@
-"""How the reference ranker `query_user` got its weight.
+"""How the weight of the reference ranker `query_user` was chosen.
 
-    python -m benchmarks.references ../shared/data/amazon-scientific
+python -m benchmarks.references ../shared/data/amazon-scientific
 
-Prints N@10 of search on validation for every weight of the history. What the references reach on test is in
-docs/results/findings.md.
+Prints N@10 of search on valid for every weight of the history. docs/results/findings.md has the references' test
+figures.
 """
 
 from __future__ import annotations

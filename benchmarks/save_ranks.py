@@ -1,10 +1,9 @@
-"""Keep a finished run: its table, and the ranks of every model on every test sample in one small file.
+"""Save a finished run: its table, and the ranks of every model on every test sample in one small file.
 
-Of ``sweep/tau-beta``, which ranks no test samples, the file has a row per point.
+python -m benchmarks.save_ranks .gensr/runs/latest [--to saved]
 
-    python -m benchmarks.save_ranks .gensr/runs/latest [--to saved]
-
-Ranks are what metrics are made of, so later runs can be compared with this one sample by sample without training again.
+For ``sweep/tau-beta``, which ranks no test samples, the file has a row per point. All metrics follow from ranks, so
+later runs can be compared with this one sample by sample without new training.
 """
 
 from __future__ import annotations
@@ -36,16 +35,16 @@ SAVED_FIELDS = (
 
 
 def keep(run: Path, to: Path) -> list[Path]:
-    """Write ``<dataset>-seed<n>.md`` and ``.parquet`` into the folder ``to``; returns both paths.
+    """Write ``<dataset>-seed<n>.md`` and ``.parquet`` into the folder ``to``. Returns both paths.
 
     A study's name comes between: ``<dataset>-full-ranking-seed<n>``, whose ranks are among all items;
     ``<dataset>-rerank-seed<n>`` and ``<dataset>-full-ranking-table-seed<n>``, which have every system;
     ``<dataset>-ablation-seed<n>``; ``<dataset>-sweep-seed<n>``, which has its points. A study of several seeds names
-    them all. A pipeline's stages are looked up in the store beside its folder, ``<home>/runs/<flow run>``; a comparison
-    and the sweep have their file in the folder.
+    them all. A pipeline's stages are in the store beside its folder, ``<home>/runs/<flow run>``. A comparison and the
+    sweep have their file in the folder.
     """
     if not (run / "summary.json").is_file():
-        raise SystemExit(f"{run}: no summary.json, so this is no run's folder; expected one of <home>/runs")
+        raise SystemExit(f"{run} has no summary.json, so it is no run's folder. Give one of <home>/runs.")
     summary: dict[str, Any] = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     study = summary.get("study", "")
     if (run / RANKS).is_file():
@@ -80,12 +79,12 @@ def _ranks(run: Path, summary: dict[str, Any]) -> dict[str, pa.Table]:
         if prefix is not None:
             ranks[label.removeprefix(prefix)] = pq.read_table(store / STAGES[prefix] / key / RANKS)
     if not ranks:
-        raise SystemExit(f"{run}: this run ranked no test samples, there is nothing to keep")
+        raise SystemExit(f"{run}: this run ranked no test samples, so there is nothing to save. Give another run.")
     return ranks
 
 
 def forget_folders(place: dict[str, Any]) -> None:
-    """Where files lay is this machine's own affair."""
+    """Remove paths, which are private to this machine."""
     if "path" in place:
         place["path"] = Path(place["path"]).name
     if "saved_ranks" in place:

@@ -1,10 +1,10 @@
 """Generated data of KuaiSAR-full's size to a prepared dataset: rows per second and peak memory of each step.
 
-    python -m benchmarks.scale [--rows N] [--times T] [--keep FOLDER]
+python -m benchmarks.scale [--rows N] [--times T] [--keep FOLDER]
 
---rows: shown rows of both behaviors, 19,664,885 (KuaiSAR-full) unless given. --times 10 writes ten such parts with
-users of their own: about 200 million rows, beyond memory, under the same DuckDB limit of 8 GB (some 60 GB of disk).
-Each step runs in a process of its own. There is no other side here, so `speedup` is null.
+--rows: shown rows of both behaviors; 19,664,885 (KuaiSAR-full) by default. --times 10 writes ten such parts with users
+of their own: about 200 million rows, beyond memory, with the same DuckDB limit of 8 GB (some 60 GB of disk). Each step
+runs in a separate process. There is no other side, so `speedup` is null.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Scoring 99 + 1 candidates per user in the shape of preset ``small``: ours against a generation per candidate.
 
-    python -m benchmarks.score [--prompts 24 64] [--users 4]
+python -m benchmarks.score [--prompts 24 64] [--users 4]
 
 The other side is a straightforward use of Hugging Face: one constrained ``generate`` over rows of a user and a
-candidate, in the best of several batch sizes. The same weights; probabilities are asserted equal. Each side in a
-process of its own. Ours keeps freed memory, as a stage does (``gensr_model.runtime.malloc``). The other side is
-measured as it is by itself (``speedup``) and with that as well (``speedup_both_kept``). Beside them stands the bound,
-by matrix products alone, and how near ours comes to what the machine does in one large product.
+candidate, in the best of several batch sizes. Weights are the same, and probabilities are asserted equal. Each side
+runs in a separate process. Ours keeps freed memory, as a stage does (``gensr_model.runtime.malloc``). The other side is
+measured without it (``speedup``) and with it (``speedup_both_kept``). The benchmark also prints the bound by matrix
+products alone, and how near ours comes to the machine's speed in one large product.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def machine_flops(size: int = 1024) -> float:
 
 
 def child(name: str, prompt: int, users: int, keep: bool) -> dict[str, Any]:
-    """One side: seconds to score, the probabilities, FLOPs; of the other side in its best batch size."""
+    """One side: seconds to score, probabilities, FLOPs. The other side runs in its best batch size."""
     if keep:
         keep_freed_memory()
     data = drawn_data()

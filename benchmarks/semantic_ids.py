@@ -1,9 +1,9 @@
-"""How well semantic ids tell items apart: use of the codebooks and collisions by method and vectors.
+"""Quality of semantic ids: use of the codebooks and collisions by method and vectors.
 
-    python -m benchmarks.semantic_ids --source FOLDER --out FILE [--vectors tfidf cf] [--set '{"codes": 256}']
+python -m benchmarks.semantic_ids --source FOLDER --out FILE [--vectors tfidf cf] [--set '{"codes": 256}']
 
-``--vectors`` takes what ``semantic_ids.vectors`` takes, the folder of a T5 too. ``--set`` changes other fields of
-``semantic_ids``. Each line of FILE is one making of the codes; the command ends with the table.
+``--vectors`` takes values of ``semantic_ids.vectors``, such as the folder of a T5. ``--set`` changes other fields of
+``semantic_ids``. Each line of FILE is one run of the stage; the command ends with the table.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _METHODS = ("rq_vae", "residual_kmeans")
 
 
 def measure(dataset: PreparedDataset, config: PipelineConfig, cf: Path) -> dict[str, Any]:
-    """What the report says of codes made with this config; ``cf`` is the folder of the LightGCN table."""
+    """The report on codes with this config. ``cf`` is the folder of the LightGCN table."""
     with tempfile.TemporaryDirectory(prefix="gensr-benchmark-") as folder:
         out, steps = Path(folder) / "out", Path(folder) / "steps"
         out.mkdir()

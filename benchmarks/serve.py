@@ -1,4 +1,4 @@
-"""Latency of requests with 100 candidates and of requests that retrieve their own, one at a time, p50 and p95.
+"""Latency (p50 and p95) of single requests, with 100 given candidates and with retrieved candidates.
 
 `speedup`: scoring the 100 candidates of a request together, against one after the other.
 """
@@ -22,7 +22,7 @@ REQUESTS, CANDIDATES = 100, 100
 
 
 def latencies(service: Service, requests: list[Request]) -> list[float]:
-    """Milliseconds of each, after one to warm up."""
+    """Milliseconds of each request, after one warm-up request."""
     service.answer(requests[0])
     milliseconds = []
     for request in requests:
@@ -33,7 +33,7 @@ def latencies(service: Service, requests: list[Request]) -> list[float]:
 
 
 def one_by_one(service: Service, request: Request) -> dict[str, float]:
-    """The score of each candidate from a request of its own."""
+    """The score of each candidate from a separate request."""
     assert request.candidates is not None
     answers = [service.answer(request._replace(candidates=[item])) for item in request.candidates]
     return {answer.items[0]: answer.scores[0] for answer in answers}

@@ -1,4 +1,4 @@
-"""Generated sources of the size that the paper's Table 1 names for KuaiSAR. Generated data, not KuaiSAR's."""
+"""Generated sources of KuaiSAR's size in the paper's Table 1. They are generated data, not KuaiSAR's."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Two sides of a comparison, each in a separate process, so that they share neither memory nor caches.
 
-Nothing here imports PyTorch: the peak of a child is to be that of its work.
+Nothing here imports PyTorch, so the peak of a child is that of its work.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gensr_model.runtime.streams import use_utf8
 
 
 class Cost(NamedTuple):
-    """What one side took: wall time of the work alone, and the peak of the process, imports included."""
+    """The cost of one side: wall time of the work alone, and the peak of the process, with imports."""
 
     seconds: float
     cpu_seconds: float
@@ -27,7 +27,7 @@ class Cost(NamedTuple):
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
-    """A parser that shows a module's docstring as it is written; what the command prints is UTF-8."""
+    """A parser that shows a module's docstring unchanged. The command's output is UTF-8."""
     use_utf8()
     return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
 
@@ -47,7 +47,7 @@ def measured(work: Callable[[], Any]) -> Cost:
 
 
 def in_child(module: str, *arguments: object) -> Any:
-    """What ``python -m benchmarks.<module>`` prints last, as JSON: a side in a process of its own."""
+    """The last line, JSON, of ``python -m benchmarks.<module>`` in a separate process."""
     command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, encoding="utf-8")
     if done.returncode:

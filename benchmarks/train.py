@@ -1,12 +1,12 @@
 """Training steps in the shape of preset ``small``: samples per second and memory, ours against a row per candidate.
 
-    python -m benchmarks.train [--prompts 24 64] [--batch 16]
+python -m benchmarks.train [--prompts 24 64] [--batch 16]
 
-The same drawn weights, samples and candidates, and no dropout, so that both walk through the same losses. Each side in
-a process of its own. A sample is one row of a user and a candidate. Ours keeps freed memory, as a stage does
-(``gensr_model.runtime.malloc``); the other side is measured as it is by itself (``speedup``) and with that as well
-(``speedup_both_kept``). Beside them stands the bound: how many times the other side's matrix products are ours, if both
-did nothing else. ``share_of_bound`` above 1: with memory kept by both the other side still spends more on other things.
+Random weights, samples and candidates are the same and there is no dropout, so both sides have the same losses. Each
+side runs in a separate process. A sample is one row of a user and a candidate. Ours keeps freed memory, as a stage does
+(``gensr_model.runtime.malloc``). The other side is measured without it (``speedup``) and with it
+(``speedup_both_kept``). The bound is the ratio of the sides' matrix products, if both did nothing else.
+``share_of_bound`` above 1 means that the other side spends more on other work, even with kept memory.
 """
 
 from __future__ import annotations

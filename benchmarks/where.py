@@ -1,9 +1,9 @@
-"""Where a step's time goes on the CPU, in the shape of preset ``small``: one line of shares for each.
+"""Where the CPU time of a step goes, in the shape of preset ``small``: one line of shares for each.
 
-    python -m benchmarks.where [--prompts 24 64] [--batch 16] [--users 4]
+python -m benchmarks.where [--prompts 24 64] [--batch 16] [--users 4]
 
-Training is forward, backward and AdamW of 16 samples and 5 candidates each; scoring 4 users and 100 candidates each.
-One thread. torch's profiler times every operation; one that calls others counts only what it does itself.
+Training is forward, backward and AdamW of 16 samples with 5 candidates each; scoring is 4 users with 100 candidates
+each, with one thread. torch's profiler times every operation, without the operations that it calls.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Peers: systems of RecBole, trained and ranked on our data and lists, in an environment of their own."""
+"""Peers: RecBole's systems, trained and ranked on our data and lists, in a separate environment."""

@@ -1,11 +1,11 @@
 """Our baselines beside RecBole's systems of the same names: same training events, same frozen lists.
 
-    python -m benchmarks.peers ../shared/data/amazon-scientific [--systems sasrec ...] [--again]
+python -m benchmarks.peers ../shared/data/amazon-scientific [--systems sasrec ...] [--again]
 
 The raw files are prepared (preset ``laptop``, seed 0). A system without saved ranks is trained in RecBole's own
-environment, which is made from ``requirements.txt`` when first needed; where that fails, the row says so and the exit
-code is 0. Per-sample ranks go to ``docs/results/peers``; from these and our own saved ranks the table is made, so a
-second call needs no RecBole. The last line is one JSON object.
+environment, which is made from ``requirements.txt`` at its first use. Where that fails, the row says so and the exit
+status is 0. Per-sample ranks go to ``docs/results/peers``. The table needs only these and our saved ranks, so a second
+call needs no RecBole. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from gensr_model.evaluation.results import Results
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parents[1] / "docs" / "results"
-ALLOWED = 0.005  # of N@10 that a baseline of ours may lie below its peer
-# RecBole's defaults but for what stands here. Batches of 256 in place of 2,048: the same training in fewer epochs.
+ALLOWED = 0.005  # largest N@10 by which our baseline may be below its peer
+# RecBole's defaults except for these values. Batches of 256 in place of 2,048: the same training in fewer epochs.
 SMALL = {"train_batch_size": 256, "stopping_step": 5}
 CATALOGUE = {**SMALL, "loss_type": "CE", "train_neg_sample_args": None}
 PEERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -47,11 +47,11 @@ PEERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 class NoPeerError(GensrError):
-    """RecBole cannot be installed here: a row of the table says why."""
+    """RecBole cannot be installed here. A row of the table shows the reason."""
 
 
 def environment(folder: Path, requirements: Path) -> Path:
-    """The Python of an environment with ``requirements``, made in ``folder`` unless it is there.
+    """The Python of an environment with ``requirements``, which is made in ``folder`` if it is missing.
 
     Raises NoPeerError with one sentence where pip cannot install them, or the folder is that of this process.
     """
@@ -60,7 +60,7 @@ def environment(folder: Path, requirements: Path) -> Path:
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
         return python
     if folder == Path(sys.prefix).resolve():
-        raise NoPeerError(f"{folder} is gensr's own environment, which would be emptied: give --venv another folder")
+        raise NoPeerError(f"{folder} is gensr's own environment, which would be emptied. Give --venv another folder.")
     venv.create(folder, clear=(folder / "pyvenv.cfg").is_file(), with_pip=False)
     command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--requirement"]
     done = subprocess.run([*command, str(requirements)], capture_output=True, text=True, encoding="utf-8")
@@ -104,7 +104,7 @@ def rows(
     missing: dict[str, str],
     users: pa.Table | None,
 ) -> list[dict[str, Any]]:
-    """A row per system: both N@10 and ours − peer with its interval, or what is ``missing`` and why."""
+    """A row per system: both N@10 and ours − peer with its interval, or the reason of ``missing``."""
     made: list[dict[str, Any]] = []
     for name in names:
         if name in missing:

@@ -1,6 +1,6 @@
-"""What passes between our data and a peer: lists and histories out, scores in, ranks by our tie rule saved.
+"""Data exchange with a peer: lists and histories out, scores in, and ranks by our tie rule.
 
-Only the task recommendation, and only recommendation events in histories, as our baselines of that task have them.
+Only the task recommendation, with only recommendation events in histories, as our baselines of that task have.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Lists(NamedTuple):
 
 
 def lists(dataset: PreparedDataset, split: Split) -> Lists:
-    """The lists that every system of ours is ranked on."""
+    """The lists that all our systems rank."""
     every, negatives = dataset.evaluated(split)
     rows = every.rows_of_tasks([TASK])
     samples = every.take(rows)
@@ -42,7 +42,7 @@ def lists(dataset: PreparedDataset, split: Split) -> Lists:
 
 
 def digest(given: Lists) -> str:
-    """What tells two sets of lists apart: sample ids and candidates."""
+    """A digest that identifies a set of lists: sample ids and candidates."""
     content = hashlib.sha256("\n".join(given.samples.sample_id).encode())
     content.update(np.ascontiguousarray(given.items).tobytes())
     return content.hexdigest()[:16]
@@ -59,7 +59,7 @@ def histories(dataset: PreparedDataset, samples: Samples) -> pa.ListArray:
 
 
 def export(dataset: PreparedDataset, job: dict[str, Any], folder: Path) -> None:
-    """Write what ``recbole_child`` reads; its docstring has the columns."""
+    """Write the input of ``recbole_child``; its docstring lists the columns."""
     train = dataset.samples("train")
     train = train.take(train.rows_of_tasks([TASK]))
     columns = {"user": train.user, "item": train.item, "history": histories(dataset, train)}
@@ -74,7 +74,7 @@ def export(dataset: PreparedDataset, job: dict[str, Any], folder: Path) -> None:
 
 
 def read_scores(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    """(N, 100) scores that a peer wrote; DataError where they are not one for each candidate of each list."""
+    """(N, 100) scores that a peer wrote. Raises DataError without one score for each candidate of each list."""
     column = pq.read_table(path)["scores"].combine_chunks()
     shapes = {len(column)} | set(pc.list_value_length(column).to_pylist())
     if shapes != set(shape):
@@ -95,7 +95,7 @@ class Saved(NamedTuple):
 
 
 def read(path: Path, expected: str) -> Saved:
-    """Saved peers, none where there is no file; DataError where they ranked other lists than ``expected``'s digest."""
+    """Saved peers, empty without a file. Raises DataError where they ranked other lists than ``expected``."""
     if not path.is_file():
         return Saved({}, {})
     metadata = pq.read_schema(path).metadata
@@ -119,7 +119,7 @@ def save(path: Path, name: str, ranks: pa.Table, facts: dict[str, Any], expected
 def ours(paths: list[Path], dataset: PreparedDataset) -> dict[str, list[pa.Table]]:
     """Ranks of our systems on the same lists, one table per seed, from saved ranks or cells.
 
-    Popularity is ranked anew and must be what a file has: DataError where the lists differ.
+    Popularity is ranked anew and compared with the file. Raises DataError where the lists differ.
     """
     given = lists(dataset, "test")
     popular = ranks_of(given, popularity(dataset)(given.samples, given.items)).sort_by("sample_id")
@@ -129,7 +129,7 @@ def ours(paths: list[Path], dataset: PreparedDataset) -> dict[str, list[pa.Table
             rows = of_task(table, TASK)
             if label == "popularity" and rows.sort_by("sample_id") != popular:
                 raise DataError(
-                    f"{path}: popularity ranks otherwise here, so the lists differ; prepare with its config"
+                    f"{path}: popularity has other ranks here, so the lists differ. Prepare with its config."
                 )
             if len(rows):
                 result.setdefault(label.partition("/")[0], []).append(rows)

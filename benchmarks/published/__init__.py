@@ -1,1 +1,1 @@
-"""Our SASRec and TIGER on Amazon Beauty beside the figures that others have published for it."""
+"""Our SASRec and TIGER on Amazon Beauty beside published figures."""

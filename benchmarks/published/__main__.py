@@ -1,12 +1,12 @@
-"""Our SASRec or TIGER on Amazon Beauty beside the figures that others have published for it.
+"""Our SASRec or TIGER on Amazon Beauty beside published figures.
 
     python -m benchmarks.published --source FOLDER [--system sasrec] [--loss bce] [--histories by-position strict]
     python -m benchmarks.published --source FOLDER --system tiger [--budget 30000 60000 120000] [--vectors tfidf]
 
-Their protocol, not ours: leave one out by position in the file, and the whole catalogue as candidates. Nothing is
-masked but what the source masks. ``--histories strict`` leaves out what was bought on the sample's day instead. Each
-finished training or budget is a line of ``--out``, and what stands there is not trained again. The command can be
-stopped anywhere: it goes on from the checkpoint in ``--state``. The last line is one JSON object with the ratios.
+The protocol is that of the publications: leave one out by position in the file, with the whole catalogue as candidates.
+Only items that the source masks are masked. ``--histories strict`` leaves out purchases on the sample's day. Each
+finished training or budget is a line of ``--out``, and existing lines are not trained again. The command can be stopped
+anywhere and resumes from the checkpoint in ``--state``. The last line is one JSON object with the ratios.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What others publish for Amazon Beauty, and their protocol: the whole catalogue, the latest events left out."""
+"""Published figures for Amazon Beauty, and their protocol: whole catalogue, latest events left out."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ PUBLISHED = {
 
 
 def beauty(source: Path, histories: Histories = "by-position") -> PreparedDataset:
-    """Beauty, prepared; ``strict`` histories leave out what was bought on the sample's day. Raises as check_counts."""
+    """Beauty, prepared. ``strict`` histories leave out purchases on the sample's day. Raises as check_counts does."""
     same_time = "include" if histories == "by-position" else "exclude"
     folder = {"kind": "folder", "path": str(source)}
     dataset, _ = prepared(users=0, items=0, source=folder, prepare={"same_time": same_time})
@@ -90,7 +90,7 @@ class Results:
         )
 
     def find(self, system: str, settings: dict[str, Any], budget: int) -> Row | None:
-        """The line that is there already."""
+        """The existing line."""
         wanted = {"system": system, "settings": settings, "budget": budget}
         return next((row for row in self.rows if {name: row[name] for name in wanted} == wanted), None)
 

@@ -1,4 +1,4 @@
-"""SASRec on Beauty by one loss, with histories by position or strict ones. Settings were chosen on Beauty's valid."""
+"""SASRec on Beauty with one loss, with histories by position or strict ones. Settings were chosen on Beauty's valid."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ POINTS: dict[str, tuning.Point] = {
 
 
 def settings_of(loss: str, histories: Histories) -> dict[str, Any]:
-    """What tells one training from another, beside its epochs."""
+    """The settings that identify a training, without its epochs."""
     return POINTS[loss] | {"histories": histories}
 
 

@@ -1,8 +1,8 @@
 """TIGER on Beauty, by training budget.
 
-The learning rate is constant, then falls with one over the square root of the step, as published: no step depends on
-the budget. So a budget goes on from the checkpoint of a smaller one. Instead of a rate that falls to nothing, the
-running mean of the weights is ranked. Of the means until a budget's end, the best one on some valid samples counts.
+The learning rate is constant, then falls with one over the square root of the step, as published. No step depends on
+the budget, so a budget resumes from the checkpoint of a smaller one. Because the rate does not fall to zero, the
+running mean of the weights is ranked. Of the means up to a budget's end, the best one on some valid samples counts.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""All tables of the results pages as a list of trainings that can be stopped and taken up anywhere."""
+"""All trainings behind the tables of the results pages, as a list that can be stopped and resumed anywhere."""

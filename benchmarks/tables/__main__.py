@@ -1,10 +1,10 @@
-"""Train what the results pages lack, one cell after another.
+"""Train the missing cells of the results pages, one after another.
 
-    python -m benchmarks.tables --data FOLDER [--next] [--only WORD ...] [--minutes 120]
+python -m benchmarks.tables --data FOLDER [--next] [--only WORD ...] [--minutes 120]
 
-Every cell that has no saved ranks below ``--cells`` is trained in a process of its own and saved as it ends. The
-command can be killed and started anywhere: stages and checkpoints lie in ``--home``. A second one beside it takes the
-cells that the first does not train. ``--next`` trains nothing and says what is missing, and about how long it takes.
+Every cell without saved ranks below ``--cells`` is trained in a separate process and saved when it ends. The command
+can be killed and restarted anywhere: stages and checkpoints are in ``--home``. A second command in parallel takes the
+cells that the first does not train. ``--next`` trains nothing: it lists the missing cells and their expected duration.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gensr_model.evaluation.cells import read_cell
 from gensr_model.evaluation.metrics import summarize
 
 CELLS = Path("docs/results/cells")
-# Training samples of a data set as a multiple of amazon-scientific's: what a training takes grows with them.
+# Training samples of a data set as a multiple of amazon-scientific's. The duration of a training grows with them.
 SIZE = {"amazon-scientific": 1.0, "amazon-beauty": 2.6, "generated-kuaisar": 0.2}
 TUNED = 3.0  # a training with its four short trials, as a multiple of the training
 
@@ -43,17 +43,17 @@ def finished_metrics(folder: Path) -> dict[Cell, dict[str, float]]:
 
 
 def open_cells(folder: Path) -> list[Cell]:
-    """What is missing, in order."""
+    """The missing cells, in order."""
     return [cell for cell in cells(finished_metrics(folder)) if not is_finished(cell, folder)]
 
 
 def can_start(cell: Cell, folder: Path) -> bool:
-    """Whether its hyperparameters are its own to choose, or chosen already."""
+    """Whether the cell chooses its hyperparameters itself, or they are already chosen."""
     return cell.tunes or cell.chosen_in is None or is_finished(cell.chosen_in, folder)
 
 
 def expected_seconds(cell: Cell, folder: Path) -> float | None:
-    """From the epochs of the same system, here or elsewhere; None where it was trained nowhere yet."""
+    """Expected duration from the same system's epochs, on any data set. None where it was never trained."""
     presets, studies, datasets = (cell.preset, "best"), (cell.study, "rerank"), (cell.dataset, *SIZE)
     for preset, study, dataset in itertools.product(presets, studies, datasets):
         other = cell._replace(preset=preset, study=study, dataset=dataset, seed=0)
@@ -64,7 +64,7 @@ def expected_seconds(cell: Cell, folder: Path) -> float | None:
 
 
 def _seconds_of_training(cell: Cell, folder: Path) -> float | None:
-    """Epochs by seconds of an epoch, of this command or an older one; None where nobody knows."""
+    """Epochs times seconds of an epoch, from this command or an older one. None where they are unknown."""
     path = folder / next(iter(cell.paths.values()))
     earlier = "@laptop-earlier" if cell.preset == PAPERS_TEXT else "@earlier"
     for saved in (path, path.with_name(f"{cell.system}{earlier}-seed{cell.seed}.parquet")):
@@ -75,7 +75,7 @@ def _seconds_of_training(cell: Cell, folder: Path) -> float | None:
 
 
 def tell(missing: list[Cell], folder: Path) -> None:
-    """Print what is missing and about how long it takes."""
+    """Print the missing cells and their expected duration."""
     if not missing:
         print("nothing")
         return
@@ -89,12 +89,12 @@ def tell(missing: list[Cell], folder: Path) -> None:
 
 
 def run(cell: Cell, data: Path, folder: Path, home: Path) -> int:
-    """Train one cell in a process of its own; its exit status."""
+    """Train one cell in a separate process. Returns its exit status."""
     with tempfile.TemporaryDirectory(prefix="gensr-tables-") as prefect:
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))} | {
             "GENSR_HOME": str(home),
             "PREFECT_HOME": prefect,
-            "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "600",  # at idle priority it starts slowly
+            "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "600",  # the server starts slowly at idle priority
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(home / "results"),
             "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
@@ -126,7 +126,7 @@ def main() -> int:
         tell([cell for cell in open_cells(folder) if _named(cell, given.only)], folder)
         return 0
     if given.data is None:
-        parser.error("--data is missing: the folder with a folder of raw files for each data set")
+        parser.error("--data is missing: give the folder that has a folder of raw files for each data set")
     failed = set()
     for cell in _until_done(folder, given.only):
         if time.monotonic() - begun > 60 * given.minutes:
@@ -145,7 +145,7 @@ def _named(cell: Cell, words: list[str]) -> bool:
 
 
 def _until_done(folder: Path, words: list[str]) -> Iterator[Cell]:
-    """What can be started and was not, looked up again after each: others save cells, too."""
+    """The cells that can start and have not, looked up again after each, because other commands save cells too."""
     seen: set[Cell] = set()
     while True:
         ready = [c for c in open_cells(folder) if c not in seen and can_start(c, folder) and _named(c, words)]

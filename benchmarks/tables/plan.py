@@ -1,7 +1,7 @@
-"""Which trainings the results pages rest on, in the order in which they are made.
+"""The trainings behind the results pages, in order.
 
-A cell is one system on one data set, in one study, with one seed. A row of the references is made without training, so
-one cell has them all.
+A cell is one system on one data set, in one study, with one seed. References need no training, so one cell has them
+all.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from tasks.compare.full_table import TABLES
 SCIENTIFIC, BEAUTY, KUAISAR = "amazon-scientific", "amazon-beauty", "generated-kuaisar"
 REFERENCE_CELL = "references"
 PAPERS_TEXT = "laptop"  # the preset in which GenSR and two heads are the paper's
-NEAR_BEST = 0.03  # NDCG@10 below the best of a column within which a system gets further seeds
+NEAR_BEST = 0.03  # a system within this NDCG@10 of the best of a column gets further seeds
 OURS = ("two_head", "gensr")
 OUR_TRIAL_EPOCHS = 3  # an epoch of GenSR takes as long as ten of SASRec
 STUDIES = {"rerank": RERANK, "full-ranking": FULL_TABLE}  # by the name of a cell's folder, the flow's
 
 
 class Cell(NamedTuple):
-    """One training, and the ranks that come of it."""
+    """One training, and its ranks."""
 
     dataset: str
     study: str
@@ -36,30 +36,32 @@ class Cell(NamedTuple):
 
     @property
     def systems(self) -> tuple[str, ...]:
-        """The systems that are ranked for it."""
+        """The systems whose ranks the cell holds."""
         return tuple(REFERENCES) if self.system == REFERENCE_CELL else (self.system,)
 
     @property
     def setting(self) -> str:
-        """The preset where it is not the usual one."""
+        """The preset, where it differs from the default."""
         return "" if self.preset == "best" else self.preset
 
     @property
     def paths(self) -> dict[str, Path]:
-        """By system, where its ranks are saved, below the folder of all cells (``gensr_model/evaluation/cells.py``)."""
+        """The paths of the saved ranks by system, below the folder of all cells
+        (``gensr_model/evaluation/cells.py``).
+        """
         suffix = f"@{self.setting}" if self.setting else ""
         folder = Path(self.dataset, self.study)
         return {system: folder / f"{system}{suffix}-seed{self.seed}.parquet" for system in self.systems}
 
     @property
     def name(self) -> str:
-        """What people and lock files call it."""
+        """The cell's name for people and lock files."""
         suffix = f"@{self.setting}" if self.setting else ""
         return f"{self.dataset} {self.study} {self.system}{suffix} seed {self.seed}"
 
     @property
     def chosen_in(self) -> Cell | None:
-        """The cell whose hyperparameters it has: nothing is chosen with another seed, or on another data set.
+        """The cell that chose this cell's hyperparameters: the one with the first seed on the first data set.
 
         None for references, which have none.
         """
@@ -69,7 +71,7 @@ class Cell(NamedTuple):
 
     @property
     def tunes(self) -> bool:
-        """Whether its hyperparameters are chosen, on the valid split."""
+        """Whether the cell chooses its hyperparameters, on the valid split."""
         return self == self.chosen_in
 
 
@@ -88,7 +90,7 @@ def cells(metrics: Mapping[Cell, Mapping[str, float]]) -> Iterator[Cell]:
     """Every cell, in order.
 
     Args:
-        metrics: NDCG@10 by task of the cells that are finished. They decide which systems get further seeds.
+        metrics: NDCG@10 by task of the finished cells. They decide which systems get further seeds.
     """
     for dataset in (SCIENTIFIC, BEAUTY, KUAISAR):
         for study in STUDIES:
@@ -143,5 +145,5 @@ def config_of(cell: Cell, data: Path, chosen: Mapping[str, Any] | None) -> dict[
 
 
 def is_finished(cell: Cell, folder: Path) -> bool:
-    """Whether all its ranks are saved."""
+    """Whether all ranks of the cell are saved."""
     return all((folder / path).is_file() for path in cell.paths.values())

@@ -1,7 +1,6 @@
-"""One cell: its flow, run in this process on a Prefect server of its own, and its ranks saved.
+"""Train one cell: run its flow in this process, with a Prefect server of its own, and save its ranks.
 
-``python -m benchmarks.tables`` starts it. Finished stages and checkpoints lie in GENSR_HOME, so that a cell that was
-killed goes on where it was.
+``python -m benchmarks.tables`` starts it. Finished stages and checkpoints are in GENSR_HOME, so a killed cell resumes.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from tasks.core.state_dir import state_dir
 from tasks.core.tracking import git_commit
 
 HELD = 75  # exit status: another process trains this cell
-# As a deployment names them.
+# By the names of deployments.
 FLOWS = {
     "rerank": "flows.rerank_table.rerank_table",
     "full-ranking": "flows.full_ranking_table.full_ranking_table",
@@ -36,7 +35,7 @@ FLOWS = {
 
 
 def train(cell: Cell, data: Path, cells: Path) -> None:
-    """Train and rank a cell, and save its ranks below ``cells``. Raises what its flow raises."""
+    """Train and rank a cell, and save its ranks below ``cells``. Raises the errors of its flow."""
     chosen = None if cell.tunes else _chosen(cell, cells)
     config = PipelineConfig.model_validate(config_of(cell, data, chosen))
     flow = load_flow_from_entrypoint(FLOWS[cell.study])

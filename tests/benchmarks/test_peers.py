@@ -93,7 +93,7 @@ def test_our_ranks_on_other_lists_are_refused(dataset: PreparedDataset, tmp_path
         pq.write_table(widen({"popularity": exchange.ranks_of(given, popular), "sasrec": sasrec}), path)
     assert len(exchange.ours(paths, dataset)["sasrec"]) == 2
     pq.write_table(widen({"popularity": exchange.ranks_of(given, -popular), "sasrec": sasrec}), paths[1])
-    with pytest.raises(DataError, match=r"seed1\.parquet: popularity ranks otherwise here"):
+    with pytest.raises(DataError, match=r"seed1\.parquet: popularity has other ranks here"):
         exchange.ours(paths, dataset)
 
 
