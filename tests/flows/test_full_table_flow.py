@@ -32,7 +32,7 @@ def test_systems_that_rank_no_catalogue_are_named_before_anything_is_trained(
 ) -> None:
     monkeypatch.setenv("GENSR_HOME", str(tmp_path))
     with pytest.raises(
-        ConfigError, match=r"systems: two_head, din can only rank given candidates.* has popularity, .*bsr"
+        ConfigError, match=r"systems: two_head, din can only rank given candidates.* Choose from popularity, .*bsr"
     ):
         full_ranking_table.fn(tiny(rerank={"systems": ["two_head", "din"]}))
     with pytest.raises(ConfigError, match="'sasrek' is unknown"):

@@ -50,7 +50,7 @@ def gensr_home(store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("rerank", "said"),
     [
-        ({"systems": ["sasrek"]}, "'sasrek' is no system. Choose one of popularity, .*sasrec, .*or module:Class"),
+        ({"systems": ["sasrek"]}, "'sasrek' is no system. Choose one of popularity, .*sasrec, .*or give module:Class"),
         ({"systems": ["own_baselines:Nobody"]}, "'own_baselines:Nobody' cannot be imported"),
         ({"systems": ["pathlib:Path"]}, "'pathlib:Path' is no Baseline"),
         ({"systems": ["sasrec", "sasrec"]}, "names a system twice"),
