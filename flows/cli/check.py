@@ -37,26 +37,26 @@ def check(
 
     tree, why = options.with_format(options.config_tree(config, data, data_format, preset, sets))
     wanted = PipelineConfig.model_validate(tree)
-    found = look(wanted)
-    found["warnings"] += unread_files(wanted, found)
-    typer.echo(f"{describe(wanted, found)}{why}\n\n{screen(found)}")
-    if found["problem"]:
-        raise DataError(found["problem"])
+    result = look(wanted)
+    result["warnings"] += unread_files(wanted, result)
+    typer.echo(f"{describe(wanted, result)}{why}\n\n{screen(result)}")
+    if result["problem"]:
+        raise DataError(result["problem"])
 
 
-def describe(config: PipelineConfig, found: dict[str, Any]) -> str:
+def describe(config: PipelineConfig, result: dict[str, Any]) -> str:
     """A description of the data."""
     source = config.source
-    return f"{source.path if isinstance(source, FolderSource) else source.kind + ' data'}, read as {found['title']}"
+    return f"{source.path if isinstance(source, FolderSource) else source.kind + ' data'}, read as {result['title']}"
 
 
-def unread_files(config: PipelineConfig, found: dict[str, Any]) -> list[str]:
+def unread_files(config: PipelineConfig, result: dict[str, Any]) -> list[str]:
     """A warning where the folder of own logs has files of no table. Other formats find their files by name."""
     from tasks.ingest.tables.table_files import kind_of
 
-    if not found["columns"] or not isinstance(config.source, FolderSource):
+    if not result["columns"] or not isinstance(config.source, FolderSource):
         return []
-    read = {file["name"].split("/")[0] for file in found["files"]}
+    read = {file["name"].split("/")[0] for file in result["files"]}
     names = sorted(path.name for path in Path(config.source.path).iterdir() if path.name not in read)
     left = [name for name in names if kind_of(name)]
     tables = ", ".join(f"logs.{table}.name ({getattr(config.logs, table).name})" for table in LogsConfig.tables)

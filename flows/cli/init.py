@@ -51,25 +51,25 @@ def init(
     tree, _ = options.with_format(tree)
     config = PipelineConfig.model_validate(tree)
     entry = dataset_format(config.format)
-    found = _understood(config, entry)
+    result = _understood(config, entry)
     first = {"name": config.name, "format": config.format, "source": options.source(data), "preset": config.preset}
-    made, notes = entry.explicit(found, config) if entry.explicit else ({}, {})
+    made, notes = entry.explicit(result, config) if entry.explicit else ({}, {})
     whole = overlay(first | tree, first | made)
-    for path, note in found["blanks"].items():
+    for path, note in result["blanks"].items():
         notes[path] = note
         *sections, name = path.split(".", 2 if path.startswith("logs.behaviors.") else -1)
         functools.reduce(lambda at, each: at.setdefault(each, {}), sections, whole)[name] = _BLANK
-    lines = [*_head(found, data, out), *_yaml(whole, notes)]
+    lines = [*_head(result, data, out), *_yaml(whole, notes)]
     with out.open("x", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")
-    if found["blanks"]:
+    if result["blanks"]:
         raise DataError(
-            f"{out} is written, and not complete. {found['problem']} In the file fill in and uncomment "
-            f"{', '.join(found['blanks'])}, then: gensr check --config {out}"
+            f"{out} is written, and not complete. {result['problem']} In the file fill in and uncomment "
+            f"{', '.join(result['blanks'])}, then: gensr check --config {out}"
         )
-    typer.echo(f"{out}: {describe(config, found)}. Read it, then: gensr check --config {out}")
-    if found["problem"]:
-        typer.echo(f"A run could not work yet: {found['problem']}")
+    typer.echo(f"{out}: {describe(config, result)}. Read it, then: gensr check --config {out}")
+    if result["problem"]:
+        typer.echo(f"A run could not work yet: {result['problem']}")
 
 
 def _understood(config: PipelineConfig, entry: DatasetFormat) -> dict[str, Any]:
@@ -82,17 +82,17 @@ def _understood(config: PipelineConfig, entry: DatasetFormat) -> dict[str, Any]:
         if not error.blanks or entry.outline is None:
             raise
         with tempfile.TemporaryDirectory(prefix="gensr-init-") as temp:
-            found = entry.outline(find_source.fn(config).path, config, Path(temp))
-        return found | {"blanks": found["blanks"] | error.blanks, "problem": error.full_message, "warnings": []}
+            result = entry.outline(find_source.fn(config).path, config, Path(temp))
+        return result | {"blanks": result["blanks"] | error.blanks, "problem": error.full_message, "warnings": []}
 
 
-def _head(found: dict[str, Any], data: str, out: Path) -> list[str]:
+def _head(result: dict[str, Any], data: str, out: Path) -> list[str]:
     lines = [
         f"Made by `gensr init --data {data}`: what was understood, to be corrected.",
         f"See what it means: gensr check --config {out}",
         f"Train and compare: gensr run --config {out}",
-        *([f"A run could not work yet: {found['problem']}"] if found["problem"] else []),
-        *found["warnings"],
+        *([f"A run could not work yet: {result['problem']}"] if result["problem"] else []),
+        *result["warnings"],
     ]
     return [f"# {_one_line(line)}" for line in lines]
 

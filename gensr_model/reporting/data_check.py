@@ -18,27 +18,29 @@ _TYPES = 12
 _SPLITS = ("train", "valid", "test")
 
 
-def section(found: dict[str, Any]) -> Section | None:
+def section(result: dict[str, Any]) -> Section | None:
     """The content of ``check.json`` as a section. None where a run has no check."""
-    if not found:
+    if not result:
         return None
-    made = (_tables(found), _columns(found), _types(found), _engaged(found), _left(found), _texts(found),
-            _split(found), _days(found), _rejects(found))  # fmt: skip
+    made = (_tables(result), _columns(result), _types(result), _engaged(result), _left(result), _texts(result),
+            _split(result), _days(result), _rejects(result))  # fmt: skip
     blocks = [table(each) for each in made if each is not None and each.rows]
-    blocks.insert(1, note("{read:,} lines read, {accepted:,} accepted, {rejected:,} rejected.".format(**found["read"])))
-    return Section("check", "What was understood of the data", [*blocks, *_warnings(found)])
+    blocks.insert(
+        1, note("{read:,} lines read, {accepted:,} accepted, {rejected:,} rejected.".format(**result["read"]))
+    )
+    return Section("check", "What was understood of the data", [*blocks, *_warnings(result)])
 
 
-def _warnings(found: dict[str, Any]) -> Iterable[Block]:
-    if found["warnings"]:
+def _warnings(result: dict[str, Any]) -> Iterable[Block]:
+    if result["warnings"]:
         yield heading("Warnings")
-        yield from (text(f"- {sentence}") for sentence in found["warnings"])
+        yield from (text(f"- {sentence}") for sentence in result["warnings"])
 
 
-def screen(found: dict[str, Any]) -> str:
+def screen(result: dict[str, Any]) -> str:
     """The check for a terminal, where each table has few lines."""
     lines: list[str] = []
-    made = section(found)
+    made = section(result)
     for block in made.blocks if made else ():
         if isinstance(block.value, Table):
             lines += ["", *_plain(block.value), *filter(None, [block.value.note])]
@@ -69,48 +71,48 @@ def _word(*titles: str) -> list[Column]:
     return [Column(title, False) for title in titles]
 
 
-def _tables(found: dict[str, Any]) -> Table:
+def _tables(result: dict[str, Any]) -> Table:
     rows = [
         [words(each["table"]), count(each["rows"]), count(each["files"]), words(each["kinds"])]
-        for each in found["tables"]
+        for each in result["tables"]
     ]
     heads = [*_word("Table"), Column("Rows"), Column("Files"), *_word("Written as")]
     return _made("tables", "Tables", heads, rows)
 
 
-def _columns(found: dict[str, Any]) -> Table:
+def _columns(result: dict[str, Any]) -> Table:
     rows = [
         [words(each["table"]), words(each["role"]), words(" + ".join(each["columns"])), words(each["why"])]
-        for each in found["columns"]
+        for each in result["columns"]
     ]
     fixed = {
-        name: [c for c in columns if c not in ("file", "line")] for name, columns in found["fixed_columns"].items()
+        name: [c for c in columns if c not in ("file", "line")] for name, columns in result["fixed_columns"].items()
     }
     rows += [
         [words(name), words(", ".join(columns)), words(""), words("the format")] for name, columns in fixed.items()
     ]
-    return _made("columns", "Columns", _word("Table", "Role", "Column", "Why"), rows, _unused(found))
+    return _made("columns", "Columns", _word("Table", "Role", "Column", "Why"), rows, _unused(result))
 
 
-def _unused(found: dict[str, Any]) -> str:
-    parts = [f"{name}: {', '.join(columns)}" for name, columns in found["unused"].items() if columns]
+def _unused(result: dict[str, Any]) -> str:
+    parts = [f"{name}: {', '.join(columns)}" for name, columns in result["unused"].items() if columns]
     return shorten(f"Columns that are not used: {'; '.join(parts)}.", 400, placeholder=" …") if parts else ""
 
 
-def _types(found: dict[str, Any]) -> Table:
+def _types(result: dict[str, Any]) -> Table:
     means = {"rec": "an engagement; with a query a search", "src": "an engagement of a search", "ignored": "ignored"}
-    types = sorted(found["event_types"].items(), key=lambda each: -each[1]["rows"])
+    types = sorted(result["event_types"].items(), key=lambda each: -each[1]["rows"])
     rows = [[words(name), count(each["rows"]), words(means[each["behavior"]])] for name, each in types[:_TYPES]]
     more = f"And {len(types) - _TYPES} types more." if len(types) > _TYPES else ""
     return _made("types", "Event types", [*_word("Event type"), Column("Rows"), *_word("Means")], rows, more)
 
 
-def _engaged(found: dict[str, Any]) -> Table | None:
-    events = found.get("events")
+def _engaged(result: dict[str, Any]) -> Table | None:
+    events = result.get("events")
     if events is None:
         return None
     total = events["recommendation"] + events["search"]
-    samples = found["counts"].get("samples", {}).values()
+    samples = result["counts"].get("samples", {}).values()
     made = 0 if events["search"] else sum(split["search"]["samples"] for split in samples)
     shown = [
         ("recommendation events", f"{events['recommendation']:,}"),
@@ -118,14 +120,14 @@ def _engaged(found: dict[str, Any]) -> Table | None:
         ("users", f"{events['users']:,}, {events['users_with_both']:,} with both behaviors"),
         ("items", f"{events['items']:,}"),
         ("time", f"{_time(events['first_ms'])} to {_time(events['last_ms'])} UTC"),
-        ("unit of time", ", ".join(f"{each['unit']} ({each['why']})" for each in found["time_units"])),
+        ("unit of time", ", ".join(f"{each['unit']} ({each['why']})" for each in result["time_units"])),
         ("at one instant", f"{events['tied']:,} events ({_share(events['tied'], total)}) of one user and behavior"),
     ]
     return _made("events", "Events read", _word("Events read", ""), [[words(a), words(b)] for a, b in shown if b])
 
 
-def _left(found: dict[str, Any]) -> Table | None:
-    steps = found["counts"].get("filter", {}).get("steps", [])
+def _left(result: dict[str, Any]) -> Table | None:
+    steps = result["counts"].get("filter", {}).get("steps", [])
     named = ("users", "items", "interactions")
     rows = [[words(step["step"]), *(count(step[name]) for name in named)] for step in steps]
     if len(rows) > 4:  # the screen is one: what it began with, and what is left
@@ -134,8 +136,8 @@ def _left(found: dict[str, Any]) -> Table | None:
     return _made("left", "What the filter leaves", heads, rows)
 
 
-def _texts(found: dict[str, Any]) -> Table | None:
-    items, queries = found.get("text"), found.get("queries")
+def _texts(result: dict[str, Any]) -> Table | None:
+    items, queries = result.get("text"), result.get("queries")
     if items is None or queries is None:
         return None
     lacks = [f"{items[name]:,} {name.removeprefix('without_')}" for name in items if name != "items" and items[name]]
@@ -149,32 +151,32 @@ def _texts(found: dict[str, Any]) -> Table | None:
     return _made("texts", "Texts", _word("Texts", ""), [[words(a), words(b)] for a, b in shown])
 
 
-def _split(found: dict[str, Any]) -> Table | None:
-    samples = found["counts"].get("samples")
+def _split(result: dict[str, Any]) -> Table | None:
+    samples = result["counts"].get("samples")
     if samples is None:
         return None
     rows = []
     for split in _SPLITS:
-        days = [day["day"] for day in found.get("days", []) if day[split]]
+        days = [day["day"] for day in result.get("days", []) if day[split]]
         span = f"{days[0]} to {days[-1]}, {len(days):,} days" if len(days) > 1 else "".join(days) or "none"
         rows.append([words(split), *(count(samples[split][task]["samples"]) for task in TASKS), words(span)])
     heads = [*_word("Samples"), *(Column(task.capitalize()) for task in TASKS), *_word("Days")]
-    how = found["split"]
+    how = result["split"]
     why = f"Split: {how['rule']}{'; ' + how['why'] if 'why' in how else ''}."
     return _made("split", "Samples of each split", heads, rows, why)
 
 
-def _days(found: dict[str, Any]) -> Table:
-    days = found["days"][-_DAYS:] if found.get("days_decide") else []
+def _days(result: dict[str, Any]) -> Table:
+    days = result["days"][-_DAYS:] if result.get("days_decide") else []
     rows = [[words(day["day"]), *(count(day[split]) for split in _SPLITS)] for day in days]
     heads = [*_word("The last days"), *(Column(split.capitalize()) for split in _SPLITS)]
     return _made("days", "Samples of the last days", heads, rows)
 
 
-def _rejects(found: dict[str, Any]) -> Table:
+def _rejects(result: dict[str, Any]) -> Table:
     rows = [
         [words(each["reason"]), count(each["rows"]), words(f"{each['file']}, line {each['line']:,}")]
-        for each in itertools.islice(found["rejects"], 8)
+        for each in itertools.islice(result["rejects"], 8)
     ]
     heads = [*_word("Rejected because"), Column("Rows"), *_word("The first")]
     return _made("rejects", "Rejected lines", heads, rows)

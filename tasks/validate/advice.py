@@ -19,21 +19,21 @@ _FEW = 0.05  # of the events of a usual day
 _MUCH = 0.2  # share of ties, of items without a text
 _ONE_USER = 0.05  # share of all events
 
-Found = dict[str, Any]
+Result = dict[str, Any]
 
 
-def warnings(found: Found, config: PipelineConfig) -> list[str]:
+def warnings(result: Result, config: PipelineConfig) -> list[str]:
     """Sentences on the content of ``check.json``, those of the format last."""
     entry = dataset_format(config.format)
-    own = entry.advice(found) if entry.advice else []
-    return [*itertools.chain.from_iterable(look(found, config) for look in _LOOKS), *own]
+    own = entry.advice(result) if entry.advice else []
+    return [*itertools.chain.from_iterable(look(result, config) for look in _LOOKS), *own]
 
 
-def problem_in_words(problem: str, found: Found, config: PipelineConfig) -> str:
+def problem_in_words(problem: str, result: Result, config: PipelineConfig) -> str:
     """Why a run could not work. Of too few data to learn from, it says what would be needed instead."""
-    events = found.get("events")
+    events = result.get("events")
     total = events["recommendation"] + events["search"] if events else 0
-    if not events or not total or total + found["counts"].get("left_out_by_until", 0) >= _HOPELESS:
+    if not events or not total or total + result["counts"].get("left_out_by_until", 0) >= _HOPELESS:
         return problem
     return (
         f"{problem.partition('. ')[0]}. The data hold {total:,} engagements of {events['users']:,} users, and no "
@@ -42,9 +42,9 @@ def problem_in_words(problem: str, found: Found, config: PipelineConfig) -> str:
     )
 
 
-def _empty_files(found: Found, config: PipelineConfig) -> Iterator[str]:
+def _empty_files(result: Result, config: PipelineConfig) -> Iterator[str]:
     del config
-    names = [file["name"] for file in found["files"] if file.get("empty")]
+    names = [file["name"] for file in result["files"] if file.get("empty")]
     if names:
         more = f" and {len(names) - 5:,} others" if len(names) > 5 else ""
         yield (
@@ -53,9 +53,9 @@ def _empty_files(found: Found, config: PipelineConfig) -> Iterator[str]:
         )
 
 
-def _few_events(found: Found, config: PipelineConfig) -> Iterator[str]:
+def _few_events(result: Result, config: PipelineConfig) -> Iterator[str]:
     del config
-    events = found.get("events")
+    events = result.get("events")
     total = events["recommendation"] + events["search"] if events else 0
     if events and total < _ENOUGH["train"]:
         yield (
@@ -64,12 +64,12 @@ def _few_events(found: Found, config: PipelineConfig) -> Iterator[str]:
         )
 
 
-def _few_samples(found: Found, config: PipelineConfig) -> Iterator[str]:
+def _few_samples(result: Result, config: PipelineConfig) -> Iterator[str]:
     k = config.prepare.min_interactions
     lower = f", or lower prepare.min_interactions (now {k})" if k > 1 else ""
-    samples = found["counts"].get("samples", {})
+    samples = result["counts"].get("samples", {})
     means = {"train": "too few to learn from", "test": "so differences between models are noise"}
-    said = any(_few_events(found, config))
+    said = any(_few_events(result, config))
     for split, enough in _ENOUGH.items():
         for task in TASKS if samples and not (said and split == "train") else ():
             if 0 < (number := samples[split][task]["samples"]) < enough:
@@ -78,8 +78,8 @@ def _few_samples(found: Found, config: PipelineConfig) -> Iterator[str]:
                 )
 
 
-def _small_core(found: Found, config: PipelineConfig) -> Iterator[str]:
-    steps = found["counts"].get("filter", {}).get("steps", [])
+def _small_core(result: Result, config: PipelineConfig) -> Iterator[str]:
+    steps = result["counts"].get("filter", {}).get("steps", [])
     if steps and 0 < steps[-1]["interactions"] < steps[0]["interactions"] / 2:
         yield (
             f"The filter leaves {steps[-1]['interactions'] / steps[0]['interactions']:.0%} of the events. Lower "
@@ -87,8 +87,8 @@ def _small_core(found: Found, config: PipelineConfig) -> Iterator[str]:
         )
 
 
-def _ties(found: Found, config: PipelineConfig) -> Iterator[str]:
-    events = found.get("events")
+def _ties(result: Result, config: PipelineConfig) -> Iterator[str]:
+    events = result.get("events")
     total = events["recommendation"] + events["search"] if events else 0
     ordered = dataset_format(config.format).facts.without_order is None
     if events and events["tied"] > _MUCH * total and ordered and config.prepare.same_time == "exclude":
@@ -98,9 +98,9 @@ def _ties(found: Found, config: PipelineConfig) -> Iterator[str]:
         )
 
 
-def _untitled(found: Found, config: PipelineConfig) -> Iterator[str]:
+def _untitled(result: Result, config: PipelineConfig) -> Iterator[str]:
     del config
-    text = found.get("text")
+    text = result.get("text")
     if text and text["without_any"] > _MUCH * text["items"]:
         yield (
             f"{text['without_any']:,} of {text['items']:,} items have no text, and a model that reads texts knows "
@@ -108,9 +108,9 @@ def _untitled(found: Found, config: PipelineConfig) -> Iterator[str]:
         )
 
 
-def _placeholder(found: Found, config: PipelineConfig) -> Iterator[str]:
+def _placeholder(result: Result, config: PipelineConfig) -> Iterator[str]:
     del config
-    events = found.get("events")
+    events = result.get("events")
     total = events["recommendation"] + events["search"] if events else 0
     if events and events["users"] >= 100 and events["most_of_a_user"] > _ONE_USER * total:
         yield (
@@ -119,23 +119,23 @@ def _placeholder(found: Found, config: PipelineConfig) -> Iterator[str]:
         )
 
 
-def _thin_days(found: Found, config: PipelineConfig) -> Iterator[str]:
+def _thin_days(result: Result, config: PipelineConfig) -> Iterator[str]:
     """Where days decide the split, the last ones with hardly any event."""
     del config
-    days = [(day["day"], [day[split] for split in ("train", "valid", "test")]) for day in found.get("days", [])]
-    if not days or not found["days_decide"]:
+    days = [(day["day"], [day[split] for split in ("train", "valid", "test")]) for day in result.get("days", [])]
+    if not days or not result["days_decide"]:
         return
     usual = statistics.median(sum(splits) for _, splits in days)
     thin = list(itertools.takewhile(lambda day: sum(day[1]) <= _FEW * usual, reversed(days)))
     if thin:
-        first = datetime.fromisoformat(thin[-1][0]).replace(tzinfo=ZoneInfo(found["zone"]))
+        first = datetime.fromisoformat(thin[-1][0]).replace(tzinfo=ZoneInfo(result["zone"]))
         yield (
             f"From {thin[-1][0]} on there are {sum(sum(splits) for _, splits in thin):,} events, and a usual day has "
             f'{usual:,.0f}. To leave them out set prepare.until to "{first.isoformat(timespec="minutes")}".'
         )
 
 
-_LOOKS: tuple[Callable[[Found, PipelineConfig], Iterator[str]], ...] = (
+_LOOKS: tuple[Callable[[Result, PipelineConfig], Iterator[str]], ...] = (
     _empty_files,
     _few_events,
     _few_samples,

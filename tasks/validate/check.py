@@ -34,19 +34,19 @@ def examine(raw: Path, config: PipelineConfig, temp: Path) -> dict[str, Any]:
     ``problem`` says why a run could not work, or is None. Steps after a failed step are left out.
     """
     manifest = json.loads((raw / "manifest.json").read_text(encoding="utf-8"))
-    found = _understood(manifest, config) | {"counts": {}, "problem": None}
+    result = _understood(manifest, config) | {"counts": {}, "problem": None}
     with connect(config.prepare, temp) as con:
         open_parquet(con, raw / "rejects.parquet").create_view("rejects")
-        found["rejects"] = to_arrow(con, "check/rejects").to_pylist()
+        result["rejects"] = to_arrow(con, "check/rejects").to_pylist()
         try:
-            _follow(con, raw, config, found)
+            _follow(con, raw, config, result)
         except DataError as error:
-            found["problem"] = error.full_message
-        _measure(con, config, found)
-    found["warnings"] = warnings(found, config)
-    if found["problem"]:
-        found["problem"] = problem_in_words(found["problem"], found, config)
-    return found
+            result["problem"] = error.full_message
+        _measure(con, config, result)
+    result["warnings"] = warnings(result, config)
+    if result["problem"]:
+        result["problem"] = problem_in_words(result["problem"], result, config)
+    return result
 
 
 def _understood(manifest: dict[str, Any], config: PipelineConfig) -> dict[str, Any]:
@@ -91,34 +91,34 @@ def _table(name: str, manifest: dict[str, Any], read: list[dict[str, Any]]) -> d
     return {"table": name, "rows": rows, "files": len(own) if any(read) else None, "kinds": ", ".join(kinds)}
 
 
-def _follow(con: duckdb.DuckDBPyConnection, raw: Path, config: PipelineConfig, found: dict[str, Any]) -> None:
+def _follow(con: duckdb.DuckDBPyConnection, raw: Path, config: PipelineConfig, result: dict[str, Any]) -> None:
     """Run the steps of prepare up to the samples. Raises DataError where a run would stop."""
-    read_interactions(con, raw, config, found["counts"])
-    found["events"] = files.one_row(con, "check/interactions")
-    filter_interactions(con, config, found["counts"])
-    found["tasks"] = make_samples(con, config, found["counts"])
-    require_task(config, found["tasks"])
+    read_interactions(con, raw, config, result["counts"])
+    result["events"] = files.one_row(con, "check/interactions")
+    filter_interactions(con, config, result["counts"])
+    result["tasks"] = make_samples(con, config, result["counts"])
+    require_task(config, result["tasks"])
     run(con, "prepared/met")
     require_negatives(con, config.prepare.negatives)
 
 
-def _measure(con: duckdb.DuckDBPyConnection, config: PipelineConfig, found: dict[str, Any]) -> None:
+def _measure(con: duckdb.DuckDBPyConnection, config: PipelineConfig, result: dict[str, Any]) -> None:
     """Figures of the existing tables. A step that stopped leaves the tables of earlier steps."""
     entry = dataset_format(config.format)
     there = {name for (name,) in con.execute("show tables").fetchall()}
-    if "events" not in found and "interactions" in there:
-        found["events"] = files.one_row(con, "check/interactions")
+    if "events" not in result and "interactions" in there:
+        result["events"] = files.one_row(con, "check/interactions")
     if "samples" not in there:
         return
     days = entry.preparing.days
-    zone = days(config, found["counts"]) if callable(days) else days
-    found["days_decide"], found["zone"] = zone is not None, zone or "UTC"
-    found["split"] = {"rule": entry.facts.split} | found["counts"].pop("split", {})
-    found["days"] = to_arrow(con, "check/days", {"zone": found["zone"]}).to_pylist()
-    found["text"] = files.one_row(con, "check/text")
+    zone = days(config, result["counts"]) if callable(days) else days
+    result["days_decide"], result["zone"] = zone is not None, zone or "UTC"
+    result["split"] = {"rule": entry.facts.split} | result["counts"].pop("split", {})
+    result["days"] = to_arrow(con, "check/days", {"zone": result["zone"]}).to_pylist()
+    result["text"] = files.one_row(con, "check/text")
     queries = files.one_row(con, "check/queries")
     scripts = {name: number for name, number in list(queries.items())[3:] if number}
-    found["queries"] = dict(list(queries.items())[:3]) | {"scripts": scripts}
+    result["queries"] = dict(list(queries.items())[:3]) | {"scripts": scripts}
 
 
 def require_task(config: PipelineConfig, tasks: list[Task]) -> None:
@@ -145,9 +145,9 @@ def require_task(config: PipelineConfig, tasks: list[Task]) -> None:
 def check_data(work: Work, config: PipelineConfig, raw: Path) -> dict[str, float]:
     """Reads ``raw/``; writes ``check.json``: how the data are read, and warnings. Stops a run that could not work."""
     temp = work.out / "duckdb-temp"
-    found = examine(raw, config, temp)
+    result = examine(raw, config, temp)
     shutil.rmtree(temp)
-    write_json(work.out / CHECK, found, sort_keys=False)
-    if found["problem"]:
-        raise DataError(found["problem"])
-    return {"warnings": float(len(found["warnings"]))}
+    write_json(work.out / CHECK, result, sort_keys=False)
+    if result["problem"]:
+        raise DataError(result["problem"])
+    return {"warnings": float(len(result["warnings"]))}

@@ -35,7 +35,7 @@ def test_systems_that_rank_no_catalogue_are_named_before_anything_is_trained(
         ConfigError, match=r"systems: two_head, din can only rank given candidates.* Choose from popularity, .*bsr"
     ):
         full_ranking_table.fn(tiny(rerank={"systems": ["two_head", "din"]}))
-    with pytest.raises(ConfigError, match="'sasrek' is unknown"):
+    with pytest.raises(ConfigError, match="'sasrek' is no system"):
         full_ranking_table.fn(tiny(rerank={"systems": ["sasrek", "sasrec"]}))
     with pytest.raises(ConfigError, match=r"^semantic_ids\.levels is 2, but TIGER reads 3"):
         full_ranking_table.fn(tiny(rerank={"systems": ["sasrec", "tiger"]}, semantic_ids={"levels": 2}))

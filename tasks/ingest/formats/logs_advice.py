@@ -14,21 +14,21 @@ _ALIKE = 0.75
 _OTHER_WORDS = {"query": ("search", "search_term", "keywords", "term"), "behavior": ("type", "event", "event_name")}
 
 
-def advice(found: dict[str, Any]) -> list[str]:
+def advice(result: dict[str, Any]) -> list[str]:
     """Sentences on the content of ``check.json``."""
-    known = {(column["table"], column["role"]) for column in found["columns"]}
+    known = {(column["table"], column["role"]) for column in result["columns"]}
     return [
-        *_likely_columns(found, known),
-        *_types_without_rows(found),
-        *_one_task(found, known),
-        *_events(found, known),
-        *_joins(found, known),
+        *_likely_columns(result, known),
+        *_types_without_rows(result),
+        *_one_task(result, known),
+        *_events(result, known),
+        *_joins(result, known),
     ]
 
 
-def _likely_columns(found: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[str]:
+def _likely_columns(result: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[str]:
     """Unused columns with names like those of a role that no column has."""
-    for table, columns in found["unused"].items():
+    for table, columns in result["unused"].items():
         for role, usual in USUAL[table].items():
             names = [_plain(name) for name in (role, *usual, *_OTHER_WORDS.get(role, ()))]
             like = [name for name in columns if difflib.get_close_matches(_plain(name), names, 1, _ALIKE)]
@@ -36,10 +36,10 @@ def _likely_columns(found: dict[str, Any], known: set[tuple[str, str]]) -> Itera
                 yield f"Column {like[0]} of the {table} may be the {role}: then set logs.{table}.columns.{role} to it."
 
 
-def _types_without_rows(found: dict[str, Any]) -> Iterator[str]:
+def _types_without_rows(result: dict[str, Any]) -> Iterator[str]:
     """Event types that the config names and no row has."""
-    seen = found["event_types"]
-    for name in found["behaviors_without_rows"]:
+    seen = result["event_types"]
+    for name in result["behaviors_without_rows"]:
         near = sorted(seen, key=lambda each: -difflib.SequenceMatcher(None, each.lower(), name.lower()).ratio())[:3]
         yield f"logs.behaviors names the event type {name!r}, which no row has. " + (
             f"The nearest types that rows have: {', '.join(near)}." if near else "No row has a type."
@@ -50,8 +50,8 @@ def _plain(name: str) -> str:
     return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
-def _one_task(found: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[str]:
-    events = found.get("events")
+def _one_task(result: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[str]:
+    events = result.get("events")
     if not events or not events["users"]:
         return
     if not events["search"]:
@@ -71,8 +71,8 @@ def _one_task(found: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[st
         )
 
 
-def _events(found: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[str]:
-    read = found["counts"].get("read", {})
+def _events(result: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[str]:
+    read = result["counts"].get("read", {})
     if ("events", "behavior") not in known:
         yield (
             "No column says what kind of event a row is, so every row counts as an engagement. If some are "
@@ -83,7 +83,7 @@ def _events(found: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[str]
             f"{lost:,} events of a search are left out: nobody says its text. Bring the table of searches "
             "(logs.queries), or set logs.events.columns.query."
         )
-    hour, events = 3_600_000, found.get("events")  # days of any time zone begin at one
+    hour, events = 3_600_000, result.get("events")  # days of any time zone begin at one
     if events and events["tied"] and events["first_ms"] % hour == 0 and events["last_ms"] % hour == 0:
         yield (
             "The times look like whole days or hours, so events of one have no order. Set "
@@ -91,8 +91,8 @@ def _events(found: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[str]
         )
 
 
-def _joins(found: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[str]:
-    items = found["counts"].get("items_described")
+def _joins(result: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[str]:
+    items = result["counts"].get("items_described")
     if items and items["items"] and items["listed"] and items["described"] < 0.8 * items["items"]:
         yield (
             f"The items table has a row for {items['described']:,} of {items['items']:,} items of the events. Bring "
@@ -105,27 +105,27 @@ def _joins(found: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[str]:
 # --- the config file of `gensr init` ----------------------------------------------------------------------------
 
 
-def explicit(found: dict[str, Any], config: PipelineConfig) -> tuple[dict[str, Any], Notes]:
+def explicit(result: dict[str, Any], config: PipelineConfig) -> tuple[dict[str, Any], Notes]:
     """The section ``logs`` of a config file with everything that the check detected, and notes."""
     logs: dict[str, Any] = {}
     notes: Notes = {}
-    for table in (each for each in found["tables"] if each["files"]):
+    for table in (each for each in result["tables"] if each["files"]):
         name = table["table"]
         place = f"logs.{name}"
         logs[name] = {
             "name": getattr(config.logs, name).name,
-            "columns": _columns(found, config, name, table["files"], notes),
+            "columns": _columns(result, config, name, table["files"], notes),
         }
         rows = "" if table["rows"] is None else f"{table['rows']:,} rows; "
         notes[f"{place}.name"] = f"{rows}files whose names begin so: {table['files']:,}"
-    units = {each["unit"] for each in found["time_units"] if each["why"] != "its type"}
-    if len(units) == len(found["time_units"]) == 1:
+    units = {each["unit"] for each in result["time_units"] if each["why"] != "its type"}
+    if len(units) == len(result["time_units"]) == 1:
         logs["events"]["time_unit"] = units.pop()
-    types = found["event_types"]
+    types = result["event_types"]
     logs["behaviors"] = {name: each["behavior"] for name, each in types.items()}
     notes |= {f"logs.behaviors.{name}": f"{each['rows']:,} rows" for name, each in types.items()}
     notes["logs.behaviors"] = "rec and src are engagements, which with a query are searches; or ignored"
-    split = found.get("split", {})
+    split = result.get("split", {})
     if by := split.get("by"):
         shown = {"days": ("days", "zone"), "time_share": ("time_share",)}.get(by, ())
         dumped = config.logs.split.model_dump(mode="json")
@@ -134,16 +134,16 @@ def explicit(found: dict[str, Any], config: PipelineConfig) -> tuple[dict[str, A
     return {"logs": logs}, notes
 
 
-def _columns(found: dict[str, Any], config: PipelineConfig, table: str, files: int, notes: Notes) -> dict[str, Any]:
+def _columns(result: dict[str, Any], config: PipelineConfig, table: str, files: int, notes: Notes) -> dict[str, Any]:
     """Role -> its column or columns. A name that not every file has ends in a question mark."""
     roles = list(type(getattr(config.logs, table).columns).model_fields)
     columns: dict[str, Any] = {}
-    for each in sorted((c for c in found["columns"] if c["table"] == table), key=lambda c: roles.index(c["role"])):
+    for each in sorted((c for c in result["columns"] if c["table"] == table), key=lambda c: roles.index(c["role"])):
         names = each["columns"] if each["files"] == files else [f"{name}?" for name in each["columns"]]
         columns[each["role"]] = [*columns.get(each["role"], []), *names]
         notes[f"logs.{table}.columns.{each['role']}"] = each["why"]
     without = [role for role in roles if role not in columns]
-    unused = found["unused"].get(table, [])
+    unused = result["unused"].get(table, [])
     sides = [("no column is", without), ("not used", unused)]
     notes[f"logs.{table}.columns"] = "; ".join(f"{what}: {', '.join(names)}" for what, names in sides if names)
     return {role: names if len(names) > 1 else names[0] for role, names in columns.items()}
