@@ -85,7 +85,7 @@ def test_entropy_of_certain_and_even_answers() -> None:
 
 
 def test_impossible_inputs_are_errors() -> None:
-    with pytest.raises(DataError, match="20 samples"):
+    with pytest.raises(DataError, match="N of 20 or more"):
         estimate_task_information(np.zeros((5, 3)), np.zeros(5), labels(5))
     with pytest.raises(DataError, match="0 to 1"):
         bernoulli_information(np.array([0.5, 1.5]))
