@@ -1,6 +1,6 @@
-"""Own logs: tables of events, items, users and searches in any usual file format, columns found by name or mapped.
+"""Own logs: tables of events, items, users and searches in any usual file format, with columns by name or mapping.
 
-What a config section ``logs`` means is in ``gensr_model/config/logs.py``, how files are read: ``tasks/ingest/tables``.
+``gensr_model/config/logs.py`` defines the config section ``logs``, and ``tasks/ingest/tables`` reads the files.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ _ACCEPTS = {"events": EVENTS, "queries": QUERIES, "items": ITEMS, "users": USERS
 
 
 def find(folder: Path, logs: LogsConfig = _USUAL) -> Files:
-    """Raw table -> its files. Raises DataError where the events or the items have none, or one is not read."""
+    """Raw table -> its files. Raises DataError where events or items have none, or where a file would not be read."""
     names = {table: getattr(logs, table).name for table in LogsConfig.tables}
     files = {table: files_of(folder, name, tuple(names.values())) for table, name in names.items()}
     if not files["events"]:
@@ -108,7 +108,7 @@ def configured(config: PipelineConfig) -> Reading:
     tables = tuple(
         t._replace(
             blocks=functools.partial(_BLOCKS[t.name], config.logs),
-            # A file of JSON lines with several kinds of documents may hold none of this one.
+            # A file of JSON lines with several kinds of documents may lack this kind.
             optional=t.optional or getattr(config.logs, t.name).lines is not None,
         )
         for t in READING.tables
@@ -119,9 +119,9 @@ def configured(config: PipelineConfig) -> Reading:
 def event_blocks(
     logs: LogsConfig, con: duckdb.DuckDBPyConnection, path: Path, bounds: dict[str, int]
 ) -> Generator[tuple[pa.Table, pa.Table], None, dict[str, Any]]:
-    """Accepted events and rejected lines of a file; returns what was understood of it.
+    """Accepted events and rejected lines of a file. Returns how the file was read.
 
-    The file is read once, and its rows once more when the unit of its times and its event types are known.
+    The file is read once, and its rows a second time when the unit of its times and its event types are known.
     """
     reader = TableReader(con, path, "events", logs.events)
     con.execute("set TimeZone = ?", [logs.events.time_zone])
@@ -156,7 +156,7 @@ def event_blocks(
 
 
 def _event_types(logs: LogsConfig, types: Counter[str], path: Path) -> dict[str, str]:
-    """What each event type of a file means. Raises DataError for one that nobody knows."""
+    """The meaning of each event type of a file. Raises DataError for an unknown type."""
     given = {name.lower(): behavior for name, behavior in logs.behaviors.items()}
     known: dict[str, str] = {}
     unknown: dict[str, str] = {}
@@ -179,7 +179,7 @@ def _event_types(logs: LogsConfig, types: Counter[str], path: Path) -> dict[str,
 
 
 def outline(folder: Path, config: PipelineConfig, temp: Path) -> dict[str, Any]:
-    """What ``explicit`` reads, as far as the beginnings of the files say it: of files that the check cannot read yet.
+    """What ``explicit`` reads, from the beginnings of files that the check cannot read yet.
 
     ``blanks`` has the columns that a person has to name.
     """
@@ -202,7 +202,7 @@ def outline(folder: Path, config: PipelineConfig, temp: Path) -> dict[str, Any]:
 
 
 def _engagements(rows: pa.Table, meaning: dict[str, str], without_item: str) -> pa.ChunkedArray:
-    """What the event of each row is; an event without a type is an engagement."""
+    """The meaning of each row's event. An event without a type is an engagement."""
     place = pc.index_in(rows["behavior"], pa.array(meaning, _TEXT))
     engagement = pc.fill_null(pc.take(pa.array(meaning.values(), _TEXT), place), "rec")
     return pc.if_else(pc.is_null(rows["item"]), "ignored", engagement) if without_item == "ignored" else engagement
@@ -230,7 +230,7 @@ def _counted(column: pa.ChunkedArray) -> dict[str, int]:
 def table_blocks(
     table: str, logs: LogsConfig, con: duckdb.DuckDBPyConnection, path: Path, bounds: dict[str, int]
 ) -> Generator[tuple[pa.Table, pa.Table], None, dict[str, Any]]:
-    """Accepted rows and rejected lines of a file of queries, items or users; returns what was understood of it."""
+    """Accepted rows and rejected lines of a file of queries, items or users. Returns how the file was read."""
     del bounds
     reader = TableReader(con, path, table, getattr(logs, table))
     key = REQUIRED[table][0]
@@ -264,7 +264,7 @@ def _none(schema: pa.Schema) -> pa.Table:
 
 
 def suites(earliest_ms: int, latest_ms: int) -> dict[str, ExpectationSuite]:
-    """What prepare relies on, by raw table."""
+    """Expectations that prepare relies on, by raw table."""
     from expectations import raw_logs
 
     return raw_logs.suites(earliest_ms, latest_ms)
