@@ -80,12 +80,13 @@ def config_tree(
 def with_format(tree: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """The config with a format, and the reason for the format where the config names none.
 
-    The reason is a section ``logs``, or the names of the files in the folder.
+    The reason is a section that only one format has, or the names of the files in the folder.
 
     Raises DataError where the names of the files leave the format open.
     """
-    if "logs" in tree and "format" not in tree:
-        return tree | {"format": "logs"}, " because the config has a section logs (--format names another)"
+    section = next((name for name in FORMATS if name in tree), None)
+    if section and "format" not in tree:
+        return tree | {"format": section}, f" because the config has a section {section} (--format names another)"
     folder = PipelineConfig.model_validate(tree).source
     if "format" in tree or not isinstance(folder, FolderSource) or not Path(folder.path).is_dir():
         return tree, ""

@@ -54,7 +54,7 @@ def test_kept_ranks_are_those_of_the_run(run: tuple[Path, dict[str, pa.Table]], 
 
 
 def test_a_folder_that_is_no_runs_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=r"nothing: no summary\.json.*<home>/runs"):
+    with pytest.raises(SystemExit, match=r"nothing has no summary\.json.*<home>/runs"):
         keep(tmp_path / "nothing", tmp_path / "saved_ranks")
     assert not (tmp_path / "saved_ranks").exists()
 

@@ -200,7 +200,7 @@ def check_stopped(world: World, state: State, pattern: str) -> None:
     assert state.is_failed()
     message = (state.message or "").replace("\n", " ")
     assert re.search(pattern, message), message
-    assert message.count("DataError") == 1
+    assert len(re.findall(r"\b(?:Data|EmptyFile)Error\b", message)) == 1
     assert "Traceback" not in message
     assert len((state.message or "").splitlines()) <= 3
     assert "Traceback" in log_file(str(state.state_details.flow_run_id)).read_text(encoding="utf-8")
@@ -209,7 +209,7 @@ def check_stopped(world: World, state: State, pattern: str) -> None:
     assert all(is_complete(folder) for folder in folders)
     latest = latest_run()
     assert latest.info.status == "FAILED"
-    assert "DataError" in latest.data.tags["error"]
+    assert re.search("DataError|EmptyFileError", latest.data.tags["error"])
 
 
 def latest_run(**tags: str) -> Any:
