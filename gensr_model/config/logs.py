@@ -59,7 +59,9 @@ class EventColumns(Frozen):
     item: Names | None = Field(None, description="Column with the item id.")
     time: Names | None = Field(None, description="Column with the time of the event.")
     behavior: Names | None = Field(
-        None, description="Column with the event type. Without this column every row is an engagement."
+        None,
+        description="Column with the event type. Without this column every row is an engagement. With it, a row "
+        "without a type is ignored.",
     )
     query: Names | None = Field(
         None, description="Column with the text of the search. A row with an empty query is a recommendation."

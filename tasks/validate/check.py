@@ -76,6 +76,7 @@ def _understood(manifest: dict[str, Any], config: PipelineConfig) -> dict[str, A
         "fixed_columns": {t.name: t.schema.names for t in entry.reading.tables} if not any(read) else {},
         "unused": {name: list(names) for name, names in unused.items()},
         "event_types": types,
+        "untyped": sum(file.get("untyped", 0) for file in read),
         "behaviors_without_rows": sorted(set.intersection(*without)) if without else [],
         "time_units": [{"unit": unit, "why": why} for unit, why in units],
         "notes": manifest.get("notes", {}),

@@ -199,10 +199,29 @@ def test_a_mapped_column_that_is_not_there_is_an_error(kind: str, tmp_path: Path
 
 def test_an_unknown_event_type_is_an_error_until_it_is_mapped(tmp_path: Path) -> None:
     folder = source(tmp_path / "logs", events__csv=lines(HEADER, ROW, ROW.replace("click", "Wink")))
-    with pytest.raises(DataError, match=r'unknown event types: Wink \(1 rows\).*logs.behaviors.*{"Wink": "rec"}'):
+    with pytest.raises(DataError, match=r'unknown event types: Wink \(1 row\).*logs.behaviors.*{"Wink": "ignored"}'):
         ingest(folder)
     raw = ingest(folder, {"behaviors": {"wink": "ignored", "click": "src"}})
     assert events(raw, "engagement") == [("src",), ("ignored",)]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_a_row_without_a_type_is_no_engagement_until_it_is_mapped(kind: str, tmp_path: Path) -> None:
+    rows: Rows = [{"user_id": "u", "item_id": "i1", "ts": MS, "action": name} for name in ("click", None, "click", "")]
+    folder = source(tmp_path / "logs", **{f"events.{kind}": KINDS[kind](rows)})
+    raw = ingest(folder)
+    assert events(raw, "behavior", "engagement") == [("click", "rec"), (None, "ignored")] * 2
+    told = understood(raw, f"events.{kind}")
+    assert told["event_types"] == {
+        "(no type)": {"rows": 2, "behavior": "ignored"},
+        "click": {"rows": 2, "behavior": "rec"},
+    }
+    assert raw.account(f"events.{kind}") == (4, 4, 0)
+    assert told["untyped"] == 2
+    raw = ingest(folder, {"behaviors": {"(no type)": "src"}})
+    assert events(raw, "engagement") == [("rec",), ("src",)] * 2
+    told = understood(raw, f"events.{kind}")
+    assert (told["untyped"], told["behaviors_without_rows"]) == (0, [])
 
 
 def test_nested_json_and_columns_that_only_later_rows_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

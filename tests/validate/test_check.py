@@ -96,6 +96,22 @@ def test_a_column_under_another_name_is_named_until_it_is_mapped(tmp_path: Path)
     assert "alone is trained" not in told
 
 
+def test_rows_without_a_type_are_counted_and_told_until_they_are_mapped(tmp_path: Path) -> None:
+    config = config_of("logs", tmp_path)
+    events = tmp_path / "shop" / "events.csv"
+    events.write_text(events.read_text("utf-8").replace(",click,", ",,", 400), encoding="utf-8")
+    found = check(config, tmp_path)
+    shown = [" ".join(line.split()) for line in screen(found).splitlines()]
+    assert {"click 580 an engagement; with a query a search", "(no type) 400 ignored"} <= set(shown)
+    assert found["events"]["recommendation"] + found["events"]["search"] <= 580
+    (told,) = [told for told in found["warnings"] if "no event type" in told]
+    assert told.startswith("400 rows have no event type")
+    assert 'set logs.behaviors to {"(no type)": rec}' in told
+    found = check(changed(config, {"logs": {"behaviors": {"(no type)": "rec"}}}), tmp_path)
+    assert found["events"]["recommendation"] + found["events"]["search"] > 900
+    assert not [told for told in found["warnings"] if "no event type" in told]
+
+
 def test_a_type_that_no_row_has_and_a_part_without_rows_are_told(tmp_path: Path) -> None:
     config = config_of("logs", tmp_path, logs={"behaviors": {"Clik": "rec", "CLICK": "rec"}})
     (tmp_path / "shop" / "events.2.csv").write_text("user_id,sku,timestamp\n", encoding="utf-8")

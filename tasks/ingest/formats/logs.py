@@ -25,7 +25,7 @@ from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError
 from tasks.core import sql_runner
 from tasks.core.dataset_format import Count, DatasetFormat, Files, Preparing, RawTable, Reading
-from tasks.ingest.formats.logs_advice import advice, explicit
+from tasks.ingest.formats.logs_advice import NO_TYPE, advice, explicit
 from tasks.ingest.formats.logs_prepare import (
     category_searches,
     engagements,
@@ -127,14 +127,18 @@ def event_blocks(
     con.execute("set TimeZone = ?", [logs.events.time_zone])
     ((temp,),) = con.execute("select current_setting('temp_directory')").fetchall()
     staged, units, types = Staged(Path(temp)), Counter[str](), Counter[str]()
+    untyped = 0
     for rows, broken in reader.batches():
         if len(broken):
             yield _none(EVENTS), broken
         staged.add(rows)
         types.update(_counted(rows["behavior"]))
+        untyped += rows["behavior"].null_count
         if logs.events.time_unit == "auto" and reader.time_unit is None:
             timed = _with_number(con, rows.select(["time"]))
             units.update(_query(con, "logs/time_units", timed, bounds).to_pylist()[0])
+    if untyped and "behavior" in reader.columns:
+        types[NO_TYPE] += untyped
     found = [unit for unit, count in units.most_common(1) if count]
     given = logs.events.time_unit
     unit = reader.time_unit or (given if given != "auto" else found[0] if found else "ms")
@@ -152,6 +156,7 @@ def event_blocks(
         "behaviors_without_rows": sorted(name for name in own if name.lower() not in seen),
         "time_unit": {"unit": unit, "why": how, "credible": {u: n for u, n in units.items() if n}},
         "event_types": {name: {"rows": n, "behavior": meaning[name]} for name, n in sorted(types.items())},
+        "untyped": 0 if NO_TYPE in logs.behaviors else types[NO_TYPE],
     }
 
 
@@ -162,16 +167,17 @@ def _event_types(logs: LogsConfig, types: Counter[str], path: Path) -> dict[str,
     unknown: dict[str, str] = {}
     for name in types:
         plain = " ".join(name.lower().replace("_", " ").replace("-", " ").split())
-        meaning = given.get(name.lower()) or BEHAVIORS.get(plain)
+        meaning = given.get(name.lower()) or ("ignored" if name == NO_TYPE else BEHAVIORS.get(plain))
         if meaning is None:
-            unknown[name] = f"{types[name]:,} rows"
+            unknown[name] = f"{types[name]:,} row{'s' if types[name] > 1 else ''}"
         else:
             known[name] = meaning
     if unknown:
         shown = ", ".join(f"{name} ({rows})" for name, rows in sorted(unknown.items())[:20])
         error = DataError(
-            f"{path}: unknown event types: {shown}. Say in logs.behaviors what each is: rec or src for an engagement, "
-            'or ignored, such as {"' + min(unknown) + '": "rec"}.'
+            f"{path}: unknown event types: {shown}. Say in logs.behaviors what each is: rec for an engagement "
+            "(with a query it is a search), src for an engagement in a search, ignored for all else, "
+            'such as {"' + min(unknown) + '": "ignored"}.'
         )
         error.blanks = {f"logs.behaviors.{name}": f"{rows}: rec, src or ignored" for name, rows in unknown.items()}
         raise error
@@ -202,9 +208,9 @@ def outline(folder: Path, config: PipelineConfig, temp: Path) -> dict[str, Any]:
 
 
 def _engagements(rows: pa.Table, meaning: dict[str, str], without_item: str) -> pa.ChunkedArray:
-    """The meaning of each row's event. An event without a type is an engagement."""
+    """The meaning of each row's event. Where no column has types, every event is an engagement."""
     place = pc.index_in(rows["behavior"], pa.array(meaning, _TEXT))
-    engagement = pc.fill_null(pc.take(pa.array(meaning.values(), _TEXT), place), "rec")
+    engagement = pc.fill_null(pc.take(pa.array(meaning.values(), _TEXT), place), meaning.get(NO_TYPE, "rec"))
     return pc.if_else(pc.is_null(rows["item"]), "ignored", engagement) if without_item == "ignored" else engagement
 
 

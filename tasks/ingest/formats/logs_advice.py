@@ -10,6 +10,7 @@ from gensr_model.config.pipeline import PipelineConfig
 from tasks.ingest.tables.roles import USUAL
 
 Notes = dict[str, str]  # path of a field -> its comment in a config file
+NO_TYPE = "(no type)"  # the event type of rows that have none, in logs.behaviors and on the screen
 _ALIKE = 0.75
 _OTHER_WORDS = {"query": ("search", "search_term", "keywords", "term"), "behavior": ("type", "event", "event_name")}
 
@@ -77,6 +78,11 @@ def _events(result: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[str
         yield (
             "No column says what kind of event a row is, so every row counts as an engagement. If some are "
             "impressions, set logs.events.columns.behavior."
+        )
+    if untyped := result["untyped"]:
+        yield (
+            f"{untyped:,} rows have no event type, and nobody knows what they are: they count as ignored. If "
+            f'they are engagements, set logs.behaviors to {{"{NO_TYPE}": rec}}. Else set it to ignored.'
         )
     if lost := read.get("searches_without_text"):
         yield (
