@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gensr_model.config.base import SEARCH_ONLY, TASKS
@@ -109,23 +109,36 @@ def losing_segments(facts: RunFacts) -> Iterator[str]:
 
 
 def _training(facts: RunFacts) -> Iterator[str]:
-    improving, once = [], []
     for name, run in facts.training.items():
-        validations = run["validations"]
-        if run["stopped"] == "all epochs done" and len(validations) > 1:
-            if validations[-1]["metric"] >= run["best_metric"]:
-                improving.append(facts.title(name))
-        elif len(validations) == 1:
-            once.append(facts.title(name))
         if run["resumed_at"]:
             yield (
                 f"Training of {facts.title(name)} was interrupted and went on from step {run['resumed_at']:,}; "
                 "its seconds are those of the last part."
             )
-    if improving:
-        yield f"{joined(improving)} {_were(improving)} still improving on validation at the end: perhaps undertrained."
+    yield from undertrained(facts)
+    once = [facts.title(name) for name, run in facts.training.items() if len(run["validations"]) == 1]
     if once:
         yield f"{joined(once)} {_were(once)} validated once only: convergence is unknown."
+
+
+def still_improving(training: Mapping[str, Any]) -> bool:
+    """Whether the last validation was the best and no epoch was left, from the content of ``training.json``."""
+    validations = training.get("validations", [])
+    return (
+        training["stopped"] == "all epochs done"
+        and len(validations) > 1
+        and bool(validations[-1]["metric"] >= training["best_metric"])
+    )
+
+
+def undertrained(facts: RunFacts) -> Iterator[str]:
+    """A sentence where a model was still improving when training ended."""
+    # A summary says so itself, because it has no validations.
+    improving = [
+        facts.title(name) for name, run in facts.training.items() if run.get("improving", still_improving(run))
+    ]
+    if improving:
+        yield f"{joined(improving)} {_were(improving)} still improving when training ended: perhaps undertrained."
 
 
 def _analysis(facts: RunFacts) -> Iterator[str]:
@@ -142,22 +155,26 @@ def _analysis(facts: RunFacts) -> Iterator[str]:
     blind = [f"{facts.title(model)} on {task}" for (model, task), f in information.items() if f["mine_nats"] <= 0]
     if blind:
         yield f"MINE estimates no information for {joined(blind)}: an estimate of 0 is no measurement of 0."
+    yield from unknown_conflict(facts)
     yield from conflict(facts)
+
+
+def unknown_conflict(facts: RunFacts) -> Iterator[str]:
+    """Of which models nobody can say whether the gradients of their tasks conflict."""
+    by_model = {group[0]: row for group, row in facts.analysis("gradient").items()}
+    blind = [f"{facts.title(name)} ({row['probes']:.0f})" for name, row in by_model.items() if "free" not in row]
+    if "gensr" in by_model and blind:
+        yield f"Whether tasks conflict is unknown for {joined(blind)}: so few probes may be noise alone."
 
 
 def conflict(facts: RunFacts) -> Iterator[str]:
     """Whether the gradients of GenSR's tasks and of other models' tasks conflict, by their noise-corrected cosine."""
     by_model = {group[0]: row for group, row in facts.analysis("gradient").items()}
-    if "gensr" not in by_model:
-        return
     intervals = {
         name: f"{facts.title(name)} {row['free']:.2f} [{row['free_low']:.2f}, {row['free_high']:.2f}]"
         for name, row in by_model.items()
         if "free" in row
     }
-    blind = [f"{facts.title(name)} ({row['probes']:.0f})" for name, row in by_model.items() if name not in intervals]
-    if blind:
-        yield f"Whether tasks conflict is unknown for {joined(blind)}: so few probes may be noise alone."
     if "gensr" not in intervals:
         return
     apart = [name for name in intervals if by_model[name]["free_high"] < 0]

@@ -13,6 +13,7 @@ from gensr_model.reporting.run_facts import FULL, SYSTEMS, RunFacts
 from gensr_model.reporting.standings import Standing
 
 _FINDINGS, _LONGEST = 3, 230  # sentences, and letters of one
+_FIRST_LOOK = "demo"  # the preset that trains small models for few steps
 _NAMED = 3  # compared systems that are named; of more there is the number
 _PLURAL = {"recommendation": "recommendations", "search": "searches"}
 _SOURCES = {"folder data": "data of a folder", "download data": "downloaded data"}
@@ -37,7 +38,8 @@ def about(facts: RunFacts) -> str:
     """The data and the protocol in a sentence or two."""
     summary = facts.summary
     said = f"{shorten(summary['dataset'], 60, placeholder='…')}: {summary['source']}, format {summary['format']}, "
-    said += f"preset {summary['preset']}. A positive is ranked among {_among(facts)}."
+    look = ", a first look only" if summary["preset"] == _FIRST_LOOK else ""
+    said += f"preset {summary['preset']}{look}. A positive is ranked among {_among(facts)}."
     return f"{said} Generated data say nothing of real users." if facts.generated else said
 
 
@@ -51,11 +53,12 @@ def _sentences(facts: RunFacts) -> Iterator[str]:
     known = standings.standings(facts)
     yield from study_findings.failed(facts)
     yield from (standings.outcome(facts, standing) for standing in known)
+    yield from findings.undertrained(facts)
     yield from standings.against_heads(known)
     if facts.summary.get("study") not in (FULL, *SYSTEMS):  # of these the sentences above are the outcome
         yield from study_findings.outcomes(facts)
     yield from study_findings.problems(facts)
-    for each in (findings.losing_segments, findings.conflict, findings.limits):
+    for each in (findings.losing_segments, findings.conflict, findings.limits, findings.unknown_conflict):
         yield from each(facts)
 
 
@@ -109,6 +112,9 @@ def _trust(facts: RunFacts, known: list[Standing]) -> Iterator[str]:
     users = [int(row["users"]) for standing in known for row in standing.compared.values() if "users" in row]
     if users:
         yield f"Differences are paired, with {facts.confidence} intervals over {min(users):,} test users or more."
+    yield from findings.undertrained(facts)
+    if facts.summary["preset"] == _FIRST_LOOK:
+        yield "Preset demo is only a first look."
     yield from findings.few_seeds(facts)
     yield (
         "The data are generated: they show that the pipeline works, and say nothing about real users."

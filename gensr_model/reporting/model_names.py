@@ -8,7 +8,7 @@ from gensr_model.config.variants import VARIANTS
 
 MODELS = {
     "gensr": "GenSR",
-    "two_head": "Two heads (Eq. 1)",
+    "two_head": "Two heads",
     "unisar": "UniSAR",
     "popularity": "Popularity",
     "item_knn": "Item-kNN",

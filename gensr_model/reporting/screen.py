@@ -26,10 +26,12 @@ def show(summary: dict[str, Any], console: Console) -> None:
         console.print(*each, sep="", width=width, overflow="fold")
 
     put(Text("\n" + first_screen.about(facts)))
-    for standing in standings.standings(facts):
-        made = standings.short_table(facts, standing)
+    tables = [standings.short_table(facts, standing) for standing in standings.standings(facts)]
+    for made in tables:
         put(Text("\n" + made.caption, "bold"))
         put(_drawn(made))
+    for note in dict.fromkeys(made.note for made in tables if made.note):
+        put(Text(note, "dim"))
     for number, sentence in enumerate(first_screen.top_findings(facts), 1):
         if number == 1:
             put(Text("\nFindings", "bold"))

@@ -9,7 +9,7 @@ from gensr_model.config.base import TASKS
 from gensr_model.evaluation.reference import REFERENCES
 from gensr_model.reporting.findings import VERDICTS, joined, verdict
 from gensr_model.reporting.run_facts import RunFacts
-from gensr_model.reporting.tables import Cell, Column, Table, number, text
+from gensr_model.reporting.tables import Cell, Column, Table, interval, number, text
 
 OURS, HEADS = "gensr", "two_head"
 _OTHERS = 3  # best others in a short table, beside two heads and the best reference
@@ -98,7 +98,8 @@ def short_table(facts: RunFacts, standing: Standing) -> Table:
             rows.append([text(facts.title(name), mark), *measured, *_lead(standing, name)])
     place = f"GenSR is at place {standing.place} of {len(standing.rows)}"
     caption = f"{standing.task.capitalize()}, {standing.samples:,} test samples: {place} by N@10"
-    return Table(f"short-{standing.task}", caption, columns, rows)
+    note = f"{facts.title(HEADS)}: a discriminative model on the same inputs." if HEADS in standing.rows else ""
+    return Table(f"short-{standing.task}", caption, columns, rows, note)
 
 
 def _lead(standing: Standing, name: str) -> list[Cell]:
@@ -106,7 +107,7 @@ def _lead(standing: Standing, name: str) -> list[Cell]:
         return [Cell(""), Cell("")]
     tested = standing.compared.get(name)
     mark = VERDICTS[verdict(tested)] if tested else ""
-    return [number(standing.difference(name), sign=True, mark=mark), Cell(_bounds(tested, 4) if tested else "–")]
+    return [number(standing.difference(name), sign=True, mark=mark), Cell(_bounds(tested) if tested else "–")]
 
 
 # --- in words ----------------------------------------------------------------------------------------------------
@@ -118,18 +119,15 @@ def outcome(facts: RunFacts, standing: Standing) -> str:
         return f"GenSR is the only model that was ranked in {standing.task}."
     best = standing.others[0]
     tested = standing.compared.get(best)
-    lead, first = standing.difference(best), standing.place == 1
-    by = f"{abs(lead):.3f}" + (f" {_bounds(tested, 3, flip=not first)}" if tested else "")
-    level = tested is not None and verdict(tested) == "open"
-    title = facts.title(best)
-    if first:
-        said = f"GenSR is first in {standing.task}: it leads {title} by {by} in N@10"
-        return f"{said}, which is no significant difference." if level else f"{said}."
-    if level:
-        said = f"{title} is ahead of GenSR in {standing.task} by {by} in N@10, which is no significant difference"
-    else:
-        said = f"{title} beats GenSR in {standing.task} by {by} in N@10"
-    return f"{said}. {reason}" if (reason := why(facts, standing.task, best)) else f"{said}."
+    title, task = facts.title(best), standing.task
+    lead = f"GenSR − it is {number(standing.difference(best), sign=True).text}"
+    lead += f" {_bounds(tested)} in N@10" if tested else " in N@10"
+    if tested and verdict(tested) == "open":
+        return f"GenSR and {title} are level in {task}: {lead}, and the interval contains 0."
+    if standing.place == 1:
+        return f"GenSR is first in {task}, before {title}: {lead}."
+    said = f"{title} beats GenSR in {task}: {lead}."
+    return f"{said} {reason}" if (reason := why(facts, task, best)) else said
 
 
 def why(facts: RunFacts, task: str, best: str) -> str:
@@ -186,13 +184,11 @@ def against_heads(known: list[Standing]) -> Iterator[str]:
         tested = standing.compared.get(HEADS)
         if tested and standing.others[0] != HEADS:
             relation = {"good": "above", "bad": "below", "open": "level with"}[verdict(tested)]
-            difference = f"{tested['mean_difference']:+.3f}".replace("-", "−")
-            said.append(f"{relation} it in {standing.task} ({difference} {_bounds(tested, 3)})")
+            difference = number(tested["mean_difference"], sign=True).text
+            said.append(f"{relation} it in {standing.task} ({difference} {_bounds(tested)})")
     if said:
         yield f"Two heads read what GenSR reads and answer with a head per task: GenSR is {joined(said)}."
 
 
-def _bounds(tested: dict[str, float], digits: int, flip: bool = False) -> str:
-    low, high = (-tested["high"], -tested["low"]) if flip else (tested["low"], tested["high"])
-    sign = "" if digits < 4 else "+"
-    return f"[{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]".replace("-", "−")
+def _bounds(tested: dict[str, float]) -> str:
+    return interval(0, tested["low"], tested["high"]).text

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from gensr_model.config.base import TASKS, digest
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.evaluation.compare import add_holm, paired_bootstrap
 from gensr_model.evaluation.metrics import METRICS
+from gensr_model.reporting.findings import still_improving
 from gensr_model.reporting.run_facts import FULL
 from tasks.core.stage import StageResult
 from tasks.core.tracking import git_commit
@@ -94,12 +97,18 @@ def summarize_run(
         "results": results(ranks),
         "comparisons": comparisons({name: [evaluation] for name, evaluation in ranks.items()}, data.prepared, config),
         "analysis": analysis,
-        "training": {model: how_it_ended(s.path) for s in stages if (model := trained_model(s.label))},
+        "training": {model: _training(s.path) for s in stages if (model := trained_model(s.label))},
         "stages": [
             {"label": s.label, "seconds": s.seconds, "reused": s.reused, "key": s.key, "built_on": s.built_on}
             for s in [*stages, *ranks.values()]
         ],
     }
+
+
+def _training(folder: Path) -> dict[str, Any]:
+    """How a training ended, and whether the model was still improving then."""
+    training = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    return how_it_ended(folder) | {"improving": still_improving(training)}
 
 
 def summarize_full(

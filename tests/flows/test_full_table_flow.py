@@ -67,7 +67,7 @@ def test_dense_and_generative_systems_stand_in_one_table_over_the_catalogue(
     before = rerank_table(config.model_copy(update={"rerank": reranked}))
     summary = full_ranking_table(config)
     assert summary["failed"] == []
-    assert summary["left_out"] == ["Two heads (Eq. 1)"]
+    assert summary["left_out"] == ["Two heads"]
     assert set(summary["chosen"]) == {"popularity", "bm25", "sasrec", "bsr", "gensr"}
 
     folder = home_with_data / "runs" / summary["flow_run_id"]

@@ -128,7 +128,7 @@ def test_a_table_shows_what_is_missing_and_how_it_is_made(docs: Path) -> None:
     text = shown(docs, '{{ table("toy", "rerank", also=["gensr@laptop", "two_head@laptop"]) }}')
     rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("|")}
     assert "not trained yet" in rows["UniSAR"]
-    assert "not trained yet" in rows["Two heads (Eq. 1), preset `laptop`"]
+    assert "not trained yet" in rows["Two heads, preset `laptop`"]
     assert ".6309" in rows["GENSR, preset `laptop`"]
     assert "--only toy rerank" in text
     assert "**1.0000**" in rows["GENSR"]

@@ -10,11 +10,12 @@ import pytest
 import study_summaries as made
 from rich.cells import cell_len
 from rich.console import Console
-from test_run_tables import compared, facts, row
+from test_run_tables import compared, facts, row, trained
 
 from flows.local import watch
 from flows.local.installation import local
 from gensr_model.reporting import screen
+from gensr_model.reporting.findings import still_improving
 from tasks.core.state_dir import StateDir
 
 
@@ -53,14 +54,18 @@ def findings(text: str) -> str:
 
 def test_where_gensr_is_first_its_lead_over_the_next_stands_with_the_interval() -> None:
     said = findings(shown(summary(gensr=0.40, two_head=0.2)))
-    assert "1. GenSR is first in recommendation: it leads Two heads (Eq. 1) by 0.010 [0.005, 0.015] in N@10." in said
-    assert "2. GenSR is first in search: it leads BM25 by 0.050 [0.045, 0.055] in N@10." in said
+    assert (
+        "1. GenSR is first in recommendation, before Two heads: GenSR − it is +0.0100 [+0.0050, +0.0150] in N@10."
+        in said
+    )
+    assert "2. GenSR is first in search, before BM25: GenSR − it is +0.0500 [+0.0450, +0.0550] in N@10." in said
     assert "3. Two heads read what GenSR reads" in said
-    assert "GenSR is above it in search (+0.200 [0.195, 0.205])." in said
+    assert "GenSR is above it in search (+0.2000 [+0.1950, +0.2050])." in said
     close = summary()
     close["comparisons"]["search"]["two_head"] = compared(0.01, -0.01, 0.03)
-    assert "Two heads (Eq. 1) by 0.010 [−0.010, 0.030] in N@10, which is no significant difference." in findings(
-        shown(close)
+    assert (
+        "GenSR and Two heads are level in search: GenSR − it is +0.0100 [−0.0100, +0.0300] in N@10, and the interval "
+        "contains 0. 3." in findings(shown(close))
     )
 
 
@@ -70,8 +75,8 @@ def test_where_counting_is_first_the_share_of_repeated_queries_says_why() -> Non
     known["diagnosis"] = [segment("search", "query in training", name, "gensr", n, 0.4) for n, name in rows]
     text = shown(known)
     assert (
-        "2. Query count beats GenSR in search by 0.080 [0.075, 0.085] in N@10. It counts what queries led to, and "
-        "98% of the test searches repeat a query of training." in findings(text)
+        "2. Query count beats GenSR in search: GenSR − it is −0.0800 [−0.0850, −0.0750] in N@10. It counts "
+        "what queries led to, and 98% of the test searches repeat a query of training." in findings(text)
     )
     assert "Search, 400 test samples: GenSR is at place 2 of 9 by N@10" in text
     assert "−0.0800  [−0.0850, −0.0750]" in text
@@ -90,9 +95,9 @@ def test_where_another_is_first_the_segment_with_most_of_the_gap_says_where() ->
     known["diagnosis"] = [each for each in known["diagnosis"] if each["by"] == "history"]
     assert "No measured segment explains the gap" in findings(shown(known))
     known["comparisons"]["search"]["two_head"] = compared(-0.1, -0.3, 0.1)
-    assert "Two heads (Eq. 1) is ahead of GenSR in search by 0.100 [−0.100, 0.300] in N@10, which is no " in findings(
-        shown(known)
-    )
+    said = findings(shown(known))
+    assert "GenSR and Two heads are level in search: GenSR − it is −0.1000 [−0.3000, +0.1000] in N@10" in said
+    assert "segment" not in said, "noise has no reason"
 
 
 def test_a_short_table_has_gensr_the_best_three_two_heads_and_the_best_reference() -> None:
@@ -100,8 +105,8 @@ def test_a_short_table_has_gensr_the_best_three_two_heads_and_the_best_reference
     lines = shown(known).splitlines()
     start = next(n for n, line in enumerate(lines) if line.startswith("Search"))
     names = [line.partition("  ")[0] for line in lines[start + 2 : start + 8]]
-    assert names == ["mine:m2", "mine:m1", "mine:m0", "GenSR", "BM25", "Two heads (Eq. 1)"]
-    assert lines[start + 8] == ""
+    assert names == ["mine:m2", "mine:m1", "mine:m0", "GenSR", "BM25", "Two heads"]
+    assert lines[start + 8] == "Two heads: a discriminative model on the same inputs."
 
 
 def test_one_task_alone_has_one_table() -> None:
@@ -128,13 +133,25 @@ def test_a_study_by_itself_says_what_it_came_to(name: str) -> None:
     known = {"results": {}, "comparisons": {}, "analysis": {}} | study
     text = shown(facts().summary | known)
     said = {
-        "rerank-table": "QEM beats GenSR in search by 0.212 [0.170, 0.250] in N@10",
+        "rerank-table": "QEM beats GenSR in search: GenSR − it is −0.2125 [−0.2500, −0.1700] in N@10",
         "sweep": "τ and β: 0.09",
         "ablation": "the lowest is GenSR − CF view",
         "full-ranking": "ranked among all 800 items",
     }[name]
     assert said in " ".join(text.split())
     assert ("GenSR − it" in text) == (name in ("rerank-table", "full-ranking"))
+
+
+def test_a_model_that_was_still_improving_is_a_finding() -> None:
+    known = summary()
+    ended = trained([0.1, 0.2], "all epochs done")
+    known["training"] = {"gensr": {"stopped": "all epochs done", "improving": still_improving(ended)}}
+    text = shown(known)
+    assert "3. GenSR was still improving when training ended: perhaps undertrained." in findings(text)
+    assert "preset demo, a first look only." in " ".join(text.split())
+    known["training"]["gensr"]["improving"] = still_improving(trained([0.2, 0.1], "all epochs done"))
+    assert "improving" not in shown(known | {"preset": "best"})
+    assert "first look" not in shown(known | {"preset": "best"})
 
 
 @pytest.mark.parametrize("width", [80, 100, 200])

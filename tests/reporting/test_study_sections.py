@@ -87,7 +87,7 @@ def test_systems_over_the_catalogue_stand_with_what_their_ids_cost() -> None:
     assert costs == {"Item-kNN": ["–"] * 5, "GenSR": ["7.50", "–", "–", "–", "–"],
                      "BSR": ["10.00", "–", "–", "0.250", "0.125"]}  # fmt: skip
     assert list(tables(section)) == ["catalogue-recommendation", "catalogue-search", "catalogue-verdicts"]
-    assert "Left out, as they rank given candidates and not the catalogue: Two heads (Eq. 1)." in render(known)
+    assert "Left out, as they rank given candidates and not the catalogue: Two heads." in render(known)
     assert any("All systems over the catalogue, search: GenSR has place 2 of 3" in o
                for o in study_findings.outcomes(known))  # fmt: skip
     (problem,) = study_findings.problems(known)
@@ -203,11 +203,11 @@ def test_what_answers_tell_stands_in_both_units_by_every_estimator_with_what_par
     shown = tables(section)
     assert shown["information"] == [
         ["GenSR", "search", "0.300", "0.310", "0.320", "0.370", "0.380", "0.390", "0.400", "0.410", "400"],
-        ["Two heads (Eq. 1)", "search", "0.200", "0.210", "0.220", "0.270", "0.280", "0.290", "0.300", "0.310", "400"],
+        ["Two heads", "search", "0.200", "0.210", "0.220", "0.270", "0.280", "0.290", "0.300", "0.310", "400"],
     ]  # fmt: skip
     assert shown["critics"][0] == ["GenSR", "search", "0.300", "0.310", "0.330", "0.340", "0.350", "0.360", "0.420"]
     assert shown["information-gaps"] == [
-        ["Two heads (Eq. 1)", "search", "+0.100", "[+0.020, +0.180]", "0.012", "−0.010", "[−0.030, +0.010]", "0.600"]
+        ["Two heads", "search", "+0.100", "[+0.020, +0.180]", "0.012", "−0.010", "[−0.030, +0.010]", "0.600"]
     ]
     assert marks(section, "information-gaps", 2) == ["good"]
     assert marks(section, "information-gaps", 5) == ["muted"]
@@ -232,7 +232,7 @@ def test_gradients_stand_beside_what_one_task_does_with_itself() -> None:
     ]  # fmt: skip
     assert tables(section)["gradients-noise-free"] == [
         ["GenSR", "0.47", "[+0.22, +0.72]", "–", "–", "–"],
-        ["Two heads (Eq. 1)", "0.52", "[+0.27, +0.77]", "−0.05", "[−0.07, −0.03]", "< 0.001"],
+        ["Two heads", "0.52", "[+0.27, +0.77]", "−0.05", "[−0.07, −0.03]", "< 0.001"],
     ]
     assert marks(section, "gradients-noise-free", 3) == ["muted", "bad"]
     free = {name: value for name, value in known.summary["analysis"].items() if "/free" not in name}
