@@ -64,7 +64,11 @@ class Tables:
         ]
         with_heads = self._results.ranks(column, "two_head")
         heads = str(self._figures.difference(dataset, study, OURS, "two_head", task)) if with_heads else ""
-        return [f"**{first}**", *shown, str(lead), heads]
+        every = self._figures.baselines(study)
+        ranked = sum(bool(self._results.ranks(column, name)) for name in every)
+        absent = sum(not self._results.has(dataset, study, name) for name in every)
+        of = f"of {ranked + 1}" + (f", {absent} not trained" if absent else "")
+        return [f"**{first}** {of}", *shown, str(lead), heads]
 
     def table(self, dataset: str, study: str, also: Sequence[str] = (), without: Sequence[str] = ()) -> str:
         """Every system of a study: both tasks, the mean over seeds, and GenSR minus it on N@10.
