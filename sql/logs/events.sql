@@ -24,6 +24,12 @@ judged as (
             when time is null then 'no ' || $time
             when ts between $earliest and $latest then null
             when $unit = 'iso' and ts is null then 'time is not ISO 8601, as those of the rest of the file are'
+            when $unit = 'none' and (
+                case when number is null then epoch_ms(try_cast(time as timestamptz)) end > $latest
+                or number between $latest / 1000 and $latest / 500
+                or number between $latest and $latest * 2
+                or number between $latest * 1000 and $latest * 2000
+            ) then 'timestamp in the future'
             when $unit = 'none' and number is null then 'time is neither a number since 1970 nor ISO 8601'
             when ts is null then 'time is not a number'
             when number = 0 then 'time is zero'

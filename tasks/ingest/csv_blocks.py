@@ -120,4 +120,5 @@ def _fields(line: bytes, width: int) -> tuple[list[str], str]:
         return [], f"not a CSV line: {error}"
     if end != _END:
         return [], "not a CSV line: a quote is never closed"
-    return fields, "" if len(fields) == width else f"{len(fields)} fields where the header has {width}"
+    found = f"{len(fields)} field{'' if len(fields) == 1 else 's'}"
+    return fields, "" if len(fields) == width else f"{found} where the header has {width}"

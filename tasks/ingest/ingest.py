@@ -52,7 +52,7 @@ def source_files(config: PipelineConfig, home: Path) -> Path:
     if isinstance(source, FolderSource):
         folder = Path(source.path).expanduser()
         if not folder.is_dir():
-            raise DataError(f"{folder}: there is no such folder (source, seen from {Path.cwd()}).")
+            raise _no_folder(folder, "source, ")
     elif isinstance(source, GeneratedSource):
         generate = dataset_format(config.format).generate
         if generate is None:
@@ -74,6 +74,12 @@ def source_files(config: PipelineConfig, home: Path) -> Path:
         _copy_tables(source, folder, config, names)
     input_files(folder, config)
     return folder
+
+
+def _no_folder(path: Path, field: str = "") -> DataError:
+    if path.is_file():
+        return DataError(f"{path}: is a file. Name its folder: {path.parent}")
+    return DataError(f"{path}: there is no such folder ({field}seen from {Path.cwd()}).")
 
 
 def _copy_tables(source: S3Source | SqlSource, folder: Path, config: PipelineConfig, names: dict[str, str]) -> None:
@@ -146,7 +152,7 @@ def format_of(folder: Path) -> tuple[Format, str]:
     Raises DataError where no known format has such names, or more than one has.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: there is no such folder, seen from {Path.cwd()}.")
+        raise _no_folder(folder)
     marked = {name: path for name in FORMATS if (path := _marked(folder, name)) is not None}
     if len(marked) == 1:
         ((format, path),) = marked.items()

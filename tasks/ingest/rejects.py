@@ -80,7 +80,7 @@ class Account:
             self._rejects.append(pa.table(columns, schema=SCHEMA))
 
     def check(self, path: Path) -> None:
-        """Raise DataError with the first ten rejects if the file's share of bad rows is above the limit."""
+        """Raise DataError if the share of bad rows is above the limit. It shows rows of the commonest reason."""
         entry = self.of(path)
         read, rejected = entry["read"], entry["rejected"]
         if read == 0:
@@ -88,15 +88,17 @@ class Account:
         if rejected <= self.max_share * read and entry["accepted"]:
             return
         rows = [row for row in self.rejects().to_pylist() if row["file"] == entry["name"]]
-        reasons = Counter(row["reason"] for row in rows)
-        reason, most = reasons.most_common(1)[0]
-        shown = "\n".join(f"  line {r['line']}: {r['reason']}: {r['excerpt'][:120]}" for r in rows[:SHOWN])
-        hint = f"The most frequent reason ({most:,} rows): {reason}."
+        (reason, most), *others = Counter(row["reason"] for row in rows).most_common(4)
+        first = [row for row in rows if row["reason"] == reason][:SHOWN]
+        shown = "\n".join(f"  line {r['line']}: {r['reason']}: {r['excerpt'][:120]}" for r in first)
+        hint = f"The most frequent reason ({most:,} row{'s' if most > 1 else ''}): {reason}."
         if reason.startswith(WRONG_UNIT) and most > read / 2:
             hint = f"Most timestamps of the file are off by the same unit ({most:,} of {read:,} rows): {reason}."
+        if others:
+            hint += f" Other reasons: {', '.join(f'{why} ({number:,})' for why, number in others)}."
         raise DataError(
             f"{path}: {rejected:,} of {read:,} rows ({rejected / read:.1%}) cannot be used; at most "
-            f"{self.max_share:.1%} may be (ingest.max_reject_share). {hint} The first ones:\n{shown}\n"
+            f"{self.max_share:.1%} may be (ingest.max_reject_share). {hint} Its first rows:\n{shown}\n"
             f"{self._todo(reason)}"
         )
 

@@ -96,6 +96,13 @@ def test_tables_of_which_nothing_joins_end_with_1(folder: Path) -> None:
     assert "Set logs.events.columns.item or logs.items.columns.item" in done.stderr.splitlines()[-1]
 
 
+def test_a_file_is_no_folder(folder: Path) -> None:
+    for more in ((), ("--format", "logs")):
+        assert gensr("check", "--data", "shop/events.csv", *more).stderr.endswith(
+            f"is a file. Name its folder: {folder}\n"
+        )
+
+
 def test_a_file_of_no_table_is_named(folder: Path) -> None:
     (folder / "items.csv").rename(folder / "artikel.csv")
     assert "- No table reads artikel.csv: file names begin with logs.events.name (events), " in check().stdout

@@ -112,12 +112,33 @@ def test_headers_between_the_rows_are_rejects(tmp_path: Path) -> None:
     ("time", "reason"),
     [
         ("11/14/2023 22:13:20", "time is neither a number since 1970 nor ISO 8601"),
+        ("15.08.2026 10:00", "time is neither.*Write times as ISO 8601: 2026-08-15T10:00"),
+        ("2083-01-01T10:00", "timestamp in the future"),
+        ("3566000000", "timestamp in the future"),
+        ("3566000000000", "timestamp in the future"),
         ("20231114", "time is a day in digits: 2026-01-02 is expected instead of 20260102"),
     ],
 )
 def test_times_that_no_unit_explains(time: str, reason: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=rf"The most frequent reason \(1 rows\): {reason}"):
+    with pytest.raises(DataError, match=rf"(?s)The most frequent reason \(1 row\): {reason}"):
         ingest(source(tmp_path / "logs", events__csv=lines(HEADER, ROW.replace("1700000000", time))))
+
+
+def test_the_rows_that_are_shown_are_those_of_the_most_frequent_reason(tmp_path: Path) -> None:
+    late = ROW.replace("1700000000", "3566000000")
+    content = lines(HEADER, *[ROW.replace("u1", "")] * 11, *[late] * 12)
+    with pytest.raises(DataError) as error:
+        ingest(source(tmp_path / "logs", events__csv=content), share=0.1)
+    told = error.value.full_message
+    assert "The most frequent reason (12 rows): timestamp in the future. Other reasons: no user_id (11)." in told
+    assert "  line 13: timestamp in the future" in told
+    assert "line 2:" not in told
+
+
+def test_rows_with_another_delimiter_than_the_header(tmp_path: Path) -> None:
+    content = lines(HEADER, *[ROW.replace(",", ";")] * 3)
+    with pytest.raises(DataError, match=r"(?s)1 field where the header has 5, parted by ','.*one delimiter"):
+        ingest(source(tmp_path / "logs", events__csv=content), share=0.1)
 
 
 def test_a_word_that_means_1970_is_no_day_in_digits(tmp_path: Path) -> None:

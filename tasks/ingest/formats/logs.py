@@ -34,7 +34,7 @@ from tasks.ingest.formats.logs_prepare import (
     require_joins,
     zone_of_days,
 )
-from tasks.ingest.rejects import REJECTED
+from tasks.ingest.rejects import FUTURE, REJECTED
 from tasks.ingest.tables.delimited import COMMENT
 from tasks.ingest.tables.roles import REQUIRED, blanks
 from tasks.ingest.tables.staged import Staged
@@ -305,7 +305,12 @@ READING = Reading(
     marks=("events*", "ubi*", "interactions*", "user_events*", "*.inter"),
     configured=configured,
     label=label,
-    hints={COMMENT: "Remove the lines that begin with #, or raise ingest.max_reject_share."},
+    hints={
+        COMMENT: "Remove the lines that begin with #, or raise ingest.max_reject_share.",
+        "time is n": "Write times as ISO 8601: 2026-08-15T10:00 for 15.08.2026 10:00.",
+        "1 field where": "Give the header and the rows one delimiter, which logs.<table>.delimiter may name.",
+        FUTURE: "Correct these times, or raise ingest.max_reject_share if these rows may be left out.",
+    },
 )
 PREPARING = Preparing(
     tables=("events", "queries", "items"),

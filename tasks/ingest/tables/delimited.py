@@ -309,4 +309,7 @@ def _fields(record: bytes, dialect: Dialect) -> tuple[list[str], str]:
     if end != _END:
         return [], _OPEN
     width = len(dialect.header)
-    return fields, "" if len(fields) == width else f"{len(fields)} fields where the header has {width}"
+    if len(fields) == width:
+        return fields, ""
+    found = f"{len(fields)} field{'' if len(fields) == 1 else 's'}"
+    return fields, f"{found} where the header has {width}, parted by {dialect.delimiter!r}"
