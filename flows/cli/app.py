@@ -72,11 +72,12 @@ def run(
     Example: gensr run --data /data/mine --preset best --set train.epochs=3
     """
     tree = options.config_tree(config, data, data_format, preset, sets)
+    options.check_folder(tree, data)
     here = installation.enter()
     tree, why = options.with_format(tree)
     if why:
         servers.print_message(f"reading format {tree['format']}{why}")
-    raise typer.Exit(watch.run(here, tree, deployment))
+    raise typer.Exit(watch.run(here, tree, deployment, options.better(config, data, data_format, sets)))
 
 
 app.command()(check)

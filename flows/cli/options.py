@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from gensr_model.config.data import FolderSource
 from gensr_model.config.known_formats import FORMATS
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.config.presets import PRESETS
+from gensr_model.errors import DataError
 
 
 def _is_preset(given: str | None) -> str | None:
@@ -75,6 +77,22 @@ def config_tree(
 ) -> dict[str, Any]:
     """The parameter ``config`` of a flow. Raises ConfigError as ``read_config``."""
     return read_config(config, {"source": source(data), "format": data_format, "preset": preset}, sets or ())
+
+
+def check_folder(tree: dict[str, Any], data: str | None) -> None:
+    """Raise DataError where the config's source is a folder that does not exist; ``data`` is how it was typed."""
+    folder = PipelineConfig.model_validate(tree).source
+    if isinstance(folder, FolderSource) and not Path(folder.path).is_dir():
+        where = f"{data or folder.path}: there is no such folder, seen from {Path.cwd()}."
+        raise DataError(f"{where} Name the folder of your raw files.")
+
+
+def better(config: str | None, data: str | None, data_format: str | None, sets: list[str] | None) -> str:
+    """The arguments of the same run with preset best."""
+    given = [("--config", config), ("--data", data), ("--format", data_format)]
+    given += [("--set", one) for one in sets or () if not one.startswith("preset=")]
+    words = [word for option, value in given if value for word in (option, value)]
+    return shlex.join(["run", *words, "--preset", "best"])
 
 
 def with_format(tree: dict[str, Any]) -> tuple[dict[str, Any], str]:

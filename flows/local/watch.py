@@ -29,10 +29,11 @@ PIPELINE, SUMMARY = "gensr/full-pipeline", "summary.json"
 YOUR_LOGS = "check --data FOLDER --format logs   (your own events.csv and items.csv)"
 
 
-def run(here: Local, config: dict[str, Any], deployment: str = PIPELINE) -> int:
+def run(here: Local, config: dict[str, Any], deployment: str = PIPELINE, better: str = "") -> int:
     """Bring everything up, run a deployment and show what it came to; the exit status.
 
-    ``config`` is the deployment's parameter; the empty one leaves what ``prefect.yaml`` says.
+    ``config`` is the deployment's parameter; the empty one leaves what ``prefect.yaml`` says. ``better`` are the
+    arguments of ``gensr`` for the same run with preset best.
     """
     up(here)
     from flows.local import submit
@@ -58,7 +59,8 @@ def run(here: Local, config: dict[str, Any], deployment: str = PIPELINE) -> int:
     if (folder / SUMMARY).is_file():  # of a run in which a study failed, too: all else is published
         summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
         print_results(summary)
-        print_places(here, summary, folder, page, outcome.completed and deployment == PIPELINE)
+        following = next_command(summary, better) if outcome.completed and deployment == PIPELINE else ""
+        print_places(here, summary, folder, page, following)
     elif outcome.completed:  # a retraining, which has no summary
         print(f"Prefect  {page}")
     if outcome.completed:
@@ -78,18 +80,24 @@ def print_results(summary: dict[str, Any]) -> None:
     screen.show(summary, Console())
 
 
-def print_places(here: Local, summary: dict[str, Any], run: Path, page: str, suggest: bool) -> None:
-    """What to open next and, where one is to be suggested, a command; a path is printed whole, however long."""
+def print_places(here: Local, summary: dict[str, Any], run: Path, page: str, following: str) -> None:
+    """What to open next and the arguments of a command that may follow; a path is printed whole, however long."""
     from tasks.core.tracking import run_page
 
     places = {"Report": _from_here(run / "report.html"), "Prefect": page,
               "MLflow": run_page(here.mlflow_url, summary["mlflow"])}  # fmt: skip
-    if suggest:
-        generated = summary["config"]["source"]["kind"] == "generated"
-        places["Next"] = f"{_command()} {YOUR_LOGS if generated else 'report --open'}"
+    if following:
+        places["Next"] = f"{_command()} {following}"
     print("\nOpen next")
     for name, place in places.items():
         print(f"{name:<8} {place}", flush=True)
+
+
+def next_command(summary: dict[str, Any], better: str) -> str:
+    """The arguments of the command to go on with: after generated data your own, after a first look the ``better``."""
+    if summary["config"]["source"]["kind"] == "generated":
+        return YOUR_LOGS
+    return better if better and summary["preset"] == "demo" else "report --open"
 
 
 def _command() -> str:

@@ -30,7 +30,9 @@ _BACKGROUND = ("check", "training", "semantic-ids", "speed")  # sections of what
 
 def render(facts: RunFacts) -> str:
     """The page. Every text of the data is escaped."""
-    sections = [each for each in (claims.section(facts), *run_sections.report_sections(facts)) if each]
+    sections = [each for each in (*run_sections.report_sections(facts), claims.section(facts)) if each]
+    # The claims are background, too, where the data are in no format of the paper.
+    background = _BACKGROUND if facts.data_format and facts.data_format.paper else (*_BACKGROUND, "claims")
     context: dict[str, Any] = {
         "facts": facts,
         "summary": facts.summary,
@@ -49,9 +51,9 @@ def render(facts: RunFacts) -> str:
         "profile": run_tables.profile_columns(facts),
         "checks": _checks(facts),
         "audits": _audits(facts),
-        "results": [section for section in sections if section.name not in _BACKGROUND],
-        "background": [section for section in sections if section.name in _BACKGROUND],
-        "contents": _contents(facts, sections),
+        "results": [section for section in sections if section.name not in background],
+        "background": [section for section in sections if section.name in background],
+        "contents": _contents(facts, sections, background),
     }
     return environment().get_template("report.html.j2").render(context)
 
@@ -60,17 +62,17 @@ def _file(name: str) -> str:
     return resources.files("gensr_model.reporting").joinpath("templates", name).read_text(encoding="utf-8")
 
 
-def _contents(facts: RunFacts, sections: list[Section]) -> list[Entry]:
+def _contents(facts: RunFacts, sections: list[Section], background: tuple[str, ...]) -> list[Entry]:
     """In the order of the page: results, what did not work, then what the results rest on."""
     titles = {section.name: section.title for section in sections}
     entries = [
         (True, "short", "In short"),
-        *((True, name, title) for name, title in titles.items() if name not in _BACKGROUND),
+        *((True, name, title) for name, title in titles.items() if name not in background),
         (bool(facts.examples), "examples", "Example rankings"),
         (True, "failed", "What did not work"),
         (bool(facts.manifest), "data", "Data"),
         (bool(facts.audits or facts.checks), "checks", "Checks and audits"),
-        *((True, name, title) for name, title in titles.items() if name in _BACKGROUND),
+        *((True, name, title) for name, title in titles.items() if name in background),
         (True, "run", "What was run"),
     ]
     return [Entry(name, title, meaning(facts, name)) for there, name, title in entries if there]

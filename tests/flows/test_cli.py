@@ -33,11 +33,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def started(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict[str, Any], str]]:
-    """What ``gensr run`` would have run: config and deployment."""
-    runs: list[tuple[dict[str, Any], str]] = []
+def started(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What ``gensr run`` would have run: config, deployment and the command of the next run."""
+    runs: list[tuple[Any, ...]] = []
     monkeypatch.setattr(app.installation, "enter", lambda: None)
-    monkeypatch.setattr(watch, "run", lambda here, config, deployment: runs.append((config, deployment)) or 0)
+    monkeypatch.setattr(watch, "run", lambda here, config, *more: runs.append((config, *more)) or 0)
     return runs
 
 
@@ -63,20 +63,25 @@ def test_every_command_says_what_it_does() -> None:
 
 def test_options_of_a_run_reach_it(started: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
     (tmp_path / "mine.yaml").write_text("name: mine\nseed: 4\n", encoding="utf-8")
-    done = gensr("run", "--config", "mine.yaml", "--data", "mine", "--preset", "best", "--format", "kuaisar",
+    done = gensr("run", "--config", "mine.yaml", "--data", "mine", "--preset", "small", "--format", "kuaisar",
                  "--set", "train.epochs=3", "--set", "seed=5", "--deployment", "ablation/paper")  # fmt: skip
     assert done.exit_code == 0, done.stderr
     assert started == [
         (
-            {"name": "mine", "seed": 5, "source": str(tmp_path / "mine"), "format": "kuaisar", "preset": "best",
+            {"name": "mine", "seed": 5, "source": str(tmp_path / "mine"), "format": "kuaisar", "preset": "small",
              "train": {"epochs": 3}},
             "ablation/paper",
+            "run --config mine.yaml --data mine --format kuaisar --set train.epochs=3 --set seed=5 --preset best",
         )
     ]  # fmt: skip
     assert gensr("run").exit_code == 0
     assert gensr("run", "--data", "generated").exit_code == 0
-    assert started[1:] == [({}, "gensr/full-pipeline"), ({"source": "generated"}, "gensr/full-pipeline")]
+    assert [each[:2] for each in started[1:]] == [
+        ({}, "gensr/full-pipeline"),
+        ({"source": "generated"}, "gensr/full-pipeline"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -104,6 +109,7 @@ def test_wrong_usage_ends_with_2_and_says_where_help_is(started: list[Any], argu
     [
         (["run", "--set", "epochs=3"], "gensr: ConfigError: --set epochs: no such field. The nearest are "),
         (["run", "--config", "none.yaml"], "gensr: ConfigError: none.yaml: No such file or directory"),
+        (["run", "--data", "./none/of them"], "gensr: DataError: ./none/of them: there is no such folder, seen from "),
         (["report"], "gensr: DataError: "),
         (["audit", "/none"], "gensr: DataError: /none/manifest.json is missing"),
     ],

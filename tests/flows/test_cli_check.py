@@ -144,7 +144,7 @@ def test_init_writes_what_run_and_check_take_as_it_is(folder: Path, monkeypatch:
     assert by_file.exit_code == by_options.exit_code == 0
     assert _figures(by_file.stdout) == _figures(by_options.stdout)
     runs: list[dict[str, Any]] = []
-    monkeypatch.setattr(app.watch, "run", lambda here, tree, deployment: runs.append(tree) or 0)
+    monkeypatch.setattr(app.watch, "run", lambda here, tree, *_: runs.append(tree) or 0)
     assert gensr("run", "--config", "gensr.yaml").exit_code == 0
     assert runs[0]["source"] == str(folder)
     assert runs[0]["logs"]["events"]["columns"]["query"] == "suchwort"

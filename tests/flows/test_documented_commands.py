@@ -16,6 +16,7 @@ from prefect.utilities.callables import parameter_schema
 from prefect.utilities.importtools import import_object
 from prefect.utilities.schema_tools.validation import validate
 
+from flows.cli import options
 from flows.local import installation, watch
 from gensr_model.config.pipeline import PipelineConfig
 
@@ -71,7 +72,8 @@ def test_every_documented_run_of_the_command_line_is_taken(tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.setenv("GENSR_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(watch, "run", lambda here, config, deployment: schema(deployment) is None)
+    monkeypatch.setattr(watch, "run", lambda here, config, deployment, better: schema(deployment) is None)
+    monkeypatch.setattr(options, "check_folder", lambda tree, data: None)  # the pages name folders of yours
     monkeypatch.setattr(installation, "enter", lambda: None)
     for name, text in YAML.findall(pages()):
         (tmp_path / name).write_text(text, encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import study_summaries as made
 from parsed import Parsed
 from test_run_tables import facts, trained
 
+from gensr_model.config.known_formats import FORMATS
 from gensr_model.reporting import claims, meanings
 from gensr_model.reporting.first_screen import answers
 from gensr_model.reporting.page import render
@@ -65,7 +67,7 @@ def test_four_questions_are_answered_in_numbers() -> None:
 def test_the_first_section_of_the_page_has_the_answers_and_the_findings() -> None:
     page = Parsed(render(facts()))
     assert page.ids[0] == "short"
-    head = page.text[: page.text.index("The paper claims")]
+    head = page.text[: page.text.index("Every model ranks the same positive")]
     for words in (
         "Is it good?",
         "second of 4 systems",
@@ -73,6 +75,12 @@ def test_the_first_section_of_the_page_has_the_answers_and_the_findings() -> Non
         "BM25 beats GenSR in search: GenSR − it is −0.1000 [−0.1200, −0.0800]",
     ):
         assert words in head
+
+
+@pytest.mark.parametrize(("name", "before"), [("amazon", "failed"), ("logs", "run")])
+def test_the_papers_claims_follow_the_results_and_are_last_for_data_of_no_papers_format(name: str, before: str) -> None:
+    ids = [attrs["id"] for attrs in Parsed(render(replace(facts(), data_format=FORMATS[name]))).all("section")]
+    assert ids.index("results") < ids.index("claims") == ids.index(before) - 1
 
 
 def test_a_study_without_ranks_says_what_it_came_to() -> None:

@@ -175,15 +175,28 @@ def test_colour_is_for_terminals_that_want_it() -> None:
     assert shown(summary(), color=True, NO_COLOR="").count("\x1b[32m") > 0, "an empty one is none"
 
 
-@pytest.mark.parametrize(("kind", "command"), [("generated", "check --data FOLDER"), ("folder", "report --open")])
+@pytest.mark.parametrize(
+    ("kind", "preset", "command"),
+    [
+        ("generated", "demo", "check --data FOLDER"),
+        ("folder", "best", "report --open"),
+        ("folder", "demo", "run --data mine --preset best"),
+    ],
+)
 def test_what_to_open_next_is_said_with_one_command(
-    capsys: pytest.CaptureFixture[str], tmp_path: Any, monkeypatch: pytest.MonkeyPatch, kind: str, command: str
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    preset: str,
+    command: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    known = summary()
+    known = summary() | {"preset": preset}
     known["config"]["source"]["kind"] = kind
+    following = watch.next_command(known, "run --data mine --preset best")
     run = tmp_path / ".gensr" / "runs" / "r1"
-    watch.print_places(local()._replace(where=StateDir(tmp_path)), known, run, "http://127.0.0.1:4200/x", True)
+    watch.print_places(local()._replace(where=StateDir(tmp_path)), known, run, "http://127.0.0.1:4200/x", following)
     out = capsys.readouterr().out
     assert "Report   .gensr/runs/r1/report.html\n" in out
     assert f"/#/experiments/1/runs/{'ab' * 16}\n" in out
