@@ -101,6 +101,8 @@ def _compared(facts: RunFacts, known: list[Standing]) -> Iterator[str]:
         references = len(standing.references & standing.rows.keys())
         others = f"{len(standing.others)} other systems, {references} of them reference rankers"
         yield f"{standing.task.capitalize()}: {others}. GenSR is {', '.join(said) or 'not tested against them'}."
+    if any(standings.HEADS in standing.rows for standing in known):
+        yield standings.heads_are(facts)
 
 
 def _trust(facts: RunFacts, known: list[Standing]) -> Iterator[str]:
@@ -112,9 +114,9 @@ def _trust(facts: RunFacts, known: list[Standing]) -> Iterator[str]:
     users = [int(row["users"]) for standing in known for row in standing.compared.values() if "users" in row]
     if users:
         yield f"Differences are paired, with {facts.confidence} intervals over {min(users):,} test users or more."
-    yield from findings.undertrained(facts)
-    if facts.summary["preset"] == _FIRST_LOOK:
-        yield "Preset demo is only a first look."
+    look = ["Preset demo is only a first look."] if facts.summary["preset"] == _FIRST_LOOK else []
+    if training := " ".join([*findings.undertrained(facts), *look]):
+        yield training
     yield from findings.few_seeds(facts)
     yield (
         "The data are generated: they show that the pipeline works, and say nothing about real users."

@@ -98,8 +98,13 @@ def short_table(facts: RunFacts, standing: Standing) -> Table:
             rows.append([text(facts.title(name), mark), *measured, *_lead(standing, name)])
     place = f"GenSR is at place {standing.place} of {len(standing.rows)}"
     caption = f"{standing.task.capitalize()}, {standing.samples:,} test samples: {place} by N@10"
-    note = f"{facts.title(HEADS)}: a discriminative model on the same inputs." if HEADS in standing.rows else ""
+    note = heads_are(facts) if HEADS in standing.rows else ""
     return Table(f"short-{standing.task}", caption, columns, rows, note)
+
+
+def heads_are(facts: RunFacts) -> str:
+    """What the model of two heads is, beside its name."""
+    return f"{facts.title(HEADS)}: a discriminative model on the same inputs."
 
 
 def _lead(standing: Standing, name: str) -> list[Cell]:
