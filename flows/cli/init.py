@@ -14,7 +14,7 @@ import yaml
 
 from flows.cli import options
 from flows.cli.check import describe, look, prepare_environment
-from gensr_model.config.base import overlay
+from gensr_model.config.base import Proposal, overlay
 from gensr_model.config.data import FolderSource
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError, DataError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tasks.core.dataset_format import DatasetFormat
 
 _PLAIN = re.compile(r"(?!(?:true|false|null|yes|no|on|off)$)[A-Za-z_./~][\w./-]*", re.I | re.ASCII)
-_BLANK = object()  # a value that only a person knows
+_BLANK = Proposal("???")  # a value that only a person knows
 
 
 def init(
@@ -102,10 +102,12 @@ def _yaml(tree: dict[str, Any], notes: dict[str, str], place: str = "", depth: i
         path = f"{place}{name}"
         behind = f"  # {_one_line(notes[path])}" if notes.get(path) else ""
         start = f"{'  ' * depth}{_scalar(name)}:"
-        if value is _BLANK:
-            yield f"{'  ' * depth}# {_scalar(name)}: ???{behind}"
+        if isinstance(value, Proposal):
+            yield f"{'  ' * depth}# {_scalar(name)}: {'???' if value is _BLANK else _scalar(str(value))}{behind}"
         elif isinstance(value, dict) and value:
-            blank = "# " if all(each is _BLANK for each in value.values()) else ""  # else the field would have no value
+            blank = (
+                "# " if all(isinstance(each, Proposal) for each in value.values()) else ""
+            )  # else the field would have no value
             yield f"{'  ' * depth}{blank}{start.lstrip()}{behind}"
             yield from _yaml(value, notes, f"{path}.", depth + 1)
         elif isinstance(value, list | tuple):

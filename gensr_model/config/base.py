@@ -110,6 +110,10 @@ def overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
+class Proposal(str):
+    """A value that a person has to confirm: ``gensr init`` writes its field as a comment."""
+
+
 def digest(value: Any, length: int = 16) -> str:
     """Stable hex digest of a config or of any JSON value. It is the SHA-256 of the JSON with sorted keys and no white
     space.

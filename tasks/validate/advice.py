@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -16,6 +17,7 @@ from tasks.core.dataset_format import dataset_format
 _ENOUGH = {"train": 1_000, "test": 200}  # samples; with fewer, a model learns nothing and differences are noise
 _HOPELESS = 300  # engagements: below, no setting makes a run learn
 _FEW = 0.05  # of the events of a usual day
+_USUAL = 0.25  # of the events of a usual day: a day before the thin ones with fewer is one of them
 _MUCH = 0.2  # share of ties, of items without a text
 _ONE_USER = 0.05  # share of all events
 
@@ -73,9 +75,21 @@ def _few_samples(result: Result, config: PipelineConfig) -> Iterator[str]:
     for split, enough in _ENOUGH.items():
         for task in TASKS if samples and not (said and split == "train") else ():
             if 0 < (number := samples[split][task]["samples"]) < enough:
+                other = _other_split(result, config, enough / number) if split == "test" else ""
                 yield (
-                    f"{split} has {number:,} samples of {task}, {means[split]}. Bring more users or more days{lower}."
+                    f"{split} has {number:,} samples of {task}, {means[split]}. Bring more users or more days"
+                    f"{lower}{other}."
                 )
+
+
+def _other_split(result: Result, config: PipelineConfig, times: float) -> str:
+    """The setting of ``logs.split`` that makes the test part so many times larger, where the config decides it."""
+    split = result.get("split", {})
+    if split.get("by") == "days":
+        days = math.ceil(config.logs.split.days * times)
+        fits = 3 * days <= split["days_with_events"]  # a third of the days is left to learn from
+        return ", or set logs.split to " + (f"{{by: days, days: {days}}}" if fits else "{by: leave_one_out}")
+    return ", or set logs.split to {by: time_share}" if split.get("by") == "leave_one_out" else ""
 
 
 def _small_core(result: Result, config: PipelineConfig) -> Iterator[str]:
@@ -126,8 +140,8 @@ def _thin_days(result: Result, config: PipelineConfig) -> Iterator[str]:
     if not days or not result["days_decide"]:
         return
     usual = statistics.median(sum(splits) for _, splits in days)
-    thin = list(itertools.takewhile(lambda day: sum(day[1]) <= _FEW * usual, reversed(days)))
-    if thin:
+    if sum(days[-1][1]) <= _FEW * usual:
+        thin = list(itertools.takewhile(lambda day: sum(day[1]) <= _USUAL * usual, reversed(days)))
         first = datetime.fromisoformat(thin[-1][0]).replace(tzinfo=ZoneInfo(result["zone"]))
         yield (
             f"From {thin[-1][0]} on there are {sum(sum(splits) for _, splits in thin):,} events, and a usual day has "

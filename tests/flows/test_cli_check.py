@@ -152,6 +152,7 @@ def test_init_writes_what_run_and_check_take_as_it_is(folder: Path, monkeypatch:
 
 def test_init_leaves_a_blank_for_what_only_a_person_knows(folder: Path) -> None:
     edit(folder / "events.csv", "user_id", "buyer", 1)
+    edit(folder / "events.csv", ",query", ",search_terms", 1)
     edit(folder / "items.csv", "sku", "number", 1)
     edit(folder / "events.csv", ",click,", ",nudge,", 20)
     done = gensr("init", "--data", "shop", *SMALL)
@@ -161,7 +162,8 @@ def test_init_leaves_a_blank_for_what_only_a_person_knows(folder: Path) -> None:
     assert last.startswith("gensr: DataError: gensr.yaml is written, and not complete. ")
     fields = "logs.events.columns.user, logs.items.columns.item"
     assert last.endswith(f"fill in and uncomment {fields}, then: gensr check --config gensr.yaml")
-    assert "\n      # user: ???  # columns seen: buyer, query, event_type, " in text
+    assert "\n      # user: ???  # columns seen: buyer, " in text
+    assert "\n      # query: search_terms  # the name is alike: remove the # if it is right\n" in text
     assert "      item: sku  # usual name" in text.splitlines()
     assert check("--config", "gensr.yaml").exit_code == 1, "it can be read, and lacks the column"
     filled = text.replace("# user: ???", "user: buyer").replace("# item: ???", "item: number")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError
 from tasks.ingest.ingest import build_raw
 from tasks.ingest.tables import text_chunks
+from tasks.ingest.tables.roles import USUAL, bare
 
 MS = 1_700_000_000_000
 HEADER = "user_id,item_id,timestamp,event_type,query"
@@ -175,19 +177,42 @@ def test_ids_that_pandas_made_floats_join_those_that_are_numbers(tmp_path: Path)
 
 
 def test_a_required_column_that_is_not_found_is_an_error_with_the_nearest(tmp_path: Path) -> None:
-    folder = source(tmp_path / "logs", events__csv=lines("customer,usr_id,product,ts,note", "a,b,c,1700000000,d"))
+    folder = source(tmp_path / "logs", events__csv=lines("buyer,usr_id,product,ts,note", "a,b,c,1700000000,d"))
     headless = source(tmp_path / "headless", events__csv=lines("u1,i1,1700000000"))
     with pytest.raises(DataError, match=r"If the first line is data, name the columns in the table's header"):
         ingest(headless)
     with pytest.raises(DataError) as error:
         ingest(folder)
     assert "no column of the events has a usual name of the role user" in error.value.full_message
-    assert "Columns: customer, usr_id, product, ts, note. Nearest: usr_id, " in error.value.full_message
+    assert "Columns: buyer, usr_id, product, ts, note. Nearest: usr_id, " in error.value.full_message
     assert (
         "logs.events.columns.user. Beside it these are not found: item (nearest: product, " in error.value.full_message
     )
-    mapped = {"events": {"columns": {"user": "customer", "item": "product"}}}
+    mapped = {"events": {"columns": {"user": "buyer", "item": "product"}}}
     assert events(ingest(folder, mapped), "user", "item") == [("a", "c")]
+
+
+def test_the_page_has_the_usual_names() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "own_logs.md").read_text(encoding="utf-8")
+    known: dict[str, set[str]] = {}
+    for table_of in USUAL.values():
+        for role, names in table_of.items():
+            known.setdefault(role, set()).update(bare(name) for name in names if name != "id" and role != "item_title")
+    told: dict[str, set[str]] = {}
+    for roles, names in re.findall(r"^\| (\w+(?:, \w+)*) \| (`.*`) \|$", page.partition("| role |")[2], re.MULTILINE):
+        given = {bare(name) for name in re.findall(r"`([^`]+)`", names)}
+        told |= {role: {role} & given if "," in roles else given for role in roles.split(", ")}
+    assert {role: told.get(role) for role in known if known[role]} == {r: n for r, n in known.items() if n}
+
+
+def test_common_names_of_other_programs_and_languages(tmp_path: Path) -> None:
+    head = "user_pseudo_id,item_id,event_timestamp,event_name,search_term"
+    items = lines("Item ID,Título,Kategorie", "i1,Shoe,a > b")
+    raw = ingest(
+        source(tmp_path / "logs", events__csv=lines(head, "u1,i1,1700000000000000,view_item,Red"), items__csv=items)
+    )
+    assert events(raw, "user", "ts", "behavior", "query") == [("u1", MS, "view_item", "red")]
+    assert [(row["title"], row["category_paths"]) for row in raw.rows("items")] == [("Shoe", [["a", "b"]])]
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

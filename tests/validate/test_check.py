@@ -149,6 +149,35 @@ def test_a_late_day_can_be_left_out_as_the_warning_says(tmp_path: Path) -> None:
     assert not [told for told in found["warnings"] if "prepare.until" in told]
 
 
+def test_days_that_grow_thin_are_left_out_at_once(tmp_path: Path) -> None:
+    config = changed(config_of("logs", tmp_path), {"prepare": {"min_interactions": 1}})
+    day = 1_700_000_000 + 20 * 86_400
+    rows = [
+        f"u{n % 70},i{n % 70},{day + d * 86_400 + n * 60},click,\n"
+        for d, many in enumerate((8, 5, 1))
+        for n in range(many)
+    ]
+    with (tmp_path / "shop" / "events.csv").open("a", encoding="utf-8") as file:
+        file.writelines(rows)
+    (late,) = [told for told in check(config, tmp_path)["warnings"] if "prepare.until" in told]
+    found = check(changed(config, {"prepare": {"until": late.split('"')[1]}}), tmp_path)
+    assert not [told for told in found["warnings"] if "prepare.until" in told]
+    assert found["counts"]["left_out_by_until"] == 6, "the first row lies in a usual day"
+
+
+def test_too_few_test_samples_name_the_split_that_has_more(tmp_path: Path) -> None:
+    many = str(shop(tmp_path / "many", 0.4, users=200, each=14, days=20))
+    config = changed(config_of("logs", tmp_path), {"source": many})
+
+    def told() -> list[str]:
+        return [each for each in check(config, tmp_path)["warnings"] if each.startswith("test has")]
+
+    days = {int(each.split("days: ")[1].split("}")[0]) for each in told() if "{by: days, days: " in each}
+    assert days, told()
+    config = changed(config, {"logs": {"split": {"by": "days", "days": max(days)}}})
+    assert not told()
+
+
 def test_a_placeholder_for_users_and_items_without_text_are_named(tmp_path: Path) -> None:
     config = config_of("logs", tmp_path, logs={"split": {"by": "time_share"}})
     config = changed(config, {"source": str(shop(tmp_path / "large", 0.4, users=110, each=14))})

@@ -6,20 +6,24 @@ import difflib
 from collections.abc import Iterator
 from typing import Any
 
+from gensr_model.config.base import Proposal
 from gensr_model.config.pipeline import PipelineConfig
-from tasks.ingest.tables.roles import USUAL
+from tasks.ingest.tables.roles import USUAL, bare
 
 Notes = dict[str, str]  # path of a field -> its comment in a config file
 NO_TYPE = "(no type)"  # the event type of rows that have none, in logs.behaviors and on the screen
 _ALIKE = 0.75
-_OTHER_WORDS = {"query": ("search", "search_term", "keywords", "term"), "behavior": ("type", "event", "event_name")}
+_OTHER_WORDS = {"query": ("search", "keywords", "term"), "behavior": ("type", "event")}
 
 
 def advice(result: dict[str, Any]) -> list[str]:
     """Sentences on the content of ``check.json``."""
     known = {(column["table"], column["role"]) for column in result["columns"]}
     return [
-        *_likely_columns(result, known),
+        *(
+            f"Column {column} of the {table} may be the {role}: then set logs.{table}.columns.{role} to it."
+            for table, role, column in _likely_columns(result, known)
+        ),
         *_types_without_rows(result),
         *_one_task(result, known),
         *_events(result, known),
@@ -27,14 +31,14 @@ def advice(result: dict[str, Any]) -> list[str]:
     ]
 
 
-def _likely_columns(result: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[str]:
-    """Unused columns with names like those of a role that no column has."""
+def _likely_columns(result: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[tuple[str, str, str]]:
+    """(table, role, column): unused columns with names like those of a role that no column has."""
     for table, columns in result["unused"].items():
         for role, usual in USUAL[table].items():
-            names = [_plain(name) for name in (role, *usual, *_OTHER_WORDS.get(role, ()))]
-            like = [name for name in columns if difflib.get_close_matches(_plain(name), names, 1, _ALIKE)]
+            names = [bare(name) for name in (role, *usual, *_OTHER_WORDS.get(role, ()))]
+            like = [name for name in columns if difflib.get_close_matches(bare(name), names, 1, _ALIKE)]
             if like and (table, role) not in known:
-                yield f"Column {like[0]} of the {table} may be the {role}: then set logs.{table}.columns.{role} to it."
+                yield table, role, like[0]
 
 
 def _types_without_rows(result: dict[str, Any]) -> Iterator[str]:
@@ -45,10 +49,6 @@ def _types_without_rows(result: dict[str, Any]) -> Iterator[str]:
         yield f"logs.behaviors names the event type {name!r}, which no row has. " + (
             f"The nearest types that rows have: {', '.join(near)}." if near else "No row has a type."
         )
-
-
-def _plain(name: str) -> str:
-    return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
 def _one_task(result: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[str]:
@@ -124,6 +124,9 @@ def explicit(result: dict[str, Any], config: PipelineConfig) -> tuple[dict[str, 
         }
         rows = "" if table["rows"] is None else f"{table['rows']:,} rows; "
         notes[f"{place}.name"] = f"{rows}files whose names begin so: {table['files']:,}"
+    for table_name, role, column in _likely_columns(result, {(c["table"], c["role"]) for c in result["columns"]}):
+        logs[table_name]["columns"][role] = Proposal(column)
+        notes[f"logs.{table_name}.columns.{role}"] = "the name is alike: remove the # if it is right"
     units = {each["unit"] for each in result["time_units"] if each["why"] != "its type"}
     if len(units) == len(result["time_units"]) == 1:
         logs["events"]["time_unit"] = units.pop()

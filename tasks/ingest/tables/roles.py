@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,15 +11,17 @@ from typing import NamedTuple
 from gensr_model.errors import DataError
 
 _ITEM = ("item_id", "itemId", "ITEM_ID", "product_id", "sku", "asin", "object_id")
-_USER = ("user_id", "userId", "USER_ID", "client_id", "visitorId", "uid")
-_QUERY = ("query", "search_query", "searchQuery", "user_query", "keyword")
-#: Table -> role -> usual names, the most likely first. Case and signs such as _ do not count.
+_USER = ("user_id", "userId", "USER_ID", "client_id", "visitorId", "uid", "user_pseudo_id", "customer_id",
+         "customer", "kunde", "utilisateur", "usuario")  # fmt: skip
+_QUERY = ("query", "search_query", "searchQuery", "user_query", "keyword", "search_term", "suchbegriff",
+          "requête", "consulta")  # fmt: skip
+#: Table -> role -> usual names, the most likely first. Case, accents and signs such as _ do not count.
 USUAL: dict[str, dict[str, tuple[str, ...]]] = {
     "events": {
         "user": _USER,
         "item": _ITEM,
-        "time": ("timestamp", "TIMESTAMP", "ts", "event_time", "eventTime", "created_at"),
-        "behavior": ("event_type", "EVENT_TYPE", "action", "action_name"),
+        "time": ("timestamp", "TIMESTAMP", "ts", "event_time", "eventTime", "created_at", "event_timestamp"),
+        "behavior": ("event_type", "EVENT_TYPE", "action", "action_name", "event_name"),
         "query": _QUERY,
         "query_id": ("query_id",),
         "session": ("session", "session_id"),
@@ -29,9 +32,9 @@ USUAL: dict[str, dict[str, tuple[str, ...]]] = {
     "queries": {"query_id": ("query_id",), "query": _QUERY},
     "items": {
         "item": (*_ITEM, "id"),
-        "title": ("title", "name"),
+        "title": ("title", "name", "titel", "titre", "título"),
         "brand": ("brand",),
-        "category": ("category", "categories"),
+        "category": ("category", "categories", "kategorie", "catégorie", "categoría"),
         "description": ("description",),
     },
     "users": {"user": (*_USER, "id")},
@@ -113,12 +116,13 @@ def _by_usual_name(usual: Sequence[str], seen: Sequence[str]) -> str | None:
     exact = next((name for name in usual if name in seen), None)
     if exact is not None:
         return exact
-    bare = {_bare(name): name for name in reversed(seen)}
-    return next((bare[_bare(name)] for name in usual if _bare(name) in bare), None)
+    plain = {bare(name): name for name in reversed(seen)}
+    return next((plain[bare(name)] for name in usual if bare(name) in plain), None)
 
 
-def _bare(name: str) -> str:
-    return "".join(letter for letter in name.casefold() if letter.isalnum())
+def bare(name: str) -> str:
+    """The name without case, accents and signs."""
+    return "".join(letter for letter in unicodedata.normalize("NFKD", name.casefold()) if letter.isalnum())
 
 
 def _missing(
@@ -137,6 +141,6 @@ def nearest(wanted: Sequence[str], seen: Sequence[str], count: int = 3) -> list[
     """The columns with names most similar to one of the wanted names, the most similar first."""
 
     def likeness(name: str) -> float:
-        return max(difflib.SequenceMatcher(None, _bare(name), _bare(each)).ratio() for each in wanted)
+        return max(difflib.SequenceMatcher(None, bare(name), bare(each)).ratio() for each in wanted)
 
     return sorted(seen, key=likeness, reverse=True)[:count]
