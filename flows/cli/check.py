@@ -39,7 +39,8 @@ def check(
     wanted = PipelineConfig.model_validate(tree)
     result = look(wanted)
     result["warnings"] += unread_files(wanted, result)
-    typer.echo(f"{describe(wanted, result)}{why}\n\n{screen(result)}")
+    rejected = f"\nRejected lines: {result['rejects_file']}" if result["read"]["rejected"] else ""
+    typer.echo(f"{describe(wanted, result)}{why}\n\n{screen(result)}{rejected}")
     if result["problem"]:
         raise DataError(result["problem"])
 
@@ -70,7 +71,7 @@ def prepare_environment() -> None:
 
 
 def look(config: PipelineConfig) -> dict[str, Any]:
-    """The content of ``check.json``. The result of ingest stays in the store, for the run.
+    """The content of ``check.json``, and ``rejects_file``. The result of ingest stays in the store, for the run.
 
     Raises DataError where the files cannot be read.
     """
@@ -81,8 +82,9 @@ def look(config: PipelineConfig) -> dict[str, Any]:
     where, source = state_dir(), find_source.fn(config)
     key, view = ingest.key(config, source), ingest.view(config)
     raw = build_folder(where, ingest.name, key, lambda work: ingest.build(work, view, source.path))
+    rejects = {"rejects_file": str(raw.path / "rejects.parquet")}
     known = stored(where, check_data.name, check_data.key(config, raw))
     if known is not None:
-        return dict(json.loads((known.path / CHECK).read_text(encoding="utf-8")))
+        return json.loads((known.path / CHECK).read_text(encoding="utf-8")) | rejects
     with tempfile.TemporaryDirectory(prefix="gensr-check-") as temp:
-        return examine(raw.path, check_data.view(config), Path(temp))
+        return examine(raw.path, check_data.view(config), Path(temp)) | rejects

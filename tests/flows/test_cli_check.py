@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from called import gensr
 from shop_logs import shop
@@ -41,6 +42,19 @@ def test_data_that_can_be_trained_on_end_with_0(folder: Path) -> None:
     assert "\nevents  user      user_id     usual name\n" in done.stdout
     again = check()
     assert (again.exit_code, again.stdout) == (0, done.stdout)
+
+
+def test_the_file_of_rejected_lines_is_named(folder: Path) -> None:
+    with (folder / "events.csv").open("a", encoding="utf-8") as file:
+        file.write("u1,i2,yesterday,click,\n")
+    (path,) = [line.split(": ")[1] for line in check().stdout.splitlines() if line.startswith("Rejected lines: ")]
+    (row,) = pq.read_table(path).to_pylist()
+    assert row == {
+        "file": "events.csv",
+        "line": 982,
+        "reason": "time is not a number",
+        "excerpt": "u1,i2,yesterday,click",
+    }
 
 
 def test_a_check_imports_no_library_of_training(folder: Path) -> None:
