@@ -86,9 +86,12 @@ def _other_split(result: Result, config: PipelineConfig, times: float) -> str:
     """The setting of ``logs.split`` that makes the test part so many times larger, where the config decides it."""
     split = result.get("split", {})
     if split.get("by") == "days":
-        days = math.ceil(config.logs.split.days * times)
-        fits = 3 * days <= split["days_with_events"]  # a third of the days is left to learn from
-        return ", or set logs.split to " + (f"{{by: days, days: {days}}}" if fits else "{by: leave_one_out}")
+        now, most = (
+            config.logs.split.days,
+            split["days_with_events"] // 4,
+        )  # valid has as many days, train the other half
+        days = min(math.ceil(now * times), most)
+        return ", or set logs.split to " + (f"{{by: days, days: {days}}}" if days > now else "{by: leave_one_out}")
     return ", or set logs.split to {by: time_share}" if split.get("by") == "leave_one_out" else ""
 
 

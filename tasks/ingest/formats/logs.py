@@ -66,9 +66,9 @@ _ENGAGED = """add to cart, addtocart, book, bookmark, buy, cart, checkout, click
     favorite, favourite, like, listen, order, play, product click, product view, purchase, purchase complete, rate,
     rating, read, review, save, select item, share, stream, subscribe, transaction, view, view item, watch, wishlist,
     add to wishlist, detail page view"""
-_IGNORED = """add impression, category page view, dislike, home page view, impression, item impression, login, logout,
-    page view, pageview, query, remove from cart, scroll, search, search impression, shopping cart page view,
-    view item list, view search results"""
+_IGNORED = """add impression, category page view, dislike, first visit, home page view, impression, item impression,
+    login, logout, page view, pageview, query, remove from cart, scroll, search, search impression, session start,
+    shopping cart page view, user engagement, view cart, view item list, view promotion, view search results"""
 BEHAVIORS = {
     **{name.strip(): "rec" for name in _ENGAGED.split(",")},
     **{name.strip(): "ignored" for name in _IGNORED.split(",")},
