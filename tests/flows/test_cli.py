@@ -200,7 +200,8 @@ SCRIPT = f"""#!{sys.executable}
 import json, os
 from flows.cli import app, main
 app.installation.enter = lambda: None
-app.watch.run = lambda here, config, deployment: print(json.dumps([os.environ["GENSR_HOME"], config])) or 0
+app.options.check_folder = lambda tree, data: None
+app.watch.run = lambda here, config, *more: print(json.dumps([os.environ["GENSR_HOME"], config])) or 0
 main()
 """
 

@@ -54,7 +54,7 @@ def test_the_page_of_every_study_has_all_sections_and_the_picture_is_in_the_file
     tab.look(390)
     tab.open(page)
     result = tab.evaluate("[...document.querySelectorAll('section[id]')].map(s => s.id)")
-    assert result == ["short", "claims", "results", "segments", "systems", "full", "ablation", "sweep", "mechanisms",
+    assert result == ["short", "results", "segments", "systems", "full", "ablation", "sweep", "mechanisms", "claims",
                       "examples", "failed", "data", "checks", "check", "training", "speed", "run"]  # fmt: skip
     (size,) = tab.evaluate("[...document.images].map(i => [i.naturalWidth, i.complete, i.clientHeight])")
     assert size[0] > 1_000
