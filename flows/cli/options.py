@@ -83,6 +83,8 @@ def check_folder(tree: dict[str, Any], data: str | None) -> None:
     """Raise DataError where the config's source is a folder that does not exist; ``data`` is how it was typed."""
     folder = PipelineConfig.model_validate(tree).source
     if isinstance(folder, FolderSource) and not Path(folder.path).is_dir():
+        if Path(folder.path).is_file():
+            raise DataError(f"{data or folder.path}: is a file. Name its folder: {Path(folder.path).parent}")
         where = f"{data or folder.path}: there is no such folder, seen from {Path.cwd()}."
         raise DataError(f"{where} Name the folder of your raw files.")
 

@@ -116,6 +116,8 @@ def test_a_file_is_no_folder(folder: Path) -> None:
             f"is a file. Name its folder: {folder}\n"
         )
 
+    assert "shop/events.csv: is a file. Name its folder" in gensr("run", "--data", "shop/events.csv").stderr
+
 
 def test_a_file_of_no_table_is_named(folder: Path) -> None:
     (folder / "items.csv").rename(folder / "artikel.csv")
