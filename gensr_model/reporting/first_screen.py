@@ -72,7 +72,8 @@ def _good(facts: RunFacts, known: list[Standing]) -> Iterator[str]:
     if not known:
         yield from study_findings.outcomes(facts) or ["This run ranked no test samples."]
         return
-    shares = [f"{standing.rows['gensr']['recall_at_10']:.0%} of {_PLURAL[standing.task]}" for standing in known]
+    # Rounded down: 99.6% is not all.
+    shares = [f"{int(100 * each.rows['gensr']['recall_at_10'])}% of {_PLURAL[each.task]}" for each in known]
     yield f"GenSR puts the item that the user took among the first ten in {joined(shares)}."
     if "among" not in facts.studies.get(facts.summary.get("study", ""), {}):
         yield f"A random order does so in {min(1.0, 10 / (1 + facts.summary['negatives'])):.0%}."
