@@ -11,20 +11,12 @@ TINY: dict[str, Any] = {
     "prepare": {"negatives": 20},
     "lightgcn": {"epochs": 2},
     "model": {
-        "answer_loss": "vocabulary",
-        "departures": {  # the demo's are off: folds alone, which have stages of their own
-            "searches_in_text": {"enabled": False},
-            "folds": 2,
-            "interaction": False,
-            "query_interaction": False,
-            "cold_items": 0.0,
-            "filter_identity": False,
-        },
+        "departures": {"folds": 2},
         "max_history": 8,
         "text": {"description_tokens": 8},
         "backbone": {"vocab_size": 500, "d_model": 32, "d_ff": 64, "heads": 2, "encoder_layers": 1},
     },
-    "train": {"learning_rate": 1e-3, "epochs": 1, "valid_samples": 40, "two_head_epochs": 1, "batch_size": 32},
+    "train": {"epochs": 1, "valid_samples": 40, "two_head_epochs": 1, "batch_size": 32},
     "evaluation": {"max_test_samples": 80},
     "analysis": {"mine_samples": 200, "mine_steps": 40, "mine_seeds": 1},
 }
