@@ -145,7 +145,7 @@ def test_a_point_that_a_baseline_does_not_have_is_refused(points: dict[str, Any]
 def test_more_trials_than_the_smallest_grid_has_points_are_refused() -> None:
     config = PipelineConfig.model_validate({"rerank": {"trials": 7}})
     check_trials(config, ("popularity", "sasrec", "gensr"))
-    message = "rerank.trials is 7, but the grid of Two heads .* has only 6 points, .*Set rerank.trials to at most 6"
+    message = "rerank.trials is 7, but the grid of Two heads has only 6 points, .*Set rerank.trials to at most 6"
     with pytest.raises(ConfigError, match=message):
         check_trials(config, ("sasrec", "two_head", "gensr"))
 
