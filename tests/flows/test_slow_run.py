@@ -86,7 +86,10 @@ def test_run_shows_the_table_then_reuses_everything_and_a_failing_run_says_why(
 
     empty = tmp_path / "empty"
     empty.mkdir()
-    status, out, err = installed.command("run", config=TINY | {"source": {"kind": "folder", "path": str(empty)}})
+    nothing = {"source": {"kind": "folder", "path": str(empty)}}
+    status, _, err = installed.command("run", config=TINY | nothing)
+    assert (status, "ended as Failed" in err, str(empty) in err) == (1, False, True), "without a format it ends at once"
+    status, out, err = installed.command("run", config=TINY | nothing | {"format": "amazon"})
     assert status == 1
     assert "Open next" not in out
     assert "DataError" not in out, "the block stands once, last"
