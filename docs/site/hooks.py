@@ -24,7 +24,7 @@ def on_config(config: Any) -> None:
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """The page's Markdown as the site has it; on the forge it reads as it is."""
     folder = posixpath.dirname(page.file.src_uri)
-    equations = EQUATION.sub(lambda found: f"<div>{convert(found[1].strip(), display='block')}</div>", markdown)
+    equations = EQUATION.sub(lambda match: f"<div>{convert(match[1].strip(), display='block')}</div>", markdown)
     return LINK.sub(lambda link: link[1] if _leads_out(folder, link[2]) else link[0], equations)
 
 

@@ -121,8 +121,8 @@ def _rows(config: type[Frozen], place: str) -> list[tuple[str, str, str, str]]:
 def _description(config: type[Frozen], name: str) -> str:
     """A field's description, or that of the base class in whose place it stands."""
     fields = [base.model_fields.get(name) for base in config.__mro__ if issubclass(base, Frozen)]
-    found = (field.description for field in fields if field and field.description)
-    return next(found, "The word that chooses this source." if name == "kind" else "")
+    descriptions = (field.description for field in fields if field and field.description)
+    return next(descriptions, "The word that chooses this source." if name == "kind" else "")
 
 
 def _configs(kind: Any) -> list[type[Frozen]]:
@@ -190,8 +190,8 @@ def _command_line() -> str:
 def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
     """(name as typed, command) of each command that does something itself."""
     nested = getattr(command, "commands", None)
-    for child, found in (nested or {}).items():
-        yield from _commands(f"{name} {child}", found)
+    for child, below in (nested or {}).items():
+        yield from _commands(f"{name} {child}", below)
     if nested is None:
         yield name, command
 

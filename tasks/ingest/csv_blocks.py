@@ -11,7 +11,7 @@ import pyarrow.csv as pacsv
 
 from gensr_model.errors import DataError
 from tasks.ingest.raw_files import LONGEST_LINE, Lines, is_utf8, read_lines
-from tasks.ingest.rejects import AS_UTF8, REJECTED
+from tasks.ingest.rejects import AS_UTF8, REJECTED, wrong_width
 
 _END = "\0"  # a field that we append to a line; after an open quote it is no field of its own
 
@@ -120,5 +120,4 @@ def _fields(line: bytes, width: int) -> tuple[list[str], str]:
         return [], f"not a CSV line: {error}"
     if end != _END:
         return [], "not a CSV line: a quote is never closed"
-    found = f"{len(fields)} field{'' if len(fields) == 1 else 's'}"
-    return fields, "" if len(fields) == width else f"{found} where the header has {width}"
+    return fields, "" if len(fields) == width else wrong_width(len(fields), width)

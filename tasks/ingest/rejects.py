@@ -25,6 +25,11 @@ NOT_UTF8, AS_UTF8 = "not UTF-8", "Save the file as UTF-8: iconv -f ITS-ENCODING 
 WRONG_UNIT = "timestamp in the wrong unit"  # beginning of the reasons that sql/ gives for it
 
 
+def wrong_width(fields: int, width: int) -> str:
+    """The reason for a row that has more or fewer fields than the header."""
+    return f"{fields} field{'' if fields == 1 else 's'} where the header has {width}"
+
+
 def cut(rejects: pa.Table) -> pa.Table:
     """The table with only the first characters of each ``excerpt``: rejected lines can be very long."""
     excerpt = pa.compute.utf8_slice_codeunits(rejects["excerpt"].cast(pa.string()), 0, EXCERPT)

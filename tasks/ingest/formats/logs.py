@@ -139,11 +139,11 @@ def event_blocks(
             units.update(_query(con, "logs/time_units", timed, bounds).to_pylist()[0])
     if untyped and "behavior" in reader.columns:
         types[NO_TYPE] += untyped
-    found = [unit for unit, count in units.most_common(1) if count]
+    detected = [unit for unit, count in units.most_common(1) if count]
     given = logs.events.time_unit
-    unit = reader.time_unit or (given if given != "auto" else found[0] if found else "ms")
+    unit = reader.time_unit or (given if given != "auto" else detected[0] if detected else "ms")
     meaning = _event_types(logs, types, path)
-    read_as = unit if found or given != "auto" or reader.time_unit else "none"
+    read_as = unit if detected or given != "auto" or reader.time_unit else "none"
     params = {"unit": read_as, **bounds, **{role: reader.name_of(role) for role in REQUIRED["events"]}}
     for rows in staged:
         engagement = _engagements(rows, meaning, logs.events.without_item)
@@ -189,11 +189,11 @@ def outline(folder: Path, config: PipelineConfig, temp: Path) -> dict[str, Any]:
 
     ``blanks`` has the columns that a person has to name.
     """
-    found: dict[str, Any] = {"tables": [], "columns": [], "time_units": []}
-    found |= {"unused": {}, "event_types": {}, "blanks": {}}
+    result: dict[str, Any] = {"tables": [], "columns": [], "time_units": []}
+    result |= {"unused": {}, "event_types": {}, "blanks": {}}
     with sql_runner.connect(config.prepare, temp) as con:
         for table, paths in find(folder, config.logs).items():
-            found["tables"].append({"table": table, "rows": None, "files": len(paths)})
+            result["tables"].append({"table": table, "rows": None, "files": len(paths)})
             roles: dict[tuple[str, ...], dict[str, Any]] = {}
             for path in paths:
                 reader = TableReader(con, path, table, getattr(config.logs, table), required=False)
@@ -201,10 +201,10 @@ def outline(folder: Path, config: PipelineConfig, temp: Path) -> dict[str, Any]:
                     row = {"table": table, "role": role, "columns": list(column.names), "why": column.why, "files": 0}
                     roles.setdefault((role, *column.names), row)["files"] += 1
                 lacking = [role for role in REQUIRED[table] if role not in reader.columns]
-                found["unused"].setdefault(table, reader.facts["unused"])
-                found["blanks"] |= blanks(table, lacking, reader.seen)
-            found["columns"] += roles.values()
-    return found
+                result["unused"].setdefault(table, reader.facts["unused"])
+                result["blanks"] |= blanks(table, lacking, reader.seen)
+            result["columns"] += roles.values()
+    return result
 
 
 def _engagements(rows: pa.Table, meaning: dict[str, str], without_item: str) -> pa.ChunkedArray:

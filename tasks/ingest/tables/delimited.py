@@ -21,7 +21,7 @@ import pyarrow.csv as pacsv
 
 from gensr_model.errors import DataError, EmptyFileError
 from tasks.ingest.raw_files import LONGEST_LINE, is_utf8
-from tasks.ingest.rejects import REJECTED
+from tasks.ingest.rejects import REJECTED, wrong_width
 from tasks.ingest.tables.text_chunks import CHUNK, Chunk, chunks
 
 DELIMITERS = (",", "\t", ";", "|")
@@ -311,5 +311,4 @@ def _fields(record: bytes, dialect: Dialect) -> tuple[list[str], str]:
     width = len(dialect.header)
     if len(fields) == width:
         return fields, ""
-    found = f"{len(fields)} field{'' if len(fields) == 1 else 's'}"
-    return fields, f"{found} where the header has {width}, parted by {dialect.delimiter!r}"
+    return fields, f"{wrong_width(len(fields), width)}, parted by {dialect.delimiter!r}"
