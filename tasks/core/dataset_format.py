@@ -121,6 +121,7 @@ class DatasetFormat:
 
     Attributes:
         advice: warnings that the format adds to the result of ``tasks/validate/check.py``; each says what to set.
+        larger_test: the field to set for a test part that many times larger, from the result of the check.
         explicit: the config's own fields as the check detected them, and notes on some of them by path.
         outline: what ``explicit`` needs where no check is possible, from the raw folder, the config and a folder for
             DuckDB.
@@ -134,6 +135,7 @@ class DatasetFormat:
     preparing: Preparing
     suites: Callable[[int, int], dict[str, ExpectationSuite]]
     advice: Callable[[dict[str, Any]], list[str]] | None = None
+    larger_test: Callable[[dict[str, Any], PipelineConfig, float], str] | None = None
     explicit: Callable[[dict[str, Any], PipelineConfig], tuple[dict[str, Any], dict[str, str]]] | None = None
     outline: Callable[[Path, PipelineConfig, Path], dict[str, Any]] | None = None
     published: tuple[RemoteFile, ...] = ()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import statistics
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -71,28 +70,15 @@ def _few_samples(result: Result, config: PipelineConfig) -> Iterator[str]:
     lower = f", or lower prepare.min_interactions (now {k})" if k > 1 else ""
     samples = result["counts"].get("samples", {})
     means = {"train": "too few to learn from", "test": "so differences between models are noise"}
-    said = any(_few_events(result, config))
+    said, larger_test = any(_few_events(result, config)), dataset_format(config.format).larger_test
     for split, enough in _ENOUGH.items():
         for task in TASKS if samples and not (said and split == "train") else ():
             if 0 < (number := samples[split][task]["samples"]) < enough:
-                other = _other_split(result, config, enough / number) if split == "test" else ""
+                other = larger_test(result, config, enough / number) if larger_test and split == "test" else ""
                 yield (
                     f"{split} has {number:,} samples of {task}, {means[split]}. Bring more users or more days"
-                    f"{lower}{other}."
+                    f"{lower}{other and f', or set {other}'}."
                 )
-
-
-def _other_split(result: Result, config: PipelineConfig, times: float) -> str:
-    """The setting of ``logs.split`` that makes the test part so many times larger, where the config decides it."""
-    split = result.get("split", {})
-    if split.get("by") == "days":
-        now, most = (
-            config.logs.split.days,
-            split["days_with_events"] // 4,
-        )  # valid has as many days, train the other half
-        days = min(math.ceil(now * times), most)
-        return ", or set logs.split to " + (f"{{by: days, days: {days}}}" if days > now else "{by: leave_one_out}")
-    return ", or set logs.split to {by: time_share}" if split.get("by") == "leave_one_out" else ""
 
 
 def _small_core(result: Result, config: PipelineConfig) -> Iterator[str]:

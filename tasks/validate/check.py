@@ -141,7 +141,7 @@ def require_task(config: PipelineConfig, tasks: list[Task]) -> None:
     config=(*(field for field in prepare.config if field != "name"), "train.tasks", "evaluation.protocol"),
     resources=RESOURCES,
     artifacts=(CHECK,),
-    format_parts=("facts", "reading.tables", "preparing", "advice"),
+    format_parts=("facts", "reading.tables", "preparing", "advice", "larger_test"),
 )
 def check_data(work: Work, config: PipelineConfig, raw: Path) -> dict[str, float]:
     """Reads ``raw/``; writes ``check.json``: how the data are read, and warnings. Stops a run that could not work."""

@@ -25,7 +25,7 @@ from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError
 from tasks.core import sql_runner
 from tasks.core.dataset_format import Count, DatasetFormat, Files, Preparing, RawTable, Reading
-from tasks.ingest.formats.logs_advice import NO_TYPE, advice, explicit
+from tasks.ingest.formats.logs_advice import NO_TYPE, advice, explicit, larger_test
 from tasks.ingest.formats.logs_prepare import (
     category_searches,
     engagements,
@@ -335,6 +335,7 @@ FORMAT = DatasetFormat(
     preparing=PREPARING,
     suites=suites,
     advice=advice,
+    larger_test=larger_test,
     explicit=explicit,
     outline=outline,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -109,6 +110,16 @@ def _joins(result: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[str]
 
 
 # --- the config file of `gensr init` ----------------------------------------------------------------------------
+
+
+def larger_test(result: dict[str, Any], config: PipelineConfig, times: float) -> str:
+    """What to set ``logs.split`` to for a test part that many times larger. Empty where no split is known to do it."""
+    split = result.get("split", {})
+    if split.get("by") == "days":
+        now, most = config.logs.split.days, split["days_with_events"] // 4  # valid has as many, train the other half
+        days = min(math.ceil(now * times), most)
+        return f"logs.split to {{by: days, days: {days}}}" if days > now else "logs.split to {by: leave_one_out}"
+    return "logs.split to {by: time_share}" if split.get("by") == "leave_one_out" else ""
 
 
 def explicit(result: dict[str, Any], config: PipelineConfig) -> tuple[dict[str, Any], Notes]:
