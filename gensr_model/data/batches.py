@@ -109,8 +109,6 @@ def order_by_length(lengths: IntArray, batch_size: int, rng: np.random.Generator
 class NegativeSampler:
     """Uniform training negatives from the items that a user has not met in training.
 
-    Held-out targets stay possible negatives: their absence would reveal them.
-
     Held-out targets stay possible negatives: leaving them out would mark them.
     """
 

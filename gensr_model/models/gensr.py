@@ -67,6 +67,7 @@ class DualViewT5(RankingModel):
         self.item_embedding = ItemEmbedding(len(cf.table), width) if per_item else Unchanged()
         both = config.cf_view and config.semantic_view
         self.contrast = ContrastiveAlignment(cf.dim, width, config.tau) if both and config.beta > 0 else None
+        self.text_table: Tensor | None = None  # (I, d_model) s_i of every item, after ``precompute_items``
 
     def loss(self, batch: Batch) -> LossParts:
         """Eq. 11: L = L_S&R + β L_c."""
@@ -110,6 +111,8 @@ class DualViewT5(RankingModel):
 
     def _semantic_items(self, read: ReadBatch) -> ItemVectors:
         """s_i of the batch's items (§5.1.1)."""
+        if self.text_table is not None:
+            return ItemVectors(self.text_table[read.batch.items])
         vectors = pool_read_text(self.backbone.shared, self.text.bags, read)
         return ItemVectors(self.item_embedding(vectors, read.batch.items, read.cold))
 
@@ -150,6 +153,13 @@ class DualViewT5(RankingModel):
     @abstractmethod
     def _slots(self, encoded: Encoded, prompts: PromptTable) -> list[Tensor | None]:
         """The vectors of each placeholder of R prompts, (R, C, d_model). None for a view that the config leaves out."""
+
+    @torch.no_grad()
+    def precompute_items(self) -> None:
+        """Compute the vectors of all items once, for serving. Weights, texts and catalogue must not change later."""
+        if self.config.semantic_view:
+            every = torch.arange(len(self.cf.table), device=self.cf.table.device)
+            self.text_table = self._semantic_items(ReadBatch.of_items(every)).rows
 
     def task_losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean answer loss of the recommendation rows and of the search rows, before any weighting (§6.5)."""

@@ -17,6 +17,12 @@ class ReadBatch(NamedTuple):
     cold: Tensor | None = None  # (M,) which of the batch's items are read as new items that nobody has met
     left_out: Tensor | None = None  # (B,) query whose words are left out of the last B items, the positives
 
+    @staticmethod
+    def of_items(items: Tensor) -> ReadBatch:
+        """Items (M,) without samples."""
+        none = items.new_zeros(0)
+        return ReadBatch(Batch(items, *(none for _ in Batch._fields[1:])))
+
 
 class ItemVectors(NamedTuple):
     """Vectors of a batch's M items."""

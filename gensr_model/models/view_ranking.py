@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,13 @@ from gensr_model.models.text_pooling import TextBuffers, masked_mean, mean_token
 from gensr_model.models.views import EncodedView
 
 _LOG_SCALE = -1.4  # scales products of unit vectors to the size of log-probabilities
+
+
+class Catalogue(NamedTuple):
+    """What every item adds to its logit."""
+
+    bias: Tensor  # (I,)
+    views: tuple[ItemVectors | None, ItemVectors | None]  # CF and text
 
 
 class ViewRanking(FullRanking):
@@ -53,6 +61,7 @@ class ViewRanking(FullRanking):
         self.known = torch.arange(len(cf.table))
         self.bias = ItemEmbedding(len(cf.table), 1)
         self.pairs = pairs
+        self.catalogue: Catalogue | None = None  # after ``precompute_items``
 
     def row_losses(self, batch: Batch, encoded: Encoded | None = None) -> Tensor:
         """(B, 1) −log p(positive) among all items, or among drawn items in a catalogue above ``sampled_above``.
@@ -84,14 +93,23 @@ class ViewRanking(FullRanking):
     def catalogue_scores(self, batch: Batch) -> Tensor:
         """(B, I) logits of every item. The batch's candidates have no effect."""
         every = torch.arange(len(self.known), device=batch.items.device)
-        read = ReadBatch(batch._replace(items=every))
-        logits = self._bias(read)
-        for wanted, vectors in zip(self._asked(batch, self.encode(batch)), self._vectors(read), strict=True):
+        catalogue = self.catalogue or self._catalogue(every)
+        logits = catalogue.bias
+        for wanted, vectors in zip(self._asked(batch, self.encode(batch)), catalogue.views, strict=True):
             if wanted is not None and vectors is not None:
                 logits = logits + vectors.products(wanted, 0, len(every))
         if self.pairs is not None:
             logits = logits + self.pairs(batch, self.text.prompts(batch.query), every)
         return logits
+
+    @torch.no_grad()
+    def precompute_items(self) -> None:
+        super().precompute_items()
+        self.catalogue = self._catalogue(torch.arange(len(self.known), device=self.known.device))
+
+    def _catalogue(self, every: Tensor) -> Catalogue:
+        read = ReadBatch.of_items(every)
+        return Catalogue(self._bias(read), self._vectors(read))
 
     @torch.inference_mode()
     def generate(self, batch: Batch, beams: int) -> Beams:

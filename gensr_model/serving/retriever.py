@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import chain, zip_longest
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from torch import Tensor
 from gensr_model.config.model import TextConfig
 from gensr_model.data.bm25 import best_matches, index_texts, item_texts
 from gensr_model.data.prepared import IntArray
+from gensr_model.serving.top_n import best_places
 
 LIMIT = 200
 
@@ -59,7 +59,7 @@ class Retriever:
             user = self.item[own].mean(dim=0)
         score = (self.item @ user).masked_fill(~self.warm, -torch.inf).numpy()
         score[seen] = -np.inf
-        return _best(score, limit)
+        return best_places(score, limit).tolist()
 
     def _matching(self, query: str | None, limit: int) -> list[int]:
         if not query:
@@ -67,15 +67,3 @@ class Retriever:
         _, item, score = best_matches(self._index, [query], limit)
         ranked: list[int] = item[np.lexsort((item, -score))][:limit].tolist()
         return ranked
-
-
-def _best(score: npt.NDArray[np.float32], limit: int) -> list[int]:
-    """Positions of the ``limit`` largest scores above −∞, best first. Ties are in order of position."""
-    if limit < len(score):
-        edge = np.partition(score, len(score) - limit)[len(score) - limit]
-        place = np.flatnonzero((score >= edge) & (score > -np.inf))
-    else:
-        place = np.flatnonzero(score > -np.inf)
-    order = np.argsort(-score[place], kind="stable")[:limit]
-    ranked: list[int] = place[order].tolist()
-    return ranked

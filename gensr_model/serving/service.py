@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -15,10 +16,11 @@ from gensr_model.data.prepared import BEHAVIORS, IntArray
 from gensr_model.errors import DataError
 from gensr_model.models import bundle
 from gensr_model.models.user_store import Store
-from gensr_model.serving.ranker import Ranker
+from gensr_model.serving.ranker import Context, Ranker, check_top_n
 from gensr_model.serving.retriever import LIMIT, Retriever
+from gensr_model.serving.top_n import best_places
 
-CandidateSource = Literal["given", "retrieved", "full-ranking"]
+CandidateSource = Literal["given", "retrieved", "full-ranking", "popular"]
 HistorySource = Literal["given", "stored", "unknown-user", "none"]
 
 
@@ -37,11 +39,16 @@ class Answer(NamedTuple):
     """Items, best first, and the sources of the answer."""
 
     items: list[str]
-    scores: list[float]  # P(Yes) of each; P(item) among all items where a full-ranking model scored
+    # P(Yes) of each; P(item) among all items where a full-ranking model scored; for popular items the number of
+    # training's users who met the item, relative to the most popular one
+    scores: list[float]
     task: Task
     candidate_source: CandidateSource
     history_source: HistorySource
     notes: list[str]  # messages about what was left out or cut
+
+
+_Ranked = tuple[list[str], list[float]]  # items, best first, and their scores
 
 
 class _History(NamedTuple):
@@ -49,6 +56,17 @@ class _History(NamedTuple):
     items: list[str]
     behaviors: list[str] | None
     vector: Tensor | None
+
+
+class ReadRequest(NamedTuple):
+    """A request that can be answered: its fields are checked, and its history is known."""
+
+    request: Request
+    task: Task
+    source: CandidateSource
+    history: _History
+    context: Context  # for the model that ranks
+    notes: list[str]
 
 
 class Service:
@@ -64,6 +82,7 @@ class Service:
     ) -> None:
         assert retriever is not None or catalogue is not None
         self.ranker, self.store, self.retriever, self.catalogue = ranker, store, retriever, catalogue
+        self._popular = Popular(store.bought)
 
     @staticmethod
     def load(folder: Path | str, catalogue: Path | str | None = None) -> Service:
@@ -92,9 +111,16 @@ class Service:
     def answer(self, request: Request) -> Answer:
         """Rank the candidates. Without candidates rank the whole catalogue, or the items that retrieval chooses.
 
+        Recommendation without candidates and without a known item in the history gives the most popular items.
+
         Raises:
             DataError: candidates are empty or unknown, behaviors do not fit, or ``top_n`` is below 1.
         """
+        return self.rank([self.read(request)])[0]
+
+    def read(self, request: Request) -> ReadRequest:
+        """Check a request and look up its history. Raises DataError as ``answer`` does."""
+        check_top_n(request.top_n)
         if request.behaviors is not None and request.history is None:
             raise DataError("behaviors is given without history. Give the history too.")
         repeated = _repeated(request.candidates or [])
@@ -102,32 +128,75 @@ class Service:
             request = request._replace(candidates=list(dict.fromkeys(request.candidates or [])))
         query = (request.query or "").strip() or None
         history = self._history(request)
-        source, model, ranked = self._ranked(request, query, history)
-        return Answer(
-            items=[item for item, _ in ranked],
-            scores=[score for _, score in ranked],
+        if request.candidates is not None:
+            self.ranker.places(request.candidates)
+        model = self.ranker if request.candidates is not None or self.catalogue is None else self.catalogue
+        context = model.context(history.items, query, history.behaviors)
+        return ReadRequest(
+            request,
             task="search" if query else "recommendation",
-            candidate_source=source,
-            history_source=history.source,
+            source=self._source(request, context),
+            history=history,
+            context=context,
             notes=_notes(request, history, query, model, repeated),
         )
 
-    def _ranked(
-        self, request: Request, query: str | None, history: _History
-    ) -> tuple[CandidateSource, Ranker, list[tuple[str, float]]]:
-        source: CandidateSource = "given"
-        candidates = request.candidates
-        if candidates is None and self.catalogue is not None:
-            limit = LIMIT if request.top_n is None else request.top_n
-            best = self.catalogue.rank_catalogue(history.items, query, limit, history.behaviors)
-            return "full-ranking", self.catalogue, best
-        if candidates is None:
-            assert self.retriever is not None
-            source = "retrieved"
-            retrieved = self.retriever.find(self._known(history.items), history.vector, query)
-            candidates = [self.ranker.raw_ids[item] for item in retrieved.tolist()]
-        ranked = self.ranker.rank(history.items, query, candidates, request.top_n, history.behaviors)
-        return source, self.ranker, ranked
+    def rank(self, requests: Sequence[ReadRequest]) -> list[Answer]:
+        """The answers of many requests, which share calls of the models. Each equals the answer to it alone, but for
+        the last digits of its scores.
+        """
+        ranked: dict[int, _Ranked] = {}
+        for sources, rank in (
+            (("popular",), self._rank_popular),
+            (("full-ranking",), self._rank_catalogue),
+            (("given", "retrieved"), self._rank_candidates),
+        ):
+            rows = [row for row, read in enumerate(requests) if read.source in sources]
+            if rows:
+                ranked.update(zip(rows, rank([requests[row] for row in rows]), strict=True))
+        return [
+            Answer(*ranked[row], read.task, read.source, read.history.source, read.notes)
+            for row, read in enumerate(requests)
+        ]
+
+    def _source(self, request: Request, context: Context) -> CandidateSource:
+        if request.candidates is not None:
+            return "given"
+        if context.query is None and not context.history:
+            return "popular"
+        return "retrieved" if self.catalogue is None else "full-ranking"
+
+    def _rank_popular(self, requests: Sequence[ReadRequest]) -> Iterator[_Ranked]:
+        for read in requests:
+            best = self._popular.items[: read.request.top_n or LIMIT]
+            yield [self.ranker.raw_ids[item] for item in best.tolist()], self._popular.shares[best].tolist()
+
+    def _rank_catalogue(self, requests: Sequence[ReadRequest]) -> Iterator[_Ranked]:
+        assert self.catalogue is not None
+        index, raw_ids = self.catalogue.index, self.catalogue.raw_ids
+        met = [
+            [] if read.context.query else [index[raw] for raw in read.history.items if raw in index]
+            for read in requests
+        ]
+        limits = [read.request.top_n or LIMIT for read in requests]
+        for best, scores in self.catalogue.best_of_catalogue([read.context for read in requests], met, limits):
+            yield [raw_ids[item] for item in best.tolist()], scores.tolist()
+
+    def _rank_candidates(self, requests: Sequence[ReadRequest]) -> Iterator[_Ranked]:
+        lists = [self._candidates(read) for read in requests]
+        scored = self.ranker.score([read.context for read in requests], lists)
+        for read, items, scores in zip(requests, lists, scored, strict=True):
+            best = best_places(scores, read.request.top_n or len(scores))
+            yield [self.ranker.raw_ids[item] for item in items[best].tolist()], scores[best].tolist()
+
+    def _candidates(self, read: ReadRequest) -> IntArray:
+        """(C,) item_idx: the request's own candidates, or those that retrieval chooses."""
+        if read.request.candidates is not None:
+            return self.ranker.places(read.request.candidates)
+        assert self.retriever is not None
+        index = self.ranker.index
+        known = np.array([index[raw] for raw in read.history.items if raw in index], np.int64)
+        return self.retriever.find(known, read.history.vector, read.context.query)
 
     def _history(self, request: Request) -> _History:
         if request.history is not None:
@@ -140,8 +209,18 @@ class Service:
         items = [self.ranker.raw_ids[item] for item in known.history.tolist()]
         return _History("stored", items, [BEHAVIORS[b] for b in known.behavior.tolist()], known.vector)
 
-    def _known(self, raw: list[str]) -> IntArray:
-        return np.array([self.ranker.index[item] for item in raw if item in self.ranker.index], np.int64)
+
+class Popular:
+    """The catalogue by popularity: the fallback where nothing is known of a user.
+
+    Args:
+        bought: (I,) number of training's users who met an item.
+    """
+
+    def __init__(self, bought: Tensor) -> None:
+        met = bought.numpy().astype(np.int64)
+        self.items = np.argsort(-met, kind="stable")  # (I,) item_idx, most popular first
+        self.shares = met / max(1, int(met.max(initial=0)))  # (I,) relative to the most popular item
 
 
 def _repeated(candidates: list[str]) -> list[str]:
@@ -154,7 +233,7 @@ def _notes(request: Request, history: _History, query: str | None, model: Ranker
     if repeated:
         notes.append(f"{len(repeated)} candidates were given more than once and are ranked once: {repeated[:5]}")
     if history.source == "unknown-user":
-        notes.append(f"user {request.user!r} is unknown: answered as for an empty history")
+        notes.append(f"user {request.user!r} is unknown: the answer has no history")
     unknown = [item for item in history.items if item not in model.index]
     if unknown:
         notes.append(f"{len(unknown)} items of the history are unknown and were left out: {unknown[:5]}")

@@ -100,16 +100,20 @@ def test_query_history_and_behavior_each_change_the_scores(ranker: Ranker) -> No
     assert all(dict(other) != dict(base) for other in others)
 
 
-def test_many_candidates_are_scored_a_part_at_a_time(ranker: Ranker, monkeypatch: pytest.MonkeyPatch) -> None:
-    every = ranker.rank(["i1", "i2"], "red", ranker.raw_ids)
-    seen: list[int] = []
-    whole = ranker_module._one
+def test_a_call_of_the_model_has_a_bounded_number_of_candidates(
+    ranker: Ranker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contexts = [ranker.context(["i1", "i2"], "red"), ranker.context([], None), ranker.context(["i3"], None)]
+    lists = [ranker.places(ranker.raw_ids), ranker.places(["i4"]), ranker.places(["i5", "i4"])]
+    expected = [ranker.score([context], [given])[0] for context, given in zip(contexts, lists, strict=True)]
+    shapes: list[tuple[int, ...]] = []
+    whole = ranker.loaded.model.score
     monkeypatch.setattr(ranker_module, "_AT_ONCE", 7)
-    monkeypatch.setattr(ranker_module, "_one", lambda h, q, part: (seen.append(len(part)), whole(h, q, part))[1])
-    parts = ranker.rank(["i1", "i2"], "red", ranker.raw_ids)
-    assert dict(parts) == pytest.approx(dict(every), abs=1e-6)
-    assert max(seen) == 7
-    assert sum(seen) == len(ranker.raw_ids)
+    monkeypatch.setattr(ranker.loaded.model, "score", lambda b: (shapes.append(tuple(b.candidates.shape)), whole(b))[1])
+    for scores, alone in zip(ranker.score(contexts, lists), expected, strict=True):
+        np.testing.assert_allclose(scores, alone, atol=1e-6)
+    assert max(rows * width for rows, width in shapes) == 7
+    assert shapes[-1] == (2, 2), "short lists share a call"
 
 
 def test_an_earlier_request_leaves_no_trace(ranker: Ranker) -> None:

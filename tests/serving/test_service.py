@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -181,14 +182,39 @@ def test_retrieval_sees_the_users_own_vector_only_behind_the_stored_history(
         return real(history, vector, query)  # type: ignore[arg-type]
 
     monkeypatch.setattr(service.retriever, "find", find)
-    for request in (Request(user="u12"), Request(user="u12", history=["i1"]), Request(user="nobody")):
+    for request in (Request(user="u12"), Request(user="u12", history=["i1"]), Request(user="nobody", query="kitchen")):
         service.answer(request)
     assert seen == [True, False, False]
 
 
 @pytest.mark.parametrize("request_", [Request(), Request(user="nobody"), Request(history=["gone"])])
-def test_nothing_known_still_answers(service: Service, request_: Request) -> None:
-    assert len(service.answer(request_._replace(top_n=3)).items) == 3
+def test_where_nothing_is_known_the_most_popular_items_answer(service: Service, request_: Request) -> None:
+    result = service.answer(request_._replace(top_n=3))
+    bought = service.store.bought.numpy()
+    order = np.lexsort((np.arange(ITEMS), -bought))[:3]
+    assert result.items == [f"i{item}" for item in order]
+    assert result.scores == pytest.approx(bought[order] / bought.max())
+    assert result.candidate_source == "popular"
+    searched = service.answer(request_._replace(query="kitchen"))
+    given = service.answer(request_._replace(candidates=CANDIDATES))
+    assert (searched.candidate_source, given.candidate_source) == ("retrieved", "given")
+
+
+def test_answers_to_many_requests_are_those_to_each_alone(service: Service, folder: Path, full: Path) -> None:
+    requests = [
+        Request(user="u12"),
+        Request(),
+        Request(user="u3", query="kitchen", top_n=4),
+        Request(user="u12", candidates=CANDIDATES),
+        Request(history=["i1", "i2"], behaviors=["src", "rec"], top_n=2),
+        Request(query="garden red", candidates=CANDIDATES[:2]),
+    ]
+    for served in (service, Service.load(folder, full)):
+        answers = served.rank([served.read(request) for request in requests])
+        for request, many in zip(requests, answers, strict=True):
+            alone = served.answer(request)
+            assert many._replace(scores=[]) == alone._replace(scores=[])
+            assert many.scores == pytest.approx(alone.scores, abs=1e-5)
 
 
 def test_notes_name_what_was_left_out_and_cut(service: Service) -> None:
