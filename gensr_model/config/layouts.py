@@ -32,7 +32,15 @@ _UBI: dict[str, Any] = {
     "queries": {
         "name": "ubi",
         "lines": "ubi_queries",
-        "columns": {"query_id": "query_id", "query": "user_query"},
+        # UBI requires a text of each query. The empty one is of a list that nobody searched for.
+        "without_text": "recommendation",
+        "columns": {
+            "query_id": "query_id",
+            "query": "user_query",
+            "user": ["user_id?", "client_id"],
+            "time": "timestamp",
+            "items": "query_response_hit_ids",
+        },
     },
     # Event types of OpenSearch's examples, in addition to the usual ones.
     "behaviors": {
@@ -41,6 +49,12 @@ _UBI: dict[str, Any] = {
         **dict.fromkeys(("type_filter", "button_click", "global_click", "declined_product"), _IGNORED),
         **dict.fromkeys(("new_user_entry", "page_exit"), _IGNORED),
     },
+}
+#: The files of ``gensr_model/serving/event_log.py``: UBI under other names.
+_SERVED: dict[str, Any] = {
+    **_UBI,
+    "events": {**_UBI["events"], "name": "events"},
+    "queries": {**_UBI["queries"], "name": "queries"},
 }
 _PERSONALIZE: dict[str, Any] = {
     "events": {
@@ -156,6 +170,7 @@ _AMAZON_2023: dict[str, Any] = {
 }
 LAYOUTS: dict[str, dict[str, Any]] = {
     "ubi": _UBI,
+    "gensr-serve": _SERVED,
     "personalize": _PERSONALIZE,
     "google-retail": _GOOGLE_RETAIL,
     "recbole": _RECBOLE,

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, StringConstraints, field_validator
 from gensr_model.config.base import Frozen, overlay
 from gensr_model.config.layouts import LAYOUTS, LINE_STEPS
 
-Behavior = Literal["rec", "src", "ignored"]
+Behavior = Literal["rec", "src", "shown", "ignored"]
 Name = Annotated[str, StringConstraints(min_length=1)]
 # Several columns of one role: texts are joined, and categories are levels of a path. In all other roles the first
 # column with a value counts. A column whose name ends in ? may be absent.
@@ -102,6 +102,11 @@ class QueryColumns(Frozen):
 
     query_id: Names | None = Field(None, description="Column with the id of the search.")
     query: Names | None = Field(None, description="Column with the text of the search.")
+    user: Names | None = Field(None, description="Column with the id of the user who saw the list.")
+    time: Names | None = Field(None, description="Column with the time at which the list was shown.")
+    items: Names | None = Field(
+        None, description="Column with the ids of the shown items, best first: a list, in text files as JSON."
+    )
 
 
 class TableConfig(Frozen):
@@ -167,10 +172,15 @@ class UsersTable(TableConfig):
 
 
 class QueriesTable(TableConfig):
-    """The queries table, which is optional: the text of each search, where events hold only the id of the search."""
+    """The queries table, which is optional: the text of each search and the items that it showed."""
 
     name: Stem = "queries"
     columns: QueryColumns = QueryColumns()
+    without_text: Literal["unknown", "recommendation"] = Field(
+        "unknown",
+        description="What a row without a text is. `unknown`: a search whose text is not known, so its engagements are "
+        "left out. `recommendation`: a list that was shown without a search.",
+    )
 
 
 class SplitConfig(Frozen):
@@ -211,8 +221,8 @@ class LogsConfig(Frozen):
     users: UsersTable = UsersTable()
     behaviors: dict[Name, Behavior] = Field(
         {},
-        description="Meaning of each event type: `rec` or `src` is an engagement, `ignored` is none. An "
-        "engagement with a query is a search.",
+        description="Meaning of each event type: `rec` or `src` is an engagement, `shown` an impression, `ignored` "
+        "neither. An engagement with a query is a search.",
     )
     keep_users: Literal["any", "both"] = Field(
         "any", description="Which users stay. `both`: only users with a search and a recommendation."

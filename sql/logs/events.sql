@@ -1,5 +1,5 @@
 -- One block of events (batch: text by role; engagement; number, the time as a number; line_no) -> typed events, or the
--- reason for a reject. Events of ignored types need no ids and no times: many have none. Rows stay in their order.
+-- reason for a reject. Events of ignored types and impressions need no ids and no times: many have none. Rows stay in their order.
 with rows as (
     select
         *,
@@ -16,7 +16,7 @@ judged as (
     select
         *,
         case
-            when engagement = 'ignored' then null
+            when engagement in ('ignored', 'shown') then null
             when "user" is null then 'no ' || $user
             when item is null then 'no ' || $item
             when is_nested("user") then $user || ' is a list or an object: one id is expected'

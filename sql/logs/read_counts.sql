@@ -7,6 +7,7 @@ with behaviors as (
 select
     (select count(*) from raw_events) as event_rows,
     (select count(*) from raw_events where engagement = 'ignored') as ignored_by_type,
+    (select count(*) from raw_events where engagement = 'shown') as impressions,
     (select count(*) from engagements where without_text) as searches_without_text,
     (select count(*) from engagements where not without_text) - (select count(*) from interactions) as repeats_merged,
     (select count(*) from interactions where behavior = 'rec') as recommendation_events,

@@ -91,7 +91,8 @@ class Preparing:
 
     Attributes:
         tables: the raw tables to read, as views ``raw_<table>`` with ``file_row_number``; ``items`` is one of them.
-        interactions: make ``interactions`` (user, item, ts, behavior, query, source_row), the engaged rows.
+        interactions: make ``interactions`` (user, item, ts, behavior, query, source_row), the engaged rows. Where the
+            data have impressions, also ``shown`` and ``engaged_lists``, which ``sql/prepared/impressions.sql`` reads.
         item_text: make ``item_text`` (item, title, brand, description, category_paths) from ``item_rows``.
         event_split: make ``event_split`` (position, split) from ``events``.
         searches: add search events to ``interactions`` after the filter, where the raw data have none.

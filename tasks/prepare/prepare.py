@@ -31,7 +31,12 @@ SCHEMA_VERSION = 1
 # Fields of ``prepare`` that decide the output. The others limit DuckDB and change no byte.
 DECIDING = tuple(name for name in PrepareConfig.model_fields if name not in ("memory_limit", "threads"))
 PREPARE_FIELDS = tuple(f"prepare.{field}" for field in DECIDING)
-_LOGS_FIELDS = ("logs.keep_users", "logs.category_queries", "logs.events.search_by")
+_LOGS_FIELDS = (
+    "logs.keep_users",
+    "logs.category_queries",
+    "logs.events.search_by",
+    "logs.queries.without_text",
+)
 _EVAL_SPLITS = ("valid", "test")
 _DAYS_SHOWN = 10
 _STEPS_SHOWN = 5
@@ -182,7 +187,8 @@ def filter_interactions(con: duckdb.DuckDBPyConnection, config: PipelineConfig, 
 
 
 def make_samples(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: dict[str, Any]) -> list[Task]:
-    """Make the tables ``users``, ``items``, ``queries``, ``events`` and ``samples``. Returns the tasks.
+    """Make the tables ``users``, ``items``, ``queries``, ``events``, ``samples``, and ``impressions`` where the format
+    made ``shown``. Returns the tasks.
 
     Raises DataError for a split without samples of a task.
     """
@@ -191,6 +197,9 @@ def make_samples(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts:
     _run_steps(con, (*entry.preparing.searches, *entry.preparing.item_text), config, counts)
     for step in ("users", "items", "queries", "events"):
         run(con, f"prepared/{step}")
+    if "shown" in _tables(con):
+        for step in ("impressions", "drop_shown"):
+            run(con, f"prepared/{step}")
     _run_steps(con, entry.preparing.event_split, config, counts)
     run(con, "prepared/samples", {"include": config.prepare.same_time == "include"})
     return _require_samples(con, entry, config, counts)
@@ -239,12 +248,18 @@ def _late_days(con: duckdb.DuckDBPyConnection, zone: str | None) -> str:
     return f'{shown}. From {day} on there are {left_out}: to leave them out, set prepare.until to "{starts}"'
 
 
+def _tables(con: duckdb.DuckDBPyConnection) -> set[str]:
+    """The tables that the steps so far have made."""
+    return {table for (table,) in run(con, "prepared/tables").fetchall()}
+
+
 def _write_tables(
     con: duckdb.DuckDBPyConnection, out: Path, further: Iterable[tuple[str, str]], counts: dict[str, Any]
 ) -> None:
     shared = [(table, f"prepared/files/{table}") for table in ("items", "users", "queries", "events", "graph")]
-    made = {table for (table,) in run(con, "prepared/tables").fetchall()}
-    for table, name in (*shared, *(file for file in further if file[0] in made)):
+    made = _tables(con)
+    optional = (*further, ("impressions", "prepared/files/impressions"))
+    for table, name in (*shared, *(file for file in optional if file[0] in made)):
         batches = files.rows_of(con, name)
         counts[table] = files.write(out / f"{table}.parquet", files.TABLES[table], batches)
     for split in ("train", *_EVAL_SPLITS):

@@ -51,6 +51,18 @@ SAMPLES = pa.schema(
 CANDIDATES = pa.schema([("sample_id", pa.string()), ("protocol", pa.string()), ("item_idx", pa.list_(pa.int32()))])
 GRAPH = pa.schema([("user_idx", pa.int32()), ("item_idx", pa.int32())])
 ITEM_QUERIES = pa.schema([("item_idx", pa.int32()), ("query_idx", pa.int32())])
+IMPRESSIONS = pa.schema(
+    [
+        ("list_idx", pa.int32()),
+        ("user_idx", pa.int32()),
+        ("behavior", pa.string()),
+        ("query_idx", pa.int32()),
+        ("ts", pa.int64()),
+        ("item_idx", pa.int32()),
+        ("position", pa.int32()),
+        ("source_row", pa.int64()),
+    ]
+)
 
 #: Every Parquet file of a prepared folder.
 TABLES: dict[str, pa.Schema] = {
@@ -65,10 +77,11 @@ TABLES: dict[str, pa.Schema] = {
     "candidates_test": CANDIDATES,
     "graph": GRAPH,
     "item_queries": ITEM_QUERIES,
+    "impressions": IMPRESSIONS,
 }
 
-#: Files that a format may lack: in KuaiSAR users type queries, so no item has queries of its own.
-OPTIONAL = frozenset({"item_queries"})
+#: Files that a dataset may lack: queries made of an item's categories, and what was shown beside what was taken.
+OPTIONAL = frozenset({"item_queries", "impressions"})
 
 
 def rows_of(

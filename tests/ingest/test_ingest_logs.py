@@ -105,7 +105,7 @@ def test_every_kind_of_file_gives_the_same_events(kind: str, tmp_path: Path) -> 
     raw = ingest(source(tmp_path / "logs", **{f"events.{kind}": KINDS[kind](LOG)}), share=0.0)
     assert events(raw, "user", "item", "ts", "behavior", "engagement", "query") == [
         ("7", "a b", MS, "Click", "rec", "red strasse"),
-        ("8", "i2", MS + 1000, "impression", "ignored", None),
+        ("8", "i2", MS + 1000, "impression", "shown", None),
         ("9", "红", MS + 2000, "add-to-cart", "rec", "红色"),
     ]
     told = understood(raw, f"events.{kind}")

@@ -34,7 +34,7 @@ class Case(NamedTuple):
     events: list[tuple[Any, ...]]  # user, item, ts after MS, engagement, query, query id
     items: list[tuple[Any, ...]]  # item, title, brand, description, category paths
     rejects: list[tuple[str, int, str]]
-    queries: tuple[tuple[str, str], ...] = ()
+    queries: tuple[tuple[str, str | None], ...] = ()
 
 
 def as_lines(*rows: dict[str, Any]) -> bytes:
@@ -88,6 +88,28 @@ CASES = {
             ("ubi_dump.1.ndjson", 11, "no user_id or client_id"),
         ],
         (("q1", "café 杯"), ("q2", "never clicked")),
+    ),
+    "gensr-serve": Case(
+        "gensr_model/serving/event_log.py",
+        {
+            "queries-2023-11-14.jsonl": as_lines(
+                {"query_id": "q1", "client_id": "u1", "user_query": "杯", "query_response_hit_ids": ["7", "8"]},
+                {"query_id": "q2", "client_id": "u1", "user_query": "", "query_response_hit_ids": ["9"]},
+            ),
+            "queries-2023-11-14-002.jsonl": as_lines({"query_id": "q3", "client_id": "q3", "user_query": ""}),
+            "events-2023-11-14.jsonl": as_lines(
+                ubi("click", "7", "q1"), ubi("click", "9", "q2"), ubi("view", None, "q2")
+            ),
+            "items.csv": lines("id,title", "7,cup"),
+        },
+        [
+            ("c1", "7", 0, "rec", None, "q1"),
+            ("c1", "9", 0, "rec", None, "q2"),
+            ("c1", None, 0, "ignored", None, "q2"),
+        ],
+        [("7", "cup", None, None, None)],
+        [],
+        (("q1", "杯"), ("q2", None), ("q3", None)),
     ),
     "personalize": Case(
         "https://docs.aws.amazon.com/personalize/latest/dg/ECOMMERCE-datasets-and-schemas.html",
@@ -279,6 +301,15 @@ def test_several_actions_on_an_item_in_a_search_are_one_engagement_at_the_first_
     assert interactions(raw, config) == [("c1", "7", 0, "src", "café 杯"), ("u9", "红", 0, "rec", None)]
     assert [(row["position"], row["item_title"]) for row in raw.rows("events")[:2]] == [(3, None), (3, None)]
     assert [row["item_title"] for row in raw.rows("events") if row["item_title"]] == ["红杯"]
+
+
+def test_a_click_on_a_list_that_nobody_searched_for_is_a_recommendation(tmp_path: Path) -> None:
+    config = config_of("gensr-serve")
+    raw = ingest(written(tmp_path / "logs", CASES["gensr-serve"].files), config)
+    assert interactions(raw, config) == [("c1", "7", 0, "src", "杯"), ("c1", "9", 0, "rec", None)]
+    assert [row["items"] for row in raw.rows("queries")] == [["7", "8"], ["9"], None]
+    unknown = config_of("gensr-serve", queries={"without_text": "unknown"})
+    assert interactions(raw, unknown) == [("c1", "7", 0, "src", "杯")]
 
 
 def test_a_click_on_what_a_search_showed_has_its_query_and_one_on_a_recommendation_none(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from tasks.ingest.formats.logs_prepare import (
     category_searches,
     engagements,
     event_split,
+    impressions,
     keeps_both,
     require_joins,
     zone_of_days,
@@ -53,7 +54,7 @@ EVENTS = pa.schema(
         *[("item_title", _TEXT), ("file", _TEXT), ("line", _INT)],
     ]
 )
-QUERIES = pa.schema([("query_id", _TEXT), ("query", _TEXT)])
+QUERIES = pa.schema([("query_id", _TEXT), ("query", _TEXT), ("user", _TEXT), ("ts", _INT), ("items", pa.list_(_TEXT))])
 ITEMS = pa.schema(
     [
         *[("item", _TEXT), ("title", _TEXT), ("brand", _TEXT), ("description", _TEXT)],
@@ -66,11 +67,13 @@ _ENGAGED = """add to cart, addtocart, book, bookmark, buy, cart, checkout, click
     favorite, favourite, like, listen, order, play, product click, product view, purchase, purchase complete, rate,
     rating, read, review, save, select item, share, stream, subscribe, transaction, view, view item, watch, wishlist,
     add to wishlist, detail page view"""
-_IGNORED = """add impression, category page view, dislike, first visit, home page view, impression, item impression,
-    login, logout, page view, pageview, query, remove from cart, scroll, search, search impression, session start,
-    shopping cart page view, user engagement, view cart, view item list, view promotion, view search results"""
+_SHOWN = "impression, item impression, search impression"
+_IGNORED = """add impression, category page view, dislike, first visit, home page view, login, logout, page view,
+    pageview, query, remove from cart, scroll, search, session start, shopping cart page view, user engagement,
+    view cart, view item list, view promotion, view search results"""
 BEHAVIORS = {
     **{name.strip(): "rec" for name in _ENGAGED.split(",")},
+    **{name.strip(): "shown" for name in _SHOWN.split(",")},
     **{name.strip(): "ignored" for name in _IGNORED.split(",")},
 }
 _USUAL = LogsConfig()
@@ -176,10 +179,13 @@ def _event_types(logs: LogsConfig, types: Counter[str], path: Path) -> dict[str,
         shown = ", ".join(f"{name} ({rows})" for name, rows in sorted(unknown.items())[:20])
         error = DataError(
             f"{path}: unknown event types: {shown}. Say in logs.behaviors what each is: rec for an engagement "
-            "(with a query it is a search), src for an engagement in a search, ignored for all else, "
+            "(with a query it is a search), src for an engagement in a search, shown for an impression, ignored for "
+            "all else, "
             'such as {"' + min(unknown) + '": "ignored"}.'
         )
-        error.blanks = {f"logs.behaviors.{name}": f"{rows}: rec, src or ignored" for name, rows in unknown.items()}
+        error.blanks = {
+            f"logs.behaviors.{name}": f"{rows}: rec, src, shown or ignored" for name, rows in unknown.items()
+        }
         raise error
     return known
 
@@ -237,11 +243,12 @@ def table_blocks(
     table: str, logs: LogsConfig, con: duckdb.DuckDBPyConnection, path: Path, bounds: dict[str, int]
 ) -> Generator[tuple[pa.Table, pa.Table], None, dict[str, Any]]:
     """Accepted rows and rejected lines of a file of queries, items or users. Returns how the file was read."""
-    del bounds
     reader = TableReader(con, path, table, getattr(logs, table))
+    con.execute("set TimeZone = ?", [logs.events.time_zone])
     key = REQUIRED[table][0]
     params: dict[str, Any] = {key: reader.name_of(key)}
-    if table == "items":
+    params |= bounds if table == "queries" else {}
+    if table != "users":
         params["missing"] = MISSING.to_pylist()
     for rows, broken in reader.batches():
         accepted, rejected = _split(_query(con, _TYPED[table], rows, params))
@@ -318,6 +325,7 @@ PREPARING = Preparing(
         engagements,
         "logs/interactions",
         Count("read", "logs/read_counts"),
+        impressions,
         "logs/drop_engagements",
         require_joins,
     ),

@@ -144,7 +144,9 @@ def explicit(result: dict[str, Any], config: PipelineConfig) -> tuple[dict[str, 
     types = result["event_types"]
     logs["behaviors"] = {name: each["behavior"] for name, each in types.items()}
     notes |= {f"logs.behaviors.{name}": f"{each['rows']:,} rows" for name, each in types.items()}
-    notes["logs.behaviors"] = "rec and src are engagements, which with a query are searches; or ignored"
+    notes["logs.behaviors"] = (
+        "rec and src are engagements, which with a query are searches; shown is an impression; or ignored"
+    )
     split = result.get("split", {})
     if by := split.get("by"):
         shown = {"days": ("days", "zone"), "time_share": ("time_share",)}.get(by, ())

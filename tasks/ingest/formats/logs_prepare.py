@@ -21,9 +21,24 @@ def keeps_both(config: PipelineConfig) -> bool:
 
 
 def engagements(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: dict[str, Any]) -> None:
-    """Make the table ``engagements``: engaged events with the text of their search."""
+    """Make the tables ``asked``, the texts of searches, and ``engagements``, engaged events with the text of theirs."""
     del counts
-    sql_runner.run(con, "logs/engagements", {"search_by": config.logs.events.search_by})
+    sql_runner.run(con, "logs/asked")
+    sql_runner.run(con, "logs/engagements", _searches(config))
+
+
+def impressions(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: dict[str, Any]) -> None:
+    """Make the tables ``shown`` and ``engaged_lists``, where the logs have impressions."""
+    del counts
+    sql_runner.run(con, "logs/shown", _searches(config))
+    if con.table("shown").shape[0]:
+        sql_runner.run(con, "logs/engaged_lists")
+    else:
+        sql_runner.run(con, "prepared/drop_shown")
+
+
+def _searches(config: PipelineConfig) -> dict[str, Any]:
+    return {"search_by": config.logs.events.search_by, "without_text": config.logs.queries.without_text}
 
 
 def require_joins(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: dict[str, Any]) -> None:
@@ -35,8 +50,9 @@ def require_joins(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts
     read = counts["read"]
     if not read["recommendation_events"] + read["search_events"]:
         raise DataError(
-            f"no event is an engagement: of {read['event_rows']:,} events {read['ignored_by_type']:,} are ignored "
-            f"(logs.behaviors), and {read['searches_without_text']:,} belong to a search whose text nobody knows."
+            f"no event is an engagement: of {read['event_rows']:,} events {read['ignored_by_type']:,} are ignored and "
+            f"{read['impressions']:,} impressions (logs.behaviors), and {read['searches_without_text']:,} belong to a "
+            "search whose text nobody knows."
         )
     (row,) = sql_runner.to_arrow(con, "logs/described_items").to_pylist()
     counts["items_described"] = row

@@ -15,12 +15,13 @@ _USER = ("user_id", "userId", "USER_ID", "client_id", "visitorId", "uid", "user_
          "customer", "kunde", "utilisateur", "usuario")  # fmt: skip
 _QUERY = ("query", "search_query", "searchQuery", "user_query", "keyword", "search_term", "suchbegriff",
           "requête", "consulta")  # fmt: skip
+_TIME = ("timestamp", "TIMESTAMP", "ts", "event_time", "eventTime", "created_at", "event_timestamp")
 #: Table -> role -> usual names, the most likely first. Case, accents and signs such as _ do not count.
 USUAL: dict[str, dict[str, tuple[str, ...]]] = {
     "events": {
         "user": _USER,
         "item": _ITEM,
-        "time": ("timestamp", "TIMESTAMP", "ts", "event_time", "eventTime", "created_at", "event_timestamp"),
+        "time": _TIME,
         "behavior": ("event_type", "EVENT_TYPE", "action", "action_name", "event_name"),
         "query": _QUERY,
         "query_id": ("query_id",),
@@ -29,7 +30,13 @@ USUAL: dict[str, dict[str, tuple[str, ...]]] = {
         "position": ("position",),
         "item_title": (),
     },
-    "queries": {"query_id": ("query_id",), "query": _QUERY},
+    "queries": {
+        "query_id": ("query_id",),
+        "query": _QUERY,
+        "user": _USER,
+        "time": _TIME,
+        "items": ("query_response_hit_ids", "shown_items"),
+    },
     "items": {
         "item": (*_ITEM, "id"),
         "title": ("title", "name", "titel", "titre", "título"),
