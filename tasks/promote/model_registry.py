@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import mlflow
 import pandas as pd
@@ -236,17 +236,29 @@ def version_bundle(run: Tracked, name: str, number: str) -> StageResult:
     return _fetch_bundle(version)
 
 
+def serving_folders(version: ModelVersion) -> tuple[Path, Path | None]:
+    """The folders of a version's bundle and of its full-ranking model, if it has one, fetched to this machine."""
+    catalogue = version.tags.get("catalogue_key", NONE)
+    return _fetch(version, "bundle")[1], None if catalogue == NONE else _fetch(version, "catalogue")[1]
+
+
 def _anchor_tag(task: Task) -> str:
     return f"anchor_{task}"
 
 
 def _fetch_bundle(version: ModelVersion) -> StageResult:
-    key = version.tags.get("bundle_key")
+    key, folder = _fetch(version, "bundle")
+    return StageResult("champion", key, folder, {}, 0.0, True, content=folder_digest(folder))
+
+
+def _fetch(version: ModelVersion, part: Literal["bundle", "catalogue"]) -> tuple[str, Path]:
+    """The key of a part of a version, and its folder on this machine, fetched where it is not there."""
+    key = version.tags.get(f"{part}_key")
     if key is None:
         raise DataError(
             f"version {version.version} of the model {version.name} was not registered by "
             f"retrain/nightly or train/full-ranking. Move the alias {CHAMPION} to a version with the "
-            "tag bundle_key, or delete the alias and run again."
+            f"tag {part}_key, or delete the alias and run again."
         )
     folder = state_dir().root / "champions" / f"{version.name}-{key}"
     if not folder.is_dir():
@@ -258,12 +270,12 @@ def _fetch_bundle(version: ModelVersion) -> StageResult:
             # Not by Model.load, which reads the path as a URI and %20 in it as a blank.
             described = yaml.safe_load((Path(fetched) / MLMODEL_FILE_NAME).read_text(encoding="utf-8"))
             inside = described["flavors"].get("python_function", {}).get("artifacts", {})
-            if "bundle" not in inside:
+            if part not in inside:
                 raise DataError(
-                    f"{source} has no model bundle among its artifacts. Move the alias {CHAMPION} to another version."
+                    f"{source} has no model {part} among its artifacts. Move the alias {CHAMPION} to another version."
                 )
-            move_into_place(Path(fetched) / inside["bundle"]["path"], folder)
-    return StageResult("champion", key, folder, {}, 0.0, True, content=folder_digest(folder))
+            move_into_place(Path(fetched) / inside[part]["path"], folder)
+    return key, folder
 
 
 def _alias(run: Tracked, name: str) -> ModelVersion | None:

@@ -354,3 +354,6 @@ def test_what_serves_ranks_the_catalogue_by_the_full_ranking_champion(logged: Lo
     promoted = model_registry.champion(run, served)
     assert promoted is not None
     assert (promoted.version, promoted.bundle.key, promoted.catalogue_key) == ("2", "k1", "f1")
+    fetched = model_registry.serving_folders(run.client.get_model_version(served, "2"))
+    assert Service.load(*fetched).answer(Request("u12", top_n=5)).items == after["items"][0]
+    assert model_registry.serving_folders(run.client.get_model_version(served, "1"))[1] is None
