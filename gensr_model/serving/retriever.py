@@ -31,18 +31,29 @@ class Retriever:
         self._by_bought = np.argsort(-bought.numpy().astype(np.int64), kind="stable")
         self._index = index_texts(item_texts(items, text))
 
-    def find(self, history: IntArray, user: Tensor | None, query: str | None, limit: int = LIMIT) -> IntArray:
+    def find(
+        self,
+        history: IntArray,
+        user: Tensor | None,
+        query: str | None,
+        limit: int = LIMIT,
+        left_out: IntArray | None = None,
+    ) -> IntArray:
         """At most ``limit`` distinct item_idx.
 
         LightGCN ranks by the user's vector (d,) if there is one, else by the mean vector of the history. BM25 ranks
-        only with a query. Where both give fewer than ``limit`` items, the most bought items follow. Without a query the
-        items of the history are left out: buying them again needs no recommendation.
+        only with a query. Where both give fewer than ``limit`` items, the most bought items follow.
+
+        Args:
+            left_out: item_idx that are not wanted. By default the history without a query, and nothing with one: buying
+                an item again needs no recommendation.
         """
-        seen = np.empty(0, np.int64) if query else history
-        rankings = [self._near(history, user, seen, limit), self._matching(query, limit)]
+        if left_out is None:
+            left_out = np.empty(0, np.int64) if query else history
+        rankings = [self._near(history, user, left_out, limit), self._matching(query, limit)]
         turns = chain.from_iterable(zip_longest(*rankings))
-        met = set(seen.tolist())
-        rest = (item for item in self._by_bought.tolist() if item not in met)
+        unwanted = set(left_out.tolist())
+        rest = (item for item in self._by_bought.tolist() if item not in unwanted)
         chosen = dict.fromkeys(item for item in turns if item is not None)
         for item in rest:
             if len(chosen) >= limit:
@@ -50,7 +61,7 @@ class Retriever:
             chosen.setdefault(item)
         return np.fromiter(chosen, np.int64, len(chosen))[:limit]
 
-    def _near(self, history: IntArray, user: Tensor | None, seen: IntArray, limit: int) -> list[int]:
+    def _near(self, history: IntArray, user: Tensor | None, left_out: IntArray, limit: int) -> list[int]:
         if user is None:
             own = torch.from_numpy(history)
             own = own[self.warm[own]]
@@ -58,7 +69,7 @@ class Retriever:
                 return []
             user = self.item[own].mean(dim=0)
         score = (self.item @ user).masked_fill(~self.warm, -torch.inf).numpy()
-        score[seen] = -np.inf
+        score[left_out] = -np.inf
         return best_places(score, limit).tolist()
 
     def _matching(self, query: str | None, limit: int) -> list[int]:

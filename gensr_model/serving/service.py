@@ -56,6 +56,7 @@ class _History(NamedTuple):
     items: list[str]
     behaviors: list[str] | None
     vector: Tensor | None
+    earlier: Sequence[str] = ()  # items that the user met before; they are no part of what the model reads
 
 
 class ReadRequest(NamedTuple):
@@ -75,7 +76,13 @@ class Service:
     Args:
         catalogue: ranks all items where a request has no candidates. Without it ``retriever`` chooses candidates for
             ``ranker``.
+
+    Attributes:
+        leave_out_met: whether a recommendation leaves out every item that the user met. Candidates of a request are
+            ranked in any case.
     """
+
+    leave_out_met = True
 
     def __init__(
         self, ranker: Ranker, store: Store, retriever: Retriever | None, catalogue: Ranker | None = None
@@ -168,16 +175,15 @@ class Service:
 
     def _rank_popular(self, requests: Sequence[ReadRequest]) -> Iterator[_Ranked]:
         for read in requests:
-            best = self._popular.items[: read.request.top_n or LIMIT]
+            left_out = [self.ranker.index[raw] for raw in self._left_out(read) if raw in self.ranker.index]
+            items = self._popular.items
+            best = (items[np.isin(items, left_out, invert=True)] if left_out else items)[: read.request.top_n or LIMIT]
             yield [self.ranker.raw_ids[item] for item in best.tolist()], self._popular.shares[best].tolist()
 
     def _rank_catalogue(self, requests: Sequence[ReadRequest]) -> Iterator[_Ranked]:
         assert self.catalogue is not None
         index, raw_ids = self.catalogue.index, self.catalogue.raw_ids
-        met = [
-            [] if read.context.query else [index[raw] for raw in read.history.items if raw in index]
-            for read in requests
-        ]
+        met = [[index[raw] for raw in self._left_out(read) if raw in index] for read in requests]
         limits = [read.request.top_n or LIMIT for read in requests]
         for best, scores in self.catalogue.best_of_catalogue([read.context for read in requests], met, limits):
             yield [raw_ids[item] for item in best.tolist()], scores.tolist()
@@ -195,8 +201,17 @@ class Service:
             return self.ranker.places(read.request.candidates)
         assert self.retriever is not None
         index = self.ranker.index
-        known = np.array([index[raw] for raw in read.history.items if raw in index], np.int64)
-        return self.retriever.find(known, read.history.vector, read.context.query)
+        known, left_out = (
+            np.array([index[raw] for raw in given if raw in index], np.int64)
+            for given in (read.history.items, self._left_out(read))
+        )
+        return self.retriever.find(known, read.history.vector, read.context.query, left_out=left_out)
+
+    def _left_out(self, read: ReadRequest) -> Sequence[str]:
+        """The items that a recommendation without candidates leaves out."""
+        if read.context.query or not self.leave_out_met:
+            return ()
+        return [*read.history.items, *read.history.earlier]
 
     def _history(self, request: Request) -> _History:
         if request.history is not None:
@@ -206,8 +221,10 @@ class Service:
         known = self.store.user(request.user)
         if known is None:
             return _History("unknown-user", [], None, None)
-        items = [self.ranker.raw_ids[item] for item in known.history.tolist()]
-        return _History("stored", items, [BEHAVIORS[b] for b in known.behavior.tolist()], known.vector)
+        items, earlier = (
+            [self.ranker.raw_ids[item] for item in given.tolist()] for given in (known.history, known.earlier)
+        )
+        return _History("stored", items, [BEHAVIORS[b] for b in known.behavior.tolist()], known.vector, earlier)
 
 
 class Popular:

@@ -46,6 +46,8 @@ def test_every_user_is_found_with_the_latest_events_of_all_splits(saved: Saved) 
         assert known is not None
         assert known.history.tolist() == events.item[own].tolist()
         assert known.behavior.tolist() == events.behavior[own].tolist()
+        met = set(events.item[events.user == user].tolist())
+        assert known.earlier.tolist() == sorted(met - set(known.history.tolist()))
     assert len(np.flatnonzero(events.user == 0)) == 2 * LENGTH > 5
 
 
@@ -65,6 +67,37 @@ def test_vectors_are_the_users_own_and_none_was_learned_without_an_edge(saved: S
     assert saved.store.bought.tolist() == np.bincount(graph["item_idx"], minlength=ITEMS).tolist()
 
 
+def test_many_users_are_read_at_once(saved: Saved) -> None:
+    store = saved.store
+    names = store.user_ids.to_pylist()
+    assert names == sorted(f"u{user}" for user in range(USERS))
+    asked = ["u3", "nobody", "u12", "u3"]
+    rows = store.rows(pa.array(asked))
+    histories, (owner, item) = store.histories(rows), store.earlier(rows)
+    assert histories.mask.shape == (4, 5)
+    assert store.lengths(rows).tolist() == histories.mask.sum(axis=1).tolist() == [5, 0, 5, 5]
+    for place, user in enumerate(asked):
+        known, mask = store.user(user), histories.mask[place]
+        for many, one in (
+            (histories.item[place][mask], known.history if known else []),
+            (histories.behavior[place][mask], known.behavior if known else []),
+            (item[owner == place], known.earlier if known else []),
+        ):
+            assert many.tolist() == list(one)
+
+
+def test_a_bundle_of_an_earlier_version_has_only_histories(saved: Saved, tmp_path: Path) -> None:
+    for path in saved.folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    table = pq.read_table(tmp_path / "users.parquet")
+    pq.write_table(table.drop_columns(["earlier"]), tmp_path / "users.parquet")
+    old, new = user_store.Store(tmp_path).user("u12"), saved.store.user("u12")
+    assert old is not None
+    assert new is not None
+    assert old.history.tolist() == new.history.tolist()
+    assert (len(old.earlier), len(new.earlier)) == (0, LENGTH - len(set(new.history.tolist())))
+
+
 @pytest.mark.parametrize("stranger", ["", "u", "u00", "u70", "zz", "U0", "ü"])
 def test_a_stranger_is_not_found(saved: Saved, stranger: str) -> None:
     assert saved.store.user(stranger) is None
@@ -80,6 +113,9 @@ def test_a_user_without_events_has_an_empty_history(tmp_path: Path) -> None:
     result = user_store.Store(tmp_path)
     lengths = {user: len(result.user(f"u{user}").history) for user in (0, 1, 7, 8, USERS - 1)}  # type: ignore[union-attr]
     assert lengths == {0: 0, 1: 3, 7: 0, 8: 3, USERS - 1: 0}
+    rows = result.rows(pa.array(["u0", "u69"]))
+    assert result.histories(rows).mask.shape == (2, 0)
+    assert result.earlier(rows)[1].tolist() == []
 
 
 def test_a_bundle_that_cannot_serve_says_what_it_lacks(saved: Saved, tmp_path: Path) -> None:

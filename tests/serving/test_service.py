@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
-from small_dataset import ITEMS, write_cf, write_dataset
+from small_dataset import ITEMS, LENGTH, write_cf, write_dataset
 
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.batches import Batch
@@ -67,6 +67,15 @@ def stored(service: Service, user: str) -> tuple[list[str], list[str]]:
     return [f"i{item}" for item in known.history], [BEHAVIORS[how] for how in known.behavior]
 
 
+def met(service: Service, user: str) -> set[str]:
+    """Every item that the user met, also before the stored history."""
+    known = service.store.user(user)
+    assert known is not None
+    items = {f"i{item}" for item in [*known.history, *known.earlier]}
+    assert len(items) == LENGTH > len(set(known.history.tolist()))
+    return items
+
+
 @pytest.mark.parametrize("query", [None, "kitchen"])
 def test_a_known_user_is_ranked_by_the_stored_history(service: Service, query: str | None) -> None:
     history, came = stored(service, "u12")
@@ -101,13 +110,13 @@ def test_an_unknown_user_is_an_empty_history_and_is_told(service: Service) -> No
 
 def test_without_candidates_the_catalogue_is_retrieved_and_ranked(service: Service) -> None:
     history, came = stored(service, "u12")
-    for query, expected in ((None, ITEMS - len(set(history))), ("kitchen", ITEMS)):
+    for query, expected in ((None, ITEMS - LENGTH), ("kitchen", ITEMS)):
         result = service.answer(Request(user="u12", query=query))
         assert result.candidate_source == "retrieved"
         assert len(set(result.items)) == len(result.items) == expected
         again = service.ranker.rank(history, query, result.items, behaviors=came)
         assert [item for item, _ in again] == result.items
-    assert not set(history) & set(service.answer(Request(user="u12")).items)
+    assert not met(service, "u12") & set(service.answer(Request(user="u12")).items)
 
 
 @pytest.mark.parametrize("query", [None, "kitchen"])
@@ -119,8 +128,8 @@ def test_without_candidates_a_full_ranking_model_ranks_everything(
     assert (result.candidate_source, result.history_source) == ("full-ranking", "stored")
     history, came = stored(service, "u12")
     names, chance = generated(full, history, came, query)
-    met = set() if query else set(history)
-    assert result.items == [name for name in names if name not in met]
+    left_out = set() if query else met(service, "u12")
+    assert result.items == [name for name in names if name not in left_out]
     assert result.scores == pytest.approx([chance[name] for name in result.items])
     assert both.answer(Request(user="u12", query=query, top_n=3)).items == result.items[:3]
     given = Request(user="u12", query=query, candidates=CANDIDATES)
@@ -177,9 +186,9 @@ def test_retrieval_sees_the_users_own_vector_only_behind_the_stored_history(
     seen = []
     real = service.retriever.find
 
-    def find(history: object, vector: object, query: object) -> object:
+    def find(history: object, vector: object, query: object, **more: object) -> object:
         seen.append(vector is not None)
-        return real(history, vector, query)  # type: ignore[arg-type]
+        return real(history, vector, query, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(service.retriever, "find", find)
     for request in (Request(user="u12"), Request(user="u12", history=["i1"]), Request(user="nobody", query="kitchen")):
@@ -215,6 +224,30 @@ def test_answers_to_many_requests_are_those_to_each_alone(service: Service, fold
             alone = served.answer(request)
             assert many._replace(scores=[]) == alone._replace(scores=[])
             assert many.scores == pytest.approx(alone.scores, abs=1e-5)
+
+
+def test_items_that_the_user_met_are_recommended_where_they_are_not_left_out(folder: Path, full: Path) -> None:
+    for served in (Service.load(folder), Service.load(folder, full)):
+        without = served.answer(Request(user="u12"))
+        served.leave_out_met = False
+        every = served.answer(Request(user="u12"))
+        assert set(every.items) - set(without.items) == met(served, "u12") - {"i7"}
+        assert len(every.items) == ITEMS
+
+
+def test_popular_items_that_the_user_met_are_left_out(folder: Path, full: Path, tmp_path: Path) -> None:
+    """Where the full-ranking model knows no item of the user's history."""
+    for path in full.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    items = pq.read_table(tmp_path / bundle.ITEMS)
+    place = items.schema.get_field_index("raw_id")
+    other = pc.binary_join_element_wise(items["raw_id"], "-new", "")
+    pq.write_table(items.set_column(place, "raw_id", other), tmp_path / bundle.ITEMS)
+    both = Service.load(folder, tmp_path)
+    result = both.answer(Request(user="u12"))
+    assert result.candidate_source == "popular"
+    assert len(result.items) == ITEMS - LENGTH
+    assert not met(both, "u12") & set(result.items)
 
 
 def test_notes_name_what_was_left_out_and_cut(service: Service) -> None:
