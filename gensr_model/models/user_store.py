@@ -39,6 +39,10 @@ class Histories(NamedTuple):
     behavior: IntArray  # (N, H) 0 recommendation, 1 search
     mask: npt.NDArray[np.bool_]  # (N, H) True at events
 
+    def take(self, rows: npt.NDArray[np.bool_]) -> Histories:
+        """Those where ``rows`` (N,) is True."""
+        return Histories(self.item[rows], self.behavior[rows], self.mask[rows])
+
 
 def save(out: Path, dataset: PreparedDataset, cf_folder: Path, max_history: int) -> None:
     """Write both files into a bundle's folder.

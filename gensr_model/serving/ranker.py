@@ -22,11 +22,12 @@ from gensr_model.errors import DataError
 from gensr_model.models import bundle
 from gensr_model.models.full_ranking import FullRanking
 from gensr_model.models.gensr import DualViewT5
+from gensr_model.models.user_store import Histories
 from gensr_model.serving.top_n import best_places
 
 FloatArray = npt.NDArray[np.float32]
 _AT_ONCE = 256  # candidates that are scored together, over all requests
-_CATALOGUE_SCORES = 2_000_000  # scores of whole catalogues in memory at once; at least one request's
+CATALOGUE_SCORES = 2_000_000  # scores of whole catalogues in memory at once; at least one request's
 
 
 class Context(NamedTuple):
@@ -151,13 +152,8 @@ class Ranker:
         Raises:
             DataError: the model only ranks given candidates.
         """
-        model = self.loaded.model
-        if not isinstance(model, FullRanking):
-            raise DataError(
-                f"a {type(model).__name__} ranks given candidates, not the catalogue. Give candidates, or load a "
-                "full-ranking model."
-            )
-        together = max(1, _CATALOGUE_SCORES // max(1, len(self.raw_ids)))
+        model = self._full_ranking()
+        together = max(1, CATALOGUE_SCORES // max(1, len(self.raw_ids)))
         for start in range(0, len(contexts), together):
             rows = slice(start, start + together)
             part = contexts[rows]
@@ -168,6 +164,32 @@ class Ranker:
                 chance[list(omitted)] = -np.inf
                 best = best_places(chance, limit)
                 yield best, chance[best]
+
+    @torch.inference_mode()
+    def catalogue_chances(self, histories: Histories) -> FloatArray:
+        """(B, I) P(item) of all items for each of B histories without a query.
+
+        Raises:
+            DataError: the model only ranks given candidates.
+        """
+        model, rows = self._full_ranking(), len(histories.mask)
+        if not rows:
+            return np.empty((0, len(self.raw_ids)), np.float32)
+        batch = _assembled(histories, np.zeros((rows, 1), np.int64), np.full(rows, -1, np.int64))
+        with self._lock:
+            self._set_prompts([])
+            every = torch.softmax(model.catalogue_scores(batch.to(bundle.device_of(model))), dim=1)
+        chances: FloatArray = every.float().cpu().numpy()
+        return chances
+
+    def _full_ranking(self) -> FullRanking:
+        model = self.loaded.model
+        if not isinstance(model, FullRanking):
+            raise DataError(
+                f"a {type(model).__name__} ranks given candidates, not the catalogue. Give candidates, or load a "
+                "full-ranking model."
+            )
+        return model
 
     def _chances(self, batch: Batch) -> Tensor:
         """(B, C) probabilities of the candidates."""
@@ -230,21 +252,28 @@ def _batch(contexts: Sequence[Context], candidates: Sequence[IntArray], query: I
     scored = np.empty((len(contexts), longest), np.int64)
     for row, (context, given) in enumerate(zip(contexts, candidates, strict=True)):
         scored[row, : len(given)], scored[row, len(given) :] = given, given[0]
-        history[row] = given[0]  # padding adds no other item
         if context.history:
             first = width - len(context.history)
             history[row, first:], behavior[row, first:] = np.array(context.history, np.int64).T
             mask[row, first:] = True
-    items, inverse = np.unique(np.concatenate([history, scored], axis=1), return_inverse=True)
-    inverse = inverse.reshape(len(contexts), -1)
+    return _assembled(Histories(history, behavior, mask), scored, query)
+
+
+def _assembled(histories: Histories, candidates: IntArray, query: IntArray) -> Batch:
+    """A batch of B histories, candidates (B, C) and prompt rows (B,)."""
+    mask = histories.mask
+    history = np.where(mask, histories.item, candidates[:, :1])  # padding adds no other item
+    width = history.shape[1]
+    items, inverse = np.unique(np.concatenate([history, candidates], axis=1), return_inverse=True)
+    inverse = inverse.reshape(len(history), -1)
     return Batch(
         items=torch.from_numpy(items),
         history=torch.from_numpy(np.where(mask, inverse[:, :width], 0)),
         history_mask=torch.from_numpy(mask),
-        behavior=torch.from_numpy(behavior),
+        behavior=torch.from_numpy(histories.behavior),
         candidates=torch.from_numpy(inverse[:, width:].copy()),
         task=torch.from_numpy((query >= 0).astype(np.int64)),
         query=torch.from_numpy(query),
-        user=torch.zeros(len(contexts), dtype=torch.int64),
+        user=torch.zeros(len(history), dtype=torch.int64),
         history_end=torch.from_numpy(mask.sum(axis=1)),
     )
