@@ -91,17 +91,24 @@ def index_texts(texts: list[str]) -> TextIndex:
     return TextIndex(sparse.csr_array(sparse.vstack([by_word, empty])), index.vocab_dict)
 
 
+def split_words(texts: list[str]) -> list[list[str]]:
+    """The words of each text in order, as ``TextIndex`` defines them."""
+    import bm25s
+
+    spaced = list(map(with_blanks, texts))
+    words: list[list[str]] = bm25s.tokenize(
+        spaced, stopwords="en", token_pattern=_WORD, return_ids=False, show_progress=False
+    )
+    return words
+
+
 def query_words(index: TextIndex, queries: list[str]) -> IntArray:
     """Rows of ``by_word`` for the words of each query, (Q, longest query).
 
     The last row of ``by_word``, which is empty, fills short queries.
     """
-    import bm25s
-
     nothing = index.by_word.shape[0] - 1
-    spaced = list(map(with_blanks, queries))
-    tokens = bm25s.tokenize(spaced, stopwords="en", token_pattern=_WORD, return_ids=False, show_progress=False)
-    known = [[index.words[word] for word in text if word in index.words] for text in tokens]
+    known = [[index.words[word] for word in text if word in index.words] for text in split_words(queries)]
     rows = np.full((len(queries), max(map(len, known), default=1) or 1), nothing, np.int64)
     for row, ids in enumerate(known):
         rows[row, : len(ids)] = ids

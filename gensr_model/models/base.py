@@ -15,6 +15,17 @@ class LossParts(NamedTuple):
     parts: dict[str, Tensor]  # detached, for the log
 
 
+class Attribution(NamedTuple):
+    """What the scores of a batch's candidates come from. None: the model has no such part.
+
+    Pairs are of the CF and the semantic view. docs/concepts/why_this_item.md explains the numbers.
+    """
+
+    weights: tuple[Tensor | None, Tensor | None]  # (B, C, H) Eq. 7's weights of the events
+    views: tuple[Tensor | None, Tensor | None]  # (B, C) contribution of each view
+    other: Tensor | None = None  # (B, C) contribution of what belongs to no view
+
+
 class RankingModel(nn.Module, ABC):
     """Base of all models: one trainer and one evaluator serve them. A model reads the batches of its own builder."""
 

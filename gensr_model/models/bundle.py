@@ -43,6 +43,7 @@ class Loaded(NamedTuple):
     tokenizer: Tokenizer
     config: ModelConfig
     unknown_item_share: float  # share of the dataset's items that training did not have
+    items: pa.Table  # the dataset's items, row by row as the model counts them
 
 
 def assemble(kind: str, dataset: PreparedDataset, cf_folder: Path, config: PipelineConfig) -> tuple[Model, Tokenizer]:
@@ -160,7 +161,8 @@ def load(folder: Path, items: pa.Table | None = None, queries: list[str] | None 
     places = torch.from_numpy(pc.fill_null(rows, -1).to_numpy().astype(np.int64))
     model.select(places)
     model.eval()
-    return Loaded(model, tokenizer, config, float((places < 0).float().mean()) if len(places) else 0.0)
+    unknown = float((places < 0).float().mean()) if len(places) else 0.0
+    return Loaded(model, tokenizer, config, unknown, items)
 
 
 def _pairs(tensors: dict[str, Tensor], config: ModelConfig, full: FullRankingConfig) -> KnownPairs | None:

@@ -61,7 +61,18 @@ class FullRanking(DualViewT5):
 
     def catalogue_scores(self, batch: Batch) -> Tensor:
         """(B, I) logits of every item. −∞ for an item without a token. The batch's candidates have no effect."""
-        logits = self.decoder_state(batch) @ self._item_rows.T
+        return self._logits(self.decoder_state(batch))
+
+    def explained_score(self, batch: Batch, encoded: Encoded) -> Tensor:
+        """(B, C) log-probabilities among all items. A logit alone has no scale, as the softmax ignores a common part.
+
+        The prompt has one placeholder for each view, so ``attribution`` replaces the history alone.
+        """
+        chances = self._logits(self.decoder_state(batch, encoded)).log_softmax(dim=1)
+        return chances.gather(1, batch.items[batch.candidates])
+
+    def _logits(self, state: Tensor) -> Tensor:
+        logits = state @ self._item_rows.T
         return logits[:, self.known.clamp(min=0)].masked_fill(self.known < 0, -torch.inf)
 
     def decoder_state(self, batch: Batch, encoded: Encoded | None = None) -> Tensor:

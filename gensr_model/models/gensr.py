@@ -19,7 +19,7 @@ from gensr_model.data.batches import Batch
 from gensr_model.data.text import PromptTable
 from gensr_model.errors import ConfigError
 from gensr_model.models.backbone import first_step_hidden
-from gensr_model.models.base import LossParts, RankingModel
+from gensr_model.models.base import Attribution, LossParts, RankingModel
 from gensr_model.models.cf_tables import CFTable
 from gensr_model.models.contrastive import ContrastiveAlignment
 from gensr_model.models.departures import ItemEmbedding, QueryProduct, TrainingReading, Unchanged, pool_read_text
@@ -42,6 +42,10 @@ class Encoded(NamedTuple):
     def take(self, rows: Tensor) -> Encoded:
         """The samples at ``rows`` (b,)."""
         return Encoded(*(None if view is None else view.take(rows) for view in self))
+
+    def neutral(self, place: int, mean: Tensor) -> Encoded:
+        """The same with ``EncodedView.neutral`` in view ``place``: 0 is CF, 1 is semantic."""
+        return Encoded(*(v.neutral(mean) if v is not None and n == place else v for n, v in enumerate(self)))
 
 
 class DualViewT5(RankingModel):
@@ -67,7 +71,9 @@ class DualViewT5(RankingModel):
         self.item_embedding = ItemEmbedding(len(cf.table), width) if per_item else Unchanged()
         both = config.cf_view and config.semantic_view
         self.contrast = ContrastiveAlignment(cf.dim, width, config.tau) if both and config.beta > 0 else None
-        self.text_table: Tensor | None = None  # (I, d_model) s_i of every item, after ``precompute_items``
+        # After ``precompute_items``: (I, d_model) s_i of every item, and (d,) the mean item of each view.
+        self.text_table: Tensor | None = None
+        self.item_means: tuple[Tensor | None, Tensor | None] | None = None
 
     def loss(self, batch: Batch) -> LossParts:
         """Eq. 11: L = L_S&R + β L_c."""
@@ -158,8 +164,41 @@ class DualViewT5(RankingModel):
     def precompute_items(self) -> None:
         """Compute the vectors of all items once, for serving. Weights, texts and catalogue must not change later."""
         if self.config.semantic_view:
-            every = torch.arange(len(self.cf.table), device=self.cf.table.device)
-            self.text_table = self._semantic_items(ReadBatch.of_items(every)).rows
+            self.text_table = self._semantic_items(self._every_item()).rows
+        self.item_means = self._item_means()
+
+    def attribution(self, batch: Batch) -> Attribution:
+        """The filters' weights, and for each view the score less the score with its placeholders replaced.
+
+        The view then reads an empty history, and the mean item of the catalogue as candidate. All else stays.
+        """
+        encoded, means = self.encode(batch), self.item_means or self._item_means()
+        score = self.explained_score(batch, encoded)
+        cf, semantic = (
+            None if mean is None else score - self.explained_score(batch, encoded.neutral(place, mean))
+            for place, mean in enumerate(means)
+        )
+        return Attribution(self._weights(encoded), (cf, semantic))
+
+    @abstractmethod
+    def explained_score(self, batch: Batch, encoded: Encoded) -> Tensor:
+        """(B, C) the score that ``attribution`` takes apart, on the scale of logits or log-probabilities."""
+
+    def _weights(self, encoded: Encoded) -> tuple[Tensor | None, Tensor | None]:
+        cf, semantic = (
+            None if view is None or read is None else view.weights(read)
+            for view, read in zip((self.cf_view, self.semantic_view), encoded, strict=True)
+        )
+        return cf, semantic
+
+    def _item_means(self) -> tuple[Tensor | None, Tensor | None]:
+        """(d,) the mean vector of all items in each view."""
+        read = self._every_item()
+        cf = self.cf.for_batch(read).rows.mean(dim=0) if self.config.cf_view else None
+        return cf, self._semantic_items(read).rows.mean(dim=0) if self.config.semantic_view else None
+
+    def _every_item(self) -> ReadBatch:
+        return ReadBatch.of_items(torch.arange(len(self.cf.table), device=self.cf.table.device))
 
     def task_losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean answer loss of the recommendation rows and of the search rows, before any weighting (§6.5)."""
@@ -203,6 +242,10 @@ class GenSR(DualViewT5):
     def score(self, batch: Batch) -> Tensor:
         """(B, C) z_yes − z_no: constrained generation renormalised over the two answers; σ(score) = P(Yes)."""
         return self._margin(self.hidden(batch))
+
+    def explained_score(self, batch: Batch, encoded: Encoded) -> Tensor:
+        """(B, C) z_yes − z_no, as ``score`` has it."""
+        return self._margin(self.hidden(batch, encoded))
 
     def _margin(self, hidden: Tensor) -> Tensor:
         no, yes = self.backbone.lm_head.weight[self.answers]

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from gensr_model.config.base import TASKS
 from gensr_model.config.model import ModelConfig
 from gensr_model.data.batches import Batch
-from gensr_model.models.base import LossParts, RankingModel
+from gensr_model.models.base import Attribution, LossParts, RankingModel
 from gensr_model.models.cf_tables import CFTable
 from gensr_model.models.departures import ItemEmbedding, TrainingReading, Unchanged, pool_read_text
 from gensr_model.models.item_vectors import ItemVectors, ReadBatch
 from gensr_model.models.losses import candidate_loss
 from gensr_model.models.text_pooling import TextBuffers, mean_tokens
-from gensr_model.models.views import HistoryEncoder, history_filter
+from gensr_model.models.views import EncodedView, HistoryEncoder, history_filter
 from gensr_model.runtime import distributed
 
 
@@ -80,11 +80,23 @@ class TwoHead(RankingModel):
 
     def _shared(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """History and candidate vectors, each (B, C, d_model)."""
+        encoded, mask, candidate = self._encode(batch)
+        return self.filter(candidate, encoded, mask), candidate
+
+    def _encode(self, batch: Batch) -> EncodedView:
+        """The batch with both views in one: an item's vector is their sum."""
         read = self.reading(batch, self.text.bags)
         items, batch = self._items(read), read.batch
         encoded = self.encoder(items.at(batch.history), batch.history_mask, batch.behavior)  # (B, H, d)
-        candidate = items.at(batch.candidates)  # (B, C, d)
-        return self.filter(candidate, encoded, batch.history_mask), candidate
+        return EncodedView(encoded, batch.history_mask, items.at(batch.candidates))
+
+    def attribution(self, batch: Batch) -> Attribution:
+        """The weights of the one filter, for each view that the config has. No view has a part of its own."""
+        encoded, mask, candidate = self._encode(batch)
+        weights = self.filter.weights(candidate, encoded, mask)
+        return Attribution(
+            (weights if self.config.cf_view else None, weights if self.config.semantic_view else None), (None, None)
+        )
 
     def _items(self, read: ReadBatch) -> ItemVectors:
         """Sum of both views of the batch's items."""

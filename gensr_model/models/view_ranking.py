@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from gensr_model.config.model import FullRankingConfig, ModelConfig
 from gensr_model.data.batches import Batch
 from gensr_model.data.text import PromptTable
 from gensr_model.decoding.beam import Beams
+from gensr_model.models.base import Attribution
 from gensr_model.models.cf_tables import CFTable
 from gensr_model.models.departures import ItemEmbedding, Unchanged
 from gensr_model.models.full_ranking import FullRanking
@@ -92,23 +94,43 @@ class ViewRanking(FullRanking):
 
     def catalogue_scores(self, batch: Batch) -> Tensor:
         """(B, I) logits of every item. The batch's candidates have no effect."""
-        every = torch.arange(len(self.known), device=batch.items.device)
-        catalogue = self.catalogue or self._catalogue(every)
+        catalogue = self.catalogue or self._catalogue()
         logits = catalogue.bias
-        for wanted, vectors in zip(self._asked(batch, self.encode(batch)), catalogue.views, strict=True):
-            if wanted is not None and vectors is not None:
-                logits = logits + vectors.products(wanted, 0, len(every))
-        if self.pairs is not None:
-            logits = logits + self.pairs(batch, self.text.prompts(batch.query), every)
+        for term in self._terms(batch, catalogue):
+            if term is not None:
+                logits = logits + term
         return logits
+
+    def _terms(self, batch: Batch, catalogue: Catalogue) -> Iterator[Tensor | None]:
+        """(B, I) what CF, text and counts add to the bias of every item. None for a part that the config leaves out."""
+        for wanted, vectors in zip(self._asked(batch, self.encode(batch)), catalogue.views, strict=True):
+            yield None if wanted is None or vectors is None else vectors.products(wanted, 0, len(self.known))
+        every = torch.arange(len(self.known), device=batch.items.device)
+        yield None if self.pairs is None else self.pairs(batch, self.text.prompts(batch.query), every)
+
+    def attribution(self, batch: Batch) -> Attribution:
+        """The terms of the logit, each less its mean over all items. ``other`` is the item's bias and its counts.
+
+        Together they are the logit less the mean logit. The terms are exact, so no placeholder is replaced.
+        """
+        catalogue = self.catalogue or self._catalogue()
+        cf, text, counts = self._terms(batch, catalogue)
+        places = batch.items[batch.candidates]
+
+        def part(term: Tensor) -> Tensor:  # (B, I) or (I,) → (B, C)
+            return (term - term.mean(dim=-1, keepdim=True)).expand(len(places), -1).gather(1, places)
+
+        views = None if cf is None else part(cf), None if text is None else part(text)
+        other = part(catalogue.bias if counts is None else catalogue.bias + counts)
+        return Attribution((None, None), views, other)
 
     @torch.no_grad()
     def precompute_items(self) -> None:
         super().precompute_items()
-        self.catalogue = self._catalogue(torch.arange(len(self.known), device=self.known.device))
+        self.catalogue = self._catalogue()
 
-    def _catalogue(self, every: Tensor) -> Catalogue:
-        read = ReadBatch.of_items(every)
+    def _catalogue(self) -> Catalogue:
+        read = self._every_item()
         return Catalogue(self._bias(read), self._vectors(read))
 
     @torch.inference_mode()

@@ -25,6 +25,11 @@ class EncodedView(NamedTuple):
         """The samples at ``rows`` (b,)."""
         return EncodedView(*(field[rows] for field in self))
 
+    def neutral(self, mean: Tensor) -> EncodedView:
+        """The view without what it knows: an empty history, and ``mean`` (d,) in place of every candidate."""
+        empty = torch.zeros_like(self.history), torch.zeros_like(self.mask)
+        return EncodedView(*empty, mean.expand_as(self.candidates))
+
 
 class View(nn.Module):
     """One view: its encoder, its filter, and the projection of its vectors into the backbone's space.
@@ -44,6 +49,10 @@ class View(nn.Module):
         """C_u or S_u (Eq. 5, 6) of the batch's histories, and the vectors of its candidates."""
         history = self.encoder(items.at(batch.history), batch.history_mask, batch.behavior)
         return EncodedView(history, batch.history_mask, items.at(batch.candidates))
+
+    def weights(self, encoded: EncodedView) -> Tensor | None:
+        """(B, C, H) Eq. 7's weights of the events for each candidate. None without a soft filter."""
+        return self.filter.weights(encoded.candidates, encoded.history, encoded.mask)
 
     def slots(self, encoded: Tensor, mask: Tensor, candidate: Tensor) -> tuple[Tensor, Tensor]:
         """The view's two placeholders of Eq. 9, history and candidate, each (B, C, d_model).
@@ -105,6 +114,15 @@ class SoftFilter(nn.Module):
         filtered, _ = self.attention(candidate, encoded, encoded, key_padding_mask=~attend, need_weights=False)
         return torch.where(has_history[:, None, None], filtered, self.empty)
 
+    def weights(self, candidate: Tensor, encoded: Tensor, mask: Tensor) -> Tensor:
+        """The weights of Eq. 7 behind ``forward``, of the same arguments: (B, C, H), means over the attention heads.
+
+        They are 0 at padding and sum to 1 over a history. An empty history has zeros.
+        """
+        attend = mask | ~mask.any(dim=1, keepdim=True)
+        _, weights = self.attention(candidate, encoded, encoded, key_padding_mask=~attend, need_weights=True)
+        return weights * mask.unsqueeze(1)
+
 
 class MeanHistory(nn.Module):
     """Without the soft filter (§6.6): every candidate gets the mean of the encoded history."""
@@ -112,6 +130,9 @@ class MeanHistory(nn.Module):
     def forward(self, candidate: Tensor, encoded: Tensor, mask: Tensor) -> Tensor:
         """(B, C, d) candidates, (B, H, d) encoded history, (B, H) mask → (B, C, d)."""
         return masked_mean(encoded, mask).unsqueeze(1).expand_as(candidate)
+
+    def weights(self, *_: Tensor) -> None:
+        """None: no event weighs more than another."""
 
 
 def history_filter(dim: int, config: ModelConfig) -> SoftFilter | MeanHistory:

@@ -12,14 +12,17 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import torch
 from torch import Tensor
 
 from gensr_model.data.batches import Batch
+from gensr_model.data.bm25 import item_texts
 from gensr_model.data.prepared import BEHAVIORS, IntArray
 from gensr_model.data.text import encode_prompts
 from gensr_model.errors import DataError
 from gensr_model.models import bundle
+from gensr_model.models.base import Attribution
 from gensr_model.models.full_ranking import FullRanking
 from gensr_model.models.gensr import DualViewT5
 from gensr_model.models.user_store import Histories
@@ -123,6 +126,10 @@ class Ranker:
             raise DataError(problem if unknown else "candidates is empty. Give at least one item id.")
         return np.array([self.index[raw] for raw in candidates], np.int64)
 
+    def texts(self, items: IntArray) -> list[str]:
+        """(n,) item_idx → the items' texts that BM25 reads."""
+        return item_texts(self.loaded.items.take(pa.array(items)), self.loaded.config.text)
+
     @torch.inference_mode()
     def score(self, contexts: Sequence[Context], candidates: Sequence[IntArray]) -> list[FloatArray]:
         """(C,) probabilities of each request's candidates; C may differ. Requests share calls of the model.
@@ -190,6 +197,15 @@ class Ranker:
                 "full-ranking model."
             )
         return model
+
+    @torch.inference_mode()
+    def attribution(self, context: Context, candidates: IntArray) -> list[Attribution]:
+        """What the scores of a request's candidates (C,) come from, in parts of candidates, in order."""
+        model = self.loaded.model
+        with self._lock:
+            query = self._set_prompts([context])
+            parts = [candidates[part.start : part.stop] for (part,) in _calls([len(candidates)])]
+            return [model.attribution(_batch([context], [p], query).to(bundle.device_of(model))) for p in parts]
 
     def _chances(self, batch: Batch) -> Tensor:
         """(B, C) probabilities of the candidates."""

@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-import pyarrow.parquet as pq
 from torch import Tensor
 
 from gensr_model.config.base import Task
 from gensr_model.data.prepared import BEHAVIORS, IntArray
 from gensr_model.errors import DataError
-from gensr_model.models import bundle
 from gensr_model.models.user_store import Store
 from gensr_model.serving.ranker import Context, Ranker, check_top_n
 from gensr_model.serving.retriever import LIMIT, Retriever
@@ -111,9 +109,8 @@ class Service:
                     "of a full-ranking model."
                 )
             return Service(ranker, store, None, full)
-        items = pq.read_table(folder / bundle.ITEMS)
-        text = ranker.loaded.config.text
-        return Service(ranker, store, Retriever(store.item, store.bought, items, text))
+        loaded = ranker.loaded
+        return Service(ranker, store, Retriever(store.item, store.bought, loaded.items, loaded.config.text))
 
     def answer(self, request: Request) -> Answer:
         """Rank the candidates. Without candidates rank the whole catalogue, or the items that retrieval chooses.
@@ -137,7 +134,7 @@ class Service:
         history = self._history(request)
         if request.candidates is not None:
             self.ranker.places(request.candidates)
-        model = self.ranker if request.candidates is not None or self.catalogue is None else self.catalogue
+        model = self.ranker_of(request)
         context = model.context(history.items, query, history.behaviors)
         return ReadRequest(
             request,
@@ -165,6 +162,10 @@ class Service:
             Answer(*ranked[row], read.task, read.source, read.history.source, read.notes)
             for row, read in enumerate(requests)
         ]
+
+    def ranker_of(self, request: Request) -> Ranker:
+        """The model that ranks for a request: the full-ranking one, if there is one, where no candidates are given."""
+        return self.ranker if request.candidates is not None or self.catalogue is None else self.catalogue
 
     def _source(self, request: Request, context: Context) -> CandidateSource:
         if request.candidates is not None:

@@ -3,6 +3,7 @@
 ``test_documented_commands`` checks ``gensr run``, ``make run`` and ``prefect deployment run``.
 ``tests/promote/test_model_registry.py`` runs the Python of ``use_a_model.md``, ``test_slow_serve.py`` its request.
 ``tests/baselines/test_printed_baseline.py`` trains the class of ``add_a_baseline.md``.
+``tests/serving/test_explain.py`` runs the Python of ``why_this_item.md``.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tasks.ingest.file_cache import csv_parts, name_of
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PREFECT = ("deployment", "work-pool", "deploy", "worker")
-RUN = ("use_a_model.md", "add_a_baseline.md")  # pages whose Python a test runs
+RUN = ("use_a_model.md", "add_a_baseline.md", "why_this_item.md")  # pages whose Python a test runs
 OTHERS = {"curl", "mlflow", "dask", "export"}  # programs that are not ours; the first two are run as printed
 
 

@@ -106,6 +106,24 @@ def test_soft_filter_is_attention_of_the_candidate_over_the_history() -> None:
     torch.testing.assert_close(soft(candidate, encoded, mask)[0], expected, atol=1e-6, rtol=1e-4)
 
 
+def test_the_filters_weights_are_softmaxes_of_products_averaged_over_the_heads() -> None:
+    torch.manual_seed(0)
+    soft = SoftFilter(4, 2, 0.0).eval()
+    with torch.no_grad():
+        soft.attention.in_proj_bias.normal_()
+    candidate, encoded = draw(1, 2, 3, 4), draw(2, 2, 5, 4)
+    mask = torch.tensor([[False, True, True, True, True], [False] * 5])
+    query = candidate[0] @ soft.attention.in_proj_weight[:4].T + soft.attention.in_proj_bias[:4]
+    key = encoded[0, 1:] @ soft.attention.in_proj_weight[4:8].T + soft.attention.in_proj_bias[4:8]
+    heads = [(query[:, head] @ key[:, head].T / math.sqrt(2)).softmax(dim=1) for head in (slice(0, 2), slice(2, 4))]
+    weights = soft.weights(candidate, encoded, mask)
+    torch.testing.assert_close(weights[0, :, 1:], (heads[0] + heads[1]) / 2, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(weights[0].sum(dim=1), torch.ones(3))
+    assert weights[0].std() > 0.01
+    assert not weights[0, :, 0].any()
+    assert not weights[1].any(), "an empty history has no weights"
+
+
 def test_a_filter_that_starts_as_identity_weighs_the_history_by_its_likeness() -> None:
     soft = SoftFilter(4, 2, 0.0).eval()
     start_as_identity(soft.attention)

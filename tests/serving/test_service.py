@@ -29,13 +29,17 @@ MODEL = {
 CANDIDATES = ["i4", "i9", "i17", "i25"]
 
 
-def saved(root: Path, kind: str, seed: int) -> Path:
-    """The bundle of an untrained model, ready to serve."""
+def saved(
+    root: Path, kind: str, seed: int, model: dict[str, object] | None = None, full: dict[str, object] | None = None
+) -> Path:
+    """The bundle of an untrained model, ready to serve, with changes to ``MODEL`` and full ranking's departures."""
     dataset, cf = write_dataset(root / "prepared"), write_cf(root / "cf")
-    config = PipelineConfig.model_validate({"model": MODEL, "seed": seed})
+    config = PipelineConfig.model_validate(
+        {"model": MODEL | (model or {}), "full_ranking": {"departures": full or {}}, "seed": seed}
+    )
     (root / "bundle").mkdir()
-    model, tokenizer = bundle.assemble(kind, dataset, cf, config)
-    bundle.save(root / "bundle", kind, model, tokenizer, dataset, config)
+    assembled, tokenizer = bundle.assemble(kind, dataset, cf, config)
+    bundle.save(root / "bundle", kind, assembled, tokenizer, dataset, config)
     user_store.save(root / "bundle", dataset, cf, config.model.max_history)
     return root / "bundle"
 
