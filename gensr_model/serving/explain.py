@@ -17,7 +17,7 @@ from gensr_model.models.full_ranking import FullRanking
 from gensr_model.models.two_head import TwoHead
 from gensr_model.models.view_ranking import ViewRanking
 from gensr_model.serving.ranker import Ranker
-from gensr_model.serving.service import Answer, ReadRequest, Service
+from gensr_model.serving.service import Answer, ReadRequest
 
 _FILTER = (
     "Weights of Eq. 7 for each event of the history, in its order, in both views. They sum to 1, and each is the mean "
@@ -68,14 +68,14 @@ class Explanation(NamedTuple):
     note: str | None
 
 
-def explain(service: Service, read: ReadRequest, answer: Answer) -> list[Explanation]:
+def explain(read: ReadRequest, answer: Answer) -> list[Explanation]:
     """One explanation for each item of an answer, in its order. The model scores these items together once more.
 
     Args:
-        read: the request that ``service`` read and answered.
+        read: the request, as the service read it.
         answer: the answer to it, or its first items.
     """
-    count, ranker = len(answer.items), service.ranker_of(read.request)
+    count, ranker = len(answer.items), read.model
     if not count:
         return []
     if read.source == "popular":
@@ -97,9 +97,9 @@ def explain(service: Service, read: ReadRequest, answer: Answer) -> list[Explana
     ]
 
 
-def explanation_schema(service: Service, read: ReadRequest) -> dict[str, str]:
+def explanation_schema(read: ReadRequest) -> dict[str, str]:
     """What each field of the explanations of an answer means for the model that answers."""
-    model = service.ranker_of(read.request).loaded.model
+    model = read.model.loaded.model
     if isinstance(model, ViewRanking):
         views = _TERM
     elif isinstance(model, FullRanking):

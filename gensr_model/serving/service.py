@@ -64,7 +64,8 @@ class ReadRequest(NamedTuple):
     task: Task
     source: CandidateSource
     history: _History
-    context: Context  # for the model that ranks
+    model: Ranker  # the one that ranks
+    context: Context  # for this model
     notes: list[str]
 
 
@@ -134,13 +135,14 @@ class Service:
         history = self._history(request)
         if request.candidates is not None:
             self.ranker.places(request.candidates)
-        model = self.ranker_of(request)
+        model = self.ranker if request.candidates is not None or self.catalogue is None else self.catalogue
         context = model.context(history.items, query, history.behaviors)
         return ReadRequest(
             request,
             task="search" if query else "recommendation",
             source=self._source(request, context),
             history=history,
+            model=model,
             context=context,
             notes=_notes(request, history, query, model, repeated),
         )
@@ -162,10 +164,6 @@ class Service:
             Answer(*ranked[row], read.task, read.source, read.history.source, read.notes)
             for row, read in enumerate(requests)
         ]
-
-    def ranker_of(self, request: Request) -> Ranker:
-        """The model that ranks for a request: the full-ranking one, if there is one, where no candidates are given."""
-        return self.ranker if request.candidates is not None or self.catalogue is None else self.catalogue
 
     def _source(self, request: Request, context: Context) -> CandidateSource:
         if request.candidates is not None:

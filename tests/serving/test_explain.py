@@ -44,7 +44,7 @@ def explained(service: Service, request: Request) -> dict[str, Explanation]:
     """The explanation of each item of the answer, by its id."""
     read = service.read(request)
     answer = service.rank([read])[0]
-    result = explain(service, read, answer)
+    result = explain(read, answer)
     assert service.answer(request) == answer, "an explanation changes no answer"
     return dict(zip(answer.items, result, strict=True))
 
@@ -86,31 +86,31 @@ def test_each_item_has_its_own_explanation_however_many_are_scored_together(
     request = Request(user="u12", query="a Kitchen thing", candidates=[f"i{n}" for n in range(20)])
     read = service.read(request)
     answer = service.rank([read])[0]
-    together = explain(service, read, answer)
+    together = explain(read, answer)
     assert len({explanation.views for explanation in together}) == len(answer.items)
     monkeypatch.setattr(ranker_module, "_AT_ONCE", 3)
     first = answer._replace(items=answer.items[:7], scores=answer.scores[:7])
-    for few, many in zip(explain(service, read, first), together[:7], strict=True):
+    for few, many in zip(explain(read, first), together[:7], strict=True):
         for part in ("filter", "views"):
             np.testing.assert_allclose(getattr(few, part), getattr(many, part), atol=1e-6)
         assert few.words == many.words
-    assert explain(service, read, answer._replace(items=[], scores=[])) == []
+    assert explain(read, answer._replace(items=[], scores=[])) == []
 
 
 def test_the_parts_of_full_ranking_sum_to_the_differences_of_the_scores(service: Service, full: Path) -> None:
     both = Service(service.ranker, service.store, None, Service.load(full).ranker)
     read = both.read(Request(user="u12", query="kitchen", top_n=40))
     answer = both.rank([read])[0]
-    result = explain(both, read, answer)
+    result = explain(read, answer)
     sums = np.array([sum((*each.views, each.other)) for each in result])
     np.testing.assert_allclose(np.diff(sums), np.diff(np.log(answer.scores)), atol=1e-5)
     assert np.all(np.diff(sums) <= 1e-6), "best first"
     assert {(each.filter, each.note) for each in result} == {(NO_WEIGHTS, "This model has no soft filter.")}
-    assert "sum to the logit" in explanation_schema(both, read)["other"]
+    assert "sum to the logit" in explanation_schema(read)["other"]
     given = both.read(Request(user="u12", query="kitchen", candidates=CANDIDATES))
     of_gensr = service.read(Request(user="u12", query="kitchen", candidates=CANDIDATES))
-    assert explain(both, given, both.rank([given])[0]) == explain(service, of_gensr, service.rank([of_gensr])[0])
-    assert "mean item of the catalogue" in explanation_schema(both, given)["views"]
+    assert explain(given, both.rank([given])[0]) == explain(of_gensr, service.rank([of_gensr])[0])
+    assert "mean item of the catalogue" in explanation_schema(given)["views"]
 
 
 def test_without_history_there_are_no_weights_and_popular_items_have_no_number(service: Service) -> None:
