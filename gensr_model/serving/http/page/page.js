@@ -139,6 +139,7 @@ function show(answer, compared, body) {
   say(`${what}, by version ${answer.version}. ${SOURCES[answer.candidate_source] || ""}`);
   by("notes").replaceChildren(...(answer.notes || []).map((note) => make("li", {}, note)));
   showPast(answer.history || []);
+  showSchema(answer.explanation_schema);
   const places = compared && new Map(compared.items.map((item) => [item.id, item.rank]));
   by("results").replaceChildren(...answer.items.map((item) => result(item, answer, places, compared)));
   if (!answer.items.length) by("results").append(make("li", {}, "The model has no item for this request."));
@@ -150,6 +151,14 @@ function showPast(history) {
   by("past").querySelector("summary").textContent = `The history that the model read: ${history.length} items, oldest first`;
   by("past").querySelector("ol").replaceChildren(...history.map((event) => make("li", {}, event.title || event.id,
     event.behavior === "src" ? " (from a search)" : "")));
+}
+
+function showSchema(schema) {
+  const names = { filter: "Weights", views: "Part of a view", other: "The rest", words: "Words" };
+  const known = Object.entries(names).filter(([field]) => schema && schema[field]);
+  by("schema").hidden = !known.length;
+  by("schema").querySelector("dl").replaceChildren(...known.flatMap(([field, name]) =>
+    [make("dt", {}, name), make("dd", {}, schema[field])]));
 }
 
 function showGone(answer, compared) {
@@ -204,9 +213,10 @@ function why(explanation, history) {
     strip.append(make("span"), make("span", { class: "ends" }, make("span", {}, "oldest"), make("span", {}, "latest")));
     parts.push(strip);
   }
-  const gained = Object.entries(explanation.views || {}).filter(([, value]) => value !== null && value !== undefined);
-  if (gained.length) parts.push(make("p", { class: "why soft" }, "Without this view the score's log-odds would change: "
-    + gained.map(([view, value]) => `${VIEWS[view] || view} ${signed(-value)}`).join(", ") + "."));
+  const gained = Object.entries({ ...explanation.views, other: explanation.other })
+    .filter(([, value]) => value !== null && value !== undefined);
+  if (gained.length) parts.push(make("p", { class: "why soft" }, "Part in the score: "
+    + gained.map(([part, value]) => `${VIEWS[part] || "the rest"} ${signed(value)}`).join(", ") + "."));
   if ((explanation.words || []).length) parts.push(make("p", { class: "why soft" }, `Its text has: ${explanation.words.join(", ")}.`));
   if (explanation.note) parts.push(make("p", { class: "why soft" }, explanation.note));
   return parts;
