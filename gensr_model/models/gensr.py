@@ -7,6 +7,7 @@ paper.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -42,6 +43,12 @@ class Encoded(NamedTuple):
     def take(self, rows: Tensor) -> Encoded:
         """The samples at ``rows`` (b,)."""
         return Encoded(*(None if view is None else view.take(rows) for view in self))
+
+    @staticmethod
+    def concatenate(batches: Sequence[Encoded]) -> Encoded:
+        """The samples of all batches, which have the same views, one batch after the other."""
+        views = zip(*batches, strict=True)
+        return Encoded(*(None if v[0] is None else EncodedView(*map(torch.cat, zip(*v, strict=True))) for v in views))
 
     def neutral(self, place: int, mean: Tensor) -> Encoded:
         """The same with ``EncodedView.neutral`` in view ``place``: 0 is CF, 1 is semantic."""
@@ -173,12 +180,13 @@ class DualViewT5(RankingModel):
         The view then reads an empty history, and the mean item of the catalogue as candidate. All else stays.
         """
         encoded, means = self.encode(batch), self.item_means or self._item_means()
-        score = self.explained_score(batch, encoded)
-        cf, semantic = (
-            None if mean is None else score - self.explained_score(batch, encoded.neutral(place, mean))
-            for place, mean in enumerate(means)
-        )
-        return Attribution(self._weights(encoded), (cf, semantic))
+        known = {place: mean for place, mean in enumerate(means) if mean is not None}
+        variants = [encoded, *(encoded.neutral(place, mean) for place, mean in known.items())]
+        # One call for all of them: the rows of the batch, then the same rows with one view replaced.
+        rows = Batch(batch.items, *(torch.cat([field] * len(variants)) for field in batch[1:]))
+        score, *others = self.explained_score(rows, Encoded.concatenate(variants)).chunk(len(variants))
+        parts = {place: score - other for place, other in zip(known, others, strict=True)}
+        return Attribution(self._weights(encoded), (parts.get(0), parts.get(1)))
 
     @abstractmethod
     def explained_score(self, batch: Batch, encoded: Encoded) -> Tensor:

@@ -30,6 +30,7 @@ from gensr_model.serving.top_n import best_places
 
 FloatArray = npt.NDArray[np.float32]
 _AT_ONCE = 256  # candidates that are scored together, over all requests
+_VARIANTS = 3  # of a candidate that an explanation scores: as it is, and without each view
 CATALOGUE_SCORES = 2_000_000  # scores of whole catalogues in memory at once; at least one request's
 
 
@@ -189,6 +190,15 @@ class Ranker:
         chances: FloatArray = every.float().cpu().numpy()
         return chances
 
+    @torch.inference_mode()
+    def attribution(self, context: Context, candidates: IntArray) -> list[Attribution]:
+        """What the scores of a request's candidates (C,) come from, in parts of candidates, in order."""
+        model, together = self.loaded.model, max(1, _AT_ONCE // _VARIANTS)
+        with self._lock:
+            query = self._set_prompts([context])
+            parts = [candidates[start : start + together] for start in range(0, len(candidates), together)]
+            return [model.attribution(_batch([context], [p], query).to(bundle.device_of(model))) for p in parts]
+
     def _full_ranking(self) -> FullRanking:
         model = self.loaded.model
         if not isinstance(model, FullRanking):
@@ -197,15 +207,6 @@ class Ranker:
                 "full-ranking model."
             )
         return model
-
-    @torch.inference_mode()
-    def attribution(self, context: Context, candidates: IntArray) -> list[Attribution]:
-        """What the scores of a request's candidates (C,) come from, in parts of candidates, in order."""
-        model = self.loaded.model
-        with self._lock:
-            query = self._set_prompts([context])
-            parts = [candidates[part.start : part.stop] for (part,) in _calls([len(candidates)])]
-            return [model.attribution(_batch([context], [p], query).to(bundle.device_of(model))) for p in parts]
 
     def _chances(self, batch: Batch) -> Tensor:
         """(B, C) probabilities of the candidates."""
