@@ -38,6 +38,19 @@ class DataError(GensrError):
     blanks: Mapping[str, str] = MappingProxyType({})
 
 
+class FieldError(DataError):
+    """A field of a request has a value that cannot be used. The message says the same as the attributes.
+
+    Args:
+        value: the value as given, of any size.
+        expected: what the field takes.
+    """
+
+    def __init__(self, message: str, *, field: str, value: object, expected: str) -> None:
+        super().__init__(message)
+        self.field, self.value, self.expected = field, value, expected
+
+
 class EmptyFileError(DataError):
     """A file holds no row."""
 

@@ -120,7 +120,7 @@ class Store:
 
     def user(self, raw_id: str) -> Known | None:
         """The data of a user. None for a user whom training has not seen."""
-        row = bisect.bisect_left(range(len(self)), raw_id, key=lambda row: self._raw[row].as_py())
+        row = self._first(raw_id)
         if row == len(self) or self._raw[row].as_py() != raw_id:
             return None
         vector = self._user[row].float()
@@ -162,3 +162,13 @@ class Store:
         owner = np.repeat(np.arange(len(rows)), counts)
         place = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts - offsets[rows], counts)
         return owner, self._earlier.values.to_numpy()[place].astype(np.int64)
+
+    def users(self, prefix: str, limit: int) -> list[str]:
+        """The first ``limit`` user ids that begin with ``prefix``, in their order."""
+        row = self._first(prefix)
+        found: list[str] = self._raw[row : row + limit].to_pylist()
+        return [raw_id for raw_id in found if raw_id.startswith(prefix)]
+
+    def _first(self, raw_id: str) -> int:
+        """The row of the first user whose id is not before ``raw_id``."""
+        return bisect.bisect_left(range(len(self)), raw_id, key=lambda row: self._raw[row].as_py())

@@ -20,7 +20,7 @@ from gensr_model.data.batches import Batch
 from gensr_model.data.bm25 import item_texts
 from gensr_model.data.prepared import BEHAVIORS, IntArray
 from gensr_model.data.text import encode_prompts
-from gensr_model.errors import DataError
+from gensr_model.errors import DataError, FieldError
 from gensr_model.models import bundle
 from gensr_model.models.base import Attribution
 from gensr_model.models.full_ranking import FullRanking
@@ -110,10 +110,9 @@ class Ranker:
         """A request as the model reads it. Raises DataError where the behaviors do not fit the history."""
         came = behaviors if behaviors is not None else ["rec"] * len(history)
         if len(came) != len(history) or not set(came) <= set(BEHAVIORS):
-            raise DataError(
-                f"behaviors is {came[:5]}. Give one of {' or '.join(BEHAVIORS)} for each of the "
-                f"{len(history)} items of the history."
-            )
+            expected = f"one of {' or '.join(BEHAVIORS)} for each of the {len(history)} items of the history"
+            message = f"behaviors is {came[:5]}. Give {expected}."
+            raise FieldError(message, field="behaviors", value=came, expected=expected)
         known = [
             (self.index[raw], BEHAVIORS.index(how)) for raw, how in zip(history, came, strict=True) if raw in self.index
         ]
@@ -122,9 +121,12 @@ class Ranker:
     def places(self, candidates: list[str]) -> IntArray:
         """(C,) item_idx of raw ids. Raises DataError where there is none, or where the model lacks one."""
         unknown = [raw for raw in candidates if raw not in self.index]
-        if unknown or not candidates:
-            problem = f"the model does not know the candidates {unknown[:5]}. Give items of its catalogue."
-            raise DataError(problem if unknown else "candidates is empty. Give at least one item id.")
+        if unknown:
+            message = f"the model does not know the candidates {unknown[:5]}. Give items of its catalogue."
+            raise FieldError(message, field="candidates", value=unknown, expected="items of the model's catalogue")
+        if not candidates:
+            message = "candidates is empty. Give at least one item id."
+            raise FieldError(message, field="candidates", value=[], expected="at least one item id")
         return np.array([self.index[raw] for raw in candidates], np.int64)
 
     def texts(self, items: IntArray) -> list[str]:
@@ -253,7 +255,8 @@ def _calls(lengths: list[int]) -> Iterator[list[_Part]]:
 def check_top_n(top_n: int | None) -> None:
     """Raise DataError where ``top_n`` is below 1."""
     if top_n is not None and top_n < 1:
-        raise DataError(f"top_n is {top_n}. Give 1 or more, or leave it out for all candidates.")
+        message = f"top_n is {top_n}. Give 1 or more, or leave it out for all candidates."
+        raise FieldError(message, field="top_n", value=top_n, expected="1 or more")
 
 
 def _batch(contexts: Sequence[Context], candidates: Sequence[IntArray], query: IntArray) -> Batch:

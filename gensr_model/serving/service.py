@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gensr_model.config.base import Task
 from gensr_model.data.prepared import BEHAVIORS, IntArray
-from gensr_model.errors import DataError
+from gensr_model.errors import DataError, FieldError
 from gensr_model.models.user_store import Store
 from gensr_model.serving.ranker import Context, Ranker, check_top_n
 from gensr_model.serving.retriever import LIMIT, Retriever
@@ -127,7 +127,8 @@ class Service:
         """Check a request and look up its history. Raises DataError as ``answer`` does."""
         check_top_n(request.top_n)
         if request.behaviors is not None and request.history is None:
-            raise DataError("behaviors is given without history. Give the history too.")
+            message = "behaviors is given without history. Give the history too."
+            raise FieldError(message, field="behaviors", value=request.behaviors, expected="a history beside it")
         repeated = _repeated(request.candidates or [])
         if repeated:
             request = request._replace(candidates=list(dict.fromkeys(request.candidates or [])))

@@ -9,11 +9,9 @@ message, and would refuse whole numbers for floats.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import logging
-import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any, TextIO
 
 import mlflow
@@ -24,10 +22,10 @@ from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext, scoring_server
 
 from gensr_model.errors import DataError
+from gensr_model.serving import fields
 from gensr_model.serving.service import Answer, Request, Service
 
 _LOG = logging.getLogger("gensr")
-_EXACT = 2**53  # above it floats skip whole numbers
 
 
 class GenSRModel(PythonModel):
@@ -94,55 +92,9 @@ def _rows(given: Any) -> list[dict[Any, Any]]:
     raise MlflowException(message, INVALID_PARAMETER_VALUE)
 
 
-def parse_request(row: Mapping[Hashable, Any], top_n: int | None) -> Request:
-    """A row of the input as a request.
-
-    Raises DataError for an unknown field or a value of another type. The message names field and value.
-    """
-    for name in row:
-        if name not in Request._fields:
-            near = difflib.get_close_matches(str(name), Request._fields, 1)
-            meant = f" (did you mean {near[0]}?)" if near else ""
-            raise DataError(f"{name}: there is no such field{meant}. Give one of {', '.join(Request._fields)}.")
-    given = {str(name): value for name, value in row.items() if not _absent(value)}
-    texts = {name: _text(name, given[name]) for name in ("user", "query") if name in given}
-    lists = {name: _texts(name, given[name]) for name in ("history", "behaviors", "candidates") if name in given}
-    return Request(**texts, **lists, top_n=_top_n(given.get("top_n", top_n)))  # type: ignore[arg-type]
-
-
-def _top_n(given: object) -> int | None:
-    if given is None:
-        return None
-    number = int(given) if isinstance(given, str) and given.isdecimal() else _whole(given)  # text in a CSV
-    if number is None:
-        raise DataError(f"top_n: expected a whole number, got {given!r}")
-    return number
-
-
-def _texts(name: str, given: object) -> list[str]:
-    if not isinstance(given, (list, tuple, np.ndarray)):
-        raise DataError(f"{name}: expected a list of ids, got {given!r:.200}")
-    return [_text(name, value) for value in given]
-
-
-def _text(name: str, given: object) -> str:
-    """An id as text. Ids may be numbers, as KuaiSAR's are; pandas makes floats of numbers beside a null."""
-    if isinstance(given, str):
-        return str(given)
-    number = _whole(given)
-    if number is None:
-        raise DataError(f"{name}: expected text, got {given!r:.200}")
-    if isinstance(given, (float, np.floating)) and abs(number) > _EXACT:
-        raise DataError(f"{name}: {given!r} is too large for an exact number beside nulls. Send it as text.")
-    return str(number)
-
-
-def _whole(given: object) -> int | None:
-    """The whole number that a value is, or None."""
-    number = isinstance(given, (int, float, np.integer, np.floating)) and not isinstance(given, bool)
-    if not number or not math.isfinite(given):  # type: ignore[arg-type]
-        return None
-    return int(given) if given == int(given) else None  # type: ignore[call-overload]
+def parse_request(row: Mapping[Any, Any], top_n: int | None) -> Request:
+    """A row of the input as a request. Raises FieldError as ``gensr_model.serving.fields``."""
+    return fields.parse_request({name: None if _absent(value) else value for name, value in row.items()}, top_n)
 
 
 def _absent(value: object) -> bool:
