@@ -43,12 +43,12 @@ class FieldError(DataError):
 
     Args:
         value: the value as given, of any size.
-        expected: what the field takes.
+        wanted: what the field takes.
     """
 
-    def __init__(self, message: str, *, field: str, value: object, expected: str) -> None:
+    def __init__(self, message: str, *, field: str, value: object, wanted: str) -> None:
         super().__init__(message)
-        self.field, self.value, self.expected = field, value, expected
+        self.field, self.value, self.wanted = field, value, wanted
 
 
 class EmptyFileError(DataError):

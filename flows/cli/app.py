@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from flows.cli import options
 from flows.cli.check import check
 from flows.cli.init import init
+from flows.cli.serve import serve
 from flows.local import installation, servers, watch
 from gensr_model.errors import DataError
 from tasks.core.error_log import end_with_message
@@ -82,6 +83,7 @@ def run(
 
 app.command()(check)
 app.command()(init)
+app.command()(serve)
 
 
 @app.command()

@@ -31,6 +31,18 @@ def up(here: Local) -> None:
     print_message("deployed the flows of prefect.yaml")
 
 
+def mlflow_up(here: Local) -> None:
+    """Start MLflow's server where it is not up. Raises ServiceError."""
+    where, server = here.where, here.mlflow_server
+    for folder in (where.mlflow_artifacts, where.services, where.logs):
+        folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(where.services / "lock"):
+        services.check(server, where.services)
+        if services.start(server, where.services, where.logs, here.environment, ROOT):
+            print_message(f"starting the {server.name} on 127.0.0.1:{server.port}")
+        services.wait_healthy(server, where.services, where.logs)
+
+
 def _deploy(here: Local) -> None:
     """Apply ``prefect.yaml``. Prefect's output goes to ``logs/deploy.log``."""
     path = here.where.logs / "deploy.log"

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Hashable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,7 +30,7 @@ class Limits(NamedTuple):
 LIMITS = Limits()
 
 
-def parse_request(row: Mapping[Hashable, object], top_n: int | None = None, limits: Limits = LIMITS) -> Request:
+def parse_request(row: Mapping[Any, object], top_n: int | None = None, limits: Limits = LIMITS) -> Request:
     """The fields of a request, None where one is not given.
 
     Args:
@@ -46,11 +46,13 @@ def parse_request(row: Mapping[Hashable, object], top_n: int | None = None, limi
         for name, limit in (("user", limits.id_characters), ("query", limits.query_characters))
         if name in given
     }
-    lists = {name: _texts(name, given[name], limits) for name in ("history", "behaviors", "candidates") if name in given}
+    lists = {
+        name: _texts(name, given[name], limits) for name in ("history", "behaviors", "candidates") if name in given
+    }
     return Request(**texts, **lists, top_n=_top_n(given.get("top_n", top_n), limits.top_n))  # type: ignore[arg-type]
 
 
-def check_names(row: Mapping[Hashable, object], known: Sequence[str]) -> None:
+def check_names(row: Mapping[Any, object], known: Sequence[str]) -> None:
     """Raise FieldError for a name that is not known, with the nearest known one."""
     for name in row:
         if name not in known:
@@ -58,7 +60,7 @@ def check_names(row: Mapping[Hashable, object], known: Sequence[str]) -> None:
             meant = f" (did you mean {near[0]}?)" if near else ""
             fields = ", ".join(known)
             message = f"{str(name)[:100]}: there is no such field{meant}. Give one of {fields}."
-            raise FieldError(message, field=str(name)[:100], value=row[name], expected=f"one of the fields {fields}")
+            raise FieldError(message, field=str(name)[:100], value=row[name], wanted=f"one of the fields {fields}")
 
 
 def text(field: str, given: object, limit: int) -> str:
@@ -82,7 +84,7 @@ def whole(field: str, given: object, least: int, most: int) -> int:
         raise _wrong(field, given, f"at most {most}")
     if number < least:
         raise FieldError(
-            f"{field} is {number}. Give {least} or more.", field=field, value=given, expected=f"{least} or more"
+            f"{field} is {number}. Give {least} or more.", field=field, value=given, wanted=f"{least} or more"
         )
     return number
 
@@ -123,7 +125,7 @@ def _number_text(field: str, given: object) -> str:
     if isinstance(given, (float, np.floating)) and abs(number) > _EXACT:
         raise FieldError(
             f"{field}: {given!r} is too large for an exact number beside nulls. Send it as text.",
-            field=field, value=given, expected="text",
+            field=field, value=given, wanted="text",
         )  # fmt: skip
     return str(number)
 
@@ -144,5 +146,4 @@ def _whole(given: object) -> int | None:
 
 def _wrong(field: str, given: object, expected: str, seen: str | None = None) -> FieldError:
     message = f"{field}: expected {expected}, got {seen or shortened(given)}"
-    return FieldError(message, field=field, value=given, expected=expected)
-
+    return FieldError(message, field=field, value=given, wanted=expected)

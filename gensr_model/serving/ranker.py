@@ -112,7 +112,7 @@ class Ranker:
         if len(came) != len(history) or not set(came) <= set(BEHAVIORS):
             expected = f"one of {' or '.join(BEHAVIORS)} for each of the {len(history)} items of the history"
             message = f"behaviors is {came[:5]}. Give {expected}."
-            raise FieldError(message, field="behaviors", value=came, expected=expected)
+            raise FieldError(message, field="behaviors", value=came, wanted=expected)
         known = [
             (self.index[raw], BEHAVIORS.index(how)) for raw, how in zip(history, came, strict=True) if raw in self.index
         ]
@@ -123,10 +123,10 @@ class Ranker:
         unknown = [raw for raw in candidates if raw not in self.index]
         if unknown:
             message = f"the model does not know the candidates {unknown[:5]}. Give items of its catalogue."
-            raise FieldError(message, field="candidates", value=unknown, expected="items of the model's catalogue")
+            raise FieldError(message, field="candidates", value=unknown, wanted="items of the model's catalogue")
         if not candidates:
             message = "candidates is empty. Give at least one item id."
-            raise FieldError(message, field="candidates", value=[], expected="at least one item id")
+            raise FieldError(message, field="candidates", value=[], wanted="at least one item id")
         return np.array([self.index[raw] for raw in candidates], np.int64)
 
     def texts(self, items: IntArray) -> list[str]:
@@ -256,7 +256,7 @@ def check_top_n(top_n: int | None) -> None:
     """Raise DataError where ``top_n`` is below 1."""
     if top_n is not None and top_n < 1:
         message = f"top_n is {top_n}. Give 1 or more, or leave it out for all candidates."
-        raise FieldError(message, field="top_n", value=top_n, expected="1 or more")
+        raise FieldError(message, field="top_n", value=top_n, wanted="1 or more")
 
 
 def _batch(contexts: Sequence[Context], candidates: Sequence[IntArray], query: IntArray) -> Batch:

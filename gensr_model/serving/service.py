@@ -128,7 +128,7 @@ class Service:
         check_top_n(request.top_n)
         if request.behaviors is not None and request.history is None:
             message = "behaviors is given without history. Give the history too."
-            raise FieldError(message, field="behaviors", value=request.behaviors, expected="a history beside it")
+            raise FieldError(message, field="behaviors", value=request.behaviors, wanted="a history beside it")
         repeated = _repeated(request.candidates or [])
         if repeated:
             request = request._replace(candidates=list(dict.fromkeys(request.candidates or [])))

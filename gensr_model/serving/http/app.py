@@ -7,7 +7,6 @@ import logging
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,6 +57,9 @@ class Settings(NamedTuple):
     listed: int = 100  # items or users in a list
 
 
+DEFAULT = Settings()
+
+
 class _Server:
     """The handlers of one app."""
 
@@ -69,16 +71,25 @@ class _Server:
         self.batcher = Batcher(settings.waiting, settings.at_once, self.metrics.batches.observe)
         self.metrics.waiting.set_function(lambda: self.batcher.waiting)
 
-    async def rank(self, search: bool, request: HttpRequest) -> Response:
-        """Recommendations or search results."""
+    async def recommend(self, request: HttpRequest) -> Response:
+        """Without a known item in the history, the most popular items answer."""
+        return await self._rank(request, search=False)
+
+    async def search(self, request: HttpRequest) -> Response:
+        """A query ranks the items, and the user's history counts too."""
+        return await self._rank(request, search=True)
+
+    async def _rank(self, request: HttpRequest, search: bool) -> Response:
         settings = self.settings
-        known = ("query", *_ASKED) if search else _ASKED
-        given = await read_object(request, known, settings.body_bytes, settings.seconds)
+        given = await read_object(request, ("query", *_ASKED), settings.body_bytes, settings.seconds)
+        if not search and "query" in given:
+            message = "query: recommendations have none. Send the request to /v1/search."
+            raise FieldError(message, field="query", value=given["query"], wanted="no query")
         explain = fields.flag("explain", given.pop("explain", False))
         version = _text("version", given.pop("version", None))
         asked = fields.parse_request(given, settings.top_n, settings.limits)
         if search and not (asked.query or "").strip():
-            raise FieldError("query: expected words, got none", field="query", value=asked.query, expected="words")
+            raise FieldError("query: expected words, got none", field="query", value=asked.query, wanted="words")
         served = await self._version(version)
         read = served.service.read(asked)
         ranked = await self._ranked(served, read, explain)
@@ -116,8 +127,15 @@ class _Server:
             versions = await run_in_threadpool(self.versions.source.listing)
         except Exception as error:  # the registry is another server: answers do not depend on it
             _LOG.warning("the versions of %s cannot be listed: %s", current.model, str(error).partition("\n")[0])
-            alone = {"version": current.version, "aliases": [], "created": None, "outcome": None}
-            versions = [alone | {"run_url": current.run_url}]
+            versions = [
+                {
+                    "version": current.version,
+                    "aliases": [],
+                    "created": None,
+                    "outcome": None,
+                    "run_url": current.run_url,
+                }
+            ]
         return as_json({"model": current.model, "serving": current.version, "versions": versions})
 
     async def event(self, request: HttpRequest) -> Response:
@@ -127,16 +145,14 @@ class _Server:
         values = {name: _text(name, given.get(name)) for name in ("query_id", "action", "item", "user")}
         for name in ("query_id", "action", "item"):
             if not (values[name] or "").strip():
-                raise FieldError(f"{name} is missing. Give it.", field=name, value=given.get(name), expected="text")
+                raise FieldError(f"{name} is missing. Give it.", field=name, value=given.get(name), wanted="text")
         if values["action"] not in ACTIONS:
             expected = f"one of {', '.join(ACTIONS)}"
             message = f"action is {fields.shortened(values['action'])}. Give {expected}."
-            raise FieldError(message, field="action", value=values["action"], expected=expected)
+            raise FieldError(message, field="action", value=values["action"], wanted=expected)
         place = fields.whole("position", given["position"], 1, settings.limits.top_n) if "position" in given else None
         if self.events is not None:
-            self.events.event(
-                str(values["action"]), values["query_id"], str(values["item"]), values["user"], place
-            )  # fmt: skip
+            self.events.event(str(values["action"]), values["query_id"], str(values["item"]), values["user"], place)
         return as_json({"logged": self.events is not None and self.events.problem is None}, 202)
 
     async def ready(self, request: HttpRequest) -> Response:
@@ -151,6 +167,11 @@ class _Server:
             "events": self.events.problem if self.events else None,
         }
         return as_json(content, 200 if current else 503, None if current else {"Retry-After": "5"})
+
+    async def measured(self, request: HttpRequest) -> Response:
+        """In Prometheus' text format."""
+        del request
+        return Response(self.metrics.page(), media_type=CONTENT_TYPE_LATEST)
 
     def _current(self) -> Served:
         if self.versions.current is None:
@@ -195,7 +216,7 @@ class _Server:
         ]
         for place, explanation in enumerate(explanations or ()):
             items[place]["explanation"] = explanation
-        content = {
+        content: dict[str, Any] = {
             "query_id": self._shown(asked, read, answer.items, served.version),
             "task": answer.task,
             "model": served.model,
@@ -224,7 +245,7 @@ class _Server:
 
 def create_app(
     versions: Versions,
-    settings: Settings = Settings(),
+    settings: Settings = DEFAULT,
     events: EventLog | None = None,
     explain: Explain | None = None,
 ) -> FastAPI:
@@ -247,8 +268,8 @@ def create_app(
         title="gensr", description=documentation.ABOUT, version="1", docs_url=None, redoc_url=None, lifespan=lifespan
     )
     docs = documentation.routes(versions.current, settings.limits)
-    app.post("/v1/recommendations", **docs["recommendations"])(partial(server.rank, False))
-    app.post("/v1/search", **docs["search"])(partial(server.rank, True))
+    app.post("/v1/recommendations", **docs["recommendations"])(server.recommend)
+    app.post("/v1/search", **docs["search"])(server.search)
     app.get("/v1/items", **docs["items"])(server.items)
     app.get("/v1/items/{item_id:path}", **docs["item"])(server.item)
     app.get("/v1/users", **docs["users"])(server.users)
@@ -256,7 +277,7 @@ def create_app(
     app.post("/v1/events", **docs["events"])(server.event)
     app.get("/healthz", **docs["healthz"])(_alive)
     app.get("/readyz", **docs["readyz"])(server.ready)
-    app.get("/metrics", **docs["metrics"])(partial(_metrics, server.metrics))
+    app.get("/metrics", **docs["metrics"])(server.measured)
     app.get("/", include_in_schema=False)(_page)
     if PAGE.is_dir():
         app.mount("/page", StaticFiles(directory=PAGE))
@@ -271,12 +292,6 @@ async def _alive(request: HttpRequest) -> Response:
     """Answers as long as the process does."""
     del request
     return as_json({"alive": True})
-
-
-async def _metrics(metrics: Metrics, request: HttpRequest) -> Response:
-    """For Prometheus."""
-    del request
-    return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)
 
 
 async def _page(request: HttpRequest) -> Response:
@@ -302,10 +317,7 @@ def _history(served: Served, read: ReadRequest) -> list[dict[str, Any]]:
     """The history as the model read it, oldest first."""
     raw_ids = read.model.raw_ids
     ids = [(raw_ids[item], behavior) for item, behavior in read.context.history]
-    return [
-        {"id": item, "title": served.items.title(item), "behavior": BEHAVIORS[behavior]}
-        for item, behavior in ids
-    ]
+    return [{"id": item, "title": served.items.title(item), "behavior": BEHAVIORS[behavior]} for item, behavior in ids]
 
 
 def _text(name: str, given: object) -> str | None:

@@ -47,7 +47,7 @@ async def read_object(request: Request, known: Sequence[str], limit: int, second
 
 def read_parameters(request: Request, known: Sequence[str]) -> dict[str, str]:
     """The parameters of an address. Raises FieldError for one that is not in ``known``."""
-    check_names(request.query_params, known)  # type: ignore[arg-type]
+    check_names(request.query_params, known)
     return dict(request.query_params)
 
 

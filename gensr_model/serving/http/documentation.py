@@ -81,7 +81,7 @@ def routes(served: Served | None, limits: Limits) -> dict[str, dict[str, Any]]:
             "Whether a version serves",
             {
                 "ready": {"type": "boolean"}, "model": _TEXT, "version": _MAYBE,
-                "refused": _object({"version": _TEXT, "reason": _TEXT}) | {"description": "the version that was refused"},
+                "refused": _object({"version": _TEXT, "reason": _TEXT}) | {"description": "the refused version"},
                 "events": _MAYBE | {"description": "what is wrong with the log of events"},
             },
         ),

@@ -32,9 +32,7 @@ class Refusal(Exception):
     def of(error: DataError) -> Refusal:
         """The refusal of a request that a model cannot answer."""
         if isinstance(error, FieldError):
-            return Refusal(
-                UNPROCESSABLE, str(error), field=error.field, value=error.value, expected=error.expected
-            )  # fmt: skip
+            return Refusal(UNPROCESSABLE, str(error), field=error.field, value=error.value, expected=error.wanted)
         return Refusal(UNPROCESSABLE, str(error))
 
     def body(self) -> dict[str, Any]:

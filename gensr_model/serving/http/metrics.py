@@ -20,7 +20,11 @@ class Metrics:
             "gensr_requests", "Requests by route and HTTP status.", ["route", "status"], registry=registry
         )
         self.seconds = Histogram(
-            "gensr_request_seconds", "Time from a request to its answer.", ["route"], registry=registry, buckets=_SECONDS
+            "gensr_request_seconds",
+            "Time from a request to its answer.",
+            ["route"],
+            registry=registry,
+            buckets=_SECONDS,
         )
         self.batches = Histogram(
             "gensr_batch_requests", "Requests that shared calls of the models.", registry=registry, buckets=_SIZES
@@ -31,7 +35,7 @@ class Metrics:
         )  # fmt: skip
         self.faults = Counter("gensr_faults", "Requests that ended by a fault in the server.", registry=registry)
         self.waiting = Gauge("gensr_waiting_requests", "Requests that wait for the model.", registry=registry)
-        self._version = Gauge("gensr_version", "1 for the version that serves.", ["model", "version"], registry=registry)
+        self._version = Gauge("gensr_version", "1 for what serves.", ["model", "version"], registry=registry)
         self._refused = Gauge(
             "gensr_refused_version", "1 for the version that should serve and does not.", ["version"], registry=registry
         )
