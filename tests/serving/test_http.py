@@ -20,12 +20,13 @@ from gensr_model.errors import ConfigError
 from gensr_model.models import bundle
 from gensr_model.runtime.files import read_tensors, write_tensors
 from gensr_model.serving.event_log import EventLog
+from gensr_model.serving.explain import Explanation, explain
 from gensr_model.serving.http.app import DEFAULT, Settings, create_app
 from gensr_model.serving.http.batching import Batcher, Busy
 from gensr_model.serving.http.guard import Access
 from gensr_model.serving.http.versions import Versions
 from gensr_model.serving.self_test import Example, SelfTestError, self_test
-from gensr_model.serving.service import Request, Service
+from gensr_model.serving.service import Answer, ReadRequest, Request, Service
 from tasks.serve.follow import Follower
 from tasks.serve.serve import Folder, Place
 
@@ -177,13 +178,21 @@ def test_shown_lists_and_clicks_are_logged(versions: Versions, tmp_path: Path) -
     assert clicked["event_attributes"]["object"]["object_id"] == click["item"]
 
 
-def test_explanations_stand_beside_their_items(versions: Versions) -> None:
-    with client_of(versions, explain=lambda service, read, items: [{"words": [item]} for item in items]) as client:
-        with_it = client.post(RECOMMEND, json={"user": "u12", "explain": True}).json()
-        without = client.post(RECOMMEND, json={"user": "u12"}).json()
-    assert [item["explanation"]["words"] for item in with_it["items"]] == [[item["id"]] for item in with_it["items"]]
-    assert "explanation_schema" in with_it
+def test_explanations_stand_beside_their_items(client: TestClient, versions: Versions) -> None:
+    with_them = client.post(SEARCH, json={"user": "u12", "query": "kitchen thing", "explain": True}).json()
+    without = client.post(SEARCH, json={"user": "u12", "query": "kitchen thing"}).json()
+    assert versions.current is not None
+    service = versions.current.service
+    read = service.read(Request(user="u12", query="kitchen thing", top_n=10))
+    expected = explain(read, service.rank([read])[0])
+    for item, explanation in zip(with_them["items"], expected, strict=True):
+        shown = item["explanation"]
+        assert shown["words"] == explanation.words
+        assert shown["filter"]["cf"] == pytest.approx(explanation.filter.cf)
+        assert len(shown["filter"]["cf"]) == len(with_them["history"])
+    assert set(with_them["explanation_schema"]) >= {"filter", "views", "words"}
     assert "explanation" not in without["items"][0]
+    assert "explanation_schema" not in without
 
 
 # --- refusals ----------------------------------------------------------------------------------------------------
@@ -287,7 +296,7 @@ class held:
         self.go = threading.Event()
 
     def __enter__(self) -> Batcher:
-        def wait(service: Any, read: Any, items: Any) -> list[dict[str, Any]]:
+        def wait(read: ReadRequest, answer: Answer) -> list[Explanation]:
             self.go.wait(30)
             return []
 
@@ -314,9 +323,9 @@ def test_a_full_queue_is_refused_and_a_late_answer_too(versions: Versions, monke
 
     go = threading.Event()
 
-    def slow(service: object, read: object, items: list[str]) -> list[dict[str, Any]]:
+    def slow(read: ReadRequest, answer: Answer) -> list[Explanation]:
         go.wait(30)
-        return [{} for _ in items]
+        return []
 
     settings = Settings(seconds=0.3, waiting=1)
     with client_of(versions, settings, explain=slow) as client, ThreadPoolExecutor(4) as pool:

@@ -22,6 +22,8 @@ from gensr_model.data.prepared import BEHAVIORS
 from gensr_model.errors import DataError, FieldError
 from gensr_model.serving import fields
 from gensr_model.serving.event_log import ACTIONS, EventLog
+from gensr_model.serving.explain import explain as explain_items
+from gensr_model.serving.explain import explanation_schema
 from gensr_model.serving.fields import LIMITS, Limits
 from gensr_model.serving.http import documentation
 from gensr_model.serving.http.batching import Batcher, Busy, Explain, Ranked
@@ -30,7 +32,7 @@ from gensr_model.serving.http.errors import Refusal, busy
 from gensr_model.serving.http.guard import Access, Guard, as_json, as_response
 from gensr_model.serving.http.metrics import Metrics
 from gensr_model.serving.http.versions import Served, TooManyLoads, UnknownVersion, Versions
-from gensr_model.serving.service import ReadRequest, Request
+from gensr_model.serving.service import ReadRequest
 
 _LOG = logging.getLogger("gensr.serve")
 PAGE = Path(__file__).with_name("page")
@@ -63,9 +65,7 @@ DEFAULT = Settings()
 class _Server:
     """The handlers of one app."""
 
-    def __init__(
-        self, versions: Versions, settings: Settings, events: EventLog | None, explain: Explain | None
-    ) -> None:
+    def __init__(self, versions: Versions, settings: Settings, events: EventLog | None, explain: Explain) -> None:
         self.versions, self.settings, self.events, self.explain = versions, settings, events, explain
         self.metrics = Metrics(versions)
         self.batcher = Batcher(settings.waiting, settings.at_once, self.metrics.batches.observe)
@@ -94,7 +94,7 @@ class _Server:
         read = served.service.read(asked)
         ranked = await self._ranked(served, read, explain)
         self.metrics.answers.labels(read.task, read.source).inc()
-        return as_json(self._content(served, read, ranked, explain))
+        return as_json(self._content(served, read, ranked))
 
     async def item(self, request: HttpRequest) -> Response:
         """The fields of one item."""
@@ -206,38 +206,37 @@ class _Server:
             message = f"No answer within {self.settings.seconds:g} seconds. Ask again later, or for fewer candidates."
             raise Refusal(504, message, headers={"Retry-After": "5"}) from None
 
-    def _content(self, served: Served, read: ReadRequest, ranked: Ranked, explain: bool) -> dict[str, Any]:
-        answer, asked = ranked.answer, read.request
-        explanations = ranked.explanations
-        notes = [*answer.notes, *(["this server gives no explanations"] if explain and self.explain is None else [])]
+    def _content(self, served: Served, read: ReadRequest, ranked: Ranked) -> dict[str, Any]:
+        answer, explanations = ranked.answer, ranked.explanations
         items = [
             {"rank": rank, **served.items.short(item), "score": score}
             for rank, (item, score) in enumerate(zip(answer.items, answer.scores, strict=True), 1)
         ]
         for place, explanation in enumerate(explanations or ()):
-            items[place]["explanation"] = explanation
+            parts = {"filter": explanation.filter._asdict(), "views": explanation.views._asdict()}
+            items[place]["explanation"] = explanation._asdict() | parts
         content: dict[str, Any] = {
-            "query_id": self._shown(asked, read, answer.items, served.version),
+            "query_id": self._shown(read, answer.items, served.version),
             "task": answer.task,
             "model": served.model,
             "version": served.version,
             "candidate_source": answer.candidate_source,
             "history_source": answer.history_source,
-            "notes": notes,
+            "notes": answer.notes,
             "history": _history(served, read),
             "items": items,
         }
         if served.run_url:
             content["run_url"] = served.run_url
         if explanations is not None:
-            content["explanation_schema"] = documentation.EXPLANATION
+            content["explanation_schema"] = explanation_schema(read)
         return content
 
-    def _shown(self, asked: Request, read: ReadRequest, items: list[str], version: str) -> str:
+    def _shown(self, read: ReadRequest, items: list[str], version: str) -> str:
         if self.events is None:
             return str(uuid.uuid4())
-        query = asked.query if read.task == "search" else None
-        return self.events.shown(asked.user, query, items, version, attributes={"candidate_source": read.source})
+        asked = read.request
+        return self.events.shown(asked.user, asked.query, items, version, attributes={"candidate_source": read.source})
 
     def _limit(self, given: dict[str, str]) -> int:
         return fields.whole("limit", given.get("limit", "20"), 1, self.settings.listed)
@@ -247,13 +246,13 @@ def create_app(
     versions: Versions,
     settings: Settings = DEFAULT,
     events: EventLog | None = None,
-    explain: Explain | None = None,
+    explain: Explain = explain_items,
 ) -> FastAPI:
     """The app of a server.
 
     Args:
         events: takes what was shown and what people did. None: nothing is written.
-        explain: explains items where a request has ``explain: true``. It runs in the thread of the model.
+        explain: is called in the thread of the model where a request has ``explain: true``.
     """
     server = _Server(versions, settings, events, explain)
 

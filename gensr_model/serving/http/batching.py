@@ -6,32 +6,28 @@ answers a request at once, and the batches of a busy one grow by themselves.
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
+from gensr_model.serving.explain import Explanation
 from gensr_model.serving.retriever import LIMIT
 from gensr_model.serving.service import Answer, ReadRequest, Service
 
-_LOG = logging.getLogger("gensr.serve")
 _CANDIDATES = 256  # what GenSR scores in one call
 _OF_CATALOGUE = 4  # candidates that a request by full ranking counts as: 64 of them share a call
 
 
-class Explain(Protocol):
-    """The explanation of each item of an answer, ready for JSON, in the order of ``items``."""
-
-    def __call__(self, service: Service, read: ReadRequest, items: list[str]) -> list[dict[str, Any]]: ...
+Explain = Callable[[ReadRequest, Answer], Sequence[Explanation]]
 
 
 class Ranked(NamedTuple):
     """An answer, with the explanations of its items where the request wanted them."""
 
     answer: Answer
-    explanations: list[dict[str, Any]] | None
+    explanations: Sequence[Explanation] | None
 
 
 class Job(NamedTuple):
@@ -138,5 +134,5 @@ def _answer(batch: list[Job]) -> None:
             job.result.set_exception(error)
 
 
-def _explanations(job: Job, answer: Answer) -> list[dict[str, Any]] | None:
-    return None if job.explain is None else job.explain(job.service, job.read, answer.items)
+def _explanations(job: Job, answer: Answer) -> Sequence[Explanation] | None:
+    return None if job.explain is None else job.explain(job.read, answer)

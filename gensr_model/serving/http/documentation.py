@@ -13,13 +13,6 @@ ABOUT = (
     "Recommendations and search results of one model. Errors have one form: field, value, what was expected, and a "
     "message. Ids may be numbers; they are read as text."
 )
-EXPLANATION = {
-    "filter": "the soft filter's weights over `history`, in its order, for each view; they sum to 1 (Eq. 7)",
-    "views": "the score on the logit scale, less the score with the view's two placeholders replaced: its history by "
-    "the vector of an empty history, its candidate by the catalogue's mean",
-    "words": "words of the query that the item's text has",
-    "note": "what the model cannot explain",
-}
 _TEXT: dict[str, Any] = {"type": "string"}
 _NUMBER: dict[str, Any] = {"type": "number"}
 _TEXTS: dict[str, Any] = {"type": "array", "items": _TEXT}
@@ -33,7 +26,7 @@ def routes(served: Served | None, limits: Limits) -> dict[str, dict[str, Any]]:
     user, item = (users or ["U1"])[0], (items or ["I1"])[0]
     asked, short = _asked(limits), _short(item)
     ranked = short | {"rank": {"type": "integer"}, "score": _NUMBER | {"description": "higher is better"}}
-    ranked |= {"explanation": {"type": "object", "description": f"where asked for: {EXPLANATION}"}}
+    ranked |= {"explanation": {"type": "object", "description": "where asked for"}}
     answer = _answer(ranked)
     query = {"query": _TEXT | {"maxLength": limits.query_characters}}
     example = {"user": user, "top_n": 3}
