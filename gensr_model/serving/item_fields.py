@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from gensr_model.models import bundle
 from gensr_model.serving.service import Service
 
 _COLUMNS = ["title", "brand", "category_text", "description"]
@@ -20,17 +17,14 @@ class ItemFields:
     """The fields of all items that a service can answer with.
 
     Args:
-        service: knows the items, and how many users of training met each.
-        folder: its bundle.
-        catalogue: the bundle of its full-ranking model, whose items may be others.
+        service: knows the items, and how many users of training met each. Its full-ranking model may know others.
     """
 
-    def __init__(self, service: Service, folder: Path, catalogue: Path | None = None) -> None:
+    def __init__(self, service: Service) -> None:
         self._bought = service.store.bought.numpy()
         self._raw_ids = service.ranker.raw_ids
-        self._tables = [(service.ranker.index, _read(folder))]
-        if catalogue is not None and service.catalogue is not None:
-            self._tables.append((service.catalogue.index, _read(catalogue)))
+        rankers = [service.ranker, *([] if service.catalogue in (None, service.ranker) else [service.catalogue])]
+        self._tables = [(ranker.index, ranker.loaded.items.select(_COLUMNS)) for ranker in rankers]
 
     def __contains__(self, raw_id: str) -> bool:
         return self._place(raw_id) is not None
@@ -72,7 +66,3 @@ class ItemFields:
             if raw_id in index:
                 return table, index[raw_id]
         return None
-
-
-def _read(folder: Path) -> pa.Table:
-    return pq.read_table(folder / bundle.ITEMS, columns=_COLUMNS).combine_chunks()

@@ -37,7 +37,7 @@ class Served(NamedTuple):
     ) -> Served:  # fmt: skip
         """Load a bundle, with an optional full-ranking bundle, and test it. Raises DataError, SelfTestError."""
         service = Service.load(folder, catalogue)
-        items = ItemFields(service, folder, catalogue)
+        items = ItemFields(service)
         self_test(service, items, examples or ())
         return Served(model, version, service, items, run_url)
 
