@@ -12,7 +12,7 @@ from torch import Tensor
 from gensr_model.config.model import TextConfig
 from gensr_model.data.bm25 import best_matches, index_texts, item_texts
 from gensr_model.data.prepared import IntArray
-from gensr_model.serving.top_n import best_places
+from gensr_model.serving.nearest import APPROXIMATE_ABOVE, nearest
 
 LIMIT = 200
 
@@ -24,10 +24,15 @@ class Retriever:
         item: (I, d) LightGCN vectors, zero for an item without a training edge: LightGCN never retrieves such an item.
         bought: (I,) number of training histories with an item.
         items, text: the catalogue, and the fields of it that BM25 reads.
+        approximate_above: number of items above which LightGCN's nearest items are approximate.
     """
 
-    def __init__(self, item: Tensor, bought: Tensor, items: pa.Table, text: TextConfig) -> None:
+    def __init__(
+        self, item: Tensor, bought: Tensor, items: pa.Table, text: TextConfig,
+        approximate_above: int = APPROXIMATE_ABOVE,
+    ) -> None:  # fmt: skip
         self.item, self.warm = item, item.any(dim=1)
+        self._nearest = nearest(item, approximate_above)
         self._by_bought = np.argsort(-bought.numpy().astype(np.int64), kind="stable")
         self._index = index_texts(item_texts(items, text))
 
@@ -53,7 +58,8 @@ class Retriever:
         rankings = [self._near(history, user, left_out, limit), self._matching(query, limit)]
         turns = chain.from_iterable(zip_longest(*rankings))
         unwanted = set(left_out.tolist())
-        rest = (item for item in self._by_bought.tolist() if item not in unwanted)
+        most_bought = self._by_bought[: limit + len(unwanted)].tolist()  # of a million items the first are enough
+        rest = (item for item in most_bought if item not in unwanted)
         chosen = dict.fromkeys(item for item in turns if item is not None)
         for item in rest:
             if len(chosen) >= limit:
@@ -68,9 +74,7 @@ class Retriever:
             if len(own) == 0:
                 return []
             user = self.item[own].mean(dim=0)
-        score = (self.item @ user).masked_fill(~self.warm, -torch.inf).numpy()
-        score[left_out] = -np.inf
-        return best_places(score, limit).tolist()
+        return self._nearest.find(user, limit, left_out).tolist()
 
     def _matching(self, query: str | None, limit: int) -> list[int]:
         if not query:

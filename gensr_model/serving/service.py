@@ -176,8 +176,9 @@ class Service:
     def _rank_popular(self, requests: Sequence[ReadRequest]) -> Iterator[_Ranked]:
         for read in requests:
             left_out = [self.ranker.index[raw] for raw in self._left_out(read) if raw in self.ranker.index]
-            items = self._popular.items
-            best = (items[np.isin(items, left_out, invert=True)] if left_out else items)[: read.request.top_n or LIMIT]
+            limit = read.request.top_n or LIMIT
+            first = self._popular.items[: limit + len(left_out)]
+            best = first[np.isin(first, left_out, invert=True)][:limit]
             yield [self.ranker.raw_ids[item] for item in best.tolist()], self._popular.shares[best].tolist()
 
     def _rank_catalogue(self, requests: Sequence[ReadRequest]) -> Iterator[_Ranked]:

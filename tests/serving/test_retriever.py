@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from gensr_model.config.model import TextConfig
+from gensr_model.serving.nearest import Approximate, Exact, nearest
 from gensr_model.serving.retriever import Retriever
 
 ITEMS, COLD = 60, 59
@@ -101,3 +102,24 @@ def test_equal_scores_are_cut_by_position_not_by_chance() -> None:
 def test_a_catalogue_without_a_word_can_still_recommend() -> None:
     bare = Retriever(torch.eye(4), torch.arange(4, dtype=torch.int32), items([""] * 4), TextConfig())
     assert bare.find(EMPTY, None, "red", limit=2).tolist() == [3, 2]
+
+
+def test_a_large_catalogue_gives_nearly_the_same_items_by_their_products() -> None:
+    draw = torch.Generator().manual_seed(2)
+    vectors = torch.randn(4_000, 16, generator=draw).half().float()
+    vectors[::7] = 0
+    exact, index = Exact(vectors), nearest(vectors, approximate_above=3_000)
+    assert isinstance(index, Approximate)
+    assert isinstance(nearest(vectors, approximate_above=3_500), Exact), "zero vectors are never looked for"
+    met = np.arange(1, 400)
+    common = 0
+    for vector in torch.randn(20, 16, generator=draw):
+        result = index.find(vector, 50, met)
+        assert len(result) == len(set(result.tolist())) == 50
+        assert not np.isin(result, met).any()
+        products = (vectors @ vector).numpy()[result]
+        assert products == pytest.approx(np.sort(products)[::-1])
+        common += len(np.intersect1d(result, exact.find(vector, 50, met)))
+    assert common > 0.95 * 20 * 50
+    every = index.find(vectors[1], 5_000, met)
+    assert sorted(every.tolist()) == sorted(set(range(4_000)) - set(range(0, 4_000, 7)) - set(met.tolist()))
