@@ -44,8 +44,8 @@ CHAMPION = "champion"
 _RETRIES = 3  # tries to serve a catalogue while champions change
 NONE = "none"  # key in place of a missing full-ranking model
 _TASKS = "tasks"  # tag with the tasks that a version serves
-_REQUIRED = ("bm25s", "faiss-cpu", "numpy", "pandas", "pyarrow", "pydantic", "safetensors", "scipy", "tokenizers", "torch",
-             "torch-geometric", "transformers")  # fmt: skip
+_REQUIRED = ("bm25s", "faiss-cpu", "numpy", "pandas", "pyarrow", "pydantic", "safetensors", "scipy", "tokenizers",
+             "torch", "torch-geometric", "transformers")  # fmt: skip
 _TEXT, _TEXTS = DataType.string, Array(DataType.string)
 SIGNATURE = ModelSignature(  # no inputs: pyfunc_model says why
     outputs=Schema(
