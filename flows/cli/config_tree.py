@@ -40,7 +40,8 @@ def read_config(given: str | None, options: dict[str, Any] | None = None, sets: 
     try:
         config = PipelineConfig.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(f"the config does not fit gensr_model/config/pipeline.py:\n{wrong_fields(error)}") from error
+        file = "" if given is None or given.lstrip().startswith("{") else f" {given} with the command's options"
+        raise ConfigError(f"the config{file} does not fit docs/reference/config.md:\n{wrong_fields(error)}") from error
     _check_imports(tree, config)
     return overlay(_typed(tree, config.model_dump(mode="json")), _absolute_paths(config))
 

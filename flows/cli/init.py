@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tasks.core.dataset_format import DatasetFormat
 
 _PLAIN = re.compile(r"(?!(?:true|false|null|yes|no|on|off)$)[A-Za-z_./~][\w./-]*", re.I | re.ASCII)
-_BLANK = Proposal("???")  # a value that only a person knows
+_BLANK = "???"  # a value that only a person knows
 
 
 def init(
@@ -36,7 +36,7 @@ def init(
     """Write a commented config file from what the check detects in your data.
 
     The file has columns, event types and the split as detected. Correct them there. No file is overwritten. A required
-    column or event type that nobody knows is a blank, ???, in the file; the exit status is then 1.
+    column or event type that nobody knows is ??? in the file; the exit status is then 1.
 
     Example: gensr init --data /data/mine && gensr run --config gensr.yaml
     """
@@ -64,7 +64,7 @@ def init(
         file.write("\n".join(lines) + "\n")
     if result["blanks"]:
         raise DataError(
-            f"{out} is written, and not complete. {result['problem']} In the file fill in and uncomment "
+            f"{out} is written, and not complete. {result['problem']} In the file replace the ??? of "
             f"{', '.join(result['blanks'])}, then: gensr check --config {out}"
         )
     typer.echo(f"{out}: {describe(config, result)}. Read it, then: gensr check --config {out}")
@@ -103,12 +103,9 @@ def _yaml(tree: dict[str, Any], notes: dict[str, str], place: str = "", depth: i
         behind = f"  # {_one_line(notes[path])}" if notes.get(path) else ""
         start = f"{'  ' * depth}{_scalar(name)}:"
         if isinstance(value, Proposal):
-            yield f"{'  ' * depth}# {_scalar(name)}: {'???' if value is _BLANK else _scalar(str(value))}{behind}"
+            yield f"{'  ' * depth}# {start.lstrip()} {_scalar(str(value))}{behind}"
         elif isinstance(value, dict) and value:
-            blank = (
-                "# " if all(isinstance(each, Proposal) for each in value.values()) else ""
-            )  # else the field would have no value
-            yield f"{'  ' * depth}{blank}{start.lstrip()}{behind}"
+            yield f"{start}{behind}"
             yield from _yaml(value, notes, f"{path}.", depth + 1)
         elif isinstance(value, list | tuple):
             yield f"{start} [{', '.join(map(_scalar, value))}]{behind}"
@@ -117,7 +114,7 @@ def _yaml(tree: dict[str, Any], notes: dict[str, str], place: str = "", depth: i
 
 
 def _scalar(value: Any) -> str:
-    if isinstance(value, str) and _PLAIN.fullmatch(value):
+    if isinstance(value, str) and (value == _BLANK or _PLAIN.fullmatch(value)):
         return value
     style = '"' if isinstance(value, str) else None
     dumped = yaml.safe_dump(value, default_style=style, default_flow_style=True, allow_unicode=True, width=10**9)

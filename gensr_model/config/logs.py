@@ -6,6 +6,7 @@ unit from the whole column, and delimiter and quoting from the first block of a 
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 import re
 from typing import Annotated, Any, ClassVar, Literal
@@ -48,8 +49,20 @@ def _begins_names(name: str) -> str:
     return name
 
 
+def _names_a_day(form: str) -> str:
+    day = dt.datetime(2026, 8, 15)
+    try:
+        same = dt.datetime.strptime(day.strftime(form), form).date() == day.date()
+    except ValueError:
+        same = False
+    if not same:
+        raise ValueError(f"{form!r} names no day, month and year. Give a format such as %d.%m.%Y %H:%M.")
+    return form
+
+
 Stem = Annotated[str, AfterValidator(_begins_names), Field(json_schema_extra={"pattern": _STEM})]
 Zone = Annotated[str, AfterValidator(_known_zone)]
+TimeFormat = Annotated[str, AfterValidator(_names_a_day)]
 
 
 class EventColumns(Frozen):
@@ -154,7 +167,12 @@ class EventsTable(TableConfig):
         description="Unit of the time column: s, ms, us or ns since 1970, or ISO 8601. `auto` detects the unit "
         "for each file.",
     )
-    time_zone: Zone = Field("UTC", description="Time zone of ISO 8601 times that name none.")
+    time_format: TimeFormat | None = Field(
+        None,
+        description="How times are written that are neither numbers nor ISO 8601, such as `%d.%m.%Y %H:%M` for "
+        "15.08.2026 10:00.",
+    )
+    time_zone: Zone = Field("UTC", description="Time zone of written times that name none.")
 
 
 class ItemsTable(TableConfig):

@@ -120,10 +120,15 @@ def _engaged(result: dict[str, Any]) -> Table | None:
         ("users", f"{events['users']:,}, {events['users_with_both']:,} with both behaviors"),
         ("items", f"{events['items']:,}"),
         ("time", f"{_time(events['first_ms'])} to {_time(events['last_ms'])} UTC"),
-        ("unit of time", ", ".join(f"{each['unit']} ({each['why']})" for each in result["time_units"])),
+        ("unit of time", "; ".join(map(_unit, result["time_units"]))),
         ("at one instant", f"{events['tied']:,} events ({_share(events['tied'], total)}) of one user and behavior"),
     ]
     return _made("events", "Events read", _word("Events read", ""), [[words(a), words(b)] for a, b in shown if b])
+
+
+def _unit(each: dict[str, Any]) -> str:
+    zone = each.get("read_in")
+    return f"{each['unit']} ({each['why']})" + (f", no zone: read as {zone} (logs.events.time_zone)" if zone else "")
 
 
 def _left(result: dict[str, Any]) -> Table | None:

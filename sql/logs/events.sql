@@ -4,6 +4,7 @@ with rows as (
     select
         *,
         case
+            when $format is not null then epoch_ms(try_strptime(time, $format)::timestamptz)
             when $unit = 'iso' then epoch_ms(try_cast(time as timestamptz))
             when $unit = 's' then case when abs(number) < 1e15 then (number * 1000)::bigint end
             when $unit = 'ms' then try_cast(number as bigint)
@@ -23,6 +24,7 @@ judged as (
             when is_nested(item) then $item || ' is a list or an object: one id is expected'
             when time is null then 'no ' || $time
             when ts between $earliest and $latest then null
+            when $format is not null and ts is null then 'time differs from logs.events.time_format'
             when $unit = 'iso' and ts is null then 'time is not ISO 8601, as those of the rest of the file are'
             when $unit = 'none' and (
                 case when number is null then epoch_ms(try_cast(time as timestamptz)) end > $latest

@@ -56,7 +56,7 @@ def error_block(error: BaseException, log: Path) -> str:
 def describe(error: BaseException) -> str:
     """The kind of error and its message, in at most three lines."""
     if isinstance(error, ValidationError):
-        return shortened(f"ConfigError: it does not fit gensr_model/config/pipeline.py:\n{wrong_fields(error)}")
+        return shortened(f"ConfigError: it does not fit docs/reference/config.md:\n{wrong_fields(error)}")
     return shortened(f"{type(error).__name__}: {error}", MESSAGE_LINES)
 
 

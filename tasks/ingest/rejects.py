@@ -89,7 +89,7 @@ class Account:
         entry = self.of(path)
         read, rejected = entry["read"], entry["rejected"]
         if read == 0:
-            raise DataError(f"{path}: the file holds a header or blank lines, but no row of data.")
+            raise DataError(f"{path}: the file holds a header or blank lines, but no row of data. Export it again.")
         if rejected <= self.max_share * read and entry["accepted"]:
             return
         rows = [row for row in self.rejects().to_pylist() if row["file"] == entry["name"]]
@@ -101,10 +101,10 @@ class Account:
             hint = f"Most timestamps of the file are off by the same unit ({most:,} of {read:,} rows): {reason}."
         if others:
             hint += f" Other reasons: {', '.join(f'{why} ({number:,})' for why, number in others)}."
+        limit = f"; at most {self.max_share:.1%} may be (ingest.max_reject_share)" if entry["accepted"] else ""
         raise DataError(
-            f"{path}: {rejected:,} of {read:,} rows ({rejected / read:.1%}) cannot be used; at most "
-            f"{self.max_share:.1%} may be (ingest.max_reject_share). {hint} Its first rows:\n{shown}\n"
-            f"{self._todo(reason)}"
+            f"{path}: {rejected:,} of {read:,} rows ({rejected / read:.1%}) cannot be used{limit}. {hint} Its first "
+            f"rows:\n{shown}\n{self._todo(reason)}"
         )
 
     def _todo(self, reason: str) -> str:

@@ -65,6 +65,8 @@ def require_negatives(con: duckdb.DuckDBPyConnection, negatives: int) -> tuple[i
     """
     fewest = files.one_row(con, "prepared/fewest_unmet")
     items, met = fewest["items"], fewest["met"]
+    if fewest["users"] == 1 and items - met < negatives:
+        raise DataError(f"every event is of one user, {fewest['raw_id']!r}: name the column that tells users apart.")
     if items - met < negatives:
         raise DataError(
             f"the catalogue is too small for {negatives} negatives: user {fewest['raw_id']!r} met "

@@ -65,7 +65,7 @@ def _understood(manifest: dict[str, Any], config: PipelineConfig) -> dict[str, A
         unused.setdefault(file["table"], {}).update(dict.fromkeys(file["unused"]))
         for name, each in file.get("event_types", {}).items():
             types.setdefault(name, each | {"rows": 0})["rows"] += each["rows"]
-    units = {(u["unit"], u["why"]): None for file in read if (u := file.get("time_unit"))}
+    units = {(u["unit"], u["why"], u.get("read_in")): None for file in read if (u := file.get("time_unit"))}
     return {
         "format": config.format,
         "title": entry.facts.title,
@@ -78,7 +78,7 @@ def _understood(manifest: dict[str, Any], config: PipelineConfig) -> dict[str, A
         "event_types": types,
         "untyped": sum(file.get("untyped", 0) for file in read),
         "behaviors_without_rows": sorted(set.intersection(*without)) if without else [],
-        "time_units": [{"unit": unit, "why": why} for unit, why in units],
+        "time_units": [{"unit": unit, "why": why, "read_in": zone} for unit, why, zone in units],
         "notes": manifest.get("notes", {}),
     }
 

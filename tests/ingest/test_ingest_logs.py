@@ -223,7 +223,7 @@ def test_a_mapped_column_that_is_not_there_is_an_error(kind: str, tmp_path: Path
 
 def test_an_unknown_event_type_is_an_error_until_it_is_mapped(tmp_path: Path) -> None:
     folder = source(tmp_path / "logs", events__csv=lines(HEADER, ROW, ROW.replace("click", "Wink")))
-    with pytest.raises(DataError, match=r'unknown event types: Wink \(1 row\).*logs.behaviors.*{"Wink": "ignored"}'):
+    with pytest.raises(DataError, match=r'unknown event types: Wink \(1 row\).*logs.behaviors.*{"Wink": MEANING}'):
         ingest(folder)
     raw = ingest(folder, {"behaviors": {"wink": "ignored", "click": "src"}})
     assert events(raw, "engagement") == [("src",), ("ignored",)]
@@ -246,6 +246,49 @@ def test_a_row_without_a_type_is_no_engagement_until_it_is_mapped(kind: str, tmp
     assert events(raw, "engagement") == [("rec",), ("src",)] * 2
     told = understood(raw, f"events.{kind}")
     assert (told["untyped"], told["behaviors_without_rows"]) == (0, [])
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_columns_within_objects_are_found_and_shown(kind: str, tmp_path: Path) -> None:
+    rows: Rows = [{"user": {"id": "u1", "age": 3}, "product": {"ean": "i1"}, "ts": MS}]
+    folder = source(tmp_path / "logs", **{f"events.{kind}": KINDS[kind](rows)})
+    with pytest.raises(DataError, match=r"Columns: (?=.*user\.age)(?=.*product\.ean).* logs.events.columns.item"):
+        ingest(folder)
+    raw = ingest(folder, {"events": {"columns": {"item": "product.ean"}}})
+    assert events(raw, "user", "item") == [("u1", "i1")]
+    assert understood(raw, f"events.{kind}")["unused"] == ["user.age"]
+    raw = ingest(folder, {"events": {"columns": {"item": "product.ean", "query": "user"}}})
+    assert understood(raw, f"events.{kind}")["unused"] == [], "the whole object is read"
+
+
+def test_a_time_as_the_shop_writes_it(tmp_path: Path) -> None:
+    rows = [ROW.replace("1700000000", time) for time in ("14.11.2023 23:13", "2023-11-14T23:13")]
+    folder = source(tmp_path / "logs", events__csv=lines(HEADER, *rows))
+    logs = {"events": {"time_format": "%d.%m.%Y %H:%M", "time_zone": "Europe/Berlin"}}
+    raw = ingest(folder, logs)
+    assert events(raw, "ts") == [(1_700_000_000_000 - 20_000,)]
+    assert [reason for *_, reason in raw.rejects] == ["time differs from logs.events.time_format"]
+    assert understood(raw, "events.csv")["time_unit"]["read_in"] == "Europe/Berlin"
+    with pytest.raises(ValueError, match="names no day, month and year"):
+        PipelineConfig.model_validate({"format": "logs", "logs": {"events": {"time_format": "%H:%M"}}})
+
+
+@pytest.mark.parametrize(
+    ("time", "zone"), [("2023-11-14", "UTC"), ("2023-11-14 22:13", "UTC"), ("2023-11-14T22:13-01:00", None), (MS, None)]
+)
+def test_a_zone_that_the_times_do_not_name_is_told(time: str, zone: str | None, tmp_path: Path) -> None:
+    raw = ingest(source(tmp_path / "logs", events__csv=lines(HEADER, ROW.replace("1700000000", str(time)))))
+    assert understood(raw, "events.csv")["time_unit"].get("read_in") == zone
+
+
+def test_what_to_do_about_rows_that_cannot_be_used(tmp_path: Path) -> None:
+    rows = [ROW, ROW.replace("1700000000", str(MS)), ROW.replace("u1", "")]
+    for first, last, hint in ((0, 1, "one unit"), (0, 2, r"name both, such as user: \[customer, session\]")):
+        folder = source(tmp_path / hint[:3], events__csv=lines(HEADER, *[rows[first]] * 3, rows[last]))
+        with pytest.raises(DataError, match=hint):
+            ingest(folder, share=0.0)
+    with pytest.raises(DataError, match=r"1 of 1 rows \(100.0%\) cannot be used\. The most frequent"):
+        ingest(source(tmp_path / "none", events__csv=lines(HEADER, rows[2])))
 
 
 def test_nested_json_and_columns_that_only_later_rows_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,9 +54,10 @@ def test_the_same_part_twice_is_an_error(tmp_path: Path) -> None:
         ("events.csv", f"{HEADER}\r{ROW}\r".encode(), "CR alone"),
         ("events.csv", lines(HEADER + ",query", ROW + ",x"), "names column query twice"),
         ("events.csv", lines(HEADER), "no row of data"),
+        ("events.csv", f"{HEADER},Größe\n{ROW},1\n".encode("cp1250"), "header line is not UTF-8: .* iconv"),
         ("clicks.csv", lines(HEADER, ROW), r"no file of the table events.*clicks\.csv"),
     ],
-    ids=range(11),
+    ids=range(12),
 )
 def test_a_file_that_cannot_be_read_is_one_sentence(name: str, content: bytes, message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):

@@ -71,6 +71,9 @@ def test_every_unmet_item_can_be_asked_for(tmp_path: Path) -> None:
         assert sorted(listed["item_idx"]) == [3, 4]
     with pytest.raises(DataError, match=r"too small for 3 negatives: user 'u' met 3 of 5 items, which leaves 2\."):
         prepared(raw, config(negatives=3), "larger")
+    one = amazon_raw(tmp_path / "one-raw", purchases[:3], {i: [["Top", f"Kind {i}{i}"]] for i in "ABC"})
+    with pytest.raises(DataError, match="every event is of one user, 'u': name the column"):
+        prepared(one, config(negatives=3), "one")
 
 
 def test_slices_do_not_change_what_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

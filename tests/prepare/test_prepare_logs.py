@@ -196,6 +196,25 @@ def test_a_search_has_its_text_from_the_queries_and_several_actions_are_one_enga
     }
 
 
+def test_a_click_has_the_text_of_the_event_of_its_search(tmp_path: Path) -> None:
+    events = [
+        event("a", "i0", 1.0, query_id="s1"),
+        event("", "", 0.9, "red", query_id="s1", engagement="ignored"),  # the search itself, in the same log
+        event("", "", 0.95, "late", query_id="s1", engagement="ignored"),
+        event("a", "i1", 1.1, query_id="s2"),
+        event("b", "i1", 1.2, "blau", query_id="s2"),  # another engagement of this search
+        event("a", "i2", 1.3, query_id="s3"),
+        event("a", "i2", 1.2, "an event", query_id="s3", engagement="ignored"),
+        event("a", "i3", 1.4, query_id="none"),
+    ]
+    items = [{"item": f"i{n}", "title": "t"} for n in range(5)]
+    queries = [{"query_id": "s3", "query": "the table of searches comes first"}]
+    out = prepared(raw(tmp_path / "raw", events + others(), queries, items), config())
+    happened = [pair for split in ("train", "valid", "test") for pair in of(out, split, "a")]
+    assert happened == [("i0", "red"), ("i1", "blau"), ("i2", "the table of searches comes first")]
+    assert counts(out)["read"]["searches_without_text"] == 1
+
+
 def test_users_of_one_behavior_are_kept_or_left_out_and_counted(tmp_path: Path) -> None:
     events = [*others(), *(event("r", f"i{n}", n) for n in range(4)), *(event("s", f"i{n}", n, "q") for n in range(3))]
     folder = raw(tmp_path / "raw", events)

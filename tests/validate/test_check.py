@@ -96,6 +96,28 @@ def test_a_column_under_another_name_is_named_until_it_is_mapped(tmp_path: Path)
     assert "alone is trained" not in told
 
 
+def test_rows_that_are_there_twice_are_told(tmp_path: Path) -> None:
+    config = config_of("logs", tmp_path)
+    shop_folder = tmp_path / "shop"
+    assert not [told for told in check(config, tmp_path)["warnings"] if "once" in told or "earlier row" in told]
+    (shop_folder / "events_copy.csv").write_bytes((shop_folder / "events.csv").read_bytes())
+    with (shop_folder / "items.csv").open("a", encoding="utf-8") as file:
+        file.write("i1,Another title,Home\n")
+    told = " ".join(check(config, tmp_path)["warnings"])
+    assert "of 1,960 engagements are those of another row once more" in told
+    assert "1 rows of the items table have the id of an earlier row" in told
+
+
+def test_a_column_is_proposed_for_the_role_that_it_resembles(tmp_path: Path) -> None:
+    config = config_of("logs", tmp_path, logs={"events": {"columns": {"item": "sku"}}})
+    events = tmp_path / "shop" / "events.csv"
+    text = events.read_text("utf-8").replace("event_type,query", "item,search_hits", 1)
+    events.write_text(text, encoding="utf-8")
+    assert "Column item" not in " ".join(check(config, tmp_path)["warnings"]), "item is not like term"
+    events.write_text(text.replace("item,search_hits", "searchhits,searchq", 1), encoding="utf-8")
+    assert "Column searchq of the events may be the query" in " ".join(check(config, tmp_path)["warnings"])
+
+
 def test_rows_without_a_type_are_counted_and_told_until_they_are_mapped(tmp_path: Path) -> None:
     config = config_of("logs", tmp_path)
     events = tmp_path / "shop" / "events.csv"

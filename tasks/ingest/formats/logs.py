@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import fnmatch
 import functools
+import json
 from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
@@ -35,7 +36,7 @@ from tasks.ingest.formats.logs_prepare import (
     require_joins,
     zone_of_days,
 )
-from tasks.ingest.rejects import FUTURE, REJECTED
+from tasks.ingest.rejects import FUTURE, REJECTED, WRONG_UNIT
 from tasks.ingest.tables.delimited import COMMENT
 from tasks.ingest.tables.roles import REQUIRED, blanks
 from tasks.ingest.tables.staged import Staged
@@ -78,6 +79,7 @@ BEHAVIORS = {
 }
 _USUAL = LogsConfig()
 _OF_LAYOUTS = {name for layout in LAYOUTS.values() for name in layout.get("behaviors", {})}
+_ZONED = r"\d:\d\d.*([Zz]|[+-]\d\d(:?\d\d)?|[A-Za-z]{3,}\S*)\s*$"  # a time that names its zone
 _NUMBER = r"^\s*[-+]?[0-9.]+([eE][-+]?[0-9]+)?\s*$"
 _TYPED = {"queries": "logs/queries", "items": "logs/items", "users": "logs/users"}
 _ACCEPTS = {"events": EVENTS, "queries": QUERIES, "items": ITEMS, "users": USERS}
@@ -130,24 +132,26 @@ def event_blocks(
     con.execute("set TimeZone = ?", [logs.events.time_zone])
     ((temp,),) = con.execute("select current_setting('temp_directory')").fetchall()
     staged, units, types = Staged(Path(temp)), Counter[str](), Counter[str]()
-    untyped = 0
+    untyped, zoned = 0, True
+    given = "iso" if logs.events.time_format else logs.events.time_unit
     for rows, broken in reader.batches():
         if len(broken):
             yield _none(EVENTS), broken
         staged.add(rows)
         types.update(_counted(rows["behavior"]))
         untyped += rows["behavior"].null_count
-        if logs.events.time_unit == "auto" and reader.time_unit is None:
+        zoned = zoned and pc.all(pc.match_substring_regex(rows["time"].slice(0, 100), _ZONED)).as_py() is not False
+        if given == "auto" and reader.time_unit is None:
             timed = _with_number(con, rows.select(["time"]))
             units.update(_query(con, "logs/time_units", timed, bounds).to_pylist()[0])
     if untyped and "behavior" in reader.columns:
         types[NO_TYPE] += untyped
     detected = [unit for unit, count in units.most_common(1) if count]
-    given = logs.events.time_unit
     unit = reader.time_unit or (given if given != "auto" else detected[0] if detected else "ms")
     meaning = _event_types(logs, types, path)
     read_as = unit if detected or given != "auto" or reader.time_unit else "none"
-    params = {"unit": read_as, **bounds, **{role: reader.name_of(role) for role in REQUIRED["events"]}}
+    form = logs.events.time_format if unit == "iso" else None
+    params = {"unit": read_as, "format": form, **bounds, **{role: reader.name_of(role) for role in REQUIRED["events"]}}
     for rows in staged:
         engagement = _engagements(rows, meaning, logs.events.without_item)
         timed = _with_number(con, rows.append_column("engagement", engagement))
@@ -157,7 +161,12 @@ def event_blocks(
     seen = {name.lower() for name in types}
     return reader.facts | {
         "behaviors_without_rows": sorted(name for name in own if name.lower() not in seen),
-        "time_unit": {"unit": unit, "why": how, "credible": {u: n for u, n in units.items() if n}},
+        "time_unit": {
+            "unit": unit,
+            "why": how,
+            "credible": {u: n for u, n in units.items() if n},
+        }
+        | ({"read_in": logs.events.time_zone} if unit == "iso" and not zoned else {}),
         "event_types": {name: {"rows": n, "behavior": meaning[name]} for name, n in sorted(types.items())},
         "untyped": 0 if NO_TYPE in logs.behaviors else types[NO_TYPE],
     }
@@ -178,10 +187,10 @@ def _event_types(logs: LogsConfig, types: Counter[str], path: Path) -> dict[str,
     if unknown:
         shown = ", ".join(f"{name} ({rows})" for name, rows in sorted(unknown.items())[:20])
         error = DataError(
-            f"{path}: unknown event types: {shown}. Say in logs.behaviors what each is: rec for an engagement "
-            "(with a query it is a search), src for an engagement in a search, shown for an impression, ignored for "
-            "all else, "
-            'such as {"' + min(unknown) + '": "ignored"}.'
+            f"{path}: unknown event types: {shown}. Say in logs.behaviors what each is, as "
+            f"{{{json.dumps(min(unknown), ensure_ascii=False)}: MEANING}}: rec for an engagement such as a click (with "
+            "a query it is a search), src for an engagement in a search, shown for an impression, ignored for all "
+            "else, such as the search itself."
         )
         error.blanks = {
             f"logs.behaviors.{name}": f"{rows}: rec, src, shown or ignored" for name, rows in unknown.items()
@@ -208,7 +217,7 @@ def outline(folder: Path, config: PipelineConfig, temp: Path) -> dict[str, Any]:
                     roles.setdefault((role, *column.names), row)["files"] += 1
                 lacking = [role for role in REQUIRED[table] if role not in reader.columns]
                 result["unused"].setdefault(table, reader.facts["unused"])
-                result["blanks"] |= blanks(table, lacking, reader.seen)
+                result["blanks"] |= blanks(table, lacking, reader.shown)
             result["columns"] += roles.values()
     return result
 
@@ -314,7 +323,11 @@ READING = Reading(
     label=label,
     hints={
         COMMENT: "Remove the lines that begin with #, or raise ingest.max_reject_share.",
-        "time is n": "Write times as ISO 8601: 2026-08-15T10:00 for 15.08.2026 10:00.",
+        "time is n": "Write times as ISO 8601: 2026-08-15T10:00 for 15.08.2026 10:00. Or set logs.events.time_format, "
+        "for this time to '%d.%m.%Y %H:%M'.",
+        WRONG_UNIT: "Write all times of the file in one unit. If all are in one, set logs.events.time_unit to it.",
+        "no ": "If another column stands in for it, name both in the table's columns, such as user: [customer, "
+        "session]. Else repair the file, or raise ingest.max_reject_share to leave these rows out.",
         "1 field where": "Give the header and the rows one delimiter, which logs.<table>.delimiter may name.",
         FUTURE: "Correct these times, or raise ingest.max_reject_share if these rows may be left out.",
     },

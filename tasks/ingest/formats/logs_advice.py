@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from gensr_model.config.base import Proposal
@@ -14,6 +14,12 @@ from tasks.ingest.tables.roles import USUAL, bare
 Notes = dict[str, str]  # path of a field -> its comment in a config file
 NO_TYPE = "(no type)"  # the event type of rows that have none, in logs.behaviors and on the screen
 _ALIKE = 0.75
+#: Roles that are worth a look at the columns that nothing uses.
+_OPTIONAL = {
+    "events": ("behavior", "query", "query_id", "session"),
+    "items": ("title", "brand", "category", "description"),
+}
+_MANY_REPEATS = 0.4  # share of engagements; a file that is there twice makes half or more
 _OTHER_WORDS = {"query": ("search", "keywords", "term"), "behavior": ("type", "event")}
 
 
@@ -37,9 +43,14 @@ def _likely_columns(result: dict[str, Any], known: set[tuple[str, str]]) -> Iter
     for table, columns in result["unused"].items():
         for role, usual in USUAL[table].items():
             names = [bare(name) for name in (role, *usual, *_OTHER_WORDS.get(role, ()))]
-            like = [name for name in columns if difflib.get_close_matches(bare(name), names, 1, _ALIKE)]
+            others = {bare(each) for each in USUAL[table] if each != role}  # item is not like term
+            like = [name for name in columns if bare(name) not in others and _likeness(name, names) >= _ALIKE]
             if like and (table, role) not in known:
-                yield table, role, like[0]
+                yield table, role, max(like, key=lambda name: _likeness(name, names))
+
+
+def _likeness(name: str, names: Sequence[str]) -> float:
+    return max(difflib.SequenceMatcher(None, each, bare(name)).ratio() for each in names)
 
 
 def _types_without_rows(result: dict[str, Any]) -> Iterator[str]:
@@ -59,7 +70,7 @@ def _one_task(result: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[s
     if not events["search"]:
         asked = ("events", "query") in known
         yield "No event is a search, so recommendation alone is trained and ranked. " + (
-            "The column of queries is empty." if asked else "If the logs have queries, set logs.events.columns.query."
+            "No engagement has a query." if asked else "If the logs have queries, set logs.events.columns.query."
         )
     if not events["recommendation"]:
         yield (
@@ -87,8 +98,14 @@ def _events(result: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[str
         )
     if lost := read.get("searches_without_text"):
         yield (
-            f"{lost:,} events of a search are left out: nobody says its text. Bring the table of searches "
-            "(logs.queries), or set logs.events.columns.query."
+            f"{lost:,} events of a search are left out: no row with their query_id has its text. Bring the table of "
+            "searches (logs.queries), or set logs.events.columns.query."
+        )
+    merged, engaged = read.get("repeats_merged", 0), read.get("event_rows", 0) - read.get("ignored_by_type", 0)
+    if merged > _MANY_REPEATS * engaged:
+        yield (
+            f"{merged:,} of {engaged:,} engagements are those of another row once more, and count once. If two files "
+            "hold the same events, move one of them away."
         )
     hour, events = 3_600_000, result.get("events")  # days of any time zone begin at one
     if events and events["tied"] and events["first_ms"] % hour == 0 and events["last_ms"] % hour == 0:
@@ -104,6 +121,11 @@ def _joins(result: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[str]
         yield (
             f"The items table has a row for {items['described']:,} of {items['items']:,} items of the events. Bring "
             "the others, or set logs.items.columns.item to the column with the same ids."
+        )
+    if repeated := result["notes"].get("repeated_items"):
+        yield (
+            f"{repeated:,} rows of the items table have the id of an earlier row and are left out. If their texts are "
+            "the right ones, remove the earlier rows."
         )
     if items and not items["listed"] and ("events", "item_title") not in known:
         yield "There is no row of items, so models that read texts know nothing of them. Bring a file items.csv."
@@ -138,9 +160,17 @@ def explicit(result: dict[str, Any], config: PipelineConfig) -> tuple[dict[str, 
     for table_name, role, column in _likely_columns(result, {(c["table"], c["role"]) for c in result["columns"]}):
         logs[table_name]["columns"][role] = Proposal(column)
         notes[f"logs.{table_name}.columns.{role}"] = "the name is alike: remove the # if it is right"
+    for table_name, unused in result["unused"].items():
+        for role in _OPTIONAL.get(table_name, ()) if unused else ():
+            if role not in logs[table_name]["columns"]:
+                logs[table_name]["columns"][role] = Proposal("???")
+                notes[f"logs.{table_name}.columns.{role}"] = "optional: name a column and remove the #, if there is one"
     units = {each["unit"] for each in result["time_units"] if each["why"] != "its type"}
     if len(units) == len(result["time_units"]) == 1:
         logs["events"]["time_unit"] = units.pop()
+    if any(each["read_in"] for each in result["time_units"]):
+        logs["events"]["time_zone"] = config.logs.events.time_zone
+        notes["logs.events.time_zone"] = "the times name no zone: correct it if this is not theirs"
     types = result["event_types"]
     logs["behaviors"] = {name: each["behavior"] for name, each in types.items()}
     notes |= {f"logs.behaviors.{name}": f"{each['rows']:,} rows" for name, each in types.items()}

@@ -21,7 +21,7 @@ import pyarrow.csv as pacsv
 
 from gensr_model.errors import DataError, EmptyFileError
 from tasks.ingest.raw_files import LONGEST_LINE, is_utf8
-from tasks.ingest.rejects import REJECTED, wrong_width
+from tasks.ingest.rejects import AS_UTF8, NOT_UTF8, REJECTED, wrong_width
 from tasks.ingest.tables.text_chunks import CHUNK, Chunk, chunks
 
 DELIMITERS = (",", "\t", ";", "|")
@@ -106,6 +106,8 @@ def _require_header(path: Path, columns: list[str], comments: list[bytes], lines
     """DataError where the header is a comment, or comes later than in the first line, or names a column twice."""
     if any(_knows(line.lstrip(b"#"), known) for line in comments):
         raise DataError(f"{path}: the header line begins with #, as comments do. Remove the # from it.")
+    if any("\ufffd" in name for name in columns):
+        raise DataError(f"{path}: the header line is {NOT_UTF8}: {', '.join(columns):.200}. {AS_UTF8}")
     if len(columns) == 1 and (later := next((line for line in lines[1:] if _knows(line, known)), None)):
         raise DataError(
             f"{path}: the first line is no header: {columns[0][:60]}. A later one looks like it: "

@@ -20,20 +20,24 @@ _SAMPLE = 10_000  # lines
 _BATCH = 8_192  # lines that one thread of DuckDB takes at a time
 
 
-def keys_of(con: duckdb.DuckDBPyConnection, path: Path, step: str | None = None) -> list[str]:
-    """The keys of the objects in the first lines of a file, after ``step``.
+def keys_of(con: duckdb.DuckDBPyConnection, path: Path, step: str | None = None) -> dict[str, list[str]]:
+    """The keys of the objects in the first lines of a file, after ``step``. Each has its ``key.inner`` paths, if its
+    values are objects.
 
     Raises DataError where the file is one JSON document, or no JSON.
     """
     first = next(chunks(path))
     if first.text.lstrip()[:1] == b"[":
         raise DataError(f"{path}: the file is a JSON array. Expected: JSON lines, one object a line.")
-    lines = _lines(first)[0].slice(0, _SAMPLE)
+    sample = _lines(first)[0].slice(0, _SAMPLE)
     if first.last and not first.text.strip():
         raise EmptyFileError(f"{path}: the file holds no lines. Copy or export it again.")
-    keys: list[str] = _query(con, "tables/json_keys", _after(con, lines, step))["key"].to_pylist()
-    if not keys and len(lines) and not len(_query(con, "tables/json_keys", lines)):
-        line = lines["line"][0].as_py().strip()
+    lines = _after(con, sample, step)
+    keys: dict[str, list[str]] = {key: [] for key in _query(con, "tables/json_keys", lines)["key"].to_pylist()}
+    for row in _query(con, "tables/json_inner_keys", lines).to_pylist():
+        keys[row["key"]].append(row["path"])
+    if not keys and len(sample) and not len(_query(con, "tables/json_keys", sample)):
+        line = sample["line"][0].as_py().strip()
         raise DataError(
             f"{path}: no line is a JSON object; one is {line[:60]!r}. Expected: JSON lines, one object a line."
         )

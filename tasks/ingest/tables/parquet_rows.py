@@ -29,6 +29,14 @@ def schema_of(path: Path) -> pa.Schema:
         return file.schema_arrow
 
 
+def paths_of(schema: pa.Schema) -> dict[str, list[str]]:
+    """Each column with its ``column.inner`` paths, if it is a struct."""
+    return {
+        field.name: [f"{field.name}.{inner.name}" for inner in field.type] if pa.types.is_struct(field.type) else []
+        for field in schema
+    }
+
+
 def type_of(schema: pa.Schema, name: str) -> pa.DataType:
     """The type of a column, or of a path into structs such as ``object.id``. Null where there is none."""
     if name in schema.names:

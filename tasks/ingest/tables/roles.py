@@ -68,7 +68,7 @@ def find_columns(
     path: Path,
     sparse: bool = False,
     lenient: bool = False,
-    nested: bool = True,
+    inner: Sequence[str] | None = (),
     required: bool = True,
 ) -> dict[str, Column]:
     """The columns of each role in a file.
@@ -80,33 +80,34 @@ def find_columns(
         sparse: whether a column may be absent where no row has a value, as in JSON lines. Columns that the config names
             are then looked for in all rows.
         lenient: whether that holds for required columns too.
-        nested: whether columns may hold objects, into which a name with dots leads.
+        inner: the columns with paths such as ``object.id`` in place of objects. None where no column holds objects.
         required: whether a required role without a column is an error.
     Raises:
         DataError: a column that the config names, or one of a required role, is not there.
     """
     found: dict[str, Column] = {}
+    shown = inner or seen
     for role, usual in USUAL[table].items():
         named = given.get(role)
         names = (named,) if isinstance(named, str) else tuple(named or ())
         if not names:
-            if (name := _by_usual_name(usual, seen)) is not None:
+            if (name := _by_usual_name(usual, shown)) is not None:
                 found[role] = Column((name,), "usual name")
             continue
         plain = {name: name if name in seen else name.removesuffix("?") for name in names}
-        there = [name for name in plain.values() if name in seen or (nested and name.split(".")[0] in seen)]
+        there = [name for name in plain.values() if name in seen or (inner is not None and name.split(".")[0] in seen)]
         absent = [name for name in names if name not in there and not name.endswith("?")]
         if absent and not (sparse and (there or lenient or role not in REQUIRED[table])):
-            raise _missing(path, f"logs.{table}.columns.{role} names {absent[0]!r}, which is no column", absent, seen)
+            raise _missing(path, f"logs.{table}.columns.{role} names {absent[0]!r}, which is no column", absent, shown)
         if kept := tuple(plain.values()) if sparse else tuple(there):
             found[role] = Column(kept, "named in the config")
     lacking = [role for role in REQUIRED[table] if role not in found]
     if lacking and required:
         what = f"no column of the {table} has a usual name of the role {lacking[0]}"
-        more = [f"{role} (nearest: {', '.join(nearest(USUAL[table][role], seen))})" for role in lacking[1:]]
+        more = [f"{role} (nearest: {', '.join(nearest(USUAL[table][role], shown))})" for role in lacking[1:]]
         also = f" Beside it these are not found: {', '.join(more)}." if more else ""
-        error = _missing(path, what, USUAL[table][lacking[0]], seen, f"logs.{table}.columns.{lacking[0]}", also)
-        error.blanks = blanks(table, lacking, seen)
+        error = _missing(path, what, USUAL[table][lacking[0]], shown, f"logs.{table}.columns.{lacking[0]}", also)
+        error.blanks = blanks(table, lacking, shown)
         raise error
     return found
 
@@ -138,7 +139,8 @@ def _missing(
     near = nearest(wanted, seen)
     shown = ", ".join(seen)
     shown = shown if len(shown) <= 500 else f"{shown[:500]} …"
-    set_it = f" Name it as {field}.{also}" if field else " Correct the name."
+    correct = " Correct the name, or end it in ? where not every file has the column."
+    set_it = f" Name it as {field}.{also}" if field else correct
     if any(name.replace(".", "", 1).isdecimal() for name in seen):
         set_it += " If the first line is data, name the columns in the table's header."
     return DataError(f"{path}: {what}. Columns: {shown}. Nearest: {', '.join(near)}.{set_it}")

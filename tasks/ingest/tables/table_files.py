@@ -62,7 +62,7 @@ def files_of(folder: Path, name: str, others: Sequence[str] = ()) -> tuple[Path,
             after = "" if "*" in name else path.name[len(name) :]
             if kind is None or not file.is_file() or (after and after[0].isalpha() and after[0].isascii()):
                 raise DataError(
-                    f"{folder}: {place} begins like the table {name} and is not read. Move it away, or rename it: "
+                    f"{folder}: {place} begins like the table {name} and is not read. Move it away, or save it as "
                     f"{name}.<part> with one of {ENDINGS}."
                 )
             stem = place[: len(place) - len(file.name)] + kind.stem

@@ -31,6 +31,7 @@ class TableReader:
     Attributes:
         columns: role -> its columns; roles without columns are left out.
         seen: all columns of the file, with those of hive folders.
+        shown: the same for people, with ``object.id`` in place of an ``object``.
         time_unit: unit of the time column where the file states it (Parquet): ms; else None.
 
     Raises DataError for a file that is not what its name says, and as ``find_columns`` does.
@@ -47,20 +48,28 @@ class TableReader:
         self.hive = hive_columns(path, config.name) if config.hive else {}
         given: dict[str, Any] = config.columns.model_dump()  # type: ignore[attr-defined]
         self.step = config.lines
-        seen = self._look(config, given)
-        self.seen: list[str] = [*(name for name in seen if name not in self.hive), *self.hive]
+        inner = self._look(config, given)
+        self.seen: list[str] = [*(name for name in inner if name not in self.hive), *self.hive]
+        self.shown = [path for name in self.seen for path in inner.get(name) or [name]]
         self.columns = find_columns(
-            table, given, self.seen, path, self.kind == LINES, self.step is not None, self.kind != TEXT, required
+            table,
+            given,
+            self.seen,
+            path,
+            self.kind == LINES,
+            self.step is not None,
+            None if self.kind == TEXT else self.shown,
+            required,
         )
         self.zone: str = getattr(config, "time_zone", "UTC")
         self.time_unit = self._own_time_unit()
 
-    def _look(self, config: TableConfig, given: dict[str, Any]) -> list[str]:
-        """The columns of the file; sets its schema or dialect."""
+    def _look(self, config: TableConfig, given: dict[str, Any]) -> dict[str, list[str]]:
+        """The columns of the file, each with the paths into its objects; sets its schema or dialect."""
         self.dialect: delimited.Dialect | None = None
         if self.kind == PARQUET:
             self.schema = parquet_rows.schema_of(self.path)
-            return list(self.schema.names)
+            return parquet_rows.paths_of(self.schema)
         start = first_bytes(self.path, _SAMPLE).removeprefix(b"\xef\xbb\xbf")
         if start[:4] == b"PAR1":
             raise DataError(f"{self.path}: the file is Parquet. Name it {self.path.name.split('.')[0]}.parquet.")
@@ -76,7 +85,7 @@ class TableReader:
         self.dialect = delimited.sniff(
             self.path, start, [*usual, *mapped], config.delimiter, config.quoted, config.header
         )
-        return list(self.dialect.header)
+        return {name: [] for name in self.dialect.header}
 
     def _own_time_unit(self) -> str | None:
         names = self.columns["time"].names if "time" in self.columns else ()
@@ -86,12 +95,14 @@ class TableReader:
     @property
     def facts(self) -> dict[str, Any]:
         """How the file was read, as JSON: its notation, the columns of each role with reasons, and unused columns."""
-        used = {part for c in self.columns.values() for name in c.names for part in (name, name.split(".")[0])}
+        used = {name for column in self.columns.values() for name in column.names}
+        around = {".".join(steps[:n]) for steps in (name.split(".") for name in used) for n in range(1, len(steps))}
         facts: dict[str, Any] = {"table": self.table, "kind": self.kind}
         if self.dialect is not None:
             facts |= {"delimiter": self.dialect.delimiter, "quoted": self.dialect.quoted}
         columns = {role: {"columns": list(c.names), "why": c.why} for role, c in self.columns.items()}
-        return facts | {"columns": columns, "unused": [name for name in self.seen if name not in used]}
+        unused = [name for name in self.shown if not {name, name.split(".")[0]} & used and name not in around]
+        return facts | {"columns": columns, "unused": unused}
 
     def name_of(self, role: str) -> str:
         """The column of a role as people know it, for reasons of rejects."""
