@@ -80,7 +80,7 @@ class EventColumns(Frozen):
         None, description="Column with the text of the search. A row with an empty query is a recommendation."
     )
     query_id: Names | None = Field(
-        None, description="Column with the id of the search. The queries table holds its text."
+        None, description="Column with the id of the search. Its text is in the queries table or in any event."
     )
     session: Names | None = Field(None, description="Column with the session id.")
     weight: Names | None = Field(None, description="Column with the weight of the event, such as a rating.")

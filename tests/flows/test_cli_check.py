@@ -181,7 +181,7 @@ def test_init_leaves_a_blank_for_what_only_a_person_knows(folder: Path) -> None:
     assert "\n      user: ???  # columns seen: buyer, " in text
     assert "\n      # query: search_terms  # the name is alike: remove the # if it is right\n" in text
     assert "      item: sku  # usual name" in text.splitlines()
-    assert "logs.items.columns.item names '???', which is no column" in check("--config", "gensr.yaml").stderr
+    assert "Name it as logs.events.columns.user." in check("--config", "gensr.yaml").stderr
     filled = text.replace("user: ???", "user: buyer").replace("item: ???", "item: number")
     Path("gensr.yaml").write_text(filled, encoding="utf-8")
     assert "unknown event types: nudge (20 rows)" in gensr("check", "--config", "gensr.yaml").stderr

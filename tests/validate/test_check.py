@@ -105,7 +105,7 @@ def test_rows_that_are_there_twice_are_told(tmp_path: Path) -> None:
         file.write("i1,Another title,Home\n")
     told = " ".join(check(config, tmp_path)["warnings"])
     assert "of 1,960 engagements are those of another row once more" in told
-    assert "1 rows of the items table have the id of an earlier row" in told
+    assert "repeat the id of an earlier row: 1." in told
 
 
 def test_a_column_is_proposed_for_the_role_that_it_resembles(tmp_path: Path) -> None:

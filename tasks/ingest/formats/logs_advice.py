@@ -124,8 +124,8 @@ def _joins(result: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[str]
         )
     if repeated := result["notes"].get("repeated_items"):
         yield (
-            f"{repeated:,} rows of the items table have the id of an earlier row and are left out. If their texts are "
-            "the right ones, remove the earlier rows."
+            f"Rows of the items table that repeat the id of an earlier row: {repeated:,}. They are left out. If their "
+            "texts are the right ones, remove the earlier rows."
         )
     if items and not items["listed"] and ("events", "item_title") not in known:
         yield "There is no row of items, so models that read texts know nothing of them. Bring a file items.csv."

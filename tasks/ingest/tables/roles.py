@@ -90,7 +90,7 @@ def find_columns(
     for role, usual in USUAL[table].items():
         named = given.get(role)
         names = (named,) if isinstance(named, str) else tuple(named or ())
-        if not names:
+        if not names or names == ("???",):  # a blank that `gensr init` left
             if (name := _by_usual_name(usual, shown)) is not None:
                 found[role] = Column((name,), "usual name")
             continue
