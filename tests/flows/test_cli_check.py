@@ -189,7 +189,7 @@ def test_init_leaves_a_blank_for_what_only_a_person_knows(folder: Path) -> None:
     names = ("--set", "logs.events.columns.user=buyer", "--set", "logs.items.columns.item=number")
     assert gensr("init", "--data", "shop", "--out", "b.yaml", *SMALL, *names).exit_code == 1
     rows = Path("b.yaml").read_text(encoding="utf-8").splitlines()
-    at = rows.index("    nudge: ???  # 20 rows: rec, src or ignored")
+    at = rows.index("    nudge: ???  # 20 rows: rec, src, shown or ignored")
     assert rows[at - 1].startswith("  behaviors:  # rec and src are engagements")
     rows[at] = "    nudge: ignored"
     Path("b.yaml").write_text("\n".join(rows), encoding="utf-8")

@@ -283,8 +283,8 @@ def test_a_zone_that_the_times_do_not_name_is_told(time: str, zone: str | None, 
 
 def test_what_to_do_about_rows_that_cannot_be_used(tmp_path: Path) -> None:
     rows = [ROW, ROW.replace("1700000000", str(MS)), ROW.replace("u1", "")]
-    for first, last, hint in ((0, 1, "one unit"), (0, 2, r"name both, such as user: \[customer, session\]")):
-        folder = source(tmp_path / hint[:3], events__csv=lines(HEADER, *[rows[first]] * 3, rows[last]))
+    for first, last, hint in ((0, 1, "one unit"), (0, 2, r"(?s)no user_id.*name both, such as user: \[customer, session\]")):
+        folder = source(tmp_path / f"bad{last}", events__csv=lines(HEADER, *[rows[first]] * 3, rows[last]))
         with pytest.raises(DataError, match=hint):
             ingest(folder, share=0.0)
     with pytest.raises(DataError, match=r"1 of 1 rows \(100.0%\) cannot be used\. The most frequent"):
