@@ -112,7 +112,7 @@ def a_month_ahead(_: int) -> int:
 
 TIME, MS = "unixReviewTime", "timestamp"
 CUT = r": \d+ of [\d,]+ rows \(5\.\d%\) cannot be used; at most 1\.0% may be .*line \d+: .*Repair the file"
-ALL = r": ([\d,]+) of \1 rows \(100\.0%\) cannot be used; .*"
+ALL = r": ([\d,]+) of \1 rows \(100\.0%\) cannot be used\. .*"
 STOPS: dict[str, tuple[str, Damage, str]] = {
     "reviews empty": ("amazon", empty(REVIEWS), rf"/{REVIEWS}: the file is empty \(0 bytes\)\. Copy or"),
     "meta empty": ("amazon", empty(META), rf"/{META}: the file is empty \(0 bytes\)\. Copy or"),

@@ -198,7 +198,9 @@ def test_the_page_has_the_usual_names() -> None:
         for role, names in table_of.items():
             known.setdefault(role, set()).update(bare(name) for name in names if name != "id" and role != "item_title")
     told: dict[str, set[str]] = {}
-    for roles, names in re.findall(r"^\| (\w+(?:, \w+)*) \| (`.*`) \|$", page.partition("| role |")[2], re.MULTILINE):
+    for roles, names in re.findall(
+        r"^\| (\w+(?:, \w+)*)(?:, in `\w+`)? \| (`.*`) \|$", page.partition("| role |")[2], re.MULTILINE
+    ):
         given = {bare(name) for name in re.findall(r"`([^`]+)`", names)}
         told |= {role: {role} & given if "," in roles else given for role in roles.split(", ")}
     assert {role: told.get(role) for role in known if known[role]} == {r: n for r, n in known.items() if n}
@@ -283,7 +285,10 @@ def test_a_zone_that_the_times_do_not_name_is_told(time: str, zone: str | None, 
 
 def test_what_to_do_about_rows_that_cannot_be_used(tmp_path: Path) -> None:
     rows = [ROW, ROW.replace("1700000000", str(MS)), ROW.replace("u1", "")]
-    for first, last, hint in ((0, 1, "one unit"), (0, 2, r"(?s)no user_id.*name both, such as user: \[customer, session\]")):
+    for first, last, hint in (
+        (0, 1, "one unit"),
+        (0, 2, r"(?s)no user_id.*name both in the table's columns, such as user: \[cust"),
+    ):
         folder = source(tmp_path / f"bad{last}", events__csv=lines(HEADER, *[rows[first]] * 3, rows[last]))
         with pytest.raises(DataError, match=hint):
             ingest(folder, share=0.0)
