@@ -13,8 +13,8 @@ from great_expectations import expectations as gxe
 from expectations.common import non_empty
 
 
-def suite(split: str, negatives: int, protocols: Sequence[str]) -> gx.ExpectationSuite:
-    """Frame: sample_id, protocol, items (length of the list). ``negatives``: the required length."""
+def suite(split: str, negatives: int, protocols: Sequence[str], shortest: int) -> gx.ExpectationSuite:
+    """Frame: sample_id, protocol, items (length of the list, between ``shortest`` and ``negatives``)."""
     return gx.ExpectationSuite(
         name=f"prepared_candidates_{split}",
         expectations=[
@@ -29,7 +29,11 @@ def suite(split: str, negatives: int, protocols: Sequence[str]) -> gx.Expectatio
                 notes="every protocol of prepare.protocols is there, and no other",
             ),
             gxe.ExpectColumnValuesToBeBetween(
-                column="items", min_value=negatives, max_value=negatives, notes=f"a list has {negatives} items"
+                column="items",
+                min_value=shortest,
+                max_value=negatives,
+                notes=f"a list has {negatives} items"
+                + (", those of the protocol shown fewer" if shortest < negatives else ""),
             ),
         ],
     )

@@ -13,7 +13,7 @@ from gensr_model.config.pipeline import PipelineConfig
 from tasks.core.stage import StageResult
 from tasks.core.tracking import parent_run
 from tasks.evaluate.rank import rank_model
-from tasks.evaluate.run_data import data_tasks
+from tasks.evaluate.run_data import data_tasks, unranked_tasks
 from tasks.promote import model_registry
 from tasks.promote.record import LATEST
 from tasks.promote.rule import require_tasks
@@ -37,7 +37,8 @@ def retrain(config: PipelineConfig) -> dict[str, Any]:
         champion = challenge.find_champion()
         data = prepare_data(run, config)
         tasks = data_tasks(data.prepared.path)
-        require_tasks(config, tasks, champion)
+        unranked = unranked_tasks(data.prepared.path, config.evaluation.protocol)
+        require_tasks(config, tasks, champion, unranked)
         run.artifacts(data.checks.path, (BINS,))  # the next retraining compares its data with these bins
         drift = check_drift(run, config, data.prepared, champion.data) if champion and champion.data else None
         new = finetune(run, config, data.prepared, data.cf, option="gensr")

@@ -59,7 +59,7 @@ def write_world(folder: Path, users: int = USERS, seed: int = 0) -> World:
 
 def config(**changes: Any) -> PipelineConfig:
     """The logs of ``write_world``, whole, with lists of at most five negatives."""
-    prepare = {"min_interactions": 1, "negatives": 5, "threads": 1, "protocols": ["uniform"]}
+    prepare = {"min_interactions": 1, "negatives": 5, "threads": 1, "protocols": ["uniform", "shown"]}
     tree = {"name": "served", "format": "logs", "prepare": prepare | changes.pop("prepare", {}),
             "logs": {"layout": "gensr-serve", "split": {"by": "leave_one_out"}}}  # fmt: skip
     return PipelineConfig.model_validate(tree | changes)

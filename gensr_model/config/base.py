@@ -13,9 +13,11 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 Task = Literal["recommendation", "search"]
 TASKS: tuple[Task, Task] = ("recommendation", "search")
 Split = Literal["train", "valid", "test"]
-Protocol = Literal["uniform", "popularity", "bm25"]
+Protocol = Literal["uniform", "popularity", "bm25", "shown"]
 # Protocols that need a query: recommendation has no such candidates.
 SEARCH_ONLY: frozenset[Protocol] = frozenset({"bm25"})
+# The protocol of what was shown: its lists have different lengths, and samples without impressions have none.
+SHOWN: Protocol = "shown"
 
 
 class UndeclaredField(RuntimeError):

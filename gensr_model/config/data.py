@@ -140,11 +140,16 @@ class PrepareConfig(Frozen):
     min_interactions: int = Field(
         5, ge=1, description="k of the k-core: every user and every item has at least k interactions (§6.1.1)."
     )
-    negatives: int = Field(99, ge=1, description="Frozen negatives per evaluation sample (§6.1.3).")
+    negatives: int = Field(
+        99,
+        ge=1,
+        description="Frozen negatives per evaluation sample (§6.1.3). With the protocol `shown` at most so many.",
+    )
     protocols: tuple[Protocol, ...] = Field(
         ("uniform",),
         min_length=1,
-        description="How negatives are drawn. Each protocol has frozen lists of its own. `bm25` draws for search only.",
+        description="How negatives are drawn. Each protocol has frozen lists of its own. `bm25` draws for search only. "
+        "`shown` takes what was shown beside the positive, and needs impressions.",
     )
     stem_queries: bool = Field(False, description="Reduce the words of queries to their stems.")
     same_time: Literal["exclude", "include"] = Field(

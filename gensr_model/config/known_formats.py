@@ -22,6 +22,7 @@ class FormatFacts(NamedTuple):
     # Why the order of events at one instant is unknown. None: source rows are in the order of events.
     without_order: str | None = "the format states no order for them"
     anonymised: str | None = None  # why no baseline can generate words of items; None: item texts are real words
+    without_impressions: str | None = None  # why the format cannot say what was shown; None: its data may
     paper: str | None = None  # name of this data in the paper's tables (``gensr_model/reporting/paper.py``)
 
 
@@ -35,6 +36,7 @@ FORMATS: dict[str, FormatFacts] = {
             split_rule="the last purchase of a user with at least three is test, the one before valid",
             leave_one_out=True,
             without_order=None,
+            without_impressions="reviews say what was bought, not what was shown",
             paper="Amazon Kindle Store",
         ),
         FormatFacts(

@@ -14,7 +14,7 @@ from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validat
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from gensr_model.config.base import Frozen, overlay
+from gensr_model.config.base import SHOWN, Frozen, overlay
 from gensr_model.config.data import GeneratedSource, IngestConfig, PrepareConfig, Source, source_kind
 from gensr_model.config.evaluation import EvaluationConfig, RetrainConfig, StatisticsConfig
 from gensr_model.config.known_formats import DEFAULT, FORMATS, Format, lacks_order, short_name
@@ -157,6 +157,12 @@ class PipelineConfig(Frozen):
             )
         if len(set(drawn)) < len(drawn):
             raise ValueError(f"prepare.protocols names a protocol twice: {', '.join(drawn)}. Name each protocol once.")
+        facts = FORMATS.get(self.format)
+        if SHOWN in drawn and facts and facts.without_impressions:
+            raise ValueError(
+                f"prepare.protocols names shown, but format {self.format!r} has no impressions: "
+                f"{facts.without_impressions}. Leave shown out of prepare.protocols."
+            )
         return self
 
     @model_validator(mode="after")

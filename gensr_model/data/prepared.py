@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from gensr_model.config.base import TASKS, Protocol, Split, Task
+from gensr_model.config.base import SHOWN, TASKS, Protocol, Split, Task
 from gensr_model.errors import DataError
 
 SCHEMA_VERSION = 1
@@ -147,16 +147,17 @@ class PreparedDataset:
         )
 
     def evaluated(self, split: Split, protocol: Protocol = "uniform") -> tuple[Samples, IntArray]:
-        """The samples (N) of a split that a protocol draws candidates for, and their frozen negatives (N, 99).
+        """The samples (N) of a split that a protocol draws candidates for, and their frozen negatives (N, C).
 
-        A task without lists is left out: bm25 has none for recommendation.
+        A task without lists is left out: bm25 has none for recommendation. Of the protocol ``shown``, samples without
+        impressions are left out too, and a list with fewer than C negatives ends in −1.
 
         Raises:
             DataError: no sample has a list, or only some samples of a task have one.
         """
         every = self.samples(split)
         place, lists = self._lists(split, protocol)
-        served = np.isin(every.task, every.task[place >= 0])
+        served = place >= 0 if protocol == SHOWN else np.isin(every.task, every.task[place >= 0])
         missing = int((place[served] < 0).sum()) if served.any() else len(every)
         if missing or not len(every):
             raise DataError(
@@ -167,16 +168,28 @@ class PreparedDataset:
         return every.take(rows), lists[place[rows]]
 
     def _lists(self, split: Split, protocol: Protocol) -> tuple[IntArray, IntArray]:
-        """(N,) for each sample of the split the row of its list, -1 for none; and the protocol's lists (L, 99)."""
+        """(N,) for each sample of the split the row of its list, -1 for none; and the protocol's lists (L, C)."""
         table = self.table(f"candidates_{split}")
         table = table.filter(pc.equal(table["protocol"], protocol))
         ids = self.table(f"samples_{split}")["sample_id"]
         place = pc.index_in(ids, value_set=table["sample_id"].combine_chunks())
-        lists = table["item_idx"].combine_chunks()
-        width = len(lists.flatten()) // max(len(lists), 1)
-        return _ints(place, null=-1), lists.flatten().to_numpy().astype(np.int64).reshape(len(lists), width)
+        stored = table["item_idx"].combine_chunks()
+        length = stored.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
+        lists = np.full((len(length), int(length.max(initial=0))), -1, np.int64)
+        lists[np.arange(lists.shape[1]) < length[:, None]] = stored.flatten().to_numpy()
+        return _ints(place, null=-1), lists
 
     def graph(self) -> tuple[IntArray, IntArray]:
         """Users and items, each (P,), of the distinct training pairs that LightGCN may read."""
         table = self.table("graph")
         return _ints(table["user_idx"]), _ints(table["item_idx"])
+
+
+def ranked_lists(samples: Samples, negatives: IntArray) -> tuple[IntArray, IntArray]:
+    """Lists to rank (N, 1 + C), each with its positive in column 0, and their lengths (N,).
+
+    A list with fewer than C negatives is filled up with its positive, which a model scores and no rank counts.
+    """
+    positive = samples.item[:, None]
+    lists = np.concatenate([positive, np.where(negatives < 0, positive, negatives)], axis=1)
+    return lists, 1 + (negatives >= 0).sum(axis=1)

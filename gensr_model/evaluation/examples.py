@@ -11,7 +11,7 @@ import numpy as np
 from gensr_model.config.base import TASKS
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.batches import BatchBuilder
-from gensr_model.data.prepared import BEHAVIORS, PreparedDataset, Samples
+from gensr_model.data.prepared import BEHAVIORS, PreparedDataset, Samples, ranked_lists
 from gensr_model.evaluation.metrics import rank_counts
 from gensr_model.evaluation.scoring import Lists, lists_of, score_samples
 from gensr_model.models import bundle
@@ -45,12 +45,13 @@ def example_rankings(
     samples, negatives = _drawn(measured, per_task, config.seed)
     builder = BatchBuilder(dataset, loaded.config.max_history)
     scores = score_samples(loaded.model, builder, samples, negatives, how.batch_size, report)
-    lists = np.concatenate([samples.item[:, None], negatives], axis=1)
+    lists, lengths = ranked_lists(samples, negatives)
     titles = item_titles(dataset)
     users = dataset.table("users")["raw_id"]
-    counts = rank_counts(scores)
+    counts = rank_counts(scores, lengths)
     examples = []
     for n in range(len(samples)):
+        length = int(lengths[n])
         probability = 1.0 / (1.0 + np.exp(-scores[n].astype(np.float64)))
         query = int(samples.query[n])
         examples.append(
@@ -59,10 +60,10 @@ def example_rankings(
                 "user": str(users[int(samples.user[n])].as_py()),
                 "query": dataset.queries[query] if query >= 0 else None,
                 **_history(dataset, samples, n, loaded.config.max_history, titles),
-                "candidates": lists.shape[1],
+                "candidates": length,
                 "top": [
                     {"title": titles[lists[n, c]], "probability": float(probability[c]), "true": bool(c == 0)}
-                    for c in np.lexsort((np.arange(lists.shape[1]) == 0, -scores[n]))[:_SHOWN_TOP]
+                    for c in np.lexsort((np.arange(length) == 0, -scores[n, :length]))[:_SHOWN_TOP]
                 ],
                 "true": {
                     "title": titles[lists[n, 0]],

@@ -37,8 +37,10 @@ class RankCounts(NamedTuple):
     ties: npt.NDArray[np.int32]
 
 
-def rank_counts(scores: npt.NDArray[np.floating]) -> RankCounts:
+def rank_counts(scores: npt.NDArray[np.floating], lengths: npt.NDArray[np.integer] | None = None) -> RankCounts:
     """Counts (g, k) for every row of `scores` (N, 1+C), whose column 0 is the positive.
+
+    Of a row, only the first `lengths` (N,) columns count; all where lengths are left out.
 
     Raises NaNScoreError for a NaN score: every comparison with NaN is false, so it would count as rank 1.
     """
@@ -51,20 +53,26 @@ def rank_counts(scores: npt.NDArray[np.floating]) -> RankCounts:
             f"{int(bad.argmax())}). The model that scored them has diverged or read a damaged file."
         )
     positive, others = scores[:, :1], scores[:, 1:]
-    return RankCounts(
-        greater=(others > positive).sum(axis=1).astype(np.int32), ties=(others == positive).sum(axis=1).astype(np.int32)
-    )
+    above, level = others > positive, others == positive
+    if lengths is not None:
+        listed = np.arange(1, scores.shape[1]) < lengths[:, None]
+        above, level = above & listed, level & listed
+    return RankCounts(greater=above.sum(axis=1).astype(np.int32), ties=level.sum(axis=1).astype(np.int32))
 
 
 def ranks_table(
-    sample_id: npt.ArrayLike | pa.Array, task: npt.ArrayLike | pa.Array, scores: npt.NDArray[np.floating]
+    sample_id: npt.ArrayLike | pa.Array,
+    task: npt.ArrayLike | pa.Array,
+    scores: npt.NDArray[np.floating],
+    lengths: npt.NDArray[np.integer] | None = None,
 ) -> pa.Table:
     """The table of `RANKS_SCHEMA` for `scores` (N, 1+C) with the positive in column 0.
 
-    `sample_id` and `task` are (N,) strings in the same order. Raises DataError for NaN or unequal lengths.
+    `sample_id` and `task` are (N,) strings in the same order, and `lengths` is as for `rank_counts`. Raises DataError
+    for NaN or unequal lengths.
     """
-    counts = rank_counts(scores)
-    return counts_table(sample_id, task, counts, np.full(len(scores), scores.shape[1]))
+    counts = rank_counts(scores, lengths)
+    return counts_table(sample_id, task, counts, np.full(len(scores), scores.shape[1]) if lengths is None else lengths)
 
 
 def counts_table(
@@ -117,10 +125,16 @@ def of_task(ranks: pa.Table, task: str) -> pa.Table:
 
 
 def summarize(ranks: pa.Table) -> dict[str, dict[str, float]]:
-    """{task: {metric: mean over the task's samples, ..., "samples": count}} for the tasks that occur."""
+    """{task: {metric: mean over the task's samples, ..., "samples": count}} for the tasks that occur.
+
+    Where lists differ in length, "median_candidates" is the median length, the positive included.
+    """
     summary: dict[str, dict[str, float]] = {}
     for task in sorted(pc.unique(ranks["task"]).to_pylist()):
         rows = of_task(ranks, task)
         summary[task] = {metric: float(per_sample(rows, metric).mean()) for metric in METRICS}
         summary[task]["samples"] = float(rows.num_rows)
+        lengths = rows["candidates"].to_numpy()
+        if len(lengths) and lengths.min() < lengths.max():
+            summary[task]["median_candidates"] = float(np.median(lengths))
     return summary

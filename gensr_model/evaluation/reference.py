@@ -16,7 +16,7 @@ import pyarrow as pa
 from scipy import sparse
 
 from gensr_model.config.model import TextConfig
-from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
+from gensr_model.data.prepared import IntArray, PreparedDataset, Samples, ranked_lists
 from gensr_model.errors import ConfigError
 from gensr_model.evaluation.metrics import ranks_table
 from gensr_model.evaluation.reference_text import (
@@ -49,19 +49,19 @@ def score_reference(
     rows = np.flatnonzero(samples.query >= 0) if name in NEEDS_QUERY else np.arange(len(samples))
     samples = samples.take(rows)
     scores = reference_scores(name, dataset, samples, negatives[rows], cf_folder, text)
-    return ranks_table(samples.sample_id, samples.task_names, scores)
+    return ranks_table(samples.sample_id, samples.task_names, scores, ranked_lists(samples, negatives[rows])[1])
 
 
 def reference_scores(
     name: str, dataset: PreparedDataset, samples: Samples, negatives: IntArray, cf_folder: Path, text: TextConfig
 ) -> FloatArray:
-    """Scores (N, 1 + C) of N samples with `negatives` (N, C). The positive is in column 0.
+    """Scores (N, 1 + C) of N samples with `negatives` (N, C), in the order of `ranked_lists`.
 
     `cf_folder` is the output folder of LightGCN's pretraining. `text` names the fields of an item's text, the same that
     GenSR reads. Raises ConfigError for an unknown name, or where a text ranker gets a sample without a query.
     """
     scorer = reference_scorer(name, dataset, samples, cf_folder, text)
-    lists = np.concatenate([samples.item[:, None], negatives], axis=1)
+    lists, _ = ranked_lists(samples, negatives)
     scores = np.empty(lists.shape, np.float32)
     for start in range(0, len(samples), _CHUNK):
         rows = np.arange(start, min(start + _CHUNK, len(samples)))

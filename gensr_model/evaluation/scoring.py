@@ -11,7 +11,7 @@ import torch
 
 from gensr_model.config.base import TASKS, Protocol, Split, Task
 from gensr_model.data.batches import Builder
-from gensr_model.data.prepared import IntArray, PreparedDataset, Samples
+from gensr_model.data.prepared import IntArray, PreparedDataset, Samples, ranked_lists
 from gensr_model.evaluation.metrics import ranks_table
 from gensr_model.models.base import RankingModel
 from gensr_model.models.bundle import device_of
@@ -35,7 +35,7 @@ def fixed_subset(samples: Samples, per_task: int | None, tasks: Collection[Task]
 
 
 class Lists(NamedTuple):
-    """The lists to rank: N samples, and the frozen negatives (N, C) of each."""
+    """The lists to rank: N samples, and the frozen negatives (N, C) of each; shorter lists end in −1."""
 
     samples: Samples
     negatives: IntArray
@@ -44,7 +44,7 @@ class Lists(NamedTuple):
 def lists_of(
     dataset: PreparedDataset, split: Split, protocol: Protocol, tasks: Collection[Task], per_task: int | None
 ) -> Lists:
-    """The ``fixed_subset`` of a split, without tasks that the protocol draws nothing for."""
+    """The ``fixed_subset`` of a split, without tasks and samples that the protocol has nothing for."""
     every, negatives = dataset.evaluated(split, protocol)
     rows = fixed_subset(every, per_task, tasks)
     return Lists(every.take(rows), negatives[rows])
@@ -60,7 +60,7 @@ def rank_samples(
 ) -> pa.Table:
     """Ranks table of the samples by the scores of the model. Arguments are as in ``score_samples``."""
     scores = score_samples(model, builder, *lists, batch_size, report, precision)
-    return ranks_table(lists.samples.sample_id, lists.samples.task_names, scores)
+    return ranks_table(lists.samples.sample_id, lists.samples.task_names, scores, ranked_lists(*lists)[1])
 
 
 @deterministic()
@@ -74,7 +74,7 @@ def score_samples(
     report: Report,
     precision: Literal["no", "bf16"] = "no",
 ) -> np.ndarray:
-    """(N, 1 + C) float32 scores, with the positive in column 0.
+    """(N, 1 + C) float32 scores of ``ranked_lists``, with the positive in column 0.
 
     Args:
         builder: makes the model's batches.
@@ -85,7 +85,7 @@ def score_samples(
     half = precision == "bf16" and model.scores_in_bf16
     if half:
         allow_bf16_attention()
-    candidates = np.concatenate([samples.item[:, None], negatives], axis=1)
+    candidates, _ = ranked_lists(samples, negatives)
     out = np.empty(candidates.shape, np.float32)
     # Similar lengths share a batch, which needs less padding. Scores stay the same.
     order = np.lexsort((builder.lengths(samples), samples.task))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gensr_model.config.base import SEARCH_ONLY, TASKS
+from gensr_model.config.base import TASKS
 from gensr_model.reporting.model_names import in_order
 from gensr_model.reporting.run_facts import ABLATION, SYSTEMS, RunFacts
 
@@ -204,8 +204,7 @@ def limits(facts: RunFacts) -> Iterator[str]:
     yield from few_seeds(facts)
     if config["evaluation"]["max_test_samples"] is not None:
         yield f"At most {config['evaluation']['max_test_samples']:,} test samples per task were ranked."
-    if config["evaluation"]["protocol"] in SEARCH_ONLY:
-        yield f"Recommendation is left out: {config['evaluation']['protocol']} draws no candidates for it."
+    yield from facts.left_out()
     yield from _few_users(facts)
     if facts.generated:
         yield "The data are generated. They show that the pipeline works, and nothing about real users."

@@ -64,8 +64,7 @@ def _sentences(facts: RunFacts) -> Iterator[str]:
 
 def _among(facts: RunFacts) -> str:
     study = facts.studies.get(facts.summary.get("study", ""), {})
-    config = facts.summary["config"]
-    return study.get("among") or f"{facts.summary['negatives']} frozen negatives ({config['evaluation']['protocol']})"
+    return study.get("among") or facts.negatives()
 
 
 def _good(facts: RunFacts, known: list[Standing]) -> Iterator[str]:
@@ -76,7 +75,9 @@ def _good(facts: RunFacts, known: list[Standing]) -> Iterator[str]:
     shares = [f"{int(100 * each.rows['gensr']['recall_at_10'])}% of {_PLURAL[each.task]}" for each in known]
     yield f"GenSR puts the item that the user took among the first ten in {joined(shares)}."
     if "among" not in facts.studies.get(facts.summary.get("study", ""), {}):
-        yield f"A random order does so in {min(1.0, 10 / (1 + facts.summary['negatives'])):.0%}."
+        median = facts.median_list()
+        items = f" of the median list, {median:g} items," if median else ""
+        yield f"A random order{items} does so in {min(1.0, 10 / (median or 1 + facts.summary['negatives'])):.0%}."
     yield " ".join(f"It is {_ordinal(s.place)} of {len(s.rows)} systems in {s.task}." for s in known)
 
 

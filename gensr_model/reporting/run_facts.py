@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass, field
 from typing import Any
 
+from gensr_model.config.base import SEARCH_ONLY, SHOWN
 from gensr_model.config.known_formats import FormatFacts
 from gensr_model.reporting.model_names import in_order, model_title
 
@@ -99,6 +101,35 @@ class RunFacts:
         systems = {n: s for study in SYSTEMS for n, s in self.studies.get(study, {}).get("systems", {}).items()}
         known = systems[model]["title"] if model in systems else _FULL_TITLE.get(model, model_title(model))
         return known + (f", seed {seed}" if seed else "")
+
+    def median_list(self, task: str | None = None) -> float | None:
+        """The median length of the ranked lists, of one task or over the tasks. None where all have one length."""
+        tasks = [rows for name, rows in self.summary["results"].items() if task in (None, name)]
+        medians = [row["median_candidates"] for rows in tasks for row in rows.values() if "median_candidates" in row]
+        return statistics.median(medians) if medians else None
+
+    def negatives(self, task: str | None = None, kind: str = "frozen negatives") -> str:
+        """What a positive is ranked among, in words."""
+        protocol = self.summary["config"]["evaluation"]["protocol"]
+        if protocol != SHOWN:
+            return f"{self.summary['negatives']} {kind} ({protocol})"
+        median = self.median_list(task)
+        return "the other items that were shown" + (f", {median - 1:g} in the median" if median else "")
+
+    def left_out(self) -> list[str]:
+        """Sentences on the samples and tasks that the protocol has no candidates for."""
+        protocol = self.summary["config"]["evaluation"]["protocol"]
+        if protocol in SEARCH_ONLY:
+            return [f"Recommendation is left out: {protocol} draws no candidates for it."]
+        if protocol != SHOWN:
+            return []
+        counts = self.manifest.get("counts", {}).get("shown", {}).get("test", {})
+        return [
+            f"{row['without_impressions']:,} of {row['samples'] + row['without_impressions']:,} test samples of {task} "
+            "are left out: nothing is known to have been shown beside the item."
+            for task, row in counts.items()
+            if row["without_impressions"]
+        ]
 
     @property
     def generated(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gensr_model.config.base import SEARCH_ONLY, TASKS
+from gensr_model.config.base import SHOWN, TASKS
 from gensr_model.reporting import data_check, mechanisms, paper, run_tables, semantic_ids, study_sections
 from gensr_model.reporting.run_facts import RunFacts
 from gensr_model.reporting.sections import Block, Section, figures, heading, note, table, text
@@ -30,16 +30,16 @@ def results(facts: RunFacts) -> Section | None:
     ranked = [task for task in TASKS if summary["results"].get(task)]
     if not ranked:
         return None
+    shown = summary["config"]["evaluation"]["protocol"] == SHOWN
+    among = "items that were shown" if shown else f"{summary['negatives']} frozen negatives"
     blocks: list[Block] = [
         text(
-            f"Every model ranks the same positive among the same {summary['negatives']} frozen negatives. R@k is the "
-            "share of positives among the first k, N@k is NDCG, MRR the mean of one over the place. Ties count as the "
-            "mean over all orders. The best of a column is bold, the second underlined."
+            f"Every model ranks the same positive among the same {among}. R@k is the share of positives among the "
+            "first k, N@k is NDCG, MRR the mean of one over the place. Ties count as the mean over all orders. The "
+            "best of a column is bold, the second underlined."
         )
     ]
-    protocol = summary["config"]["evaluation"]["protocol"]
-    if protocol in SEARCH_ONLY:
-        blocks.append(note(f"Recommendation is left out: {protocol} draws no candidates for it."))
+    blocks += map(note, facts.left_out())
     for task in ranked:
         ours = summary["results"][task].get("gensr", {})
         blocks += [heading(task.capitalize()), table(run_tables.results(facts, summary, task, "results"))]

@@ -118,16 +118,11 @@ def results(facts: RunFacts, summary: dict[str, Any], task: str, name: str) -> T
             gap = difference(*_bounds(against), against.get("p_holm"), VERDICTS[verdict(against)])
         body.append([text(facts.title(model)), *(number(row[m]) for m in METRICS), *gap])
     samples = int(next(iter(rows.values()))["samples"])
-    among = summary.get("among") or f"{facts.summary['negatives']} {_negatives(facts)}"
+    among = summary.get("among") or facts.negatives(task, "negatives").removesuffix(" (uniform)")
     caption = f"{task.capitalize()}: {users_text(samples, compared.values())}, 1 positive among {among}"
     seeds = facts.summary["config"]["ablation"]["seeds"] if "ablation" in summary else ()
     note = f"GenSR − it: the mean of seeds {', '.join(map(str, seeds))}." if len(seeds) > 1 else ""
     return Table(f"{name}-{task}", caption, columns, mark_best(body, range(1, 1 + len(METRICS))), note)
-
-
-def _negatives(facts: RunFacts) -> str:
-    protocol = facts.summary["config"]["evaluation"]["protocol"]
-    return "negatives" if protocol == "uniform" else f"negatives ({protocol})"
 
 
 def users_text(samples: int, compared: Iterable[Mapping[str, float]]) -> str:
@@ -237,7 +232,7 @@ def speed(facts: RunFacts) -> Table | None:
         batch = config["train"]["batch_size"] * config["train"]["accumulation"]
         positives = config["rerank"]["batch_size"] if baseline else batch
         rows_per_step = positives * (1 + config["train"]["negatives"])
-        scored = sum(tasks.values()) * (1 + facts.summary["negatives"])
+        scored = sum(tasks.values()) * (facts.median_list() or 1 + facts.summary["negatives"])
         rows.append(
             [
                 text(facts.title(name)),

@@ -86,8 +86,7 @@ def _comparison(facts: RunFacts, name: str) -> Section:
 def _among(facts: RunFacts, study: dict[str, Any]) -> str:
     if "among" in study:
         return f"among {study['among']}"
-    config = facts.summary["config"]
-    return f"among the same {config['prepare']['negatives']} frozen negatives ({config['evaluation']['protocol']})"
+    return f"among the same {facts.negatives()}"
 
 
 def _by_system(study: dict[str, Any], task: str) -> dict[str, dict[str, dict[str, Any]]]:

@@ -1,6 +1,11 @@
 -- Lists of a protocol that are not in the order of its samples, one per sample; a list without its sample or a sample
--- without its list; or a protocol that the config does not draw. bm25 is for search only.
-with served as (
+-- without its list; or a protocol that the config does not draw. bm25 is for search only, and shown for samples with
+-- impressions: which these are is candidate_not_shown's.
+with listed as (
+    select distinct split, protocol, sample_id
+    from candidates
+),
+served as (
     select
         s.split,
         p.protocol,
@@ -8,7 +13,8 @@ with served as (
         s.sample_id
     from (from samples where split <> 'train') as s
     cross join protocols as p
-    where not p.searches_only or s.query_idx is not null
+    left join listed as l on l.split = s.split and l.protocol = p.protocol and l.sample_id = s.sample_id
+    where (not p.searches_only or s.query_idx is not null) and (not p.may_be_short or l.sample_id is not null)
 )
 select
     coalesce(s.split, c.split) as split,

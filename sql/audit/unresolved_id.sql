@@ -21,6 +21,12 @@ with used as (
     select 'item_queries', 'item', item_idx from item_queries
     union all
     select 'item_queries', 'query', query_idx from item_queries
+    union all
+    select 'impressions', 'user', user_idx from impressions
+    union all
+    select 'impressions', 'item', item_idx from impressions
+    union all
+    select 'impressions', 'query', query_idx from impressions where query_idx is not null
 ),
 known as (
     select 'user' as kind, user_idx as idx from users

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gensr_model.config.base import TASKS, Split, Task
+from gensr_model.config.base import SHOWN, TASKS, Protocol, Split, Task
 from tasks.core.stage import StageResult
 
 
@@ -27,6 +27,13 @@ def data_tasks(prepared: Path) -> tuple[Task, ...]:
     """The tasks with samples in the prepared dataset. Its manifest names them where one may be missing."""
     manifest = json.loads((prepared / "manifest.json").read_text(encoding="utf-8"))
     return tuple(manifest.get("tasks", TASKS))
+
+
+def unranked_tasks(prepared: Path, protocol: Protocol) -> tuple[Task, ...]:
+    """The tasks of which no test sample has candidates of the protocol ``shown``. Empty for other protocols."""
+    manifest = json.loads((prepared / "manifest.json").read_text(encoding="utf-8"))
+    counts = manifest["counts"].get("shown", {}).get("test", {}) if protocol == SHOWN else {}
+    return tuple(task for task in TASKS if task in counts and not counts[task]["samples"])
 
 
 def ranked_users(prepared: StageResult, split: Split = "test") -> pa.Table:

@@ -12,6 +12,9 @@ query and texts.
     Search samples only: the best items by BM25 for the query, with equal scores in the order of a digest. Where fewer
     items have a word of the query, the rest is uniform. Texts are title, brand and description as ``_BM25_TEXT`` cuts
     them, never categories, and do not depend on the model's config.
+``shown``
+    Nothing is drawn: the first items that were shown in the list of the sample's engagement
+    (``sql/prepared/shown_lists.sql``). Lists may be shorter, and a sample without impressions has none.
 """
 
 from __future__ import annotations
@@ -20,12 +23,13 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
-from gensr_model.config.base import SEARCH_ONLY, Protocol
+from gensr_model.config.base import SEARCH_ONLY, SHOWN, Protocol
 from gensr_model.config.data import PrepareConfig
 from gensr_model.config.model import TextConfig
 from gensr_model.data.bm25 import TextIndex, best_matches, index_texts, item_texts
@@ -39,6 +43,7 @@ _SLICE = 4_096  # samples drawn together: bounds memory, does not change what is
 _BM25_TEXT = TextConfig(include_category=False, title_tokens=48, description_tokens=128)
 _QUERIES = 256  # queries matched together, and
 _SCORES = 50_000_000  # scores held at once: few queries at a time where the catalogue is large
+_SPLITS = ("test", "valid")
 _SALTS: dict[Protocol, int] = {"uniform": 0, "popularity": 1, "bm25": 2}
 
 
@@ -47,22 +52,48 @@ def draw_candidates(con: duckdb.DuckDBPyConnection, split: str, config: PrepareC
 
     Reads the tables samples, items, users, queries and met of ``con``. Lists are in the order of ``config.protocols``,
     and within a protocol in the order of the samples. Memory beyond slices is 8 bytes per pair of an evaluated user and
-    a met item. Raises DataError where a user leaves too few items.
+    a met item. Call ``require_candidates`` before.
     """
-    items, met = require_negatives(con, config.negatives)
+    items, met = (files.one_row(con, "prepared/fewest_unmet")[name] for name in ("items", "met"))
     keys = to_arrow(con, "prepared/met_keys", {"items": items})["key"].to_numpy()
-    drawings = (
-        _Drawing(con, protocol, config, seed, Negatives(items, keys, _weights(con, protocol), config.negatives), met)
-        for protocol in config.protocols
-    )  # fmt: skip
-    return files.write(path, files.CANDIDATES, (batch for each in drawings for batch in each.lists(split)))
+
+    def lists(protocol: Protocol) -> Iterator[pa.RecordBatch]:
+        if protocol == SHOWN:
+            return files.rows_of(con, "prepared/files/shown_lists", {"split": split})
+        negatives = Negatives(items, keys, _weights(con, protocol), config.negatives)
+        return _Drawing(con, protocol, config, seed, negatives, met).lists(split)
+
+    return files.write(path, files.CANDIDATES, (batch for protocol in config.protocols for batch in lists(protocol)))
 
 
-def require_negatives(con: duckdb.DuckDBPyConnection, negatives: int) -> tuple[int, int]:
-    """The number of items, and the largest number of items that an evaluated user met.
+def require_candidates(con: duckdb.DuckDBPyConnection, config: PrepareConfig, counts: dict[str, Any]) -> None:
+    """Make the table ``shown_lists`` for the protocol ``shown``, and count in ``counts["shown"]`` what it leaves out.
 
-    Reads the tables samples, items, users and met. Raises DataError where a user leaves fewer than ``negatives`` items.
+    Reads the tables samples, items, users, met, and impressions if it is there. Raises DataError where a user leaves
+    too few items to draw, and where a split has no sample with impressions.
     """
+    if set(config.protocols) != {SHOWN}:
+        _require_negatives(con, config.negatives)
+    if SHOWN not in config.protocols:
+        return
+    if ("impressions",) not in run(con, "prepared/tables").fetchall():
+        raise DataError(
+            "prepare.protocols names shown, but the data do not say what was shown. Leave shown out of "
+            "prepare.protocols, or bring impressions."
+        )
+    run(con, "prepared/shown_lists", {"negatives": config.negatives})
+    counts["shown"] = {split: {} for split in _SPLITS}
+    for row in to_arrow(con, "prepared/shown_counts").to_pylist():
+        counts["shown"][row.pop("split")][row.pop("task")] = row
+    if empty := [split for split, tasks in counts["shown"].items() if not any(t["samples"] for t in tasks.values())]:
+        raise DataError(
+            f"prepare.protocols names shown, but no {empty[0]} sample is of a list that showed another item which its "
+            "user did not take. Leave shown out of prepare.protocols, or bring more impressions."
+        )
+
+
+def _require_negatives(con: duckdb.DuckDBPyConnection, negatives: int) -> None:
+    """Raise DataError where an evaluated user leaves fewer than ``negatives`` items that the user has not met."""
     fewest = files.one_row(con, "prepared/fewest_unmet")
     items, met = fewest["items"], fewest["met"]
     if fewest["users"] == 1 and items - met < negatives:
@@ -73,7 +104,6 @@ def require_negatives(con: duckdb.DuckDBPyConnection, negatives: int) -> tuple[i
             f"{met} of {items} items, which leaves {items - met}. Lower prepare.negatives or bring "
             "more items."
         )
-    return items, met
 
 
 def _weights(con: duckdb.DuckDBPyConnection, protocol: Protocol) -> IntArray | None:

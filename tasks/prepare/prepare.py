@@ -25,7 +25,7 @@ from tasks.core.sql_runner import RESOURCES, connect, run
 from tasks.core.stage import stage
 from tasks.core.work import Work
 from tasks.prepare import schemas as files
-from tasks.prepare.candidates import draw_candidates
+from tasks.prepare.candidates import draw_candidates, require_candidates
 
 SCHEMA_VERSION = 1
 # Fields of ``prepare`` that decide the output. The others limit DuckDB and change no byte.
@@ -65,6 +65,7 @@ def build_prepared(raw: Path, config: PipelineConfig, out: Path) -> None:
         tasks = make_samples(con, config, counts)
         for step in ("graph", "met"):
             run(con, f"prepared/{step}")
+        require_candidates(con, config.prepare, counts)
         _write_tables(con, out, entry.preparing.files, counts)
         for split in _EVAL_SPLITS:
             path = out / f"candidates_{split}.parquet"

@@ -33,8 +33,12 @@ class Verdict:
     )  # versions that its followers are held to; None: itself
 
 
-def require_tasks(config: PipelineConfig, tasks: tuple[Task, ...], champion: Champion | None) -> None:
+def require_tasks(
+    config: PipelineConfig, tasks: tuple[Task, ...], champion: Champion | None, unranked: tuple[Task, ...] = ()
+) -> None:
     """Refuse, before hours of training, a comparison that no rule could decide. ``tasks`` are those of the data.
+
+    ``unranked`` are the tasks without candidates (``run_data.unranked_tasks``).
 
     Raises ConfigError where the config leaves out one of them, and DataError where the champion serves a further task.
     """
@@ -45,6 +49,11 @@ def require_tasks(config: PipelineConfig, tasks: tuple[Task, ...], champion: Cha
         raise ConfigError(
             f"evaluation.protocol is {config.evaluation.protocol!r}, which draws candidates for search only, but "
             f"{here}: retrain with uniform or popularity"
+        )
+    if unranked:
+        raise ConfigError(
+            f"evaluation.protocol is {config.evaluation.protocol!r}, but nothing says what was shown in "
+            f"{' and '.join(unranked)}, and {here}: retrain with uniform or popularity"
         )
     if lost := [task for task in champion.anchors if task not in tasks] if champion else []:
         raise DataError(

@@ -33,7 +33,8 @@ def results(ranks: dict[str, StageResult]) -> dict[str, dict[str, dict[str, floa
     """Task -> model -> metric, for every model that serves the task, in the given order."""
     by_task: dict[str, dict[str, dict[str, float]]] = {}
     for task in TASKS:
-        rows = {name: {m: r.metrics[f"{task}/{m}"] for m in (*METRICS, "samples") if f"{task}/{m}" in r.metrics}
+        known = (*METRICS, "samples", "median_candidates")
+        rows = {name: {m: r.metrics[f"{task}/{m}"] for m in known if f"{task}/{m}" in r.metrics}
                 for name, r in ranks.items()}  # fmt: skip
         by_task[task] = {name: row for name, row in rows.items() if row}
     return by_task

@@ -101,6 +101,17 @@ def _ties(result: Result, config: PipelineConfig) -> Iterator[str]:
         )
 
 
+def _without_impressions(result: Result, config: PipelineConfig) -> Iterator[str]:
+    del config
+    for task, row in result["counts"].get("shown", {}).get("test", {}).items():
+        if without := row["without_impressions"]:
+            yield (
+                f"{without:,} of {without + row['samples']:,} test samples of {task} have no impressions, so the "
+                f"protocol shown leaves them out. The others have {row['median_negatives'] or 0:g} negatives in the "
+                "median."
+            )
+
+
 def _untitled(result: Result, config: PipelineConfig) -> Iterator[str]:
     del config
     text = result.get("text")
@@ -144,6 +155,7 @@ _LOOKS: tuple[Callable[[Result, PipelineConfig], Iterator[str]], ...] = (
     _few_samples,
     _small_core,
     _ties,
+    _without_impressions,
     _untitled,
     _placeholder,
     _thin_days,

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import duckdb
 import pyarrow as pa
 
-from gensr_model.config.base import SEARCH_ONLY
+from gensr_model.config.base import SEARCH_ONLY, SHOWN
 from gensr_model.config.data import PrepareConfig
 from gensr_model.errors import DataError
 from tasks.core.dataset_format import DatasetFormat, dataset_format
@@ -47,6 +47,9 @@ AUDITS = (
     "target_never_negative",
     "graph_holds_target",
     "graph_differs",
+    "impression_without_event",
+    "impression_repeated",
+    "candidate_not_shown",
 )
 _FIGURES = (
     "prepared/later_share",
@@ -104,7 +107,10 @@ def open_prepared(con: duckdb.DuckDBPyConnection, prepared: Path, config: Prepar
         else:
             raise DataError(f"{path} is missing, so this is no complete prepared dataset. Run prepare again.")
     con.register("settings", pa.table({"negatives": [config.negatives]}))
-    drawn = [{"protocol": name, "searches_only": name in SEARCH_ONLY} for name in config.protocols]
+    drawn = [
+        {"protocol": name, "searches_only": name in SEARCH_ONLY, "may_be_short": name == SHOWN}
+        for name in config.protocols
+    ]
     con.register("protocols", pa.Table.from_pylist(drawn))
     for name in _VIEWS:
         run(con, f"audit/views/{name}")

@@ -21,7 +21,7 @@ from tasks.core.sql_runner import RESOURCES, connect, open_parquet, run, to_arro
 from tasks.core.stage import stage
 from tasks.core.work import Work
 from tasks.prepare import schemas as files
-from tasks.prepare.candidates import require_negatives
+from tasks.prepare.candidates import require_candidates
 from tasks.prepare.prepare import filter_interactions, make_samples, prepare, read_interactions
 from tasks.validate.advice import problem_in_words, warnings
 
@@ -100,7 +100,7 @@ def _follow(con: duckdb.DuckDBPyConnection, raw: Path, config: PipelineConfig, r
     result["tasks"] = make_samples(con, config, result["counts"])
     require_task(config, result["tasks"])
     run(con, "prepared/met")
-    require_negatives(con, config.prepare.negatives)
+    require_candidates(con, config.prepare, result["counts"])
 
 
 def _measure(con: duckdb.DuckDBPyConnection, config: PipelineConfig, result: dict[str, Any]) -> None:

@@ -26,6 +26,7 @@ from expectations import (
     raw_described,
     raw_reading,
 )
+from gensr_model.config.base import SHOWN
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError
 from tasks.core.dataset_format import dataset_format, open_raw
@@ -73,13 +74,15 @@ def validate_prepared(prepared: Path, config: PipelineConfig, out: Path) -> dict
     as the share of training purchases later than a test purchase. Raises DataError as ``validate_raw`` does.
     """
     earliest, latest = _credible_times(config)
-    tasks = data_tasks(prepared)
+    tasks, most = data_tasks(prepared), config.prepare.negatives
     suites = {
         "items": prepared_items.suite(),
         "events": prepared_events.suite(earliest, latest, [_BEHAVIORS[task] for task in tasks]),
         **{f"samples_{split}": prepared_samples.suite(split, tasks) for split in ("train", "valid", "test")},
         **{
-            f"candidates_{split}": prepared_candidates.suite(split, config.prepare.negatives, config.prepare.protocols)
+            f"candidates_{split}": prepared_candidates.suite(
+                split, most, config.prepare.protocols, 1 if SHOWN in config.prepare.protocols else most
+            )
             for split in ("valid", "test")
         },
     }

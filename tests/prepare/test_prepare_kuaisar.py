@@ -9,6 +9,7 @@ import pytest
 from prepare_inputs import DAY, START, config, counts, kuaisar_raw, named_samples, prepared, rows
 
 from gensr_model.errors import DataError
+from tasks.validate.audit import audit_by_itself
 
 REC, SRC = "recommendation", "search"
 HOUR = 3_600_000
@@ -143,3 +144,27 @@ def test_a_day_without_events_before_the_last_is_an_error(tmp_path: Path) -> Non
     raw = kuaisar_raw(tmp_path / "raw", both, both, items("ABC"))
     with pytest.raises(DataError, match=r"no samples for valid/recommendation, valid/search .*Shanghai"):
         prepared(raw, config("kuaisar"))
+
+
+def test_what_a_search_or_a_delivery_showed_beside_the_click_may_be_negatives(tmp_path: Path) -> None:
+    def beside(user: str, ts: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        rec = [hit(user, "A", ts), hit(user, "B", ts, click=0), hit(user, "X", ts + 1, click=0)]
+        src = [hit(user, item, ts, query=query, click_cnt=0) for item, query in (("X", "w2"), ("C", "w2"), ("B", "w3"))]
+        return rec, [hit(user, "Y", ts, query="w2"), *src]
+
+    pairs = [beside(user, MIDNIGHT - back * DAY + HOUR) for user, back in (("u", 0), ("v", 1))]
+    rec, src = ([row for pair in pairs for row in pair[side]] for side in (0, 1))
+    engaged = [hit("z", item, MIDNIGHT - 9 * DAY) for item in "ABCXY"]  # who makes items of all, in both behaviors
+    folder = world(tmp_path, [*rec, *engaged], [*src, *engaged], protocols=("uniform", "shown"), negatives=2)
+    names = [row["raw_id"] for row in rows(folder, "items")]
+    samples = {s["sample_id"]: s for s in rows(folder, "samples_test")}
+    lists = {
+        (samples[c["sample_id"]]["task"], names[samples[c["sample_id"]]["item_idx"]]): [names[i] for i in c["item_idx"]]
+        for c in rows(folder, "candidates_test")
+        if c["protocol"] == "shown"
+    }
+    assert lists == {(REC, "A"): ["B"], (SRC, "Y"): ["X", "C"]}
+    assert counts(folder)["shown"]["test"][SRC]["without_impressions"] == 2  # x and y saw nothing else
+    assert [result for result in audit_by_itself(folder)[0] if result.violations] == []
+    plain = prepared(tmp_path / "raw", config("kuaisar"), "plain")
+    assert not (plain / "impressions.parquet").exists()

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import statistics
+from collections import Counter, defaultdict
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from prepare_inputs import Rows, rows
+from prepare_inputs import Rows, counts, rows
+from pydantic import ValidationError
 from served_logs import World, config, prepared, write_world
 from test_prepare_logs import config as logs_config
 from test_prepare_logs import event, others, raw
 from test_prepare_logs import prepared as prepared_and_audited
+
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.data.prepared import PreparedDataset
+from gensr_model.errors import DataError
+from gensr_model.evaluation.evaluate import rank_reference
+from gensr_model.evaluation.metrics import RANKS_SCHEMA, summarize
+from tasks.prepare.prepare import build_prepared
+from tasks.prepare.schemas import TABLES
+from tasks.validate.audit import audit_by_itself
+from tasks.validate.validate import validate_prepared
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +68,98 @@ def test_every_shown_list_is_kept_with_its_user_query_places_and_clicks(served: 
         assert [row["position"] for row in listed] == list(range(len(listed)))
         assert {row["behavior"] for row in listed} == {"rec" if listed[0]["query_idx"] is None else "src"}
         assert all(item_of[row["source_row"]] == row["item_idx"] for row in listed if row["source_row"] is not None)
+
+
+def test_candidates_are_the_first_items_beside_the_taken_one_that_the_user_never_took(
+    served: tuple[World, Path],
+) -> None:
+    world, folder = served
+    users, items = ([row["raw_id"] for row in rows(folder, table)] for table in ("users", "items"))
+    met: dict[str, set[str]] = defaultdict(set)
+    for user, item, _, _ in world.clicks:
+        met[user].add(item)
+    led = {(user, item, seconds): query_id for user, item, query_id, seconds in world.clicks}
+    left_out: Counter[tuple[str, str]] = Counter()
+    lengths: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for split in ("valid", "test"):
+        stored = {
+            c["sample_id"]: c["item_idx"] for c in rows(folder, f"candidates_{split}") if c["protocol"] == "shown"
+        }
+        for sample in rows(folder, f"samples_{split}"):
+            user = users[sample["user_idx"]]
+            query_id = led[user, items[sample["item_idx"]], sample["ts"] // 1000]
+            beside = [] if query_id is None else [i for i in world.lists[query_id].items if i not in met[user]][:5]
+            listed = stored.pop(sample["sample_id"], [])
+            assert [items[item] for item in listed] == beside
+            if listed:
+                lengths[split, sample["task"]].append(len(listed))
+            else:
+                left_out[split, sample["task"]] += 1
+        assert stored == {}
+    assert len({length for each in lengths.values() for length in each}) > 2
+    told = counts(folder)["shown"]
+    for split in ("valid", "test"):
+        assert sum(row["without_impressions"] for row in told[split].values()) > 0
+        for task, row in told[split].items():
+            assert row == {
+                "samples": len(lengths[split, task]),
+                "without_impressions": left_out[split, task],
+                "median_negatives": statistics.median(lengths[split, task]),
+            }
+
+
+def test_threads_do_not_change_a_byte(served: tuple[World, Path], tmp_path: Path) -> None:
+    _, folder = served
+    build_prepared(folder.with_name("served-raw"), config(prepare={"threads": 4}), tmp_path)
+    for path in folder.glob("*.parquet"):
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
+    assert pq.read_schema(folder / "impressions.parquet").equals(TABLES["impressions"])
+
+
+def test_a_good_dataset_passes_every_audit_and_expectation(served: tuple[World, Path], tmp_path: Path) -> None:
+    _, folder = served
+    assert [result for result in audit_by_itself(folder)[0] if result.violations] == []
+    assert validate_prepared(folder, config(), tmp_path)["failed"] == 0
+
+
+def test_ranks_of_shorter_lists_count_their_own_items_alone(served: tuple[World, Path]) -> None:
+    _, folder = served
+    dataset = PreparedDataset.open(folder)
+    given = config(evaluation={"protocol": "shown"})
+    ranks = rank_reference("popularity", dataset, "test", folder, given).to_pylist()
+    stored = {c["sample_id"]: c["item_idx"] for c in rows(folder, "candidates_test") if c["protocol"] == "shown"}
+    samples = {s["sample_id"]: s for s in rows(folder, "samples_test")}
+    trained = Counter(s["item_idx"] for s in rows(folder, "samples_train") if s["task"] == "recommendation")
+    assert {row["sample_id"] for row in ranks} == stored.keys()
+    for row in ranks:
+        own = trained[samples[row["sample_id"]]["item_idx"]]
+        others = [trained[item] for item in stored[row["sample_id"]]]
+        assert row["greater"] == sum(other > own for other in others)
+        assert row["ties"] == sum(other == own for other in others)
+        assert row["candidates"] == 1 + len(others)
+    table = pa.Table.from_pylist(ranks, RANKS_SCHEMA)
+    summary = summarize(table)
+    for task, row in summary.items():
+        assert row["median_candidates"] == statistics.median(r["candidates"] for r in ranks if r["task"] == task)
+        assert row["recall_at_10"] == 1.0  # no list has more than six items
+
+
+def test_the_protocol_is_refused_where_nothing_was_shown(tmp_path: Path) -> None:
+    protocols = {"protocols": ["uniform", "shown"]}
+    with pytest.raises(ValidationError, match="format 'amazon' has no impressions: reviews say what was bought"):
+        PipelineConfig.model_validate({"format": "amazon", "prepare": protocols})
+    given = logs_config()
+    asked = given.model_copy(update={"prepare": given.prepare.model_copy(update=protocols)})
+    with pytest.raises(DataError, match="names shown, but the data do not say what was shown"):
+        prepared_and_audited(raw(tmp_path / "none", others()), asked)
+    taken = [row | {"query_id": f"q{n}"} for n, row in enumerate(others())]
+    shown = [{**row, "engagement": "shown", "ts": row["ts"] - 0.001} for row in taken]
+    with pytest.raises(DataError, match="no test sample is of a list that showed another item"):
+        prepared_and_audited(raw(tmp_path / "alone", [*taken, *shown], queries=queries_of(taken)), asked)
+
+
+def queries_of(events: Rows) -> Rows:
+    return [{"query_id": row["query_id"], "query": row["query"] or "w"} for row in events]
 
 
 def test_events_say_what_was_seen_and_a_session_with_its_words_is_a_list(tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ CASES = [
 
 
 def test_every_audit_has_a_planted_fault_and_says_what_it_looks_for() -> None:
-    assert list(AUDITS) == list(FAULTS)
+    assert list(AUDITS)[: len(FAULTS)] == list(FAULTS)  # those of impressions are in test_audit_shown.py
     assert set(AUDITS) == {path.stem for path in (SOURCES / "sql" / "audit").glob("*.sql")}
     for name in AUDITS:
         assert len(audit_rule(name)) > 20, name
@@ -317,7 +317,7 @@ def test_the_command_prints_every_audit_and_figure_and_exits_by_violations(
     assert done.exit_code == 0
     printed = done.stdout
     assert all(name in printed for name in AUDITS)
-    assert f"{len(FAULTS)} audits, 0 broken" in printed
+    assert f"{len(AUDITS)} audits, 0 broken" in printed
     assert all(name in printed for name in ("later_share", "only_by_categories", "answer_in_history"))
 
     folder = tmp_path / "faulty"
@@ -326,7 +326,7 @@ def test_the_command_prints_every_audit_and_figure_and_exits_by_violations(
     done = gensr("audit", folder)
     assert done.exit_code == 1
     printed = done.stdout
-    assert f"{len(FAULTS)} audits, 1 broken" in printed
+    assert f"{len(AUDITS)} audits, 1 broken" in printed
     assert rows(folder, "candidates_test")[0]["sample_id"] in printed
 
     done = gensr("audit", tmp_path)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gensr_model.config.base import SHOWN
 from gensr_model.config.data import RemoteFile
 from gensr_model.config.known_formats import FORMATS
+from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.synthetic import write_kuaisar
 from gensr_model.errors import DataError
 from tasks.core import sql_runner
@@ -147,6 +149,14 @@ def undescribed(con: duckdb.DuckDBPyConnection, folder: Path, files: Files) -> d
     return described_items(con, folder, ("rec", "src"), files["items"])
 
 
+def impressions(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: dict[str, Any]) -> None:
+    """Make the tables ``shown`` and ``engaged_lists`` for the protocol ``shown``: they are as large as the raw logs."""
+    del counts
+    if SHOWN in config.prepare.protocols:
+        sql_runner.run(con, "kuaisar/shown")
+        sql_runner.run(con, "kuaisar/engaged_lists")
+
+
 def suites(earliest_ms: int, latest_ms: int) -> dict[str, ExpectationSuite]:
     """Expectations that prepare relies on, by raw table."""
     from expectations import raw_items, raw_rec, raw_src
@@ -183,6 +193,7 @@ PREPARING = Preparing(
         "kuaisar/src_rows",
         "kuaisar/interactions",
         Count("read", "kuaisar/read_counts"),
+        impressions,
         "kuaisar/drop_rows",
     ),
     item_text=("kuaisar/item_text",),
