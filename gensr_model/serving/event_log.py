@@ -62,8 +62,9 @@ class EventLog:
         self._files = {kind: _File(self.folder, kind, max_bytes) for kind in (QUERIES, EVENTS)}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for path in sorted(self.folder.glob("*.jsonl")):
-                _cut_half_line(path)
+            for kind in self._files:
+                for path in sorted(self.folder.glob(f"{kind}-[0-9]*.jsonl")):
+                    _mend_last_line(path)
         except OSError as error:
             self._note(error)
         self._thread = threading.Thread(target=self._sync_each_second, name="event-log", daemon=True)
@@ -242,9 +243,9 @@ class _File:
             os.close(fd)
 
 
-def _cut_half_line(path: Path) -> None:
-    """Cut off what a crash left, unless another process writes to the file."""
-    fd = os.open(path, os.O_RDWR)
+def _mend_last_line(path: Path) -> None:
+    """Mend what a crash left, unless another process writes to the file."""
+    fd = os.open(path, os.O_RDWR | os.O_APPEND)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         _whole_lines(fd)
@@ -255,14 +256,18 @@ def _cut_half_line(path: Path) -> None:
 
 
 def _whole_lines(fd: int) -> int:
-    """Cut off a last line without an end, which a crash left half written. Returns the new size of the file."""
-    size = end = os.fstat(fd).st_size
-    while end:
-        start = max(0, end - _BLOCK)
-        newline = os.pread(fd, end - start, start).rfind(b"\n")
-        end = start + newline + 1 if newline >= 0 else start
-        if newline >= 0:
-            break
-    if end < size:
-        os.ftruncate(fd, end)
-    return end
+    """Cut off a last line that is half written, or end one that only lacks its end. Returns the size of the file."""
+    size = start = os.fstat(fd).st_size
+    last = b""
+    while start and b"\n" not in last:
+        start = max(0, start - _BLOCK)
+        last = os.pread(fd, size - start, start)
+    last = last[last.rfind(b"\n") + 1 :]
+    if not last:
+        return size
+    try:
+        json.loads(last)
+    except ValueError:
+        os.ftruncate(fd, size - len(last))
+        return size - len(last)
+    return size + os.write(fd, b"\n")

@@ -125,6 +125,16 @@ def test_a_day_has_its_files_and_none_goes_back(tmp_path: Path) -> None:
     }
 
 
+def test_a_whole_line_without_its_end_stays_and_other_files_are_not_touched(tmp_path: Path) -> None:
+    half, whole, other = b'{"query_id":"a"}\n{"query', b'{"query_id":"a"}', b'{"id": "i"'
+    names = ("queries-2026-11-28.jsonl", "queries-2026-11-29.jsonl", "items.jsonl")
+    for name, content in zip(names, (half, whole, other), strict=True):
+        (tmp_path / name).write_bytes(content)
+    EventLog(tmp_path).close()
+    mended = [(tmp_path / name).read_bytes() for name in names]
+    assert mended == [b'{"query_id":"a"}\n', b'{"query_id":"a"}\n', other]
+
+
 def test_two_logs_in_one_folder_write_to_files_of_their_own(tmp_path: Path) -> None:
     logs = [EventLog(tmp_path, clock=lambda: NOON) for _ in range(2)]
     for log in (*logs, *logs):
