@@ -154,7 +154,7 @@ def test_an_audit_that_finds_rows_is_named_with_them(tmp_path: Path, out: Path) 
     with pytest.raises(DataError) as error:
         validate_prepared(folder, settings, out)
     text = str(error.value)
-    assert "1 of 81 expectations on the prepared dataset failed" in text
+    assert "1 of 84 expectations on the prepared dataset failed" in text
     assert "audits.candidate_repeated: expect_column_values_to_be_in_set (A list that holds an item twice.)" in text
     assert "1 rows, for example" in text
     assert first["sample_id"] in text
