@@ -45,6 +45,15 @@ def test_a_key_of_json_may_hold_a_quote_and_a_slash(tmp_path: Path) -> None:
     assert events(ingest(source(tmp_path / "logs", events__jsonl=content), logs), "user", "item") == [("u7", "7")]
 
 
+def test_objects_under_odd_keys_do_not_stop_the_reading(tmp_path: Path) -> None:
+    odd = {"": {"a": 1}, "*": {"a": 1}, "a.b": {"id": 1}, "user": {"id": "u7", "": 1, "x.y": 2}}
+    content = as_lines([{name: value for name, value in ONE.items() if name != "user_id"} | odd])
+    raw = ingest(source(tmp_path / "logs", events__jsonl=content))
+    assert events(raw, "user") == [("u7",)]
+    (told,) = [file["understood"]["unused"] for file in raw.manifest["files"] if file["name"] == "events.jsonl"]
+    assert sorted(told) == ["", "*.a", "a.b"]
+
+
 def parquet(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)

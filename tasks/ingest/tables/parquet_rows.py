@@ -30,9 +30,11 @@ def schema_of(path: Path) -> pa.Schema:
 
 
 def paths_of(schema: pa.Schema) -> dict[str, list[str]]:
-    """Each column with its ``column.inner`` paths, if it is a struct."""
+    """Each column with its ``column.inner`` paths, if it is a struct. Names with a dot have no path."""
     return {
-        field.name: [f"{field.name}.{inner.name}" for inner in field.type] if pa.types.is_struct(field.type) else []
+        field.name: [f"{field.name}.{inner.name}" for inner in field.type if "." not in inner.name]
+        if pa.types.is_struct(field.type) and "." not in field.name
+        else []
         for field in schema
     }
 
