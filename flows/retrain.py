@@ -15,6 +15,7 @@ from tasks.core.tracking import parent_run
 from tasks.evaluate.rank import rank_model
 from tasks.evaluate.run_data import data_tasks, unranked_tasks
 from tasks.promote import model_registry
+from tasks.promote.card import describe
 from tasks.promote.record import LATEST
 from tasks.promote.rule import require_tasks
 from tasks.train.finetune import finetune
@@ -50,7 +51,8 @@ def retrain(config: PipelineConfig) -> dict[str, Any]:
         verdict = challenge.decide(new, ranks, rank, data.prepared, drift)
         if verdict.register:
             full = model_registry.full_ranking_bundle(run, config, tasks)
-            challenge.apply(verdict, model_registry.log_model(run, new, full), new, full)
+            card = describe(config, data.prepared, ranks)
+            challenge.apply(verdict, model_registry.log_model(run, new, full), new, full, card)
         if verdict.promote:
             newest = model_registry.full_ranking_bundle(run, config, tasks)
             if newest is not None:  # it may have become champion during this run

@@ -18,6 +18,7 @@ from tasks.core.tracking import Tracked, parent_run
 from tasks.evaluate.diagnose import diagnosis
 from tasks.evaluate.run_data import Data, data_tasks
 from tasks.promote import model_registry
+from tasks.promote.card import describe
 from tasks.promote.rule import require_tasks
 from tasks.publish.summary import summarize_full
 from tasks.train.full_ranking import finetune_full, rank_full, rank_full_reference
@@ -64,6 +65,7 @@ def _challenge(
         require_tasks(config, tasks, challenge.find_champion())
         verdict = challenge.decide(model, ranks, rank, prepared)
         if verdict.register:
-            challenge.apply(verdict, model_registry.log_model(run, model), model)
+            card = describe(config, prepared, ranks)
+            challenge.apply(verdict, model_registry.log_model(run, model), model, None, card)
         if verdict.promote or not verdict.register:  # a rerun finishes what a failed run began
             model_registry.serve_catalogue(run, config, model, tasks)

@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from flows.cli import options
 from flows.cli.check import check
 from flows.cli.init import init
+from flows.cli.promote import promote
 from flows.cli.serve import serve
 from flows.local import installation, servers, watch
 from gensr_model.errors import DataError
@@ -84,6 +85,7 @@ def run(
 app.command()(check)
 app.command()(init)
 app.command()(serve)
+app.command()(promote)
 
 
 @app.command()
@@ -100,7 +102,7 @@ def down() -> None:
 
 @app.command()
 def status() -> None:
-    """Show which servers are up, what is running, and where the latest report is."""
+    """Show which servers are up, what is running, the latest report, and the latest decision about a champion."""
     typer.echo("\n".join(servers.status(installation.enter())))
 
 

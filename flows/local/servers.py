@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 
 from filelock import FileLock
@@ -84,7 +85,7 @@ def down(here: Local) -> None:
 
 
 def status(here: Local) -> list[str]:
-    """Lines about the servers that are up, the current runs, and the newest report."""
+    """Lines about the servers that are up, the current runs, the newest report, and who became champion last."""
     pages = {here.prefect_server.name: here.prefect_url, here.mlflow_server.name: here.mlflow_url}
     up = {service.name: services.is_up(service, here.where.services) for service in here.services}
     shown = [("state folder", str(here.where.root))]
@@ -95,6 +96,10 @@ def status(here: Local) -> list[str]:
         shown += [("running", line) for line in submit.unfinished_lines(POOL)]
     report = run_folder(here.where.runs / "latest") / "report.html"
     shown.append(("latest report", str(report) if report.is_file() else "none"))
+    # As tasks.promote.record writes it, whose import takes seconds.
+    if (path := run_folder(here.where.runs / "latest-decision") / "decision.json").is_file():
+        decision = json.loads(path.read_text(encoding="utf-8"))
+        shown.append(("last decision", "{ended}, {model}: {outcome}. {reason}".format(**decision)))
     return [f"{name:<15}{value}" for name, value in shown]
 
 

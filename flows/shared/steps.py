@@ -30,6 +30,7 @@ def prepare_data(run: Tracked, config: PipelineConfig) -> Data:
     checked = check_data(run, config, raw)
     raw_checks = check_raw(run, config, raw)
     prepared = prepare(run, config, raw)
+    run.reads(config.name, prepared.path)
     checks = check_prepared(run, config, prepared)
     publish_profile(run.run_id, raw=str(raw_checks.path), prepared=str(checks.path))
     cf = pretrain(run, config, prepared)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 Task = Literal["recommendation", "search"]
 TASKS: tuple[Task, Task] = ("recommendation", "search")
 Split = Literal["train", "valid", "test"]
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 Protocol = Literal["uniform", "popularity", "bm25", "shown"]
 # Protocols that need a query: recommendation has no such candidates.
 SEARCH_ONLY: frozenset[Protocol] = frozenset({"bm25"})

@@ -24,7 +24,7 @@ from filelock import FileLock
 from prefect import State, Task, task
 from prefect.context import TaskRunContext
 
-from gensr_model.config.base import digest, restricted
+from gensr_model.config.base import SPLITS, Split, digest, restricted
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.runtime.files import write_json
 from gensr_model.runtime.malloc import give_back_freed_memory, keep_freed_memory
@@ -47,6 +47,7 @@ from tasks.core.work import Builder, Work
 if TYPE_CHECKING:
     from tasks.core.tracking import Tracked
 
+PREPARED = "prepare"  # the stage that writes the prepared dataset
 Facts = Callable[[PipelineConfig], dict[str, Any]]
 
 
@@ -87,6 +88,7 @@ class Stage:
         skip: code that the function names and that an option, or a data format, never runs; under ``""`` code that only
             looks up the ``code`` by name.
         format_parts: the parts of a format's entry that the function runs (``reading``, ``preparing.tables``).
+        splits: what the function reads of the prepared dataset, for MLflow's dataset inputs.
     """
 
     def __init__(
@@ -103,7 +105,9 @@ class Stage:
         code: Code = (),
         skip: Mapping[str, Code] = MappingProxyType({}),
         format_parts: tuple[str, ...] = (),
+        splits: tuple[Split, ...] = SPLITS,
     ) -> None:
+        self.splits = splits
         self.name, self.build, self.config, self.resources = name, build, config, resources
         self.artifacts, self.tags, self.facts, self.unread, self.format_parts = (
             artifacts, tags, facts, unread, format_parts
@@ -132,6 +136,9 @@ class Stage:
         where = state_dir()
         label = "-".join(part for part in (self.name, option, note) if part)
         with run.child(label) as child:
+            for given in inputs:
+                if given.stage == PREPARED:
+                    child.reads(config.name, given.path, self.splits)
             known = self._task.with_options(
                 result_storage=where.results, refresh_cache=not is_complete(where.store / self.name / key)
             )

@@ -5,14 +5,17 @@ Run ids are passed explicitly: inside Prefect's tasks ``mlflow.active_run()`` kn
 
 from __future__ import annotations
 
+import functools
+import getpass
 import logging
 import math
 import os
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -25,13 +28,15 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import TaskRunContext
 
 import gensr_model
-from gensr_model.config.base import digest
+from gensr_model.config.base import SPLITS, Split, digest
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.runtime.progress import TerminalReport
+from tasks.core.datasets import dataset_inputs
 from tasks.core.run_log import PROGRESS, error_context, run_logger
 from tasks.core.state_dir import state_dir
 
 EXPERIMENT = "gensr"
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # MLflow imports GitPython, which warns where git is missing
 _PER_CALL = 1_000  # MLflow's limit of metrics
 _MAX_WAITING = 20_000  # most metrics that wait while MLflow cannot be reached
 _AFTER_FAILURE = 600.0  # seconds: one try, with MLflow's own retries, stops training for minutes
@@ -59,6 +64,11 @@ class Tracked(NamedTuple):
     run_id: str
 
     @staticmethod
+    def reader() -> Tracked:
+        """No run: it reads what MLflow has, such as registered models."""
+        return Tracked(MlflowClient(tracking_uri()), "", "")
+
+    @staticmethod
     def existing(run_id: str) -> Tracked:
         client = MlflowClient(tracking_uri())
         return Tracked(client, client.get_run(run_id).info.experiment_id, run_id)
@@ -66,7 +76,8 @@ class Tracked(NamedTuple):
     @contextmanager
     def child(self, name: str) -> Iterator[Tracked]:
         """A nested run, which is finished or failed at the end of its block."""
-        with _run(self.client, self.experiment_id, name, {"mlflow.parentRunId": self.run_id}) as run:
+        tags = {"mlflow.parentRunId": self.run_id} | source_tags(name)
+        with _run(self.client, self.experiment_id, name, tags) as run:
             yield run
 
     def metrics(self, values: dict[str, float], step: int = 0) -> None:
@@ -78,6 +89,10 @@ class Tracked(NamedTuple):
 
     def params(self, **values: object) -> None:
         self.client.log_batch(self.run_id, params=[Param(k, str(v)) for k, v in values.items()])
+
+    def reads(self, dataset: str, prepared: Path, splits: Sequence[Split] = SPLITS) -> None:
+        """Log splits of the prepared dataset as what the run reads, for MLflow's column *Datasets*."""
+        self.client.log_inputs(self.run_id, dataset_inputs(dataset, prepared, splits))
 
     def artifacts(self, folder: Path, patterns: tuple[str, ...]) -> None:
         """Log the files of ``folder`` that match, each under its own relative folder."""
@@ -108,12 +123,19 @@ class Tracked(NamedTuple):
 
 
 @contextmanager
+def plain_run(name: str, flow: str, tags: dict[str, str]) -> Iterator[Tracked]:
+    """An MLflow run with these tags, finished or failed at the end of its block. ``flow`` is what MLflow names as its
+    source.
+    """
+    client = MlflowClient(tracking_uri())
+    with _run(client, experiment_id(client), name, {"flow": flow} | source_tags(flow) | tags) as run:
+        yield run
+
+
+@contextmanager
 def parent_run(config: PipelineConfig, flow: str, flow_run_id: str) -> Iterator[Tracked]:
     """The MLflow run of a whole flow run, with tags that suffice to repeat it."""
-    client = MlflowClient(tracking_uri())
-    commit = git_commit()
     tags = {
-        "flow": flow,
         "dataset": config.name,
         "format": config.format,
         "preset": config.preset,
@@ -121,12 +143,12 @@ def parent_run(config: PipelineConfig, flow: str, flow_run_id: str) -> Iterator[
         "config_hash": digest(config),
         "config": config.model_dump_json(),
         "prefect_flow_run_id": flow_run_id,
-    } | ({"mlflow.source.git.commit": commit, "git_commit": commit} if commit else {})
-    with _run(client, experiment_id(client), f"{config.name}-{flow_run_id[:8]}", tags) as run:
+    }
+    with plain_run(f"{config.name}-{flow_run_id[:8]}", flow, tags) as run:
         params = [Param(k, str(v)[:500]) for k, v in _leaves(config.model_dump(mode="json"))]
         for start in range(0, len(params), 100):  # MLflow's limit per call
-            client.log_batch(run.run_id, params=params[start : start + 100])
-        client.log_dict(run.run_id, config.model_dump(mode="json"), "config.json")
+            run.client.log_batch(run.run_id, params=params[start : start + 100])
+        run.client.log_dict(run.run_id, config.model_dump(mode="json"), "config.json")
         yield run
 
 
@@ -172,6 +194,27 @@ def end_runs(ended: Callable[[str], bool]) -> int:
     for parent in lost:
         end(parent.info.run_id)
     return len(lost)
+
+
+@functools.cache
+def code_tags() -> dict[str, str]:
+    """Version, commit and user of this process, by the names that MLflow's pages read."""
+    tags = {"gensr_version": metadata.version("gensr"), "mlflow.source.type": "JOB"}
+    if commit := git_commit():
+        head, _, dirty = commit.partition("-")
+        tags |= {"mlflow.source.git.commit": head, "mlflow.source.git.dirty": str(bool(dirty)), "git_commit": commit}
+    with suppress(OSError, KeyError, ImportError):  # a container's user may have no name
+        tags["mlflow.user"] = getpass.getuser()
+    return tags
+
+
+def source_tags(name: str) -> dict[str, str]:
+    """What MLflow shows as the source of a run or a model: ``name`` with the package's version, and the git commit.
+
+    Outside a git checkout the version is all.
+    """
+    tags = code_tags()
+    return tags | {"mlflow.source.name": f"{name} (gensr {tags['gensr_version']})"}
 
 
 def git_commit() -> str | None:

@@ -21,6 +21,7 @@ _PER_TASK = 5
     config=("evaluation.protocol", "evaluation.batch_size", "evaluation.max_test_samples", "seed", "train.tasks"),
     artifacts=(EXAMPLES,),
     skip={"": OTHER_MODELS["gensr"]},
+    splits=("test",),
 )
 def draw_examples(work: Work, config: PipelineConfig, prepared: Path, bundle: Path) -> None:
     """Reads the prepared dataset and GenSR's bundle; writes five rankings of each task."""

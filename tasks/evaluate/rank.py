@@ -36,6 +36,7 @@ OTHER_MODELS: dict[str, Code] = {
     "evaluate",
     config=("evaluation.protocol", "evaluation.max_test_samples", "model.text", "train.tasks"),
     artifacts=("*",),
+    splits=("test",),
 )
 def rank_reference(work: Work, config: PipelineConfig, prepared: Path, cf: Path, name: str) -> dict[str, float]:
     """Reads the prepared dataset and the LightGCN table; writes the ranks of one reference ranker."""
@@ -44,7 +45,13 @@ def rank_reference(work: Work, config: PipelineConfig, prepared: Path, cf: Path,
     )
 
 
-@stage("evaluate", config=("evaluation", "train.tasks", "train.compile"), artifacts=("*",), skip=OTHER_MODELS)
+@stage(
+    "evaluate",
+    config=("evaluation", "train.tasks", "train.compile"),
+    artifacts=("*",),
+    skip=OTHER_MODELS,
+    splits=("test",),
+)
 def rank_model(work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str) -> dict[str, float]:
     """Reads the prepared dataset and a model bundle; writes the model's ranks, with items matched by raw id."""
     del name  # only distinguishes runs
@@ -59,6 +66,7 @@ def rank_model(work: Work, config: PipelineConfig, prepared: Path, bundle: Path,
     artifacts=("*",),
     unread={"gensr": ("evaluation.max_test_samples",)},
     skip=OTHER_MODELS,
+    splits=("valid",),
 )
 def rank_valid(work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str) -> dict[str, float]:
     """Rank as ``rank_model`` does, on the validation samples that chose the weights. Test samples are not read."""

@@ -12,10 +12,11 @@ from gensr_model.config.pipeline import PipelineConfig
 from tasks.core.stage import StageResult
 from tasks.core.tracking import Tracked
 from tasks.evaluate.run_data import data_tasks, ranked_users
-from tasks.promote import model_registry
+from tasks.promote import card, model_registry
 from tasks.promote.model_registry import Champion
 from tasks.promote.record import Decision, Difference, Outcome, save_decision
 from tasks.promote.rule import Verdict, below, compare, first_model, non_inferiority, unchanged
+from tasks.promote.versions import set_card
 
 Rank = Callable[[StageResult, str], StageResult]  # (bundle, note of its label) -> ranks of the new test samples
 
@@ -81,14 +82,27 @@ class Challenge:
             self._record(outcome="kept", reason=verdict.reason)
         return verdict
 
-    def apply(self, verdict: Verdict, model_uri: str, new: StageResult, catalogue: StageResult | None = None) -> None:
+    def apply(
+        self,
+        verdict: Verdict,
+        model_uri: str,
+        new: StageResult,
+        catalogue: StageResult | None = None,
+        description: str = "",
+    ) -> None:
         """Register the new model, move the alias if the verdict promotes it, and tag the version with the outcome.
+
+        ``description`` is the model card without its title (``tasks.promote.card``).
 
         Raises:
             ChampionMoved: another run, or a person, moved the alias meanwhile; the alias stays where it is.
         """
-        version = model_registry.register(self.run, self.name, model_uri, new, verdict.anchors, catalogue)
+        version = model_registry.register(
+            self.run, self.name, model_uri, new, verdict.anchors, catalogue, self.decision.metrics
+        )
         self._record(new_version=version)
+        if description:
+            set_card(self.run, self.name, version, model_uri, card.titled(description, self.name, version))
         if verdict.promote:
             over = None if self.champion is None else self.champion.version
             model_registry.promote(self.run, self.name, version, over)

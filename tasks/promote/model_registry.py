@@ -1,4 +1,4 @@
-"""Models in MLflow: logged once as pyfunc, registered by dataset, with the alias ``champion``.
+"""Models in MLflow: logged once as pyfunc, registered by dataset, with the aliases ``champion`` and ``previous``.
 
 ``gensr-<name>`` is the serving model. ``gensr-<name>-full-ranking`` generates items (§6.3). A version of
 ``gensr-<name>`` holds that model's champion beside GenSR, and ranks the catalogue by it where a request has no
@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import mlflow
@@ -31,16 +32,25 @@ from gensr_model.config.base import TASKS, Task, digest
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError, GensrError
 from gensr_model.runtime.stage_folder import folder_digest
+from gensr_model.serving.service import Request
 from tasks.core.definitions import walk
 from tasks.core.run_log import error_context, run_logger
 from tasks.core.stage import StageResult
 from tasks.core.state_dir import state_dir
-from tasks.core.tracking import Tracked, tracking_uri
-from tasks.promote import pyfunc_model
+from tasks.core.tracking import Tracked, source_tags, tracking_uri
+from tasks.promote import card, pyfunc_model
 from tasks.promote.record import Outcome
+from tasks.promote.versions import (
+    CHAMPION,
+    FULL_RANKING,
+    SHOWN_METRICS,
+    alias,
+    move_champion,
+    set_card,
+    versions,
+)
 from tasks.validate.profile import BINS
 
-CHAMPION = "champion"
 _RETRIES = 3  # tries to serve a catalogue while champions change
 NONE = "none"  # key in place of a missing full-ranking model
 _TASKS = "tasks"  # tag with the tasks that a version serves
@@ -85,7 +95,7 @@ def served_name(config: PipelineConfig) -> str:
 
 def full_ranking_name(config: PipelineConfig) -> str:
     """The name of the registered full-ranking model."""
-    return f"{served_name(config)}-full-ranking"
+    return f"{served_name(config)}{FULL_RANKING}"
 
 
 def full_ranking_bundle(run: Tracked, config: PipelineConfig, tasks: tuple[Task, ...]) -> StageResult | None:
@@ -125,10 +135,12 @@ def register(
     bundle: StageResult,
     anchors: Mapping[Task, str | None],
     catalogue: StageResult | None = None,
+    metrics: Mapping[str, float] = MappingProxyType({}),
 ) -> str:
     """Register a new version of the model ``name``. Returns its number. An anchor None is the version itself.
 
-    The version serves the tasks that have an anchor, or both where none is given.
+    The version serves the tasks that have an anchor, or both where none is given. Those of ``SHOWN_METRICS`` in
+    ``metrics`` become tags.
     """
     try:
         run.client.create_registered_model(name)
@@ -137,6 +149,7 @@ def register(
             raise
     tasks = tuple(anchors) or TASKS
     tags = {**_keys(bundle, catalogue), "serving_code": serving_code(), _TASKS: ",".join(tasks)}
+    tags |= {name: f"{metrics[name]:.6f}" for name in SHOWN_METRICS if name in metrics}
     created = run.client.create_model_version(
         name, model_uri, run.run_id, tags=tags, model_id=model_uri.removeprefix("models:/")
     )
@@ -149,12 +162,13 @@ def register(
 def promote(run: Tracked, name: str, version: str, over: str | None) -> None:
     """Move the alias ``champion`` from version ``over``, with which this version was compared, to this version.
 
-    A refused move tags the version. After a move the caller records it, then tags the version by ``tag_outcome``.
+    The version ``over`` gets the alias ``previous``. A refused move tags the version. After a move the caller records
+    it, then tags the version by ``tag_outcome``.
 
     Raises:
         ChampionMoved: another run, or a person, moved the alias meanwhile; the alias stays where it is.
     """
-    aliased = _alias(run, name)
+    aliased = alias(run, name)
     current = None if aliased is None else str(aliased.version)
     if current != over:
         error = ChampionMoved(
@@ -165,7 +179,7 @@ def promote(run: Tracked, name: str, version: str, over: str | None) -> None:
         with error_context(error):
             tag_outcome(run, name, version, "failed", str(error))
         raise error
-    run.client.set_registered_model_alias(name, CHAMPION, version)
+    move_champion(run, name, version, over)
 
 
 def tag_outcome(run: Tracked, name: str, version: str, outcome: Outcome, reason: str) -> None:
@@ -201,8 +215,11 @@ def _serve_catalogue(
     if served.data is not None:  # the next retraining compares its data with these bins
         run.artifacts(served.data.path, (BINS,))
     uri = log_model(run, served.bundle, catalogue)
-    version = register(run, name, uri, served.bundle, served.anchors, catalogue)
+    (old,) = (each for each in versions(run, name) if each.number == served.version)
+    version = register(run, name, uri, served.bundle, served.anchors, catalogue, old.metrics)
     reason = f"The GenSR of version {served.version}, with the new full-ranking champion."
+    if old.card:
+        set_card(run, name, version, uri, card.renumbered(old.card, name, old.number, version, reason))
     promote(run, name, version, served.version)
     tag_outcome(run, name, version, "promoted", reason)
     return version
@@ -210,7 +227,7 @@ def _serve_catalogue(
 
 def champion(run: Tracked, name: str) -> Champion | None:
     """The current champion, with its bundle fetched to this machine. None before the first promotion."""
-    version = _alias(run, name)
+    version = alias(run, name)
     if version is None:
         return None
     number, tags = str(version.version), version.tags
@@ -278,16 +295,6 @@ def _fetch(version: ModelVersion, part: Literal["bundle", "catalogue"]) -> tuple
     return key, folder
 
 
-def _alias(run: Tracked, name: str) -> ModelVersion | None:
-    """The version that the alias ``champion`` names."""
-    try:
-        return run.client.get_model_version_by_alias(name, CHAMPION)
-    except MlflowException as error:
-        if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
-            return None
-        raise
-
-
 def logged_data(run: Tracked, run_id: str, folder: Path) -> StageResult | None:
     """The bins that ``retrain/nightly`` logged to the run that registered a version, fetched into ``folder``."""
     if not folder.is_dir():
@@ -315,16 +322,12 @@ def move_into_place(fetched: Path, folder: Path) -> None:
 def _log(run: Tracked, bundle: Path, catalogue: Path | None) -> str:
     ids = pq.read_table(bundle / "items.parquet", columns=["raw_id"])["raw_id"].slice(0, 6).to_pylist()
     user = pq.read_table(bundle / "users.parquet", columns=["raw_id"])["raw_id"][0].as_py()
-    example = pd.DataFrame(
-        {
-            "user": [None, user],
-            "history": [ids[:2], None],
-            "behaviors": [["rec", "src"], None],
-            "query": ["blue", None],
-            "candidates": [ids[2:], None],
-            "top_n": [None, 3.0],
-        }
-    )
+    rows = [
+        {"user": user, "top_n": 3},
+        {"history": ids[:2], "behaviors": ["rec", "src"], "query": "blue", "candidates": ids[2:]},
+    ]
+    # Of objects: else a whole number beside a null becomes a float, and a null NaN, which JSON does not have.
+    example = pd.DataFrame([{field: row.get(field) for field in Request._fields} for row in rows], dtype=object)
     logging.getLogger("mlflow.models.model").setLevel(logging.ERROR)
     mlflow.set_tracking_uri(tracking_uri())
     mlflow.set_experiment(experiment_id=run.experiment_id)
@@ -336,6 +339,7 @@ def _log(run: Tracked, bundle: Path, catalogue: Path | None) -> str:
             code_paths=[str(Path(gensr_model.__file__).parent)],
             signature=SIGNATURE,
             input_example=example,
+            tags=source_tags("model"),
             pip_requirements=[f"{p}=={metadata.version(p).split('+')[0]}" for p in ("mlflow", *_REQUIRED)],
         )
     return str(info.model_uri)

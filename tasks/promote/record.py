@@ -19,10 +19,12 @@ from gensr_model.evaluation.compare import Comparison
 from gensr_model.runtime.files import write_json
 from tasks.core.error_log import run_command
 from tasks.core.state_dir import point_latest, run_folder, state_dir
+from tasks.core.tracking import Tracked
 from tasks.validate.drift import drift_sentence
 
 DECISION = "decision.json"
 LATEST = "latest-retrain"
+LATEST_DECISION = "latest-decision"  # the newest record of all, whatever made it
 Outcome = Literal["promoted", "kept", "failed"]
 
 
@@ -63,16 +65,16 @@ class Decision(Frozen):
     champion_version: str | None = Field(None, description="before the run; None where there was none")
     anchor_versions: dict[Task, str] = Field({}, description="by task: the last version that was better")
     tasks: tuple[Task, ...] = Field(TASKS, description="those that the data have, on which the new model is trained")
-    delta: float = Field(description="allowed loss in NDCG@10, on each task")
+    delta: float | None = Field(description="allowed loss in NDCG@10, on each task; None where a person decided")
     differences: dict[Task, Difference] = Field({}, description="new model − champion")
     anchor_differences: dict[Task, Difference] = Field({}, description="new model − anchor")
     failed_tasks: tuple[Task, ...] = Field((), description="tasks with a lower bound at or below −delta")
     unknown_item_share: float | None = Field(None, description="of test items, unknown to the champion")
-    max_psi: float = Field(description="above it a feature of the data has drifted")
+    max_psi: float | None = Field(description="above it a feature of the data has drifted; None as above")
     drift: dict[str, float] | None = Field(None, description="PSI by feature; None where it is unknown")
     metrics: dict[str, float] = Field({}, description="of the new model on the test split")
     reason: str
-    flow_run_id: str
+    flow_run_id: str = Field(description="name of the record's folder in runs/: a flow run, or `gensr promote`")
     mlflow_run_id: str | None = Field(None, description="None where MLflow opened no run")
     ended: str = Field(description="UTC, ISO 8601")
 
@@ -94,7 +96,7 @@ class Decision(Frozen):
 
     def lines(self) -> list[str]:
         """The record for a terminal: the outcome first, then its reasons."""
-        return [f"{self.model}: {self.outcome}, {self.ended} (flow run {self.flow_run_id})", *self._details()]
+        return [f"{self.model}: {self.outcome}, {self.ended} (run {self.flow_run_id})", *self._details()]
 
     def markdown(self) -> str:
         """The record for Prefect's artifact."""
@@ -108,22 +110,32 @@ class Decision(Frozen):
         for name, differences in (("champion", self.differences), ("anchor", self.anchor_differences)):
             for task, difference in differences.items():
                 version = self.champion_version if name == "champion" else self.anchor_versions[task]
-                verdict = "passes" if difference.low > -self.delta else "fails"
+                least = -(self.delta or 0.0)
+                verdict = "passes" if difference.low > least else "fails"
                 yield (
                     f"{task}, NDCG@10, new − {name} (version {version}): {difference}; {verdict}, "
-                    f"{-self.delta:+.4f} is allowed"
+                    f"{least:+.4f} is allowed"
                 )
-        if self.differences:
+        if self.differences and self.max_psi is not None:
             yield drift_sentence(self.drift, self.max_psi)
 
 
 def save_decision(decision: Decision, latest: str | None) -> None:
-    """Write ``decision.json`` into the flow run's folder, and make ``runs/<latest>`` lead to it."""
+    """Write ``decision.json`` into the run's folder. ``runs/latest-decision`` and ``runs/<latest>`` lead to it."""
     folder = state_dir().runs / decision.flow_run_id
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / DECISION, decision.model_dump(mode="json"), sort_keys=False)
-    if latest is not None:
-        point_latest(decision.flow_run_id, latest)
+    for name in filter(None, (LATEST_DECISION, latest)):
+        point_latest(decision.flow_run_id, name)
+
+
+def log_decision(decision: Decision) -> None:
+    """Log a saved decision to its MLflow run, if any: the file, the figures and two tags."""
+    if decision.mlflow_run_id is not None:
+        run = Tracked.existing(decision.mlflow_run_id)
+        run.artifacts(state_dir().runs / decision.flow_run_id, (DECISION,))
+        run.metrics(decision.figures())
+        run.tags(outcome=decision.outcome, decision=decision.reason)
 
 
 def read_decision(path: Path) -> Decision:
@@ -145,7 +157,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tasks.promote.record", description="Why was the newest model promoted, or not?"
     )
-    parser.add_argument("run", nargs="?", default=LATEST, help="a flow-run id; without it the newest retraining")
+    parser.add_argument("run", nargs="?", default=LATEST, help="a folder in runs/; without it the newest retraining")
     run: str = parser.parse_args(arguments).run
 
     def show() -> int:

@@ -21,7 +21,7 @@ from gensr_model.runtime.files import write_json
 from tasks.core.run_log import run_logger
 from tasks.core.state_dir import point_latest, state_dir
 from tasks.core.tracking import Tracked, run_page, tracking_uri
-from tasks.promote.record import DECISION, Decision
+from tasks.promote.record import Decision, log_decision
 from tasks.validate.profile import PROFILE
 
 REPORT = "report.html"
@@ -123,8 +123,4 @@ def publish_decision(decision: Decision, key: str) -> None:
     """Show a run's saved decision as Prefect's artifact ``key``, and log it to the MLflow run, if any."""
     create_markdown_artifact(decision.markdown(), key=key, description=f"{decision.outcome}: {decision.reason}"[:200])
     run_logger().info("%s: %s. %s", decision.model, decision.outcome, decision.reason)
-    if decision.mlflow_run_id is not None:
-        run = Tracked.existing(decision.mlflow_run_id)
-        run.artifacts(state_dir().runs / decision.flow_run_id, (DECISION,))
-        run.metrics(decision.figures())
-        run.tags(outcome=decision.outcome, decision=decision.reason)
+    log_decision(decision)

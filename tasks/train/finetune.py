@@ -41,6 +41,7 @@ def how_it_ended(folder: Path) -> dict[str, Any]:
         "gensr": (*OTHER_MODELS["gensr"], training.train_two_head),
         "two_head": (*OTHER_MODELS["two_head"], training.finetune),
     },
+    splits=("train", "valid"),
 )
 def finetune(work: Work, config: PipelineConfig, prepared: Path, cf: Path, model: str) -> dict[str, float]:
     """Reads the prepared dataset and the LightGCN table; writes the model bundle."""

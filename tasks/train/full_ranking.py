@@ -26,6 +26,7 @@ _UNREAD = ("epochs", "batch_size", "negatives", "valid_samples", "two_head_epoch
     tags=lambda folder: {"stopped": how_it_ended(folder)["stopped"]},
     unread={"": tuple(f"train.{name}" for name in _UNREAD)},
     skip={"": OTHER_MODELS["full_ranking"]},
+    splits=("train", "valid"),
 )
 def finetune_full(work: Work, config: PipelineConfig, prepared: Path, cf: Path) -> dict[str, float]:
     """Reads the prepared dataset and the LightGCN table; writes the bundle of a model that generates items."""
@@ -38,6 +39,7 @@ def finetune_full(work: Work, config: PipelineConfig, prepared: Path, cf: Path) 
     config=("evaluation.batch_size", "evaluation.max_test_samples", "full_ranking.mask_met", "train.tasks"),
     artifacts=("*",),
     skip={"": OTHER_MODELS["full_ranking"]},
+    splits=("test",),
 )
 def rank_full(work: Work, config: PipelineConfig, prepared: Path, bundle: Path, name: str) -> dict[str, float]:
     """Reads the prepared dataset and a bundle; writes the rank of every test positive among all items."""
@@ -53,6 +55,7 @@ def rank_full(work: Work, config: PipelineConfig, prepared: Path, bundle: Path, 
     "evaluate-full",
     config=("evaluation.max_test_samples", "full_ranking.mask_met", "model.text", "train.tasks"),
     artifacts=("*",),
+    splits=("test",),
 )
 def rank_full_reference(work: Work, config: PipelineConfig, prepared: Path, cf: Path, name: str) -> dict[str, float]:
     """Reads the prepared dataset and the LightGCN table; writes the ranks of a reference among all items."""

@@ -11,7 +11,12 @@ from tasks.core.stage import stage
 from tasks.core.work import Work
 
 
-@stage("pretrain", config=("lightgcn", "model.departures.folds", "seed"), artifacts=("*.safetensors", "*.json"))
+@stage(
+    "pretrain",
+    config=("lightgcn", "model.departures.folds", "seed"),
+    artifacts=("*.safetensors", "*.json"),
+    splits=("train", "valid"),
+)
 def pretrain(work: Work, config: PipelineConfig, prepared: Path) -> dict[str, float]:
     """Reads the prepared dataset; writes ``lightgcn.safetensors``, and ``folds.safetensors`` where the config has
     folds.

@@ -19,7 +19,9 @@ def _t5_files(config: PipelineConfig) -> dict[str, Any]:
     return {"t5": folder_digest(folder)} if folder.is_dir() else {}
 
 
-@stage("semantic-ids", config=("semantic_ids", "model.text", "seed"), artifacts=("*",), facts=_t5_files)
+@stage(
+    "semantic-ids", config=("semantic_ids", "model.text", "seed"), artifacts=("*",), facts=_t5_files, splits=("train",)
+)
 def semantic_ids(work: Work, config: PipelineConfig, prepared: Path, cf: Path | None = None) -> dict[str, float]:
     """Reads the prepared dataset, and the LightGCN table if ``semantic_ids.vectors`` is cf; writes the codes."""
     work.checkpoints.mkdir(parents=True, exist_ok=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from importlib import metadata
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from mlflow.exceptions import MlflowException
 
@@ -27,6 +29,7 @@ def test_a_parent_run_carries_what_is_needed_to_repeat_it(gensr_home: Path) -> N
     tags = result.data.tags
     assert (tags["seed"], tags["dataset"], tags["prefect_flow_run_id"]) == ("7", "toys", "11112222-aaaa")
     assert tags["config_hash"] == digest(config)
+    assert tags["mlflow.source.name"] == f"gensr (gensr {metadata.version('gensr')})"
     assert PipelineConfig.model_validate_json(tags["config"]) == config
     assert result.data.params["train.epochs"] == str(config.train.epochs)
     assert run.client.get_run(child.run_id).data.tags["mlflow.parentRunId"] == run.run_id
@@ -158,6 +161,41 @@ def test_the_load_of_the_machine_is_logged_while_a_block_runs(
 def test_the_commit_is_that_of_the_checkout_or_none() -> None:
     commit = git_commit()
     assert commit is None or len(commit.removesuffix("-dirty")) == 40
+
+
+@pytest.mark.parametrize(
+    ("commit", "tags"), [(None, {}), ("a" * 40, {"dirty": "False"}), ("a" * 40 + "-dirty", {"dirty": "True"})]
+)
+def test_the_source_has_the_commit_or_the_version_alone(
+    monkeypatch: pytest.MonkeyPatch, commit: str | None, tags: dict[str, str]
+) -> None:
+    monkeypatch.setattr(tracking, "git_commit", lambda: commit)
+    tracking.code_tags.cache_clear()
+    result = tracking.source_tags("retrain/nightly")
+    tracking.code_tags.cache_clear()
+    expected = tags and tags | {"commit": "a" * 40}
+    assert {k.split(".")[-1]: v for k, v in result.items() if k.startswith("mlflow.source.git.")} == expected
+    assert result["mlflow.source.name"] == f"retrain/nightly (gensr {metadata.version('gensr')})"
+    assert result.get("git_commit") == commit
+
+
+def test_the_splits_of_the_prepared_dataset_are_inputs_of_a_run_that_reads_them(home_with_data: Path) -> None:
+    (record,) = (home_with_data / "store" / "prepare").glob("*/stage.json")
+    with parent_run(PipelineConfig(), "gensr", "x") as run, run.child("evaluate-gensr") as child:
+        run.reads("tiny", record.parent)
+        child.reads("tiny", record.parent, ("test",))
+    read = {each.tags[0].value: each.dataset for each in run.client.get_run(run.run_id).inputs.dataset_inputs}
+    assert set(read) == {"train", "valid", "test"}
+    assert {dataset.name for dataset in read.values()} == {"tiny"}
+    assert len({dataset.digest for dataset in read.values()}) == 3
+    for split, dataset in read.items():
+        samples = pq.read_table(record.with_name(f"samples_{split}.parquet"))
+        assert json.loads(dataset.profile)["num_rows"] == samples.num_rows
+        columns = json.loads(dataset.schema)["mlflow_colspec"]
+        assert [column["name"] for column in columns] == samples.column_names
+        assert json.loads(dataset.source)["uri"] == record.parent.as_uri()
+    (only,) = run.client.get_run(child.run_id).inputs.dataset_inputs
+    assert (only.tags[0].value, only.dataset.digest) == ("test", read["test"].digest)
 
 
 def test_what_a_killed_flow_left_running_is_ended_however_deep_it_is_nested(gensr_home: Path) -> None:

@@ -173,6 +173,13 @@ def _check_mlflow(summary: dict) -> None:
     children = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
     by_name = {c.info.run_name: c for c in children}
     assert all(c.info.status == "FINISHED" for c in children)
+    splits = {
+        run.info.run_name: sorted(i.tags[0].value for i in run.inputs.dataset_inputs) for run in (parent, *children)
+    }
+    assert splits[parent.info.run_name] == ["test", "train", "valid"]
+    assert splits["finetune-gensr"] == splits["pretrain"] == ["train", "valid"]
+    assert splits["evaluate-gensr"] == splits["evaluate-bm25"] == ["test"]
+    assert splits["ingest"] == splits["prepare"] == []
     expected = {
         "ingest": "manifest.json",
         "prepare": "manifest.json",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import runpy
 import shutil
@@ -247,6 +248,19 @@ def test_what_was_logged_holds_no_pickle_and_pins_what_it_needs(logged: Logged) 
     assert {"mlflow", "torch", "transformers"} <= {line.split("==")[0] for line in pinned}
 
 
+@pytest.mark.filterwarnings("ignore:.*validate_serving_input:FutureWarning")
+def test_the_example_in_a_model_is_json_with_its_types_and_answered_as_a_server_reads_it(logged: Logged) -> None:
+    folder = Path(mlflow.artifacts.download_artifacts(logged.uri))
+    body = (folder / "serving_input_example.json").read_text(encoding="utf-8")
+    rows = json.loads(body, parse_constant=pytest.fail)["dataframe_split"]
+    by_field = dict(zip(rows["columns"], zip(*rows["data"], strict=True), strict=True))
+    assert list(by_field) == list(Request._fields)
+    assert (by_field["top_n"], by_field["query"]) == ((3, None), (None, "blue"))
+    answers = mlflow.models.validate_serving_input(str(folder), body)
+    assert answers["task"].tolist() == ["recommendation", "search"]
+    assert [len(items) for items in answers["items"]] == [3, 4]
+
+
 def test_a_bundle_is_logged_once(logged: Logged) -> None:
     with parent_run(PipelineConfig(), "gensr", "2" * 8) as run:
         assert model_registry.log_model(run, logged.bundle) == logged.uri
@@ -333,6 +347,7 @@ def test_what_serves_ranks_the_catalogue_by_the_full_ranking_champion(logged: Lo
     known = model_registry.full_ranking_bundle(run, config, TASKS)
     assert known is not None
     assert known.key == "f1"
+    model_registry.set_card(run, served, "1", logged.uri, f"# {served}, version 1\n\n## Data\n")
     assert model_registry.serve_catalogue(run, config, known, TASKS) == "2"
     assert model_registry.serve_catalogue(run, config, known, TASKS) is None, "it serves already"
 
@@ -357,3 +372,7 @@ def test_what_serves_ranks_the_catalogue_by_the_full_ranking_champion(logged: Lo
     fetched = model_registry.serving_folders(run.client.get_model_version(served, "2"))
     assert Service.load(*fetched).answer(Request("u12", top_n=5)).items == after["items"][0]
     assert model_registry.serving_folders(run.client.get_model_version(served, "1"))[1] is None
+    newest, first = model_registry.versions(run, served)
+    assert (newest.aliases, first.aliases) == (("champion",), ("previous",))
+    assert newest.card.startswith(f"# {served}, version 2\n\nThe GenSR of version 1, with the new full-ranking champion.")
+    assert newest.card.endswith("## Data\n")

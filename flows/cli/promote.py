@@ -1,0 +1,59 @@
+"""``gensr promote``: lists the versions of the registered models, and moves the alias ``champion``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.local import installation, services
+from gensr_model.errors import DataError
+
+
+def promote(
+    version: Annotated[int | None, typer.Option(metavar="N", help="Version that becomes champion.")] = None,
+    previous: Annotated[
+        bool, typer.Option("--previous", help="Return to the version that was champion before.")
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Registered model, if there are several: gensr-<name>.")
+    ] = None,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for the record of the decision.")] = "",
+) -> None:
+    """Choose which version of a registered model serves; without a version, list them.
+
+    The alias champion moves, and the alias previous names the version that served before. The decision is recorded as
+    that of a retraining is.
+
+    Example: gensr promote --version 3
+    """
+    if previous and version is not None:
+        raise typer.BadParameter("--previous chooses the version itself. Give --version or --previous.")
+    _use_mlflow()
+    from tasks.promote import rollback  # MLflow: seconds
+
+    if version is None and not previous:
+        typer.echo("\n".join(rollback.table(rollback.models(model))))
+        return
+    name = rollback.only_model(model)
+    typer.echo("\n".join(rollback.move(name, rollback.previous(name) if previous else str(version), reason).lines()))
+
+
+def _use_mlflow() -> None:
+    """Use MLflow's local server where it is up, else the MLflow of the environment, else the file that it writes.
+
+    Raises DataError where there is no such file.
+    """
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    here = installation.enter()
+    if services.is_up(here.mlflow_server, here.where.services):
+        return
+    del os.environ["MLFLOW_TRACKING_URI"]
+    if given:
+        os.environ["MLFLOW_TRACKING_URI"] = given
+    elif not Path(here.where.mlflow_store.removeprefix("sqlite:///")).is_file():
+        raise DataError(
+            f"no model is registered in {here.where.root}. Make the first by `gensr run --deployment retrain/nightly`."
+        )
