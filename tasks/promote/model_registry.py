@@ -323,8 +323,8 @@ def _log(run: Tracked, bundle: Path, catalogue: Path | None) -> str:
     ids = pq.read_table(bundle / "items.parquet", columns=["raw_id"])["raw_id"].slice(0, 6).to_pylist()
     user = pq.read_table(bundle / "users.parquet", columns=["raw_id"])["raw_id"][0].as_py()
     rows = [
-        {"user": user, "top_n": 3},
         {"history": ids[:2], "behaviors": ["rec", "src"], "query": "blue", "candidates": ids[2:]},
+        {"user": user, "top_n": 3},
     ]
     # Of objects: else a whole number beside a null becomes a float, and a null NaN, which JSON does not have.
     example = pd.DataFrame([{field: row.get(field) for field in Request._fields} for row in rows], dtype=object)

@@ -9,18 +9,19 @@ import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, ValidationError
 
 from gensr_model.config.base import TASKS, Frozen, Task
 from gensr_model.errors import DataError
-from gensr_model.evaluation.compare import Comparison
 from gensr_model.runtime.files import write_json
 from tasks.core.error_log import run_command
 from tasks.core.state_dir import point_latest, run_folder, state_dir
 from tasks.core.tracking import Tracked
-from tasks.validate.drift import drift_sentence
+
+if TYPE_CHECKING:
+    from gensr_model.evaluation.compare import Comparison
 
 DECISION = "decision.json"
 LATEST = "latest-retrain"
@@ -117,6 +118,8 @@ class Decision(Frozen):
                     f"{least:+.4f} is allowed"
                 )
         if self.differences and self.max_psi is not None:
+            from tasks.validate.drift import drift_sentence  # Great Expectations: seconds
+
             yield drift_sentence(self.drift, self.max_psi)
 
 

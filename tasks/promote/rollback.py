@@ -12,8 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from gensr_model.config.base import TASKS
 from gensr_model.errors import DataError
-from tasks.core.tracking import Tracked, plain_run
-from tasks.promote import model_registry
+from tasks.core.tracking import EXPERIMENT, Tracked, plain_run, tracking_uri
 from tasks.promote.record import Decision, log_decision, save_decision
 from tasks.promote.versions import CHAMPION, PREVIOUS, Version, move_champion, served_models, versions
 
@@ -26,7 +25,10 @@ def move(name: str, number: str, reason: str = "") -> Decision:
     Raises:
         DataError: there is no such model or version, it cannot serve, or it is the champion. Nothing has changed then.
     """
+    from tasks.promote.model_registry import tag_outcome  # torch: seconds
+
     reader = Tracked.reader()
+    _require_server(reader)
     known = versions(reader, name)
     version = _can_serve(reader, name, number, known)
     over = _named(known, CHAMPION)
@@ -49,7 +51,7 @@ def move(name: str, number: str, reason: str = "") -> Decision:
         move_champion(run, name, number, over.number if over else None)
         decision = decision.model_copy(update={"mlflow_run_id": run.run_id})
         save_decision(decision, None)
-        model_registry.tag_outcome(run, name, number, decision.outcome, decision.reason)
+        tag_outcome(run, name, number, decision.outcome, decision.reason)
         log_decision(decision)
     return decision
 
@@ -96,8 +98,16 @@ def table(names: list[str]) -> list[str]:
     return lines
 
 
+def _require_server(run: Tracked) -> None:
+    """Refuse, before anything moves, to work without the server through which MLflow's files are reached."""
+    experiment = run.client.get_experiment_by_name(EXPERIMENT)
+    served = experiment is not None and str(experiment.artifact_location).startswith("mlflow-artifacts:")
+    if served and not tracking_uri().startswith("http"):
+        raise DataError("MLflow's server is down, and models and records are reached through it. Start it: gensr up.")
+
+
 def _can_serve(run: Tracked, name: str, number: str, known: list[Version]) -> Version:
-    """The version, after its bundle was fetched to this machine."""
+    """The version, after its models were fetched to this machine."""
     if not known:
         raise DataError(f"there is no registered model {name}. Known are {_models()}.")
     version = next((each for each in known if each.number == number), None)
@@ -110,13 +120,14 @@ def _can_serve(run: Tracked, name: str, number: str, known: list[Version]) -> Ve
             f"version {number} of {name} has no model bundle, as gensr did not register it. Choose one of "
             f"{_numbers([each for each in known if each.bundle_key], number)}."
         )
+    from tasks.promote.model_registry import serving_folders
+
     try:
-        model_registry.version_bundle(run, name, number)
+        serving_folders(run.client.get_model_version(name, number))
     except (MlflowException, OSError) as error:
         message = str(error).partition("\n")[0]
         raise DataError(
-            f"the files of version {number} of {name} cannot be read: {message}. Choose another version, or start "
-            "MLflow's server by `gensr up` where it is down."
+            f"the files of version {number} of {name} cannot be read: {message}. Choose another version."
         ) from error
     return version
 

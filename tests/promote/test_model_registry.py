@@ -255,10 +255,10 @@ def test_the_example_in_a_model_is_json_with_its_types_and_answered_as_a_server_
     rows = json.loads(body, parse_constant=pytest.fail)["dataframe_split"]
     by_field = dict(zip(rows["columns"], zip(*rows["data"], strict=True), strict=True))
     assert list(by_field) == list(Request._fields)
-    assert (by_field["top_n"], by_field["query"]) == ((3, None), (None, "blue"))
+    assert (by_field["top_n"], by_field["query"]) == ((None, 3), ("blue", None))
     answers = mlflow.models.validate_serving_input(str(folder), body)
-    assert answers["task"].tolist() == ["recommendation", "search"]
-    assert [len(items) for items in answers["items"]] == [3, 4]
+    assert answers["task"].tolist() == ["search", "recommendation"]
+    assert [len(items) for items in answers["items"]] == [4, 3]
 
 
 def test_a_bundle_is_logged_once(logged: Logged) -> None:
