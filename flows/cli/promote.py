@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flows.local import installation, services
+from flows.local import installation, servers, services
 from gensr_model.errors import DataError
 
 
@@ -42,18 +42,17 @@ def promote(
 
 
 def _use_mlflow() -> None:
-    """Use MLflow's local server where it is up, else the MLflow of the environment, else the file that it writes.
+    """Use MLflow's local server, which is started where it is not up. Raises DataError where no run has used it yet.
 
-    Raises DataError where there is no such file.
+    Where it is down, the MLflow that the environment names comes first.
     """
     given = os.environ.get("MLFLOW_TRACKING_URI")
     here = installation.enter()
-    if services.is_up(here.mlflow_server, here.where.services):
-        return
-    del os.environ["MLFLOW_TRACKING_URI"]
-    if given:
+    if given and not services.is_up(here.mlflow_server, here.where.services):
         os.environ["MLFLOW_TRACKING_URI"] = given
     elif not Path(here.where.mlflow_store.removeprefix("sqlite:///")).is_file():
         raise DataError(
             f"no model is registered in {here.where.root}. Make the first by `gensr run --deployment retrain/nightly`."
         )
+    else:
+        servers.mlflow_up(here)

@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from gensr_model.config.base import TASKS
 from gensr_model.errors import DataError
-from tasks.core.tracking import EXPERIMENT, Tracked, plain_run, tracking_uri
+from tasks.core.tracking import Tracked, plain_run
 from tasks.promote.record import Decision, log_decision, save_decision
 from tasks.promote.versions import CHAMPION, PREVIOUS, Version, move_champion, served_models, versions
 
@@ -28,7 +28,6 @@ def move(name: str, number: str, reason: str = "") -> Decision:
     from tasks.promote.model_registry import tag_outcome  # torch: seconds
 
     reader = Tracked.reader()
-    _require_server(reader)
     known = versions(reader, name)
     version = _can_serve(reader, name, number, known)
     over = _named(known, CHAMPION)
@@ -96,14 +95,6 @@ def table(names: list[str]) -> list[str]:
         for row in rows:
             lines.append("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     return lines
-
-
-def _require_server(run: Tracked) -> None:
-    """Refuse, before anything moves, to work without the server through which MLflow's files are reached."""
-    experiment = run.client.get_experiment_by_name(EXPERIMENT)
-    served = experiment is not None and str(experiment.artifact_location).startswith("mlflow-artifacts:")
-    if served and not tracking_uri().startswith("http"):
-        raise DataError("MLflow's server is down, and models and records are reached through it. Start it: gensr up.")
 
 
 def _can_serve(run: Tracked, name: str, number: str, known: list[Version]) -> Version:
