@@ -9,18 +9,23 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from prepare_inputs import Rows, counts, rows
 from pydantic import ValidationError
 from served_logs import World, config, prepared, write_world
 from test_prepare_logs import config as logs_config
 from test_prepare_logs import event, others, raw
 from test_prepare_logs import prepared as prepared_and_audited
+from torch import Tensor, nn
 
 from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.data.batches import Batch, BatchBuilder
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import DataError
 from gensr_model.evaluation.evaluate import rank_reference
 from gensr_model.evaluation.metrics import RANKS_SCHEMA, summarize
+from gensr_model.evaluation.scoring import lists_of, rank_samples
+from gensr_model.runtime.progress import NullReport
 from tasks.prepare.prepare import build_prepared
 from tasks.prepare.schemas import TABLES
 from tasks.validate.audit import audit_by_itself
@@ -142,6 +147,29 @@ def test_ranks_of_shorter_lists_count_their_own_items_alone(served: tuple[World,
     for task, row in summary.items():
         assert row["median_candidates"] == statistics.median(r["candidates"] for r in ranks if r["task"] == task)
         assert row["recall_at_10"] == 1.0  # no list has more than six items
+
+
+class ByNumber(nn.Module):
+    """Scores a candidate by its number, so that the best of a list is known."""
+
+    scores_in_bf16 = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def score(self, batch: Batch) -> Tensor:
+        return batch.items[batch.candidates].float()
+
+
+def test_a_model_ranks_lists_of_different_lengths_in_one_batch(served: tuple[World, Path]) -> None:
+    dataset = PreparedDataset.open(served[1])
+    lists = lists_of(dataset, "test", "shown", ("search",), None)
+    ranks = rank_samples(ByNumber(), BatchBuilder(dataset, 5), lists, 16, NullReport()).to_pylist()  # type: ignore[arg-type]
+    assert len({row["candidates"] for row in ranks}) > 1
+    for row, item, negatives in zip(ranks, lists.samples.item, lists.negatives, strict=True):
+        own = negatives[negatives >= 0]
+        assert (row["greater"], row["ties"], row["candidates"]) == ((own > item).sum(), 0, 1 + len(own))
 
 
 def test_the_protocol_is_refused_where_nothing_was_shown(tmp_path: Path) -> None:
