@@ -37,8 +37,9 @@ CONFIG_PAGES = {
     ),
     "config_evaluation": (
         "Config: evaluation and studies",
-        "This page lists the fields of the config that decide how models are compared, analysed, studied and promoted.",
-        ("evaluation", "statistics", "analysis", "rerank", "ablation", "sweep", "retrain"),
+        "This page lists the fields of the config that decide how models are compared, analysed, studied, promoted and "
+        "used for many users.",
+        ("evaluation", "statistics", "analysis", "rerank", "ablation", "sweep", "retrain", "recommend"),
     ),
 }
 HOW_TO_SET = """

@@ -17,6 +17,7 @@ from flows.cli import options
 from flows.cli.check import check
 from flows.cli.init import init
 from flows.cli.promote import promote
+from flows.cli.recommend import recommend
 from flows.cli.serve import serve
 from flows.local import installation, servers, watch
 from gensr_model.errors import DataError
@@ -86,6 +87,7 @@ app.command()(check)
 app.command()(init)
 app.command()(serve)
 app.command()(promote)
+app.command()(recommend)
 
 
 @app.command()

@@ -79,6 +79,8 @@ def _absolute_paths(config: PipelineConfig) -> dict[str, Any]:
         changes["model"] = {"backbone": {"name_or_path": folder}}
     if "/" in vectors and (folder := _model_folder("semantic_ids.vectors", vectors)):  # else tfidf or cf
         changes["semantic_ids"] = {"vectors": folder}
+    if paths := config.recommend.paths():
+        changes["recommend"] = {field: before + _absolute(path) for field, (before, path) in paths.items()}
     if config.rerank.saved_ranks:
         files = [file.model_dump(mode="json") for file in config.rerank.saved_ranks]
         changes["rerank"] = {"saved_ranks": [file | {"path": _absolute(file["path"])} for file in files]}

@@ -21,6 +21,7 @@ from gensr_model.config.known_formats import DEFAULT, FORMATS, Format, lacks_ord
 from gensr_model.config.logs import LogsConfig
 from gensr_model.config.model import FullRankingConfig, LightGCNConfig, ModelConfig, SemanticIdsConfig
 from gensr_model.config.presets import PRESETS
+from gensr_model.config.recommend import RecommendConfig
 from gensr_model.config.secrets import refuse_secrets
 from gensr_model.config.studies import AblationConfig, AnalysisConfig, RerankConfig, StudiesConfig, SweepConfig
 from gensr_model.config.training import TrainConfig
@@ -80,6 +81,7 @@ class PipelineConfig(Frozen):
     ablation: AblationConfig = Field(default_factory=AblationConfig)
     sweep: SweepConfig = Field(default_factory=SweepConfig)
     retrain: RetrainConfig = Field(default_factory=RetrainConfig)
+    recommend: RecommendConfig = Field(default_factory=RecommendConfig)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:

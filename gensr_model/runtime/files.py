@@ -36,6 +36,12 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
             raise OSError(f"{path}: {error}") from error
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes to a temporary name and rename it. After an OSError no file remains."""
+    with _aside(path) as aside:
+        aside.write_bytes(content)
+
+
 def write_table(path: Path, table: pa.Table) -> None:
     """Write Parquet to a temporary name and rename it. After an OSError no file remains."""
     with _aside(path) as aside:

@@ -25,7 +25,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.context import TaskRunContext
+from prefect.context import FlowRunContext, TaskRunContext
 
 import gensr_model
 from gensr_model.config.base import SPLITS, Split, digest
@@ -251,7 +251,7 @@ class RunReport:
         self._flushed, self._pause = time.monotonic(), _FLUSH_EVERY
         self._artifact: UUID | None = None
         self._shown = self._logged = -math.inf
-        self._in_task = TaskRunContext.get() is not None
+        self._in_run = (TaskRunContext.get() or FlowRunContext.get()) is not None
         self._bar = TerminalReport(name)
 
     def metrics(self, values: dict[str, float], step: int) -> None:
@@ -263,7 +263,7 @@ class RunReport:
     def progress(self, done: int, total: int, note: str) -> None:
         self._bar.progress(done, total, note)
         now = time.monotonic()
-        if not self._in_task or (done < total and now - self._shown < _PROGRESS_EVERY):
+        if not self._in_run or (done < total and now - self._shown < _PROGRESS_EVERY):
             return
         self._shown = now
         try:

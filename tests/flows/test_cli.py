@@ -20,7 +20,7 @@ from flows.local import watch
 from flows.local.installation import ROOT
 from gensr_model.errors import DataError
 
-COMMANDS = ("run", "up", "down", "status", "report", "audit", "results", "promote")
+COMMANDS = ("run", "recommend", "up", "down", "status", "report", "audit", "results", "promote")
 # A locale without UTF-8, which Python would else mend by itself.
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 

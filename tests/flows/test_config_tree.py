@@ -70,6 +70,12 @@ def test_a_given_config_stays_as_given_but_for_relative_paths(tmp_path: Path, mo
                   {"overrides": {"rerank": {"saved_ranks": ["ranks.parquet"]}}}):  # fmt: skip
         (file,) = read_config(json.dumps(given))["rerank"]["saved_ranks"]
         assert file["path"] == str(tmp_path / "ranks.parquet")
+    recommend = {"users": "users.csv", "queries": "q.csv", "output": "sqlite:///recs.db"}
+    changed = {name: str(tmp_path / file) for name, file in recommend.items()}
+    changed["output"] = f"sqlite:///{tmp_path}/recs.db"
+    assert read_config(json.dumps({"recommend": recommend}))["recommend"] == changed
+    for kept in ({"users": "all", "output": "env:RECS"}, {"users": "none", "output": "s3://shop/recs"}):
+        assert read_config(json.dumps({"recommend": kept}))["recommend"] == kept
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
     assert read_config('{"source": "~/mine"}') == {"source": str(tmp_path / "me" / "mine")}
 

@@ -97,6 +97,9 @@ def test_the_nightly_run_is_scheduled_and_alone() -> None:
     nightly = deployments()["nightly"]
     assert [s["cron"] for s in nightly["schedules"]] == ["0 2 * * *"]
     assert nightly["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+    batch = deployments()["batch"]
+    assert [(s["cron"], s["active"]) for s in batch["schedules"]] == [("0 4 * * *", False)]
+    assert batch["concurrency_limit"] == nightly["concurrency_limit"]
     assert "schedules" not in deployments()["full-pipeline"]
 
 
@@ -112,6 +115,7 @@ def test_the_nightly_run_is_scheduled_and_alone() -> None:
         "paper",
         "tau-beta",
         "nightly",
+        "batch",
     ],
 )
 def test_a_deployment_shows_its_config_as_a_typed_form(name: str) -> None:

@@ -35,7 +35,7 @@ from tasks.core import sql_runner
 from tasks.ingest.raw_files import file_digest
 
 ROWS = 50_000  # at a time
-_CONNECT_S = 10
+CONNECT_S = 10
 _TEXT, _TEXTS = pa.string(), pa.list_(pa.string())
 
 
@@ -105,14 +105,14 @@ def _even(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 def _connected(source: SqlSource) -> Iterator[Callable[[str, str, Path], int]]:
     """A function that writes the rows of a table's query into a Parquet file, unordered, and counts them."""
     url = resolved(source.url, "source.url")
-    secrets = _secrets(url) if url != source.url else ()
+    secrets = secrets_of(url, "source.url") if url != source.url else ()
     with contextlib.ExitStack() as stack:
-        with _one_error(f"source.url ({source.url}): the database cannot be opened", secrets):
+        with one_error(f"source.url ({source.url}): the database cannot be opened", secrets):
             reader = stack.enter_context(_opened(url))
 
         def read(table: str, query: str, out: Path) -> int:
             hint = "The query must be one select: nothing that writes is run."
-            with _one_error(f"source.{table}: the database refuses the query", secrets, hint):
+            with one_error(f"source.{table}: the database refuses the query", secrets, hint):
                 # A line of its own ends a comment at the end of the query.
                 rows = reader(f"select * from (\n{query.strip().rstrip(';')}\n) as given")
                 _require_distinct(table, rows.schema.names)
@@ -174,8 +174,8 @@ def _sqlite(path: Path) -> Iterator[Reader]:
 @contextlib.contextmanager
 def _postgresql(url: str) -> Iterator[Reader]:
     engine = sqlalchemy.create_engine(
-        _parsed(url).set(drivername="postgresql+psycopg"),
-        connect_args={"connect_timeout": _CONNECT_S},
+        parse_url(url, "source.url").set(drivername="postgresql+psycopg"),
+        connect_args={"connect_timeout": CONNECT_S},
         poolclass=NullPool,
         # One state of the database for all queries. The server holds the rows that are not yet here.
         execution_options={
@@ -233,24 +233,25 @@ def _texts(values: list[Any] | None) -> list[str | None] | None:
     return None if values is None else [_text(value) for value in values]
 
 
-def _secrets(url: str) -> tuple[str | None, ...]:
+def secrets_of(url: str, field: str) -> tuple[str | None, ...]:
     """Texts that no message may hold: the URL, and its password as in the URL and decoded."""
     written = url.partition("://")[2].rpartition("@")[0].partition(":")[2]
-    return (url, written, _parsed(url).password if written else None)
+    return (url, written, parse_url(url, field).password if written else None)
 
 
-def _parsed(url: str) -> sqlalchemy.URL:
+def parse_url(url: str, field: str) -> sqlalchemy.URL:
+    """The parts of a database's URL. Raises ConfigError, which names the field and not the URL."""
     try:
         return make_url(url)
     except (sqlalchemy.exc.ArgumentError, ValueError):  # their text may repeat the URL
         raise ConfigError(
-            "source.url: this is no URL of a database: expected postgresql://user:password@host:port/name, with %, @, "
+            f"{field}: this is no URL of a database: expected postgresql://user:password@host:port/name, with %, @, "
             ": and / of a password written as %25, %40, %3A and %2F"
         ) from None
 
 
 @contextlib.contextmanager
-def _one_error(where: str, secrets: tuple[str | None, ...], hint: str = "") -> Iterator[None]:
+def one_error(where: str, secrets: tuple[str | None, ...], hint: str = "") -> Iterator[None]:
     """Raise a database's errors as one DataError without secrets."""
     try:
         yield
