@@ -15,7 +15,7 @@ from gensr_model.serving.ranker import CATALOGUE_SCORES, check_top_n
 from gensr_model.serving.service import CandidateSource, Request, Service
 from gensr_model.serving.top_n import best_of_rows
 
-_TOGETHER = 256  # requests whose answers are in memory as objects
+_TOGETHER = 256  # requests in a call of the model; fewer where their scores of the catalogue are many
 
 
 class Answers(NamedTuple):
@@ -59,7 +59,7 @@ class BulkService:
 
     def _parts(self, rows: IntArray) -> Iterator[IntArray]:
         """The places of users whose catalogue scores are in memory at once, by length of the history."""
-        together = max(1, CATALOGUE_SCORES // max(1, len(self._catalogue_ids)))
+        together = min(_TOGETHER, max(1, CATALOGUE_SCORES // max(1, len(self._catalogue_ids))))
         order = np.argsort(self.service.store.lengths(rows), kind="stable")
         yield from (order[start : start + together] for start in range(0, max(1, len(order)), together))
 

@@ -38,9 +38,7 @@ def test_there_are_no_more_settings_than_there_were() -> None:
     names = list(leaves(PipelineConfig))
     assert len(names) == len(set(names))
     own = [name for name in names if name.startswith("logs.")]  # a person maps their own logs, no preset does
-    batch = [
-        name for name in names if name.startswith("recommend.")
-    ]  # of a deployment of its own, which no preset sets
+    batch = [name for name in names if name.startswith("recommend.")]  # a deployment of its own: no preset sets them
     assert len(names) - len(own) - len(batch) <= LEAVES
     assert len(own) <= LEAVES_OF_LOGS
     assert len(batch) <= LEAVES_OF_RECOMMEND
