@@ -12,7 +12,7 @@ from gensr_model.config.pipeline import SECTIONS, PipelineConfig, merge_override
 from gensr_model.config.presets import PRESETS
 
 LEAVES = 145  # no more than this: a new setting takes the place of one that nobody sets
-LEAVES_OF_LOGS = 58
+LEAVES_OF_LOGS = 59
 LEAVES_OF_RECOMMEND = 10
 FORM = PipelineConfig.model_json_schema()
 
