@@ -178,6 +178,14 @@ def test_the_printed_request_is_answered(server: Server) -> None:
     assert len(answer["items"]) == 10
 
 
+def test_the_example_in_the_model_is_answered(server: Server) -> None:
+    (example,) = (server.log.parent / "model").rglob("serving_input_example.json")
+    body = example.read_bytes()
+    request = HttpRequest(f"{server.url}/invocations", body, {"Content-Type": "application/json"})
+    with urlopen(request, timeout=60) as answer:
+        assert [each["task"] for each in json.load(answer)["predictions"]] == ["search", "recommendation"]
+
+
 def test_an_unknown_candidate_is_refused_by_name(server: Server) -> None:
     with pytest.raises(HTTPError) as refused:
         server.ask({"user": "u1", "candidates": ["i4", "nope"]})
