@@ -4,8 +4,8 @@ Input, one row per request, every column optional: ``user``, ``history`` (item i
 ``query``, ``candidates``, ``top_n``; null is "not given". Output: the fields of ``gensr_model.serving``'s Answer.
 
 The model's signature names no inputs. With names, MLflow would drop other columns, also misspelt ones, without a
-message, and would refuse whole numbers for floats. With names of any type it would also lose rows of nothing but nulls. With
-type hints its server would refuse ``dataframe_records`` and CSV. The model's example shows the fields instead.
+message, and would refuse whole numbers for floats. With names of any type it would also lose rows of nothing but nulls.
+With type hints its server would refuse ``dataframe_records`` and CSV. The model's example shows the fields instead.
 """
 
 from __future__ import annotations
