@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import mlflow
-from small_dataset import write_cf, write_dataset
+from small_dataset import SMALL_CONFIG, write_cf, write_dataset
 
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.models import bundle as bundles
@@ -21,8 +21,7 @@ class Logged:
 
     def __init__(self, root: Path) -> None:
         dataset, cf = write_dataset(root / "prepared"), write_cf(root / "cf")
-        backbone = {"vocab_size": 120, "d_model": 16, "d_kv": 8, "d_ff": 32, "heads": 2, "encoder_layers": 1}
-        config = PipelineConfig.model_validate({"model": {"max_history": 5, "view_heads": 2, "backbone": backbone}})
+        config = PipelineConfig.model_validate(SMALL_CONFIG)
         folders = {kind: root / "bundles" / kind for kind in ("gensr", "full_ranking")}
         for kind, folder in folders.items():
             folder.mkdir(parents=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from small_dataset import SMALL_MODEL, write_cf, write_dataset
+from small_dataset import SMALL_CONFIG, write_cf, write_dataset
 
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.models import bundle, user_store
@@ -17,7 +17,7 @@ def save_bundle(root: Path, kind: str = "gensr", seed: int = 0) -> Path:
     folder = root / f"{kind}-{seed}"
     folder.mkdir(parents=True)
     dataset, cf = write_dataset(folder / "prepared"), write_cf(folder / "cf")
-    config = PipelineConfig.model_validate({"preset": "laptop", "model": SMALL_MODEL, "seed": seed})
+    config = PipelineConfig.model_validate(SMALL_CONFIG | {"seed": seed})
     made = folder / "bundle"
     made.mkdir()
     model, tokenizer = bundle.assemble(kind, dataset, cf, config)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,12 +15,14 @@ from gensr_model.data.batches import Batch
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.models.item_vectors import ReadBatch
 
-SMALL_MODEL = {
+SMALL_MODEL: dict[str, Any] = {
     "max_history": 5,
     "text": {"description_tokens": 4},
     "backbone": {"vocab_size": 120, "d_model": 16, "d_kv": 8, "d_ff": 32, "heads": 2, "encoder_layers": 1},
     "view_heads": 2,
 }  # ``model`` of a config that trains in a second
+# A config of GenSR as the paper has it, whatever the default preset turns on. Tests name the sizes that they need.
+SMALL_CONFIG: dict[str, Any] = {"preset": "laptop", "model": SMALL_MODEL}
 
 USERS, ITEMS, LENGTH, NEGATIVES = 70, 40, 7, 9
 ROOMS = ("kitchen", "garden", "office", "garage")

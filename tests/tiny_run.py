@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 TINY: dict[str, Any] = {
     "name": "tiny",
+    "preset": "laptop",  # the paper's model: no departure that another preset turns on
     "source": {"kind": "generated", "users": 150, "items": 150, "events_per_user": 10},
     "prepare": {"negatives": 20},
     "lightgcn": {"epochs": 2},

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from baseline_inputs import collator, of_tasks
-from small_dataset import SMALL_MODEL, Log, write_log
+from small_dataset import SMALL_CONFIG, Log, write_log
 
 from gensr_model.baselines.registry import BASELINES
 from gensr_model.config.base import Task
@@ -42,8 +42,7 @@ STEPS_OF_QUERY, STEPS_ON_NOISE = 600, 300  # of those to beat
 # and NRHUB, which knows no order, gives its queries nearly all of its attention and loses the style for the room.
 READS_QUERIES, FINDS_STYLE = ("query_seqrec", "sesrec"), ("copps",)
 SLOW = (*READS_QUERIES, "collm", "tiger")  # CoLLM reads a prompt for every candidate, TIGER writes four tokens
-OURS = {
-    "model": SMALL_MODEL,
+OURS = SMALL_CONFIG | {
     "lightgcn": {"dim": 16, "epochs": 30},
     "train": {"epochs": 6, "two_head_epochs": 6, "batch_size": 128, "learning_rate": 5e-3, "valid_samples": 100},
     "analysis": {"gradient_every": 0},

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from small_dataset import ITEMS, SMALL_MODEL, write_world
+from small_dataset import ITEMS, SMALL_CONFIG, SMALL_MODEL, write_world
 from torch import Tensor
 
 from gensr_model.config.pipeline import PipelineConfig
@@ -37,7 +37,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ours(root: Path, request: pytest.FixtureRequest) -> Ours:
     torch.manual_seed(0)
     dataset = bundle.PreparedDataset.open(root / "prepared")
-    model, _ = bundle.assemble(request.param, dataset, root / "cf", PipelineConfig.model_validate({"model": MODEL}))
+    config = PipelineConfig.model_validate(SMALL_CONFIG | {"model": MODEL})
+    model, _ = bundle.assemble(request.param, dataset, root / "cf", config)
     rng, samples = np.random.default_rng(0), dataset.samples("train")
     samples = samples.take(samples.history_end > samples.history_start)
     samples = samples.take(rng.permutation(len(samples))[:32])

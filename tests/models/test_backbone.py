@@ -5,7 +5,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 import torch
-from small_dataset import write_cf, write_dataset
+from small_dataset import SMALL_CONFIG, write_cf, write_dataset
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
@@ -45,7 +45,7 @@ def test_a_pretrained_folder_goes_through_a_bundle_unchanged(
     small = ModelConfig(backbone=BackboneConfig(vocab_size=120))
     theirs = save_t5(tmp_path / "t5", train_tokenizer(dataset, small), tied)
     config = PipelineConfig.model_validate(
-        {"model": {"view_heads": 2, "backbone": {"name_or_path": str(tmp_path / "t5")}}}
+        SMALL_CONFIG | {"model": {"view_heads": 2, "backbone": {"name_or_path": str(tmp_path / "t5")}}}
     )
     model, tokenizer = bundle.assemble("gensr", dataset, write_cf(tmp_path / "cf"), config)
     assert isinstance(model, bundle.GenSR)

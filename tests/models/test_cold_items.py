@@ -7,7 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from small_dataset import SMALL_MODEL, Small, read_items, write_cf, write_dataset
+from small_dataset import SMALL_CONFIG, SMALL_MODEL, Small, read_items, write_cf, write_dataset
 from torch import Tensor, nn
 
 from gensr_model.config.model import SearchesInTextConfig, TextConfig
@@ -45,7 +45,7 @@ def assembled(small: Small, kind: str, share: float) -> tuple[GenSR | TwoHead, b
                        "interaction": True, "query_interaction": True},
         "backbone": {**SMALL_MODEL["backbone"], "dropout": 0.0},
     }  # fmt: skip
-    config = PipelineConfig.model_validate({"model": model})
+    config = PipelineConfig.model_validate(SMALL_CONFIG | {"model": model})
     made, tokenizer = bundle.assemble(kind, small.dataset, small.cf, config)
     assert isinstance(made, GenSR | TwoHead)
     assert isinstance(made.item_embedding, ItemEmbedding)

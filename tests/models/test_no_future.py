@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_dataset import SMALL_MODEL, USERS, write_cf, write_dataset
+from small_dataset import SMALL_CONFIG, SMALL_MODEL, USERS, write_cf, write_dataset
 
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.batches import BatchBuilder
@@ -34,7 +34,7 @@ def test_what_happens_after_a_sample_changes_nothing(train: Callable[..., dict[s
     dataset, cf = write_dataset(tmp_path / "prepared"), write_cf(tmp_path / "cf")
     brief = {"epochs": 1, "two_head_epochs": 1, "batch_size": 64, "valid_samples": 20}
     sections = {"model": MODEL, "train": brief, "full_ranking": FULL, "analysis": {"gradient_every": 0}}
-    config = PipelineConfig.model_validate(sections)
+    config = PipelineConfig.model_validate(SMALL_CONFIG | sections)
     (tmp_path / "out").mkdir()
     train(dataset, cf, config, tmp_path / "steps", tmp_path / "out", NullReport())
     model = bundle.load(tmp_path / "out", dataset.items, dataset.queries).model

@@ -9,7 +9,7 @@ import pytest
 import torch
 from generation import generated
 from safetensors.torch import load_file
-from small_dataset import write_cf, write_dataset
+from small_dataset import SMALL_CONFIG, write_cf, write_dataset
 from torch import nn
 from transformers import T5ForConditionalGeneration
 from transformers.activations import NewGELUActivation
@@ -28,7 +28,7 @@ class Pretrained:
         self.dataset: PreparedDataset = write_dataset(root / "prepared")
         self.cf = write_cf(root / "cf")
         self.config = PipelineConfig.model_validate(
-            {"model": {"view_heads": 2, "backbone": {"name_or_path": str(flan), **backbone}}}
+            SMALL_CONFIG | {"model": {"view_heads": 2, "backbone": {"name_or_path": str(flan), **backbone}}}
         )
         self.model, self.tokenizer = bundle.assemble("gensr", self.dataset, self.cf, self.config)
         self.model.eval()

@@ -9,7 +9,19 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from small_dataset import ITEMS, LENGTH, ROOMS, SMALL_MODEL, USERS, Log, Small, read_items, write_cf, write_log
+from small_dataset import (
+    ITEMS,
+    LENGTH,
+    ROOMS,
+    SMALL_CONFIG,
+    SMALL_MODEL,
+    USERS,
+    Log,
+    Small,
+    read_items,
+    write_cf,
+    write_log,
+)
 from torch import Tensor, nn
 
 from gensr_model.config.model import SearchesInTextConfig, TextConfig
@@ -59,7 +71,7 @@ def config(pooling: str = "tokens", leave: bool = True) -> PipelineConfig:
                        "searches_in_text": {**SEARCHED, "leave_one_out": leave}},
         "backbone": {**SMALL_MODEL["backbone"], "dropout": 0.0},
     }  # fmt: skip
-    return PipelineConfig.model_validate({"model": model})
+    return PipelineConfig.model_validate(SMALL_CONFIG | {"model": model})
 
 
 def assembled(small: Small, kind: str, *switches: Any) -> tuple[GenSR | TwoHead, bundle.Tokenizer]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from small_dataset import ITEMS, write_cf, write_dataset
+from small_dataset import ITEMS, SMALL_CONFIG, SMALL_MODEL, write_cf, write_dataset
 
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.batches import BatchBuilder
@@ -21,13 +21,7 @@ from gensr_model.serving.ranker import Ranker
 
 MAX_HISTORY, MAX_QUERY = 5, 4
 CANDIDATES = ["i4", "i9", "i17", "i25", "i39"]
-MODEL = {
-    "max_history": MAX_HISTORY,
-    "max_query_tokens": MAX_QUERY,
-    "text": {"description_tokens": 4},
-    "backbone": {"vocab_size": 120, "d_model": 16, "d_kv": 8, "d_ff": 32, "heads": 2, "encoder_layers": 1},
-    "view_heads": 2,
-}
+MODEL = SMALL_MODEL | {"max_history": MAX_HISTORY, "max_query_tokens": MAX_QUERY}
 
 
 class World:
@@ -35,7 +29,7 @@ class World:
 
     def __init__(self, root: Path) -> None:
         self.dataset: PreparedDataset = write_dataset(root / "prepared")
-        cf, config = write_cf(root / "cf"), PipelineConfig.model_validate({"model": MODEL})
+        cf, config = write_cf(root / "cf"), PipelineConfig.model_validate(SMALL_CONFIG | {"model": MODEL})
         self.folders = {kind: root / kind for kind in ("gensr", "two_head")}
         for kind, folder in self.folders.items():
             folder.mkdir()

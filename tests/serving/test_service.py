@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
-from small_dataset import ITEMS, LENGTH, write_cf, write_dataset
+from small_dataset import ITEMS, LENGTH, SMALL_CONFIG, SMALL_MODEL, write_cf, write_dataset
 
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.batches import Batch
@@ -20,12 +20,7 @@ from gensr_model.models import bundle, user_store
 from gensr_model.models.full_ranking import FullRanking
 from gensr_model.serving.service import Request, Service
 
-MODEL = {
-    "max_history": 5,
-    "max_query_tokens": 4,
-    "backbone": {"vocab_size": 120, "d_model": 16, "d_kv": 8, "d_ff": 32, "heads": 2, "encoder_layers": 1},
-    "view_heads": 2,
-}
+MODEL = SMALL_MODEL | {"max_query_tokens": 4}
 CANDIDATES = ["i4", "i9", "i17", "i25"]
 
 
@@ -35,7 +30,7 @@ def saved(
     """The bundle of an untrained model, ready to serve, with changes to ``MODEL`` and full ranking's departures."""
     dataset, cf = write_dataset(root / "prepared"), write_cf(root / "cf")
     config = PipelineConfig.model_validate(
-        {"model": MODEL | (model or {}), "full_ranking": {"departures": full or {}}, "seed": seed}
+        SMALL_CONFIG | {"model": MODEL | (model or {}), "full_ranking": {"departures": full or {}}, "seed": seed}
     )
     (root / "bundle").mkdir()
     assembled, tokenizer = bundle.assemble(kind, dataset, cf, config)

@@ -21,6 +21,7 @@ from gensr_model.runtime.progress import NullReport
 from gensr_model.training import finetune, trainer
 
 CONFIG: dict[str, Any] = {
+    "preset": "laptop",
     "model": {
         "max_history": 5,
         "text": {"description_tokens": 4},

@@ -40,6 +40,7 @@ BEST = {
     },
 }
 CONFIG = {
+    "preset": "laptop",
     "seed": 3,
     "model": MODEL,
     "lightgcn": {"epochs": 20, "batch_size": 512},

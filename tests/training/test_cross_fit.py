@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from small_dataset import ITEMS, SMALL_MODEL, write_cf, write_dataset
+from small_dataset import ITEMS, SMALL_CONFIG, SMALL_MODEL, write_cf, write_dataset
 
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.batches import Batch
@@ -25,7 +25,8 @@ from gensr_model.training.trainer import TrainingData
 
 FOLDS = 3
 CONFIG = PipelineConfig.model_validate(
-    {
+    SMALL_CONFIG
+    | {
         "model": {**SMALL_MODEL, "view_dropout": 0.0, "departures": {"interaction": True, "folds": FOLDS}},
         "lightgcn": {"dim": 8, "layers": 2, "epochs": 4, "batch_size": 64},
         "train": {"epochs": 1, "two_head_epochs": 1, "batch_size": 128, "valid_samples": 10},

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_dataset import SMALL_MODEL, write_cf, write_dataset
+from small_dataset import SMALL_CONFIG, write_cf, write_dataset
 
 from gensr_model.baselines.registry import BASELINES
 from gensr_model.config.pipeline import PipelineConfig
@@ -20,8 +20,8 @@ from gensr_model.training import baseline, finetune, lightgcn, trainer
 
 DEVICE = torch.device("cpu", 7)  # for torch the CPU; told apart from it here
 CONFIG = PipelineConfig.model_validate(
-    {
-        "model": SMALL_MODEL,
+    SMALL_CONFIG
+    | {
         "lightgcn": {"epochs": 1},
         "train": {"epochs": 1, "batch_size": 128, "valid_samples": 10, "compile": "yes"},
         "rerank": {"epochs": 1},

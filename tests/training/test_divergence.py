@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from small_dataset import SMALL_MODEL, write_cf, write_dataset
+from small_dataset import SMALL_CONFIG, write_cf, write_dataset
 
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.config.training import TrainConfig
@@ -22,7 +22,7 @@ from gensr_model.runtime.progress import NullReport
 from gensr_model.training import checkpoint
 from gensr_model.training.trainer import FitResult, TrainingData, fit
 
-CONFIG = PipelineConfig.model_validate({"model": SMALL_MODEL})
+CONFIG = PipelineConfig.model_validate(SMALL_CONFIG)
 
 
 class TrainingSpec(NamedTuple):

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_dataset import ITEMS, USERS, write_cf, write_dataset
+from small_dataset import ITEMS, SMALL_CONFIG, SMALL_MODEL, USERS, write_cf, write_dataset
 
 from gensr_model.config.base import TASKS
 from gensr_model.config.pipeline import PipelineConfig, with_changes
@@ -34,13 +34,7 @@ from gensr_model.training.finetune import CandidateValidation, finetune
 from gensr_model.training.fitting import validation_metrics
 from gensr_model.training.trainer import TrainingData, fit
 
-SMALL = {
-    "max_history": 5,
-    "text": {"description_tokens": 4},
-    "backbone": {"vocab_size": 120, "d_model": 16, "d_kv": 8, "d_ff": 32, "heads": 2, "encoder_layers": 1},
-    "view_heads": 2,
-    "departures": {"searches_in_text": {"enabled": True}, "item_embedding": True},
-}
+MODEL = SMALL_MODEL | {"departures": {"searches_in_text": {"enabled": True}, "item_embedding": True}}
 
 
 class Small:
@@ -50,8 +44,9 @@ class Small:
         torch.set_num_threads(1)
         self.dataset, self.cf = write_dataset(root / "prepared"), write_cf(root / "cf")
         self.config = PipelineConfig.model_validate(
-            {
-                "model": SMALL,
+            SMALL_CONFIG
+            | {
+                "model": MODEL,
                 "train": {"epochs": 2, "batch_size": 64, "checkpoint_every": 3, "valid_samples": 20},
                 "analysis": {"gradient_every": 0},
             }

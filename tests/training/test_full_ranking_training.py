@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pytest
 import torch
 from scipy import sparse
-from small_dataset import ITEMS, USERS, write_cf, write_dataset
+from small_dataset import ITEMS, SMALL_CONFIG, SMALL_MODEL, USERS, write_cf, write_dataset
 
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.batches import BatchBuilder
@@ -34,12 +34,10 @@ class Small:
     def __init__(self, root: Path, departures: dict[str, object]) -> None:
         torch.set_num_threads(1)
         self.dataset, self.cf = write_dataset(root / "prepared"), write_cf(root / "cf")
-        shape = {"vocab_size": 120, "d_model": 16, "d_kv": 8, "d_ff": 32, "heads": 2, "encoder_layers": 2}
         self.config = PipelineConfig.model_validate(
-            {
-                "model": {
-                    "max_history": 5, "text": {"description_tokens": 4}, "backbone": shape, "view_heads": 2
-                },
+            SMALL_CONFIG
+            | {
+                "model": SMALL_MODEL | {"backbone": SMALL_MODEL["backbone"] | {"encoder_layers": 2}},
                 "train": {"learning_rate": 1e-2, "patience": 100},
                 "full_ranking": {
                     "epochs": 5 if departures else 20, "batch_size": 64, "valid_samples": 40, "departures": departures

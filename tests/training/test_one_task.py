@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_dataset import USERS, write_cf, write_dataset
+from small_dataset import SMALL_CONFIG, USERS, write_cf, write_dataset
 
 from gensr_model.config.base import TASKS
 from gensr_model.config.pipeline import PipelineConfig
@@ -23,10 +23,9 @@ BATCH = 64
 
 
 def config_of(task: str) -> PipelineConfig:
-    shape = {"vocab_size": 120, "d_model": 16, "d_kv": 8, "d_ff": 32, "heads": 2, "encoder_layers": 1}
     return PipelineConfig.model_validate(
-        {
-            "model": {"max_history": 5, "view_heads": 2, "backbone": shape, "text": {"description_tokens": 4}},
+        SMALL_CONFIG
+        | {
             "train": {"tasks": task, "epochs": 1, "batch_size": BATCH, "valid_samples": 20},
             "full_ranking": {"epochs": 1, "batch_size": BATCH, "valid_samples": 20},
             "analysis": {"gradient_every": 1},

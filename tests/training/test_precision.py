@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from small_dataset import SMALL_MODEL, write_world
+from small_dataset import SMALL_CONFIG, write_world
 from torch.nn.modules.module import register_module_forward_hook
 
 from gensr_model.baselines.registry import BASELINES
@@ -26,8 +26,7 @@ from gensr_model.training.gradient_probe import GradientCosine, task_gradient_co
 from gensr_model.training.trainer import TrainingData, fit, make_accelerator
 
 TRAIN = {"gensr": finetune, "two_head": train_two_head, "full_ranking": train_full_ranking}
-CONFIG = {
-    "model": SMALL_MODEL,
+CONFIG = SMALL_CONFIG | {
     "train": {"epochs": 1, "two_head_epochs": 1, "batch_size": 128, "valid_samples": 10},
     "full_ranking": {"epochs": 1, "valid_samples": 10},
     "analysis": {"gradient_every": 2},

@@ -21,6 +21,7 @@ from gensr_model.training.trainer import TrainingData
 
 # So wide that two threads share a batch's gradients: of smaller ones a kill at two threads would say nothing.
 CONFIG = {
+    "preset": "laptop",
     "model": {
         "max_history": 10,
         "text": {"description_tokens": 4},
