@@ -22,14 +22,14 @@ torch.set_num_threads(1)
 
 
 def prepared(
-    users: int, items: int, source: dict[str, Any] | None = None, **sections: dict[str, Any]
+    users: int, items: int, source: dict[str, Any] | None = None, **fields: Any
 ) -> tuple[PreparedDataset, PipelineConfig]:
     """A generated Amazon dataset, prepared by the pipeline, with the laptop preset's model.
 
-    ``source`` and further sections of ``PipelineConfig`` replace those of the preset.
+    ``source`` and further fields of ``PipelineConfig`` replace those of the preset.
     """
     source = source or {"kind": "generated", "users": users, "items": items, "events_per_user": 12}
-    config = PipelineConfig.model_validate({"preset": "laptop", "source": source, **sections})
+    config = PipelineConfig.model_validate({"preset": "laptop", "source": source, **fields})
     folder = Path(tempfile.mkdtemp(prefix="gensr-benchmark-"))
     atexit.register(shutil.rmtree, folder)
     for name in ("raw", "prepared"):
