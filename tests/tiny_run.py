@@ -19,7 +19,7 @@ TINY: dict[str, Any] = {
     },
     "train": {"epochs": 1, "valid_samples": 40, "two_head_epochs": 1, "batch_size": 32},
     "evaluation": {"max_test_samples": 80},
-    "analysis": {"mine_samples": 200, "mine_steps": 40, "mine_seeds": 1},
+    "analysis": {"mine_samples": 200, "mine_steps": 40, "mine_seeds": 1, "space_samples": 100, "theorem_trials": 2},
 }
 # Every study within the pipeline, as small as each can be.
 STUDIES: dict[str, Any] = {

@@ -80,7 +80,7 @@ def test_batches_of_other_sizes_have_the_same_cosine_less_noise() -> None:
 
 
 def test_the_test_of_two_models_rejects_as_often_as_it_says() -> None:
-    worlds = 200
+    worlds = 100
     p = [
         noise_free({"gensr": probed(128, 0.3, 60, 2 * world), "unisar": probed(512, 0.3, 60, 2 * world + 1)})["unisar"]
         for world in range(worlds)

@@ -70,7 +70,7 @@ JOINT: dict[str, tuple[int, dict[str, float]]] = {
     "unisar": (4, {}),
     "bsr": (8, {}),
 }
-LONG = ("unified_ssr", "unisar", "bsr")  # the fast tests leave them out
+LONG = ("user", "unified_ssr", "unisar", "bsr")  # the fast tests leave them out
 
 
 def test_every_joint_baseline_of_the_registry_is_tested_here() -> None:

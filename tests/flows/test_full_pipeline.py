@@ -218,6 +218,7 @@ def _check_mlflow(summary: dict) -> None:
     assert all(row == sorted(row, reverse=True) and 0 <= row[-1] <= row[0] <= 1 for row in answer["scores"])
 
 
+@pytest.mark.slow
 def test_bad_input_fails_the_run_with_its_message_and_the_next_good_run_succeeds(
     home_with_data: Path, tmp_path: Path, tiny: Tiny
 ) -> None:

@@ -27,19 +27,28 @@ def facts(request: pytest.FixtureRequest, finished: Callable[[str], Finished]) -
     return replace(collect(summary, home / "store"), links=LINKS)
 
 
-def test_the_page_asks_nothing_of_the_network(facts: RunFacts) -> None:
-    page = Parsed(render(facts))
+@pytest.fixture(scope="module")
+def html(facts: RunFacts) -> str:
+    """The page, made once: that takes over a second."""
+    return render(facts)
+
+
+@pytest.fixture(scope="module")
+def page(html: str) -> Parsed:
+    return Parsed(html)
+
+
+def test_the_page_asks_nothing_of_the_network(html: str, page: Parsed) -> None:
     addresses = [attrs.get(name) for _, attrs in page.tags for name in ("src", "href", "data", "action", "srcset")]
     outside = {a for a in addresses if a and not a.startswith(("#", "data:"))}
     assert outside == set(LINKS.values())
-    assert "url(" not in render(facts)
-    assert "@import" not in render(facts)
+    assert "url(" not in html
+    assert "@import" not in html
     assert {a["href"][1:] for a in page.all("a") if str(a["href"]).startswith("#")} <= set(page.ids)  # type: ignore[index]
     assert len(page.ids) == len(set(page.ids))
 
 
-def test_tables_have_heads_and_figures_are_not_empty(facts: RunFacts) -> None:
-    page = Parsed(render(facts))
+def test_tables_have_heads_and_figures_are_not_empty(page: Parsed) -> None:
     assert len(page.all("table")) >= 10
     assert len(page.all("caption")) == len(page.all("table"))
     assert {attrs.get("scope") for attrs in page.all("th")} == {"col", "row"}
@@ -48,8 +57,7 @@ def test_tables_have_heads_and_figures_are_not_empty(facts: RunFacts) -> None:
     assert all(attrs.get("role") == "img" and attrs.get("aria-label") for attrs in page.all("svg"))
 
 
-def test_every_section_is_there_and_says_what_was_run(facts: RunFacts) -> None:
-    page = Parsed(render(facts))
+def test_every_section_is_there_and_says_what_was_run(facts: RunFacts, page: Parsed) -> None:
     names = [str(a["href"])[1:] for a in page.all("a") if str(a["href"]).startswith("#")]
     expected = {
         "short",
@@ -80,9 +88,8 @@ def test_every_section_is_there_and_says_what_was_run(facts: RunFacts) -> None:
     assert summary["commit"] is None or summary["commit"] in page.text
 
 
-def test_ten_examples_are_drawn_by_the_seed_and_the_true_item_is_marked(facts: RunFacts) -> None:
+def test_ten_examples_are_drawn_by_the_seed_and_the_true_item_is_marked(facts: RunFacts, page: Parsed) -> None:
     assert [e["task"] for e in facts.examples] == ["recommendation"] * 5 + ["search"] * 5
-    page = Parsed(render(facts))
     assert page.text.count("Taken item:") == 10
     shown = sum(t["true"] for e in facts.examples for t in e["top"])
     assert [attrs.get("class") for attrs in page.all("li")].count("true") == shown
@@ -96,7 +103,7 @@ def test_ten_examples_are_drawn_by_the_seed_and_the_true_item_is_marked(facts: R
             assert place == ([example["true"]["place"]] if example["true"]["place"] <= 5 else [])
 
 
-def test_html_in_the_data_is_shown_as_text(facts: RunFacts) -> None:
+def test_html_in_the_data_is_shown_as_text(facts: RunFacts, page: Parsed) -> None:
     summary = facts.summary | {"dataset": EVIL, "config": facts.summary["config"] | {"name": EVIL}}
     examples = [
         e
@@ -120,7 +127,7 @@ def test_html_in_the_data_is_shown_as_text(facts: RunFacts) -> None:
         segments=[{"task": "search", "by": EVIL, "segment": EVIL, "model": EVIL, "samples": 1, "ndcg_at_10": 0.5}],
         training={EVIL: facts.training["gensr"]},
     )
-    page, good = Parsed(render(evil)), Parsed(render(facts))
+    page, good = Parsed(render(evil)), page
     assert len(page.all("script")) == len(good.all("script")) == 1
     assert page.all("img") == good.all("img"), "the picture of parameter space alone"
     assert page.text.count("<script>alert") > 60

@@ -20,6 +20,8 @@ from gensr_model.data.batches import Batch, BatchBuilder
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.models import backbone, bundle
 
+pytestmark = pytest.mark.slow  # 308 MB of weights
+
 
 class Pretrained:
     """A dataset and GenSR over the backbone, its other parts freshly made."""

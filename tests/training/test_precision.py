@@ -29,6 +29,7 @@ TRAIN = {"gensr": finetune, "two_head": train_two_head, "full_ranking": train_fu
 CONFIG = SMALL_CONFIG | {
     "train": {"epochs": 1, "two_head_epochs": 1, "batch_size": 128, "valid_samples": 10},
     "full_ranking": {"epochs": 1, "valid_samples": 10},
+    "rerank": {"epochs": 1},
     "analysis": {"gradient_every": 2},
 }
 
