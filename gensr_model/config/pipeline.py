@@ -58,9 +58,9 @@ class PipelineConfig(Frozen):
     )
     preset: Literal["demo", "laptop", "best", "small", "paper"] = Field(
         "demo",
-        description="Starting values of all sections. demo, laptop: a small T5 from scratch. best: laptop with "
-        "our departures from the paper. small: the first layers of a pretrained flan-t5-small. "
-        "paper: flan-t5-base.",
+        description="Starting values of all sections. laptop: the paper's model on a small T5 from scratch. best: "
+        "laptop with our departures from the paper. demo: a smaller best. small: the first layers of a pretrained "
+        "flan-t5-small. paper: flan-t5-base.",
     )
     seed: int = Field(0, ge=0, description="Seed of data, candidates and training.")
     # Factories, not defaults: Prefect's form then has no default values for a section. With them, the form would send

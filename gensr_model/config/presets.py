@@ -15,18 +15,30 @@ _SHORT_FULL_PROMPTS = {
     "recommendation_prompt": {"segments": ("recommend", "", "?")},
     "search_prompt": {"segments": ("search {query}", "", "?")},
 }
+# What ranked best on the validation split of real data: AK to AP in docs/reference/beyond_the_paper.md.
+# `leave_one_out` was chosen on generated KuaiSAR files, where most queries are rare.
+_SIX_DEPARTURES = {
+    "searches_in_text": {"enabled": True, "share": 0.8, "leave_one_out": True},
+    "folds": 6,
+    "interaction": True,
+    "query_interaction": True,
+    "cold_items": 0.1,
+    "filter_identity": True,
+}
 _REFERENCES = ("popularity", "item_knn", "lightgcn", "bm25", "same_query", "query_count", "query_user")
 PRESETS: dict[str, dict[str, Any]] = {
-    # Minutes on two cores: a small T5 and its tokenizer from scratch. What `make run` uses.
+    # What `make run` uses, minutes on two cores: a small T5 from scratch, with the departures of `best`.
     "demo": {
         "lightgcn": {"epochs": 40},
         "model": {
             **_SHORT_PROMPTS,
+            "answer_loss": "yes_no",
+            "departures": _SIX_DEPARTURES,
             "max_history": 20,
             "text": {"description_tokens": 32},
             "backbone": {"vocab_size": 2_000},
         },
-        "train": {"epochs": 3, "valid_samples": 300},
+        "train": {"learning_rate": 2e-3, "epochs": 3, "valid_samples": 300},
         "full_ranking": {**_SHORT_FULL_PROMPTS, "valid_samples": 300},
         "analysis": {
             "mine_samples": 2_000,
@@ -42,21 +54,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # GenSR as the paper describes it, sized for about 60k interactions on two cores.
     "laptop": {"model": {**_SHORT_PROMPTS}, "train": {"epochs": 8}, "full_ranking": {**_SHORT_FULL_PROMPTS}},
-    # `laptop` with the six departures from the paper that ranked best on the validation split of real data (AK to AP in
-    # docs/reference/beyond_the_paper.md). They need fewer epochs. Full ranking has the departures AR to AT.
-    # `leave_one_out` was chosen on generated KuaiSAR files, where most queries are rare.
+    # `laptop` with six departures from the paper, which need fewer epochs. Full ranking has the departures AR to AT.
     "best": {
         "model": {
             **_SHORT_PROMPTS,
             "answer_loss": "yes_no",
-            "departures": {
-                "searches_in_text": {"enabled": True, "share": 0.8, "leave_one_out": True},
-                "folds": 6,
-                "interaction": True,
-                "query_interaction": True,
-                "cold_items": 0.1,
-                "filter_identity": True,
-            },
+            "departures": _SIX_DEPARTURES,
         },
         "train": {"learning_rate": 2e-3, "epochs": 5},
         "full_ranking": {

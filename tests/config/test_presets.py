@@ -47,11 +47,11 @@ def test_the_demo_compares_with_every_reference() -> None:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_preset_sets_only_fields_that_exist_and_has_no_departure_but_in_best(preset: str) -> None:
+def test_a_preset_sets_only_fields_that_exist_and_has_all_departures_or_none(preset: str) -> None:
     config = PipelineConfig.model_validate({"preset": preset})
     assert config.preset == preset
     off = [variant for variant in DEPARTURE_VARIANTS if with_changes(config, VARIANTS[variant].changes) == config]
-    assert off == ([] if preset == "best" else list(DEPARTURE_VARIANTS))
+    assert off == ([] if preset in ("best", "demo") else list(DEPARTURE_VARIANTS))
     assert [v for v in USUAL_VARIANTS if with_changes(config, VARIANTS[v].changes) == config] == ["gensr"]
 
 
