@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -55,7 +55,8 @@ class Approximate:
         vectors = item[warm].numpy()
         width = vectors.shape[1]
         description = f"PQ{width // 2}x4fs,Refine(SQfp16)"  # stored vectors have half precision
-        self._index: Any = faiss.index_factory(width, description, faiss.METRIC_INNER_PRODUCT)
+        # Any: the stubs lack the attributes of this kind of index.
+        self._index = cast(Any, faiss.index_factory(width, description, faiss.METRIC_INNER_PRODUCT))
         drawn = np.random.default_rng(0).choice(len(vectors), min(_TRAINED, len(vectors)), replace=False)
         self._index.train(vectors[drawn])
         self._index.add(vectors)

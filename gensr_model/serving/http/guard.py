@@ -1,4 +1,4 @@
-"""What every request passes: the host, the API key, the time that it takes, and the answer where the code fails."""
+"""What every request passes: host, API key, its time, and the answer to a fault of the code."""
 
 from __future__ import annotations
 
