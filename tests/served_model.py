@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from small_dataset import SMALL_CONFIG, write_cf, write_dataset
 
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.models import bundle, user_store
+from gensr_model.runtime.files import read_tensors, write_tensors
 from gensr_model.serving.http.versions import Served, UnknownVersion
 
 
@@ -24,6 +26,13 @@ def save_bundle(root: Path, kind: str = "gensr", seed: int = 0) -> Path:
     bundle.save(made, kind, model, tokenizer, dataset, config)
     user_store.save(made, dataset, cf, config.model.max_history)
     return made
+
+
+def spoil(folder: Path) -> None:
+    """Make every weight of a bundle NaN."""
+    weights = read_tensors(folder / bundle.WEIGHTS)
+    spoiled = {name: torch.full_like(value, torch.nan) for name, value in weights.items() if value.is_floating_point()}
+    write_tensors(folder / bundle.WEIGHTS, weights | spoiled)
 
 
 class Folders:

@@ -12,13 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from served_model import Folders, save_bundle
+from served_model import Folders, save_bundle, spoil
 from starlette.testclient import TestClient
 
 from gensr_model.errors import ConfigError
-from gensr_model.models import bundle
-from gensr_model.runtime.files import read_tensors, write_tensors
 from gensr_model.serving.event_log import EventLog
 from gensr_model.serving.explain import Explanation, explain
 from gensr_model.serving.http.app import DEFAULT, Settings, create_app
@@ -38,9 +35,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, P
     """Two versions that retrieve, a broken one, and one that ranks the catalogue."""
     root = tmp_path_factory.mktemp("versions")
     first, second, broken = (save_bundle(root, seed=seed) for seed in (0, 1, 2))
-    weights = read_tensors(broken / bundle.WEIGHTS)
-    spoiled = {name: torch.full_like(value, torch.nan) for name, value in weights.items() if value.is_floating_point()}
-    write_tensors(broken / bundle.WEIGHTS, weights | spoiled)
+    spoil(broken)
     full = save_bundle(root, "full_ranking", 3)
     return {"1": (first, None), "2": (second, None), "broken": (broken, None), "full": (first, full)}
 
