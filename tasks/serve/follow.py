@@ -36,9 +36,9 @@ class Follower:
         self._thread.start()
 
     def close(self) -> None:
-        """End after the version that is being loaded."""
+        """End, or leave a question to MLflow or a load that takes long to the end of the process."""
         self._stop.set()
-        self._thread.join()
+        self._thread.join(5)
 
     def look(self) -> None:
         """Ask once, and load the champion where it is another version."""
