@@ -31,6 +31,7 @@ from raw_edits import (
     write_lines,
     write_rows,
 )
+from tiny_stages import build_stage
 
 from flows.shared.steps import prepare_data
 from gensr_model.config.data import GeneratedSource
@@ -40,6 +41,8 @@ from gensr_model.data.synthetic.amazon_writer import META, REVIEWS
 from gensr_model.runtime.stage_folder import is_complete
 from tasks.core.error_log import log_file
 from tasks.core.tracking import parent_run, tracking_uri
+from tasks.ingest.ingest import find_source, ingest
+from tasks.prepare.prepare import prepare
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 Tiny = Callable[..., PipelineConfig]
@@ -238,7 +241,10 @@ def accounts(
 ) -> Accounts:
     """(format, account of the good files, account of files with everything in them that a run goes on with)."""
     format = request.param
-    before = account(data_part(configured(world, tiny, format, world.good[format])))
+    config = configured(world, tiny, format, world.good[format])
+    home = tmp_path_factory.mktemp("good")
+    raw = build_stage(home, ingest, config, find_source.fn(config))  # no flow: of good files only the counts are read
+    before = account({"ingest": raw.path, "prepare": build_stage(home, prepare, config, raw).path})
     source = world.copy(format, tmp_path_factory.mktemp("benign"))
     (benign_amazon if format == "amazon" else benign_kuaisar)(source)
     return format, before, account(data_part(configured(world, tiny, format, source)))
