@@ -258,3 +258,18 @@ def test_no_expected_error_is_taken_for_a_fault(started: list[Any], monkeypatch:
     done = gensr("run")
     assert done.exit_code == 1
     assert done.stderr.splitlines()[-1] == "gensr: DataError: /data/reviews: line 3 is cut short. Copy the file again."
+
+
+def test_recommend_runs_its_deployment_and_names_a_missing_file_before(
+    started: list[tuple[Any, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "users.csv").write_text("user\nu1\n", encoding="utf-8")
+    done = gensr("recommend", "--users", "users.csv", "--output", "env:RECS", "--top-n", "3", "--set", "name=shop")
+    assert done.exit_code == 0, done.stderr
+    wanted = {"users": str(tmp_path / "users.csv"), "output": "env:RECS", "top_n": 3}
+    assert started == [({"name": "shop", "recommend": wanted}, "recommend/batch")]
+    done = gensr("recommend", "--queries", "gone.csv")
+    assert done.exit_code == 1
+    assert f"recommend.queries: {tmp_path}/gone.csv is no file. Give the path" in done.stderr
+    assert len(started) == 1
