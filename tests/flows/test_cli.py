@@ -95,6 +95,9 @@ def test_options_of_a_run_reach_it(started: list[Any], tmp_path: Path, monkeypat
         ["run", "--data", ""],
         ["audit"],
         ["results", "build", "--check", "--prune"],
+        ["serve", "--demo", "--model", "gensr-mine"],
+        ["serve", "--bundle", ".", "--version", "2"],
+        ["serve", "--port", "65536"],
     ],
 )
 def test_wrong_usage_ends_with_2_and_says_where_help_is(started: list[Any], arguments: list[str]) -> None:
@@ -112,6 +115,8 @@ def test_wrong_usage_ends_with_2_and_says_where_help_is(started: list[Any], argu
         (["run", "--data", "./none/of them"], "gensr: DataError: ./none/of them: there is no such folder, seen from "),
         (["report"], "gensr: DataError: "),
         (["audit", "/none"], "gensr: DataError: /none/manifest.json is missing"),
+        (["serve", "--host", "0.0.0.0"], "gensr: ConfigError: other machines can reach 0.0.0.0, so requests need an"),
+        (["serve", "--bundle", "/none"], "gensr: DataError: /none has no config.json, so it is no"),
     ],
 )
 def test_an_expected_error_is_the_last_line_and_its_trace_is_in_a_file(
