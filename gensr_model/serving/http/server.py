@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import logging
 import socket
@@ -59,8 +58,7 @@ def run(app: FastAPI, bound: socket.socket, started: Callable[[], None] = lambda
     )
     server = _Announced(config)
     server.announce = started
-    with contextlib.suppress(KeyboardInterrupt):  # after it has ended well, uvicorn raises Ctrl-C again
-        server.run(sockets=[bound])
+    server.run(sockets=[bound])
 
 
 class _Announced(uvicorn.Server):

@@ -52,12 +52,16 @@ async function showVersions() {
   const { model, serving, versions: every } = await call("v1/versions");
   versions = Object.fromEntries(every.map((entry) => [String(entry.version), entry]));
   const served = versions[String(serving)] || {};
-  by("served").replaceChildren(`${model}, version ${serving}. `,
+  const named = (version, entry) => {
+    const marks = entry.aliases && entry.aliases.length ? entry.aliases : [entry.outcome].filter(Boolean);
+    return `version ${version}${marks.length ? ` (${marks.join(", ")})` : ""}`;
+  };
+  by("served").replaceChildren(`${model}, ${named(serving, served)}. `,
     served.run_url ? make("a", { href: served.run_url }, "The run that made it") : "");
-  for (const { version, aliases } of every) {
-    const name = `version ${version}${aliases && aliases.length ? ` (${aliases.join(", ")})` : ""}`;
-    by("version").append(make("option", { value: version }, name));
-    by("other").append(make("option", { value: version }, name));
+  for (const entry of every) {
+    const name = named(entry.version, entry);
+    by("version").append(make("option", { value: entry.version }, name));
+    by("other").append(make("option", { value: entry.version }, name));
   }
   if (!every.length) by("version").append(make("option", { value: "" }, `version ${serving}`));
   by("version").value = versions[String(serving)] ? String(serving) : by("version").options[0].value;
@@ -223,10 +227,13 @@ function why(explanation, history) {
 }
 
 function sentence(weights, history) {
-  const mean = history.map((_, place) => weights.reduce((sum, view) => sum + view[place], 0) / weights.length);
-  const most = mean.map((weight, place) => [weight, place]).sort((a, b) => b[0] - a[0]).slice(0, 2);
-  return "Looked most at " + most.map(([weight, place]) =>
-    `${short(history[place].title || history[place].id)} (${Math.round(100 * weight)}%)`).join(" and ") + ".";
+  const sums = new Map(); // item → [weight, title]: an item that was met twice counts once, with both weights
+  history.forEach(({ id, title }, place) => {
+    const weight = weights.reduce((sum, view) => sum + view[place], 0) / weights.length;
+    sums.set(id, [weight + (sums.get(id) || [0])[0], title || id]);
+  });
+  const most = [...sums.values()].sort((a, b) => b[0] - a[0]).slice(0, 2);
+  return "Looked most at " + most.map(([weight, title]) => `${short(title)} (${Math.round(100 * weight)}%)`).join(" and ") + ".";
 }
 
 function short(title) {
@@ -266,9 +273,11 @@ async function open(item, answer, about, title) {
 
 // --- begin ------------------------------------------------------------------------------------------------------
 
-by("ask").addEventListener("submit", (event) => {
+by("ask").addEventListener("submit", async (event) => {
   event.preventDefault();
-  ask();
+  await ask();
+  const title = by("results-title"); // on a phone it is below the form
+  if (title.getBoundingClientRect().top > window.innerHeight / 2) title.scrollIntoView();
 });
 by("user").addEventListener("input", after(150, showUsers));
 by("find").addEventListener("input", after(200, showMatches));
