@@ -37,8 +37,9 @@ def serve(
 ) -> None:
     """Answer requests for recommendations and searches over HTTP, and show a page to try the model.
 
-    Serves the champion of a registered model. Starts MLflow's server where it is not up. When the champion changes, the
-    new version answers as soon as it is loaded and tested.
+    Serves the champion of a registered model, or with --model and --demo the newest run's model where nothing was
+    promoted yet. Starts MLflow's server where it is not up. When the champion changes, the new version answers as soon
+    as it is loaded and tested.
 
     Example: gensr serve --model gensr-mine --events /data/events
     """
@@ -59,10 +60,19 @@ def serve(
         served.serve_folder(bundle, place, events, started)
         return
     servers.mlflow_up(here)
+    from tasks.serve.newest import Newest, newest
     from tasks.serve.registry import Registry, model_with_champion
 
     name = _demo() if demo else model or model_with_champion()
-    served.serve_model(Registry(name, here.mlflow_url), version, place, events, started)
+    registry = Registry(name, here.mlflow_url)
+
+    def unpromoted() -> Newest | None:
+        found = newest(registry, here.mlflow_url)
+        if found:
+            typer.echo(f"gensr: {name} has no champion yet. The model of the newest run serves, which is not promoted.")
+        return found
+
+    served.serve_model(registry, version, place, events, started, unpromoted)
 
 
 def _started(served: Served, address: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -87,6 +88,7 @@ def print_places(here: Local, summary: dict[str, Any], run: Path, page: str, fol
     places = {"Report": _from_here(run / "report.html"), "Prefect": page,
               "MLflow": run_page(here.mlflow_url, summary["mlflow"])}  # fmt: skip
     if following:
+        places["Try it"] = f"{_command()} {_page_of(summary['dataset'])}   (a page to search and click on)"
         places["Next"] = f"{_command()} {following}"
     print("\nOpen next")
     for name, place in places.items():
@@ -98,6 +100,14 @@ def next_command(summary: dict[str, Any], better: str) -> str:
     if summary["config"]["source"]["kind"] == "generated":
         return YOUR_LOGS
     return better if better and summary["preset"] == "demo" else "report --open"
+
+
+def _page_of(dataset: str) -> str:
+    """The arguments of the command that shows the page of the model of these data."""
+    from gensr_model.config.pipeline import PipelineConfig
+
+    demo = PipelineConfig.model_validate({"preset": "demo"}).name
+    return "serve --demo" if dataset == demo else f"serve --model {shlex.quote(f'gensr-{dataset}')}"
 
 
 def _command() -> str:

@@ -31,10 +31,8 @@ import gensr_model
 from gensr_model.config.base import TASKS, Task, digest
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError, GensrError
-from gensr_model.runtime.files import write_json
 from gensr_model.runtime.stage_folder import folder_digest
-from gensr_model.serving.self_test import Example
-from gensr_model.serving.service import Request, Service
+from gensr_model.serving.service import Request
 from tasks.core.definitions import walk
 from tasks.core.run_log import error_context, run_logger
 from tasks.core.stage import StageResult
@@ -53,12 +51,12 @@ from tasks.promote.versions import (
 )
 from tasks.validate.profile import BINS
 
-EXAMPLES = "examples.json"  # answers of a version, among its files
 _RETRIES = 3  # tries to serve a catalogue while champions change
 NONE = "none"  # key in place of a missing full-ranking model
 _TASKS = "tasks"  # tag with the tasks that a version serves
 _REQUIRED = ("bm25s", "faiss-cpu", "numpy", "pandas", "pyarrow", "pydantic", "safetensors", "scipy", "tokenizers",
              "torch", "torch-geometric", "transformers")  # fmt: skip
+Part = Literal["bundle", "catalogue"]  # models among an MLflow model's artifacts
 _TEXT, _TEXTS = DataType.string, Array(DataType.string)
 SIGNATURE = ModelSignature(  # no inputs: pyfunc_model says why
     outputs=Schema(
@@ -262,14 +260,14 @@ def serving_folders(version: ModelVersion) -> tuple[Path, Path | None]:
     return _fetch(version, "bundle")[1], None if catalogue == NONE else _fetch(version, "catalogue")[1]
 
 
-def saved_examples(version: ModelVersion) -> list[Example]:
-    """The requests with their answers that were saved with a version. A version of an earlier gensr has none."""
-    mlflow.set_tracking_uri(tracking_uri())  # `models:/` asks the global registry, whatever is passed
-    source = f"models:/{version.name}/{version.version}/artifacts"
-    if EXAMPLES not in {Path(file.path).name for file in mlflow.artifacts.list_artifacts(source) or ()}:
-        return []
-    rows = json.loads(mlflow.artifacts.load_text(f"{source}/{EXAMPLES}"))
-    return [Example(Request(*row["request"]), row["items"], row["scores"]) for row in rows]
+def logged_folders(name: str, tags: Mapping[str, str]) -> tuple[Path, Path | None]:
+    """The same folders of a model that a run logged for ``name``, by the tags that ``log_model`` gave its run."""
+    keys: dict[Part, str] = {"bundle": tags["bundle_key"], "catalogue": tags.get("catalogue_key", NONE)}
+    bundle, catalogue = (
+        None if key == NONE else _fetch_part(tags["model_uri"], f"{name}-{key}", part) for part, key in keys.items()
+    )
+    assert bundle is not None
+    return bundle, catalogue
 
 
 def _anchor_tag(task: Task) -> str:
@@ -281,7 +279,7 @@ def _fetch_bundle(version: ModelVersion) -> StageResult:
     return StageResult("champion", key, folder, {}, 0.0, True, content=folder_digest(folder))
 
 
-def _fetch(version: ModelVersion, part: Literal["bundle", "catalogue"]) -> tuple[str, Path]:
+def _fetch(version: ModelVersion, part: Part) -> tuple[str, Path]:
     """The key of a part of a version, and its folder on this machine, fetched where it is not there."""
     key = version.tags.get(f"{part}_key")
     if key is None:
@@ -290,11 +288,14 @@ def _fetch(version: ModelVersion, part: Literal["bundle", "catalogue"]) -> tuple
             f"retrain/nightly or train/full-ranking. Move the alias {CHAMPION} to a version with the "
             f"tag {part}_key, or delete the alias and run again."
         )
-    folder = state_dir().root / "champions" / f"{version.name}-{key}"
+    return key, _fetch_part(f"models:/{version.name}/{version.version}", f"{version.name}-{key}", part)
+
+
+def _fetch_part(source: str, name: str, part: Part) -> Path:
+    folder = state_dir().root / "champions" / name
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
-            source = f"models:/{version.name}/{version.version}"
             mlflow.set_tracking_uri(tracking_uri())  # `models:/` asks the global registry, whatever is passed
             fetched = mlflow.artifacts.download_artifacts(source, dst_path=aside)
             # Not by Model.load, which reads the path as a URI and %20 in it as a blank.
@@ -305,7 +306,7 @@ def _fetch(version: ModelVersion, part: Literal["bundle", "catalogue"]) -> tuple
                     f"{source} has no model {part} among its artifacts. Move the alias {CHAMPION} to another version."
                 )
             move_into_place(Path(fetched) / inside[part]["path"], folder)
-    return key, folder
+    return folder
 
 
 def logged_data(run: Tracked, run_id: str, folder: Path) -> StageResult | None:
@@ -344,14 +345,11 @@ def _log(run: Tracked, bundle: Path, catalogue: Path | None) -> str:
     logging.getLogger("mlflow.models.model").setLevel(logging.ERROR)
     mlflow.set_tracking_uri(tracking_uri())
     mlflow.set_experiment(experiment_id=run.experiment_id)
-    artifacts = {"bundle": bundle.as_uri()} | ({} if catalogue is None else {"catalogue": catalogue.as_uri()})
-    with tempfile.TemporaryDirectory() as aside, mlflow.start_run(run_id=run.run_id, log_system_metrics=False):
-        service, answers = Service.load(bundle, catalogue), Path(aside) / EXAMPLES
-        write_json(answers, [Example.of(service, Request(**row))._asdict() for row in rows])
+    with mlflow.start_run(run_id=run.run_id, log_system_metrics=False):
         info = mlflow.pyfunc.log_model(
             name="gensr",
             python_model=str(Path(pyfunc_model.__file__)),
-            artifacts=artifacts | {"examples": answers.as_uri()},
+            artifacts={"bundle": bundle.as_uri()} | ({} if catalogue is None else {"catalogue": catalogue.as_uri()}),
             code_paths=[str(Path(gensr_model.__file__).parent)],
             signature=SIGNATURE,
             input_example=example,

@@ -16,6 +16,7 @@ from gensr_model.serving.http.versions import Served, Source, UnknownVersion, Ve
 from tasks.serve.follow import Follower
 
 if TYPE_CHECKING:
+    from tasks.serve.newest import Newest
     from tasks.serve.registry import Registry
 
 KEY = "GENSR_API_KEY"
@@ -69,21 +70,27 @@ def serve_folder(folder: Path, place: Place, events: Path | None, started: Calla
 
 def serve_model(
     registry: Registry, version: str | None, place: Place, events: Path | None,
-    started: Callable[[Served, str], None],
+    started: Callable[[Served, str], None], newest: Callable[[], Newest | None] = lambda: None,
 ) -> None:  # fmt: skip
     """Serve a registered model until a signal: its champion, which is followed, or one version.
 
+    Where nothing was promoted, ``newest`` gives the model that serves until a champion is there.
+
     Raises:
         ConfigError: the address needs a key, or is not free.
-        DataError: there is no champion, or no such version, or it fails its self-test.
+        DataError: there is no model to serve, or no such version, or it fails its self-test.
     """
     wanted = version or registry.champion()
+    source: Registry | Newest = registry
     if wanted is None:
-        raise DataError(
-            f"{registry.model} has no champion. Make one with `gensr run --deployment retrain/nightly`, or name a "
-            "version with --version."
-        )
-    _serve(registry, wanted, place, events, started, registry.champion if version is None else None)
+        logged = newest()
+        if logged is None:
+            raise DataError(
+                f"{registry.model} has no champion, and no run logged a model for it. Make one with `gensr run`, or "
+                "name a version with --version."
+            )
+        source, wanted = logged, logged.version
+    _serve(source, wanted, place, events, started, registry.champion if version is None else None)
 
 
 def _serve(

@@ -160,7 +160,7 @@ def test_it_fits_forty_lines_of_a_hundred_columns_with_any_title(width: int) -> 
     known = summary(**{long: 0.9, "query_count": 0.8, "query_user": 0.7}) | {"dataset": long * 2}
     known["studies_failed"], known["studies"] = {"sweep": "ваша ошибка " * 200}, {}
     lines = shown(known, width).splitlines()
-    assert len(lines) + 6 <= 40, "with the links below"
+    assert len(lines) + 7 <= 40, "with the links below"
     assert max(map(cell_len, lines)) <= min(width, 100)
     for line in lines:
         if "[" in line and "0.9000" in line:
@@ -176,11 +176,11 @@ def test_colour_is_for_terminals_that_want_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "preset", "command"),
+    ("kind", "preset", "dataset", "page", "command"),
     [
-        ("generated", "demo", "check --data FOLDER"),
-        ("folder", "best", "report --open"),
-        ("folder", "demo", "run --data mine --preset best"),
+        ("generated", "demo", "generated-amazon", "serve --demo", "check --data FOLDER"),
+        ("folder", "best", "my shop", "serve --model 'gensr-my shop'", "report --open"),
+        ("folder", "demo", "toys", "serve --model gensr-toys", "run --data mine --preset best"),
     ],
 )
 def test_what_to_open_next_is_said_with_one_command(
@@ -189,10 +189,12 @@ def test_what_to_open_next_is_said_with_one_command(
     monkeypatch: pytest.MonkeyPatch,
     kind: str,
     preset: str,
+    dataset: str,
+    page: str,
     command: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    known = summary() | {"preset": preset}
+    known = summary() | {"preset": preset, "dataset": dataset}
     known["config"]["source"]["kind"] = kind
     following = watch.next_command(known, "run --data mine --preset best")
     run = tmp_path / ".gensr" / "runs" / "r1"
@@ -200,5 +202,6 @@ def test_what_to_open_next_is_said_with_one_command(
     out = capsys.readouterr().out
     assert "Report   .gensr/runs/r1/report.html\n" in out
     assert f"/#/experiments/1/runs/{'ab' * 16}\n" in out
-    assert out.count("\n") == 6
+    assert out.count("\n") == 7
+    assert f"gensr {page}   (a page" in out.splitlines()[-2]
     assert command in out.splitlines()[-1]
