@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from small_dataset import SMALL_MODEL, write_cf, write_dataset
+from mlflow import MlflowClient
+from served_model import save_bundle
 
-from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.config.recommend import RecommendConfig
-from gensr_model.models import bundle, user_store
 from gensr_model.serving.service import Request, Service
+from tasks.core.tracking import tracking_uri
 from tasks.recommend.batch import Batch, finish, make_batch, write_shard
 from tasks.recommend.destination import open_destination
 
@@ -55,16 +56,15 @@ class Made:
             assert {(row["source"], row["version"]) for row in own} == {(answer.candidate_source, self.version)}
 
 
-def untrained(root: Path, kind: str) -> Path:
-    """The bundle of an untrained model, ready to serve."""
-    dataset, cf = write_dataset(root / "prepared"), write_cf(root / "cf")
-    config = PipelineConfig.model_validate({"model": SMALL_MODEL})
-    folder = root / f"bundle-{kind}"
-    folder.mkdir()
-    model, tokenizer = bundle.assemble(kind, dataset, cf, config)
-    bundle.save(folder, kind, model, tokenizer, dataset, config)
-    user_store.save(folder, dataset, cf, config.model.max_history)
-    return folder
+def registered(home: Path, root: Path) -> MlflowClient:
+    """A state folder with version 1 of gensr-toy, the champion, fetched from MLflow with its full-ranking model."""
+    client = MlflowClient(tracking_uri())
+    client.create_registered_model("gensr-toy")
+    client.create_model_version("gensr-toy", str(root), tags={"bundle_key": "k1", "catalogue_key": "f1"})
+    client.set_registered_model_alias("gensr-toy", "champion", "1")
+    for kind, key in (("gensr", "k1"), ("full_ranking", "f1")):
+        shutil.copytree(save_bundle(root, kind), home / "champions" / f"gensr-toy-{key}")
+    return client
 
 
 def folder_rows(root: Path, batch: Batch) -> list[dict[str, Any]]:

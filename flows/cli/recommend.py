@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,6 +10,8 @@ import typer
 from flows.cli import options
 from flows.cli.config_tree import read_config
 from flows.local import installation, watch
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.errors import DataError
 
 DEPLOYMENT = "recommend/batch"
 
@@ -40,4 +43,7 @@ def recommend(
     given = {"users": users, "queries": queries, "output": output, "top_n": top_n, "version": version}
     wanted = {name: value for name, value in given.items() if value is not None}
     tree = read_config(config, {"recommend": wanted} if wanted else {}, sets or ())
+    for name, (_, path) in PipelineConfig.model_validate(tree).recommend.paths().items():
+        if name != "output" and not Path(path).is_file():  # said here, before servers are started
+            raise DataError(f"recommend.{name}: {path} is no file. Give the path of a CSV or Parquet file.")
     raise typer.Exit(watch.run(installation.enter(), tree, DEPLOYMENT))

@@ -25,6 +25,12 @@ class Example(NamedTuple):
     items: list[str]
     scores: list[float]
 
+    @staticmethod
+    def of(service: Service, request: Request) -> Example:
+        """The answer that a version gives now."""
+        answer = service.answer(request)
+        return Example(request, answer.items, answer.scores)
+
 
 def self_test(service: Service, items: ItemFields, examples: Sequence[Example] = ()) -> None:
     """Ask for some known users, for nobody, for a search and for given candidates, together and one by one.

@@ -31,8 +31,10 @@ import gensr_model
 from gensr_model.config.base import TASKS, Task, digest
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError, GensrError
+from gensr_model.runtime.files import write_json
 from gensr_model.runtime.stage_folder import folder_digest
-from gensr_model.serving.service import Request
+from gensr_model.serving.self_test import Example
+from gensr_model.serving.service import Request, Service
 from tasks.core.definitions import walk
 from tasks.core.run_log import error_context, run_logger
 from tasks.core.stage import StageResult
@@ -51,6 +53,7 @@ from tasks.promote.versions import (
 )
 from tasks.validate.profile import BINS
 
+EXAMPLES = "examples.json"  # answers of a version, among its files
 _RETRIES = 3  # tries to serve a catalogue while champions change
 NONE = "none"  # key in place of a missing full-ranking model
 _TASKS = "tasks"  # tag with the tasks that a version serves
@@ -260,6 +263,16 @@ def serving_folders(version: ModelVersion) -> tuple[Path, Path | None]:
     return _fetch(version, "bundle")[1], None if catalogue == NONE else _fetch(version, "catalogue")[1]
 
 
+def saved_examples(version: ModelVersion) -> list[Example]:
+    """The requests with their answers that were saved with a version. A version of an earlier gensr has none."""
+    mlflow.set_tracking_uri(tracking_uri())  # `models:/` asks the global registry, whatever is passed
+    source = f"models:/{version.name}/{version.version}/artifacts"
+    if EXAMPLES not in {Path(file.path).name for file in mlflow.artifacts.list_artifacts(source) or ()}:
+        return []
+    rows = json.loads(mlflow.artifacts.load_text(f"{source}/{EXAMPLES}"))
+    return [Example(Request(*row["request"]), row["items"], row["scores"]) for row in rows]
+
+
 def logged_folders(name: str, tags: Mapping[str, str]) -> tuple[Path, Path | None]:
     """The same folders of a model that a run logged for ``name``, by the tags that ``log_model`` gave its run."""
     keys: dict[Part, str] = {"bundle": tags["bundle_key"], "catalogue": tags.get("catalogue_key", NONE)}
@@ -345,11 +358,14 @@ def _log(run: Tracked, bundle: Path, catalogue: Path | None) -> str:
     logging.getLogger("mlflow.models.model").setLevel(logging.ERROR)
     mlflow.set_tracking_uri(tracking_uri())
     mlflow.set_experiment(experiment_id=run.experiment_id)
-    with mlflow.start_run(run_id=run.run_id, log_system_metrics=False):
+    artifacts = {"bundle": bundle.as_uri()} | ({} if catalogue is None else {"catalogue": catalogue.as_uri()})
+    with tempfile.TemporaryDirectory() as aside, mlflow.start_run(run_id=run.run_id, log_system_metrics=False):
+        service, answers = Service.load(bundle, catalogue), Path(aside) / EXAMPLES
+        write_json(answers, [Example.of(service, Request(**row))._asdict() for row in rows])
         info = mlflow.pyfunc.log_model(
             name="gensr",
             python_model=str(Path(pyfunc_model.__file__)),
-            artifacts={"bundle": bundle.as_uri()} | ({} if catalogue is None else {"catalogue": catalogue.as_uri()}),
+            artifacts=artifacts | {"examples": answers.as_uri()},
             code_paths=[str(Path(gensr_model.__file__).parent)],
             signature=SIGNATURE,
             input_example=example,

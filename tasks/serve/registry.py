@@ -9,7 +9,7 @@ from mlflow.exceptions import MlflowException
 from gensr_model.errors import DataError
 from gensr_model.serving.http.versions import Served, UnknownVersion
 from tasks.core.tracking import Tracked, experiment_id, run_page
-from tasks.promote.model_registry import serving_folders
+from tasks.promote.model_registry import saved_examples, serving_folders
 from tasks.promote.versions import CHAMPION, alias, served_models, versions
 
 _ABSENT = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"})
@@ -41,7 +41,7 @@ class Registry:
                 raise
             raise UnknownVersion(f"{self.model} has no version {version}.") from error
         folder, catalogue = serving_folders(found)
-        return Served.open(self.model, version, folder, catalogue, self._page(found.run_id))
+        return Served.open(self.model, version, folder, catalogue, self._page(found.run_id), saved_examples(found))
 
     def listing(self) -> list[dict[str, Any]]:
         """``version``, ``aliases``, ``created``, ``outcome`` and ``run_url`` of each version, newest first."""

@@ -116,7 +116,7 @@ def test_while_mlflow_is_away_it_is_asked_seldom(gensr_home: Path, monkeypatch: 
         assert len(run.client.get_metric_history(run.run_id, "loss")) == 1_001
 
 
-def test_progress_outside_a_task_is_silent_and_inside_it_is_thinned(
+def test_progress_outside_a_run_is_silent_and_inside_it_is_thinned(
     gensr_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[float] = []
@@ -134,7 +134,7 @@ def test_progress_outside_a_task_is_silent_and_inside_it_is_thinned(
         report = run.report("train-baseline-my_baselines:Mine")
         report.progress(1, 2, "outside")
         assert shown == []
-        report._in_task, report._logged = True, float("inf")
+        report._in_run, report._logged = True, float("inf")
         for done in range(1, 1001):
             report.progress(done, 1000, "steps")
     assert shown[0] == pytest.approx(0.1)

@@ -95,6 +95,9 @@ def test_options_of_a_run_reach_it(started: list[Any], tmp_path: Path, monkeypat
         ["run", "--data", ""],
         ["audit"],
         ["results", "build", "--check", "--prune"],
+        ["serve", "--demo", "--model", "gensr-mine"],
+        ["serve", "--bundle", ".", "--version", "2"],
+        ["serve", "--port", "65536"],
     ],
 )
 def test_wrong_usage_ends_with_2_and_says_where_help_is(started: list[Any], arguments: list[str]) -> None:
@@ -112,6 +115,8 @@ def test_wrong_usage_ends_with_2_and_says_where_help_is(started: list[Any], argu
         (["run", "--data", "./none/of them"], "gensr: DataError: ./none/of them: there is no such folder, seen from "),
         (["report"], "gensr: DataError: "),
         (["audit", "/none"], "gensr: DataError: /none/manifest.json is missing"),
+        (["serve", "--host", "0.0.0.0"], "gensr: ConfigError: other machines can reach 0.0.0.0, so requests need an"),
+        (["serve", "--bundle", "/none"], "gensr: DataError: /none has no config.json, so it is no"),
     ],
 )
 def test_an_expected_error_is_the_last_line_and_its_trace_is_in_a_file(
@@ -258,3 +263,18 @@ def test_no_expected_error_is_taken_for_a_fault(started: list[Any], monkeypatch:
     done = gensr("run")
     assert done.exit_code == 1
     assert done.stderr.splitlines()[-1] == "gensr: DataError: /data/reviews: line 3 is cut short. Copy the file again."
+
+
+def test_recommend_runs_its_deployment_and_names_a_missing_file_before(
+    started: list[tuple[Any, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "users.csv").write_text("user\nu1\n", encoding="utf-8")
+    done = gensr("recommend", "--users", "users.csv", "--output", "env:RECS", "--top-n", "3", "--set", "name=shop")
+    assert done.exit_code == 0, done.stderr
+    wanted = {"users": str(tmp_path / "users.csv"), "output": "env:RECS", "top_n": 3}
+    assert started == [({"name": "shop", "recommend": wanted}, "recommend/batch")]
+    done = gensr("recommend", "--queries", "gone.csv")
+    assert done.exit_code == 1
+    assert f"recommend.queries: {tmp_path}/gone.csv is no file. Give the path" in done.stderr
+    assert len(started) == 1

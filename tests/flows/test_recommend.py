@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from answer_batches import Made, all_users, folder_rows, untrained
+from answer_batches import Made, all_users, folder_rows, registered
 from mlflow import MlflowClient
 
 from flows.recommend_batch import recommend_batch
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError
-from tasks.core.tracking import tracking_uri
 
 ANSWERED = "70 users (70 full-ranking; 0 by unknown users) answered by version 1 of gensr-toy"
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -22,16 +20,8 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 
 @pytest.fixture
 def champion(gensr_home: Path, tmp_path: Path) -> MlflowClient:
-    """Version 1 of gensr-toy, which serves with a full-ranking model; both were fetched before."""
-    client = MlflowClient(tracking_uri())
-    client.create_registered_model("gensr-toy")
-    tags = {"bundle_key": "k1", "catalogue_key": "f1"}
-    client.create_model_version("gensr-toy", str(tmp_path), tags=tags)
-    client.set_registered_model_alias("gensr-toy", "champion", "1")
-    for kind, key in (("gensr", "k1"), ("full_ranking", "f1")):
-        (tmp_path / kind).mkdir()
-        shutil.copytree(untrained(tmp_path / kind, kind), gensr_home / "champions" / f"gensr-toy-{key}")
-    return client
+    """Version 1 of gensr-toy, which serves with a full-ranking model."""
+    return registered(gensr_home, tmp_path)
 
 
 def config(**settings: Any) -> PipelineConfig:

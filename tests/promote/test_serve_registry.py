@@ -41,6 +41,12 @@ def test_a_registered_model_is_a_source_of_versions(logged: Logged) -> None:
     with pytest.raises(UnknownVersion, match="no version first"):
         registry.load("first")
 
+    for version in "12":  # both were tested by the answers that they gave when they were logged
+        service = registry.load(version).service
+        saved = model_registry.saved_examples(run.client.get_model_version(name, version))
+        assert [example.items for example in saved] == [service.answer(example.request).items for example in saved]
+        assert [example.request.query for example in saved] == ["blue", None]
+
     newest, first = registry.listing()
     assert (newest["version"], newest["aliases"]) == ("2", ("champion",))
     assert (first["version"], first["aliases"]) == ("1", ("previous",))
@@ -81,7 +87,8 @@ def test_the_newest_runs_model_serves_until_there_is_a_champion(logged: Logged) 
     follower = Follower(versions, registry.champion)
     follower.look()
     assert versions.current == served
-    model_registry.promote(run, name, model_registry.register(run, name, uri, logged.bundle, {}), None)
+    version = model_registry.register(run, name, uri, logged.bundle, {}, logged.full)
+    model_registry.promote(run, name, version, None)
     follower.look()
     assert versions.current is not None
     assert versions.current.version == "1"

@@ -9,20 +9,24 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from answer_batches import Made, all_users, folder_rows, sqlite_rows, untrained, write_users
+from answer_batches import Made, all_users, folder_rows, sqlite_rows, write_users
+from served_model import Folders, save_bundle
+from starlette.testclient import TestClient
 
 from gensr_model.errors import ConfigError, DataError
+from gensr_model.serving.http.app import create_app
+from gensr_model.serving.http.versions import Versions
 from tasks.recommend.batch import sentence
 
 
 @pytest.fixture(scope="module")
 def gensr(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return untrained(tmp_path_factory.mktemp("gensr"), "gensr")
+    return save_bundle(tmp_path_factory.mktemp("gensr"), "gensr")
 
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return untrained(tmp_path_factory.mktemp("full"), "full_ranking")
+    return save_bundle(tmp_path_factory.mktemp("full"), "full_ranking")
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +67,22 @@ def test_users_and_searches_of_files_by_retrieval_in_sqlite(gensr: Path, tmp_pat
         "answered by version 3 of gensr-toy"
     )
     assert made.destination.manifest() == manifest
+
+
+@pytest.mark.parametrize("with_catalogue", [True, False])
+def test_answers_are_those_of_gensr_serve(gensr: Path, full: Path, home: Path, with_catalogue: bool) -> None:
+    catalogue = full if with_catalogue else None
+    made = Made(gensr, catalogue, top_n=5)
+    made.write()
+    rows = folder_rows(home / "recommendations", made.batch)
+    source = Folders({"3": (gensr, catalogue)}, "3")
+    with TestClient(create_app(Versions(source, source.load("3"))), base_url="http://127.0.0.1") as client:
+        for user in all_users(gensr):
+            served = client.post("/v1/recommendations", json={"user": user, "top_n": 5}).json()
+            own = [row for row in rows if row["user"] == user]
+            assert [row["item"] for row in own] == [item["id"] for item in served["items"]]
+            assert [row["score"] for row in own] == pytest.approx([i["score"] for i in served["items"]], abs=1e-5)
+            assert {row["source"] for row in own} == {served["candidate_source"]}
 
 
 def outputs(tmp_path: Path) -> list[str]:

@@ -17,9 +17,10 @@ import boto3
 import psycopg
 import pyarrow.parquet as pq
 import pytest
-from answer_batches import Made, all_users, folder_rows, sqlite_rows, untrained, write_users
+from answer_batches import Made, all_users, folder_rows, sqlite_rows, write_users
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from postgresql_server import PASSWORD, QUOTED, postgresql_server, with_login
+from served_model import save_bundle
 from werkzeug.serving import make_server
 
 from gensr_model.errors import DataError
@@ -30,7 +31,7 @@ AT_LEAST = 5  # shards that are written before the process is killed
 
 @pytest.fixture(scope="module")
 def gensr(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return untrained(tmp_path_factory.mktemp("gensr"), "gensr")
+    return save_bundle(tmp_path_factory.mktemp("gensr"), "gensr")
 
 
 @pytest.fixture(autouse=True)

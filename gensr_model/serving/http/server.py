@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import logging
 import socket
@@ -58,7 +59,8 @@ def run(app: FastAPI, bound: socket.socket, started: Callable[[], None] = lambda
     )
     server = _Announced(config)
     server.announce = started
-    server.run(sockets=[bound])
+    with contextlib.suppress(KeyboardInterrupt):  # after it has ended well, uvicorn raises Ctrl-C again
+        server.run(sockets=[bound])
 
 
 class _Announced(uvicorn.Server):
