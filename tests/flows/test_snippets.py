@@ -3,7 +3,8 @@
 ``test_documented_commands`` checks ``gensr run``, ``make run`` and ``prefect deployment run``.
 ``tests/promote/test_model_registry.py`` runs the Python of ``use_a_model.md``, ``test_slow_serve.py`` its request.
 ``tests/baselines/test_printed_baseline.py`` trains the class of ``add_a_baseline.md``.
-``tests/serving/test_explain.py`` runs the Python of ``why_this_item.md``.
+``tests/serving/test_explain.py`` runs the Python of ``why_this_item.md``, ``tests/recommend/test_batch.py`` the Python
+and SQL of ``nightly_recommendations.md``.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from tasks.ingest.file_cache import csv_parts, name_of
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PREFECT = ("deployment", "work-pool", "deploy", "worker")
-RUN = ("use_a_model.md", "add_a_baseline.md", "why_this_item.md")  # pages whose Python a test runs
+# pages whose Python and SQL a test runs
+RUN = ("use_a_model.md", "add_a_baseline.md", "why_this_item.md", "nightly_recommendations.md")
 OTHERS = {"curl", "mlflow", "dask", "export"}  # programs that are not ours; the first two are run as printed
 
 
@@ -81,7 +83,7 @@ def test_a_snippet_is_of_a_kind_that_is_checked(page: str, language: str, text: 
         assert yaml.safe_load(text)
     elif language == "math":
         assert convert(text).startswith("<math")  # the site draws it, as the forge does
-    elif language == "python":
+    elif language in ("python", "sql"):
         assert page in RUN, "run it in a test, as tests/promote/test_model_registry.py does"
     elif language == "json" or text.startswith("{"):
         PipelineConfig.model_validate(json.loads(text))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +19,8 @@ from gensr_model.errors import ConfigError, DataError
 from gensr_model.serving.http.app import create_app
 from gensr_model.serving.http.versions import Versions
 from tasks.recommend.batch import sentence
+
+PAGE = Path(__file__).resolve().parents[2] / "docs/how_to/nightly_recommendations.md"
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +71,19 @@ def test_users_and_searches_of_files_by_retrieval_in_sqlite(gensr: Path, tmp_pat
         "answered by version 3 of gensr-toy"
     )
     assert made.destination.manifest() == manifest
+
+
+def test_the_page_reads_what_a_batch_wrote(gensr: Path, full: Path, tmp_path: Path) -> None:
+    blocks = dict(re.findall(r"^```(python|sql)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S))
+    for output in outputs(tmp_path):
+        Made(gensr, full, output=output, top_n=3).write()
+    names: dict[str, Any] = {}
+    exec(blocks["python"].replace("/data/recommendations", str(tmp_path / "out")), names)
+    own = [row for row in names["rows"].to_pylist() if row["user"] == "u12"]
+    assert [row["rank"] for row in own] == [1, 2, 3]
+    with sqlite3.connect(tmp_path / "out.db") as database:
+        rows = database.execute(blocks["sql"].replace("U1", "u12")).fetchall()
+    assert rows == [(row["item"], pytest.approx(row["score"])) for row in own]
 
 
 @pytest.mark.parametrize("with_catalogue", [True, False])
