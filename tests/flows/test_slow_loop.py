@@ -82,20 +82,20 @@ def serving(installed: Installed, events: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "flows.cli", "serve", "--port", "0", "--events", str(events)]
     said = events.parent / "serve.log"
     with (
-        said.open("w") as out,
+        said.open("w", encoding="utf-8") as out,
         subprocess.Popen(command, cwd=ROOT, env=installed.environment, stdout=out, stderr=out) as process,
     ):
         try:
             started = r"^  page     (http://127\.0\.0\.1:\d+)/$"
 
             def address() -> str | None:
-                assert process.poll() is None, said.read_text()
-                found = re.search(started, said.read_text(), re.M)
+                assert process.poll() is None, said.read_text(encoding="utf-8")
+                found = re.search(started, said.read_text(encoding="utf-8"), re.M)
                 return found and found[1]
 
             yield wait_for(address, 300, "gensr serve")
             process.send_signal(signal.SIGINT)
-            assert process.wait(60) == 0, said.read_text()
+            assert process.wait(60) == 0, said.read_text(encoding="utf-8")
         finally:
             process.kill()
 

@@ -183,7 +183,7 @@ def test_a_shorter_answer_of_the_same_version_leaves_no_lower_rank(gensr: Path, 
 def test_a_destination_that_cannot_be_written_is_said_before_any_work(
     gensr: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, error: type[Exception], said: str
 ) -> None:
-    (tmp_path / "file").write_text("x" * 5000)
+    (tmp_path / "file").write_text("x" * 5000, encoding="utf-8")
     con = sqlite3.connect(tmp_path / "other.db")
     con.execute("create table recommendations (user text)")
     con.close()

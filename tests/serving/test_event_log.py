@@ -59,7 +59,11 @@ def ingested(folder: Path) -> Raw:
 def test_what_a_killed_service_wrote_is_read_back(tmp_path: Path) -> None:
     folder = tmp_path / "served"
     service = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", WRITER, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
     )
     assert service.stdout is not None
     told = [service.stdout.readline().strip() for _ in range(400)]  # ids whose list and click were logged
@@ -150,7 +154,7 @@ def test_two_logs_in_one_folder_write_to_files_of_their_own(tmp_path: Path) -> N
 
 def test_a_disk_error_is_said_once_counted_and_over_when_a_line_can_be_written(tmp_path: Path) -> None:
     folder = tmp_path / "served"
-    folder.write_text("no folder")
+    folder.write_text("no folder", encoding="utf-8")
     log = EventLog(folder, clock=lambda: NOON)
     assert log.problem is not None
     assert log.problem.startswith(f"{folder}: shown lists and clicks are not written: ")

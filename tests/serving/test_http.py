@@ -165,8 +165,14 @@ def test_shown_lists_and_clicks_are_logged(versions: Versions, tmp_path: Path) -
         assert error_of(client.post("/v1/events", json=click | {"action": "stole"}), 422)["field"] == "action"
         assert error_of(client.post("/v1/events", json={"action": "click"}), 422)["field"] == "query_id"
         assert error_of(client.post("/v1/events", json=click | {"position": 0}), 422)["field"] == "position"
-    (shown,) = [json.loads(line) for file in tmp_path.glob("queries-*") for line in file.read_text().splitlines()]
-    (clicked,) = [json.loads(line) for file in tmp_path.glob("events-*") for line in file.read_text().splitlines()]
+    (shown,) = [
+        json.loads(line)
+        for file in tmp_path.glob("queries-*")
+        for line in file.read_text(encoding="utf-8").splitlines()
+    ]
+    (clicked,) = [
+        json.loads(line) for file in tmp_path.glob("events-*") for line in file.read_text(encoding="utf-8").splitlines()
+    ]
     assert shown["query_response_hit_ids"] == [item["id"] for item in answer["items"]]
     assert (shown["user_query"], shown["user_id"], shown["query_attributes"]["version"]) == ("kitchen", "u12", "1")
     assert clicked["query_id"] == shown["query_id"] == answer["query_id"]

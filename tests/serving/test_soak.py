@@ -49,7 +49,7 @@ class Running:
         self.alias("version-1")
         command = [sys.executable, str(Path(__file__).with_name("serve_process.py")), str(root)]
         with (root / "log").open("w", encoding="utf-8") as log:
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, encoding="utf-8")
         assert self.process.stdout is not None
         self.place = urlparse(self.process.stdout.readline().strip())
         self.answers: list[tuple[int, int, dict[str, Any]]] = []  # number of the good request, status, content
@@ -146,7 +146,9 @@ def soak(root: Path, seconds: float) -> list[int]:
     assert {status for _, status, _ in running.answers} == {200}
     assert all(expected == seen for expected, seen in running.refusals)
     check_answers(folders[:2], running.answers)
-    shown = [line for file in (root / "events").glob("queries-*") for line in file.read_text().splitlines()]
+    shown = [
+        line for file in (root / "events").glob("queries-*") for line in file.read_text(encoding="utf-8").splitlines()
+    ]
     assert len(shown) == len(running.answers)
     return running.memory
 
