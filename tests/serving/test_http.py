@@ -238,7 +238,11 @@ def test_numbers_are_ids_as_their_text(client: TestClient) -> None:
     assert noted == ["user '12' is unknown: the answer has no history"]
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[1]", b"null", b'"u1"', b"\xff", b'{"user": "\\ud800"}', b"[" * 5_000])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[1]", b"null", b'"u1"', b"\xff", b'{"user": "\\ud800"}', b"[" * 5_000],
+    ids=["empty", "half", "list", "null", "text", "no UTF-8", "surrogate", "deep"],
+)
 def test_a_body_that_is_no_object_is_refused(client: TestClient, body: bytes) -> None:
     answer = client.post(RECOMMEND, content=body, headers={"Content-Type": "application/json"})
     assert error_of(answer, 400)["expected"] == "a JSON object"
