@@ -8,7 +8,7 @@ from great_expectations.expectations.row_conditions import Column
 
 from expectations.common import identified, non_empty
 
-_ENGAGED = Column("engagement") != "ignored"
+_ENGAGED = Column("engagement").is_in(["rec", "src"])
 
 
 def suites(earliest_ms: int, latest_ms: int) -> dict[str, gx.ExpectationSuite]:
@@ -16,7 +16,7 @@ def suites(earliest_ms: int, latest_ms: int) -> dict[str, gx.ExpectationSuite]:
     events = [
         non_empty("there is at least one event"),
         gxe.ExpectColumnValuesToBeInSet(
-            column="engagement", value_set=["rec", "src", "ignored"], notes="every event type is known"
+            column="engagement", value_set=["rec", "src", "shown", "ignored"], notes="every event type is known"
         ),
         *(
             gxe.ExpectColumnValuesToNotBeNull(

@@ -18,7 +18,7 @@ def promote(
         bool, typer.Option("--previous", help="Return to the version that was champion before.")
     ] = False,
     model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Registered model, if there are several: gensr-<name>.")
+        str | None, typer.Option(metavar="NAME", help="Registered model, if there are several, such as gensr-mine.")
     ] = None,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for the record of the decision.")] = "",
 ) -> None:

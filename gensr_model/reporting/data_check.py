@@ -100,7 +100,12 @@ def _unused(result: dict[str, Any]) -> str:
 
 
 def _types(result: dict[str, Any]) -> Table:
-    means = {"rec": "an engagement; with a query a search", "src": "an engagement of a search", "ignored": "ignored"}
+    means = {
+        "rec": "an engagement; with a query a search",
+        "src": "an engagement of a search",
+        "shown": "shown, not engaged",
+        "ignored": "ignored",
+    }
     types = sorted(result["event_types"].items(), key=lambda each: -each[1]["rows"])
     rows = [[words(name), count(each["rows"]), words(means[each["behavior"]])] for name, each in types[:_TYPES]]
     more = f"And {len(types) - _TYPES} types more." if len(types) > _TYPES else ""

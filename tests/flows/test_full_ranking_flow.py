@@ -79,7 +79,7 @@ def test_raw_files_to_a_published_table_over_the_whole_catalogue(
     retrain(config)
     served = load_model("models:/gensr-tiny@champion")
     answer = served.predict(pd.DataFrame({"query": [None, "word"], "top_n": [3.0, 3.0]}))
-    assert answer["candidate_source"].tolist() == ["full-ranking"] * 2
+    assert answer["candidate_source"].tolist() == ["popular", "full-ranking"]  # nothing is known, and a search
 
     # Another full-ranking model that is not worse takes its place, in what serves too.
     other = full_ranking(tiny(full_ranking={"epochs": 3, "valid_samples": 40}, retrain={"delta": 1.0}))

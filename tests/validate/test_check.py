@@ -15,6 +15,7 @@ from gensr_model.reporting.data_check import screen
 from tasks.ingest.ingest import build_raw, source_files
 from tasks.prepare.prepare import build_prepared
 from tasks.validate.check import check_data, examine
+from tasks.validate.validate import validate_raw
 
 WORLD = {"kind": "generated", "users": 60, "items": 150, "events_per_user": 8}
 
@@ -132,6 +133,20 @@ def test_rows_without_a_type_are_counted_and_told_until_they_are_mapped(tmp_path
     found = check(changed(config, {"logs": {"behaviors": {"(no type)": "rec"}}}), tmp_path)
     assert found["events"]["recommendation"] + found["events"]["search"] > 900
     assert not [told for told in found["warnings"] if "no event type" in told]
+
+
+def test_rows_of_every_meaning_are_on_the_screen_and_pass_the_expectations(tmp_path: Path) -> None:
+    config = config_of("logs", tmp_path)
+    events = tmp_path / "shop" / "events.csv"
+    text = events.read_text("utf-8")
+    for action in ("impression", "add_to_cart"):
+        text = text.replace(",click,", f",{action},", 30)
+    events.write_text(text, encoding="utf-8")
+    raw = read(config, tmp_path)
+    lines = {" ".join(line.split()) for line in screen(check(config, tmp_path, raw)).splitlines()}
+    assert {"impression 30 shown, not engaged", "add_to_cart 30 ignored"} <= lines
+    (tmp_path / "validated").mkdir()
+    assert validate_raw(raw, config, tmp_path / "validated")["failed"] == 0
 
 
 def test_a_type_that_no_row_has_and_a_part_without_rows_are_told(tmp_path: Path) -> None:
