@@ -139,12 +139,12 @@ def test_rows_of_every_meaning_are_on_the_screen_and_pass_the_expectations(tmp_p
     config = config_of("logs", tmp_path)
     events = tmp_path / "shop" / "events.csv"
     text = events.read_text("utf-8")
-    for action in ("impression", "add_to_cart"):
+    for action in ("impression", "remove_from_cart"):
         text = text.replace(",click,", f",{action},", 30)
     events.write_text(text, encoding="utf-8")
     raw = read(config, tmp_path)
     lines = {" ".join(line.split()) for line in screen(check(config, tmp_path, raw)).splitlines()}
-    assert {"impression 30 shown, not engaged", "add_to_cart 30 ignored"} <= lines
+    assert {"impression 30 shown, not engaged", "remove_from_cart 30 ignored"} <= lines
     (tmp_path / "validated").mkdir()
     assert validate_raw(raw, config, tmp_path / "validated")["failed"] == 0
 
