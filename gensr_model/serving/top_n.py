@@ -33,6 +33,6 @@ def best_of_rows(scores: npt.NDArray[Any], limit: int) -> tuple[IntArray, IntArr
     order = np.lexsort((place, -scores[row, place], row))
     row, place = row[order], place[order]
     first = np.searchsorted(row, np.arange(rows))
-    kept = np.arange(len(row)) - first[row] < limit  # more are chosen where scores tie with the last of the best
-    row, place = row[kept], place[kept]
+    within = np.arange(len(row)) - first[row] < limit  # more are chosen where scores tie with the last of the best
+    row, place = row[within], place[within]
     return counts, place, scores[row, place]

@@ -66,9 +66,9 @@ def test_what_a_killed_service_wrote_is_read_back(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     assert service.stdout is not None
-    told = [service.stdout.readline().strip() for _ in range(400)]  # ids whose list and click were logged
+    logged = [service.stdout.readline().strip() for _ in range(400)]  # ids whose list and click were logged
     service.send_signal(signal.SIGKILL)
-    told += service.stdout.read().split("\n")[:-1]
+    logged += service.stdout.read().split("\n")[:-1]
     service.wait()
     for path in folder.iterdir():  # a crash of the machine could leave this of a line
         with path.open("ab") as file:
@@ -81,9 +81,9 @@ def test_what_a_killed_service_wrote_is_read_back(tmp_path: Path) -> None:
     raw = ingested(folder)
     assert raw.rejects == []
     queries, events = raw.rows("queries"), raw.rows("events")
-    assert {*told, last} <= {row["query_id"] for row in queries}
-    assert {*told, last} <= {row["query_id"] for row in events}
-    assert len({row["query_id"] for row in queries}) == len(queries) < len(told) + 10
+    assert {*logged, last} <= {row["query_id"] for row in queries}
+    assert {*logged, last} <= {row["query_id"] for row in events}
+    assert len({row["query_id"] for row in queries}) == len(queries) < len(logged) + 10
     assert all(row["user"] and row["items"] and row["ts"] > NOON - 10**9 for row in queries)
     assert {row["query"] for row in queries} == {None, "café"}
     assert all(path.stat().st_size <= 20_000 for path in folder.iterdir())
