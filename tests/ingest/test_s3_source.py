@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import traceback
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import WSGIRequestHandler, make_server
+from s3_server import S3, only_these_keys, s3_server
 
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.config.remote_sources import S3Source
@@ -23,63 +19,16 @@ from tasks.ingest.sources.s3 import mirror
 EVENTS, ITEMS = b"user_id,item_id,timestamp\nu1,i1,1700000000\n", b"item_id,title\ni1,Shoe\n"
 
 
-class Service:
-    """The server's address, and what was asked of it."""
-
-    def __init__(self, url: str) -> None:
-        self.url, self.asked = url, list[str]()
-        self.client = boto3.client(
-            "s3", "us-east-1", endpoint_url=url, aws_access_key_id="owner", aws_secret_access_key="owner"
-        )
-
-    def put(self, key: str, content: bytes = b"") -> None:
-        self.client.put_object(Bucket="shop", Key=key, Body=content)
-
-    def tell(self, path: str, content: bytes = b"") -> None:
-        """Something that moto alone understands."""
-        urllib.request.urlopen(
-            urllib.request.Request(f"{self.url}/moto-api/{path}", content, {"Content-Type": "text/plain"})
-        ).close()
-
-    def objects_read(self) -> int:
-        """How many ranges of objects were sent since the last call."""
-        count = sum(line.startswith("GET /shop/") and "list-type" not in line for line in self.asked)
-        self.asked.clear()
-        return count
-
-
 @pytest.fixture(scope="module")
-def running() -> Iterator[Service]:
-    asked: list[str] = []
-
-    class Handler(WSGIRequestHandler):
-        def log_request(self, *args: Any) -> None:
-            asked.append(self.requestline)
-
-    server = make_server(
-        "127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True, request_handler=Handler
-    )
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    service = Service(f"http://127.0.0.1:{server.server_port}")
-    service.asked = asked
-    yield service
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def running() -> Iterator[S3]:
+    with s3_server() as server:
+        yield server
 
 
 @pytest.fixture
-def service(running: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
-    monkeypatch.setenv("HOME", str(tmp_path))  # no credentials of the person who tests
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN", "AWS_CONFIG_FILE"):
-        monkeypatch.delenv(name, raising=False)
-    keys = {"AWS_ACCESS_KEY_ID": "AKIASHOP", "AWS_SECRET_ACCESS_KEY": "hunter2", "AWS_DEFAULT_REGION": "eu-west-1"}
-    for name, value in keys.items():
-        monkeypatch.setenv(name, value)
-    running.tell("reset")
-    running.client.create_bucket(Bucket="shop")
+def service(running: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S3:
+    only_these_keys(monkeypatch, tmp_path)
+    running.empty()
     running.put("logs/events.csv", EVENTS)
     running.put("logs/items.csv", ITEMS)
     running.put("logs2/users.csv", b"user_id\n")
@@ -91,7 +40,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_prefix_becomes_a_folder_and_only_changes_are_fetched(service: Service, tmp_path: Path) -> None:
+def test_a_prefix_becomes_a_folder_and_only_changes_are_fetched(service: S3, tmp_path: Path) -> None:
     given = {"kind": "s3", "url": "s3://shop/logs", "endpoint": service.url}
     config = PipelineConfig.model_validate({"format": "logs", "source": given})
     folder = source_files(config, tmp_path)
@@ -115,13 +64,13 @@ def test_a_prefix_becomes_a_folder_and_only_changes_are_fetched(service: Service
     assert files(source_files(config, tmp_path))["items.csv"] == ITEMS
 
 
-def test_one_object(service: Service, tmp_path: Path) -> None:
+def test_one_object(service: S3, tmp_path: Path) -> None:
     source = S3Source(url="s3://shop/logs/items.csv", endpoint=service.url)
     assert files(mirror(source, tmp_path / "one")) == {"items.csv": ITEMS}
 
 
 def test_what_came_of_a_broken_transfer_is_not_fetched_again(
-    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    service: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tasks.ingest.sources.s3._BLOCK", 8)
     body = bytes(range(64))
@@ -158,14 +107,12 @@ def dropped_after(blocks: int) -> Any:
         ({"anonymous": True}, r"s3://shop/logs: access is denied \(Forbidden\)"),
     ],
 )
-def test_what_cannot_be_had_is_one_error(
-    service: Service, tmp_path: Path, changes: dict[str, Any], message: str
-) -> None:
+def test_what_cannot_be_had_is_one_error(service: S3, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         mirror(S3Source.model_validate({"url": "s3://shop/logs", "endpoint": service.url} | changes), tmp_path / "m")
 
 
-def test_keys_that_the_service_does_not_know(service: Service, tmp_path: Path) -> None:
+def test_keys_that_the_service_does_not_know(service: S3, tmp_path: Path) -> None:
     service.tell("reset-auth", b"0")
     try:
         with pytest.raises(DataError, match=r"access is denied \(The AWS Access Key Id") as refused:
@@ -177,7 +124,7 @@ def test_keys_that_the_service_does_not_know(service: Service, tmp_path: Path) -
 
 @pytest.mark.slow  # boto asks again for some seconds
 def test_no_keys_and_an_address_that_a_variable_holds(
-    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    service: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.setenv("SHOP", "http://me:hunter3@127.0.0.1:9")
@@ -189,7 +136,7 @@ def test_no_keys_and_an_address_that_a_variable_holds(
 
 
 @pytest.mark.parametrize("key", ["logs/../../evil.csv", "logs/a\\..\\evil.csv"])
-def test_an_object_that_would_lie_outside_of_the_folder(service: Service, tmp_path: Path, key: str) -> None:
+def test_an_object_that_would_lie_outside_of_the_folder(service: S3, tmp_path: Path, key: str) -> None:
     service.put(key, EVENTS)
     with pytest.raises(DataError, match="would be written outside"):
         mirror(S3Source(url="s3://shop/logs", endpoint=service.url), tmp_path / "m")

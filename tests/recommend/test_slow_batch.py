@@ -7,21 +7,18 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import psycopg
 import pyarrow.parquet as pq
 import pytest
 from answer_batches import Made, all_users, folder_rows, sqlite_rows, write_users
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from postgresql_server import PASSWORD, QUOTED, postgresql_server, with_login
+from s3_server import S3, only_these_keys, s3_server
 from served_model import save_bundle
-from werkzeug.serving import make_server
 
 from gensr_model.errors import DataError
 
@@ -133,36 +130,24 @@ def test_a_killed_batch_goes_on_with_every_user_once(
 
 
 @pytest.fixture
-def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Any]]:
-    """The address of an S3 service with the bucket shop, and a client of it."""
-    monkeypatch.setenv("HOME", str(tmp_path))  # no credentials of the person who tests
-    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN", "AWS_CONFIG_FILE"):
-        monkeypatch.delenv(name, raising=False)
-    keys = {"AWS_ACCESS_KEY_ID": "AKIASHOP", "AWS_SECRET_ACCESS_KEY": "hunter2", "AWS_DEFAULT_REGION": "eu-west-1"}
-    for name, value in (keys | {"AWS_EC2_METADATA_DISABLED": "true"}).items():
-        monkeypatch.setenv(name, value)
-    server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    url = f"http://127.0.0.1:{server.server_port}"
-    client = boto3.client("s3", "us-east-1", endpoint_url=url)
-    client.create_bucket(Bucket="shop")
-    yield url, client
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
+    only_these_keys(monkeypatch, tmp_path)
+    with s3_server() as server:
+        server.empty()
+        yield server
 
 
-def test_answers_on_s3_go_on_where_they_stopped(gensr: Path, bucket: tuple[str, Any]) -> None:
-    url, client = bucket
-    made = Made(gensr, output="s3://shop/recs", endpoint=url, shard_size=20, top_n=3)
+def test_answers_on_s3_go_on_where_they_stopped(gensr: Path, service: S3) -> None:
+    made = Made(gensr, output="s3://shop/recs", endpoint=service.url, shard_size=20, top_n=3)
     assert made.write(limit=2) is None
     assert len(made.destination.done()) == 2
     manifest = made.write()
-    names = [found["Key"] for found in client.list_objects_v2(Bucket="shop")["Contents"]]
+    names = [found["Key"] for found in service.client.list_objects_v2(Bucket="shop")["Contents"]]
     parts = [f"recs/{made.batch.name}/recommendations-0000{n}.parquet" for n in range(4)]
     assert sorted(names) == sorted([*parts, f"recs/{made.batch.name}/manifest.json", "recs/latest.json"])
-    read = [pq.read_table(io.BytesIO(client.get_object(Bucket="shop", Key=key)["Body"].read())) for key in parts]
+    read = [
+        pq.read_table(io.BytesIO(service.client.get_object(Bucket="shop", Key=key)["Body"].read())) for key in parts
+    ]
     made.check([row for table in read for row in table.to_pylist()], all_users(gensr))
     assert made.destination.manifest() == manifest
 
@@ -175,7 +160,7 @@ def test_answers_on_s3_go_on_where_they_stopped(gensr: Path, bucket: tuple[str, 
     ],
 )
 def test_a_bucket_that_cannot_be_written_is_said_before_any_work(
-    gensr: Path, bucket: tuple[str, Any], output: str, endpoint: str | None, said: str
+    gensr: Path, service: S3, output: str, endpoint: str | None, said: str
 ) -> None:
     with pytest.raises(DataError, match=said):
-        Made(gensr, output=output, endpoint=endpoint or bucket[0]).destination.prepare()
+        Made(gensr, output=output, endpoint=endpoint or service.url).destination.prepare()
