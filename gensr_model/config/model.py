@@ -33,6 +33,11 @@ class LightGCNConfig(Frozen):
     learning_rate: float = Field(5e-3, gt=0, description="Learning rate.")
     weight_decay: float = Field(1e-4, ge=0, description="Weight of the L2 penalty on the embeddings of a batch.")
     batch_size: int = Field(4096, ge=1, description="Training edges of the graph per batch.")
+    max_steps: int = Field(
+        250,
+        ge=1,
+        description="Steps per epoch at most. A graph with more edges than so many batches has larger batches.",
+    )
     epochs: int = Field(60, ge=1, description="Largest number of epochs.")
     patience: int = Field(6, ge=1, description="Evaluations without a better valid recall@20 before training stops.")
 

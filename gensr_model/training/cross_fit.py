@@ -64,13 +64,14 @@ def cross_fit(
     user, item = dataset.graph()
     fold = fold_of(torch.from_numpy(user), torch.from_numpy(item), folds).numpy()
     tables, edges, apart = [], [], []
+    size = lightgcn.batch_size(config, len(user))
     for left_out in range(folds):
         trained_on = fold != left_out
         unknown = np.unique(user[~trained_on] * dataset.n_items + item[~trained_on])
         bpr = lightgcn.Bpr(user[trained_on], item[trained_on], dataset.n_users, dataset.n_items, config, seed)
         rng = lightgcn.pair_generator(seed)
         for _ in range(epochs):
-            for batch in lightgcn.batches(user, item, dataset.n_items, config.batch_size, rng, unknown):
+            for batch in lightgcn.batches(user, item, dataset.n_items, size, rng, unknown):
                 users, positives = (torch.from_numpy(column) for column in batch[:2])
                 inside = (fold_of(users, positives, folds) != left_out).numpy()
                 if inside.any():

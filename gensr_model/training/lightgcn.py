@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,32 @@ def normalised_adjacency(user: IntArray, item: IntArray, n_users: int, n_items: 
         check_invariants=True,
     )
     return coo.coalesce().to_sparse_csr()
+
+
+class _Propagated(torch.autograd.Function):
+    """The mean of E, AE, …, A^K E for a symmetric A (n, n) in CSR and E (n, D): LightGCN's layers.
+
+    The gradient is the same sum, because A equals its transpose. Autograd would write down that transpose in each
+    backward pass, and add up K + 1 scaled copies.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, adjacency: Tensor, layers: int) -> Tensor:
+        ctx.adjacency, ctx.layers = adjacency, layers
+        return _mean_of_powers(weight, adjacency, layers)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return _mean_of_powers(gradients[0], ctx.adjacency, ctx.layers), None, None
+
+
+def _mean_of_powers(weight: Tensor, adjacency: Tensor, layers: int) -> Tensor:
+    """By Horner's rule: E + A(E + A(E + …)), divided by the number of terms."""
+    scaled = weight / (layers + 1)
+    total = scaled
+    for _ in range(layers):
+        total = (adjacency @ total).add_(scaled)
+    return total
 
 
 def sample_pairs(
@@ -108,15 +135,20 @@ class Bpr:
     def embeddings(self) -> CFEmbeddings:
         """The current embeddings, propagated."""
         with torch.no_grad():
-            every = self.model.get_embedding(self.adjacency).cpu()
+            every = self.propagated().cpu()
         return CFEmbeddings(every[: self.users].clone(), every[self.users :].clone(), self.has_edges)
+
+    def propagated(self) -> Tensor:
+        """All users' and items' embeddings after the layers, (U + I, D): PyG's ``get_embedding``, cheaper to train."""
+        every: Tensor = _Propagated.apply(self.model.embedding.weight, self.adjacency, self.config.layers)
+        return every
 
     def step(self, user: IntArray, positive: IntArray, negative: IntArray) -> float:
         """One step on a batch (b,) of pairs. Returns its loss."""
         device = self.adjacency.device
         u = torch.from_numpy(user).to(device)
         nodes = torch.from_numpy(np.stack([positive, negative])).to(device) + self.users
-        every = self.model.get_embedding(self.adjacency)
+        every = self.propagated()
         rank = (every[u] * every[nodes]).sum(dim=-1)  # (2, b)
         loss = self.model.recommendation_loss(
             rank[0], rank[1], node_id=torch.cat([u, nodes.flatten()]), lambda_reg=self.config.weight_decay
@@ -125,6 +157,11 @@ class Bpr:
         loss.backward()
         self.optimizer.step()
         return float(loss.item())
+
+
+def batch_size(config: LightGCNConfig, edges: int) -> int:
+    """Edges per batch. A step costs as much as the graph is large, so a larger graph has larger batches, not more."""
+    return max(config.batch_size, -(-edges // config.max_steps))
 
 
 def batches(
@@ -153,8 +190,9 @@ def pretrain(
     rng, (user, item) = pair_generator(seed), dataset.graph()
     bpr = Bpr(user, item, dataset.n_users, dataset.n_items, config, seed)
     best, best_recall, best_epoch, curve = bpr.embeddings(), -1.0, 0, []
+    size = batch_size(config, len(user))
     for epoch in range(1, config.epochs + 1):
-        losses = [bpr.step(*batch) for batch in batches(user, item, dataset.n_items, config.batch_size, rng)]
+        losses = [bpr.step(*batch) for batch in batches(user, item, dataset.n_items, size, rng)]
         if epoch % _EVALUATE_EVERY and epoch != config.epochs:
             continue
         current = bpr.embeddings()

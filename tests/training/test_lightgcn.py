@@ -13,7 +13,7 @@ from gensr_model.data.prepared import PreparedDataset
 from gensr_model.models import cf_tables
 from gensr_model.runtime.progress import NullReport
 from gensr_model.training import lightgcn
-from gensr_model.training.lightgcn import CFEmbeddings, normalised_adjacency, recall_at_20, sample_pairs
+from gensr_model.training.lightgcn import CFEmbeddings, recall_at_20, sample_pairs
 
 SMALL = LightGCNConfig(dim=8, layers=2, epochs=12, batch_size=64, patience=2)
 
@@ -23,15 +23,27 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
     return write_dataset(tmp_path_factory.mktemp("lightgcn") / "prepared")
 
 
-def test_the_prenormalised_adjacency_propagates_as_pyg_does() -> None:
-    user, item = np.array([0, 0, 1, 2, 2, 2]), np.array([0, 1, 1, 0, 2, 3])
+@pytest.mark.parametrize("layers", [0, 1, 3])
+def test_vectors_and_gradients_are_those_of_pyg(layers: int) -> None:
+    user, item = (
+        np.array([0, 0, 1, 2, 2, 2]),
+        np.array([0, 1, 1, 0, 2, 3]),
+    )  # 3 users, 5 items, the last without an edge
     edges = torch.from_numpy(np.stack([np.append(user, item + 3), np.append(item + 3, user)]))
-    torch.manual_seed(0)
-    theirs = LightGCN(8, 4, 3)  # 3 users, 5 items, the last without an edge
-    ours = LightGCN(8, 4, 3, normalize=False)
-    ours.load_state_dict(theirs.state_dict())
-    adjacency = normalised_adjacency(user, item, 3, 5)
-    torch.testing.assert_close(ours.get_embedding(adjacency), theirs.get_embedding(edges))
+    ours = lightgcn.Bpr(user, item, 3, 5, LightGCNConfig(dim=4, layers=layers), seed=0)
+    theirs = LightGCN(8, 4, layers)
+    theirs.load_state_dict(ours.model.state_dict())
+    weights = torch.randn(8, 4)
+    for model, vectors in ((ours.model, ours.propagated()), (theirs, theirs.get_embedding(edges))):
+        (vectors.square() * weights).sum().backward()
+        model.vectors = vectors.detach()
+    torch.testing.assert_close(ours.model.vectors, theirs.vectors)
+    torch.testing.assert_close(ours.model.embedding.weight.grad, theirs.embedding.weight.grad)
+
+
+def test_an_epoch_of_a_large_graph_has_no_more_steps() -> None:
+    config = LightGCNConfig(batch_size=64, max_steps=10)
+    assert [lightgcn.batch_size(config, edges) for edges in (1, 640, 641, 6400)] == [64, 64, 65, 640]
 
 
 def test_it_learns_the_same_from_the_same_seed_and_marks_cold_items(dataset: PreparedDataset, tmp_path: Path) -> None:
