@@ -81,29 +81,33 @@ class CachedDecoder:
 def beam_search(decoder: Decoder, trie: TokenTrie, beams: int) -> Beams:
     """The ``beams`` best ids per user that a beam of this width reaches.
 
-    Memory is that of the logits, (U·k, V). Where this is too much, search for fewer users at a time.
-
-    Memory is that of the logits, (U·k, V); give fewer users at a time where that is too much.
+    Memory is twice that of the logits, (U·k, V). Where this is too much, search for fewer users at a time.
     """
-    logits = decoder.start()  # (U, V)
-    users, device = len(logits), logits.device
-    every = torch.arange(int(trie.first[0]), int(trie.first[1]), device=device)
-    scores = logits[:, trie.token[every]] - logits.logsumexp(dim=1, keepdim=True)
+    log_p = decoder.start().log_softmax(dim=1)  # (U, V)
+    users, device = len(log_p), log_p.device
+    begin, end = int(trie.first[0]), int(trie.first[1])
+    child = torch.arange(begin, end, device=device).expand(users, -1)
     # A one-token id ends here: the rows of its items, and the best of them.
-    ended, live = _select(scores, every.expand(users, -1), None, trie, beams)
+    ended, live = _select(_of_tokens(log_p, trie.token[begin:end]), child, None, trie, beams)
     best = Beams(ended.item, ended.score)
     for _ in range(trie.depth - 1):
         if not trie.children(live.node).any():
             break
-        source = live.beam + torch.arange(users, device=device).unsqueeze(1) * (len(logits) // users)
-        logits = decoder.advance(source, trie.token[live.node])
-        total = logits.logsumexp(dim=1).view(users, -1)
+        user = torch.arange(users, device=device).unsqueeze(1)
+        source = live.beam + user * (len(log_p) // users)
+        log_p = decoder.advance(source, trie.token[live.node]).log_softmax(dim=1)
         beam, child, valid = _continuations(trie, live.node)
-        row = beam + torch.arange(users, device=device).unsqueeze(1) * live.node.shape[1]
-        scores = logits[row, trie.token[child]] - total.gather(1, beam) + live.score.gather(1, beam)
+        place = beam * log_p.shape[1] + trie.token[child]
+        scores = log_p.view(users, -1).gather(1, place) + live.score.gather(1, beam)
         ended, live = _select(scores.masked_fill(~valid, -torch.inf), child, beam, trie, beams)
         best = _best(best, ended, beams)
     return _best(best, None, beams)
+
+
+def _of_tokens(log_p: Tensor, tokens: Tensor) -> Tensor:
+    """Columns (U, n) of ascending tokens: without a copy where none is left out between first and last."""
+    first, last = int(tokens[0]), int(tokens[-1])
+    return log_p[:, first : last + 1] if last - first + 1 == len(tokens) else log_p[:, tokens]
 
 
 class _Paths(NamedTuple):
@@ -120,13 +124,15 @@ def _continuations(trie: TokenTrie, node: Tensor) -> tuple[Tensor, Tensor, Tenso
 
     Each is (U, W), where W is the number of children of the user with most.
     """
+    users, beams = node.shape
     count = trie.children(node)
     end = count.cumsum(dim=1)
-    place = torch.arange(int(end[:, -1].max()), device=node.device).expand(len(node), -1)
-    beam = torch.searchsorted(end, place.contiguous(), right=True).clamp(max=node.shape[1] - 1)
-    child = trie.first[node].gather(1, beam) + place - (end - count).gather(1, beam)
+    place = torch.arange(int(end[:, -1].max()), device=node.device)
+    filled = torch.cat([count[:, :-1], len(place) - end[:, -1:] + count[:, -1:]], dim=1)  # the last beam's, up to W
+    beam = torch.arange(beams, device=node.device).repeat(users).repeat_interleave(filled.flatten()).view(users, -1)
+    child = (trie.first[node] - (end - count)).gather(1, beam) + place
     valid = place < end[:, -1:]
-    return beam, torch.where(valid, child, 0), valid
+    return beam, child.masked_fill_(~valid, 0), valid
 
 
 def _select(scores: Tensor, child: Tensor, beam: Tensor | None, trie: TokenTrie, beams: int) -> tuple[_Paths, _Paths]:
