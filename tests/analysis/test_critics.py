@@ -38,6 +38,7 @@ def gaussians(information: float, samples: int, dim: int = 20, seed: int = 0) ->
     return x, rho * x + math.sqrt(1 - rho**2) * torch.randn(samples, dim, generator=generator)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "truth"), [("mine", 0.0), ("mine", 1.0), ("mine", 2.0), ("infonce", 1.0), ("smile", 1.0)]
 )

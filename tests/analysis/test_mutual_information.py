@@ -28,6 +28,7 @@ def labels(n: int) -> np.ndarray:
     return np.arange(n) % 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sharpness", [0.0, 1.0, 4.0])
 def test_answers_drawn_from_a_known_probability(sharpness: float) -> None:
     """The demo's size: estimates must come near the exact value, from below, and stay under the entropy."""

@@ -178,6 +178,7 @@ def test_a_dataset_that_the_filters_empty(world: World, tiny: Tiny, format: str)
     check_stopped(world, data_part(config, return_state=True), pattern)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["amazon", "kuaisar"])
 def test_the_next_good_run_succeeds(world: World, tiny: Tiny, tmp_path: Path, format: str) -> None:
     """The files are damaged and repaired in place, the configuration stays the same."""

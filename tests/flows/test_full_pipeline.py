@@ -32,6 +32,7 @@ Tiny = Callable[..., PipelineConfig]
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
+@pytest.mark.slow
 def test_a_run_on_one_task_is_about_that_task_alone_and_a_study_that_fails_holds_nothing_back(
     tiny: Tiny, home_with_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

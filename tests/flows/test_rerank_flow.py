@@ -93,6 +93,7 @@ def test_what_kept_files_cannot_give_is_told_before_anything_is_trained(
     assert set((gensr_home / "store").glob("*/*")) == stages
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_server")
 def test_all_systems_stand_in_one_table_and_one_that_fails_says_why(
     gensr_home: Path, tiny: Callable[..., PipelineConfig]

@@ -171,6 +171,7 @@ def check_answers(folders: list[Path], answers: list[tuple[int, int, dict[str, A
             assert abs(known.get(item["id"], item["score"]) - item["score"]) < 1e-5
 
 
+@pytest.mark.slow
 def test_versions_change_under_mixed_requests(tmp_path: Path) -> None:
     soak(tmp_path, seconds=1)
 

@@ -48,6 +48,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_world(tmp_path_factory.mktemp("precision"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TRAIN)
 @pytest.mark.parametrize("answer_loss", ["vocabulary", "listwise"])
 def test_bf16_trains_every_model_and_keeps_fp32(root: Path, tmp_path: Path, kind: str, answer_loss: str) -> None:
