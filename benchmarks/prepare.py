@@ -1,11 +1,11 @@
-"""Raw tables in KuaiSAR's format to a prepared dataset: ours, against the same steps in pandas (`pandas_prepare`).
+"""Raw tables in KuaiSAR's format to a prepared dataset: ours, against the same steps in pandas and in polars.
 
 python -m benchmarks.prepare [--sizes 200000 1000000 5000000] [--ours-only] [--keep FOLDER]
 
 Data are generated. Sizes are rows of both behaviors in the raw tables. `speedup` and `memory_ratio` compare with the
-style of published scripts, `*_careful` with careful pandas. All sides write filtered events, split, samples and
-candidates. These are asserted equal by digest, and the candidates by their rules. `--ours-only` leaves pandas out, for
-sizes that it does not survive.
+style of published scripts, `*_careful` with careful pandas, `*_polars` with polars. All sides write filtered events,
+split, samples and candidates. These are asserted equal by digest, and the candidates by their rules. `--ours-only`
+leaves the others out, for sizes that they do not survive.
 """
 
 from __future__ import annotations
@@ -25,23 +25,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from benchmarks import pandas_prepare
+from benchmarks import pandas_prepare, polars_prepare
 from benchmarks.shapes import kuaisar
 from benchmarks.sides import Cost, arguments, exponent, in_child, measured
 from gensr_model.config.pipeline import PipelineConfig
 
 SPLITS = ("train", "valid", "test")
-PANDAS = {"script": "", "careful": "_careful"}  # style -> how its results are named
+# Another way to prepare -> how its results are named.
+OTHERS = {"script": "", "careful": "_careful", "polars": "_polars"}
 SETTINGS: dict[str, Any] = {
     "format": "kuaisar",
     "prepare": {"threads": 2, "memory_limit": "8GB", "protocols": ["uniform"]},
 }
-
-
-def ours(raw: Path, out: Path) -> None:
-    from tasks.prepare.prepare import build_prepared
-
-    build_prepared(raw, PipelineConfig.model_validate(SETTINGS), out)
 
 
 def raw_tables(rows: int, folder: Path) -> None:
@@ -106,24 +101,24 @@ def check_candidates(folder: Path) -> None:
         assert not np.isin(user[:, None] * n_items + items, met).any()
 
 
-def compare(rows: int, place: Path, with_pandas: bool) -> dict[str, Any]:
+def compare(rows: int, place: Path, with_others: bool) -> dict[str, Any]:
     """Both sides at one size; asserts equal outcomes, prints and returns the costs."""
     if not (place / "raw").is_dir():
         place.mkdir(parents=True, exist_ok=True)
         in_child("prepare", "--side", "raw", "--rows", rows, "--place", place)
-    names = ["ours", *PANDAS] if with_pandas else ["ours"]
+    names = ["ours", *OTHERS] if with_others else ["ours"]
     costs: dict[str, Cost] = {}
     for name in names:
         shutil.rmtree(place / name, ignore_errors=True)
         (place / name).mkdir()
         costs[name] = Cost(*in_child("prepare", "--side", name, "--place", place))
         check_candidates(place / name)
-    if with_pandas:
+    if with_others:
         expected = outcome(place / "ours")
-        assert all(outcome(place / name) == expected for name in PANDAS)
+        assert all(outcome(place / name) == expected for name in OTHERS)
     read = sum(pq.read_metadata(place / "raw" / f"{t}.parquet").num_rows for t in ("rec", "src"))
     result = {"rows": read, **{name: cost._asdict() for name, cost in costs.items()}}
-    for name, suffix in PANDAS.items() if with_pandas else ():
+    for name, suffix in OTHERS.items() if with_others else ():
         result[f"speedup{suffix}"] = round(costs[name].seconds / costs["ours"].seconds, 2)
         result[f"cpu_ratio{suffix}"] = round(costs[name].cpu_seconds / costs["ours"].cpu_seconds, 2)
         result[f"memory_ratio{suffix}"] = round(costs["ours"].peak_gb / costs[name].peak_gb, 3)
@@ -146,7 +141,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[200_000, 1_000_000, 5_000_000])
     parser.add_argument("--ours-only", action="store_true")
     parser.add_argument("--keep", type=Path, help="folder for the data; existing raw tables in it are used")
-    parser.add_argument("--side", choices=("raw", "ours", *PANDAS), help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=("raw", "ours", *OTHERS), help=argparse.SUPPRESS)
     parser.add_argument("--rows", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--place", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -156,7 +151,11 @@ def main() -> None:
         if given.side == "raw":
             cost = measured(lambda: raw_tables(given.rows, place))
         elif given.side == "ours":
-            cost = measured(lambda: ours(place / "raw", out))
+            from tasks.prepare.prepare import build_prepared
+
+            cost = measured(lambda: build_prepared(place / "raw", PipelineConfig.model_validate(SETTINGS), out))
+        elif given.side == "polars":
+            cost = measured(lambda: polars_prepare.prepare(place / "raw", out))
         else:
             cost = measured(lambda: pandas_prepare.prepare(place / "raw", out, style=given.side))
         print(json.dumps(cost))
