@@ -4,7 +4,8 @@
 
 ``FOLDER/job.json`` has ``model``, ``items``, ``users``, ``max_history``, ``settings`` (RecBole's). ``train.parquet``
 has a row per training sample (user, item, history); ``valid.parquet`` and ``test.parquet`` have user, history and
-candidates, the positive first. Writes ``scores.parquet`` (scores, one list per test row) and ``result.json``.
+candidates, the positive first. Writes ``scores.parquet`` (scores, one list per test row) and ``result.json``. With
+``time_epochs`` the job only trains, and ``result.json`` has the processor time; ``trimmed`` says how batches are made.
 
 RecBole's code is as installed. What it gets from outside:
 
@@ -218,7 +219,13 @@ def main(folder: Path) -> None:
     begun = time.perf_counter()
     model = get_model(job["model"])(config, built)
     trainer = trainer_of(config, model)
-    rows = ByLength(loader, built.inter_feat, model) if sequential else loader
+    rows = ByLength(loader, built.inter_feat, model) if sequential and job.get("trimmed", True) else loader
+    if "time_epochs" in job:
+        cpu = time.process_time()
+        trainer.fit(rows, None, verbose=False, saved=False)
+        result = {"cpu_seconds": time.process_time() - cpu, "train_rows": len(built.inter_feat)}
+        (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
+        return
     trainer.fit(rows, Lists(valid, dataset, model, config), verbose=False, saved=False)
     model.load_state_dict(trainer.state)
     model.load_other_parameter(trainer.other)
