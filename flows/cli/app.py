@@ -7,6 +7,8 @@ prints the message last and exits with status 1. Wrong usage exits with status 2
 
 from __future__ import annotations
 
+import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -90,10 +92,34 @@ app.command()(promote)
 app.command()(recommend)
 
 
+class Process(StrEnum):
+    """What ``gensr up`` starts."""
+
+    prefect = servers.PREFECT_SERVER
+    mlflow = servers.MLFLOW_SERVER
+    worker = servers.WORKER
+
+
 @app.command()
-def up() -> None:
-    """Start the local servers and the worker, and deploy prefect.yaml."""
-    servers.up(installation.enter())
+def up(
+    only: Annotated[
+        Process | None,
+        typer.Option(metavar="NAME", help="Be this one process until it ends: prefect, mlflow or worker."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="With --only, the address where the server listens.")] = "127.0.0.1",
+) -> None:
+    """Start the local servers and the worker, and deploy prefect.yaml.
+
+    PREFECT_SERVER_DATABASE_CONNECTION_URL, MLFLOW_BACKEND_STORE_URI and MLFLOW_ARTIFACTS_DESTINATION name PostgreSQL
+    and S3 in place of files. With --only worker, PREFECT_API_URL and MLFLOW_TRACKING_URI name the servers.
+    """
+    names = ("PREFECT_API_URL", "MLFLOW_TRACKING_URI") if only is Process.worker else ()
+    addresses = {name: os.environ[name] for name in names if os.environ.get(name)}
+    here = installation.enter()
+    if only is None:
+        servers.up(here)
+    else:
+        servers.foreground(here, only, host, addresses)
 
 
 @app.command()
@@ -104,7 +130,7 @@ def down() -> None:
 
 @app.command()
 def status() -> None:
-    """Show which servers are up, what is running, the latest report, and the latest decision about a champion."""
+    """Show which servers are up, where their data is, what runs, the latest report and the last decision."""
     typer.echo("\n".join(servers.status(installation.enter())))
 
 

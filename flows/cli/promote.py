@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from flows.local import installation, servers, services
+from flows.local import installation, servers
+from flows.local.stores import MLFLOW_DATABASE
 from gensr_model.errors import DataError
 
 
@@ -46,13 +47,11 @@ def _use_mlflow() -> None:
 
     Where it is down, the MLflow that the environment names comes first.
     """
-    given = os.environ.get("MLFLOW_TRACKING_URI")
+    named = os.environ.get("MLFLOW_TRACKING_URI")
     here = installation.enter()
-    if given and not services.is_up(here.mlflow_server, here.where.services):
-        os.environ["MLFLOW_TRACKING_URI"] = given
-    elif not Path(here.where.mlflow_store.removeprefix("sqlite:///")).is_file():
+    own = named is None and MLFLOW_DATABASE not in here.stores.given
+    if own and not Path(here.where.mlflow_store.removeprefix("sqlite:///")).is_file():
         raise DataError(
             f"no model is registered in {here.where.root}. Make the first by `gensr run --deployment retrain/nightly`."
         )
-    else:
-        servers.mlflow_up(here)
+    servers.mlflow_up(here, named)

@@ -38,8 +38,8 @@ def serve(
     """Answer requests for recommendations and searches over HTTP, and show a page to try the model.
 
     Serves the champion of a registered model, or with --model and --demo the newest run's model where nothing was
-    promoted yet. Starts MLflow's server where it is not up. When the champion changes, the new version answers as soon
-    as it is loaded and tested.
+    promoted yet. Starts MLflow's server where it is not up, unless MLFLOW_TRACKING_URI names one. When the champion
+    changes, the new version answers as soon as it is loaded and tested.
 
     Example: gensr serve --model gensr-mine --events /data/events
     """
@@ -47,6 +47,7 @@ def serve(
         raise typer.BadParameter("--model, --bundle and --demo exclude each other. Give one of them.")
     if bundle is not None and version is not None:
         raise typer.BadParameter("--version names a version in MLflow. Leave it out with --bundle.")
+    named = os.environ.get("MLFLOW_TRACKING_URI")
     here = installation.enter()
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)  # libraries write more
@@ -59,15 +60,15 @@ def serve(
     if bundle is not None:
         served.serve_folder(bundle, place, events, started)
         return
-    servers.mlflow_up(here)
+    mlflow = servers.mlflow_up(here, named)
     from tasks.serve.newest import Newest, newest
     from tasks.serve.registry import Registry, model_with_champion
 
     name = _demo() if demo else model or model_with_champion()
-    registry = Registry(name, here.mlflow_url)
+    registry = Registry(name, mlflow)
 
     def unpromoted() -> Newest | None:
-        found = newest(registry, here.mlflow_url)
+        found = newest(registry, mlflow)
         if found:
             typer.echo(f"gensr: {name} has no champion yet. The model of the newest run serves, which is not promoted.")
         return found

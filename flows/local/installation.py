@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import flows
 from flows.local.services import Service, ServiceError
+from flows.local.stores import Stores
+from gensr_model.config.base import digest
 from tasks.core.state_dir import StateDir, server_environment, state_dir
 
 ROOT = Path(flows.__file__).resolve().parent.parent  # where prefect.yaml is
 PREFECT = [sys.executable, "-m", "prefect", "--no-prompt"]
 POOL = "gensr"
+LOOPBACK = "127.0.0.1"
 PREFECT_PORT, MLFLOW_PORT = "GENSR_PREFECT_PORT", "GENSR_MLFLOW_PORT"
 USUAL_PORTS = {PREFECT_PORT: 4200, MLFLOW_PORT: 5000}
 
@@ -25,6 +29,7 @@ class Local(NamedTuple):
     prefect_port: int
     mlflow_port: int
     environment: dict[str, str]
+    stores: Stores = Stores.of({})
 
     @property
     def prefect_url(self) -> str:
@@ -37,22 +42,32 @@ class Local(NamedTuple):
     @property
     def prefect_server(self) -> Service:
         port = str(self.prefect_port)
-        command = _module("prefect", "server", "start", "--host", "127.0.0.1", "--port", port)
+        command = _module("prefect", "server", "start", "--host", LOOPBACK, "--port", port)
         health = f"{self.prefect_url}/api/health"
         return Service("Prefect server", command, self.prefect_port, health, PREFECT_PORT)
 
     @property
     def mlflow_server(self) -> Service:
-        command = _module("mlflow", "server", "--host", "127.0.0.1", "--port", str(self.mlflow_port))
-        command += ["--workers", "1", "--backend-store-uri", self.where.mlflow_store]
-        command += ["--artifacts-destination", self.where.mlflow_artifacts.as_uri()]
+        command = _module("mlflow", "server", "--host", LOOPBACK, "--port", str(self.mlflow_port))
+        command += ["--workers", "1"]
         # Clients keep a connection and write every few seconds. The default 5 s would close it before the next request.
         command += ["--uvicorn-opts", "--timeout-keep-alive 300"]
         return Service("MLflow server", command, self.mlflow_port, f"{self.mlflow_url}/health", MLFLOW_PORT)
 
     @property
     def worker(self) -> Service:
-        return Service("worker", _module("prefect", "worker", "start", "--pool", POOL, "--type", "process"))
+        name = ["--name", self.worker_name]
+        return Service("worker", _module("prefect", "worker", "start", "--pool", POOL, "--type", "process", *name))
+
+    @property
+    def worker_name(self) -> str:
+        """The worker's name in the pool: that of the machine and, where it has several, of the state folder."""
+        return f"{socket.gethostname()} {digest(str(self.where.root))[:6]}"
+
+    def of_server(self, server: Service) -> dict[str, str]:
+        """What a server has in its environment beside what all share: where it keeps its data, passwords included."""
+        of = self.stores.of_prefect if server.name == self.prefect_server.name else self.stores.of_mlflow
+        return of(self.where)
 
     @property
     def services(self) -> list[Service]:
@@ -65,7 +80,8 @@ def local() -> Local:
     where, prefect_port, mlflow_port = state_dir(), _port(PREFECT_PORT), _port(MLFLOW_PORT)
     if prefect_port == mlflow_port:
         raise ServiceError(f"{PREFECT_PORT} and {MLFLOW_PORT} are both {mlflow_port}. Set them to two different ports.")
-    return Local(where, prefect_port, mlflow_port, server_environment(where, prefect_port, mlflow_port))
+    environment = server_environment(where, prefect_port, mlflow_port)
+    return Local(where, prefect_port, mlflow_port, environment, Stores.of(os.environ))
 
 
 def enter() -> Local:

@@ -23,7 +23,7 @@ from prefect.client.schemas.filters import (
     WorkPoolFilter,
     WorkPoolFilterName,
 )
-from prefect.client.schemas.objects import FlowRun, Log, StateType
+from prefect.client.schemas.objects import FlowRun, Log, StateType, WorkerStatus
 from prefect.client.schemas.sorting import ArtifactSort, LogSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
@@ -62,6 +62,13 @@ def crash_orphans(pool: str) -> int:
         for run in lost:
             client.set_flow_run_state(run.id, Crashed(message="The worker of this run was killed."), force=True)
     return len(lost)
+
+
+def other_workers(pool: str, name: str) -> list[str]:
+    """The names of the pool's workers that are up, other than ``name``: those of other machines."""
+    with get_client(sync_client=True) as client:
+        workers = client.read_workers_for_work_pool(pool)
+    return [worker.name for worker in workers if worker.name != name and worker.status == WorkerStatus.ONLINE]
 
 
 def _unfinished(client: SyncPrefectClient, pool: str) -> list[FlowRun]:

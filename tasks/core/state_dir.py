@@ -99,10 +99,11 @@ def run_folder(path: Path) -> Path:
 
 
 def server_environment(where: StateDir, prefect_port: int, mlflow_port: int) -> dict[str, str]:
-    """The environment of the servers, the worker and their clients.
+    """The environment that the servers, the worker and their clients share.
 
     It leaves out the Prefect and MLflow settings of the caller's shell on purpose: a profile or an API key of another
-    server must not decide where this pipeline's runs go.
+    server must not decide where this pipeline's runs go. ``flows.local.stores`` has the few that name where servers
+    keep their data.
     """
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
     # Threads of torch that wait by spinning take the core from those they wait for wherever anything else runs: on two
@@ -115,7 +116,6 @@ def server_environment(where: StateDir, prefect_port: int, mlflow_port: int) -> 
             "GENSR_HOME": str(where.root),
             "PREFECT_HOME": str(where.root / "prefect"),
             "PREFECT_API_URL": f"http://127.0.0.1:{prefect_port}/api",
-            "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{where.root / 'prefect' / 'prefect.db'}",
             "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(where.results),

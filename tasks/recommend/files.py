@@ -17,18 +17,16 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
-from botocore.exceptions import ConnectionError as NoConnection
-from s3fs import S3FileSystem
+from botocore.exceptions import BotoCoreError, ClientError
 
 from gensr_model.config.secrets import resolved, scrubbed
 from gensr_model.errors import DataError
 from gensr_model.runtime.files import write_bytes
+from tasks.core.object_storage import client, reason
 from tasks.recommend.rows import FIELD, Counts
 
 MANIFEST, LATEST = "manifest.json", "latest.json"
 _COUNTS = b"gensr"
-_CLIENT = {"connect_timeout": 10, "read_timeout": 60, "retries": {"total_max_attempts": 2}}
 
 
 class _Files(ABC):
@@ -131,12 +129,7 @@ class S3Destination(_Files):
         url = resolved(endpoint, "recommend.endpoint") if endpoint else None
         self._root = address.removeprefix("s3://").rstrip("/")
         self._secrets = {address, url} - {given, endpoint}
-        self._service = S3FileSystem(
-            endpoint_url=url,
-            config_kwargs=_CLIENT,
-            skip_instance_cache=True,  # credentials of the moment
-            use_listings_cache=False,
-        )
+        self._service = client(url)
 
     def prepare(self) -> None:
         probe = f"{self.batch}/.probe"
@@ -163,19 +156,6 @@ class S3Destination(_Files):
         try:
             yield
         except (OSError, BotoCoreError, ClientError) as error:
+            text = reason(error, self._where, FIELD, "recommend.endpoint", "list, read and write there")
             # from None: the logged trace then has no message of the library, which may quote a URL
-            raise DataError(f"{FIELD} ({self.place}): {scrubbed(self._reason(error), *self._secrets)}") from None
-
-    def _reason(self, error: Exception) -> str:
-        if isinstance(error, NoCredentialsError):
-            return (
-                "no AWS credentials were found. Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, in "
-                "the shell that starts the worker."
-            )
-        if isinstance(error, NoConnection):
-            return f"{self._where} does not answer ({type(error).__name__}). Check recommend.endpoint and the network."
-        if isinstance(error, PermissionError):
-            return f"access is denied ({error}). Check the credentials, and that they may list, read and write there."
-        if isinstance(error, FileNotFoundError):
-            return f"there is no such bucket at {self._where}. Check recommend.output and recommend.endpoint."
-        return f"it cannot be written ({type(error).__name__}: {error})."
+            raise DataError(f"{FIELD} ({self.place}): {scrubbed(text, *self._secrets)}") from None

@@ -51,7 +51,6 @@ def test_servers_get_only_our_settings_of_prefect_and_mlflow(tmp_path: Path, mon
     assert result["GENSR_HOME"] == str(tmp_path)
     assert result["PREFECT_API_URL"] == "http://127.0.0.1:4321/api"
     assert result["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5432"
-    assert result["PREFECT_SERVER_DATABASE_CONNECTION_URL"].endswith(f"{tmp_path}/prefect/prefect.db")
     assert result["PREFECT_RESULTS_LOCAL_STORAGE_PATH"] == str(StateDir(tmp_path).results)
     assert result["SOMETHING_ELSE"] == "left alone"
     assert result["GOMP_SPINCOUNT"] == "1000"

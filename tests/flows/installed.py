@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,29 @@ class Installed:
                 process.kill()
                 raise
         return process.returncode, out, err
+
+    @contextmanager
+    def serving(self, *arguments: str) -> Iterator[str]:
+        """``gensr serve ...``; its address."""
+        command = [sys.executable, "-m", "flows.cli", "serve", "--port", "0", *arguments]
+        said = self.home.root.parent / "serve.log"
+        with (
+            said.open("w", encoding="utf-8") as out,
+            subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=out, stderr=out) as process,
+        ):
+            try:
+                started = r"^  page     (http://127\.0\.0\.1:\d+)/$"
+
+                def address() -> str | None:
+                    assert process.poll() is None, said.read_text(encoding="utf-8")
+                    found = re.search(started, said.read_text(encoding="utf-8"), re.M)
+                    return found and found[1]
+
+                yield wait_for(address, 300, "gensr serve")
+                process.send_signal(signal.SIGINT)
+                assert process.wait(60) == 0, said.read_text(encoding="utf-8")
+            finally:
+                process.kill()
 
     def prefect(self, *arguments: str) -> None:
         """A command of Prefect's own, with the environment that the worker has."""

@@ -169,7 +169,7 @@ def test_status_of_a_machine_without_servers(tmp_path: Path) -> None:
     done = shell(tmp_path / "home", "status")
     assert (done.returncode, done.stderr) == (0, "")
     assert [line.split()[-1] for line in done.stdout.splitlines()] == [
-        str(tmp_path / "home"), "down", "down", "down", "none"
+        str(tmp_path / "home"), "down", "down", "down", "folder", "folder", "folder", "none"
     ]  # fmt: skip
     assert not (tmp_path / "home").exists()
 

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +49,7 @@ def test_what_people_click_on_the_page_is_learned_the_next_night(
     first = retrain(tiny(name="loop", **changes))
     assert (first["outcome"], first["new_version"]) == ("promoted", "1")
 
-    with serving(installed, logs) as address, browser(tmp_path / "browser") as tab:
+    with installed.serving("--events", str(logs)) as address, browser(tmp_path / "browser") as tab:
         clicked = {user: search_and_click(tab, address, user) for user in SEARCHERS}
         assert tab.complaints == []
     shown = {one["user_id"]: one for one in documents(logs, "queries") if one["user_query"] == TYPED}
@@ -74,30 +70,6 @@ def documented_logs() -> Any:
     """The section ``logs`` of the how-to page, for the shop's column of users."""
     (block,) = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
     return yaml.safe_load(block)["logs"]
-
-
-@contextmanager
-def serving(installed: Installed, events: Path) -> Iterator[str]:
-    """``gensr serve``, which writes its events into a folder; its address."""
-    command = [sys.executable, "-m", "flows.cli", "serve", "--port", "0", "--events", str(events)]
-    said = events.parent / "serve.log"
-    with (
-        said.open("w", encoding="utf-8") as out,
-        subprocess.Popen(command, cwd=ROOT, env=installed.environment, stdout=out, stderr=out) as process,
-    ):
-        try:
-            started = r"^  page     (http://127\.0\.0\.1:\d+)/$"
-
-            def address() -> str | None:
-                assert process.poll() is None, said.read_text(encoding="utf-8")
-                found = re.search(started, said.read_text(encoding="utf-8"), re.M)
-                return found and found[1]
-
-            yield wait_for(address, 300, "gensr serve")
-            process.send_signal(signal.SIGINT)
-            assert process.wait(60) == 0, said.read_text(encoding="utf-8")
-        finally:
-            process.kill()
 
 
 def search_and_click(tab: Tab, address: str, user: str) -> str:

@@ -78,7 +78,7 @@ def test_what_came_of_a_broken_transfer_is_not_fetched_again(
     source = S3Source(url="s3://shop/big", endpoint=service.url)
     with monkeypatch.context() as broken:
         broken.setattr("s3fs.core.S3File._fetch_range", dropped_after(3))
-        with pytest.raises(DataError, match=r"source s3://shop/big: it cannot be read \(ConnectionResetError"):
+        with pytest.raises(DataError, match=r"source s3://shop/big: it cannot be used \(ConnectionResetError"):
             mirror(source, tmp_path / "big")
     service.asked.clear()
     assert files(mirror(source, tmp_path / "big")) == {"events.csv": body}

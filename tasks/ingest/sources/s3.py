@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
-from botocore.exceptions import ConnectionError as NoConnection
+from botocore.exceptions import BotoCoreError, ClientError
 from filelock import FileLock
 from s3fs import S3FileSystem
 
@@ -19,9 +18,9 @@ from gensr_model.config.remote_sources import S3Source
 from gensr_model.config.secrets import resolved, scrubbed
 from gensr_model.errors import DataError
 from gensr_model.runtime.files import write_json
+from tasks.core.object_storage import client, reason
 
 _BLOCK = 8 * 2**20
-_CLIENT = {"connect_timeout": 10, "read_timeout": 60, "retries": {"total_max_attempts": 2}}
 
 
 class Listed(NamedTuple):
@@ -43,13 +42,7 @@ def mirror(source: S3Source, folder: Path) -> Path:
     endpoint = resolved(source.endpoint, "source.endpoint") if source.endpoint else None
     secrets = {address, endpoint} - {source.url, source.endpoint}
     with FileLock(f"{folder}.lock"), _one_error(source, secrets):
-        service = S3FileSystem(
-            anon=source.anonymous,
-            endpoint_url=endpoint,
-            config_kwargs=_CLIENT,
-            skip_instance_cache=True,  # credentials of the moment
-            use_listings_cache=False,
-        )
+        service = client(endpoint, source.anonymous)
         objects = _list(service, url, source.url)
         have = json.loads(known.read_text(encoding="utf-8")) if known.is_file() else {}
         _remove_others(folder, set(objects))
@@ -121,21 +114,7 @@ def _one_error(source: S3Source, secrets: set[str | None]) -> Iterator[None]:
     try:
         yield
     except (OSError, BotoCoreError, ClientError) as error:
+        where, public = source.endpoint or "AWS", "; a public bucket needs source.anonymous: true"
+        text = reason(error, where, "source.url", "source.endpoint", "list and read this prefix", public)
         # from None: the logged trace then has no message of the library, which may quote a URL
-        raise DataError(f"source {source.url}: {scrubbed(_reason(source, error), *secrets)}") from None
-
-
-def _reason(source: S3Source, error: Exception) -> str:
-    where = source.endpoint or "AWS"
-    if isinstance(error, NoCredentialsError):
-        return (
-            "no AWS credentials were found. Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, in the "
-            "shell that starts the worker; a public bucket needs source.anonymous: true."
-        )
-    if isinstance(error, NoConnection):
-        return f"{where} does not answer ({type(error).__name__}). Check source.endpoint and the network."
-    if isinstance(error, PermissionError):
-        return f"access is denied ({error}). Check the credentials, and that they may list and read this prefix."
-    if "bucket" in str(error).lower() and isinstance(error, FileNotFoundError):
-        return f"there is no such bucket at {where}. Check source.url and source.endpoint."
-    return f"it cannot be read ({type(error).__name__}: {error})."
+        raise DataError(f"source {source.url}: {scrubbed(text, *secrets)}") from None
