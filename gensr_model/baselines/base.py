@@ -39,6 +39,7 @@ class Baseline(RankingModel):
     negatives: ClassVar[int | None] = None  # per positive in training; None: from the config
     needs: ClassVar[tuple[str, ...]] = ()  # inputs besides the dataset: codes of items, or the CF tables
     phases: ClassVar[tuple[Phase, ...]] = (Phase(),)
+    in_parts: ClassVar[bool] = True  # False: ``loss`` needs whole batches, so each process of a training computes them
 
     def receive(self, name: str, value: Any) -> None:
         """Take one of ``needs`` before training. The value becomes a part of the weights."""

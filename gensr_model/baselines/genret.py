@@ -65,6 +65,7 @@ class GenRet(Generator):
     reads: ClassVar[frozenset[str]] = frozenset({QUERY, TEXT})
     tasks: ClassVar[tuple[Task, ...]] = ("search",)
     negatives: ClassVar[int | None] = 0
+    in_parts: ClassVar[bool] = False
     phases: ClassVar[tuple[Phase, ...]] = (
         *(
             Phase(f"{kind}-{level}", share=share)

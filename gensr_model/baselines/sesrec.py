@@ -16,6 +16,7 @@ from gensr_model.config.base import Task
 from gensr_model.models import losses
 from gensr_model.models.base import LossParts
 from gensr_model.models.losses import CandidateLoss
+from gensr_model.runtime import distributed
 
 
 class CoAttention(nn.Module):
@@ -135,12 +136,12 @@ class SESRec(Baseline):
     def align(self, searched: History) -> Tensor:
         """(n,) InfoNCE, both ways, between the latest query and the item that it found.
 
-        n is the number of samples with a search.
+        n is the number of samples with a search, in all processes.
         """
         rows = searched.mask[:, -1]
         item, words = searched.item[rows, -1], searched.query[rows, -1]
-        key = query_key(words)
-        queries = F.normalize(L.mean_words(self.words, words), dim=-1)
+        item, key = (distributed.gather_rows(fact) for fact in (item, query_key(words)))
+        queries = F.normalize(distributed.gather_rows(L.mean_words(self.words, words)), dim=-1)
         similar = queries @ F.normalize(self.items(item), dim=-1).T / self.tau  # (n, n)
         alike = (key.unsqueeze(1) == key) | (item.unsqueeze(1) == item)
         alike = alike & ~torch.eye(len(item), dtype=torch.bool, device=item.device)

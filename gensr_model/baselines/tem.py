@@ -80,7 +80,8 @@ class CoPPS(TEM):
         bought = batch.src_history
         rows = bought.mask.sum(dim=1) > 1
         if not rows.any():
-            return self.token.new_zeros(0)
+            none = self.token.expand(0, -1)  # with a gradient, for which other processes wait
+            return losses.info_nce(none, none, self.tau)
         items, words, mask = bought.item[rows], bought.query[rows], bought.mask[rows]
         one, two = (self.view(items, words, mask) for _ in range(2))
         return losses.info_nce(one, two, self.tau)

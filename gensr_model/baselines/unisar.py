@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from gensr_model.baselines import layers as L
+from gensr_model.baselines.augment import query_key
 from gensr_model.baselines.base import Baseline
 from gensr_model.baselines.inputs import MIXED, QUERY, USER, BaselineBatch, Domain, History
 from gensr_model.config.base import TASKS, Task
@@ -30,6 +31,7 @@ from gensr_model.models import losses
 from gensr_model.models.base import LossParts
 from gensr_model.models.losses import CandidateLoss
 from gensr_model.models.text_pooling import masked_mean
+from gensr_model.runtime import distributed
 
 EXPERT, TOWER = 64, (128, 64, 200, 80)  # widths of an expert and of the layers above the experts
 
@@ -219,13 +221,16 @@ class UniSAR(Baseline):
         return self._logits(batch, self.transitions(batch.history))
 
     def _align(self, batch: BaselineBatch, transitions: tuple[Transitions, Transitions]) -> Tensor:
-        """(R,) alignment loss of the rows whose history has both behaviors, and so transitions between them."""
+        """(R,) alignment loss of the rows whose history has both behaviors, and so transitions between them.
+
+        R counts the rows of all processes.
+        """
         both = torch.stack([t.mask.any(dim=1) for t in transitions]).all(dim=0)
-        user = batch.user[both]
-        parts = [
-            align(masked_mean(cross[both], mask[both]), masked_mean(same[both], mask[both]), _equal(user))
-            for align, (same, cross, mask) in zip(self.alignments, transitions, strict=True)
-        ]
+        alike = _equal(distributed.gather_rows(batch.user[both]))
+        parts = []
+        for align, (same, cross, mask) in zip(self.alignments, transitions, strict=True):
+            views = (distributed.gather_rows(masked_mean(view[both], mask[both])) for view in (cross, same))
+            parts.append(align(*views, alike))
         return parts[0] + parts[1]
 
     def _pair(self, history: History) -> Tensor:
@@ -233,8 +238,9 @@ class UniSAR(Baseline):
         places, mask = chosen_events(history.mask & (history.behavior == 1))
         rows = torch.nonzero(mask[:, -1]).squeeze(1)
         item, query = history.item[rows, places[rows, -1]], history.query[rows, places[rows, -1]]
-        alike = _equal(item) | (query.unsqueeze(0) == query.unsqueeze(1)).all(-1)
-        return self.pairs(self.query(query), self.items(item), alike)
+        asked = distributed.gather_rows(self.query(query))
+        item, key = (distributed.gather_rows(fact) for fact in (item, query_key(query)))
+        return self.pairs(asked, self.items(item), _equal(item) | _equal(key))
 
     def loss(self, batch: BaselineBatch) -> LossParts:
         """L_r + w_s L_s + w_a L_align + w_p L_pairs. A task without rows adds nothing."""

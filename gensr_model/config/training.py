@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from gensr_model.config.base import TASKS, Frozen, Task
 
 Compile = Literal["auto", "no", "yes"]
+Processes = Literal["auto"] | Annotated[int, Field(ge=1)]
 
 
 class TrainConfig(Frozen):
@@ -26,6 +27,11 @@ class TrainConfig(Frozen):
         "auto",
         description="Use torch.compile on the blocks of the T5, in training and in ranking the test split. auto: "
         "on a CUDA device, if the T5 is at least 512 wide.",
+    )
+    processes: Processes = Field(
+        1,
+        description="Processes that share every batch of a training, of baselines too. auto: one for each CUDA "
+        "device of the machine, else one. The result stays the same up to rounding and dropout.",
     )
     learning_rate: float = Field(1e-3, gt=0, description="Highest learning rate, after the warm-up.")
     weight_decay: float = Field(0.01, ge=0, description="Weight decay of AdamW.")

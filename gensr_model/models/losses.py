@@ -101,7 +101,11 @@ def sampled_cross_entropy(state: Tensor, rows: Tensor, target: Tensor, count: in
 
 
 def info_nce(a: Tensor, b: Tensor, tau: float) -> Tensor:
-    """(B,) InfoNCE of row pairs (B, d) by cosine similarity, with the other rows of the batch as negatives."""
+    """(N,) InfoNCE of row pairs (B, d) by cosine similarity, with the other rows of the batch as negatives.
+
+    N is the number of pairs of all processes.
+    """
+    a, b = distributed.gather_rows(a.float()), distributed.gather_rows(b.float())
     similar = F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T / tau
     return torch.logsumexp(similar, dim=1) - similar.diagonal()
 

@@ -22,6 +22,11 @@ def processes() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def shard() -> tuple[int, int]:
+    """(r, R) for the r-th of R processes. The first one writes files."""
+    return (dist.get_rank(), processes()) if processes() > 1 else (0, 1)
+
+
 @functools.cache
 def end_group_at_exit() -> None:
     """End the group of processes when this one exits: its threads may else outlive the interpreter, which aborts."""
@@ -44,12 +49,22 @@ def gather_rows(part: Tensor) -> Tensor:
     """(n, ...) of this process → (N, ...) of all, in process order. Gradients flow back to the process of each row.
 
     The backward pass adds up the gradients of all processes, each of which has the same loss over all rows. Averaging
-    over processes then leaves the gradient of that loss.
+    over processes then leaves the gradient of that loss. ``part`` needs a gradient in all processes or in none, also
+    where it has no rows.
     """
     if processes() == 1:
         return part
     gathered: Tensor = _GatherRows.apply(part)
     return gathered
+
+
+@functools.cache
+def _of_gathered_rows() -> dist.ProcessGroup | None:
+    """The group that adds up gradients of gathered rows.
+
+    The trainer adds up those of parameters at the same time, and in another order where processes use other parameters.
+    """
+    return dist.new_group()
 
 
 class _GatherRows(torch.autograd.Function):
@@ -62,6 +77,7 @@ class _GatherRows(torch.autograd.Function):
         padded[: len(part)] = part
         parts = [torch.empty_like(padded) for _ in sizes]
         dist.all_gather(parts, padded)
+        _of_gathered_rows()  # all processes begin it here together
         ctx.start, ctx.size = sum(sizes[: dist.get_rank()]), len(part)
         return torch.cat([rows[:size] for rows, size in zip(parts, sizes, strict=True)])
 
@@ -69,5 +85,5 @@ class _GatherRows(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         total = gradient.contiguous().clone()
-        dist.all_reduce(total)
+        dist.all_reduce(total, group=_of_gathered_rows())
         return total[ctx.start : ctx.start + ctx.size]

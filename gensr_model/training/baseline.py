@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NamedTuple, get_type_hints
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from pydantic import Field, NonNegativeInt
 
 from gensr_model.baselines.base import Baseline, BaselineSpec
 from gensr_model.baselines.inputs import READS_WORDS, TEXT, BaselineBatch, Collator
@@ -28,17 +26,16 @@ from gensr_model.errors import ConfigError, DataError
 from gensr_model.evaluation.scoring import Lists, lists_of, rank_samples
 from gensr_model.models import losses
 from gensr_model.models.base import ProbedModel
+from gensr_model.runtime import distributed
 from gensr_model.runtime.devices import default_device
 from gensr_model.runtime.files import load_module_tensors, module_tensors, read_tensors, write_json, write_tensors
 from gensr_model.runtime.progress import NullReport, Report
 from gensr_model.training import tuning
 from gensr_model.training.fitting import GradientLog, fit_metrics, validation_metrics
+from gensr_model.training.hyperparameters import MIN_HISTORY, OF_TRAINER
 from gensr_model.training.trainer import FitResult, TrainingData, fit, make_accelerator
 
 CONFIG, WEIGHTS, WORDS, ITEMS = "config.json", "model.safetensors", "words.json", "items.parquet"
-# Hyperparameters of the trainer and its samples. All others belong to the model.
-OF_TRAINER = ("learning_rate", "weight_decay", "batch_size", "negatives")
-MIN_HISTORY = "min_history"  # training leaves out recommendation samples with fewer events
 _SCORED_TOGETHER = 256  # samples
 _CHECKPOINT_EVERY = 1_000  # steps; a baseline's are short
 
@@ -112,20 +109,23 @@ def tune(
 
     def run(number: int, point: tuning.Point) -> float:
         known = tried / f"{number}.json"
-        if not known.is_file():
+        if known.is_file():
+            metric: float = json.loads(known.read_text(encoding="utf-8"))["metric"]
+        else:
             folder = checkpoints / f"trial-{number}"
             epochs = config.rerank.trial_epochs
             given = (spec, point, dataset, lexicon, config, epochs, folder, NullReport())
-            _, result, _ = fit_baseline(*given, needs=needs, validation=validation)
-            write_json(known, {"metric": result.best_metric})
-        metric: float = json.loads(known.read_text(encoding="utf-8"))["metric"]
+            metric = fit_baseline(*given, needs=needs, validation=validation)[1].best_metric
+            if not distributed.shard()[0]:
+                write_json(known, {"metric": metric})
         report.metrics({"tuning/metric": metric}, number)
         report.progress(number + 1, config.rerank.trials, f"tuning, {point}: {metric:.4f}")
         return metric
 
     best, trials = tuning.choose(spec.grid, config.rerank.trials, run)
     shown = [t._asdict() | {"metric": t.metric if np.isfinite(t.metric) else None} for t in trials]
-    write_json(out / "tuning.json", {"chosen": best.point, "trials": shown})
+    if not distributed.shard()[0]:
+        write_json(out / "tuning.json", {"chosen": best.point, "trials": shown})
     return {f"best_valid_{validation.chosen_by}": best.metric, "trials": float(len(trials))}
 
 
@@ -156,10 +156,11 @@ def train(
     model, result, probes = fit_baseline(
         spec, point, dataset, lexicon, config, config.rerank.epochs, checkpoints, report, every, needs, validation
     )
-    save(out, spec, point, model, dataset, lexicon, config.model.max_history)
-    write_json(out / "training.json", result.repeatable() | {"point": point, "chosen_by": validation.chosen_by})
-    if probes is not None:
-        write_json(out / "gradients.json", probes.entries())
+    if not distributed.shard()[0]:
+        save(out, spec, point, model, dataset, lexicon, config.model.max_history)
+        write_json(out / "training.json", result.repeatable() | {"point": point, "chosen_by": validation.chosen_by})
+        if probes is not None:
+            write_json(out / "gradients.json", probes.entries())
     return fit_metrics(validation.chosen_by, model, result)
 
 
@@ -194,6 +195,8 @@ def fit_baseline(
     for name, value in (needs or {}).items():
         model.receive(name, value)
     settings = training_settings(config, point, spec.model.negatives)
+    make_accelerator(settings.precision)
+    shard = distributed.shard() if spec.model.in_parts else (0, 1)
 
     def training_data(builder: Builder) -> TrainingData:
         return TrainingData(
@@ -201,7 +204,8 @@ def fit_baseline(
             settings,
             collator.max_history,
             config.seed,
-            builder=builder,
+            shard,
+            builder,
             tasks=spec.tasks,
             by_length=not spec.model.fixed_length,
             min_history=point.get(MIN_HISTORY, 0),
@@ -251,39 +255,6 @@ class _ByBucket:
 def build(spec: BaselineSpec, point: tuning.Point, collator: Collator) -> Baseline:
     """The model of a baseline with a point's hyperparameters, without those of the trainer."""
     return spec.model(collator.domain, **{k: v for k, v in point.items() if k not in (*OF_TRAINER, MIN_HISTORY)})
-
-
-def hyperparameters(model: type[Baseline]) -> dict[str, Any]:
-    """The hyperparameters that a point may set, each with the pydantic type of its values.
-
-    The smallest allowed number is the default if that is smaller, else 1 for an integer and 0 for another number.
-    """
-    fields = TrainConfig.model_fields
-    known: dict[str, Any] = {name: Annotated[fields[name].annotation, fields[name]] for name in OF_TRAINER}
-    known[MIN_HISTORY] = NonNegativeInt
-    for each in model.__mro__:
-        if "__init__" in vars(each) and issubclass(each, Baseline):
-            parameters = inspect.signature(each).parameters.values()
-            named = [p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name != "domain"]
-            known = _types_of(each, named) | known
-            if not any(
-                p.kind == p.VAR_KEYWORD for p in parameters
-            ):  # with it, the constructor passes unnamed values on
-                break
-    return known
-
-
-def _types_of(model: type[Baseline], named: list[inspect.Parameter]) -> dict[str, Any]:
-    try:
-        hints = get_type_hints(model.__init__)
-    except NameError:  # a name that only type checkers import: the types of its values are unknown
-        return {p.name: Any for p in named}
-    types = {p.name: hints.get(p.name, Any) for p in named}
-    for p in named:
-        if (kind := types[p.name]) in (int, float):
-            least = min(int(kind is int), p.default if isinstance(p.default, int | float) else 0)
-            types[p.name] = Annotated[kind, Field(ge=least, le=1 if p.name == "dropout" else None)]
-    return types
 
 
 def check_memory(title: str, items: int, batch_size: int, free: int | None = None) -> None:

@@ -11,13 +11,14 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from datetime import timedelta
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
@@ -104,17 +105,19 @@ class TrainingData:
         if self._order[0] != epoch:
             self._order = (epoch, self.epoch_order(epoch))
         rows = self._order[1][place * self.config.batch_size : (place + 1) * self.config.batch_size]
-        return self._build(rows, np.random.default_rng([self.seed, 3, number]))
+        return self._build(rows, np.random.default_rng([self.seed, 3, number]), self.shard)
 
     def random_batch(self, number: int) -> Any:
-        """A batch of rows of all lengths, for measurements. It depends on the seed and ``number``."""
+        """A batch of rows of all lengths, for measurements, whole in each process. It depends on the seed and
+        ``number``.
+        """
         rng = np.random.default_rng([self.seed, 5, number])
-        return self._build(rng.permutation(len(self.samples))[: self.config.batch_size], rng)[1]
+        return self._build(rng.permutation(len(self.samples))[: self.config.batch_size], rng, (0, 1))[1]
 
-    def _build(self, rows: IntArray, rng: np.random.Generator) -> tuple[Samples, Any]:
+    def _build(self, rows: IntArray, rng: np.random.Generator, shard: tuple[int, int]) -> tuple[Samples, Any]:
         samples = self.samples.take(rows)
         negatives = self.negatives.draw(samples.user, self.config.negatives, rng)
-        part = np.array_split(np.arange(len(samples)), self.shard[1])[self.shard[0]]
+        part = np.array_split(np.arange(len(samples)), shard[1])[shard[0]]
         samples, lists = samples.take(part), np.concatenate([samples.item[:, None], negatives], axis=1)[part]
         return samples, self.builder.build(samples, lists)
 
@@ -133,7 +136,9 @@ def make_accelerator(precision: Literal["auto", "no", "bf16"] = "auto") -> Accel
         ConfigError: an Accelerator of another precision is in use in this process, or the device cannot do bf16.
     """
     # An ablation, or a batch without a task, leaves parameters out of the loss. Buffers hold texts and never change.
-    kwargs = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
+    parallel = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
+    # The others wait while the first process validates.
+    waiting = InitProcessGroupKwargs(timeout=timedelta(days=1))
     if precision == "auto":
         on_gpu = default_device().type == "cuda"
         precision = "bf16" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "no"
@@ -141,7 +146,7 @@ def make_accelerator(precision: Literal["auto", "no", "bf16"] = "auto") -> Accel
         allow_bf16_attention()
     end_group_at_exit()
     try:
-        return Accelerator(mixed_precision=precision, kwargs_handlers=[kwargs])
+        return Accelerator(mixed_precision=precision, kwargs_handlers=[parallel, waiting])
     except ValueError as error:
         raise ConfigError(
             f"train.precision {precision!r} is not possible in this process: {error}. Set train.precision "

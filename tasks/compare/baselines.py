@@ -182,10 +182,10 @@ def stages_of(name: str, table: SystemTable = RERANKED) -> Stages:
     make = functools.partial(stage, code=code, skip={"": unused})
     return Stages(
         make(f"tune{table.suffix}", config=(*fit, "rerank.trials", "rerank.trial_epochs"), artifacts=("*.json",),
-             facts=lambda _: facts | grid, splits=("train", "valid"),
+             facts=lambda _: facts | grid, splits=("train", "valid"), trains=True,
              tags=lambda folder: {"chosen": json.dumps(training.chosen(folder))})(table.tune),
         make(f"train-baseline{table.suffix}", config=until, artifacts=("*.json",),
-             facts=lambda _: facts | {"default": tuning.default(spec.grid)}, splits=("train", "valid"),
+             facts=lambda _: facts | {"default": tuning.default(spec.grid)}, splits=("train", "valid"), trains=True,
              tags=lambda folder: {"stopped": how_it_ended(folder)["stopped"]})(table.train),
         make(f"evaluate{table.suffix}", config=table.ranked_by, artifacts=("*",),
              facts=lambda _: facts, splits=("test",))(table.rank),

@@ -20,7 +20,7 @@ from gensr_model.errors import ConfigError
 from gensr_model.evaluation.reference import REFERENCES
 from gensr_model.reporting.model_names import MODELS as MODEL_TITLES
 from gensr_model.semantic_ids.vectors import require_t5
-from gensr_model.training import baseline as training
+from gensr_model.training.hyperparameters import hyperparameters
 from tasks.core.dataset_format import dataset_format
 from tasks.train.finetune import MODELS
 
@@ -92,7 +92,7 @@ def check_points(config: PipelineConfig) -> None:
                 f"{title(name)} in the other sections."
             )
         spec = find_baseline(name, "rerank.points")
-        known = training.hyperparameters(spec.model)
+        known = hyperparameters(spec.model)
         for field, value in point.items():
             if field not in known:
                 raise ConfigError(

@@ -34,6 +34,7 @@ RUNNERS = frozenset(
         "tasks.core.code_version",
         "tasks.core.definitions",
         "tasks.core.isolated_process",
+        "tasks.core.launched_stage",
         "tasks.core.run_log",
         "tasks.core.source_files",
         "tasks.core.stage",

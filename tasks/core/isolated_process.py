@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import sys
 import threading
-import traceback
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,9 +19,8 @@ from typing import Any
 
 import torch
 
-from gensr_model import errors
 from gensr_model.config.pipeline import PipelineConfig
-from gensr_model.errors import GensrError, TrainingError
+from gensr_model.runtime.child_errors import SubprocessError, described, how_it_died, restored
 from gensr_model.runtime.determinism import deterministic
 from gensr_model.runtime.devices import peak_of_this_process
 from gensr_model.runtime.malloc import keep_freed_memory
@@ -33,10 +31,6 @@ from tasks.core.source_files import only_this_version
 from tasks.core.work import Work
 
 Metrics = dict[str, float]
-
-
-class SubprocessError(TrainingError):
-    """The function failed, or its process ended early. The message says how."""
 
 
 class _PipeReport:
@@ -89,11 +83,11 @@ def run_in_subprocess(
                 kind, *message = ours.recv()
             except EOFError:
                 process.join()
-                raise SubprocessError(f"{module}.{name}: {_how_it_died(process.exitcode)}") from None
+                raise SubprocessError(f"{module}.{name}: {how_it_died(process.exitcode)}") from None
             if kind == "done":
                 return dict(message[0])
             if kind == "failed":
-                raise _error(*message)
+                raise restored(**message[0])
             getattr(report, kind)(*message)
     finally:
         if process.is_alive():
@@ -101,22 +95,6 @@ def run_in_subprocess(
             process.terminate()
         process.join()
         ours.close()
-
-
-def _error(kind: str, message: str, ours: bool, trace: str) -> GensrError:
-    """The error of the other process, with its trace as a note. An error class that is not ours is unexpected."""
-    known = getattr(errors, kind, None) if ours else None
-    error: GensrError = known(message) if known else SubprocessError(message if ours else f"{kind}: {message}")
-    error.expected = ours
-    error.add_note(trace)
-    return error
-
-
-def _how_it_died(code: int | None) -> str:
-    if code is not None and code < 0:
-        hint = "; signal 9 often means that the system ran out of memory" if code == -9 else ""
-        return f"its process was killed by signal {-code}{hint}"
-    return f"its process ended with code {code} and without a result"
 
 
 def _child(
@@ -142,9 +120,7 @@ def _child(
         with deterministic():
             metrics = build(Work(*folders, _PipeReport(pipe)), *arguments) or {}
     except Exception as error:
-        message = error.full_message if isinstance(error, GensrError) else str(error)
-        trace = f"in the process of {module}.{name}:\n{traceback.format_exc()}"
-        pipe.send(("failed", type(error).__name__, message, isinstance(error, GensrError), trace))
+        pipe.send(("failed", described(error, f"{module}.{name}")))
         sys.exit(1)  # quietly: the parent raises the error
     pipe.send(("done", metrics | peak_of_this_process()))
 

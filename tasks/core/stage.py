@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from tasks.core.tracking import Tracked
 
 PREPARED = "prepare"  # the stage that writes the prepared dataset
+HOW_IT_RUNS = ("train.processes",)  # fields that change no byte of any output, so they are in no key
 Facts = Callable[[PipelineConfig], dict[str, Any]]
 
 
@@ -89,6 +90,7 @@ class Stage:
             looks up the ``code`` by name.
         format_parts: the parts of a format's entry that the function runs (``reading``, ``preparing.tables``).
         splits: what the function reads of the prepared dataset, for MLflow's dataset inputs.
+        trains: whether the function trains with the trainer, which ``train.processes`` may share out.
     """
 
     def __init__(
@@ -106,8 +108,9 @@ class Stage:
         skip: Mapping[str, Code] = MappingProxyType({}),
         format_parts: tuple[str, ...] = (),
         splits: tuple[Split, ...] = SPLITS,
+        trains: bool = False,
     ) -> None:
-        self.splits = splits
+        self.splits, self.trains = splits, trains
         self.name, self.build, self.config, self.resources = name, build, config, resources
         self.artifacts, self.tags, self.facts, self.unread, self.format_parts = (
             artifacts, tags, facts, unread, format_parts
@@ -161,7 +164,7 @@ class Stage:
     def key(self, config: PipelineConfig, *inputs: StageResult, option: str | None = None) -> str:
         """Digest of everything that decides the output."""
         tree = config.model_dump(mode="json")
-        for name in self.unread.get(option or "", ()):
+        for name in (*HOW_IT_RUNS, *self.unread.get(option or "", ())):
             section, field = name.rsplit(".", 1)
             del _at(tree, section)[field]
         parts = {name: _at(tree, name) for name in self.config}
@@ -180,8 +183,13 @@ class Stage:
 
     def view(self, config: PipelineConfig, option: str | None = None) -> PipelineConfig:
         """The config that the function gets. Reading an undeclared field raises UndeclaredField."""
-        fields = (*self.config, *self.resources)
-        return restricted(config, fields, self.unread.get(option or "", ()), f"the stage {self.name!r}")
+        return restricted(config, **self.view_of(option))
+
+    def view_of(self, option: str | None = None) -> dict[str, Any]:
+        """The arguments of ``restricted`` for ``view``."""
+        left_out = (*HOW_IT_RUNS, *self.unread.get(option or "", ()))
+        reader = f"the stage {self.name!r}"
+        return {"fields": (*self.config, *self.resources), "left_out": left_out, "reader": reader}
 
     def _run(
         self,
@@ -201,7 +209,13 @@ class Stage:
         options = () if option is None else (option,)
 
         def built(work: Work) -> dict[str, float] | None:
-            arguments = (self.view(config, option), *map(Path, inputs), *options)
+            paths = tuple(map(Path, inputs))
+            if self.trains and config.train.processes != 1:
+                from tasks.core.launched_stage import run_together  # torch: seconds
+
+                if (metrics := run_together(self, work, config, paths, option, parallel_jobs)) is not None:
+                    return metrics
+            arguments = (self.view(config, option), *paths, *options)
             if not parallel_jobs:
                 return self.build(work, *arguments)
             from tasks.core.isolated_process import run_in_subprocess  # torch: seconds

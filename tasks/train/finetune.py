@@ -42,6 +42,7 @@ def how_it_ended(folder: Path) -> dict[str, Any]:
         "two_head": (*OTHER_MODELS["two_head"], training.finetune),
     },
     splits=("train", "valid"),
+    trains=True,
 )
 def finetune(work: Work, config: PipelineConfig, prepared: Path, cf: Path, model: str) -> dict[str, float]:
     """Reads the prepared dataset and the LightGCN table; writes the model bundle."""

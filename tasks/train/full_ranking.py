@@ -27,6 +27,7 @@ _UNREAD = ("epochs", "batch_size", "negatives", "valid_samples", "two_head_epoch
     unread={"": tuple(f"train.{name}" for name in _UNREAD)},
     skip={"": OTHER_MODELS["full_ranking"]},
     splits=("train", "valid"),
+    trains=True,
 )
 def finetune_full(work: Work, config: PipelineConfig, prepared: Path, cf: Path) -> dict[str, float]:
     """Reads the prepared dataset and the LightGCN table; writes the bundle of a model that generates items."""

@@ -20,7 +20,7 @@ from gensr_model.baselines.inputs import FIELDS, MIXED, REC, TEXT, USER, Baselin
 from gensr_model.baselines.registry import BASELINES, BaselineSpec
 from gensr_model.config.base import TASKS
 from gensr_model.data.prepared import PreparedDataset
-from gensr_model.training.baseline import MIN_HISTORY, OF_TRAINER
+from gensr_model.training.hyperparameters import MIN_HISTORY, OF_TRAINER
 
 pytestmark = pytest.mark.parametrize("system", BASELINES.values(), ids=BASELINES.keys())
 HISTORIES = ("rec_history", "src_history", "history")

@@ -20,7 +20,8 @@ from gensr_model.config.training import TrainConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.errors import ConfigError
 from gensr_model.models import losses
-from gensr_model.training.baseline import check_memory, hyperparameters
+from gensr_model.training.baseline import check_memory
+from gensr_model.training.hyperparameters import hyperparameters
 from gensr_model.training.trainer import TrainingData
 from tasks.compare.names import check_points, check_trials, spec_at
 

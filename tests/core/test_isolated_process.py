@@ -16,7 +16,8 @@ import torch
 
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError, DataError, DivergedError, GensrError
-from tasks.core.isolated_process import SubprocessError, run_in_subprocess
+from gensr_model.runtime.child_errors import SubprocessError
+from tasks.core.isolated_process import run_in_subprocess
 from tasks.core.work import Work
 
 

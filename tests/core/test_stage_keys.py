@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gensr_model.baselines.registry import BASELINES
+from gensr_model.config.base import UndeclaredField
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.synthetic import write_amazon
 from gensr_model.evaluation.reference import REFERENCES
@@ -62,12 +63,13 @@ SHOWN = {*source_files.files_in("sql/audit"), "sql/prepared/later_share.sql"}
 OF_GENSR = {
     "finetune gensr", "rank gensr", "rank no_cf_view", "rank valid", "examples", "analyze information", "analyze space",
 }  # fmt: skip
+FINETUNED = {f"finetune {model}" for model in MODELS}
 OF_FULL_RANKING = {"finetune full", "rank full"}
 
 
-def keys() -> dict[str, str]:
+def keys(processes: int = 1) -> dict[str, str]:
     """The keys of all stages by name, their inputs held fixed."""
-    config = PipelineConfig()
+    config = PipelineConfig.model_validate({"train": {"processes": processes}})
     of_data = {
         f"{name} {data_format}": stage.key(PipelineConfig.model_validate({"format": data_format}), *GIVEN)
         for name, stage in DATA.items()
@@ -264,6 +266,17 @@ def test_an_ingest_that_gives_the_same_bytes_stops_the_rebuild(
     assert built(prepare, again) == prepared._replace(reused=True)
     other = again._replace(content="of other bytes")
     assert prepare.key(config, other) != prepared.key
+
+
+def test_the_number_of_processes_is_in_no_key_and_all_that_the_trainer_trains_has_it(
+    before: dict[str, str],
+) -> None:
+    assert keys(processes=2) == before
+    assert {name for name, (stage, _) in TRAINED.items() if stage.trains} == {*FINETUNED, "finetune full"}
+    for table in TABLES.values():
+        assert [stage.trains for stage in baselines.stages_of("sasrec", table)] == [True, True, False]
+    with pytest.raises(UndeclaredField, match=r"train\.processes"):
+        _ = finetune.view(PipelineConfig(), "gensr").train.processes
 
 
 def test_what_a_stage_declares_counts_by_its_effect_and_not_as_source() -> None:

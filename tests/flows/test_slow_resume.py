@@ -1,4 +1,7 @@
-"""A worker killed in the middle of fine-tuning: the next run goes on from the last checkpoint."""
+"""A worker killed in the middle of fine-tuning in two processes: the next run goes on from the last checkpoint, in one.
+
+The curve is that of one process all along, so the number of processes is in neither the key nor the result.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,14 @@ import pytest
 from installed import START_AND_RUN, Installed, wait_for
 from tiny_run import TINY
 
+from gensr_model.config.pipeline import PipelineConfig
+from gensr_model.data.prepared import PreparedDataset
+from gensr_model.runtime.progress import NullReport
+from gensr_model.training.finetune import finetune
+
 pytestmark = pytest.mark.slow
 LONG = TINY | {
+    "model": TINY["model"] | {"view_dropout": 0, "backbone": TINY["model"]["backbone"] | {"dropout": 0}},
     "train": TINY["train"] | {"epochs": 12, "patience": 1000, "checkpoint_every": 5},
     "analysis": {"enabled": False},
 }
@@ -26,9 +35,11 @@ def installed(tmp_path: Path) -> Iterator[Installed]:
 
 
 def test_a_killed_fine_tuning_is_finished_from_its_last_checkpoint(installed: Installed) -> None:
-    with installed.begin("run", config=LONG) as watching:
+    in_two = LONG | {"train": LONG["train"] | {"processes": 2}}
+    with installed.begin("run", config=in_two) as watching:
         try:
             wait_for(lambda: _saved_step(installed) >= 20, START_AND_RUN, "checkpoints")
+            assert sorted(rank for p in installed.processes() if (rank := p.environ().get("RANK"))) == ["0", "1"]
             killed = installed.kill_worker()
             saved = _saved_step(installed)
             _, err = watching.communicate(timeout=60)
@@ -55,6 +66,7 @@ def test_a_killed_fine_tuning_is_finished_from_its_last_checkpoint(installed: In
     tuned = installed.children(summary["mlflow"]["run_id"])["finetune-gensr"].data.metrics
     assert tuned["resumed_at"] == saved
     assert tuned["epochs"] == 12
+    _check_that_one_process_has_the_same_curve(installed)
 
     crashed, completed = installed.flow_runs("gensr")
     assert (crashed["state_name"], completed["state_name"]) == ("Crashed", "Completed")
@@ -64,6 +76,19 @@ def test_a_killed_fine_tuning_is_finished_from_its_last_checkpoint(installed: In
     wait_for(lambda: not worker.children(recursive=True), 30, "the end of the flow run's process")
     ours = {worker, installed.service("Prefect server"), installed.service("MLflow server")}
     assert {p for p in installed.processes() if not ours & {p, *_parents(p)}} == set()
+
+
+def _check_that_one_process_has_the_same_curve(installed: Installed) -> None:
+    store, out = installed.home.store, installed.home.root / "again"
+    out.mkdir()
+    prepared, cf = (next((store / stage).glob("*/stage.json")).parent for stage in ("prepare", "pretrain"))
+    config = PipelineConfig.model_validate(LONG)
+    finetune(PreparedDataset.open(prepared), cf, config, out / "checkpoints", out, NullReport())
+    results = [next((store / "finetune").glob("*/training.json")), out / "training.json"]
+    curves = [json.loads(file.read_text(encoding="utf-8"))["curve"] for file in results]
+    assert len(curves[0]) == len(curves[1]) >= 60
+    for actual, expected in zip(*curves, strict=True):
+        assert actual == pytest.approx(expected, rel=2e-3, abs=1e-6)
 
 
 def _parents(process: psutil.Process) -> list[psutil.Process]:
