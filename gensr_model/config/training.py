@@ -33,6 +33,12 @@ class TrainConfig(Frozen):
         description="Processes that share every batch of a training, of baselines too. auto: one for each CUDA "
         "device of the machine, else one. The result stays the same up to rounding and dropout.",
     )
+    accelerate: str | None = Field(
+        None,
+        min_length=1,
+        description="Path of Accelerate's own config file, for trainings on several machines. It replaces "
+        "`processes`. Left out: this machine alone.",
+    )
     learning_rate: float = Field(1e-3, gt=0, description="Highest learning rate, after the warm-up.")
     weight_decay: float = Field(0.01, ge=0, description="Weight decay of AdamW.")
     warmup_share: float = Field(

@@ -1,4 +1,4 @@
-"""Errors of a training in a process of its own, as JSON on their way to the process that waits for it."""
+"""Errors of a process that trains, as JSON for the process that waits for it."""
 
 from __future__ import annotations
 

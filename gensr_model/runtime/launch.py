@@ -16,9 +16,10 @@ import sys
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import torch
+from accelerate.commands.config.config_args import load_config_from_file
 
 from gensr_model.config.training import Processes
 from gensr_model.errors import ConfigError, GensrError, TrainingError
@@ -28,7 +29,7 @@ from gensr_model.runtime.files import write_json
 from gensr_model.runtime.progress import Report
 
 JOB, LOG = "job.json", "launch.log"
-_PATIENCE = 30.0  # seconds for the end of processes that were told to end
+PATIENCE = 30.0  # seconds for the end of processes that were told to end
 _LOG_LINES = 60  # of the log, in the trace of an error
 _SIGTERM = 15
 
@@ -51,6 +52,36 @@ def on_this_machine(processes: int) -> list[str]:
     # --multi_gpu serves CPUs too (ACCELERATE_USE_CPU): Accelerate's own way to several CPU processes wants MPI.
     options = {"num_processes": processes, "num_machines": 1, "main_process_port": 0}
     return ["--multi_gpu", *(f"--{name}={value}" for name, value in options.items())]
+
+
+class Machines(NamedTuple):
+    """What Accelerate's own config file says of one of several machines."""
+
+    options: list[str]  # of `accelerate launch`
+    rank: int  # number of this machine; the pipeline's is 0
+    processes: int  # of this machine
+
+
+def of_file(file: Path) -> Machines:
+    """Read Accelerate's own config file. Raises ConfigError where it is none, or where training cannot follow it."""
+    try:
+        config = load_config_from_file(str(file))
+        machines, total = int(config.num_machines), int(config.num_processes)
+    except Exception as error:  # of YAML or of Accelerate's classes, as the file's content has it
+        raise ConfigError(
+            f"{file} is no config file of Accelerate: {error}. Write it with `accelerate config --config_file {file}`."
+        ) from error
+    if config.distributed_type != "MULTI_GPU":
+        raise ConfigError(
+            f"{file}: distributed_type is {config.distributed_type}, but training needs MULTI_GPU, on CPUs too. "
+            "Change distributed_type."
+        )
+    if machines < 2 or total < machines or total % machines:
+        raise ConfigError(
+            f"{file}: num_processes is {total} and num_machines is {machines}. Give two machines or more, and the same "
+            "number of processes to each."
+        )
+    return Machines([f"--config_file={file}"], int(config.machine_rank), processes_of(total // machines))
 
 
 def run(
@@ -83,7 +114,7 @@ def run(
         try:
             metrics = _listen(process, report)
         finally:
-            _end(process)
+            end(process)
             (folder / JOB).unlink()  # other machines look for it
     said = (folder / LOG).read_text(encoding="utf-8", errors="replace")
     if metrics is None:
@@ -130,11 +161,11 @@ def _stream(pipe: IO[bytes] | None) -> IO[bytes]:
     return pipe
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
     """Close stdin, at whose end the processes end, and wait for `accelerate launch`."""
     _stream(process.stdin).close()
     try:
-        process.wait(_PATIENCE)
+        process.wait(PATIENCE)
     except subprocess.TimeoutExpired:
         process.kill()
 

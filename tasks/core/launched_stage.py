@@ -12,6 +12,8 @@ import torch
 
 from gensr_model.config.base import restricted
 from gensr_model.config.pipeline import SECTIONS, PipelineConfig
+from gensr_model.config.training import TrainConfig
+from gensr_model.errors import ConfigError
 from gensr_model.runtime import launch
 from gensr_model.runtime.devices import peak_of_this_process
 from gensr_model.runtime.progress import Report
@@ -28,15 +30,15 @@ FOLDER = "launch"  # beside the checkpoints
 def run_together(
     stage: Stage, work: Work, config: PipelineConfig, inputs: Sequence[Path], option: str | None, share: int
 ) -> dict[str, float] | None:
-    """Build a stage in as many processes as ``train.processes`` says. None where that is one.
+    """Build a stage in the processes of ``train.processes`` or ``train.accelerate``. None where that is one.
 
     Returns the metrics of the first process and its ``peak_memory_mb``. Errors are those of ``launch.run``.
 
     Args:
         share: number of such stages that share the cores.
     """
-    processes = launch.processes_of(config.train.processes)
-    if processes == 1:
+    processes, options = _launched(config.train)
+    if not options:
         return None
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # frees memory that a training in this process has reserved
@@ -51,10 +53,23 @@ def run_together(
         "options": [] if option is None else [option],
     }
     threads = max(1, (os.cpu_count() or 1) // (processes * max(1, share)))
-    options = launch.on_this_machine(processes)
     return launch.run(
         "tasks.core.launched_stage:build", arguments, work.checkpoints / FOLDER, options, threads, work.report
     )
+
+
+def _launched(train: TrainConfig) -> tuple[int, list[str]]:
+    """The number of processes on this machine, and the options of `accelerate launch`. None of these for one."""
+    if train.accelerate is None:
+        processes = launch.processes_of(train.processes)
+        return processes, launch.on_this_machine(processes) if processes > 1 else []
+    machines = launch.of_file(Path(train.accelerate))
+    if machines.rank:
+        raise ConfigError(
+            f"{train.accelerate}: machine_rank is {machines.rank}, but the machine of the pipeline is 0. Give every "
+            "machine its own file."
+        )
+    return machines.processes, machines.options
 
 
 def build(

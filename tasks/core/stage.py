@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from tasks.core.tracking import Tracked
 
 PREPARED = "prepare"  # the stage that writes the prepared dataset
-HOW_IT_RUNS = ("train.processes",)  # fields that change no byte of any output, so they are in no key
+HOW_IT_RUNS = ("train.processes", "train.accelerate")  # fields that change no byte of any output, so they are in no key
 Facts = Callable[[PipelineConfig], dict[str, Any]]
 
 
@@ -210,7 +210,7 @@ class Stage:
 
         def built(work: Work) -> dict[str, float] | None:
             paths = tuple(map(Path, inputs))
-            if self.trains and config.train.processes != 1:
+            if self.trains and (config.train.processes != 1 or config.train.accelerate):
                 from tasks.core.launched_stage import run_together  # torch: seconds
 
                 if (metrics := run_together(self, work, config, paths, option, parallel_jobs)) is not None:

@@ -67,9 +67,9 @@ FINETUNED = {f"finetune {model}" for model in MODELS}
 OF_FULL_RANKING = {"finetune full", "rank full"}
 
 
-def keys(processes: int = 1) -> dict[str, str]:
+def keys(**how_it_trains: object) -> dict[str, str]:
     """The keys of all stages by name, their inputs held fixed."""
-    config = PipelineConfig.model_validate({"train": {"processes": processes}})
+    config = PipelineConfig.model_validate({"train": how_it_trains})
     of_data = {
         f"{name} {data_format}": stage.key(PipelineConfig.model_validate({"format": data_format}), *GIVEN)
         for name, stage in DATA.items()
@@ -271,7 +271,7 @@ def test_an_ingest_that_gives_the_same_bytes_stops_the_rebuild(
 def test_the_number_of_processes_is_in_no_key_and_all_that_the_trainer_trains_has_it(
     before: dict[str, str],
 ) -> None:
-    assert keys(processes=2) == before
+    assert keys(processes=2, accelerate="machines.yaml") == before
     assert {name for name, (stage, _) in TRAINED.items() if stage.trains} == {*FINETUNED, "finetune full"}
     for table in TABLES.values():
         assert [stage.trains for stage in baselines.stages_of("sasrec", table)] == [True, True, False]

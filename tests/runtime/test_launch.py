@@ -108,6 +108,33 @@ def test_what_interrupts_the_listener_ends_the_processes(tmp_path: Path, start: 
     assert not any(str(tmp_path) in " ".join(child.cmdline()) for child in psutil.Process().children())
 
 
+MACHINES = "distributed_type: MULTI_GPU\nnum_machines: 2\nnum_processes: 4\nmachine_rank: 1\n"
+
+
+def test_a_config_file_of_accelerate_says_which_machine_this_is(tmp_path: Path) -> None:
+    file = tmp_path / "machines.yaml"
+    file.write_text(MACHINES, encoding="utf-8")
+    assert launch.of_file(file) == ([f"--config_file={file}"], 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "machines.yaml is no config file of Accelerate: .*does not exist.* Write it with `accelerate config"),
+        ("- a list", "is no config file of Accelerate"),
+        (f"{MACHINES}nobody: 1\n", "is no config file of Accelerate: .*nobody"),
+        (MACHINES.replace("MULTI_GPU", "FSDP"), "distributed_type is .*FSDP, but training needs MULTI_GPU"),
+        (MACHINES.replace("4", "3"), "num_processes is 3 and num_machines is 2. .*same number of processes to each"),
+    ],
+)
+def test_a_config_file_that_training_cannot_follow_is_named(tmp_path: Path, content: str | None, message: str) -> None:
+    file = tmp_path / "machines.yaml"
+    if content is not None:
+        file.write_text(content, encoding="utf-8")
+    with pytest.raises(ConfigError, match=message):
+        launch.of_file(file)
+
+
 def test_processes_are_as_many_as_devices_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
