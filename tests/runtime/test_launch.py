@@ -25,7 +25,7 @@ KILLED = """Root Cause (first observed failure):
 [1]:
   exitcode  : -9 (pid: 12)
 """
-TAKEN = "launch distributed communication on port `29500`, but another process is utilizing it. Please specify a different"
+TAKEN = "launch distributed communication on port `29500`, but another process is utilizing it. Please specify a"
 
 
 class Heard:
