@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flows.local import installation, servers
+from flows.local import installation, servers, stores
 from flows.local.stores import MLFLOW_DATABASE
 from gensr_model.errors import DataError
 
@@ -49,7 +49,7 @@ def _use_mlflow() -> None:
     """
     named = os.environ.get("MLFLOW_TRACKING_URI")
     here = installation.enter()
-    own = named is None and MLFLOW_DATABASE not in here.stores.given
+    own = named is None and MLFLOW_DATABASE not in stores.remembered(here.where) | here.stores.given
     if own and not Path(here.where.mlflow_store.removeprefix("sqlite:///")).is_file():
         raise DataError(
             f"no model is registered in {here.where.root}. Make the first by `gensr run --deployment retrain/nightly`."

@@ -66,11 +66,14 @@ def _start(here: Local, servers: list[Service]) -> None:
         services.wait_healthy(server, where.services, where.logs)
 
 
-def _check_places(here: Local, given: Collection[str]) -> None:
+def _check_places(here: Local, wanted: Collection[str]) -> None:
+    """Check what a server that is not up will use, and note it. Raises ServiceError."""
+    stores.check_remembered(here.where, wanted, here.stores.given)
     if here.stores.given:
         from flows.local import store_checks  # SQLAlchemy
 
-        store_checks.check(here.stores, given)
+        store_checks.check(here.stores, wanted)
+        stores.remember(here.where, wanted, here.stores.given)
 
 
 def _print_places(here: Local, given: dict[str, str]) -> None:
@@ -163,7 +166,7 @@ def status(here: Local) -> list[str]:
     up = {service.name: services.is_up(service, here.where.services) for service in here.services}
     shown = [("state folder", str(here.where.root))]
     shown += [(name, f"up {pages.get(name, '')}".rstrip() if is_up else "down") for name, is_up in up.items()]
-    places = dict(here.stores.given)
+    places = stores.remembered(here.where) | here.stores.given
     for server in (here.prefect_server, here.mlflow_server):
         places |= stores.in_use(server, here.where) or {}
     shown += [(label, stores.shown(places.get(name))) for name, label in stores.PLACES.items()]

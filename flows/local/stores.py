@@ -6,13 +6,17 @@ of the machine can read, and not in the environment of runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
 
 from flows.local.services import Service, ServiceError, read_record
 from gensr_model.config.secrets import scrubbed
+from gensr_model.runtime.files import write_json
 from tasks.core.state_dir import StateDir
 
 if TYPE_CHECKING:
@@ -78,7 +82,7 @@ def shown(value: str | None) -> str:
     """A place without a secret. None is a place in the state folder."""
     if value is None or not value.startswith(("postgres", "s3:")):
         return "in the state folder"
-    return scrubbed(value.replace("+asyncpg", "").replace("+psycopg", ""))
+    return scrubbed(re.sub(r"^(\w+)\+\w+:", r"\1:", value))  # without the driver
 
 
 def in_use(service: Service, where: StateDir) -> dict[str, str] | None:
@@ -101,6 +105,34 @@ def check_same(service: Service, where: StateDir, wanted: Mapping[str, str], giv
                 f"the {service.name} of this folder is up and has its data {then}, but {name} is {now}. Run `gensr "
                 "down` first."
             )
+
+
+def remembered(where: StateDir) -> dict[str, str]:
+    """The places outside the state folder in which its servers had their data at the last start, without secrets."""
+    file = _memory(where)
+    content: dict[str, str] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return content
+
+
+def check_remembered(where: StateDir, wanted: Collection[str], given: Mapping[str, str]) -> None:
+    """Raise ServiceError where data are elsewhere and no variable says so now: the server would begin empty."""
+    for name, place in remembered(where).items():
+        if name in wanted and name not in given:
+            raise ServiceError(
+                f"{PLACES[name]} of this folder are in {place}, and {name} is not set. Set it, or delete "
+                f"{_memory(where)} to go on without them, in the state folder."
+            )
+
+
+def remember(where: StateDir, wanted: Collection[str], given: Mapping[str, str]) -> None:
+    """Note where servers have their data from now on."""
+    places = {name: shown(value) for name, value in given.items() if name in wanted}
+    if places:
+        write_json(_memory(where), remembered(where) | places)
+
+
+def _memory(where: StateDir) -> Path:
+    return where.root / "places.json"
 
 
 def _postgresql(name: str, given: str, driver: str) -> URL:

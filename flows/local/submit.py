@@ -65,7 +65,7 @@ def crash_orphans(pool: str) -> int:
 
 
 def other_workers(pool: str, name: str) -> list[str]:
-    """The names of the pool's workers that are up, other than ``name``: those of other machines."""
+    """The names of the pool's workers that are up, other than ``name``: of other machines, for instance."""
     with get_client(sync_client=True) as client:
         workers = client.read_workers_for_work_pool(pool)
     return [worker.name for worker in workers if worker.name != name and worker.status == WorkerStatus.ONLINE]

@@ -14,7 +14,7 @@ import yaml
 from prefect.client.orchestration import get_client
 from prefect.utilities.importtools import import_object
 
-from flows.local import installation
+from flows.local import installation, submit
 from flows.local.installation import ROOT
 from flows.local.services import ServiceError
 from gensr_model.config.pipeline import PipelineConfig
@@ -101,6 +101,15 @@ def test_the_nightly_run_is_scheduled_and_alone() -> None:
     assert [(s["cron"], s["active"]) for s in batch["schedules"]] == [("0 4 * * *", False)]
     assert batch["concurrency_limit"] == nightly["concurrency_limit"]
     assert "schedules" not in deployments()["full-pipeline"]
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_workers_of_other_machines_are_known_by_their_names() -> None:
+    submit.ensure_pool("shared")
+    with get_client(sync_client=True) as client:
+        for name in ("this machine 1a2b3c", "another 4d5e6f"):
+            client.send_worker_heartbeat("shared", name)
+    assert submit.other_workers("shared", "this machine 1a2b3c") == ["another 4d5e6f"]
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import traceback
 import urllib.request
@@ -10,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
-from installed import Installed
+from installed import START_AND_RUN, Installed, wait_for
 from postgresql_server import PASSWORD, QUOTED, postgresql_server, programs, with_login
 from s3_server import KEYS, S3, only_these_keys, s3_server
 from tiny_run import TINY
@@ -95,6 +97,59 @@ def test_train_retrain_promote_and_serve(postgresql: str, bucket: S3, tmp_path: 
         assert not [path for path, content in written.items() if secret.encode() in content]
         assert not [name for name, text in dumps.items() if secret in text]
         assert secret not in said + "".join(arguments)
+
+
+def test_each_process_by_itself_as_in_a_container(postgresql: str, tmp_path: Path) -> None:
+    """Servers listen on another address than 127.0.0.1, and the worker has a state folder of its own."""
+    installed, host = Installed(tmp_path), "127.0.0.2"
+    prefect, mlflow = (f"http://{host}:{port}" for port in (installed.prefect_port, installed.mlflow_port))
+    common = installed.environment | {"no_proxy": host}
+    of_process = {
+        "prefect": {PREFECT_DATABASE: f"{postgresql}prefect"},
+        "mlflow": {MLFLOW_DATABASE: f"{postgresql}mlflow", "MLFLOW_SERVER_ALLOWED_HOSTS": f"{host}:*"},
+        "worker": {"PREFECT_API_URL": f"{prefect}/api", "MLFLOW_TRACKING_URI": mlflow},
+    }
+    started: list[subprocess.Popen[str]] = []
+
+    def start(name: str, *arguments: str) -> None:
+        installed.environment = common | of_process[name] | {"GENSR_HOME": str(tmp_path / name)}
+        started.append(installed.begin("up", "--only", name, *arguments))
+
+    def answers(url: str) -> bool:
+        assert all(process.poll() is None for process in started), [process.communicate() for process in started]
+        try:
+            return bool(urllib.request.urlopen(url, timeout=5).status == 200)
+        except OSError:
+            return False
+
+    def workers() -> list[str]:
+        assert started[-1].poll() is None, started[-1].communicate()
+        address = f"{prefect}/api/work_pools/gensr/workers/filter"
+        request = urllib.request.Request(address, b"{}", {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return [worker["name"] for worker in json.load(answer) if worker["status"] == "ONLINE"]
+        except OSError:
+            return []
+
+    try:
+        start("prefect", "--host", host)
+        start("mlflow", "--host", host)
+        for url in (f"{prefect}/api/health", f"{mlflow}/health"):
+            wait_for(lambda url=url: answers(url), START_AND_RUN, url)
+        before = set(workers())
+        start("worker")
+        (name,) = wait_for(lambda: set(workers()) - before, START_AND_RUN, "the worker")
+        assert name.startswith(f"{socket.gethostname()} ")
+        environment = psutil.Process(started[-1].pid).environ()
+        assert (environment["PREFECT_API_URL"], environment["MLFLOW_TRACKING_URI"]) == (f"{prefect}/api", mlflow)
+        assert not [secret for secret in SECRETS if secret in "".join(environment.values())]
+    finally:
+        for process in reversed(started):
+            process.terminate()
+        output = "".join(text for process in reversed(started) for text in process.communicate(timeout=60))
+    assert "Prefect data: postgresql://***@127.0.0.1" in output
+    assert not [secret for secret in SECRETS if secret in output]
 
 
 def ask(address: str) -> Any:

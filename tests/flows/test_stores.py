@@ -99,6 +99,18 @@ def test_status_says_where_data_are_and_hides_the_password(tmp_path: Path) -> No
     assert SECRET not in "".join(said)
 
 
+def test_data_that_were_elsewhere_are_not_forgotten_in_a_shell_without_variables(tmp_path: Path) -> None:
+    """Else a server would begin empty, and the next retraining would make a first champion."""
+    there, here = local(tmp_path, **DATABASES), local(tmp_path)
+    stores.remember(there.where, there.of_server(there.mlflow_server), there.stores.given)
+    assert SECRET not in (tmp_path / "places.json").read_text(encoding="utf-8")
+    stores.check_remembered(there.where, there.of_server(there.mlflow_server), there.stores.given)
+    stores.check_remembered(here.where, here.of_server(here.prefect_server), here.stores.given)
+    with pytest.raises(ServiceError, match=r"MLflow data of this folder are in postgresql://\*.*places.json to go"):
+        stores.check_remembered(here.where, here.of_server(here.mlflow_server), here.stores.given)
+    assert "MLflow data    postgresql://***@db/mlflow?ssl=require" in servers.status(here)
+
+
 def test_a_server_that_is_up_with_other_data_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment of the running server says what it uses; here that of this process."""
     here = local(tmp_path, **DATABASES)
