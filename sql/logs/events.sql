@@ -1,4 +1,4 @@
--- One block of events (batch: text by role; engagement; number, the time as a number; line_no) -> typed events, or the
+-- One block of events (batch: text by role; engagement; number, the time as a number; line_no) -> what is typed of each, or the
 -- reason for a reject. Events of ignored types and impressions need no ids and no times: many have none. Rows stay in their order.
 with rows as (
     select
@@ -51,17 +51,9 @@ judged as (
     from rows
 )
 select
-    "user",
-    item,
     ts,
-    behavior,
-    engagement,
-    query,
-    query_id,
-    session,
     try_cast(weight as double) as weight,
     try_cast(try_cast(position as double) as bigint) as position,
-    item_title,
     line_no as line,
     reason,
     case when reason is not null then concat_ws(',', "user", item, time, behavior, query) end as excerpt

@@ -1,11 +1,15 @@
 -- One block of JSON lines (batch: line, line_no) -> the values at $paths as text, or the reason for a reject.
+with typed as (
+    select line, line_no, try(json_type(line)) as kind
+    from batch
+)
 select
     line_no,
-    case when json_valid(line) and json_type(line) = 'OBJECT' then json_extract_string(line, $paths) end as fields,
+    case when kind = 'OBJECT' then json_extract_string(line, $paths) end as fields,
     line_no as line,
     case
-        when not json_valid(line) then 'not a JSON line'
-        when json_type(line) <> 'OBJECT' then 'not a JSON object'
+        when kind is null then 'not a JSON line'
+        when kind <> 'OBJECT' then 'not a JSON object'
     end as reason,
-    line as excerpt
-from batch
+    case when kind is distinct from 'OBJECT' then line end as excerpt
+from typed

@@ -4,6 +4,6 @@ create or replace temp macro is_nested(value) as -- an id that is a list or an o
 create or replace temp macro document(line) as -- that of a line of elasticdump
     case
         when contains(line, '"_source"')
-            then case when json_valid(line) then coalesce(json_extract(line, '$._source')::varchar, line) else line end
+            then case when json_valid(line) then coalesce(nullif(json_extract(line, '$._source')::varchar, 'null'), line) else line end
         else line
     end;

@@ -64,13 +64,17 @@ def _too_little_memory(config: PrepareConfig, error: duckdb.Error) -> ConfigErro
     )
 
 
+def literal(path: Path) -> str:
+    """The path for DuckDB's readers, to which ``[ * ?`` are patterns."""
+    return re.sub(r"([*?\[])", r"[\1]", str(path))
+
+
 def open_parquet(con: duckdb.DuckDBPyConnection, path: Path, file_row_number: bool = False) -> duckdb.DuckDBPyRelation:
     """The rows of one Parquet file at any path.
 
     ``[ ] * ?`` and ``key=value`` in the path have no special meaning.
     """
-    literal = re.sub(r"([*?\[])", r"[\1]", str(path))
-    return con.read_parquet(literal, file_row_number=file_row_number, hive_partitioning=False)
+    return con.read_parquet(literal(path), file_row_number=file_row_number, hive_partitioning=False)
 
 
 def query(name: str) -> str:
@@ -92,3 +96,14 @@ def run(con: duckdb.DuckDBPyConnection, name: str, params: dict[str, Any] | None
 def to_arrow(con: duckdb.DuckDBPyConnection, name: str, params: dict[str, Any] | None = None) -> pa.Table:
     """The rows of ``sql/<name>.sql``, one select statement, as an Arrow table."""
     return con.sql(query(name), params=params).to_arrow_table()
+
+
+def of_batch(
+    con: duckdb.DuckDBPyConnection, name: str, rows: pa.Table, params: dict[str, Any] | None = None
+) -> pa.Table:
+    """The rows of ``sql/<name>.sql``, a query of the table ``batch``, which are these ``rows``."""
+    con.register("batch", rows)
+    try:
+        return to_arrow(con, name, params)
+    finally:
+        con.unregister("batch")

@@ -143,7 +143,7 @@ def event_blocks(
         zoned = zoned and pc.all(pc.match_substring_regex(rows["time"].slice(0, 100), _ZONED)).as_py() is not False
         if given == "auto" and reader.time_unit is None:
             timed = _with_number(con, rows.select(["time"]))
-            units.update(_query(con, "logs/time_units", timed, bounds).to_pylist()[0])
+            units.update(sql_runner.of_batch(con, "logs/time_units", timed, bounds).to_pylist()[0])
     if untyped and "behavior" in reader.columns:
         types[NO_TYPE] += untyped
     detected = [unit for unit, count in units.most_common(1) if count]
@@ -155,7 +155,9 @@ def event_blocks(
     for rows in staged:
         engagement = _engagements(rows, meaning, logs.events.without_item)
         timed = _with_number(con, rows.append_column("engagement", engagement))
-        yield _split(_query(con, "logs/events", timed, params))
+        typed = sql_runner.of_batch(con, "logs/events", timed, params)
+        columns = {name: (typed if name in typed.column_names else timed)[name] for name in _none(EVENTS).column_names}
+        yield _split(pa.table(columns | {"reason": typed["reason"], "excerpt": typed["excerpt"]}))
     how = "its type" if reader.time_unit else "found" if given == "auto" else "named in the config"
     own = logs.behaviors.keys() - _OF_LAYOUTS
     seen = {name.lower() for name in types}
@@ -239,7 +241,7 @@ def _with_number(con: duckdb.DuckDBPyConnection, rows: pa.Table) -> pa.Table:
     elif not pc.any(pc.match_substring_regex(times, _NUMBER)).as_py():
         number = pa.nulls(len(rows), pa.int64())
     if number is None:
-        number = _query(con, "tables/numbers", rows.select(["time"]), {})["number"]
+        number = sql_runner.of_batch(con, "tables/numbers", rows.select(["time"]), {})["number"]
     return rows.append_column("number", number)
 
 
@@ -260,17 +262,9 @@ def table_blocks(
     if table != "users":
         params["missing"] = MISSING.to_pylist()
     for rows, broken in reader.batches():
-        accepted, rejected = _split(_query(con, _TYPED[table], rows, params))
+        accepted, rejected = _split(sql_runner.of_batch(con, _TYPED[table], rows, params))
         yield accepted, pa.concat_tables([broken, rejected])
     return reader.facts
-
-
-def _query(con: duckdb.DuckDBPyConnection, name: str, rows: pa.Table, params: dict[str, Any]) -> pa.Table:
-    con.register("batch", rows)
-    try:
-        return sql_runner.to_arrow(con, name, params)
-    finally:
-        con.unregister("batch")
 
 
 def _split(rows: pa.Table) -> tuple[pa.Table, pa.Table]:

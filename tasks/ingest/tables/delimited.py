@@ -140,7 +140,7 @@ def records(path: Path, dialect: Dialect, wanted: Sequence[str]) -> Iterator[tup
     due = dialect.skipped + dialect.named
     for chunk in _whole_records(path, dialect):
         while due and chunk.text:
-            chunk = Chunk(chunk.text.partition(b"\n")[2], chunk.first_line + 1, chunk.last)
+            chunk = Chunk(chunk.text.partition(b"\n")[2], chunk.first_line + 1, chunk.lines - 1, chunk.last)
             due -= 1
         rows, broken = _parse(chunk, dialect, list(wanted))
         yield _without_headers(rows, broken) if dialect.named else (rows, broken)
@@ -170,8 +170,9 @@ def _whole_records(path: Path, dialect: Dialect) -> Iterator[Chunk]:
             if len(text) - cut > 2 * CHUNK:  # a stray quote, not a record that spans lines
                 cut = len(text)
         if cut:
-            yield Chunk(text[:cut], start, chunk.last)
-            start += text.count(b"\n", 0, cut)
+            count = text.count(b"\n", 0, cut)
+            yield Chunk(text[:cut], start, count, chunk.last)
+            start += count
         rest = text[cut:]
 
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from gensr_model.errors import DataError, EmptyFileError
 from tasks.core import sql_runner
-from tasks.ingest.raw_files import is_utf8
+from tasks.core.read_ahead import read_ahead
 from tasks.ingest.rejects import REJECTED
-from tasks.ingest.tables.text_chunks import Chunk, chunks
+from tasks.ingest.tables import text_chunks
+from tasks.ingest.tables.json_blocks import Blocks, Steps, pointer
+from tasks.ingest.tables.text_chunks import Chunk, chunks, lines_of
 
-_SAMPLE = 10_000  # lines
+_SAMPLE, _BEGINNING = 10_000, 4 * 2**20  # lines whose keys are looked for, within so many bytes
+_ROWS, _BYTES = 200_000, 64 * 2**20  # of chunks that go on together: each query costs milliseconds
 _BATCH = 8_192  # lines that one thread of DuckDB takes at a time
 
 
@@ -26,52 +31,94 @@ def keys_of(con: duckdb.DuckDBPyConnection, path: Path, step: str | None = None)
 
     Raises DataError where the file is one JSON document, or no JSON.
     """
-    first = next(chunks(path))
+    first = next(chunks(path, min(_BEGINNING, text_chunks.CHUNK)))
     if first.text.lstrip()[:1] == b"[":
         raise DataError(f"{path}: the file is a JSON array. Expected: JSON lines, one object a line.")
-    sample = _lines(first)[0].slice(0, _SAMPLE)
+    sample = lines_of(first)[0].slice(0, _SAMPLE)
     if first.last and not first.text.strip():
         raise EmptyFileError(f"{path}: the file holds no lines. Copy or export it again.")
-    lines = _after(con, sample, step)
-    keys: dict[str, list[str]] = {key: [] for key in _query(con, "tables/json_keys", lines)["key"].to_pylist()}
-    for row in _query(con, "tables/json_inner_keys", lines).to_pylist():
-        keys[row["key"]].append(row["path"])
-    if not keys and len(sample) and not len(_query(con, "tables/json_keys", sample)):
+    structure = _structure(con, _after(con, sample, step))
+    if not structure and len(sample) and not _structure(con, sample):
         line = sample["line"][0].as_py().strip()
         raise DataError(
             f"{path}: no line is a JSON object; one is {line[:60]!r}. Expected: JSON lines, one object a line."
         )
-    return keys
+    return {
+        key: [f"{key}.{name}" for name in inner if _is_step(key) and _is_step(name)] if isinstance(inner, dict) else []
+        for key, inner in structure.items()
+    }
 
 
-def json_path(name: str, keys: Sequence[str]) -> str:
-    """DuckDB's path to a column: a key with this exact name, or keys of nested objects with dots between."""
-    steps = [name] if name in keys or "." not in name else name.split(".")
-    if '"' in name:  # no step of a path may hold one; one of a pointer may
-        return "".join(f"/{step.replace('~', '~0').replace('/', '~1')}" for step in steps)
-    return "$" + "".join(f'."{step}"' for step in steps)
+def _structure(con: duckdb.DuckDBPyConnection, lines: pa.Table) -> dict[str, Any]:
+    """The keys of the objects, in the order of their first occurrence. A key has those of its objects or, where it has
+    other values too, the name of a type.
+    """
+    # In one batch, which one thread reads: the order of keys is that of the lines.
+    found = sql_runner.of_batch(con, "tables/json_structure", lines.combine_chunks())["structure"][0].as_py()
+    structure = json.loads(found or "{}")
+    return structure if isinstance(structure, dict) else {}  # objects without keys are JSON
+
+
+def _is_step(key: str) -> bool:
+    return key != "" and "." not in key
+
+
+def steps_to(name: str, keys: Sequence[str]) -> Steps:
+    """The keys that lead to a column: a key with this exact name, or keys of nested objects with dots between."""
+    return (name,) if name in keys or "." not in name else tuple(name.split("."))
 
 
 def json_rows(
-    con: duckdb.DuckDBPyConnection, path: Path, paths: Mapping[str, str], step: str | None = None
+    con: duckdb.DuckDBPyConnection, path: Path, paths: Mapping[str, Steps], step: str | None = None
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
-    """(rows, rejects) per chunk. Rows have a text column for each of ``paths``, by its name, and ``line_no``.
+    """(rows, rejects) per some chunks. Rows have a text column for each of ``paths``, by its name, and ``line_no``.
 
     ``step`` names the query ``tables/lines_<step>``, which transforms each block of lines first.
     """
-    params = {"paths": list(paths.values())}
-    for chunk in chunks(path):
-        lines, broken = _lines(chunk)
-        lines = _after(con, lines, step)
-        try:
-            result = _query(con, "tables/json_lines_clean", lines, params)
-        except duckdb.InvalidInputException:  # a line is no JSON
-            result = _query(con, "tables/json_lines", lines, params)
-            bad = result.filter(pc.is_valid(result["reason"]))
-            broken = pa.concat_tables([broken, bad.select(REJECTED.names).cast(REJECTED)])
-            result = result.filter(pc.is_null(result["reason"]))
-        columns = {name: pc.list_element(result["fields"], n) for n, name in enumerate(paths)}
-        yield pa.table(columns | {"line_no": result["line_no"]}), broken
+    return read_ahead(_together(_json_rows(con.cursor(), path, paths, step)))  # a connection is for one thread
+
+
+def _json_rows(
+    con: duckdb.DuckDBPyConnection, path: Path, paths: Mapping[str, Steps], step: str | None
+) -> Iterator[tuple[pa.Table, pa.Table]]:
+    with contextlib.closing(con):
+        sql_runner.run(con, "tables/macros")
+        blocks = Blocks(con, paths, step)
+        for chunk in read_ahead(chunks(path)):
+            rows = blocks.rows(chunk)
+            yield (rows, REJECTED.empty_table()) if rows is not None else _line_by_line(con, chunk, paths, step)
+
+
+def _together(parts: Iterator[tuple[pa.Table, pa.Table]]) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """The same rows in larger tables."""
+    held: list[tuple[pa.Table, pa.Table]] = []
+    for part in parts:
+        held.append(part)
+        if sum(len(rows) for rows, _ in held) >= _ROWS or sum(rows.nbytes for rows, _ in held) >= _BYTES:
+            yield _joined(held)
+            held = []
+    if held:
+        yield _joined(held)
+
+
+def _joined(parts: list[tuple[pa.Table, pa.Table]]) -> tuple[pa.Table, pa.Table]:
+    rows, rejects = zip(*parts, strict=True)
+    return pa.concat_tables(rows), pa.concat_tables(rejects)
+
+
+def _line_by_line(
+    con: duckdb.DuckDBPyConnection, chunk: Chunk, paths: Mapping[str, Steps], step: str | None
+) -> tuple[pa.Table, pa.Table]:
+    params = {"paths": [pointer(steps) for steps in paths.values()]}
+    lines, broken = lines_of(chunk)
+    lines = _after(con, lines, step)
+    result = _query(con, "tables/json_lines", lines, params)
+    if result["reason"].null_count < len(result):
+        bad = result.filter(pc.is_valid(result["reason"]))
+        broken = pa.concat_tables([broken, bad.select(REJECTED.names).cast(REJECTED)])
+        result = result.filter(pc.is_null(result["reason"]))
+    columns = {name: pc.list_element(result["fields"], n) for n, name in enumerate(paths)}
+    return pa.table(columns | {"line_no": result["line_no"]}), broken
 
 
 def _after(con: duckdb.DuckDBPyConnection, lines: pa.Table, step: str | None) -> pa.Table:
@@ -82,33 +129,4 @@ def _after(con: duckdb.DuckDBPyConnection, lines: pa.Table, step: str | None) ->
 def _query(
     con: duckdb.DuckDBPyConnection, name: str, lines: pa.Table, params: dict[str, list[str]] | None = None
 ) -> pa.Table:
-    con.register("batch", pa.Table.from_batches(lines.to_batches(_BATCH), lines.schema))
-    try:
-        return sql_runner.to_arrow(con, name, params)
-    finally:
-        con.unregister("batch")
-
-
-def _lines(chunk: Chunk) -> tuple[pa.Table, pa.Table]:
-    """The lines that are not blank with their numbers, and separately those that are not UTF-8."""
-    ends = np.flatnonzero(np.frombuffer(chunk.text, np.uint8) == 10) + 1
-    offsets = pa.py_buffer(np.concatenate([[0], ends]).astype(np.int32))
-    numbers = pa.array(np.arange(len(ends), dtype=np.int64) + chunk.first_line)
-    broken = REJECTED.empty_table()
-    if is_utf8(chunk.text):
-        lines = pa.StringArray.from_buffers(len(ends), offsets, pa.py_buffer(chunk.text))
-    else:
-        raw = pa.BinaryArray.from_buffers(pa.binary(), len(ends), [None, offsets, pa.py_buffer(chunk.text)]).to_pylist()
-        texts = [line.decode("utf-8", "replace") for line in raw]
-        bad = [n for n, line in enumerate(raw) if not is_utf8(line)]
-        broken = pa.table(
-            [numbers.take(bad), pa.repeat("not UTF-8", len(bad)), pa.array([texts[n] for n in bad], pa.string())],
-            schema=REJECTED,
-        )
-        good = pa.array(sorted(set(range(len(raw))) - set(bad)), pa.int64())
-        lines, numbers = pa.array(texts, pa.string()).take(good), numbers.take(good)
-    table = pa.table({"line": lines, "line_no": numbers})
-    short = pc.less_equal(pc.binary_length(lines), 2)
-    if pc.any(short).as_py():  # blank lines, or lines of blanks
-        table = table.filter(pc.not_equal(pc.utf8_trim_whitespace(lines), ""))
-    return table, broken
+    return sql_runner.of_batch(con, name, pa.Table.from_batches(lines.to_batches(_BATCH), lines.schema), params)

@@ -97,11 +97,7 @@ def _column(con: duckdb.DuckDBPyConnection, table: pa.Table, name: str, zone: st
     for step in steps:
         column = pc.struct_field(column, step)
     if pa.types.is_nested(column.type):
-        con.register("batch", pa.table({"value": column}))
-        try:
-            return sql_runner.to_arrow(con, "tables/nested_text")["value"]
-        finally:
-            con.unregister("batch")
+        return sql_runner.of_batch(con, "tables/nested_text", pa.table({"value": column}))["value"]
     if column.type == pa.uuid():
         return pa.chunked_array([pa.array([value and str(value) for value in column.to_pylist()], pa.string())])
     if is_time(column.type):

@@ -138,7 +138,7 @@ class TableReader:
             return delimited.records(self.path, self.dialect, wanted)
         if self.kind == PARQUET:
             return parquet_rows.parquet_rows(self.con, self.path, {name: name for name in wanted}, self.zone)
-        paths = {name: json_lines.json_path(name, self.seen) for name in wanted}
+        paths = {name: json_lines.steps_to(name, self.seen) for name in wanted}
         return json_lines.json_rows(self.con, self.path, paths, self.step)
 
     def _role(self, rows: pa.Table, column: Column | None, role: str) -> pa.ChunkedArray | pa.Array:

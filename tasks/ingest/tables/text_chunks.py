@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gensr_model.errors import DataError, EmptyFileError
-from tasks.ingest.raw_files import LONGEST_LINE, require_text
+from tasks.ingest.raw_files import LONGEST_LINE, is_utf8, require_text
+from tasks.ingest.rejects import NOT_UTF8, REJECTED
 
 CHUNK = 16 * 2**20  # bytes of unpacked text at a time
 _PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -21,6 +24,7 @@ class Chunk(NamedTuple):
 
     text: bytes
     first_line: int  # number of the first line in the file, from 1
+    lines: int
     last: bool = False  # no chunk follows
 
 
@@ -39,23 +43,22 @@ def first_bytes(path: Path, count: int) -> bytes:
         return _read(stream, count, path)
 
 
-def chunks(path: Path) -> Iterator[Chunk]:
-    """The lines of a text file. The last line gets a line end if it has none.
+def chunks(path: Path, size: int | None = None) -> Iterator[Chunk]:
+    """The lines of a text file, ``size`` bytes at a time, or ``CHUNK``. The last line gets a line end if it has none.
 
     Raises DataError, naming the file and the last good line, where the file is empty, truncated, damaged or no text.
     """
-    line, rest, empty = 1, b"", True
+    line, rest, empty, size = 1, b"", True, size or CHUNK
     with _opened(path) as stream:
-        text = _read(stream, CHUNK, path)
+        text = _read(stream, size, path)
         require_text(path, text)
         text = text.removeprefix(_BOM)
         while text:
-            following = _read(stream, CHUNK, path, line, text)
-            text = rest + text
+            following = _read(stream, size, path, line, text)
             if not following and not text.endswith(b"\n"):
                 text += b"\n"
             cut = text.rfind(b"\n") + 1
-            text, rest = text[:cut], text[cut:]
+            text, rest = b"".join((rest, memoryview(text)[:cut])) if cut else b"", (b"" if cut else rest) + text[cut:]
             if len(rest) > LONGEST_LINE:
                 raise DataError(
                     f"{path}: a line after line {line + text.count(10)} is longer than {LONGEST_LINE} bytes. Expected: "
@@ -63,11 +66,36 @@ def chunks(path: Path) -> Iterator[Chunk]:
                 )
             if text:
                 empty = empty and not text.strip()
-                yield Chunk(text, line, not following)
-                line += text.count(b"\n")
+                count = text.count(b"\n")
+                yield Chunk(text, line, count, not following)
+                line += count
             text = following
     if empty:
         raise EmptyFileError(f"{path}: the file holds no lines. Copy or export it again.")
+
+
+def lines_of(chunk: Chunk) -> tuple[pa.Table, pa.Table]:
+    """The lines that are not blank with their numbers, and separately those that are not UTF-8."""
+    ends = np.flatnonzero(np.frombuffer(chunk.text, np.uint8) == 10) + 1
+    offsets = pa.py_buffer(np.concatenate([[0], ends]).astype(np.int32))
+    numbers = pa.array(np.arange(len(ends), dtype=np.int64) + chunk.first_line)
+    broken = REJECTED.empty_table()
+    if is_utf8(chunk.text):
+        lines = pa.StringArray.from_buffers(len(ends), offsets, pa.py_buffer(chunk.text))
+    else:
+        raw = pa.BinaryArray.from_buffers(pa.binary(), len(ends), [None, offsets, pa.py_buffer(chunk.text)]).to_pylist()
+        texts = [line.decode("utf-8", "replace") for line in raw]
+        bad = [n for n, line in enumerate(raw) if not is_utf8(line)]
+        broken = pa.table(
+            [numbers.take(bad), pa.repeat(NOT_UTF8, len(bad)), pa.array([texts[n] for n in bad], pa.string())],
+            schema=REJECTED,
+        )
+        good = pa.array(sorted(set(range(len(raw))) - set(bad)), pa.int64())
+        lines, numbers = pa.array(texts, pa.string()).take(good), numbers.take(good)
+    table = pa.table({"line": lines, "line_no": numbers})
+    if not pc.all(pc.starts_with(lines, "{")).as_py():  # blank lines are among the others
+        table = table.filter(pc.not_equal(pc.utf8_trim_whitespace(lines), ""))
+    return table, broken
 
 
 def _opened(path: Path) -> pa.NativeFile:

@@ -50,8 +50,10 @@ def ids(values: Texts) -> Texts:
 
 def queries(values: Texts) -> Texts:
     """Normalised queries: NFKC, case folded, one blank between words. Letters of every script stay."""
-    lower = pc.ascii_lower(values) if _all_ascii(values) else _each(values, _folded)
-    return known(pc.replace_substring_regex(lower, r"\s+", " "))
+    encoded = _whole(values).dictionary_encode()
+    distinct = encoded.dictionary
+    lower = pc.ascii_lower(distinct) if _all_ascii(distinct) else _each(distinct, _folded)
+    return known(pc.replace_substring_regex(lower, r"\s+", " ")).take(encoded.indices)
 
 
 def lists(values: Texts) -> Texts:
@@ -95,10 +97,13 @@ def _all_ascii(values: Texts) -> bool:
 
 def _each(values: Texts, change: Callable[[str], str]) -> Texts:
     """The values changed, each distinct text once."""
-    whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    encoded = whole.dictionary_encode()
+    encoded = _whole(values).dictionary_encode()
     distinct = [None if text is None else change(text) for text in encoded.dictionary.to_pylist()]
     return pa.array(distinct, pa.string()).take(encoded.indices)
+
+
+def _whole(values: Texts) -> pa.Array:
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
 
 
 def _folded(text: str) -> str:
