@@ -64,7 +64,7 @@ def _is_step(key: str) -> bool:
 
 
 def steps_to(name: str, keys: Sequence[str]) -> Steps:
-    """The keys that lead to a column: a key with this exact name, or keys of nested objects with dots between."""
+    """The keys that lead to a column: the key of this exact name, else those between the dots."""
     return (name,) if name in keys or "." not in name else tuple(name.split("."))
 
 
