@@ -46,7 +46,7 @@ class Blocks:
             same = key.lower() in map(str.lower, self._columns)
             self._other_case += [key] if same else []
             self._columns |= {} if same else {key: self._type((key,))}
-        self._usable = step in (None, "ubi_events", "ubi_queries") and self._has_columns()
+        self._usable = step in (None, "ubi_events") and self._has_columns()
 
     def _has_columns(self) -> bool:
         """Whether DuckDB's reader has columns for the paths: their names may not be empty or differ in case alone."""
@@ -78,7 +78,7 @@ class Blocks:
             if len(lines) != len(rows):
                 return None
             numbers = lines["line_no"]
-            chosen = self._chosen(rows, lines) if self._step is not None else None
+            chosen = self._events_by_text(rows, lines) if self._step is not None else None
         if chosen is not None:
             rows, numbers = rows.filter(chosen), numbers.filter(chosen)
         if self._without_values(rows) and _NULL.search(chunk.text):
@@ -106,18 +106,17 @@ class Blocks:
         return rows
 
     def _events(self, rows: pa.Table, text: bytes) -> pa.ChunkedArray | None:
-        """Whether a line is an event. None for another step, and where a name of ``_EVENT`` stands elsewhere too."""
+        """Whether a line is an event. None where a name of ``_EVENT`` stands elsewhere too."""
         with_value = {key: pc.is_valid(rows[key]) for key in _EVENT}
         plain = all(text.count(f'"{key}"'.encode()) == pc.sum(valid).as_py() for key, valid in with_value.items())
-        return pc.or_(*with_value.values()) if self._step == "ubi_events" and plain else None
+        return pc.or_(*with_value.values()) if plain else None
 
-    def _chosen(self, rows: pa.Table, lines: pa.Table) -> pa.ChunkedArray:
-        """Whether the step takes a line. Its query judges those without a value of ``_EVENT``, by their text."""
+    def _events_by_text(self, rows: pa.Table, lines: pa.Table) -> pa.ChunkedArray:
+        """Whether a line is an event. The query of the step judges those without a value of ``_EVENT``."""
         is_event = pc.or_(*(pc.is_valid(rows[key]) for key in _EVENT))
         others = lines.filter(pc.invert(is_event))
         taken = sql_runner.of_batch(self._con, f"tables/lines_{self._step}", others)["line_no"]
-        taken = pc.is_in(lines["line_no"], taken)
-        return pc.or_(is_event, taken) if self._step == "ubi_events" else taken
+        return pc.or_(is_event, pc.is_in(lines["line_no"], taken))
 
     def _without_values(self, rows: pa.Table) -> bool:
         """Whether a row has no value at all."""
