@@ -35,7 +35,12 @@ def normalised_adjacency(user: IntArray, item: IntArray, n_users: int, n_items: 
         (n_users + n_items, n_users + n_items),
         check_invariants=True,
     )
-    return coo.coalesce().to_sparse_csr()
+    csr = coo.coalesce().to_sparse_csr()
+    if len(row) > np.iinfo(np.int32).max:
+        return csr
+    # MKL multiplies with 32-bit indices, and would convert 64-bit ones in each step.
+    first, column_of = csr.crow_indices().to(torch.int32), csr.col_indices().to(torch.int32)
+    return torch.sparse_csr_tensor(first, column_of, csr.values(), csr.shape)
 
 
 class _Propagated(torch.autograd.Function):
@@ -128,7 +133,7 @@ class Bpr:
         self.config, self.users, device = config, users, default_device()
         self.adjacency = normalised_adjacency(user, item, users, items).to(device)
         self.model = LightGCN(users + items, config.dim, config.layers, normalize=False).to(device)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, fused=True)
         self.has_edges = torch.zeros(items, dtype=torch.bool)
         self.has_edges[torch.from_numpy(item)] = True
 
@@ -149,7 +154,8 @@ class Bpr:
         u = torch.from_numpy(user).to(device)
         nodes = torch.from_numpy(np.stack([positive, negative])).to(device) + self.users
         every = self.propagated()
-        rank = (every[u] * every[nodes]).sum(dim=-1)  # (2, b)
+        others = every.index_select(0, nodes.flatten()).view(2, len(u), -1)
+        rank = (every.index_select(0, u) * others).sum(dim=-1)  # (2, b)
         loss = self.model.recommendation_loss(
             rank[0], rank[1], node_id=torch.cat([u, nodes.flatten()]), lambda_reg=self.config.weight_decay
         )
