@@ -17,6 +17,8 @@ from pathlib import Path
 
 from gensr_model.errors import GensrError
 from gensr_model.runtime import launch
+from gensr_model.runtime.child_errors import how_it_died
+from gensr_model.runtime.files import write_json
 from gensr_model.runtime.streams import use_utf8
 
 _EVERY = 0.5  # seconds between two looks
@@ -51,6 +53,10 @@ def _take_part(job: Path, number: str, machines: launch.Machines) -> None:
             pass
         finally:
             launch.end(process)
+    if process.returncode and _id(job) == number and not any(job.parent.glob("failed-*.json")):
+        why = f"machine {machines.rank} of several: {how_it_died(process.returncode)}. Its terminal says why."
+        failed = {"kind": "TrainingError", "message": why, "expected": True, "trace": "in gensr_model.runtime.join"}
+        write_json(job.with_name(f"failed-machine-{machines.rank}.json"), failed)
     print(f"{name}: ended with status {process.returncode}", flush=True)
 
 

@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import threading
+import time
 import warnings
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +25,8 @@ from gensr_model.runtime.determinism import deterministic
 from gensr_model.runtime.files import write_json
 from gensr_model.runtime.malloc import keep_freed_memory
 from gensr_model.runtime.progress import NullReport, Report
+
+_EVERY = 1.0  # seconds between two looks for errors of others
 
 
 class _LineReport:
@@ -51,6 +54,7 @@ def main(file: Path, listened_to: bool) -> None:
     os.dup2(2, 1)
     if listened_to:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
+    threading.Thread(target=_end_with_others, args=(file.parent,), daemon=True).start()
     job = json.loads(file.read_text(encoding="utf-8"))
     # It has a new name in some versions of PyTorch, and none of the names is in all of them.
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
@@ -63,7 +67,7 @@ def main(file: Path, listened_to: bool) -> None:
         with deterministic():
             metrics = function(report, **job["arguments"])
     except Exception as error:
-        write_json(file.with_name(f"failed-{rank}.json"), described(error, job["function"]))
+        write_json(file.with_name(f"failed-{rank}.json"), described(error, job["function"]))  # see _end_with_others
         sys.stderr.flush()
         os._exit(1)  # at once: the others may wait for this process
     if not rank:
@@ -74,6 +78,13 @@ def _end_with_stdin() -> None:
     """End this process when nobody holds the other end of stdin: the one that reads its results has ended."""
     while os.read(0, 1):
         pass
+    os._exit(1)
+
+
+def _end_with_others(folder: Path) -> None:
+    """End this process when another has failed: one of another machine may have failed before they were a group."""
+    while not any(folder.glob("failed-*.json")):
+        time.sleep(_EVERY)
     os._exit(1)
 
 

@@ -18,7 +18,9 @@ from gensr_model.runtime import launch
 from gensr_model.runtime.devices import peak_of_this_process
 from gensr_model.runtime.progress import Report
 from tasks.core.code_version import must_be, versions
+from tasks.core.run_log import run_logger
 from tasks.core.source_files import only_this_version
+from tasks.core.state_dir import state_dir
 from tasks.core.work import Work
 
 if TYPE_CHECKING:
@@ -69,6 +71,12 @@ def _launched(train: TrainConfig) -> tuple[int, list[str]]:
             f"{train.accelerate}: machine_rank is {machines.rank}, but the machine of the pipeline is 0. Give every "
             "machine its own file."
         )
+    run_logger().info(
+        "this training needs all machines: on each further one, run python -m gensr_model.runtime.join %s and its own "
+        "file like %s",
+        state_dir().root,
+        train.accelerate,
+    )
     return machines.processes, machines.options
 
 
