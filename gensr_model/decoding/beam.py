@@ -97,7 +97,7 @@ def beam_search(decoder: Decoder, trie: TokenTrie, beams: int) -> Beams:
         source = live.beam + user * (len(log_p) // users)
         log_p = decoder.advance(source, trie.token[live.node]).log_softmax(dim=1)
         beam, child, valid = _continuations(trie, live.node)
-        place = beam * log_p.shape[1] + trie.token[child]
+        place = beam * log_p.shape[1] + trie.token.take(child)
         scores = log_p.view(users, -1).gather(1, place) + live.score.gather(1, beam)
         ended, live = _select(scores.masked_fill(~valid, -torch.inf), child, beam, trie, beams)
         best = _best(best, ended, beams)
