@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import yaml
 
 from flows.cli import options
 from flows.cli.check import describe, look, prepare_environment
+from flows.cli.config_file import read_tree
 from gensr_model.config.base import Proposal, overlay
 from gensr_model.config.data import FolderSource
 from gensr_model.config.pipeline import PipelineConfig
@@ -29,6 +31,7 @@ _BLANK = "???"  # a value that only a person knows
 def init(
     data: Annotated[str, typer.Option(metavar="FOLDER", help="Folder with your raw files.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="File to write.")] = Path("gensr.yaml"),
+    config: options.Config = None,
     data_format: options.Format = None,
     preset: options.Preset = None,
     sets: options.Sets = None,
@@ -36,24 +39,29 @@ def init(
     """Write a commented config file from what the check detects in your data.
 
     The file has columns, event types and the split as detected. Correct them there. No file is overwritten. A required
-    column or event type that nobody knows is ??? in the file; the exit status is then 1.
+    column or event type that nobody knows is ??? in the file; the exit status is then 1. With --config it goes on from
+    such a file, in which some ??? are filled in.
 
     Example: gensr init --data /data/mine && gensr run --config gensr.yaml
     """
     if out.exists():
-        raise ConfigError(f"{out}: exists already. Name another file with --out, or remove this one.")
+        raise ConfigError(
+            f"{out}: exists already. Name another file with --out, or remove this one. To go on from what is filled in "
+            f"there, add --config {out}."
+        )
     prepare_environment()
     from tasks.core.dataset_format import dataset_format
 
-    tree = options.config_tree(None, data, data_format, preset, sets)  # refuses a secret before any output repeats it
+    given = None if config is None else json.dumps(_without_blanks(read_tree(config)))
+    tree = options.config_tree(given, data, data_format, preset, sets)  # refuses a secret before any output repeats it
     if data_format is None and not isinstance(PipelineConfig.model_validate(tree).source, FolderSource):
         raise ConfigError(f"--data {data}: say which --format the files have")
     tree, _ = options.with_format(tree)
-    config = PipelineConfig.model_validate(tree)
-    entry = dataset_format(config.format)
-    result = _understood(config, entry)
-    first = {"name": config.name, "format": config.format, "source": options.source(data), "preset": config.preset}
-    made, notes = entry.explicit(result, config) if entry.explicit else ({}, {})
+    wanted = PipelineConfig.model_validate(tree)
+    entry = dataset_format(wanted.format)
+    result = _understood(wanted, entry)
+    first = {"name": wanted.name, "format": wanted.format, "source": options.source(data), "preset": wanted.preset}
+    made, notes = entry.explicit(result, wanted) if entry.explicit else ({}, {})
     whole = overlay(first | tree, first | made)
     for path, note in result["blanks"].items():
         notes[path] = note
@@ -67,9 +75,16 @@ def init(
             f"{out} is written, and not complete. {result['problem']} In the file replace the ??? of "
             f"{', '.join(result['blanks'])}, then: gensr check --config {out}"
         )
-    typer.echo(f"{out}: {describe(config, result)}. Read it, then: gensr check --config {out}")
+    typer.echo(f"{out}: {describe(wanted, result)}. Read it, then: gensr check --config {out}")
     if result["problem"]:
         typer.echo(f"A run could not work yet: {result['problem']}")
+
+
+def _without_blanks(tree: Any) -> Any:
+    """The config without the values that nobody has filled in."""
+    if not isinstance(tree, dict):
+        return tree
+    return {name: _without_blanks(value) for name, value in tree.items() if value != _BLANK}
 
 
 def _understood(config: PipelineConfig, entry: DatasetFormat) -> dict[str, Any]:

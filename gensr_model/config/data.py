@@ -122,7 +122,12 @@ Source = Annotated[
 class IngestConfig(Frozen):
     """Limits on bad rows: when a row is rejected, and how many rejects stop a run."""
 
-    max_reject_share: float = Field(0.01, ge=0, le=1, description="Largest share of bad rows. Above it the run stops.")
+    max_reject_share: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Largest share of bad rows in a file, and so in all files. Above it the run stops.",
+    )
     max_undescribed_share: float = Field(
         0.5, ge=0, le=1, description="Largest share of items without a row in the item file. Above it the run stops."
     )

@@ -20,7 +20,7 @@ from pydantic_core import ErrorDetails
 from gensr_model.config.base import members
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.config.secrets import scrubbed
-from gensr_model.errors import MESSAGE_LINES, GensrError, append_trace, shortened
+from gensr_model.errors import MESSAGE_LINES, ConfigError, DataError, GensrError, append_trace, shortened
 from gensr_model.runtime.streams import use_utf8
 from tasks.core.state_dir import direct_to_loopback, state_dir
 
@@ -55,9 +55,13 @@ def error_block(error: BaseException, log: Path) -> str:
 
 def describe(error: BaseException) -> str:
     """The kind of error and its message, in at most three lines."""
+    return shortened(_whole(error), MESSAGE_LINES)
+
+
+def _whole(error: BaseException) -> str:
     if isinstance(error, ValidationError):
-        return shortened(f"ConfigError: it does not fit docs/reference/config.md:\n{wrong_fields(error)}")
-    return shortened(f"{type(error).__name__}: {error}", MESSAGE_LINES)
+        return f"ConfigError: it does not fit docs/reference/config.md:\n{wrong_fields(error)}"
+    return f"{type(error).__name__}: {error.full_message if isinstance(error, GensrError) else error}"
 
 
 def wrong_fields(error: ValidationError) -> str:
@@ -133,10 +137,15 @@ def run_command(name: str, command: Callable[[], int]) -> int:
 
 
 def end_with_message(error: Exception, name: str) -> int:
-    """Print the message of an expected error as the last lines of stderr and return 1. Raise another error again."""
+    """Print the message of an expected error as the last lines of stderr and return 1. Raise another error again.
+
+    A fault of the data or the config is the whole message and nothing else: no trace helps to mend it.
+    """
     if not is_expected(error):
         raise error
-    print(f"Trace: {write_trace(error, name)}\ngensr: {describe(error)}", file=sys.stderr)
+    log = write_trace(error, name)
+    plain = isinstance(error, DataError | ConfigError | ValidationError)
+    print(f"gensr: {_whole(error)}" if plain else f"Trace: {log}\ngensr: {describe(error)}", file=sys.stderr)
     return 1
 
 

@@ -13,20 +13,31 @@ from pydantic import ValidationError
 
 from flows.full_pipeline import full_pipeline
 from gensr_model.config.pipeline import PipelineConfig
-from gensr_model.errors import DataError, GensrError, shortened
+from gensr_model.errors import DataError, GensrError, TrainingError, shortened
 from tasks.core import error_log
 from tasks.core.error_log import describe, is_expected, run_command, write_trace, wrong_fields
 
-
-def fail() -> int:
-    raise DataError("/data/reviews: empty.\nCopy it again.")
+MESSAGE = "/data/reviews: 4 bad rows:\nline 1\nline 2\nline 3\nline 4\nCopy it again."
 
 
-def test_a_command_ends_with_the_block_and_its_status(gensr_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("kind", [DataError, TrainingError])
+def test_a_command_ends_with_the_block_and_its_status(
+    gensr_home: Path, capsys: pytest.CaptureFixture[str], kind: type[GensrError]
+) -> None:
+    def fail() -> int:
+        raise kind(MESSAGE)
+
     assert run_command("audit", fail) == 1
     lines = capsys.readouterr().err.splitlines()
     path = gensr_home / "logs" / "errors" / "audit.log"
-    assert lines == [f"Trace: {path}", "gensr: DataError: /data/reviews: empty.", "Copy it again."]
+    block = [
+        f"Trace: {path}",
+        f"gensr: TrainingError: {MESSAGE.splitlines()[0]}",
+        "line 1",
+        "(and 3 more) Copy it again.",
+    ]
+    plain = f"gensr: DataError: {MESSAGE}".splitlines()
+    assert lines == (plain if kind is DataError else block), "what is wrong with data is said in full, without a trace"
     assert "in fail" in path.read_text(encoding="utf-8")
     assert run_command("audit", lambda: 0) == 0
 

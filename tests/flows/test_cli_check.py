@@ -186,8 +186,10 @@ def test_init_leaves_a_blank_for_what_only_a_person_knows(folder: Path) -> None:
     Path("gensr.yaml").write_text(filled, encoding="utf-8")
     assert "unknown event types: nudge (20 rows)" in gensr("check", "--config", "gensr.yaml").stderr
 
-    names = ("--set", "logs.events.columns.user=buyer", "--set", "logs.items.columns.item=number")
-    assert gensr("init", "--data", "shop", "--out", "b.yaml", *SMALL, *names).exit_code == 1
+    Path("half.yaml").write_text(filled.replace("item: number", "item: ???"), encoding="utf-8")
+    assert "add --config half.yaml" in gensr("init", "--data", "shop", "--out", "half.yaml").stderr
+    names = ("--config", "half.yaml", "--set", "logs.items.columns.item=number")
+    assert gensr("init", "--data", "shop", "--out", "b.yaml", *names).exit_code == 1
     rows = Path("b.yaml").read_text(encoding="utf-8").splitlines()
     at = rows.index("    nudge: ???  # 20 rows: rec, src, shown or ignored")
     assert rows[at - 1].startswith("  behaviors:  # rec and src are engagements")
