@@ -68,7 +68,7 @@ def test_train_retrain_promote_and_serve(postgresql: str, bucket: S3, tmp_path: 
 
     try:
         summary = installed.summary(gensr("run", **CONFIG))
-        gensr("run", "--deployment", "retrain/nightly", **CONFIG)
+        assert retrained(installed) == "Completed"
         assert "Prefect data   postgresql://***@127.0.0.1" in (status := gensr("status"))
         assert "MLflow files   s3://shop/gensr" in status
         assert installed.mlflow.get_model_version_by_alias("gensr-tiny", "champion").version == "1"
@@ -97,6 +97,18 @@ def test_train_retrain_promote_and_serve(postgresql: str, bucket: S3, tmp_path: 
         assert not [path for path, content in written.items() if secret.encode() in content]
         assert not [name for name, text in dumps.items() if secret in text]
         assert secret not in said + "".join(arguments)
+
+
+def retrained(installed: Installed) -> str:
+    """The final state of a retraining, which the worker runs as the schedule would."""
+    deployment = installed.api("deployments/name/retrain/nightly")["id"]
+    run = installed.api(f"deployments/{deployment}/create_flow_run", {"parameters": {"config": CONFIG}})["id"]
+
+    def ended() -> str | None:
+        state = installed.api(f"flow_runs/{run}")["state"]
+        return str(state["name"]) if state["type"] in ("COMPLETED", "FAILED", "CRASHED") else None
+
+    return str(wait_for(ended, START_AND_RUN, "the retraining"))
 
 
 def test_each_process_by_itself_as_in_a_container(postgresql: str, tmp_path: Path) -> None:
