@@ -34,11 +34,14 @@ class LightGCNConfig(Frozen):
     weight_decay: float = Field(1e-4, ge=0, description="Weight of the L2 penalty on the embeddings of a batch.")
     batch_size: int = Field(4096, ge=1, description="Training edges of the graph per batch.")
     max_steps: int = Field(
-        250,
+        50,
         ge=1,
         description="Steps per epoch at most. A graph with more edges than so many batches has larger batches.",
     )
     epochs: int = Field(60, ge=1, description="Largest number of epochs.")
+    valid_samples: int = Field(
+        10_000, ge=1, description="Fixed validation samples behind recall@20, or all where there are fewer."
+    )
     patience: int = Field(6, ge=1, description="Evaluations without a better valid recall@20 before training stops.")
 
 

@@ -8,8 +8,10 @@ import torch
 from small_dataset import ITEMS, USERS, write_dataset
 from torch_geometric.nn.models import LightGCN
 
+from gensr_model.config.base import TASKS
 from gensr_model.config.model import LightGCNConfig
 from gensr_model.data.prepared import PreparedDataset
+from gensr_model.evaluation.scoring import fixed_subset
 from gensr_model.models import cf_tables
 from gensr_model.runtime.progress import NullReport
 from gensr_model.training import lightgcn
@@ -87,6 +89,9 @@ def test_recall_ranks_the_whole_catalogue_without_training_items(dataset: Prepar
     result = CFEmbeddings(torch.eye(USERS), score, torch.ones(ITEMS, dtype=torch.bool))
     assert recall_at_20(result, dataset) == pytest.approx(0.5)
     assert recall_at_20(result, dataset, held=7 * ITEMS) == pytest.approx(0.5)
+    some = valid.user[fixed_subset(valid, 5, TASKS[:1])]
+    assert recall_at_20(result, dataset, 5) == pytest.approx(np.mean(some % 2 == 0))
+    assert len(set(some % 2)) == 2
 
 
 def test_it_stops_early_and_keeps_the_best_epoch(
@@ -94,7 +99,7 @@ def test_it_stops_early_and_keeps_the_best_epoch(
 ) -> None:
     values, seen = iter([0.1, 0.4, 0.3, 0.2, 0.9]), []
 
-    def recall(result: CFEmbeddings, dataset: PreparedDataset) -> float:
+    def recall(result: CFEmbeddings, dataset: PreparedDataset, most: int) -> float:
         seen.append(result.item.clone())
         return next(values)
 
