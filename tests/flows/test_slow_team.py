@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import subprocess
@@ -14,9 +15,11 @@ from typing import Any
 import psutil
 import psycopg
 import pytest
+import sqlalchemy
 from installed import START_AND_RUN, Installed, wait_for
 from postgresql_server import PASSWORD, QUOTED, postgresql_server, programs, with_login
 from s3_server import KEYS, S3, only_these_keys, s3_server
+from sqlalchemy.ext.asyncio import create_async_engine
 from tiny_run import TINY
 
 from flows.local import store_checks
@@ -194,6 +197,22 @@ def test_a_database_that_cannot_be_used_is_one_error(postgresql: str, change: tu
     shown = "".join(traceback.format_exception(refused.value))
     assert not [secret for secret in SECRETS if secret in shown]
     assert len(refused.value.full_message.splitlines()) == 1
+
+
+@pytest.mark.parametrize("option", ["sslmode=disable", "ssl=prefer"])
+def test_both_drivers_understand_how_to_encrypt(postgresql: str, option: str) -> None:
+    """They name the option differently."""
+    given = Stores.of({PREFECT_DATABASE: f"{postgresql}prefect?{option}"})
+    store_checks.check(given, [PREFECT_DATABASE])
+
+    async def user() -> Any:
+        engine = create_async_engine(given.database(PREFECT_DATABASE, "asyncpg"))
+        async with engine.connect() as con:
+            found = (await con.execute(sqlalchemy.text("select current_user"))).scalar()
+        await engine.dispose()
+        return found
+
+    assert asyncio.run(user()) == "team"
 
 
 def test_a_database_of_a_newer_version_is_refused(postgresql: str) -> None:
