@@ -27,6 +27,7 @@ from gensr_model.errors import ConfigError, GensrError, append_trace
 from gensr_model.evaluation import evaluate
 from gensr_model.remote import job_bundle
 from gensr_model.remote.job_bundle import Job
+from gensr_model.runtime import launch
 from gensr_model.runtime.determinism import deterministic
 from gensr_model.runtime.devices import default_device, peak_of_this_process
 from gensr_model.runtime.malloc import keep_freed_memory
@@ -105,19 +106,35 @@ def _table(folder: Path, job: Job, threads: int, bar: bool) -> list[str]:
 
 def _model(folder: Path, job: Job, threads: int, bar: bool) -> list[str]:
     config, dataset = job.config, _begin(folder, threads)
-    cf, model = (
-        job_bundle.place(folder, stage, key) for stage, key in (("pretrain", job.pretrain), ("finetune", job.finetune))
-    )
+    model = job_bundle.place(folder, "finetune", job.finetune)
 
     def train(out: Path, checkpoints: Path, report: Report) -> Metrics:
-        made = finetune.TRAIN[job.model](dataset, cf, config, checkpoints, out, report)
-        return made | peak_of_this_process()
+        given = {"folder": str(folder), "name": job.name, "checkpoints": str(checkpoints), "out": str(out)}
+        plan = launch.plan(config.train)
+        if plan is None:
+            return train_job(report, **given)
+        share = max(1, threads // plan.processes)
+        place = checkpoints / launch.FOLDER
+        return launch.run("gensr_model.remote.worker:train_job", given, place, plan.options, share, report)
 
     def rank(out: Path, _: Path, report: Report) -> Metrics:
         return evaluate.write_ranks(out, evaluate.rank_bundle(model, dataset, job.split, config, report))
 
     lines = _once(folder, "finetune", job.finetune, train, _report(job, bar))
     return lines + _once(folder, job.ranking, job.evaluate, rank, _report(job, bar))
+
+
+def train_job(report: Report, folder: str, name: str, checkpoints: str, out: str) -> Metrics:
+    """Train the model of a job, alone or as one of several processes (``train.processes``)."""
+    bundle = job_bundle.read(Path(folder))
+    job = next(each for each in bundle.jobs if each.name == name)
+    prepared, cf = (
+        job_bundle.place(Path(folder), stage, key)
+        for stage, key in (("prepare", bundle.prepared), ("pretrain", job.pretrain))
+    )
+    dataset = PreparedDataset.open(prepared)
+    made = finetune.TRAIN[job.model](dataset, cf, job.config, Path(checkpoints), Path(out), report)
+    return made | peak_of_this_process()
 
 
 def _begin(folder: Path, threads: int) -> PreparedDataset:

@@ -2,8 +2,8 @@
 
 python -m gensr_model.runtime.join GENSR_HOME ACCELERATE_CONFIG
 
-GENSR_HOME is the pipeline's state folder, which all machines share. ACCELERATE_CONFIG is this machine's file, with its
-own machine_rank. The command waits for trainings until Ctrl-C.
+GENSR_HOME is the pipeline's state folder, or a worker's job bundle, which all machines share. ACCELERATE_CONFIG is this
+machine's file, with its own machine_rank. The command waits for trainings until Ctrl-C.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ _EVERY = 0.5  # seconds between two looks
 
 def join(home: Path, config_file: Path) -> None:
     """Take part in each training that begins, until an interruption. Raises ConfigError as ``launch.of_file`` does."""
-    machines = launch.of_file(config_file)
+    machine = launch.of_file(config_file)
     done: set[str] = set()
-    print(f"machine {machines.rank} waits for trainings in {home / 'checkpoints'}", flush=True)
+    print(f"machine {machine.rank} waits for trainings in {home / 'checkpoints'}", flush=True)
     while True:
-        for job in sorted((home / "checkpoints").glob(f"*/launch/{launch.JOB}")):
+        for job in sorted((home / "checkpoints").glob(f"*/{launch.FOLDER}/{launch.JOB}")):
             number = _id(job)
             if number and number not in done:
                 done.add(number)
-                _take_part(job, number, machines)
+                _take_part(job, number, machine)
         time.sleep(_EVERY)
 
 
-def _take_part(job: Path, number: str, machines: launch.Machines) -> None:
+def _take_part(job: Path, number: str, machine: launch.Machine) -> None:
     """Run this machine's processes of a job until they end, or until the job has another number."""
     name = job.parent.parent.name
     print(f"{name}: begun", flush=True)
     threads = json.loads(job.read_text(encoding="utf-8"))["threads"]
-    command = [*launch.command(machines.options, threads), str(job), "--listened-to"]
+    command = [*launch.command(machine.options, threads), str(job), "--listened-to"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, env=launch.environment(), start_new_session=True) as process:
         try:
             while process.poll() is None and _id(job) == number:
@@ -54,9 +54,9 @@ def _take_part(job: Path, number: str, machines: launch.Machines) -> None:
         finally:
             launch.end(process)
     if process.returncode and _id(job) == number and not any(job.parent.glob("failed-*.json")):
-        why = f"machine {machines.rank} of several: {how_it_died(process.returncode)}. Its terminal says why."
+        why = f"machine {machine.rank} of several: {how_it_died(process.returncode)}. Its terminal says why."
         failed = {"kind": "TrainingError", "message": why, "expected": True, "trace": "in gensr_model.runtime.join"}
-        write_json(job.with_name(f"failed-machine-{machines.rank}.json"), failed)
+        write_json(job.with_name(f"failed-machine-{machine.rank}.json"), failed)
     print(f"{name}: ended with status {process.returncode}", flush=True)
 
 

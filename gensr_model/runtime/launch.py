@@ -21,14 +21,14 @@ from typing import IO, Any, NamedTuple
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
 
-from gensr_model.config.training import Processes
+from gensr_model.config.training import Processes, TrainConfig
 from gensr_model.errors import ConfigError, GensrError, TrainingError
 from gensr_model.runtime.child_errors import SubprocessError, how_it_died, restored
 from gensr_model.runtime.devices import default_device
 from gensr_model.runtime.files import write_json
 from gensr_model.runtime.progress import Report
 
-JOB, LOG = "job.json", "launch.log"
+FOLDER, JOB, LOG = "launch", "job.json", "launch.log"  # the folder is beside the checkpoints
 PATIENCE = 30.0  # seconds for the end of processes that were told to end
 _LOG_LINES = 60  # of the log, in the trace of an error
 _SIGTERM = 15
@@ -47,6 +47,31 @@ def processes_of(wanted: Processes) -> int:
     return wanted
 
 
+class Machine(NamedTuple):
+    """This machine's part of a training in several processes."""
+
+    options: list[str]  # of `accelerate launch`
+    rank: int  # number of this machine; the pipeline's is 0
+    processes: int  # of this machine
+
+
+def plan(train: TrainConfig) -> Machine | None:
+    """What ``train.processes`` and ``train.accelerate`` ask for; None for one process.
+
+    Raises ConfigError as ``processes_of`` and ``of_file`` do, and where the file is that of a further machine.
+    """
+    if train.accelerate is None:
+        processes = processes_of(train.processes)
+        return Machine(on_this_machine(processes), 0, processes) if processes > 1 else None
+    machine = of_file(Path(train.accelerate))
+    if machine.rank:
+        raise ConfigError(
+            f"{train.accelerate}: machine_rank is {machine.rank}, but the machine of the pipeline is 0. Give every "
+            "machine its own file."
+        )
+    return machine
+
+
 def on_this_machine(processes: int) -> list[str]:
     """Options of `accelerate launch` for so many processes here, at a free port."""
     # --multi_gpu serves CPUs too (ACCELERATE_USE_CPU): Accelerate's own way to several CPU processes wants MPI.
@@ -54,15 +79,7 @@ def on_this_machine(processes: int) -> list[str]:
     return ["--multi_gpu", *(f"--{name}={value}" for name, value in options.items())]
 
 
-class Machines(NamedTuple):
-    """What Accelerate's own config file says of one of several machines."""
-
-    options: list[str]  # of `accelerate launch`
-    rank: int  # number of this machine; the pipeline's is 0
-    processes: int  # of this machine
-
-
-def of_file(file: Path) -> Machines:
+def of_file(file: Path) -> Machine:
     """Read Accelerate's own config file. Raises ConfigError where it is none, or where training cannot follow it."""
     try:
         config = load_config_from_file(str(file))
@@ -81,7 +98,7 @@ def of_file(file: Path) -> Machines:
             f"{file}: num_processes is {total} and num_machines is {machines}. Give two machines or more, and the same "
             "number of processes to each."
         )
-    return Machines([f"--config_file={file}"], int(config.machine_rank), processes_of(total // machines))
+    return Machine([f"--config_file={file}"], int(config.machine_rank), processes_of(total // machines))
 
 
 def run(

@@ -12,8 +12,6 @@ import torch
 
 from gensr_model.config.base import restricted
 from gensr_model.config.pipeline import SECTIONS, PipelineConfig
-from gensr_model.config.training import TrainConfig
-from gensr_model.errors import ConfigError
 from gensr_model.runtime import launch
 from gensr_model.runtime.devices import peak_of_this_process
 from gensr_model.runtime.progress import Report
@@ -26,8 +24,6 @@ from tasks.core.work import Work
 if TYPE_CHECKING:
     from tasks.core.stage import Stage
 
-FOLDER = "launch"  # beside the checkpoints
-
 
 def run_together(
     stage: Stage, work: Work, config: PipelineConfig, inputs: Sequence[Path], option: str | None, share: int
@@ -39,9 +35,16 @@ def run_together(
     Args:
         share: number of such stages that share the cores.
     """
-    processes, options = _launched(config.train)
-    if not options:
+    plan = launch.plan(config.train)
+    if plan is None:
         return None
+    if config.train.accelerate:
+        run_logger().info(
+            "this training needs all machines: on each further one, run python -m gensr_model.runtime.join %s and its "
+            "own file like %s",
+            state_dir().root,
+            config.train.accelerate,
+        )
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # frees memory that a training in this process has reserved
     only_this_version()
@@ -54,30 +57,9 @@ def run_together(
         "inputs": [str(path) for path in inputs],
         "options": [] if option is None else [option],
     }
-    threads = max(1, (os.cpu_count() or 1) // (processes * max(1, share)))
-    return launch.run(
-        "tasks.core.launched_stage:build", arguments, work.checkpoints / FOLDER, options, threads, work.report
-    )
-
-
-def _launched(train: TrainConfig) -> tuple[int, list[str]]:
-    """The number of processes on this machine, and the options of `accelerate launch`. None of these for one."""
-    if train.accelerate is None:
-        processes = launch.processes_of(train.processes)
-        return processes, launch.on_this_machine(processes) if processes > 1 else []
-    machines = launch.of_file(Path(train.accelerate))
-    if machines.rank:
-        raise ConfigError(
-            f"{train.accelerate}: machine_rank is {machines.rank}, but the machine of the pipeline is 0. Give every "
-            "machine its own file."
-        )
-    run_logger().info(
-        "this training needs all machines: on each further one, run python -m gensr_model.runtime.join %s and its own "
-        "file like %s",
-        state_dir().root,
-        train.accelerate,
-    )
-    return machines.processes, machines.options
+    threads = max(1, (os.cpu_count() or 1) // (plan.processes * max(1, share)))
+    folder = work.checkpoints / launch.FOLDER
+    return launch.run("tasks.core.launched_stage:build", arguments, folder, plan.options, threads, work.report)
 
 
 def build(

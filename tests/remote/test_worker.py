@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from built_once import link_stages
 from filelock import FileLock
@@ -42,6 +43,15 @@ def on_a_bare_machine(tmp_path: Path, folder: Path, *more: str) -> subprocess.Po
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         encoding="utf-8",
     )  # fmt: skip
+
+
+def is_one_of_several(process: psutil.Process, tmp_path: Path) -> bool:
+    """Whether a process trains for a bundle in ``tmp_path``, or has started those that do."""
+    try:
+        command = process.cmdline()
+    except psutil.Error:
+        return False
+    return "gensr_model.runtime.launched" in command and str(tmp_path) in " ".join(command)
 
 
 def folders(packed: job_bundle.JobBundle) -> list[tuple[str, str]]:
@@ -110,8 +120,9 @@ def test_models_are_trained_elsewhere_and_found_in_the_store(
 
 
 @pytest.mark.slow
-def test_a_training_that_was_killed_goes_on(home_with_data: Path, tmp_path: Path, tiny: Tiny) -> None:
-    config = tiny(train={"epochs": 3, "batch_size": 32, "valid_samples": 20, "checkpoint_every": 10})
+def test_a_training_in_two_processes_that_was_killed_goes_on(home_with_data: Path, tmp_path: Path, tiny: Tiny) -> None:
+    train = {"epochs": 3, "batch_size": 32, "valid_samples": 20, "checkpoint_every": 10, "processes": 2}
+    config = tiny(train=train)
     packed = export.out(tmp_path / "bundle", config, "sweep")
     one = packed.model_copy(update={"jobs": packed.jobs[:1]})
     job_bundle.write(tmp_path / "bundle", one)
@@ -123,8 +134,12 @@ def test_a_training_that_was_killed_goes_on(home_with_data: Path, tmp_path: Path
         assert first.poll() is None, first.communicate()[1]
         assert time.monotonic() < ends
         time.sleep(0.02)
-    os.killpg(first.pid, signal.SIGKILL)
+    together = [p for p in psutil.process_iter() if is_one_of_several(p, tmp_path)]
+    os.killpg(first.pid, signal.SIGKILL)  # those of the training have groups of their own
     first.communicate()
+    assert len(together) >= 2
+    _, alive = psutil.wait_procs(together, timeout=30)
+    assert alive == [], "nobody reads their results, and the next training writes the same checkpoints"
     assert not is_complete(job_bundle.place(tmp_path / "bundle", "finetune", job.finetune))
     second = on_a_bare_machine(tmp_path, tmp_path / "bundle")
     said, errors = second.communicate(timeout=300)
