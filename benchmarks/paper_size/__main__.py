@@ -5,8 +5,9 @@ python -m benchmarks.paper_size [--data kindle kuaisar] [--parts lightgcn sasrec
 
 kindle has the size of the paper's Kindle Store, kuaisar of KuaiSAR-full. The part `serve` has a catalogue of a million
 items. Each part is a child process and adds one JSON line to `--to`. A line that is there is not measured again, so a
-killed run goes on where it was. A part that fails is a line with its error, and the next call tries it again. The
-output of the parts stays in `--place`, which needs some 30 GB for all shares.
+killed run goes on where it was. A part that fails is a line with its error, and the next call tries it again. `score`
+and `full-ranking` take the models that are trained by then: delete their line to measure them with more. The output of
+the parts stays in `--place`.
 
 A model trains 300 steps, validates once and saves its bundle; `whole` has the epochs of the preset, without early
 stopping. `score` and `full-ranking` rank 2,000 and 500 test samples; `whole` has all of them. LightGCN trains 2 epochs.
@@ -69,7 +70,7 @@ def show(file: Path) -> None:
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--data", nargs="+", default=list(DATA), help="of kindle and kuaisar")
-    parser.add_argument("--parts", nargs="+", help="all where none is given; --parts list prints them")
+    parser.add_argument("--parts", nargs="+", help="all where none is given; an unknown one prints them")
     parser.add_argument("--shares", nargs="+", type=float, default=[0.25, 0.5, 1.0])
     parser.add_argument("--to", type=Path, default=PLACE / "lines.jsonl")
     parser.add_argument("--place", type=Path, default=PLACE)

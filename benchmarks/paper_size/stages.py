@@ -188,10 +188,10 @@ def _ranked(case: Case, part: str, samples: int, systems: Systems) -> dict[str, 
     """Rank ``samples`` with each system. One that fails leaves its error, and the others go on."""
     counts = json.loads((case.of("prepared") / "manifest.json").read_text("utf-8"))["counts"]["samples"]["test"]
     steps: dict[str, Any] = {}
+    trained = {name for name, (_, given, _) in systems.items() if (case.place / "made" / given.parent.name).is_file()}
     begun = now()
     for name, (stage, given, tasks) in systems.items():
-        if not given.is_dir():
-            steps[name] = {"skipped": "it has no trained model here"}
+        if name not in trained:
             continue
         config = with_changes(case.config, {"evaluation": {"max_test_samples": samples // len(tasks)}})
         work = case.work(f"{part}-{name}")
@@ -204,7 +204,8 @@ def _ranked(case: Case, part: str, samples: int, systems: Systems) -> dict[str, 
         every = sum(counts[task]["samples"] for task in tasks)
         steps[name] = _cost(spent, samples=done, whole_s=round(spent.cpu * every / done, 1))
         shutil.rmtree(work.out.parent)
-    return _cost(now().since(begun), steps=steps)
+    lacks = sorted(systems.keys() - trained)
+    return _cost(now().since(begun), steps=steps, **({"lacks": lacks} if lacks else {}))
 
 
 def _tasks(reference: str) -> tuple[Task, ...]:

@@ -72,6 +72,8 @@ def failures(known: dict[Job, Line]) -> list[str]:
             if reason := cost.get("error") or cost.get("skipped"):
                 name = f"{job.part}: {step}" if step else job.part
                 found.append(f"{job.data} at {job.share:g}, {name}: {reason}")
+        if lacks := line.get("lacks"):
+            found.append(f"{job.data} at {job.share:g}, {job.part}: not trained at that time: {', '.join(lacks)}")
     return found
 
 
