@@ -88,7 +88,8 @@ def print_places(here: Local, summary: dict[str, Any], run: Path, page: str, fol
     places = {"Report": _from_here(run / "report.html"), "Prefect": page,
               "MLflow": run_page(here.mlflow_url, summary["mlflow"])}  # fmt: skip
     if following:
-        places["Try it"] = f"{_command()} {_page_of(summary['dataset'])}   (a page to search and click on)"
+        tried = _page_of(summary["dataset"])
+        places["Try it"] = f"{_command()} {tried}   (a page to try the champion, or this model where there is none)"
         places["Next"] = f"{_command()} {following}"
     print("\nOpen next")
     for name, place in places.items():

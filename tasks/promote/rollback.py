@@ -60,9 +60,7 @@ def previous(name: str) -> str:
     known = versions(Tracked.reader(), name)
     version = _named(known, PREVIOUS)
     if version is None:
-        raise DataError(
-            f"{name} has no previous version: its champion has not changed. Name one of {_numbers(known)} by --version."
-        )
+        raise DataError(f"{name} has no previous version: its champion has not changed. `gensr promote` lists all.")
     return version.number
 
 
@@ -105,7 +103,8 @@ def _can_serve(run: Tracked, name: str, number: str, known: list[Version]) -> Ve
     if version is None:
         raise DataError(f"{name} has no version {number}. Choose one of {_numbers(known)}.")
     if CHAMPION in version.aliases:
-        raise DataError(f"version {number} of {name} is the champion already. Choose one of {_numbers(known, number)}.")
+        then = f"Choose one of {_numbers(known, number)}" if len(known) > 1 else "There is no other version"
+        raise DataError(f"version {number} of {name} is the champion already. {then}.")
     if version.bundle_key is None:
         raise DataError(
             f"version {number} of {name} has no model bundle, as gensr did not register it. Choose one of "

@@ -85,8 +85,11 @@ def test_what_cannot_serve_is_refused_in_a_sentence_and_nothing_changes(logged: 
     with pytest.raises(DataError, match=r"^there is no registered model gensr-none\. Known are .*gensr-refused"):
         move("gensr-none", "1")
     model_registry.register(logged.run, "gensr-new", logged.uri, logged.bundle, {})
-    with pytest.raises(DataError, match=r"^gensr-new has no previous version.* Name one of 1 by --version\.$"):
+    with pytest.raises(DataError, match=r"^gensr-new has no previous version.* `gensr promote` lists all\.$"):
         previous("gensr-new")
+    logged.run.client.set_registered_model_alias("gensr-new", "champion", "1")
+    with pytest.raises(DataError, match=r"is the champion already\. There is no other version\.$"):
+        move("gensr-new", "1")
     gone = model_registry.register(
         logged.run, name, (tmp_path / "gone").as_uri(), logged.bundle._replace(key="gone"), {}
     )

@@ -158,7 +158,7 @@ def test_a_chosen_user_gets_titles_scores_and_the_weights_of_the_history(site: S
         means[event["title"]] += (by_behavior + by_text) / 2
     (most, share), _ = means.most_common(2)
     assert f"Looked most at {most} ({100 * share:.0f}%)" in found[0]["text"]
-    assert f"{len(answer['history'])} items" in tab.evaluate("document.querySelector('#past summary').textContent")
+    assert f"{len(answer['history'])} events" in tab.evaluate("document.querySelector('#past summary').textContent")
     assert tab.complaints == []
     picture(tab, "user")
 
@@ -284,6 +284,32 @@ def test_the_page_asks_for_nothing_outside_and_is_silent(site: Site, tab: Tab) -
     assert outside == []
     served = tab.evaluate("document.querySelector('#served').textContent")
     assert served == "gensr-tiny, version 1 (champion). "
+
+
+def test_an_open_page_follows_the_champion_and_compares_no_version_with_itself(site: Site, tab: Tab) -> None:
+    offered = "[...document.querySelector('#other').options].filter(o => !o.hidden).map(o => o.value).join()"
+    assert wait(tab, "document.querySelector('#user').placeholder").startswith("For example u")
+    assert tab.evaluate(offered) == ",2,3,4"
+    choose(tab, "other", "3")
+    choose(tab, "version", "3")
+    assert tab.evaluate("document.querySelector('#other').value + ':' + " + offered) == ":,1,2,4"
+    choose(tab, "version", "")
+    first = site.versions.current
+    try:
+        site.versions.serve(site.versions.get("2").result(60))
+        show(tab)
+        wait(tab, "document.querySelector('#status').textContent.includes('by version 2')")
+        wait(tab, "document.querySelector('#served').textContent.includes('version 2')")
+        assert tab.evaluate(offered) == ",1,3,4"
+    finally:
+        assert first is not None
+        site.versions.serve(first)
+
+
+def test_every_link_of_the_page_leads_somewhere(site: Site, tab: Tab) -> None:
+    for link in tab.evaluate("[...document.querySelectorAll('a')].map(a => a.href)"):
+        with urlopen(link, timeout=30) as answer:
+            assert answer.status == 200, link
 
 
 @pytest.mark.parametrize("dark", [False, True])

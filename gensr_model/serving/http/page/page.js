@@ -5,6 +5,7 @@
 const by = (id) => document.getElementById(id);
 const built = []; // the history that the person builds: [{id, title}], oldest first
 let versions = {}; // version number → its entry in /v1/versions
+let current = ""; // the version that serves, as a text
 let asked = 0; // the number of the newest request; answers to older ones are dropped
 
 function make(tag, attributes = {}, ...children) {
@@ -51,25 +52,32 @@ function after(milliseconds, work) {
 async function showVersions() {
   const { model, serving, versions: every } = await call("v1/versions");
   versions = Object.fromEntries(every.map((entry) => [String(entry.version), entry]));
-  const served = versions[String(serving)] || {};
+  current = String(serving);
   const named = (version, entry) => {
     const marks = entry.aliases && entry.aliases.length ? entry.aliases : [entry.outcome].filter(Boolean);
     return `version ${version}${marks.length ? ` (${marks.join(", ")})` : ""}`;
   };
-  by("served").replaceChildren(`${model}, ${named(serving, served)}. `,
-    served.run_url ? make("a", { href: served.run_url }, "The run that made it") : "");
-  for (const entry of every) {
-    const name = named(entry.version, entry);
-    by("version").append(make("option", { value: entry.version }, name));
-    by("other").append(make("option", { value: entry.version }, name));
+  by("served").replaceChildren(`${model}, ${named(serving, versions[current] || {})}. `,
+    versions[current] && versions[current].run_url ? make("a", { href: versions[current].run_url }, "The run that made it") : "");
+  for (const [field, none] of [["version", "the version that serves"], ["other", "no other version"]]) {
+    const chosen = by(field).value;
+    by(field).replaceChildren(...[["", none], ...every.map((entry) => [entry.version, named(entry.version, entry)])]
+      .map(([value, name]) => make("option", { value }, name)));
+    if (versions[chosen]) by(field).value = chosen;
   }
-  if (!every.length) by("version").append(make("option", { value: "" }, `version ${serving}`));
-  by("version").value = versions[String(serving)] ? String(serving) : by("version").options[0].value;
+  offerOthers();
+}
+
+function offerOthers() { // a version is not compared with itself
+  const chosen = by("version").value || current;
+  for (const option of by("other").options) option.hidden = option.disabled = option.value === chosen;
+  if (by("other").value === chosen) by("other").value = "";
 }
 
 async function showUsers() {
   const { users } = await call(`v1/users?limit=20&prefix=${encodeURIComponent(by("user").value)}`);
   by("users").replaceChildren(...users.map((user) => make("option", { value: user })));
+  if (!by("user").value && users.length) by("user").placeholder = `For example ${users[0]}`;
 }
 
 async function showMatches() {
@@ -121,6 +129,7 @@ async function ask() {
       other ? call(path, { ...wanted(other), explain: false, top_n: 100 }) : null,
     ]);
     if (number === asked) show(answer, compared, body);
+    if (!by("version").value && String(answer.version) !== current) showVersions().catch((error) => say(error.message, true)); // the champion has changed
   } catch (error) {
     if (number === asked) {
       by("results").replaceChildren();
@@ -152,7 +161,7 @@ function show(answer, compared, body) {
 
 function showPast(history) {
   by("past").hidden = !history.length;
-  by("past").querySelector("summary").textContent = `The history that the model read: ${history.length} items, oldest first`;
+  by("past").querySelector("summary").textContent = `The history that the model read: ${history.length} events, oldest first`;
   by("past").querySelector("ol").replaceChildren(...history.map((event) => make("li", {}, event.title || event.id,
     event.behavior === "src" ? " (from a search)" : "")));
 }
@@ -283,7 +292,7 @@ by("user").addEventListener("input", after(150, showUsers));
 by("find").addEventListener("input", after(200, showMatches));
 by("find").addEventListener("keydown", (event) => { if (event.key === "Enter") event.preventDefault(); });
 document.querySelectorAll("input[name=who]").forEach((choice) => choice.addEventListener("change", chooseWho));
-for (const id of ["version", "other"]) by(id).addEventListener("change", () => { if (asked) ask(); });
+for (const id of ["version", "other"]) by(id).addEventListener("change", () => { offerOthers(); if (asked) ask(); });
 chooseWho();
 by("key").addEventListener("change", () => showVersions().then(showUsers).catch((error) => say(error.message, true)));
 Promise.all([showVersions(), showUsers()]).catch((error) => say(error.message, true));
