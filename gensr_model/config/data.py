@@ -171,6 +171,12 @@ class PrepareConfig(Frozen):
         "8GB", description="Memory limit of DuckDB. Above it DuckDB writes to its temporary folder."
     )
     threads: int = Field(2, ge=1, description="Threads of DuckDB.")
+    dask: str | None = Field(
+        None,
+        min_length=1,
+        description="Address of a Dask scheduler (tcp://host:8786). Its workers parse, filter, draw candidates and "
+        "audit, each within `memory_limit` and `threads`. Left out: this machine does.",
+    )
 
     @field_validator("until")
     @classmethod

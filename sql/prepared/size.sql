@@ -1,2 +1,4 @@
-select count(distinct "user") as users, count(distinct item) as items, count(*) as interactions
-from interactions
+select
+    (select count(distinct "user") from interactions) as users,
+    (select count(*) from item_counts) as items,
+    (select count(*) from interactions) as interactions

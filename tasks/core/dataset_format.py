@@ -35,14 +35,16 @@ class RawTable(NamedTuple):
     """A table of ``raw/``: its Parquet schema, and the parser of its raw files.
 
     ``blocks`` gets the connection, a file and the first and last credible time (``earliest`` and ``latest``, ms since
-    1970 UTC). Accepted rows have the columns of ``schema`` except ``file``, which the caller adds.
+    1970 UTC). Accepted rows have the columns of ``schema`` except ``file``, which the caller adds. ``blocks`` of a
+    table with ``spans`` takes a ``Span`` of the file's lines as a further argument (``tasks/ingest/raw_files.py``).
     """
 
     name: str
     schema: pa.Schema
-    blocks: Callable[[duckdb.DuckDBPyConnection, Path, dict[str, int]], Blocks]
+    blocks: Callable[..., Blocks]
     optional: bool = False  # True: there may be no file, and a file may be empty
     distinct: bool = False  # further rows of an id are dropped (``sql/raw/first_<name>.sql``)
+    spans: bool = False  # True: a row depends on its line alone, so parts of one file can be read apart
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,9 @@ class Preparing:
         tables: the raw tables to read, as views ``raw_<table>`` with ``file_row_number``; ``items`` is one of them.
         interactions: make ``interactions`` (user, item, ts, behavior, query, source_row), the engaged rows. Where the
             data have impressions, also ``shown`` and ``engaged_lists``, which ``sql/prepared/impressions.sql`` reads.
+        by_user: the raw tables, each with a column ``user``, whose rows the steps of ``interactions`` read; where rows
+            of a user give the same without those of others, and every count is a sum over users. Then a cluster can run
+            the steps by ranges of users. Empty where that does not hold.
         item_text: make ``item_text`` (item, title, brand, description, category_paths) from ``item_rows``.
         event_split: make ``event_split`` (position, split) from ``events``.
         searches: add search events to ``interactions`` after the filter, where the raw data have none.
@@ -108,6 +113,7 @@ class Preparing:
     interactions: tuple[Step, ...]
     item_text: tuple[Step, ...]
     event_split: tuple[Step, ...]
+    by_user: tuple[str, ...] = ()
     searches: tuple[Step, ...] = ()
     both_behaviors: bool | Callable[[PipelineConfig], bool] = False
     may_lack_task: bool = False

@@ -31,6 +31,7 @@ from tasks.core.source_files import files_in, frozen, parse
 RUNNERS = frozenset(
     {
         "gensr_model.runtime.progress",
+        "tasks.core.cluster",
         "tasks.core.code_version",
         "tasks.core.definitions",
         "tasks.core.isolated_process",
@@ -41,6 +42,7 @@ RUNNERS = frozenset(
         "tasks.core.state_dir",
         "tasks.core.tracking",
         "tasks.core.work",
+        "tasks.core.worker_check",
     }
 )
 # These look up an entry by name; a stage declares the entries that it runs.

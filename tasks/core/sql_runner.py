@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from gensr_model.config.data import PrepareConfig
 from gensr_model.errors import ConfigError
 from tasks.core import source_files
 
-# Fields of the config that limit DuckDB. They change no byte of the output, so no key holds them.
-RESOURCES = ("prepare.memory_limit", "prepare.threads")
+# Fields of the config that say where and within which limits DuckDB runs. They change no byte, so no key holds them.
+RESOURCES = ("prepare.memory_limit", "prepare.threads", "prepare.dask")
 
 
 @contextlib.contextmanager
@@ -69,12 +69,15 @@ def literal(path: Path) -> str:
     return re.sub(r"([*?\[])", r"[\1]", str(path))
 
 
-def open_parquet(con: duckdb.DuckDBPyConnection, path: Path, file_row_number: bool = False) -> duckdb.DuckDBPyRelation:
-    """The rows of one Parquet file at any path.
+def open_parquet(
+    con: duckdb.DuckDBPyConnection, path: Path | Sequence[Path], file_row_number: bool = False
+) -> duckdb.DuckDBPyRelation:
+    """The rows of one Parquet file at any path, or of several with the same columns.
 
-    ``[ ] * ?`` and ``key=value`` in the path have no special meaning.
+    ``[ ] * ?`` and ``key=value`` in a path have no special meaning.
     """
-    return con.read_parquet(literal(path), file_row_number=file_row_number, hive_partitioning=False)
+    paths = [literal(each) for each in ([path] if isinstance(path, Path) else path)]
+    return con.read_parquet(paths, file_row_number=file_row_number, hive_partitioning=False)
 
 
 def query(name: str) -> str:

@@ -10,28 +10,35 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from gensr_model.errors import DataError
-from tasks.ingest.raw_files import LONGEST_LINE, Lines, is_utf8, read_lines
+from tasks.ingest.raw_files import LONGEST_LINE, WHOLE, Lines, Span, is_utf8, read_lines
 from tasks.ingest.rejects import AS_UTF8, REJECTED, wrong_width
 
 _END = "\0"  # a field that we append to a line; after an open quote it is no field of its own
 
 
 def read_csv(
-    path: Path, required: tuple[str, ...], optional: tuple[str, ...] = (), aliases: Mapping[str, str] | None = None
+    path: Path,
+    required: tuple[str, ...],
+    optional: tuple[str, ...] = (),
+    aliases: Mapping[str, str] | None = None,
+    span: Span = WHOLE,
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
-    """Yield (rows, rejects) per block. Columns are matched by name; ``aliases`` maps other spellings to ours.
+    """Yield (rows, rejects) per block of a span. Columns are matched by name; ``aliases`` maps other spellings to ours.
 
     Rows hold the required and the optional columns as strings (an absent optional column is null) and ``line_no``, the
     line in the file. Raises DataError for a missing column, and as ``read_lines`` does.
     """
-    header: list[str] = []
-    for block in read_lines(path):
+    known = (*required, *optional)
+    first = next((block for block in read_lines(path) if block.lines), None) if span.first else None
+    header = _header(path, first, known, required, aliases or {}) if first else []
+    for block in read_lines(path, span):
         if not header:
             if not block.lines:  # blank lines so far
                 continue
-            header = _header(path, block, (*required, *optional), required, aliases or {})
+            first, header = block, _header(path, block, known, required, aliases or {})
+        if first and block.lines and block.numbers[0] == first.numbers[0]:
             block = Lines(block.lines[1:], block.numbers[1:])
-        wanted = [name for name in (*required, *optional) if name in header]
+        wanted = [name for name in known if name in header]
         rows, rejects = _parse(block, header, wanted)
         for name in optional:
             if name not in wanted:

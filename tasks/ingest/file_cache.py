@@ -12,7 +12,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -91,63 +91,98 @@ class Parts:
 
     def __init__(self, folder: Path, key: str) -> None:
         self.folder, self.key = folder, key
+        self._new: set[Path] = set()  # of this process, and good for it whatever day it is
+
+    def has(self, table: str, entry: dict[str, Any]) -> bool:
+        """Whether the file of an account's entry need not be parsed."""
+        part = self._place(table, entry)
+        return part in self._new or _usable(part)
+
+    def put(self, folder: Path, table: str, entry: dict[str, Any]) -> None:
+        """Move a folder that ``write_part`` wrote to its place."""
+        part = self._place(table, entry)
+        part.parent.mkdir(parents=True, exist_ok=True)
+        _put(folder, part)
+        self._new.add(part)
 
     def read(self, path: Path, table: str, schema: pa.Schema, blocks: Callable[[], Blocks], account: Account) -> Path:
-        """The Parquet file of the accepted rows of ``path``, booked in ``account``. Parses the file if there is no such
-        part.
+        """The Parquet file of the accepted rows of ``path``, an opened file of ``account``, where they are booked.
+        Parses the file if there is no such part.
 
         Raises what ``blocks`` raises, with the blocks before it booked.
         """
-        account.open(path, table)
         entry = account.of(path)
-        part = self.folder / digest([self.key, table, entry["name"], entry["sha256"]], length=24)
-        if not _usable(part):
-            self._parse(part, path, schema, blocks, account)
-        else:
-            account.add(path, pq.read_metadata(part / ROWS).num_rows, pq.read_table(part / REJECTS))
+        part = self._place(table, entry)
+        if not self.has(table, entry):
+            aside = part.with_name(f"{part.name}.tmp-{os.getpid()}")
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir(parents=True)
+            counted = Counted(blocks())
+            try:
+                write_part(aside, entry["name"], schema, counted)
+                self.put(aside, table, entry)
+            except BaseException:
+                account.add(path, counted.accepted, counted.rejected)
+                raise
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+        account.add(path, pq.read_metadata(part / ROWS).num_rows, pq.read_table(part / REJECTS))
         if understood := json.loads((part / RECORD).read_text(encoding="utf-8")).get("understood"):
             entry["understood"] = understood
         return part / ROWS
 
-    def _parse(self, part: Path, path: Path, schema: pa.Schema, blocks: Callable[[], Blocks], account: Account) -> None:
-        entry = account.of(path)
-        aside = part.with_name(f"{part.name}.tmp-{os.getpid()}")
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        try:
-            output, rejects = Output(aside / ROWS, schema), [REJECTED.empty_table()]
-            stream = _Blocks(blocks())
-            for accepted, rejected in stream:
-                account.add(path, len(accepted), rejected)
-                rejects.append(cut(rejected).cast(REJECTED))  # uncut they could be the whole file
-                if "file" in schema.names:
-                    names = pa.repeat(pa.scalar(entry["name"]), len(accepted))
-                    accepted = accepted.append_column("file", names)
-                output.write(accepted.select(schema.names))
-            output.close()
-            rejected = pa.concat_tables(rejects)
-            pq.write_table(rejected, aside / REJECTS, compression="zstd")
-            # A line from the future may be valid tomorrow, so such a part is parsed again next time.
-            lasting = not pc.any(pc.equal(rejected["reason"], FUTURE)).as_py()
-            files = {name: (aside / name).stat().st_size for name in (ROWS, REJECTS)}
-            record = {"raw_file": path.name, "lasting": lasting, "files": files}
-            if stream.understood:
-                record["understood"] = stream.understood
-            write_json(aside / RECORD, record)
-            _put(aside, part)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+    def _place(self, table: str, entry: dict[str, Any]) -> Path:
+        return self.folder / digest([self.key, table, entry["name"], entry["sha256"]], length=24)
 
 
-class _Blocks:
-    """Blocks, and the return value of their generator."""
+class Counted:
+    """Blocks, with the number of accepted rows so far, the rejected lines so far, and the generator's return value."""
 
     def __init__(self, blocks: Blocks) -> None:
         self._blocks = blocks
+        self._rejects = [REJECTED.empty_table()]
+        self.accepted = 0
         self.understood: dict[str, Any] | None = None
 
-    def __iter__(self) -> Blocks:
+    def __iter__(self) -> Iterator[pa.Table]:
+        for accepted, rejected in self._until_end():
+            self.accepted += len(accepted)
+            self._rejects.append(cut(rejected).cast(REJECTED))  # uncut they could be the whole file
+            yield accepted
+
+    def _until_end(self) -> Blocks:
         self.understood = yield from cast("Generator[Any, None, dict[str, Any] | None]", self._blocks)
+
+    @property
+    def rejected(self) -> pa.Table:
+        return pa.concat_tables(self._rejects)
+
+
+def write_part(folder: Path, name: str, schema: pa.Schema, counted: Counted) -> None:
+    """Write a part into an empty folder: the rows of ``name``, as accounts call the file, block by block."""
+    output = Output(folder / ROWS, schema)
+    for accepted in counted:
+        if "file" in schema.names:
+            accepted = accepted.append_column("file", pa.repeat(pa.scalar(name), len(accepted)))
+        output.write(accepted.select(schema.names))
+    output.close()
+    _complete(folder, name, counted.rejected, counted.understood)
+
+
+def join_parts(folder: Path, name: str, schema: pa.Schema, parts: list[Path]) -> None:
+    """Write the part of a file into an empty folder, from the parts of its spans in order."""
+    put_together([part / ROWS for part in parts], folder / ROWS, schema)
+    _complete(folder, name, pa.concat_tables(pq.read_table(part / REJECTS) for part in parts), None)
+
+
+def _complete(folder: Path, name: str, rejected: pa.Table, understood: dict[str, Any] | None) -> None:
+    """Write the rejects and, last, the record of a part."""
+    pq.write_table(rejected, folder / REJECTS, compression="zstd")
+    # A line from the future may be valid tomorrow, so such a part is parsed again next time.
+    lasting = not pc.any(pc.equal(rejected["reason"], FUTURE)).as_py()
+    files = {file: (folder / file).stat().st_size for file in (ROWS, REJECTS)}
+    record = {"raw_file": name, "lasting": lasting, "files": files}
+    write_json(folder / RECORD, record | ({"understood": understood} if understood else {}))
 
 
 def _put(aside: Path, part: Path) -> None:

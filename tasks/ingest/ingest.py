@@ -27,6 +27,7 @@ from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.config.remote_sources import S3Source, SqlSource
 from gensr_model.errors import ConfigError, DataError, EmptyFileError
 from tasks.core import sql_runner
+from tasks.core.cluster import connected
 from tasks.core.code_version import definitions_of, entry_code, function_digest, names_of
 from tasks.core.dataset_format import Files, Reading, dataset_format, place_of
 from tasks.core.stage import StageResult, stage
@@ -34,6 +35,7 @@ from tasks.core.state_dir import state_dir
 from tasks.core.work import Work
 from tasks.ingest.download import fetch
 from tasks.ingest.file_cache import Parts, keep_first, put_together
+from tasks.ingest.pieces import parse_ahead
 from tasks.ingest.raw_files import file_digest
 from tasks.ingest.rejects import Account, time_bounds
 
@@ -210,13 +212,20 @@ def build_raw(config: PipelineConfig, source_folder: Path, out: Path, cache: Pat
     bounds = time_bounds(config.ingest.earliest)
     spill = out / "duckdb-spill"
     try:
-        with sql_runner.connect(config.prepare, spill) as con:
+        with (
+            sql_runner.connect(config.prepare, spill) as con,
+            connected(config.prepare.dask, "prepare.dask", out) as cluster,
+        ):
             files = _find(source_folder, config)
-            notes = _read_tables(con, reading, files, account, bounds, out, parts)
+            if cluster is not None:
+                cluster.require_same_files(paths[0] for paths in files.values())
+            ahead = None if cluster is None else functools.partial(parse_ahead, cluster, config)
+            notes = _read_tables(con, reading, files, account, bounds, out, parts, ahead)
     finally:  # the rejects also explain a reading that stopped
         pq.write_table(account.rejects(), out / "rejects.parquet", compression="zstd")
     shutil.rmtree(spill)
-    shutil.rmtree(out / "parts", ignore_errors=True)
+    for scratch in ("parts", "pieces"):
+        shutil.rmtree(out / scratch, ignore_errors=True)
     tables = {p.stem: pq.read_metadata(p).num_rows for p in sorted(out.glob("*.parquet"))}
     manifest: dict[str, Any] = {"format": config.format, **account.summary(), "counts": tables, "notes": notes}
     (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
@@ -230,11 +239,18 @@ def _read_tables(
     bounds: dict[str, int],
     out: Path,
     parts: Parts,
+    ahead: Callable[..., None] | None = None,
 ) -> dict[str, int]:
-    """Write the format's tables into ``out``. Returns the counts of repeated rows and the format's own notes."""
+    """Write the format's tables into ``out``. Returns the counts of repeated rows and the format's own notes.
+
+    ``ahead`` makes parts of a table's files before they are read: ``parse_ahead`` with its first arguments.
+    """
     for table in reading.tables:
         rows = []
         paths = files.get(table.name, ())
+        account.open(paths, table.name)
+        if ahead is not None:
+            ahead(table, account, bounds, parts, out / "pieces")
         for path in paths:
             blocks = functools.partial(table.blocks, con, path, bounds)
             empty = not table.optional

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import gzip
 import hashlib
+import itertools
 import zlib
 from collections.abc import Iterator
 from io import BufferedIOBase, BufferedReader
@@ -21,9 +22,10 @@ from gensr_model.errors import DataError, EmptyFileError
 
 BLOCK = 16 * 2**20  # bytes of unpacked text at a time
 PIECE = 2**20
+SPAN = 8  # blocks of a plain file that are one piece of work
 LONGEST_LINE = 64 * 2**20  # a file with a longer line is no line-based text
 
-
+_GZIP = b"\x1f\x8b"
 # First bytes of files that are no UTF-8 text, their kind, and what to do. Longer marks come first.
 _MARKS = (
     (b"\xff\xfe\x00\x00", "UTF-32"),
@@ -47,18 +49,52 @@ class Lines(NamedTuple):
     numbers: np.ndarray  # (lines,) int64
 
 
-def read_lines(path: Path) -> Iterator[Lines]:
-    """Yield the non-blank lines of a plain or gzipped text file.
+class Span(NamedTuple):
+    """Some blocks of a text file, from block ``first`` up to ``stop``, or to the end where that is None.
+
+    ``lines`` is the number of line ends before the span. A block is ``BLOCK`` bytes; the line that a block ends in
+    belongs to the next one.
+    """
+
+    first: int = 0
+    stop: int | None = None
+    lines: int = 0
+
+
+WHOLE = Span()
+
+
+def spans_of(path: Path) -> tuple[Span, ...]:
+    """The spans that can be read apart, without their ``lines``. A packed or small file is one span."""
+    size = path.stat().st_size
+    with path.open("rb") as raw:
+        packed = raw.read(2) == _GZIP
+    if packed or size <= SPAN * BLOCK:
+        return (WHOLE,)
+    starts = range(0, -(-size // BLOCK), SPAN)
+    return (*(Span(first, first + SPAN) for first in starts[:-1]), Span(starts[-1]))
+
+
+def line_ends(path: Path, span: Span) -> int:
+    """Number of line ends in the bytes of a span of a plain file."""
+    with path.open("rb") as raw:
+        raw.seek(span.first * BLOCK)
+        blocks = iter(functools.partial(raw.read, BLOCK), b"")
+        return sum(block.count(b"\n") for block in itertools.islice(blocks, span.stop and span.stop - span.first))
+
+
+def read_lines(path: Path, span: Span = WHOLE) -> Iterator[Lines]:
+    """Yield the non-blank lines of a span of a plain or gzipped text file.
 
     Raises DataError, naming the file and the last good line, if the file is empty, truncated, corrupt or no UTF-8 text.
     """
     if path.stat().st_size == 0:
         raise EmptyFileError(f"{path}: the file is empty (0 bytes). Copy or download it again.")
-    done, rest = 0, b""
     with path.open("rb") as raw:
-        stream = _unpacked(raw)
-        while True:
-            block = _read(stream, path, done)
+        done, rest = span.lines, _line_before(raw, span.first * BLOCK)
+        stream = _unpacked(raw) if span.first == 0 else raw
+        for number in itertools.count(span.first):
+            block = _read(stream, path, done) if number != span.stop else b""
             if not block:
                 break
             if not done and not rest:
@@ -76,10 +112,24 @@ def read_lines(path: Path) -> Iterator[Lines]:
                         f"{path}: line {done + 1} is longer than {LONGEST_LINE} bytes. Give a text "
                         "file with one record per line."
                     )
+    if span.stop is not None:
+        return
     if rest.strip():
         yield _split(rest, done)[0]
     elif not done:
         raise EmptyFileError(f"{path}: the file holds no lines. Copy or download it again.")
+
+
+def _line_before(raw: BufferedReader, place: int) -> bytes:
+    """The beginning of the line that stands at a place of the file, which is left there."""
+    start = max(0, place - LONGEST_LINE)
+    size = min(place, PIECE)
+    while True:
+        raw.seek(place - size)
+        text = raw.read(size)
+        if b"\n" in text or place - size <= start:
+            return text.rpartition(b"\n")[2]
+        size = min(2 * size, place - start)
 
 
 def _split(text: bytes, done: int) -> tuple[Lines, int]:
@@ -111,7 +161,7 @@ def require_text(path: Path, block: bytes) -> None:
 
 
 def _unpacked(raw: BufferedReader) -> BufferedIOBase:
-    packed = raw.read(2) == b"\x1f\x8b"
+    packed = raw.read(2) == _GZIP
     raw.seek(0)
     return gzip.GzipFile(fileobj=raw) if packed else raw
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,18 +48,27 @@ class Account:
         self.max_share, self.label = max_share, label
         self.hints = {NOT_UTF8: AS_UTF8, **(hints or {})}
         self.files: dict[str, dict[str, Any]] = {}
-        self._names: dict[Path, str] = {}  # label of the account last opened
+        self._names: dict[Path, str] = {}  # labels of the accounts last opened
         self._rejects: list[pa.Table] = []
 
-    def open(self, path: Path, table: str = "") -> None:
-        """Start the account of a file, with its size and digest. A file with rows of two tables has two accounts."""
-        size, sha256 = path.stat().st_size, file_digest(path)
-        counts = {"read": 0, "accepted": 0, "rejected": 0}
-        name = self.label(path)
-        if self.files.get(name, counts)["read"]:
-            name = f"{name} ({table})"
-        self._names[path] = name
-        self.files[name] = {"name": name, "bytes": size, "sha256": sha256, **counts}
+    def open(self, paths: Iterable[Path], table: str = "") -> None:
+        """Start the accounts of a table's files, with their sizes and digests.
+
+        A file with rows of two tables has two accounts.
+        """
+        self._names = {}
+        for path in paths:
+            size, sha256 = path.stat().st_size, file_digest(path)
+            counts = {"read": 0, "accepted": 0, "rejected": 0}
+            name = self.label(path)
+            if self.files.get(name, counts)["read"]:
+                name = f"{name} ({table})"
+            self._names[path] = name
+            self.files[name] = {"name": name, "bytes": size, "sha256": sha256, **counts}
+
+    def paths(self) -> list[Path]:
+        """The files that were opened last, in order."""
+        return list(self._names)
 
     def of(self, path: Path) -> dict[str, Any]:
         """The counts of an opened file."""
@@ -129,7 +138,8 @@ class Output:
         self.rows = 0
 
     def write(self, table: pa.Table) -> None:
-        self._writer.write_table(table.cast(self._writer.schema))
+        # One chunk: Parquet's pages depend on the chunks, which differ between a parser and a file.
+        self._writer.write_table(table.cast(self._writer.schema).combine_chunks())
         self.rows += len(table)
 
     def close(self) -> None:

@@ -19,11 +19,13 @@ query and texts.
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import numpy as np
@@ -35,6 +37,7 @@ from gensr_model.config.model import TextConfig
 from gensr_model.data.bm25 import TextIndex, best_matches, index_texts, item_texts
 from gensr_model.data.draws import IntArray, Negatives, streams
 from gensr_model.errors import DataError
+from tasks.core.cluster import Cluster
 from tasks.core.sql_runner import run, to_arrow
 from tasks.prepare import schemas as files
 
@@ -47,23 +50,39 @@ _SPLITS = ("test", "valid")
 _SALTS: dict[Protocol, int] = {"uniform": 0, "popularity": 1, "bm25": 2}
 
 
-def draw_candidates(con: duckdb.DuckDBPyConnection, split: str, config: PrepareConfig, seed: int, path: Path) -> int:
+def draw_candidates(
+    con: duckdb.DuckDBPyConnection,
+    split: str,
+    config: PrepareConfig,
+    seed: int,
+    path: Path,
+    cluster: Cluster | None = None,
+) -> int:
     """Draw ``config.negatives`` items per sample of ``split`` and protocol, write ``path``, return the number of lists.
 
     Reads the tables samples, items, users, queries and met of ``con``. Lists are in the order of ``config.protocols``,
     and within a protocol in the order of the samples. Memory beyond slices is 8 bytes per pair of an evaluated user and
-    a met item. Call ``require_candidates`` before.
+    a met item. Call ``require_candidates`` before. Workers of a ``cluster`` draw slices and see the folder of ``path``.
     """
     items, met = (files.one_row(con, "prepared/fewest_unmet")[name] for name in ("items", "met"))
     keys = to_arrow(con, "prepared/met_keys", {"items": items})["key"].to_numpy()
+    weights = path.with_suffix(".weights.npy")
+    in_order = functools.partial(_in_threads, config.threads) if cluster is None else cluster.map
 
     def lists(protocol: Protocol) -> Iterator[pa.RecordBatch]:
         if protocol == SHOWN:
             return files.rows_of(con, "prepared/files/shown_lists", {"split": split})
-        negatives = Negatives(items, keys, _weights(con, protocol), config.negatives)
-        return _Drawing(con, protocol, config, seed, negatives, met).lists(split)
+        if protocol == "popularity":
+            np.save(weights, to_arrow(con, "prepared/item_weights")["weight"].to_numpy())
+        rule = Rule(protocol, seed, items, config.negatives, weights if protocol == "popularity" else None)
+        return in_order(functools.partial(draw, rule), _Slices(con, rule, keys, met).of(split))
 
-    return files.write(path, files.CANDIDATES, (batch for protocol in config.protocols for batch in lists(protocol)))
+    try:
+        return files.write(
+            path, files.CANDIDATES, (batch for protocol in config.protocols for batch in lists(protocol))
+        )
+    finally:
+        weights.unlink(missing_ok=True)
 
 
 def require_candidates(con: duckdb.DuckDBPyConnection, config: PrepareConfig, counts: dict[str, Any]) -> None:
@@ -106,70 +125,87 @@ def _require_negatives(con: duckdb.DuckDBPyConnection, negatives: int) -> None:
         )
 
 
-def _weights(con: duckdb.DuckDBPyConnection, protocol: Protocol) -> IntArray | None:
-    if protocol != "popularity":
-        return None
-    weights: IntArray = to_arrow(con, "prepared/item_weights")["weight"].to_numpy()
-    return weights
+class Rule(NamedTuple):
+    """One protocol on one catalogue. The file ``weights`` has the items' chances, where they differ."""
+
+    protocol: Protocol
+    seed: int
+    items: int
+    count: int
+    weights: Path | None
 
 
-class _Slice:
-    """Some samples: ids, users (n,), and the contents of their lists before any draw (n, count)."""
+class Slice(NamedTuple):
+    """Some samples: ids, users (n,), the contents of their lists before any draw (n, count), and what the users met."""
 
-    def __init__(self, rows: pa.Table, count: int) -> None:
-        self.sample_id = rows["sample_id"].combine_chunks()
-        self.user: IntArray = rows["user_idx"].to_numpy().astype(np.int64)
-        self.lists: IntArray = np.full((len(rows), count), -1, np.int64)
+    sample_id: pa.Array
+    user: IntArray
+    lists: IntArray
+    met: IntArray  # sorted keys user_idx * items + item_idx
 
 
-class _Drawing:
-    """One protocol on one catalogue. ``most_met`` is the largest number of items that an evaluated user met."""
+def draw(rule: Rule, part: Slice) -> pa.RecordBatch:
+    """The rows of ``files.CANDIDATES`` for some samples."""
+    changed = rule.weights.stat().st_mtime_ns if rule.weights else 0
+    negatives = copy.copy(_negatives(rule, changed))
+    negatives.met = part.met
+    start = streams(rule.seed, _SALTS[rule.protocol], part.sample_id.to_pylist())
+    lists = negatives.fill(start, part.user, part.lists)
+    offsets = np.arange(0, lists.size + 1, rule.count, dtype=np.int32)
+    columns = [
+        part.sample_id,
+        pa.array([rule.protocol] * len(lists)),
+        pa.ListArray.from_arrays(offsets, lists.ravel().astype(np.int32)),
+    ]
+    return pa.record_batch(columns, names=files.CANDIDATES.names)
 
-    def __init__(
-        self,
-        con: duckdb.DuckDBPyConnection,
-        protocol: Protocol,
-        config: PrepareConfig,
-        seed: int,
-        negatives: Negatives,
-        most_met: int,
-    ) -> None:
-        self.con, self.protocol, self.seed, self.negatives = con, protocol, seed, negatives
-        self.threads = config.threads
-        self.keep = negatives.count + most_met  # enough matches for every user
 
-    def lists(self, split: str) -> Iterator[pa.RecordBatch]:
-        """The lists of a split, in the order of its samples. One slice per thread is drawn at once."""
-        waiting: deque[Future[pa.RecordBatch]] = deque()
-        with ThreadPoolExecutor(self.threads) as pool:
-            for part in self._slices(split):
-                waiting.append(pool.submit(self._draw, part))
-                if len(waiting) > self.threads:
-                    yield waiting.popleft().result()
-            while waiting:
+@functools.lru_cache(maxsize=2)
+def _negatives(rule: Rule, changed: int) -> Negatives:
+    """What all slices share, for users who met nothing."""
+    del changed  # so that another file at the same place is read
+    weights = None if rule.weights is None else np.load(rule.weights)
+    return Negatives(rule.items, np.empty(0, np.int64), weights, rule.count)
+
+
+def _in_threads(
+    threads: int, work: Callable[[Slice], pa.RecordBatch], parts: Iterable[Slice]
+) -> Iterator[pa.RecordBatch]:
+    """``work(part)`` for each part, in order. One part per thread is worked on at once."""
+    waiting: deque[Future[pa.RecordBatch]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for part in parts:
+            waiting.append(pool.submit(work, part))
+            if len(waiting) > threads:
                 yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
-    def _slices(self, split: str) -> Iterator[_Slice]:
-        only = {"split": split, "searches_only": self.protocol in SEARCH_ONLY}
+
+class _Slices:
+    """The samples of one protocol. ``keys`` is what evaluated users met, ``most_met`` the most that one of them met."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, rule: Rule, keys: IntArray, most_met: int) -> None:
+        self.con, self.rule, self.keys = con, rule, keys
+        self.keep = rule.count + most_met  # enough matches for every user
+
+    def of(self, split: str) -> Iterator[Slice]:
+        """The slices of a split, in the order of its samples."""
+        only = {"split": split, "searches_only": self.rule.protocol in SEARCH_ONLY}
         run(self.con, "prepared/numbered_samples", only)
-        index = self._index() if self.protocol == "bm25" else None
+        index = self._index() if self.rule.protocol == "bm25" else None
         for first in range(0, self.con.table("numbered_samples").shape[0], _SLICE):
             run(self.con, "prepared/slice", {"first": first, "stop": first + _SLICE})
-            part = _Slice(to_arrow(self.con, "prepared/slice_samples"), self.negatives.count)
+            rows = to_arrow(self.con, "prepared/slice_samples")
+            user: IntArray = rows["user_idx"].to_numpy().astype(np.int64)
+            lists: IntArray = np.full((len(rows), self.rule.count), -1, np.int64)
             if index is not None:
-                self._match(index, first, part.lists)
-            yield part
+                self._match(index, first, lists)
+            yield Slice(rows["sample_id"].combine_chunks(), user, lists, self._met_by(np.unique(user)))
 
-    def _draw(self, part: _Slice) -> pa.RecordBatch:
-        start = streams(self.seed, _SALTS[self.protocol], part.sample_id.to_pylist())
-        lists = self.negatives.fill(start, part.user, part.lists)
-        offsets = np.arange(0, lists.size + 1, self.negatives.count, dtype=np.int32)
-        columns = [
-            part.sample_id,
-            pa.array([self.protocol] * len(lists)),
-            pa.ListArray.from_arrays(offsets, lists.ravel().astype(np.int32)),
-        ]
-        return pa.record_batch(columns, names=files.CANDIDATES.names)
+    def _met_by(self, users: IntArray) -> IntArray:
+        begin, end = (np.searchsorted(self.keys, (users + n) * self.rule.items) for n in (0, 1))
+        return np.concatenate([self.keys[a:b] for a, b in zip(begin, end, strict=True)])
 
     def _index(self) -> TextIndex:
         return index_texts(item_texts(to_arrow(self.con, "prepared/item_fields"), _BM25_TEXT))
@@ -177,7 +213,7 @@ class _Drawing:
     def _match(self, index: TextIndex, first: int, lists: IntArray) -> None:
         """Fill ``lists`` with the best matches of the slice's queries, a few queries at a time against all items."""
         asked = to_arrow(self.con, "prepared/slice_queries")
-        size = max(1, min(_QUERIES, _SCORES // self.negatives.items))
+        size = max(1, min(_QUERIES, _SCORES // self.rule.items))
         for start in range(0, asked.num_rows, size):
             part = asked.slice(start, size)
             matches = best_matches(index, part["text"].to_pylist(), self.keep)
@@ -185,7 +221,7 @@ class _Drawing:
             self.con.register(
                 "matches", pa.table({"query_idx": query, "item_idx": matches.item, "score": matches.score})
             )
-            best = to_arrow(self.con, "prepared/best_matches", {"negatives": self.negatives.count, "seed": self.seed})
+            best = to_arrow(self.con, "prepared/best_matches", {"negatives": self.rule.count, "seed": self.rule.seed})
             row = best["number"].to_numpy() - first
             lists[row, best["place"].to_numpy()] = best["item_idx"].to_numpy()
             self.con.unregister("matches")

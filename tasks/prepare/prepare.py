@@ -20,17 +20,19 @@ from gensr_model.config.data import PrepareConfig
 from gensr_model.config.known_formats import lacks_order
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError, DataError
-from tasks.core.dataset_format import Count, DatasetFormat, Step, dataset_format, open_raw
+from tasks.core.cluster import connected
+from tasks.core.dataset_format import DatasetFormat, dataset_format
 from tasks.core.sql_runner import RESOURCES, connect, run
 from tasks.core.stage import stage
 from tasks.core.work import Work
 from tasks.prepare import schemas as files
 from tasks.prepare.candidates import draw_candidates, require_candidates
+from tasks.prepare.interactions import filter_interactions, read_interactions, run_steps, tables_of
 
 SCHEMA_VERSION = 1
-# Fields of ``prepare`` that decide the output. The others limit DuckDB and change no byte.
-DECIDING = tuple(name for name in PrepareConfig.model_fields if name not in ("memory_limit", "threads"))
-PREPARE_FIELDS = tuple(f"prepare.{field}" for field in DECIDING)
+# Fields of ``prepare`` that decide the output. The others say where DuckDB runs and change no byte.
+PREPARE_FIELDS = tuple(field for name in PrepareConfig.model_fields if (field := f"prepare.{name}") not in RESOURCES)
+DECIDING = tuple(field.removeprefix("prepare.") for field in PREPARE_FIELDS)
 _LOGS_FIELDS = (
     "logs.keep_users",
     "logs.category_queries",
@@ -39,7 +41,6 @@ _LOGS_FIELDS = (
 )
 _EVAL_SPLITS = ("valid", "test")
 _DAYS_SHOWN = 10
-_STEPS_SHOWN = 5
 _FEW = 0.05  # share of a usual day's events; a wrong clock or a cut export leaves less
 
 
@@ -59,9 +60,11 @@ def build_prepared(raw: Path, config: PipelineConfig, out: Path) -> None:
     raw_manifest = _raw_manifest(raw, config)
     temp = out / "duckdb-temp"
     counts: dict[str, Any] = {}
-    with connect(config.prepare, temp) as con:
-        read_interactions(con, raw, config, counts)
-        filter_interactions(con, config, counts)
+    with (
+        connect(config.prepare, temp) as con,
+        connected(config.prepare.dask, "prepare.dask", out) as cluster,
+    ):
+        filter_interactions(read_interactions(con, raw, config, counts, temp, cluster), config, counts)
         tasks = make_samples(con, config, counts)
         for step in ("graph", "met"):
             run(con, f"prepared/{step}")
@@ -69,7 +72,7 @@ def build_prepared(raw: Path, config: PipelineConfig, out: Path) -> None:
         _write_tables(con, out, entry.preparing.files, counts)
         for split in _EVAL_SPLITS:
             path = out / f"candidates_{split}.parquet"
-            counts[f"candidates_{split}"] = draw_candidates(con, split, config.prepare, config.seed, path)
+            counts[f"candidates_{split}"] = draw_candidates(con, split, config.prepare, config.seed, path, cluster)
         later_share = files.one_row(con, "prepared/later_share")["later_share"]
     shutil.rmtree(temp, ignore_errors=True)
     manifest = {
@@ -115,78 +118,6 @@ def _raw_manifest(raw: Path, config: PipelineConfig) -> dict[str, Any]:
     return manifest
 
 
-def _run_steps(
-    con: duckdb.DuckDBPyConnection, steps: Iterable[Step], config: PipelineConfig, counts: dict[str, Any]
-) -> None:
-    for step in steps:
-        if isinstance(step, str):
-            run(con, step)
-        elif isinstance(step, Count):
-            counts[step.name] = files.one_row(con, step.query)
-        else:
-            step(con, config, counts)
-
-
-def read_interactions(
-    con: duckdb.DuckDBPyConnection, raw: Path, config: PipelineConfig, counts: dict[str, Any]
-) -> None:
-    """Make the table ``interactions`` from the folder ``raw``: each engaged row once. Raises as ``build_prepared``."""
-    entry = dataset_format(config.format)
-    open_raw(con, raw, entry)
-    _run_steps(con, entry.preparing.interactions, config, counts)
-    if config.prepare.until:
-        until = datetime.fromisoformat(config.prepare.until)
-        ((left_out,),) = run(con, "prepared/until", {"until": int(until.timestamp() * 1000)}).fetchall()
-        counts["left_out_by_until"] = left_out
-        if left_out and files.one_row(con, "prepared/size")["interactions"] == 0:
-            raise DataError(f"no event is before prepare.until, {config.prepare.until}. Set a later time, or null.")
-    if files.one_row(con, "prepared/size")["interactions"] == 0:
-        raise DataError(
-            "the raw tables have no engaged row (a purchase, click = 1, click_cnt > 0); read: "
-            f"{counts.get('read')}. Check that the source folder holds the interactions of this "
-            "format."
-        )
-
-
-def filter_interactions(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: dict[str, Any]) -> None:
-    """Cut ``interactions`` to the k-core and, for some formats, to users with both behaviors.
-
-    The steps repeat until neither removes a row. Search events that a format derives from purchases come after the
-    filter, so a purchase counts once, as in the 5-core files that the paper starts from. Raises DataError where nothing
-    is left.
-    """
-    k, both = config.prepare.min_interactions, dataset_format(config.format).preparing.both_behaviors
-    both = both(config) if callable(both) else both
-    steps: list[dict[str, Any]] = []
-
-    def keep(step: str, name: str, params: dict[str, Any] | None = None) -> bool:
-        """Run one step of the filter. False where it removes nothing."""
-        run(con, name, params)
-        steps.append({"step": step, **files.one_row(con, "prepared/size")})
-        return bool(steps[-1]["interactions"] < steps[-2]["interactions"])
-
-    steps.append({"step": "read", **files.one_row(con, "prepared/size")})
-    if both:
-        keep("users with both behaviors", "prepared/both_behaviors")
-    start, core = steps[-1], {"k": k, "both_behaviors": both}
-    while keep(f"k-core of {k}, round {len(steps) - steps.index(start)}", "prepared/k_core_step", core):
-        pass
-    end = steps[-1]
-    counts["filter"] = {
-        "steps": steps,
-        "users_without_both_behaviors": steps[0]["users"] - start["users"],
-        "users_removed_by_k_core": start["users"] - end["users"],
-        "items_removed_by_k_core": start["items"] - end["items"],
-    }
-    if end["interactions"] == 0:
-        some = steps if len(steps) <= _STEPS_SHOWN else [*steps[: _STEPS_SHOWN - 1], steps[-1]]
-        shown = "; ".join(f"{s['step']}: {s['users']} users, {s['items']} items" for s in some)
-        raise DataError(
-            f"the filters leave no interaction. {shown}. Lower prepare.min_interactions (now {k}) or bring more data"
-            + (" with users who both searched and clicked recommendations." if both else ".")
-        )
-
-
 def make_samples(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts: dict[str, Any]) -> list[Task]:
     """Make the tables ``users``, ``items``, ``queries``, ``events``, ``samples``, and ``impressions`` where the format
     made ``shown``. Returns the tasks.
@@ -195,13 +126,13 @@ def make_samples(con: duckdb.DuckDBPyConnection, config: PipelineConfig, counts:
     """
     entry = dataset_format(config.format)
     run(con, "prepared/item_rows")
-    _run_steps(con, (*entry.preparing.searches, *entry.preparing.item_text), config, counts)
+    run_steps(con, (*entry.preparing.searches, *entry.preparing.item_text), config, counts)
     for step in ("users", "items", "queries", "events"):
         run(con, f"prepared/{step}")
-    if "shown" in _tables(con):
+    if "shown" in tables_of(con):
         for step in ("impressions", "drop_shown"):
             run(con, f"prepared/{step}")
-    _run_steps(con, entry.preparing.event_split, config, counts)
+    run_steps(con, entry.preparing.event_split, config, counts)
     run(con, "prepared/samples", {"include": config.prepare.same_time == "include"})
     return _require_samples(con, entry, config, counts)
 
@@ -249,16 +180,11 @@ def _late_days(con: duckdb.DuckDBPyConnection, zone: str | None) -> str:
     return f'{shown}. From {day} on there are {left_out}: to leave them out, set prepare.until to "{starts}"'
 
 
-def _tables(con: duckdb.DuckDBPyConnection) -> set[str]:
-    """The tables that the steps so far have made."""
-    return {table for (table,) in run(con, "prepared/tables").fetchall()}
-
-
 def _write_tables(
     con: duckdb.DuckDBPyConnection, out: Path, further: Iterable[tuple[str, str]], counts: dict[str, Any]
 ) -> None:
     shared = [(table, f"prepared/files/{table}") for table in ("items", "users", "queries", "events", "graph")]
-    made = _tables(con)
+    made = tables_of(con)
     optional = (*further, ("impressions", "prepared/files/impressions"))
     for table, name in (*shared, *(file for file in optional if file[0] in made)):
         batches = files.rows_of(con, name)

@@ -6,6 +6,7 @@ further figures that are no violation. The exit status is 0 only without violati
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import tempfile
@@ -18,6 +19,7 @@ import pyarrow as pa
 from gensr_model.config.base import SEARCH_ONLY, SHOWN
 from gensr_model.config.data import PrepareConfig
 from gensr_model.errors import DataError
+from tasks.core.cluster import Cluster
 from tasks.core.dataset_format import DatasetFormat, dataset_format
 from tasks.core.sql_runner import connect, open_parquet, query, run
 from tasks.prepare import schemas as files
@@ -121,6 +123,17 @@ def open_prepared(con: duckdb.DuckDBPyConnection, prepared: Path, config: Prepar
 def run_audits(con: duckdb.DuckDBPyConnection) -> list[AuditResult]:
     """Run every audit on the views of ``open_prepared``, in the order of ``AUDITS``."""
     return [_audit(con, name) for name in AUDITS]
+
+
+def audits_on(cluster: Cluster, prepared: Path, config: PrepareConfig) -> list[AuditResult]:
+    """Run every audit on the workers of a cluster, in the order of ``AUDITS``. They see the folder ``prepared``."""
+    return list(cluster.map(functools.partial(_audit_apart, prepared, config), AUDITS))
+
+
+def _audit_apart(prepared: Path, config: PrepareConfig, name: str) -> AuditResult:
+    with tempfile.TemporaryDirectory() as temp, connect(config, Path(temp)) as con:
+        open_prepared(con, prepared, config)
+        return _audit(con, name)
 
 
 def _audit(con: duckdb.DuckDBPyConnection, name: str) -> AuditResult:

@@ -16,13 +16,15 @@ from gensr_model.config.base import SEARCH_ONLY, Task
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError
 from gensr_model.runtime.files import write_json
+from tasks.core.cluster import Cluster, connected
 from tasks.core.dataset_format import dataset_format
 from tasks.core.sql_runner import RESOURCES, connect, open_parquet, run, to_arrow
 from tasks.core.stage import stage
 from tasks.core.work import Work
 from tasks.prepare import schemas as files
 from tasks.prepare.candidates import require_candidates
-from tasks.prepare.prepare import filter_interactions, make_samples, prepare, read_interactions
+from tasks.prepare.interactions import filter_interactions, read_interactions
+from tasks.prepare.prepare import make_samples, prepare
 from tasks.validate.advice import problem_in_words, warnings
 
 CHECK = "check.json"
@@ -35,11 +37,14 @@ def examine(raw: Path, config: PipelineConfig, temp: Path) -> dict[str, Any]:
     """
     manifest = json.loads((raw / "manifest.json").read_text(encoding="utf-8"))
     result = _understood(manifest, config) | {"counts": {}, "problem": None}
-    with connect(config.prepare, temp) as con:
+    with (
+        connect(config.prepare, temp) as con,
+        connected(config.prepare.dask, "prepare.dask", temp) as cluster,
+    ):
         open_parquet(con, raw / "rejects.parquet").create_view("rejects")
         result["rejects"] = to_arrow(con, "check/rejects").to_pylist()
         try:
-            _follow(con, raw, config, result)
+            _follow(con, raw, config, result, temp, cluster)
         except DataError as error:
             result["problem"] = error.full_message
         _measure(con, config, result)
@@ -92,11 +97,18 @@ def _table(name: str, manifest: dict[str, Any], read: list[dict[str, Any]]) -> d
     return {"table": name, "rows": rows, "files": len(own) if any(read) else None, "kinds": ", ".join(kinds)}
 
 
-def _follow(con: duckdb.DuckDBPyConnection, raw: Path, config: PipelineConfig, result: dict[str, Any]) -> None:
+def _follow(
+    con: duckdb.DuckDBPyConnection,
+    raw: Path,
+    config: PipelineConfig,
+    result: dict[str, Any],
+    temp: Path,
+    cluster: Cluster | None,
+) -> None:
     """Run the steps of prepare up to the samples. Raises DataError where a run would stop."""
-    read_interactions(con, raw, config, result["counts"])
+    rows = read_interactions(con, raw, config, result["counts"], temp, cluster)
     result["events"] = files.one_row(con, "check/interactions")
-    filter_interactions(con, config, result["counts"])
+    filter_interactions(rows, config, result["counts"])
     result["tasks"] = make_samples(con, config, result["counts"])
     require_task(config, result["tasks"])
     run(con, "prepared/met")

@@ -29,6 +29,7 @@ from expectations import (
 from gensr_model.config.base import SHOWN
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import DataError
+from tasks.core.cluster import connected
 from tasks.core.dataset_format import dataset_format, open_raw
 from tasks.core.sql_runner import RESOURCES, connect, query
 from tasks.core.stage import stage
@@ -38,7 +39,15 @@ from tasks.ingest.described import USED, WITHOUT
 from tasks.ingest.rejects import time_bounds
 from tasks.prepare import schemas as files
 from tasks.validate import profile
-from tasks.validate.audit import AuditResult, audit_figures, audit_rule, open_prepared, rules, run_audits
+from tasks.validate.audit import (
+    AuditResult,
+    audit_figures,
+    audit_rule,
+    audits_on,
+    open_prepared,
+    rules,
+    run_audits,
+)
 from tasks.validate.ge_runner import PLACE, Check, run_checks
 
 FRAME_ROWS = 1_000_000
@@ -86,10 +95,10 @@ def validate_prepared(prepared: Path, config: PipelineConfig, out: Path) -> dict
             for split in ("valid", "test")
         },
     }
-    with connection(config, out) as con:
+    with connection(config, out) as con, connected(config.prepare.dask, "prepare.dask", out) as cluster:
         open_prepared(con, prepared, config.prepare)
         checks = [Check(suite, _frame(con, table)) for table, suite in suites.items()]
-        results = run_audits(con)
+        results = run_audits(con) if cluster is None else audits_on(cluster, prepared, config.prepare)
         figures = audit_figures(con, dataset_format(config.format))
         profile.write_profile(con, list(files.TABLES), out)
         profile.write_bins(con, out)

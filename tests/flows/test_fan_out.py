@@ -22,6 +22,7 @@ from flows.shared import fan_out
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.config.studies import RerankConfig
 from gensr_model.errors import ConfigError
+from tasks.core import cluster
 
 
 def test_threads_of_this_machine_need_no_dask(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,11 +64,11 @@ def test_a_cluster_that_cannot_be_used_is_said_before_anything_is_trained(gensr_
 
 
 def test_no_scheduler_or_no_worker_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(fan_out, "CONNECT", 0.5)
-    monkeypatch.setattr(fan_out, "FIRST_WORKER", 0.5)
+    monkeypatch.setattr(cluster, "CONNECT", 0.5)
+    monkeypatch.setattr(cluster, "FIRST_WORKER", 0.5)
     with pytest.raises(ConfigError, match=r"no Dask scheduler answers at 'tcp://127\.0\.0\.1:1'"):
         fan_out.fan_out(RerankConfig(dask="tcp://127.0.0.1:1"))
-    monkeypatch.setattr(fan_out, "CONNECT", 30)
+    monkeypatch.setattr(cluster, "CONNECT", 30)
     with started("scheduler", tmp_path, tmp_path) as scheduler_file:  # a process: in this one it once never began
         address = json.loads(scheduler_file.read_text(encoding="utf-8"))["address"]
         with pytest.raises(ConfigError, match="has had no worker"):

@@ -80,9 +80,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for module in (csv_blocks, amazon, amazon_meta):
         plain = module.read_lines
 
-        def spy(path: Path, plain: object = plain) -> object:
+        def spy(path: Path, *span: object, plain: object = plain) -> object:
             names.append(path.name)
-            return plain(path)  # type: ignore[operator]
+            return plain(path, *span)  # type: ignore[operator]
 
         monkeypatch.setattr(module, "read_lines", spy)
     return names

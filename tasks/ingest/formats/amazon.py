@@ -22,7 +22,7 @@ from tasks.core.sql_runner import run
 from tasks.ingest.described import described_items
 from tasks.ingest.file_cache import in_order, name_of, require_all_read
 from tasks.ingest.formats.amazon_meta import ITEMS, meta_blocks
-from tasks.ingest.raw_files import Lines, is_utf8, read_lines
+from tasks.ingest.raw_files import WHOLE, Lines, Span, is_utf8, read_lines
 from tasks.ingest.rejects import REJECTED
 
 if TYPE_CHECKING:
@@ -85,10 +85,10 @@ def find(folder: Path) -> Files:
     return {table: in_order((p, labels[p]) for p in paths) for table, paths in (("reviews", reviews), ("items", meta))}
 
 
-def review_blocks(con: duckdb.DuckDBPyConnection, path: Path, bounds: dict[str, int]) -> Blocks:
-    """Accepted rows and rejected lines of a reviews file."""
+def review_blocks(con: duckdb.DuckDBPyConnection, path: Path, bounds: dict[str, int], span: Span = WHOLE) -> Blocks:
+    """Accepted rows and rejected lines of a span of a reviews file."""
     sql_runner.run(con, "raw/no_value")
-    for block in read_lines(path):
+    for block in read_lines(path, span):
         text, bad = as_text(block)
         con.register("batch", text)
         rows = sql_runner.to_arrow(con, "amazon/reviews", dict(bounds))
@@ -170,8 +170,10 @@ def require_queries(con: duckdb.DuckDBPyConnection, config: PipelineConfig, coun
 
 READING = Reading(
     tables=(
-        RawTable("reviews", REVIEWS, review_blocks),
-        RawTable("items", ITEMS, lambda con, path, bounds: meta_blocks(path), distinct=True),
+        RawTable("reviews", REVIEWS, review_blocks, spans=True),
+        RawTable(
+            "items", ITEMS, lambda con, path, bounds, span=None: meta_blocks(path, span), distinct=True, spans=True
+        ),
     ),
     find=find,
     marks=("reviews_*", "meta_*.json", "meta_*.json.gz"),  # format logs reads the .jsonl release
@@ -181,6 +183,7 @@ READING = Reading(
 PREPARING = Preparing(
     tables=("reviews", "items"),
     interactions=("amazon/interactions", Count("read", "amazon/read_counts")),
+    by_user=("reviews",),
     searches=(
         "amazon/stop_words",
         "amazon/item_paths",

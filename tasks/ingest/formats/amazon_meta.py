@@ -17,7 +17,7 @@ from tasks.core.dataset_format import Blocks
 from tasks.core.process_pool import ordered_map
 from tasks.ingest import python_literals
 from tasks.ingest.clean_text import clean_text, encodable, is_missing
-from tasks.ingest.raw_files import Lines, read_lines
+from tasks.ingest.raw_files import Lines, Span, read_lines
 from tasks.ingest.rejects import REJECTED
 
 ITEMS = pa.schema(
@@ -35,9 +35,12 @@ _WHOLE = re.compile(r"(\d+)\.0")
 _MISSING_IDS = frozenset({"", "nan", "nat", "none", "null", "\\n", "<na>"})  # in lower case, as sql/raw/no_value.sql
 
 
-def meta_blocks(path: Path) -> Blocks:
-    """Rows of ``ITEMS``, repeated items included, and rejected lines of a meta file. Several processes parse blocks."""
-    return ordered_map(_meta_block, read_lines(path))
+def meta_blocks(path: Path, span: Span | None = None) -> Blocks:
+    """Rows of ``ITEMS``, repeated items included, and rejected lines of a meta file.
+
+    Several processes parse the blocks of a file, and this one those of a span.
+    """
+    return ordered_map(_meta_block, read_lines(path)) if span is None else map(_meta_block, read_lines(path, span))
 
 
 def _meta_block(block: Lines) -> tuple[pa.Table, pa.Table]:

@@ -21,6 +21,7 @@ from tasks.core.dataset_format import Blocks, Count, DatasetFormat, Files, Prepa
 from tasks.ingest.csv_blocks import read_csv
 from tasks.ingest.described import described_items
 from tasks.ingest.file_cache import csv_parts
+from tasks.ingest.raw_files import WHOLE, Span
 from tasks.ingest.rejects import REJECTED
 
 if TYPE_CHECKING:
@@ -131,11 +132,13 @@ def find(folder: Path) -> Files:
     return files
 
 
-def blocks(spec: Spec, con: duckdb.DuckDBPyConnection, path: Path, bounds: dict[str, int]) -> Blocks:
-    """Accepted rows and rejected lines of one CSV file."""
+def blocks(
+    spec: Spec, con: duckdb.DuckDBPyConnection, path: Path, bounds: dict[str, int], span: Span = WHOLE
+) -> Blocks:
+    """Accepted rows and rejected lines of a span of one CSV file."""
     sql_runner.run(con, "raw/no_value")
     limits = bounds if "ts" in spec.schema.names else None
-    for batch, broken in read_csv(path, spec.required, spec.optional, ALIASES):
+    for batch, broken in read_csv(path, spec.required, spec.optional, ALIASES, span):
         con.register("batch", batch)
         rows = sql_runner.to_arrow(con, f"kuaisar/{spec.table}", limits)
         con.unregister("batch")
@@ -176,6 +179,7 @@ READING = Reading(
             spec.table,
             spec.schema,
             functools.partial(blocks, spec),
+            spans=True,
             optional=spec.may_be_absent,
             distinct=spec.table in ("items", "users"),
         )
@@ -196,6 +200,7 @@ PREPARING = Preparing(
         impressions,
         "kuaisar/drop_rows",
     ),
+    by_user=("rec", "src"),
     item_text=("kuaisar/item_text",),
     event_split=("kuaisar/event_split",),
     days="Asia/Shanghai",

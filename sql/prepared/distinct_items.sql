@@ -1,0 +1,2 @@
+select count(distinct item) as items
+from item_counts
