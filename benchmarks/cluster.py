@@ -95,7 +95,12 @@ def _cost(client: Any, work: Callable[[], None]) -> dict[str, Any]:
         kinds[str(task["key"]).rsplit("-", 1)[0]] += busy
     total = sum(kinds.values()) or 1.0
     worker = {kind: round((after - before) * busy / total, 2) for kind, busy in kinds.most_common()}
-    return {"giving_s": round(giving, 2), "worker_s": round(after - before, 2), "kinds": worker, "wall_s": round(wall, 1)}
+    return {
+        "giving_s": round(giving, 2),
+        "worker_s": round(after - before, 2),
+        "kinds": worker,
+        "wall_s": round(wall, 1),
+    }
 
 
 def modelled(small: dict[str, Any], large: dict[str, Any], rows: int, workers: int) -> list[dict[str, Any]]:
@@ -105,7 +110,9 @@ def modelled(small: dict[str, Any], large: dict[str, Any], rows: int, workers: i
     for machines in MACHINES:
         hours = {}
         for stage, cost in large["stages"].items():
-            giving, worker = ((cost[side] - small["stages"][stage][side]) / more * rows for side in ("giving_s", "worker_s"))
+            giving, worker = (
+                (cost[side] - small["stages"][stage][side]) / more * rows for side in ("giving_s", "worker_s")
+            )
             hours[stage] = round((giving + worker / (machines * workers)) / 3600, 2)
             hours[f"{stage}, giving process"] = round(giving / 3600, 2)
         table.append({"machines": machines, "hours": hours})

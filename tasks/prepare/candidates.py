@@ -131,7 +131,7 @@ class Rule(NamedTuple):
     protocol: Protocol
     seed: int
     items: int
-    count: int
+    negatives: int
     weights: Path | None
 
 
@@ -151,7 +151,7 @@ def draw(rule: Rule, part: Slice) -> pa.RecordBatch:
     negatives.met = part.met
     start = streams(rule.seed, _SALTS[rule.protocol], part.sample_id.to_pylist())
     lists = negatives.fill(start, part.user, part.lists)
-    offsets = np.arange(0, lists.size + 1, rule.count, dtype=np.int32)
+    offsets = np.arange(0, lists.size + 1, rule.negatives, dtype=np.int32)
     columns = [
         part.sample_id,
         pa.array([rule.protocol] * len(lists)),
@@ -165,7 +165,7 @@ def _negatives(rule: Rule, changed: int) -> Negatives:
     """What all slices share, for users who met nothing."""
     del changed  # so that another file at the same place is read
     weights = None if rule.weights is None else np.load(rule.weights)
-    return Negatives(rule.items, np.empty(0, np.int64), weights, rule.count)
+    return Negatives(rule.items, np.empty(0, np.int64), weights, rule.negatives)
 
 
 def _in_threads(
@@ -187,7 +187,7 @@ class _Slices:
 
     def __init__(self, con: duckdb.DuckDBPyConnection, rule: Rule, keys: IntArray, most_met: int) -> None:
         self.con, self.rule, self.keys = con, rule, keys
-        self.keep = rule.count + most_met  # enough matches for every user
+        self.keep = rule.negatives + most_met  # enough matches for every user
 
     def of(self, split: str) -> Iterator[Slice]:
         """The slices of a split, in the order of its samples."""
@@ -198,7 +198,7 @@ class _Slices:
             run(self.con, "prepared/slice", {"first": first, "stop": first + _SLICE})
             rows = to_arrow(self.con, "prepared/slice_samples")
             user: IntArray = rows["user_idx"].to_numpy().astype(np.int64)
-            lists: IntArray = np.full((len(rows), self.rule.count), -1, np.int64)
+            lists: IntArray = np.full((len(rows), self.rule.negatives), -1, np.int64)
             if index is not None:
                 self._match(index, first, lists)
             yield Slice(rows["sample_id"].combine_chunks(), user, lists, self._met_by(np.unique(user)))
@@ -221,7 +221,7 @@ class _Slices:
             self.con.register(
                 "matches", pa.table({"query_idx": query, "item_idx": matches.item, "score": matches.score})
             )
-            best = to_arrow(self.con, "prepared/best_matches", {"negatives": self.rule.count, "seed": self.rule.seed})
+            best = to_arrow(self.con, "prepared/best_matches", {"negatives": self.rule.negatives, "seed": self.rule.seed})
             row = best["number"].to_numpy() - first
             lists[row, best["place"].to_numpy()] = best["item_idx"].to_numpy()
             self.con.unregister("matches")
