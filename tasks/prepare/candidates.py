@@ -221,7 +221,8 @@ class _Slices:
             self.con.register(
                 "matches", pa.table({"query_idx": query, "item_idx": matches.item, "score": matches.score})
             )
-            best = to_arrow(self.con, "prepared/best_matches", {"negatives": self.rule.negatives, "seed": self.rule.seed})
+            params = {"negatives": self.rule.negatives, "seed": self.rule.seed}
+            best = to_arrow(self.con, "prepared/best_matches", params)
             row = best["number"].to_numpy() - first
             lists[row, best["place"].to_numpy()] = best["item_idx"].to_numpy()
             self.con.unregister("matches")
