@@ -110,11 +110,9 @@ def modelled(small: dict[str, Any], large: dict[str, Any], rows: int, workers: i
     for machines in MACHINES:
         hours = {}
         for stage, cost in large["stages"].items():
-            giving, worker = (
-                (cost[side] - small["stages"][stage][side]) / more * rows for side in ("giving_s", "worker_s")
-            )
-            hours[stage] = round((giving + worker / (machines * workers)) / 3600, 2)
-            hours[f"{stage}, giving process"] = round(giving / 3600, 2)
+            grown = (cost[side] - small["stages"][stage][side] for side in ("giving_s", "worker_s"))
+            giving, worker = (max(0.0, seconds) / more * rows / 3600 for seconds in grown)
+            hours[stage] = {"giving": round(giving, 2), "workers": round(worker / (machines * workers), 3)}
         table.append({"machines": machines, "hours": hours})
     return table
 
