@@ -50,6 +50,7 @@ ODD = [
     *(b'{"object": {"place": 5}}', b'{"EVENT_TYPE": "view"}', b'{"event_type": "a", "EVENT_TYPE": "b"}'),
     *(b'{"user_id": "\xff"}', b'{"z": "\xff"}', b'{"user_id": "\\ud800"}', b'{"user_id": NaN}', b'{"user_id": 1e400}'),
     *(b'{"user_id": 1e3}', b'{"user_id": -0.0}', b'{"user_id": "a\\u0000b"}', b'{"user_id": 1,}', b"\xef\xbb\xbf{}"),
+    *(b'{"user_id": 12345678901234567.0}', b'{"object": {"id": -1e17}}', b'{"user_id": 0.00001}'),
     b'{"user_id": "%s"}' % (b"x" * 3_000_000),
 ]
 
@@ -108,8 +109,9 @@ def test_a_chunk_with_an_odd_line_is_as_the_line_alone(tmp_path: Path, monkeypat
     regular = json.dumps(REGULAR[0]).encode()
     path = written(tmp_path / "e.jsonl", [each for line in ODD for each in (regular, line)])
     expected = line_by_line(path)
-    monkeypatch.setattr(text_chunks, "CHUNK", 2 * WIDTH)
-    assert read(path) == expected
+    for lines in (1, 2):
+        monkeypatch.setattr(text_chunks, "CHUNK", lines * WIDTH)
+        assert read(path) == expected
     rows, rejects = expected
     blank = [2 * n + 2 for n, line in enumerate(ODD) if not line.decode("utf-8", "replace").strip()]
     assert blank

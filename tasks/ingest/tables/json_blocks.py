@@ -1,7 +1,7 @@
 """Reads JSON lines by DuckDB's own reader of files, a chunk at a time: the fast way for regular lines.
 
 What is irregular is left to ``json_lines``, which reads line by line and gives the same values: lines that are no
-objects, a key twice in an object, a text where a path leads into objects.
+objects, a key twice in an object, a text where a path leads into objects, floats beyond 1e16 and below 1e-4.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ _TEXT, _JSON = "VARCHAR", "JSON"
 _LONGEST = 2**20  # bytes of a line. A thread of DuckDB takes twice as many at a time.
 _WRAPPED = "_source"  # of a line of elasticdump, which has the document within
 _NULL = re.compile(rb"^[ \t\r]*null[ \t\r]*$", re.MULTILINE)  # which the reader takes for an object
+_EXPONENT = r"^-?[0-9](\.[0-9]+)?e[+-][0-9]+$"  # DuckDB's text of a float, line by line another one
+_BOM = b"\xef\xbb\xbf"
 _EVENT = ("action_name", "event_attributes")  # UBI: a document with one of them is an event
 
 
@@ -84,11 +86,13 @@ class Blocks:
         if self._without_values(rows) and _NULL.search(chunk.text):
             return None
         values = {name: self._value(rows, steps) for name, steps in self._paths.items()}
+        if any(pc.any(pc.match_substring_regex(column, _EXPONENT)).as_py() for column in values.values()):
+            return None
         return pa.table(values | {"line_no": numbers})
 
     def _read(self, text: bytes) -> pa.Table | None:
         """A column for each first key, and a row for each line that is not blank."""
-        if b"\x0b" in text or b"\x0c" in text:  # blanks to DuckDB's reader alone
+        if b"\x0b" in text or b"\x0c" in text or text.startswith(_BOM):  # DuckDB's reader skips them
             return None
         if any(key.encode() in text for key in self._other_case):
             return None
