@@ -54,6 +54,23 @@ def test_objects_under_odd_keys_do_not_stop_the_reading(tmp_path: Path) -> None:
     assert sorted(told) == ["", "*.a", "a.b"]
 
 
+@pytest.mark.parametrize("depth", [127, 128, 9_999])
+def test_an_object_nested_deep_is_a_row(depth: int, tmp_path: Path) -> None:
+    deep = json.dumps(ONE)[:-1] + f', "z": {"[" * depth}{"]" * depth}}}'
+    content = lines(deep, json.dumps(ONE | {"query": '"[[' * 99})) + as_lines([ONE | {"wide": [{}] * 200}])
+    raw = ingest(source(tmp_path / "logs", events__jsonl=content))
+    assert events(raw, "user") == [("u1",)] * 3
+    (found,) = [file["understood"] for file in raw.manifest["files"] if file["name"] == "events.jsonl"]
+    assert "wide" in str(found["unused"])
+    assert found["columns"]["query"]
+
+
+def test_json_lines_in_another_encoding(tmp_path: Path) -> None:
+    content = as_lines([ONE | {"query": "é"}]).decode().encode("latin-1")
+    with pytest.raises(DataError, match=r"no line is UTF-8\. Save the file as UTF-8: iconv"):
+        ingest(source(tmp_path / "logs", events__jsonl=content))
+
+
 def parquet(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)

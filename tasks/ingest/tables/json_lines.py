@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,13 +17,15 @@ import pyarrow.compute as pc
 from gensr_model.errors import DataError, EmptyFileError
 from tasks.core import sql_runner
 from tasks.core.read_ahead import read_ahead
-from tasks.ingest.rejects import REJECTED
+from tasks.ingest.rejects import AS_UTF8, REJECTED
 from tasks.ingest.tables import text_chunks
 from tasks.ingest.tables.json_blocks import Blocks, Steps, pointer
 from tasks.ingest.tables.text_chunks import Chunk, chunks, lines_of
 
 _SAMPLE, _BEGINNING = 10_000, 4 * 2**20  # lines whose keys are looked for, within so many bytes
 _ROWS, _BYTES = 200_000, 64 * 2**20  # of chunks that go on together: each query costs milliseconds
+_DEEPEST = 128  # DuckDB's json_structure ends its database where an object is nested deeper
+_SIGNS = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]')  # texts, which may hold brackets, and brackets
 _BATCH = 8_192  # lines that one thread of DuckDB takes at a time
 
 
@@ -34,9 +38,12 @@ def keys_of(con: duckdb.DuckDBPyConnection, path: Path, step: str | None = None)
     first = next(chunks(path, min(_BEGINNING, text_chunks.CHUNK)))
     if first.text.lstrip()[:1] == b"[":
         raise DataError(f"{path}: the file is a JSON array. Expected: JSON lines, one object a line.")
-    sample = lines_of(first)[0].slice(0, _SAMPLE)
+    lines, broken = lines_of(first)
     if first.last and not first.text.strip():
         raise EmptyFileError(f"{path}: the file holds no lines. Copy or export it again.")
+    if len(broken) and not len(lines):
+        raise DataError(f"{path}: no line is UTF-8. {AS_UTF8}")
+    sample = lines.slice(0, _SAMPLE)
     structure = _structure(con, _after(con, sample, step))
     if not structure and len(sample) and not _structure(con, sample):
         line = sample["line"][0].as_py().strip()
@@ -53,10 +60,21 @@ def _structure(con: duckdb.DuckDBPyConnection, lines: pa.Table) -> dict[str, Any
     """The keys of the objects, in the order of their first occurrence. A key has those of its objects or, where it has
     other values too, the name of a type.
     """
+    opened = (pc.count_substring(lines["line"], sign) for sign in "[{")
+    if pc.any(pc.greater_equal(pc.add(*opened), _DEEPEST)).as_py():
+        lines = lines.filter(
+            pa.array([_depth(line or "") < _DEEPEST for line in lines["line"].to_pylist()], pa.bool_())
+        )
     # In one batch, which one thread reads: the order of keys is that of the lines.
     found = sql_runner.of_batch(con, "tables/json_structure", lines.combine_chunks())["structure"][0].as_py()
     structure = json.loads(found or "{}")
     return structure if isinstance(structure, dict) else {}  # objects without keys are JSON
+
+
+def _depth(line: str) -> int:
+    """How many objects and lists stand within each other."""
+    steps = (1 if sign in "[{" else -1 for sign in _SIGNS.findall(line) if sign[0] != '"')
+    return max(itertools.accumulate(steps), default=0)
 
 
 def _is_step(key: str) -> bool:
