@@ -2,8 +2,8 @@
 
 PyTorch takes each tensor from ``malloc``. glibc maps large blocks one by one and returns them to the system when they
 are freed, so every step pays again for a page fault per 4 KiB of all its tensors. That is half the time of ranking with
-a small T5 (docs/results/speed_gensr.md, ``benchmarks/malloc.py``). Kept blocks serve the next step. Results stay the same,
-but a process stays about as large as its peak until it gives memory back.
+a small T5 (docs/results/speed_gensr.md, ``benchmarks/malloc.py``). Kept blocks serve the next step. Results stay the
+same, but a process stays about as large as its peak until it gives memory back.
 """
 
 from __future__ import annotations
