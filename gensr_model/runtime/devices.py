@@ -14,7 +14,7 @@ from gensr_model.config.training import Compile
 from gensr_model.runtime.malloc import PEAK_OF_PROCESS
 
 _WIDE = 512  # width of a backbone; below, a GPU waits for Python between kernels, not for memory
-# Dropout by PyTorch's own kernels, with eager's numbers: less of a GPU's time than Inductor's (docs/results/speed_gensr.md).
+# PyTorch's own dropout takes less of a GPU's time than Inductor's, with eager's numbers (docs/results/speed_gensr.md).
 _OPTIONS = {"fallback_random": True}
 
 
