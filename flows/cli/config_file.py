@@ -13,7 +13,18 @@ from gensr_model.errors import ConfigError
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's scalars: ``no`` is a word, ``1e-4`` a number, ``2026-01-02`` text. Keys are text and unique."""
+    """YAML 1.2's scalars: ``no`` is a word, ``1e-4`` a number, ``2026-01-02`` text. Keys are text and unique.
+
+    An alias stands for one value. Those of lists and objects may hold themselves, or multiply.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        alias = self.peek_event() if self.check_event(yaml.AliasEvent) else None
+        node = super().compose_node(parent, index)
+        if alias and not isinstance(node, yaml.ScalarNode):
+            problem = f"*{alias.anchor} stands for several values. Write them out"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=alias.start_mark)
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         for key, _ in node.value:
@@ -30,6 +41,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_TOO_DEEP = "lists or objects stand too deep within each other"
 _DIGITS = list("-+0123456789")
 _Loader.yaml_implicit_resolvers = {}
 for _kind, _pattern, _first in (
@@ -44,7 +56,10 @@ _Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.v
 
 def parse_yaml(text: str) -> Any:
     """The value of YAML text. Raises yaml.YAMLError."""
-    return yaml.load(text, _Loader)
+    try:
+        return yaml.load(text, _Loader)
+    except RecursionError:
+        raise yaml.YAMLError(_TOO_DEEP) from None
 
 
 def read_tree(given: str | None) -> dict[str, Any]:
@@ -76,8 +91,9 @@ def _text(path: Path) -> str:
 def _json(text: str, place: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=_once)
-    except ValueError as error:
-        raise ConfigError(f"{place} is not JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        reason = _TOO_DEEP if isinstance(error, RecursionError) else error
+        raise ConfigError(f"{place} is not JSON: {reason}") from error
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

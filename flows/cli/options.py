@@ -31,7 +31,8 @@ def _is_place(given: str | None) -> str | None:
 
 def _are_assignments(given: list[str] | None) -> list[str] | None:
     for one in given or ():
-        if not one.partition("=")[1]:
+        field, sign, _ = one.partition("=")
+        if not sign or not field.strip():
             raise typer.BadParameter(f"{one!r} is no assignment. Give a field and a value, such as train.epochs=3.")
     return given
 

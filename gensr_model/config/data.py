@@ -99,6 +99,8 @@ def _suggestion(given: Any) -> str:
     text = given.strip() if isinstance(given, str) else ""
     if "\\" in text:
         return ""
+    if re.fullmatch(ENV, text):
+        return f" (for a URL that {text} holds: [{text}], {{kind: s3, url: {text}}} or kind: sql)"
     if text.lower() in _WORDS:
         return f" (did you mean {text.lower()}?)"
     return f" (such as {'~/' if text == '~' else './' + (text or 'data')})"

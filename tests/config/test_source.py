@@ -59,6 +59,7 @@ def test_a_string_stands_for_the_source_that_it_names(given: Any, source: Any) -
         (5, " (such as ./data)"),
         (None, " (such as ./data)"),
         ([1], " (such as ./data)"),
+        ("env:SHOP", " (for a URL that env:SHOP holds: [env:SHOP], {kind: s3, url: env:SHOP} or kind: sql)"),
         (True, " (such as ./data)"),
         ({}, " (such as ./data)"),
     ],

@@ -89,6 +89,7 @@ def test_options_of_a_run_reach_it(started: list[Any], tmp_path: Path, monkeypat
     [
         ["run", "--preset", "huge"],
         ["run", "--set", "train.epochs"],
+        ["run", "--set", "=3"],
         ["run", "--epochs", "3"],
         ["run", "mine.yaml"],
         ["go"],

@@ -19,6 +19,7 @@ from gensr_model.errors import ConfigError
     [
         ("{", "the config is not JSON: "),
         ('{"seed": 1, "seed": 2}', "'seed' stands twice"),
+        (f'{{"seed": {"[" * 9_999}{"]" * 9_999}}}', "the config is not JSON: lists or objects stand too deep within"),
         ("none.yaml", "none.yaml: No such file or directory, seen from .* YAML or JSON file"),
         (".", "Is a directory"),
         ('{"train": {"epoch": 3}}', "train.epoch: no such field; did you mean epochs"),
@@ -122,6 +123,9 @@ def test_a_file_is_read_as_the_schema_has_its_fields(tmp_path: Path) -> None:
             r"mine.yaml with the command's options does not fit (.|\n)*train.epoch: no such field; did you mean epochs",
         ),
         ("12: 3", "12: no such field"),
+        ("name: &a x\nseed: &b [*a]\ntrain: *b", r"line 3: not YAML: \*b stands for several values\. Write them out"),
+        ("train: &a [*a]", r"line 1: not YAML: \*a stands for several values"),
+        (f"seed: {'[' * 999}{']' * 999}", "mine.yaml is not YAML: lists or objects stand too deep within each other"),
         ("? [a]\n: 3", r"\['a'\] is no field name"),
         ("a: !!python/object:os.system {}", "mine.yaml, line 1: not YAML: could not determine a constructor"),
     ],

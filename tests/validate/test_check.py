@@ -97,6 +97,13 @@ def test_a_column_under_another_name_is_named_until_it_is_mapped(tmp_path: Path)
     assert "alone is trained" not in told
 
 
+def test_clicks_on_results_without_words_need_the_id_of_their_search(tmp_path: Path) -> None:
+    config = changed(config_of("logs", tmp_path), {"logs": {"behaviors": {"click": "src"}}})
+    (told,) = (line for line in check(config, tmp_path)["warnings"] if "are left out" in line)
+    assert "another row has it, set logs.events.columns.query_id to the id of both rows, or set" in told
+    assert "logs.queries" not in told
+
+
 def test_rows_that_are_there_twice_are_told(tmp_path: Path) -> None:
     config = config_of("logs", tmp_path)
     shop_folder = tmp_path / "shop"

@@ -97,10 +97,10 @@ def _events(result: dict[str, Any], known: set[tuple[str, str]]) -> Iterator[str
             f'they are engagements, set logs.behaviors to {{"{NO_TYPE}": rec}}. Else set it to ignored.'
         )
     if lost := read.get("searches_without_text"):
-        yield (
-            f"{lost:,} events of a search are left out: no row with their query_id has its text. Bring the table of "
-            "searches (logs.queries), or set logs.events.columns.query."
-        )
+        todo = "no row with their query_id has its text. Bring the table of searches (logs.queries)"
+        if ("events", "query_id") not in known:
+            todo = "they have no text. If another row has it, set logs.events.columns.query_id to the id of both rows"
+        yield f"{lost:,} events of a search are left out: {todo}, or set logs.events.columns.query."
     merged, engaged = read.get("repeats_merged", 0), read.get("event_rows", 0) - read.get("ignored_by_type", 0)
     if merged > _MANY_REPEATS * engaged:
         yield (
