@@ -50,6 +50,7 @@ ODD = [
     *(b'{"object": {"place": 5}}', b'{"EVENT_TYPE": "view"}', b'{"event_type": "a", "EVENT_TYPE": "b"}'),
     *(b'{"user_id": "\xff"}', b'{"z": "\xff"}', b'{"user_id": "\\ud800"}', b'{"user_id": NaN}', b'{"user_id": 1e400}'),
     *(b'{"user_id": 1e3}', b'{"user_id": -0.0}', b'{"user_id": "a\\u0000b"}', b'{"user_id": 1,}', b"\xef\xbb\xbf{}"),
+    *(f'{{"user_id": {n}, "object": "{"é" * 40}", "user_id": 2}}'.encode() for n in (1, 10)),
     *(b'{"user_id": 12345678901234567.0}', b'{"object": {"id": -1e17}}', b'{"user_id": 0.00001}'),
     b'{"user_id": "%s"}' % (b"x" * 3_000_000),
 ]

@@ -103,7 +103,7 @@ class Blocks:
             params = {"path": sql_runner.literal(Path(file.name)), "columns": self._columns, "longest": _LONGEST}
             try:
                 rows = sql_runner.to_arrow(self._con, "tables/json_block", params)
-            except duckdb.InvalidInputException:
+            except (duckdb.InvalidInputException, UnicodeDecodeError):  # DuckDB's message may end within a letter
                 return None
         for key in self._other_case:
             rows = rows.append_column(key, pa.nulls(len(rows), pa.string()))
