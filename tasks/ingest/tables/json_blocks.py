@@ -86,9 +86,8 @@ class Blocks:
         if self._without_values(rows) and _NULL.search(chunk.text):
             return None
         values = {name: self._value(rows, steps) for name, steps in self._paths.items()}
-        if any(pc.any(pc.match_substring_regex(column, _EXPONENT)).as_py() for column in values.values()):
-            return None
-        return pa.table(values | {"line_no": numbers})
+        table = pa.table(values | {"line_no": numbers})
+        return None if any(map(_has_exponent, table.columns[:-1])) else table
 
     def _read(self, text: bytes) -> pa.Table | None:
         """A column for each first key, and a row for each line that is not blank."""
@@ -138,6 +137,14 @@ class Blocks:
         params = {"paths": [pointer(steps[cut:])]}
         found = sql_runner.of_batch(self._con, "tables/json_values", pa.table({"value": column}), params)
         return pc.list_element(found["fields"], 0)
+
+
+def _has_exponent(column: pa.ChunkedArray) -> bool:
+    # Few columns have such letters at all, and to look for them is cheap beside the pattern.
+    texts = (bytes(data) for part in column.chunks if (data := part.buffers()[-1]))
+    if not any(sign in text for text in texts for sign in (b"e+", b"e-")):
+        return False
+    return pc.any(pc.match_substring_regex(column, _EXPONENT)).as_py() is True
 
 
 def pointer(steps: Steps) -> str:
