@@ -15,7 +15,7 @@ from served_model import save_bundle
 
 from gensr_model.config.recommend import RecommendConfig
 from gensr_model.serving.service import Request, Service
-from tasks.core.tracking import tracking_uri
+from tasks.core.state_dir import tracking_uri
 from tasks.recommend.batch import Batch, finish, make_batch, write_shard
 from tasks.recommend.destination import open_destination
 

@@ -77,6 +77,11 @@ def state_dir() -> StateDir:
     return StateDir(root)
 
 
+def tracking_uri() -> str:
+    """``$MLFLOW_TRACKING_URI``, or the SQLite file under GENSR_HOME."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or state_dir().mlflow_store
+
+
 def point_latest(flow_run_id: str, name: str = "latest") -> None:
     """Make ``runs/<name>`` lead to the folder of this flow run, atomically.
 

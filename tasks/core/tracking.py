@@ -33,7 +33,7 @@ from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.runtime.progress import TerminalReport
 from tasks.core.datasets import dataset_inputs
 from tasks.core.run_log import PROGRESS, error_context, run_logger
-from tasks.core.state_dir import state_dir
+from tasks.core.state_dir import state_dir, tracking_uri
 
 EXPERIMENT = "gensr"
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # MLflow imports GitPython, which warns where git is missing
@@ -44,11 +44,6 @@ _FLUSH_EVERY = 5.0  # seconds; one batched call costs what one metric costs
 _PROGRESS_EVERY = 3.0
 _LOG_EVERY = 20.0
 _SYSTEM_EVERY = 5.0
-
-
-def tracking_uri() -> str:
-    """``$MLFLOW_TRACKING_URI``, or the SQLite file under GENSR_HOME."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or state_dir().mlflow_store
 
 
 def run_page(server: str, run: dict[str, str]) -> str:

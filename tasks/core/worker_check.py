@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 from gensr_model.errors import ConfigError
 from tasks.core.source_files import all_code
-from tasks.core.state_dir import state_dir
-from tasks.core.tracking import tracking_uri
+from tasks.core.state_dir import state_dir, tracking_uri
 
 
 class WorkerEnvironment(NamedTuple):

@@ -38,8 +38,8 @@ from gensr_model.serving.service import Request, Service
 from tasks.core.definitions import walk
 from tasks.core.run_log import error_context, run_logger
 from tasks.core.stage import StageResult
-from tasks.core.state_dir import state_dir
-from tasks.core.tracking import Tracked, source_tags, tracking_uri
+from tasks.core.state_dir import state_dir, tracking_uri
+from tasks.core.tracking import Tracked, source_tags
 from tasks.promote import card, pyfunc_model
 from tasks.promote.record import Outcome
 from tasks.promote.versions import (

@@ -19,8 +19,8 @@ from gensr_model.reporting import renderers, run_sections
 from gensr_model.reporting.run_facts import ABLATION, SWEEP
 from gensr_model.runtime.files import write_json
 from tasks.core.run_log import run_logger
-from tasks.core.state_dir import point_latest, state_dir
-from tasks.core.tracking import Tracked, run_page, tracking_uri
+from tasks.core.state_dir import point_latest, state_dir, tracking_uri
+from tasks.core.tracking import Tracked, run_page
 from tasks.promote.record import Decision, log_decision
 from tasks.validate.profile import PROFILE
 

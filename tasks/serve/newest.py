@@ -10,7 +10,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from gensr_model.serving.http.versions import Served
-from tasks.core.tracking import experiment_id, run_page, tracking_uri
+from tasks.core.state_dir import tracking_uri
+from tasks.core.tracking import experiment_id, run_page
 from tasks.promote.model_registry import logged_folders
 from tasks.serve.registry import Registry
 

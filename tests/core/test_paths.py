@@ -53,8 +53,8 @@ def test_a_path_is_no_pattern_that_another_file_fits(tmp_path: Path) -> None:
 
 def test_the_servers_files_are_in_the_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GENSR_HOME", str(tmp_path.joinpath(*ODD)))
-    server = local().mlflow_server.command
-    place = server[server.index("--artifacts-destination") + 1]
+    here = local()
+    place = here.of_server(here.mlflow_server)["MLFLOW_ARTIFACTS_DESTINATION"]
     assert Path(local_file_uri_to_path(place)) == tmp_path.joinpath(*ODD, "mlflow", "artifacts")
 
 

@@ -40,7 +40,8 @@ from gensr_model.data.synthetic import write_amazon, write_kuaisar
 from gensr_model.data.synthetic.amazon_writer import META, REVIEWS
 from gensr_model.runtime.stage_folder import is_complete
 from tasks.core.error_log import log_file
-from tasks.core.tracking import parent_run, tracking_uri
+from tasks.core.state_dir import tracking_uri
+from tasks.core.tracking import parent_run
 from tasks.ingest.ingest import find_source, ingest
 from tasks.prepare.prepare import prepare
 

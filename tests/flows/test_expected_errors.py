@@ -28,7 +28,7 @@ from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.synthetic import write_amazon
 from gensr_model.data.synthetic.amazon_writer import REVIEWS
 from gensr_model.errors import DataError
-from tasks.core.tracking import tracking_uri
+from tasks.core.state_dir import tracking_uri
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 Tiny = Callable[..., PipelineConfig]

@@ -25,7 +25,7 @@ from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.synthetic import write_amazon
 from gensr_model.errors import ConfigError, TrainingError
 from gensr_model.evaluation.reference import REFERENCES
-from tasks.core.tracking import tracking_uri
+from tasks.core.state_dir import tracking_uri
 from tasks.remote import export
 
 Tiny = Callable[..., PipelineConfig]

@@ -22,7 +22,7 @@ from flows.train_full_ranking import full_ranking
 from gensr_model.config.base import TASKS
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.evaluation.reference import NEEDS_QUERY, REFERENCES
-from tasks.core.tracking import tracking_uri
+from tasks.core.state_dir import tracking_uri
 from tasks.promote.record import DECISION, read_decision
 
 

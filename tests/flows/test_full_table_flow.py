@@ -21,7 +21,7 @@ from gensr_model.evaluation.metrics import per_sample
 from gensr_model.evaluation.saved_ranks import read_saved_ranks
 from gensr_model.reporting.run_facts import RERANK as RERANK_TABLE
 from tasks.core.stage import StageResult
-from tasks.core.tracking import tracking_uri
+from tasks.core.state_dir import tracking_uri
 from tasks.publish.comparison_table import Failed
 
 RERANK = {"trials": 2, "trial_epochs": 1, "epochs": 2, "batch_size": 64, "concurrency": 2}

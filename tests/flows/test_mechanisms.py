@@ -17,7 +17,7 @@ from flows.full_pipeline import full_pipeline
 from flows.mechanisms import mechanisms
 from flows.rerank_table import rerank_table
 from gensr_model.config.pipeline import PipelineConfig
-from tasks.core.tracking import tracking_uri
+from tasks.core.state_dir import tracking_uri
 
 FIGURES = {
     "analyze-information": {"mutual_information.json", "mutual_information.png"},

@@ -25,7 +25,7 @@ from gensr_model.errors import ConfigError, DataError
 from gensr_model.evaluation.metrics import RankCounts, counts_table, per_sample
 from gensr_model.evaluation.saved_ranks import read_saved_ranks, widen
 from tasks.compare.names import OURS
-from tasks.core.tracking import tracking_uri
+from tasks.core.state_dir import tracking_uri
 
 RERANK = {"trials": 2, "trial_epochs": 1, "epochs": 2, "batch_size": 64, "concurrency": 2}
 

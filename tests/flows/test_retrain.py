@@ -17,7 +17,8 @@ from shop_logs import shop
 from flows.retrain import retrain
 from gensr_model.config.base import TASKS
 from gensr_model.config.pipeline import PipelineConfig
-from tasks.core.tracking import Tracked, tracking_uri
+from tasks.core.state_dir import tracking_uri
+from tasks.core.tracking import Tracked
 from tasks.promote import model_registry
 from tasks.promote.record import DECISION, LATEST, main, read_decision
 

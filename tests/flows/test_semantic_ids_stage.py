@@ -17,7 +17,8 @@ from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.data.prepared import PreparedDataset
 from gensr_model.semantic_ids.codes import read_codes
 from tasks.core.stage import StageResult
-from tasks.core.tracking import EXPERIMENT, parent_run, tracking_uri
+from tasks.core.state_dir import tracking_uri
+from tasks.core.tracking import EXPERIMENT, parent_run
 from tasks.train.semantic_ids import semantic_ids
 
 

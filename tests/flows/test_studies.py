@@ -29,7 +29,7 @@ from gensr_model.evaluation.metrics import summarize
 from gensr_model.evaluation.saved_ranks import read_saved_ranks
 from gensr_model.remote import worker
 from tasks.compare import trials
-from tasks.core.tracking import tracking_uri
+from tasks.core.state_dir import tracking_uri
 from tasks.remote import export
 
 Tiny = Callable[..., PipelineConfig]

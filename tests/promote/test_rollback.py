@@ -12,8 +12,7 @@ from logged_model import Logged
 
 from flows.local import installation, servers
 from gensr_model.errors import DataError
-from tasks.core.state_dir import state_dir
-from tasks.core.tracking import tracking_uri
+from tasks.core.state_dir import state_dir, tracking_uri
 from tasks.promote import model_registry
 from tasks.promote.record import DECISION, read_decision
 from tasks.promote.rollback import move, previous, table

@@ -202,8 +202,11 @@ def test_what_is_no_job_bundle_is_one_sentence(
     for main, command in ((worker.main, []), (export.main, ["back"])):
         block = refused(main, *command, str(tmp_path))
         assert "has no job_bundle.json. Give a folder" in block
-        trace = block.split("Trace: ")[1].splitlines()[0]
-        assert "Traceback" in Path(trace).read_text(encoding="utf-8")
+    assert "Traceback" in (tmp_path / "errors.log").read_text(
+        encoding="utf-8"
+    )  # beside the jobs that a worker was given
+    [trace] = (tmp_path / "state" / "logs" / "errors").iterdir()
+    assert "Traceback" in trace.read_text(encoding="utf-8")
     (tmp_path / "job_bundle.json").write_text('{"jobs": []}', encoding="utf-8")
     with pytest.raises(ConfigError, match=r"job_bundle\.json is not what .* \(fields: library, prepared\)"):
         job_bundle.read(tmp_path)
