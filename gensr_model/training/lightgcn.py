@@ -42,7 +42,7 @@ def normalised_adjacency(user: IntArray, item: IntArray, n_users: int, n_items: 
         return csr
     # MKL multiplies with 32-bit indices, and would convert 64-bit ones in each step.
     first, column_of = csr.crow_indices().to(torch.int32), csr.col_indices().to(torch.int32)
-    return torch.sparse_csr_tensor(first, column_of, csr.values(), csr.shape)
+    return torch.sparse_csr_tensor(first, column_of, csr.values(), csr.shape, check_invariants=True)
 
 
 class _Propagated(torch.autograd.Function):
