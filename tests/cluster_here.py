@@ -1,14 +1,14 @@
-"""A cluster of no process: what would go to a worker is pickled and done here."""
+"""A cluster of no process: what would go to a worker is packed and unpacked as Dask does it, and done here."""
 
 from __future__ import annotations
 
 import contextlib
-import pickle
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from distributed.protocol import deserialize, serialize
 
 
 class ClusterHere:
@@ -25,8 +25,8 @@ class ClusterHere:
     def map(self, work: Callable[[Any], Any], pieces: Iterable[Any]) -> Iterator[Any]:
         for piece in pieces:
             self.pieces += 1
-            done = pickle.loads(pickle.dumps((work, piece)))
-            yield done[0](done[1])
+            arrived, what = (deserialize(*serialize(sent)) for sent in (work, piece))
+            yield arrived(what)
 
 
 def use_cluster_here(patch: pytest.MonkeyPatch, module: str) -> ClusterHere:

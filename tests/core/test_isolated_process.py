@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from heard import Heard
 
 from gensr_model.config.pipeline import PipelineConfig
 from gensr_model.errors import ConfigError, DataError, DivergedError, GensrError
@@ -43,17 +44,6 @@ def work(at: Work, config: PipelineConfig, how: str) -> dict[str, float]:
     origin = {"parent": float(os.getppid()), "given": float(os.environ.get("GENSR_GIVEN", "0"))}
     origin["imported"] = float("tasks.compare.baselines" in sys.modules)  # which nothing here imports
     return {"pid": float(os.getpid()), "seed": float(config.seed)} | origin
-
-
-class Heard:
-    def __init__(self) -> None:
-        self.said: list[tuple[object, ...]] = []
-
-    def metrics(self, values: dict[str, float], step: int) -> None:
-        self.said.append((values, step))
-
-    def progress(self, done: int, total: int, note: str) -> None:
-        self.said.append((done, total, note))
 
 
 def in_subprocess(folder: Path, how: str, report: Heard | None = None) -> dict[str, float]:

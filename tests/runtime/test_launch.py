@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from heard import Heard
 
 from gensr_model.errors import ConfigError, DataError, GensrError, TrainingError
 from gensr_model.runtime import launch
@@ -26,17 +27,6 @@ KILLED = """Root Cause (first observed failure):
   exitcode  : -9 (pid: 12)
 """
 TAKEN = "launch distributed communication on port `29500`, but another process is utilizing it. Please specify a"
-
-
-class Heard:
-    def __init__(self) -> None:
-        self.said: list[tuple[object, ...]] = []
-
-    def metrics(self, values: dict[str, float], step: int) -> None:
-        self.said.append((values, step))
-
-    def progress(self, done: int, total: int, note: str) -> None:
-        self.said.append((done, total, note))
 
 
 @pytest.fixture
